@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Groups, containers, devices and regions: linux/vfio.h as it has stood since Linux 3.6."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Final
+
+import cffi
+
+#: The one cffi instance: structures of every module of this package are declared on it.
+ffi: Final = cffi.FFI()
+
+ffi.cdef(
+    """
+    struct vfio_group_status { uint32_t argsz; uint32_t flags; };
+    struct vfio_device_info {
+        uint32_t argsz; uint32_t flags; uint32_t num_regions; uint32_t num_irqs;
+        uint32_t cap_offset; uint32_t pad;
+    };
+    struct vfio_info_cap_header { uint16_t id; uint16_t version; uint32_t next; };
+    struct vfio_region_info {
+        uint32_t argsz; uint32_t flags; uint32_t index; uint32_t cap_offset;
+        uint64_t size; uint64_t offset;
+    };
+    struct vfio_region_sparse_mmap_area { uint64_t offset; uint64_t size; };
+    struct vfio_region_info_cap_sparse_mmap {
+        struct vfio_info_cap_header header;
+        uint32_t nr_areas; uint32_t reserved;
+        struct vfio_region_sparse_mmap_area areas[];
+    };
+    struct vfio_region_info_cap_type {
+        struct vfio_info_cap_header header;
+        uint32_t type; uint32_t subtype;
+    };
+    """
+)
+
+
+def _io(number: int) -> int:
+    """Number of an argument-less-encoded request: all of VFIO uses type ';' and base 100."""
+    return ord(";") << 8 | 100 + number
+
+
+VFIO_API_VERSION: Final = 0
+
+VFIO_GET_API_VERSION: Final = _io(0)
+VFIO_CHECK_EXTENSION: Final = _io(1)
+VFIO_SET_IOMMU: Final = _io(2)
+VFIO_GROUP_GET_STATUS: Final = _io(3)
+VFIO_GROUP_SET_CONTAINER: Final = _io(4)
+VFIO_GROUP_UNSET_CONTAINER: Final = _io(5)
+VFIO_GROUP_GET_DEVICE_FD: Final = _io(6)
+VFIO_DEVICE_GET_INFO: Final = _io(7)
+VFIO_DEVICE_GET_REGION_INFO: Final = _io(8)
+VFIO_DEVICE_GET_IRQ_INFO: Final = _io(9)
+VFIO_DEVICE_SET_IRQS: Final = _io(10)
+VFIO_DEVICE_RESET: Final = _io(11)
+
+VFIO_REGION_INFO_CAP_SPARSE_MMAP: Final = 1
+VFIO_REGION_INFO_CAP_TYPE: Final = 2
+
+
+class GroupFlags(IntFlag):
+    """VFIO_GROUP_FLAGS_*: what VFIO_GROUP_GET_STATUS reports."""
+
+    #: Every device of the group is bound to a vfio driver or to none.
+    VIABLE = 1
+    #: The group belongs to a container.
+    CONTAINER_SET = 2
+
+
+class DeviceFlags(IntFlag):
+    """VFIO_DEVICE_FLAGS_*: what VFIO_DEVICE_GET_INFO reports."""
+
+    #: VFIO_DEVICE_RESET is supported.
+    RESET = 1
+    #: Region indexes follow the PCI convention (BARs 0-5, ROM 6, configuration space 7, VGA 8).
+    PCI = 2
+    #: A platform device.
+    PLATFORM = 4
+    #: An ARM AMBA device.
+    AMBA = 8
+    #: An s390 channel I/O device.
+    CCW = 16
+    #: An s390 adjunct processor.
+    AP = 32
+    #: A device on the fsl-mc bus.
+    FSL_MC = 64
+    #: cap_offset is meaningful.
+    CAPS = 128
+
+
+class RegionFlags(IntFlag):
+    """VFIO_REGION_INFO_FLAG_*: what VFIO_DEVICE_GET_REGION_INFO reports."""
+
+    #: read() works.
+    READ = 1
+    #: write() works.
+    WRITE = 2
+    #: mmap() works, for all of the region or the areas of the sparse mmap capability.
+    MMAP = 4
+    #: cap_offset starts a chain of capabilities.
+    CAPS = 8
