@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Device profiles: what a device is, how to reach it, what it claims, and how to make it do something."""
+
+from vfio_compliance.profiles.document import Place, Problem, ProfileError
+from vfio_compliance.profiles.loader import load
+from vfio_compliance.profiles.profile import (
+    DRAWN,
+    STATES,
+    Claims,
+    Dma,
+    KernelDefects,
+    KernelGroupDevice,
+    Limits,
+    Profile,
+    Read,
+    Running,
+    ServerDefects,
+    State,
+    Step,
+    Stimulus,
+    VfioUserDevice,
+    VisibleState,
+    Wait,
+    Waiver,
+    Write,
+)
+
+__all__ = [
+    "DRAWN",
+    "STATES",
+    "Claims",
+    "Dma",
+    "KernelDefects",
+    "KernelGroupDevice",
+    "Limits",
+    "Place",
+    "Problem",
+    "Profile",
+    "ProfileError",
+    "Read",
+    "Running",
+    "ServerDefects",
+    "State",
+    "Step",
+    "Stimulus",
+    "VfioUserDevice",
+    "VisibleState",
+    "Wait",
+    "Waiver",
+    "Write",
+    "load",
+]

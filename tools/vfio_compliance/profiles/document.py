@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A profile's text: bytes to YAML nodes, and every problem with its place in the file.
+
+Nodes are built from PyYAML's parser events rather than by its composer, because only the events still show
+anchors and tags, and because a composer that recurses can be brought down by deep nesting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+)
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+LARGEST_FILE = 256 * 1024
+DEEPEST = 16
+MOST_SUGGESTIONS = 50  # the search for similar words is slow; junk must not make it run thousands of times
+
+SKIPPED = "!skipped"  # tag of a node that has been complained about already
+STRING, NULL, BOOLEAN = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null", "tag:yaml.org,2002:bool"
+
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as the end of a line
+_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Place(NamedTuple):
+    """A position in a file; both count from 1, and 0:0 stands for the file as a whole."""
+
+    line: int
+    column: int
+
+
+WHOLE_FILE = Place(0, 0)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a profile."""
+
+    file: str
+    place: Place
+    message: str
+    text: str = field(default="", compare=False)  # the line of the file, for showing it
+
+    def __str__(self) -> str:
+        if self.place == WHOLE_FILE:
+            return f"{self.file}: {self.message}"
+        return f"{self.file}:{self.place.line}:{self.place.column}: {self.message}"
+
+
+class ProfileError(Exception):
+    """A profile cannot be used. `problems` holds everything that is wrong with it, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: problem.place)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def place_of(node: Node) -> Place:
+    """Where a node begins."""
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def quoted(text: str) -> str:
+    """A piece of the file for use in a message: short, on one line, harmless to a terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:60])
+    return f"`{shown}{'...' if len(text) > 60 else ''}`"
+
+
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """`a`, `b` or `c`."""
+    ticked = [f"`{word}`" for word in words]
+    return f" {last} ".join([", ".join(ticked[:-1]), ticked[-1]] if len(ticked) > 1 else ticked)
+
+
+class Document:
+    """The file being read, the problems found so far, and where each key and value stands.
+
+    `keys` and `values` map a dotted path (`stimulus.error.0.write`) to the place of the key and of its value.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.digest = ""
+        self.problems: list[Problem] = []
+        self.keys: dict[str, Place] = {}
+        self.values: dict[str, Place] = {}
+        self._lines: list[str] = []
+        self._suggestions = 0
+
+    def complain(self, place: Place | Node, message: str) -> None:
+        """Note a problem and go on."""
+        at = place_of(place) if isinstance(place, Node) else place
+        text = self._lines[at.line - 1] if 0 < at.line <= len(self._lines) else ""
+        self.problems.append(Problem(self.file, at, message, text))
+
+    def did_you_mean(self, word: str, known: Iterable[str]) -> str:
+        """The end of a message: `; did you mean ...?` when a known word is similar, or nothing."""
+        if len(word) > 80 or self._suggestions >= MOST_SUGGESTIONS:
+            return ""
+        import difflib  # only a profile with mistakes pays for it
+
+        self._suggestions += 1
+        lower = {name.lower(): name for name in known}
+        close = difflib.get_close_matches(word.lower(), lower, n=1)
+        return f"; did you mean `{lower[close[0]]}`?" if close else ""
+
+    def tree(self) -> Node | None:
+        """Read the file. Gives None, with the problems noted, when it holds no usable YAML document."""
+        try:
+            with open(self.file, "rb") as stream:
+                content = stream.read(LARGEST_FILE + 1)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            self.complain(WHOLE_FILE, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+            return None
+        if len(content) > LARGEST_FILE:
+            self.complain(WHOLE_FILE, f"larger than {LARGEST_FILE // 1024} KiB; this is no profile")
+            return None
+        self.digest = hashlib.sha256(content).hexdigest()
+        text = self._decode(content)
+        return None if text is None else self._compose(text)
+
+    def _decode(self, content: bytes) -> str | None:
+        try:
+            text = content.decode("utf-8-sig")
+            bad = _NOT_TEXT.search(text)
+            if bad is None:
+                self._lines = _LINE_BREAK.split(text)
+                return text
+            before, seen = text[: bad.start()], f"character U+{ord(bad[0]):04X}"
+        except UnicodeDecodeError as error:
+            # error.object lacks the byte order mark when there was one, so positions are those of the text
+            before = error.object[: error.start].decode("utf-8", "replace")
+            seen = f"byte 0x{error.object[error.start]:02x}"
+        lines = _LINE_BREAK.split(before)
+        self.complain(Place(len(lines), len(lines[-1]) + 1), f"not text in UTF-8 ({seen})")
+        return None
+
+    def _compose(self, text: str) -> Node | None:
+        loader = _LOADER(text)
+        try:
+            return self._first_document(loader, _events(loader))
+        except yaml.MarkedYAMLError as error:
+            self._syntax(error)
+            return None
+        finally:
+            loader.dispose()
+
+    def _syntax(self, error: yaml.MarkedYAMLError) -> None:
+        mark = error.problem_mark or error.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        reason = " ".join(part for part in (error.context, error.problem) if part)
+        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            reason += " (lines are indented with spaces, never with tabs)"
+        self.complain(place, f"YAML syntax: {reason}")
+
+    def _first_document(self, loader: yaml.SafeLoader, events: Iterator[Event]) -> Node | None:
+        root: Node | None = None
+        documents = 0
+        open_nodes: list[Node] = []
+        for event in events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents == 2:
+                    self.complain(_at(event), "a second document starts here; a file holds one profile")
+                    break
+            elif isinstance(event, (SequenceEndEvent, MappingEndEvent)):
+                open_nodes.pop()
+            elif isinstance(event, (AliasEvent, ScalarEvent, SequenceStartEvent, MappingStartEvent)):
+                node = self._node(loader, event)
+                if open_nodes:
+                    _adopt(open_nodes[-1], node)
+                else:
+                    root = node
+                if isinstance(node, (SequenceNode, MappingNode)):
+                    open_nodes.append(node)
+                if len(open_nodes) > DEEPEST:
+                    self.complain(node, f"nested deeper than {DEEPEST} levels")
+                    return None
+        if root is None or (root.tag == NULL and root.value == ""):
+            self.complain(Place(1, 1), "the file holds no profile; profiles/template.yaml is a start")
+            return None
+        return root
+
+    def _node(
+        self,
+        loader: yaml.SafeLoader,
+        event: AliasEvent | ScalarEvent | SequenceStartEvent | MappingStartEvent,
+    ) -> Node:
+        marks = event.start_mark, event.end_mark
+        if isinstance(event, AliasEvent):
+            self.complain(_at(event), f"aliases such as `*{event.anchor}` are not used; write the value out")
+            return ScalarNode(SKIPPED, "", *marks)
+        if event.anchor is not None:
+            self.complain(_at(event), f"anchors such as `&{event.anchor}` are not used; write the value out")
+        if event.tag is not None and event.tag != "!":  # a lone `!` is how some parsers report quotes
+            self.complain(_at(event), f"tags such as {quoted(event.tag)} are not used")
+            if isinstance(event, ScalarEvent):
+                return ScalarNode(SKIPPED, "", *marks)
+        if isinstance(event, ScalarEvent):
+            tag = loader.resolve(ScalarNode, event.value, event.implicit)
+            return ScalarNode(tag, event.value, *marks, style=event.style)
+        kind = SequenceNode if isinstance(event, SequenceStartEvent) else MappingNode
+        return kind("", [], *marks)
+
+
+def _events(loader: yaml.SafeLoader) -> Iterator[Event]:
+    while True:
+        event = loader.get_event()
+        if isinstance(event, StreamEndEvent):
+            return
+        if not isinstance(event, StreamStartEvent):
+            yield event
+
+
+def _adopt(parent: Node, child: Node) -> None:
+    """Append a node to a sequence, or as the next key or value to a mapping (whose value is a list of pairs)."""
+    if isinstance(parent, SequenceNode):
+        parent.value.append(child)
+    elif parent.value and parent.value[-1][1] is None:
+        parent.value[-1] = (parent.value[-1][0], child)
+    else:
+        parent.value.append((child, None))
+
+
+def _at(event: Event) -> Place:
+    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
