@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a call reaches a driver: the one door through which every call passes and is traced.
+
+A transport is raw on purpose. It passes any request, offset, length and byte on as they are, returns what
+came back as a system call would have returned it, and judges nothing. Whoever wants checked values asks the
+classes of ``vfio_compliance.device``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from abc import ABC, abstractmethod
+from enum import Enum
+from time import perf_counter_ns, sleep
+from types import TracebackType
+from typing import ClassVar, Final, NamedTuple, TypeAlias
+
+import cffi
+
+from ..uapi.vfio import VFIO_DEVICE_RESET, ffi
+from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
+from .trace import KEPT_BYTES, Call, Counts, Tracer
+
+__all__ = [
+    "Argument",
+    "Call",
+    "CallTimeout",
+    "Counts",
+    "Memory",
+    "Outcome",
+    "PeerGone",
+    "ProtocolViolation",
+    "SetupError",
+    "Target",
+    "Tracer",
+    "Transport",
+    "TransportError",
+    "argument_view",
+    "failure",
+    "success",
+]
+
+#: Argument of an ioctl: memory for both ways (cffi pointer or array that owns its memory, or bytearray), a
+#: number (by-value argument or raw address; bad pointers are written so), or nothing.
+Argument: TypeAlias = cffi.FFI.CData | bytearray | int | None
+
+
+class Target(Enum):
+    """The kernel object that an ioctl addresses."""
+
+    CONTAINER = "container"
+    GROUP = "group"
+    DEVICE = "device"
+
+
+class Outcome(NamedTuple):
+    """How a call ended: what the system call returned, and errno (0 exactly when it succeeded)."""
+
+    value: int
+    errno: int
+
+    @property
+    def ok(self) -> bool:
+        """True when the call succeeded, be it with less than was asked."""
+        return self.errno == 0
+
+
+_SUCCESSES: Final = tuple(Outcome(value, 0) for value in range(65))
+
+
+def success(value: int) -> Outcome:
+    """The outcome of a call that returned ``value``."""
+    return _SUCCESSES[value] if 0 <= value <= 64 else Outcome(value, 0)
+
+
+def failure(code: int) -> Outcome:
+    """The outcome of a call that failed with errno ``code``."""
+    return Outcome(-1, code)
+
+
+def argument_view(argument: Argument) -> memoryview | None:
+    """The bytes of an ioctl's argument, writable in place; None when it has none (number, NULL, nothing)."""
+    if argument is None or isinstance(argument, int):
+        return None
+    if isinstance(argument, bytearray):
+        return memoryview(argument)
+    if ffi.typeof(argument).kind in ("struct", "union"):
+        argument = ffi.addressof(argument)
+    if argument == ffi.NULL or ffi.typeof(argument) is ffi.typeof("void *"):
+        return None
+    return memoryview(ffi.buffer(argument)).cast("B")
+
+
+def _close_descriptor(descriptor: int) -> None:
+    os.close(descriptor)
+
+
+class Memory:
+    """Zeroed, page-aligned memory that a device may be given.
+
+    ``address`` is where it lies in this process (what VFIO_IOMMU_MAP_DMA calls vaddr), ``view`` its bytes,
+    ``length`` their number. ``descriptor`` is a file that holds the same bytes, or -1.
+    Raises OSError when there is no memory, ValueError when length is not positive.
+    """
+
+    def __init__(self, length: int, descriptor: int = -1) -> None:
+        if length <= 0:
+            raise ValueError(f"memory of {length} bytes")
+        self.length = length
+        self.descriptor = descriptor
+        self._close = None if descriptor < 0 else weakref.finalize(self, _close_descriptor, descriptor)
+        try:
+            self._pages = mmap.mmap(descriptor, length)
+        except BaseException:
+            self.release()
+            raise
+        with ffi.from_buffer(self._pages) as start:
+            self.address = int(ffi.cast("uintptr_t", start))
+        self.view = memoryview(self._pages)
+
+    @property
+    def released(self) -> bool:
+        """True once the bytes are gone."""
+        return self._pages.closed
+
+    def release(self) -> None:
+        """Give the memory back. Raises BufferError while somebody holds a slice of ``view``."""
+        if hasattr(self, "view"):
+            self.view.release()
+            self._pages.close()
+        if self._close is not None:
+            self._close()
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class _RegionNames(dict[int, str]):
+    def __missing__(self, region: int) -> str:
+        return self.setdefault(region, f"region {region}")
+
+
+_REGION_NAMES: Final = _RegionNames()
+
+
+class Transport(ABC):
+    """A way to one device.
+
+    Each public verb tells the tracer, then calls the bare twin whose name starts with an underscore. Besides
+    what its docstring says, every verb may raise a TransportError; after PeerGone, ProtocolViolation and
+    CallTimeout only close() and then open() make the transport usable again.
+    """
+
+    #: False where NULL or bad pointers cannot be expressed.
+    takes_pointers: ClassVar[bool]
+    #: True when a kernel judges the calls, so that its log is part of the verdict.
+    kernel: ClassVar[bool]
+
+    def __init__(self) -> None:
+        self.tracer = Tracer()
+        self.is_open = False
+        self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+    def __enter__(self) -> Transport:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Reach the device. Raises SetupError when that cannot be done, RuntimeError when already open."""
+        if self.is_open:
+            raise RuntimeError("the device is open already")
+        tracer = self.tracer
+        if tracer.on_begin is not None:
+            tracer.on_begin("open", "device", 0, 0)
+        started = perf_counter_ns()
+        try:
+            self._open()
+        except BaseException as error:
+            tracer.failed("open", "device", 0, 0, b"", error, started)
+            raise
+        self.is_open = True
+        tracer.counts.opens += 1
+        tracer.add("open", "device", 0, 0, b"", b"", 0, 0, started)
+
+    def close(self) -> None:
+        """Let go of the device, its mappings too; nothing happens when it is not open.
+
+        Raises RuntimeError, after closing all else, when a slice of a mapping is still held somewhere: the
+        driver would not see the device closed.
+        """
+        if not self.is_open:
+            return
+        tracer = self.tracer
+        if tracer.on_begin is not None:
+            tracer.on_begin("close", "device", 0, 0)
+        started = perf_counter_ns()
+        self.is_open = False
+        held = 0
+        for mapping in list(self._maps):
+            try:
+                mapping.close()
+                self._maps.discard(mapping)
+            except BufferError:
+                held += 1
+        try:
+            self._close()
+        except BaseException as error:
+            tracer.failed("close", "device", 0, 0, b"", error, started)
+            raise
+        tracer.add("close", "device", 0, 0, b"", b"", 0, 0, started)
+        if held:
+            raise RuntimeError(f"{held} mapping(s) of the device are still in use and keep it open")
+
+    def ioctl(self, target: Target, request: int, argument: Argument = None) -> Outcome:
+        """Issue a request. ``argument`` is changed in place where the request has an answer."""
+        tracer = self.tracer
+        name = target.value
+        view = argument_view(argument)
+        length = 0 if view is None else len(view)
+        if view is not None:
+            sent = bytes(view[:KEPT_BYTES])
+        else:
+            sent = (argument & 2**64 - 1).to_bytes(8, "little") if isinstance(argument, int) else b""
+        if request == VFIO_DEVICE_RESET and target is Target.DEVICE:
+            tracer.counts.resets += 1
+        if tracer.on_begin is not None:
+            tracer.on_begin("ioctl", name, request, length)
+        started = perf_counter_ns()
+        try:
+            outcome = self._ioctl(target, request, argument)
+        except BaseException as error:
+            tracer.failed("ioctl", name, request, length, sent, error, started)
+            raise
+        received = b"" if view is None else bytes(view[:KEPT_BYTES])
+        tracer.add("ioctl", name, request, length, sent, received, outcome.value, outcome.errno, started)
+        return outcome
+
+    def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        """Read ``length`` bytes at ``offset`` of a region in one access; the bytes are those that came."""
+        tracer = self.tracer
+        name = _REGION_NAMES[region]
+        if tracer.on_begin is not None:
+            tracer.on_begin("read", name, offset, length)
+        started = perf_counter_ns()
+        try:
+            outcome, data = result = self._read(region, offset, length)
+        except BaseException as error:
+            tracer.failed("read", name, offset, length, b"", error, started)
+            raise
+        value, code = outcome
+        tracer.add("read", name, offset, length, b"", data[:KEPT_BYTES], value, code, started)
+        if value > 0:
+            tracer.counts.bytes_read += value
+        return result
+
+    def write(self, region: int, offset: int, data: bytes) -> Outcome:
+        """Write ``data`` at ``offset`` of a region in one access."""
+        tracer = self.tracer
+        name = _REGION_NAMES[region]
+        length = len(data)
+        sent = bytes(data[:KEPT_BYTES])
+        if tracer.on_begin is not None:
+            tracer.on_begin("write", name, offset, length)
+        started = perf_counter_ns()
+        try:
+            outcome = self._write(region, offset, data)
+        except BaseException as error:
+            tracer.failed("write", name, offset, length, sent, error, started)
+            raise
+        value, code = outcome
+        tracer.add("write", name, offset, length, sent, b"", value, code, started)
+        if value > 0:
+            tracer.counts.bytes_written += value
+        return outcome
+
+    def read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
+        """Read to a raw address, good or bad. Raises NotImplementedError without ``takes_pointers``."""
+        tracer = self.tracer
+        name = _REGION_NAMES[region]
+        if tracer.on_begin is not None:
+            tracer.on_begin("read", name, offset, length)
+        started = perf_counter_ns()
+        outcome = self._read_to(region, offset, length, address)
+        tracer.add("read", name, offset, length, b"", b"", outcome.value, outcome.errno, started)
+        return outcome
+
+    def write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
+        """Write from a raw address, good or bad. Raises NotImplementedError without ``takes_pointers``."""
+        tracer = self.tracer
+        name = _REGION_NAMES[region]
+        if tracer.on_begin is not None:
+            tracer.on_begin("write", name, offset, length)
+        started = perf_counter_ns()
+        outcome = self._write_from(region, offset, length, address)
+        tracer.add("write", name, offset, length, b"", b"", outcome.value, outcome.errno, started)
+        return outcome
+
+    def map(self, region: int, offset: int, length: int) -> mmap.mmap:
+        """Map part of a region, shared, for reading and writing. Raises OSError when that is refused.
+
+        The mapping ends with close(). Take copies of slices, or release every memoryview of it before.
+        """
+        tracer = self.tracer
+        name = _REGION_NAMES[region]
+        if tracer.on_begin is not None:
+            tracer.on_begin("map", name, offset, length)
+        started = perf_counter_ns()
+        try:
+            mapping = self._map(region, offset, length)
+        except BaseException as error:
+            tracer.failed("map", name, offset, length, b"", error, started)
+            raise
+        self._maps.add(mapping)
+        tracer.add("map", name, offset, length, b"", b"", 0, 0, started)
+        return mapping
+
+    def memory(self, length: int) -> Memory:
+        """Memory of ``length`` bytes that VFIO_IOMMU_MAP_DMA may name by its address."""
+        return Memory(length)
+
+    def pause(self, seconds: float) -> None:
+        """Give the device time between two looks at it, and serve what it asks for meanwhile.
+
+        To be used in loops that wait for a condition with a deadline. A vfio-user device without access to
+        the memory file can do DMA only while its client listens, which is here and inside other calls.
+        """
+        sleep(seconds)
+
+    def host_fault(self, request: int, outcome: Outcome, length: int) -> SetupError | None:
+        """The host's own reason for a refused request, when it is known not to be the driver's.
+
+        ``length`` is the number of bytes concerned (the size of a DMA mapping).
+        """
+        return None
+
+    @property
+    def dirty_page_size(self) -> int | None:
+        """Bytes per bit of a dirty bitmap when transport and device agreed on it; None: ask the container."""
+        return None
+
+    @abstractmethod
+    def identity(self) -> dict[str, str]:
+        """What a report needs to name the transport and the other side."""
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    @abstractmethod
+    def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome: ...
+
+    @abstractmethod
+    def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]: ...
+
+    @abstractmethod
+    def _write(self, region: int, offset: int, data: bytes) -> Outcome: ...
+
+    @abstractmethod
+    def _map(self, region: int, offset: int, length: int) -> mmap.mmap: ...
+
+    def _read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
+        raise NotImplementedError("this transport cannot express raw addresses")
+
+    def _write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
+        raise NotImplementedError("this transport cannot express raw addresses")

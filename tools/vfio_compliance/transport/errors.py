@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What keeps a call from having an outcome at all.
+
+A device that refuses a call is no error here: that is an ``Outcome``. These are raised when there is nothing
+to judge, or when the other side broke the rules by which calls are carried.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+
+class TransportError(Exception):
+    """Base of all: ``message`` says what is wrong and where, ``remedy`` what somebody can do about it."""
+
+    #: The errno under which the trace records a call that ended so.
+    code: ClassVar[int] = errno.EIO
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  remedy: {self.remedy}"
+
+
+class SetupError(TransportError):
+    """The device cannot be reached: the host or the configuration is at fault, not the driver."""
+
+    code = errno.ENODEV
+
+
+class PeerGone(TransportError):
+    """The other side closed the connection or died."""
+
+    code = errno.EPIPE
+
+
+class ProtocolViolation(TransportError):
+    """The other side sent something that the protocol does not allow.
+
+    ``exchange`` is the message concerned, ``expected`` and ``seen`` are the two sides of the complaint.
+    """
+
+    code = errno.EPROTO
+
+    def __init__(self, exchange: str, expected: str, seen: str) -> None:
+        super().__init__(
+            f"{exchange}: expected {expected}, got {seen}",
+            "correct the server; this connection cannot be used any further",
+        )
+        self.exchange = exchange
+        self.expected = expected
+        self.seen = seen
+
+
+class CallTimeout(TransportError):
+    """A call did not come back by its deadline; ``call`` names it, ``deadline`` is in seconds."""
+
+    code = errno.ETIMEDOUT
+
+    def __init__(self, call: str, deadline: float, detail: str = "no answer") -> None:
+        super().__init__(
+            f"{call}: {detail} within {deadline:g} s",
+            "find out why the device does not answer, or raise limits.call in the profile if it is only slow",
+        )
+        self.call = call
+        self.deadline = deadline
