@@ -21,7 +21,7 @@ OMITTED: Final = "omitted"
 class Call(NamedTuple):
     """One call as it was made and as it ended."""
 
-    #: "read", "write", "ioctl", "map", "open", "close"; "dma-read" and "dma-write" are a vfio-user server's own.
+    #: "read", "write", "ioctl", "map", "open", "close"; of a vfio-user server also "dma-read", "dma-write".
     verb: str
     #: "container", "group", "device", "region 9", "memory".
     target: str
@@ -66,8 +66,8 @@ class Tracer:
     """Records calls in the order in which they ended.
 
     ``on_begin``, when set, runs before each call with verb, target, number and length, so that somebody
-    outside can name a call that never comes back. Once ``limit`` calls have gathered, those in the middle give
-    way to one record of verb ``omitted`` whose number says how many: the way to the present state and
+    outside can name a call that never comes back. Once ``limit`` calls have gathered, those in the middle
+    give way to one record of verb ``omitted`` whose number says how many: the way to the present state and
     the last calls both stay.
     """
 
@@ -90,7 +90,7 @@ class Tracer:
         errno: int,
         started_ns: int,
     ) -> None:
-        """Record a call that began at ``started_ns`` and ends now; sent and received are already cut to size."""
+        """Record a call that began at ``started_ns`` and ends now; the bytes are cut to size already."""
         duration = perf_counter_ns() - started_ns
         calls = self.calls
         calls.append(
