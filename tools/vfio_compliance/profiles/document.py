@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from yaml.events import (
@@ -66,16 +66,17 @@ class Problem:
 
 
 class ProfileError(Exception):
-    """A profile cannot be used. `problems` holds everything that is wrong with it, in the order of the file."""
+    """A profile cannot be used. `problems`: everything that is wrong with it, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.place)
         super().__init__("\n".join(map(str, self.problems)))
 
 
-def place_of(node: Node) -> Place:
-    """Where a node begins."""
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def place_of(item: Node | Event) -> Place:
+    """Where a node or an event begins."""
+    mark = item.start_mark
+    return Place(mark.line + 1, mark.column + 1) if mark else WHOLE_FILE
 
 
 def quoted(text: str) -> str:
@@ -105,9 +106,9 @@ class Document:
         self._lines: list[str] = []
         self._suggestions = 0
 
-    def complain(self, place: Place | Node, message: str) -> None:
+    def complain(self, place: Place | Node | Event, message: str) -> None:
         """Note a problem and go on."""
-        at = place_of(place) if isinstance(place, Node) else place
+        at = place if isinstance(place, Place) else place_of(place)
         text = self._lines[at.line - 1] if 0 < at.line <= len(self._lines) else ""
         self.problems.append(Problem(self.file, at, message, text))
 
@@ -159,9 +160,11 @@ class Document:
             return self._first_document(loader, _events(loader))
         except yaml.MarkedYAMLError as error:
             self._syntax(error)
-            return None
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: an escape beyond Unicode
+            self.complain(Place(1, 1), f"YAML syntax: {error}")
         finally:
             loader.dispose()
+        return None
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
@@ -172,7 +175,7 @@ class Document:
             reason += " (lines are indented with spaces, never with tabs)"
         self.complain(place, f"YAML syntax: {reason}")
 
-    def _first_document(self, loader: yaml.SafeLoader, events: Iterator[Event]) -> Node | None:
+    def _first_document(self, loader: Any, events: Iterator[Event]) -> Node | None:
         root: Node | None = None
         documents = 0
         open_nodes: list[Node] = []
@@ -180,7 +183,7 @@ class Document:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents == 2:
-                    self.complain(_at(event), "a second document starts here; a file holds one profile")
+                    self.complain(event, "a second document starts here; a file holds one profile")
                     break
             elif isinstance(event, (SequenceEndEvent, MappingEndEvent)):
                 open_nodes.pop()
@@ -202,27 +205,27 @@ class Document:
 
     def _node(
         self,
-        loader: yaml.SafeLoader,
+        loader: Any,
         event: AliasEvent | ScalarEvent | SequenceStartEvent | MappingStartEvent,
     ) -> Node:
-        marks = event.start_mark, event.end_mark
+        marks: Any = (event.start_mark, event.end_mark)  # the stubs allow the marks of one parser only
         if isinstance(event, AliasEvent):
-            self.complain(_at(event), f"aliases such as `*{event.anchor}` are not used; write the value out")
+            self.complain(event, f"aliases such as `*{event.anchor}` are not used; write the value out")
             return ScalarNode(SKIPPED, "", *marks)
         if event.anchor is not None:
-            self.complain(_at(event), f"anchors such as `&{event.anchor}` are not used; write the value out")
-        if event.tag is not None and event.tag != "!":  # a lone `!` is how some parsers report quotes
-            self.complain(_at(event), f"tags such as {quoted(event.tag)} are not used")
+            self.complain(event, f"anchors such as `&{event.anchor}` are not used; write the value out")
+        if event.tag is not None:
+            self.complain(event, f"tags such as {quoted(event.tag)} are not used")
             if isinstance(event, ScalarEvent):
                 return ScalarNode(SKIPPED, "", *marks)
         if isinstance(event, ScalarEvent):
             tag = loader.resolve(ScalarNode, event.value, event.implicit)
-            return ScalarNode(tag, event.value, *marks, style=event.style)
+            return ScalarNode(tag, event.value, *marks, event.style)
         kind = SequenceNode if isinstance(event, SequenceStartEvent) else MappingNode
         return kind("", [], *marks)
 
 
-def _events(loader: yaml.SafeLoader) -> Iterator[Event]:
+def _events(loader: Any) -> Iterator[Event]:
     while True:
         event = loader.get_event()
         if isinstance(event, StreamEndEvent):
@@ -232,14 +235,10 @@ def _events(loader: yaml.SafeLoader) -> Iterator[Event]:
 
 
 def _adopt(parent: Node, child: Node) -> None:
-    """Append a node to a sequence, or as the next key or value to a mapping (whose value is a list of pairs)."""
+    """Append a node to a sequence, or as the next key or value to a mapping, which is a list of pairs."""
     if isinstance(parent, SequenceNode):
         parent.value.append(child)
     elif parent.value and parent.value[-1][1] is None:
         parent.value[-1] = (parent.value[-1][0], child)
     else:
         parent.value.append((child, None))
-
-
-def _at(event: Event) -> Place:
-    return Place(event.start_mark.line + 1, event.start_mark.column + 1)

@@ -20,7 +20,14 @@ from vfio_compliance.profiles.document import BOOLEAN, NULL, SKIPPED, STRING, Do
 Schema: TypeAlias = dict[str, Any]
 
 BAD: Any = object()  # what reading gives after a complaint
-_READ_AS = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
+_READ_AS = {
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "timestamp": "a date",
+    "null": "nothing",
+}
+_NUMBER_1_2 = re.compile(r"[-+]?(0o[0-7]+|0x[0-9a-fA-F]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)")
 
 
@@ -54,9 +61,8 @@ class Scalar(Kind):
             return BAD
         try:
             if not isinstance(node, ScalarNode):
-                raise ValueError(
-                    f"expected {self.wanted}, found a {'mapping' if isinstance(node, MappingNode) else 'list'}"
-                )
+                shape = "mapping" if isinstance(node, MappingNode) else "list"
+                raise ValueError(f"expected {self.wanted}, found a {shape}")
             if node.tag == NULL:
                 raise ValueError(f"no value here; expected {self.wanted}")
             return self.parse(node, document)
@@ -74,10 +80,9 @@ class Text(Scalar):
     def parse(self, node: ScalarNode, document: Document) -> Any:
         text = str(node.value)
         if node.tag != STRING:
-            seen = _READ_AS.get(node.tag.rpartition(":")[2], "something else")
-            raise ValueError(
-                f'YAML reads {quoted(text)} as {seen}; for text, put it in quotes: "{text[:60]}"'
-            )
+            raise _unquoted(text, read_as(node.tag))
+        if not node.style and _NUMBER_1_2.fullmatch(text):
+            raise _unquoted(text, "a number")
         if not self.blank and not text.strip():
             raise ValueError(f"expected {self.wanted}, found blank text")
         if not text.isprintable():
@@ -160,11 +165,9 @@ class Integer(Scalar):
             raise ValueError(f"expected {self.wanted}; remove the quotes")
         number = int(text, 0) if len(text) < 64 else None
         if number is None or not self.minimum <= number <= self.maximum:
-            raise ValueError(f"{quoted(text)} is out of range: {self._range()}")
+            highest = self.maximum if self.maximum < 2**20 else hex(self.maximum)
+            raise ValueError(f"{quoted(text)} is out of range: {self.minimum} to {highest}")
         return number
-
-    def _range(self) -> str:
-        return f"{self.minimum} to {self.maximum if self.maximum < 2**20 else hex(self.maximum)}"
 
     def schema(self) -> Schema:
         return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
@@ -174,7 +177,7 @@ class OneOfNumbers(Integer):
     """One of a few numbers."""
 
     def __init__(self, *numbers: int) -> None:
-        super().__init__(min(numbers), max(numbers))
+        super().__init__(-(2**63))
         self.numbers = numbers
         self.wanted = listed(map(str, numbers))
 
@@ -183,9 +186,6 @@ class OneOfNumbers(Integer):
         if number not in self.numbers:
             raise ValueError(f"expected {self.wanted}, found {quoted(node.value)}")
         return number
-
-    def _range(self) -> str:
-        return f"expected {self.wanted}"
 
     def schema(self) -> Schema:
         return {"enum": list(self.numbers)}
@@ -307,6 +307,15 @@ class Date(Scalar):
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+
+
+def read_as(tag: str) -> str:
+    """What YAML takes a plain word with this tag for."""
+    return _READ_AS.get(tag.rpartition(":")[2], "something else than text")
+
+
+def _unquoted(text: str, seen: str) -> ValueError:
+    return ValueError(f'YAML reads {quoted(text)} as {seen}; for text, put it in quotes: "{text[:60]}"')
 
 
 def _number_hint(text: str) -> str:

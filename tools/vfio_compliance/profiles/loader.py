@@ -7,21 +7,35 @@ import dataclasses
 import os
 from pathlib import Path
 
-from vfio_compliance.profiles.document import Document, ProfileError, place_of
-from vfio_compliance.profiles.profile import Profile
-from vfio_compliance.profiles.records import Record
+from yaml.nodes import MappingNode, Node, ScalarNode
 
-RECORD = Record(Profile)
+from vfio_compliance.profiles.document import Document, ProfileError
+from vfio_compliance.profiles.profile import FORMAT, PROFILE, Profile
 
 
 def load(path: str | os.PathLike[str]) -> Profile:
-    """Read a profile. Raises ProfileError with everything that is wrong with it."""
+    """Read a profile.
+
+    Raises ProfileError with everything that is wrong with it. What only shows when several keys of a mapping
+    are seen together is looked for once each of them is right by itself.
+    """
     document = Document(os.fspath(path))
     root = document.tree()
-    profile: Profile | None = None
-    if root is not None:
-        document.values[""] = place_of(root)
-        profile = RECORD.read(root, "", document)
-    if document.problems or profile is None:
+    if root is None or _of_another_format(root, document):
+        raise ProfileError(document.problems)
+    profile: Profile = PROFILE.read(root, "", document)
+    if document.problems:
         raise ProfileError(document.problems)
     return dataclasses.replace(profile, path=Path(path), digest=document.digest, places=document.keys)
+
+
+def _of_another_format(root: Node, document: Document) -> bool:
+    """Complain of a file for another version of this program; nothing else that it says can be judged."""
+    for name, value in root.value if isinstance(root, MappingNode) else ():
+        if name.value == "format" and isinstance(value, ScalarNode) and value.value not in ("", str(FORMAT)):
+            if value.value.isdecimal():
+                document.complain(
+                    value, f"format {value.value} is unknown; this version reads format {FORMAT}"
+                )
+            return value.value.isdecimal()
+    return False

@@ -15,7 +15,7 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from vfio_compliance.profiles.document import NULL, SKIPPED, STRING, Document, listed, place_of, quoted
-from vfio_compliance.profiles.kinds import BAD, Kind, Schema
+from vfio_compliance.profiles.kinds import BAD, Kind, Schema, read_as
 
 _REQUIRED: Any = object()
 
@@ -103,9 +103,9 @@ class Record(Kind):
         if len(document.problems) > complaints or any(value is BAD for value in values.values()):
             return BAD
         record = self.cls(**values)
+        place = document.keys.get(path, place_of(node))
         for name, message in record.problems() if hasattr(record, "problems") else ():
-            at = _join(path, name)
-            document.complain(document.values.get(at, place_of(node)), message)
+            document.complain(document.values.get(_join(path, name), place), message)
         return record
 
     def _complain_of_missing(self, found: Mapping[str, Any], place: Any, document: Document) -> None:
@@ -213,7 +213,7 @@ class OneKey(Kind):
 
 
 def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, Node]] | None:
-    """Keys and values of a mapping by name, with their places noted; None, after a complaint, if it is none."""
+    """Keys and values of a mapping by name, their places noted. None, after a complaint, for anything else."""
     if node.tag == SKIPPED:
         return None
     if not isinstance(node, MappingNode):
@@ -227,6 +227,11 @@ def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, 
             document.complain(name_node, f"a key is a plain word, not {_shape(name_node)}")
         elif name_node.value == "<<":
             document.complain(name_node, "merge keys (`<<`) are not used; write the keys out")
+        elif name_node.tag != STRING and not name_node.style:
+            seen = read_as(name_node.tag)
+            document.complain(
+                name_node, f"YAML reads the key {quoted(name_node.value)} as {seen}, not as a word"
+            )
         elif name_node.value in found:
             first = place_of(found[name_node.value][0])
             document.complain(
@@ -236,10 +241,6 @@ def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, 
             found[name_node.value] = name_node, value_node
             inner = _join(path, name_node.value)
             document.keys[inner], document.values[inner] = place_of(name_node), place_of(value_node)
-            if name_node.tag != STRING and not name_node.style:
-                document.complain(
-                    name_node, f"YAML does not read the key {quoted(name_node.value)} as a word"
-                )
     return found
 
 

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF009 (key() makes a dataclass field)
+"""How to reach the device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from yaml.nodes import ScalarNode
+
+from vfio_compliance.profiles.document import Document, quoted
+from vfio_compliance.profiles.kinds import Choice, Integer, Kind, Text
+from vfio_compliance.profiles.records import ListOf, Record, Variant, key
+
+_PLACEHOLDERS = ("{socket}", "{python}", "{project}")
+_LONGEST_SOCKET_PATH = 107  # sockaddr_un holds 108 bytes, the last of them zero
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelDefects:
+    """Where a kernel module takes the names of the rules to break; the reference module only."""
+
+    parameter: str = key(
+        Text("a path"), "Module parameter; a comma list is written to it and undone afterwards."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerDefects:
+    """How a server takes the names of the rules to break; the reference server only."""
+
+    option: str = key(
+        Text("an argument with `{name}` in it", r".*\{name\}.*"),
+        "Argument added to `command` for each defect.",
+    )
+
+
+class _Argument(Text):
+    """An argument of a command, in which some `{words}` are filled in later. Other braces are left alone."""
+
+    def __init__(self, *placeholders: str) -> None:
+        super().__init__("an argument", blank=True)
+        self.placeholders = placeholders
+
+    def parse(self, node: ScalarNode, document: Document) -> Any:
+        text = super().parse(node, document)
+        for word in re.findall(r"(?<!\$)\{\w+\}", text):
+            if word in self.placeholders:
+                continue
+            if word in _PLACEHOLDERS:
+                raise ValueError(f"`{word}` is filled in only in `command`")
+            if hint := document.did_you_mean(word, self.placeholders):
+                raise ValueError(f"{quoted(word)} is not filled in here{hint}")
+        return text
+
+
+def _command(*placeholders: str) -> Kind:
+    return ListOf(_Argument(*placeholders), "a list of arguments such as [program, argument]", at_least=1)
+
+
+def _recovery() -> Any:
+    return key(
+        _command(),
+        "Command that brings the device back when reset and reopening do not. Run as it is, with no shell.",
+        default=None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelGroupDevice:
+    """A device behind /dev/vfio/GROUP of the running kernel."""
+
+    transport: Literal["kernel-group"] = key(
+        Choice("kernel-group"), "The device is reached through the kernel."
+    )
+    name: str = key(Text("a name"), "Name the kernel knows the device by: for PCI its address, in quotes.")
+    group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
+    sysfs: str | None = key(
+        Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None
+    )
+    recovery: tuple[str, ...] | None = _recovery()
+    defects: KernelDefects | None = key(
+        Record(KernelDefects), "Only for a device made to be broken.", default=None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VfioUserDevice:
+    """A device that a vfio-user server offers on a UNIX socket."""
+
+    transport: Literal["vfio-user"] = key(
+        Choice("vfio-user"), "The device is reached through a vfio-user server."
+    )
+    socket: str | None = key(
+        Text("a path"),
+        "The server's socket. Left out: a private one, for `command` to listen on.",
+        default=None,
+    )
+    command: tuple[str, ...] | None = key(
+        _command(*_PLACEHOLDERS),
+        "Starts the server, without a shell. `{socket}` becomes the path of the socket, `{python}` the Python "
+        "in use, `{project}` the folder of this project. Left out: the server runs already.",
+        default=None,
+    )
+    recovery: tuple[str, ...] | None = _recovery()
+    defects: ServerDefects | None = key(
+        Record(ServerDefects), "Only for a server made to be broken.", default=None
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.socket is not None and len(self.socket.encode()) > _LONGEST_SOCKET_PATH:
+            yield "socket", f"the path of a socket has at most {_LONGEST_SOCKET_PATH} bytes"
+        if self.command is None:
+            if self.defects is not None:
+                yield "defects", "`defects` adds arguments to `command`, and there is none"
+        elif self.socket is None and not any("{socket}" in argument for argument in self.command):
+            yield (
+                "command",
+                "without `socket`, one argument must hold `{socket}` for the server to know where to listen",
+            )
+
+
+DEVICE = Variant(
+    "transport",
+    {
+        "vfio-user": Record(VfioUserDevice, at_least_one=("socket", "command")),
+        "kernel-group": Record(KernelGroupDevice, exactly_one=("group", "sysfs")),
+    },
+)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF009 (key() makes a dataclass field)
+"""How to make the device do something: register programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from vfio_compliance.profiles.document import quoted
+from vfio_compliance.profiles.kinds import Duration, Integer, Kind, NumberOrVariable, OneOfNumbers
+from vfio_compliance.profiles.records import ListOf, OneKey, Record, key
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Access:
+    region: int = key(Integer(0, 0xFFFF), "Index of the VFIO region; on a PCI device 0 to 5 are the BARs.")
+    offset: int = key(Integer(0, 2**63 - 1), "Bytes from the start of the region.")
+    width: int = key(OneOfNumbers(1, 2, 4, 8), "Bytes accessed at once.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read(_Access):
+    """Read a register."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write(_Access):
+    """Write a register: a number, or the name of a variable (`$iova`) that the suite fills in."""
+
+    value: int | str = key(NumberOrVariable(), "What to write.")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if isinstance(self.value, int) and self.value >> 8 * self.width:
+            yield "value", f"{self.value:#x} does not fit into {self.width} bytes"
+        if self.value in ("$iova", "$length") and self.width < 4:
+            yield "value", f"{quoted(str(self.value))} wants a register of 4 or 8 bytes, not {self.width}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait(_Access):
+    """Read a register again and again until the bits in `mask` equal `equals`."""
+
+    mask: int = key(Integer(1), "The bits to look at; left out: all of them.", default=2**64 - 1)
+    equals: int = key(Integer(), "What the bits must be for the wait to end.")
+    within: float = key(Duration("1us", "24h"), "Longest time to wait; then the step has failed.")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.equals >> 8 * self.width:
+            yield "equals", f"{self.equals:#x} does not fit into {self.width} bytes"
+        elif self.equals & ~self.mask:
+            yield (
+                "equals",
+                f"{self.equals:#x} has bits outside the mask {self.mask:#x}; this never becomes true",
+            )
+        if self.mask != 2**64 - 1 and self.mask >> 8 * self.width:
+            yield "mask", f"{self.mask:#x} does not fit into {self.width} bytes"
+
+
+Step: TypeAlias = Write | Read | Wait
+
+
+def _steps(*variables: str) -> Kind:
+    write = Record(Write, kinds={"value": NumberOrVariable(*variables)})
+    step = OneKey({"write": write, "read": Record(Read), "wait": Record(Wait)})
+    return ListOf(step, "a list of steps", at_least=1)
+
+
+_READ = OneKey({"read": Record(Read)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Something that changes while the device runs, and only then."""
+
+    sample: Read = key(_READ, "The read that shows it; two reads of a running device differ.")
+    changes_within: float = key(
+        Duration("1us", "24h"), "Two reads of a running device that are this far apart always differ."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dma:
+    """Makes the device write memory of the guest, over and over, until told to stop."""
+
+    start: tuple[Step, ...] = key(
+        _steps("$iova", "$length"),
+        "Starts the writes. `$iova`: the address to write to, `$length`: the bytes that may be written there.",
+    )
+    stop: tuple[Step, ...] = key(_steps("$iova", "$length"), "Ends the writes.")
+    writes_within: float = key(
+        Duration("1us", "24h"), "Once started, the device writes at least once in this time, again and again."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisibleState:
+    """Puts a value into the part of the device that migrates, and shows it."""
+
+    set: tuple[Step, ...] = key(_steps("$value"), "Stores `$value`, a number that the suite chooses.")
+    observe: tuple[Read, ...] = key(
+        ListOf(_READ, "a list of reads", at_least=1),
+        "Reads that show what is stored. They give the same on the device that the state was moved to.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stimulus:
+    """How to make the device do something. A rule that needs a part left out here is n/a."""
+
+    running: Running | None = key(
+        Record(Running),
+        "Shows whether the device runs. Without it, the rules on stopping are n/a.",
+        default=None,
+    )
+    dma: Dma | None = key(
+        Record(Dma),
+        "Makes the device write memory. Without it, the rules on DMA while stopped are n/a.",
+        default=None,
+    )
+    visible_state: VisibleState | None = key(
+        Record(VisibleState),
+        "Shows whether a state arrives. Without it, the rules on what a saved state restores are n/a.",
+        default=None,
+    )
+    error: tuple[Step, ...] | None = key(
+        _steps(),
+        "Makes the next write of device_state fail, and the device report the error state. "
+        "Without it, the rules on errors are n/a.",
+        default=None,
+    )
