@@ -208,21 +208,20 @@ class Document:
         loader: Any,
         event: AliasEvent | ScalarEvent | SequenceStartEvent | MappingStartEvent,
     ) -> Node:
-        marks: Any = (event.start_mark, event.end_mark)  # the stubs allow the marks of one parser only
+        begin: Any = event.start_mark  # Any: to the stubs, nodes do not take the marks of the C parser
+        end: Any = event.end_mark
         if isinstance(event, AliasEvent):
             self.complain(event, f"aliases such as `*{event.anchor}` are not used; write the value out")
-            return ScalarNode(SKIPPED, "", *marks)
+            return ScalarNode(SKIPPED, "", begin, end)
         if event.anchor is not None:
             self.complain(event, f"anchors such as `&{event.anchor}` are not used; write the value out")
         if event.tag is not None:
             self.complain(event, f"tags such as {quoted(event.tag)} are not used")
-            if isinstance(event, ScalarEvent):
-                return ScalarNode(SKIPPED, "", *marks)
         if isinstance(event, ScalarEvent):
-            tag = loader.resolve(ScalarNode, event.value, event.implicit)
-            return ScalarNode(tag, event.value, *marks, event.style)
+            tag = loader.resolve(ScalarNode, event.value, event.implicit) if event.tag is None else SKIPPED
+            return ScalarNode(tag, event.value, begin, end, event.style)
         kind = SequenceNode if isinstance(event, SequenceStartEvent) else MappingNode
-        return kind("", [], *marks)
+        return kind("", [], begin, end)
 
 
 def _events(loader: Any) -> Iterator[Event]:

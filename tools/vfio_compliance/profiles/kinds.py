@@ -116,12 +116,12 @@ class Choice(Text):
     def parse(self, node: ScalarNode, document: Document) -> Any:
         text = str(node.value)
         if text not in self.words:
-            raise ValueError(self.refusal(text) + document.did_you_mean(text, self.words))
+            raise ValueError(self.refusal(text, document))
         return text
 
-    def refusal(self, text: str) -> str:
+    def refusal(self, text: str, document: Document) -> str:
         """The message for a word that is none of them."""
-        return f"expected {self.wanted}, found {quoted(text)}"
+        return f"expected {self.wanted}, found {quoted(text)}{document.did_you_mean(text, self.words)}"
 
     def schema(self) -> Schema:
         return {"enum": list(self.words)}
@@ -135,13 +135,7 @@ class Boolean(Scalar):
     def parse(self, node: ScalarNode, document: Document) -> Any:
         text = node.value.lower()
         if text not in ("true", "false"):
-            hint = {
-                "yes": "; write `true`",
-                "on": "; write `true`",
-                "no": "; write `false`",
-                "off": "; write `false`",
-            }
-            raise ValueError(f"expected {self.wanted}, found {quoted(node.value)}{hint.get(text, '')}")
+            raise ValueError(f"expected {self.wanted}, found {quoted(node.value)}")
         if node.tag != BOOLEAN:
             raise ValueError(f"expected {self.wanted}; remove the quotes")
         return text == "true"
@@ -204,20 +198,13 @@ class NumberOrVariable(Integer):
         if not text.startswith("$"):
             return super().parse(node, document)
         if text not in self.variables:
-            known = (
-                f"here it can be {listed(self.variables)}" if self.variables else "no variable is known here"
-            )
-            raise ValueError(
-                f"{quoted(text)} is not known here; {known}{document.did_you_mean(text, self.variables)}"
-            )
+            hint = document.did_you_mean(text, self.variables)
+            raise ValueError(f"{quoted(text)} is not known here; expected {self.wanted}{hint}")
         return text
 
     def schema(self) -> Schema:
-        return (
-            {"anyOf": [super().schema(), {"enum": list(self.variables)}]}
-            if self.variables
-            else super().schema()
-        )
+        number = super().schema()
+        return {"anyOf": [number, {"enum": list(self.variables)}]} if self.variables else number
 
 
 class _Measure(Scalar):
@@ -225,7 +212,6 @@ class _Measure(Scalar):
 
     units: Mapping[str, int]
     digits: str
-    example: str
 
     def __init__(self, minimum: str, maximum: str) -> None:
         self.bounds = minimum, maximum

@@ -33,9 +33,8 @@ def _of_another_format(root: Node, document: Document) -> bool:
     """Complain of a file for another version of this program; nothing else that it says can be judged."""
     for name, value in root.value if isinstance(root, MappingNode) else ():
         if name.value == "format" and isinstance(value, ScalarNode) and value.value not in ("", str(FORMAT)):
-            if value.value.isdecimal():
-                document.complain(
-                    value, f"format {value.value} is unknown; this version reads format {FORMAT}"
-                )
-            return value.value.isdecimal()
+            if not value.value.isdecimal():
+                return False
+            document.complain(value, f"format {value.value} is unknown; this version reads {FORMAT}")
+            return True
     return False

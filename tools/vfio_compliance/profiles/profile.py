@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from yaml.nodes import ScalarNode
 
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
-from vfio_compliance.profiles.document import Document, Place, quoted
+from vfio_compliance.profiles.document import Document, Place, listed, quoted
 from vfio_compliance.profiles.kinds import (
     Boolean,
     Choice,
@@ -58,15 +58,13 @@ class _Transition(Choice):
         source, _, target = super().parse(node, document).partition(" -> ")
         return source, target
 
-    def refusal(self, text: str) -> str:
+    def refusal(self, text: str, document: Document) -> str:
         if text in DRAWN:
             return f"{quoted(text)} is drawn in the interface, so every driver has it; claim only others"
         if any(state.strip() == "error" for state in text.split("->")):
             return "the error state is entered by the driver and left by reset; no transition claims it"
-        states = ", ".join(STATES)
-        return (
-            f"expected a transition such as `stop -> running`, found {quoted(text)}; the states are {states}"
-        )
+        hint = document.did_you_mean(text, self.words) or f"; the states are {listed(STATES, 'and')}"
+        return f"expected a transition such as `stop -> running`, found {quoted(text)}{hint}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,13 +171,8 @@ class Variant(Kind):
             {"if": {"properties": {self.selector: {"const": word}}}, "then": record.schema()}
             for word, record in self.records.items()
         ]
-        selector = {"enum": list(self.records)}
-        return {
-            "type": "object",
-            "required": [self.selector],
-            "properties": {self.selector: selector},
-            "allOf": cases,
-        }
+        selector = {self.selector: {"enum": list(self.records)}}
+        return {"type": "object", "required": [self.selector], "properties": selector, "allOf": cases}
 
 
 class OneKey(Kind):
@@ -213,7 +208,7 @@ class OneKey(Kind):
 
 
 def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, Node]] | None:
-    """Keys and values of a mapping by name, their places noted. None, after a complaint, for anything else."""
+    """Keys and values of a mapping by name, with their places noted; None, after a complaint, for others."""
     if node.tag == SKIPPED:
         return None
     if not isinstance(node, MappingNode):
@@ -228,9 +223,8 @@ def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, 
         elif name_node.value == "<<":
             document.complain(name_node, "merge keys (`<<`) are not used; write the keys out")
         elif name_node.tag != STRING and not name_node.style:
-            seen = read_as(name_node.tag)
             document.complain(
-                name_node, f"YAML reads the key {quoted(name_node.value)} as {seen}, not as a word"
+                name_node, f"YAML reads the key {quoted(name_node.value)} as {read_as(name_node.tag)}"
             )
         elif name_node.value in found:
             first = place_of(found[name_node.value][0])

@@ -86,7 +86,7 @@ class Dma:
 
     start: tuple[Step, ...] = key(
         _steps("$iova", "$length"),
-        "Starts the writes. `$iova`: the address to write to, `$length`: the bytes that may be written there.",
+        "Starts the writes. `$iova`: the address to write to; `$length`: the bytes that may be written.",
     )
     stop: tuple[Step, ...] = key(_steps("$iova", "$length"), "Ends the writes.")
     writes_within: float = key(
