@@ -64,7 +64,7 @@ def _command(*placeholders: str) -> Kind:
 def _recovery() -> Any:
     return key(
         _command(),
-        "Command that brings the device back when reset and reopening do not. Run as it is, with no shell.",
+        "Command that brings the device back when reset and reopening do not; run as it is, without a shell.",
         default=None,
     )
 
@@ -101,8 +101,8 @@ class VfioUserDevice:
     )
     command: tuple[str, ...] | None = key(
         _command(*_PLACEHOLDERS),
-        "Starts the server, without a shell. `{socket}` becomes the path of the socket, `{python}` the Python "
-        "in use, `{project}` the folder of this project. Left out: the server runs already.",
+        "Starts the server, without a shell. `{socket}` becomes the path of the socket, `{python}` the running "
+        "Python, `{project}` the folder of this project. Left out: the server runs already.",
         default=None,
     )
     recovery: tuple[str, ...] | None = _recovery()

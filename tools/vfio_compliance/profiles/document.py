@@ -7,7 +7,6 @@ anchors and tags, and because a composer that recurses can be brought down by de
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -134,6 +133,8 @@ class Document:
         if len(content) > LARGEST_FILE:
             self.complain(WHOLE_FILE, f"larger than {LARGEST_FILE // 1024} KiB; this is no profile")
             return None
+        import hashlib  # loads OpenSSL, as slow as the rest of this package
+
         self.digest = hashlib.sha256(content).hexdigest()
         text = self._decode(content)
         return None if text is None else self._compose(text)
