@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Asks the host's own package mirror for kernels, through a private apt state that leaves the host alone."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from vfio_compliance.vm.errors import VmError
+from vfio_compliance.vm.packages import Package, parse
+
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+class Mirror:
+    """Where the host gets Debian from: archive addresses and code name, out of its apt configuration."""
+
+    def __init__(self, archive: str, security: str | None, codename: str) -> None:
+        self.archive = archive
+        self.security = security
+        self.codename = codename
+
+    @classmethod
+    def of_host(cls) -> "Mirror":
+        """Raises VmError when the host's apt configuration names no Debian archive."""
+        layout = "$(REPO_URI) $(CODENAME)"
+        done = subprocess.run(
+            ["apt-get", "indextargets", "--format", layout, "Created-By: Packages", "Origin: Debian"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return cls.from_targets(done.stdout)
+
+    @classmethod
+    def from_targets(cls, text: str) -> "Mirror":
+        """Reads lines of ``address codename``. Raises VmError when none is a Debian release."""
+        archive = codename = security = None
+        for line in text.splitlines():
+            address, _, suite = line.strip().partition(" ")
+            if suite.endswith("-security"):
+                security = security or address
+            elif re.fullmatch(r"[a-z]+", suite) and archive is None:
+                archive, codename = address, suite
+        if archive is None or codename is None:
+            raise VmError(
+                "this host's apt knows no Debian archive to fetch kernels from: run `apt-get update`, "
+                "or bring a kernel with --kernel PATH"
+            )
+        return cls(archive, security, codename)
+
+    def sources(self, codename: str) -> str:
+        """The sources.list of one Debian release: its archive, security and backports suites."""
+        option = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+        suites = [(self.archive, codename), (self.archive, f"{codename}-backports")]
+        if self.security:
+            suites.append((self.security, f"{codename}-security"))
+        return "".join(f"deb {option}{address} {suite} main\n" for address, suite in suites)
+
+
+class Apt:
+    """apt-get with every piece of its state under one folder of ours."""
+
+    def __init__(self, state: Path, sources: str) -> None:
+        self.state = state
+        (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        (state / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+        (state / "sources.list").write_text(sources)
+        (state / "status").touch()
+
+    def _options(self) -> list[str]:
+        settings = {
+            "Dir::State": self.state,
+            "Dir::State::Lists": self.state / "lists",
+            "Dir::State::Status": self.state / "status",
+            "Dir::Cache": self.state,
+            "Dir::Etc::SourceList": self.state / "sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            "APT::Sandbox::User": "",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "1",
+            "Acquire::http::Timeout": "20",
+        }
+        return [f"-o{key}={value}" for key, value in settings.items()]
+
+    def _run(self, tool: str, *arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [tool, *self._options(), *arguments],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def update(self) -> str:
+        """Fetches the indexes; gives the first complaint, or nothing. Old indexes stay when it fails."""
+        done = self._run("apt-get", "-q", "update")
+        complaints = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
+        return complaints[0][3:] if complaints else ""
+
+    def kernel_index(self) -> dict[str, Package]:
+        """Every kernel package that the indexes list."""
+        names = self._run("apt-cache", "pkgnames", "linux-").stdout.split()
+        wanted = [n for n in names if re.match(r"linux-(image|binary|modules|headers|kbuild|base)-.*\d", n)]
+        if not wanted:
+            return {}
+        return parse(self._run("apt-cache", "show", *wanted).stdout)
+
+    def download(self, packages: Sequence[Package], folder: Path) -> list[Path]:
+        """Puts the packages' files into a folder. Raises VmError with apt's words if that fails."""
+        done = self._run(
+            "apt-get", "-q", "download", *(f"{p.name}={p.version}" for p in packages), cwd=folder
+        )
+        if done.returncode:
+            raise VmError("apt-get download failed", done.stderr.strip())
+        return sorted(folder.glob("*.deb"))

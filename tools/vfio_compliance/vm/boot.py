@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Boots a kernel through virtme-ng, with the host's files as its root, and follows what happens inside."""
+
+import contextlib
+import json
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from vfio_compliance.vm import host
+from vfio_compliance.vm.guest import MARK
+from vfio_compliance.vm.kernel_log import plain
+
+# Hardware that QEMU shows but nothing here uses: probing it costs an emulated guest seven seconds.
+_UNUSED = (
+    "kvm,kvm_amd,kvm_intel,ahci,sr_mod,cdrom,sg,i2c_i801,i801_smbus,lpc_ich,iTCO_wdt,i6300esb,pcspkr,psmouse,"
+    "aesni_intel,ghash_clmulni_intel,crc32_pclmul,crct10dif_pclmul,sha512_ssse3,sha256_ssse3,sha1_ssse3,"
+    "polyval_clmulni,powernow_k8,acpi_cpufreq,intel_rapl_msr,intel_rapl_common,evdev,joydev,qemu_fw_cfg"
+)
+_GRACE = 5.0  # seconds between asking the virtual machine to end and killing it
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How the virtual machine is made: CPUs, memory as QEMU writes it (``1G``), KVM or emulation."""
+
+    cpus: int
+    memory: str
+    kvm: bool
+
+
+@dataclass
+class Boot:
+    """What a boot showed: its length in seconds, whether the deadline ended it, the guest's reports."""
+
+    seconds: float = 0.0
+    timed_out: bool = False
+    status: int = 0
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def last(self, event: str) -> dict[str, Any] | None:
+        """The latest report of a kind."""
+        return next((e for e in reversed(self.events) if e["event"] == event), None)
+
+
+def command_line(
+    boot: Path, machine: Machine, plan: Path, folder: Path, cwd: Path, deadline: float
+) -> list[str]:
+    """The whole call, as an argument list.
+
+    ``timeout`` stands outside so that the machine ends even when this process is killed first.
+    """
+    guest = shlex.join([sys.executable, "-m", "vfio_compliance.vm.guest", str(plan)])
+    command = [
+        "timeout",
+        f"--kill-after={_GRACE:.0f}",
+        f"{deadline + 2 * _GRACE:.0f}",
+        host.which("vng") or "vng",
+    ]
+    command += ["--run", str(boot), "--user", "root", "--disable-microvm", "--verbose"]
+    command += ["--cpus", str(machine.cpus), "--memory", machine.memory]
+    command += [] if machine.kvm else ["--disable-kvm"]
+    command += ["--append", f"modprobe.blacklist={_UNUSED}"]
+    command += ["--cwd", str(cwd), f"--overlay-rwdir={cwd}", f"--rwdir={folder}"]
+    return [*command, "--", guest]
+
+
+def run(
+    command: list[str],
+    console: Path,
+    deadline: float,
+    show: Callable[[str], None],
+    report: Callable[[dict[str, Any], float], None],
+) -> Boot:
+    """Runs the call and returns when the machine has ended or ``deadline`` seconds are over.
+
+    Guest output goes to ``show`` as it comes, reports of the guest to ``report`` with the seconds since the
+    start, the kernel's console to the file ``console``. No process of it is left, whatever happens.
+    """
+    boot = Boot()
+    start = time.monotonic()
+    environment = {**os.environ, "PATH": host.search_path()}
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+
+    def output(text: str) -> None:
+        head, mark, tail = text.partition(MARK)
+        if head:
+            show(head)
+        if mark:
+            with contextlib.suppress(ValueError):
+                event = json.loads(tail)
+                boot.events.append(event)
+                report(event, time.monotonic() - start)
+
+    try:
+        with open(console, "w") as log:
+
+            def kernel(text: str) -> None:
+                log.write(plain(text) + "\n")
+                log.flush()
+
+            assert process.stdout is not None
+            assert process.stderr is not None
+            readers = {process.stdout: _Lines(output), process.stderr: _Lines(kernel)}
+            boot.timed_out = not _pump(readers, start + deadline)
+            for lines in readers.values():
+                lines.flush()
+        boot.status = _end(process) if boot.timed_out else process.wait()
+    finally:
+        _end(process)
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+    boot.seconds = time.monotonic() - start
+    return boot
+
+
+class _Lines:
+    """Cuts a byte stream into lines, and hands over a report even when it does not begin one."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line.decode(errors="replace") + "\n")
+
+    def flush(self) -> None:
+        if self._rest:
+            self._take(self._rest.decode(errors="replace") + "\n")
+            self._rest = b""
+
+
+def _pump(readers: "dict[IO[bytes], _Lines]", deadline: float) -> bool:
+    """Copies until both streams have ended; False when the deadline came first."""
+    with selectors.DefaultSelector() as selector:
+        for stream in readers:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            for entry, _ in selector.select(left):
+                data = os.read(entry.fd, 65536)
+                if data:
+                    readers[entry.fileobj].feed(data)  # type: ignore[index]
+                else:
+                    selector.unregister(entry.fileobj)
+    return True
+
+
+def _end(process: "subprocess.Popen[bytes]") -> int:
+    """Ends the process and all it started, first by asking, and waits for it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+            # The group may outlive its leader: only when it is empty is the work done.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return process.returncode
+    return process.wait()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A folder of finished things: an entry is either whole or not there."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_PARTIAL = ".partial-"
+
+
+def default_root() -> Path:
+    """The user's cache folder for this program, after the XDG base directory convention."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return home / "vfio-compliance"
+
+
+class Cache:
+    """Entries are made in a private folder beside their place and appear in it by one rename."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other runs out, and clears away what an interrupted one left half-made.
+
+        Raises OSError when the folder cannot be made or written.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for rest in self.root.glob(f"*/{_PARTIAL}*"):
+                shutil.rmtree(rest, ignore_errors=True)
+            yield
+
+    def path(self, kind: str, name: str) -> Path:
+        """Where an entry lies or would lie; ``kind`` is the sub-folder."""
+        return self.root / kind / name
+
+    def entry(self, kind: str, name: str, make: Callable[[Path], None]) -> Path:
+        """The folder of an entry, made by ``make(empty folder)`` when it is not there yet.
+
+        Whatever ``make`` raises goes through, and nothing stays behind. Call it while ``locked``.
+        """
+        final = self.path(kind, name)
+        if final.is_dir():
+            return final
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=final.parent))
+        try:
+            partial.chmod(0o755)
+            make(partial)
+            partial.rename(final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return final
+
+    def names(self, kind: str) -> list[str]:
+        """The finished entries of a kind."""
+        folder = self.root / kind
+        if not folder.is_dir():
+            return []
+        return sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(_PARTIAL))

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``vfio-compliance vm``: the suite, or any command, on real kernels in virtual machines."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vfio_compliance.vm import boot, host, kernel_log, kernels, module
+from vfio_compliance.vm.cache import Cache, default_root
+from vfio_compliance.vm.errors import VmError
+from vfio_compliance.vm.outcome import BROKEN, FAIL, HANG, Outcome, table, worst
+
+_PROJECT = Path(__file__).resolve().parents[3]
+_DEFAULT_COMMAND = ["vfio-compliance", "run", "profiles/refdriver-kernel.yaml", "--out", "{out}"]
+_TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_LAST_LINES = 8
+_EPILOG = """\
+Each COMMAND runs inside the guest as root, in the checkout, with this Python environment on its PATH and no
+shell. The guest sees the host's files read-only (changes are forgotten); only {out}, the kernel's own results
+folder, is kept. In every argument {out} and {kernel} are replaced. A lone --then separates commands that run
+one after the other in the same boot, whatever the one before gave:
+
+  vfio-compliance vm --kernels 6.12 -- vfio-compliance run profiles/refdriver-kernel.yaml --out {out} \\
+      --then pytest -p no:cacheprovider tools/tests/test_kmod.py
+
+Exit code: the worst of all kernels, in the order 3 hang, 1 fail, 2 broken, 4 nothing judged, 0. A guest that
+misses its deadline is a hang; one that panics or cannot be booted is broken; a kernel log with a warning, an
+oops or a foreign taint is a fail.
+"""
+
+
+def duration(text: str) -> float:
+    """Seconds from ``500ms``, ``30s``, ``15min`` or ``1h``. Raises argparse.ArgumentTypeError otherwise."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|min|h)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 15min or 1h")
+    return float(match[1]) * _TIMES[match[2]]
+
+
+def _series(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    wrong = [name for name in names if not re.fullmatch(r"\d+\.\d[\w.+~-]*", name)]
+    if wrong or not names:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of kernels such as 6.1,6.12")
+    return names
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vfio-compliance vm",
+        description="Boot real kernels in virtual machines, load the reference driver, run commands inside.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [options] [-- COMMAND... [--then COMMAND...]...]",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--kernels", type=_series, metavar="LIST", help="Debian kernels, newest of each (default 6.1,6.12)")
+    add("--kernel", type=Path, action="append", default=[], metavar="PATH", help="your build tree or bzImage")
+    add("--headers", type=Path, metavar="DIR", help="what to build the module against, for a bare bzImage")
+    add("--out", type=Path, default=Path("results/vm"), metavar="DIR", help="results (default results/vm)")
+    add("--cache", type=Path, metavar="DIR", help=f"kernels and builds (default {default_root()})")
+    add("--deadline", type=duration, default=900.0, metavar="TIME", help="limit of one boot (default 15min)")
+    add("--memory", default="1G", metavar="SIZE", help="of the guest (default 1G)")
+    add("--cpus", type=int, default=2, metavar="N", help="of the guest (default 2)")
+    add("--no-module", action="store_true", help="neither build nor load the reference driver")
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[list[str]]]:
+    """The options, and the guest commands (the default one when none is given). Exits on a usage error."""
+    options, _, rest = _split(list(argv), "--")
+    parser = _parser()
+    arguments = parser.parse_args(options)
+    if arguments.kernels is None:
+        arguments.kernels = [] if arguments.kernel else ["6.1", "6.12"]
+    if arguments.headers and not arguments.kernel:
+        parser.error("--headers belongs to --kernel")
+    commands = []
+    while rest:
+        command, separator, rest = _split(rest, "--then")
+        if not command or (separator and not rest):
+            parser.error("--then stands between two commands")
+        commands.append(command)
+    return arguments, commands or [_DEFAULT_COMMAND]
+
+
+def _split(words: list[str], separator: str) -> tuple[list[str], bool, list[str]]:
+    if separator not in words:
+        return words, False, []
+    place = words.index(separator)
+    return words[:place], True, words[place + 1 :]
+
+
+def fill(command: Sequence[str], out: Path, label: str) -> list[str]:
+    """A guest command with ``{out}`` and ``{kernel}`` replaced."""
+    return [word.replace("{out}", str(out)).replace("{kernel}", label) for word in command]
+
+
+def main(argv: list[str]) -> int:
+    """Runs ``vfio-compliance vm``; gives the exit code."""
+    arguments, commands = parse(argv)
+    tools = list(host.BOOT)
+    tools += host.FETCH if arguments.kernels else ()
+    tools += () if arguments.no_module else host.BUILD
+    complaints = host.missing(tools)
+    if complaints:
+        print("\n".join(complaints), file=sys.stderr)
+        return BROKEN
+    obstacle = host.why_no_kvm()
+    machine = boot.Machine(arguments.cpus, arguments.memory, not obstacle)
+    print(f"software emulation, slower than KVM: {obstacle}" if obstacle else "KVM", flush=True)
+    run = _Run(arguments, commands, machine)
+    outcomes = [run.kernel(label) for label in arguments.kernels]
+    outcomes += [run.kernel(path.name, path) for path in arguments.kernel]
+    print()
+    print("\n".join(table(outcomes)))
+    print(f"results: {run.out}")
+    return worst(o.code for o in outcomes)
+
+
+class _Run:
+    """One call of the program: what is the same for all its kernels."""
+
+    def __init__(
+        self, arguments: argparse.Namespace, commands: list[list[str]], machine: boot.Machine
+    ) -> None:
+        self.arguments = arguments
+        self.commands = commands
+        self.machine = machine
+        self.out: Path = arguments.out.absolute()
+        self.cache = Cache(arguments.cache or default_root())
+
+    def kernel(self, label: str, path: Path | None = None) -> Outcome:
+        """Takes one kernel all the way. Our own faults end in its outcome: the next kernel gets its turn."""
+        outcome = Outcome(label)
+        try:
+            with self.cache.locked():
+                kernel = kernels.own(path, self.arguments.headers) if path else self._debian(outcome)
+                outcome.release = kernel.release
+                if kernel.note:
+                    _say(label, "note", kernel.note)
+                ko = self._module(kernel, outcome)
+            self._boot(kernel, ko, outcome)
+        except (VmError, OSError) as error:
+            _say(label, "BROKEN", str(error))
+            for line in getattr(error, "detail", "").splitlines():
+                print(f"    {line}", flush=True)
+            outcome.ending = outcome.ending or "not run"
+            outcome.add(BROKEN)
+        return outcome
+
+    def _debian(self, outcome: Outcome) -> kernels.Kernel:
+        label = outcome.label
+        start = time.monotonic()
+        found = kernels.find(self.cache, label)
+        outcome.release = found.release
+        downloads = self.cache.root / "downloads"
+        downloads.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=downloads) as folder:
+            if found.fetch:
+                _say(label, "fetch", f"{found.release}: {found.note}")
+                found.fetch(Path(folder))
+            else:
+                _say(
+                    label, "fetch", f"{found.release} is cached" + (f" ({found.note})" if found.note else "")
+                )
+            outcome.seconds["fetch"] = time.monotonic() - start
+            start = time.monotonic()
+            if found.fetch:
+                _say(label, "unpack", str(self.cache.path("kernels", found.release)))
+            kernel = kernels.unpack(self.cache, label, found.release, sorted(Path(folder).glob("*.deb")))
+            outcome.seconds["unpack"] = time.monotonic() - start
+        return kernel
+
+    def _module(self, kernel: kernels.Kernel, outcome: Outcome) -> Path | None:
+        if self.arguments.no_module or kernel.headers is None:
+            return None
+        sources = _PROJECT / "tools" / "kmod"
+        start = time.monotonic()
+        cached = module.built(self.cache, sources, kernel)
+        _say(kernel.label, "build", f"{module.NAME}.ko" + (" is cached" if cached else ""))
+        ko = module.build(self.cache, sources, kernel)
+        outcome.seconds["build"] = time.monotonic() - start
+        return ko
+
+    def _boot(self, kernel: kernels.Kernel, ko: Path | None, outcome: Outcome) -> None:
+        label = kernel.label
+        folder = self.out / label
+        folder.mkdir(parents=True, exist_ok=True)
+        console, dmesg = folder / "console.log", folder / "dmesg.log"
+        for old in (console, dmesg):
+            old.unlink(missing_ok=True)
+        commands = [fill(command, folder, label) for command in self.commands]
+        plan = {
+            "environment": _guest_environment(),
+            "modprobe": ["vfio", "vfio_iommu_type1"],
+            "module": str(ko) if ko else None,
+            "commands": commands,
+            "cwd": str(_PROJECT),
+            "dmesg": str(dmesg),
+        }
+        began = time.time()
+        with tempfile.NamedTemporaryFile("w", prefix=".plan-", suffix=".json", dir=folder) as file:
+            json.dump(plan, file)
+            file.flush()
+            line = boot.command_line(
+                kernel.boot, self.machine, Path(file.name), folder, _PROJECT, self.arguments.deadline
+            )
+            _say(label, "boot", f"{self.machine.cpus} CPUs, {self.machine.memory} of memory")
+
+            def report(event: dict[str, Any], at: float) -> None:
+                _follow(event, at, commands, outcome)
+
+            result = boot.run(line, console, self.arguments.deadline, _show, report)
+        if "boot" in outcome.seconds:
+            outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
+        _judge(result, console, outcome)
+        if outcome.ending:
+            _report_rest(folder, began)
+
+
+def _guest_environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
+    path += ":/usr/sbin:/usr/bin:/sbin:/bin"
+    columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
+    return {"PATH": path, "COLUMNS": columns, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+
+
+def _say(label: str, stage: str, text: str) -> None:
+    print(f"{label:6} {stage:7} {text}", flush=True)
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _follow(event: dict[str, Any], at: float, commands: list[list[str]], outcome: Outcome) -> None:
+    """Tells the user, and the outcome, what the guest reported."""
+    kind, label = event["event"], outcome.label
+    if kind == "up":
+        outcome.release = event["release"]
+    elif kind == "ready":
+        outcome.seconds["boot"] = at
+    elif kind == "note":
+        _say(label, "note", event["text"])
+    elif kind == "broken":
+        _say(label, "BROKEN", event["text"])
+        outcome.add(BROKEN)
+    elif kind == "start":
+        _say(label, "run", shlex.join(commands[event["index"]]))
+    elif kind == "end":
+        outcome.exits.append(event["exit"])
+        outcome.add(BROKEN if event["exit"] in (126, 127) else event["exit"])
+        _say(label, "run", f"exit {event['exit']}")
+
+
+def _judge(result: boot.Boot, console: Path, outcome: Outcome) -> None:
+    """Adds to the outcome how the guest ended and what its kernel log showed."""
+    text = console.read_text()
+    log = result.last("log")
+    if log is None:
+        panic = kernel_log.panic_reason(text)
+        place = f"after {result.seconds:.0f} s; see {_short(console)}"
+        if panic:
+            outcome.ending = "panicked"
+            outcome.add(BROKEN)
+            _say(outcome.label, "PANIC", f"guest panicked {place}")
+        elif result.timed_out:
+            outcome.ending = "hung" if result.events else "did not come up"
+            outcome.add(HANG if result.events else BROKEN)
+            _say(outcome.label, "HANG", f"guest {outcome.ending} {place}")
+        else:
+            outcome.ending = "ended early"
+            outcome.add(BROKEN)
+            _say(outcome.label, "BROKEN", f"guest ended early {place}")
+        for line in _telling(text.splitlines()):
+            print(f"    {line}", flush=True)
+        return
+    outcome.log = kernel_log.splats(log["since"])
+    letters = kernel_log.taint_letters(kernel_log.foreign_taint(log["before"], log["after"]))
+    if letters:
+        outcome.log.append(f"tainted: {letters}")
+    if outcome.log:
+        outcome.add(FAIL)
+        _say(
+            outcome.label,
+            "KERNEL",
+            f"the kernel log is not clean; see {_short(console.with_name('dmesg.log'))}",
+        )
+        for line in outcome.log[:_LAST_LINES]:
+            print(f"    {line}", flush=True)
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The last kernel lines that a reader needs: from the first splat on, or else the very last."""
+    lines = [line for line in lines if line]
+    first = next((i for i, line in enumerate(lines) if kernel_log.splats([line])), None)
+    return lines[first : first + _LAST_LINES] if first is not None else lines[-_LAST_LINES:]
+
+
+def _report_rest(folder: Path, began: float) -> None:
+    """Shows what was judged before the guest ended, from this boot's journal if there is one."""
+    journal = folder / "journal.jsonl"
+    if journal.is_file() and journal.stat().st_mtime >= began - 1:
+        subprocess.run([sys.executable, "-m", "vfio_compliance", "report", str(folder)], check=False)
+
+
+def _short(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)

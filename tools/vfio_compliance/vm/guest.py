@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The part that runs inside the virtual machine: loads the modules, runs the commands, reads the kernel log.
+
+It is told what to do by a JSON file and reports on its standard output, between the output of the commands:
+each report is one line that begins with ``MARK``. It needs nothing but Python and kmod.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MARK = "\x1evm "
+_DEVICE = Path("/sys/bus/platform/devices/vfio_refdriver.0")
+_DEVICE_SECONDS = 15.0
+_NO_SUCH_COMMAND = 127
+
+
+def tell(event: str, **facts: Any) -> None:
+    """Reports to the host."""
+    sys.stdout.write(f"{MARK}{json.dumps({'event': event, **facts})}\n")
+    sys.stdout.flush()
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _load(program: list[str]) -> str:
+    """Runs a kmod program; gives its complaint, or nothing."""
+    try:
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    return (done.stderr.strip() or f"exit {done.returncode}") if done.returncode else ""
+
+
+def _device_ready() -> bool:
+    group = _DEVICE / "iommu_group"
+    return group.exists() and Path("/dev/vfio", os.path.basename(os.readlink(group))).exists()
+
+
+def _load_reference(module: str) -> str:
+    """Loads the reference driver and waits until its device can be opened; gives a complaint, or nothing."""
+    complaint = _load(["insmod", module])
+    if complaint:
+        return complaint
+    if not _wait(_device_ready, _DEVICE_SECONDS):
+        return f"loaded, but no /dev/vfio group of {_DEVICE.name} came within {_DEVICE_SECONDS:.0f} s"
+    return ""
+
+
+def _taint() -> int:
+    return int(Path("/proc/sys/kernel/tainted").read_text())
+
+
+def kernel_records() -> list[tuple[int, str]]:
+    """The kernel's log as (sequence number, ``[seconds] text``)."""
+    records: list[tuple[int, str]] = []
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                head, _, text = os.read(log, 8192).decode(errors="replace").partition(";")
+            except BlockingIOError:
+                return records
+            except BrokenPipeError:
+                continue  # older records were overwritten: the next read goes on with the oldest one left
+            _, number, microseconds, *_ = head.split(",")
+            first = text.splitlines()[0] if text else ""
+            records.append((int(number), f"[{int(microseconds) / 1e6:12.6f}] {first}"))
+    finally:
+        os.close(log)
+
+
+def _run(command: list[str], cwd: str) -> int:
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False
+        )
+    except OSError as error:
+        print(f"{command[0]}: {error.strerror}", flush=True)
+        return _NO_SUCH_COMMAND
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def main(plan_file: str) -> int:
+    """Carries out a plan; gives 0 whatever the commands gave, for their exit codes were reported."""
+    plan = json.loads(Path(plan_file).read_text())
+    os.environ.update(plan["environment"])
+    tell("up", release=os.uname().release)
+    for name in plan["modprobe"]:
+        complaint = _load([shutil.which("modprobe") or "/sbin/modprobe", name])
+        if complaint:
+            tell("note", text=complaint)
+    before = _taint()
+    start = max((number for number, _ in kernel_records()), default=-1)
+    if plan["module"]:
+        complaint = _load_reference(plan["module"])
+        if complaint:
+            tell("broken", text=f"{Path(plan['module']).name}: {complaint}")
+    else:
+        complaint = ""
+    tell("ready")
+    if not complaint:
+        for index, command in enumerate(plan["commands"]):
+            tell("start", index=index)
+            tell("end", index=index, exit=_run(command, plan["cwd"]))
+    records = kernel_records()
+    Path(plan["dmesg"]).write_text("".join(f"{line}\n" for _, line in records))
+    tell("log", since=[line for number, line in records if number > start], before=before, after=_taint())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Gets a kernel ready to boot: Debian's, fetched and unpacked into the cache, or the user's own."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfio_compliance.vm.apt import Apt, Mirror
+from vfio_compliance.vm.cache import Cache
+from vfio_compliance.vm.errors import VmError
+from vfio_compliance.vm.packages import Package, closure, newest, version_key
+
+_OTHER_RELEASES = ("trixie", "bookworm", "bullseye")
+_KIND = "kernels"
+_IMAGE_IN_TREE = "arch/x86/boot/bzImage"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that can be booted.
+
+    ``boot`` is what virtme-ng is given, ``headers`` the tree that modules are built against (None: none),
+    ``release`` as ``uname -r`` says it where known, ``note`` a remark for the user.
+    """
+
+    label: str
+    boot: Path
+    headers: Path | None
+    release: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer to "which kernel is the newest of this series": a release, and how to get it."""
+
+    release: str
+    note: str
+    fetch: Callable[[Path], None] | None
+
+
+def find(cache: Cache, series: str) -> Found:
+    """Asks the mirror for the newest release of a series; what is cached serves when it does not answer.
+
+    Raises VmError when the series is neither to be had nor cached. Call it while the cache is locked.
+    """
+    cached = [n for n in cache.names(_KIND) if newest([f"linux-image-{n}", f"linux-headers-{n}"], series)]
+    fallback = max(cached, key=version_key, default=None)
+    complaint = ""
+    try:
+        mirror = Mirror.of_host()
+    except VmError as error:
+        if fallback is None:
+            raise
+        return Found(fallback, error.message, None)
+    for codename in (mirror.codename, *(r for r in _OTHER_RELEASES if r != mirror.codename)):
+        apt = Apt(cache.root / "apt" / codename, mirror.sources(codename))
+        complaint = apt.update() or complaint
+        index = apt.kernel_index()
+        release = newest(index, series)
+        if release is None:
+            continue
+        if release in cached:
+            return Found(release, f"mirror not asked in full: {complaint}" if complaint else "", None)
+        if complaint and fallback:
+            return Found(fallback, f"no newer one could be looked up: {complaint}", None)
+        packages = closure(index, release)
+
+        def fetch(folder: Path, apt: Apt = apt, packages: list[Package] = packages) -> None:
+            apt.download(packages, folder)
+
+        size = sum(p.size for p in packages) / 1e6
+        return Found(release, f"{len(packages)} packages, {size:.0f} MB", fetch)
+    if fallback:
+        return Found(fallback, f"no newer one could be looked up: {complaint}", None)
+    raise VmError(f"no Debian release offers a kernel {series} with its headers", complaint)
+
+
+def cached(cache: Cache, release: str) -> bool:
+    """Whether a release is unpacked already."""
+    return cache.path(_KIND, release).is_dir()
+
+
+def unpack(cache: Cache, label: str, release: str, debs: list[Path]) -> Kernel:
+    """Unpacks packages into the cache, unless they are there, and gives the kernel.
+
+    Raises VmError when a package is damaged or holds no kernel.
+    """
+
+    def make(root: Path) -> None:
+        for deb in debs:
+            _checked(["dpkg", "-x", str(deb), str(root)], f"{deb.name} cannot be unpacked")
+        if not (root / "lib" / "modules").is_dir() and (root / "usr" / "lib" / "modules").is_dir():
+            (root / "lib").symlink_to("usr/lib")
+        _relocate(root, release)
+        _checked(["depmod", "-b", str(root), release], f"depmod failed for {release}")
+        _image(root, release)
+
+    root = cache.entry(_KIND, release, make)
+    headers = root / "usr" / "src" / f"linux-headers-{release}"
+    return Kernel(label, _image(root, release), headers, release)
+
+
+def _relocate(root: Path, release: str) -> None:
+    """Makes the headers usable where they lie: their Makefile names a folder of an installed host."""
+    makefile = root / "usr" / "src" / f"linux-headers-{release}" / "Makefile"
+    if not makefile.is_file():
+        raise VmError(f"the packages of {release} hold no headers")
+    here = "$(dir $(lastword $(MAKEFILE_LIST)))../"
+    makefile.write_text(re.sub(r"(?m)^include /usr/src/", lambda _: f"include {here}", makefile.read_text()))
+
+
+def _image(root: Path, release: str) -> Path:
+    for place in (f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz"):
+        if (root / place).is_file():
+            return root / place
+    raise VmError(f"the packages of {release} hold no kernel image")
+
+
+def own(path: Path, headers: Path | None) -> Kernel:
+    """The user's kernel: a build tree or an image. Raises VmError when it is neither."""
+    path = path.absolute()
+    if path.is_dir():
+        if not (path / _IMAGE_IN_TREE).is_file():
+            raise VmError(f"{path} holds no {_IMAGE_IN_TREE}: build the kernel first")
+        return Kernel(path.name, path, headers or path, _tree_release(path))
+    if not path.is_file():
+        raise VmError(f"{path}: no such kernel")
+    release = image_release(path)
+    if headers:
+        return Kernel(release or path.name, path, headers.absolute(), release)
+    note = "a bare image: without --headers DIR the reference module cannot be built, and none is loaded"
+    return Kernel(release or path.name, path, None, release, note)
+
+
+def _tree_release(tree: Path) -> str:
+    release = tree / "include" / "config" / "kernel.release"
+    return release.read_text().strip() if release.is_file() else image_release(tree / _IMAGE_IN_TREE)
+
+
+def image_release(image: Path) -> str:
+    """The release inside an x86 boot image, or nothing. Its header (boot protocol 2.0) says where it lies."""
+    with open(image, "rb") as file:
+        head = file.read(0x8000)
+    if head[0x202:0x206] != b"HdrS":
+        return ""
+    start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+    words = head[start : start + 200].split(b"\0")[0].split()
+    return words[0].decode("ascii", "replace") if words else ""
+
+
+def _checked(command: list[str], complaint: str) -> None:
+    if shutil.which(command[0]) is None:
+        command = [f"/usr/sbin/{command[0]}", *command[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise VmError(complaint, done.stderr.strip())

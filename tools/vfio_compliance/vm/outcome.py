@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What came of one kernel, what came of all, and the table that says so."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+PASS, FAIL, BROKEN, HANG, NOTHING = 0, 1, 2, 3, 4
+_WORST_FIRST = (HANG, FAIL, BROKEN, NOTHING, PASS)
+STAGES = ("fetch", "unpack", "build", "boot", "run")
+
+
+@dataclass
+class Outcome:
+    """One kernel's way: seconds per stage, each command's exit code, and what its log showed.
+
+    ``ending`` is empty for a guest that ended by itself, else what became of it; ``log`` is None when the
+    log could not be read.
+    """
+
+    label: str
+    release: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    exits: list[int] = field(default_factory=list)
+    log: list[str] | None = None
+    ending: str = ""
+    code: int = PASS
+
+    def add(self, code: int) -> None:
+        """Makes the outcome at least as bad as an exit code."""
+        self.code = worst([self.code, code])
+
+
+def grade(exit_code: int) -> int:
+    """A guest command's exit code in this program's terms: 0 to 4 are taken as they are, any other failed."""
+    return exit_code if exit_code in _WORST_FIRST else FAIL
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The worst of several codes: hang, fail, broken, nothing, 0. Codes beyond 0 to 4 count as fail."""
+    return min((grade(c) for c in codes), key=_WORST_FIRST.index, default=PASS)
+
+
+def table(outcomes: Sequence[Outcome]) -> list[str]:
+    """Lines for the terminal: a row per kernel."""
+    rows = [["kernel", "release", *STAGES, "exit", "kernel log"]]
+    for o in outcomes:
+        times = [f"{o.seconds[s]:.1f} s" if s in o.seconds else "-" for s in STAGES]
+        exits = ",".join(map(str, o.exits)) or "-"
+        rows.append([o.label, o.release or "-", *times, exits, _log_cell(o)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    last = len(widths) - 1
+    numbers = range(2, 2 + len(STAGES))
+    return [
+        "  ".join(
+            cell if i == last else cell.rjust(w) if i in numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _log_cell(outcome: Outcome) -> str:
+    if outcome.ending:
+        return outcome.ending
+    if outcome.log is None:
+        return "-"
+    return f"{len(outcome.log)} finding{'s' if len(outcome.log) > 1 else ''}" if outcome.log else "clean"
