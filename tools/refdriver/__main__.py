@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m refdriver``: serve the reference device to vfio-user clients, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from .defects import DEFECTS, unknown_defects
+from .options import DATA_SECTIONS, Options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server. 0 when it was told to end (or its one client left), 2 when it could not start."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.list_defects:
+        width = max(map(len, DEFECTS))
+        for name, line in DEFECTS.items():
+            print(f"{name:{width}}  {line}")
+        return 0
+    problems = unknown_defects(chosen.defect)
+    if (chosen.socket_path is None) == (chosen.fd is None):
+        problems.append("give either --socket-path or --fd")
+    for problem in problems:
+        print(f"refdriver: {problem}", file=sys.stderr)
+    if problems:
+        return 2
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+
+    from . import server  # after the cheap answers
+    from .device import Device
+
+    options = Options(
+        data_section=chosen.data_section,
+        refuse_undrawn=chosen.undrawn == "refuse",
+        refuse_read_only=chosen.read_only == "refuse",
+        defects=frozenset(chosen.defect),
+    )
+    device = Device(options)
+    try:
+        if chosen.fd is not None:
+            server.serve_client(device, server.connected(chosen.fd), chosen.verbose)
+        else:
+            server.serve_forever(device, chosen.socket_path, chosen.verbose)
+    except server.CannotServe as problem:
+        print(f"refdriver: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="refdriver",
+        description="The reference VFIO device with migration interface version 1, served over vfio-user.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--socket-path", metavar="PATH", help="listen at this UNIX socket")
+    parser.add_argument("--fd", type=int, metavar="N", help="serve this connected socket, then end")
+    parser.add_argument(
+        "--defect", action="append", default=[], metavar="NAME", help="break one rule; may be repeated"
+    )
+    parser.add_argument("--list-defects", action="store_true", help="show the defects there are, and end")
+    parser.add_argument(
+        "--data-section",
+        choices=DATA_SECTIONS,
+        default="mapped",
+        help="what of the migration region's data section may be mapped: all (default), none, the first half",
+    )
+    parser.add_argument(
+        "--undrawn",
+        choices=("accept", "refuse"),
+        default="accept",
+        help="transitions that the interface does not draw (default: accept)",
+    )
+    parser.add_argument(
+        "--read-only",
+        choices=("ignore", "refuse"),
+        default="ignore",
+        help="writes to read-only registers (default: ignore)",
+    )
+    parser.add_argument("--verbose", action="store_true", help="tell why a client was dropped")
+    return parser
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

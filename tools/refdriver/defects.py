@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The ways in which the device can be broken on purpose, one rule each.
+
+A name here is looked up, by that name, at the place in the code where a driver would naturally go wrong.
+The kernel module of the same device knows the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+DEFECTS: dict[str, str] = {
+    # Finding the region.
+    "region-subtype-zero": "the type capability of the migration region says subtype 0",
+    "region-type-missing": "the migration region has no type capability",
+    # The header.
+    "header-shifted": "all registers of the migration region lie 8 bytes further",
+    "pending-misplaced": "pending_bytes lies at 4 and reserved at 12",
+    "width-byte-read-accepted": "1-byte reads of a register succeed",
+    "width-straddling-read-accepted": "reads that span several registers succeed",
+    "width-halfword-write-applied": "a 2-byte write of device_state is taken",
+    "width-refused-but-applied": "a 1-byte write of device_state answers an error, yet takes effect",
+    # device_state.
+    "state-read-stale": "device_state reads the state before the last change",
+    "state-write-short": "a successful write of device_state reports 0 bytes written",
+    "state-failure-silent": "a refused write of device_state answers success; the state is kept",
+    "state-failure-short": "a refused write of device_state answers a short count (2) instead of an error",
+    "state-failure-stores": "a refused write of device_state stores the new bits all the same",
+    "state-failure-reports-7": "after a refused write device_state reads 111b",
+    "state-latched-after-failure": "after one refused write every later one is refused too, until reset",
+    "state-invalid-5-accepted": "101b is accepted and read back",
+    "state-invalid-7-accepted": "111b is accepted and read back",
+    "state-error-accepted": "a user's write of 110b succeeds and is read back",
+    "state-changes-by-itself": "reading pending_bytes in stop-and-copy turns the state into STOP",
+    "stop-and-copy-reads-stop": "010b reads back as 000b",
+    "reserved-bits-confuse": "a write with one of bits 3-31 set is stored whole, bits 0-2 shifted by one",
+    # Reset, open and close.
+    "reset-keeps-state": "reset succeeds and leaves device_state unchanged",
+    "reset-refused-in-stop": "reset fails in STOP",
+    "reset-keeps-error": "reset does not leave the error state",
+    "reset-to-stop": "reset ends in STOP",
+    "error-left-by-write": "writing RUNNING leaves the error state",
+    "open-in-stop": "whoever opens the device finds it in STOP",
+    "close-needs-stop": "a device closed outside STOP keeps its state for the next user",
+    # Running and stopping.
+    "running-bit-inverted": "the device works while bit 0 is clear and stands still while it is set",
+    "stop-late": "the device goes on for 20 ms after the write that stops it has returned",
+    "stop-dma-continues": "the DMA stream goes on while the device is stopped",
+    "stop-and-copy-keeps-running": "stop-and-copy does not stop the device",
+    "pre-copy-stops": "the device stands still in pre-copy",
+    "resumed-stays-stopped": "after RESUMING -> RUNNING the device stands still",
+    # Transitions.
+    "stop-refused": "RUNNING -> STOP is refused",
+    "stop-and-copy-to-stop-refused": "stop-and-copy -> STOP is refused",
+    "pre-copy-refused": "RUNNING -> pre-copy is refused",
+    "pre-copy-to-stop-and-copy-refused": "pre-copy -> stop-and-copy is refused",
+    "resuming-refused": "RUNNING -> RESUMING is refused",
+    "pre-copy-must-drain": "leaving pre-copy answers EBUSY while pending_bytes > 0",
+    "stop-and-copy-must-drain": "leaving stop-and-copy answers EBUSY while pending_bytes > 0",
+    "undrawn-wrong-state": "a transition that is not drawn succeeds but ends in a third state",
+    "self-write-moves": "writing the present state again succeeds and puts the device into STOP",
+    # Saving and resuming.
+    "saving-ignored": "no data is ever offered: pending_bytes stays 0",
+    "save-stream-truncated": "the stream ends before its last buffer",
+    "pre-copy-snapshot-only": "the stream after a pre-copy holds the state as it was on entering pre-copy",
+    "resuming-data-refused": "a write of data_size in RESUMING is refused",
+    "resuming-data-ignored": "data written in RESUMING is thrown away",
+    "resume-last-buffer-only": "only the last buffer written in RESUMING counts",
+    # The other fields.
+    "reserved-garbage": "reserved reads 0xdeadbeef",
+    "reserved-read-refused": "reading reserved answers EINVAL",
+    "reserved-write-refused": "writing reserved answers EINVAL",
+    "reserved-stored": "reserved keeps and returns what was written",
+    "pending-writable": "a write of pending_bytes sets it",
+    "data-offset-writable": "a write of data_offset moves it",
+    # The data section.
+    "data-offset-zero": "data_offset reads 0",
+    "data-offset-unaligned": "data_offset lies 8 bytes past a page start although it may be mapped",
+    "area-covers-registers": "the mappable area starts at 0",
+    "area-outside-region": "the mappable area reaches one page past the region's end",
+}
+
+
+def unknown_defects(names: Iterable[str]) -> list[str]:
+    """One line for each name that is no defect, with the nearest one that is."""
+    lines = []
+    for name in names:
+        if name not in DEFECTS:
+            from difflib import get_close_matches  # only needed to complain
+
+            near = get_close_matches(name, DEFECTS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "; --list-defects shows them all"
+            lines.append(f"no defect is called {name!r}{hint}")
+    return lines

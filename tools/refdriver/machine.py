@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The part of the device that works: registers, device memory, the clock and the DMA stream.
+
+It knows running from standing still and nothing else of migration.
+"""
+
+from __future__ import annotations
+
+from errno import EINVAL
+from struct import Struct
+from time import monotonic_ns
+
+from .memory import GuestMemory
+from .options import Options
+from .refusal import Refusal
+from .regions import Memory, check_range
+
+#: Region 0, offsets.
+ID = 0x00
+CONTROL = 0x04
+COUNTER = 0x08
+DMA_ADDRESS = 0x10
+DMA_LENGTH = 0x18
+DOORBELL = 0x1C
+STATUS = 0x20
+SCRATCH = (0x28, 0x30, 0x38)
+FAULT = 0x40
+
+REGISTERS_SIZE = 4096
+MEMORY_SIZE = 64 << 10
+
+_WIDTHS = {
+    ID: 4,
+    CONTROL: 4,
+    COUNTER: 8,
+    DMA_ADDRESS: 8,
+    DMA_LENGTH: 4,
+    DOORBELL: 4,
+    STATUS: 4,
+    SCRATCH[0]: 8,
+    SCRATCH[1]: 8,
+    SCRATCH[2]: 8,
+    FAULT: 4,
+}
+_READ_ONLY = frozenset({ID, COUNTER, STATUS})
+_IDENTITY = 0x314D4656
+_STREAM_ON = 1
+_DMA_DONE = 1
+_DMA_FAILED = 2
+_MOST_DMA = 64 << 10
+_LAST_FAULT = 2
+
+_MASK_64 = (1 << 64) - 1
+
+_STREAM_PERIOD_NS = 1_000_000
+_LATE_NS = 20_000_000
+
+#: The registers that migrate, in the order in which _IMAGE lays them out.
+_MIGRATED = (CONTROL, COUNTER, DMA_ADDRESS, DMA_LENGTH, STATUS, *SCRATCH)
+_IMAGE = Struct("<IQQIIQQQ")
+#: Bytes of a whole state: device memory, then the registers.
+IMAGE_SIZE = MEMORY_SIZE + _IMAGE.size
+
+
+class Machine:
+    """Region 0 and the device memory; ``run`` and ``halt`` start and stop all work."""
+
+    size = REGISTERS_SIZE
+
+    def __init__(self, options: Options, guest: GuestMemory) -> None:
+        self.memory = Memory(MEMORY_SIZE)
+        self._guest = guest
+        self._refuse_read_only = options.refuse_read_only
+        self._defects = options.defects
+        self._values: dict[int, int] = {}
+        #: When the present stretch of work began, on the monotonic clock; None while standing still.
+        self._since: int | None = None
+        #: When work ends although ``halt`` has returned (defect stop-late).
+        self._halt_at: int | None = None
+        self._stream_count = 0
+        self._stream_due = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Give everything its initial value. A running device goes on running."""
+        self._values = dict.fromkeys(_WIDTHS, 0)
+        self._values[ID] = _IDENTITY
+        self.memory.clear()
+        self._stream_count = 0
+        if self._halt_at is not None:
+            self._since = self._halt_at = None
+        elif self._since is not None:
+            self._since = monotonic_ns()
+
+    # Working and standing still.
+
+    def run(self) -> None:
+        """Work from now on."""
+        self._settle()
+        self._halt_at = None
+        if self._since is None:
+            self._since = monotonic_ns()
+
+    def halt(self) -> None:
+        """Stand still: nothing changes and nothing is written once this has returned."""
+        self._settle()
+        if self._since is None or self._halt_at is not None:
+            return
+        self._halt_at = monotonic_ns()
+        if "stop-late" in self._defects:
+            self._halt_at += _LATE_NS
+        self._settle()
+
+    @property
+    def working(self) -> bool:
+        """Whether the device runs at this moment."""
+        self._settle()
+        return self._since is not None
+
+    @property
+    def streaming(self) -> bool:
+        """Whether ``tick`` has to be called from time to time."""
+        if not self._values[CONTROL] & _STREAM_ON:
+            return False
+        return self.working or "stop-dma-continues" in self._defects
+
+    def tick(self) -> None:
+        """Make the next write of the DMA stream when it is due."""
+        now = monotonic_ns()
+        if self.streaming and now >= self._stream_due:
+            self._stream_due = now + _STREAM_PERIOD_NS
+            self._stream_count += 1
+            self._dma(self._stream_count.to_bytes(8, "little"))
+
+    def end_dma(self) -> None:
+        """Switch the DMA stream off, as closing the device does."""
+        self._values[CONTROL] = 0
+
+    # Region 0.
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Read one register."""
+        if _WIDTHS.get(offset) == count:
+            value = self._counter() if offset == COUNTER else self._values[offset]
+            return value.to_bytes(count, "little")
+        self._check_unnamed(offset, count)
+        return bytes(count)
+
+    def write(self, offset: int, data: bytes) -> int:
+        """Write one register; gives the bytes written."""
+        count = len(data)
+        if _WIDTHS.get(offset) != count:
+            self._check_unnamed(offset, count)
+        elif offset in _READ_ONLY:
+            if self._refuse_read_only:
+                raise Refusal(EINVAL)
+        else:
+            self._set(offset, int.from_bytes(data, "little"))
+        return count
+
+    def _check_unnamed(self, offset: int, count: int) -> None:
+        check_range(offset, count, REGISTERS_SIZE)
+        meets = any(start < offset + count and offset < start + width for start, width in _WIDTHS.items())
+        if meets or count not in (1, 2, 4, 8):
+            raise Refusal(EINVAL)
+
+    def _set(self, offset: int, value: int) -> None:
+        if offset == DOORBELL:
+            if self.working:
+                self._dma(bytes([value & 0xFF]) * self._values[DMA_LENGTH])
+            return
+        if offset == CONTROL:
+            value &= _STREAM_ON
+        if (offset == DMA_LENGTH and value > _MOST_DMA) or (offset == FAULT and value > _LAST_FAULT):
+            raise Refusal(EINVAL)
+        self._values[offset] = value
+
+    def take_fault(self) -> int:
+        """The value of FAULT, which is used up by this."""
+        value = self._values[FAULT]
+        self._values[FAULT] = 0
+        return value
+
+    def _dma(self, data: bytes) -> None:
+        try:
+            self._guest.write(self._values[DMA_ADDRESS], data)
+            self._values[STATUS] = _DMA_DONE
+        except Refusal:
+            self._values[STATUS] = _DMA_FAILED
+
+    # The clock.
+
+    def _counter(self) -> int:
+        """Microseconds of work since reset."""
+        self._settle()
+        running = 0 if self._since is None else (monotonic_ns() - self._since) // 1000
+        return self._values[COUNTER] + running & _MASK_64
+
+    def _settle(self) -> None:
+        """Book the work done when its end has passed."""
+        if self._since is not None and self._halt_at is not None and monotonic_ns() >= self._halt_at:
+            self._values[COUNTER] += (self._halt_at - self._since) // 1000
+            self._since = self._halt_at = None
+
+    # The state as one piece.
+
+    def save(self) -> bytes:
+        """The whole state at this moment, IMAGE_SIZE bytes that begin with the device memory."""
+        values = [self._counter() if offset == COUNTER else self._values[offset] for offset in _MIGRATED]
+        return self.memory.read(0, MEMORY_SIZE) + _IMAGE.pack(*values)
+
+    def load(self, image: bytes) -> None:
+        """Take a whole state on. The device must stand still. EINVAL for what no device can have saved."""
+        values = dict(zip(_MIGRATED, _IMAGE.unpack_from(image, MEMORY_SIZE), strict=True))
+        if values[CONTROL] > _STREAM_ON or values[DMA_LENGTH] > _MOST_DMA or values[STATUS] > _DMA_FAILED:
+            raise Refusal(EINVAL)
+        self.memory.write(0, image[:MEMORY_SIZE])
+        self._values.update(values)

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How every part of the device says no."""
+
+from __future__ import annotations
+
+import os
+
+
+class Refusal(Exception):
+    """A request is answered with an error: ``errno``, as a system call would report it."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(os.strerror(errno))
+        self.errno = errno
