@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writes of device_state that must not succeed, and what is left after them."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance import checks
+from vfio_compliance.model.states_v1 import STATES, UNWRITABLE, drawn_from, name
+from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
+
+ERROR = DeviceState.ERROR
+RUNNING = DeviceState.RUNNING
+
+#: Ways to make a write of device_state fail: a value that is none, or a fault provoked in the device.
+FAULT = "provoked fault"
+
+every_failure = pytest.mark.parametrize("value", [*UNWRITABLE, FAULT], ids=lambda value: value if value == FAULT else name(value))
+every_state = pytest.mark.parametrize("state", STATES, ids=name)
+
+
+def fail(migration, actor, value):
+    """Make a write of device_state that must fail; what was written, and how it was answered."""
+    if value == FAULT:
+        actor.provoke_error()
+        value = next(iter(drawn_from(DeviceState(migration.state() & 7))), RUNNING)
+    return value, migration.try_write(DEVICE_STATE, value)
+
+
+@pytest.mark.rule("v1.state.failure-has-errno")
+@every_failure
+@every_state
+def test_failure_has_errno(migration, actor, state, value):
+    """A write that leaves another state than it asked for was answered with an error."""
+    migration.enter(state)
+    asked, outcome = fail(migration, actor, value)
+    if migration.state() & 7 != asked:
+        checks.refused(f"writing {name(asked)}, which did not take effect, in {name(state)}", outcome)
+
+
+@pytest.mark.rule("v1.state.failure-keeps-state")
+@every_failure
+@every_state
+def test_failure_keeps_state(migration, actor, state, value):
+    """After a write that was answered with an error, the state is the one before, or error."""
+    migration.enter(state)
+    asked, outcome = fail(migration, actor, value)
+    if outcome.ok:
+        raise checks.Unjudged(f"the device accepted {name(asked)}; another rule judges that")
+    checks.one_of(f"reading device_state after {name(asked)} was refused", migration.state(), (state, ERROR), name)
+
+
+@pytest.mark.rule("v1.state.failure-reported-as-error-only")
+@every_failure
+@every_state
+def test_failure_reported_as_error_only(migration, actor, state, value):
+    """After a write that was answered with an error, no invalid value is read."""
+    migration.enter(state)
+    asked, outcome = fail(migration, actor, value)
+    now = migration.state()
+    if not outcome.ok and now & 7 in (DeviceState.INVALID_5, DeviceState.INVALID_7):
+        checks.broken(
+            f"reading device_state after {name(asked)} was refused",
+            expected=f"{name(state)}, or 110b for an internal error",
+            seen=name(now),
+        )
+
+
+@pytest.mark.rule("v1.state.invalid-never-entered")
+@pytest.mark.parametrize("value", [DeviceState.INVALID_5, DeviceState.INVALID_7], ids=name)
+@every_state
+def test_invalid_never_entered(migration, state, value):
+    """A written invalid value does not come back when device_state is read."""
+    migration.enter(state)
+    migration.try_write(DEVICE_STATE, value)
+    checks.one_of(f"reading device_state after writing {name(value)}", migration.state(), (state, ERROR), name)
+
+
+@pytest.mark.rule("v1.state.error-never-accepted")
+@every_state
+def test_error_never_accepted(migration, state):
+    """A written 110b is not taken for a transition that succeeded."""
+    migration.enter(state)
+    outcome = migration.try_write(DEVICE_STATE, ERROR)
+    if outcome.ok and migration.in_error():
+        checks.broken("writing 110b", expected="an error", seen="success, and the device is in the error state")
+
+
+@pytest.mark.rule("v1.state.usable-after-refusal")
+@pytest.mark.parametrize("value", UNWRITABLE, ids=name)
+@every_state
+def test_usable_after_refusal(migration, state, value):
+    """After a refused write a documented transition succeeds; from stop, where none is drawn, after a reset."""
+    migration.enter(state)
+    outcome = migration.try_write(DEVICE_STATE, value)
+    if outcome.ok or migration.state() != state:
+        raise checks.Unjudged("the refusal did not leave the state as it was")
+    for after in drawn_from(state)[:1]:
+        migration.set_state(after)
+
+
+@pytest.mark.rule("v1.error.left-only-by-reset")
+@every_state
+def test_error_left_only_by_reset(migration, actor, state):
+    """In the error state a write of each of the five states is refused and the error state stays."""
+    actor.provoke_error()
+    migration.try_set_state(DeviceState.STOP)
+    if not migration.in_error():
+        raise checks.Unjudged("the provoked failure did not lead to the error state")
+    outcome = migration.try_write(DEVICE_STATE, state)
+    checks.refused(f"writing {name(state)} in the error state", outcome)
+    checks.equal("reading device_state afterwards", DeviceState(migration.state() & 7), ERROR, name)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How the migration region announces itself and what of it can be mapped."""
+
+from __future__ import annotations
+
+import mmap
+
+import pytest
+
+from vfio_compliance import checks
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, HEADER_SIZE, PENDING_BYTES, DeviceState
+
+
+@pytest.mark.rule("v1.region.announced")
+def test_one_region_announces_itself(device):
+    """Exactly one region has a type capability of type 3, subtype 1."""
+    types = {region.index: region.type for region in device.regions if region.type is not None}
+    found = [index for index, kind in types.items() if kind == (3, 1)]
+    if len(found) != 1:
+        seen = ", ".join(f"region {index}: type {kind[0]}, subtype {kind[1]}" for index, kind in types.items())
+        checks.broken(
+            "looking through the type capabilities of all regions",
+            expected="exactly one region of type 3, subtype 1",
+            seen=seen or f"no type capability on any of {len(device.regions)} regions",
+        )
+
+
+@pytest.mark.rule("v1.header.starts-region")
+def test_header_starts_region(device, header):
+    """The four bytes at offset 0 are device_state; after a reset they read RUNNING."""
+    device.reset()
+    outcome, data = header.region.try_read(0, DEVICE_STATE.width)
+    checks.accepted("reading 4 bytes at offset 0", outcome, DEVICE_STATE.width)
+    checks.equal("reading 4 bytes at offset 0 after a reset", int.from_bytes(data, "little"), DeviceState.RUNNING)
+
+
+@pytest.mark.rule("v1.layout.area-inside-region")
+def test_areas_lie_inside(header):
+    """Each mappable area has at least one byte and ends inside the region."""
+    for area in header.region.areas:
+        if not area.size or area.offset + area.size > header.region.size:
+            checks.broken(
+                "reading the mappable areas",
+                expected=f"areas that are not empty, inside the region's 0x{header.region.size:x} bytes",
+                seen=str(area),
+            )
+
+
+@pytest.mark.rule("v1.layout.area-spares-registers")
+def test_areas_spare_registers(header):
+    """Each mappable area starts past the 32 bytes of registers."""
+    for area in header.region.areas:
+        if area.offset < HEADER_SIZE:
+            checks.broken(
+                "reading the mappable areas", expected=f"areas from 0x{HEADER_SIZE:x} on", seen=str(area)
+            )
+
+
+@pytest.mark.rule("v1.layout.section-as-claimed")
+def test_section_as_claimed(header, profile):
+    """The areas are none when the profile says trapped, all of the section when mapped, parts when partitioned."""
+    claim = profile.claims.data_section
+    if claim is None:
+        raise checks.NotApplicable("the profile has no claims.data_section")
+    areas = header.region.areas
+    covered = sum(area.size for area in areas)
+    pages = header.region.size - (-(-HEADER_SIZE // mmap.PAGESIZE) * mmap.PAGESIZE)
+    seen = "trapped" if not covered else "mapped" if covered >= pages else "partitioned"
+    checks.equal(f"comparing the mappable areas with claims.data_section ({covered} bytes in areas)", seen, claim)
+
+
+#: States in which the place of the data can be asked for.
+DATA_STATES = (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING)
+
+
+@pytest.fixture(params=DATA_STATES, ids=["pre-copy", "stop-and-copy", "resuming"])
+def offered(request, migration):
+    """data_offset, read in a state and at a moment at which the text lets a user read it."""
+    migration.enter(request.param)
+    if request.param != DeviceState.RESUMING and not migration.read(PENDING_BYTES):
+        raise checks.NotApplicable("the device offers no data in this state")
+    return migration.read(DATA_OFFSET)
+
+
+@pytest.mark.rule("v1.layout.offset-past-header")
+def test_offset_past_header(migration, offered):
+    """data_offset points past the registers and inside the region."""
+    if not HEADER_SIZE <= offered < migration.region.size:
+        checks.broken(
+            "reading data_offset",
+            expected=f"at least 0x{HEADER_SIZE:x}, less than 0x{migration.region.size:x}",
+            seen=f"0x{offered:x}",
+        )
+
+
+@pytest.mark.rule("v1.layout.mapped-offset-aligned")
+def test_mapped_offset_aligned(migration, offered):
+    """A data_offset that lies in a mappable area is a multiple of the page size."""
+    inside = [area for area in migration.region.areas if area.offset <= offered < area.offset + area.size]
+    if not inside:
+        raise checks.NotApplicable("the data is not in a mappable area")
+    if offered % mmap.PAGESIZE:
+        checks.broken(
+            f"reading data_offset, which lies in the mappable area {inside[0]}",
+            expected=f"a multiple of {mmap.PAGESIZE}",
+            seen=f"0x{offered:x}",
+        )

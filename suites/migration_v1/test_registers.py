@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The registers at the start of the region: where they are, how wide they are, which of them can be written."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance import checks
+from vfio_compliance.model.states_v1 import STATES, name
+from vfio_compliance.uapi.migration_v1 import (
+    DATA_OFFSET,
+    DATA_SIZE,
+    HEADER_SIZE,
+    PENDING_BYTES,
+    REGISTERS,
+    RESERVED,
+    DeviceState,
+)
+
+ALL_ONES = 0xFFFF_FFFF
+
+NATIVE = {(register.offset, register.width) for register in REGISTERS}
+
+#: Every place and width at which a processor could access the registers, and some lengths that only a system call can ask for.
+OTHER = [
+    (offset, width)
+    for width in (1, 2, 4, 8)
+    for offset in range(HEADER_SIZE - width + 1)
+    if (offset, width) not in NATIVE
+] + [(0, length) for length in (3, 5, 6, 7, 12, 16, 24, 32)]
+
+
+def place(case):
+    """``8@4``: eight bytes at offset 4."""
+    return f"{case[1]}@{case[0]}"
+
+
+@pytest.mark.rule("v1.header.register-places")
+@pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)
+def test_register_places(migration, register):
+    """In stop-and-copy a read of each register's width at its offset returns that many bytes."""
+    migration.enter(DeviceState.STOP_AND_COPY)
+    if register in (DATA_OFFSET, DATA_SIZE):
+        if not migration.read(PENDING_BYTES):
+            raise checks.NotApplicable("the device offers no data")
+        if register is DATA_SIZE:
+            migration.read(DATA_OFFSET)
+    outcome, _ = migration.try_read(register)
+    checks.accepted(f"reading {register.width} bytes at offset {register.offset}", outcome, register.width)
+
+
+@pytest.mark.rule("v1.width.read-native-only")
+@pytest.mark.parametrize("case", OTHER, ids=place)
+def test_other_reads_refused(migration, case):
+    """In stop-and-copy, where every register has a meaning, a read that is not one whole register is refused."""
+    offset, width = case
+    migration.enter(DeviceState.STOP_AND_COPY)
+    outcome, _ = migration.region.try_read(offset, width)
+    checks.refused(f"reading {width} bytes at offset {offset}", outcome)
+    checks.equal("reading device_state afterwards", migration.state(), DeviceState.STOP_AND_COPY, name)
+
+
+@pytest.mark.rule("v1.width.write-native-only")
+@pytest.mark.parametrize("case", OTHER, ids=place)
+def test_other_writes_refused(migration, case):
+    """In resuming, a write that is not one whole register is refused, though it would be a legal state if it were."""
+    offset, width = case
+    migration.enter(DeviceState.RESUMING)
+    outcome = migration.region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little"))
+    checks.equal("reading device_state afterwards", migration.state(), DeviceState.RESUMING, name)
+    checks.refused(f"writing {width} bytes at offset {offset}", outcome)
+
+
+@pytest.mark.rule("v1.reserved.reads-zero")
+@pytest.mark.parametrize("state", STATES, ids=name)
+def test_reserved_reads_zero(migration, state):
+    """The reserved register can be read and is zero."""
+    migration.enter(state)
+    outcome, data = migration.try_read(RESERVED)
+    checks.accepted("reading the reserved register", outcome, RESERVED.width)
+    checks.equal("reading the reserved register", int.from_bytes(data, "little"), 0, hex)
+
+
+@pytest.mark.rule("v1.reserved.ignores-writes")
+@pytest.mark.parametrize("state", STATES, ids=name)
+def test_reserved_ignores_writes(migration, state):
+    """Writing all ones succeeds; neither the reserved register nor device_state is different after it."""
+    migration.enter(state)
+    outcome = migration.try_write(RESERVED, ALL_ONES)
+    checks.accepted("writing 0xffffffff to the reserved register", outcome, RESERVED.width)
+    checks.equal("reading device_state afterwards", migration.state(), state, name)
+    if migration.read(RESERVED) == ALL_ONES:
+        checks.broken("reading the reserved register after writing it", expected="what was written is gone", seen=hex(ALL_ONES))
+
+
+@pytest.mark.rule("v1.pending.read-only")
+@pytest.mark.parametrize("value", [0, 0x1234_5000, 2**64 - 1], ids=hex)
+def test_pending_read_only(migration, value):
+    """In stop-and-copy a write to pending_bytes neither ends nor prolongs what is pending."""
+    migration.enter(DeviceState.STOP_AND_COPY)
+    before = migration.read(PENDING_BYTES)
+    if before == value:
+        raise checks.NotApplicable("the device already reads this value")
+    migration.try_write(PENDING_BYTES, value)
+    after = migration.read(PENDING_BYTES)
+    if bool(after) != bool(before) or after == value:
+        checks.broken(f"reading pending_bytes after writing 0x{value:x} to it", expected=hex(before), seen=hex(after))
+    checks.equal("reading device_state afterwards", migration.state(), DeviceState.STOP_AND_COPY, name)
+
+
+@pytest.mark.rule("v1.data-offset.read-only")
+@pytest.mark.parametrize("moved_by", [-8, 8, 4096], ids="{:+}".format)
+def test_data_offset_read_only(migration, moved_by):
+    """In resuming a write to data_offset does not move the place of the data."""
+    migration.enter(DeviceState.RESUMING)
+    before = migration.read(DATA_OFFSET)
+    migration.try_write(DATA_OFFSET, max(before + moved_by, 0))
+    checks.equal("reading data_offset after writing to it", migration.read(DATA_OFFSET), before, hex)
+    checks.equal("reading device_state afterwards", migration.state(), DeviceState.RESUMING, name)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The transitions that the text draws, one by one; then those it does not draw."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance import checks
+from vfio_compliance.model.states_v1 import SELF_WRITES, STATES, UNDRAWN, Transition, name
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
+
+RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
+PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
+RESUMING, ERROR = DeviceState.RESUMING, DeviceState.ERROR
+
+
+def go(migration, state):
+    """Write ``state``; the driver accepts it."""
+    checks.accepted(f"writing {name(state)} in {name(migration.state())}", migration.try_set_state(state), 4)
+
+
+@pytest.mark.rule("v1.open.running")
+def test_open_running(device, header):
+    """The first read of device_state by a new user gives running."""
+    device.reopen()
+    checks.equal("reading device_state right after opening the device", header.state(), RUNNING, name)
+
+
+@pytest.mark.rule("v1.close.needs-no-stop")
+@pytest.mark.parametrize("state", STATES, ids=name)
+def test_close_needs_no_stop(device, migration, state):
+    """The device is closed in a state and found running by the next user."""
+    migration.enter(state)
+    device.reopen()
+    checks.equal(f"reading device_state after closing the device in {name(state)} and opening it", migration.state(), RUNNING, name)
+
+
+@pytest.mark.rule("v1.transition.running-to-stop")
+def test_running_to_stop(migration):
+    """Stop can be written to a running device."""
+    go(migration, STOP)
+
+
+@pytest.mark.rule("v1.transition.running-to-pre-copy")
+def test_running_to_pre_copy(migration):
+    """Pre-copy can be written to a running device."""
+    go(migration, PRE_COPY)
+
+
+@pytest.mark.rule("v1.transition.stop-and-copy-to-stop")
+def test_stop_and_copy_to_stop(migration):
+    """Stop can be written in stop-and-copy."""
+    migration.enter(STOP_AND_COPY)
+    go(migration, STOP)
+
+
+@pytest.mark.rule("v1.transition.running-to-resuming")
+def test_running_to_resuming(migration):
+    """Resuming can be written to a running device."""
+    go(migration, RESUMING)
+
+
+@pytest.mark.rule("v1.transition.live-migration")
+def test_live_migration(migration):
+    """Stop-and-copy can be written in pre-copy, and stop after that."""
+    migration.enter(PRE_COPY)
+    go(migration, STOP_AND_COPY)
+    go(migration, STOP)
+
+
+@pytest.mark.rule("v1.stop-and-copy.stops")
+def test_stop_and_copy_stops(migration, actor):
+    """A counter that moved in running does not move from the return of the write on."""
+    counter = actor.counter()
+    if not counter.goes_on():
+        raise checks.Unjudged(f"{counter.name} does not change in running either")
+    migration.set_state(STOP_AND_COPY)
+    first, now = counter.watch()
+    checks.equal(f"watching {counter.name} in stop-and-copy", now, first)
+
+
+@pytest.mark.rule("v1.pre-copy.keeps-running")
+def test_pre_copy_keeps_running(migration, actor):
+    """A counter that moved in running moves in pre-copy."""
+    counter = actor.counter()
+    if not counter.goes_on():
+        raise checks.Unjudged(f"{counter.name} does not change in running either")
+    migration.enter(PRE_COPY)
+    if not counter.goes_on():
+        checks.broken(f"watching {counter.name} for {counter.within:g} s in pre-copy", expected="a change", seen="none")
+
+
+#: How far a user has come in reading a buffer when it leaves the state.
+PROGRESS = ("nothing", "pending_bytes", "data_offset", "data_size", "half the data", "the data")
+
+
+@pytest.mark.rule("v1.saving.left-at-any-point")
+@pytest.mark.parametrize("done", PROGRESS)
+@pytest.mark.parametrize("transition", [Transition(PRE_COPY, STOP_AND_COPY), Transition(STOP_AND_COPY, STOP)], ids=str)
+def test_left_at_any_point(migration, transition, done):
+    """Having read so much and no more, the user goes to the next state."""
+    migration.enter(transition.before)
+    read_up_to(migration, done)
+    go(migration, transition.after)
+    checks.equal(f"reading device_state after {transition}", migration.state(), transition.after, name)
+
+
+def read_up_to(migration, done):
+    """Take the steps of reading one buffer, up to ``done``."""
+    steps = PROGRESS.index(done)
+    if not steps:
+        return
+    if not migration.read(PENDING_BYTES) and steps > 1:
+        raise checks.NotApplicable("the device offers no data in this state")
+    offset = migration.read(DATA_OFFSET) if steps > 1 else 0
+    size = migration.read(DATA_SIZE) if steps > 2 else 0
+    if steps > 3:
+        migration.region.read_bytes(offset, size if done == "the data" else max(size // 2, 1))
+
+
+# -- where the text is silent -------------------------------------------------------------------------------------
+
+
+def attempt(migration, transition):
+    """Write a state that the text does not promise; whether it was accepted, and the state that is read then."""
+    migration.enter(transition.before)
+    outcome = migration.try_write(DEVICE_STATE, transition.after)
+    return outcome.ok, migration.state()
+
+
+def answer(accepted, now):
+    """What a device did, for the table of behaviour."""
+    return f"{'accepted' if accepted else 'refused'}, reads {name(now)}"
+
+
+@pytest.mark.rule("v1.undrawn.safe")
+@pytest.mark.parametrize("transition", UNDRAWN, ids=str)
+def test_undrawn_safe(device, migration, observe, transition):
+    """The state afterwards is the new one where the write succeeded, else the old one or error; a reset recovers."""
+    accepted, now = attempt(migration, transition)
+    observe(str(transition), answer(accepted, now))
+    allowed = (transition.after,) if accepted else (transition.before, ERROR)
+    checks.one_of(f"reading device_state after {transition} was {'accepted' if accepted else 'refused'}", now, allowed, name)
+    outcome = device.try_reset()
+    if outcome.ok or transition.after != STOP:
+        checks.succeeded("resetting the device afterwards", outcome)
+
+
+@pytest.mark.rule("v1.undrawn.as-claimed")
+@pytest.mark.parametrize("transition", [*UNDRAWN, *SELF_WRITES], ids=str)
+def test_undrawn_as_claimed(migration, profile, transition):
+    """A transition of the profile's claims.transitions leads to the new state."""
+    if (name(transition.before), name(transition.after)) not in profile.claims.transitions:
+        raise checks.NotApplicable("the profile does not claim this transition")
+    accepted, now = attempt(migration, transition)
+    checks.equal(f"making the transition {transition}", answer(accepted, now), answer(True, transition.after))
+
+
+@pytest.mark.rule("v1.self-write.safe")
+@pytest.mark.parametrize("transition", SELF_WRITES, ids=lambda transition: name(transition.before))
+def test_self_write_safe(migration, observe, transition):
+    """The state afterwards is the same, or error where the write was refused."""
+    accepted, now = attempt(migration, transition)
+    observe(str(transition), answer(accepted, now))
+    allowed = (transition.after,) if accepted else (transition.before, ERROR)
+    checks.one_of(f"reading device_state after writing {name(transition.after)} again", now, allowed, name)

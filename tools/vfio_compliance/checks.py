@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a test says when it judges: each check names what was done, what was expected and what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NoReturn, TypeVar
+
+from .device.errors import errno_name
+from .device.region import tell
+from .transport import Outcome
+
+T = TypeVar("T")
+
+
+class RuleBroken(AssertionError):
+    """The driver broke the rule that the running test judges."""
+
+    def __init__(self, what: str, expected: str, seen: str) -> None:
+        super().__init__(f"{what}: expected {expected}, seen {seen}")
+        self.what = what
+        self.expected = expected
+        self.seen = seen
+
+
+class NotApplicable(Exception):
+    """The profile does not claim what the rule is about; the message says what is missing."""
+
+
+class Unjudged(Exception):
+    """The rule cannot be judged here, because something that it stands on failed; the message says what."""
+
+
+def broken(what: str, *, expected: str, seen: str) -> NoReturn:
+    """Judge the rule broken."""
+    raise RuleBroken(what, expected, seen)
+
+
+def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> None:
+    """``seen`` is ``expected``; ``show`` puts a value into words."""
+    if seen != expected:
+        raise RuleBroken(what, show(expected), show(seen))
+
+
+def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] = str) -> None:
+    """``seen`` is among ``allowed``."""
+    if seen not in allowed:
+        raise RuleBroken(what, " or ".join(dict.fromkeys(show(value) for value in allowed)), show(seen))
+
+
+def accepted(what: str, outcome: Outcome, length: int) -> None:
+    """A read or write of ``length`` bytes was carried out whole."""
+    if outcome.value != length:
+        raise RuleBroken(what, f"{length} bytes", tell(outcome))
+
+
+def refused(what: str, outcome: Outcome) -> None:
+    """A read or write failed with an errno; any errno will do."""
+    if outcome.value >= 0 or not outcome.errno:
+        raise RuleBroken(what, "an error", tell(outcome))
+
+
+def succeeded(what: str, outcome: Outcome) -> None:
+    """A request succeeded."""
+    if outcome.value < 0:
+        raise RuleBroken(what, "success", errno_name(outcome.errno))

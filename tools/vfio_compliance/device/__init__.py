@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One class per kernel object. Verbs raise DeviceError when the driver refuses; their ``try_`` twins return it."""
+
+from .capability import MalformedChain
+from .device import Device
+from .dma import DmaMap
+from .errors import DeviceError, Unreachable
+from .migration_v1 import MigrationRegion
+from .region import Region
+
+__all__ = ["Device", "DeviceError", "DmaMap", "MalformedChain", "MigrationRegion", "Region", "Unreachable"]

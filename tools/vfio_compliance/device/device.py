@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The device: what it says of itself, its regions, reset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..transport import Outcome, Target, Transport
+from ..uapi.migration_v1 import VFIO_REGION_SUBTYPE_MIGRATION, VFIO_REGION_TYPE_MIGRATION
+from ..uapi.vfio import (
+    VFIO_DEVICE_GET_INFO,
+    VFIO_DEVICE_GET_REGION_INFO,
+    VFIO_DEVICE_RESET,
+    DeviceFlags,
+    RegionFlags,
+    ffi,
+)
+from .capability import parse_chain
+from .errors import DeviceError, errno_name
+from .region import Region
+
+#: More regions or larger information structures than these are taken for nonsense.
+_MOST_REGIONS = 4096
+_LARGEST_INFO = 1 << 20
+
+_REGION_FIXED = ffi.sizeof("struct vfio_region_info")
+
+
+class Device:
+    """An open device. Regions are asked for once per open and kept."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self._regions: list[Region] | None = None
+
+    def open(self) -> None:
+        """Open the device. Raises TransportError."""
+        self._regions = None
+        self.transport.open()
+
+    def close(self) -> None:
+        """Close it the way a program that ends does: nothing is written before."""
+        self.transport.close()
+
+    def reopen(self) -> None:
+        """Close, then open as the next user would. Raises TransportError."""
+        self.close()
+        self.open()
+
+    def try_reset(self) -> Outcome:
+        """VFIO_DEVICE_RESET; what the driver answered."""
+        return self.transport.ioctl(Target.DEVICE, VFIO_DEVICE_RESET, None)
+
+    def reset(self) -> None:
+        """VFIO_DEVICE_RESET. Raises DeviceError."""
+        self._ask("resetting the device", VFIO_DEVICE_RESET, None)
+
+    def info(self) -> tuple[DeviceFlags, int]:
+        """Flags, and how many region indexes there are. Raises DeviceError."""
+        info = ffi.new("struct vfio_device_info *", {"argsz": ffi.sizeof("struct vfio_device_info")})
+        self._ask("asking for the device's information", VFIO_DEVICE_GET_INFO, info)
+        if info.num_regions > _MOST_REGIONS:
+            raise DeviceError(
+                "asking for the device's information", f"at most {_MOST_REGIONS} regions", f"{info.num_regions}"
+            )
+        return DeviceFlags(info.flags), info.num_regions
+
+    @property
+    def regions(self) -> list[Region]:
+        """Every region index in order. Raises DeviceError for an answer that cannot be used."""
+        if self._regions is None:
+            _, count = self.info()
+            self._regions = [self._region(index) for index in range(count)]
+        return self._regions
+
+    def migration_regions(self) -> list[Region]:
+        """Regions that announce themselves as the migration region (kabi v23, lines 38 and 47)."""
+        wanted = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
+        return [region for region in self.regions if region.type == wanted]
+
+    def _region(self, index: int) -> Region:
+        what = f"asking for the information of region {index}"
+        size = _REGION_FIXED
+        while True:
+            answer = ffi.new("uint8_t[]", size)
+            info = ffi.cast("struct vfio_region_info *", answer)
+            info.argsz, info.index = size, index
+            self._ask(what, VFIO_DEVICE_GET_REGION_INFO, answer)
+            if info.argsz <= size:
+                break
+            if info.argsz > _LARGEST_INFO:
+                raise DeviceError(what, f"argsz of at most {_LARGEST_INFO}", f"{info.argsz}")
+            size = info.argsz
+        flags = RegionFlags(info.flags)
+        chain = (
+            parse_chain(what, bytes(ffi.buffer(answer)), info.cap_offset, _REGION_FIXED)
+            if RegionFlags.CAPS in flags
+            else []
+        )
+        return Region(self.transport, index, info.size, flags, chain)
+
+    def _ask(self, what: str, request: int, argument: Any) -> None:
+        outcome = self.transport.ioctl(Target.DEVICE, request, argument)
+        if outcome.value < 0:
+            raise DeviceError(what, "success", errno_name(outcome.errno))

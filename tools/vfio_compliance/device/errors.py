@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the verbs raise."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+def errno_name(number: int) -> str:
+    """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number that the system does not know."""
+    known = errno.errorcode.get(number)
+    return f"{known} ({os.strerror(number)})" if known else f"errno {number}"
+
+
+class DeviceError(Exception):
+    """The driver refused or cut short what a verb asked for, or answered something that cannot be used.
+
+    ``what`` says what was done, ``expected`` and ``seen`` what should have come and what came.
+    """
+
+    def __init__(self, what: str, expected: str, seen: str) -> None:
+        super().__init__(f"{what}: expected {expected}, seen {seen}")
+        self.what = what
+        self.expected = expected
+        self.seen = seen
+
+
+class Unreachable(DeviceError):
+    """The state that a test starts from could not be reached; another rule judges the way there."""

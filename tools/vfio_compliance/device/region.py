@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A region of a device: a window of registers or memory."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+
+from ..transport import Outcome, Transport
+from ..uapi.vfio import (
+    VFIO_REGION_INFO_CAP_SPARSE_MMAP,
+    VFIO_REGION_INFO_CAP_TYPE,
+    RegionFlags,
+)
+from .capability import Capability
+from .errors import DeviceError, errno_name
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of a region, in bytes from the region's start."""
+
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"[0x{self.offset:x}, 0x{self.offset + self.size:x})"
+
+
+class Region:
+    """One region, as VFIO_DEVICE_GET_REGION_INFO describes it, and access to it.
+
+    Offsets count from the start of the region, in bytes. Numbers are little-endian.
+    """
+
+    def __init__(
+        self, transport: Transport, index: int, size: int, flags: RegionFlags, chain: list[Capability]
+    ) -> None:
+        self._transport = transport
+        self.index = index
+        #: Bytes; 0 for an index that the device does not use.
+        self.size = size
+        self.flags = flags
+        self.chain = chain
+
+    @property
+    def type(self) -> tuple[int, int] | None:
+        """Type and subtype, or None for a region without a type capability.
+
+        Raises DeviceError for a capability too short to hold them.
+        """
+        payload = self._payload(VFIO_REGION_INFO_CAP_TYPE, 8)
+        if payload is None:
+            return None
+        return int.from_bytes(payload[:4], "little"), int.from_bytes(payload[4:8], "little")
+
+    @property
+    def areas(self) -> list[Area]:
+        """Parts that can be mapped: those of the sparse mmap capability, else the whole of a mappable region.
+
+        Raises DeviceError for a capability that promises more areas than it holds.
+        """
+        if RegionFlags.MMAP not in self.flags:
+            return []
+        payload = self._payload(VFIO_REGION_INFO_CAP_SPARSE_MMAP, 8)
+        if payload is None:
+            return [Area(0, self.size)]
+        count = int.from_bytes(payload[:4], "little")
+        if 8 + 16 * count > len(payload):
+            raise DeviceError(
+                f"reading the sparse mmap capability of region {self.index}",
+                f"at most {(len(payload) - 8) // 16} areas in what was returned",
+                f"nr_areas {count}",
+            )
+        numbers = [int.from_bytes(payload[at : at + 8], "little") for at in range(8, 8 + 16 * count, 8)]
+        return [Area(offset, size) for offset, size in zip(numbers[::2], numbers[1::2], strict=True)]
+
+    def _payload(self, capability: int, length: int) -> bytes | None:
+        for link in self.chain:
+            if link.id == capability:
+                if len(link.payload) < length:
+                    raise DeviceError(
+                        f"reading capability {capability} of region {self.index}",
+                        f"at least {length} bytes after its header",
+                        f"{len(link.payload)}",
+                    )
+                return link.payload
+        return None
+
+    def try_read(self, offset: int, length: int) -> tuple[Outcome, bytes]:
+        """One read of ``length`` bytes; what the driver answered, and the bytes that came."""
+        return self._transport.read(self.index, offset, length)
+
+    def try_write(self, offset: int, data: bytes) -> Outcome:
+        """One write of ``data``; what the driver answered."""
+        return self._transport.write(self.index, offset, data)
+
+    def read_bytes(self, offset: int, length: int) -> bytes:
+        """``length`` bytes by one read. Raises DeviceError for an error or fewer bytes."""
+        outcome, data = self.try_read(offset, length)
+        if outcome.value != length:
+            raise DeviceError(self._did("reading", offset, length), f"{length} bytes", tell(outcome))
+        return data
+
+    def write_bytes(self, offset: int, data: bytes) -> None:
+        """Write ``data`` by one write. Raises DeviceError for an error or fewer bytes taken."""
+        outcome = self.try_write(offset, data)
+        if outcome.value != len(data):
+            raise DeviceError(self._did("writing", offset, len(data)), f"{len(data)} bytes taken", tell(outcome))
+
+    def read(self, offset: int, width: int) -> int:
+        """The number in ``width`` bytes at ``offset``. Raises DeviceError."""
+        return int.from_bytes(self.read_bytes(offset, width), "little")
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write ``value`` as ``width`` bytes at ``offset``. Raises DeviceError."""
+        self.write_bytes(offset, value.to_bytes(width, "little"))
+
+    def map(self, area: Area) -> mmap.mmap:
+        """A shared mapping of ``area``. Raises OSError."""
+        return self._transport.map(self.index, area.offset, area.size)
+
+    def _did(self, verb: str, offset: int, length: int) -> str:
+        return f"{verb} {length} bytes at 0x{offset:x} of region {self.index}"
+
+
+def tell(outcome: Outcome) -> str:
+    """What a read or write answered, in words."""
+    return errno_name(outcome.errno) if outcome.value < 0 else f"{outcome.value} bytes"

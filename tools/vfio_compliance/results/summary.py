@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a journal amounts to: the verdict on each rule. Every report is made from this and from nothing else."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..spec import Rule
+from .journal import Record
+from .verdict import Verdict, exit_code, gravest
+
+#: Verdicts that a reader has to do something about.
+TROUBLE = (Verdict.HANG, Verdict.FAIL, Verdict.STALE, Verdict.KERNEL, Verdict.BROKEN)
+
+
+@dataclass
+class Case:
+    """One parametrised case of a rule's test."""
+
+    id: str
+    rule: str
+    verdict: Verdict = Verdict.NOT_RUN
+    seconds: float = 0.0
+    #: what, expected, seen, remedy, traceback: those that apply.
+    failure: dict[str, str] = field(default_factory=dict)
+    calls: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass
+class Summary:
+    """A run, finished or not, as far as its journal goes."""
+
+    #: The ``run`` record.
+    run: Record
+    #: What the device said of itself; empty when it was never opened.
+    target: Record
+    rules: dict[str, Rule]
+    cases: dict[str, Case]
+    #: Question and answers where the text is silent, each with how often it was seen.
+    observed: dict[str, Counter[str]]
+    notes: Counter[str]
+    #: Why the run could not go on: message and remedy of each ``broken`` record.
+    stops: list[Record]
+    hang: Record | None
+    #: The ``finish`` record; empty when the run did not get there.
+    totals: Record
+    #: Seconds from the first record to the last.
+    seconds: float
+
+    def cases_of(self, rule: str) -> list[Case]:
+        """The selected cases of a rule, in the order in which they ran."""
+        return [case for case in self.cases.values() if case.rule == rule]
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """The verdict on each selected rule, in the order of the rules."""
+        cases: dict[str, list[Verdict]] = {}
+        for case in self.cases.values():
+            cases.setdefault(case.rule, []).append(case.verdict)
+        return {rule: gravest(cases[rule]) for rule in self.rules if rule in cases}
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the run."""
+        verdicts = list(self.verdicts.values())
+        if self.stops:
+            verdicts.append(Verdict.BROKEN)
+        if self.hang:
+            verdicts.append(Verdict.HANG)
+        return exit_code(verdicts)
+
+
+def summarise(records: Iterable[Record], today: datetime.date | None = None) -> Summary:
+    """Add up a journal. ``today`` decides whether a waiver has expired; the day of the run unless given."""
+    iterator = iter(records)
+    run = next(iterator, {"event": "run", "time": 0.0, "rules": [], "profile": {}, "waivers": []})
+    summary = Summary(run, {}, _rules(run), {}, {}, Counter(), [], None, {}, 0.0)
+    last = run["time"]
+    for record in iterator:
+        last = record["time"]
+        _add(summary, record)
+    summary.seconds = last - run["time"]
+    _waive(summary, today or datetime.date.fromtimestamp(run["time"]))
+    return summary
+
+
+def _rules(run: Record) -> dict[str, Rule]:
+    rules = {}
+    for record in run["rules"]:
+        lists = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
+        rules[record["id"]] = Rule(**{**record, **lists})
+    return rules
+
+
+def _add(summary: Summary, record: Record) -> None:
+    event = record["event"]
+    if event == "plan":
+        summary.cases = {case: Case(case, rule) for case, rule in record["cases"]}
+    elif event == "target":
+        summary.target = record
+    elif event == "start":
+        summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
+    elif event == "end":
+        case = summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
+        case.verdict = Verdict(record["verdict"])
+        case.seconds, case.calls = record["seconds"], record["calls"]
+        case.failure = record["failure"] or {}
+        for question, answer in record["observed"].items():
+            summary.observed.setdefault(question, Counter())[answer] += 1
+    elif event == "note":
+        summary.notes[record["text"]] += 1
+    elif event == "kernel":
+        _add_kernel(summary, record)
+    elif event == "broken":
+        summary.stops.append(record)
+    elif event == "hang":
+        summary.hang = record
+        if case := summary.cases.get(record["case"] or ""):
+            case.verdict, case.failure = Verdict.HANG, {"what": record["message"]}
+    elif event == "finish":
+        summary.totals = record
+
+
+def _add_kernel(summary: Summary, record: Record) -> None:
+    """A case during which the kernel complained did not pass, whatever else is said of it."""
+    case = summary.cases.get(record["case"] or "")
+    lines = "\n".join(record["lines"])
+    if case is None:
+        summary.notes[f"the kernel logged outside of any case:\n{lines}"] += 1
+    elif case.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KERNEL):
+        case.verdict = Verdict.KERNEL
+        seen = f"{case.failure['seen']}\n{lines}" if "seen" in case.failure else lines
+        case.failure = {"what": "watching the kernel's log", "expected": "no complaint", "seen": seen}
+    else:
+        case.failure["kernel"] = lines
+
+
+def _waive(summary: Summary, today: datetime.date) -> None:
+    for waiver in summary.run["waivers"]:
+        expired = waiver["expires"] and datetime.date.fromisoformat(waiver["expires"]) < today
+        cases = summary.cases_of(waiver["rule"])
+        failing = [case for case in cases if case.verdict is Verdict.FAIL]
+        for case in failing:
+            listed = not waiver["shows"] or waiver["shows"] in case.failure.get("seen", "")
+            if expired:
+                case.failure["waiver"] = f"waived until {waiver['expires']} only: {waiver['reason']}"
+                case.verdict = Verdict.STALE
+            elif listed:
+                case.failure["waiver"] = waiver["reason"]
+                case.verdict = Verdict.WAIVED
+            else:
+                case.failure["waiver"] = f"waived only where it shows {waiver['shows']!r}: {waiver['reason']}"
+        if cases and not failing and all(case.verdict is Verdict.PASS for case in cases):
+            cases[0].verdict = Verdict.STALE
+            cases[0].failure = {
+                "what": "comparing with the profile's waivers",
+                "expected": f"the rule broken, as waived: {waiver['reason']}",
+                "seen": "the rule held; remove the waiver",
+            }

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdicts, how they add up, and the exit codes they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+
+class Verdict(Enum):
+    """What became of one case, and of one rule; the value is the word that every report uses."""
+
+    #: The rule held.
+    PASS = "pass"
+    #: The rule was broken.
+    FAIL = "fail"
+    #: Broken, and listed in the profile as broken in this way.
+    WAIVED = "waived"
+    #: Listed as broken, but it held, or broke in another way, or the listing has expired.
+    STALE = "stale"
+    #: The profile does not claim what the rule is about, and the rule is optional.
+    NOT_APPLICABLE = "n/a"
+    #: The rule held, but the kernel warned, oopsed or got tainted meanwhile.
+    KERNEL = "kernel"
+    #: Our set-up or the host failed.
+    BROKEN = "broken"
+    #: Not judged: the run ended before, or what the case stands on could not be reached.
+    NOT_RUN = "not-run"
+    #: A call did not return by its deadline.
+    HANG = "hang"
+
+
+#: From what decides a rule to what decides least: the first that any case has is the verdict of its rule.
+_GRAVEST_FIRST = (
+    Verdict.HANG,
+    Verdict.FAIL,
+    Verdict.STALE,
+    Verdict.KERNEL,
+    Verdict.BROKEN,
+    Verdict.NOT_RUN,
+    Verdict.WAIVED,
+    Verdict.PASS,
+    Verdict.NOT_APPLICABLE,
+)
+
+EXIT_OK = 0
+EXIT_FAIL = 1
+EXIT_BROKEN = 2
+EXIT_HANG = 3
+EXIT_NOTHING = 4
+
+_EXIT = {
+    Verdict.HANG: EXIT_HANG,
+    Verdict.FAIL: EXIT_FAIL,
+    Verdict.STALE: EXIT_FAIL,
+    Verdict.KERNEL: EXIT_FAIL,
+    Verdict.BROKEN: EXIT_BROKEN,
+    Verdict.NOT_RUN: EXIT_BROKEN,
+    Verdict.WAIVED: EXIT_OK,
+    Verdict.PASS: EXIT_OK,
+    Verdict.NOT_APPLICABLE: EXIT_NOTHING,
+}
+
+
+def gravest(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict that stands for all of ``verdicts``; NOT_RUN when there are none."""
+    present = set(verdicts)
+    return next((verdict for verdict in _GRAVEST_FIRST if verdict in present), Verdict.NOT_RUN)
+
+
+def exit_code(verdicts: Iterable[Verdict]) -> int:
+    """Exit code of a run: 3 hang, 1 a rule broken, 2 not all could be judged, 0 all held, 4 nothing was judged.
+
+    A broken rule outweighs an incomplete run: what was seen to be broken stays so, whatever else had run.
+    """
+    present = set(verdicts)
+    return _EXIT[gravest(present)] if present else EXIT_NOTHING

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Loads ``rules.yaml`` of every suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+LEVELS = ("must", "should", "may")
+STATUSES = ("documented", "clarified", "disputed", "unspecified")
+SIDES = ("driver", "kernel", "client")
+
+
+class SpecError(Exception):
+    """A rules file of ours that is wrong; the message names the file and the rule."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One normative sentence of the interface, in our own words."""
+
+    #: Words joined by dots and hyphens; never changes its meaning.
+    id: str
+    #: Number of the sentence in the list of clauses; the traceability key.
+    clause: str
+    #: The sentence, true of a good device.
+    says: str
+    #: must, should or may.
+    level: str
+    #: documented, clarified, disputed or unspecified.
+    status: str
+    #: Who has to keep it: driver, kernel or client.
+    side: str
+    #: Where it stands: text and lines.
+    source: str
+    #: Name of the suite that judges it (its folder).
+    suite: str
+    #: Further clauses that the same test covers.
+    also: tuple[str, ...] = ()
+    #: Defects of the reference driver that break it, and that its test catches.
+    defects: tuple[str, ...] = ()
+    #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
+    unprovable: str = ""
+
+    @property
+    def area(self) -> str:
+        """Leading letters of the clause: DS of DS-08."""
+        return self.clause.partition("-")[0]
+
+    @property
+    def clauses(self) -> tuple[str, ...]:
+        """The clause and those covered besides."""
+        return (self.clause, *self.also)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All rules, in the order of their files, and the titles of the clauses' areas."""
+
+    rules: dict[str, Rule]
+    areas: dict[str, str]
+    #: Every clause of the interface that a suite undertakes to cover, with a title.
+    clauses: dict[str, str]
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self.rules.values())
+
+    def matching(self, pattern: str) -> list[Rule]:
+        """Rules whose id or clause is ``pattern``, or starts with it at a word boundary (``v1.reset``, ``DS``)."""
+        return [
+            rule
+            for rule in self
+            if any(
+                name == pattern or (name.startswith(pattern) and not name[len(pattern)].isalnum())
+                for name in (rule.id, *rule.clauses)
+            )
+        ]
+
+
+def load(suites: Path) -> Catalogue:
+    """Read ``*/rules.yaml`` below ``suites``.
+
+    Raises SpecError for a missing or malformed file, an unknown word, a repeated id, or a clause that the
+    file does not list.
+    """
+    files = sorted(suites.glob("*/rules.yaml"))
+    if not files:
+        raise SpecError(f"{suites}: no suite with a rules.yaml in it")
+    rules: dict[str, Rule] = {}
+    areas: dict[str, str] = {}
+    clauses: dict[str, str] = {}
+    for file in files:
+        try:
+            with file.open(encoding="utf-8") as stream:
+                document = yaml.load(stream, Loader=_Loader)
+            areas.update(document["areas"])
+            clauses.update(document["clauses"])
+            for record in document["rules"]:
+                rule = _rule(record, document, file.parent.name)
+                if rule.id in rules:
+                    raise SpecError(f"{rule.id}: defined twice")
+                rules[rule.id] = rule
+        except (yaml.YAMLError, KeyError, TypeError, SpecError) as error:
+            raise SpecError(f"{file}: {error}") from None
+    return Catalogue(rules, areas, clauses)
+
+
+def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
+    known = {field.name for field in fields(Rule)}
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    if unknown := values.keys() - known:
+        raise SpecError(f"{record.get('id')}: unknown keys {sorted(unknown)}")
+    values["source"] = f"{document['text']['name']}, {values['source']}"
+    rule = Rule(suite=suite, **values)
+    for word, allowed in ((rule.level, LEVELS), (rule.status, STATUSES), (rule.side, SIDES)):
+        if word not in allowed:
+            raise SpecError(f"{rule.id}: {word!r} is none of {', '.join(allowed)}")
+    if missing := [clause for clause in rule.clauses if clause not in document["clauses"]]:
+        raise SpecError(f"{rule.id}: unknown clause {', '.join(missing)}")
+    if bool(rule.defects) == bool(rule.unprovable):
+        raise SpecError(f"{rule.id}: needs either defects or the reason why none can prove it")
+    return rule

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Carries out what the profile says about making the device work, change, and fail."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .checks import NotApplicable
+from .device import Device, DeviceError, DmaMap
+from .profiles import Read, Step, Stimulus, VisibleState, Wait, Write
+
+#: Where DMA tests put memory, and how much: inside the first gigabyte, clear of every usual reserved range.
+IOVA = 0x1000_0000
+DMA_SIZE = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Something that changes while the device works. ``sample`` looks at it; ``within`` is in seconds."""
+
+    name: str
+    sample: Callable[[], int]
+    #: A working device shows a change within this time.
+    within: float
+    #: Gives the device time between two looks.
+    pause: Callable[[float], None]
+
+    def goes_on(self) -> bool:
+        """Whether a change shows up in time; returns as soon as it does."""
+        first, now = self.watch()
+        return now != first
+
+    def watch(self) -> tuple[int, int]:
+        """Look again and again for as long as a working device may need; first value, and the first that differs.
+
+        The two are equal when nothing changed.
+        """
+        now = first = self.sample()
+        end = time.monotonic() + self.within
+        while now == first and time.monotonic() < end:
+            self.pause(self.within / 16)
+            now = self.sample()
+        return first, now
+
+
+def steps_of(stimulus: Stimulus) -> Iterator[tuple[str, Step]]:
+    """Every step of ``stimulus``, with its place in the profile."""
+    if stimulus.running:
+        yield "stimulus.running.sample", stimulus.running.sample
+    lists: dict[str, Sequence[Step]] = {"error": stimulus.error or ()}
+    if stimulus.dma:
+        lists |= {"dma.start": stimulus.dma.start, "dma.stop": stimulus.dma.stop}
+    if stimulus.visible_state:
+        lists |= {
+            "visible_state.set": stimulus.visible_state.set,
+            "visible_state.observe": stimulus.visible_state.observe,
+        }
+    for name, steps in lists.items():
+        for index, step in enumerate(steps):
+            yield f"stimulus.{name}.{index}", step
+
+
+class Actor:
+    """The profile's stimulus, bound to an open device. What the profile lacks raises NotApplicable."""
+
+    def __init__(self, device: Device, stimulus: Stimulus) -> None:
+        self._device = device
+        self._stimulus = stimulus
+
+    def counter(self) -> Activity:
+        """What ``stimulus.running`` samples."""
+        running = self._stimulus.running
+        if running is None:
+            raise NotApplicable("the profile has no stimulus.running")
+        sample = running.sample
+        return Activity("the running sample", lambda: self._run([sample], {})[0], running.changes_within, self._device.transport.pause)
+
+    @contextmanager
+    def dma(self) -> Iterator[Activity]:
+        """Memory that the device writes over and over, by ``stimulus.dma``, until the block ends."""
+        dma = self._stimulus.dma
+        if dma is None:
+            raise NotApplicable("the profile has no stimulus.dma")
+        variables = {"$iova": IOVA, "$length": DMA_SIZE}
+        with DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory:
+            self._run(dma.start, variables)
+            try:
+                yield Activity(
+                    "the memory that the device writes",
+                    lambda: zlib.crc32(memory),
+                    dma.writes_within,
+                    self._device.transport.pause,
+                )
+            finally:
+                self._run(dma.stop, variables)
+
+    def put(self, value: int) -> None:
+        """Put ``value`` into the visible state."""
+        self._run(self._visible().set, {"$value": value})
+
+    def show(self) -> list[int]:
+        """What the visible state's observers read."""
+        return self._run(self._visible().observe, {})
+
+    def provoke_error(self) -> None:
+        """Make the next write of device_state fail with the error state."""
+        if self._stimulus.error is None:
+            raise NotApplicable("the profile has no stimulus.error")
+        self._run(self._stimulus.error, {})
+
+    def _visible(self) -> VisibleState:
+        if self._stimulus.visible_state is None:
+            raise NotApplicable("the profile has no stimulus.visible_state")
+        return self._stimulus.visible_state
+
+    def _run(self, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
+        """Values of the read steps, in order. Raises DeviceError."""
+        values = []
+        for step in steps:
+            region = self._device.regions[step.region]
+            if isinstance(step, Write):
+                value = variables[step.value] if isinstance(step.value, str) else step.value
+                region.write(step.offset, step.width, value & (1 << 8 * step.width) - 1)
+            elif isinstance(step, Read):
+                values.append(region.read(step.offset, step.width))
+            else:
+                self._wait(step)
+        return values
+
+    def _wait(self, step: Wait) -> None:
+        region = self._device.regions[step.region]
+        end = time.monotonic() + step.within
+        while (value := region.read(step.offset, step.width) & step.mask) != step.equals:
+            if time.monotonic() > end:
+                raise DeviceError(
+                    f"waiting on 0x{step.offset:x} of region {step.region} for {step.within:g} s",
+                    f"0x{step.equals:x} under mask 0x{step.mask:x}",
+                    f"0x{value:x}",
+                )
