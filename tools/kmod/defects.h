@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Named ways in which the device breaks one rule of the interface each.
+ *
+ * They belong to the module, not to one device, and are chosen through the
+ * parameter "defects". A hook reads: if (defect(STOP_LATE)) ...
+ */
+#ifndef VFIO_REFDRIVER_DEFECTS_H
+#define VFIO_REFDRIVER_DEFECTS_H
+
+#include <linux/types.h>
+
+#define REFD_DEFECTS(X)								\
+	/* The region and its registers */					\
+	/* the type capability says subtype 0 */				\
+	X(REGION_SUBTYPE_ZERO, "region-subtype-zero")				\
+	/* the region has no type capability */					\
+	X(REGION_TYPE_MISSING, "region-type-missing")				\
+	/* all registers lie 8 bytes further */					\
+	X(HEADER_SHIFTED, "header-shifted")					\
+	/* pending_bytes and reserved have changed places */			\
+	X(PENDING_MISPLACED, "pending-misplaced")				\
+	/* one byte of a register may be read */				\
+	X(WIDTH_BYTE_READ_ACCEPTED, "width-byte-read-accepted")			\
+	/* several registers may be read at once */				\
+	X(WIDTH_STRADDLING_READ_ACCEPTED, "width-straddling-read-accepted")	\
+	/* two bytes written to device_state are taken */			\
+	X(WIDTH_HALFWORD_WRITE_APPLIED, "width-halfword-write-applied")		\
+	/* one byte written to device_state: an error, yet it takes effect */	\
+	X(WIDTH_REFUSED_BUT_APPLIED, "width-refused-but-applied")		\
+										\
+	/* device_state, written and read */					\
+	/* reads give the state before the last change */			\
+	X(STATE_READ_STALE, "state-read-stale")					\
+	/* a write that succeeds returns 0 bytes */				\
+	X(STATE_WRITE_SHORT, "state-write-short")				\
+	/* a refused write answers success */					\
+	X(STATE_FAILURE_SILENT, "state-failure-silent")				\
+	/* a refused write answers 2 bytes */					\
+	X(STATE_FAILURE_SHORT, "state-failure-short")				\
+	/* a refused write stores the new bits */				\
+	X(STATE_FAILURE_STORES, "state-failure-stores")				\
+	/* 111b is read after a refused write */				\
+	X(STATE_FAILURE_REPORTS_7, "state-failure-reports-7")			\
+	/* after one refused write all are refused, until reset */		\
+	X(STATE_LATCHED_AFTER_FAILURE, "state-latched-after-failure")		\
+	/* the state before is kept over a reset */				\
+	X(RESET_KEEPS_STATE, "reset-keeps-state")				\
+	/* no reset in STOP */							\
+	X(RESET_REFUSED_IN_STOP, "reset-refused-in-stop")			\
+	/* the error state is kept over a reset */				\
+	X(RESET_KEEPS_ERROR, "reset-keeps-error")				\
+	/* a reset ends in STOP */						\
+	X(RESET_TO_STOP, "reset-to-stop")					\
+	/* 010b reads back as 000b */						\
+	X(STOP_AND_COPY_READS_STOP, "stop-and-copy-reads-stop")			\
+	/* 101b can be written */						\
+	X(STATE_INVALID_5_ACCEPTED, "state-invalid-5-accepted")			\
+	/* 111b can be written */						\
+	X(STATE_INVALID_7_ACCEPTED, "state-invalid-7-accepted")			\
+	/* 110b can be written */						\
+	X(STATE_ERROR_ACCEPTED, "state-error-accepted")				\
+	/* reading pending_bytes in stop-and-copy ends in STOP */		\
+	X(STATE_CHANGES_BY_ITSELF, "state-changes-by-itself")			\
+	/* writing RUNNING leaves the error state */				\
+	X(ERROR_LEFT_BY_WRITE, "error-left-by-write")				\
+										\
+	/* Running and stopped */						\
+	/* works while bit 0 is clear, stands still while it is set */		\
+	X(RUNNING_BIT_INVERTED, "running-bit-inverted")				\
+	/* goes on for 20 ms after it was stopped */				\
+	X(STOP_LATE, "stop-late")						\
+	/* the DMA stream goes on while stopped */				\
+	X(STOP_DMA_CONTINUES, "stop-dma-continues")				\
+	/* goes on in stop-and-copy */						\
+	X(STOP_AND_COPY_KEEPS_RUNNING, "stop-and-copy-keeps-running")		\
+	/* stands still in pre-copy */						\
+	X(PRE_COPY_STOPS, "pre-copy-stops")					\
+	/* stands still after resuming, though RUNNING is read */		\
+	X(RESUMED_STAYS_STOPPED, "resumed-stays-stopped")			\
+										\
+	/* Transitions, open and close */					\
+	/* each open finds STOP */						\
+	X(OPEN_IN_STOP, "open-in-stop")						\
+	/* the next user finds the last user's state, unless that was STOP */	\
+	X(CLOSE_NEEDS_STOP, "close-needs-stop")					\
+	/* 001 -> 000 refused */						\
+	X(STOP_REFUSED, "stop-refused")						\
+	/* 010 -> 000 refused */						\
+	X(STOP_AND_COPY_TO_STOP_REFUSED, "stop-and-copy-to-stop-refused")	\
+	/* 001 -> 011 refused */						\
+	X(PRE_COPY_REFUSED, "pre-copy-refused")					\
+	/* leaving 011 while pending_bytes > 0 refused */			\
+	X(PRE_COPY_MUST_DRAIN, "pre-copy-must-drain")				\
+	/* leaving 010 while pending_bytes > 0 refused */			\
+	X(STOP_AND_COPY_MUST_DRAIN, "stop-and-copy-must-drain")			\
+	/* 011 -> 010 refused */						\
+	X(PRE_COPY_TO_STOP_AND_COPY_REFUSED, "pre-copy-to-stop-and-copy-refused") \
+	/* 001 -> 100 refused */						\
+	X(RESUMING_REFUSED, "resuming-refused")					\
+	/* a transition that is not drawn ends in a third state */		\
+	X(UNDRAWN_WRONG_STATE, "undrawn-wrong-state")				\
+	/* writing the present state ends in STOP */				\
+	X(SELF_WRITE_MOVES, "self-write-moves")					\
+	/* with any of bits 3-31 all is stored, and bits 0-2 shifted */		\
+	X(RESERVED_BITS_CONFUSE, "reserved-bits-confuse")			\
+										\
+	/* Saving and resuming */						\
+	/* nothing is ever pending */						\
+	X(SAVING_IGNORED, "saving-ignored")					\
+	/* the last buffer is never offered, nor missed */			\
+	X(SAVE_STREAM_TRUNCATED, "save-stream-truncated")			\
+	/* stop-and-copy offers what was there on entering pre-copy */		\
+	X(PRE_COPY_SNAPSHOT_ONLY, "pre-copy-snapshot-only")			\
+	/* data_size cannot be written in RESUMING */				\
+	X(RESUMING_DATA_REFUSED, "resuming-data-refused")			\
+	/* data is taken and thrown away */					\
+	X(RESUMING_DATA_IGNORED, "resuming-data-ignored")			\
+	/* only the last buffer written counts */				\
+	X(RESUME_LAST_BUFFER_ONLY, "resume-last-buffer-only")			\
+										\
+	/* The other registers and the data section */				\
+	/* reserved reads 0xdeadbeef */						\
+	X(RESERVED_GARBAGE, "reserved-garbage")					\
+	/* reserved cannot be read */						\
+	X(RESERVED_READ_REFUSED, "reserved-read-refused")			\
+	/* reserved cannot be written */					\
+	X(RESERVED_WRITE_REFUSED, "reserved-write-refused")			\
+	/* reserved keeps what was written */					\
+	X(RESERVED_STORED, "reserved-stored")					\
+	/* writing pending_bytes sets it */					\
+	X(PENDING_WRITABLE, "pending-writable")					\
+	/* writing data_offset moves it */					\
+	X(DATA_OFFSET_WRITABLE, "data-offset-writable")				\
+	/* data_offset reads 0 */						\
+	X(DATA_OFFSET_ZERO, "data-offset-zero")					\
+	/* the data lies 8 bytes past a page start */				\
+	X(DATA_OFFSET_UNALIGNED, "data-offset-unaligned")			\
+	/* the mappable area starts at 0 */					\
+	X(AREA_COVERS_REGISTERS, "area-covers-registers")			\
+	/* the mappable area ends a page past the region */			\
+	X(AREA_OUTSIDE_REGION, "area-outside-region")
+
+enum refd_defect {
+#define REFD_DEFECT_ENUM(symbol, name) REFD_DEFECT_##symbol,
+	REFD_DEFECTS(REFD_DEFECT_ENUM)
+#undef REFD_DEFECT_ENUM
+	REFD_DEFECT_COUNT
+};
+
+#define defect(symbol) refd_defect_chosen(REFD_DEFECT_##symbol)
+
+bool refd_defect_chosen(enum refd_defect which);
+
+#endif

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Writing to the user's memory: one buffer at a time at the doorbell, and a
+ * stream of counts while the device works.
+ */
+#include <linux/delay.h>
+#include <linux/overflow.h>
+#include <linux/string.h>
+
+#include "defects.h"
+#include "vfio_refdriver.h"
+
+static void record(struct refd_device *refd, int result)
+{
+	refd_set_register(refd, REFD_REG_STATUS, result ? REFD_STATUS_FAILED : REFD_STATUS_OK);
+}
+
+static int fill(struct refd_device *refd, u64 iova, u32 length)
+{
+	u64 last;
+	int ret;
+
+	if (length && check_add_overflow(iova, (u64)length - 1, &last))
+		return -EINVAL;
+	while (length) {
+		u32 part = min_t(u32, length, REFD_DATA_SIZE);
+
+		ret = vfio_dma_rw(&refd->vdev, iova, refd->bounce, part, true);
+		if (ret)
+			return ret;
+		iova += part;
+		length -= part;
+	}
+	return 0;
+}
+
+/* Fills the DMA buffer with one byte before it returns. */
+void refd_doorbell(struct refd_device *refd, u8 value)
+{
+	if (!refd_works(refd))
+		return;
+	memset(refd->bounce, value, REFD_DATA_SIZE);
+	record(refd, fill(refd, refd_register(refd, REFD_REG_DMA_ADDRESS),
+			  refd_register(refd, REFD_REG_DMA_LENGTH)));
+}
+
+static bool streams(struct refd_device *refd)
+{
+	return refd->open && (refd_register(refd, REFD_REG_CONTROL) & REFD_CONTROL_STREAM) &&
+	       (refd_works(refd) || defect(STOP_DMA_CONTINUES));
+}
+
+/*
+ * Queues the stream if there is reason to. Nothing takes it back: the work asks
+ * anew before each beat, under the lock, and ends when there is none left. So a
+ * device that was stopped under the lock writes nothing from then on.
+ */
+void refd_stream_start(struct refd_device *refd)
+{
+	if (streams(refd))
+		queue_work(system_unbound_wq, &refd->stream);
+}
+
+void refd_stream_work(struct work_struct *work)
+{
+	struct refd_device *refd = container_of(work, struct refd_device, stream);
+	bool more;
+
+	for (;;) {
+		mutex_lock(&refd->lock);
+		more = streams(refd);
+		if (more) {
+			__le64 beat = cpu_to_le64(++refd->beats);
+
+			record(refd, vfio_dma_rw(&refd->vdev,
+						 refd_register(refd, REFD_REG_DMA_ADDRESS),
+						 &beat, sizeof(beat), true));
+		}
+		mutex_unlock(&refd->lock);
+		if (!more)
+			return;
+		usleep_range(900, 1100);
+	}
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The module, its options, its platform devices, and the operations that the
+ * VFIO core asks of each. What the device is: tools/refdriver/DEVICE.md.
+ */
+#include <linux/err.h>
+#include <linux/module.h>
+#include <linux/platform_device.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "defects.h"
+#include "vfio_refdriver.h"
+
+#define MOST_DEVICES	8
+
+/* Options: one word out of a few each, by its place in the list */
+
+struct option {
+	const char *const *words;
+	unsigned int count;
+	unsigned int chosen;
+};
+
+#define OPTION(name, text, ...)							\
+	static const char *const name##_words[] = { __VA_ARGS__ };		\
+	static struct option name = { name##_words, ARRAY_SIZE(name##_words) };	\
+	module_param_cb(name, &option_ops, &name, 0644);			\
+	MODULE_PARM_DESC(name, text)
+
+static int option_set(const char *value, const struct kernel_param *kp)
+{
+	struct option *option = kp->arg;
+	int index = __sysfs_match_string(option->words, option->count, value);
+
+	if (index < 0)
+		return -EINVAL;
+	WRITE_ONCE(option->chosen, index);
+	return 0;
+}
+
+static int option_get(char *buffer, const struct kernel_param *kp)
+{
+	struct option *option = kp->arg;
+
+	return sysfs_emit(buffer, "%s\n", option->words[option->chosen]);
+}
+
+static const struct kernel_param_ops option_ops = {
+	.set = option_set,
+	.get = option_get,
+};
+
+OPTION(data_section, "what of the data section may be mapped: mapped (all), trapped, partitioned",
+       [REFD_DATA_MAPPED] = "mapped", [REFD_DATA_TRAPPED] = "trapped",
+       [REFD_DATA_PARTITIONED] = "partitioned");
+OPTION(undrawn, "transitions that the interface does not draw: accept, refuse",
+       "accept", "refuse");
+OPTION(read_only, "writes to read-only registers: ignore, refuse", "ignore", "refuse");
+
+static unsigned int devices = 1;
+module_param(devices, uint, 0444);
+MODULE_PARM_DESC(devices, "how many devices: 1 to 8");
+
+enum refd_data_section refd_data_section(void)
+{
+	return READ_ONCE(data_section.chosen);
+}
+
+bool refd_undrawn_refused(void)
+{
+	return READ_ONCE(undrawn.chosen);
+}
+
+bool refd_read_only_refused(void)
+{
+	return READ_ONCE(read_only.chosen);
+}
+
+/* All devices there are */
+static LIST_HEAD(all);
+static DEFINE_MUTEX(all_lock);
+
+/* Lets a change of the defects reach devices that are at work. */
+void refd_settle_all(void)
+{
+	struct refd_device *refd;
+
+	mutex_lock(&all_lock);
+	list_for_each_entry(refd, &all, entry) {
+		mutex_lock(&refd->lock);
+		refd_settle(refd);
+		mutex_unlock(&refd->lock);
+	}
+	mutex_unlock(&all_lock);
+}
+
+/* Operations */
+
+static void free_buffers(struct refd_device *refd)
+{
+	vfree(refd->live);
+	vfree(refd->image);
+	vfree(refd->window);
+	kfree(refd->bounce);
+}
+
+static void refd_release(struct vfio_device *vdev)
+{
+	struct refd_device *refd = to_refd(vdev);
+
+	free_buffers(refd);
+	mutex_destroy(&refd->lock);
+	refd_free_device(vdev);
+}
+
+static int refd_init(struct vfio_device *vdev)
+{
+	struct refd_device *refd = to_refd(vdev);
+
+	mutex_init(&refd->lock);
+	INIT_LIST_HEAD(&refd->entry);
+	INIT_WORK(&refd->stream, refd_stream_work);
+	refd->live = vzalloc(sizeof(*refd->live));
+	refd->image = vzalloc(sizeof(*refd->image));
+	refd->window = vmalloc_user(REFD_MIGRATION_SIZE);
+	refd->bounce = kzalloc(REFD_DATA_SIZE, GFP_KERNEL);
+	if (!refd->live || !refd->image || !refd->window || !refd->bounce) {
+		free_buffers(refd);
+		return -ENOMEM;
+	}
+	refd_set_state(refd, REFD_STATE_RUNNING);
+	return 0;
+}
+
+static int refd_open(struct vfio_device *vdev)
+{
+	struct refd_device *refd = to_refd(vdev);
+
+	mutex_lock(&refd->lock);
+	refd_opened(refd);
+	mutex_unlock(&refd->lock);
+	return 0;
+}
+
+static void refd_close(struct vfio_device *vdev)
+{
+	struct refd_device *refd = to_refd(vdev);
+
+	mutex_lock(&refd->lock);
+	refd_closed(refd);
+	mutex_unlock(&refd->lock);
+	/* It finds the device closed; once it is gone nothing starts it again. */
+	cancel_work_sync(&refd->stream);
+}
+
+static long refd_get_info(unsigned long argument)
+{
+	const unsigned long fixed = offsetofend(struct vfio_device_info, num_irqs);
+	void __user *user = (void __user *)argument;
+	struct vfio_device_info info;
+
+	if (copy_from_user(&info, user, fixed))
+		return -EFAULT;
+	if (info.argsz < fixed)
+		return -EINVAL;
+	info.flags = VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI;
+	info.num_regions = VFIO_PCI_NUM_REGIONS + 1;
+	info.num_irqs = VFIO_PCI_NUM_IRQS;
+	return copy_to_user(user, &info, fixed) ? -EFAULT : 0;
+}
+
+/* Five indexes as any PCI device has, and no interrupt at any of them. */
+static long refd_get_irq_info(unsigned long argument)
+{
+	const unsigned long fixed = offsetofend(struct vfio_irq_info, count);
+	void __user *user = (void __user *)argument;
+	struct vfio_irq_info info;
+
+	if (copy_from_user(&info, user, fixed))
+		return -EFAULT;
+	if (info.argsz < fixed || info.index >= VFIO_PCI_NUM_IRQS)
+		return -EINVAL;
+	info.flags = 0;
+	info.count = 0;
+	return copy_to_user(user, &info, fixed) ? -EFAULT : 0;
+}
+
+static long refd_ioctl(struct vfio_device *vdev, unsigned int command, unsigned long argument)
+{
+	struct refd_device *refd = to_refd(vdev);
+	int ret;
+
+	switch (command) {
+	case VFIO_DEVICE_GET_INFO:
+		return refd_get_info(argument);
+	case VFIO_DEVICE_GET_REGION_INFO:
+		return refd_get_region_info(argument);
+	case VFIO_DEVICE_GET_IRQ_INFO:
+		return refd_get_irq_info(argument);
+	case VFIO_DEVICE_SET_IRQS:
+		return -EINVAL;
+	case VFIO_DEVICE_RESET:
+		if (mutex_lock_killable(&refd->lock))
+			return -EINTR;
+		ret = refd_reset(refd);
+		mutex_unlock(&refd->lock);
+		return ret;
+	default:
+		return -ENOTTY;
+	}
+}
+
+static const struct vfio_device_ops refd_ops = {
+	.name = REFD_NAME,
+	.init = refd_init,
+	.release = refd_release,
+	.open_device = refd_open,
+	.close_device = refd_close,
+	.read = refd_read,
+	.write = refd_write,
+	.ioctl = refd_ioctl,
+	.mmap = refd_mmap,
+	REFD_IOMMUFD_OPS
+};
+
+/* The driver */
+
+/* Waits until the last user has left. */
+static void refd_remove(void *data)
+{
+	struct refd_device *refd = data;
+
+	vfio_unregister_group_dev(&refd->vdev);
+	mutex_lock(&all_lock);
+	list_del_init(&refd->entry);
+	mutex_unlock(&all_lock);
+	vfio_put_device(&refd->vdev);
+}
+
+static int refd_probe(struct platform_device *pdev)
+{
+	struct refd_device *refd;
+	int ret;
+
+	refd = vfio_alloc_device(refd_device, vdev, &pdev->dev, &refd_ops);
+	if (IS_ERR(refd))
+		return PTR_ERR(refd);
+	ret = vfio_register_emulated_iommu_dev(&refd->vdev);
+	if (ret) {
+		vfio_put_device(&refd->vdev);
+		return ret;
+	}
+	mutex_lock(&all_lock);
+	list_add_tail(&refd->entry, &all);
+	mutex_unlock(&all_lock);
+	return devm_add_action_or_reset(&pdev->dev, refd_remove, refd);
+}
+
+static struct platform_driver refd_driver = {
+	.driver.name = REFD_NAME,
+	.probe = refd_probe,
+};
+
+static struct platform_device *platform_devices[MOST_DEVICES];
+
+static void remove_devices(void)
+{
+	unsigned int index;
+
+	for (index = 0; index < devices; index++)
+		platform_device_unregister(platform_devices[index]);
+}
+
+static int __init refd_module_init(void)
+{
+	unsigned int index;
+	int ret;
+
+	if (!devices || devices > MOST_DEVICES) {
+		pr_err(REFD_NAME ": devices=%u, but it is 1 to %u\n", devices, MOST_DEVICES);
+		return -EINVAL;
+	}
+	ret = platform_driver_register(&refd_driver);
+	if (ret)
+		return ret;
+	for (index = 0; index < devices; index++) {
+		struct platform_device *pdev;
+
+		pdev = platform_device_register_simple(REFD_NAME, index, NULL, 0);
+		if (IS_ERR(pdev)) {
+			ret = PTR_ERR(pdev);
+			goto undo;
+		}
+		platform_devices[index] = pdev;
+	}
+	return 0;
+undo:
+	remove_devices();
+	platform_driver_unregister(&refd_driver);
+	return ret;
+}
+module_init(refd_module_init);
+
+static void __exit refd_module_exit(void)
+{
+	remove_devices();
+	platform_driver_unregister(&refd_driver);
+}
+module_exit(refd_module_exit);
+
+MODULE_DESCRIPTION("VFIO device with the migration region of version 1, to be tested against");
+MODULE_LICENSE("GPL");

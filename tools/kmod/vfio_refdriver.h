@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The reference device as a kernel module: what its parts share.
+ *
+ * Locks: refd_device.lock guards everything that changes, and is held over
+ * DMA, so that whoever stops the device knows that no DMA is under way. Under
+ * it come the container's lock and the user's mmap_lock, taken inside
+ * vfio_dma_rw() and the copies to and from user memory; hence mmap, called
+ * with mmap_lock held, must never take it.
+ */
+#ifndef VFIO_REFDRIVER_H
+#define VFIO_REFDRIVER_H
+
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/sizes.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+
+#define REFD_NAME		"vfio_refdriver"
+
+#define REFD_MEMORY_SIZE	SZ_64K
+#define REFD_DMA_MAX		SZ_64K
+
+/* The migration region: a page of trapped registers, then the data section. */
+#define REFD_HEADER_SIZE	32
+#define REFD_DATA_OFFSET	SZ_4K
+#define REFD_DATA_SIZE		SZ_16K
+#define REFD_MIGRATION_SIZE	(REFD_DATA_OFFSET + REFD_DATA_SIZE)
+
+/* device_state, as the v1 interface numbers it */
+#define REFD_STATE_STOP			0
+#define REFD_STATE_RUNNING		1
+#define REFD_STATE_STOP_AND_COPY	2
+#define REFD_STATE_PRE_COPY		3
+#define REFD_STATE_RESUMING		4
+#define REFD_STATE_ERROR		6
+#define REFD_STATE_BIT_RUNNING		1
+#define REFD_STATE_MASK			7
+
+/* The FAULT register */
+#define REFD_FAULT_ERROR	1	/* refuse, enter the error state */
+#define REFD_FAULT_KEEP		2	/* refuse, keep the state */
+
+/* Registers that are part of the state */
+enum refd_register {
+	REFD_REG_CONTROL,
+	REFD_REG_COUNTER,	/* in nanoseconds here, up to clock_since */
+	REFD_REG_DMA_ADDRESS,
+	REFD_REG_DMA_LENGTH,
+	REFD_REG_STATUS,
+	REFD_REG_SCRATCH0,
+	REFD_REG_SCRATCH1,
+	REFD_REG_SCRATCH2,
+	REFD_REG_COUNT
+};
+
+#define REFD_CONTROL_STREAM	BIT(0)
+#define REFD_STATUS_OK		BIT(0)
+#define REFD_STATUS_FAILED	BIT(1)
+
+/* All that is migrated; also the byte order in which it travels. */
+struct refd_image {
+	__le64 registers[REFD_REG_COUNT];
+	u8 memory[REFD_MEMORY_SIZE];
+};
+
+/* A save or a restore under way, from the state that began it to the next. */
+struct refd_transfer {
+	u32 position;		/* saving: next byte of the image to offer;
+				 * resuming: next byte expected
+				 */
+	u32 end;		/* saving: where the image is taken to end */
+	u32 staged;		/* saving: bytes of the image in the window */
+	u64 size;		/* data_size */
+	bool begun;		/* resuming: a buffer was accepted */
+	bool complete;		/* resuming: the whole image was accepted */
+};
+
+struct refd_device {
+	struct vfio_device vdev;
+	struct list_head entry;		/* in the module's list of devices */
+	struct mutex lock;
+	bool open;
+
+	struct refd_image *live;	/* the device as it is */
+	u32 fault;
+	u64 beats;			/* count that the DMA stream writes */
+	struct work_struct stream;
+
+	/* The clock ticks from since until until, U64_MAX while the device runs. */
+	u64 clock_since;
+	u64 clock_until;
+
+	u32 state;
+	u32 previous_state;
+	bool refused;			/* the last write of device_state was */
+	bool stuck;			/* RUNNING, and yet standing still */
+	/* What defects let the user write where nothing can be written */
+	u32 reserved;
+	u64 pending;
+	bool pending_written;
+	u64 data_offset;
+
+	struct refd_transfer transfer;
+	struct refd_image *image;	/* being saved or restored */
+	void *window;			/* the migration region; mappable */
+	void *bounce;			/* REFD_DATA_SIZE bytes, for one call */
+};
+
+enum refd_data_section {
+	REFD_DATA_MAPPED,
+	REFD_DATA_TRAPPED,
+	REFD_DATA_PARTITIONED,
+};
+
+/* main.c: options, and the ends of a device's life */
+enum refd_data_section refd_data_section(void);
+bool refd_undrawn_refused(void);
+bool refd_read_only_refused(void);
+void refd_settle_all(void);
+
+/* regions.c: what the user asks for through the device's file */
+ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, loff_t *offset);
+ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t count,
+		   loff_t *offset);
+int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
+long refd_get_region_info(unsigned long argument);
+
+/* registers.c: region 0 and the clock; all with the lock held */
+u64 refd_register(struct refd_device *refd, enum refd_register which);
+void refd_set_register(struct refd_device *refd, enum refd_register which, u64 value);
+int refd_registers_read(struct refd_device *refd, u32 offset, u32 width, u64 *value);
+int refd_registers_write(struct refd_device *refd, u32 offset, u32 width, u64 value);
+void refd_clock_fold(struct refd_device *refd);
+bool refd_works(struct refd_device *refd);
+void refd_settle(struct refd_device *refd);
+
+/* dma.c: with the lock held, but for the work function */
+void refd_doorbell(struct refd_device *refd, u8 value);
+void refd_stream_start(struct refd_device *refd);
+void refd_stream_work(struct work_struct *work);
+
+/* migration.c: the registers of region 9; all with the lock held */
+u32 refd_state(struct refd_device *refd);
+void refd_set_state(struct refd_device *refd, u32 state);
+ssize_t refd_migration_read(struct refd_device *refd, u32 offset, u32 width, u8 *bytes);
+ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u64 value);
+int refd_reset(struct refd_device *refd);
+void refd_opened(struct refd_device *refd);
+void refd_closed(struct refd_device *refd);
+
+static inline struct refd_device *to_refd(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct refd_device, vdev);
+}
+
+#endif
