@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The few C library calls that Python offers only with checks that would get in the way.
+
+``os.pread`` retries when a driver answers EINTR, refuses lengths and offsets of its own accord and takes no
+pointers; here everything goes to the kernel as given.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import cffi
+
+ffi: Final = cffi.FFI()
+
+# ioctl and prctl are variadic in C. Declared with fixed arguments they cost less per call, and on Linux
+# integers and pointers travel alike in both forms.
+ffi.cdef(
+    """
+    int ioctl(int descriptor, unsigned long request, void *argument);
+    ssize_t pread64(int descriptor, void *data, size_t length, int64_t offset);
+    ssize_t pwrite64(int descriptor, const void *data, size_t length, int64_t offset);
+    int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+    """
+)
+
+libc: Final[Any] = ffi.dlopen(None)
+
+ioctl: Final[Any] = libc.ioctl
+pread64: Final[Any] = libc.pread64
+pwrite64: Final[Any] = libc.pwrite64
+prctl: Final[Any] = libc.prctl
+
+PR_SET_PDEATHSIG: Final = 1
+
+
+def pointer(address: int) -> Any:
+    """A ``void *`` with this value, which may be anything."""
+    return ffi.cast("void *", address & 2**64 - 1)
+
+
+def signed64(value: int) -> int:
+    """The value modulo 2^64 as C's int64_t."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def store(address: int, data: bytes) -> bool:
+    """Copy ``data`` to a raw address of this process; False when the address is bad.
+
+    The kernel does the copy, so that a bad address is an error and not a crash.
+    """
+    descriptor = os.memfd_create("store", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+        stored: int = pread64(descriptor, pointer(address), len(data), 0)
+        return stored == len(data)
+    finally:
+        os.close(descriptor)

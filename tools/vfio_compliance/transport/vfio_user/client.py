@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A device that is a vfio-user server."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import socket
+import weakref
+from dataclasses import dataclass
+from time import monotonic
+from typing import ClassVar, Final
+
+from ...uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
+from ..base import Argument, Memory, Outcome, Target, Transport, failure, success
+from ..errors import PeerGone, SetupError
+from ..regions import INFO_SIZE, map_region
+from .connection import MAX_DATA, MAX_FDS, Connection
+from .dma import DmaTable
+from .ioctls import Ioctls, RegionFiles
+from .process import ServerProcess, check_path, connect
+from .wire import REGION_ACCESS, Command, Peer, describe, pack_version, unpack_version
+
+#: Most bytes of a VERSION reply.
+_VERSION_ROOM: Final = 1 << 16
+
+#: Linux moves no more in one read or write.
+_MOST_AT_ONCE: Final = 0x7FFFF000
+
+_UNREACHED: Final = Peer(0, 0)
+
+
+@dataclass(frozen=True)
+class VfioUserSettings:
+    """How to reach a vfio-user device; at least one of socket and command.
+
+    With ``command`` the server is started, on ``socket`` or, without, on one in a private folder. In its
+    words ``{socket}`` stands for the path, ``{python}`` for this interpreter, ``{project}`` for the
+    project's directory; ``extra_arguments`` follow it. Deadlines are in seconds: of one message and its
+    reply, and of the server from its start until it listens.
+    """
+
+    socket: str | None
+    command: tuple[str, ...] | None
+    call_deadline: float
+    start_deadline: float
+    extra_arguments: tuple[str, ...] = ()
+
+
+class VfioUser(Transport):
+    """One client's connection to a vfio-user server.
+
+    A server that it started outlives close(), as the next open() is to find what this one left; shutdown()
+    ends it, and so does the end of this process. A server that died, or whose connection failed, is started
+    anew by open().
+
+    A read or write is one message, whatever its length, unless the server's VERSION allows less for one
+    message: then it is cut into pieces of that size, in order, and ends at the first that is refused or
+    comes back short, as a partial success if something was moved before. Each piece has its own deadline.
+    """
+
+    takes_pointers: ClassVar[bool] = False
+    kernel: ClassVar[bool] = False
+
+    def __init__(self, settings: VfioUserSettings) -> None:
+        super().__init__()
+        if settings.socket is None and settings.command is None:
+            raise SetupError(
+                "the vfio-user device has neither a socket nor a command",
+                "give device.socket, device.command, or both in the profile",
+            )
+        self.settings = settings
+        #: What the server said in its VERSION.
+        self.server = _UNREACHED
+        #: How often a server was started.
+        self.starts = 0
+        #: How each server ended that ended by itself between two opens.
+        self.deaths: list[str] = []
+        self._process: ServerProcess | None = None
+        self._connection: Connection | None = None
+        self._ioctls: Ioctls | None = None
+        self._regions = RegionFiles()
+        self._dma = DmaTable(self.tracer)
+        self._memories: weakref.WeakSet[Memory] = weakref.WeakSet()
+        self._most = MAX_DATA
+
+    def shutdown(self) -> None:
+        """Close the device and end the server that was started for it."""
+        try:
+            self.close()
+        finally:
+            if self._process is not None:
+                self._process.stop()
+                self._process = None
+
+    def memory(self, length: int) -> Memory:
+        """Memory backed by a file, which DMA_MAP hands to the server."""
+        if length <= 0:
+            raise ValueError(f"memory of {length} bytes")
+        descriptor = os.memfd_create("dma", os.MFD_CLOEXEC)
+        try:
+            os.truncate(descriptor, -(-length // mmap.PAGESIZE) * mmap.PAGESIZE)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        memory = Memory(length, descriptor)
+        self._memories.add(memory)
+        return memory
+
+    def pause(self, seconds: float) -> None:
+        """Serve the server's DMA_READ and DMA_WRITE for this long."""
+        self._connected().attend(seconds)
+
+    @property
+    def dirty_page_size(self) -> int | None:
+        """The smaller of both sides' page sizes; None when the server takes no part in migration."""
+        theirs = self.server.migration_pgsize
+        return None if theirs is None else min(theirs, mmap.PAGESIZE)
+
+    def identity(self) -> dict[str, str]:
+        """Transport, socket or command, and the server's version and capabilities."""
+        settings = self.settings
+        found = {
+            "transport": "vfio-user",
+            "version": f"{self.server.major}.{self.server.minor}",
+            "capabilities": self.server.text,
+            "kernel": os.uname().release,
+        }
+        if settings.socket is not None:
+            found["socket"] = settings.socket
+        if settings.command is not None:
+            found["command"] = " ".join((*settings.command, *settings.extra_arguments))
+            found["server starts"] = str(self.starts)
+            if self.deaths:
+                found["server deaths"] = "; ".join(self.deaths)
+        return found
+
+    # The bare verbs
+
+    def _open(self) -> None:
+        fresh = self._ensure_server()
+        try:
+            try:
+                self._shake_hands()
+            except (PeerGone, SetupError):
+                # A server may serve one client only and be about to exit when the next one connects.
+                if fresh or self._process is None or self._process.running:
+                    raise
+                self._ensure_server()
+                self._shake_hands()
+        except BaseException:
+            if self._process is not None:
+                self._process.stop()
+            raise
+
+    def _close(self) -> None:
+        connection, self._connection, self._ioctls = self._connection, None, None
+        if connection is not None:
+            connection.close()
+            if connection.lost is not None and self._process is not None:
+                self._process.stop()  # nobody knows in which state it is
+        self._regions.clear()
+        self._dma.clear()
+
+    def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome:
+        if self._ioctls is None:
+            self._connected()
+        assert self._ioctls is not None
+        return self._ioctls.issue(target, request, argument)
+
+    def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        if length <= self._most:
+            return self._read_piece(region, offset, length)
+        pieces: list[bytes] = []
+        done, length = 0, min(length, _MOST_AT_ONCE)
+        while done < length:
+            asked = min(self._most, length - done)
+            outcome, data = self._read_piece(region, offset + done, asked)
+            if not outcome.ok and not done:
+                return outcome, data
+            pieces.append(data)
+            done += len(data)
+            if len(data) < asked:
+                break
+        return success(done), b"".join(pieces)
+
+    def _write(self, region: int, offset: int, data: bytes) -> Outcome:
+        if len(data) <= self._most:
+            return self._write_piece(region, offset, data)
+        done, length = 0, min(len(data), _MOST_AT_ONCE)
+        view = memoryview(data)
+        while done < length:
+            piece = view[done : min(done + self._most, length)]
+            outcome = self._write_piece(region, offset + done, piece)
+            if not outcome.ok and not done:
+                return outcome
+            done += max(outcome.value, 0)
+            if outcome.value < len(piece):
+                break
+        return success(done)
+
+    def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
+        known = self._regions.get(region)
+        if known is None:
+            info = bytearray(INFO_SIZE)
+            info[0] = INFO_SIZE
+            info[8:12] = region.to_bytes(4, "little")
+            outcome = self.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, info)
+            known = self._regions.get(region)
+            if known is None:
+                raise OSError(outcome.errno, f"no information on region {region}")
+        where, descriptor = known
+        if descriptor < 0:
+            raise OSError(errno.ENODEV, f"the server gave no descriptor for region {region}")
+        return map_region(descriptor, where, offset, length)
+
+    # The rest
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            raise SetupError("the device is not open", "open() it first")
+        return self._connection
+
+    def _find_memory(self, address: int, size: int) -> Memory | None:
+        for memory in self._memories:
+            inside = memory.address <= address and address + size <= memory.address + memory.length
+            if inside and not memory.released:
+                return memory
+        return None
+
+    def _ensure_server(self) -> bool:
+        """Have a server run; True when it was started just now."""
+        settings = self.settings
+        if settings.command is None or (self._process is not None and self._process.running):
+            return False
+        if self._process is not None:
+            self._bury(self._process)
+        self._process = ServerProcess(settings.command + settings.extra_arguments, settings.socket)
+        self.starts += 1
+        return True
+
+    def _bury(self, process: ServerProcess) -> None:
+        """Clear away a server that is not running any more."""
+        self._process = None
+        if not process.stopped:
+            self.deaths.append(process.epitaph())
+            process.stop()
+
+    def _connect(self) -> socket.socket:
+        settings = self.settings
+        if self._process is not None:
+            return self._process.connect(settings.start_deadline)
+        assert settings.socket is not None
+        check_path(settings.socket)
+        try:
+            return connect(settings.socket, monotonic() + settings.start_deadline)
+        except OSError as error:
+            remedies = {
+                errno.ENOENT: "start the server, or correct device.socket in the profile",
+                errno.ECONNREFUSED: "nobody listens there: start the server",
+                errno.EACCES: "run as a user who may write to the socket",
+                errno.EPERM: "run as a user who may write to the socket",
+                errno.EAGAIN: "the server does not accept: end its other clients",
+            }
+            raise SetupError(
+                f"cannot connect to {settings.socket}: {error.strerror}",
+                remedies.get(error.errno or 0, "correct device.socket in the profile"),
+            ) from None
+
+    def _shake_hands(self) -> None:
+        connection = Connection(self._connect(), self.settings.call_deadline, self._dma.serve, self._epitaph)
+        proposed = Peer(0, 0, MAX_FDS, MAX_DATA, mmap.PAGESIZE)
+        try:
+            reply = connection.exchange(Command.VERSION, pack_version(proposed), room=_VERSION_ROOM)
+            if reply.errno:
+                raise SetupError(
+                    f"the server refused version 0.0 of the protocol: {os.strerror(reply.errno)}",
+                    "use a server that speaks vfio-user 0.0",
+                )
+            self.server = unpack_version(reply.payload, proposed)
+        except BaseException:
+            connection.close()
+            raise
+        self._most = min(self.server.max_data_xfer_size, _MOST_AT_ONCE)
+        self._connection = connection
+        self._ioctls = Ioctls(
+            connection, self._regions, self._dma, self._find_memory, self.server.max_msg_fds
+        )
+
+    def _epitaph(self) -> str:
+        return "" if self._process is None else self._process.epitaph()
+
+    def _read_piece(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        connection = self._connection or self._connected()
+        request = REGION_ACCESS.pack(offset & 2**64 - 1, region, length)
+        code, payload, _ = connection.exchange(Command.REGION_READ, request, room=REGION_ACCESS.size + length)
+        if code:
+            return failure(code), b""
+        data = payload[REGION_ACCESS.size :]
+        count = len(data)
+        if count == length and payload.startswith(request):
+            return success(count), data
+        self._check_echo(connection, Command.REGION_READ, request, payload, length)
+        if int.from_bytes(payload[12:16], "little") != count:
+            raise connection.violated(
+                f"reply to {describe(Command.REGION_READ, request)}",
+                f"{int.from_bytes(payload[12:16], 'little')} bytes of data as its count says",
+                f"{count}",
+            )
+        return success(count), data
+
+    def _write_piece(self, region: int, offset: int, data: bytes | memoryview) -> Outcome:
+        connection = self._connection or self._connected()
+        request = REGION_ACCESS.pack(offset & 2**64 - 1, region, len(data))
+        code, payload, _ = connection.exchange(Command.REGION_WRITE, request, data, room=REGION_ACCESS.size)
+        if code:
+            return failure(code)
+        if payload == request:
+            return success(len(data))
+        return success(self._check_echo(connection, Command.REGION_WRITE, request, payload, len(data)))
+
+    def _check_echo(
+        self, connection: Connection, command: Command, request: bytes, payload: bytes, length: int
+    ) -> int:
+        """The count of a reply to a region access, which repeats offset and region of the request."""
+        about = f"reply to {describe(command, request)}"
+        if len(payload) < REGION_ACCESS.size:
+            raise connection.violated(about, f"at least {REGION_ACCESS.size} bytes", f"{len(payload)}")
+        offset, region, count = REGION_ACCESS.unpack_from(payload)
+        asked_offset, asked_region, _ = REGION_ACCESS.unpack(request)
+        if (offset, region) != (asked_offset, asked_region):
+            raise connection.violated(
+                about,
+                f"offset {asked_offset:#x} of region {asked_region}",
+                f"offset {offset:#x} of region {region}",
+            )
+        if count > length:
+            raise connection.violated(about, f"a count up to {length}", f"{count}")
+        return int(count)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The memory that a vfio-user server was given, and the server's access to it by message."""
+
+from __future__ import annotations
+
+import errno
+from time import perf_counter_ns
+from typing import NamedTuple
+
+from ..base import Memory
+from ..trace import KEPT_BYTES, Tracer
+from .connection import MAX_DATA
+from .wire import DMA_ACCESS, DMA_FLAG_READ, DMA_FLAG_WRITE, Command
+
+
+class Mapping(NamedTuple):
+    """What one accepted DMA_MAP gave away."""
+
+    iova: int
+    size: int
+    flags: int
+    memory: Memory
+    #: Where in ``memory`` it begins.
+    start: int
+
+
+class DmaTable:
+    """Every mapping in force."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._mappings: list[Mapping] = []
+        self._tracer = tracer
+
+    def add(self, mapping: Mapping) -> None:
+        """Note that the server accepted a mapping."""
+        self._mappings.append(mapping)
+
+    def remove(self, iova: int, size: int) -> None:
+        """Forget the mappings inside a range."""
+        self._mappings = [
+            each for each in self._mappings if not iova <= each.iova <= each.iova + each.size <= iova + size
+        ]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._mappings.clear()
+
+    def serve(self, command: int, payload: bytes) -> tuple[int, bytes]:
+        """Do a server's DMA_READ or DMA_WRITE: errno and the payload of the reply.
+
+        EINVAL when it asks for more than was agreed on, EFAULT where nothing is mapped, EACCES against the
+        mapping's flags; then no byte has moved. The access is traced as "dma-read" or "dma-write".
+        """
+        address, count = DMA_ACCESS.unpack_from(payload)
+        writes = command == Command.DMA_WRITE
+        verb = "dma-write" if writes else "dma-read"
+        if self._tracer.on_begin is not None:
+            self._tracer.on_begin(verb, "memory", address, count)
+        started = perf_counter_ns()
+        data = payload[DMA_ACCESS.size :]
+        answer = b""
+        pieces: list[memoryview] = []
+        code = errno.EINVAL if count > MAX_DATA else self._find(address, count, writes, pieces)
+        if not code:
+            if writes:
+                done = 0
+                for piece in pieces:
+                    piece[:] = data[done : done + len(piece)]
+                    done += len(piece)
+            else:
+                answer = b"".join(pieces)
+        for piece in pieces:
+            piece.release()
+        self._tracer.add(
+            verb,
+            "memory",
+            address,
+            count,
+            data[:KEPT_BYTES],
+            answer[:KEPT_BYTES],
+            -1 if code else count,
+            code,
+            started,
+        )
+        return code, DMA_ACCESS.pack(address, count) + answer
+
+    def _find(self, address: int, count: int, writes: bool, pieces: list[memoryview]) -> int:
+        """Gather the views that make up a range, which may run across adjacent mappings; errno."""
+        needed = DMA_FLAG_WRITE if writes else DMA_FLAG_READ
+        while count:
+            for each in self._mappings:
+                if each.iova <= address < each.iova + each.size and not each.memory.released:
+                    break
+            else:
+                return errno.EFAULT
+            if not each.flags & needed:
+                return errno.EACCES
+            inside = address - each.iova
+            length = min(count, each.size - inside)
+            begin = each.start + inside
+            pieces.append(each.memory.view[begin : begin + length])
+            address += length
+            count -= length
+        return 0

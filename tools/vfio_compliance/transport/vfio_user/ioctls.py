@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's requests carried as vfio-user messages.
+
+Structures go over as their caller filled them, argsz and flags included, so that a wrong one is refused by
+the server and not here. Two things cannot go over as they are. A pointer: the vaddr of a mapping becomes a
+descriptor and an offset, and the bitmap comes back in the reply. And where that bitmap is part of the
+reply, argsz must cover it: an argsz that is enough for the kernel becomes one that is enough here, one that
+is too small stays as it is, too small here as well.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Final
+
+from ...uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
+from ...uapi.vfio import (
+    VFIO_DEVICE_GET_INFO,
+    VFIO_DEVICE_GET_IRQ_INFO,
+    VFIO_DEVICE_GET_REGION_INFO,
+    VFIO_DEVICE_RESET,
+    VFIO_DEVICE_SET_IRQS,
+    ffi,
+)
+from .. import libc
+from ..base import Argument, Memory, Outcome, Target, argument_view, failure, success
+from ..regions import Placement, placement
+from .connection import Connection, close_all
+from .dma import DmaTable, Mapping
+from .wire import (
+    BITMAP,
+    DEVICE_INFO_SIZE,
+    DIRTY_FLAG_GET,
+    DIRTY_PAGES,
+    DIRTY_RANGE,
+    DMA_MAP,
+    DMA_UNMAP,
+    IRQ_FLAG_EVENTFD,
+    IRQ_INFO_SIZE,
+    REGION_INFO_SIZE,
+    SET_IRQS,
+    UNMAP_FLAG_ALL,
+    UNMAP_FLAG_BITMAP,
+    Command,
+    describe,
+)
+
+#: No information and its capabilities is ever longer, in bytes.
+_LARGEST_INFO: Final = 1 << 20
+
+#: Largest dirty bitmap that is fetched in one piece, in bytes: that of Linux's container.
+_LARGEST_BITMAP: Final = 1 << 28
+
+#: Sizes of the kernel's structures with a struct vfio_bitmap in them.
+_KERNEL_GET: Final = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap") + ffi.sizeof(
+    "struct vfio_iommu_type1_dirty_bitmap_get"
+)
+_KERNEL_UNMAP: Final = ffi.sizeof("struct vfio_iommu_type1_dma_unmap") + ffi.sizeof("struct vfio_bitmap")
+_POINTER: Final = 8
+
+
+class RegionFiles:
+    """Where each region lies, and the descriptor through which it can be mapped."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Placement, int]] = {}
+
+    def put(self, index: int, where: Placement, descriptor: int) -> None:
+        """Note what the server last said of a region; takes the descriptor (-1: none) over."""
+        self._drop(index)
+        self._known[index] = where, descriptor
+
+    def get(self, index: int) -> tuple[Placement, int] | None:
+        """Placement and descriptor (-1: none) of a region; None when it was never asked for."""
+        return self._known.get(index)
+
+    def clear(self) -> None:
+        """Forget all, closing the descriptors."""
+        for index in list(self._known):
+            self._drop(index)
+
+    def _drop(self, index: int) -> None:
+        _, descriptor = self._known.pop(index, (None, -1))
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class Ioctls:
+    """Issues requests over one connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        regions: RegionFiles,
+        dma: DmaTable,
+        find_memory: Callable[[int, int], Memory | None],
+        most_descriptors: int,
+    ) -> None:
+        self._connection = connection
+        self._regions = regions
+        self._dma = dma
+        self._find_memory = find_memory
+        self._most_descriptors = most_descriptors
+        self._handlers: dict[tuple[Target, int], Callable[[memoryview], Outcome]] = {
+            (Target.DEVICE, VFIO_DEVICE_GET_INFO): self._device_info,
+            (Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO): self._region_info,
+            (Target.DEVICE, VFIO_DEVICE_GET_IRQ_INFO): self._irq_info,
+            (Target.DEVICE, VFIO_DEVICE_SET_IRQS): self._set_irqs,
+            (Target.CONTAINER, VFIO_IOMMU_MAP_DMA): self._map_dma,
+            (Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA): self._unmap_dma,
+            (Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES): self._dirty_pages,
+        }
+
+    def issue(self, target: Target, request: int, argument: Argument) -> Outcome:
+        """ENOTTY for what has no message, EFAULT for a pointer to nowhere, else the server's answer."""
+        if target is Target.DEVICE and request == VFIO_DEVICE_RESET:
+            return self._plain(Command.DEVICE_RESET, b"")
+        handler = self._handlers.get((target, request))
+        if handler is None:
+            return failure(errno.ENOTTY)
+        view = argument_view(argument)
+        return failure(errno.EFAULT) if view is None else handler(view)
+
+    def _plain(self, command: Command, payload: bytes, descriptors: tuple[int, ...] = ()) -> Outcome:
+        reply = self._connection.exchange(command, payload, descriptors=descriptors)
+        return failure(reply.errno) if reply.errno else success(0)
+
+    # Information
+
+    def _device_info(self, view: memoryview) -> Outcome:
+        return self._info(Command.DEVICE_GET_INFO, DEVICE_INFO_SIZE, view)
+
+    def _irq_info(self, view: memoryview) -> Outcome:
+        return self._info(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO_SIZE, view)
+
+    def _region_info(self, view: memoryview) -> Outcome:
+        return self._info(Command.DEVICE_GET_REGION_INFO, REGION_INFO_SIZE, view)
+
+    def _info(self, command: Command, fixed: int, view: memoryview) -> Outcome:
+        request = _padded(view, fixed)
+        room = min(max(_u32(request), fixed), _LARGEST_INFO)
+        is_region = command is Command.DEVICE_GET_REGION_INFO
+        reply = self._connection.exchange(command, request, room=room, takes=1 if is_region else 0)
+        if reply.errno:
+            return failure(reply.errno)
+        payload = reply.payload
+        try:
+            self._check_info(command, request, fixed, payload)
+        except BaseException:
+            close_all(reply.descriptors)
+            raise
+        if is_region:
+            index, where = placement(memoryview(payload))
+            self._regions.put(index, where, reply.descriptors[0] if reply.descriptors else -1)
+        count = min(len(view), len(payload))
+        view[:count] = payload[:count]
+        return success(0)
+
+    def _check_info(self, command: Command, request: bytes, fixed: int, payload: bytes) -> None:
+        about = f"reply to {describe(command, request)}"
+        if len(payload) < fixed:
+            raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
+        argsz = _u32(payload)
+        if not len(payload) <= argsz <= _LARGEST_INFO:
+            raise self._connection.violated(
+                about, f"an argsz from {len(payload)} (what came) to {_LARGEST_INFO}", f"{argsz}"
+            )
+        # The index of device information is another field.
+        if command is not Command.DEVICE_GET_INFO and payload[8:12] != request[8:12]:
+            raise self._connection.violated(
+                about, f"index {_u32(request, 8)}", f"information on index {_u32(payload, 8)}"
+            )
+
+    def _set_irqs(self, view: memoryview) -> Outcome:
+        header = _padded(view, SET_IRQS.size)
+        argsz, flags, _, _, count = SET_IRQS.unpack(header)
+        data = bytes(view[SET_IRQS.size : max(argsz, SET_IRQS.size)])
+        if not flags & IRQ_FLAG_EVENTFD:
+            return self._plain(Command.DEVICE_SET_IRQS, header + data)
+        numbers = memoryview(data[: min(4 * count, len(data) & ~3)]).cast("i")
+        # -1 takes an eventfd away; the message expresses that by sending none.
+        eventfds = tuple(number for number in numbers if number >= 0)
+        if len(eventfds) > self._most_descriptors:
+            return failure(errno.EINVAL)
+        try:
+            for eventfd in eventfds:
+                os.fstat(eventfd)
+        except OSError as error:
+            return failure(error.errno or errno.EBADF)
+        return self._plain(Command.DEVICE_SET_IRQS, header, eventfds)
+
+    # Memory
+
+    def _map_dma(self, view: memoryview) -> Outcome:
+        argsz, flags, vaddr, iova, size = DMA_MAP.unpack(_padded(view, DMA_MAP.size))
+        memory = self._find_memory(vaddr, size)
+        if memory is None:
+            return failure(errno.EFAULT)
+        start = vaddr - memory.address
+        outcome = self._plain(
+            Command.DMA_MAP, DMA_MAP.pack(argsz, flags, start, iova, size), (memory.descriptor,)
+        )
+        if outcome.ok:
+            self._dma.add(Mapping(iova, size, flags, memory, start))
+        return outcome
+
+    def _unmap_dma(self, view: memoryview) -> Outcome:
+        head = _padded(view, _KERNEL_UNMAP)
+        argsz, flags, iova, size = DMA_UNMAP.unpack_from(head)
+        page, bitmap_size, address = _bitmap(head, DMA_UNMAP.size)
+        if flags & UNMAP_FLAG_BITMAP:
+            request = DMA_UNMAP.pack(_wire_argsz(argsz, _KERNEL_UNMAP, bitmap_size), flags, iova, size)
+            request += BITMAP.pack(page, bitmap_size)
+            outcome, answer = self._with_bitmap(Command.DMA_UNMAP, request, size, page, bitmap_size, address)
+        else:
+            request = DMA_UNMAP.pack(argsz, flags, iova, size)
+            reply = self._connection.exchange(Command.DMA_UNMAP, request, room=DMA_UNMAP.size)
+            if reply.errno:
+                return failure(reply.errno)
+            outcome, answer = success(0), reply.payload
+            if len(answer) < DMA_UNMAP.size:
+                about = f"reply to {describe(Command.DMA_UNMAP, request)}"
+                raise self._connection.violated(about, f"{DMA_UNMAP.size} bytes", f"{len(answer)}")
+        if not answer:
+            return outcome
+        if flags & UNMAP_FLAG_ALL:
+            self._dma.clear()
+        else:
+            self._dma.remove(iova, size)
+        # The size is what the kernel would write back: how much was unmapped.
+        view[16 : DMA_UNMAP.size] = answer[16 : DMA_UNMAP.size][: max(0, len(view) - 16)]
+        return outcome
+
+    def _dirty_pages(self, view: memoryview) -> Outcome:
+        head = _padded(view, _KERNEL_GET)
+        argsz, flags = DIRTY_PAGES.unpack_from(head)
+        if not flags & DIRTY_FLAG_GET:
+            return self._plain(Command.DIRTY_PAGES, DIRTY_PAGES.pack(argsz, flags))
+        iova, size = DIRTY_RANGE.unpack_from(head, DIRTY_PAGES.size)
+        page, bitmap_size, address = _bitmap(head, DIRTY_PAGES.size + DIRTY_RANGE.size)
+        request = DIRTY_PAGES.pack(_wire_argsz(argsz, _KERNEL_GET, bitmap_size), flags)
+        request += DIRTY_RANGE.pack(iova, size) + BITMAP.pack(page, bitmap_size)
+        return self._with_bitmap(Command.DIRTY_PAGES, request, size, page, bitmap_size, address)[0]
+
+    def _with_bitmap(
+        self, command: Command, request: bytes, size: int, page: int, bitmap_size: int, address: int
+    ) -> tuple[Outcome, bytes]:
+        """A request whose reply repeats it and adds the bitmap, which goes to ``address``.
+
+        Gives the outcome and the reply's payload, empty when the server did not do it.
+        """
+        fixed = len(request)
+        room = fixed + min(bitmap_size, _LARGEST_BITMAP)
+        reply = self._connection.exchange(command, request, room=room)
+        if reply.errno:
+            return failure(reply.errno), b""
+        payload = reply.payload
+        about = f"reply to {describe(command, request)}"
+        if len(payload) < fixed:
+            raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
+        bitmap = payload[fixed:]
+        if not bitmap and _u32(payload) > _u32(request):
+            return failure(errno.EINVAL), b""  # it asks for more room, which the kernel calls invalid
+        needed = -(-size // page) + 7 >> 3 if page else 0
+        if len(bitmap) < min(needed, bitmap_size):
+            raise self._connection.violated(about, f"a bitmap of {needed} bytes", f"{len(bitmap)}")
+        if bitmap and not libc.store(address, bitmap):
+            return failure(errno.EFAULT), payload
+        return success(0), payload
+
+
+def _padded(view: memoryview, size: int) -> bytes:
+    """The first ``size`` bytes of an argument, zeros where it is shorter."""
+    return bytes(view[:size]).ljust(size, b"\0")
+
+
+def _u32(data: bytes, at: int = 0) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+def _bitmap(structure: bytes, at: int) -> tuple[int, int, int]:
+    """Page size, size and address from a struct vfio_bitmap."""
+    page, size = BITMAP.unpack_from(structure, at)
+    return page, size, int.from_bytes(structure[at + BITMAP.size : at + BITMAP.size + _POINTER], "little")
+
+
+def _wire_argsz(argsz: int, enough: int, bitmap_size: int) -> int:
+    """What an argsz for the kernel becomes when the bitmap takes the place of its address."""
+    return argsz if argsz < enough else min(argsz - _POINTER + bitmap_size, 2**32 - 1)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A vfio-user server that the suite starts for itself, and is sure to end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import IO, Final
+
+from .. import libc
+from ..errors import SetupError
+
+#: Bytes of the server's output that are kept.
+TAIL: Final = 16 * 1024
+
+#: sun_path of a UNIX socket address, less its NUL.
+_LONGEST_PATH: Final = 107
+
+#: Seconds from SIGTERM to SIGKILL, and from there until a server that cannot be killed is left alone.
+_STOP_DEADLINE: Final = 2.0
+
+#: Seconds granted to a server that hung up for its exit to show.
+_EXIT_GRACE: Final = 0.3
+
+#: Milliseconds between two attempts to connect to a server that is starting; its exit ends the wait.
+_RETRY: Final = 2
+
+
+def connect(path: str, deadline: float) -> socket.socket:
+    """Connect to the socket at ``path``, by ``deadline`` (of ``time.monotonic``). Raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # A listener with a full queue blocks connect; this is the kernel's deadline for that.
+        left = max(deadline - monotonic(), 0.001)
+        timeval = struct.pack("@ll", int(left), int(left % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_path(path: str) -> None:
+    """Raises SetupError when no socket can have this path."""
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise SetupError(
+            f"the socket's path has {len(os.fsencode(path))} bytes, more than the {_LONGEST_PATH} that"
+            f" a UNIX socket takes: {path}",
+            "choose a shorter path (or a shorter TMPDIR)",
+        )
+
+
+class ServerProcess:
+    """A running server. Making one starts it; raises SetupError when the command cannot be run.
+
+    It gets its own session, so that a Ctrl-C meant for the suite does not reach it, and is killed when the
+    thread that started it ends, however that happens. ``{socket}``, ``{python}`` and ``{project}`` in the
+    command stand for the socket's path, this interpreter and the directory of the project.
+    """
+
+    def __init__(self, command: Sequence[str], path: str | None) -> None:
+        folder = None
+        if path is None:
+            folder = tempfile.mkdtemp(prefix="vfio-compliance-")
+            path = os.path.join(folder, "device.sock")
+        try:
+            check_path(path)
+            if folder is None:
+                _clear(path)
+            self.path = path
+            self.command = [_fill(word, path) for word in command]
+            process = _start(self.command)
+        except BaseException:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.pid = process.pid
+        self._pidfd = os.pidfd_open(process.pid)
+        self._tail = bytearray()
+        assert process.stdout is not None
+        self._reader = threading.Thread(
+            target=_drain, args=(process.stdout, self._tail), daemon=True, name=f"output of {self.command[0]}"
+        )
+        self._reader.start()
+        self._finish = weakref.finalize(
+            self, _finish, process, self._pidfd, self._reader, folder, os.getpid()
+        )
+
+    @property
+    def stopped(self) -> bool:
+        """True once stop() was called."""
+        return not self._finish.alive
+
+    @property
+    def running(self) -> bool:
+        """False once the server has exited."""
+        return not self.stopped and not _wait(self._pidfd, 0)
+
+    def connect(self, deadline: float) -> socket.socket:
+        """Connect, waiting up to ``deadline`` seconds for the server to listen. Raises SetupError."""
+        end = monotonic() + deadline
+        while True:
+            try:
+                return connect(self.path, end)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
+                    raise SetupError(
+                        f"cannot connect to the server's socket {self.path}: {error.strerror}",
+                        f"see what {' '.join(self.command)} does with its socket",
+                    ) from None
+            if _wait(self._pidfd, _RETRY):
+                raise SetupError(
+                    f"the server {self.epitaph()} before it listened on {self.path}",
+                    f"run it by hand to see why: {' '.join(self.command)}",
+                )
+            if monotonic() >= end:
+                raise SetupError(
+                    f"the server runs, but does not listen on {self.path} after {deadline:g} s"
+                    f"{self._last_words()}",
+                    "check that its command hands the path over ({socket} in the profile stands for it)",
+                )
+
+    def epitaph(self) -> str:
+        """How the server ended and the last line that it wrote, as a clause without subject."""
+        _wait(self._pidfd, int(_EXIT_GRACE * 1000))
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return f"(process {self.pid}) still runs{self._last_words()}"
+        self._reader.join(_EXIT_GRACE)
+        if ended.si_code == os.CLD_EXITED:
+            how = f"exited with status {ended.si_status}"
+        else:
+            how = f"was killed by {signal.Signals(ended.si_status).name}"
+        return how + self._last_words()
+
+    def stop(self) -> None:
+        """End the server and everything in its process group; nothing happens the second time."""
+        self._finish()
+
+    def _last_words(self) -> str:
+        lines = bytes(self._tail).decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), None)
+        return ", without a word" if last is None else f"; its last line was: {last[:300]}"
+
+
+def _fill(word: str, path: str) -> str:
+    project = str(Path(__file__).resolve().parents[4])
+    return word.replace("{socket}", path).replace("{python}", sys.executable).replace("{project}", project)
+
+
+def _clear(path: str) -> None:
+    """Remove what an earlier server left at ``path``; refuse when it is anything else."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SetupError(f"the socket's path {path}: {error.strerror}", "choose another path") from None
+    if not stat.S_ISSOCK(mode):
+        raise SetupError(f"{path} exists and is not a socket", "choose another path for the socket")
+    try:
+        connect(path, monotonic()).close()
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError as error:
+        raise SetupError(f"{path} exists already: {error.strerror}", "choose another path") from None
+    else:
+        raise SetupError(
+            f"somebody already listens on {path}",
+            "end that server, or leave the command out of the profile to use it",
+        )
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # the parent died before the kernel was told
+
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    except FileNotFoundError:
+        raise SetupError(
+            f"the server's command {command[0]} was not found",
+            "install it, or correct device.command in the profile (a name is looked for in PATH)",
+        ) from None
+    except PermissionError:
+        raise SetupError(
+            f"the server's command {command[0]} may not be executed", f"chmod +x {command[0]}"
+        ) from None
+    except (OSError, ValueError, IndexError) as error:
+        raise SetupError(
+            f"the server's command {command} cannot be run: {error}", "correct device.command in the profile"
+        ) from None
+
+
+def _drain(output: IO[bytes], tail: bytearray) -> None:
+    # Unread, a talkative server would block on its own output.
+    with output:
+        while chunk := os.read(output.fileno(), 4096):
+            tail += chunk
+            del tail[:-TAIL]
+
+
+def _wait(pidfd: int, milliseconds: int) -> bool:
+    """True when the process has exited, which is awaited for at most this long."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(milliseconds))
+
+
+def _finish(
+    process: subprocess.Popen[bytes], pidfd: int, reader: threading.Thread, folder: str | None, owner: int
+) -> None:
+    if os.getpid() != owner:
+        return  # a fork of the suite that ends must not take the server along
+    patience = int(_STOP_DEADLINE * 1000)
+    if not _wait(pidfd, 0):
+        _signal_group(process.pid, signal.SIGTERM)
+        _wait(pidfd, patience)
+    # Not reaped yet, so the number of the group cannot have become somebody else's.
+    _signal_group(process.pid, signal.SIGKILL)
+    if _wait(pidfd, patience):
+        process.wait()
+    os.close(pidfd)
+    reader.join(_EXIT_GRACE)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
