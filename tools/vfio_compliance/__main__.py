@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command: run, report, list, explain, check, vm."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__, profiles, spec
+from .results.verdict import EXIT_BROKEN, EXIT_OK
+
+_LABEL = 10
+
+
+class Complaint(Exception):
+    """Something that the user can put right; the message is all there is to say."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command; its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # These two have options of their own.
+    if words[:1] == ["check"]:
+        from .profiles.command import check
+
+        return check(words[1:])
+    if words[:1] == ["vm"]:
+        from .vm.command import main as vm
+
+        return vm(words[1:])
+    arguments = _parser().parse_args(words)
+    try:
+        code: int = arguments.carry_out(arguments)
+    except (Complaint, spec.SpecError) as error:
+        print(f"vfio-compliance: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+    except profiles.ProfileError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BROKEN
+    except BrokenPipeError:
+        return EXIT_BROKEN
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vfio-compliance",
+        description="Judge a VFIO migration driver, rule by rule.",
+        epilog="exit codes: 0 all held, 1 a rule was broken, 2 not everything could be judged, 3 a call hung, "
+        "4 nothing was judged",
+    )
+    parser.add_argument("--version", action="version", version=f"vfio-compliance {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="judge the device of a profile")
+    run.add_argument("profile", type=Path, help="a file such as profiles/reference.yaml")
+    run.add_argument("--out", type=Path, help="folder for the journal and all else that is found")
+    run.add_argument("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
+    run.add_argument("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
+    run.set_defaults(carry_out=_run)
+
+    report = commands.add_parser("report", help="show the result of a run again, from its journal")
+    report.add_argument("folder", type=Path, help="what --out named")
+    report.set_defaults(carry_out=_report)
+
+    listing = commands.add_parser("list", help="all rules: clause, rule, level, who has to keep it, test")
+    listing.add_argument("pattern", nargs="?", help="a rule, its beginning, or a clause")
+    listing.set_defaults(carry_out=_list)
+
+    explain = commands.add_parser("explain", help="all about a rule")
+    explain.add_argument("rule", help="a rule, its beginning, or a clause")
+    explain.set_defaults(carry_out=_explain)
+
+    commands.add_parser("check", help="check profiles without touching a device")
+    commands.add_parser("vm", help="judge the reference kernel module in a virtual machine")
+    return parser
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size((100, 24)).columns, 120)
+
+
+def _root() -> Path:
+    """The folder that has the suites: the checkout this program runs from, or the present folder."""
+    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if (root / "suites").is_dir():
+            return root
+    raise Complaint("no folder `suites` here: start vfio-compliance in the project's checkout")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from .runner.supervise import RunError, run
+
+    profile = profiles.load(arguments.profile)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = arguments.out or Path("results", f"{profile.name}-{now}")
+    options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
+    try:
+        return run(_root(), profile, out.resolve(), options, sys.stdout, _width())
+    except RunError as error:
+        raise Complaint(str(error)) from None
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .results import journal, summary, terminal
+
+    try:
+        result = summary.summarise(journal.read(arguments.folder / journal.NAME))
+    except journal.JournalError as error:
+        raise Complaint(str(error)) from None
+    print(terminal.render(result, _width()))
+    return result.exit_code
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from .spec.tests import find
+
+    catalogue = spec.load(_root() / "suites")
+    tests = {test.rule: test for test in find(_root() / "suites")}
+    rules = _matching(catalogue, arguments.pattern) if arguments.pattern else list(catalogue)
+    print(f"{'clause':8}{'rule':44}{'level':7}{'status':12}{'side':8}test")
+    for rule in rules:
+        test = tests.get(rule.id)
+        where = f"{test.file.name}::{test.name}" if test else "none"
+        print(f"{rule.clause:8}{rule.id:44}{rule.level:7}{rule.status:12}{rule.side:8}{where}")
+    covered = {clause for rule in rules for clause in rule.clauses}
+    print(f"{len(rules)} rules, {len(covered)} clauses, {sum(rule.id in tests for rule in rules)} with a test")
+    return EXIT_OK
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from .spec.tests import find
+
+    catalogue = spec.load(_root() / "suites")
+    tests = {test.rule: test for test in find(_root() / "suites")}
+    for rule in _matching(catalogue, arguments.rule):
+        test = tests.get(rule.id)
+        lines = {
+            "rule": rule.says,
+            "clause": "; ".join(f"{clause} {catalogue.clauses[clause]}" for clause in rule.clauses),
+            "level": f"{rule.level}, {rule.status}, to be kept by the {rule.side}",
+            "source": rule.source,
+            "test": f"{test.file.relative_to(_root())}:{test.line} {test.name}" if test else "none",
+            "it says": test.says if test else "",
+            "defects": ", ".join(rule.defects) or f"none can prove it: {rule.unprovable}",
+        }
+        print(rule.id)
+        for label, text in lines.items():
+            print(f"   {label:{_LABEL}}{text}")
+    return EXIT_OK
+
+
+def _matching(catalogue: spec.Catalogue, pattern: str) -> list[spec.Rule]:
+    if rules := catalogue.matching(pattern):
+        return rules
+    raise Complaint(f"no rule or clause {pattern!r}; see vfio-compliance list")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
