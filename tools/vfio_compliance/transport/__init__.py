@@ -1,7 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How calls reach a driver: through the kernel's group interface or a vfio-user socket, always traced."""
-from .base import *
-from .base import Call
-from .vfio_user.client import VfioUser, VfioUserSettings
-class KernelGroupSettings: pass
-def create(settings): return VfioUser(settings)
+
+from .base import Argument, Memory, Outcome, Target, Transport
+from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
+from .kernel_group import KernelGroup, KernelGroupSettings
+from .trace import Call, Counts, Tracer
+from .vfio_user import VfioUser, VfioUserSettings
+
+__all__ = [
+    "Argument",
+    "Call",
+    "CallTimeout",
+    "Counts",
+    "KernelGroup",
+    "KernelGroupSettings",
+    "Memory",
+    "Outcome",
+    "PeerGone",
+    "ProtocolViolation",
+    "SetupError",
+    "Target",
+    "Tracer",
+    "Transport",
+    "TransportError",
+    "VfioUser",
+    "VfioUserSettings",
+    "create",
+]
+
+
+def create(settings: KernelGroupSettings | VfioUserSettings) -> Transport:
+    """The transport for these settings, not open yet. Raises SetupError when they leave the device open."""
+    if isinstance(settings, KernelGroupSettings):
+        return KernelGroup(settings)
+    return VfioUser(settings)

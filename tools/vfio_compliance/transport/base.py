@@ -223,6 +223,10 @@ class Transport(ABC):
         if held:
             raise RuntimeError(f"{held} mapping(s) of the device are still in use and keep it open")
 
+    def shutdown(self) -> None:
+        """Close the device and end whatever was started to have it."""
+        self.close()
+
     def ioctl(self, target: Target, request: int, argument: Argument = None) -> Outcome:
         """Issue a request. ``argument`` is changed in place where the request has an answer."""
         tracer = self.tracer

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A device behind the kernel: container, group and device descriptors, as old as VFIO."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol
+
+from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_TYPE1v2_IOMMU
+from ..uapi.vfio import (
+    VFIO_API_VERSION,
+    VFIO_CHECK_EXTENSION,
+    VFIO_DEVICE_GET_REGION_INFO,
+    VFIO_GET_API_VERSION,
+    VFIO_GROUP_GET_DEVICE_FD,
+    VFIO_GROUP_GET_STATUS,
+    VFIO_GROUP_SET_CONTAINER,
+    VFIO_SET_IOMMU,
+    GroupFlags,
+)
+from . import libc
+from .base import Argument, Outcome, Target, Transport, argument_view, failure, success
+from .errors import SetupError
+from .host import Host
+from .regions import INFO_SIZE, Placement, map_region, placement
+
+#: Accesses up to this many bytes share buffers that are kept.
+_SMALL: Final = 4096
+
+#: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
+_LARGEST_BUFFER: Final = 1 << 31
+
+#: Room behind an argument whose argsz promises more memory than it has.
+_SPILL: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class KernelGroupSettings:
+    """Which device: its name for VFIO_GROUP_GET_DEVICE_FD, and either its group or its sysfs directory."""
+
+    name: str
+    group: int | None
+    sysfs: str | None
+
+
+class System(Protocol):
+    """The system calls made here; another one can stand in for the kernel."""
+
+    def open(self, path: Path) -> int:
+        """Open for reading and writing. Raises OSError."""
+
+    def close(self, descriptor: int) -> None:
+        """Close a descriptor."""
+
+    def ioctl(self, descriptor: int, request: int, argument: Any) -> int:
+        """ioctl(2); ``argument`` is a cffi pointer."""
+
+    def pread(self, descriptor: int, data: Any, length: int, offset: int) -> int:
+        """pread64(2)."""
+
+    def pwrite(self, descriptor: int, data: Any, length: int, offset: int) -> int:
+        """pwrite64(2)."""
+
+    def errno(self) -> int:
+        """Why the last of the three above returned -1."""
+
+
+class _Kernel:
+    ioctl = staticmethod(libc.ioctl)
+    pread = staticmethod(libc.pread64)
+    pwrite = staticmethod(libc.pwrite64)
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def errno(self) -> int:
+        code: int = libc.ffi.errno
+        return code
+
+
+class KernelGroup(Transport):
+    """A device reached through /dev/vfio/N.
+
+    ``root`` is where dev, sys and proc lie, ``system`` what carries the system calls out: both are there so
+    that set-up faults can be shown without having them.
+
+    Where a region begins in the device's descriptor is what VFIO_DEVICE_GET_REGION_INFO last answered; an
+    access to a region not asked for yet asks first, and fails as that request fails.
+    """
+
+    takes_pointers: ClassVar[bool] = True
+    kernel: ClassVar[bool] = True
+
+    def __init__(
+        self, settings: KernelGroupSettings, root: Path = Path("/"), system: System | None = None
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        #: The group's number, known once the device was opened.
+        self.group: int | None = settings.group
+        self._host = Host(root)
+        self._system: System = system or _Kernel()
+        self._files: dict[Target, int] = {}
+        self._device = -1
+        self._regions: dict[int, Placement] = {}
+        self._spare = [libc.ffi.new("char[]", _SMALL)]
+
+    def identity(self) -> dict[str, str]:
+        """Transport, device, group, the driver that is bound, and the kernel's release."""
+        found = {
+            "transport": "kernel-group",
+            "kernel": os.uname().release,
+            "machine": os.uname().machine,
+            "device": self.settings.name,
+        }
+        if self.group is not None:
+            found["group"] = str(self.group)
+            driver = self._host.group_devices(self.group).get(self.settings.name)
+            if driver:
+                found["driver"] = driver
+        return found
+
+    def host_fault(self, request: int, outcome: Outcome, length: int) -> SetupError | None:
+        """A VFIO_IOMMU_MAP_DMA refused for want of lockable memory."""
+        if request == VFIO_IOMMU_MAP_DMA and outcome.errno == errno.ENOMEM:
+            return self._host.memory_limit(length)
+        return None
+
+    def _open(self) -> None:
+        try:
+            self._open_all()
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        # The device first: the group and the container are in use until it is gone.
+        for target in (Target.DEVICE, Target.GROUP, Target.CONTAINER):
+            descriptor = self._files.pop(target, -1)
+            if descriptor >= 0:
+                self._system.close(descriptor)
+        self._device = -1
+        self._regions.clear()
+
+    def _open_all(self) -> None:
+        host = self._host
+        group = self.settings.group
+        if group is None:
+            group = host.group_of(self.settings.sysfs)
+        self.group = group
+        try:
+            self._files[Target.CONTAINER] = self._system.open(host.container)
+        except OSError as error:
+            raise host.container_unopened(error) from None
+        version = self.ioctl(Target.CONTAINER, VFIO_GET_API_VERSION, None)
+        if version.value != VFIO_API_VERSION:
+            raise host.not_vfio(version)
+        if self.ioctl(Target.CONTAINER, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU).value <= 0:
+            raise host.no_type1()
+        try:
+            self._files[Target.GROUP] = self._system.open(host.group_file(group))
+        except OSError as error:
+            raise host.group_unopened(group, error) from None
+        status = libc.ffi.new("uint32_t[2]", [8, 0])
+        outcome = self.ioctl(Target.GROUP, VFIO_GROUP_GET_STATUS, status)
+        if not outcome.ok:
+            raise host.refused("VFIO_GROUP_GET_STATUS", group, outcome)
+        if not status[1] & GroupFlags.VIABLE:
+            raise host.not_viable(group)
+        container = libc.ffi.new("int[1]", [self._files[Target.CONTAINER]])
+        outcome = self.ioctl(Target.GROUP, VFIO_GROUP_SET_CONTAINER, container)
+        if not outcome.ok:
+            raise host.container_refused(group, outcome)
+        outcome = self.ioctl(Target.CONTAINER, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)
+        if not outcome.ok:
+            raise host.iommu_refused(group, outcome)
+        name = libc.ffi.new("char[]", os.fsencode(self.settings.name))
+        outcome = self.ioctl(Target.GROUP, VFIO_GROUP_GET_DEVICE_FD, name)
+        if not outcome.ok:
+            raise host.device_refused(group, self.settings.name, outcome)
+        self._device = self._files[Target.DEVICE] = outcome.value
+
+    def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome:
+        descriptor = self._files.get(target, -1)
+        view = argument_view(argument)
+        if view is None:
+            address = argument if isinstance(argument, int) else 0
+            return self._outcome(self._system.ioctl(descriptor, request, libc.pointer(address)))
+        argsz = int.from_bytes(view[:4], "little") if len(view) >= 4 else 0
+        if argsz > len(view):
+            # The caller lies about its memory, on purpose; what the kernel writes must not hit ours.
+            data = libc.ffi.new("char[]", len(view) + _SPILL)
+            libc.ffi.memmove(data, view, len(view))
+            outcome = self._outcome(self._system.ioctl(descriptor, request, data))
+            view[:] = libc.ffi.buffer(data, len(view))
+        else:
+            with libc.ffi.from_buffer(view) as data:
+                outcome = self._outcome(self._system.ioctl(descriptor, request, data))
+        if request == VFIO_DEVICE_GET_REGION_INFO and target is Target.DEVICE:
+            self._learn(outcome, view)
+        return outcome
+
+    def _learn(self, outcome: Outcome, view: memoryview) -> None:
+        if outcome.ok and len(view) >= INFO_SIZE:
+            index, where = placement(view)
+            self._regions[index] = where
+
+    def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        where = self._regions.get(region)
+        if where is None:
+            where, code = self._ask(region)
+            if where is None:
+                return failure(code), b""
+        if length > _SMALL:
+            return self._read_large(where.offset + offset, length)
+        try:
+            buffer = self._spare.pop()
+        except IndexError:  # another thread has it
+            buffer = libc.ffi.new("char[]", _SMALL)
+        position = where.offset + offset
+        if not -(2**63) <= position < 2**63:
+            position = libc.signed64(position)
+        count = self._system.pread(self._device, buffer, length, position)
+        if count < 0:
+            outcome, data = failure(self._system.errno()), b""
+        else:
+            outcome, data = success(count), libc.ffi.buffer(buffer, min(count, length))[:]
+        self._spare.append(buffer)
+        return outcome, data
+
+    def _read_large(self, position: int, length: int) -> tuple[Outcome, bytes]:
+        with mmap.mmap(-1, min(length, _LARGEST_BUFFER)) as pages:
+            with libc.ffi.from_buffer(pages) as buffer:
+                outcome = self._outcome(
+                    self._system.pread(self._device, buffer, length, libc.signed64(position))
+                )
+            return outcome, pages[: max(outcome.value, 0)]
+
+    def _write(self, region: int, offset: int, data: bytes) -> Outcome:
+        where = self._regions.get(region)
+        if where is None:
+            where, code = self._ask(region)
+            if where is None:
+                return failure(code)
+        position = where.offset + offset
+        if not -(2**63) <= position < 2**63:
+            position = libc.signed64(position)
+        count = self._system.pwrite(self._device, data, len(data), position)
+        return success(count) if count >= 0 else failure(self._system.errno())
+
+    def _read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
+        where, code = self._ask(region)
+        if where is None:
+            return failure(code)
+        position = libc.signed64(where.offset + offset)
+        return self._outcome(self._system.pread(self._device, libc.pointer(address), length, position))
+
+    def _write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
+        where, code = self._ask(region)
+        if where is None:
+            return failure(code)
+        position = libc.signed64(where.offset + offset)
+        return self._outcome(self._system.pwrite(self._device, libc.pointer(address), length, position))
+
+    def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
+        where, code = self._ask(region)
+        if where is None:
+            raise OSError(code, f"no information on region {region}: {os.strerror(code)}")
+        return map_region(self._device, where, offset, length)
+
+    def _ask(self, region: int) -> tuple[Placement | None, int]:
+        """Where a region lies, or errno if the driver does not say."""
+        known = self._regions.get(region)
+        if known is not None:
+            return known, 0
+        info = bytearray(INFO_SIZE)
+        info[0] = INFO_SIZE
+        info[8:12] = region.to_bytes(4, "little")
+        outcome = self.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, info)
+        return self._regions.get(region), outcome.errno or errno.ENXIO
+
+    def _outcome(self, value: int) -> Outcome:
+        return success(value) if value >= 0 else failure(self._system.errno())
