@@ -23,6 +23,7 @@ _PROJECT = Path(__file__).resolve().parents[3]
 _DEFAULT_COMMAND = ["vfio-compliance", "run", "profiles/refdriver-kernel.yaml", "--out", "{out}"]
 _TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LAST_LINES = 8
+_WORDS = 50
 _EPILOG = """\
 Each COMMAND runs inside the guest as root, in the checkout, with this Python environment on its PATH and no
 shell. The guest sees the host's files read-only (changes are forgotten); only {out}, the kernel's own results
@@ -224,7 +225,7 @@ class _Run:
             result = boot.run(line, console, self.arguments.deadline, _show, report)
         if "boot" in outcome.seconds:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
-        _judge(result, console, outcome)
+        _judge(result, console, commands, outcome)
         if outcome.ending:
             _report_rest(folder, began)
 
@@ -241,7 +242,7 @@ def _say(label: str, stage: str, text: str) -> None:
 
 
 def _show(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
 
@@ -265,21 +266,25 @@ def _follow(event: dict[str, Any], at: float, commands: list[list[str]], outcome
         _say(label, "run", f"exit {event['exit']}")
 
 
-def _judge(result: boot.Boot, console: Path, outcome: Outcome) -> None:
+def _judge(result: boot.Boot, console: Path, commands: list[list[str]], outcome: Outcome) -> None:
     """Adds to the outcome how the guest ended and what its kernel log showed."""
     text = console.read_text()
     log = result.last("log")
     if log is None:
         panic = kernel_log.panic_reason(text)
-        place = f"after {result.seconds:.0f} s; see {_short(console)}"
+        place = f"after {result.seconds:.0f} s{_where(result, commands)}; see {_short(console)}"
         if panic:
             outcome.ending = "panicked"
             outcome.add(BROKEN)
             _say(outcome.label, "PANIC", f"guest panicked {place}")
+        elif result.timed_out and result.events:
+            outcome.ending = "hung"
+            outcome.add(HANG)
+            _say(outcome.label, "HANG", f"guest hung, ended {place}")
         elif result.timed_out:
-            outcome.ending = "hung" if result.events else "did not come up"
-            outcome.add(HANG if result.events else BROKEN)
-            _say(outcome.label, "HANG", f"guest {outcome.ending} {place}")
+            outcome.ending = "no boot"
+            outcome.add(BROKEN)
+            _say(outcome.label, "BROKEN", f"guest did not come up, ended {place}")
         else:
             outcome.ending = "ended early"
             outcome.add(BROKEN)
@@ -300,6 +305,15 @@ def _judge(result: boot.Boot, console: Path, outcome: Outcome) -> None:
         )
         for line in outcome.log[:_LAST_LINES]:
             print(f"    {line}", flush=True)
+
+
+def _where(result: boot.Boot, commands: list[list[str]]) -> str:
+    """In which command the guest was when it ended; empty when in none."""
+    start, end = result.last("start"), result.last("end")
+    if start is None or (end is not None and end["index"] == start["index"]):
+        return ""
+    words = shlex.join(commands[start["index"]])
+    return " in " + (words if len(words) <= _WORDS else words[: _WORDS - 3] + "...")
 
 
 def _telling(lines: list[str]) -> list[str]:
