@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The virtual machine command, as far as it can be judged without booting one."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance.vm import boot, command, guest, host, kernel_log, kernels, module, outcome, packages
+from vfio_compliance.vm.apt import Mirror
+from vfio_compliance.vm.cache import Cache
+from vfio_compliance.vm.errors import VmError
+
+INDEX = """\
+Package: linux-image-6.1.0-9-amd64
+Version: 6.1.27-1
+Size: 100
+Depends: kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120+deb8u2) | linux-initramfs-tool
+
+Package: linux-image-6.1.0-10-amd64
+Version: 6.1.37-1
+Size: 200
+Depends: kmod, linux-base (>= 4.3~)
+
+Package: linux-image-6.1.0-10-rt-amd64
+Version: 6.1.37-1
+Size: 200
+
+Package: linux-image-6.1.0-11-amd64
+Version: 6.1.38-1
+Size: 1
+Description: an image whose headers have not been published yet
+
+Package: linux-image-6.12.95+deb12-amd64
+Version: 6.12.95-1~bpo12+1
+Size: 300
+
+Package: linux-headers-6.1.0-9-amd64
+Version: 6.1.27-1
+Size: 1
+
+Package: linux-headers-6.1.0-10-amd64
+Version: 6.1.37-1
+Size: 10
+Depends: linux-headers-6.1.0-10-common (= 6.1.37-1), linux-kbuild-6.1 (>= 6.1.37-1), linux-compiler-gcc-12-x86
+
+Package: linux-headers-6.12.95+deb12-amd64
+Version: 6.12.95-1~bpo12+1
+Size: 1
+
+Package: linux-headers-6.1.0-10-common
+Version: 6.1.37-1
+Size: 20
+
+Package: linux-kbuild-6.1
+Version: 6.1.27-1
+Size: 5
+
+Package: linux-kbuild-6.1
+Version: 6.1.37-1
+Size: 6
+"""
+
+
+def test_newest_release_is_found_by_number_not_by_letter() -> None:
+    assert packages.newest(packages.parse(INDEX), "6.1") == "6.1.0-10-amd64"
+
+
+def test_series_does_not_own_a_longer_number() -> None:
+    assert packages.newest(packages.parse(INDEX), "6.12") == "6.12.95+deb12-amd64"
+    assert packages.newest(packages.parse(INDEX), "6.2") is None
+
+
+def test_kernel_comes_with_its_headers_and_helper_programs_only() -> None:
+    found = packages.closure(packages.parse(INDEX), "6.1.0-10-amd64")
+    assert [(p.name, p.size) for p in found] == [
+        ("linux-headers-6.1.0-10-amd64", 10),
+        ("linux-headers-6.1.0-10-common", 20),
+        ("linux-image-6.1.0-10-amd64", 200),
+        ("linux-kbuild-6.1", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher"),
+    [("6.1.9", "6.1.10"), ("1.0~rc1", "1.0"), ("1.0", "1.0+b1"), ("6.12.95-1~bpo12+1", "6.12.95-1")],
+)
+def test_versions_sort_as_debian_sorts_them(lower: str, higher: str) -> None:
+    assert packages.version_key(lower) < packages.version_key(higher)
+
+
+def test_only_the_suite_of_the_hosts_mirror_changes() -> None:
+    targets = "http://mirror.test/sec/ bookworm-security\nhttp://mirror.test/deb/ bookworm-updates\n"
+    mirror = Mirror.from_targets(targets + "http://mirror.test/deb/ bookworm\n")
+    lines = [line.split() for line in mirror.sources("trixie").splitlines()]
+    assert [line[-3:] for line in lines] == [
+        ["http://mirror.test/deb/", "trixie", "main"],
+        ["http://mirror.test/deb/", "trixie-backports", "main"],
+        ["http://mirror.test/sec/", "trixie-security", "main"],
+    ]
+
+
+def test_host_without_a_debian_archive_is_told_what_to_do() -> None:
+    with pytest.raises(VmError, match="--kernel PATH"):
+        Mirror.from_targets("")
+
+
+def test_interrupted_entry_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def half(folder: Path) -> None:
+        (folder / "file").write_text("half")
+        raise KeyboardInterrupt
+
+    with cache.locked(), pytest.raises(KeyboardInterrupt):
+        cache.entry("kernels", "6.1", half)
+    assert list((tmp_path / "kernels").iterdir()) == []
+
+
+def test_rest_of_a_killed_run_is_no_entry_and_is_cleared(tmp_path: Path) -> None:
+    rest = tmp_path / "kernels" / ".partial-x"
+    rest.mkdir(parents=True)
+    cache = Cache(tmp_path)
+    assert cache.names("kernels") == []
+    with cache.locked():
+        assert not rest.exists()
+
+
+def test_finished_entry_is_not_made_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    made: list[Path] = []
+    with cache.locked():
+        assert cache.entry("modules", "a", made.append) == cache.entry("modules", "a", made.append)
+    assert len(made) == 1
+
+
+def test_build_is_known_by_its_sources_and_its_kernel(tmp_path: Path) -> None:
+    (tmp_path / "Kbuild").write_text("obj-m := vfio_refdriver.o\n")
+    (tmp_path / "vfio_refdriver.c").write_text("int a;\n")
+    old, new = (kernels.Kernel("k", tmp_path, None, release) for release in ("6.1.0-1", "6.1.0-2"))
+    first = module.key(tmp_path, old)
+    assert module.key(tmp_path, old) == first != module.key(tmp_path, new)
+    (tmp_path / "vfio_refdriver.o").write_text("what a build leaves")
+    assert module.key(tmp_path, old) == first
+    (tmp_path / "vfio_refdriver.c").write_text("int b;\n")
+    assert module.key(tmp_path, old) != first
+
+
+def test_release_is_read_out_of_an_image(tmp_path: Path) -> None:
+    image = bytearray(0x1000)
+    image[0x202:0x206] = b"HdrS"
+    image[0x20E:0x210] = (0x400).to_bytes(2, "little")
+    image[0x600:0x620] = b"6.9.1-mine (me@here) #1 SMP\0".ljust(0x20, b"\0")
+    (tmp_path / "bzImage").write_bytes(image)
+    kernel = kernels.own(tmp_path / "bzImage", None)
+    assert (kernel.release, kernel.headers) == ("6.9.1-mine", None)
+    assert "--headers" in kernel.note
+
+
+def test_all_missing_tools_are_named_with_their_packages() -> None:
+    lines = host.missing(["vng", "busybox", "make"], lambda tool: "/bin/make" if tool == "make" else None)
+    assert [line.split(" is missing: ")[0] for line in lines[:2]] == ["vng", "busybox"]
+    assert "vfio_compliance[vm]" in lines[0]
+    assert "busybox-static" in lines[1]
+
+
+def test_missing_tools_end_the_command_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(host, "search_path", lambda: str(tmp_path))
+    assert command.main(["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) >= len([*host.BOOT, *host.FETCH, *host.BUILD])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_are_split_without_a_shell() -> None:
+    arguments, commands = command.parse(
+        [
+            "--kernels",
+            "6.1,6.12",
+            "--deadline",
+            "90s",
+            "--",
+            "run",
+            "--out",
+            "{out}",
+            "--then",
+            "echo",
+            "a b;c",
+        ]
+    )
+    assert (arguments.kernels, arguments.deadline) == (["6.1", "6.12"], 90.0)
+    assert commands == [["run", "--out", "{out}"], ["echo", "a b;c"]]
+    assert command.fill(commands[0], Path("/r/6.1"), "6.1") == ["run", "--out", "/r/6.1"]
+
+
+def test_without_a_command_the_suite_runs() -> None:
+    arguments, commands = command.parse([])
+    assert arguments.kernels == ["6.1", "6.12"]
+    assert commands[0][:2] == ["vfio-compliance", "run"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--deadline", "15"],
+        ["--deadline", "0s"],
+        ["--kernels", ","],
+        ["--kernels", "six"],
+        ["--headers", "/x"],
+        ["--", "a", "--then"],
+        ["--", "--then", "a"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_refused(argv: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.parse(argv)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "WARNING: CPU: 1 PID: 90 at drivers/vfio/vfio_main.c:100 vfio_x+0x1/0x2 [vfio]",
+        "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+        "INFO: task python:90 blocked for more than 120 seconds.",
+        "watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+        "rcu: INFO: rcu_preempt self-detected stall on CPU",
+        "general protection fault, probably for non-canonical address",
+    ],
+)
+def test_splat_is_seen(line: str) -> None:
+    assert kernel_log.splats(["[    1.0] vfio: fine", line]) == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vfio_refdriver: loading out-of-tree module taints kernel.",
+        "vfio_refdriver: module verification failed: signature and/or required key missing - tainting kernel",
+        "ahci 0000:00:1f.2: some bug workaround enabled",
+    ],
+)
+def test_ordinary_line_is_no_splat(line: str) -> None:
+    assert kernel_log.splats([line]) == []
+
+
+def test_taint_of_an_outside_module_is_expected_and_no_other() -> None:
+    assert kernel_log.foreign_taint(0, 0x3000) == 0
+    assert kernel_log.taint_letters(kernel_log.foreign_taint(0x3000, 0x3280)) == "DW"
+
+
+def test_console_line_loses_its_paint() -> None:
+    assert kernel_log.plain("\x1b[2J\x1bc[    1.0] booted\r\n") == "[    1.0] booted"
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 1, 0], 1), ([1, 3, 2], 3), ([0, 137], 1), ([5], 1)],
+)
+def test_worst_exit_code_wins(codes: list[int], code: int) -> None:
+    assert outcome.worst(codes) == code
+
+
+def test_table_fits_a_terminal_and_tells_a_hang_from_a_clean_run() -> None:
+    seconds = dict.fromkeys(outcome.STAGES, 123.4)
+    rows = outcome.table(
+        [
+            outcome.Outcome("6.1", "6.1.0-56-amd64", seconds, [0, 1], log=[]),
+            outcome.Outcome("6.12", "6.12.117+deb12-amd64", {"fetch": 1.0}, ending="hung"),
+        ]
+    )
+    assert max(map(len, rows)) <= 100
+    assert rows[1].endswith("0,1   clean")
+    assert rows[2].endswith("hung")
+
+
+def _follow(script: str, tmp_path: Path, deadline: float) -> tuple[boot.Boot, list[str], str]:
+    shown: list[str] = []
+    console = tmp_path / "console.log"
+    line = [sys.executable, "-c", f"MARK = {guest.MARK!r}\n{script}"]
+    result = boot.run(line, console, deadline, shown.append, lambda event, at: None)
+    return result, shown, console.read_text()
+
+
+def test_reports_are_told_from_output_even_within_a_line(tmp_path: Path) -> None:
+    script = "import sys\nprint('panic', file=sys.stderr)\n"
+    script += "print('dots', end='')\nprint(MARK + '{\"event\": \"end\"}')"
+    result, shown, console = _follow(script, tmp_path, 60)
+    assert (result.events, shown, console) == ([{"event": "end"}], ["dots"], "panic\n")
+    assert not result.timed_out
+
+
+def test_machine_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    script = "import subprocess, sys\nchild = subprocess.Popen(['sleep', '1000'])\n"
+    script += "print(child.pid, flush=True)\nchild.wait()"
+    start = time.monotonic()
+    result, shown, _ = _follow(script, tmp_path, 1.5)
+    assert result.timed_out
+    assert time.monotonic() - start < 30
+    state = subprocess.run(["ps", "-o", "stat=", "-p", shown[0].strip()], capture_output=True, text=True, check=False)
+    assert state.stdout.strip() in ("", "Z")
