@@ -23,9 +23,7 @@ _LONGEST_SOCKET_PATH = 107  # sockaddr_un holds 108 bytes, the last of them zero
 class KernelDefects:
     """Where a kernel module takes the names of the rules to break; the reference module only."""
 
-    parameter: str = key(
-        Text("a path"), "Module parameter; a comma list is written to it and undone afterwards."
-    )
+    parameter: str = key(Text("a path"), "Module parameter; a comma list is written to it and undone afterwards.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +45,13 @@ class _Argument(Text):
 
     def parse(self, node: ScalarNode, document: Document) -> Any:
         text = super().parse(node, document)
-        for word in re.findall(r"(?<!\$)\{\w+\}", text):
-            if word in self.placeholders:
+        for placeholder in re.findall(r"(?<!\$)\{\w+\}", text):
+            if placeholder in self.placeholders:
                 continue
-            if word in _PLACEHOLDERS:
-                raise ValueError(f"`{word}` is filled in only in `command`")
-            if hint := document.did_you_mean(word, self.placeholders):
-                raise ValueError(f"{quoted(word)} is not filled in here{hint}")
+            if placeholder in _PLACEHOLDERS:
+                raise ValueError(f"`{placeholder}` is filled in only in `command`")
+            if hint := document.did_you_mean(placeholder, self.placeholders, likeness=0.8):
+                raise ValueError(f"{quoted(placeholder)} is not filled in here{hint}")
         return text
 
 
@@ -73,27 +71,19 @@ def _recovery() -> Any:
 class KernelGroupDevice:
     """A device behind /dev/vfio/GROUP of the running kernel."""
 
-    transport: Literal["kernel-group"] = key(
-        Choice("kernel-group"), "The device is reached through the kernel."
-    )
+    transport: Literal["kernel-group"] = key(Choice("kernel-group"), "The device is reached through the kernel.")
     name: str = key(Text("a name"), "Name the kernel knows the device by: for PCI its address, in quotes.")
     group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
-    sysfs: str | None = key(
-        Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None
-    )
+    sysfs: str | None = key(Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None)
     recovery: tuple[str, ...] | None = _recovery()
-    defects: KernelDefects | None = key(
-        Record(KernelDefects), "Only for a device made to be broken.", default=None
-    )
+    defects: KernelDefects | None = key(Record(KernelDefects), "Only for a device made to be broken.", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VfioUserDevice:
     """A device that a vfio-user server offers on a UNIX socket."""
 
-    transport: Literal["vfio-user"] = key(
-        Choice("vfio-user"), "The device is reached through a vfio-user server."
-    )
+    transport: Literal["vfio-user"] = key(Choice("vfio-user"), "The device is reached through a vfio-user server.")
     socket: str | None = key(
         Text("a path"),
         "The server's socket. Left out: a private one, for `command` to listen on.",
@@ -101,14 +91,12 @@ class VfioUserDevice:
     )
     command: tuple[str, ...] | None = key(
         _command(*_PLACEHOLDERS),
-        "Starts the server, without a shell. `{socket}` becomes the path of the socket, `{python}` the running "
-        "Python, `{project}` the folder of this project. Left out: the server runs already.",
+        "Starts the server, without a shell. `{socket}` becomes the path of the socket, `{python}` the "
+        "running Python, `{project}` the folder of this project. Left out: the server runs already.",
         default=None,
     )
     recovery: tuple[str, ...] | None = _recovery()
-    defects: ServerDefects | None = key(
-        Record(ServerDefects), "Only for a server made to be broken.", default=None
-    )
+    defects: ServerDefects | None = key(Record(ServerDefects), "Only for a server made to be broken.", default=None)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.socket is not None and len(self.socket.encode()) > _LONGEST_SOCKET_PATH:

@@ -7,6 +7,7 @@ anchors and tags, and because a composer that recurses can be brought down by de
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -86,8 +87,12 @@ def quoted(text: str) -> str:
 
 def listed(words: Iterable[str], last: str = "or") -> str:
     """`a`, `b` or `c`."""
-    ticked = [f"`{word}`" for word in words]
-    return f" {last} ".join([", ".join(ticked[:-1]), ticked[-1]] if len(ticked) > 1 else ticked)
+    return enumerated([f"`{word}`" for word in words], last)
+
+
+def enumerated(items: list[str], last: str = "or") -> str:
+    """a, b or c."""
+    return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 class Document:
@@ -111,7 +116,7 @@ class Document:
         text = self._lines[at.line - 1] if 0 < at.line <= len(self._lines) else ""
         self.problems.append(Problem(self.file, at, message, text))
 
-    def did_you_mean(self, word: str, known: Iterable[str]) -> str:
+    def did_you_mean(self, word: str, known: Iterable[str], likeness: float = 0.6) -> str:
         """The end of a message: `; did you mean ...?` when a known word is similar, or nothing."""
         if len(word) > 80 or self._suggestions >= MOST_SUGGESTIONS:
             return ""
@@ -119,7 +124,7 @@ class Document:
 
         self._suggestions += 1
         lower = {name.lower(): name for name in known}
-        close = difflib.get_close_matches(word.lower(), lower, n=1)
+        close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=likeness)
         return f"; did you mean `{lower[close[0]]}`?" if close else ""
 
     def tree(self) -> Node | None:
@@ -140,20 +145,22 @@ class Document:
         return None if text is None else self._compose(text)
 
     def _decode(self, content: bytes) -> str | None:
+        content = content.removeprefix(codecs.BOM_UTF8)
+        problem = ""
         try:
-            text = content.decode("utf-8-sig")
-            bad = _NOT_TEXT.search(text)
-            if bad is None:
-                self._lines = _LINE_BREAK.split(text)
-                return text
-            before, seen = text[: bad.start()], f"character U+{ord(bad[0]):04X}"
+            text = content.decode()
         except UnicodeDecodeError as error:
-            # error.object lacks the byte order mark when there was one, so positions are those of the text
-            before = error.object[: error.start].decode("utf-8", "replace")
-            seen = f"byte 0x{error.object[error.start]:02x}"
-        lines = _LINE_BREAK.split(before)
-        self.complain(Place(len(lines), len(lines[-1]) + 1), f"not text in UTF-8 ({seen})")
-        return None
+            text = content[: error.start].decode()
+            problem = f"byte 0x{content[error.start]:02x}"
+        if bad := _NOT_TEXT.search(text):
+            text = text[: bad.start()]
+            problem = f"character U+{ord(bad[0]):04X}"
+        lines = _LINE_BREAK.split(text)
+        if problem:
+            self.complain(Place(len(lines), len(lines[-1]) + 1), f"not text in UTF-8 ({problem})")
+            return None
+        self._lines = lines
+        return text
 
     def _compose(self, text: str) -> Node | None:
         loader = _LOADER(text)
@@ -161,8 +168,10 @@ class Document:
             return self._first_document(loader, _events(loader))
         except yaml.MarkedYAMLError as error:
             self._syntax(error)
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: an escape beyond Unicode
-            self.complain(Place(1, 1), f"YAML syntax: {error}")
+        except (ValueError, OverflowError):  # only the parser in Python lets these through
+            mark = loader.get_mark()
+            place = Place(mark.line + 1, mark.column + 1)
+            self.complain(place, "YAML syntax: an escape sequence for no character of Unicode")
         finally:
             loader.dispose()
         return None

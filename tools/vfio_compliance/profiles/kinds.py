@@ -15,7 +15,16 @@ from typing import Any, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from vfio_compliance.profiles.document import BOOLEAN, NULL, SKIPPED, STRING, Document, listed, quoted
+from vfio_compliance.profiles.document import (
+    BOOLEAN,
+    NULL,
+    SKIPPED,
+    STRING,
+    Document,
+    enumerated,
+    listed,
+    quoted,
+)
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -149,7 +158,7 @@ class Integer(Scalar):
 
     def __init__(self, minimum: int = 0, maximum: int = 2**64 - 1) -> None:
         self.minimum, self.maximum = minimum, maximum
-        self.wanted = "a whole number"
+        self.wanted = "a number"
 
     def parse(self, node: ScalarNode, document: Document) -> Any:
         text = node.value
@@ -191,7 +200,7 @@ class NumberOrVariable(Integer):
     def __init__(self, *variables: str) -> None:
         super().__init__()
         self.variables = variables
-        self.wanted = "a whole number" + (f" or {listed(variables)}" if variables else "")
+        self.wanted = enumerated([self.wanted, *(f"`{variable}`" for variable in variables)])
 
     def parse(self, node: ScalarNode, document: Document) -> Any:
         text = node.value

@@ -61,9 +61,14 @@ class _Transition(Choice):
     def refusal(self, text: str, document: Document) -> str:
         if text in DRAWN:
             return f"{quoted(text)} is drawn in the interface, so every driver has it; claim only others"
-        if any(state.strip() == "error" for state in text.split("->")):
+        states = [state.strip() for state in text.split("->")]
+        if "error" in states:
             return "the error state is entered by the driver and left by reset; no transition claims it"
-        hint = document.did_you_mean(text, self.words) or f"; the states are {listed(STATES, 'and')}"
+        unknown = [state for state in states if state not in STATES]
+        if unknown and len(states) == 2:
+            hint = document.did_you_mean(unknown[0], STATES)
+            return f"{quoted(unknown[0])} is no state; expected {listed(STATES)}{hint}"
+        hint = document.did_you_mean(text, self.words)
         return f"expected a transition such as `stop -> running`, found {quoted(text)}{hint}"
 
 
@@ -118,9 +123,7 @@ class Waiver:
     )
     reason: str = key(Prose(), "Why this is accepted for now.")
     link: str | None = key(Text(), "Where it is tracked.", default=None)
-    expires: datetime.date | None = key(
-        Date(), "Last day on which it holds; later it is stale.", default=None
-    )
+    expires: datetime.date | None = key(Date(), "Last day on which it holds; later it is stale.", default=None)
     shows: str | None = key(
         Text(),
         "Text that the failure must contain in what was seen; another failure is not waived.",
@@ -142,13 +145,9 @@ class Profile:
     product: str | None = key(Text(), "What it is sold as.", default=None)
     driver: str | None = key(Text(), "The vendor driver under test.", default=None)
     version: str | None = key(Text(), "Its version, in quotes.", default=None)
-    interface: Literal["migration_v1"] = key(
-        Choice("migration_v1"), "The migration interface that is judged."
-    )
+    interface: Literal["migration_v1"] = key(Choice("migration_v1"), "The migration interface that is judged.")
     device: KernelGroupDevice | VfioUserDevice = key(DEVICE, "How to reach the device.")
-    claims: Claims = key(
-        Record(Claims), "Facts about the device that probing must agree with.", default=Claims()
-    )
+    claims: Claims = key(Record(Claims), "Facts about the device that probing must agree with.", default=Claims())
     limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.")
     stimulus: Stimulus = key(Record(Stimulus), "How to make the device do something.", default=Stimulus())
     waivers: tuple[Waiver, ...] = key(

@@ -28,9 +28,7 @@ def key(kind: Kind, doc: str, *, default: Any = _REQUIRED) -> Any:
     metadata = {"kind": kind, "doc": doc, "default": default}
     if default is _REQUIRED:
         return dataclasses.field(metadata=metadata)
-    return dataclasses.field(
-        default=kind.value(default) if isinstance(default, str) else default, metadata=metadata
-    )
+    return dataclasses.field(default=kind.value(default) if isinstance(default, str) else default, metadata=metadata)
 
 
 class ListOf(Kind):
@@ -72,9 +70,7 @@ class Record(Kind):
         kinds: Mapping[str, Kind] | None = None,
     ) -> None:
         self.cls, self.exactly_one, self.at_least_one = cls, exactly_one, at_least_one
-        self.fields = {
-            field.name: field.metadata for field in dataclasses.fields(cls) if "kind" in field.metadata
-        }
+        self.fields = {field.name: field.metadata for field in dataclasses.fields(cls) if "kind" in field.metadata}
         self.kinds = {name: metadata["kind"] for name, metadata in self.fields.items()} | dict(kinds or {})
 
     def read(self, node: Node, path: str, document: Document) -> Any:
@@ -223,14 +219,10 @@ def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, 
         elif name_node.value == "<<":
             document.complain(name_node, "merge keys (`<<`) are not used; write the keys out")
         elif name_node.tag != STRING and not name_node.style:
-            document.complain(
-                name_node, f"YAML reads the key {quoted(name_node.value)} as {read_as(name_node.tag)}"
-            )
+            document.complain(name_node, f"YAML reads the key {quoted(name_node.value)} as {read_as(name_node.tag)}")
         elif name_node.value in found:
             first = place_of(found[name_node.value][0])
-            document.complain(
-                name_node, f"the key {quoted(name_node.value)} stands in line {first.line} already"
-            )
+            document.complain(name_node, f"the key {quoted(name_node.value)} stands in line {first.line} already")
         else:
             found[name_node.value] = name_node, value_node
             inner = _join(path, name_node.value)

@@ -33,7 +33,7 @@ class Write(_Access):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if isinstance(self.value, int) and self.value >> 8 * self.width:
-            yield "value", f"{self.value:#x} does not fit into {self.width} bytes"
+            yield "value", f"{self.value:#x} does not fit into the width of {8 * self.width} bits"
         if self.value in ("$iova", "$length") and self.width < 4:
             yield "value", f"{quoted(str(self.value))} wants a register of 4 or 8 bytes, not {self.width}"
 
@@ -48,14 +48,14 @@ class Wait(_Access):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.equals >> 8 * self.width:
-            yield "equals", f"{self.equals:#x} does not fit into {self.width} bytes"
+            yield "equals", f"{self.equals:#x} does not fit into the width of {8 * self.width} bits"
         elif self.equals & ~self.mask:
             yield (
                 "equals",
                 f"{self.equals:#x} has bits outside the mask {self.mask:#x}; this never becomes true",
             )
         if self.mask != 2**64 - 1 and self.mask >> 8 * self.width:
-            yield "mask", f"{self.mask:#x} does not fit into {self.width} bytes"
+            yield "mask", f"{self.mask:#x} does not fit into the width of {8 * self.width} bits"
 
 
 Step: TypeAlias = Write | Read | Wait

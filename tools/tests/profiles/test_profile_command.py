@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance check`: what it prints and returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance.profiles.command import check
+
+SMALL = """\
+format: 1
+name: small
+interface: migration_v1
+device: {transport: vfio-user, socket: /run/s}
+limits: {}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_right_profiles_are_ok(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (folder / name).write_text(SMALL)
+    assert check(["a.yaml", "b.yaml"]) == 0
+    assert capsys.readouterr().out == "a.yaml: ok\nb.yaml: ok\n"
+
+
+def test_problems_are_shown_with_their_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.yaml").write_text(SMALL.replace("{}", "{call: 5}").replace("name", "nmae"))
+    (folder / "b.yaml").write_text(SMALL)
+    assert check(["a.yaml", "b.yaml", "c.yaml"]) == 2
+    assert capsys.readouterr().out == (
+        "a.yaml:1:1: the key `name` is missing\n"
+        "    format: 1\n"
+        "    ^\n"
+        "a.yaml:2:1: unknown key `nmae`; did you mean `name`?\n"
+        "    nmae: small\n"
+        "    ^\n"
+        "a.yaml:5:16: `5` has no unit; units are `us`, `ms`, `s`, `min` and `h`\n"
+        "    limits: {call: 5}\n"
+        "                   ^\n"
+        "a.yaml: 3 problems\n"
+        "b.yaml: ok\n"
+        "c.yaml: cannot be read: No such file or directory\n"
+        "c.yaml: 1 problem\n"
+    )
+
+
+def test_the_caret_stands_right_behind_tabs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.yaml").write_text(SMALL.replace("limits: {}", "limits:\t{call:\t5}"))
+    assert check(["a.yaml"]) == 2
+    _, source, caret, _ = capsys.readouterr().out.splitlines()
+    assert source == "    limits:\t{call:\t5}"
+    assert caret == "           \t      \t^"
+
+
+def test_of_a_long_line_only_the_place_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    transitions = ", ".join(["stop -> stop"] * 1000)
+    (folder / "a.yaml").write_text(SMALL + f"claims: {{transitions: [{transitions}, stop -> spot]}}\n")
+    assert check(["a.yaml"]) == 2
+    message, source, caret, _ = capsys.readouterr().out.splitlines()
+    assert message.startswith("a.yaml:6:14024: `spot` is no state")
+    assert len(source) <= 4 + 100
+    assert source[caret.index("^") :] == "stop -> spot]}"
+
+
+def test_no_profile_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        check([])
+    assert caught.value.code == 2
+    assert "PROFILE" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What loading a right profile gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vfio_compliance import profiles
+from vfio_compliance.profiles import (
+    Claims,
+    Dma,
+    KernelDefects,
+    KernelGroupDevice,
+    Limits,
+    Read,
+    Running,
+    ServerDefects,
+    Stimulus,
+    VfioUserDevice,
+    VisibleState,
+    Wait,
+    Waiver,
+    Write,
+    document,
+    load,
+)
+
+SMALL = """\
+format: 1
+name: small
+interface: migration_v1
+device: {transport: kernel-group, name: "0000:05:00.0", group: 12}
+limits: {}
+"""
+
+FULL = """\
+format: 1
+name: full
+description: >
+  Two lines
+  of text
+vendor: "on"
+product: Größe
+driver: a-driver
+version: "1.10"
+interface: migration_v1
+device:
+  transport: vfio-user
+  socket: ../run/socket
+  command: ["{python}", -m, server, "--at={socket}", "", "${HOME}", "{print}"]
+  recovery: [recover, "7"]
+  defects: {option: "--defect={name}"}
+claims:
+  data_section: partitioned
+  precopy_data: false
+  transitions: [pre-copy -> running, stop -> stop]
+  page_size: 4096
+limits: {largest_state: 64 KiB, call: 1.5s, test: 5000ms, run: 2h}
+stimulus:
+  running:
+    sample: {read: {region: 0, offset: 0x08, width: 8}}
+    changes_within: 10ms
+  dma:
+    start:
+      - {write: {region: 0, offset: 0x10, width: 8, value: $iova}}
+      - {write: {region: 0, offset: 0x18, width: 4, value: $length}}
+    stop:
+      - {wait: {region: 0, offset: 0, width: 1, mask: 0x81, equals: 0x80, within: 20us}}
+      - {wait: {region: 0, offset: 0, width: 1, equals: 1, within: 0.5min}}
+    writes_within: 50ms
+  visible_state:
+    set: [{write: {region: 2, offset: 0, width: 2, value: $value}}]
+    observe: [{read: {region: 2, offset: 0, width: 2}}]
+  error: [{write: {region: 0, offset: 64, width: 4, value: 0xffffffff}}]
+waivers:
+  - {rule: v1.a-b.c, reason: because, link: "https://bugs.example.com/1", expires: 2027-01-31, shows: "0x1"}
+  - {rule: v1.a-b.c, reason: because, expires: "2027-01-31"}
+"""
+
+
+def loaded(folder: Path, text: str) -> profiles.Profile:
+    path = folder / "p.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path)
+
+
+def test_every_key_arrives(tmp_path: Path) -> None:
+    profile = loaded(tmp_path, FULL)
+    assert profile.format == 1
+    assert profile.name == "full"
+    assert profile.description == "Two lines of text"
+    assert (profile.vendor, profile.product, profile.driver, profile.version) == (
+        "on",
+        "Größe",
+        "a-driver",
+        "1.10",
+    )
+    assert profile.interface == "migration_v1"
+    assert profile.device == VfioUserDevice(
+        transport="vfio-user",
+        socket="../run/socket",
+        command=("{python}", "-m", "server", "--at={socket}", "", "${HOME}", "{print}"),
+        recovery=("recover", "7"),
+        defects=ServerDefects(option="--defect={name}"),
+    )
+    assert profile.claims == Claims(
+        data_section="partitioned",
+        precopy_data=False,
+        transitions=(("pre-copy", "running"), ("stop", "stop")),
+        page_size=4096,
+    )
+    assert profile.limits == Limits(largest_state=65536, call=1.5, test=5.0, run=7200.0)
+    assert profile.stimulus == Stimulus(
+        running=Running(sample=Read(region=0, offset=8, width=8), changes_within=0.01),
+        dma=Dma(
+            start=(
+                Write(region=0, offset=16, width=8, value="$iova"),
+                Write(region=0, offset=24, width=4, value="$length"),
+            ),
+            stop=(
+                Wait(region=0, offset=0, width=1, mask=0x81, equals=0x80, within=0.00002),
+                Wait(region=0, offset=0, width=1, mask=2**64 - 1, equals=1, within=30.0),
+            ),
+            writes_within=0.05,
+        ),
+        visible_state=VisibleState(
+            set=(Write(region=2, offset=0, width=2, value="$value"),),
+            observe=(Read(region=2, offset=0, width=2),),
+        ),
+        error=(Write(region=0, offset=64, width=4, value=0xFFFFFFFF),),
+    )
+    day = datetime.date(2027, 1, 31)
+    assert profile.waivers == (
+        Waiver(rule="v1.a-b.c", reason="because", link="https://bugs.example.com/1", expires=day, shows="0x1"),
+        Waiver(rule="v1.a-b.c", reason="because", link=None, expires=day, shows=None),
+    )
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+    profile = loaded(tmp_path, SMALL)
+    assert profile.device == KernelGroupDevice(
+        transport="kernel-group", name="0000:05:00.0", group=12, sysfs=None, recovery=None, defects=None
+    )
+    assert profile.description == ""
+    assert profile.claims == Claims(data_section=None, precopy_data=None, transitions=(), page_size=None)
+    assert profile.limits == Limits(largest_state=2**30, call=5.0, test=30.0, run=600.0)
+    assert profile.stimulus == Stimulus(running=None, dma=None, visible_state=None, error=None)
+    assert profile.waivers == ()
+
+
+def test_a_kernel_device_by_its_folder(tmp_path: Path) -> None:
+    profile = loaded(tmp_path, SMALL.replace("group: 12", "sysfs: /sys/x, defects: {parameter: /sys/p}"))
+    assert isinstance(profile.device, KernelGroupDevice)
+    assert (profile.device.group, profile.device.sysfs) == (None, "/sys/x")
+    assert profile.device.defects == KernelDefects(parameter="/sys/p")
+
+
+@pytest.mark.parametrize(
+    ("dotted", "line", "column"),
+    [
+        ("name", 2, 1),
+        ("stimulus.running.sample", 25, 5),
+        ("stimulus.dma.start.1.write.value", 30, 53),
+        ("claims.transitions.1", 20, 38),
+        ("waivers.1", 41, 5),
+        ("waivers.1.link", 41, 5),
+        ("limits.nothing", 22, 1),
+        ("nothing.at.all", 1, 1),
+    ],
+)
+def test_where_names_the_place_or_the_nearest_around_it(tmp_path: Path, dotted: str, line: int, column: int) -> None:
+    assert loaded(tmp_path, FULL).where(dotted) == f"{tmp_path / 'p.yaml'}:{line}:{column}"
+
+
+def test_path_and_digest_are_those_of_the_file(tmp_path: Path) -> None:
+    profile = loaded(tmp_path, SMALL)
+    assert profile.path == tmp_path / "p.yaml"
+    assert profile.digest == hashlib.sha256(SMALL.encode()).hexdigest()
+
+
+def test_a_byte_order_mark_and_dos_lines_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
+    assert load(path).where("limits") == f"{path}:5:1"
+
+
+def test_a_profile_cannot_be_changed_and_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    profile = loaded(tmp_path, FULL)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        profile.name = "other"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(profile)) == profile
+
+
+def test_both_parsers_of_pyyaml_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_default = loaded(tmp_path, FULL)
+    monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
+    pure = loaded(tmp_path, FULL)
+    assert pure == by_default
+    assert pure.places == by_default.places
+
+
+def test_loading_needs_neither_pytest_nor_a_transport() -> None:
+    script = "import sys, vfio_compliance.profiles.command; print(*sys.modules)"
+    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    loaded_too = set(seen.stdout.split())
+    assert "vfio_compliance.profiles.loader" in loaded_too
+    assert not loaded_too & {"pytest", "cffi", "difflib", "vfio_compliance.transport", "vfio_compliance.uapi"}
