@@ -27,7 +27,11 @@ def judge_clause(accesses, clause):
     """The client did not offend against ``clause``."""
     for offence in judge(accesses):
         if offence.clause == clause:
-            checks.broken(f"judging access {offence.index} of the client", expected="none against the rule", seen=offence.text)
+            checks.broken(
+                f"judging access {offence.access} of the client",
+                expected="none against the rule",
+                seen=offence.text,
+            )
 
 
 @pytest.mark.rule("v1.client.reads-after-failure")
@@ -48,15 +52,14 @@ def test_resets_after_error(device, migration, actor):
     if not migration.in_error():
         raise checks.Unjudged("the provoked failure did not lead to the error state")
     device.reset()
-    migration.set_state(STOP)
+    migration.enter(STOP)
     judge_clause(traffic(device, migration, 2), "DS-07")
 
 
 @pytest.mark.rule("v1.client.preserves-reserved-bits")
 def test_preserves_reserved_bits(device, migration):
     """Each write of a live migration is preceded by a read and carries the reserved bits that were read."""
-    for state in (PRE_COPY, STOP_AND_COPY, STOP):
-        migration.set_state(state)
+    migration.enter(PRE_COPY, STOP_AND_COPY, STOP)
     judge_clause(traffic(device, migration, 3), "DS-15")
 
 
@@ -65,8 +68,8 @@ def test_preserves_reserved_bits(device, migration):
 def test_stop_is_optional(device, migration, stops):
     """A client that closes the device, stopped or running, has offended against nothing and finds it running again."""
     if stops:
-        migration.set_state(STOP)
+        migration.enter(STOP)
     device.reopen()
     checks.equal("reading device_state as the next user", migration.state(), RUNNING)
     for offence in judge(traffic(device, migration, int(stops))):
-        checks.broken(f"judging access {offence.index} of the client", expected="no offence", seen=offence.text)
+        checks.broken(f"judging access {offence.access} of the client", expected="no offence", seen=offence.text)

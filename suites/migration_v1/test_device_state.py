@@ -63,7 +63,11 @@ def test_running_bit(migration, actor, state):
     migration.enter(state)
     first, now = counter.watch()
     if is_running(state) and first == now:
-        checks.broken(f"watching {counter.name} for {counter.within:g} s", expected="a change", seen=f"{now} all the time")
+        checks.broken(
+            f"watching {counter.name} for {counter.within:g} s",
+            expected="a change",
+            seen=f"{now} all the time",
+        )
     if not is_running(state) and first != now:
         checks.broken(f"watching {counter.name}", expected=f"{first} all the time", seen=str(now))
 
@@ -81,7 +85,7 @@ def test_stopped_before_return(migration, actor, transition, activity):
         migration.enter(transition.before)
         if not watched.goes_on():
             raise checks.Unjudged(f"{watched.name} does not change in {name(transition.before)} either")
-        migration.set_state(transition.after)
+        migration.enter(transition.after)
         first, now = watched.watch()
     checks.equal(f"watching {watched.name} after {transition}", now, first)
 
@@ -95,4 +99,7 @@ def test_reserved_bits(migration, observe, bits):
     allowed = (DeviceState.STOP,) if outcome.ok else (DeviceState.RUNNING, ERROR)
     what = f"reading device_state after 0x{bits:x} was {'accepted' if outcome.ok else 'refused'}"
     checks.one_of(what, DeviceState(now & 7), allowed, name)
-    observe("device_state written with reserved bits", f"{'accepted' if outcome.ok else 'refused'}, reads {name(now)}")
+    observe(
+        "device_state written with reserved bits",
+        f"{'accepted' if outcome.ok else 'refused'}, reads {name(now)}",
+    )

@@ -15,7 +15,9 @@ RUNNING = DeviceState.RUNNING
 #: Ways to make a write of device_state fail: a value that is none, or a fault provoked in the device.
 FAULT = "provoked fault"
 
-every_failure = pytest.mark.parametrize("value", [*UNWRITABLE, FAULT], ids=lambda value: value if value == FAULT else name(value))
+every_failure = pytest.mark.parametrize(
+    "value", [*UNWRITABLE, FAULT], ids=lambda value: value if value == FAULT else name(value)
+)
 every_state = pytest.mark.parametrize("state", STATES, ids=name)
 
 

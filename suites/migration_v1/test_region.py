@@ -8,7 +8,13 @@ import mmap
 import pytest
 
 from vfio_compliance import checks
-from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, HEADER_SIZE, PENDING_BYTES, DeviceState
+from vfio_compliance.uapi.migration_v1 import (
+    DATA_OFFSET,
+    DEVICE_STATE,
+    HEADER_SIZE,
+    PENDING_BYTES,
+    DeviceState,
+)
 
 
 @pytest.mark.rule("v1.region.announced")
@@ -51,9 +57,7 @@ def test_areas_spare_registers(header):
     """Each mappable area starts past the 32 bytes of registers."""
     for area in header.region.areas:
         if area.offset < HEADER_SIZE:
-            checks.broken(
-                "reading the mappable areas", expected=f"areas from 0x{HEADER_SIZE:x} on", seen=str(area)
-            )
+            checks.broken("reading the mappable areas", expected=f"areas from 0x{HEADER_SIZE:x} on", seen=str(area))
 
 
 @pytest.mark.rule("v1.layout.section-as-claimed")

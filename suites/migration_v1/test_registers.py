@@ -21,7 +21,7 @@ ALL_ONES = 0xFFFF_FFFF
 
 NATIVE = {(register.offset, register.width) for register in REGISTERS}
 
-#: Every place and width at which a processor could access the registers, and some lengths that only a system call can ask for.
+#: Every place and width at which a processor could access the registers, and lengths that only a call can ask for.
 OTHER = [
     (offset, width)
     for width in (1, 2, 4, 8)
@@ -90,7 +90,11 @@ def test_reserved_ignores_writes(migration, state):
     checks.accepted("writing 0xffffffff to the reserved register", outcome, RESERVED.width)
     checks.equal("reading device_state afterwards", migration.state(), state, name)
     if migration.read(RESERVED) == ALL_ONES:
-        checks.broken("reading the reserved register after writing it", expected="what was written is gone", seen=hex(ALL_ONES))
+        checks.broken(
+            "reading the reserved register after writing it",
+            expected="what was written is gone",
+            seen=hex(ALL_ONES),
+        )
 
 
 @pytest.mark.rule("v1.pending.read-only")

@@ -39,5 +39,5 @@ def test_recovers_error(device, migration, actor):
         raise checks.Unjudged("the provoked failure did not lead to the error state")
     checks.succeeded("resetting the device in the error state", device.try_reset())
     checks.equal("reading device_state after the reset", migration.state(), RUNNING, name)
-    migration.set_state(DeviceState.STOP_AND_COPY)
+    migration.enter(DeviceState.STOP_AND_COPY)
     migration.read(PENDING_BYTES)

@@ -68,7 +68,11 @@ def test_resuming_to_running(migration, actor, saved):
     migration.load(buffers)
     checks.accepted("writing running in resuming", migration.try_set_state(RUNNING), 4)
     if not counter.goes_on():
-        checks.broken(f"watching {counter.name} for {counter.within:g} s after resuming", expected="a change", seen="none")
+        checks.broken(
+            f"watching {counter.name} for {counter.within:g} s after resuming",
+            expected="a change",
+            seen="none",
+        )
 
 
 def hexes(values):

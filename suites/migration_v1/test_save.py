@@ -18,8 +18,7 @@ RESUMING = DeviceState.RESUMING
 def test_offers_state(migration, actor, path):
     """A device with a value in its visible state has pending bytes in stop-and-copy."""
     actor.put(0x5A5A)
-    for state in path:
-        migration.set_state(state)
+    migration.enter(*path)
     if not migration.read(PENDING_BYTES):
         checks.broken("reading pending_bytes in stop-and-copy", expected="more than 0", seen="0")
 
@@ -30,7 +29,7 @@ def test_state_is_whole(device, migration, actor, profile):
     for value in (0x1111_2222_3333_4444, 0xA5A5_5A5A_0F0F_F0F0):
         actor.put(value)
         before = actor.show()
-        migration.set_state(STOP_AND_COPY)
+        migration.enter(STOP_AND_COPY)
         buffers = migration.save(profile.limits.largest_state)
         restore(device, migration, buffers)
         checks.equal("observing the restored device", actor.show(), before, hexes)
@@ -41,11 +40,11 @@ def test_state_is_whole(device, migration, actor, profile):
 def test_later_changes_carried(device, migration, actor, profile, drained):
     """A value put into the visible state during pre-copy is there after restoring; the one before it is not."""
     actor.put(0x0101_0202_0303_0404)
-    migration.set_state(PRE_COPY)
+    migration.enter(PRE_COPY)
     early = migration.save(profile.limits.largest_state) if drained else []
     actor.put(0xF0F0_E1E1_D2D2_C3C3)
     changed = actor.show()
-    migration.set_state(STOP_AND_COPY)
+    migration.enter(STOP_AND_COPY)
     buffers = early + migration.save(profile.limits.largest_state)
     restore(device, migration, buffers)
     checks.equal("observing the restored device", actor.show(), changed, hexes)
@@ -53,9 +52,9 @@ def test_later_changes_carried(device, migration, actor, profile, drained):
 
 def restore(device, migration, buffers):
     """Leave stop-and-copy, forget everything by a reset, and resume from ``buffers``."""
-    migration.set_state(STOP)
+    migration.enter(STOP)
     device.reset()
-    migration.set_state(RESUMING)
+    migration.enter(RESUMING)
     migration.load(buffers)
     migration.set_state(RUNNING)
 

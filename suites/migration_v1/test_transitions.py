@@ -32,7 +32,12 @@ def test_close_needs_no_stop(device, migration, state):
     """The device is closed in a state and found running by the next user."""
     migration.enter(state)
     device.reopen()
-    checks.equal(f"reading device_state after closing the device in {name(state)} and opening it", migration.state(), RUNNING, name)
+    checks.equal(
+        f"reading device_state after closing the device in {name(state)} and opening it",
+        migration.state(),
+        RUNNING,
+        name,
+    )
 
 
 @pytest.mark.rule("v1.transition.running-to-stop")
@@ -74,7 +79,7 @@ def test_stop_and_copy_stops(migration, actor):
     counter = actor.counter()
     if not counter.goes_on():
         raise checks.Unjudged(f"{counter.name} does not change in running either")
-    migration.set_state(STOP_AND_COPY)
+    migration.enter(STOP_AND_COPY)
     first, now = counter.watch()
     checks.equal(f"watching {counter.name} in stop-and-copy", now, first)
 
@@ -140,7 +145,12 @@ def test_undrawn_safe(device, migration, observe, transition):
     accepted, now = attempt(migration, transition)
     observe(str(transition), answer(accepted, now))
     allowed = (transition.after,) if accepted else (transition.before, ERROR)
-    checks.one_of(f"reading device_state after {transition} was {'accepted' if accepted else 'refused'}", now, allowed, name)
+    checks.one_of(
+        f"reading device_state after {transition} was {'accepted' if accepted else 'refused'}",
+        now,
+        allowed,
+        name,
+    )
     outcome = device.try_reset()
     if outcome.ok or transition.after != STOP:
         checks.succeeded("resetting the device afterwards", outcome)

@@ -59,8 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="judge the device of a profile")
     run.add_argument("profile", type=Path, help="a file such as profiles/reference.yaml")
     run.add_argument("--out", type=Path, help="folder for the journal and all else that is found")
-    run.add_argument("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
-    run.add_argument("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
+    run.add_argument(
+        "--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case"
+    )
+    run.add_argument(
+        "--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose"
+    )
     run.set_defaults(carry_out=_run)
 
     report = commands.add_parser("report", help="show the result of a run again, from its journal")

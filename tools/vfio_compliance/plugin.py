@@ -74,8 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
         defects=config.getoption("--defect"),
         limits=asdict(profile.limits),
         waivers=[
-            asdict(waiver) | {"expires": str(waiver.expires) if waiver.expires else None}
-            for waiver in profile.waivers
+            asdict(waiver) | {"expires": str(waiver.expires) if waiver.expires else None} for waiver in profile.waivers
         ],
         areas=catalogue.areas,
         rules=[asdict(rule) for rule in catalogue],
@@ -190,15 +189,18 @@ def pytest_runtest_makereport(
         report.outcome = "skipped"
         report.longrepr = (str(item.path), item.location[1] or 0, str(error))
     phases = item.stash.setdefault(PHASES, [])
-    phases.append(_judge(error, call.when))
+    rule = item.config.stash[CATALOGUE].rules[str(_rule_of(item))]
+    # What the driver answers in the test itself is held against it; before and after, or where the client is
+    # judged, it is not the rule that broke.
+    phases.append(_judge(error, Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN))
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
     if call.when == "teardown":
         _record(item, opened, seconds)
     return report
 
 
-def _judge(error: BaseException | None, phase: str) -> tuple[Verdict, Failure | None]:
-    """The verdict on one phase of a case, and the reason."""
+def _judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Failure | None]:
+    """The verdict on one phase of a case, and the reason; ``refused`` is the one for a driver that did not go along."""
     if error is None:
         return Verdict.PASS, None
     if isinstance(error, NotApplicable):
@@ -215,12 +217,10 @@ def _judge(error: BaseException | None, phase: str) -> tuple[Verdict, Failure | 
         return Verdict.BROKEN, {"what": error.message, "remedy": error.remedy}
     if isinstance(error, RuleBroken):
         return Verdict.FAIL, _failure(error)
-    # What the driver answered in the test itself is held against it; before and after, it is not the rule that broke.
     if isinstance(error, DeviceError):
-        return (Verdict.FAIL if phase == "call" else Verdict.NOT_RUN), _failure(error)
+        return refused, _failure(error)
     if isinstance(error, TransportError):
-        verdict = Verdict.FAIL if phase == "call" else Verdict.NOT_RUN
-        return verdict, {"what": error.message, "remedy": error.remedy}
+        return refused, {"what": error.message, "remedy": error.remedy}
     return Verdict.BROKEN, {
         "what": f"the suite itself failed: {error!r}",
         "traceback": "".join(traceback.format_exception(error)),

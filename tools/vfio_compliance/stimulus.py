@@ -77,7 +77,12 @@ class Actor:
         if running is None:
             raise NotApplicable("the profile has no stimulus.running")
         sample = running.sample
-        return Activity("the running sample", lambda: self._run([sample], {})[0], running.changes_within, self._device.transport.pause)
+        return Activity(
+            "the running sample",
+            lambda: self._run([sample], {})[0],
+            running.changes_within,
+            self._device.transport.pause,
+        )
 
     @contextmanager
     def dma(self) -> Iterator[Activity]:

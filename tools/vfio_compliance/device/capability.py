@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..uapi.vfio import ffi
 from .errors import DeviceError
@@ -42,7 +43,7 @@ def parse_chain(what: str, info: bytes, first: int, fixed: int) -> list[Capabili
                 f"a link to offset {offset}",
             )
         seen.add(offset)
-        header = ffi.from_buffer("struct vfio_info_cap_header *", info[offset : offset + _HEADER])
+        header: Any = ffi.from_buffer("struct vfio_info_cap_header *", info[offset : offset + _HEADER])
         found.append(Capability(header.id, header.version, info[offset + _HEADER :]))
         offset = header.next
     return found

@@ -57,11 +57,13 @@ class Device:
 
     def info(self) -> tuple[DeviceFlags, int]:
         """Flags, and how many region indexes there are. Raises DeviceError."""
-        info = ffi.new("struct vfio_device_info *", {"argsz": ffi.sizeof("struct vfio_device_info")})
+        info: Any = ffi.new("struct vfio_device_info *", {"argsz": ffi.sizeof("struct vfio_device_info")})
         self._ask("asking for the device's information", VFIO_DEVICE_GET_INFO, info)
         if info.num_regions > _MOST_REGIONS:
             raise DeviceError(
-                "asking for the device's information", f"at most {_MOST_REGIONS} regions", f"{info.num_regions}"
+                "asking for the device's information",
+                f"at most {_MOST_REGIONS} regions",
+                f"{info.num_regions}",
             )
         return DeviceFlags(info.flags), info.num_regions
 
@@ -83,7 +85,7 @@ class Device:
         size = _REGION_FIXED
         while True:
             answer = ffi.new("uint8_t[]", size)
-            info = ffi.cast("struct vfio_region_info *", answer)
+            info: Any = ffi.cast("struct vfio_region_info *", answer)
             info.argsz, info.index = size, index
             self._ask(what, VFIO_DEVICE_GET_REGION_INFO, answer)
             if info.argsz <= size:

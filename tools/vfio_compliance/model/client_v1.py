@@ -21,10 +21,10 @@ class Access(NamedTuple):
 
 
 class Offence(NamedTuple):
-    """A clause that the client broke, at the access with this index."""
+    """A clause that the client broke, at the access with this number."""
 
     clause: str
-    index: int
+    access: int
     text: str
 
 
@@ -58,6 +58,8 @@ def judge(accesses: Iterable[Access]) -> Iterator[Offence]:
             yield Offence("DS-15", index, "device_state was written without having been read before")
         elif (access.value ^ known) & ~VFIO_DEVICE_STATE_MASK:
             yield Offence(
-                "DS-15", index, f"reserved bits were written as 0x{access.value & ~7:x}, read as 0x{known & ~7:x}"
+                "DS-15",
+                index,
+                f"reserved bits were written as 0x{access.value & ~7:x}, read as 0x{known & ~7:x}",
             )
         known, failed = None, not access.ok

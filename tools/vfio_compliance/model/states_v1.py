@@ -75,16 +75,6 @@ UNDRAWN: Final = tuple(
 SELF_WRITES: Final = tuple(Transition(state, state) for state in STATES)
 
 
-def path_to(state: DeviceState) -> tuple[DeviceState, ...]:
-    """States to write, one after the other, to get from RUNNING to ``state`` by drawn transitions only.
-
-    Raises ValueError for a value that is no state.
-    """
-    if state not in STATES:
-        raise ValueError(f"{name(state)} is no state")
-    return () if state == DeviceState.RUNNING else (state,)
-
-
 def drawn_from(state: DeviceState) -> tuple[DeviceState, ...]:
     """States that a drawn transition leads to from ``state``; none from STOP."""
     return tuple(after for before, after in DRAWN if before == state)

@@ -77,7 +77,7 @@ class Summary:
 def summarise(records: Iterable[Record], today: datetime.date | None = None) -> Summary:
     """Add up a journal. ``today`` decides whether a waiver has expired; the day of the run unless given."""
     iterator = iter(records)
-    run = next(iterator, {"event": "run", "time": 0.0, "rules": [], "profile": {}, "waivers": []})
+    run: Record = next(iterator, {"event": "run", "time": 0.0, "rules": [], "profile": {}, "waivers": []})
     summary = Summary(run, {}, _rules(run), {}, {}, Counter(), [], None, {}, 0.0)
     last = run["time"]
     for record in iterator:
@@ -105,10 +105,10 @@ def _add(summary: Summary, record: Record) -> None:
     elif event == "start":
         summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
     elif event == "end":
-        case = summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
-        case.verdict = Verdict(record["verdict"])
-        case.seconds, case.calls = record["seconds"], record["calls"]
-        case.failure = record["failure"] or {}
+        ended = summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
+        ended.verdict = Verdict(record["verdict"])
+        ended.seconds, ended.calls = record["seconds"], record["calls"]
+        ended.failure = record["failure"] or {}
         for question, answer in record["observed"].items():
             summary.observed.setdefault(question, Counter())[answer] += 1
     elif event == "note":

@@ -32,8 +32,8 @@ def render(summary: Summary, width: int = 100) -> str:
     """All of the result, in lines of at most ``width`` columns where words allow it."""
     return "\n".join(
         [
-            *_heading(summary),
-            *_table(summary, width),
+            *_heading(summary, width),
+            *_table(summary),
             *_behaviour(summary),
             *_notes(summary, width),
             *_failures(summary, width),
@@ -42,29 +42,29 @@ def render(summary: Summary, width: int = 100) -> str:
     )
 
 
-def _heading(summary: Summary) -> Iterator[str]:
+def _heading(summary: Summary, width: int) -> Iterator[str]:
     run = summary.run
     yield f"{run['profile'].get('name', '?')}: {run.get('description') or 'no description'}"
-    identity = summary.target.get("identity", {})
-    yield f"{run.get('kernel', '')} · " + " · ".join(f"{key} {value}" for key, value in identity.items())
+    identity = {"kernel": run.get("kernel", "")} | summary.target.get("identity", {})
     if run.get("defects"):
-        yield f"broken on purpose: {', '.join(run['defects'])}"
+        identity["broken on purpose"] = ", ".join(run["defects"])
+    for key, value in identity.items():
+        yield from _wrap(f"  {key:18}", value, width)
 
 
-def _table(summary: Summary, width: int) -> Iterator[str]:
-    area = ""
-    verdicts = summary.verdicts
-    for id_, verdict in verdicts.items():
-        rule = summary.rules[id_]
-        if rule.area != area:
-            area = rule.area
+def _table(summary: Summary) -> Iterator[str]:
+    for area, title in summary.run["areas"].items():
+        rules = {id_: verdict for id_, verdict in summary.verdicts.items() if summary.rules[id_].area == area}
+        if rules:
             yield ""
-            yield summary.run["areas"].get(area, area)
-        cases = Counter(case.verdict for case in summary.cases_of(id_))
-        count = str(cases[verdict]) if len(cases) == 1 else f"{cases[verdict]}/{cases.total()}"
-        mark = verdict.value if verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE) else verdict.value.upper()
-        line = f"  {mark:8}{rule.clause:8}{rule.id:44}{rule.level:7}{count:>8}"
-        yield line[:width]
+            yield f"{title:62}{'level':7}{'cases':>9}"
+        for id_, verdict in rules.items():
+            rule = summary.rules[id_]
+            cases = Counter(case.verdict for case in summary.cases_of(id_))
+            count = str(cases[verdict]) if len(cases) == 1 else f"{cases[verdict]} of {cases.total()}"
+            quiet = verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE)
+            mark = verdict.value if quiet else verdict.value.upper()
+            yield f"  {mark:8}{rule.clause:8}{rule.id:44}{rule.level:7}{count:>9}"
 
 
 def _behaviour(summary: Summary) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _failures(summary: Summary, width: int) -> Iterator[str]:
                 for case in cases[:_CASES]:
                     yield from _case(case, summary, width)
                 if len(cases) > _CASES:
-                    yield from _wrap("   and     ", ", ".join(_parameters(case) for case in cases[_CASES:]), width)
+                    yield from _labelled("and", ", ".join(_parameters(case) for case in cases[_CASES:]), width)
         if verdict is Verdict.WAIVED:
             yield ""
             yield f"waived: {id_}"
@@ -176,7 +176,9 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
     yield ""
     yield f"{sum(verdicts.values())} rules: {counts or 'none'}"
     totals = summary.totals
-    cases = f"{sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())} of {len(summary.cases)} cases"
+    cases = (
+        f"{sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())} of {len(summary.cases)} cases"
+    )
     if totals:
         moved = totals["bytes_read"] + totals["bytes_written"]
         cases += (

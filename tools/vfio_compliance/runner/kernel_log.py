@@ -40,7 +40,7 @@ class KernelLog:
         os.close(self._file)
 
     def _lines(self) -> list[str]:
-        lines = []
+        lines: list[str] = []
         while True:
             try:
                 record = os.read(self._file, _LARGEST_RECORD)

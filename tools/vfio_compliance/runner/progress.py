@@ -31,7 +31,7 @@ class Progress:
             self._planned = len(record["cases"])
             self._line(f"{self._planned} cases to run")
         elif event == "target":
-            self._line("device: " + ", ".join(f"{key} {value}" for key, value in record["identity"].items()))
+            self._line("the device is open")
         elif event == "start" and self._live:
             self._status(record["case"].rpartition("/")[2])
         elif event == "end":

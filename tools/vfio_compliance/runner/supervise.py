@@ -89,7 +89,12 @@ class _Watch:
         command += [f"--journal={self._path}", f"--progress-fd={writing}", *options]
         with (self._out / LOG).open("wb") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writing], start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[writing],
+                start_new_session=True,
             )
         os.close(writing)
         try:

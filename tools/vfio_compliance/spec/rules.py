@@ -113,7 +113,7 @@ def load(suites: Path) -> Catalogue:
 
 def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
     known = {field.name for field in fields(Rule)}
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     if unknown := values.keys() - known:
         raise SpecError(f"{record.get('id')}: unknown keys {sorted(unknown)}")
     values["source"] = f"{document['text']['name']}, {values['source']}"
