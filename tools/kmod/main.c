@@ -262,6 +262,11 @@ static int refd_probe(struct platform_device *pdev)
 static struct platform_driver refd_driver = {
 	.driver.name = REFD_NAME,
 	.probe = refd_probe,
+	/*
+	 * The user owns the device's DMA. It also keeps the bus from giving back
+	 * a default domain that the group, made after binding, never took.
+	 */
+	.driver_managed_dma = true,
 };
 
 static struct platform_device *platform_devices[MOST_DEVICES];

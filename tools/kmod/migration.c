@@ -567,14 +567,17 @@ static int write_field(struct refd_device *refd, enum field field, u64 value)
 ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u64 value)
 {
 	enum field field;
+	ssize_t ret;
 
 	if (defect(HEADER_SHIFTED))
 		offset -= 8;
 	field = find(offset, width);
 	if (field == FIELD_STATE)
 		return store_state(refd, value);
-	if (field < FIELD_COUNT)
-		return write_field(refd, field, value) ?: width;
+	if (field < FIELD_COUNT) {
+		ret = write_field(refd, field, value);
+		return ret ? ret : width;
+	}
 	if (!offset && width == 2 && defect(WIDTH_HALFWORD_WRITE_APPLIED))
 		return min_t(ssize_t, store_state(refd, value), width);
 	if (!offset && width == 1 && defect(WIDTH_REFUSED_BUT_APPLIED))

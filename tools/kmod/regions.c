@@ -167,12 +167,12 @@ static int locate(loff_t offset, size_t count, u64 *index, u32 *place)
 
 static ssize_t read_bytes(char __user *buffer, const void *from, size_t count)
 {
-	return copy_to_user(buffer, from, count) ? -EFAULT : count;
+	return copy_to_user(buffer, from, count) ? -EFAULT : (ssize_t)count;
 }
 
 static ssize_t write_bytes(void *to, const char __user *buffer, size_t count)
 {
-	return copy_from_user(to, buffer, count) ? -EFAULT : count;
+	return copy_from_user(to, buffer, count) ? -EFAULT : (ssize_t)count;
 }
 
 static ssize_t read_register(struct refd_device *refd, char __user *buffer, size_t count, u32 place)
@@ -221,8 +221,10 @@ static ssize_t write_register(struct refd_device *refd, const char __user *buffe
 	u64 value;
 	int ret;
 
-	ret = get_value(buffer, count, &value) ?: refd_registers_write(refd, place, count, value);
-	return ret ?: count;
+	ret = get_value(buffer, count, &value);
+	if (!ret)
+		ret = refd_registers_write(refd, place, count, value);
+	return ret ? ret : (ssize_t)count;
 }
 
 static ssize_t write_migration(struct refd_device *refd, const char __user *buffer, size_t count,
@@ -234,7 +236,7 @@ static ssize_t write_migration(struct refd_device *refd, const char __user *buff
 	if (place >= REFD_DATA_OFFSET)
 		return write_bytes(refd->window + place, buffer, count);
 	ret = get_value(buffer, count, &value);
-	return ret ?: refd_migration_write(refd, place, count, value);
+	return ret ? ret : refd_migration_write(refd, place, count, value);
 }
 
 ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, loff_t *offset)
