@@ -88,7 +88,7 @@ class MigrationRegion:
         self._place_registers()
         self.fd = -1
         self._section: mmap.mmap | None = None
-        machine.run()
+        self._force(RUNNING)
 
     def _place_registers(self) -> None:
         """Lay the header out (kabi v23:244-270)."""

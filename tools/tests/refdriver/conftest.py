@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One server for each module of tests, and for each test a client on a device that was reset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from raw_client import Client, Server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A good device."""
+    with Server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """The only client, greeted, on a fresh device."""
+    with server.client() as client:
+        client.reset()
+        yield client

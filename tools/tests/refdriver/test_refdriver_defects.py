@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each defect, looked at on the device itself: it breaks what its line says, and the good device does not."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from errno import EINVAL
+from time import monotonic_ns
+from typing import Any
+
+import pytest
+from raw_client import (
+    CONTROL,
+    COUNTER,
+    ERROR,
+    FAULT,
+    OFFSET,
+    PENDING,
+    PRE_COPY,
+    RESERVED,
+    RESUMING,
+    RUNNING,
+    SCRATCH0,
+    SIZE,
+    STATE,
+    STOP,
+    STOP_AND_COPY,
+)
+
+from refdriver.defects import DEFECTS
+from refdriver.description import region_info
+from refdriver.device import Device
+from refdriver.options import Options
+from refdriver.refusal import Refusal
+
+
+class Bench:
+    """A device without a server, opened. Refusals are given as negative errnos."""
+
+    def __init__(self, *defects: str) -> None:
+        self.device = Device(Options(defects=frozenset(defects)))
+        self.device.open()
+
+    def read(self, offset: int, count: int, region: int = 9) -> int:
+        """A value as the user reads it."""
+        try:
+            return int.from_bytes(self.device.regions[region].read(offset, count), "little")
+        except Refusal as refusal:
+            return -refusal.errno
+
+    def write(self, offset: int, count: int, value: int, region: int = 9) -> int:
+        """The count reported."""
+        try:
+            return self.device.regions[region].write(offset, value.to_bytes(count, "little"))
+        except Refusal as refusal:
+            return -refusal.errno
+
+    def go(self, *states: int) -> int:
+        """Write device_state in turn; what the last write reports."""
+        return [self.write(STATE, 4, state) for state in states][-1]
+
+    def state(self) -> int:
+        """device_state as it reads."""
+        return self.read(STATE, 4)
+
+    def now(self, *states: int) -> int:
+        """What device_state reads after these writes."""
+        self.go(*states)
+        return self.state()
+
+    def fails(self) -> int:
+        """A write of device_state that is refused, and what it reports."""
+        return self.write(STATE, 4, 5)
+
+    def fault(self, value: int = 1) -> int:
+        """A write of device_state that meets an internal error; what device_state reads then."""
+        self.write(FAULT, 4, value, region=0)
+        return self.now(STOP)
+
+    def reset(self) -> int:
+        """0, or the refusal."""
+        try:
+            self.device.reset()
+        except Refusal as refusal:
+            return -refusal.errno
+        return 0
+
+    def reopened(self) -> int:
+        """What the next user finds in device_state."""
+        self.device.close()
+        self.device.open()
+        return self.state()
+
+    def works(self, *states: int) -> bool:
+        """Whether the counter moves over some microseconds, after these writes."""
+        if states:
+            self.go(*states)
+        first = self.read(COUNTER, 8, region=0)
+        end = monotonic_ns() + 10_000
+        while monotonic_ns() < end:
+            pass
+        return self.read(COUNTER, 8, region=0) != first
+
+    def save(self) -> list[bytes]:
+        """All buffers of the present state."""
+        buffers = []
+        while self.read(PENDING, 8) > 0:
+            offset, size = self.read(OFFSET, 8), self.read(SIZE, 8)
+            buffers.append(self.device.migration.read(offset, size))
+        return buffers
+
+    def arrived(self, *states: int) -> tuple[int, int]:
+        """Two parts of the state, after it was saved through these states, reset, and restored."""
+        self.write(0, 8, 1, region=2)
+        self.write(SCRATCH0, 8, 1, region=0)
+        buffers = []
+        for state in states:
+            self.go(state)
+            buffers += self.save()
+            if state == PRE_COPY:
+                self.write(SCRATCH0, 8, 2, region=0)
+        self.device.reset()
+        self.go(RESUMING)
+        for buffer in buffers:
+            self.device.migration.write(self.read(OFFSET, 8), buffer)
+            self.write(SIZE, 8, len(buffer))
+        self.go(RUNNING)
+        return self.read(0, 8, region=2), self.read(SCRATCH0, 8, region=0)
+
+    def describe(self) -> tuple[int, ...]:
+        """Offset and size of the area, the region's size, and the subtype (-1 without a type capability)."""
+        info, _ = region_info(self.device, 9, 4096)
+        place, size = struct.unpack_from("<12xIQ", info)
+        areas, subtype = (0, 0), -1
+        while place:
+            ident, _, following = struct.unpack_from("<HHI", info, place)
+            if ident == 1:
+                areas = struct.unpack_from("<QQ", info, place + 16)
+            else:
+                (subtype,) = struct.unpack_from("<I", info, place + 12)
+            place = following
+        return *areas, size, subtype
+
+
+def _value_after_write(offset: int, count: int) -> Callable[[Bench], int]:
+    def look(bench: Bench) -> int:
+        bench.go(STOP_AND_COPY)
+        bench.write(offset, count, 0x1008)
+        return bench.read(offset, count)
+
+    return look
+
+
+#: Defect, what to look at, what the good device shows, what the broken one shows.
+TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
+    ("region-subtype-zero", lambda b: b.describe()[3], 1, 0),
+    ("region-type-missing", lambda b: b.describe()[3], 1, -1),
+    ("header-shifted", lambda b: (b.read(0, 4), b.read(8, 4)), (1, -EINVAL), (-EINVAL, 1)),
+    ("pending-misplaced", lambda b: (b.read(4, 8), b.read(8, 8)), (-EINVAL, 0), (0, -EINVAL)),
+    ("width-byte-read-accepted", lambda b: [b.read(i, 1) for i in (0, 3)], [-EINVAL] * 2, [1, 0]),
+    ("width-straddling-read-accepted", lambda b: b.read(0, 16), -EINVAL, 1),
+    ("width-halfword-write-applied", lambda b: (b.write(0, 2, 0), b.state()), (-EINVAL, 1), (2, 0)),
+    ("width-refused-but-applied", lambda b: (b.write(0, 1, 0), b.state()), (-EINVAL, 1), (-EINVAL, 0)),
+    ("state-read-stale", lambda b: b.now(STOP), STOP, RUNNING),
+    ("state-write-short", lambda b: b.go(STOP), 4, 0),
+    ("state-failure-silent", lambda b: (b.fails(), b.state()), (-EINVAL, 1), (4, 1)),
+    ("state-failure-short", lambda b: (b.fails(), b.state()), (-EINVAL, 1), (2, 1)),
+    ("state-failure-stores", lambda b: (b.fails(), b.state()), (-EINVAL, 1), (-EINVAL, 5)),
+    ("state-failure-stores", lambda b: b.fault(2), RUNNING, STOP),
+    ("state-failure-reports-7", lambda b: (b.fails(), b.state(), b.now(STOP)), (-EINVAL, 1, 0), (-EINVAL, 7, 0)),
+    ("state-latched-after-failure", lambda b: (b.fails(), b.now(STOP)), (-EINVAL, 0), (-EINVAL, 1)),
+    ("state-latched-after-failure", lambda b: (b.fails(), b.reset(), b.now(STOP)), (-EINVAL, 0, 0), None),
+    ("state-invalid-5-accepted", lambda b: (b.go(5), b.state()), (-EINVAL, 1), (4, 5)),
+    ("state-invalid-7-accepted", lambda b: (b.go(7), b.state()), (-EINVAL, 1), (4, 7)),
+    ("state-error-accepted", lambda b: (b.go(ERROR), b.state()), (-EINVAL, 1), (4, ERROR)),
+    (
+        "state-changes-by-itself",
+        lambda b: (b.go(STOP_AND_COPY), b.read(PENDING, 8) > 0, b.state()),
+        (4, True, STOP_AND_COPY),
+        (4, True, STOP),
+    ),
+    ("stop-and-copy-reads-stop", lambda b: (b.go(STOP_AND_COPY), b.state(), b.go(RUNNING)), (4, 2, 4), (4, 0, 4)),
+    ("reserved-bits-confuse", lambda b: b.now(8 | RUNNING), RUNNING, 8 | 2),
+    ("reset-keeps-state", lambda b: (b.go(STOP), b.reset(), b.state()), (4, 0, 1), (4, 0, 0)),
+    ("reset-refused-in-stop", lambda b: (b.reset(), b.go(STOP), b.reset() < 0), (0, 4, False), (0, 4, True)),
+    ("reset-keeps-error", lambda b: (b.fault(), b.reset(), b.state()), (ERROR, 0, 1), (ERROR, 0, ERROR)),
+    ("reset-to-stop", lambda b: (b.reset(), b.state()), (0, 1), (0, 0)),
+    ("error-left-by-write", lambda b: (b.fault(), b.now(STOP), b.now(RUNNING)), (6, 6, 6), (6, 6, 1)),
+    ("open-in-stop", lambda b: (b.state(), b.reset(), b.state(), b.reopened()), (1, 0, 1, 1), (0, 0, 1, 0)),
+    (
+        "close-needs-stop",
+        lambda b: (b.go(PRE_COPY), b.reopened(), b.go(STOP), b.reopened()),
+        (4, 1, 4, 1),
+        (4, 3, 4, 1),
+    ),
+    ("running-bit-inverted", lambda b: (b.works(), b.works(STOP)), (True, False), (False, True)),
+    ("stop-late", lambda b: b.works(STOP), False, True),
+    ("stop-and-copy-keeps-running", lambda b: (b.works(STOP_AND_COPY), b.works(STOP)), (False, False), (True, False)),
+    ("pre-copy-stops", lambda b: (b.works(PRE_COPY), b.works(RUNNING)), (True, True), (False, True)),
+    ("resumed-stays-stopped", lambda b: (b.works(RESUMING, RUNNING), b.state()), (True, 1), (False, 1)),
+    ("stop-refused", lambda b: b.now(STOP), STOP, RUNNING),
+    ("stop-and-copy-to-stop-refused", lambda b: b.now(STOP_AND_COPY, STOP), STOP, STOP_AND_COPY),
+    ("pre-copy-refused", lambda b: b.now(PRE_COPY), PRE_COPY, RUNNING),
+    ("pre-copy-to-stop-and-copy-refused", lambda b: b.now(PRE_COPY, STOP_AND_COPY), STOP_AND_COPY, PRE_COPY),
+    ("resuming-refused", lambda b: b.now(RESUMING), RESUMING, RUNNING),
+    ("pre-copy-must-drain", lambda b: (b.now(3, 2), b.save() and b.now(2)), (2, 2), (3, 2)),
+    ("stop-and-copy-must-drain", lambda b: (b.now(2, 0), len(b.save()) > 0, b.now(0)), (0, False, 0), (2, True, 0)),
+    ("undrawn-wrong-state", lambda b: b.now(STOP, PRE_COPY), PRE_COPY, RUNNING),
+    ("self-write-moves", lambda b: (b.now(STOP_AND_COPY), b.now(STOP_AND_COPY)), (2, 2), (2, 0)),
+    ("saving-ignored", lambda b: (b.go(STOP_AND_COPY), b.read(PENDING, 8) > 0), (4, True), (4, False)),
+    ("save-stream-truncated", lambda b: b.arrived(STOP_AND_COPY), (1, 1), (1, 0)),
+    ("pre-copy-snapshot-only", lambda b: b.arrived(PRE_COPY, STOP_AND_COPY), (1, 2), (1, 1)),
+    ("resuming-data-refused", lambda b: (b.now(RESUMING), b.write(SIZE, 8, 0)), (4, 8), (4, -EINVAL)),
+    ("resuming-data-ignored", lambda b: b.arrived(STOP_AND_COPY), (1, 1), (0, 0)),
+    ("resume-last-buffer-only", lambda b: b.arrived(STOP_AND_COPY), (1, 1), (0, 1)),
+    ("reserved-garbage", lambda b: b.read(RESERVED, 4), 0, 0xDEADBEEF),
+    ("reserved-read-refused", lambda b: b.read(RESERVED, 4), 0, -EINVAL),
+    ("reserved-write-refused", lambda b: b.write(RESERVED, 4, 1), 4, -EINVAL),
+    ("reserved-stored", _value_after_write(RESERVED, 4), 0, 0x1008),
+    ("pending-writable", lambda b: _value_after_write(PENDING, 8)(b) == 0x1008, False, True),
+    ("data-offset-writable", _value_after_write(OFFSET, 8), 0x1000, 0x1008),
+    ("data-offset-zero", lambda b: b.read(OFFSET, 8), 0x1000, 0),
+    ("data-offset-unaligned", lambda b: (b.read(OFFSET, 8), b.arrived(2)), (0x1000, (1, 1)), (0x1008, (1, 1))),
+    ("area-covers-registers", lambda b: b.describe()[:2], (4096, 16384), (0, 20480)),
+    ("area-outside-region", lambda b: b.describe()[:3], (4096, 16384, 20480), (4096, 20480, 20480)),
+    (
+        "stop-dma-continues",
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        (4, 4, False, False),
+        (4, 4, False, True),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "look", "good", "broken"), TABLE, ids=[row[0] for row in TABLE])
+def test_breaks_what_it_names(name: str, look: Callable[[Bench], Any], good: Any, broken: Any) -> None:
+    """The same look at a good device and at one with the defect; None where both have to agree."""
+    assert look(Bench()) == good
+    assert look(Bench(name)) == (good if broken is None else broken)
+
+
+def test_every_defect_is_looked_at() -> None:
+    """The table above leaves none out."""
+    assert {row[0] for row in TABLE} == set(DEFECTS)
+
+
+def test_goes_on_for_20_ms_only() -> None:
+    """stop-late does stop in the end."""
+    bench = Bench("stop-late")
+    start = monotonic_ns()
+    bench.go(STOP)
+    while bench.works():
+        assert monotonic_ns() - start < 2_000_000_000
+    assert monotonic_ns() - start > 19_000_000
+    assert bench.read(COUNTER, 8, region=0) >= 20_000

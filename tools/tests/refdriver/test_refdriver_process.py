@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The server as a process: options, socket, signals, and one client after another."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from raw_client import DEADLINE, MIGRATION, STATE, TOOLS, Client, Server
+
+from refdriver.defects import DEFECTS
+
+
+def run(*arguments: str, fd: int | None = None) -> subprocess.CompletedProcess[str]:
+    """The server, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "refdriver", *arguments],
+        cwd=TOOLS,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        pass_fds=() if fd is None else (fd,),
+        check=False,
+    )
+
+
+def test_starts_soon_and_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
+    """The socket is there soon after the start; SIGTERM gives exit 0, silence, and no file left."""
+    with Server(tmp_path) as server:
+        print(f"listening after {server.start_time * 1000:.0f} ms")
+        with server.client() as client:
+            assert client.state() == 1
+            assert server.end() == (0, "")
+    assert not os.path.exists(server.path)
+
+
+def test_leaves_alone_a_socket_that_is_not_its_own_any_more(tmp_path: Path) -> None:
+    """The file is removed only when it is the one that the server made."""
+    with Server(tmp_path) as server:
+        os.unlink(server.path)
+        Path(server.path).touch()
+        assert server.end() == (0, "")
+    assert os.path.exists(server.path)
+
+
+def test_takes_the_place_of_a_server_that_died(tmp_path: Path) -> None:
+    """A socket file at which nobody listens is replaced."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "s"))
+    with Server(tmp_path) as server:
+        assert server.serves()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("busy", "in use"), ("none/here", "No such file"), ("x" * 200, "too long")],
+    ids=["busy", "no folder", "too long"],
+)
+def test_says_in_one_line_why_it_cannot_listen(tmp_path: Path, path: str, reason: str) -> None:
+    """Exit 2 and one line that names the path and the reason."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "busy"))
+        other.listen()
+        ended = run(f"--socket-path={tmp_path / path}")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert path in ended.stderr
+    assert reason in ended.stderr
+
+
+def test_serves_a_connected_descriptor_until_the_client_leaves() -> None:
+    """--fd: one client, then exit 0."""
+    ours, theirs = socket.socketpair()
+    with theirs, Client(ours) as client:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "refdriver", f"--fd={theirs.fileno()}"],
+            cwd=TOOLS,
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        client.greet()
+        assert client.state() == 1
+    assert process.wait(timeout=DEADLINE) == 0
+
+
+def test_refuses_a_descriptor_that_is_no_socket() -> None:
+    """--fd with something else: exit 2 and one line."""
+    ended = run("--fd=2")
+    assert ended.returncode == 2
+    assert "descriptor 2" in ended.stderr
+
+
+def test_keeps_the_state_for_the_next_client(server: Server) -> None:
+    """Registers stay, device_state and the DMA stream do not."""
+    with server.client() as first:
+        first.reset()
+        first.put(0, 0x28, 8, 7)
+        first.put(0, 0x04, 4, 1)
+        first.go(0)
+    with server.client() as second:
+        assert second.state() == 1
+        assert second.get(0, 0x28, 8) == 7
+        assert second.get(0, 0x04, 4) == 0
+
+
+def test_leaves_no_descriptor_behind(server: Server) -> None:
+    """As many descriptors after ten clients with mappings as after one."""
+    counts = set()
+    for _ in range(10):
+        with server.client() as client:
+            memory = os.memfd_create("guest")
+            os.ftruncate(memory, 8192)
+            assert client.try_map(0, 8192, memory) == 0
+            assert client.call(8, bytes(20), (memory, memory, memory))[0]
+            assert client.try_read(MIGRATION, STATE, 4)[0] == 0
+            os.close(memory)
+        with server.client() as client:
+            counts.add(len(os.listdir(f"/proc/{server.process.pid}/fd")))
+    assert len(counts) == 1
+
+
+def test_lists_its_defects() -> None:
+    """--list-defects shows each name with a line."""
+    lines = run("--list-defects").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(DEFECTS)
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_suggests_the_defect_that_was_meant(tmp_path: Path) -> None:
+    """An unknown defect: exit 2, and the nearest name."""
+    ended = run(f"--socket-path={tmp_path / 's'}", "--defect=stop-lat")
+    assert ended.returncode == 2
+    assert ended.stderr == "refdriver: no defect is called 'stop-lat'; did you mean 'stop-late'?\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--socket-path=/x", "--fd=3")], ids=["none", "both"])
+def test_wants_one_way_to_be_reached(arguments: tuple[str, ...]) -> None:
+    """--socket-path or --fd, not neither and not both."""
+    ended = run(*arguments)
+    assert ended.returncode == 2
+    assert "--socket-path" in ended.stderr
+
+
+def test_starts_with_every_defect(tmp_path: Path) -> None:
+    """Broken in every way, the server still serves."""
+    with Server(tmp_path, *(f"--defect={name}" for name in DEFECTS)) as server, server.client() as client:
+        assert client.get(0, 0, 4) == 0x314D4656
