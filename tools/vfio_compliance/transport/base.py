@@ -19,7 +19,7 @@ from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 import cffi
 
-from ..uapi.vfio import VFIO_DEVICE_RESET, ffi
+from ..uapi.vfio import ffi
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
 from .trace import KEPT_BYTES, Call, Counts, Tracer
 
@@ -191,8 +191,7 @@ class Transport(ABC):
             tracer.failed("open", "device", 0, 0, b"", error, started)
             raise
         self.is_open = True
-        tracer.counts.opens += 1
-        tracer.add("open", "device", 0, 0, b"", b"", 0, 0, started)
+        tracer.add(("open", "device", 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
 
     def close(self) -> None:
         """Let go of the device, its mappings too; nothing happens when it is not open.
@@ -219,7 +218,7 @@ class Transport(ABC):
         except BaseException as error:
             tracer.failed("close", "device", 0, 0, b"", error, started)
             raise
-        tracer.add("close", "device", 0, 0, b"", b"", 0, 0, started)
+        tracer.add(("close", "device", 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
         if held:
             raise RuntimeError(f"{held} mapping(s) of the device are still in use and keep it open")
 
@@ -237,8 +236,6 @@ class Transport(ABC):
             sent = bytes(view[:KEPT_BYTES])
         else:
             sent = (argument & 2**64 - 1).to_bytes(8, "little") if isinstance(argument, int) else b""
-        if request == VFIO_DEVICE_RESET and target is Target.DEVICE:
-            tracer.counts.resets += 1
         if tracer.on_begin is not None:
             tracer.on_begin("ioctl", name, request, length)
         started = perf_counter_ns()
@@ -247,8 +244,10 @@ class Transport(ABC):
         except BaseException as error:
             tracer.failed("ioctl", name, request, length, sent, error, started)
             raise
+        duration = perf_counter_ns() - started
+        value, code = outcome
         received = b"" if view is None else bytes(view[:KEPT_BYTES])
-        tracer.add("ioctl", name, request, length, sent, received, outcome.value, outcome.errno, started)
+        tracer.add(("ioctl", name, request, length, sent, received, value, code, started, duration))
         return outcome
 
     def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
@@ -263,10 +262,10 @@ class Transport(ABC):
         except BaseException as error:
             tracer.failed("read", name, offset, length, b"", error, started)
             raise
+        duration = perf_counter_ns() - started
         value, code = outcome
-        tracer.add("read", name, offset, length, b"", data[:KEPT_BYTES], value, code, started)
-        if value > 0:
-            tracer.counts.bytes_read += value
+        kept = data if value <= KEPT_BYTES else data[:KEPT_BYTES]
+        tracer.add(("read", name, offset, length, b"", kept, value, code, started, duration))
         return result
 
     def write(self, region: int, offset: int, data: bytes) -> Outcome:
@@ -274,7 +273,7 @@ class Transport(ABC):
         tracer = self.tracer
         name = _REGION_NAMES[region]
         length = len(data)
-        sent = bytes(data[:KEPT_BYTES])
+        sent = data if length <= KEPT_BYTES else data[:KEPT_BYTES]
         if tracer.on_begin is not None:
             tracer.on_begin("write", name, offset, length)
         started = perf_counter_ns()
@@ -283,10 +282,9 @@ class Transport(ABC):
         except BaseException as error:
             tracer.failed("write", name, offset, length, sent, error, started)
             raise
+        duration = perf_counter_ns() - started
         value, code = outcome
-        tracer.add("write", name, offset, length, sent, b"", value, code, started)
-        if value > 0:
-            tracer.counts.bytes_written += value
+        tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration))
         return outcome
 
     def read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
@@ -297,7 +295,8 @@ class Transport(ABC):
             tracer.on_begin("read", name, offset, length)
         started = perf_counter_ns()
         outcome = self._read_to(region, offset, length, address)
-        tracer.add("read", name, offset, length, b"", b"", outcome.value, outcome.errno, started)
+        duration = perf_counter_ns() - started
+        tracer.add(("read", name, offset, length, b"", b"", outcome.value, outcome.errno, started, duration))
         return outcome
 
     def write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
@@ -308,7 +307,8 @@ class Transport(ABC):
             tracer.on_begin("write", name, offset, length)
         started = perf_counter_ns()
         outcome = self._write_from(region, offset, length, address)
-        tracer.add("write", name, offset, length, b"", b"", outcome.value, outcome.errno, started)
+        duration = perf_counter_ns() - started
+        tracer.add(("write", name, offset, length, b"", b"", outcome.value, outcome.errno, started, duration))
         return outcome
 
     def map(self, region: int, offset: int, length: int) -> mmap.mmap:
@@ -327,7 +327,7 @@ class Transport(ABC):
             tracer.failed("map", name, offset, length, b"", error, started)
             raise
         self._maps.add(mapping)
-        tracer.add("map", name, offset, length, b"", b"", 0, 0, started)
+        tracer.add(("map", name, offset, length, b"", b"", 0, 0, started, perf_counter_ns() - started))
         return mapping
 
     def memory(self, length: int) -> Memory:

@@ -82,11 +82,9 @@ class Host:
                     " and that the kernel has CONFIG_VFIO_CONTAINER"
                 )
             else:
-                remedy = "modprobe -a vfio vfio_iommu_type1; without such modules, use a kernel that has CONFIG_VFIO"
+                remedy = "modprobe -a vfio vfio_iommu_type1; without such modules, use another kernel"
             return SetupError(f"/dev/vfio/vfio cannot be opened: {error.strerror}", remedy)
-        return SetupError(
-            f"/dev/vfio/vfio cannot be opened: {error.strerror}", "see the kernel log for the reason"
-        )
+        return SetupError(f"/dev/vfio/vfio cannot be opened: {error.strerror}", "see the kernel log for the reason")
 
     def not_vfio(self, version: Outcome) -> SetupError:
         """VFIO_GET_API_VERSION gave something else than 0."""
@@ -172,9 +170,7 @@ class Host:
             remedy = "correct device.name in the profile"
             if name in devices:
                 remedy = f"bind {name} to its vfio driver (vfio-compliance bind)"
-            return SetupError(
-                f"group {group} gives out no device {name!r}; it holds {listed or 'none'}", remedy
-            )
+            return SetupError(f"group {group} gives out no device {name!r}; it holds {listed or 'none'}", remedy)
         return SetupError(
             f"the driver refused to open {name}: {os.strerror(outcome.errno)}",
             "see the kernel log: the driver's own open failed",

@@ -28,6 +28,9 @@ from .errors import SetupError
 from .host import Host
 from .regions import INFO_SIZE, Placement, map_region, placement
 
+_ffi: Final = libc.ffi
+_unpack: Final[Any] = _ffi.unpack
+
 #: Accesses up to this many bytes share buffers that are kept.
 _SMALL: Final = 4096
 
@@ -81,7 +84,7 @@ class _Kernel:
         os.close(descriptor)
 
     def errno(self) -> int:
-        code: int = libc.ffi.errno
+        code: int = _ffi.errno
         return code
 
 
@@ -98,19 +101,18 @@ class KernelGroup(Transport):
     takes_pointers: ClassVar[bool] = True
     kernel: ClassVar[bool] = True
 
-    def __init__(
-        self, settings: KernelGroupSettings, root: Path = Path("/"), system: System | None = None
-    ) -> None:
+    def __init__(self, settings: KernelGroupSettings, root: Path = Path("/"), system: System | None = None) -> None:
         super().__init__()
         self.settings = settings
         #: The group's number, known once the device was opened.
         self.group: int | None = settings.group
         self._host = Host(root)
         self._system: System = system or _Kernel()
+        self._pread, self._pwrite = self._system.pread, self._system.pwrite
         self._files: dict[Target, int] = {}
         self._device = -1
         self._regions: dict[int, Placement] = {}
-        self._spare = [libc.ffi.new("char[]", _SMALL)]
+        self._spare = [_ffi.new("char[]", _SMALL)]
 
     def identity(self) -> dict[str, str]:
         """Transport, device, group, the driver that is bound, and the kernel's release."""
@@ -168,20 +170,20 @@ class KernelGroup(Transport):
             self._files[Target.GROUP] = self._system.open(host.group_file(group))
         except OSError as error:
             raise host.group_unopened(group, error) from None
-        status = libc.ffi.new("uint32_t[2]", [8, 0])
+        status = _ffi.new("uint32_t[2]", [8, 0])
         outcome = self.ioctl(Target.GROUP, VFIO_GROUP_GET_STATUS, status)
         if not outcome.ok:
             raise host.refused("VFIO_GROUP_GET_STATUS", group, outcome)
         if not status[1] & GroupFlags.VIABLE:
             raise host.not_viable(group)
-        container = libc.ffi.new("int[1]", [self._files[Target.CONTAINER]])
+        container = _ffi.new("int[1]", [self._files[Target.CONTAINER]])
         outcome = self.ioctl(Target.GROUP, VFIO_GROUP_SET_CONTAINER, container)
         if not outcome.ok:
             raise host.container_refused(group, outcome)
         outcome = self.ioctl(Target.CONTAINER, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)
         if not outcome.ok:
             raise host.iommu_refused(group, outcome)
-        name = libc.ffi.new("char[]", os.fsencode(self.settings.name))
+        name = _ffi.new("char[]", os.fsencode(self.settings.name))
         outcome = self.ioctl(Target.GROUP, VFIO_GROUP_GET_DEVICE_FD, name)
         if not outcome.ok:
             raise host.device_refused(group, self.settings.name, outcome)
@@ -196,12 +198,12 @@ class KernelGroup(Transport):
         argsz = int.from_bytes(view[:4], "little") if len(view) >= 4 else 0
         if argsz > len(view):
             # The caller lies about its memory, on purpose; what the kernel writes must not hit ours.
-            data = libc.ffi.new("char[]", len(view) + _SPILL)
-            libc.ffi.memmove(data, view, len(view))
+            data = _ffi.new("char[]", len(view) + _SPILL)
+            _ffi.memmove(data, view, len(view))
             outcome = self._outcome(self._system.ioctl(descriptor, request, data))
-            view[:] = libc.ffi.buffer(data, len(view))
+            view[:] = _ffi.buffer(data, len(view))
         else:
-            with libc.ffi.from_buffer(view) as data:
+            with _ffi.from_buffer(view) as data:
                 outcome = self._outcome(self._system.ioctl(descriptor, request, data))
         if request == VFIO_DEVICE_GET_REGION_INFO and target is Target.DEVICE:
             self._learn(outcome, view)
@@ -214,45 +216,44 @@ class KernelGroup(Transport):
 
     def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         where = self._regions.get(region)
-        if where is None:
-            where, code = self._ask(region)
-            if where is None:
-                return failure(code), b""
-        if length > _SMALL:
-            return self._read_large(where.offset + offset, length)
+        if where is None or length > _SMALL:
+            return self._read_otherwise(region, offset, length)
         try:
             buffer = self._spare.pop()
         except IndexError:  # another thread has it
-            buffer = libc.ffi.new("char[]", _SMALL)
-        position = where.offset + offset
-        if not -(2**63) <= position < 2**63:
-            position = libc.signed64(position)
-        count = self._system.pread(self._device, buffer, length, position)
+            buffer = _ffi.new("char[]", _SMALL)
+        try:
+            count = self._pread(self._device, buffer, length, where.offset + offset)
+        except OverflowError:
+            count = self._pread(self._device, buffer, length, libc.signed64(where.offset + offset))
         if count < 0:
-            outcome, data = failure(self._system.errno()), b""
+            result = failure(self._system.errno()), b""
         else:
-            outcome, data = success(count), libc.ffi.buffer(buffer, min(count, length))[:]
+            # A driver that claims more than was asked must not show what else is in the buffer.
+            result = success(count), _unpack(buffer, min(count, length))
         self._spare.append(buffer)
-        return outcome, data
+        return result
 
-    def _read_large(self, position: int, length: int) -> tuple[Outcome, bytes]:
-        with mmap.mmap(-1, min(length, _LARGEST_BUFFER)) as pages:
-            with libc.ffi.from_buffer(pages) as buffer:
-                outcome = self._outcome(
-                    self._system.pread(self._device, buffer, length, libc.signed64(position))
-                )
-            return outcome, pages[: max(outcome.value, 0)]
+    def _read_otherwise(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        """Into memory of its own, untouched by whatever is not read."""
+        where, code = self._ask(region)
+        if where is None:
+            return failure(code), b""
+        position = libc.signed64(where.offset + offset)
+        with mmap.mmap(-1, max(1, min(length, _LARGEST_BUFFER))) as pages:
+            with _ffi.from_buffer(pages) as buffer:
+                outcome = self._outcome(self._pread(self._device, buffer, length, position))
+            return outcome, pages[: min(max(outcome.value, 0), length)]
 
     def _write(self, region: int, offset: int, data: bytes) -> Outcome:
-        where = self._regions.get(region)
+        where, code = self._ask(region)
         if where is None:
-            where, code = self._ask(region)
-            if where is None:
-                return failure(code)
+            return failure(code)
         position = where.offset + offset
-        if not -(2**63) <= position < 2**63:
-            position = libc.signed64(position)
-        count = self._system.pwrite(self._device, data, len(data), position)
+        try:
+            count = self._pwrite(self._device, data, len(data), position)
+        except OverflowError:
+            count = self._pwrite(self._device, data, len(data), libc.signed64(position))
         return success(count) if count >= 0 else failure(self._system.errno())
 
     def _read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
@@ -260,14 +261,14 @@ class KernelGroup(Transport):
         if where is None:
             return failure(code)
         position = libc.signed64(where.offset + offset)
-        return self._outcome(self._system.pread(self._device, libc.pointer(address), length, position))
+        return self._outcome(self._pread(self._device, libc.pointer(address), length, position))
 
     def _write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
         where, code = self._ask(region)
         if where is None:
             return failure(code)
         position = libc.signed64(where.offset + offset)
-        return self._outcome(self._system.pwrite(self._device, libc.pointer(address), length, position))
+        return self._outcome(self._pwrite(self._device, libc.pointer(address), length, position))
 
     def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
         where, code = self._ask(region)

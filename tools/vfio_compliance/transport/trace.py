@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+from ..uapi.vfio import VFIO_DEVICE_RESET
 from .errors import TransportError
 
 #: Bytes of what went in and came out that a record keeps.
@@ -56,9 +57,23 @@ class Counts:
     bytes_read: int = 0
     bytes_written: int = 0
 
+    def add(self, record: Record) -> None:
+        """Count one call."""
+        verb, target, number, _, _, _, value, errno, _, _ = record
+        self.verbs[verb] += 1
+        if verb == "read":
+            self.bytes_read += max(value, 0)
+        elif verb == "write":
+            self.bytes_written += max(value, 0)
+        elif verb == "open":
+            self.opens += not errno
+        elif verb == "ioctl" and number == VFIO_DEVICE_RESET and target == "device":
+            self.resets += 1
 
-#: Makes a Call at half the price of Call(...); there is one for each register access.
-_new_call: Final = tuple.__new__
+
+#: A Call before it is one: the fields in order. Plain tuples cost half as much to make, and the garbage collector
+#: does not walk them, which tells when there is one for each register access.
+Record: TypeAlias = tuple[str, str, int, int, bytes, bytes, int, int, int, int]
 
 
 class Tracer:
@@ -71,34 +86,40 @@ class Tracer:
     """
 
     def __init__(self, limit: int = 100_000) -> None:
-        self.calls: list[Call] = []
-        self.counts = Counts()
         self.on_begin: Callable[[str, str, int, int], None] | None = None
-        self.limit = limit
+        self.limit = max(limit, 8)
+        self._records: list[Record] = []
+        self._counted = 0
+        self._counts = Counts()
         self._omitted = 0
 
-    def add(
-        self,
-        verb: str,
-        target: str,
-        number: int,
-        length: int,
-        sent: bytes,
-        received: bytes,
-        value: int,
-        errno: int,
-        started_ns: int,
-    ) -> None:
-        """Record a call that began at ``started_ns`` and ends now; the bytes are cut to size already."""
-        duration = perf_counter_ns() - started_ns
+    @property
+    def calls(self) -> list[Call]:
+        """The calls recorded since the last take()."""
+        return list(map(Call._make, self._records))
+
+    @property
+    def counts(self) -> Counts:
+        """The totals; the same object each time, brought up to date."""
+        counts = self._counts
+        for record in self._records[self._counted :]:
+            counts.add(record)
+        self._counted = len(self._records)
+        return counts
+
+    def take(self) -> list[Call]:
+        """The calls recorded since the last time; the totals go on."""
+        self.counts  # noqa: B018 - what is handed out is counted first
         calls = self.calls
-        calls.append(
-            _new_call(
-                Call, (verb, target, number, length, sent, received, value, errno, started_ns, duration)
-            )
-        )
-        self.counts.verbs[verb] += 1
-        if len(calls) >= self.limit:
+        self._records = []
+        self._counted = self._omitted = 0
+        return calls
+
+    def add(self, record: Record) -> None:
+        """Record a call that has ended; its bytes are cut to KEPT_BYTES already."""
+        records = self._records
+        records.append(record)
+        if len(records) >= self.limit:
             self._shorten()
 
     def failed(
@@ -111,23 +132,20 @@ class Tracer:
         error: BaseException,
         started_ns: int,
     ) -> None:
-        """Record a call that ended in an exception."""
+        """Record a call that ends now, in an exception."""
         if isinstance(error, TransportError):
             code = error.code
         else:
             code = (isinstance(error, OSError) and error.errno) or TransportError.code
-        self.add(verb, target, number, length, sent, b"", -1, code, started_ns)
-
-    def take(self) -> list[Call]:
-        """The calls recorded since the last time; the totals go on."""
-        calls, self.calls = self.calls, []
-        self._omitted = 0
-        return calls
+        duration = perf_counter_ns() - started_ns
+        self.add((verb, target, number, length, sent, b"", -1, code, started_ns, duration))
 
     def _shorten(self) -> None:
+        self.counts  # noqa: B018 - what is dropped is counted first
         first, last = self.limit // 4, self.limit * 3 // 4
-        gap = self.calls[first:last]
+        gap = list(map(Call._make, self._records[first:last]))
         self._omitted += sum(call.verb != OMITTED for call in gap)
         start = gap[0].started_ns
         duration = gap[-1].started_ns + gap[-1].duration_ns - start
-        self.calls[first:last] = [Call(OMITTED, "", self._omitted, 0, b"", b"", 0, 0, start, duration)]
+        self._records[first:last] = [(OMITTED, "", self._omitted, 0, b"", b"", 0, 0, start, duration)]
+        self._counted = len(self._records)

@@ -284,9 +284,7 @@ class VfioUser(Transport):
             raise
         self._most = min(self.server.max_data_xfer_size, _MOST_AT_ONCE)
         self._connection = connection
-        self._ioctls = Ioctls(
-            connection, self._regions, self._dma, self._find_memory, self.server.max_msg_fds
-        )
+        self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server.max_msg_fds)
 
     def _epitaph(self) -> str:
         return "" if self._process is None else self._process.epitaph()
@@ -320,9 +318,7 @@ class VfioUser(Transport):
             return success(len(data))
         return success(self._check_echo(connection, Command.REGION_WRITE, request, payload, len(data)))
 
-    def _check_echo(
-        self, connection: Connection, command: Command, request: bytes, payload: bytes, length: int
-    ) -> int:
+    def _check_echo(self, connection: Connection, command: Command, request: bytes, payload: bytes, length: int) -> int:
         """The count of a reply to a region access, which repeats offset and region of the request."""
         about = f"reply to {describe(command, request)}"
         if len(payload) < REGION_ACCESS.size:

@@ -88,9 +88,7 @@ class Connection:
     Safe to use from several threads: their commands follow one another.
     """
 
-    def __init__(
-        self, stream: socket.socket, deadline: float, serve: Serve, epitaph: Callable[[], str]
-    ) -> None:
+    def __init__(self, stream: socket.socket, deadline: float, serve: Serve, epitaph: Callable[[], str]) -> None:
         stream.setblocking(False)
         self.lost: BaseException | None = None
         self._stream = stream
@@ -242,17 +240,13 @@ class Connection:
     def _receive(self) -> Message:
         """The next message, its header checked against what may come, its descriptors counted."""
         header = Header._make(HEADER.unpack(self._take(HEADER.size, HEADER.size)))
-        if header.flags & TYPE_MASK == TYPE_REPLY:
-            takes = self._check_reply(header)
-        else:
-            takes = self._check_command(header)
+        is_reply = header.flags & TYPE_MASK == TYPE_REPLY
+        takes = self._check_reply(header) if is_reply else self._check_command(header)
         payload = self._take(header.size - HEADER.size, header.size)
         descriptors = tuple(self._descriptors)
         if len(descriptors) > takes:
-            raise ProtocolViolation(
-                self._about(header), f"at most {takes} descriptor(s)", f"{len(descriptors)}"
-            )
-        if header.flags & TYPE_MASK == TYPE_COMMAND:
+            raise ProtocolViolation(self._about(header), f"at most {takes} descriptor(s)", f"{len(descriptors)}")
+        if not is_reply:
             self._check_access(header, payload)
         self._descriptors.clear()
         return Message(header, payload, descriptors)
@@ -324,9 +318,7 @@ class Connection:
         missing = count
         while missing:
             try:
-                piece, ancillary, flags, _ = self._stream.recvmsg(
-                    min(missing, _LARGEST_PIECE), _ANCILLARY, _FLAGS
-                )
+                piece, ancillary, flags, _ = self._stream.recvmsg(min(missing, _LARGEST_PIECE), _ANCILLARY, _FLAGS)
             except BlockingIOError:
                 if not self._readable.poll(self._left("no answer")):
                     raise CallTimeout(self._what(), self._deadline) from None

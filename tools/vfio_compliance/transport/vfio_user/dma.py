@@ -71,17 +71,10 @@ class DmaTable:
                 answer = b"".join(pieces)
         for piece in pieces:
             piece.release()
-        self._tracer.add(
-            verb,
-            "memory",
-            address,
-            count,
-            data[:KEPT_BYTES],
-            answer[:KEPT_BYTES],
-            -1 if code else count,
-            code,
-            started,
-        )
+        duration = perf_counter_ns() - started
+        sent, received = answer[:KEPT_BYTES], data[:KEPT_BYTES]
+        value = -1 if code else count
+        self._tracer.add((verb, "memory", address, count, sent, received, value, code, started, duration))
         return code, DMA_ACCESS.pack(address, count) + answer
 
     def _find(self, address: int, count: int, writes: bool, pieces: list[memoryview]) -> int:

@@ -199,9 +199,7 @@ class Ioctls:
         if memory is None:
             return failure(errno.EFAULT)
         start = vaddr - memory.address
-        outcome = self._plain(
-            Command.DMA_MAP, DMA_MAP.pack(argsz, flags, start, iova, size), (memory.descriptor,)
-        )
+        outcome = self._plain(Command.DMA_MAP, DMA_MAP.pack(argsz, flags, start, iova, size), (memory.descriptor,))
         if outcome.ok:
             self._dma.add(Mapping(iova, size, flags, memory, start))
         return outcome

@@ -98,9 +98,7 @@ class ServerProcess:
             target=_drain, args=(process.stdout, self._tail), daemon=True, name=f"output of {self.command[0]}"
         )
         self._reader.start()
-        self._finish = weakref.finalize(
-            self, _finish, process, self._pidfd, self._reader, folder, os.getpid()
-        )
+        self._finish = weakref.finalize(self, _finish, process, self._pidfd, self._reader, folder, os.getpid())
 
     @property
     def stopped(self) -> bool:
@@ -131,8 +129,7 @@ class ServerProcess:
                 )
             if monotonic() >= end:
                 raise SetupError(
-                    f"the server runs, but does not listen on {self.path} after {deadline:g} s"
-                    f"{self._last_words()}",
+                    f"the server runs, but does not listen on {self.path} after {deadline:g} s{self._last_words()}",
                     "check that its command hands the path over ({socket} in the profile stands for it)",
                 )
 
@@ -210,9 +207,7 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
             "install it, or correct device.command in the profile (a name is looked for in PATH)",
         ) from None
     except PermissionError:
-        raise SetupError(
-            f"the server's command {command[0]} may not be executed", f"chmod +x {command[0]}"
-        ) from None
+        raise SetupError(f"the server's command {command[0]} may not be executed", f"chmod +x {command[0]}") from None
     except (OSError, ValueError, IndexError) as error:
         raise SetupError(
             f"the server's command {command} cannot be run: {error}", "correct device.command in the profile"

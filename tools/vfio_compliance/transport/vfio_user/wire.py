@@ -180,18 +180,14 @@ def unpack_version(payload: bytes, proposed: Peer) -> Peer:
     migration = _member(capabilities, "migration", None)
     pgsize = None
     if migration is not None:
-        pgsize = _number(
-            _member(migration, "pgsize", proposed.migration_pgsize), "migration.pgsize", 1, 1 << 63
-        )
+        pgsize = _number(_member(migration, "pgsize", proposed.migration_pgsize), "migration.pgsize", 1, 1 << 63)
         if pgsize & (pgsize - 1):
             raise _bad_version("a power of two as migration.pgsize", str(pgsize))
     return Peer(
         major,
         minor,
         _number(_member(capabilities, "max_msg_fds", DEFAULT_MAX_FDS), "max_msg_fds", 0, 1 << 32),
-        _number(
-            _member(capabilities, "max_data_xfer_size", DEFAULT_MAX_DATA), "max_data_xfer_size", 1, 1 << 64
-        ),
+        _number(_member(capabilities, "max_data_xfer_size", DEFAULT_MAX_DATA), "max_data_xfer_size", 1, 1 << 64),
         pgsize,
         text,
     )
