@@ -60,9 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--socket-path", metavar="PATH", help="listen at this UNIX socket")
     parser.add_argument("--fd", type=int, metavar="N", help="serve this connected socket, then end")
-    parser.add_argument(
-        "--defect", action="append", default=[], metavar="NAME", help="break one rule; may be repeated"
-    )
+    parser.add_argument("--defect", action="append", default=[], metavar="NAME", help="break one rule; may be repeated")
     parser.add_argument("--list-defects", action="store_true", help="show the defects there are, and end")
     parser.add_argument(
         "--data-section",

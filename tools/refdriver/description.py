@@ -40,9 +40,7 @@ def _chain(device: Device, areas: list[tuple[int, int]]) -> bytes:
     if "region-type-missing" not in device.defects:
         subtype = 0 if "region-subtype-zero" in device.defects else wire.REGION_SUBTYPE_MIGRATION
         # kabi v23:38, 46-47
-        capabilities.append(
-            (wire.CAPABILITY_TYPE, wire.REGION_TYPE.pack(wire.REGION_TYPE_MIGRATION, subtype))
-        )
+        capabilities.append((wire.CAPABILITY_TYPE, wire.REGION_TYPE.pack(wire.REGION_TYPE_MIGRATION, subtype)))
     if areas:
         content = wire.SPARSE_HEAD.pack(len(areas), 0)
         content += b"".join(wire.SPARSE_AREA.pack(*area) for area in areas)

@@ -277,12 +277,7 @@ class MigrationRegion:
             if name in self._defects and transition == (old, new):
                 raise Refusal(EINVAL)
         for name, state in _MUST_DRAIN.items():
-            if (
-                name in self._defects
-                and state == old
-                and self._outgoing is not None
-                and self._outgoing.left()
-            ):
+            if name in self._defects and state == old and self._outgoing is not None and self._outgoing.left():
                 raise Refusal(EBUSY)
 
     def _move(self, old: int, new: int) -> None:

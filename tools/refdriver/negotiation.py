@@ -13,6 +13,8 @@ from .refusal import Refusal
 MAJOR = 0
 MINOR = 0
 PAGE_SIZE = 4096
+#: Below this a few writes would fill this process's memory with records of dirty pages.
+_LEAST_PAGE_SIZE = 512
 
 
 class Agreement(NamedTuple):
@@ -39,7 +41,7 @@ def negotiate(body: bytes) -> Agreement:
         if not isinstance(migration, dict):
             raise Refusal(EINVAL)
         page_size = _number(migration, "pgsize", PAGE_SIZE)
-        if page_size & page_size - 1:
+        if page_size < _LEAST_PAGE_SIZE or page_size & page_size - 1:
             raise Refusal(EINVAL)
     return Agreement(
         minor=min(minor, MINOR),

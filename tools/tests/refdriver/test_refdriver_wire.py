@@ -48,6 +48,7 @@ def test_meets_a_newer_minor_version_at_its_own(server: Server) -> None:
         VERSION_0 + b'{"capabilities": {"max_data_xfer_size": true}}\0',
         VERSION_0 + b'{"capabilities": {"migration": 4096}}\0',
         VERSION_0 + b'{"capabilities": {"migration": {"pgsize": 4097}}}\0',
+        VERSION_0 + b'{"capabilities": {"migration": {"pgsize": 1}}}\0',
     ],
     ids=[
         "empty",
@@ -63,6 +64,7 @@ def test_meets_a_newer_minor_version_at_its_own(server: Server) -> None:
         "a truth value",
         "no object inside",
         "odd page size",
+        "tiny page size",
     ],
 )
 def test_refuses_a_senseless_proposal(server: Server, body: bytes) -> None:
