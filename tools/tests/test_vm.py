@@ -282,7 +282,7 @@ def _follow(script: str, tmp_path: Path, deadline: float) -> tuple[boot.Boot, li
     shown: list[str] = []
     console = tmp_path / "console.log"
     line = [sys.executable, "-c", f"MARK = {guest.MARK!r}\n{script}"]
-    result = boot.run(line, console, deadline, shown.append, lambda event, at: None)
+    result = boot.run(line, console, deadline, tmp_path, shown.append, lambda event, at: None)
     return result, shown, console.read_text()
 
 

@@ -98,10 +98,16 @@ class Apt:
         )
 
     def update(self) -> str:
-        """Fetches the indexes; gives the first complaint, or nothing. Old indexes stay when it fails."""
+        """Fetches the indexes; gives the reason when the mirror does not answer. Old indexes stay then.
+
+        A suite that the mirror does not carry (backports come and go) is no reason.
+        """
         done = self._run("apt-get", "-q", "update")
-        complaints = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
-        return complaints[0][3:] if complaints else ""
+        for line in done.stderr.splitlines():
+            failed = re.match(r"[EW]: Failed to fetch \S+\s+(.*)", line)
+            if failed and not failed[1].startswith("404"):
+                return failed[1].strip()
+        return ""
 
     def kernel_index(self) -> dict[str, Package]:
         """Every kernel package that the indexes list."""
@@ -113,9 +119,7 @@ class Apt:
 
     def download(self, packages: Sequence[Package], folder: Path) -> list[Path]:
         """Puts the packages' files into a folder. Raises VmError with apt's words if that fails."""
-        done = self._run(
-            "apt-get", "-q", "download", *(f"{p.name}={p.version}" for p in packages), cwd=folder
-        )
+        done = self._run("apt-get", "-q", "download", *(f"{p.name}={p.version}" for p in packages), cwd=folder)
         if done.returncode:
             raise VmError("apt-get download failed", done.stderr.strip())
         return sorted(folder.glob("*.deb"))

@@ -50,9 +50,7 @@ class Boot:
         return next((e for e in reversed(self.events) if e["event"] == event), None)
 
 
-def command_line(
-    boot: Path, machine: Machine, plan: Path, folder: Path, cwd: Path, deadline: float
-) -> list[str]:
+def command_line(boot: Path, machine: Machine, plan: Path, folder: Path, cwd: Path, deadline: float) -> list[str]:
     """The whole call, as an argument list.
 
     ``timeout`` stands outside so that the machine ends even when this process is killed first.
@@ -78,17 +76,19 @@ def run(
     command: list[str],
     console: Path,
     deadline: float,
+    scratch: Path,
     show: Callable[[str], None],
     report: Callable[[dict[str, Any], float], None],
 ) -> Boot:
     """Runs the call and returns when the machine has ended or ``deadline`` seconds are over.
 
     Guest output goes to ``show`` as it comes, reports of the guest to ``report`` with the seconds since the
-    start, the kernel's console to the file ``console``. No process of it is left, whatever happens.
+    start, the kernel's console to the file ``console``; temporary files go to ``scratch``. No process of it is
+    left, whatever happens.
     """
     boot = Boot()
     start = time.monotonic()
-    environment = {**os.environ, "PATH": host.search_path()}
+    environment = {**os.environ, "PATH": host.search_path(), "TMPDIR": str(scratch)}
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -119,10 +119,18 @@ def main(argv: list[str]) -> int:
         return BROKEN
     obstacle = host.why_no_kvm()
     machine = boot.Machine(arguments.cpus, arguments.memory, not obstacle)
-    print(f"software emulation, slower than KVM: {obstacle}" if obstacle else "KVM", flush=True)
+    print(f"software emulation (no KVM: {obstacle})" if obstacle else "KVM", flush=True)
     run = _Run(arguments, commands, machine)
-    outcomes = [run.kernel(label) for label in arguments.kernels]
-    outcomes += [run.kernel(path.name, path) for path in arguments.kernel]
+    wanted: list[tuple[str, Path | None]] = [(label, None) for label in arguments.kernels]
+    wanted += [(path.resolve().name, path) for path in arguments.kernel]
+    outcomes = []
+    for label, path in wanted:
+        try:
+            outcomes.append(run.kernel(label, path))
+        except KeyboardInterrupt:
+            print("\ninterrupted: the virtual machine is ended, nothing half-made is kept", flush=True)
+            outcomes.append(Outcome(label, ending="interrupted", code=BROKEN))
+            break
     print()
     print("\n".join(table(outcomes)))
     print(f"results: {run.out}")
@@ -132,9 +140,7 @@ def main(argv: list[str]) -> int:
 class _Run:
     """One call of the program: what is the same for all its kernels."""
 
-    def __init__(
-        self, arguments: argparse.Namespace, commands: list[list[str]], machine: boot.Machine
-    ) -> None:
+    def __init__(self, arguments: argparse.Namespace, commands: list[list[str]], machine: boot.Machine) -> None:
         self.arguments = arguments
         self.commands = commands
         self.machine = machine
@@ -168,13 +174,13 @@ class _Run:
         downloads = self.cache.root / "downloads"
         downloads.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=downloads) as folder:
+            if found.note:
+                _say(label, "note", found.note)
             if found.fetch:
-                _say(label, "fetch", f"{found.release}: {found.note}")
+                _say(label, "fetch", f"{found.release}, {found.size / 1e6:.0f} MB")
                 found.fetch(Path(folder))
             else:
-                _say(
-                    label, "fetch", f"{found.release} is cached" + (f" ({found.note})" if found.note else "")
-                )
+                _say(label, "fetch", f"{found.release} is cached")
             outcome.seconds["fetch"] = time.monotonic() - start
             start = time.monotonic()
             if found.fetch:
@@ -211,18 +217,18 @@ class _Run:
             "dmesg": str(dmesg),
         }
         began = time.time()
-        with tempfile.NamedTemporaryFile("w", prefix=".plan-", suffix=".json", dir=folder) as file:
-            json.dump(plan, file)
-            file.flush()
-            line = boot.command_line(
-                kernel.boot, self.machine, Path(file.name), folder, _PROJECT, self.arguments.deadline
-            )
+        # Beside the results, for no other folder is sure to be seen by host and guest alike.
+        with tempfile.TemporaryDirectory(prefix=".vm-", dir=folder) as private:
+            plan_file = Path(private) / "plan.json"
+            plan_file.write_text(json.dumps(plan))
+            deadline = self.arguments.deadline
+            line = boot.command_line(kernel.boot, self.machine, plan_file, folder, _PROJECT, deadline)
             _say(label, "boot", f"{self.machine.cpus} CPUs, {self.machine.memory} of memory")
 
             def report(event: dict[str, Any], at: float) -> None:
                 _follow(event, at, commands, outcome)
 
-            result = boot.run(line, console, self.arguments.deadline, _show, report)
+            result = boot.run(line, console, deadline, Path(private), _show, report)
         if "boot" in outcome.seconds:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
         _judge(result, console, commands, outcome)

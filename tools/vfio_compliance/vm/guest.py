@@ -85,9 +85,7 @@ def kernel_records() -> list[tuple[int, str]]:
 
 def _run(command: list[str], cwd: str) -> int:
     try:
-        done = subprocess.run(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False
-        )
+        done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False)
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", flush=True)
         return _NO_SUCH_COMMAND

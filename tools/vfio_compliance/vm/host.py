@@ -93,4 +93,4 @@ def why_no_kvm(device: Path = Path("/dev/kvm")) -> str:
     if done.returncode == _PROBE_EXIT:
         return ""
     said = next((line for line in done.stderr.splitlines() if "error" in line), "the probe guest did not run")
-    return "/dev/kvm is there but runs no guest: " + said.split("error: ")[-1]
+    return "/dev/kvm runs no guest: " + said.split("error: ")[-1]

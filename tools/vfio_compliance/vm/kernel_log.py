@@ -24,9 +24,7 @@ def splats(lines: Iterable[str]) -> list[str]:
 def taint_letters(mask: int) -> str:
     """The letters of a taint mask, e.g. 0x3000 is ``OE``; bits without a letter are shown by number."""
     return "".join(
-        _TAINT[bit] if bit < len(_TAINT) else f"[{bit}]"
-        for bit in range(mask.bit_length())
-        if mask >> bit & 1
+        _TAINT[bit] if bit < len(_TAINT) else f"[{bit}]" for bit in range(mask.bit_length()) if mask >> bit & 1
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Gets a kernel ready to boot: Debian's, fetched and unpacked into the cache, or the user's own."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from vfio_compliance.vm.apt import Apt, Mirror
 from vfio_compliance.vm.cache import Cache
 from vfio_compliance.vm.errors import VmError
-from vfio_compliance.vm.packages import Package, closure, newest, version_key
+from vfio_compliance.vm.packages import closure, newest, version_key
 
 _OTHER_RELEASES = ("trixie", "bookworm", "bullseye")
 _KIND = "kernels"
@@ -35,11 +36,15 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Found:
-    """The answer to "which kernel is the newest of this series": a release, and how to get it."""
+    """The newest kernel of a series: its release, how to fetch it (None: it is cached), remarks for the user.
+
+    ``size`` is what fetching moves, in bytes.
+    """
 
     release: str
-    note: str
-    fetch: Callable[[Path], None] | None
+    fetch: Callable[[Path], object] | None = None
+    size: int = 0
+    note: str = ""
 
 
 def find(cache: Cache, series: str) -> Found:
@@ -49,39 +54,28 @@ def find(cache: Cache, series: str) -> Found:
     """
     cached = [n for n in cache.names(_KIND) if newest([f"linux-image-{n}", f"linux-headers-{n}"], series)]
     fallback = max(cached, key=version_key, default=None)
-    complaint = ""
     try:
         mirror = Mirror.of_host()
+        for codename in (mirror.codename, *(r for r in _OTHER_RELEASES if r != mirror.codename)):
+            apt = Apt(cache.root / "apt" / codename, mirror.sources(codename))
+            complaint = apt.update()
+            if complaint:
+                raise VmError("the package mirror does not answer", complaint)
+            index = apt.kernel_index()
+            release = newest(index, series)
+            if release in cached:
+                return Found(release)
+            if release:
+                packages = closure(index, release)
+                size = sum(p.size for p in packages)
+                return Found(release, functools.partial(apt.download, packages), size)
     except VmError as error:
         if fallback is None:
-            raise
-        return Found(fallback, error.message, None)
-    for codename in (mirror.codename, *(r for r in _OTHER_RELEASES if r != mirror.codename)):
-        apt = Apt(cache.root / "apt" / codename, mirror.sources(codename))
-        complaint = apt.update() or complaint
-        index = apt.kernel_index()
-        release = newest(index, series)
-        if release is None:
-            continue
-        if release in cached:
-            return Found(release, f"mirror not asked in full: {complaint}" if complaint else "", None)
-        if complaint and fallback:
-            return Found(fallback, f"no newer one could be looked up: {complaint}", None)
-        packages = closure(index, release)
-
-        def fetch(folder: Path, apt: Apt = apt, packages: list[Package] = packages) -> None:
-            apt.download(packages, folder)
-
-        size = sum(p.size for p in packages) / 1e6
-        return Found(release, f"{len(packages)} packages, {size:.0f} MB", fetch)
-    if fallback:
-        return Found(fallback, f"no newer one could be looked up: {complaint}", None)
-    raise VmError(f"no Debian release offers a kernel {series} with its headers", complaint)
-
-
-def cached(cache: Cache, release: str) -> bool:
-    """Whether a release is unpacked already."""
-    return cache.path(_KIND, release).is_dir()
+            raise VmError(f"{error.message}, and no kernel {series} is cached", error.detail) from error
+        return Found(fallback, note=f"there may be a newer one: {error.message}")
+    if fallback is None:
+        raise VmError(f"no Debian release offers a kernel {series} with its headers")
+    return Found(fallback, note="the mirror offers this series no more")
 
 
 def unpack(cache: Cache, label: str, release: str, debs: list[Path]) -> Kernel:

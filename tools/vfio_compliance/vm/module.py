@@ -29,9 +29,7 @@ def key(sources: Path, kernel: Kernel) -> str:
 
 
 def _files(sources: Path) -> list[Path]:
-    return sorted(
-        {f for pattern in _SOURCES for f in sources.rglob(pattern) if not f.name.endswith(".mod.c")}
-    )
+    return sorted({f for pattern in _SOURCES for f in sources.rglob(pattern) if not f.name.endswith(".mod.c")})
 
 
 def built(cache: Cache, sources: Path, kernel: Kernel) -> bool:
