@@ -59,6 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
         session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), journal)
     except (profiles.ProfileError, spec.SpecError, Broken, OSError) as error:
         raise pytest.UsageError(str(error)) from None
+    for index, waiver in enumerate(profile.waivers):
+        if waiver.rule not in catalogue.rules:
+            raise pytest.UsageError(f"{profile.where(f'waivers.{index}.rule')}: there is no rule {waiver.rule}")
     if journal is None or journal_path is None:
         return
     config.stash[JOURNAL] = journal

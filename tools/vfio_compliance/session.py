@@ -135,7 +135,6 @@ class Session:
     def _reopen(self) -> bool:
         self.device.reopen()
         self.lost = False
-        self.device.try_reset()
         return True
 
     def _restart(self) -> bool:

@@ -84,7 +84,7 @@ class _Watch:
     def pytest(self, root: Path, options: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         """The process, and the end of the pipe on which its events arrive."""
         reading, writing = os.pipe()
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={root}"]
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider", f"--rootdir={root}"]
         command += ["-c", str(root / "tox.ini"), str(root / "suites"), f"--profile={self._profile.path}"]
         command += [f"--journal={self._path}", f"--progress-fd={writing}", *options]
         with (self._out / LOG).open("wb") as log:
