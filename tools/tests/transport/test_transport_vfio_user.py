@@ -1,0 +1,602 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The vfio-user client against servers that behave."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import signal
+import struct
+import threading
+
+import pytest
+from scripted_server import COMMAND, ERROR, NO_REPLY, REPLY, Connect, Peer, Request, Script
+
+from vfio_compliance.transport import CallTimeout, PeerGone, SetupError, Target, VfioUser, VfioUserSettings
+from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
+from vfio_compliance.uapi.vfio import (
+    VFIO_DEVICE_GET_INFO,
+    VFIO_DEVICE_GET_REGION_INFO,
+    VFIO_DEVICE_RESET,
+    VFIO_DEVICE_SET_IRQS,
+    ffi,
+)
+
+REGION_SIZE = 4096
+SMALL = struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_data_xfer_size":8,"migration":{"pgsize":65536}}}\0'
+
+
+class Model:
+    """A server with one region of bytes; keeps what it was sent."""
+
+    def __init__(self, refuse_from: int = 1 << 64, at_most: int = 1 << 30) -> None:
+        self.region = bytearray(REGION_SIZE)
+        self.seen: list[Request] = []
+        self._refuse_from = refuse_from
+        self._at_most = at_most
+
+    def __call__(self, peer: Peer) -> None:
+        while True:
+            request = peer.receive()
+            self.seen.append(request)
+            if request.command not in (9, 10):
+                peer.reply(request)
+                continue
+            offset, region, count = struct.unpack_from("<QII", request.payload)
+            if offset >= self._refuse_from:
+                peer.reply(request, flags=REPLY | ERROR, error=errno.EINVAL)
+                continue
+            count = min(count, self._at_most)
+            head = struct.pack("<QII", offset, region, count)
+            if request.command == 9:
+                peer.reply(request, head + self.region[offset : offset + count])
+            else:
+                self.region[offset : offset + count] = request.payload[16 : 16 + count]
+                peer.reply(request, head)
+
+    def accesses(self) -> list[tuple[int, int, int, int]]:
+        return [(each.command, *struct.unpack_from("<QII", each.payload)) for each in self.seen]
+
+
+def test_reads_and_writes_are_one_message_each(connect: Connect) -> None:
+    """The count of the message is the width of the access, 0 and odd ones too."""
+    model = Model()
+    client = connect(model)
+    assert client.write(9, 0x20, b"abcdefgh") == (8, 0)
+    assert client.read(9, 0x21, 3) == ((3, 0), b"bcd")
+    assert client.read(9, 0, 0) == ((0, 0), b"")
+    assert client.write(9, 0, b"") == (0, 0)
+    assert model.accesses() == [(10, 0x20, 9, 8), (9, 0x21, 9, 3), (9, 0, 9, 0), (10, 0, 9, 0)]
+
+
+def test_any_offset_and_region_goes_over(connect: Connect) -> None:
+    """Nothing is judged on this side."""
+    model = Model(refuse_from=1)
+    client = connect(model)
+    assert client.read(2**32 - 1, 2**64 - 1, 4) == ((-1, errno.EINVAL), b"")
+    assert client.write(0, 1 << 63, b"a") == (-1, errno.EINVAL)
+    assert model.accesses() == [(9, 2**64 - 1, 2**32 - 1, 4), (10, 1 << 63, 0, 1)]
+
+
+def test_a_short_write_is_passed_on(connect: Connect) -> None:
+    """A count below what was asked is what the system call would return."""
+    client = connect(Model(at_most=0))
+    assert client.write(9, 0, b"abcd") == (0, 0)
+    assert client.read(9, 0, 4) == ((0, 0), b"")
+
+
+def test_accesses_above_the_servers_limit_are_cut(connect: Connect) -> None:
+    """Pieces of the largest size allowed, in order."""
+    model = Model()
+    client = connect(model, SMALL)
+    assert client.write(2, 4, bytes(range(20))) == (20, 0)
+    assert client.read(2, 4, 20) == ((20, 0), bytes(range(20)))
+    assert client.read(2, 0, 8)[0] == (8, 0)
+    assert model.accesses() == [
+        (10, 4, 2, 8),
+        (10, 12, 2, 8),
+        (10, 20, 2, 4),
+        (9, 4, 2, 8),
+        (9, 12, 2, 8),
+        (9, 20, 2, 4),
+        (9, 0, 2, 8),
+    ]
+
+
+def test_a_cut_access_ends_at_the_first_refusal(connect: Connect) -> None:
+    """What was moved before counts; a refused first piece is a failure."""
+    client = connect(Model(refuse_from=16), SMALL)
+    assert client.write(2, 0, bytes(32)) == (16, 0)
+    assert client.read(2, 8, 32) == ((8, 0), bytes(8))
+    assert client.read(2, 16, 32) == ((-1, errno.EINVAL), b"")
+    assert client.write(2, 16, bytes(32)) == (-1, errno.EINVAL)
+
+
+def test_a_cut_access_ends_at_the_first_short_piece(connect: Connect) -> None:
+    """As a system call would."""
+    client = connect(Model(at_most=5), SMALL)
+    assert client.write(2, 0, bytes(32)) == (5, 0)
+    assert client.read(2, 0, 32) == ((5, 0), bytes(5))
+
+
+def test_the_smaller_page_size_is_the_bitmaps(connect: Connect) -> None:
+    """Of the client's and the server's."""
+    client = connect(Model(), SMALL)
+    assert client.dirty_page_size == min(mmap.PAGESIZE, 65536)
+
+
+def test_information_comes_back_into_the_argument(connect: Connect) -> None:
+    """The message carries the argument's argsz, the argument takes what it has room for."""
+    answer = struct.pack("<IIIIQQ", 80, 15, 9, 32, 0x5000, 0x9000) + bytes(range(48))
+
+    def script(peer: Peer) -> None:
+        for length in (32, 80):
+            request = peer.receive()
+            asked.append(struct.unpack_from("<II", request.payload, 0))
+            peer.reply(request, answer[:length])
+        peer.wait_for_end()
+
+    asked: list[tuple[int, int]] = []
+    client = connect(script)
+    small = ffi.new("struct vfio_region_info *", {"argsz": 32, "flags": 0xDEAD, "index": 9})
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, small) == (0, 0)
+    assert ffi.buffer(small)[:] == answer[:32]
+    large = bytearray(struct.pack("<IIII", 100, 0, 9, 0).ljust(100, b"\xee"))
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, large) == (0, 0)
+    assert large == answer + b"\xee" * 20
+    assert asked == [(32, 0xDEAD), (100, 0)]
+
+
+def test_wrong_arguments_go_over_as_they_are(connect: Connect) -> None:
+    """A too small argsz and unknown flags are for the server to refuse; a short argument ends in zeros."""
+
+    def script(peer: Peer) -> None:
+        for _ in range(2):
+            request = peer.receive()
+            seen.append(request.payload)
+            peer.reply(request, flags=REPLY | ERROR, error=errno.EINVAL)
+        peer.wait_for_end()
+
+    seen: list[bytes] = []
+    client = connect(script)
+    argument = bytearray(struct.pack("<II", 3, 0xFFFFFFFF))
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_INFO, argument) == (-1, errno.EINVAL)
+    assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument) == (-1, errno.EINVAL)
+    assert seen[0] == struct.pack("<IIII", 3, 0xFFFFFFFF, 0, 0)
+    assert seen[1] == struct.pack("<II", 3, 0xFFFFFFFF) + bytes(32)
+    assert argument == struct.pack("<II", 3, 0xFFFFFFFF)
+
+
+def test_what_has_no_message_is_no_ioctl(connect: Connect) -> None:
+    """ENOTTY for unknown requests and wrong targets, EFAULT for pointers, without a word to the server."""
+    client = connect(lambda peer: peer.wait_for_end())
+    assert client.ioctl(Target.DEVICE, 0x1234, bytearray(8)) == (-1, errno.ENOTTY)
+    assert client.ioctl(Target.GROUP, VFIO_DEVICE_RESET) == (-1, errno.ENOTTY)
+    assert client.ioctl(Target.DEVICE, VFIO_IOMMU_MAP_DMA, bytearray(32)) == (-1, errno.ENOTTY)
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_INFO, 0) == (-1, errno.EFAULT)
+    assert not client.takes_pointers
+    with pytest.raises(NotImplementedError):
+        client.read_to(0, 0, 4, 0)
+
+
+def test_reset_is_a_message_without_payload(connect: Connect) -> None:
+    """And it is counted."""
+    model = Model()
+    client = connect(model)
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_RESET) == (0, 0)
+    assert [(each.command, each.payload) for each in model.seen] == [(13, b"")]
+    assert client.tracer.counts.resets == 1
+
+
+def test_eventfds_travel_beside_the_message(connect: Connect) -> None:
+    """A descriptor that is none is EBADF here, and too many for the server EINVAL; the connection lives on."""
+    model = Model()
+    client = connect(model)
+    read_end, write_end = os.pipe()
+    header = struct.pack("<IIIII", 24, 4, 0, 0, 1)
+    bad = bytearray(header + struct.pack("<i", 9999))
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, bad) == (-1, errno.EBADF)
+    many = bytearray(struct.pack("<IIIII", 40, 4, 0, 0, 5) + struct.pack("<i", write_end) * 5)
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, many) == (-1, errno.EINVAL)
+    good = bytearray(header + struct.pack("<i", write_end))
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, good) == (0, 0)
+    triggers = bytearray(struct.pack("<IIIII", 22, 2, 0, 0, 2) + b"\1\0")
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, triggers) == (0, 0)
+    os.close(read_end)
+    os.close(write_end)
+    assert [(each.payload, len(each.descriptors)) for each in model.seen] == [(header, 1), (bytes(triggers), 0)]
+
+
+# Memory
+
+
+def _map(client: VfioUser, address: int, iova: int, size: int, flags: int = 3) -> tuple[int, int]:
+    argument = bytearray(struct.pack("<IIQQQ", 32, flags, address, iova, size))
+    return client.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument)
+
+
+class DmaServer:
+    """Accepts mappings, and issues the given messages before it answers the next read."""
+
+    def __init__(self, *messages: tuple[int, int, int, bytes, int]) -> None:
+        self._messages = messages
+        self.mapped: list[tuple[bytes, int]] = []
+        self.answers: list[tuple[int, int, int, bytes]] = []
+
+    def __call__(self, peer: Peer) -> None:
+        while True:
+            request = peer.receive()
+            if request.command == 2:
+                self.mapped.append((request.payload, len(request.descriptors)))
+                peer.reply(request)
+                continue
+            for number, (command, address, count, data, flags) in enumerate(self._messages):
+                peer.send(number, command, struct.pack("<QQ", address, count) + data, flags)
+                if not flags & NO_REPLY:
+                    answer = peer.receive()
+                    assert (answer.id, answer.command) == (number, command)
+                    self.answers.append((answer.command, answer.flags, answer.error, answer.payload))
+            peer.reply(request, request.payload + bytes(struct.unpack_from("<I", request.payload, 12)[0]))
+
+
+def test_the_servers_dma_is_served_while_a_call_waits(connect: Connect) -> None:
+    """Reads and writes reach the memory by its address, across adjacent mappings, and are traced."""
+    server = DmaServer(
+        (12, 0x1FFE, 4, b"WXYZ", COMMAND),
+        (11, 0x1FFC, 8, b"", COMMAND),
+        (12, 0x1000, 2, b"qq", NO_REPLY),
+    )
+    client = connect(server)
+    with client.memory(8192) as memory, client.memory(4096) as other:
+        assert memory.address % mmap.PAGESIZE == 0
+        assert _map(client, memory.address + 4096, 0x1000, 4096) == (0, 0)
+        assert _map(client, other.address, 0x2000, 4096) == (0, 0)
+        assert client.read(9, 0, 4)[0] == (4, 0)
+        assert bytes(memory.view[8190:]) == b"WX"
+        assert bytes(other.view[:2]) == b"YZ"
+        assert bytes(memory.view[4096:4098]) == b"qq"
+    head = struct.pack("<QQ", 0x1FFE, 4)
+    assert server.answers == [
+        (12, REPLY, 0, head),
+        (11, REPLY, 0, struct.pack("<QQ", 0x1FFC, 8) + b"\0\0WXYZ\0\0"),
+    ]
+    assert server.mapped[0] == (struct.pack("<IIQQQ", 32, 3, 4096, 0x1000, 4096), 1)
+    verbs = [(call.verb, call.target, call.number, call.length, call.value) for call in client.tracer.calls]
+    assert ("dma-write", "memory", 0x1FFE, 4, 4) in verbs
+    assert ("dma-read", "memory", 0x1FFC, 8, 8) in verbs
+
+
+@pytest.mark.parametrize(
+    ("command", "address", "count", "data", "error"),
+    [
+        pytest.param(12, 0x1FFF, 2, b"ab", errno.EFAULT, id="write past the end"),
+        pytest.param(11, 0xFFF, 2, b"", errno.EFAULT, id="read before the start"),
+        pytest.param(11, 2**64 - 1, 8, b"", errno.EFAULT, id="read that wraps"),
+        pytest.param(12, 0x3000, 1, b"a", errno.EACCES, id="write to memory mapped for reading"),
+        pytest.param(11, 0x1000, (1 << 20) + 1, b"", errno.EINVAL, id="more than agreed on"),
+        pytest.param(11, 0x1000, 2**64 - 1, b"", errno.EINVAL, id="read of 2^64 - 1 bytes"),
+    ],
+)
+def test_dma_outside_what_was_given_is_refused(
+    connect: Connect, command: int, address: int, count: int, data: bytes, error: int
+) -> None:
+    """The server gets an error reply, no byte moves, and the call goes on."""
+    server = DmaServer((command, address, count, data, COMMAND))
+    client = connect(server)
+    with client.memory(4096) as memory:
+        _map(client, memory.address, 0x1000, 4096)
+        _map(client, memory.address, 0x3000, 4096, flags=1)
+        assert client.read(9, 0, 4)[0] == (4, 0)
+        assert bytes(memory.view) == bytes(4096)
+    assert server.answers == [(command, REPLY | ERROR, error, b"")]
+
+
+def test_released_memory_is_out_of_the_servers_reach(connect: Connect) -> None:
+    """Even while the mapping stands."""
+    server = DmaServer((12, 0x1000, 1, b"a", COMMAND))
+    client = connect(server)
+    memory = client.memory(4096)
+    _map(client, memory.address, 0x1000, 4096)
+    memory.release()
+    memory.release()
+    client.read(9, 0, 4)
+    assert server.answers == [(12, REPLY | ERROR, errno.EFAULT, b"")]
+
+
+def test_dma_is_served_during_a_pause(connect: Connect) -> None:
+    """For as long as was asked, not only until the first request."""
+
+    def script(peer: Peer) -> None:
+        peer.reply(peer.receive())
+        for number in range(3):
+            peer.send(number, 12, struct.pack("<QQ", 0x1000 + number, 1) + b"x", COMMAND)
+            peer.receive()
+        peer.wait_for_end()
+
+    client = connect(script)
+    with client.memory(4096) as memory:
+        _map(client, memory.address, 0x1000, 4096)
+        client.pause(0.1)
+        assert bytes(memory.view[:4]) == b"xxx\0"
+
+
+def test_only_given_memory_can_be_mapped(connect: Connect) -> None:
+    """An address elsewhere has no file to hand over."""
+    client = connect(Model())
+    with client.memory(4096) as memory:
+        assert _map(client, memory.address + 4096, 0, 4096) == (-1, errno.EFAULT)
+        assert _map(client, memory.address, 0, 8192) == (-1, errno.EFAULT)
+        assert _map(client, 0, 0, 4096) == (-1, errno.EFAULT)
+    with pytest.raises(ValueError, match="0 bytes"):
+        client.memory(0)
+
+
+def test_a_server_busy_writing_is_listened_to(connect: Connect) -> None:
+    """When both sides have more to say than the socket holds, the client takes in before it goes on."""
+
+    def script(peer: Peer) -> None:
+        peer.reply(peer.receive())
+        for number in range(16):
+            data = bytes([number]) * 65536
+            peer.send(number, 12, struct.pack("<QQ", 0x10000 * number, 65536) + data, NO_REPLY)
+        request = peer.receive()
+        peer.reply(request, request.payload[:16])
+        peer.wait_for_end()
+
+    version = struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_data_xfer_size":67108864}}\0'
+    client = connect(script, version)
+    with client.memory(1 << 20) as memory:
+        _map(client, memory.address, 0, 1 << 20)
+        assert client.write(2, 0, bytes(4 << 20)) == (4 << 20, 0)
+        assert bytes(memory.view[::65536]) == bytes(range(16))
+
+
+def _get_bitmap(address: int, size: int = 8) -> bytearray:
+    return bytearray(struct.pack("<IIQQQQQ", 48, 4, 0x1000, 3 * 4096, 4096, size, address))
+
+
+def test_a_bitmap_lands_where_the_argument_points(connect: Connect) -> None:
+    """The address stays here; argsz grows by the bitmap, which is part of the reply."""
+    wire = struct.pack("<IIQQQQ", 48, 4, 0x1000, 3 * 4096, 4096, 8)
+
+    def script(peer: Peer) -> None:
+        for _ in range(2):
+            request = peer.receive()
+            seen.append(request.payload)
+            peer.reply(request, wire + b"\5" + bytes(7))
+        peer.wait_for_end()
+
+    seen: list[bytes] = []
+    client = connect(script)
+    bitmap = ffi.new("uint64_t[1]")
+    argument = _get_bitmap(int(ffi.cast("uintptr_t", bitmap)))
+    assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument) == (0, 0)
+    assert bitmap[0] == 5
+    assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, _get_bitmap(8)) == (-1, errno.EFAULT)
+    assert seen == [wire, wire]
+
+
+def test_a_server_that_wants_more_room_refuses(connect: Connect) -> None:
+    """The fixed part alone with a larger argsz means what EINVAL means for the kernel."""
+    wire = struct.pack("<IIQQQQ", 4096, 4, 0x1000, 3 * 4096, 4096, 8)
+
+    def script(peer: Peer) -> None:
+        peer.reply(peer.receive(), wire)
+        peer.wait_for_end()
+
+    client = connect(script)
+    assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, _get_bitmap(1)) == (-1, errno.EINVAL)
+
+
+@pytest.mark.parametrize("with_bitmap", [False, True])
+def test_unmapping_gives_the_size_back(connect: Connect, with_bitmap: bool) -> None:
+    """As the kernel writes it; the memory is then out of the server's reach."""
+    bitmap = ffi.new("uint64_t[1]")
+
+    def script(peer: Peer) -> None:
+        peer.reply(peer.receive())
+        request = peer.receive()
+        seen.append(request.payload)
+        peer.reply(request, request.payload + (b"\1" + bytes(7) if with_bitmap else b""))
+        peer.send(1, 12, struct.pack("<QQ", 0x1000, 1) + b"x", COMMAND)
+        refused.append(peer.receive().error)
+        done.set()
+        peer.wait_for_end()
+
+    seen: list[bytes] = []
+    refused: list[int] = []
+    done = threading.Event()
+    client = connect(script)
+    with client.memory(4096) as memory:
+        _map(client, memory.address, 0x1000, 4096)
+        argument = bytearray(struct.pack("<IIQQ", 24, 0, 0x1000, 4096))
+        if with_bitmap:
+            address = int(ffi.cast("uintptr_t", bitmap))
+            argument = bytearray(struct.pack("<IIQQQQQ", 48, 1, 0x1000, 4096, 4096, 8, address))
+        assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument) == (0, 0)
+        client.pause(0.02)
+        assert done.wait(1)
+    assert struct.unpack_from("<Q", argument, 16) == (4096,)
+    assert bitmap[0] == (1 if with_bitmap else 0)
+    expected = struct.pack("<IIQQ", 24, 0, 0x1000, 4096)
+    if with_bitmap:
+        expected = struct.pack("<IIQQQQ", 48, 1, 0x1000, 4096, 4096, 8)
+    assert seen == [expected]
+    assert refused == [errno.EFAULT]
+
+
+# Mappings of regions
+
+
+def _region_server(descriptor: int, flags: int = 7) -> Script:
+    def script(peer: Peer) -> None:
+        while True:
+            request = peer.receive()
+            answer = struct.pack("<IIIIQQ", 32, flags, 9, 0, 8192, 4096)
+            given = [descriptor] if descriptor >= 0 else []
+            peer.send(request.id, request.command, answer, descriptors=given)
+
+    return script
+
+
+def test_a_region_is_mapped_through_the_servers_file(connect: Connect) -> None:
+    """At the region's offset plus the area's; information is asked for once, and close() ends the mapping."""
+    descriptor = os.memfd_create("region")
+    os.truncate(descriptor, 4096 + 8192)
+    client = connect(_region_server(descriptor))
+    mapping = client.map(9, 4096, 4096)
+    mapping[:4] = b"abcd"
+    again = client.map(9, 4096, 4096)
+    assert again[:4] == b"abcd"
+    assert os.pread(descriptor, 4, 8192) == b"abcd"
+    assert [call.verb for call in client.tracer.calls] == ["open", "ioctl", "map", "map"]
+    client.close()
+    assert mapping.closed
+    assert again.closed
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("size", "offset", "length", "code"),
+    [
+        pytest.param(-1, 0, 4096, errno.ENODEV, id="no descriptor"),
+        pytest.param(8192, 4096, 4096, errno.ENXIO, id="file ends before the area"),
+        pytest.param(8192, 0, 8192, errno.ENXIO, id="file ends inside the area"),
+        pytest.param(8192, 0, 0, errno.EINVAL, id="nothing"),
+        pytest.param(16384, 1, 4096, errno.EINVAL, id="not at a page"),
+        pytest.param(8192, -4096, 4096, errno.EINVAL, id="before the region"),
+        pytest.param(8192, 0, 1 << 63, errno.EINVAL, id="2^63 bytes"),
+        pytest.param(8192, 1 << 63, 4096, errno.EINVAL, id="at 2^63"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_an_oserror(
+    connect: Connect, size: int, offset: int, length: int, code: int
+) -> None:
+    """Never a mapping that would kill the process when touched."""
+    descriptor = -1
+    if size >= 0:
+        descriptor = os.memfd_create("region")
+        os.truncate(descriptor, size)
+    client = connect(_region_server(descriptor))
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is checked
+        client.map(9, offset, length)
+    assert caught.value.errno == code
+    assert client.tracer.calls[-1].errno == code
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
+def test_a_mapping_in_use_is_told_at_close(connect: Connect) -> None:
+    """Left alone, it would keep the device open behind everybody's back."""
+    descriptor = os.memfd_create("region")
+    os.truncate(descriptor, 16384)
+    client = connect(_region_server(descriptor))
+    mapping = client.map(9, 0, 4096)
+    view = memoryview(mapping)
+    with pytest.raises(RuntimeError, match=r"1 mapping"):
+        client.close()
+    assert not client.is_open
+    view.release()
+    mapping.close()
+    os.close(descriptor)
+
+
+# Reaching the server
+
+
+def test_a_socket_that_is_not_there_is_a_setup_error(tmp_path: object) -> None:
+    """With the path and what to do."""
+    client = VfioUser(VfioUserSettings(f"{tmp_path}/none.sock", None, 1, 1))
+    with pytest.raises(SetupError, match=r"none\.sock: No such file"):
+        client.open()
+    assert client.tracer.calls[-1].errno == errno.ENODEV
+    assert client.tracer.counts.opens == 0
+
+
+def test_neither_socket_nor_command_is_a_setup_error() -> None:
+    """Nothing to reach."""
+    with pytest.raises(SetupError, match="neither a socket nor a command"):
+        VfioUser(VfioUserSettings(None, None, 1, 1))
+
+
+def test_a_path_too_long_for_a_socket_is_told(tmp_path: object) -> None:
+    """The limit is named."""
+    client = VfioUser(VfioUserSettings("/tmp/" + "x" * 120, None, 1, 1))
+    with pytest.raises(SetupError, match="125 bytes, more than the 107"):
+        client.open()
+
+
+def test_calls_need_an_open_device(connect: Connect) -> None:
+    """And only one open at a time."""
+    client = connect(Model())
+    with pytest.raises(RuntimeError, match="open already"):
+        client.open()
+    client.close()
+    client.close()
+    with pytest.raises(SetupError, match="not open"):
+        client.read(9, 0, 4)
+    with pytest.raises(SetupError, match="not open"):
+        client.ioctl(Target.DEVICE, VFIO_DEVICE_RESET)
+    with client as opened:
+        assert opened.read(9, 0, 4)[0].ok
+    assert client.tracer.counts.opens == 2
+
+
+def test_an_interrupted_call_spoils_the_connection(connect: Connect) -> None:
+    """An exception out of the blue, a test's timeout say, leaves a reply on its way that fits no other call."""
+
+    class Interruption(Exception):
+        pass
+
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.wait_for_end()
+
+    client = connect(script, deadline=5)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(Interruption):
+            client.read(9, 0, 4)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(PeerGone, match="given up"):
+        client.read(9, 0, 4)
+
+
+def test_the_identity_names_the_server(connect: Connect) -> None:
+    """Version and capabilities as the server sent them."""
+    identity = connect(Model(), SMALL).identity()
+    assert identity["transport"] == "vfio-user"
+    assert identity["version"] == "0.0"
+    assert '"pgsize":65536' in identity["capabilities"]
+    assert identity["socket"].endswith(".sock")
+
+
+def test_threads_take_turns(connect: Connect) -> None:
+    """Every thread gets the answers to its own calls."""
+    model = Model()
+    model.region[:] = bytes(range(256)) * 16
+    client = connect(model)
+    wrong: list[object] = []
+
+    def work(start: int) -> None:
+        try:
+            for offset in range(start, start + 100):
+                if client.read(9, offset, 1)[1] != model.region[offset : offset + 1]:
+                    wrong.append(offset)
+        except CallTimeout as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 100, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
