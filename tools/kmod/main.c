@@ -54,10 +54,10 @@ static const struct kernel_param_ops option_ops = {
 };
 
 OPTION(data_section, "what of the data section may be mapped: mapped (all), trapped, partitioned",
-       [REFD_DATA_MAPPED] = "mapped", [REFD_DATA_TRAPPED] = "trapped",
-       [REFD_DATA_PARTITIONED] = "partitioned");
+	[REFD_DATA_MAPPED] = "mapped", [REFD_DATA_TRAPPED] = "trapped",
+	[REFD_DATA_PARTITIONED] = "partitioned");
 OPTION(undrawn, "transitions that the interface does not draw: accept, refuse",
-       "accept", "refuse");
+	"accept", "refuse");
 OPTION(read_only, "writes to read-only registers: ignore, refuse", "ignore", "refuse");
 
 static unsigned int devices = 1;

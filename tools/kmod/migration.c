@@ -70,7 +70,7 @@ static const u8 drawn[] = {
 	[REFD_STATE_PRE_COPY]		= BIT(REFD_STATE_STOP_AND_COPY),
 	[REFD_STATE_STOP_AND_COPY]	= BIT(REFD_STATE_STOP),
 	[REFD_STATE_RESUMING]		= BIT(REFD_STATE_RUNNING),
-	[REFD_STATE_MASK]		= 0,
+	[REFD_STATE_MASK]		= 0,	/* every value of the three bits has a place */
 };
 
 #define ANY_STATE	GENMASK(REFD_STATE_MASK, 0)
@@ -104,26 +104,21 @@ static bool is_saving(u32 state)
 	return state == REFD_STATE_PRE_COPY || state == REFD_STATE_STOP_AND_COPY;
 }
 
-/* Where in the region the buffers lie, bytes. */
-static u32 window_start(void)
+/* The largest buffer, bytes. */
+static u32 capacity(struct refd_device *refd)
 {
-	return REFD_DATA_OFFSET + (defect(DATA_OFFSET_UNALIGNED) ? 8 : 0);
-}
-
-static u32 window_capacity(void)
-{
-	return REFD_MIGRATION_SIZE - window_start();
+	return REFD_MIGRATION_SIZE - refd->buffer_offset;
 }
 
 static struct refd_chunk *window_chunk(struct refd_device *refd)
 {
-	return refd->window + window_start();
+	return refd->window + refd->buffer_offset;
 }
 
 /* Bytes of the image that fit into one buffer. */
-static u32 chunk_bytes(void)
+static u32 chunk_bytes(struct refd_device *refd)
 {
-	return window_capacity() - sizeof(struct refd_chunk);
+	return capacity(refd) - sizeof(struct refd_chunk);
 }
 
 static u32 chunk_crc(const struct refd_chunk *chunk, const u8 *bytes, u32 length)
@@ -146,7 +141,7 @@ static void begin_saving(struct refd_device *refd, bool final)
 	transfer->position = final ? 0 : offsetof(struct refd_image, memory);
 	transfer->end = sizeof(struct refd_image);
 	if (defect(SAVE_STREAM_TRUNCATED))
-		transfer->end -= (transfer->end - 1 - transfer->position) % chunk_bytes() + 1;
+		transfer->end -= (transfer->end - 1 - transfer->position) % chunk_bytes(refd) + 1;
 	if (defect(SAVING_IGNORED))
 		transfer->end = transfer->position;
 }
@@ -159,14 +154,14 @@ static u64 pending_bytes(struct refd_device *refd)
 
 	if (!is_saving(refd_state(refd)))
 		return 0;
-	return left + DIV_ROUND_UP(left, chunk_bytes()) * sizeof(struct refd_chunk);
+	return left + DIV_ROUND_UP(left, chunk_bytes(refd)) * sizeof(struct refd_chunk);
 }
 
 /* Makes the next buffer available, unless there is one already or none left. */
 static void stage(struct refd_device *refd)
 {
 	struct refd_transfer *transfer = &refd->transfer;
-	u32 length = min(chunk_bytes(), transfer->end - transfer->position);
+	u32 length = min(chunk_bytes(refd), transfer->end - transfer->position);
 	const u8 *bytes = (const u8 *)refd->image + transfer->position;
 	bool final = refd_state(refd) == REFD_STATE_STOP_AND_COPY;
 	struct refd_chunk chunk = {
@@ -207,10 +202,8 @@ static void begin_resuming(struct refd_device *refd)
 	*refd->image = *refd->live;
 }
 
-static bool registers_valid(const struct refd_image *image)
+static bool registers_valid(const __le64 *registers)
 {
-	const __le64 *registers = image->registers;
-
 	return !(le64_to_cpu(registers[REFD_REG_CONTROL]) & ~(u64)REFD_CONTROL_STREAM) &&
 	       !(le64_to_cpu(registers[REFD_REG_STATUS]) &
 		 ~(u64)(REFD_STATUS_OK | REFD_STATUS_FAILED)) &&
@@ -232,6 +225,11 @@ static int apply_chunk(struct refd_device *refd, const struct refd_chunk *chunk,
 	    offset > sizeof(struct refd_image) || length > sizeof(struct refd_image) - offset ||
 	    le32_to_cpu(chunk->crc) != chunk_crc(chunk, chunk->bytes, length))
 		return -EINVAL;
+	/* The registers come whole, and with values that they can have. */
+	if (offset < offsetof(struct refd_image, memory) &&
+	    (offset || length < offsetof(struct refd_image, memory) ||
+	     !registers_valid((const __le64 *)chunk->bytes)))
+		return -EINVAL;
 	/* The whole may start anew; apart from that it comes in order. */
 	if (flags & CHUNK_FINAL && offset && offset != transfer->position)
 		return -EINVAL;
@@ -240,15 +238,10 @@ static int apply_chunk(struct refd_device *refd, const struct refd_chunk *chunk,
 		*refd->image = *refd->live;
 	memcpy((u8 *)refd->image + offset, chunk->bytes, length);
 	transfer->begun = true;
-	transfer->complete = false;
-	if (!(flags & CHUNK_FINAL))
-		return 0;
-	transfer->position = offset + length;
-	if (transfer->position < sizeof(struct refd_image))
-		return 0;
-	if (!registers_valid(refd->image))
-		return -EINVAL;
-	transfer->complete = true;
+	if (flags & CHUNK_FINAL)
+		transfer->position = offset + length;
+	transfer->complete = flags & CHUNK_FINAL &&
+			     transfer->position == sizeof(struct refd_image);
 	return 0;
 }
 
@@ -257,7 +250,7 @@ static int consume(struct refd_device *refd, u64 size)
 {
 	if (refd_state(refd) != REFD_STATE_RESUMING || defect(RESUMING_DATA_REFUSED))
 		return -EINVAL;
-	if (size > window_capacity() || (size && size < sizeof(struct refd_chunk)))
+	if (size > capacity(refd) || (size && size < sizeof(struct refd_chunk)))
 		return -EINVAL;
 	if (size && !defect(RESUMING_DATA_IGNORED)) {
 		int ret;
@@ -297,11 +290,11 @@ void refd_set_state(struct refd_device *refd, u32 state)
 	refd->pending_written = false;
 	refd->data_offset = 0;
 	refd->transfer = (struct refd_transfer) { 0 };
+	refd_settle(refd);
 	if (is_saving(refd_state(refd)))
 		begin_saving(refd, refd_state(refd) == REFD_STATE_STOP_AND_COPY);
 	else if (refd_state(refd) == REFD_STATE_RESUMING)
 		begin_resuming(refd);
-	refd_settle(refd);
 }
 
 static bool can_be_written(u32 state)
@@ -450,7 +443,7 @@ static u64 peek(struct refd_device *refd, enum field field)
 	case FIELD_OFFSET:
 		if (defect(DATA_OFFSET_ZERO))
 			return 0;
-		return refd->data_offset ?: window_start();
+		return refd->data_offset ?: refd->buffer_offset;
 	case FIELD_SIZE:
 		return refd->transfer.size;
 	default:

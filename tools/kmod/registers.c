@@ -89,9 +89,10 @@ static bool should_run(struct refd_device *refd)
 	return run && !refd->stuck;
 }
 
-/* Starts or stops the device as its state says. */
+/* Starts or stops the device as its state and the defects say. */
 void refd_settle(struct refd_device *refd)
 {
+	refd->buffer_offset = REFD_DATA_OFFSET + (defect(DATA_OFFSET_UNALIGNED) ? 8 : 0);
 	refd_clock_fold(refd);
 	if (should_run(refd))
 		refd->clock_until = U64_MAX;

@@ -104,6 +104,9 @@ struct refd_device {
 	bool pending_written;
 	u64 data_offset;
 
+	u32 buffer_offset;		/* in the window; settled under the lock, for
+					 * the defects may change at any time
+					 */
 	struct refd_transfer transfer;
 	struct refd_image *image;	/* being saved or restored */
 	void *window;			/* the migration region; mappable */
