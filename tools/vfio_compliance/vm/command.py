@@ -214,6 +214,7 @@ class _Run:
             "module": str(ko) if ko else None,
             "commands": commands,
             "cwd": str(_PROJECT),
+            "keep": str(folder),
             "dmesg": str(dmesg),
         }
         began = time.time()
@@ -222,7 +223,7 @@ class _Run:
             plan_file = Path(private) / "plan.json"
             plan_file.write_text(json.dumps(plan))
             deadline = self.arguments.deadline
-            line = boot.command_line(kernel.boot, self.machine, plan_file, folder, _PROJECT, deadline)
+            line = boot.command_line(kernel.boot, self.machine, plan_file, folder, deadline)
             _say(label, "boot", f"{self.machine.cpus} CPUs, {self.machine.memory} of memory")
 
             def report(event: dict[str, Any], at: float) -> None:
