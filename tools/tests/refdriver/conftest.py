@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for raw_client, whatever the import mode
+
 from raw_client import Client, Server
 
 
