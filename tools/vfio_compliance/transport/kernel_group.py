@@ -37,6 +37,9 @@ _SMALL: Final = 4096
 #: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
 _LARGEST_BUFFER: Final = 1 << 31
 
+#: Memory that costs nothing until it is written: MAP_NORESERVE has a name in few versions of Python.
+_UNTOUCHED: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
+
 #: Room behind an argument whose argsz promises more memory than it has.
 _SPILL: Final = 1 << 16
 
@@ -190,7 +193,9 @@ class KernelGroup(Transport):
         self._device = self._files[Target.DEVICE] = outcome.value
 
     def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome:
-        descriptor = self._files.get(target, -1)
+        descriptor = self._files.get(target)
+        if descriptor is None:
+            raise SetupError("the device is not open", "open() it first")
         view = argument_view(argument)
         if view is None:
             address = argument if isinstance(argument, int) else 0
@@ -240,7 +245,7 @@ class KernelGroup(Transport):
         if where is None:
             return failure(code), b""
         position = libc.signed64(where.offset + offset)
-        with mmap.mmap(-1, max(1, min(length, _LARGEST_BUFFER))) as pages:
+        with mmap.mmap(-1, max(1, min(length, _LARGEST_BUFFER)), _UNTOUCHED) as pages:
             with _ffi.from_buffer(pages) as buffer:
                 outcome = self._outcome(self._pread(self._device, buffer, length, position))
             return outcome, pages[: min(max(outcome.value, 0), length)]

@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's group interface, with a stand-in for the kernel and made-up /dev, /sys and /proc."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import resource
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vfio_compliance.transport import KernelGroup, KernelGroupSettings, Outcome, SetupError, Target, create, libc
+from vfio_compliance.uapi.type1 import VFIO_IOMMU_MAP_DMA
+from vfio_compliance.uapi.vfio import (
+    VFIO_CHECK_EXTENSION,
+    VFIO_DEVICE_GET_REGION_INFO,
+    VFIO_DEVICE_RESET,
+    VFIO_GET_API_VERSION,
+    VFIO_GROUP_GET_DEVICE_FD,
+    VFIO_GROUP_GET_STATUS,
+    VFIO_GROUP_SET_CONTAINER,
+    VFIO_SET_IOMMU,
+    ffi,
+)
+
+NAME = "0000:01:00.0"
+REGION_OFFSET = 4096
+
+Handler = Callable[[Any], int]
+
+
+class FakeKernel:
+    """Answers as VFIO does; a request found in ``answers`` is answered so (negative: that errno).
+
+    The device is a file: region 9 lies at REGION_OFFSET, of two pages; other regions have no information.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[int, int | Handler] = {}
+        self.unopenable: dict[str, int] = {}
+        self.requests: list[tuple[str, int, int]] = []
+        self._names: dict[int, str] = {}
+        self._errno = 0
+
+    def open(self, path: Path) -> int:
+        if path.name in self.unopenable:
+            code = self.unopenable[path.name]
+            raise OSError(code, os.strerror(code), str(path))
+        return self._new(path.name)
+
+    def close(self, descriptor: int) -> None:
+        del self._names[descriptor]
+        os.close(descriptor)
+
+    def ioctl(self, descriptor: int, request: int, argument: Any) -> int:
+        self.requests.append((self._names[descriptor], request, int(ffi.cast("uintptr_t", argument))))
+        answer = self.answers.get(request)
+        if callable(answer):
+            answer = answer(argument)
+        if answer is None:
+            answer = self._ordinary(request, argument)
+        if answer < 0:
+            self._errno = -answer
+            return -1
+        return answer
+
+    def pread(self, descriptor: int, data: Any, length: int, offset: int) -> int:
+        return self._note(libc.pread64(descriptor, data, length, offset))
+
+    def pwrite(self, descriptor: int, data: Any, length: int, offset: int) -> int:
+        return self._note(libc.pwrite64(descriptor, data, length, offset))
+
+    def errno(self) -> int:
+        return self._errno
+
+    @property
+    def open_files(self) -> list[str]:
+        """What is open, by name."""
+        return sorted(self._names.values())
+
+    def _note(self, value: int) -> int:
+        self._errno = libc.ffi.errno
+        return value
+
+    def _new(self, name: str) -> int:
+        descriptor = os.memfd_create(name)
+        os.truncate(descriptor, REGION_OFFSET + 8192)
+        self._names[descriptor] = name
+        return descriptor
+
+    def _ordinary(self, request: int, argument: Any) -> int:
+        if request == VFIO_CHECK_EXTENSION:
+            return 1
+        if request == VFIO_GROUP_GET_STATUS:
+            ffi.cast("struct vfio_group_status *", argument).flags = 1  # type: ignore[attr-defined]
+        elif request == VFIO_GROUP_GET_DEVICE_FD:
+            return self._new("device")
+        elif request == VFIO_DEVICE_GET_REGION_INFO:
+            info: Any = ffi.cast("struct vfio_region_info *", argument)
+            if info.index != 9:
+                return -errno.EINVAL
+            info.flags, info.size, info.offset = 7, 8192, REGION_OFFSET
+        return 0
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    """A kernel in which everything works."""
+    return FakeKernel()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A machine with the device in group 12, bound to vfio-pci beside a network card that is not."""
+    (tmp_path / "dev/vfio").mkdir(parents=True)
+    for name in ("vfio", "12"):
+        (tmp_path / "dev/vfio" / name).touch()
+    (tmp_path / "sys/module/vfio").mkdir(parents=True)
+    for group in (0, 1, 2, 7):
+        (tmp_path / f"sys/kernel/iommu_groups/{group}/devices").mkdir(parents=True)
+    add_device(tmp_path, 12, NAME, "vfio-pci")
+    return tmp_path
+
+
+def add_device(root: Path, group: int, name: str, driver: str | None) -> Path:
+    """Put a device into a group."""
+    device = root / "sys/bus/pci/devices" / name
+    device.mkdir(parents=True)
+    members = root / f"sys/kernel/iommu_groups/{group}/devices"
+    members.mkdir(parents=True, exist_ok=True)
+    (device / "iommu_group").symlink_to(members.parent)
+    (members / name).symlink_to(device)
+    if driver:
+        (device / "driver").symlink_to(root / "sys/bus/pci/drivers" / driver)
+    return device
+
+
+@pytest.fixture
+def device(kernel: FakeKernel, root: Path) -> Iterator[KernelGroup]:
+    """The device, not open."""
+    transport = KernelGroup(KernelGroupSettings(NAME, 12, None), root, kernel)
+    yield transport
+    transport.shutdown()
+    assert kernel.open_files == []
+
+
+def refused(device: KernelGroup) -> SetupError:
+    """Why the device cannot be opened."""
+    with pytest.raises(SetupError) as caught:
+        device.open()
+    assert not device.is_open
+    return caught.value
+
+
+# Opening
+
+
+def test_opening_takes_the_documented_steps(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Version, extension, viability, container, IOMMU, device; all of it traced."""
+    device.open()
+    steps = [
+        ("vfio", VFIO_GET_API_VERSION),
+        ("vfio", VFIO_CHECK_EXTENSION),
+        ("12", VFIO_GROUP_GET_STATUS),
+        ("12", VFIO_GROUP_SET_CONTAINER),
+        ("vfio", VFIO_SET_IOMMU),
+        ("12", VFIO_GROUP_GET_DEVICE_FD),
+    ]
+    assert [request[:2] for request in kernel.requests] == steps
+    assert kernel.requests[1][2] == kernel.requests[4][2] == 3
+    assert kernel.open_files == ["12", "device", "vfio"]
+    calls = device.tracer.take()
+    assert [call.number for call in calls] == [number for _, number in steps] + [0]
+    assert calls[5].sent == NAME.encode() + b"\0"
+    device.close()
+    assert kernel.open_files == []
+    device.open()
+    assert device.tracer.counts.opens == 2
+
+
+def test_the_group_is_found_through_sysfs(root: Path, kernel: FakeKernel) -> None:
+    """By the device's iommu_group link."""
+    device = KernelGroup(KernelGroupSettings(NAME, None, f"/sys/bus/pci/devices/{NAME}"), root, kernel)
+    device.open()
+    assert device.group == 12
+    identity = device.identity()
+    assert (identity["group"], identity["driver"], identity["device"]) == ("12", "vfio-pci", NAME)
+    assert identity["kernel"] == os.uname().release
+    device.close()
+
+
+def test_settings_make_the_transport() -> None:
+    """create() goes by the kind of settings."""
+    assert isinstance(create(KernelGroupSettings(NAME, 12, None)), KernelGroup)
+
+
+# Set-up faults
+
+
+def test_no_container_without_the_module(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """The module is to be loaded, or the kernel has none."""
+    kernel.unopenable["vfio"] = errno.ENOENT
+    (root / "sys/module/vfio").rmdir()
+    error = refused(device)
+    assert "/dev/vfio/vfio" in error.message
+    assert "modprobe" in error.remedy
+
+
+def test_no_container_with_the_module(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Loading it again would not help."""
+    kernel.unopenable["vfio"] = errno.ENOENT
+    assert "VFIO is loaded" in refused(device).remedy
+
+
+@pytest.mark.parametrize("name", ["vfio", "12"])
+def test_a_forbidden_file_names_its_owner(device: KernelGroup, kernel: FakeKernel, root: Path, name: str) -> None:
+    """And who tried."""
+    kernel.unopenable[name] = errno.EACCES
+    (root / "dev/vfio" / name).chmod(0o600)
+    error = refused(device)
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"{me} may not open /dev/vfio/{name}: it belongs to {me}, mode 0600" in error.message
+    assert f"chown {me} /dev/vfio/{name}" in error.remedy
+
+
+@pytest.mark.parametrize(("answer", "seen"), [(7, "version 7"), (-errno.ENOTTY, "Inappropriate ioctl")])
+def test_a_file_that_is_not_vfio_is_told(device: KernelGroup, kernel: FakeKernel, answer: int, seen: str) -> None:
+    """Another version, or another file in its place."""
+    kernel.answers[VFIO_GET_API_VERSION] = answer
+    assert seen in refused(device).message
+
+
+def test_a_container_without_type1_is_told(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Its module is missing."""
+    kernel.answers[VFIO_CHECK_EXTENSION] = 0
+    assert "modprobe vfio_iommu_type1" in refused(device).remedy
+
+
+def test_a_group_that_does_not_exist_is_told(kernel: FakeKernel, root: Path) -> None:
+    """With those that do."""
+    kernel.unopenable["99"] = errno.ENOENT
+    error = refused(KernelGroup(KernelGroupSettings(NAME, 99, None), root, kernel))
+    assert error.message == "there is no IOMMU group 99; there are 0-2, 7, 12"
+
+
+def test_a_group_without_its_file_wants_a_driver_bound(kernel: FakeKernel, root: Path) -> None:
+    """The group is there, but no vfio driver has a device of it."""
+    add_device(root, 7, "0000:02:00.0", "nvme")
+    kernel.unopenable["7"] = errno.ENOENT
+    error = refused(KernelGroup(KernelGroupSettings("0000:02:00.0", 7, None), root, kernel))
+    assert "0000:02:00.0 (nvme)" in error.message
+    assert "bind" in error.remedy
+
+
+def test_a_machine_without_groups_has_its_iommu_off(kernel: FakeKernel, tmp_path: Path) -> None:
+    """The firmware and the command line are to be looked at."""
+    kernel.unopenable["3"] = errno.ENOENT
+    error = refused(KernelGroup(KernelGroupSettings(NAME, 3, None), tmp_path, kernel))
+    assert "the IOMMU is off" in error.message
+    assert "intel_iommu=on" in error.remedy
+
+
+def test_a_device_without_a_group_has_its_iommu_off(kernel: FakeKernel, root: Path) -> None:
+    """The same, seen from the device."""
+    (root / "sys/bus/pci/devices" / NAME / "iommu_group").unlink()
+    sysfs = f"/sys/bus/pci/devices/{NAME}"
+    error = refused(KernelGroup(KernelGroupSettings(NAME, None, sysfs), root, kernel))
+    assert f"{sysfs} belongs to no IOMMU group" in error.message
+    assert "intel_iommu=on" in error.remedy
+
+
+def test_a_device_that_is_not_there_is_told(kernel: FakeKernel, root: Path) -> None:
+    """Before anything is opened."""
+    error = refused(KernelGroup(KernelGroupSettings(NAME, None, "/sys/bus/pci/devices/no"), root, kernel))
+    assert "there is no device /sys/bus/pci/devices/no" in error.message
+    error = refused(KernelGroup(KernelGroupSettings(NAME, None, None), root, kernel))
+    assert "device.sysfs" in error.remedy
+
+
+def test_a_group_in_use_names_its_holders(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """By process number and name, this process told apart."""
+    kernel.unopenable["12"] = errno.EBUSY
+    for process, name in (("4242", "qemu-system-x86"), (str(os.getpid()), "python")):
+        (root / "proc" / process / "fd").mkdir(parents=True)
+        (root / "proc" / process / "comm").write_text(name + "\n")
+        (root / "proc" / process / "fd/7").symlink_to("/dev/vfio/12")
+    (root / "proc/5000/fd").mkdir(parents=True)
+    (root / "proc/5000/fd/1").symlink_to("/dev/vfio/13")
+    message = refused(device).message
+    assert "process 4242 (qemu-system-x86)" in message
+    assert f"process {os.getpid()} (this one)" in message
+    assert "5000" not in message
+
+
+def test_a_group_in_use_by_nobody_to_be_seen(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Other users' processes cannot be looked into."""
+    kernel.unopenable["12"] = errno.EBUSY
+    assert "cannot see" in refused(device).message
+
+
+def test_a_group_that_is_not_viable_names_the_others(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """Those with a driver that is not VFIO's; unbound ones and bridges do no harm."""
+    add_device(root, 12, "0000:01:00.1", "snd_hda_intel")
+    add_device(root, 12, "0000:01:00.2", None)
+    add_device(root, 12, "0000:00:01.0", "pcieport")
+    kernel.answers[VFIO_GROUP_GET_STATUS] = 0
+    message = refused(device).message
+    assert message.endswith("hold devices of it: 0000:01:00.1 (snd_hda_intel)")
+
+
+@pytest.mark.parametrize(
+    ("request_number", "code", "told"),
+    [
+        (VFIO_GROUP_GET_STATUS, errno.ENOTTY, "VFIO_GROUP_GET_STATUS of group 12: Inappropriate ioctl"),
+        (VFIO_GROUP_SET_CONTAINER, errno.EBUSY, "the container is busy"),
+        (VFIO_GROUP_SET_CONTAINER, errno.EINVAL, "the container is busy"),
+        (VFIO_GROUP_SET_CONTAINER, errno.ENOMEM, "VFIO_GROUP_SET_CONTAINER of group 12: Cannot allocate"),
+        (VFIO_SET_IOMMU, errno.EPERM, "no interrupt remapping"),
+        (VFIO_SET_IOMMU, errno.EBUSY, "the container of group 12 is busy"),
+        (VFIO_SET_IOMMU, errno.ENODEV, "VFIO_SET_IOMMU with VFIO_TYPE1v2_IOMMU of group 12: No such device"),
+        (VFIO_GROUP_GET_DEVICE_FD, errno.ENODEV, "gives out no device '0000:01:00.0'; it holds 0000:01:00.0"),
+        (VFIO_GROUP_GET_DEVICE_FD, errno.EIO, "the driver refused to open 0000:01:00.0: Input/output error"),
+    ],
+)
+def test_each_refused_step_has_its_words(
+    device: KernelGroup, kernel: FakeKernel, request_number: int, code: int, told: str
+) -> None:
+    """And everything opened until then is closed again."""
+    kernel.answers[request_number] = -code
+    error = refused(device)
+    assert told in error.message
+    assert error.remedy
+    assert kernel.open_files == []
+
+
+def test_a_wrong_name_lists_the_right_ones(kernel: FakeKernel, root: Path) -> None:
+    """With their drivers."""
+    kernel.answers[VFIO_GROUP_GET_DEVICE_FD] = -errno.ENODEV
+    error = refused(KernelGroup(KernelGroupSettings("0000:01:00.9", 12, None), root, kernel))
+    assert error.message == "group 12 gives out no device '0000:01:00.9'; it holds 0000:01:00.0 (vfio-pci)"
+    assert "device.name" in error.remedy
+
+
+def test_a_mapping_beyond_the_limit_is_the_hosts_fault(device: KernelGroup) -> None:
+    """Limit and need in numbers; nothing else is excused."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    shown = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft} bytes"
+    error = device.host_fault(VFIO_IOMMU_MAP_DMA, Outcome(-1, errno.ENOMEM), 1 << 30)
+    assert error is not None
+    assert "1073741824 bytes" in error.message
+    assert f"RLIMIT_MEMLOCK is {shown}" in error.message
+    assert "ulimit -l" in error.remedy
+    assert device.host_fault(VFIO_IOMMU_MAP_DMA, Outcome(-1, errno.EINVAL), 1) is None
+    assert device.host_fault(VFIO_DEVICE_RESET, Outcome(-1, errno.ENOMEM), 1) is None
+
+
+def test_this_machines_files_are_the_default() -> None:
+    """Whatever this machine has, opening a group that cannot exist ends in a set-up error."""
+    device = KernelGroup(KernelGroupSettings("nothing", 2**31, None))
+    error = refused(device)
+    assert "/dev/vfio" in error.message or "group" in error.message
+
+
+# Calls
+
+
+def test_accesses_go_to_the_regions_offset(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Which is asked for once, and only when nobody asked before."""
+    device.open()
+    device.tracer.take()
+    assert device.write(9, 0x10, b"abcdefgh") == (8, 0)
+    assert device.read(9, 0x11, 3) == ((3, 0), b"bcd")
+    assert device.read(9, 0, 0) == ((0, 0), b"")
+    calls = [(call.verb, call.target, call.number) for call in device.tracer.take()]
+    assert calls == [
+        ("ioctl", "device", VFIO_DEVICE_GET_REGION_INFO),
+        ("write", "region 9", 0x10),
+        ("read", "region 9", 0x11),
+        ("read", "region 9", 0),
+    ]
+    mapping = device.map(9, 0, 4096)
+    assert mapping[0x10:0x18] == b"abcdefgh"
+    device.close()
+    assert mapping.closed
+
+
+def test_a_region_without_information_is_not_accessed(device: KernelGroup) -> None:
+    """The access fails as the request for information did."""
+    device.open()
+    assert device.read(3, 0, 4) == ((-1, errno.EINVAL), b"")
+    assert device.read(3, 0, 100_000) == ((-1, errno.EINVAL), b"")
+    assert device.write(3, 0, b"a") == (-1, errno.EINVAL)
+    assert device.read_to(3, 0, 4, 0) == (-1, errno.EINVAL)
+    assert device.write_from(3, 0, 4, 0) == (-1, errno.EINVAL)
+    with pytest.raises(OSError, match="no information on region 3"):
+        device.map(3, 0, 4096)
+
+
+def test_what_is_asked_is_what_the_kernel_gets(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Odd lengths and offsets, bad addresses, huge reads: the kernel answers, nobody before it."""
+    device.open()
+    assert device.read(9, 8190, 8) == ((2, 0), b"\0\0")
+    assert device.read(9, -REGION_OFFSET - 1, 4)[0] == (-1, errno.EINVAL)
+    assert device.read(9, 2**64 - REGION_OFFSET - 1, 4)[0] == (-1, errno.EINVAL)
+    assert device.write(9, 2**63, b"a") == (-1, errno.EINVAL)
+    assert device.read(9, 0, 5000) == ((5000, 0), bytes(5000))
+    assert device.read(9, 0, 1 << 32) == ((8192, 0), bytes(8192))
+    assert device.read(9, 0, 1 << 63)[0].errno in (errno.EFAULT, errno.EINVAL)
+    assert device.read_to(9, 0, 4, 0) == (-1, errno.EFAULT)
+    assert device.read_to(9, 0, 4, 2**64 - 1) == (-1, errno.EFAULT)
+    assert device.write_from(9, 0, 4, 1) == (-1, errno.EFAULT)
+    buffer = ffi.new("char[4]")
+    device.write(9, 0, b"abcd")
+    assert device.read_to(9, 0, 4, int(ffi.cast("uintptr_t", buffer))) == (4, 0)
+    assert ffi.buffer(buffer)[:] == b"abcd"
+    assert device.write_from(9, 4, 4, int(ffi.cast("uintptr_t", buffer))) == (4, 0)
+    assert device.read(9, 4, 4)[1] == b"abcd"
+
+
+def test_arguments_travel_in_every_form(device: KernelGroup, kernel: FakeKernel) -> None:
+    """Numbers and addresses as they are, memory by its address, and what the kernel writes comes back."""
+    device.open()
+    kernel.requests.clear()
+    assert device.ioctl(Target.DEVICE, VFIO_DEVICE_RESET) == (0, 0)
+    assert device.ioctl(Target.DEVICE, 1, 2**64 - 1) == (0, 0)
+    info = ffi.new("struct vfio_region_info *", {"argsz": 32, "index": 9})
+    assert device.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, info) == (0, 0)
+    assert struct.unpack("<IIIIQQ", ffi.buffer(info)) == (32, 7, 9, 0, 8192, REGION_OFFSET)
+    assert kernel.requests == [
+        ("device", VFIO_DEVICE_RESET, 0),
+        ("device", 1, 2**64 - 1),
+        ("device", VFIO_DEVICE_GET_REGION_INFO, int(ffi.cast("uintptr_t", info))),
+    ]
+
+
+def test_an_argsz_beyond_the_argument_hits_nothing_else(device: KernelGroup, kernel: FakeKernel) -> None:
+    """What the kernel then writes too much goes nowhere."""
+
+    def chain(argument: Any) -> int:
+        ffi.memmove(argument, b"\xcc" * 4096, 4096)
+        return 0
+
+    device.open()
+    kernel.answers[VFIO_DEVICE_GET_REGION_INFO] = chain
+    short = bytearray(b"\xff" * 32)
+    beside = [bytearray(32) for _ in range(100)]
+    assert device.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, short) == (0, 0)
+    assert short == b"\xcc" * 32
+    assert all(each == bytes(32) for each in beside)
+
+
+def test_a_driver_that_claims_more_than_asked_shows_nothing(device: KernelGroup) -> None:
+    """The count is passed on, the bytes are cut."""
+    device.open()
+    device._pread = lambda *_: 100
+    assert device.read(9, 0, 4) == ((100, 0), bytes(4))
+
+
+def test_calls_on_a_closed_device_are_setup_errors(device: KernelGroup) -> None:
+    """No descriptor, no call."""
+    for call in (lambda: device.read(9, 0, 4), lambda: device.ioctl(Target.CONTAINER, 1)):
+        with pytest.raises(SetupError, match="not open"):
+            call()

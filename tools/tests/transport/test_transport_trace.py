@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The trace of calls, and its totals."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import threading
+from typing import Any
+
+import pytest
+
+from vfio_compliance.transport import Argument, Call, Memory, Outcome, SetupError, Target, Tracer, Transport
+from vfio_compliance.transport.base import argument_view, failure, success
+from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET, ffi
+
+
+class Plain(Transport):
+    """A device of zeros that refuses offset 13 and fails at 14."""
+
+    takes_pointers = False
+    kernel = False
+
+    def identity(self) -> dict[str, str]:
+        return {}
+
+    def _open(self) -> None:
+        pass
+
+    def _close(self) -> None:
+        pass
+
+    def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome:
+        if (view := argument_view(argument)) is not None:
+            view[0] = 0xAA
+        return success(3)
+
+    def _read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
+        if offset == 13:
+            return failure(errno.EINVAL), b""
+        if offset == 14:
+            raise SetupError("broken", "mend it")
+        return success(length), bytes(length)
+
+    def _write(self, region: int, offset: int, data: bytes) -> Outcome:
+        return success(len(data) // 2)
+
+    def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
+        raise OSError(errno.EPERM, "no")
+
+
+def test_a_call_is_recorded_as_it_was() -> None:
+    """Verb, place, what went in, what came out, and how long it took."""
+    device = Plain()
+    device.open()
+    device.read(9, 0x10, 4)
+    device.read(9, 13, 4)
+    device.write(2, 0x20, bytes(range(100)))
+    device.ioctl(Target.CONTAINER, 7, bytearray(b"\1\2"))
+    device.ioctl(Target.GROUP, 8, 5)
+    device.ioctl(Target.DEVICE, 9)
+    with pytest.raises(OSError, match="no"):
+        device.map(1, 0, 4096)
+    with pytest.raises(SetupError):
+        device.read(9, 14, 4)
+    device.close()
+    calls = device.tracer.calls
+    assert [call[:8] for call in calls] == [
+        ("open", "device", 0, 0, b"", b"", 0, 0),
+        ("read", "region 9", 0x10, 4, b"", bytes(4), 4, 0),
+        ("read", "region 9", 13, 4, b"", b"", -1, errno.EINVAL),
+        ("write", "region 2", 0x20, 100, bytes(range(64)), b"", 50, 0),
+        ("ioctl", "container", 7, 2, b"\1\2", b"\xaa\2", 3, 0),
+        ("ioctl", "group", 8, 0, b"\5" + bytes(7), b"", 3, 0),
+        ("ioctl", "device", 9, 0, b"", b"", 3, 0),
+        ("map", "region 1", 0, 4096, b"", b"", -1, errno.EPERM),
+        ("read", "region 9", 14, 4, b"", b"", -1, errno.ENODEV),
+        ("close", "device", 0, 0, b"", b"", 0, 0),
+    ]
+    starts = [call.started_ns for call in calls]
+    assert starts == sorted(starts)
+    assert all(call.duration_ns >= 0 for call in calls)
+
+
+def test_totals_survive_taking_the_calls() -> None:
+    """Calls of each verb, opens, resets, and bytes that moved; failures move none."""
+    device = Plain()
+    device.open()
+    device.read(0, 0, 100)
+    assert len(device.tracer.take()) == 2
+    assert device.tracer.take() == []
+    device.read(0, 13, 100)
+    device.write(0, 0, bytes(10))
+    device.ioctl(Target.DEVICE, VFIO_DEVICE_RESET)
+    device.ioctl(Target.CONTAINER, VFIO_DEVICE_RESET)
+    counts = device.tracer.counts
+    assert counts is device.tracer.counts
+    assert counts.verbs == {"open": 1, "read": 2, "write": 1, "ioctl": 2}
+    assert (counts.opens, counts.resets, counts.bytes_read, counts.bytes_written) == (1, 1, 100, 5)
+    assert [call.verb for call in device.tracer.take()] == ["read", "write", "ioctl", "ioctl"]
+
+
+def test_somebody_can_watch_calls_begin() -> None:
+    """Told before the call is made, so that one that never returns has a name."""
+    begun: list[tuple[str, str, int, int]] = []
+    device = Plain()
+    device.tracer.on_begin = lambda *call: begun.append(call)
+    device.open()
+    device.read(9, 16, 4)
+    device.write(9, 24, b"ab")
+    device.ioctl(Target.DEVICE, 5, bytearray(8))
+    with pytest.raises(OSError, match="no"):
+        device.map(1, 0, 4096)
+    device.close()
+    assert begun == [
+        ("open", "device", 0, 0),
+        ("read", "region 9", 16, 4),
+        ("write", "region 9", 24, 2),
+        ("ioctl", "device", 5, 8),
+        ("map", "region 1", 0, 4096),
+        ("close", "device", 0, 0),
+    ]
+
+
+def test_a_long_trace_keeps_its_ends() -> None:
+    """The middle gives way to one record that says how much is missing; the totals miss nothing."""
+    tracer = Tracer(limit=100)
+    for number in range(1000):
+        tracer.add(("read", "region 0", number, 4, b"", b"", 4, 0, number, 1))
+        assert len(tracer._records) < 100
+    calls = tracer.calls
+    assert [call.number for call in calls[:25]] == list(range(25))
+    assert calls[-1].number == 999
+    gap = calls[25]
+    assert gap.verb == "omitted"
+    assert gap.number + len(calls) - 1 == 1000
+    assert tracer.counts.verbs["read"] == 1000
+    assert tracer.counts.bytes_read == 4000
+    assert isinstance(gap, Call)
+
+
+def test_arguments_of_every_shape_are_seen() -> None:
+    """Structures, arrays and byte arrays are memory; numbers, NULL and nothing are not."""
+    pointer: Any = ffi.new("struct vfio_device_info *")
+    for argument in (pointer, pointer[0]):
+        view = argument_view(argument)
+        assert view is not None
+        assert len(view) == 24
+        view[0] = 7
+        assert pointer.argsz == 7
+    array = argument_view(ffi.new("uint64_t[3]"))
+    assert array is not None
+    assert len(array) == 24
+    for number in (None, 5, ffi.NULL, ffi.cast("struct vfio_device_info *", 0)):
+        assert argument_view(number) is None
+
+
+def test_memory_has_an_address_that_leads_to_its_bytes() -> None:
+    """Zeroed, at a page, and given back once."""
+    with Memory(5000) as memory:
+        assert memory.address % mmap.PAGESIZE == 0
+        assert bytes(memory.view) == bytes(5000)
+        ffi.cast("uint8_t *", memory.address)[4999] = 7
+        assert memory.view[4999] == 7
+        part = memory.view[:8]
+        with pytest.raises(BufferError):
+            memory.release()
+        part.release()
+    assert memory.released
+    memory.release()
+    with pytest.raises(ValueError, match="-1 bytes"):
+        Memory(-1)
+
+
+def test_a_pause_without_requests_just_passes() -> None:
+    """And runs beside other threads."""
+    device = Plain()
+    threads = [threading.Thread(target=device.pause, args=(0.01,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
