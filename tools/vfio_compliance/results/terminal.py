@@ -13,9 +13,10 @@ from .calls import describe
 from .summary import TROUBLE, Case, Summary
 from .verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_NOTHING, EXIT_OK, Verdict
 
-#: How many of the last calls of a failing case are shown, and how many cases of one rule.
+#: How many of the last calls of a failing case are shown, how many cases of one rule, and how many more by name.
 _CALLS = 12
 _CASES = 3
+_NAMED = 24
 
 _LABEL = 10
 
@@ -97,8 +98,7 @@ def _failures(summary: Summary, width: int) -> Iterator[str]:
                 yield from _explanation(rule, width)
                 for case in cases[:_CASES]:
                     yield from _case(case, summary, width)
-                if len(cases) > _CASES:
-                    yield from _labelled("and", ", ".join(_parameters(case) for case in cases[_CASES:]), width)
+                yield from _others(cases[_CASES:], width)
         if verdict is Verdict.WAIVED:
             yield ""
             yield f"waived: {id_}"
@@ -117,6 +117,14 @@ def _unjudged(summary: Summary, width: int) -> Iterator[str]:
         yield f"Not judged: {len(cases)} cases of {len(rules)} rules"
         yield from _labelled("because", reason, width)
         yield from _labelled("rules", ", ".join(rules), width)
+
+
+def _others(cases: list[Case], width: int) -> Iterator[str]:
+    """The cases for which there was no room, by their parameters."""
+    if cases:
+        named = [case.id.partition("[")[2].rstrip("]") for case in cases[:_NAMED]]
+        rest = f" and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
+        yield from _labelled("also", ", ".join(named) + rest, width)
 
 
 def _sentence(failure: dict[str, str]) -> str:

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Clause, rule, test and defect: every chain is whole, both ways."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance import spec
+from vfio_compliance.spec.tests import find
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+CATALOGUE = spec.load(SUITES)
+TESTS = list(find(SUITES))
+
+
+def test_each_clause_has_a_rule():
+    """No clause of a suite is left without a rule."""
+    covered = {clause for rule in CATALOGUE for clause in rule.clauses}
+    assert covered == set(CATALOGUE.clauses)
+
+
+def test_each_rule_has_one_test():
+    """No rule without a test, none with two, no test for a rule that is not there."""
+    assert Counter(test.rule for test in TESTS) == Counter(list(CATALOGUE.rules))
+
+
+def test_each_test_says_a_sentence():
+    """The docstring of a test is a sentence about a good device."""
+    assert [test.name for test in TESTS if not (test.says[:1].isupper() and test.says.endswith("."))] == []
+
+
+def test_each_test_stands_with_its_rule():
+    """A test lies in the suite whose rules.yaml has its rule."""
+    assert [test.name for test in TESTS if test.file.parent.name != CATALOGUE.rules[test.rule].suite] == []
+
+
+def test_defects_are_those_of_the_driver():
+    """Every defect that a rule names is one of the reference driver, and every one of the driver proves a rule."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "refdriver", "--list-defects"], capture_output=True, text=True, check=True
+    )
+    known = {line.split()[0] for line in listed.stdout.splitlines()}
+    assert {defect for rule in CATALOGUE for defect in rule.defects} == known
+
+
+def test_module_has_the_same_defects(project):
+    """The kernel module's defects go by the names of the server's."""
+    source = (project / "tools/kmod/defects.h").read_text()
+    known = set(re.findall(r'X\([A-Z0-9_]+, "([a-z0-9-]+)"\)', source))
+    assert known == {defect for rule in CATALOGUE for defect in rule.defects}
+
+
+def test_unprovable_rules_are_few():
+    """What no defect can prove is written down with its reason, and is not what a driver has to keep."""
+    unprovable = [rule for rule in CATALOGUE if rule.unprovable]
+    assert all(rule.side == "client" or rule.level == "may" for rule in unprovable)
+    assert len(unprovable) < len(CATALOGUE.rules) / 5
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        ("clause: X-99", "unknown clause X-99"),
+        ("level: shall", "'shall' is none of must, should, may"),
+        ("defects: []", "needs either defects or the reason"),
+        ("colour: red", "unknown keys ['colour']"),
+        ("id: a.b", "a.b: defined twice"),
+    ],
+)
+def test_bad_rules_are_named(tmp_path, record, complaint):
+    """A rules file with a slip in it is refused, with the rule and the slip."""
+    rule = {"id": "x.y", "clause": "X-01", "says": "S.", "level": "must", "status": "documented", "side": "driver"}
+    rule |= {"source": "line 1", "defects": "[d]"}
+    first = "\n    ".join(f"{key}: {value}" for key, value in (rule | {"id": "a.b"}).items())
+    key, _, value = record.partition(": ")
+    second = "\n    ".join(f"{key}: {value}" for key, value in (rule | {key: value}).items())
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    (folder / "rules.yaml").write_text(
+        f"text: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-01: x}}\nrules:\n  - {first}\n  - {second}\n"
+    )
+    with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
+        spec.load(tmp_path)
+    assert complaint in str(caught.value)
