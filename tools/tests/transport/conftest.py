@@ -6,16 +6,17 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted_server import Connect, Script, ScriptedServer
 
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 
-#: Seconds per call, in tests that do not wait for it to pass.
-AMPLE = 5.0
+sys.path.insert(0, str(Path(__file__).parent))  # for scripted_server, whatever the import mode
+
+from scripted_server import AMPLE, Connect, Script, ScriptedServer
 
 
 @pytest.fixture(autouse=True)

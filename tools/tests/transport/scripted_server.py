@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from vfio_compliance.transport import VfioUser
 
+#: Seconds per call, in tests that do not wait for it to pass.
+AMPLE = 5.0
+
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32
 GOOD_VERSION = b'{"capabilities":{"max_msg_fds":4,"max_data_xfer_size":65536,"migration":{"pgsize":4096}}}\0'
 

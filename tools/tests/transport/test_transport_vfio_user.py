@@ -11,7 +11,7 @@ import struct
 import threading
 
 import pytest
-from scripted_server import COMMAND, ERROR, NO_REPLY, REPLY, Connect, Peer, Request, Script
+from scripted_server import AMPLE, COMMAND, ERROR, NO_REPLY, REPLY, Connect, Peer, Request, Script
 
 from vfio_compliance.transport import CallTimeout, PeerGone, SetupError, Target, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
@@ -311,13 +311,15 @@ def test_dma_is_served_during_a_pause(connect: Connect) -> None:
         peer.reply(peer.receive())
         for number in range(3):
             peer.send(number, 12, struct.pack("<QQ", 0x1000 + number, 1) + b"x", COMMAND)
-            peer.receive()
+        sent.set()
         peer.wait_for_end()
 
+    sent = threading.Event()
     client = connect(script)
     with client.memory(4096) as memory:
         _map(client, memory.address, 0x1000, 4096)
-        client.pause(0.1)
+        assert sent.wait(AMPLE)
+        client.pause(0.05)
         assert bytes(memory.view[:4]) == b"xxx\0"
 
 
@@ -400,13 +402,14 @@ def test_unmapping_gives_the_size_back(connect: Connect, with_bitmap: bool) -> N
         seen.append(request.payload)
         peer.reply(request, request.payload + (b"\1" + bytes(7) if with_bitmap else b""))
         peer.send(1, 12, struct.pack("<QQ", 0x1000, 1) + b"x", COMMAND)
+        sent.set()
         refused.append(peer.receive().error)
         done.set()
         peer.wait_for_end()
 
     seen: list[bytes] = []
     refused: list[int] = []
-    done = threading.Event()
+    sent, done = threading.Event(), threading.Event()
     client = connect(script)
     with client.memory(4096) as memory:
         _map(client, memory.address, 0x1000, 4096)
@@ -415,8 +418,9 @@ def test_unmapping_gives_the_size_back(connect: Connect, with_bitmap: bool) -> N
             address = int(ffi.cast("uintptr_t", bitmap))
             argument = bytearray(struct.pack("<IIQQQQQ", 48, 1, 0x1000, 4096, 4096, 8, address))
         assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument) == (0, 0)
+        assert sent.wait(AMPLE)
         client.pause(0.02)
-        assert done.wait(1)
+        assert done.wait(AMPLE)
     assert struct.unpack_from("<Q", argument, 16) == (4096,)
     assert bitmap[0] == (1 if with_bitmap else 0)
     expected = struct.pack("<IIQQ", 24, 0, 0x1000, 4096)
