@@ -17,7 +17,6 @@ from . import __version__, profiles, spec
 from .checks import NotApplicable, RuleBroken, Unjudged
 from .device import DeviceError, Unreachable
 from .fixtures import OBSERVATIONS, SESSION
-from .results.inflight import NAME as INFLIGHT
 from .results.inflight import Inflight
 from .results.journal import FORMAT, Journal
 from .results.verdict import Verdict, gravest
@@ -42,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--profile", type=Path, help="the device to judge: a file of profiles/")
     group.addoption("--journal", type=Path, help="append every event to this file")
     group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
+    group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
     group.addoption("--defect", action="append", default=[], help="break the reference device in this way")
 
@@ -65,7 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if journal is None or journal_path is None:
         return
     config.stash[JOURNAL] = journal
-    session.transport.tracer.on_begin = Inflight(journal_path.with_name(INFLIGHT)).begin
+    if (inflight := config.getoption("--inflight-fd")) is not None:
+        session.transport.tracer.on_begin = Inflight(inflight).begin
     journal.write(
         "run",
         format=FORMAT,

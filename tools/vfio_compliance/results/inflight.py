@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The call that is being made right now, where another process can read it though the caller hangs in the kernel.
 
-A small file, mapped by both sides: writing it costs no system call.
+A page of memory that two processes share through a descriptor: writing it costs no system call.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import time
-from pathlib import Path
-
-NAME = "inflight"
 
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s32s")
 
 
+def create() -> int:
+    """A descriptor to hand to the process that will make the calls. Raises OSError."""
+    descriptor = os.memfd_create("inflight")
+    os.ftruncate(descriptor, _LAYOUT.size)
+    return descriptor
+
+
 class Inflight:
     """Written by the process that makes the calls."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError when ``path`` cannot be made."""
-        with path.open("w+b") as file:
-            file.truncate(_LAYOUT.size)
-            self._map = mmap.mmap(file.fileno(), _LAYOUT.size)
+    def __init__(self, descriptor: int) -> None:
+        """Raises OSError when ``descriptor`` is not one that create() gave."""
+        self._map = mmap.mmap(descriptor, _LAYOUT.size)
 
     def begin(self, verb: str, target: str, number: int, length: int) -> None:
         """Note a call that is about to be made."""
@@ -39,15 +42,9 @@ class Inflight:
         )
 
 
-def last(path: Path) -> dict[str, str | int | float] | None:
-    """The last call noted in ``path``: verb, target, number, length, and seconds since it began; None if none was."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    if len(data) < _LAYOUT.size:
-        return None
-    started, number, length, verb, target = _LAYOUT.unpack_from(data)
+def last(descriptor: int) -> dict[str, str | int | float] | None:
+    """The last call noted: verb, target, number, length, and seconds since it began; None if none was."""
+    started, number, length, verb, target = _LAYOUT.unpack(os.pread(descriptor, _LAYOUT.size, 0))
     if not started:
         return None
     return {

@@ -74,6 +74,7 @@ class _Watch:
         self._out = out
         self._path = path
         self._progress = progress
+        self._inflight = inflight.create()
         self._case: str | None = None
         self._case_since = self._run_since = time.monotonic()
         self.planned = False
@@ -86,14 +87,14 @@ class _Watch:
         reading, writing = os.pipe()
         command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider", f"--rootdir={root}"]
         command += ["-c", str(root / "tox.ini"), str(root / "suites"), f"--profile={self._profile.path}"]
-        command += [f"--journal={self._path}", f"--progress-fd={writing}", *options]
+        command += [f"--journal={self._path}", f"--progress-fd={writing}", f"--inflight-fd={self._inflight}", *options]
         with (self._out / LOG).open("wb") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[writing],
+                pass_fds=[writing, self._inflight],
                 start_new_session=True,
             )
         os.close(writing)
@@ -154,7 +155,7 @@ class _Watch:
             return None
 
     def _hang(self, process: subprocess.Popen[bytes]) -> None:
-        call = inflight.last(self._out / inflight.NAME)
+        call = inflight.last(self._inflight)
         where = f"{self._case or 'no case'}, last call {call['verb']} on {call['target']}" if call else self._case
         limit = "limits.run" if self._case is None else "limits.test"
         self._write(
