@@ -239,6 +239,7 @@ class Connection:
 
     def _receive(self) -> Message:
         """The next message, its header checked against what may come, its descriptors counted."""
+        self._wait_to_receive()
         header = Header._make(HEADER.unpack(self._take(HEADER.size, HEADER.size)))
         is_reply = header.flags & TYPE_MASK == TYPE_REPLY
         takes = self._check_reply(header) if is_reply else self._check_command(header)
@@ -320,8 +321,7 @@ class Connection:
             try:
                 piece, ancillary, flags, _ = self._stream.recvmsg(min(missing, _LARGEST_PIECE), _ANCILLARY, _FLAGS)
             except BlockingIOError:
-                if not self._readable.poll(self._left("no answer")):
-                    raise CallTimeout(self._what(), self._deadline) from None
+                self._wait_to_receive()
                 continue
             except ConnectionResetError:
                 self._gone("instead of an answer")
@@ -338,6 +338,10 @@ class Connection:
             pieces.append(piece)
             missing -= len(piece)
         return b"".join(pieces)
+
+    def _wait_to_receive(self) -> None:
+        if not self._readable.poll(self._left("no answer")):
+            raise CallTimeout(self._what(), self._deadline) from None
 
     def _collect(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         for level, kind, content in ancillary:
