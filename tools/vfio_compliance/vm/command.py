@@ -146,6 +146,7 @@ class _Run:
         self.machine = machine
         self.out: Path = arguments.out.absolute()
         self.cache = Cache(arguments.cache or default_root())
+        self.labels: list[str] = []
 
     def kernel(self, label: str, path: Path | None = None) -> Outcome:
         """Takes one kernel all the way. Our own faults end in its outcome: the next kernel gets its turn."""
@@ -153,6 +154,7 @@ class _Run:
         try:
             with self.cache.locked():
                 kernel = kernels.own(path, self.arguments.headers) if path else self._debian(outcome)
+                label = outcome.label = self._unused(kernel.label)
                 outcome.release = kernel.release
                 if kernel.note:
                     _say(label, "note", kernel.note)
@@ -165,6 +167,12 @@ class _Run:
             outcome.ending = outcome.ending or "not run"
             outcome.add(BROKEN)
         return outcome
+
+    def _unused(self, label: str) -> str:
+        """A label that no earlier kernel of this call has, for each names a folder of results."""
+        same = self.labels.count(label)
+        self.labels.append(label)
+        return f"{label}-{same + 1}" if same else label
 
     def _debian(self, outcome: Outcome) -> kernels.Kernel:
         label = outcome.label
@@ -195,13 +203,13 @@ class _Run:
         sources = _PROJECT / "tools" / "kmod"
         start = time.monotonic()
         cached = module.built(self.cache, sources, kernel)
-        _say(kernel.label, "build", f"{module.NAME}.ko" + (" is cached" if cached else ""))
+        _say(outcome.label, "build", f"{module.NAME}.ko" + (" is cached" if cached else ""))
         ko = module.build(self.cache, sources, kernel)
         outcome.seconds["build"] = time.monotonic() - start
         return ko
 
     def _boot(self, kernel: kernels.Kernel, ko: Path | None, outcome: Outcome) -> None:
-        label = kernel.label
+        label = outcome.label
         folder = self.out / label
         folder.mkdir(parents=True, exist_ok=True)
         console, dmesg = folder / "console.log", folder / "dmesg.log"
@@ -241,7 +249,8 @@ def _guest_environment() -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
     path += ":/usr/sbin:/usr/bin:/sbin:/bin"
     columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
-    return {"PATH": path, "COLUMNS": columns, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    own = {name: os.environ[name] for name in ("PYTHONPATH", "TERM", "NO_COLOR") if name in os.environ}
+    return {**own, "PATH": path, "COLUMNS": columns, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
 
 
 def _say(label: str, stage: str, text: str) -> None:

@@ -120,7 +120,8 @@ def own(path: Path, headers: Path | None) -> Kernel:
     if path.is_dir():
         if not (path / _IMAGE_IN_TREE).is_file():
             raise VmError(f"{path} holds no {_IMAGE_IN_TREE}: build the kernel first")
-        return Kernel(path.name, path, headers or path, _tree_release(path))
+        release = _tree_release(path)
+        return Kernel(release or path.name, path, headers.absolute() if headers else path, release)
     if not path.is_file():
         raise VmError(f"{path}: no such kernel")
     release = image_release(path)
