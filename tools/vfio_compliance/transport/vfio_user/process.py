@@ -124,7 +124,7 @@ class ServerProcess:
                     ) from None
             if _wait(self._pidfd, _RETRY):
                 raise SetupError(
-                    f"the server {self.epitaph()} before it listened on {self.path}",
+                    f"the server ended before it listened on {self.path}: it {self.epitaph()}",
                     f"run it by hand to see why: {' '.join(self.command)}",
                 )
             if monotonic() >= end:
