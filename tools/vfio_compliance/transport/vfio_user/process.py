@@ -143,7 +143,9 @@ class ServerProcess:
         if ended.si_code == os.CLD_EXITED:
             how = f"exited with status {ended.si_status}"
         else:
-            how = f"was killed by {signal.Signals(ended.si_status).name}"
+            number = ended.si_status
+            named = number in set(signal.Signals)  # most real-time signals have no name
+            how = f"was killed by {signal.Signals(number).name if named else f'signal {number}'}"
         return how + self._last_words()
 
     def stop(self) -> None:
