@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import difflib
+import signal
+import time
 import traceback
 from collections.abc import Generator, Iterable
 from dataclasses import asdict
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,8 @@ from .checks import NotApplicable, RuleBroken, Unjudged
 from .device import DeviceError, Unreachable
 from .fixtures import OBSERVATIONS, SESSION
 from .results.inflight import Inflight
-from .results.journal import FORMAT, Journal
-from .results.verdict import Verdict, gravest
+from .results.journal import FORMAT, Journal, JournalError
+from .results.verdict import EXIT_BROKEN, Verdict, gravest
 from .session import Broken, Session, kernel_release
 from .transport import Call, CallTimeout, SetupError, TransportError
 
@@ -31,6 +34,12 @@ CATALOGUE: pytest.StashKey[spec.Catalogue] = pytest.StashKey()
 JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
 PHASES: pytest.StashKey[list[tuple[Verdict, Failure | None]]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
+#: When the cases began, in seconds of the monotonic clock, and how many hung since.
+BEGAN: pytest.StashKey[float] = pytest.StashKey()
+HANGS: pytest.StashKey[int] = pytest.StashKey()
+
+#: A device that hangs so often will go on to do so, and each time costs a deadline.
+_MOST_HANGS = 3
 
 #: After these nothing more can be expected of the device or the host.
 _ENDS_THE_RUN = (Broken, SetupError)
@@ -54,24 +63,35 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         profile = profiles.load(path)
         catalogue = config.stash[CATALOGUE] = spec.load(Path(config.rootpath, "suites"))
-        journal_path: Path | None = config.getoption("--journal")
-        journal = Journal(journal_path, config.getoption("--progress-fd")) if journal_path else None
-        session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), journal)
-    except (profiles.ProfileError, spec.SpecError, Broken, OSError) as error:
+        session = config.stash[SESSION] = Session(profile, config.getoption("--defect"))
+    except (profiles.ProfileError, spec.SpecError, Broken) as error:
         raise pytest.UsageError(str(error)) from None
     for index, waiver in enumerate(profile.waivers):
         if waiver.rule not in catalogue.rules:
             raise pytest.UsageError(f"{profile.where(f'waivers.{index}.rule')}: there is no rule {waiver.rule}")
-    if journal is None or journal_path is None:
-        return
-    config.stash[JOURNAL] = journal
+    session.tell = partial(_tell, config)
     if (inflight := config.getoption("--inflight-fd")) is not None:
         session.transport.tracer.on_begin = Inflight(inflight).begin
+    if config.getoption("--progress-fd") is not None:
+        # Its watcher ends it so; the device is to be closed then as at the end of any run.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+# -- the journal ------------------------------------------------------------------------------------------------------
+
+
+def _begin_journal(config: pytest.Config, cases: list[pytest.Item]) -> None:
+    """Open the journal once there is something to run, with all that a report needs to know of the run."""
+    path: Path | None = config.getoption("--journal")
+    if path is None:
+        return
+    profile, catalogue = config.stash[SESSION].profile, config.stash[CATALOGUE]
+    journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
     journal.write(
         "run",
         format=FORMAT,
         version=__version__,
-        profile={"path": str(path), "name": profile.name, "digest": profile.digest},
+        profile={"path": str(profile.path), "name": profile.name, "digest": profile.digest},
         description=profile.description,
         interface=profile.interface,
         kernel=kernel_release(),
@@ -83,6 +103,16 @@ def pytest_configure(config: pytest.Config) -> None:
         areas=catalogue.areas,
         rules=[asdict(rule) for rule in catalogue],
     )
+    journal.write("plan", cases=[[item.nodeid, _rule_of(item)] for item in cases])
+
+
+def _tell(config: pytest.Config, event: str, **fields: Any) -> None:
+    """Put an event into the journal. A run without a journal is not worth going on with."""
+    if JOURNAL in config.stash:
+        try:
+            config.stash[JOURNAL].write(event, **fields)
+        except JournalError as error:
+            pytest.exit(str(error), EXIT_BROKEN)
 
 
 # -- which cases ------------------------------------------------------------------------------------------------------
@@ -107,8 +137,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     limit = config.stash[SESSION].profile.limits.test
     for item in items:
         item.add_marker(pytest.mark.timeout(limit))
-    if JOURNAL in config.stash:
-        config.stash[JOURNAL].write("plan", cases=[[item.nodeid, _rule_of(item)] for item in items])
+    try:
+        _begin_journal(config, items)
+    except JournalError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _select(catalogue: spec.Catalogue, patterns: list[str], items: list[pytest.Item]) -> set[pytest.Item]:
@@ -131,20 +163,41 @@ def _select(catalogue: spec.Catalogue, patterns: list[str], items: list[pytest.I
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Open the device first. True, which means that all is done, when that fails."""
     opened = session.config.stash.get(SESSION, None)
-    if opened is None or session.config.option.collectonly or session.testsfailed:
-        return
+    if opened is None or session.config.option.collectonly:
+        return None
+    if session.testsfailed:
+        _stop(session, "the suites could not be loaded", "see pytest.log in the folder of the run")
+        return True
     try:
         opened.start()
-    except Broken as error:
+    except CallTimeout as error:
+        opened.tell("hang", case=None, message=error.message, remedy=error.remedy)
+        return True
+    except (Broken, TransportError) as error:
         _stop(session, error.message, error.remedy)
+        return True
+    session.config.stash[BEGAN] = time.monotonic()
+    return None
 
 
 def _stop(session: pytest.Session, message: str, remedy: str) -> None:
-    if JOURNAL in session.config.stash:
-        session.config.stash[JOURNAL].write("broken", message=message, remedy=remedy)
-    session.shouldstop = f"{message} ({remedy})"
+    """The reason why the cases that are left will not be run."""
+    if not session.shouldstop:
+        session.config.stash[SESSION].tell("broken", message=message, remedy=remedy)
+        session.shouldstop = f"{message} ({remedy})"
+
+
+def _stop_in_time(session: pytest.Session, opened: Session, verdict: Verdict) -> None:
+    """Stop when the device hangs again and again, or the time for the run is up: no lab wants to wait for the rest."""
+    hangs = session.config.stash[HANGS] = session.config.stash.get(HANGS, 0) + (verdict is Verdict.HANG)
+    limit = opened.profile.limits.run
+    if hangs == _MOST_HANGS:
+        _stop(session, f"the device hung {hangs} times", "find out why it hangs; --only runs single rules")
+    if time.monotonic() - session.config.stash[BEGAN] > limit:
+        _stop(session, f"the run takes longer than {limit:g} s", "raise limits.run in the profile, or use --only")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -153,16 +206,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if opened is None:
         return
     opened.finish()
-    if JOURNAL in config.stash:
-        counts = opened.transport.tracer.counts
-        config.stash[JOURNAL].write(
-            "finish",
-            calls=sum(counts.verbs.values()),
-            opens=counts.opens,
-            resets=counts.resets,
-            bytes_read=counts.bytes_read,
-            bytes_written=counts.bytes_written,
-        )
+    counts = opened.transport.tracer.counts
+    opened.tell(
+        "finish",
+        calls=sum(counts.verbs.values()),
+        opens=counts.opens,
+        resets=counts.resets,
+        bytes_read=counts.bytes_read,
+        bytes_written=counts.bytes_written,
+    )
 
 
 # -- one case ---------------------------------------------------------------------------------------------------------
@@ -170,9 +222,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    journal = item.config.stash.get(JOURNAL, None)
-    if journal is not None:
-        journal.write("start", case=item.nodeid, rule=_rule_of(item))
+    if SESSION in item.config.stash:
+        _tell(item.config, "start", case=item.nodeid, rule=_rule_of(item))
     return (yield)
 
 
@@ -185,8 +236,6 @@ def pytest_runtest_makereport(
     if opened is None or not _rule_of(item):
         return report
     error = call.excinfo.value if call.excinfo else None
-    if isinstance(error, TransportError):
-        opened.lost = True
     if isinstance(error, _ENDS_THE_RUN):
         _stop(item.session, error.message, error.remedy)
     if isinstance(error, NotApplicable):
@@ -197,9 +246,11 @@ def pytest_runtest_makereport(
     # What the driver answers in the test itself is held against it; before and after, or where the client is
     # judged, it is not the rule that broke.
     phases.append(_judge(error, Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN))
+    if isinstance(error, TransportError) or phases[-1][0] is Verdict.HANG:
+        opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
     if call.when == "teardown":
-        _record(item, opened, seconds)
+        _stop_in_time(item.session, opened, _record(item, opened, seconds))
     return report
 
 
@@ -235,17 +286,14 @@ def _failure(error: RuleBroken | DeviceError) -> Failure:
     return {"what": error.what, "expected": error.expected, "seen": error.seen}
 
 
-def _record(item: pytest.Item, opened: Session, seconds: float) -> None:
-    calls = opened.transport.tracer.take()
-    journal = item.config.stash.get(JOURNAL, None)
-    if journal is None:
-        return
+def _record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
+    """Put the case into the journal; its verdict."""
     phases = item.stash[PHASES]
     verdict = gravest(verdict for verdict, _ in phases)
     # A phase that passed says nothing against one that was not applicable.
     if verdict is Verdict.PASS and any(phase is Verdict.NOT_APPLICABLE for phase, _ in phases):
         verdict = Verdict.NOT_APPLICABLE
-    journal.write(
+    opened.tell(
         "end",
         case=item.nodeid,
         rule=_rule_of(item),
@@ -253,8 +301,9 @@ def _record(item: pytest.Item, opened: Session, seconds: float) -> None:
         seconds=round(seconds, 6),
         failure=next((failure for phase, failure in phases if phase is verdict), None),
         observed=item.stash.get(OBSERVATIONS, {}),
-        calls=_compact(calls),
+        calls=_compact(opened.transport.tracer.take()),
     )
+    return verdict
 
 
 def _compact(calls: Iterable[Call]) -> list[list[Any]]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .device import Device, DeviceError, MigrationRegion, Unreachable
+from .device.errors import errno_name
 from .profiles import KernelGroupDevice, Profile, VfioUserDevice
-from .results.journal import Journal
 from .stimulus import Actor, steps_of
-from .transport import KernelGroupSettings, Transport, TransportError, VfioUserSettings, create
+from .transport import (
+    CallTimeout,
+    KernelGroupSettings,
+    Transport,
+    TransportError,
+    VfioUserSettings,
+    create,
+)
 from .uapi.migration_v1 import DeviceState
 
 
@@ -28,62 +35,54 @@ class Broken(Exception):
 class Session:
     """Opens the profile's device once; hands it to one test after the other in a known state."""
 
-    def __init__(self, profile: Profile, defects: Sequence[str], journal: Journal | None) -> None:
+    def __init__(self, profile: Profile, defects: Sequence[str]) -> None:
         """Raises Broken when defects are asked for that the profile has no way to switch on."""
         self.profile = profile
         self.transport = _transport(profile, defects)
         self.device = Device(self.transport)
         self.actor = Actor(self.device, profile.stimulus)
-        self._journal = journal
+        #: Puts an event into the journal, once there is one.
+        self.tell: Callable[..., None] = lambda event, **fields: None
         self._defects = list(defects)
         self._defects_before: str | None = None
         #: Why no test can have the migration region, once that is known.
         self._no_migration: str | None = None
         self._migration: MigrationRegion | None = None
-        #: The device has to be opened again: the connection is lost.
-        self.lost = False
+        #: The device has to be opened again: a call on it did not end as calls do.
+        self.lost = True
 
     # -- begin and end --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Switch on the defects, open the device, and see that the profile speaks of this device. Raises Broken."""
-        self._switch_defects()
-        try:
-            self.device.open()
-        except TransportError as error:
-            raise Broken(error.message, error.remedy) from None
-        try:
-            self._find_migration()
-            self._check_profile()
-        except TransportError as error:
-            raise Broken(error.message, error.remedy) from None
-        self.note_target()
+        """Switch on the defects, open the device, and see that the profile speaks of this device.
 
-    def note_target(self) -> None:
-        """Put what the device is into the journal."""
-        if self._journal is not None:
-            self._journal.write(
-                "target",
-                identity=self.transport.identity(),
-                migration=self._migration.region.index if self._migration else None,
-            )
+        Raises Broken, TransportError.
+        """
+        self._switch_defects()
+        self.device.open()
+        self.lost = False
+        self._find_migration()
+        self._check_profile()
+        self.tell(
+            "target",
+            identity=self.transport.identity(),
+            migration=self._migration.region.index if self._migration else None,
+        )
 
     def finish(self) -> None:
-        """Close the device and put the host back as it was found. Never raises."""
-        try:
-            self.device.close()
-        except (TransportError, OSError) as error:
-            self.note(f"closing the device: {error}")
-        self.transport.shutdown()
-        if self._defects_before is not None and isinstance(self.profile.device, KernelGroupDevice):
-            Path(str(self.profile.device.defects and self.profile.device.defects.parameter)).write_text(
-                self._defects_before
-            )
+        """Close the device and put the host back as it was found; what does not succeed becomes a note."""
+        problems = []
+        for undo in (self.transport.shutdown, self._restore_defects):
+            try:
+                undo()
+            except (TransportError, OSError, RuntimeError) as error:
+                problems.append(error)
+        for problem in problems:
+            self.note(f"at the end of the run: {problem}")
 
     def note(self, text: str) -> None:
         """Put ``text`` into the journal."""
-        if self._journal is not None:
-            self._journal.write("note", text=text)
+        self.tell("note", text=text)
 
     # -- what tests get -------------------------------------------------------------------------------------------
 
@@ -94,45 +93,67 @@ class Session:
         return self._migration
 
     def prepare(self) -> MigrationRegion:
-        """The migration region of a device that was brought to RUNNING. Raises Unreachable, Broken, TransportError.
+        """The migration region of a device that was brought to RUNNING. Raises Unreachable, Broken, CallTimeout.
 
         The documented way is a reset. Where that does not help, the device is opened again, a vfio-user server that
         the profile can start is started again, and the profile's recovery command is run; each is noted.
         """
         migration = self.migration()
+        if not self._no_migration:
+            self._no_migration = self._bring_back(migration)
         if self._no_migration:
             raise Unreachable("bringing the device to running", "running after a reset", self._no_migration)
-        if not self.lost:
-            outcome = self.device.try_reset()
-            problem = self._problem(migration)
-            if outcome.ok and not problem:
-                return migration
-            self.note(f"a reset did not bring the device to running: {problem or 'it was refused'}")
-        for remedy in (self._reopen, self._restart, self._recover):
-            if remedy():
-                problem = self._problem(migration)
-                if not problem:
-                    return migration
-        self._no_migration = problem
-        raise Unreachable("bringing the device to running", "running after a reset", problem)
+        return migration
 
     def plain(self) -> Device:
-        """The device, open, and reset if it can be. Raises TransportError."""
-        if self.lost:
-            self._reopen()
-        self.device.try_reset()
+        """The device, open, after a reset or what has to stand in for it. Raises Broken, CallTimeout."""
+        self._bring_back(None)
         return self.device
 
     # -- the ways back --------------------------------------------------------------------------------------------
 
-    def _problem(self, migration: MigrationRegion) -> str:
+    def _bring_back(self, migration: MigrationRegion | None) -> str:
+        """Take one way after the other until the device is open and, where ``migration`` is given, RUNNING.
+
+        What is wrong with it after the last of them; nothing when all is well. Raises Broken when it cannot even be
+        opened. A call that does not come back is not tried again: CallTimeout passes through.
+        """
+        problem = remedy = ""
+        for way in (self._reset, self._reopen, self._restart, self._recover):
+            try:
+                if not way():
+                    continue
+                problem = self._problem(migration)
+            except CallTimeout:
+                raise
+            except TransportError as error:
+                self.lost, problem, remedy = True, error.message, error.remedy
+            if not problem:
+                return ""
+            self.note(f"the device did not get to running: {problem}")
+        if self.lost:
+            raise Broken(f"the device cannot be opened again: {problem}", remedy)
+        return problem
+
+    def _problem(self, migration: MigrationRegion | None) -> str:
+        if migration is None:
+            return ""
         try:
             state = migration.state()
         except DeviceError as error:
             return str(error)
         return "" if state & 7 == DeviceState.RUNNING else f"device_state reads 0x{state:x}"
 
+    def _reset(self) -> bool:
+        if self.lost:
+            return False
+        outcome = self.device.try_reset()
+        if not outcome.ok:
+            self.note(f"the device refused a reset: {errno_name(outcome.errno)}")
+        return outcome.ok
+
     def _reopen(self) -> bool:
+        self.lost = True
         self.device.reopen()
         self.lost = False
         return True
@@ -141,25 +162,24 @@ class Session:
         if not isinstance(self.profile.device, VfioUserDevice) or not self.profile.device.command:
             return False
         self.note("the server was started again to get the device back to running")
-        self.device.close()
         self.transport.shutdown()
-        self.device.open()
-        return True
+        return self._reopen()
 
     def _recover(self) -> bool:
         command = self.profile.device.recovery
         if not command:
             return False
         self.note(f"the recovery command was run: {' '.join(command)}")
-        self.device.close()
+        self.transport.shutdown()
         try:
-            subprocess.run(command, check=True, timeout=self.profile.limits.test, capture_output=True)
-        except (OSError, subprocess.SubprocessError) as error:
+            subprocess.run(
+                command, check=True, timeout=self.profile.limits.test, stdin=subprocess.DEVNULL, capture_output=True
+            )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise Broken(
                 f"the recovery command failed: {error}", f"see {self.profile.where('device.recovery')}"
             ) from None
-        self.device.open()
-        return True
+        return self._reopen()
 
     # -- beginning ------------------------------------------------------------------------------------------------
 
@@ -182,9 +202,9 @@ class Session:
             return
         for place, step in steps_of(self.profile.stimulus):
             if step.region >= len(self.device.regions):
-                seen = f"the device has regions 0 to {len(self.device.regions) - 1}"
-            elif step.offset + step.width > self.device.regions[step.region].size:
-                seen = f"region {step.region} has {self.device.regions[step.region].size} bytes"
+                seen = f"the device has {len(self.device.regions)} regions, counted from 0"
+            elif step.offset + step.width > (size := self.device.regions[step.region].size):
+                seen = f"region {step.region} has {size} bytes"
             else:
                 continue
             raise Broken(
@@ -194,18 +214,32 @@ class Session:
             )
 
     def _switch_defects(self) -> None:
-        device = self.profile.device
-        if not self._defects or not isinstance(device, KernelGroupDevice):
+        parameter = self._parameter
+        if not self._defects or parameter is None:
             return
-        parameter = Path(str(device.defects and device.defects.parameter))
         try:
-            self._defects_before = parameter.read_text().strip()
+            before = parameter.read_text().strip()
+            # Told first: whoever watches this process puts it back if this process cannot.
+            self.tell("changed", path=str(parameter), before=before)
+            self._defects_before = before
             parameter.write_text(",".join(self._defects))
         except OSError as error:
             raise Broken(
                 f"cannot switch on defects: {parameter}: {error.strerror}",
                 "load the reference module, and name only defects that it knows",
             ) from None
+
+    def _restore_defects(self) -> None:
+        if self._parameter is not None and self._defects_before is not None:
+            self._parameter.write_text(self._defects_before)
+            self.tell("restored", path=str(self._parameter))
+
+    @property
+    def _parameter(self) -> Path | None:
+        device = self.profile.device
+        if isinstance(device, KernelGroupDevice) and device.defects is not None:
+            return Path(device.defects.parameter)
+        return None
 
 
 def _transport(profile: Profile, defects: Sequence[str]) -> Transport:
@@ -223,7 +257,7 @@ def _transport(profile: Profile, defects: Sequence[str]) -> Transport:
             socket=device.socket,
             command=device.command,
             call_deadline=profile.limits.call,
-            start_deadline=profile.limits.call,
+            start_deadline=profile.limits.test,
             extra_arguments=tuple(str(option).replace("{name}", name) for name in defects),
         )
     )

@@ -6,12 +6,13 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from .checks import NotApplicable
-from .device import Device, DeviceError, DmaMap
+from .device import Device, DeviceError, DmaMap, Unreachable
 from .profiles import Read, Step, Stimulus, VisibleState, Wait, Write
+from .transport import TransportError
 
 #: Where DMA tests put memory, and how much: inside the first gigabyte, clear of every usual reserved range.
 IOVA = 0x1000_0000
@@ -79,7 +80,7 @@ class Actor:
         sample = running.sample
         return Activity(
             "the running sample",
-            lambda: self._run([sample], {})[0],
+            lambda: self._run("running.sample", [sample], {})[0],
             running.changes_within,
             self._device.transport.pause,
         )
@@ -92,7 +93,7 @@ class Actor:
             raise NotApplicable("the profile has no stimulus.dma")
         variables = {"$iova": IOVA, "$length": DMA_SIZE}
         with DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory:
-            self._run(dma.start, variables)
+            self._run("dma.start", dma.start, variables)
             try:
                 yield Activity(
                     "the memory that the device writes",
@@ -100,44 +101,53 @@ class Actor:
                     dma.writes_within,
                     self._device.transport.pause,
                 )
-            finally:
-                self._run(dma.stop, variables)
+            except BaseException:  # is not to be hidden by a device that cannot be stopped any more
+                with suppress(DeviceError, TransportError):
+                    self._run("dma.stop", dma.stop, variables)
+                raise
+            self._run("dma.stop", dma.stop, variables)
 
     def put(self, value: int) -> None:
         """Put ``value`` into the visible state."""
-        self._run(self._visible().set, {"$value": value})
+        self._run("visible_state.set", self._visible().set, {"$value": value})
 
     def show(self) -> list[int]:
         """What the visible state's observers read."""
-        return self._run(self._visible().observe, {})
+        return self._run("visible_state.observe", self._visible().observe, {})
 
     def provoke_error(self) -> None:
         """Make the next write of device_state fail with the error state."""
         if self._stimulus.error is None:
             raise NotApplicable("the profile has no stimulus.error")
-        self._run(self._stimulus.error, {})
+        self._run("error", self._stimulus.error, {})
 
     def _visible(self) -> VisibleState:
         if self._stimulus.visible_state is None:
             raise NotApplicable("the profile has no stimulus.visible_state")
         return self._stimulus.visible_state
 
-    def _run(self, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
-        """Values of the read steps, in order. Raises DeviceError."""
+    def _run(self, name: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
+        """Values of the read steps, in order.
+
+        Raises Unreachable: no rule says that the registers of the profile's stimulus are there.
+        """
         values = []
-        for step in steps:
-            region = self._device.regions[step.region]
-            if isinstance(step, Write):
-                value = variables[step.value] if isinstance(step.value, str) else step.value
-                region.write(step.offset, step.width, value & (1 << 8 * step.width) - 1)
-            elif isinstance(step, Read):
-                values.append(region.read(step.offset, step.width))
-            else:
-                self._wait(step)
+        try:
+            for step in steps:
+                region = self._device.region(step.region)
+                if isinstance(step, Write):
+                    value = variables[step.value] if isinstance(step.value, str) else step.value
+                    region.write(step.offset, step.width, value & (1 << 8 * step.width) - 1)
+                elif isinstance(step, Read):
+                    values.append(region.read(step.offset, step.width))
+                else:
+                    self._wait(step)
+        except DeviceError as error:
+            raise Unreachable(f"{error.what}, by stimulus.{name} of the profile", error.expected, error.seen) from None
         return values
 
     def _wait(self, step: Wait) -> None:
-        region = self._device.regions[step.region]
+        region = self._device.region(step.region)
         end = time.monotonic() + step.within
         while (value := region.read(step.offset, step.width) & step.mask) != step.equals:
             if time.monotonic() > end:

@@ -22,7 +22,7 @@ class Capability:
 
     id: int
     version: int
-    payload: bytes
+    payload: memoryview
 
 
 def parse_chain(what: str, info: bytes, first: int, fixed: int) -> list[Capability]:
@@ -32,6 +32,7 @@ def parse_chain(what: str, info: bytes, first: int, fixed: int) -> list[Capabili
     """
     found: list[Capability] = []
     seen: set[int] = set()
+    view = memoryview(info)  # the payloads overlap: copies of a long chain would fill the memory
     offset = first
     while offset:
         if offset in seen:
@@ -44,6 +45,6 @@ def parse_chain(what: str, info: bytes, first: int, fixed: int) -> list[Capabili
             )
         seen.add(offset)
         header: Any = ffi.from_buffer("struct vfio_info_cap_header *", info[offset : offset + _HEADER])
-        found.append(Capability(header.id, header.version, info[offset + _HEADER :]))
+        found.append(Capability(header.id, header.version, view[offset + _HEADER :]))
         offset = header.next
     return found

@@ -75,6 +75,12 @@ class Device:
             self._regions = [self._region(index) for index in range(count)]
         return self._regions
 
+    def region(self, index: int) -> Region:
+        """The region of this index. Raises DeviceError for one that the device does not have."""
+        if index >= len(self.regions):
+            raise DeviceError(f"looking for region {index}", f"more than {index} regions", f"{len(self.regions)}")
+        return self.regions[index]
+
     def migration_regions(self) -> list[Region]:
         """Regions that announce themselves as the migration region (kabi v23, lines 38 and 47)."""
         wanted = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
@@ -82,17 +88,13 @@ class Device:
 
     def _region(self, index: int) -> Region:
         what = f"asking for the information of region {index}"
-        size = _REGION_FIXED
-        while True:
-            answer = ffi.new("uint8_t[]", size)
-            info: Any = ffi.cast("struct vfio_region_info *", answer)
-            info.argsz, info.index = size, index
-            self._ask(what, VFIO_DEVICE_GET_REGION_INFO, answer)
-            if info.argsz <= size:
-                break
-            if info.argsz > _LARGEST_INFO:
-                raise DeviceError(what, f"argsz of at most {_LARGEST_INFO}", f"{info.argsz}")
-            size = info.argsz
+        answer, info = self._region_info(what, index, _REGION_FIXED)
+        if _REGION_FIXED < info.argsz <= _LARGEST_INFO:
+            answer, info = self._region_info(what, index, info.argsz)
+        if info.argsz > len(answer):
+            raise DeviceError(
+                what, f"no more than the {len(answer)} bytes asked for, and {_LARGEST_INFO} at most", f"{info.argsz}"
+            )
         flags = RegionFlags(info.flags)
         chain = (
             parse_chain(what, bytes(ffi.buffer(answer)), info.cap_offset, _REGION_FIXED)
@@ -100,6 +102,14 @@ class Device:
             else []
         )
         return Region(self.transport, index, info.size, flags, chain)
+
+    def _region_info(self, what: str, index: int, size: int) -> tuple[Any, Any]:
+        """The answer to a question with room for ``size`` bytes: all of them, and the structure at their start."""
+        answer = ffi.new("uint8_t[]", size)
+        info: Any = ffi.cast("struct vfio_region_info *", answer)
+        info.argsz, info.index = size, index
+        self._ask(what, VFIO_DEVICE_GET_REGION_INFO, answer)
+        return answer, info
 
     def _ask(self, what: str, request: int, argument: Any) -> None:
         outcome = self.transport.ioctl(Target.DEVICE, request, argument)

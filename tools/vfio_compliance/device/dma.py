@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from ..transport import Target, Transport
+from ..transport import Target, Transport, TransportError
 from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags
 from ..uapi.vfio import ffi
 from .errors import DeviceError, errno_name
@@ -14,7 +14,8 @@ from .errors import DeviceError, errno_name
 class DmaMap:
     """Zeroed memory of ``size`` bytes, mapped at ``iova`` for reading and writing, for as long as the block lasts.
 
-    Entering raises DeviceError when the mapping is refused.
+    Entering raises DeviceError when the driver refuses the mapping, SetupError when the host does. What ends the block
+    is not hidden by an unmapping that fails after it.
     """
 
     def __init__(self, transport: Transport, iova: int, size: int) -> None:
@@ -35,12 +36,15 @@ class DmaMap:
                 "size": self.size,
             },
         )
-        outcome = self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument)
-        if outcome.value < 0:
+        try:
+            outcome = self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument)
+            if outcome.value < 0:
+                raise self._transport.host_fault(VFIO_IOMMU_MAP_DMA, outcome, self.size) or DeviceError(
+                    f"mapping {self.size} bytes at IOVA 0x{self.iova:x}", "success", errno_name(outcome.errno)
+                )
+        except BaseException:
             self._memory.release()
-            raise DeviceError(
-                f"mapping {self.size} bytes at IOVA 0x{self.iova:x}", "success", errno_name(outcome.errno)
-            )
+            raise
         return self._memory.view
 
     def __exit__(
@@ -56,5 +60,8 @@ class DmaMap:
         )
         try:
             self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument)
+        except TransportError:
+            if error is None:
+                raise
         finally:
             self._memory.release()

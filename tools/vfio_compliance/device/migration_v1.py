@@ -39,8 +39,9 @@ class MigrationRegion:
         return self.region.try_read(register.offset, register.width)
 
     def try_write(self, register: Register, value: int) -> Outcome:
-        """Write ``value`` to ``register`` at its width; what the driver answered."""
-        return self.region.try_write(register.offset, value.to_bytes(register.width, "little"))
+        """Write ``value``, modulo the register's width, to ``register``; what the driver answered."""
+        bits = value & (1 << 8 * register.width) - 1
+        return self.region.try_write(register.offset, bits.to_bytes(register.width, "little"))
 
     def read(self, register: Register) -> int:
         """The value of ``register``. Raises DeviceError."""

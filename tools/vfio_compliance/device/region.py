@@ -75,7 +75,7 @@ class Region:
         numbers = [int.from_bytes(payload[at : at + 8], "little") for at in range(8, 8 + 16 * count, 8)]
         return [Area(offset, size) for offset, size in zip(numbers[::2], numbers[1::2], strict=True)]
 
-    def _payload(self, capability: int, length: int) -> bytes | None:
+    def _payload(self, capability: int, length: int) -> memoryview | None:
         for link in self.chain:
             if link.id == capability:
                 if len(link.payload) < length:
@@ -96,7 +96,9 @@ class Region:
         return self._transport.write(self.index, offset, data)
 
     def read_bytes(self, offset: int, length: int) -> bytes:
-        """``length`` bytes by one read. Raises DeviceError for an error or fewer bytes."""
+        """``length`` bytes by one read. Raises DeviceError for an error, fewer bytes, or a read past the end."""
+        if offset + length > self.size:
+            raise DeviceError(self._did("reading", offset, length), f"a place inside its {self.size} bytes", "none")
         outcome, data = self.try_read(offset, length)
         if outcome.value != length:
             raise DeviceError(self._did("reading", offset, length), f"{length} bytes", tell(outcome))

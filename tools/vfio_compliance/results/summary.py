@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..spec import Rule
-from .journal import Record
+from .journal import JournalError, Record
 from .verdict import Verdict, exit_code, gravest
+
+#: What becomes of reading a record that is not as it was written.
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 
 #: Verdicts that a reader has to do something about.
 TROUBLE = (Verdict.HANG, Verdict.FAIL, Verdict.STALE, Verdict.KERNEL, Verdict.BROKEN)
@@ -75,16 +78,28 @@ class Summary:
 
 
 def summarise(records: Iterable[Record], today: datetime.date | None = None) -> Summary:
-    """Add up a journal. ``today`` decides whether a waiver has expired; the day of the run unless given."""
-    iterator = iter(records)
-    run: Record = next(iterator, {"event": "run", "time": 0.0, "rules": [], "profile": {}, "waivers": []})
-    summary = Summary(run, {}, _rules(run), {}, {}, Counter(), [], None, {}, 0.0)
-    last = run["time"]
-    for record in iterator:
-        last = record["time"]
-        _add(summary, record)
-    summary.seconds = last - run["time"]
-    _waive(summary, today or datetime.date.fromtimestamp(run["time"]))
+    """Add up a journal, whole or not. ``today`` decides whether a waiver has expired; the day of the run unless given.
+
+    A record that is damaged, or the lack of an end, is one more reason why not everything could be judged. Raises
+    JournalError when the first record is not that of a run.
+    """
+    try:
+        run, *rest = records
+        summary = Summary(run, {}, _rules(run), {}, {}, Counter(), [], None, {}, 0.0)
+        began = last = float(run["time"])
+        run["profile"]["path"], run["areas"], run["defects"], run["waivers"]
+    except _MALFORMED as error:
+        raise JournalError(f"the journal's first record is none of this version: {error!r}") from None
+    for number, record in enumerate(rest, 2):
+        try:
+            last = record["time"]
+            _add(summary, record)
+        except _MALFORMED:
+            summary.stops.append({"message": f"line {number} of the journal is damaged", "remedy": "run again"})
+    if not (summary.totals or summary.stops or summary.hang):
+        summary.stops.append({"message": "the journal ends before the run did", "remedy": "run again"})
+    summary.seconds = last - began
+    _waive(summary, today or datetime.date.fromtimestamp(began))
     return summary
 
 

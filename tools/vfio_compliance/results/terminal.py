@@ -179,6 +179,7 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
     if summary.hang:
         yield ""
         yield from _labelled("hang", summary.hang["message"], width)
+        yield from _labelled("remedy", summary.hang["remedy"], width)
     verdicts = Counter(verdict.value for verdict in summary.verdicts.values())
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     yield ""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import TextIO
 
@@ -12,6 +14,18 @@ from ..results.verdict import Verdict
 
 #: A log gets a line at least each so many seconds, if a case has ended.
 _LOG_EVERY = 5.0
+
+
+def show(out: TextIO, text: str) -> None:
+    """Print ``text``. Where that fails the run goes on without being seen."""
+    try:
+        print(text, end="", file=out, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # somebody wants to read it, but the disk is full
+            print(f"vfio-compliance: cannot show the run: {error.strerror}", file=sys.stderr)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, out.fileno())
+        os.close(nowhere)
 
 
 class Progress:
@@ -45,7 +59,7 @@ class Progress:
     def end(self) -> None:
         """Clear the line that keeps changing."""
         if self._live:
-            print("\r\x1b[K", end="", file=self._out, flush=True)
+            show(self._out, "\r\x1b[K")
 
     def _count(self) -> str:
         trouble = f", {self._troubled} in trouble" if self._troubled else ""
@@ -53,9 +67,9 @@ class Progress:
 
     def _status(self, text: str) -> None:
         line = f"{self._count()}  {text}"[: self._width - 1]
-        print(f"\r\x1b[K{line}", end="", file=self._out, flush=True)
+        show(self._out, f"\r\x1b[K{line}")
 
     def _line(self, text: str) -> None:
         self._logged = time.monotonic()
         start = "\r\x1b[K" if self._live else ""
-        print(f"{start}{text[: self._width]}", file=self._out, flush=True)
+        show(self._out, f"{start}{text[: self._width]}\n")
