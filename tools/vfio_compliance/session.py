@@ -231,7 +231,7 @@ class Session:
 
     def _restore_defects(self) -> None:
         if self._parameter is not None and self._defects_before is not None:
-            self._parameter.write_text(self._defects_before)
+            self._parameter.write_text(f"{self._defects_before}\n")  # to write nothing at all would change nothing
             self.tell("restored", path=str(self._parameter))
 
     @property

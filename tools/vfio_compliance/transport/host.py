@@ -21,6 +21,8 @@ from .errors import SetupError
 #: Drivers under which a device leaves its group usable (besides any whose name begins with vfio).
 _HARMLESS: Final = ("pci-stub", "pcieport")
 
+_HOW_TO_BIND: Final = "write the driver's name to its driver_override, then its name to drivers_probe of its bus in /sys"
+
 
 class Host:
     """The parts of dev, sys and proc that VFIO's set-up rests on."""
@@ -169,7 +171,7 @@ class Host:
             listed = ", ".join(f"{each} ({driver or 'no driver'})" for each, driver in devices.items())
             remedy = "correct device.name in the profile"
             if name in devices:
-                remedy = f"bind {name} to its vfio driver (vfio-compliance bind)"
+                remedy = f"bind {name} to its vfio driver: {_HOW_TO_BIND}"
             return SetupError(f"group {group} gives out no device {name!r}; it holds {listed or 'none'}", remedy)
         return SetupError(
             f"the driver refused to open {name}: {os.strerror(outcome.errno)}",
@@ -193,7 +195,7 @@ class Host:
             return SetupError(
                 f"{place} does not exist: no device of group {group} is bound to a vfio driver: "
                 f"{listed or 'it is empty'}",
-                "bind the device to its vfio driver (vfio-compliance bind)",
+                f"bind the device to its vfio driver: {_HOW_TO_BIND}",
             )
         with contextlib.suppress(OSError):
             known = sorted(int(each.name) for each in self._groups.iterdir() if each.name.isdigit())
