@@ -21,7 +21,9 @@ from .errors import SetupError
 #: Drivers under which a device leaves its group usable (besides any whose name begins with vfio).
 _HARMLESS: Final = ("pci-stub", "pcieport")
 
-_HOW_TO_BIND: Final = "write the driver's name to its driver_override, then its name to drivers_probe of its bus in /sys"
+_HOW_TO_BIND: Final = (
+    "write the driver's name to its driver_override in /sys, then its name to drivers_probe of its bus"
+)
 
 
 class Host:
