@@ -23,6 +23,17 @@ def test_offers_state(migration, actor, path):
         checks.broken("reading pending_bytes in stop-and-copy", expected="more than 0", seen="0")
 
 
+@pytest.mark.rule("v1.pre-copy.data-as-claimed")
+def test_pre_copy_data_as_claimed(migration, profile):
+    """In pre-copy pending_bytes becomes more than zero within the time of a call, or stays zero, as claimed."""
+    claim = profile.claims.precopy_data
+    if claim is None:
+        raise checks.NotApplicable("the profile has no claims.precopy_data")
+    migration.enter(PRE_COPY)
+    offered = migration.wait_for_data(profile.limits.call) if claim else migration.read(PENDING_BYTES)
+    checks.equal("reading pending_bytes in pre-copy", bool(offered), claim, lambda some: "more than 0" if some else "0")
+
+
 @pytest.mark.rule("v1.stop-and-copy.state-is-whole")
 def test_state_is_whole(device, migration, actor, profile):
     """Two states saved from different visible states restore two different visible states, each its own."""

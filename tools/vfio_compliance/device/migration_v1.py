@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -102,6 +103,13 @@ class MigrationRegion:
         return state_is_error(self.state())
 
     # -- data -----------------------------------------------------------------------------------------------------
+
+    def wait_for_data(self, seconds: float) -> int:
+        """pending_bytes, read until it is not zero or ``seconds`` have passed. Raises DeviceError."""
+        end = time.monotonic() + seconds
+        while not (pending := self.read(PENDING_BYTES)) and time.monotonic() < end:
+            self.region.pause(seconds / 100)
+        return pending
 
     def buffer(self) -> Area:
         """Steps b and c of saving: read data_offset, then data_size; where the current buffer lies.

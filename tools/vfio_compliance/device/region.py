@@ -118,6 +118,10 @@ class Region:
         """Write ``value`` as ``width`` bytes at ``offset``. Raises DeviceError."""
         self.write_bytes(offset, value.to_bytes(width, "little"))
 
+    def pause(self, seconds: float) -> None:
+        """Give the device time between two looks at it."""
+        self._transport.pause(seconds)
+
     def map(self, area: Area) -> mmap.mmap:
         """A shared mapping of ``area``. Raises OSError."""
         return self._transport.map(self.index, area.offset, area.size)

@@ -13,10 +13,9 @@ from .calls import describe
 from .summary import TROUBLE, Case, Summary
 from .verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_NOTHING, EXIT_OK, Verdict
 
-#: How many of the last calls of a failing case are shown, how many cases of one rule, and how many more by name.
+#: How many of the last calls of a failing case are shown, and how many of a rule's other failing cases.
 _CALLS = 12
-_CASES = 3
-_NAMED = 24
+_CASES = 8
 
 _LABEL = 10
 
@@ -94,11 +93,11 @@ def _failures(summary: Summary, width: int) -> Iterator[str]:
             if cases:
                 number += 1
                 yield ""
-                yield f"{number}) {troubled.value.upper()}  {id_}  ({len(cases)} of {len(summary.cases_of(id_))} cases)"
+                all_cases = _count(len(summary.cases_of(id_)), "case")
+                yield f"{number}) {troubled.value.upper()}  {id_}  ({len(cases)} of {all_cases})"
                 yield from _explanation(rule, width)
-                for case in cases[:_CASES]:
-                    yield from _case(case, summary, width)
-                yield from _others(cases[_CASES:], width)
+                yield from _case(cases[0], summary, width)
+                yield from _others(cases[1:], width)
         if verdict is Verdict.WAIVED:
             yield ""
             yield f"waived: {id_}"
@@ -114,17 +113,23 @@ def _unjudged(summary: Summary, width: int) -> Iterator[str]:
     for reason, cases in reasons.items():
         rules = dict.fromkeys(case.rule for case in cases)
         yield ""
-        yield f"Not judged: {len(cases)} cases of {len(rules)} rules"
+        yield f"Not judged: {_count(len(cases), 'case')} of {_count(len(rules), 'rule')}"
         yield from _labelled("because", reason, width)
         yield from _labelled("rules", ", ".join(rules), width)
 
 
 def _others(cases: list[Case], width: int) -> Iterator[str]:
-    """The cases for which there was no room, by their parameters."""
-    if cases:
-        named = [case.id.partition("[")[2].rstrip("]") for case in cases[:_NAMED]]
-        rest = f" and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
-        yield from _labelled("also", ", ".join(named) + rest, width)
+    """The rest of the cases that a rule failed in, a line each, as far as there is room."""
+    for index, case in enumerate(cases[:_CASES]):
+        parameters = case.id.partition("[")[2].rstrip("]")
+        seen = case.failure.get("seen") or case.failure.get("what", "")
+        yield from _labelled("" if index else "also in", f"{parameters}: {seen}", width)
+    if len(cases) > _CASES:
+        yield from _labelled("", f"and {_count(len(cases) - _CASES, 'more case')}", width)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _sentence(failure: dict[str, str]) -> str:
@@ -183,7 +188,7 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
     verdicts = Counter(verdict.value for verdict in summary.verdicts.values())
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     yield ""
-    yield f"{sum(verdicts.values())} rules: {counts or 'none'}"
+    yield f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}"
     totals = summary.totals
     cases = (
         f"{sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())} of {len(summary.cases)} cases"
@@ -191,8 +196,8 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
     if totals:
         moved = totals["bytes_read"] + totals["bytes_written"]
         cases += (
-            f", {totals['calls']} calls, {totals['opens']} opens, {totals['resets']} resets, "
-            f"{moved / 1024:.0f} KiB moved"
+            f", {_count(totals['calls'], 'call')}, {_count(totals['opens'], 'open')}, "
+            f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved"
         )
     yield f"{cases}, {summary.seconds:.1f} s"
     yield _CONCLUSION[summary.exit_code]
