@@ -221,7 +221,7 @@ class Document:
         begin: Any = event.start_mark  # Any: to the stubs, nodes do not take the marks of the C parser
         end: Any = event.end_mark
         if isinstance(event, AliasEvent):
-            self.complain(event, f"aliases such as {quoted('*' + event.anchor)} are not used; write the value out")
+            self.complain(event, f"aliases such as {quoted(f'*{event.anchor}')} are not used; write the value out")
             return ScalarNode(SKIPPED, "", begin, end)
         if event.anchor is not None:
             self.complain(event, f"anchors such as {quoted('&' + event.anchor)} are not used; write the value out")
