@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vfio_compliance.vm import boot, command, guest, host, kernel_log, kernels, module, outcome, packages
+from vfio_compliance.results.kernel_log import complaints, taint_letters
+from vfio_compliance.results.verdict import worst_exit
+from vfio_compliance.vm import boot, command, console, guest, host, kernels, module, outcome, packages
 from vfio_compliance.vm.apt import Mirror
 from vfio_compliance.vm.cache import Cache
 from vfio_compliance.vm.errors import VmError
@@ -233,7 +235,7 @@ def test_wrong_usage_is_refused(argv: list[str]) -> None:
     ],
 )
 def test_splat_is_seen(line: str) -> None:
-    assert kernel_log.splats(["[    1.0] vfio: fine", line]) == [line]
+    assert complaints(["[    1.0] vfio: fine", line]) == [line]
 
 
 @pytest.mark.parametrize(
@@ -245,16 +247,16 @@ def test_splat_is_seen(line: str) -> None:
     ],
 )
 def test_ordinary_line_is_no_splat(line: str) -> None:
-    assert kernel_log.splats([line]) == []
+    assert complaints([line]) == []
 
 
 def test_taint_of_an_outside_module_is_expected_and_no_other() -> None:
-    assert kernel_log.foreign_taint(0, 0x3000) == 0
-    assert kernel_log.taint_letters(kernel_log.foreign_taint(0x3000, 0x3280)) == "DW"
+    assert console.foreign_taint(0, 0x3000) == 0
+    assert taint_letters(console.foreign_taint(0x3000, 0x3280)) == "DW"
 
 
 def test_console_line_loses_its_paint() -> None:
-    assert kernel_log.plain("\x1b[2J\x1bc[    1.0] booted\r\n") == "[    1.0] booted"
+    assert console.plain("\x1b[2J\x1bc[    1.0] booted\r\n") == "[    1.0] booted"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +264,7 @@ def test_console_line_loses_its_paint() -> None:
     [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 1, 0], 1), ([1, 3, 2], 3), ([0, 137], 1), ([5], 1)],
 )
 def test_worst_exit_code_wins(codes: list[int], code: int) -> None:
-    assert outcome.worst(codes) == code
+    assert worst_exit(codes) == code
 
 
 def test_table_fits_a_terminal_and_tells_a_hang_from_a_clean_run() -> None:

@@ -62,6 +62,15 @@ _EXIT = {
 }
 
 
+_WORST_EXIT_FIRST = (EXIT_HANG, EXIT_FAIL, EXIT_BROKEN, EXIT_NOTHING, EXIT_OK)
+
+
+def worst_exit(codes: Iterable[int]) -> int:
+    """The exit code for several runs together; one beyond 0 to 4 counts as fail, none at all as 0."""
+    known = (code if code in _WORST_EXIT_FIRST else EXIT_FAIL for code in codes)
+    return min(known, key=_WORST_EXIT_FIRST.index, default=EXIT_OK)
+
+
 def gravest(verdicts: Iterable[Verdict]) -> Verdict:
     """The verdict that stands for all of ``verdicts``; NOT_RUN when there are none."""
     present = set(verdicts)

@@ -4,13 +4,9 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-_COMPLAINT = re.compile(
-    r"WARNING:|BUG:|Oops|general protection|INFO: task .* blocked|INFO: (possible|suspicious)|"
-    r"UBSAN|KASAN|KCSAN|KFENCE|inconsistent lock|refcount_t:|Kernel panic|kernel NULL pointer"
-)
+from ..results.kernel_log import complaints, taint_letters
 
 _LARGEST_RECORD = 8192
 
@@ -27,11 +23,10 @@ class KernelLog:
 
     def complaints(self) -> list[str]:
         """Lines since the last look that tell of a fault in the kernel; empty when all is well."""
-        found = [line for line in self._lines() if _COMPLAINT.search(line)]
+        found = complaints(self._lines())
         taint = int(self._taint_file.read_text())
         if new := taint & ~self._taint:
-            bits = ", ".join(str(bit) for bit in range(new.bit_length()) if new >> bit & 1)
-            found.append(f"the kernel got tainted: bit {bits}")
+            found.append(f"the kernel got tainted: {taint_letters(new)}")
         self._taint = taint
         return found
 

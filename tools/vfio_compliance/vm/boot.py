@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vfio_compliance.vm import guest, host
-from vfio_compliance.vm.kernel_log import plain
+from vfio_compliance.vm.console import plain
 
 # Hardware that QEMU shows but nothing here uses: probing it costs an emulated guest seven seconds.
 _UNUSED = (

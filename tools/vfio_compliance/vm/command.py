@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vfio_compliance.vm import boot, host, kernel_log, kernels, module
+from vfio_compliance.results.kernel_log import complaints, taint_letters
+from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, worst_exit
+from vfio_compliance.vm import boot, host, kernels, module
 from vfio_compliance.vm.cache import Cache, default_root
+from vfio_compliance.vm.console import foreign_taint, panic_reason
 from vfio_compliance.vm.errors import VmError
-from vfio_compliance.vm.outcome import BROKEN, FAIL, HANG, Outcome, table, worst
+from vfio_compliance.vm.outcome import Outcome, table
 
 _PROJECT = Path(__file__).resolve().parents[3]
 _DEFAULT_COMMAND = ["vfio-compliance", "run", "profiles/refdriver-kernel.yaml", "--out", "{out}"]
@@ -116,7 +119,7 @@ def main(argv: list[str]) -> int:
     complaints = host.missing(tools)
     if complaints:
         print("\n".join(complaints), file=sys.stderr)
-        return BROKEN
+        return EXIT_BROKEN
     obstacle = host.why_no_kvm()
     machine = boot.Machine(arguments.cpus, arguments.memory, not obstacle)
     print(f"software emulation (no KVM: {obstacle})" if obstacle else "KVM", flush=True)
@@ -129,12 +132,12 @@ def main(argv: list[str]) -> int:
             outcomes.append(run.kernel(label, path))
         except KeyboardInterrupt:
             print("\ninterrupted: the virtual machine is ended, nothing half-made is kept", flush=True)
-            outcomes.append(Outcome(label, ending="interrupted", code=BROKEN))
+            outcomes.append(Outcome(label, ending="interrupted", code=EXIT_BROKEN))
             break
     print()
     print("\n".join(table(outcomes)))
     print(f"results: {run.out}")
-    return worst(o.code for o in outcomes)
+    return worst_exit(o.code for o in outcomes)
 
 
 class _Run:
@@ -165,7 +168,7 @@ class _Run:
             for line in getattr(error, "detail", "").splitlines():
                 print(f"    {line}", flush=True)
             outcome.ending = outcome.ending or "not run"
-            outcome.add(BROKEN)
+            outcome.add(EXIT_BROKEN)
         return outcome
 
     def _unused(self, label: str) -> str:
@@ -273,12 +276,12 @@ def _follow(event: dict[str, Any], at: float, commands: list[list[str]], outcome
         _say(label, "note", event["text"])
     elif kind == "broken":
         _say(label, "BROKEN", event["text"])
-        outcome.add(BROKEN)
+        outcome.add(EXIT_BROKEN)
     elif kind == "start":
         _say(label, "run", shlex.join(commands[event["index"]]))
     elif kind == "end":
         outcome.exits.append(event["exit"])
-        outcome.add(BROKEN if event["exit"] in (126, 127) else event["exit"])
+        outcome.add(EXIT_BROKEN if event["exit"] in (126, 127) else event["exit"])
         _say(label, "run", f"exit {event['exit']}")
 
 
@@ -287,33 +290,33 @@ def _judge(result: boot.Boot, console: Path, commands: list[list[str]], outcome:
     text = console.read_text()
     log = result.last("log")
     if log is None:
-        panic = kernel_log.panic_reason(text)
+        panic = panic_reason(text)
         place = f"after {result.seconds:.0f} s{_where(result, commands)}; see {_short(console)}"
         if panic:
             outcome.ending = "panicked"
-            outcome.add(BROKEN)
+            outcome.add(EXIT_BROKEN)
             _say(outcome.label, "PANIC", f"guest panicked {place}")
         elif result.timed_out and result.events:
             outcome.ending = "hung"
-            outcome.add(HANG)
+            outcome.add(EXIT_HANG)
             _say(outcome.label, "HANG", f"guest hung, ended {place}")
         elif result.timed_out:
             outcome.ending = "no boot"
-            outcome.add(BROKEN)
+            outcome.add(EXIT_BROKEN)
             _say(outcome.label, "BROKEN", f"guest did not come up, ended {place}")
         else:
             outcome.ending = "ended early"
-            outcome.add(BROKEN)
+            outcome.add(EXIT_BROKEN)
             _say(outcome.label, "BROKEN", f"guest ended early {place}")
         for line in _telling(text.splitlines()):
             print(f"    {line}", flush=True)
         return
-    outcome.log = kernel_log.splats(log["since"])
-    letters = kernel_log.taint_letters(kernel_log.foreign_taint(log["before"], log["after"]))
+    outcome.log = complaints(log["since"])
+    letters = taint_letters(foreign_taint(log["before"], log["after"]))
     if letters:
         outcome.log.append(f"tainted: {letters}")
     if outcome.log:
-        outcome.add(FAIL)
+        outcome.add(EXIT_FAIL)
         _say(
             outcome.label,
             "KERNEL",
@@ -335,7 +338,7 @@ def _where(result: boot.Boot, commands: list[list[str]]) -> str:
 def _telling(lines: list[str]) -> list[str]:
     """The last kernel lines that a reader needs: from the first splat on, or else the very last."""
     lines = [line for line in lines if line]
-    first = next((i for i, line in enumerate(lines) if kernel_log.splats([line])), None)
+    first = next((i for i, line in enumerate(lines) if complaints([line])), None)
     return lines[first : first + _LAST_LINES] if first is not None else lines[-_LAST_LINES:]
 
 

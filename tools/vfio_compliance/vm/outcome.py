@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What came of one kernel, what came of all, and the table that says so."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-PASS, FAIL, BROKEN, HANG, NOTHING = 0, 1, 2, 3, 4
-_WORST_FIRST = (HANG, FAIL, BROKEN, NOTHING, PASS)
+from vfio_compliance.results.verdict import EXIT_OK, worst_exit
+
 STAGES = ("fetch", "unpack", "build", "boot", "run")
 
 
@@ -23,21 +23,11 @@ class Outcome:
     exits: list[int] = field(default_factory=list)
     log: list[str] | None = None
     ending: str = ""
-    code: int = PASS
+    code: int = EXIT_OK
 
     def add(self, code: int) -> None:
         """Makes the outcome at least as bad as an exit code."""
-        self.code = worst([self.code, code])
-
-
-def grade(exit_code: int) -> int:
-    """A guest command's exit code in this program's terms: 0 to 4 are taken as they are, any other failed."""
-    return exit_code if exit_code in _WORST_FIRST else FAIL
-
-
-def worst(codes: Iterable[int]) -> int:
-    """The worst of several codes: hang, fail, broken, nothing, 0. Codes beyond 0 to 4 count as fail."""
-    return min((grade(c) for c in codes), key=_WORST_FIRST.index, default=PASS)
+        self.code = worst_exit([self.code, code])
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
