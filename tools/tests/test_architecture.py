@@ -27,7 +27,7 @@ ALLOWED = {
     "runner": {"results", "spec", "profiles"},
     "vm": {"results"},
     "checks": {"device", "transport"},
-    "stimulus": {"checks", "device", "profiles"},
+    "stimulus": {"checks", "device", "profiles", "transport"},
     "session": {"device", "profiles", "results", "stimulus", "transport", "uapi"},
     "fixtures": {"device", "profiles", "session", "stimulus"},
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
