@@ -102,18 +102,20 @@ def _failures(summary: Summary, width: int) -> Iterator[str]:
             yield ""
             yield f"waived: {id_}"
             yield from _labelled("reason", summary.cases_of(id_)[0].failure.get("waiver", ""), width)
-    yield from _unjudged(summary, width)
+    for verdict, title in ((Verdict.NOT_RUN, "Not judged"), (Verdict.NOT_APPLICABLE, "Not applicable")):
+        yield from _left_out(verdict, title, summary, width)
 
 
-def _unjudged(summary: Summary, width: int) -> Iterator[str]:
+def _left_out(verdict: Verdict, title: str, summary: Summary, width: int) -> Iterator[str]:
+    """Cases that say nothing about their rule, grouped by the reason."""
     reasons: dict[str, list[Case]] = {}
     for case in summary.cases.values():
-        if case.verdict is Verdict.NOT_RUN and case.failure:
+        if case.verdict is verdict and case.failure:
             reasons.setdefault(_sentence(case.failure), []).append(case)
     for reason, cases in reasons.items():
         rules = dict.fromkeys(case.rule for case in cases)
         yield ""
-        yield f"Not judged: {_count(len(cases), 'case')} of {_count(len(rules), 'rule')}"
+        yield f"{title}: {_count(len(cases), 'case')} of {_count(len(rules), 'rule')}"
         yield from _labelled("because", reason, width)
         yield from _labelled("rules", ", ".join(rules), width)
 
@@ -210,6 +212,6 @@ def _labelled(label: str, text: str, width: int) -> Iterator[str]:
 def _wrap(start: str, text: str, width: int) -> Iterator[str]:
     for line in text.splitlines() or [""]:
         yield from textwrap.wrap(
-            line, width, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False
+            line, width, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
         ) or [start]
         start = " " * len(start)
