@@ -44,7 +44,7 @@ def header(session: Session, device: Device) -> MigrationRegion:
 
 
 @pytest.fixture
-def migration(session: Session) -> MigrationRegion:
+def migration(session: Session, device: Device) -> MigrationRegion:
     """The migration region of a device that is RUNNING."""
     return session.prepare()
 

@@ -93,33 +93,33 @@ class Session:
         return self._migration
 
     def prepare(self) -> MigrationRegion:
-        """The migration region of a device that was brought to RUNNING. Raises Unreachable, Broken, CallTimeout.
+        """The migration region of the plain() device, which is RUNNING now. Raises Unreachable, Broken, CallTimeout.
 
-        The documented way is a reset. Where that does not help, the device is opened again, a vfio-user server that
-        the profile can start is started again, and the profile's recovery command is run; each is noted.
+        The documented way there is the reset. Where that did not help, the device is opened again, a vfio-user server
+        that the profile can start is started again, and the profile's recovery command is run; each is noted.
         """
         migration = self.migration()
         if not self._no_migration:
-            self._no_migration = self._bring_back(migration)
+            self._no_migration = self._bring_back(migration, self._as_it_is)
         if self._no_migration:
             raise Unreachable("bringing the device to running", "running after a reset", self._no_migration)
         return migration
 
     def plain(self) -> Device:
         """The device, open, after a reset or what has to stand in for it. Raises Broken, CallTimeout."""
-        self._bring_back(None)
+        self._bring_back(None, self._reset)
         return self.device
 
     # -- the ways back --------------------------------------------------------------------------------------------
 
-    def _bring_back(self, migration: MigrationRegion | None) -> str:
-        """Take one way after the other until the device is open and, where ``migration`` is given, RUNNING.
+    def _bring_back(self, migration: MigrationRegion | None, first: Callable[[], bool]) -> str:
+        """Take one way after the other, beginning with ``first``, until the device is open and, where ``migration`` is given, RUNNING.
 
         What is wrong with it after the last of them; nothing when all is well. Raises Broken when it cannot even be
         opened. A call that does not come back is not tried again: CallTimeout passes through.
         """
         problem = remedy = ""
-        for way in (self._reset, self._reopen, self._restart, self._recover):
+        for way in (first, self._reopen, self._restart, self._recover):
             try:
                 if not way():
                     continue
@@ -143,6 +143,9 @@ class Session:
         except DeviceError as error:
             return str(error)
         return "" if state & 7 == DeviceState.RUNNING else f"device_state reads 0x{state:x}"
+
+    def _as_it_is(self) -> bool:
+        return not self.lost
 
     def _reset(self) -> bool:
         if self.lost:

@@ -212,6 +212,11 @@ def _labelled(label: str, text: str, width: int) -> Iterator[str]:
 def _wrap(start: str, text: str, width: int) -> Iterator[str]:
     for line in text.splitlines() or [""]:
         yield from textwrap.wrap(
-            line, width, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
+            line,
+            width,
+            initial_indent=start,
+            subsequent_indent=" " * len(start),
+            break_long_words=False,
+            break_on_hyphens=False,
         ) or [start]
         start = " " * len(start)
