@@ -113,7 +113,7 @@ class Session:
     # -- the ways back --------------------------------------------------------------------------------------------
 
     def _bring_back(self, migration: MigrationRegion | None, first: Callable[[], bool]) -> str:
-        """Take one way after the other, beginning with ``first``, until the device is open and, where ``migration`` is given, RUNNING.
+        """Take one way after the other, ``first`` first, until the device is open and, given ``migration``, RUNNING.
 
         What is wrong with it after the last of them; nothing when all is well. Raises Broken when it cannot even be
         opened. A call that does not come back is not tried again: CallTimeout passes through.
