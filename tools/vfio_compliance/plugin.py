@@ -179,6 +179,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     except (Broken, TransportError) as error:
         _stop(session, error.message, error.remedy)
         return True
+    opened.transport.tracer.take()  # these calls belong to no case
     session.config.stash[BEGAN] = time.monotonic()
     return None
 

@@ -124,7 +124,7 @@ class _Watch:
     def pytest(self, root: Path, options: Sequence[str], log: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         """The process, and the end of the pipe on which its events arrive; it is ended with the block."""
         # What a process that was killed leaves in the folder for temporary files is removed with the folder.
-        with tempfile.TemporaryDirectory(prefix="vfio-compliance-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix="vfio-", ignore_cleanup_errors=True) as scratch:
             reading, writing = os.pipe()
             command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"]
             command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
@@ -259,7 +259,7 @@ class _Watch:
 
     def _restore(self, path: Path, before: str) -> None:
         try:
-            path.write_text(before)
+            path.write_text(f"{before}\n")
             self._write("restored", path=str(path))
         except OSError as error:
             self._write("note", text=f"{path} could not be set back to {before!r}: {error.strerror}")

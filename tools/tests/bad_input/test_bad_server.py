@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Servers that misbehave: the run ends, in words, with the right verdict and exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+READ_ONLY = "v1.pending.read-only"
+ANNOUNCED = "v1.region.announced"
+INSIDE = "v1.layout.area-inside-region"
+WHOLE = "v1.stop-and-copy.state-is-whole"
+
+BIG = 1 << 63
+ALL_ONES = (1 << 32) - 1
+
+
+def test_good(run):
+    """Without a trick the server is the reference driver."""
+    finished = run()
+    assert finished.verdicts == {READ_ONLY: "pass"}
+    assert finished.code == 0
+
+
+@pytest.mark.parametrize(
+    ("trick", "words"),
+    [
+        ("VERSION:die=3", "exited with status 3"),
+        ("VERSION:hang-up", "closed the connection"),
+        ("VERSION:error=22", "refused version 0.0 of the protocol: Invalid argument"),
+        ("VERSION:put=0,2,9", "expected version 0, at most .0, got 9.0"),
+        (r"VERSION:body=\0\0\0\0{garbage\0", "expected JSON, got b'{garbage"),
+        ("VERSION:claim=2147483648", "got 2147483648"),
+        ("DEVICE_GET_REGION_INFO#3:die=7", "DEVICE_GET_REGION_INFO of index 2: the server closed the connection"),
+        ("DEVICE_GET_REGION_INFO:wrong-id", "expected id 3, got id 4"),
+        ("region-info-9:put=8,4,7", "expected index 9, got information on index 7"),
+        ("region-info-9:put=0,4,4294967295", "expected an argsz from 32"),
+    ],
+)
+def test_opening_fails(judge, trick, words):
+    """A device that cannot even be opened and asked what it is ends the run with one reason."""
+    finished = judge(trick)
+    assert finished.code == 2
+    assert finished.verdicts == {READ_ONLY: "not-run"}
+    assert len(finished.result.stops) == 1
+    assert words in finished.words
+
+
+@pytest.mark.parametrize("trick", ["VERSION:hang", "DEVICE_GET_REGION_INFO#3:hang"])
+def test_opening_hangs(judge, trick):
+    """A device that does not answer while it is opened hangs."""
+    finished = judge(trick, limits={"call": "500ms"})
+    assert finished.code == 3
+    assert "no answer within 0.5 s" in finished.words
+
+
+@pytest.mark.parametrize(
+    ("rule", "trick", "words"),
+    [
+        (ANNOUNCED, "any#2-:error=5", "expected success seen EIO"),
+        (ANNOUNCED, f"DEVICE_GET_INFO:put=8,4,{ALL_ONES}", "at most 4096 regions"),
+        (ANNOUNCED, "region-info-9:put=36,4,32", "a link back to offset 32"),
+        (ANNOUNCED, "region-info-9:put=36,4,4096", "a link to offset 4096"),
+        (ANNOUNCED, "region-info-9:put=12,4,8", "a link to offset 8"),
+        (ANNOUNCED, "--defect=region-type-missing", "no type capability on any"),
+        (ANNOUNCED, "--defect=region-subtype-zero", "region 9: type 3, subtype 0"),
+        (INSIDE, f"region-info-9:put=56,4,{ALL_ONES}", f"nr_areas {ALL_ONES}"),
+        (INSIDE, f"region-info-9:put=64,8,{BIG}", "0x8000000000000000"),
+        ("v1.layout.section-as-claimed", f"region-info-9:put=16,8,{BIG}", "partitioned"),
+        (WHOLE, f"pending_bytes:put=16,8,{BIG}", "data_size while bytes are pending"),
+        (WHOLE, f"data_size:put=16,8,{BIG}", "a buffer inside"),
+        (WHOLE, "data_size:put=16,8,0", "more than 0"),
+        (WHOLE, f"data_offset:put=16,8,{BIG}", "a buffer inside"),
+        (WHOLE, "data_offset:put=16,8,16", "a buffer inside"),
+        ("v1.layout.offset-past-header", "data_offset:put=16,8,16", "0x10"),
+    ],
+)
+def test_absurd_answers(judge, rule, trick, words):
+    """Numbers that cannot be are told, not followed."""
+    finished = judge(trick, only=rule)
+    assert finished.verdicts == {rule: "fail"}
+    assert words in finished.words
+    assert finished.code == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "trick"),
+    [
+        ("v1.data-offset.read-only", f"data_offset:put=16,8,{2 * BIG - 8}"),
+        ("v1.header.starts-region", "region-info-9:put=16,8,0"),
+        (ANNOUNCED, f"region-info-9:put=0,4,{1 << 20}"),
+    ],
+)
+def test_absurd_answers_beside_the_rule(judge, rule, trick):
+    """Where a rule does not rest on the number, it is judged all the same."""
+    assert judge(trick, only=rule).verdicts == {rule: "pass"}
+
+
+@pytest.mark.parametrize(
+    "trick", [f"data_size:put=16,8,{BIG >> 1}", f"data_size:put=16,8,{2 * BIG - 1}"], ids=["huge", "endless"]
+)
+def test_absurd_buffer_in_an_absurd_region(judge, trick):
+    """A region that claims to be larger than any memory does not make the suite ask for as much."""
+    rule = "v1.saving.left-at-any-point"
+    finished = judge(trick, f"region-info-9:put=16,8,{BIG}", only=rule)
+    assert finished.verdicts == {rule: "fail"}
+
+
+@pytest.mark.parametrize(
+    ("trick", "words"),
+    [
+        ("pending_bytes#2:die=9", "exited with status 9"),
+        ("pending_bytes#2:hang-up", "closed the connection"),
+        ("pending_bytes#2:wrong-id", "expected id 22, got id 23"),
+        ("pending_bytes#2:cut=2", "8 bytes of data as its count says, got 6"),
+        ("pending_bytes#2:pad=2", "expected a size of 16 to 40 bytes, got 42"),
+        ("pending_bytes#2:claim=4294967295", "got 4294967295"),
+        ("pending_bytes#2:error=5", "EIO"),
+    ],
+)
+def test_one_bad_message(judge, trick, words):
+    """What goes wrong in a test is held against the rule."""
+    finished = judge(trick)
+    assert finished.verdicts == {READ_ONLY: "fail"}
+    assert words in finished.words
+    assert finished.code == 1
+
+
+def test_no_migration_region(run):
+    """Where no region announces itself one rule is broken and the others are not run, for one reason."""
+    finished = run("--defect=region-type-missing", only="v1.region", options=("--only=v1.reserved", "--only=v1.macro"))
+    macros = dict.fromkeys(("v1.macro.valid", "v1.macro.is-error", "v1.macro.set-error"), "pass")
+    reserved = dict.fromkeys(("v1.reserved.reads-zero", "v1.reserved.ignores-writes"), "not-run")
+    assert finished.verdicts == {ANNOUNCED: "fail"} | macros | reserved
+    assert finished.text.count("Not judged:") == 1
+    assert finished.code == 1
+
+
+def test_reset_that_kills_the_server(run):
+    """Before a test the server is started again, and the report says that it had to be."""
+    finished = run("DEVICE_RESET#2:die=11")
+    assert finished.verdicts == {READ_ONLY: "pass"}
+    assert "exited with status 11" in finished.words
+    assert finished.code == 0
+
+
+def test_server_that_cannot_be_had_back(run):
+    """A server that does not even start again ends the run."""
+    finished = run("pending_bytes#2:die-for-good")
+    assert finished.cases == ["fail", "broken", "not-run"]
+    assert "the device cannot be opened again: the server ended before it listened" in finished.words
+    assert "exited with status 4" in finished.words
+    assert finished.code == 1
+
+
+@pytest.mark.parametrize(
+    ("trick", "first"),
+    [
+        ("REGION_READ#2-:hang", ["hang", "hang", "hang"]),
+        ("DEVICE_RESET:hang", ["hang", "pass", "hang", "pass", "hang"]),
+    ],
+)
+def test_hanging_again_and_again(run, trick, first):
+    """After three hangs the rest is not run, though a server that was started again does well for a while."""
+    finished = run(trick, only="v1.reserved", limits={"call": "500ms"})
+    assert finished.cases == first + ["not-run"] * (10 - len(first))
+    assert "the device hung 3 times" in finished.text
+    assert finished.code == 3
+
+
+def test_hanging_in_a_block_with_clean_up(judge):
+    """That the memory cannot be unmapped any more does not hide the hang."""
+    rule = "v1.state.stopped-before-return"
+    finished = judge("REGION_READ#4:hang", only=rule, limits={"call": "500ms"})
+    assert finished.verdicts == {rule: "hang"}
+    assert finished.code == 3
+
+
+def test_saving_without_end(run):
+    """A state that comes byte by byte and never ends is stopped by the limit of a test."""
+    finished = run(
+        f"pending_bytes:put=16,8,{BIG}", "data_size:put=16,8,1", only=WHOLE, limits={"test": "4s", "call": "4s"}
+    )
+    assert finished.verdicts == {WHOLE: "hang"}
+    assert "limits.test" in finished.text
+    assert finished.code == 3
+
+
+def test_server_that_ignores_sigterm(run):
+    """It is killed, and the run is none the worse."""
+    assert run("--stubborn").code == 0
