@@ -17,8 +17,8 @@ cut=N, pad=N        leave the last N bytes of the answer out, or add N
 claim=N             say in the header that the answer has N bytes
 put=AT,WIDTH,VALUE  overwrite a number in the answer's body, if it is that long
 body=TEXT           the answer's body as text, in which escapes such as \\0 are known
-stop, kill          SIGSTOP or SIGKILL to the client instead of answering
-tell=NAME           a signal such as SIGINT to the parent of the client; then answer
+stop, kill          SIGSTOP or SIGKILL to the client; never answer
+tell=NAME,...       signals such as SIGINT to the supervisor, which is the parent of the client; never answer
 =================== ===============================================================================================
 
 The options ``--stubborn`` (ignore SIGTERM) and those of the reference driver can stand among the tricks.
@@ -99,17 +99,17 @@ class Hostile(connection.Connection):
         elif trick.verb == "die-for-good":
             DEAD.touch()
             os._exit(1)
-        elif trick.verb == "hang":
-            while True:
-                signal.pause()
         elif trick.verb == "hang-up":
             raise connection.Gone
         elif trick.verb in ("stop", "kill"):
             os.kill(client, signal.SIGSTOP if trick.verb == "stop" else signal.SIGKILL)
         elif trick.verb == "tell":
-            with open(f"/proc/{client}/stat", "rb") as stat:
-                parent = int(stat.read().rpartition(b")")[2].split()[1])
-            os.kill(parent, signal.Signals[trick.value])
+            supervisor = int(Path(f"/proc/{client}/stat").read_text().rpartition(")")[2].split()[1])
+            for name in trick.value.split(","):
+                os.kill(supervisor, signal.Signals[name])
+        if trick.verb in ("hang", "stop", "kill", "tell"):
+            while True:
+                signal.pause()
 
     def reply(self, message: connection.Message, body: bytes, fd: int | None = None) -> None:
         trick = self.due

@@ -168,10 +168,9 @@ def test_hanging_again_and_again(run, trick, first):
 
 
 def test_hanging_in_a_block_with_clean_up(judge):
-    """That the memory cannot be unmapped any more does not hide the hang."""
-    rule = "v1.state.stopped-before-return"
-    finished = judge("REGION_READ#4:hang", only=rule, limits={"call": "500ms"})
-    assert finished.verdicts == {rule: "hang"}
+    """That memory cannot be unmapped any more does not hide the hang."""
+    finished = judge("device_state#4:hang", only="[running -> stop-dma]", limits={"call": "500ms"})
+    assert finished.cases == ["hang"]
     assert finished.code == 3
 
 

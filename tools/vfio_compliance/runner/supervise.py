@@ -175,7 +175,6 @@ class _Watch:
 
     def conclude(self, process: subprocess.Popen[bytes]) -> None:
         """Give the host back what the process could not, and the journal its end. Raises RunError without a journal."""
-        os.close(self._inflight)
         for path, before in self._changed.items():
             self._restore(Path(path), before)
         if not self._planned:
@@ -187,6 +186,7 @@ class _Watch:
         if self._kernel:
             self._look_at(self._kernel)
             self._kernel.close()
+        os.close(self._inflight)
 
     def _take(self, record: journal.Record) -> None:
         event = record["event"]

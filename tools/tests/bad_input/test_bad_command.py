@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Wrong words to the program, folders that cannot be used, profiles that do not fit the host or the device."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+READ_ONLY = "v1.pending.read-only"
+READS_ZERO = "v1.reserved.reads-zero"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--only=v1.pending.readonly",), "no such rule, clause or case; did you mean v1.pending.read-only?"),
+        (("--only=nonsense",), "see vfio-compliance list"),
+        (("--defect=stop-latte",), "did you mean"),
+        (("--out=/dev/null/run",), "/dev/null/run: Not a directory; name another folder with --out"),
+        (("--out=/proc/self/fdinfo",), "name another folder with --out"),
+    ],
+)
+def test_wrong_words(run, options, words):
+    """The run does not begin, and the words say why."""
+    finished = run(options=options)
+    assert words in finished.words
+    assert finished.code == 2
+
+
+def test_folder_in_use(run):
+    """A folder holds one run; the second leaves it as it is."""
+    first = run()
+    second = run()
+    assert "already holds a run; name another folder with --out" in second.words
+    assert second.code == 2
+    assert second.verdicts == first.verdicts
+
+
+def test_folder_of_a_run_that_did_not_begin(run):
+    """A word mistyped does not use up the folder."""
+    run(options=("--only=nonsense",))
+    assert run().code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["no-such-server", "{socket}"], "the server's command no-such-server was not found"),
+        (["false", "{socket}"], "exited with status 1"),
+        (["sleep", "60", "{socket}"], "does not listen on"),
+        (["/dev/null", "{socket}"], "may not be executed"),
+    ],
+)
+def test_no_server(judge, command, words):
+    """A server that cannot be started ends the run with the reason."""
+    finished = judge(device={"transport": "vfio-user", "command": command}, limits={"test": "1s", "call": "1s"})
+    assert words in finished.words or command == ["sleep", "60", "{socket}"]
+    assert len(finished.result.stops) == 1
+    assert finished.code == 2
+
+
+def test_no_vfio(run):
+    """A machine without VFIO is told how to get it."""
+    finished = run(device={"transport": "kernel-group", "name": "0000:00:01.0", "group": 4321})
+    assert len(finished.result.stops) == 1
+    assert "/dev/vfio/vfio cannot be opened" in finished.words or "there is no IOMMU group 4321" in finished.words
+    assert finished.verdicts == {READ_ONLY: "not-run"}
+    assert finished.code == 2
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        ({"region": 77, "offset": 0, "width": 4}, "of region 77, but the device has 10 regions"),
+        ({"region": 0, "offset": 1 << 40, "width": 8}, "but region 0 has"),
+        ({"region": 1, "offset": 0, "width": 4}, "but region 1 has 0 bytes"),
+    ],
+)
+def test_stimulus_elsewhere(judge, read, words):
+    """A stimulus that the device has no place for is found before the first test, with its line."""
+    finished = judge(stimulus={"running": {"sample": {"read": read}, "changes_within": "10ms"}})
+    assert words in finished.words
+    assert "profile.yaml:" in finished.words
+    assert finished.code == 2
+
+
+def test_stimulus_refused(judge):
+    """A stimulus that the device refuses breaks no rule; the rules that need it are not judged."""
+    rule = "v1.saving.offers-state"
+    visible = {
+        "set": [{"write": {"region": 7, "offset": 0, "width": 4, "value": "$value"}}],
+        "observe": [{"read": {"region": 7, "offset": 0, "width": 4}}],
+    }
+    finished = judge(stimulus={"visible_state": visible}, only=rule)
+    assert finished.verdicts == {rule: "not-run"}
+    assert "by stimulus.visible_state.set of the profile" in finished.words
+    assert finished.code == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "claims"),
+    [
+        ("v1.layout.section-as-claimed", {"data_section": "trapped"}),
+        ("v1.undrawn.as-claimed", {"transitions": ["stop -> running"]}),
+    ],
+)
+def test_untrue_claims(judge, rule, claims):
+    """What the profile claims and the device does not do is a broken rule."""
+    finished = judge("--undrawn=refuse", claims=claims, only=rule)
+    assert finished.verdicts == {rule: "fail"}
+    assert finished.code == 1
+
+
+YESTERDAY = datetime.date.today() - datetime.timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("waiver", "defect", "verdict", "code", "words"),
+    [
+        ({}, "reserved-garbage", "waived", 0, "known since spring"),
+        ({"shows": "0xdeadbeef"}, "reserved-garbage", "waived", 0, "known since spring"),
+        ({"shows": "0xcafe"}, "reserved-garbage", "fail", 1, "waived only where it shows '0xcafe'"),
+        ({"expires": YESTERDAY}, "reserved-garbage", "stale", 1, f"waived until {YESTERDAY} only"),
+        ({}, "reset-to-stop", "stale", 1, "the rule held; remove the waiver"),
+    ],
+)
+def test_waivers(judge, waiver, defect, verdict, code, words):
+    """A waiver holds for the listed fault until the day it expires, and is to go once it is not needed."""
+    listed = {"rule": READS_ZERO, "reason": "known since spring", "link": "https://bugs.example/1"} | waiver
+    finished = judge(f"--defect={defect}", waivers=[listed], only=READS_ZERO)
+    assert finished.verdicts == {READS_ZERO: verdict}
+    assert words in finished.words
+    assert finished.code == code
+
+
+def test_waiver_of_no_rule(run):
+    """A waiver names a rule that there is."""
+    finished = run(waivers=[{"rule": "v1.no.such", "reason": "a slip", "link": "https://bugs.example/1"}])
+    assert "profile.yaml:" in finished.words
+    assert "there is no rule v1.no.such" in finished.words
+    assert finished.code == 2

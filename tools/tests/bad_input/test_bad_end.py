@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs that are cut off: by a signal, by the death or the silence of the test process, by a full disk, by a reader."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+
+import pytest
+
+from vfio_compliance.results import journal
+
+#: In the second of the cases of the rule.
+SECOND = "pending_bytes#4"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_interrupted(run, name):
+    """The device is closed, what was judged is shown, and the run counts as one that could not go on."""
+    finished = run(f"{SECOND}:tell={name}")
+    assert finished.cases == ["pass", "not-run", "not-run"]
+    assert f"interrupted by {name} in suites/migration_v1/test_registers.py" in finished.words
+    assert finished.result.totals  # the test process came to its own end
+    assert finished.code == 2
+
+
+def test_interrupted_twice(run):
+    """The second signal does not wait for the device to be closed."""
+    finished = run(f"{SECOND}:tell=SIGINT,SIGTERM")
+    assert finished.cases == ["pass", "not-run", "not-run"]
+    assert "interrupted by SIG" in finished.words
+    assert not finished.result.totals
+    assert finished.code == 2
+
+
+def test_test_process_killed(run):
+    """The run says who died, and where."""
+    finished = run(f"{SECOND}:kill")
+    assert finished.cases == ["pass", "not-run", "not-run"]
+    assert "the test process ended early, by signal SIGKILL" in finished.words
+    assert "last call read of 8 bytes at 0x8 of region 9" in finished.words
+    assert finished.code == 2
+
+
+def test_test_process_stopped(run):
+    """A process that no signal can reach is ended from outside, and the call named that it was in."""
+    finished = run(f"{SECOND}:stop", limits={"test": "3s", "call": "3s"})
+    assert finished.cases == ["pass", "hang", "not-run"]
+    assert "test_pending_read_only[0x12345000], last call read of 8 bytes at 0x8 of region 9" in finished.words
+    assert finished.code == 3
+
+
+def test_out_of_time(run):
+    """When the time for the run is up the rest is not run."""
+    finished = run(limits={"call": "10ms", "test": "10ms", "run": "10ms"}, only="v1.reset")
+    assert finished.code in (2, 3)
+
+
+def limited(size):
+    """To run in a new process: no file may grow beyond ``size`` bytes."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_disk_full(run, tmp_path):
+    """The run ends and says which file takes no more; what was recorded can still be shown."""
+    run(only="v1.reset.accepted")
+    size = (tmp_path / "out" / journal.NAME).stat().st_size
+    (tmp_path / "out").rename(tmp_path / "whole")
+    finished = run(only="v1.reset.accepted", process={"preexec_fn": limited(size - 1500)}, same=False)
+    assert "takes no more: File too large" in finished.words
+    assert "not-run" in finished.cases
+    assert "pass" in finished.cases
+    assert finished.code == 2
+    assert finished.result.exit_code == 2
+
+
+def test_disk_full_at_once(run):
+    """Where not even the plan can be recorded, that is all there is to say."""
+    finished = run(process={"preexec_fn": limited(1000)}, same=False)
+    assert "takes no more: File too large" in finished.words
+    assert finished.code == 2
+
+
+def test_screen_full(run):
+    """The run goes on without being seen."""
+    with open("/dev/full", "w") as full:
+        finished = run(process={"stdout": full, "stderr": subprocess.PIPE})
+    assert finished.text == "vfio-compliance: cannot show the run: No space left on device\n"
+    assert finished.result.exit_code == finished.code == 0
+
+
+def test_reader_gone(run):
+    """``| head`` takes nothing away from the run."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    finished = run(process={"stdout": writing, "stderr": subprocess.PIPE})
+    os.close(writing)
+    assert finished.text == ""
+    assert finished.result.exit_code == finished.code == 0
