@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import io
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +26,9 @@ class Complaint(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     # These two have options of their own.
     if words[:1] == ["check"]:
         from .profiles.command import check
@@ -42,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return EXIT_BROKEN
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written goes nowhere
         return EXIT_BROKEN
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return code
 
 
@@ -50,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vfio-compliance",
         description="Judge a VFIO migration driver, rule by rule.",
-        epilog="exit codes: 0 all held, 1 a rule was broken, 2 not everything could be judged, 3 a call hung, "
-        "4 nothing was judged",
+        epilog="exit codes: 0 all held, 1 a rule was broken, 2 not everything could be judged (also when interrupted), "
+        "3 a call hung, 4 nothing was judged",
     )
     parser.add_argument("--version", action="version", version=f"vfio-compliance {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

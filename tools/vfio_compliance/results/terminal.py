@@ -30,21 +30,27 @@ _CONCLUSION = {
 
 def render(summary: Summary, width: int = 100) -> str:
     """All of the result, in lines of at most ``width`` columns where words allow it."""
-    return "\n".join(
-        [
-            *_heading(summary, width),
-            *_table(summary),
-            *_behaviour(summary),
-            *_notes(summary, width),
-            *_failures(summary, width),
-            *_end(summary, width),
-        ]
-    )
+    pieces = [
+        *_heading(summary, width),
+        *_table(summary),
+        *_behaviour(summary),
+        *_notes(summary, width),
+        *_failures(summary, width),
+        *_end(summary, width),
+    ]
+    return "\n".join(_printable(line) for piece in pieces for line in piece.split("\n"))
+
+
+def _printable(line: str) -> str:
+    """Devices and their servers say things too: what would steer the terminal is shown instead of obeyed."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 def _heading(summary: Summary, width: int) -> Iterator[str]:
     run = summary.run
-    yield f"{run['profile'].get('name', '?')}: {run.get('description') or 'no description'}"
+    yield from _wrap("", f"{run['profile'].get('name', '?')}: {run.get('description') or 'no description'}", width)
     identity = {"kernel": run.get("kernel", "")} | summary.target.get("identity", {})
     if run.get("defects"):
         identity["broken on purpose"] = ", ".join(run["defects"])

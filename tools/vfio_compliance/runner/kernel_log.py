@@ -45,4 +45,6 @@ class KernelLog:
                 continue
             if not record:
                 return lines
-            lines.append(record.decode("utf-8", "replace").partition(";")[2].rstrip("\n"))
+            # Lines that begin with a blank tell of the device, for programs.
+            text = [line for line in record.decode("utf-8", "replace").split("\n") if line and line[0] != " "]
+            lines += [line.partition(";")[2] for line in text]

@@ -64,11 +64,11 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
     progress = Progress(screen, width)
-    watch = _Watch(profile, out, path, progress)
-    with log, _interruptions() as interruptions, watch.pytest(root, options, log.fileno()) as (process, pipe):
-        watch.follow(process, pipe, interruptions)
-    watch.conclude(process)
-    progress.end()
+    with log, contextlib.closing(_Watch(profile, out, path, progress)) as watch:
+        with _interruptions() as interruptions, watch.pytest(root, options, log.fileno()) as (process, pipe):
+            watch.follow(process, pipe, interruptions)
+        progress.end()
+        watch.conclude(process)
     result = summary.summarise(journal.read(path))
     result.stops += watch.unwritten
     show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
@@ -185,8 +185,12 @@ class _Watch:
             self._end("broken", f"the test process ended early, by {how}, in {self._where()}", f"see {self._out / LOG}")
         if self._kernel:
             self._look_at(self._kernel)
-            self._kernel.close()
+
+    def close(self) -> None:
+        """Let go of what the watch was kept with."""
         os.close(self._inflight)
+        if self._kernel:
+            self._kernel.close()
 
     def _take(self, record: journal.Record) -> None:
         event = record["event"]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Records of runs that never were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vfio_compliance.results.journal import FORMAT, Record
+
+NOON = 1_800_000_000.0
+
+
+@pytest.fixture
+def records() -> Callable[..., list[Record]]:
+    """A run's records: a verdict for each case of rule v1.one, then ``events``, then the end if there is to be one."""
+
+    def build(
+        *verdicts: str,
+        events: tuple[Record, ...] = (),
+        waivers: tuple[Record, ...] = (),
+        planned: int | None = None,
+        finished: bool = True,
+    ) -> list[Record]:
+        cases = [f"suites/s/test_it.py::test_it[case {number}]" for number in range(planned or len(verdicts))]
+        made = [_run(list(waivers)), {"event": "plan", "cases": [[case, "v1.one"] for case in cases]}]
+        made.append({"event": "target", "identity": {"transport": "none"}, "migration": 9})
+        for case, verdict in zip(cases, verdicts, strict=False):
+            failure = {"what": "doing it", "expected": "one thing", "seen": "another"} if verdict != "pass" else None
+            made.append({"event": "start", "case": case, "rule": "v1.one"})
+            made.append(
+                {"event": "end", "case": case, "rule": "v1.one", "verdict": verdict, "seconds": 0.5}
+                | {"failure": failure, "observed": {"how": "so"}, "calls": [CALL]}
+            )
+        made += events
+        totals = dict.fromkeys(("calls", "opens", "resets", "bytes_read", "bytes_written"), 1)
+        made += [{"event": "finish", **totals}] if finished else []
+        return [{"time": NOON + second} | record for second, record in enumerate(made)]
+
+    return build
+
+
+CALL: list[Any] = ["read", "region 9", 8, 8, "", "0100000000000000", 8, 0, 12, 3]
+
+
+def _run(waivers: list[Record]) -> Record:
+    rule = {"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must", "status": "documented"}
+    rule |= {"side": "driver", "source": "text, line 1", "suite": "s", "also": [], "defects": ["d"], "unprovable": ""}
+    run: Record = {"event": "run", "format": FORMAT, "version": "0", "kernel": "Linux", "description": "a device"}
+    run |= {"profile": {"path": "p.yaml", "name": "p"}, "defects": [], "limits": {}, "areas": {"DS": "Device state"}}
+    return run | {"waivers": waivers, "rules": [rule]}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From records to verdicts."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.verdict import Verdict
+
+TODAY = datetime.date(2027, 1, 15)
+CASE = "suites/s/test_it.py::test_it[case 0]"
+
+
+def waiver(**keys):
+    """A waiver of the only rule."""
+    return {"rule": "v1.one", "reason": "known", "link": "", "expires": None, "shows": None} | keys
+
+
+def verdict(records):
+    """The verdict on the only rule, and the exit code."""
+    made = summarise(records, TODAY)
+    return made.verdicts["v1.one"].value, made.exit_code
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["pass", "pass"], ("pass", 0)),
+        (["pass", "fail"], ("fail", 1)),
+        (["pass", "n/a"], ("pass", 0)),
+        (["n/a", "n/a"], ("n/a", 4)),
+        (["pass", "not-run"], ("not-run", 2)),
+        (["fail", "broken"], ("fail", 1)),
+        (["hang", "fail"], ("hang", 3)),
+    ],
+)
+def test_cases_add_up(records, verdicts, expected):
+    """The gravest case decides the rule."""
+    assert verdict(records(*verdicts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("listed", "verdicts", "expected"),
+    [
+        (waiver(), ["fail", "pass"], ("waived", 0)),
+        (waiver(shows="another"), ["fail"], ("waived", 0)),
+        (waiver(shows="a third"), ["fail"], ("fail", 1)),
+        (waiver(expires="2027-01-15"), ["fail"], ("waived", 0)),
+        (waiver(expires="2027-01-14"), ["fail"], ("stale", 1)),
+        (waiver(), ["pass", "pass"], ("stale", 1)),
+        (waiver(), ["pass", "not-run"], ("not-run", 2)),
+        (waiver(), ["n/a"], ("n/a", 4)),
+        (waiver(), ["broken", "fail"], ("broken", 2)),
+        (waiver(), ["hang"], ("hang", 3)),
+        (waiver(rule="v1.other"), ["fail"], ("fail", 1)),
+    ],
+)
+def test_waivers(records, listed, verdicts, expected):
+    """A waiver excuses the listed fault until its day, and nothing else; one that is not needed is stale."""
+    assert verdict(records(*verdicts, waivers=(listed,))) == expected
+
+
+def test_the_day_of_the_run_decides(records):
+    """Shown again after the waiver expired, a run gives what it gave."""
+    assert summarise(records("fail", waivers=(waiver(expires="2027-01-15"),))).exit_code == 0
+
+
+def kernel(case=CASE):
+    """The kernel complains."""
+    return {"event": "kernel", "case": case, "lines": ["BUG: it"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("pass", "kernel"), ("n/a", "kernel"), ("fail", "fail"), ("hang", "hang"), ("broken", "broken")],
+)
+def test_the_kernel_complains(records, before, after):
+    """A case during which it did has not passed; one that failed anyway says so beside it."""
+    made = summarise(records(before, events=(kernel(), kernel())))
+    case = made.cases[CASE]
+    assert case.verdict is Verdict(after)
+    assert "BUG: it" in str(case.failure)
+    assert made.exit_code in (1, 2, 3)
+
+
+def test_the_kernel_complains_between_cases(records):
+    """That becomes a note."""
+    made = summarise(records("pass", events=(kernel(None),)))
+    assert any("BUG: it" in note for note in made.notes)
+    assert made.verdicts["v1.one"] is Verdict.PASS
+
+
+def hang(case):
+    """What the watcher records."""
+    return {"event": "hang", "case": case, "message": "no progress", "remedy": "find out why"}
+
+
+def test_hang(records):
+    """The case in which it happened hangs; those that did not run were not run."""
+    case = "suites/s/test_it.py::test_it[case 1]"
+    made = summarise(records("pass", planned=3, events=(hang(case),), finished=False))
+    assert [case.verdict.value for case in made.cases.values()] == ["pass", "hang", "not-run"]
+    assert made.exit_code == 3
+
+
+def test_hang_outside_of_cases(records):
+    """It decides the run though every case passed."""
+    assert summarise(records("pass", events=(hang(None),), finished=False)).exit_code == 3
+
+
+def test_stopped(records):
+    """A run that could not go on is not a good one; a rule that was broken before stays so."""
+    stop = {"event": "broken", "message": "the cable is out", "remedy": "put it in"}
+    assert summarise(records("pass", events=(stop,))).exit_code == 2
+    assert summarise(records("fail", events=(stop,))).exit_code == 1
+
+
+def test_without_an_end(records):
+    """A run that just ceases is told from one that came to its end."""
+    made = summarise(records("pass", finished=False))
+    assert [stop["message"] for stop in made.stops] == ["the journal ends before the run did"]
+    assert made.exit_code == 2
+
+
+def test_nothing_selected(records):
+    """A run without a case judged nothing."""
+    assert summarise(records()).exit_code == 4
+
+
+def test_observations_are_counted(records):
+    """The same answer to the same question is one line with a count."""
+    assert summarise(records("pass", "pass")).observed == {"how": {"so": 2}}

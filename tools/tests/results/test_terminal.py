@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The result as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.terminal import render
+
+LONG = "a word and another " * 20
+
+STOP = {"event": "broken", "message": LONG, "remedy": LONG}
+NOTE = {"event": "note", "text": LONG}
+HANG = {"event": "hang", "case": None, "message": LONG, "remedy": LONG}
+KERNEL = {"event": "kernel", "case": "suites/s/test_it.py::test_it[case 0]", "lines": [LONG, LONG]}
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail", "hang", "broken", "not-run", "n/a"])
+def test_width(records, verdict):
+    """Where there is a blank to break at, no line is longer than the screen is wide."""
+    made = records(*[verdict] * 9, events=(STOP, NOTE, HANG, KERNEL))
+    made[0]["rules"][0]["says"] = made[0]["description"] = LONG
+    for record in made:
+        if record.get("failure"):
+            record["failure"] = dict.fromkeys(("what", "expected", "seen", "remedy"), LONG)
+    text = render(summarise(made), 100)
+    assert LONG.split()[0] in text
+    # A command is to be copied as it stands.
+    assert not [line for line in text.splitlines() if len(line) > 100 and not line.startswith("   rerun")]
+
+
+def test_failure_says_it_all(records):
+    """The rule, its place in the text, what was done, expected and seen, the calls, and how to run it again."""
+    text = render(summarise(records("fail")))
+    for words in (
+        "1) FAIL  v1.one  (1 of 1 case)",
+        "It does one thing.",
+        "DS-01 (must, documented), text, line 1",
+        "test_it.py::test_it[case 0]",
+        "doing it",
+        "one thing",
+        "another",
+        "read pending_bytes -> 0x1  (3 times)  [12 us]",
+        "vfio-compliance run p.yaml --only 'suites/s/test_it.py::test_it[case 0]'",
+        "FAIL: the device breaks rules",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"events": (STOP,)}, "stopped   a word"),
+        ({"events": (HANG,)}, "hang      a word"),
+        ({"finished": False}, "stopped   the journal ends before the run did"),
+    ],
+)
+def test_reasons(records, made, words):
+    """Why the run did not go on, and what to do about it, stand at the end."""
+    text = render(summarise(records("pass", **made)))
+    assert words in text
+    assert "remedy" in text
+
+
+def test_words_of_the_device_do_not_steer_the_terminal(records):
+    """Control characters in what a device, its server or the kernel said are shown, not obeyed."""
+    made = records("pass", events=({"event": "note", "text": "\x1b[2J\x9bred\x07\u202eesrever"},))
+    text = render(summarise(made))
+    assert all(character == "\n" or character.isprintable() for character in text)
+    assert "red" in text
+
+
+def test_fault_of_the_suite(records):
+    """What the suite itself stumbled over is shown line by line."""
+    made = records("broken")
+    made[4]["failure"] = {"what": "the suite itself failed", "traceback": "File one\n  line two\n"}
+    assert "           File one\n             line two\n" in render(summarise(made))
