@@ -113,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("results", f"{profile.name}-{now}")
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
     try:
-        return run(_root(), profile, out.resolve(), options, sys.stdout, _width())
+        return run(_root(), profile, out, options, sys.stdout, _width())
     except RunError as error:
         raise Complaint(str(error)) from None
 
