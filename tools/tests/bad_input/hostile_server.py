@@ -35,6 +35,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
+from unittest import mock
 
 from refdriver import __main__ as program
 from refdriver import connection, server, wire
@@ -143,11 +144,11 @@ def main() -> int:
     if DEAD.exists():
         return 4
     Hostile.tricks = [Trick(word) for word in words if not word.startswith("--")]
-    server.Connection = Hostile  # type: ignore[misc]
     if "--stubborn" in words:
         program._end = lambda number, frame: None
     options = [word for word in words if word.startswith("--") and word != "--stubborn"]
-    return program.main([f"--socket-path={path}", *options])
+    with mock.patch.object(server, "Connection", Hostile):
+        return program.main([f"--socket-path={path}", *options])
 
 
 if __name__ == "__main__":

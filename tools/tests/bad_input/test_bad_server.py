@@ -135,9 +135,9 @@ def test_no_migration_region(run):
     assert finished.code == 1
 
 
-def test_reset_that_kills_the_server(run):
+def test_reset_that_kills_the_server(judge):
     """Before a test the server is started again, and the report says that it had to be."""
-    finished = run("DEVICE_RESET#2:die=11")
+    finished = judge("DEVICE_RESET#2:die=11")
     assert finished.verdicts == {READ_ONLY: "pass"}
     assert "exited with status 11" in finished.words
     assert finished.code == 0
@@ -159,9 +159,9 @@ def test_server_that_cannot_be_had_back(run):
         ("DEVICE_RESET:hang", ["hang", "pass", "hang", "pass", "hang"]),
     ],
 )
-def test_hanging_again_and_again(run, trick, first):
+def test_hanging_again_and_again(judge, trick, first):
     """After three hangs the rest is not run, though a server that was started again does well for a while."""
-    finished = run(trick, only="v1.reserved", limits={"call": "500ms"})
+    finished = judge(trick, only="v1.reserved", limits={"call": "500ms"})
     assert finished.cases == first + ["not-run"] * (10 - len(first))
     assert "the device hung 3 times" in finished.text
     assert finished.code == 3
@@ -174,16 +174,16 @@ def test_hanging_in_a_block_with_clean_up(judge):
     assert finished.code == 3
 
 
-def test_saving_without_end(run):
+def test_saving_without_end(judge):
     """A state that comes byte by byte and never ends is stopped by the limit of a test."""
-    finished = run(
-        f"pending_bytes:put=16,8,{BIG}", "data_size:put=16,8,1", only=WHOLE, limits={"test": "4s", "call": "4s"}
+    finished = judge(
+        f"pending_bytes:put=16,8,{BIG}", "data_size:put=16,8,1", only=WHOLE, limits={"test": "3s", "call": "3s"}
     )
     assert finished.verdicts == {WHOLE: "hang"}
     assert "limits.test" in finished.text
     assert finished.code == 3
 
 
-def test_server_that_ignores_sigterm(run):
+def test_server_that_ignores_sigterm(judge):
     """It is killed, and the run is none the worse."""
-    assert run("--stubborn").code == 0
+    assert judge("--stubborn").code == 0
