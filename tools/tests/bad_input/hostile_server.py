@@ -10,10 +10,9 @@ and may end in ``#5`` (the fifth such message only) or ``#5-`` (the fifth and al
 die, die=N          exit with status 1 or N instead of answering
 die-for-good        exit, and again whenever the run starts the server anew
 hang                never answer, nor anything else; SIGTERM still ends it
-hang-up             close the connection instead of answering
 error=N             answer errno N
 wrong-id            answer another message id
-cut=N, pad=N        leave the last N bytes of the answer out, or add N
+cut=N               leave the last N bytes of the answer out
 claim=N             say in the header that the answer has N bytes
 put=AT,WIDTH,VALUE  overwrite a number in the answer's body, if it is that long
 body=TEXT           the answer's body as text, in which escapes such as \\0 are known
@@ -100,8 +99,6 @@ class Hostile(connection.Connection):
         elif trick.verb == "die-for-good":
             DEAD.touch()
             os._exit(1)
-        elif trick.verb == "hang-up":
-            raise connection.Gone
         elif trick.verb in ("stop", "kill"):
             os.kill(client, signal.SIGSTOP if trick.verb == "stop" else signal.SIGKILL)
         elif trick.verb == "tell":
@@ -132,8 +129,6 @@ def answer(trick: Trick, message: connection.Message, body: bytes) -> bytes:
         body = trick.value.encode().decode("unicode_escape").encode()
     elif trick.verb == "cut":
         body = body[: -trick.number]
-    elif trick.verb == "pad":
-        body += bytes(trick.number)
     size = trick.number if trick.verb == "claim" else 16 + len(body)
     ident = message.ident + 1 & 0xFFFF if trick.verb == "wrong-id" else message.ident
     return wire.HEADER.pack(ident, message.command, size, wire.TYPE_REPLY, 0) + body

@@ -114,7 +114,6 @@ YESTERDAY = datetime.date.today() - datetime.timedelta(days=1)
 @pytest.mark.parametrize(
     ("waiver", "defect", "verdict", "code", "words"),
     [
-        ({}, "reserved-garbage", "waived", 0, "known since spring"),
         ({"shows": "0xdeadbeef"}, "reserved-garbage", "waived", 0, "known since spring"),
         ({"shows": "0xcafe"}, "reserved-garbage", "fail", 1, "waived only where it shows '0xcafe'"),
         ({"expires": YESTERDAY}, "reserved-garbage", "stale", 1, f"waived until {YESTERDAY} only"),
