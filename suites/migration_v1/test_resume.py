@@ -1,83 +1,207 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Giving a saved state to a device."""
+"""Giving a saved state to a device: well, and badly."""
 
 from __future__ import annotations
 
 import pytest
 
 from vfio_compliance import checks
-from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DeviceState
+from vfio_compliance.model.states_v1 import name
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, DeviceState
 
-RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
-STOP_AND_COPY, RESUMING = DeviceState.STOP_AND_COPY, DeviceState.RESUMING
+RUNNING, RESUMING, ERROR = DeviceState.RUNNING, DeviceState.RESUMING, DeviceState.ERROR
 
-VALUE = 0x0123_4567_89AB_CDEF
-
-
-@pytest.fixture
-def buffers(device, migration, profile):
-    """A device in resuming, and the state that it was in before a reset."""
-    migration.enter(STOP_AND_COPY)
-    saved = migration.save(profile.limits.largest_state)
-    device.reset()
-    migration.enter(RESUMING)
-    return saved
-
-
-@pytest.fixture
-def visible(actor):
-    """What is visible of a value that was put into the device."""
-    actor.put(VALUE)
-    return actor.show()
-
-
-@pytest.mark.rule("v1.resuming.takes-data")
-def test_takes_data(migration, buffers):
-    """For each buffer data_offset can be read, the data written, and data_size written."""
-    if not buffers:
-        raise checks.NotApplicable("the device has no state to save")
-    for number, data in enumerate(buffers, 1):
-        offset = migration.read(DATA_OFFSET)
-        checks.accepted(f"writing buffer {number} at data_offset", migration.region.try_write(offset, data), len(data))
-        outcome = migration.try_write(DATA_SIZE, len(data))
-        checks.accepted(f"writing data_size for buffer {number}", outcome, DATA_SIZE.width)
-
-
-@pytest.mark.rule("v1.resuming.data-is-used")
-def test_data_is_used(migration, actor, visible, buffers):
-    """After resuming from a saved state the device shows at least a part of it that a reset device does not."""
-    fresh = actor.show()
-    migration.load(buffers)
-    migration.set_state(RUNNING)
-    if fresh == visible:
-        raise checks.NotApplicable("a reset does not clear the visible state, so that restoring it cannot be told")
-    checks.equal("observing the device after resuming", actor.show(), visible, hexes)
-
-
-@pytest.mark.rule("v1.resuming.every-buffer-counts")
-def test_every_buffer_counts(migration, actor, visible, buffers):
-    """A state of several buffers is restored whole."""
-    if len(buffers) < 2:
-        raise checks.NotApplicable("the state came in a single buffer")
-    migration.load(buffers)
-    migration.set_state(RUNNING)
-    checks.equal(f"observing the device after resuming from {len(buffers)} buffers", actor.show(), visible, hexes)
-
-
-@pytest.mark.rule("v1.transition.resuming-to-running")
-def test_resuming_to_running(migration, actor, buffers):
-    """Running can be written once the state was given, and the device works then."""
-    counter = actor.counter()
-    migration.load(buffers)
-    checks.accepted("writing running in resuming", migration.try_set_state(RUNNING), 4)
-    if not counter.goes_on():
-        checks.broken(
-            f"watching {counter.name} for {counter.within:g} s after resuming",
-            expected="a change",
-            seen="none",
-        )
+#: A buffer is written in small pieces up to so many bytes from its start.
+CLOSE = 64
 
 
 def hexes(values):
     """Numbers in hexadecimal."""
     return " ".join(f"0x{value:x}" for value in values)
+
+
+def judge_resumed(resumed, *steps):
+    """The journey did not fail, or not at one of ``steps`` where any are given."""
+    failure = resumed.failure
+    if failure and (not steps or getattr(failure, "step", None) in steps):
+        checks.broken(failure.what, expected=failure.expected, seen=failure.seen)
+
+
+@pytest.fixture
+def saved(journeys):
+    """A state of which something can be seen."""
+    suspended = journeys.suspend()
+    if suspended.visible is None:
+        raise checks.NotApplicable("the profile has no stimulus.visible_state")
+    suspended.whole()
+    return suspended
+
+
+@pytest.fixture
+def stream(journeys):
+    """A state of at least one buffer."""
+    suspended = journeys.suspend().whole()
+    if not suspended.buffers:
+        raise checks.NotApplicable("the device has no state to save")
+    return suspended
+
+
+@pytest.fixture
+def several(stream):
+    """A state of several buffers."""
+    if len(stream.buffers) < 2:
+        raise checks.NotApplicable("the state came in a single buffer")
+    return stream
+
+
+# -- whole journeys -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("v1.resuming.takes-data")
+def test_takes_data(journeys, stream):
+    """Each buffer found room in the region, was taken by write(), and by the write of data_size."""
+    judge_resumed(journeys.resume(journeys.suspend), "place", "data", DATA_SIZE.name)
+
+
+@pytest.mark.rule("v1.resuming.offset-each-buffer")
+def test_offset_each_buffer(journeys, several):
+    """Before each buffer data_offset could be read."""
+    judge_resumed(journeys.resume(journeys.suspend), DATA_OFFSET.name)
+
+
+@pytest.mark.rule("v1.resuming.data-is-used")
+def test_data_is_used(journeys, saved, device, actor):
+    """After resuming the device shows what a reset device does not."""
+    fresh = actor.show()
+    resumed = journeys.resume(journeys.suspend)
+    judge_resumed(resumed)
+    if fresh == saved.visible:
+        raise checks.Unjudged("a reset does not clear the visible state, so that restoring it cannot be told")
+    checks.equal("observing the device after resuming", resumed.visible, saved.visible, hexes)
+
+
+@pytest.mark.rule("v1.resuming.every-buffer-counts")
+def test_every_buffer_counts(journeys, saved, several):
+    """A state of several buffers is restored whole."""
+    resumed = journeys.resume(journeys.suspend)
+    judge_resumed(resumed)
+    what = f"observing the device after resuming from {len(several.buffers)} buffers"
+    checks.equal(what, resumed.visible, saved.visible, hexes)
+
+
+# -- the same data in other ways ----------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("v1.resuming.consumed-when-told")
+def test_consumed_when_told(migration, actor, saved, several):
+    """What is written over a buffer after data_size was written for it does not get into the device."""
+    migration.enter(RESUMING)
+    for buffer in several.buffers:
+        migration.load_buffer(buffer.size, several.pieces(buffer))
+        if buffer is not several.buffers[-1]:
+            place = migration.place(buffer.size)
+            migration.region.write_bytes(place.offset, b"\xff" * min(place.size, CLOSE))
+    migration.set_state(RUNNING)
+    checks.equal("observing the device after resuming", actor.show(), saved.visible, hexes)
+
+
+@pytest.mark.rule("v1.resuming.any-split")
+@pytest.mark.parametrize("split", [1, 2, 4, 8, 3])
+def test_any_split(migration, actor, saved, stream, split):
+    """The beginning of each buffer is written in small pieces, the rest as a whole, and all of it is restored."""
+    migration.enter(RESUMING)
+    for buffer in stream.buffers:
+        data = stream.bytes(buffer)
+        small = range(0, min(CLOSE, buffer.size) // split * split, split)
+        pieces = [data[start : start + split] for start in small]
+        migration.load_buffer(buffer.size, [*pieces, data[len(small) * split :]])
+    migration.set_state(RUNNING)
+    checks.equal("observing the device after resuming", actor.show(), saved.visible, hexes)
+
+
+@pytest.mark.rule("v1.transition.resuming-to-running")
+def test_resuming_to_running(migration, actor, journeys):
+    """Running can be written once the state was given, and the device works then."""
+    stream = journeys.suspend().whole()
+    counter = actor.counter()
+    device_in_resuming(migration, stream)
+    checks.accepted("writing running in resuming", migration.try_set_state(RUNNING), DEVICE_STATE.width)
+    if not counter.goes_on():
+        what = f"watching {counter.name} for {counter.within:g} s after resuming"
+        checks.broken(what, expected="a change", seen="none")
+
+
+def device_in_resuming(migration, stream):
+    """Give the device its state, and leave it in resuming. A driver that refuses it is judged by other rules."""
+    migration.enter(RESUMING)
+    try:
+        migration.load(stream)
+    except checks.Refused as refusal:
+        raise checks.Unjudged(f"the state could not be given to the device: {refusal}") from None
+
+
+# -- safety -------------------------------------------------------------------------------------------------------
+
+
+def as_saved(stream):
+    """The buffers with their data."""
+    return [stream.bytes(buffer) for buffer in stream.buffers]
+
+
+def flipped(data):
+    """A buffer with one bit turned over in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+#: What goes wrong on the way from one device to the other.
+DAMAGE = {
+    "nothing written": lambda buffers: [],
+    "first buffer missing": lambda buffers: buffers[1:],
+    "last buffer missing": lambda buffers: buffers[:-1],
+    "buffers in reverse": lambda buffers: buffers[::-1],
+    "first buffer twice": lambda buffers: [buffers[0], *buffers],
+    "last buffer cut in half": lambda buffers: [*buffers[:-1], buffers[-1][: len(buffers[-1]) // 2]],
+    "a bit flipped": lambda buffers: [flipped(buffers[0]), *buffers[1:]],
+    "first two buffers as one": lambda buffers: [b"".join(buffers[:2]), *buffers[2:]],
+    "first buffer as two": lambda buffers: [
+        buffers[0][: len(buffers[0]) // 2],
+        buffers[0][len(buffers[0]) // 2 :],
+        *buffers[1:],
+    ],
+}
+
+
+@pytest.mark.rule("v1.resuming.bad-data-safe")
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_bad_data_safe(device, migration, observe, stream, damage):
+    """Whatever became of the data, the driver takes it or refuses it, and a reset brings the device back."""
+    migration.enter(RESUMING)
+    answer = "taken"
+    try:
+        for data in DAMAGE[damage](as_saved(stream)):
+            migration.load_buffer(len(data), [data])
+    except checks.Refused:
+        answer = "refused"
+    judge_leaving(device, migration, observe, f"resuming from a state with {damage}", answer)
+
+
+@pytest.mark.rule("v1.resuming.bad-size-safe")
+@pytest.mark.parametrize("size", [0, 2**32, 2**63, 2**64 - 1], ids=hex)
+def test_bad_size_safe(device, migration, observe, size):
+    """A data_size that no data was written for is taken or refused, and a reset brings the device back."""
+    migration.enter(RESUMING)
+    migration.read(DATA_OFFSET)
+    answer = "taken" if migration.try_write(DATA_SIZE, size).ok else "refused"
+    judge_leaving(device, migration, observe, f"resuming with data_size 0x{size:x} and no data", answer)
+
+
+def judge_leaving(device, migration, observe, what, answer):
+    """Leave resuming for running, whether that is accepted or not, and reset."""
+    outcome = migration.try_write(DEVICE_STATE, RUNNING)
+    now = migration.state()
+    allowed = (RUNNING,) if outcome.ok else (RESUMING, ERROR)
+    observe(what, f"{answer}, then running {'accepted' if outcome.ok else 'refused'}, reads {name(now)}")
+    checks.one_of(f"reading device_state after leaving resuming, {what}", now, allowed, name)
+    checks.succeeded("resetting the device afterwards", device.try_reset())
+    checks.equal("reading device_state after the reset", migration.state(), RUNNING, name)

@@ -1,26 +1,127 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Taking the state out of a device."""
+"""Taking the state out of a device: what whole journeys showed, and single buffers looked at closely."""
 
 from __future__ import annotations
 
 import pytest
 
 from vfio_compliance import checks
-from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES, DeviceState
 
-RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
-RESUMING = DeviceState.RESUMING
+
+#: A buffer is looked at closely up to so many bytes from its start, and as many before its end.
+CLOSE = 64
+
+
+def hexes(values):
+    """Numbers in hexadecimal."""
+    return " ".join(f"0x{value:x}" for value in values)
+
+
+def judge_step(saved, *steps):
+    """The journey did not fail at one of ``steps``."""
+    if failure := saved.failed_at(*steps):
+        checks.broken(failure.what, expected=failure.expected, seen=failure.seen)
+
+
+def judge_restored(journeys, journey):
+    """The state that ``journey`` saved brings back what was visible."""
+    saved = journey()
+    if saved.visible is None:
+        raise checks.NotApplicable("the profile has no stimulus.visible_state")
+    saved.whole()
+    resumed = journeys.resume(journey)
+    if resumed.failure:
+        checks.broken(resumed.failure.what, expected=resumed.failure.expected, seen=resumed.failure.seen)
+    checks.equal("observing the device restored from it", resumed.visible, saved.visible, hexes)
+
+
+every_journey = pytest.mark.parametrize("journey", ["suspend", "live"])
+
+# -- whole journeys -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule("v1.saving.offers-state")
-@pytest.mark.parametrize("path", [(STOP_AND_COPY,), (PRE_COPY, STOP_AND_COPY)], ids=["suspend", "live migration"])
-def test_offers_state(migration, actor, path):
-    """A device with a value in its visible state has pending bytes in stop-and-copy."""
-    actor.put(0x5A5A)
-    migration.enter(*path)
-    if not migration.read(PENDING_BYTES):
-        checks.broken("reading pending_bytes in stop-and-copy", expected="more than 0", seen="0")
+@every_journey
+def test_offers_state(journeys, journey):
+    """A device with a value in its visible state hands out at least a byte."""
+    saved = getattr(journeys, journey)()
+    if saved.visible is None:
+        raise checks.NotApplicable("the profile has no stimulus.visible_state")
+    if not saved.whole().total:
+        checks.broken("reading the state to its end", expected="at least 1 byte", seen="pending_bytes 0 at once")
+
+
+@pytest.mark.rule("v1.saving.pending-means-data")
+@every_journey
+def test_pending_means_data(journeys, journey):
+    """Each time that bytes were pending data_offset could be read right after."""
+    judge_step(getattr(journeys, journey)(), DATA_OFFSET.name)
+
+
+@pytest.mark.rule("v1.saving.size-can-be-read")
+@every_journey
+def test_size_can_be_read(journeys, journey):
+    """Each time that data_offset was read data_size could be read right after."""
+    judge_step(getattr(journeys, journey)(), DATA_SIZE.name)
+
+
+@pytest.mark.rule("v1.saving.buffer-not-empty")
+@every_journey
+def test_buffer_not_empty(journeys, journey):
+    """No buffer was empty while bytes were pending."""
+    judge_step(getattr(journeys, journey)(), "size")
+
+
+@pytest.mark.rule("v1.layout.buffer-in-section")
+@every_journey
+def test_buffer_in_section(journeys, journey):
+    """Each buffer lay past the registers and inside the region, from its first byte to its last."""
+    judge_step(getattr(journeys, journey)(), "place")
+
+
+@pytest.mark.rule("v1.layout.read-always-works")
+@every_journey
+def test_read_always_works(journeys, journey):
+    """Each buffer could be read by read(), mappable or not."""
+    judge_step(getattr(journeys, journey)(), "data")
+
+
+@pytest.mark.rule("v1.saving.ends")
+@every_journey
+def test_ends(journeys, journey):
+    """The state is no larger than the profile's limit, and pending_bytes once 0 in stop-and-copy stays 0."""
+    saved = getattr(journeys, journey)()
+    judge_step(saved, "end")
+    saved.whole()
+    checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
+
+
+@pytest.mark.rule("v1.stop-and-copy.state-is-whole")
+def test_state_is_whole(journeys):
+    """A state read to its end, each buffer once, brings back what was visible."""
+    judge_restored(journeys, journeys.suspend)
+
+
+@pytest.mark.rule("v1.pre-copy.later-changes-carried")
+def test_later_changes_carried(journeys):
+    """What was put into the visible state during pre-copy is there after restoring."""
+    judge_restored(journeys, journeys.live)
+
+
+@pytest.mark.rule("v1.saving.pending-has-no-effect")
+def test_pending_has_no_effect(journeys, profile):
+    """A state read with four reads of pending_bytes before each buffer is the one that was read with one."""
+    quiet, disturbed = journeys.suspend(), journeys.disturbed()
+    expected = quiet.whole()
+    if disturbed.failure:
+        failure = disturbed.failure
+        checks.broken(failure.what, expected=failure.expected, seen=failure.seen)
+    checks.equal("comparing the sizes of the buffers", disturbed.stream.sizes, expected.sizes)
+    if profile.claims.repeatable_state:
+        checks.equal("comparing the hashes of the buffers", disturbed.stream.digests, expected.digests)
+    judge_restored(journeys, journeys.disturbed)
 
 
 @pytest.mark.rule("v1.pre-copy.data-as-claimed")
@@ -34,42 +135,103 @@ def test_pre_copy_data_as_claimed(migration, profile):
     checks.equal("reading pending_bytes in pre-copy", bool(offered), claim, lambda some: "more than 0" if some else "0")
 
 
-@pytest.mark.rule("v1.stop-and-copy.state-is-whole")
-def test_state_is_whole(device, migration, actor, profile):
-    """Two states saved from different visible states restore two different visible states, each its own."""
-    for value in (0x1111_2222_3333_4444, 0xA5A5_5A5A_0F0F_F0F0):
-        actor.put(value)
-        before = actor.show()
-        migration.enter(STOP_AND_COPY)
-        buffers = migration.save(profile.limits.largest_state)
-        restore(device, migration, buffers)
-        checks.equal("observing the restored device", actor.show(), before, hexes)
+# -- single buffers -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.rule("v1.pre-copy.later-changes-carried")
-@pytest.mark.parametrize("drained", [False, True], ids=["nothing read in pre-copy", "all read in pre-copy"])
-def test_later_changes_carried(device, migration, actor, profile, drained):
-    """A value put into the visible state during pre-copy is there after restoring; the one before it is not."""
-    actor.put(0x0101_0202_0303_0404)
-    migration.enter(PRE_COPY)
-    early = migration.save(profile.limits.largest_state) if drained else []
-    actor.put(0xF0F0_E1E1_D2D2_C3C3)
-    changed = actor.show()
+@pytest.fixture
+def pending(migration):
+    """A device in stop-and-copy that has bytes pending."""
     migration.enter(STOP_AND_COPY)
-    buffers = early + migration.save(profile.limits.largest_state)
-    restore(device, migration, buffers)
-    checks.equal("observing the restored device", actor.show(), changed, hexes)
+    if not migration.read(PENDING_BYTES):
+        raise checks.NotApplicable("the device offers no data")
+    return migration
 
 
-def restore(device, migration, buffers):
-    """Leave stop-and-copy, forget everything by a reset, and resume from ``buffers``."""
-    migration.enter(STOP)
-    device.reset()
-    migration.enter(RESUMING)
-    migration.load(buffers)
-    migration.set_state(RUNNING)
+@pytest.mark.rule("v1.saving.offset-makes-data-available")
+def test_offset_makes_data_available(pending):
+    """The first byte of a buffer is the same before and after data_size is read."""
+    offset = pending.read(DATA_OFFSET)
+    before = [pending.region.read(offset + at, 1) for at in range(CLOSE)]
+    size = pending.read(DATA_SIZE)
+    after = [pending.region.read(offset + at, 1) for at in range(CLOSE)]
+    checks.equal("reading data before and after reading data_size", before[:size], after[:size], hexes)
 
 
-def hexes(values):
-    """Numbers in hexadecimal."""
-    return " ".join(f"0x{value:x}" for value in values)
+@pytest.mark.rule("v1.saving.offset-returns-when-ready")
+def test_offset_returns_when_ready(pending, profile):
+    """The last bytes of a buffer, read at once after data_offset and data_size, are those that are there later."""
+    place = pending.place()
+    tail = min(place.size, CLOSE)
+    first = pending.region.read_bytes(place.offset + place.size - tail, tail)
+    pending.region.pause(profile.limits.call / 50)
+    later = pending.region.read_bytes(place.offset + place.size - tail, tail)
+    checks.equal(f"reading the last {tail} bytes of a buffer at once and later", first, later, bytes.hex)
+
+
+@pytest.mark.rule("v1.saving.buffer-stays")
+def test_buffer_stays(pending):
+    """Reading data_offset and data_size again, in turn, gives the same buffer with the same bytes."""
+    place = pending.place()
+    data = pending.region.read_bytes(place.offset, place.size)
+    for _ in range(3):
+        checks.equal("reading data_offset and data_size again", pending.place(), place)
+    again = pending.region.read_bytes(place.offset, place.size)
+    checks.equal("reading the data again", again == data, True, lambda same: "the same bytes" if same else "others")
+
+
+#: Ways to read a buffer that are all the same to the text: bytes at a time.
+SPLITS = (1, 2, 4, 8, 3, 100)
+
+
+@pytest.mark.rule("v1.saving.any-split")
+@pytest.mark.parametrize("split", [*SPLITS, "whole again"])
+def test_any_split(pending, split):
+    """The beginning and the end of a buffer, read in pieces, are what they are when it is read as a whole."""
+    place = pending.place()
+    whole = pending.region.read_bytes(place.offset, place.size)
+    step = place.size if split == "whole again" else split
+    first = range(0, min(CLOSE, place.size), step)
+    last = range(max(place.size - CLOSE, 0) // step * step, place.size, step)
+    for start in dict.fromkeys([*first, *last]):
+        length = min(step, place.size - start)
+        outcome, piece = pending.region.try_read(place.offset + start, length)
+        checks.accepted(f"reading {length} bytes at {start} of a buffer", outcome, length)
+        checks.equal(f"reading {length} bytes at {start} of a buffer", piece, whole[start : start + length], bytes.hex)
+
+
+@pytest.mark.rule("v1.layout.mapped-view-agrees")
+def test_mapped_view_agrees(pending, profile):
+    """What a mapping of the data section shows of the first two buffers is what read() gives."""
+    mappable = pending.region.areas
+    for number in (1, 2):
+        place = pending.place()
+        data = pending.region.read_bytes(place.offset, place.size)
+        shown = [
+            (max(area.offset, place.offset), min(area.offset + area.size, place.offset + place.size))
+            for area in mappable
+        ]
+        if not any(start < end for start, end in shown):
+            raise checks.NotApplicable("the data is not in a mappable area")
+        for start, end in shown:
+            if start < end:
+                view = pending.region.view(start, end - start)
+                same = view == data[start - place.offset : end - place.offset]
+                checks.equal(f"comparing the mapping with read() in buffer {number}", same, True)
+        if not pending.read(PENDING_BYTES):
+            break
+
+
+@pytest.mark.rule("v1.error.surfaces")
+def test_error_surfaces(actor, migration, profile):
+    """A fault that the device meets while it saves is seen as an error of an access."""
+    actor.provoke_save_fault()
+    migration.enter(STOP_AND_COPY)
+    try:
+        stream = migration.save(profile.limits.largest_state)
+    except checks.Refused:
+        return
+    checks.broken(
+        "saving a state while the device meets a fault",
+        expected="an error at one of the accesses",
+        seen=f"a state of {stream.total} bytes, and no error",
+    )

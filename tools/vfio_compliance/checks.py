@@ -6,11 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NoReturn, TypeVar
 
-from .device.errors import errno_name
+from .device.errors import DeviceError, errno_name
 from .device.region import tell
 from .transport import Outcome
 
 T = TypeVar("T")
+
+
+#: What a verb raises when the driver does not go along.
+Refused = DeviceError
 
 
 class RuleBroken(AssertionError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from .device import Device, MigrationRegion
+from .journeys_v1 import Journeys
 from .profiles import Profile
 from .session import Session
 from .stimulus import Actor
@@ -53,6 +54,12 @@ def migration(session: Session, device: Device) -> MigrationRegion:
 def actor(session: Session, migration: MigrationRegion) -> Actor:
     """The profile's ways to make the device work, change and fail."""
     return session.actor
+
+
+@pytest.fixture(scope="session")
+def journeys(session: Session) -> Journeys:
+    """The whole flows of saving and resuming, each made when it is first asked for."""
+    return session.journeys
 
 
 @pytest.fixture

@@ -215,6 +215,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         resets=counts.resets,
         bytes_read=counts.bytes_read,
         bytes_written=counts.bytes_written,
+        passes=opened.passes,
     )
 
 

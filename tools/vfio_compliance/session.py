@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .device import Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
+from .journeys_v1 import Journeys
 from .profiles import KernelGroupDevice, Profile, VfioUserDevice
 from .stimulus import Actor, steps_of
 from .transport import (
@@ -41,6 +42,7 @@ class Session:
         self.transport = _transport(profile, defects)
         self.device = Device(self.transport)
         self.actor = Actor(self.device, profile.stimulus)
+        self.journeys = Journeys(self)
         #: Puts an event into the journal, once there is one.
         self.tell: Callable[..., None] = lambda event, **fields: None
         self._defects = list(defects)
@@ -91,6 +93,11 @@ class Session:
         if self._migration is None:
             raise Unreachable("looking for the migration region", "one", self._no_migration or "none")
         return self._migration
+
+    @property
+    def passes(self) -> int:
+        """How many times a state was read to its end."""
+        return self._migration.passes if self._migration else 0
 
     def prepare(self) -> MigrationRegion:
         """The migration region of the plain() device, which is RUNNING now. Raises Unreachable, Broken, CallTimeout.

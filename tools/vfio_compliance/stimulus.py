@@ -52,7 +52,7 @@ def steps_of(stimulus: Stimulus) -> Iterator[tuple[str, Step]]:
     """Every step of ``stimulus``, with its place in the profile."""
     if stimulus.running:
         yield "stimulus.running.sample", stimulus.running.sample
-    lists: dict[str, Sequence[Step]] = {"error": stimulus.error or ()}
+    lists: dict[str, Sequence[Step]] = {"error": stimulus.error or (), "save_fault": stimulus.save_fault or ()}
     if stimulus.dma:
         lists |= {"dma.start": stimulus.dma.start, "dma.stop": stimulus.dma.stop}
     if stimulus.visible_state:
@@ -120,6 +120,12 @@ class Actor:
         if self._stimulus.error is None:
             raise NotApplicable("the profile has no stimulus.error")
         self._run("error", self._stimulus.error, {})
+
+    def provoke_save_fault(self) -> None:
+        """Make the device fail while it saves its state, once it has been told to."""
+        if self._stimulus.save_fault is None:
+            raise NotApplicable("the profile has no stimulus.save_fault")
+        self._run("save_fault", self._stimulus.save_fault, {})
 
     def _visible(self) -> VisibleState:
         if self._stimulus.visible_state is None:

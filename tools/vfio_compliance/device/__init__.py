@@ -4,8 +4,21 @@
 from .capability import MalformedChain
 from .device import Device
 from .dma import DmaMap
-from .errors import DeviceError, Unreachable
+from .errors import DeviceError, StepFailed, Unreachable
 from .migration_v1 import MigrationRegion
-from .region import Region
+from .region import Area, Region
+from .stream import Buffer, Stream
 
-__all__ = ["Device", "DeviceError", "DmaMap", "MalformedChain", "MigrationRegion", "Region", "Unreachable"]
+__all__ = [
+    "Area",
+    "Buffer",
+    "Device",
+    "DeviceError",
+    "DmaMap",
+    "MalformedChain",
+    "MigrationRegion",
+    "Region",
+    "StepFailed",
+    "Stream",
+    "Unreachable",
+]

@@ -26,5 +26,16 @@ class DeviceError(Exception):
         self.seen = seen
 
 
+class StepFailed(DeviceError):
+    """A step of saving or resuming that the driver refused, or answered with something that cannot be used.
+
+    ``step`` names it: a register, ``place``, ``size``, ``data`` or ``end``.
+    """
+
+    def __init__(self, step: str, what: str, expected: str, seen: str) -> None:
+        super().__init__(what, expected, seen)
+        self.step = step
+
+
 class Unreachable(DeviceError):
     """The state that a test starts from could not be reached; another rule judges the way there."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from ..model.client_v1 import Access
@@ -23,8 +23,12 @@ from ..uapi.migration_v1 import (
     state_is_error,
 )
 from ..uapi.vfio import VFIO_DEVICE_RESET
-from .errors import DeviceError, Unreachable
+from .errors import DeviceError, StepFailed, Unreachable
 from .region import Area, Region, tell
+from .stream import PIECE, Stream
+
+#: What save() calls in between: the moment, and the buffer's place where there is one.
+Disturbance = Callable[[str, Area | None], None]
 
 
 class MigrationRegion:
@@ -32,6 +36,8 @@ class MigrationRegion:
 
     def __init__(self, region: Region) -> None:
         self.region = region
+        #: How often save() came to an end with at least a byte.
+        self.passes = 0
 
     # -- registers ------------------------------------------------------------------------------------------------
 
@@ -111,48 +117,75 @@ class MigrationRegion:
             self.region.pause(seconds / 100)
         return pending
 
-    def buffer(self) -> Area:
-        """Steps b and c of saving: read data_offset, then data_size; where the current buffer lies.
+    def place(self, size: int | None = None) -> Area:
+        """Where the data lies or goes: data_offset, and ``size``, else data_size, which is read after it.
 
-        Raises DeviceError when the driver refuses, or the buffer overlaps the registers or leaves the region.
+        Raises StepFailed when the driver refuses, or the place overlaps the registers or leaves the region.
         """
-        area = Area(self.read(DATA_OFFSET), self.read(DATA_SIZE))
-        self._inside(area)
+        offset = self._step(DATA_OFFSET)
+        area = Area(offset, self._step(DATA_SIZE) if size is None else size)
+        if area.offset < HEADER_SIZE or area.offset + area.size > self.region.size:
+            room = Area(HEADER_SIZE, self.region.size - HEADER_SIZE)
+            raise StepFailed("place", "taking the place of the data", f"a buffer inside {room}", str(area))
         return area
 
-    def save(self, most: int) -> list[bytes]:
-        """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218); each buffer's bytes.
+    def save(self, most: int, into: Stream | None = None, disturb: Disturbance | None = None) -> Stream:
+        """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
-        Raises DeviceError when the driver refuses a step, offers an empty buffer while bytes are pending, or
-        more than ``most`` bytes in all.
+        The state goes ``into`` a stream, which keeps what was read before a failure. ``disturb`` is called each time
+        that bytes are pending, and each time that a buffer was read. Raises StepFailed when the driver refuses a step,
+        offers an empty buffer while bytes are pending, or more than ``most`` bytes in all.
         """
-        buffers: list[bytes] = []
-        total = 0
-        while self.read(PENDING_BYTES):
-            area = self.buffer()
-            total += area.size
+        stream = Stream() if into is None else into
+        before = stream.total
+        while self._step(PENDING_BYTES):
+            if disturb:
+                disturb("pending", None)
+            area = self.place()
             if not area.size:
-                raise DeviceError("reading data_size while bytes are pending", "more than 0", "0")
-            if total > most:
-                raise DeviceError("saving the state", f"at most {most} bytes (limits.largest_state)", f"{total} so far")
-            buffers.append(self.region.read_bytes(area.offset, area.size))
-        return buffers
+                raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
+            if stream.total - before + area.size > most:
+                seen = f"{stream.total - before} bytes read, {area.size} more offered"
+                raise StepFailed("end", "saving the state", f"at most {most} bytes (limits.largest_state)", seen)
+            stream.add(area.offset, self._data(area))
+            if disturb:
+                disturb("buffer", area)
+        self.passes += stream.total > before
+        return stream
 
-    def load(self, buffers: Iterable[bytes]) -> None:
+    def load(self, stream: Stream) -> None:
         """Give a saved state to a device in resuming, buffer by buffer (kabi v23, lines 230-237).
 
-        Raises DeviceError when the driver refuses a step or offers no room for a buffer.
+        Raises StepFailed when the driver refuses a step or offers no room for a buffer.
         """
-        for data in buffers:
-            area = Area(self.read(DATA_OFFSET), len(data))
-            self._inside(area)
-            self.region.write_bytes(area.offset, data)
-            self.write(DATA_SIZE, len(data))
+        for buffer in stream.buffers:
+            self.load_buffer(buffer.size, stream.pieces(buffer))
 
-    def _inside(self, area: Area) -> None:
-        room = Area(HEADER_SIZE, self.region.size - HEADER_SIZE)
-        if area.offset < room.offset or area.offset + area.size > self.region.size:
-            raise DeviceError("taking the place of the data", f"a buffer inside {room}", str(area))
+    def load_buffer(self, size: int, pieces: Iterable[bytes]) -> None:
+        """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
+        place = self.place(size).offset
+        for piece in pieces:
+            outcome = self.region.try_write(place, piece)
+            if outcome.value != len(piece):
+                raise StepFailed("data", f"writing data at 0x{place:x}", f"{len(piece)} bytes taken", tell(outcome))
+            place += len(piece)
+        outcome = self.try_write(DATA_SIZE, size)
+        if outcome.value != DATA_SIZE.width:
+            raise StepFailed("data_size", f"writing {size} to data_size", "8 bytes taken", tell(outcome))
+
+    def _data(self, area: Area) -> Iterator[bytes]:
+        for start in range(0, area.size, PIECE):
+            length = min(PIECE, area.size - start)
+            outcome, data = self.region.try_read(area.offset + start, length)
+            if outcome.value != length:
+                raise StepFailed("data", f"reading data at 0x{area.offset + start:x}", f"{length} bytes", tell(outcome))
+            yield data
+
+    def _step(self, register: Register) -> int:
+        try:
+            return self.read(register)
+        except DeviceError as error:
+            raise StepFailed(register.name, error.what, error.expected, error.seen) from None
 
     # -- the client's side ----------------------------------------------------------------------------------------
 

@@ -118,6 +118,14 @@ class Region:
         """Write ``value`` as ``width`` bytes at ``offset``. Raises DeviceError."""
         self.write_bytes(offset, value.to_bytes(width, "little"))
 
+    def view(self, offset: int, length: int) -> bytes:
+        """A copy of ``length`` bytes of a mappable area, through a mapping. Raises OSError, DeviceError."""
+        for area in self.areas:
+            if area.offset <= offset and offset + length <= area.offset + area.size:
+                with self.map(area) as mapping:
+                    return mapping[offset - area.offset : offset - area.offset + length]
+        raise DeviceError(self._did("mapping", offset, length), "a mappable area around them", "none")
+
     def pause(self, seconds: float) -> None:
         """Give the device time between two looks at it."""
         self._transport.pause(seconds)

@@ -87,6 +87,12 @@ class Claims:
         "Transitions that work though the interface does not draw them; `stop -> stop` writes a state again.",
         default=(),
     )
+    repeatable_state: bool | None = key(
+        Boolean(),
+        "Whether a device that does nothing saves the same bytes each time. Then two saved states are compared byte "
+        "for byte.",
+        default=None,
+    )
     page_size: int | None = key(
         Size("4KiB", "1GiB", power_of_two=True), "Granularity of dirty page tracking.", default=None
     )

@@ -130,3 +130,8 @@ class Stimulus:
         "Without it, the rules on errors are n/a.",
         default=None,
     )
+    save_fault: tuple[Step, ...] | None = key(
+        _steps(),
+        "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is n/a.",
+        default=None,
+    )

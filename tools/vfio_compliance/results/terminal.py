@@ -77,9 +77,10 @@ def _behaviour(summary: Summary) -> Iterator[str]:
     if summary.observed:
         yield ""
         yield "Where the text is silent, this device does"
+        widest = max(map(len, summary.observed))
         for question, answers in summary.observed.items():
             for answer, times in answers.items():
-                yield f"  {question:44}{answer}" + (f"  ({times} times)" if times > 1 else "")
+                yield f"  {question:{widest}}  {answer}" + (f"  ({times} times)" if times > 1 else "")
 
 
 def _notes(summary: Summary, width: int) -> Iterator[str]:
@@ -136,8 +137,8 @@ def _others(cases: list[Case], width: int) -> Iterator[str]:
         yield from _labelled("", f"and {_count(len(cases) - _CASES, 'more case')}", width)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"
 
 
 def _sentence(failure: dict[str, str]) -> str:
@@ -205,7 +206,8 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
         moved = totals["bytes_read"] + totals["bytes_written"]
         cases += (
             f", {_count(totals['calls'], 'call')}, {_count(totals['opens'], 'open')}, "
-            f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved"
+            f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved, "
+            f"{_count(totals['passes'], 'full save pass', 'es')}"
         )
     yield f"{cases}, {summary.seconds:.1f} s"
     yield _CONCLUSION[summary.exit_code]

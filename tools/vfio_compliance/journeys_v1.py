@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whole flows of saving and resuming, each driven once per run and judged by many rules.
+
+On a large device one pass over the state moves gigabytes: what only has to be looked at is looked at here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from .checks import NotApplicable, Unjudged
+from .device import DeviceError, MigrationRegion, StepFailed, Stream
+from .uapi.migration_v1 import PENDING_BYTES, DeviceState
+
+if TYPE_CHECKING:
+    from .session import Session
+
+PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
+STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING
+
+#: Values for the visible state: one before pre-copy, one that replaces it meanwhile, one for a suspended device.
+EARLY, LATE, QUIET = 0x0101_0202_0303_0404, 0xF0F0_E1E1_D2D2_C3C3, 0x0123_4567_89AB_CDEF
+
+
+@dataclass
+class Saved:
+    """What was seen while a state was saved."""
+
+    path: tuple[DeviceState, ...]
+    stream: Stream = field(default_factory=Stream)
+    #: Buffers that came in pre-copy; the rest came in stop-and-copy.
+    early: int = 0
+    #: The step at which the journey ended before its time.
+    failure: DeviceError | None = None
+    #: pending_bytes, read again and again after it was 0 in stop-and-copy.
+    after_the_end: list[int] = field(default_factory=list)
+    #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
+    visible: list[int] | None = None
+
+    def failed_at(self, *steps: str) -> DeviceError | None:
+        """The failure, if it was at one of ``steps``."""
+        return self.failure if isinstance(self.failure, StepFailed) and self.failure.step in steps else None
+
+    def whole(self) -> Stream:
+        """The state, read to its end. Raises Unjudged where the journey did not come so far."""
+        if self.failure:
+            raise Unjudged(f"the state could not be saved: {self.failure}")
+        return self.stream
+
+
+@dataclass
+class Resumed:
+    """What was seen while a state was given back."""
+
+    failure: DeviceError | None = None
+    #: What the device showed once it was RUNNING; None where the profile cannot show it.
+    visible: list[int] | None = None
+
+
+class Journeys:
+    """The journeys of one run. Each starts from a device that was reset, and is made when it is first asked for."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.suspend = cache(self._suspend)
+        self.live = cache(self._live)
+        self.disturbed = cache(self._disturbed)
+        self.resume = cache(self._resume)
+
+    def begin(self) -> MigrationRegion:
+        """A device that was reset and is RUNNING. Raises what Session.prepare() raises."""
+        self._session.plain()
+        return self._session.prepare()
+
+    def _suspend(self) -> Saved:
+        """Running, stop-and-copy, stop; read as the text says, and no more than that."""
+        return self._save(Saved((STOP_AND_COPY,)), QUIET)
+
+    def _live(self) -> Saved:
+        """Running, pre-copy, stop-and-copy, stop; the visible state changes in pre-copy."""
+        return self._save(Saved((PRE_COPY, STOP_AND_COPY)), EARLY)
+
+    def _disturbed(self) -> Saved:
+        """As suspend, with pending_bytes read over and over before each buffer."""
+        return self._save(Saved((STOP_AND_COPY,)), QUIET, repeat=True)
+
+    def _save(self, saved: Saved, value: int, repeat: bool = False) -> Saved:
+        migration = self.begin()
+        most = self._session.profile.limits.largest_state
+
+        def disturb(moment: str, _: object) -> None:
+            if repeat and moment == "pending":
+                for _ in range(3):
+                    migration.read(PENDING_BYTES)
+
+        try:
+            saved.visible = self._show(value)
+            for state in saved.path:
+                migration.enter(state)
+                migration.save(most, saved.stream, disturb)
+                if state == PRE_COPY:
+                    saved.early = len(saved.stream.buffers)
+                    saved.visible = self._show(LATE)
+            saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
+            migration.enter(STOP)
+        except DeviceError as error:
+            saved.failure = error
+        return saved
+
+    def _resume(self, journey: Callable[[], Saved]) -> Resumed:
+        """Running, resuming, running, with the state that ``journey`` saved, on a device that was reset."""
+        stream = journey().whole()
+        resumed = Resumed()
+        migration = self.begin()
+        try:
+            migration.enter(RESUMING)
+            migration.load(stream)
+            migration.set_state(RUNNING)
+            resumed.visible = self._show()
+        except DeviceError as error:
+            resumed.failure = error
+        return resumed
+
+    def _show(self, value: int | None = None) -> list[int] | None:
+        try:
+            if value is not None:
+                self._session.actor.put(value)
+            return self._session.actor.show()
+        except NotApplicable:
+            return None
