@@ -28,7 +28,7 @@ class Broken(Exception):
     """The run cannot start or go on, and not because a rule was broken; ``remedy`` says what to do."""
 
     def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
+        super().__init__(f"{message}; {remedy}")
         self.message = message
         self.remedy = remedy
 

@@ -7,6 +7,8 @@ import datetime
 
 import pytest
 
+from vfio_compliance.__main__ import main
+
 READ_ONLY = "v1.pending.read-only"
 READS_ZERO = "v1.reserved.reads-zero"
 
@@ -134,4 +136,32 @@ def test_waiver_of_no_rule(run):
     finished = run(waivers=[{"rule": "v1.no.such", "reason": "a slip", "link": "https://bugs.example/1"}])
     assert "profile.yaml:" in finished.words
     assert "there is no rule v1.no.such" in finished.words
+    assert finished.code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file or directory"),
+        ("", "the run ended before anything was recorded"),
+        ("not ours\n", "not a journal of format 1"),
+        ('{"event": "run", "format": 1}\n', "the journal's first record is none of this version"),
+    ],
+    ids=["missing", "empty", "foreign", "incomplete"],
+)
+def test_report_on_no_run(tmp_path, capsys, content, words):
+    """A folder that holds no run is refused in one line."""
+    if content is not None:
+        (tmp_path / "journal.jsonl").write_text(content)
+    assert main(["report", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+
+
+def test_defect_of_an_ordinary_device(run):
+    """A device that has no way to be broken on purpose is not asked to."""
+    finished = run(device={"transport": "vfio-user", "socket": "/nowhere"}, options=("--defect=stop-late",))
+    assert "no way to switch on defects; use --defect with the reference device only" in finished.words
     assert finished.code == 2
