@@ -222,12 +222,12 @@ def test_mapped_view_agrees(pending, profile):
 
 
 @pytest.mark.rule("v1.error.surfaces")
-def test_error_surfaces(actor, migration, profile):
+def test_error_surfaces(actor, migration):
     """A fault that the device meets while it saves is seen as an error of an access."""
     actor.provoke_save_fault()
     migration.enter(STOP_AND_COPY)
     try:
-        stream = migration.save(profile.limits.largest_state)
+        stream = migration.save()
     except checks.Refused:
         return
     checks.broken(

@@ -7,7 +7,7 @@ import pytest
 
 from vfio_compliance import checks
 from vfio_compliance.model.states_v1 import SELF_WRITES, STATES, UNDRAWN, Transition, name
-from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING_BYTES, DeviceState
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
@@ -117,10 +117,12 @@ def read_up_to(migration, done):
         return
     if not migration.read(PENDING_BYTES) and steps > 1:
         raise checks.NotApplicable("the device offers no data in this state")
-    offset = migration.read(DATA_OFFSET) if steps > 1 else 0
-    size = migration.read(DATA_SIZE) if steps > 2 else 0
+    if steps == 2:
+        migration.read(DATA_OFFSET)
+    if steps > 2:
+        place = migration.place()
     if steps > 3:
-        migration.region.read_bytes(offset, size if done == "the data" else max(size // 2, 1))
+        migration.region.read_bytes(place.offset, place.size if done == "the data" else max(place.size // 2, 1))
 
 
 # -- where the text is silent -------------------------------------------------------------------------------------

@@ -89,7 +89,6 @@ class Journeys:
 
     def _save(self, saved: Saved, value: int, repeat: bool = False) -> Saved:
         migration = self.begin()
-        most = self._session.profile.limits.largest_state
 
         def disturb(moment: str, _: object) -> None:
             if repeat and moment == "pending":
@@ -100,7 +99,7 @@ class Journeys:
             saved.visible = self._show(value)
             for state in saved.path:
                 migration.enter(state)
-                migration.save(most, saved.stream, disturb)
+                migration.save(saved.stream, disturb)
                 if state == PRE_COPY:
                     saved.early = len(saved.stream.buffers)
                     saved.visible = self._show(LATE)

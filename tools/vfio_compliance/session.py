@@ -205,7 +205,7 @@ class Session:
                 "switched on in the driver, and is this the right device?"
             )
             return
-        self._migration = MigrationRegion(found[0])
+        self._migration = MigrationRegion(found[0], self.profile.limits.largest_state)
 
     def _check_profile(self) -> None:
         if self._no_migration:

@@ -34,8 +34,10 @@ Disturbance = Callable[[str, Area | None], None]
 class MigrationRegion:
     """Access to the registers, as a well-behaved client makes it unless the verb says otherwise."""
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, largest: int) -> None:
         self.region = region
+        #: A state, and so a buffer, has at most so many bytes; a driver that claims more is not believed.
+        self.largest = largest
         #: How often save() came to an end with at least a byte.
         self.passes = 0
 
@@ -120,21 +122,28 @@ class MigrationRegion:
     def place(self, size: int | None = None) -> Area:
         """Where the data lies or goes: data_offset, and ``size``, else data_size, which is read after it.
 
-        Raises StepFailed when the driver refuses, or the place overlaps the registers or leaves the region.
+        Raises StepFailed when the driver refuses, or the place overlaps the registers, leaves the region, or is larger
+        than the largest state.
         """
         offset = self._step(DATA_OFFSET)
         area = Area(offset, self._step(DATA_SIZE) if size is None else size)
         if area.offset < HEADER_SIZE or area.offset + area.size > self.region.size:
             room = Area(HEADER_SIZE, self.region.size - HEADER_SIZE)
             raise StepFailed("place", "taking the place of the data", f"a buffer inside {room}", str(area))
+        self._believe(area.size)
         return area
 
-    def save(self, most: int, into: Stream | None = None, disturb: Disturbance | None = None) -> Stream:
+    def _believe(self, total: int) -> None:
+        if total > self.largest:
+            limit = f"at most {self.largest} bytes (limits.largest_state)"
+            raise StepFailed("end", "saving the state", limit, f"{total} so far")
+
+    def save(self, into: Stream | None = None, disturb: Disturbance | None = None) -> Stream:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
         The state goes ``into`` a stream, which keeps what was read before a failure. ``disturb`` is called each time
         that bytes are pending, and each time that a buffer was read. Raises StepFailed when the driver refuses a step,
-        offers an empty buffer while bytes are pending, or more than ``most`` bytes in all.
+        offers an empty buffer while bytes are pending, or more than the largest state in all.
         """
         stream = Stream() if into is None else into
         before = stream.total
@@ -144,9 +153,7 @@ class MigrationRegion:
             area = self.place()
             if not area.size:
                 raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
-            if stream.total - before + area.size > most:
-                seen = f"{stream.total - before} bytes read, {area.size} more offered"
-                raise StepFailed("end", "saving the state", f"at most {most} bytes (limits.largest_state)", seen)
+            self._believe(stream.total - before + area.size)
             stream.add(area.offset, self._data(area))
             if disturb:
                 disturb("buffer", area)
