@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The saved state: buffers come out as they went in, whatever its size, and memory does not grow with it."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+
+from vfio_compliance.device.stream import PIECE, Stream
+
+
+def test_buffers_come_out_as_they_went_in():
+    """Sizes, places, hashes and bytes, an empty buffer included."""
+    stream = Stream()
+    parts = [[b"abc", b"de"], [], [b"f" * 70_000]]
+    buffers = [stream.add(4096 + number, pieces) for number, pieces in enumerate(parts)]
+    assert stream.buffers == buffers
+    assert stream.sizes == [5, 0, 70_000]
+    assert [buffer.offset for buffer in buffers] == [4096, 4097, 4098]
+    assert [stream.bytes(buffer) for buffer in buffers] == [b"abcde", b"", b"f" * 70_000]
+    assert stream.digests == [hashlib.sha256(b"".join(pieces)).hexdigest() for pieces in parts]
+    assert stream.total == 70_005
+
+
+def test_pieces_have_the_length_asked_for():
+    """All but the last."""
+    stream = Stream()
+    buffer = stream.add(0, [b"0123456789"])
+    assert list(stream.pieces(buffer, 4)) == [b"0123", b"4567", b"89"]
+
+
+def test_a_large_state_is_not_kept_in_memory():
+    """256 MiB go through; what is resident grows by less than 64 MiB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stream = Stream()
+    piece = bytes(PIECE)
+    buffer = stream.add(0, (piece for _ in range(256)))
+    assert sum(map(len, stream.pieces(buffer))) == 256 << 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10

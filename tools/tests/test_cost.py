@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run of all rules costs the device, in things that do not depend on the machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.results import journal, summary
+from vfio_compliance.results.verdict import Verdict
+
+
+@pytest.fixture(scope="module")
+def whole_run(project, tmp_path_factory):
+    """A run of every rule on the reference driver."""
+    path = tmp_path_factory.mktemp("cost") / journal.NAME
+    pytest.main(
+        ["-qq", "-p", "no:cacheprovider", f"--rootdir={project}", str(project / "suites")]
+        + [f"--profile={project / 'profiles/reference.yaml'}", f"--journal={path}"]
+    )
+    return summary.summarise(journal.read(path))
+
+
+def test_every_rule_holds(whole_run):
+    """The figures below are those of a run in which everything was judged."""
+    assert set(whole_run.verdicts) == set(whole_run.rules)
+    assert set(whole_run.verdicts.values()) == {Verdict.PASS}
+
+
+def test_few_passes_over_the_state(whole_run):
+    """The state of a large device is read to its end four times at most, however many rules there are."""
+    assert 0 < whole_run.totals["passes"] <= 4
+
+
+def test_at_most_one_reset_before_a_case(whole_run):
+    """And those that the cases themselves are about."""
+    assert whole_run.totals["resets"] <= 1.2 * len(whole_run.cases)
