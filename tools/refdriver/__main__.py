@@ -11,6 +11,8 @@ from types import FrameType
 from .defects import DEFECTS, unknown_defects
 from .options import DATA_SECTIONS, Options
 
+_DEFAULT = Options()
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server. 0 when it was told to end (or its one client left), 2 when it could not start."""
@@ -20,7 +22,21 @@ def main(arguments: list[str] | None = None) -> int:
         for name, line in DEFECTS.items():
             print(f"{name:{width}}  {line}")
         return 0
-    problems = unknown_defects(chosen.defect)
+    section = chosen.section
+    options = Options(
+        memory=chosen.memory,
+        section=section,
+        buffer=min(_DEFAULT.buffer, section) if chosen.buffer is None else chosen.buffer,
+        moving=chosen.offset == "moving",
+        data_section=chosen.data_section,
+        pre_copy_data=chosen.pre_copy == "data",
+        slow=chosen.slow,
+        quiet=chosen.quiet == "yes",
+        refuse_undrawn=chosen.undrawn == "refuse",
+        refuse_read_only=chosen.read_only == "refuse",
+        defects=frozenset(chosen.defect),
+    )
+    problems = unknown_defects(chosen.defect) + options.problems()
     if (chosen.socket_path is None) == (chosen.fd is None):
         problems.append("give either --socket-path or --fd")
     for problem in problems:
@@ -34,12 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
     from . import server  # after the cheap answers
     from .device import Device
 
-    options = Options(
-        data_section=chosen.data_section,
-        refuse_undrawn=chosen.undrawn == "refuse",
-        refuse_read_only=chosen.read_only == "refuse",
-        defects=frozenset(chosen.defect),
-    )
     device = Device(options)
     try:
         if chosen.fd is not None:
@@ -67,6 +77,40 @@ def _parser() -> argparse.ArgumentParser:
         choices=DATA_SECTIONS,
         default="mapped",
         help="what of the migration region's data section may be mapped: all (default), none, the first half",
+    )
+    parser.add_argument(
+        "--memory", type=int, default=_DEFAULT.memory, metavar="BYTES", help="device memory (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--section", type=int, default=_DEFAULT.section, metavar="BYTES", help="data section (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--buffer",
+        type=int,
+        metavar="BYTES",
+        help=f"largest buffer (default: {_DEFAULT.buffer}, or the section when that is less)",
+    )
+    parser.add_argument(
+        "--offset",
+        choices=("fixed", "moving"),
+        default="fixed",
+        help="whether data_offset changes from buffer to buffer (default: fixed)",
+    )
+    parser.add_argument(
+        "--pre-copy",
+        choices=("data", "none"),
+        default="data",
+        help="whether pre-copy offers the device memory (default: data)",
+    )
+    parser.add_argument(
+        "--slow",
+        type=int,
+        default=_DEFAULT.slow,
+        metavar="MICROSECONDS",
+        help="time that it takes to make a buffer available, or to consume one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quiet", choices=("no", "yes"), default="no", help="whether COUNTER is left out of the state (default: no)"
     )
     parser.add_argument(
         "--undrawn",

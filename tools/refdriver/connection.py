@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from . import wire
 
+#: All that was asked for in one call, as a rule; a descriptor in the stream may make it two.
+_RECEIVE = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
 _ANCILLARY = socket.CMSG_SPACE(wire.MAX_FDS * 4)
 #: Commands that a client may send ahead while the device waits for its answer to a DMA request.
 _MOST_AHEAD = 64
@@ -72,10 +74,11 @@ class Connection:
             raise Breach("a reply came to which there was no request")
         return message
 
-    def reply(self, message: Message, body: bytes, fd: int | None = None) -> None:
-        """Answer a command with success."""
-        head = wire.HEADER.pack(message.ident, message.command, 16 + len(body), wire.TYPE_REPLY, 0)
-        self._send(head + body, fd)
+    def reply(self, message: Message, body: bytes, fd: int | None = None, data: bytes | memoryview = b"") -> None:
+        """Answer a command with success: a body, and ``data`` at its end, which are not copied."""
+        size = wire.HEADER.size + len(body) + len(data)
+        head = wire.HEADER.pack(message.ident, message.command, size, wire.TYPE_REPLY, 0)
+        self._send(head + body, fd, data)
 
     def refuse(self, message: Message, errno: int) -> None:
         """Answer a command with an error: the header alone."""
@@ -134,7 +137,7 @@ class Connection:
 
     def _take_some(self, length: int) -> tuple[bytes, tuple[int, ...]]:
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(length, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _, _ = self._sock.recvmsg(length, _ANCILLARY, _RECEIVE)
         except OSError as error:
             raise Gone from error
         fds: tuple[int, ...] = ()
@@ -147,12 +150,14 @@ class Connection:
             raise Gone
         return data, fds
 
-    def _send(self, data: bytes, fd: int | None = None) -> None:
+    def _send(self, head: bytes, fd: int | None = None, data: bytes | memoryview = b"") -> None:
         try:
-            if fd is not None:
-                sent = socket.send_fds(self._sock, [data], [fd])
-                data = data[sent:]
-            self._sock.sendall(data)
+            rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", fd))]
+            sent = self._sock.sendmsg([head, data], rights)
+            for part in (head, data):
+                if sent < len(part):
+                    self._sock.sendall(memoryview(part)[sent:])
+                sent = max(sent - len(part), 0)
         except OSError as error:
             raise Gone from error
 

@@ -20,7 +20,7 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
         if index != CONFIGURATION:
             flags |= wire.REGION_WRITABLE
     if index == MIGRATION:
-        areas = device.migration.areas
+        areas = device.migration.section.areas
         if areas:
             flags |= wire.REGION_MAPPABLE
         chain = _chain(device, areas)

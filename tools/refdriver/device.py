@@ -32,10 +32,21 @@ class Device:
         #: The regions that exist, by index; the others have size 0.
         self.regions: dict[int, Region] = {
             REGISTERS: self.machine,
-            DEVICE_MEMORY: self.machine.memory,
             CONFIGURATION: ReadOnly(_CONFIGURATION_SPACE),
             MIGRATION: self.migration,
         }
+        if options.memory:
+            self.regions[DEVICE_MEMORY] = self.machine.memory
+
+    @property
+    def restless(self) -> bool:
+        """Whether ``tick`` has to be called from time to time."""
+        return self.machine.streaming or self.migration.section.awaits
+
+    def tick(self) -> None:
+        """Do what is due without the user's asking."""
+        self.machine.tick()
+        self.migration.section.tick()
 
     def open(self) -> None:
         """A user begins."""

@@ -25,9 +25,10 @@ DOORBELL = 0x1C
 STATUS = 0x20
 SCRATCH = (0x28, 0x30, 0x38)
 FAULT = 0x40
+SAVE_FAULT = 0x44
+LOAD_FAULT = 0x48
 
 REGISTERS_SIZE = 4096
-MEMORY_SIZE = 64 << 10
 
 _WIDTHS = {
     ID: 4,
@@ -41,6 +42,8 @@ _WIDTHS = {
     SCRATCH[1]: 8,
     SCRATCH[2]: 8,
     FAULT: 4,
+    SAVE_FAULT: 4,
+    LOAD_FAULT: 4,
 }
 _READ_ONLY = frozenset({ID, COUNTER, STATUS})
 _IDENTITY = 0x314D4656
@@ -58,8 +61,8 @@ _LATE_NS = 20_000_000
 #: The registers that migrate, in the order in which _IMAGE lays them out.
 _MIGRATED = (CONTROL, COUNTER, DMA_ADDRESS, DMA_LENGTH, STATUS, *SCRATCH)
 _IMAGE = Struct("<IQQIIQQQ")
-#: Bytes of a whole state: device memory, then the registers.
-IMAGE_SIZE = MEMORY_SIZE + _IMAGE.size
+#: Bytes of the registers as they are saved.
+SAVED_REGISTERS_SIZE = _IMAGE.size
 
 
 class Machine:
@@ -68,8 +71,9 @@ class Machine:
     size = REGISTERS_SIZE
 
     def __init__(self, options: Options, guest: GuestMemory) -> None:
-        self.memory = Memory(MEMORY_SIZE)
+        self.memory = Memory(options.memory)
         self._guest = guest
+        self._quiet = options.quiet
         self._refuse_read_only = options.refuse_read_only
         self._defects = options.defects
         self._values: dict[int, int] = {}
@@ -146,7 +150,7 @@ class Machine:
         self._check_unnamed(offset, count)
         return bytes(count)
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: bytes | memoryview) -> int:
         """Write one register; gives the bytes written."""
         count = len(data)
         if _WIDTHS.get(offset) != count:
@@ -181,6 +185,16 @@ class Machine:
         self._values[FAULT] = 0
         return value
 
+    def count_down(self, fault: int) -> bool:
+        """Count SAVE_FAULT or LOAD_FAULT down by one; true when this is the time to fail."""
+        value = self._values[fault]
+        self._values[fault] = max(value - 1, 0)
+        return value == 1
+
+    def fails_next(self, fault: int) -> bool:
+        """Whether the next ``count_down`` will be true."""
+        return self._values[fault] == 1
+
     def _dma(self, data: bytes) -> None:
         try:
             self._guest.write(self._values[DMA_ADDRESS], data)
@@ -202,17 +216,19 @@ class Machine:
             self._values[COUNTER] += (self._halt_at - self._since) // 1000
             self._since = self._halt_at = None
 
-    # The state as one piece.
+    # The registers' part of the state.
 
     def save(self) -> bytes:
-        """The whole state at this moment, IMAGE_SIZE bytes that begin with the device memory."""
-        values = [self._counter() if offset == COUNTER else self._values[offset] for offset in _MIGRATED]
-        return self.memory.read(0, MEMORY_SIZE) + _IMAGE.pack(*values)
+        """The registers that migrate, at this moment."""
+        values = {offset: self._values[offset] for offset in _MIGRATED}
+        values[COUNTER] = 0 if self._quiet else self._counter()
+        return _IMAGE.pack(*values.values())
 
     def load(self, image: bytes) -> None:
-        """Take a whole state on. The device must stand still. EINVAL for what no device can have saved."""
-        values = dict(zip(_MIGRATED, _IMAGE.unpack_from(image, MEMORY_SIZE), strict=True))
+        """Take saved registers on. The device must stand still. EINVAL for what no device can have saved."""
+        values = dict(zip(_MIGRATED, _IMAGE.unpack(image), strict=True))
         if values[CONTROL] > _STREAM_ON or values[DMA_LENGTH] > _MOST_DMA or values[STATUS] > _DMA_FAILED:
             raise Refusal(EINVAL)
-        self.memory.write(0, image[:MEMORY_SIZE])
+        if self._quiet:
+            del values[COUNTER]
         self._values.update(values)

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The migration region: its header, the device state behind it, and the data section (kabi v23:49-270)."""
+"""The migration region: its header and the device state behind it (kabi v23:49-270)."""
 
 from __future__ import annotations
 
-import fcntl
-import mmap
-import os
+import time
 from collections.abc import Callable
-from errno import EBUSY, EINVAL, EIO
+from errno import EAGAIN, EBUSY, EINVAL, EIO
 
-from .machine import MEMORY_SIZE, Machine
+from .machine import LOAD_FAULT, SAVE_FAULT, Machine
 from .options import Options
 from .refusal import Refusal
-from .regions import check_range
-from .stream import PASS_PRE_COPY, PASS_WHOLE, Incoming, Outgoing, cut
+from .section import SECTION_OFFSET, DataSection
+from .stream import PASS_PRE_COPY, PASS_WHOLE, Image, Incoming, Outgoing
 
 # kabi v23:96-102
 STOP = 0b000
@@ -54,16 +52,12 @@ _WRONGLY_VALID = {
     "state-error-accepted": ERROR,
 }
 
-#: The data section begins at a page, so that it can be mapped (kabi v23:189-191).
-SECTION_OFFSET = 4096
-SECTION_SIZE = 16 << 10
-REGION_SIZE = SECTION_OFFSET + SECTION_SIZE
+#: What a buffer that was spoilt on its way is full of (defect fault-bad-data).
+_GARBAGE = b"\xa5"
 
 
 class MigrationRegion:
     """Region 9. Carries the machine from state to state."""
-
-    size = REGION_SIZE
 
     def __init__(self, options: Options, machine: Machine) -> None:
         self._options = options
@@ -73,11 +67,19 @@ class MigrationRegion:
         self._previous_state = RUNNING
         self._outgoing: Outgoing | None = None
         self._incoming: Incoming | None = None
-        #: Where buffers lie; the same place for saving and for resuming.
-        self._data_offset = SECTION_OFFSET + (8 if "data-offset-unaligned" in self._defects else 0)
-        self._largest_buffer = REGION_SIZE - self._data_offset
-        #: The image taken on entering pre-copy.
-        self._snapshot: bytes | None = None
+        self.section = DataSection(options)
+        self.size = self.section.end
+        #: The state on entering pre-copy, and the device memory as it was offered there; only defects keep them.
+        self._snapshot: Image | None = None
+        self._offered_memory = memoryview(b"")
+        #: Place and size of the buffer that is still to be consumed (defect data-consumed-late).
+        self._unconsumed: tuple[int, int] | None = None
+        #: Place and size of the only write to the data section since the last buffer (defect data-write-whole-only).
+        self._written: tuple[int, int] | None = None
+        #: Whether data_offset was refused, or read, since the last transition (defects).
+        self._offset_was_read = False
+        #: Whether resume data was refused since the device was opened (defect bad-data-wedges).
+        self._wedged = False
         #: Whether a write of device_state has been refused since the last reset or opening.
         self._failed = False
         #: What defects let the user put into read-only fields.
@@ -86,8 +88,6 @@ class MigrationRegion:
         self._readers: dict[tuple[int, int], Callable[[], int]] = {}
         self._writers: dict[tuple[int, int], Callable[[int], int]] = {}
         self._place_registers()
-        self.fd = -1
-        self._section: mmap.mmap | None = None
         self._force(RUNNING)
 
     def _place_registers(self) -> None:
@@ -111,36 +111,16 @@ class MigrationRegion:
 
     # The user comes and goes.
 
-    @property
-    def areas(self) -> list[tuple[int, int]]:
-        """Offset and size of what may be mapped (kabi v23:186-189)."""
-        kind = self._options.data_section
-        if kind == "trapped":
-            return []
-        size = SECTION_SIZE // 2 if kind == "partitioned" else SECTION_SIZE
-        if "area-covers-registers" in self._defects:
-            return [(0, SECTION_OFFSET + size)]
-        if "area-outside-region" in self._defects:
-            return [(SECTION_OFFSET, SECTION_SIZE + mmap.PAGESIZE)]
-        return [(SECTION_OFFSET, size)]
-
     def open(self) -> None:
         """A user begins: the device runs (kabi v23:126), and the data section is fresh."""
-        # As large as the region, since an area's place in the file is its offset in the region.
-        # Sealed, so that a user cannot pull the memory away from under the device.
-        self.fd = os.memfd_create("refdriver-data-section", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.fd, REGION_SIZE)
-        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self._section = mmap.mmap(self.fd, REGION_SIZE)
+        self.section.open()
+        self._wedged = False
         if "open-in-stop" in self._defects:
             self._force(STOP)
 
     def close(self) -> None:
         """The user has gone, in whatever state: the next one finds the device running (kabi v23:127-130)."""
-        if self._section is not None:
-            self._section.close()
-            os.close(self.fd)
-            self._section = None
+        self.section.close()
         if "close-needs-stop" in self._defects and self._state != STOP:
             return
         self._force(RUNNING)
@@ -149,6 +129,8 @@ class MigrationRegion:
         """Refuse a reset; only a defect does (kabi v23:71-72)."""
         if "reset-refused-in-stop" in self._defects and self._state == STOP:
             raise Refusal(EBUSY)
+        if self._wedged:
+            raise Refusal(EIO)
 
     def reset(self) -> None:
         """From any state, the error state too, back to the default state."""
@@ -166,24 +148,24 @@ class MigrationRegion:
 
     # Access.
 
-    def read(self, offset: int, count: int) -> bytes:
+    def read(self, offset: int, count: int) -> bytes | memoryview:
         """A register, or any part of the data section, mapped or not (kabi v23:191-192)."""
         reader = self._readers.get((offset, count))
         if reader is not None:
             return reader().to_bytes(count, "little")
-        if offset >= SECTION_OFFSET and self._section is not None:
-            check_range(offset, count, REGION_SIZE)
-            return self._section[offset : offset + count]
+        if offset >= SECTION_OFFSET:
+            return self.section.read(offset, count)
         return self._read_at_odd_width(offset, count)
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: bytes | memoryview) -> int:
         """As ``read``. Gives the count to report, which is less than what was written only by defect."""
         writer = self._writers.get((offset, len(data)))
         if writer is not None:
             return writer(int.from_bytes(data, "little"))
-        if offset >= SECTION_OFFSET and self._section is not None:
-            check_range(offset, len(data), REGION_SIZE)
-            self._section[offset : offset + len(data)] = data
+        if offset >= SECTION_OFFSET:
+            if "data-write-whole-only" in self._defects and self._incoming is not None:
+                self._note_write(offset, len(data))
+            self.section.write(offset, data)
             return len(data)
         return self._write_at_odd_width(offset, data)
 
@@ -200,7 +182,7 @@ class MigrationRegion:
             return header[offset - met[0][0] : end - met[0][0]]
         raise Refusal(EINVAL)
 
-    def _write_at_odd_width(self, offset: int, data: bytes) -> int:
+    def _write_at_odd_width(self, offset: int, data: bytes | memoryview) -> int:
         """Refused, and without effect."""
         if (offset, 4) in self._writers and self._writers[offset, 4] == self._write_state:
             value = int.from_bytes(data, "little")
@@ -267,10 +249,12 @@ class MigrationRegion:
             if "undrawn-wrong-state" in self._defects:
                 new = next(state for state in _STATES if state not in (old, new))
         self._refuse_by_defect(old, new)
-        image = self._incoming.result() if self._incoming is not None else None
-        if image is not None:
-            self._machine.load(image)  # kabi v23:152-155
+        if self._incoming is not None:
+            self._finish_resuming(self._incoming)
+        wedges = "early-leave-wedges" in self._defects and self._incoming is not None and not self._incoming.touched
         self._move(old, new)
+        if wedges:
+            self._state = 0b101
 
     def _refuse_by_defect(self, old: int, new: int) -> None:
         for name, transition in _REFUSED_BY.items():
@@ -287,8 +271,11 @@ class MigrationRegion:
         elif not (new == STOP_AND_COPY and "stop-and-copy-keeps-running" in self._defects):
             self._machine.halt()  # before the write returns (kabi v23:79-80)
         # What was not read of the old state's data is of no interest any more (kabi v23:146-148).
-        self._outgoing = self._start_saving(new)
-        self._incoming = Incoming(self._defects) if new == RESUMING else None
+        self.section.withdraw()
+        self._outgoing = self._start_saving(old, new)
+        self._incoming = Incoming(self._machine.memory.content, self._defects) if new == RESUMING else None
+        self._unconsumed = self._written = None
+        self._offset_was_read = False
         self._forced.clear()
         self._previous_state, self._state = old, new
 
@@ -305,35 +292,80 @@ class MigrationRegion:
 
     # Saving (kabi v23:160-173, 196-228).
 
-    def _start_saving(self, state: int) -> Outgoing | None:
-        if state not in (PRE_COPY, STOP_AND_COPY):
-            self._snapshot = None
-            return None
-        image = self._machine.save()
-        if state == PRE_COPY:
+    def _start_saving(self, old: int, new: int) -> Outgoing | None:
+        memory = self._machine.memory.content
+        if new == PRE_COPY:
             # The device memory once, while it goes on changing; all of it is sent again later.
-            self._snapshot = image
-            buffers = cut(image[:MEMORY_SIZE], PASS_PRE_COPY, self._largest_buffer, self._defects)
+            image, which = Image(memory, b""), PASS_PRE_COPY
+            if "pre-copy-snapshot-only" in self._defects:
+                self._snapshot = Image(memoryview(bytes(memory)), self._machine.save())
+            if "pre-copy-drops-late-change" in self._defects:
+                self._offered_memory = memoryview(bytearray(memory))
+        elif new == STOP_AND_COPY:
+            image, which = self._whole_state(self._outgoing if old == PRE_COPY else None), PASS_WHOLE
         else:
-            if "pre-copy-snapshot-only" in self._defects and self._snapshot is not None:
-                image = self._snapshot
-            buffers = cut(image, PASS_WHOLE, self._largest_buffer, self._defects)
-        if "saving-ignored" in self._defects:
-            buffers = []
-        return Outgoing(buffers)
+            return None
+        outgoing = Outgoing(image, which, self.section.largest_buffer, self._defects)
+        if "saving-ignored" in self._defects or (new == PRE_COPY and not self._options.pre_copy_data):
+            outgoing.end()
+        return outgoing
 
-    def _offer(self) -> None:
+    def _whole_state(self, offered: Outgoing | None) -> Image:
+        """The state, whatever pre-copy ``offered`` of it before (kabi v23:142-144)."""
+        memory = self._machine.memory.content
+        if offered is not None and "pre-copy-snapshot-only" in self._defects and self._snapshot is not None:
+            return self._snapshot
+        if offered is not None and "pre-copy-drops-late-change" in self._defects:
+            late = slice(len(memory) // 2, offered.offered_up_to)
+            memory = memoryview(bytearray(memory))
+            memory[late] = self._offered_memory[late]
+        return Image(memory, self._machine.save())
+
+    def _offer(self, outgoing: Outgoing) -> None:
         """Have the present buffer in the data section before the read returns (kabi v23:205-208)."""
-        if self._outgoing is not None and self._section is not None:
-            buffer = self._outgoing.offer()
-            if buffer is not None:
-                self._section[self._data_offset : self._data_offset + len(buffer)] = buffer
+        if outgoing.offered or not outgoing.left():
+            return
+        spoilt = False
+        if self._machine.count_down(SAVE_FAULT):
+            # The buffer is not lost: the user may ask for it again, or give up.
+            if "fault-truncates" in self._defects:
+                outgoing.end()
+                return
+            spoilt = "fault-bad-data" in self._defects
+            if not spoilt:
+                raise Refusal(EIO)
+        if "offset-returns-early" not in self._defects:
+            self._work()
+        place = self.section.place(outgoing.number)
+        room = self.section.room(place)
+        size = outgoing.offer(room)
+        if "pre-copy-drops-late-change" in self._defects and self._state == PRE_COPY:
+            part = slice(outgoing.position, outgoing.offered_up_to)
+            self._offered_memory[part] = self._machine.memory.content[part]
+        if spoilt:
+            room[:size] = _GARBAGE * size
+        self.section.present = place, size
+
+    def _work(self) -> None:
+        """Take the time that a buffer takes."""
+        if self._options.slow:
+            time.sleep(self._options.slow / 1_000_000)
 
     def _read_pending(self) -> int:
-        pending = 0 if self._outgoing is None else self._outgoing.pending()
+        pending = 0 if self._outgoing is None else self._pending(self._outgoing)
         if "state-changes-by-itself" in self._defects and self._state == STOP_AND_COPY:
             self._state = STOP
         return self._forced.get("pending", pending)
+
+    def _pending(self, outgoing: Outgoing) -> int:
+        pending = outgoing.pending()
+        if not outgoing.offered:
+            self.section.withdraw()
+        if "fault-truncates" in self._defects and pending and self._machine.fails_next(SAVE_FAULT):
+            self._machine.count_down(SAVE_FAULT)
+            outgoing.end()
+            return 0
+        return pending
 
     def _write_pending(self, value: int) -> int:
         if "pending-writable" in self._defects:
@@ -342,10 +374,44 @@ class MigrationRegion:
         return self._write_read_only()
 
     def _read_offset(self) -> int:
-        self._offer()
+        if self._outgoing is not None:
+            self._refuse_offset(self._outgoing)
+            self._make_available(self._outgoing)
+        elif self._incoming is not None and "second-offset-refused" in self._defects and self._offset_was_read:
+            raise Refusal(EINVAL)
+        self._offset_was_read = True
         if "data-offset-zero" in self._defects:
             return 0
-        return self._forced.get("offset", self._data_offset)
+        return self._forced.get("offset", self._data_offset())
+
+    def _refuse_offset(self, outgoing: Outgoing) -> None:
+        """Refuse a read of data_offset while saving, once; only a defect does."""
+        first = self._state == STOP_AND_COPY and not self._offset_was_read
+        if "offset-refused-while-pending" in self._defects and first and outgoing.left():
+            self._offset_was_read = True
+            raise Refusal(EAGAIN)
+
+    def _make_available(self, outgoing: Outgoing) -> None:
+        """What a read of data_offset brings about while saving (kabi v23:205-208)."""
+        if "offset-read-advances" in self._defects and outgoing.offered and not outgoing.at_last:
+            outgoing.advance()
+        if "data-lazy-on-size" in self._defects and not outgoing.offered:
+            room = self.section.room(self._data_offset())
+            room[:] = bytes(len(room))
+            return
+        fresh = not outgoing.offered
+        self._offer(outgoing)
+        if "offset-returns-early" in self._defects and fresh:
+            self.section.delay_last_byte()
+
+    def _data_offset(self) -> int:
+        """Where the present buffer lies while saving, and where the next one goes while resuming."""
+        outgoing, incoming = self._outgoing, self._incoming
+        if outgoing is not None:
+            if "offset-outside-section" in self._defects and outgoing.offered and outgoing.at_last:
+                return self.section.end - (outgoing.size() - 1) // 4096 * 4096
+            return self.section.place(outgoing.number)
+        return self.section.place(0 if incoming is None else incoming.number)
 
     def _write_offset(self, value: int) -> int:
         if "data-offset-writable" in self._defects:
@@ -354,21 +420,59 @@ class MigrationRegion:
         return self._write_read_only()
 
     def _read_size(self) -> int:
+        if self._outgoing is None:
+            return 0
+        if "data-size-read-refused" in self._defects:
+            raise Refusal(EINVAL)
         # The order of the two reads is not the user's to choose, but nothing is lost by serving either.
-        self._offer()
-        return 0 if self._outgoing is None else self._outgoing.offered_size()
+        self._offer(self._outgoing)
+        return self._outgoing.size()
 
     # Resuming (kabi v23:230-241).
 
+    def _note_write(self, offset: int, length: int) -> None:
+        """See to it that a buffer comes in one write, or in none through mapped memory."""
+        if self._written is not None or offset != self._data_offset():
+            raise Refusal(EINVAL)
+        self._written = offset, length
+
     def _write_size(self, value: int) -> int:
-        if self._incoming is None or self._section is None or value > self._largest_buffer:
+        """The buffer is consumed when this returns: the next one may be put into its place."""
+        if self._incoming is None or "resuming-data-refused" in self._defects:
             raise Refusal(EINVAL)
-        if "resuming-data-refused" in self._defects:
+        if self._machine.count_down(LOAD_FAULT):
+            raise Refusal(EIO)  # the buffer may be given again
+        place = self._data_offset()
+        written, self._written = self._written, None
+        if value > self.section.end - place or written not in (None, (place, value)):
             raise Refusal(EINVAL)
-        if value:
-            # Copied out: the user may still be writing to the section.
-            self._incoming.take(self._section[self._data_offset : self._data_offset + value])
+        if "data-consumed-late" in self._defects:
+            self._consume_unconsumed(self._incoming)
+            self._unconsumed = (place, value) if value else None
+        elif value:
+            self._work()
+            self._consume(self._incoming, place, value)
         return 8
+
+    def _consume(self, incoming: Incoming, place: int, size: int) -> None:
+        try:
+            incoming.take(self.section.taken(place, size))
+        except Refusal:
+            self._wedged = "bad-data-wedges" in self._defects
+            raise
+
+    def _consume_unconsumed(self, incoming: Incoming) -> None:
+        if self._unconsumed is not None:
+            place, size = self._unconsumed
+            self._unconsumed = None
+            self._consume(incoming, place, size)
+
+    def _finish_resuming(self, incoming: Incoming) -> None:
+        """The registers join the device memory (kabi v23:152-155); EINVAL for half a state."""
+        self._consume_unconsumed(incoming)
+        registers = incoming.registers()
+        if registers is not None:
+            self._machine.load(registers)
 
     # reserved (kabi v23:157-158).
 

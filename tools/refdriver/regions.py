@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 from errno import EINVAL
 from typing import Protocol
 
@@ -14,10 +15,10 @@ class Region(Protocol):
 
     size: int
 
-    def read(self, offset: int, count: int) -> bytes:
-        """``count`` bytes, all of them."""
+    def read(self, offset: int, count: int) -> bytes | memoryview:
+        """``count`` bytes, all of them. What is given is good until the region is next used."""
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: bytes | memoryview) -> int:
         """Store ``data``; gives the count to report to the writer."""
 
 
@@ -32,22 +33,27 @@ class Memory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._content = bytearray(size)
+        # Pages that nobody has written to cost nothing, nor does giving them back.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._pages = mmap.mmap(-1, size, flags=flags) if size else None
+        #: All of it, to be read and written.
+        self.content = memoryview(bytearray() if self._pages is None else self._pages)
 
-    def read(self, offset: int, count: int) -> bytes:
+    def read(self, offset: int, count: int) -> memoryview:
         """Any part of it."""
         check_range(offset, count, self.size)
-        return bytes(self._content[offset : offset + count])
+        return self.content[offset : offset + count]
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: bytes | memoryview) -> int:
         """Any part of it."""
         check_range(offset, len(data), self.size)
-        self._content[offset : offset + len(data)] = data
+        self.content[offset : offset + len(data)] = data
         return len(data)
 
     def clear(self) -> None:
         """All zero."""
-        self._content[:] = bytes(self.size)
+        if self._pages is not None:
+            self._pages.madvise(mmap.MADV_DONTNEED)
 
 
 class ReadOnly:
@@ -62,6 +68,6 @@ class ReadOnly:
         check_range(offset, count, self.size)
         return self._content[offset : offset + count]
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: bytes | memoryview) -> int:
         """Refused."""
         raise Refusal(EINVAL)

@@ -6,24 +6,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from errno import EINVAL, EOPNOTSUPP
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import wire
 from .connection import Breach, Connection, Message, close_all
 from .description import region_info
 from .device import IRQ_COUNT, REGION_COUNT, Device
-from .negotiation import answer, negotiate
+from .negotiation import answer as greeting
+from .negotiation import negotiate
 from .refusal import Refusal
 
-#: The body of the reply, and a descriptor to go with it.
-_Answer = tuple[bytes, int | None]
+
+class _Answer(NamedTuple):
+    """A reply: its body, a descriptor to go with it, and data that follow the body."""
+
+    body: bytes
+    fd: int | None = None
+    data: bytes | memoryview = b""
+
+
 _Handler = Callable[[bytes, tuple[int, ...]], _Answer]
 
 
 class Session:
     """Serves one client on the device. Commands are carried out in the order in which they come.
 
-    All happens on one thread: the device streams to memory between commands or while the client is silent,
+    All happens on one thread: the device does what is due by itself between commands or while the client is silent,
     never while a command is being carried out. So a device that a command stops has stopped when the reply
     leaves.
     """
@@ -47,10 +55,10 @@ class Session:
     def run(self) -> None:
         """Serve until the client leaves. Always ends by raising Gone or Breach."""
         self._greet()
-        machine, connection = self._device.machine, self._connection
+        device, connection = self._device, self._connection
         while True:
-            if machine.streaming:
-                machine.tick()
+            if device.restless:
+                device.tick()
                 if not connection.ready(1):
                     continue
             self._carry_out(connection.receive())
@@ -68,7 +76,7 @@ class Session:
             raise Breach("no agreement on a version and capabilities") from refusal
         self._connection.peer_max_data = agreement.peer_max_data
         self._device.guest.dirty.page_size = agreement.page_size
-        self._connection.reply(message, answer(agreement.minor))
+        self._connection.reply(message, greeting(agreement.minor))
 
     def _carry_out(self, message: Message) -> None:
         wanted = not message.flags & wire.NO_REPLY
@@ -76,13 +84,13 @@ class Session:
             handler = self._handlers.get(message.command)
             if handler is None:
                 raise Refusal(EINVAL if message.command == wire.VERSION else EOPNOTSUPP)
-            body, fd = handler(message.body, message.fds)
+            answer = handler(message.body, message.fds)
         except Refusal as refusal:
             if wanted:
                 self._connection.refuse(message, refusal.errno)
         else:
             if wanted:
-                self._connection.reply(message, body, fd)
+                self._connection.reply(message, *answer)
         finally:
             if message.fds:
                 close_all(message.fds)
@@ -93,7 +101,7 @@ class Session:
         argsz = _fields(wire.DEVICE_INFO, body)[0]
         _check_argsz(argsz, wire.DEVICE_INFO.size)
         flags = wire.DEVICE_RESETTABLE | wire.DEVICE_PCI
-        return wire.DEVICE_INFO.pack(wire.DEVICE_INFO.size, flags, REGION_COUNT, IRQ_COUNT), None
+        return _Answer(wire.DEVICE_INFO.pack(wire.DEVICE_INFO.size, flags, REGION_COUNT, IRQ_COUNT))
 
     def _get_region_info(self, body: bytes, fds: tuple[int, ...]) -> _Answer:
         argsz, _, index, _, _, _ = _fields(wire.REGION_INFO, body)
@@ -102,8 +110,8 @@ class Session:
             raise Refusal(EINVAL)
         info, whole = region_info(self._device, index, argsz)
         migration = self._device.migration
-        mappable = whole and self._device.regions.get(index) is migration and bool(migration.areas)
-        return info, migration.fd if mappable else None
+        mappable = whole and self._device.regions.get(index) is migration and bool(migration.section.areas)
+        return _Answer(info, migration.section.fd if mappable else None)
 
     def _region_read(self, body: bytes, fds: tuple[int, ...]) -> _Answer:
         if len(body) < 16:
@@ -113,20 +121,20 @@ class Session:
         region = self._device.regions.get(index)
         if region is None or count > self._connection.peer_max_data or count > wire.MAX_DATA:
             raise Refusal(EINVAL)
-        return request + region.read(offset, count), None
+        return _Answer(request, data=region.read(offset, count))
 
     def _region_write(self, body: bytes, fds: tuple[int, ...]) -> _Answer:
         offset, index, count = _fields(wire.REGION_ACCESS, body)
-        data = body[16:]
+        data = memoryview(body)[16:]
         region = self._device.regions.get(index)
         if region is None or count != len(data) or count > wire.MAX_DATA:
             raise Refusal(EINVAL)
         written = region.write(offset, data)
-        return wire.REGION_ACCESS.pack(offset, index, written), None
+        return _Answer(wire.REGION_ACCESS.pack(offset, index, written))
 
     def _reset(self, body: bytes, fds: tuple[int, ...]) -> _Answer:
         self._device.reset()
-        return b"", None
+        return _Answer(b"")
 
     # Interrupts: the device has none.
 
@@ -135,14 +143,14 @@ class Session:
         _check_argsz(argsz, wire.IRQ_INFO.size)
         if index >= IRQ_COUNT:
             raise Refusal(EINVAL)
-        return wire.IRQ_INFO.pack(wire.IRQ_INFO.size, 0, index, 0), None
+        return _Answer(wire.IRQ_INFO.pack(wire.IRQ_INFO.size, 0, index, 0))
 
     def _set_irqs(self, body: bytes, fds: tuple[int, ...]) -> _Answer:
         argsz, _, index, _, count = _fields(wire.SET_IRQS, body)
         _check_argsz(argsz, wire.SET_IRQS.size)
         if index >= IRQ_COUNT or count:
             raise Refusal(EINVAL)
-        return b"", None
+        return _Answer(b"")
 
     # Guest memory.
 
@@ -150,7 +158,7 @@ class Session:
         argsz, flags, offset, address, size = _fields(wire.MAP, body)
         _check_argsz(argsz, wire.MAP.size)
         self._device.guest.map(flags, offset, address, size, fds)
-        return b"", None
+        return _Answer(b"")
 
     def _dma_unmap(self, body: bytes, fds: tuple[int, ...]) -> _Answer:
         argsz, flags, address, size = _fields(wire.UNMAP, body)
@@ -167,7 +175,7 @@ class Session:
         else:
             guest.check_unmap(address, size)
             guest.unmap(address, size)
-        return wire.UNMAP.pack(wire.UNMAP.size, flags, address, size), None
+        return _Answer(wire.UNMAP.pack(wire.UNMAP.size, flags, address, size))
 
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> _Answer:
         """The bitmap of the range, then unmapped (kabi v23:332-340)."""
@@ -181,11 +189,11 @@ class Session:
         if argsz < needed:
             # No room for the reply: nothing is unmapped, and the size says so.
             head = wire.UNMAP.pack(needed, wire.UNMAP_GET_BITMAP, address, 0)
-            return head + wire.BITMAP.pack(page_size, bitmap_size), None
+            return _Answer(head + wire.BITMAP.pack(page_size, bitmap_size))
         bitmap = guest.dirty.fetch(address, size, bitmap_size)
         guest.unmap(address, size)
         head = wire.UNMAP.pack(needed, wire.UNMAP_GET_BITMAP, address, size)
-        return head + wire.BITMAP.pack(page_size, bitmap_size) + bitmap, None
+        return _Answer(head + wire.BITMAP.pack(page_size, bitmap_size) + bitmap)
 
     def _dirty_pages(self, body: bytes, fds: tuple[int, ...]) -> _Answer:
         """One operation at a time (kabi v23:385)."""
@@ -200,7 +208,7 @@ class Session:
             return self._dirty_bitmap(body, argsz)
         else:
             raise Refusal(EINVAL)
-        return b"", None
+        return _Answer(b"")
 
     def _dirty_bitmap(self, body: bytes, argsz: int) -> _Answer:
         """kabi v23:372-383."""
@@ -215,8 +223,8 @@ class Session:
         head += wire.DIRTY_RANGE.pack(address, size, page_size, bitmap_size)
         if argsz < needed:
             # No room for the reply: nothing is fetched, so nothing is lost.
-            return head, None
-        return head + guest.dirty.fetch(address, size, bitmap_size), None
+            return _Answer(head)
+        return _Answer(head + guest.dirty.fetch(address, size, bitmap_size))
 
     @property
     def _largest_bitmap(self) -> int:

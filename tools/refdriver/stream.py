@@ -1,116 +1,236 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The saved state as it travels: cut into buffers that can be checked, and put together again.
 
-To the user it is opaque (kabi v23:239-241), so the format is the device's own. Every buffer says which pass
-it belongs to (what pre-copy offered, or the whole), which of how many it is and where its content lies in the
-image, and carries a checksum. A pass always begins with buffer 0: the user may leave pre-copy before the end
-of what it offers (kabi v23:145-148), and the whole that follows begins anew.
+To the user it is opaque (kabi v23:239-241), so the format is the device's own. A pass carries the image, or the
+beginning of one, from its first byte to its last. A buffer is the next part of it, and a few bytes that say which
+pass that is (what pre-copy offered, or the whole), whether it is the first or the last part, and the checksum of
+the pass so far. A pass always begins with its first part: the user may leave pre-copy before the end of what it
+offers (kabi v23:145-148), and the whole that follows begins anew.
+
+Neither side keeps a copy of the image: its size is no measure of what the device needs.
 """
 
 from __future__ import annotations
 
 import zlib
-from errno import EINVAL
+from collections.abc import Iterator
+from errno import EAGAIN, EINVAL
 from struct import Struct
 
-from .machine import IMAGE_SIZE
+from .machine import SAVED_REGISTERS_SIZE
 from .refusal import Refusal
 
 PASS_PRE_COPY = 1
 PASS_WHOLE = 2
+_PASS = 3
+_FIRST = 4
+_LAST = 8
 
-#: magic, pass, index, count, place in the image; the checksum of these and the content follows.
-_HEAD = Struct("<4sHHII")
-_CHECKSUM = Struct("<I")
-_MAGIC = b"VFM1"
-_OVERHEAD = _HEAD.size + _CHECKSUM.size
+#: Ends each buffer: checksum of the pass so far, then its kind, which is never 0.
+_TRAILER = Struct("<IB")
 
 
-def cut(image: bytes, which: int, largest: int, defects: frozenset[str]) -> list[bytes]:
-    """The buffers, of at most ``largest`` bytes each, that carry an image or the beginning of one."""
-    step = largest - _OVERHEAD
-    places = list(range(0, len(image), step))
-    if "save-stream-truncated" in defects:
-        places.pop()
-    buffers = []
-    for index, place in enumerate(places):
-        head = _HEAD.pack(_MAGIC, which, index, len(places), place)
-        content = image[place : place + step]
-        buffers.append(head + _CHECKSUM.pack(zlib.crc32(content, zlib.crc32(head))) + content)
-    return buffers
+class Image:
+    """A whole state as a row of bytes: device memory, then the registers."""
+
+    def __init__(self, memory: memoryview, registers: bytes | bytearray) -> None:
+        self._memory = memory
+        self._registers = memoryview(registers)
+        self.size = len(memory) + len(registers)
+
+    def parts(self, start: int, length: int) -> Iterator[memoryview]:
+        """The pieces of memory that make up a part of it."""
+        border = len(self._memory)
+        end = start + length
+        if start < border:
+            yield self._memory[start : min(end, border)]
+        if end > border:
+            yield self._registers[max(start - border, 0) : end - border]
 
 
 class Outgoing:
     """The buffers of one saving state, handed out one after another (kabi v23:196-218).
 
-    Reading data_offset or data_size makes the present buffer available; the next read of pending_bytes says
-    that the user has it. Any number of reads in between, or of pending_bytes alone, changes nothing.
+    ``offer`` makes the present buffer available; the next read of pending_bytes says that the user has it. Any
+    number of reads in between, or of pending_bytes alone, changes nothing.
     """
 
-    def __init__(self, buffers: list[bytes]) -> None:
-        self._buffers = buffers
-        self._next = 0
-        self._offered = False
-        self._left = sum(map(len, buffers))
-
-    def pending(self) -> int:
-        """Bytes not handed out yet (kabi v23:199-202, 217-218)."""
-        if self._offered:
-            self._offered = False
-            self._left -= len(self._buffers[self._next])
-            self._next += 1
-        return self._left
+    def __init__(self, image: Image, which: int, largest: int, defects: frozenset[str]) -> None:
+        self._image = image
+        self._which = which
+        self._step = largest - _TRAILER.size
+        self._defects = defects
+        self._end = image.size
+        if "save-stream-truncated" in defects and image.size:
+            self._end -= (image.size - 1) % self._step + 1
+        #: How many buffers the user has.
+        self.number = 0
+        #: Where the present buffer begins in the image, and how much of it that buffer carries.
+        self.position = 0
+        self._length = 0
+        self._checksum = 0
+        self._next_checksum = 0
+        #: Whether the present buffer has been made available, and its size.
+        self.offered = False
+        self._size = 0
+        #: Reads of pending_bytes since the last buffer, and what defects need to know.
+        self._asked = 0
+        self._size_was_read = False
+        self._spoilt = False
+        self._paused = False
+        self._was_empty = False
 
     def left(self) -> int:
-        """As ``pending``, but only looked at."""
-        return self._left
+        """Bytes not handed out yet."""
+        content = self._end - self.position
+        return content + -(-content // self._step) * _TRAILER.size
 
-    def offer(self) -> bytes | None:
-        """The present buffer if it is to be made available now; None if it is already, or none is left."""
-        if self._offered or self._next == len(self._buffers):
-            return None
-        self._offered = True
-        return self._buffers[self._next]
+    @property
+    def at_last(self) -> bool:
+        """Whether the present buffer is the last one."""
+        return 0 < self._end - self.position <= self._step
 
-    def offered_size(self) -> int:
-        """Bytes of the buffer that is available now, else 0."""
-        return len(self._buffers[self._next]) if self._offered else 0
+    @property
+    def offered_up_to(self) -> int:
+        """Where in the image that ends which the user was offered."""
+        return self.position + self._length
+
+    def end(self) -> None:
+        """Nothing more is offered."""
+        self._end = self.position
+        self.offered = False
+
+    def pending(self) -> int:
+        """A read of pending_bytes: what is left, once the buffer read before has been let go (kabi v23:199-218)."""
+        if self.offered:
+            if "buffer-never-advances" not in self._defects:
+                self.advance()
+        elif self._asked and self.left():
+            self._ask_again()
+        self._asked += 1
+        if self.at_last and self._which == PASS_WHOLE and "pending-returns" in self._defects and not self._paused:
+            self._paused = True
+            return 0
+        if self.at_last and "pending-zero-early" in self._defects:
+            return 0
+        return self.left()
+
+    def _ask_again(self) -> None:
+        """pending_bytes is read again, which must not matter (kabi v23:200-201)."""
+        if "pending-read-advances" in self._defects:
+            self._length = min(self._step, self._end - self.position)
+            self.advance()
+        if "pending-read-changes-buffer" in self._defects:
+            self._spoilt = True
+
+    def advance(self) -> None:
+        """Go on to the next buffer."""
+        self.position += self._length
+        self.number += bool(self._length)
+        self._checksum = self._next_checksum
+        self._length = self._size = self._asked = 0
+        self.offered = self._size_was_read = False
+
+    def offer(self, room: memoryview) -> int:
+        """Put the present buffer into ``room``; gives its size. There has to be one, and not offered yet."""
+        if "two-pending-reads-needed" in self._defects and self._asked < 2:
+            raise Refusal(EAGAIN)
+        self.offered = True
+        if "size-zero-while-pending" in self._defects and not self._was_empty:
+            self._was_empty = True
+            return 0
+        self._length = min(self._step, self._end - self.position)
+        self._size, self._next_checksum = self._put(room, self.position, self._length, self._checksum)
+        if "buffer-resent" in self._defects and self.number == 1:
+            self._size, _ = self._put(room, 0, self._step, 0)
+        if self._spoilt:
+            room[0] ^= 0xFF
+            self._spoilt = False
+        return self._size
+
+    def _put(self, room: memoryview, start: int, length: int, checksum: int) -> tuple[int, int]:
+        """Lay one buffer out; gives its size and the checksum so far."""
+        kind = self._which
+        kind |= 0 if start else _FIRST
+        kind |= _LAST if start + length == self._image.size else 0
+        place = 0
+        for part in self._image.parts(start, length):
+            room[place : place + len(part)] = part
+            place += len(part)
+        checksum = zlib.crc32(bytes([kind]), zlib.crc32(room[:length], checksum))
+        _TRAILER.pack_into(room, length, checksum, kind)
+        return length + _TRAILER.size, checksum
+
+    def size(self) -> int:
+        """A read of data_size: the size of the buffer that is available now, else 0."""
+        if not self._size or ("size-read-once" in self._defects and self._size_was_read):
+            return 0
+        self._size_was_read = True
+        return self._size - ("size-off-by-one" in self._defects)
 
 
 class Incoming:
-    """The buffers of one resuming state, put together; the device changes only once they are complete."""
+    """The buffers of one resuming state, put together.
 
-    def __init__(self, defects: frozenset[str]) -> None:
+    The device memory takes them on as they come, the registers only once all is there. Until then the device is of
+    no use, and only resuming's end or a reset leads out of it.
+    """
+
+    def __init__(self, memory: memoryview, defects: frozenset[str]) -> None:
+        self._memory = memory
         self._defects = defects
-        self._image = bytearray(IMAGE_SIZE)
-        self._touched = False
-        #: Pass, index and count of the last buffer taken.
-        self._last = (0, 0, 0)
+        self._registers = bytearray(SAVED_REGISTERS_SIZE)
+        #: Whether anything came at all.
+        self.touched = False
+        #: How many buffers were taken.
+        self.number = 0
+        self._which = 0
+        self._position = 0
+        self._checksum = 0
+        self._complete = False
 
-    def take(self, buffer: bytes) -> None:
-        """Take one buffer in; EINVAL for one that is damaged or out of order (the text leaves that open)."""
+    def take(self, buffer: memoryview) -> None:
+        """Take one buffer in; EINVAL for one that is damaged or out of order (the text leaves that open).
+
+        A refused buffer counts for nothing: the right one may still come.
+        """
         if "resuming-data-ignored" in self._defects:
             return
-        self._touched = True
-        if len(buffer) < _OVERHEAD:
+        self.touched = True
+        length = len(buffer) - _TRAILER.size
+        if length <= 0:
             raise Refusal(EINVAL)
-        magic, which, index, count, place = _HEAD.unpack_from(buffer)
-        (checksum,) = _CHECKSUM.unpack_from(buffer, _HEAD.size)
-        content = buffer[_OVERHEAD:]
-        if magic != _MAGIC or checksum != zlib.crc32(content, zlib.crc32(buffer[: _HEAD.size])):
+        checksum, kind = _TRAILER.unpack_from(buffer, length)
+        which, start, so_far = self._which, self._position, self._checksum
+        if kind & _FIRST:
+            which, start, so_far = kind & _PASS, 0, 0
+        image = Image(self._memory, b"" if which == PASS_PRE_COPY else self._registers)
+        end = start + length
+        if kind & ~(_FIRST | _LAST) != which or which not in (PASS_PRE_COPY, PASS_WHOLE):
             raise Refusal(EINVAL)
-        if (index and (which, index - 1, count) != self._last) or place + len(content) > IMAGE_SIZE:
+        if end > image.size or bool(kind & _LAST) != (end == image.size):
             raise Refusal(EINVAL)
+        self._which, self._position, self._checksum, self._complete = which, start, so_far, False
         if "resume-last-buffer-only" in self._defects:
-            self._image = bytearray(IMAGE_SIZE)
-        self._last = (which, index, count)
-        self._image[place : place + len(content)] = content
-
-    def result(self) -> bytes | None:
-        """The whole image; None when no data ever came. EINVAL when it is not complete."""
-        if not self._touched:
-            return None
-        which, index, count = self._last
-        if which != PASS_WHOLE or index + 1 != count:
+            self._memory[:] = bytes(len(self._memory))
+            self._registers[:] = bytes(len(self._registers))
+        if "resume-drops-a-buffer" in self._defects and self.number == 1:
+            image, start = Image(memoryview(b""), bytearray(length)), 0
+        # The user may still be writing to the section, so what is checked is what was taken.
+        for part in image.parts(start, length):
+            part[:], buffer = buffer[: len(part)], buffer[len(part) :]
+            so_far = zlib.crc32(part, so_far)
+        so_far = zlib.crc32(bytes([kind]), so_far)
+        if checksum != so_far:
             raise Refusal(EINVAL)
-        return bytes(self._image)
+        self._position, self._checksum = end, so_far
+        self.number += 1
+        self._complete = kind == kind | PASS_WHOLE | _LAST
+
+    def registers(self) -> bytes | None:
+        """The registers of the whole state; None when no data ever came. EINVAL when it is not complete."""
+        if not self.touched:
+            return None
+        if not self._complete and "save-stream-truncated" not in self._defects:
+            raise Refusal(EINVAL)
+        return bytes(self._registers)

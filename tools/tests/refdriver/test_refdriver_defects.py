@@ -107,7 +107,7 @@ class Bench:
         buffers = []
         while self.read(PENDING, 8) > 0:
             offset, size = self.read(OFFSET, 8), self.read(SIZE, 8)
-            buffers.append(self.device.migration.read(offset, size))
+            buffers.append(bytes(self.device.migration.read(offset, size)))
         return buffers
 
     def arrived(self, *states: int) -> tuple[int, int]:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The data section of the migration region: where buffers lie, and how users reach them (kabi v23:182-194)."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from errno import EINVAL
+from time import monotonic_ns
+
+from .options import Options
+from .refusal import Refusal
+from .regions import check_range
+
+#: It begins at a page, so that it can be mapped (kabi v23:189-191).
+SECTION_OFFSET = 4096
+
+_PAGE = mmap.PAGESIZE
+_LATE_NS = 20_000_000
+
+
+class DataSection:
+    """Memory shared with the user. Offsets are those of the region."""
+
+    def __init__(self, options: Options) -> None:
+        self._defects = options.defects
+        self._kind = options.data_section
+        #: Where the section, and with it the region, ends.
+        self.end = SECTION_OFFSET + options.section
+        self._half = SECTION_OFFSET + options.section // 2
+        first = SECTION_OFFSET + (8 if "data-offset-unaligned" in self._defects else 0)
+        #: Bytes of a buffer at most.
+        self.largest_buffer = min(options.buffer, self.end - first)
+        # What may be mapped is page aligned (kabi v23:189-190).
+        unit = 8 if self._kind == "trapped" else _PAGE
+        self._places = range(first, self.end - self.largest_buffer + 1 if options.moving else first + 1, unit)
+        #: The descriptor to map the section by; -1 without a user.
+        self.fd = -1
+        #: Offset and size of the buffer that is there to be read.
+        self.present: tuple[int, int] | None = None
+        self._mapped = memoryview(b"")
+        #: What reads show: the very memory that is mapped, but for a defect.
+        self._served = self._mapped
+        #: Where a byte is missing, which one, and when it comes (defect offset-returns-early).
+        self._missing: tuple[int, int, int] | None = None
+
+    @property
+    def areas(self) -> list[tuple[int, int]]:
+        """Offset and size of what may be mapped (kabi v23:186-189)."""
+        if self._kind == "trapped":
+            return []
+        if "area-outside-region" in self._defects:
+            return [(SECTION_OFFSET, self.end + _PAGE - SECTION_OFFSET)]
+        first = 0 if "area-covers-registers" in self._defects else SECTION_OFFSET
+        return [(first, (self._half if self._kind == "partitioned" else self.end) - first)]
+
+    def open(self) -> None:
+        """A user begins, with fresh memory."""
+        # As large as the region, since an area's place in the file is its offset in the region.
+        # Sealed, so that a user cannot pull the memory away from under the device.
+        self.fd = os.memfd_create("refdriver-data-section", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.fd, self.end)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        self._mapped = memoryview(mmap.mmap(self.fd, self.end))
+        stale = "mapped-view-stale" in self._defects
+        self._served = memoryview(bytearray(self.end)) if stale else self._mapped
+
+    def close(self) -> None:
+        """The user has gone. Memory that a reply still names goes when that does."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+        self.withdraw()
+        self._mapped = self._served = memoryview(b"")
+
+    def place(self, number: int) -> int:
+        """data_offset for the buffer of this number."""
+        return self._places[number % len(self._places)]
+
+    # The device's side.
+
+    def room(self, place: int) -> memoryview:
+        """Where the device puts a buffer that is to lie at ``place``."""
+        self._missing = None
+        if "mapped-view-stale" in self._defects:
+            self._mapped[:] = self._served
+        return self._served[place:]
+
+    def delay_last_byte(self) -> None:
+        """Have the last byte of the present buffer arrive later."""
+        if self.present is not None and self.present[1] and self._missing is None:
+            at = sum(self.present) - 1
+            self._missing = (at, self._served[at], monotonic_ns() + _LATE_NS)
+            self._served[at] = 0
+
+    @property
+    def awaits(self) -> bool:
+        """Whether ``tick`` has to be called from time to time."""
+        return self._missing is not None
+
+    def tick(self) -> None:
+        """Let a late byte arrive."""
+        if self._missing is not None and monotonic_ns() >= self._missing[2]:
+            at, byte, _ = self._missing
+            self._served[at] = byte
+            self._missing = None
+
+    def withdraw(self) -> None:
+        """The buffer that was there is of no interest any more."""
+        self.present = self._missing = None
+
+    def taken(self, place: int, size: int) -> memoryview:
+        """What the user has put at ``place``. It may still be changing."""
+        return self._mapped[place : place + size]
+
+    # The user's side, but for what is mapped.
+
+    def read(self, offset: int, count: int) -> bytes | memoryview:
+        """Any part, mapped or not (kabi v23:191-192); what is given shows later changes."""
+        check_range(offset, count, self.end)
+        if "data-read-refused" in self._defects and self._may_be_mapped(offset, count):
+            raise Refusal(EINVAL)
+        if self.present is None:
+            return self._mapped[offset : offset + count]
+        if "data-read-whole-only" in self._defects and (offset, count) != self.present:
+            raise Refusal(EINVAL)
+        data = self._served[offset : offset + count]
+        if "partition-torn" in self._defects and offset + count > self._half:
+            start = max(offset, self._half)
+            return bytes(self._served[offset:start]) + bytes(self._served[start - 1 : offset + count - 1])
+        if "data-read-once" in self._defects:
+            once = bytes(data)
+            data[:] = bytes(count)
+            return once
+        return data
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Any part, mapped or not."""
+        check_range(offset, len(data), self.end)
+        self._mapped[offset : offset + len(data)] = data
+
+    def _may_be_mapped(self, offset: int, count: int) -> bool:
+        return any(offset < start + size and start < offset + count for start, size in self.areas)
