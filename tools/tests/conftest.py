@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from vfio_compliance.results import journal, summary
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,3 +30,24 @@ def project(pytestconfig: pytest.Config) -> Path:
 def target(pytestconfig: pytest.Config, project: Path) -> Path:
     """Profile of the reference device that is broken on purpose."""
     return project / pytestconfig.getoption("--target")
+
+
+@pytest.fixture(scope="session")
+def judge_in_process(project: Path) -> Callable[..., summary.Summary]:
+    """Runs suites in this process and gives the result: starting others costs seconds on an emulated machine.
+
+    Takes a profile, the folder for the journal, and options or cases for pytest; all suites without any case.
+    """
+
+    def judge(profile: Path, out: Path, *options: str) -> summary.Summary:
+        path = out / journal.NAME
+        suites = [] if any("::" in option for option in options) else [str(project / "suites")]
+        pytest.main(
+            [
+                *("-qq", "--tb=no", "-p", "no:cacheprovider", f"--rootdir={project}"),
+                *(f"--profile={profile}", f"--journal={path}", *suites, *options),
+            ]
+        )
+        return summary.summarise(journal.read(path))
+
+    return judge

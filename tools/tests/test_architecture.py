@@ -28,8 +28,9 @@ ALLOWED = {
     "vm": {"results"},
     "checks": {"device", "transport"},
     "stimulus": {"checks", "device", "profiles", "transport"},
-    "session": {"device", "profiles", "results", "stimulus", "transport", "uapi"},
-    "fixtures": {"device", "profiles", "session", "stimulus"},
+    "journeys_v1": {"checks", "device", "session", "uapi"},
+    "session": {"device", "journeys_v1", "profiles", "results", "stimulus", "transport", "uapi"},
+    "fixtures": {"device", "journeys_v1", "profiles", "session", "stimulus"},
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
     "__main__": {"profiles", "results", "runner", "spec", "vm"},
 }

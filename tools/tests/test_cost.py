@@ -5,19 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance.results import journal, summary
 from vfio_compliance.results.verdict import Verdict
 
 
 @pytest.fixture(scope="module")
-def whole_run(project, tmp_path_factory):
+def whole_run(judge_in_process, project, tmp_path_factory):
     """A run of every rule on the reference driver."""
-    path = tmp_path_factory.mktemp("cost") / journal.NAME
-    pytest.main(
-        ["-qq", "-p", "no:cacheprovider", f"--rootdir={project}", str(project / "suites")]
-        + [f"--profile={project / 'profiles/reference.yaml'}", f"--journal={path}"]
-    )
-    return summary.summarise(journal.read(path))
+    return judge_in_process(project / "profiles/reference.yaml", tmp_path_factory.mktemp("cost"))
 
 
 def test_every_rule_holds(whole_run):

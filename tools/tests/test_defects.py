@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from vfio_compliance import spec
-from vfio_compliance.results import journal, summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.spec.tests import find
 
@@ -22,22 +20,10 @@ TESTS = {test.rule: f"{test.file}::{test.name}" for test in find(PROJECT / "suit
 PROOFS = [(rule, defect) for rule in spec.load(PROJECT / "suites") for defect in rule.defects]
 
 
-def judge(target: Path, out: Path, rules: Iterable[str], *options: str) -> summary.Summary:
-    """The result of a run in this process: starting another one costs seconds on an emulated machine."""
-    path = out / journal.NAME
-    pytest.main(
-        [
-            *("-qq", "--tb=no", "-p", "no:cacheprovider", f"--rootdir={PROJECT}"),
-            *(f"--profile={target}", f"--journal={path}", *options, *(TESTS[rule] for rule in rules)),
-        ]
-    )
-    return summary.summarise(journal.read(path))
-
-
 @pytest.mark.parametrize(("rule", "defect"), PROOFS, ids=[f"{rule.id}-{defect}" for rule, defect in PROOFS])
-def test_defect_is_caught(target, tmp_path, rule, defect):
+def test_defect_is_caught(judge_in_process, target, tmp_path, rule, defect):
     """With the defect the rule is broken, and the failure says what was expected and what was seen."""
-    result = judge(target, tmp_path, [rule.id], f"--defect={defect}")
+    result = judge_in_process(target, tmp_path, TESTS[rule.id], f"--defect={defect}")
     assert not result.stops, result.stops
     assert result.verdicts == {rule.id: Verdict.FAIL}
     for case in result.cases.values():
@@ -45,8 +31,8 @@ def test_defect_is_caught(target, tmp_path, rule, defect):
             assert case.failure["expected"] != case.failure["seen"]
 
 
-def test_good_device_passes(target, tmp_path):
+def test_good_device_passes(judge_in_process, target, tmp_path):
     """Without a defect all rules that have one hold: what is caught above is the defect and nothing else."""
     provable = dict.fromkeys(rule.id for rule, _ in PROOFS)
-    result = judge(target, tmp_path, provable)
+    result = judge_in_process(target, tmp_path, *(TESTS[rule] for rule in provable))
     assert result.verdicts == dict.fromkeys(provable, Verdict.PASS)

@@ -87,17 +87,18 @@ def profile(tmp_path: Path, project: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def judge(
-    profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+    judge_in_process: Callable[..., summary.Summary],
+    profile: Callable[..., Path],
+    tmp_path: Path,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """A run inside this process, for what does not concern its supervisor: starting two processes takes longer."""
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setenv("TMPDIR", str(scratch))
 
     def run(*tricks: str, only: str = READ_ONLY, **keys: Any) -> Finished:
-        path = tmp_path / journal.NAME
-        options = ["-qq", "--tb=no", "-p", "no:cacheprovider", f"--rootdir={project}", f"--only={only}"]
-        pytest.main([*options, str(project / "suites"), f"--profile={profile(*tricks, **keys)}", f"--journal={path}"])
-        result = summary.summarise(journal.read(path))
+        result = judge_in_process(profile(*tricks, **keys), tmp_path, f"--only={only}")
         text = terminal.render(result, WIDTH)
         assert "Traceback" not in text
         return Finished(result.exit_code, text, tmp_path)
