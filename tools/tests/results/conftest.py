@@ -46,8 +46,9 @@ CALL: list[Any] = ["read", "region 9", 8, 8, "", "0100000000000000", 8, 0, 12, 3
 
 
 def _run(waivers: list[Record]) -> Record:
-    rule: Record = {"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must", "status": "documented"}
-    rule |= {"side": "driver", "source": "text, line 1", "suite": "s", "also": [], "defects": ["d"], "unprovable": ""}
+    rule: Record = {"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must"}
+    rule |= {"status": "documented", "side": "driver", "source": "text, line 1", "suite": "s"}
+    rule |= {"also": [], "defects": ["d"], "unprovable": ""}
     run: Record = {"event": "run", "format": FORMAT, "version": "0", "kernel": "Linux", "description": "a device"}
     run |= {"profile": {"path": "p.yaml", "name": "p"}, "defects": [], "limits": {}, "areas": {"DS": "Device state"}}
     return run | {"waivers": waivers, "rules": [rule]}
