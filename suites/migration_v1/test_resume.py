@@ -143,57 +143,51 @@ def device_in_resuming(migration, stream):
 # -- safety -------------------------------------------------------------------------------------------------------
 
 
-def as_saved(stream):
-    """The buffers with their data."""
-    return [stream.bytes(buffer) for buffer in stream.buffers]
-
-
 def flipped(data):
     """A buffer with one bit turned over in the middle."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-#: What goes wrong on the way from one device to the other.
+def halves(data):
+    """A buffer in two."""
+    return [data[: len(data) // 2], data[len(data) // 2 :]]
+
+
+#: What goes wrong on the way from one device to the other: the buffers that arrive.
 DAMAGE = {
-    "nothing written": lambda buffers: [],
-    "first buffer missing": lambda buffers: buffers[1:],
-    "last buffer missing": lambda buffers: buffers[:-1],
-    "buffers in reverse": lambda buffers: buffers[::-1],
-    "first buffer twice": lambda buffers: [buffers[0], *buffers],
-    "last buffer cut in half": lambda buffers: [*buffers[:-1], buffers[-1][: len(buffers[-1]) // 2]],
+    "nothing": lambda buffers: [],
+    "the first buffer missing": lambda buffers: buffers[1:],
+    "the last buffer missing": lambda buffers: buffers[:-1],
+    "the buffers in reverse": lambda buffers: buffers[::-1],
+    "the first buffer twice": lambda buffers: [buffers[0], *buffers],
+    "half of the last buffer": lambda buffers: [*buffers[:-1], halves(buffers[-1])[0]],
     "a bit flipped": lambda buffers: [flipped(buffers[0]), *buffers[1:]],
-    "first two buffers as one": lambda buffers: [b"".join(buffers[:2]), *buffers[2:]],
-    "first buffer as two": lambda buffers: [
-        buffers[0][: len(buffers[0]) // 2],
-        buffers[0][len(buffers[0]) // 2 :],
-        *buffers[1:],
-    ],
+    "two buffers as one": lambda buffers: [b"".join(buffers[:2]), *buffers[2:]],
+    "one buffer as two": lambda buffers: [*halves(buffers[0]), *buffers[1:]],
 }
+
+#: A data_size for which no data is written.
+SIZES = (0, 2**32, 2**63, 2**64 - 1)
 
 
 @pytest.mark.rule("v1.resuming.bad-data-safe")
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", [*DAMAGE, *SIZES], ids=lambda damage: damage if damage in DAMAGE else hex(damage))
 def test_bad_data_safe(device, migration, observe, stream, damage):
     """Whatever became of the data, the driver takes it or refuses it, and a reset brings the device back."""
     migration.enter(RESUMING)
     answer = "taken"
     try:
-        for data in DAMAGE[damage](as_saved(stream)):
-            migration.load_buffer(len(data), [data])
+        if damage in DAMAGE:
+            for data in DAMAGE[damage]([stream.bytes(buffer) for buffer in stream.buffers]):
+                migration.load_buffer(len(data), [data])
+        else:
+            migration.read(DATA_OFFSET)
+            migration.write(DATA_SIZE, damage)
     except checks.Refused:
         answer = "refused"
-    judge_leaving(device, migration, observe, f"resuming from a state with {damage}", answer)
-
-
-@pytest.mark.rule("v1.resuming.bad-size-safe")
-@pytest.mark.parametrize("size", [0, 2**32, 2**63, 2**64 - 1], ids=hex)
-def test_bad_size_safe(device, migration, observe, size):
-    """A data_size that no data was written for is taken or refused, and a reset brings the device back."""
-    migration.enter(RESUMING)
-    migration.read(DATA_OFFSET)
-    answer = "taken" if migration.try_write(DATA_SIZE, size).ok else "refused"
-    judge_leaving(device, migration, observe, f"resuming with data_size 0x{size:x} and no data", answer)
+    what = f"resuming with {damage if damage in DAMAGE else f'data_size 0x{damage:x} and no data'}"
+    judge_leaving(device, migration, observe, what, answer)
 
 
 def judge_leaving(device, migration, observe, what, answer):
@@ -202,6 +196,6 @@ def judge_leaving(device, migration, observe, what, answer):
     now = migration.state()
     allowed = (RUNNING,) if outcome.ok else (RESUMING, ERROR)
     observe(what, f"{answer}, then running {'accepted' if outcome.ok else 'refused'}, reads {name(now)}")
-    checks.one_of(f"reading device_state after leaving resuming, {what}", now, allowed, name)
+    checks.one_of(f"reading device_state after {what}", now, allowed, name)
     checks.succeeded("resetting the device afterwards", device.try_reset())
     checks.equal("reading device_state after the reset", migration.state(), RUNNING, name)

@@ -139,8 +139,10 @@ def test_pre_copy_data_as_claimed(migration, profile):
 
 
 @pytest.fixture
-def pending(migration):
-    """A device in stop-and-copy that has bytes pending."""
+def pending(migration, actor):
+    """A device in stop-and-copy that has bytes pending, and not all of them zero where the profile can see to it."""
+    if actor.can_put:
+        actor.put(0x5A5A_A5A5_0FF0_F00F)
     migration.enter(STOP_AND_COPY)
     if not migration.read(PENDING_BYTES):
         raise checks.NotApplicable("the device offers no data")

@@ -107,6 +107,11 @@ class Actor:
                 raise
             self._run("dma.stop", dma.stop, variables)
 
+    @property
+    def can_put(self) -> bool:
+        """Whether the profile says how to put a value into the visible state."""
+        return self._stimulus.visible_state is not None
+
     def put(self, value: int) -> None:
         """Put ``value`` into the visible state."""
         self._run("visible_state.set", self._visible().set, {"$value": value})
