@@ -27,6 +27,7 @@ STATE, RESERVED, PENDING, OFFSET, SIZE = 0, 4, 8, 16, 24
 STOP, RUNNING, STOP_AND_COPY, PRE_COPY, RESUMING, ERROR = 0, 1, 2, 3, 4, 6
 CONTROL, COUNTER, DMA_ADDRESS, DMA_LENGTH = 0x04, 0x08, 0x10, 0x18
 DOORBELL, STATUS, SCRATCH0, FAULT = 0x1C, 0x20, 0x28, 0x40
+SAVE_FAULT, LOAD_FAULT = 0x44, 0x48
 
 
 def eventually(condition: Any) -> Any:
@@ -249,7 +250,7 @@ class Client:
         buffers = []
         while self.get(MIGRATION, PENDING, 8):
             buffers.append(self.save_one())
-            assert len(buffers) < 100
+            assert len(buffers) < 10000
         return buffers
 
     def try_restore_one(self, buffer: bytes) -> int:

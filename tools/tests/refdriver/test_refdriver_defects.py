@@ -27,6 +27,7 @@ from raw_client import (
     STOP,
     STOP_AND_COPY,
 )
+from test_refdriver_data_defects import TABLE as DATA_TABLE
 
 from refdriver.defects import DEFECTS
 from refdriver.description import region_info
@@ -241,8 +242,8 @@ def test_breaks_what_it_names(name: str, look: Callable[[Bench], Any], good: Any
 
 
 def test_every_defect_is_looked_at() -> None:
-    """The table above leaves none out."""
-    assert {row[0] for row in TABLE} == set(DEFECTS)
+    """The table above and that of the defects of saving and resuming leave none out."""
+    assert {row[0] for row in TABLE + DATA_TABLE} == set(DEFECTS)
 
 
 def test_goes_on_for_20_ms_only() -> None:

@@ -145,6 +145,28 @@ def test_wants_one_way_to_be_reached(arguments: tuple[str, ...]) -> None:
     assert "--socket-path" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        (("--memory=-1",), "memory"),
+        (("--memory=2147483649",), "memory"),
+        (("--section=4096",), "section"),
+        (("--section=0",), "section"),
+        (("--section=134217728",), "section"),
+        (("--buffer=7",), "buffer"),
+        (("--buffer=16385",), "buffer"),
+        (("--slow=-1",), "slow"),
+    ],
+    ids=lambda value: "".join(value),
+)
+def test_refuses_numbers_out_of_bounds(tmp_path: Path, arguments: tuple[str, ...], culprit: str) -> None:
+    """Exit 2 and one line that names the option."""
+    ended = run(f"--socket-path={tmp_path / 's'}", *arguments)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert f"--{culprit}=" in ended.stderr
+
+
 def test_starts_with_every_defect(tmp_path: Path) -> None:
     """Broken in every way, the server still serves."""
     with Server(tmp_path, *(f"--defect={name}" for name in DEFECTS)) as server, server.client() as client:

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The defects of saving and resuming, looked at by a client: the broken device shows each, the good one does not."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable
+from errno import EAGAIN, EINVAL, EIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raw_client import (
+    MIGRATION,
+    OFFSET,
+    PENDING,
+    PRE_COPY,
+    RESUMING,
+    RUNNING,
+    SAVE_FAULT,
+    SCRATCH0,
+    SIZE,
+    STOP_AND_COPY,
+    Client,
+    Server,
+    eventually,
+)
+
+SECTION, HALF, END = 4096, 12288, 20480
+CONTENT = bytes(range(1, 251)) * 263
+
+
+def filled(client: Client, *states: int) -> Client:
+    """Content without zeros everywhere, then these states."""
+    assert client.try_write(2, 0, CONTENT[:65536])[0] == 0
+    client.put(0, SCRATCH0, 8, 77)
+    client.go(*states)
+    return client
+
+
+def begun(client: Client) -> Client:
+    """In stop-and-copy, and bytes are pending."""
+    filled(client, STOP_AND_COPY)
+    assert client.get(MIGRATION, PENDING, 8)
+    return client
+
+
+def data(client: Client, offset: int, count: int) -> bytes:
+    """Part of the migration region."""
+    errno, found = client.try_read(MIGRATION, offset, count)
+    assert errno == 0
+    return found
+
+
+def registers(client: Client, *offsets: int) -> list[int]:
+    """Registers of the migration region; refusals as negative errnos."""
+    found = []
+    for offset in offsets:
+        errno, value = client.try_read(MIGRATION, offset, 8)
+        found.append(-errno if errno else int.from_bytes(value, "little"))
+    return found
+
+
+def outcome(client: Client, buffers: list[bytes]) -> str:
+    """What becomes of a saved state: whether it is refused, arrives, or arrives as something else."""
+    client.reset()
+    client.go(RESUMING)
+    if any(client.try_restore_one(buffer) for buffer in buffers) or client.try_go(RUNNING):
+        return "refused"
+    whole = client.try_read(2, 0, 65536)[1] == CONTENT[:65536] and client.get(0, SCRATCH0, 8) == 77
+    return "whole" if whole else "different"
+
+
+def carried(client: Client) -> str:
+    """The plain journey."""
+    return outcome(client, filled(client, STOP_AND_COPY).save())
+
+
+def asked_twice(client: Client) -> str:
+    """Each pending_bytes is read twice."""
+    filled(client, STOP_AND_COPY)
+    buffers = []
+    while client.get(MIGRATION, PENDING, 8) and client.get(MIGRATION, PENDING, 8):
+        buffers.append(client.save_one())
+    return outcome(client, buffers)
+
+
+def endings(client: Client) -> tuple[bool, str]:
+    """Whether something is pending after pending_bytes was 0, and what becomes of the data before that."""
+    buffers = filled(client, STOP_AND_COPY).save()
+    return client.get(MIGRATION, PENDING, 8) > 0, outcome(client, buffers)
+
+
+def drained(client: Client) -> bool:
+    """Whether a state of 64 KiB comes to its end within forty buffers."""
+    begun(client)
+    for _ in range(40):
+        client.save_one()
+        if not client.get(MIGRATION, PENDING, 8):
+            return True
+    return False
+
+
+def sizes_offered(client: Client) -> list[bool]:
+    """Whether data_size is more than 0, for each iteration."""
+    filled(client, STOP_AND_COPY)
+    sizes = []
+    while client.get(MIGRATION, PENDING, 8):
+        sizes.append(registers(client, OFFSET, SIZE)[1] > 0)
+    return sizes
+
+
+def last_byte(client: Client) -> tuple[int, bool]:
+    """The last byte right after data_offset, and whether it is there in the end."""
+    place, size = registers(begun(client), OFFSET, SIZE)
+    at_once = data(client, place + size - 1, 1)[0]
+    return min(at_once, 1), eventually(lambda: data(client, place + size - 1, 1) != b"\0")
+
+
+def data_before_size(client: Client) -> tuple[bool, bool]:
+    """Whether the buffer is there before and after data_size is read."""
+    (place,) = registers(begun(client), OFFSET)
+    before = data(client, place, 100)
+    (size,) = registers(client, SIZE)
+    return before == CONTENT[:100], data(client, place, size)[:100] == CONTENT[:100]
+
+
+def reads_again(client: Client, *offsets: int) -> bool:
+    """Whether a second read of registers and of the data gives what the first gave."""
+    place, _ = registers(begun(client), OFFSET, SIZE)
+    first = registers(client, *offsets), data(client, place, 64)
+    return (registers(client, *offsets), data(client, place, 64)) == first
+
+
+def second_differs(client: Client) -> bool:
+    """Whether the second buffer is another one."""
+    begun(client)
+    first = client.save_one()
+    client.get(MIGRATION, PENDING, 8)
+    return client.save_one() != first
+
+
+def pieces_read(client: Client) -> tuple[int, int]:
+    """Errnos of reading the buffer whole, and in halves."""
+    place, size = registers(begun(client), OFFSET, SIZE)
+    return client.try_read(MIGRATION, place, size)[0], client.try_read(MIGRATION, place, size // 2)[0]
+
+
+def mapped(client: Client) -> mmap.mmap:
+    """The data section."""
+    client.good(5, struct.pack("<IIIIQQ", 4096, 0, MIGRATION, 0, 0, 0))
+    return mmap.mmap(client.fds[0], END - SECTION, offset=SECTION)
+
+
+def views_agree(client: Client) -> list[bool]:
+    """Whether mapped memory shows what is read, for two buffers."""
+    with mapped(client) as view:
+        agreements = []
+        for _ in begun(client), client.get(MIGRATION, PENDING, 8):
+            place, size = registers(client, OFFSET, SIZE)
+            agreements.append(view[place - SECTION : place - SECTION + size] == data(client, place, size))
+            client.get(MIGRATION, PENDING, 8)
+        return agreements
+
+
+def restored_through_the_view(client: Client) -> str:
+    """What becomes of a state that is written through mapped memory."""
+    buffers = filled(client, STOP_AND_COPY).save()
+    client.reset()
+    with mapped(client) as view:
+        client.go(RESUMING)
+        for buffer in buffers:
+            place = client.get(MIGRATION, OFFSET, 8) - SECTION
+            view[place : place + len(buffer)] = buffer
+            client.put(MIGRATION, SIZE, 8, len(buffer))
+    client.go(RUNNING)
+    return "whole" if client.try_read(2, 0, 65536)[1] == CONTENT[:65536] else "different"
+
+
+def halves_agree(client: Client) -> tuple[bool, bool]:
+    """Whether each half of the section is read as it is mapped."""
+    begun(client)
+    client.get(MIGRATION, OFFSET, 8)
+    with mapped(client) as view:
+        border = HALF - SECTION
+        return view[:border] == data(client, SECTION, border), view[border:] == data(client, HALF, END - HALF)
+
+
+def buffers_inside(client: Client) -> list[bool]:
+    """Whether each buffer lies inside the region."""
+    filled(client, STOP_AND_COPY)
+    inside = []
+    while client.get(MIGRATION, PENDING, 8):
+        inside.append(sum(registers(client, OFFSET, SIZE)) <= END)
+    return inside
+
+
+def faulted(client: Client) -> tuple[int, str]:
+    """Errno of the third buffer, which fails, and what becomes of the state."""
+    filled(client, STOP_AND_COPY)
+    client.put(0, SAVE_FAULT, 4, 3)
+    buffers: list[bytes] = []
+    errno = 0
+    while client.get(MIGRATION, PENDING, 8):
+        if not errno and len(buffers) == 2:
+            errno = client.try_read(MIGRATION, OFFSET, 8)[0]
+        buffers.append(client.save_one())
+    return errno, outcome(client, buffers)
+
+
+def written_in_halves(client: Client) -> list[int]:
+    """Errnos of writing a buffer in two pieces, and of its size."""
+    buffer = filled(client, STOP_AND_COPY).save()[0]
+    client.reset()
+    client.go(RESUMING)
+    place, middle = client.get(MIGRATION, OFFSET, 8), len(buffer) // 2
+    return [
+        client.try_write(MIGRATION, place, buffer[:middle])[0],
+        client.try_write(MIGRATION, place + middle, buffer[middle:])[0],
+        client.try_write(MIGRATION, SIZE, struct.pack("<Q", len(buffer)))[0],
+    ]
+
+
+def offset_while_resuming(client: Client) -> list[int]:
+    """data_offset, read twice."""
+    client.go(RESUMING)
+    return registers(client, OFFSET, OFFSET)
+
+
+def reset_after_bad_data(client: Client) -> int:
+    """Errno of a reset after a damaged buffer; the next user finds a device that works."""
+    client.go(RESUMING)
+    assert client.try_restore_one(b"nonsense" * 4) == EINVAL
+    return client.call(13)[0]
+
+
+def left_early(client: Client) -> tuple[int, int]:
+    """Errno of leaving RESUMING without data, and the state then."""
+    client.go(RESUMING)
+    return client.try_go(RUNNING), client.state()
+
+
+def late_changes(client: Client) -> tuple[bool, bool]:
+    """Whether a change in either half of memory arrives that came after pre-copy had offered all."""
+    buffers = filled(client, PRE_COPY).save()
+    client.put(2, 8, 8, 5)
+    client.put(2, 65528, 8, 6)
+    client.go(STOP_AND_COPY)
+    buffers += client.save()
+    client.reset()
+    client.restore(buffers)
+    return client.get(2, 8, 8) == 5, client.get(2, 65528, 8) == 6
+
+
+#: Defect, what to look at, what the good device shows, what the broken one shows.
+TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
+    ("pending-read-advances", asked_twice, "whole", "refused"),
+    ("pending-read-advances", carried, "whole", "whole"),
+    ("pending-read-changes-buffer", asked_twice, "whole", "refused"),
+    ("pending-read-changes-buffer", carried, "whole", "whole"),
+    ("pending-returns", endings, (False, "whole"), (True, "refused")),
+    ("pending-zero-early", endings, (False, "whole"), (False, "refused")),
+    ("two-pending-reads-needed", lambda c: registers(begun(c), OFFSET), [SECTION], [-EAGAIN]),
+    ("two-pending-reads-needed", asked_twice, "whole", "whole"),
+    ("offset-refused-while-pending", lambda c: registers(begun(c), OFFSET, OFFSET), [SECTION] * 2, [-EAGAIN, SECTION]),
+    ("offset-read-advances", lambda c: reads_again(c, OFFSET), True, False),
+    ("offset-read-advances", carried, "whole", "whole"),
+    ("offset-returns-early", last_byte, (1, True), (0, True)),
+    ("data-lazy-on-size", data_before_size, (True, True), (False, True)),
+    ("size-zero-while-pending", sizes_offered, [True] * 5, [False] + [True] * 5),
+    ("size-off-by-one", lambda c: registers(begun(c), SIZE), [16384], [16383]),
+    ("size-off-by-one", carried, "whole", "refused"),
+    ("size-read-once", lambda c: registers(begun(c), SIZE, SIZE), [16384] * 2, [16384, 0]),
+    ("data-size-read-refused", lambda c: registers(begun(c), SIZE), [16384], [-EINVAL]),
+    ("buffer-never-advances", drained, True, False),
+    ("buffer-resent", second_differs, True, False),
+    ("buffer-resent", carried, "whole", "refused"),
+    ("fault-truncates", faulted, (EIO, "whole"), (0, "refused")),
+    ("fault-bad-data", faulted, (EIO, "whole"), (0, "refused")),
+    ("resume-drops-a-buffer", carried, "whole", "different"),
+    ("second-offset-refused", offset_while_resuming, [SECTION] * 2, [SECTION, -EINVAL]),
+    ("data-write-whole-only", written_in_halves, [0, 0, 0], [0, EINVAL, EINVAL]),
+    ("data-write-whole-only", carried, "whole", "whole"),
+    ("data-write-whole-only", restored_through_the_view, "whole", "whole"),
+    ("data-consumed-late", carried, "whole", "refused"),
+    ("bad-data-wedges", reset_after_bad_data, 0, EIO),
+    ("early-leave-wedges", left_early, (0, RUNNING), (0, 5)),
+    ("early-leave-wedges", carried, "whole", "whole"),
+    ("pre-copy-drops-late-change", late_changes, (True, True), (True, False)),
+    ("pre-copy-drops-late-change", carried, "whole", "whole"),
+    ("offset-outside-section", buffers_inside, [True] * 5, [True] * 4 + [False]),
+    ("data-read-refused", lambda c: pieces_read(c)[0], 0, EINVAL),
+    ("data-read-whole-only", pieces_read, (0, 0), (0, EINVAL)),
+    ("data-read-whole-only", carried, "whole", "whole"),
+    ("data-read-once", reads_again, True, False),
+    ("data-read-once", carried, "whole", "whole"),
+    ("mapped-view-stale", views_agree, [True, True], [False, False]),
+    ("mapped-view-stale", restored_through_the_view, "whole", "whole"),
+    ("partition-torn", halves_agree, (True, True), (True, False)),
+    ("partition-torn", carried, "whole", "refused"),
+]
+
+
+@pytest.mark.parametrize(("name", "look", "good", "broken"), TABLE, ids=[row[0] for row in TABLE])
+def test_breaks_what_it_names(
+    client: Client, tmp_path: Path, name: str, look: Callable[[Client], Any], good: Any, broken: Any
+) -> None:
+    """The same look at a good device and at one with the defect."""
+    assert look(client) == good
+    with Server(tmp_path, f"--defect={name}") as server:
+        with server.client() as other:
+            assert look(other) == broken
+        assert server.serves()
