@@ -111,7 +111,7 @@ def test_any_split(migration, actor, saved, stream, split):
     """The beginning of each buffer is written in small pieces, the rest as a whole, and all of it is restored."""
     migration.enter(RESUMING)
     for buffer in stream.buffers:
-        data = stream.bytes(buffer)
+        data = stream.data(buffer)
         small = range(0, min(CLOSE, buffer.size) // split * split, split)
         pieces = [data[start : start + split] for start in small]
         migration.load_buffer(buffer.size, [*pieces, data[len(small) * split :]])
@@ -179,7 +179,7 @@ def test_bad_data_safe(device, migration, observe, stream, damage):
     answer = "taken"
     try:
         if damage in DAMAGE:
-            for data in DAMAGE[damage]([stream.bytes(buffer) for buffer in stream.buffers]):
+            for data in DAMAGE[damage]([stream.data(buffer) for buffer in stream.buffers]):
                 migration.load_buffer(len(data), [data])
         else:
             migration.read(DATA_OFFSET)

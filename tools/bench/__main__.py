@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run costs: a register access beside a C loop that makes the same one, and a whole certify run.
+"""What a run costs: register accesses and whole states beside a C program that makes the same calls, and a certify run.
 
 Run it on a machine that is otherwise idle: ``tox run -e bench``. Nothing here passes or fails.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vfio_compliance.device import Device, MigrationRegion
 from vfio_compliance.results import journal, summary
 from vfio_compliance.transport import VfioUser, VfioUserSettings
-from vfio_compliance.uapi.migration_v1 import DEVICE_STATE
+from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
 
 PROJECT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -24,29 +26,52 @@ HERE = Path(__file__).resolve().parent
 READS = 20_000
 ROUNDS = 5
 
+#: The large state: its size, and the bytes that a single call moves.
+STATE = 1 << 30
+PIECE = 1 << 20
+
 
 def main() -> None:
-    """Print both tables."""
+    """Print all tables."""
     with tempfile.TemporaryDirectory() as folder:
-        register_access(Path(folder))
+        client = Path(folder, "client")
+        subprocess.run(["cc", "-O2", "-Wall", "-o", client, HERE / "client.c"], check=True)
+        register_access(client)
+        large_state(client)
         certify(Path(folder))
 
 
-def register_access(folder: Path) -> None:
+@contextmanager
+def reference(*options: str) -> Iterator[tuple[VfioUser, Device, str]]:
+    """The reference driver, a device that is open on it, and its socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket = f"{folder}/socket"
+        transport = VfioUser(
+            VfioUserSettings(
+                socket=socket,
+                command=("{python}", "-m", "refdriver", "--socket-path={socket}", *options),
+                call_deadline=30,
+                start_deadline=30,
+            )
+        )
+        device = Device(transport)
+        device.open()
+        try:
+            yield transport, device, socket
+        finally:
+            transport.shutdown()
+
+
+def in_c(client: Path, socket: str, *words: str | int) -> list[float]:
+    """What the C program prints."""
+    command = [str(client), socket, *map(str, words)]
+    return [float(word) for word in subprocess.run(command, check=True, capture_output=True).stdout.split()]
+
+
+def register_access(client: Path) -> None:
     """The best of a few rounds for each way of reading device_state from the same server."""
-    program, socket = folder / "region_read", folder / "socket"
-    subprocess.run(["cc", "-O2", "-Wall", "-o", program, HERE / "region_read.c"], check=True)
-    settings = VfioUserSettings(
-        socket=str(socket),
-        command=("{python}", "-m", "refdriver", "--socket-path={socket}"),
-        call_deadline=5,
-        start_deadline=5,
-    )
-    transport = VfioUser(settings)
-    device = Device(transport)
-    device.open()
-    try:
-        migration = MigrationRegion(device.migration_regions()[0])
+    with reference() as (transport, device, socket):
+        migration = MigrationRegion(device.migration_regions()[0], STATE)
         index, (_, offset, width) = migration.region.index, DEVICE_STATE
         ways: dict[str, Callable[[], object]] = {
             "the bare transport": lambda: transport._read(index, offset, width),
@@ -55,13 +80,10 @@ def register_access(folder: Path) -> None:
         }
         best = {name: min(nanoseconds(way, transport) for _ in range(ROUNDS)) for name, way in ways.items()}
         device.close()
-        command = [program, socket, str(index), str(READS)]
-        in_c = min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(ROUNDS))
-    finally:
-        transport.shutdown()
+        floor = min(in_c(client, socket, "read", index, READS)[0] for _ in range(ROUNDS))
     print(f"reading device_state over vfio-user, best of {ROUNDS} x {READS}")
-    for name, each in {"C loop": in_c, **best}.items():
-        print(f"  {name:28}{each / 1000:8.1f} us   {each / in_c:5.2f} x C")
+    for name, each in {"C loop": floor, **best}.items():
+        print(f"  {name:28}{each / 1000:8.1f} us   {each / floor:5.2f} x C")
     print(f"  traced / bare {best['the same, traced'] / best['the bare transport']:.2f}")
 
 
@@ -73,6 +95,48 @@ def nanoseconds(way: Callable[[], object], transport: VfioUser) -> float:
     spent = time.perf_counter_ns() - begin
     transport.tracer.take()
     return spent / READS
+
+
+def large_state(client: Path) -> None:
+    """Saving and loading a large state, by read and write and through mmap; both sides keep it in a temporary file."""
+    options = (f"--memory={STATE}", "--buffer=16777216", "--section=16777216", "--pre-copy=none")
+    print(f"moving a state of {STATE >> 20} MiB, {PIECE >> 20} MiB a call, best of {ROUNDS}; MiB/s saving, loading")
+    with reference(*options) as (transport, device, socket):
+        idle = memory(os.getpid())
+        for way in ("read-write", "mmap"):
+            ours, peaks = zip(*(move(device, way == "mmap") for _ in range(ROUNDS)), strict=True)
+            device.close()
+            index = 9
+            theirs = [in_c(client, socket, way, index, PIECE) for _ in range(ROUNDS)]
+            device.open()
+            for number, name in ((0, "saving"), (1, "loading")):
+                best = min(each[number] for each in ours)
+                floor = min(each[number + 1] for each in theirs)
+                rates = f"{STATE / best / 2**20:8.0f} MiB/s, C {STATE / floor / 2**20:8.0f} MiB/s"
+                print(f"  {way:12}{name:9}{rates}   {floor / best:5.2f} of C")
+            print(f"  {way:12}memory   {(max(peaks) - idle) / 1024:8.0f} MiB above idle")
+
+
+def move(device: Device, mapped: bool) -> tuple[tuple[float, float], int]:
+    """Seconds that saving and loading took, and the memory that this process then had, in KiB."""
+    migration = MigrationRegion(device.migration_regions()[0], 2 * STATE)
+    migration.mapped = mapped
+    migration.enter(DeviceState.STOP_AND_COPY)
+    begin = time.monotonic()
+    stream = migration.save()
+    assert len(stream.digests) == len(stream.buffers)
+    saved = time.monotonic() - begin
+    migration.enter(DeviceState.STOP)
+    device.reset()
+    migration.enter(DeviceState.RESUMING)
+    begin = time.monotonic()
+    migration.load(stream)
+    loaded = time.monotonic() - begin
+    peak = memory(os.getpid())
+    migration.enter(DeviceState.RUNNING)
+    device.reset()
+    device.transport.tracer.take()
+    return (saved, loaded), peak
 
 
 def certify(folder: Path) -> None:

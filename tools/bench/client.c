@@ -3,7 +3,8 @@
  * The floor: a vfio-user client that does nothing but the calls which are measured.
  *
  *   client SOCKET read REGION COUNT     reads device_state COUNT times; prints the nanoseconds of one
- *   client SOCKET move REGION PIECE     saves the state and loads it again, data by read and write, PIECE bytes at a time;
+ *   client SOCKET read-write REGION PIECE
+ *   client SOCKET mmap REGION PIECE     saves the state into a temporary file and loads it again, PIECE bytes at a time;
  *                                       prints bytes, seconds saving, seconds loading
  */
 #include <stdint.h>
@@ -17,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VERSION = 1, REGION_READ = 9, REGION_WRITE = 10, DEVICE_RESET = 13 };
+enum { VERSION = 1, GET_REGION_INFO = 5, REGION_READ = 9, REGION_WRITE = 10, DEVICE_RESET = 13 };
 enum { STATE = 0, PENDING = 8, OFFSET = 16, SIZE = 24 };
 
 struct header {
@@ -32,6 +33,7 @@ struct access {
 
 static int fd;
 static uint32_t region;
+static char *mapping;
 
 static void die(const char *what)
 {
@@ -121,29 +123,62 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+/* Maps the whole region through the descriptor that comes with its information; the first page is never touched. */
+static void map_region(void)
+{
+	struct {
+		struct header header;
+		uint32_t argsz, flags, index, cap_offset;
+		uint64_t size, offset;
+		char capabilities[4096];
+	} m = { .header = { .command = GET_REGION_INFO, .size = sizeof(struct header) + 32 }, .argsz = 4128 };
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec in = { &m, sizeof(m) };
+	struct msghdr message = {
+		.msg_iov = &in, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+	int descriptor;
+
+	m.index = region;
+	if (write(fd, &m, m.header.size) != m.header.size || recvmsg(fd, &message, 0) < 48)
+		die("region info");
+	if (!CMSG_FIRSTHDR(&message)) {
+		fprintf(stderr, "region %u cannot be mapped\n", region);
+		exit(1);
+	}
+	memcpy(&descriptor, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(descriptor));
+	mapping = mmap(NULL, m.size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, m.offset);
+	if (mapping == MAP_FAILED)
+		die("mmap");
+}
+
 static void move(uint32_t piece)
 {
 	static uint64_t sizes[1 << 20];
 	uint64_t buffers = 0, total = 0, at, size, offset, i;
-	size_t room = 0;
+	FILE *file = tmpfile();
+	char *data = malloc(piece);
+	int spill = fileno(file);
 	double begin, saved;
-	char *data = NULL;
 
 	set_state(2);
 	begin = now();
 	while (get(PENDING)) {
 		offset = get(OFFSET);
 		size = sizes[buffers++] = get(SIZE);
-		if (total + size > room) {
-			size_t larger = (total + size) * 2;
+		for (at = 0; at < size; at += piece) {
+			uint32_t length = size - at < piece ? size - at : piece;
 
-			data = realloc(data, larger);
-			if (!data)
-				die("realloc");
-			room = larger;
+			if (mapping)
+				memcpy(data, mapping + offset + at, length);
+			else
+				region_read(offset + at, data, length);
+			if (pwrite(spill, data, length, total + at) != length)
+				die("pwrite");
 		}
-		for (at = 0; at < size; at += piece)
-			region_read(offset + at, data + total + at, size - at < piece ? size - at : piece);
 		total += size;
 	}
 	saved = now() - begin;
@@ -154,8 +189,16 @@ static void move(uint32_t piece)
 	for (i = 0, total = 0; i < buffers; i++) {
 		size = sizes[i];
 		offset = get(OFFSET);
-		for (at = 0; at < size; at += piece)
-			region_write(offset + at, data + total + at, size - at < piece ? size - at : piece);
+		for (at = 0; at < size; at += piece) {
+			uint32_t length = size - at < piece ? size - at : piece;
+
+			if (pread(spill, data, length, total + at) != length)
+				die("pread");
+			if (mapping)
+				memcpy(mapping + offset + at, data, length);
+			else
+				region_write(offset + at, data, length);
+		}
 		region_write(SIZE, &size, sizeof(size));
 		total += size;
 	}
@@ -174,7 +217,7 @@ int main(int argc, char **argv)
 	long count, i;
 
 	if (argc != 5) {
-		fprintf(stderr, "usage: %s SOCKET read|move REGION NUMBER\n", argv[0]);
+		fprintf(stderr, "usage: %s SOCKET read|read-write|mmap REGION NUMBER\n", argv[0]);
 		return 2;
 	}
 	strncpy(address.sun_path, argv[1], sizeof(address.sun_path) - 1);
@@ -184,7 +227,9 @@ int main(int argc, char **argv)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		die("connect");
 	exchange(VERSION, &proposal, 1, version, sizeof(version), capabilities, sizeof(capabilities));
-	if (!strcmp(argv[2], "move")) {
+	if (!strcmp(argv[2], "mmap"))
+		map_region();
+	if (strcmp(argv[2], "read")) {
 		move(count);
 		return 0;
 	}

@@ -15,9 +15,9 @@ def test_buffers_come_out_as_they_went_in():
     parts = [[b"abc", b"de"], [], [b"f" * 70_000]]
     buffers = [stream.add(4096 + number, pieces) for number, pieces in enumerate(parts)]
     assert stream.buffers == buffers
-    assert stream.sizes == [5, 0, 70_000]
+    assert stream.sizes == [5, 0, 70_000]  # the last one goes through the other thread
     assert [buffer.offset for buffer in buffers] == [4096, 4097, 4098]
-    assert [stream.bytes(buffer) for buffer in buffers] == [b"abcde", b"", b"f" * 70_000]
+    assert [stream.data(buffer) for buffer in buffers] == [b"abcde", b"", b"f" * 70_000]
     assert stream.digests == [hashlib.sha256(b"".join(pieces)).hexdigest() for pieces in parts]
     assert stream.total == 70_005
 

@@ -40,6 +40,8 @@ class MigrationRegion:
         self.largest = largest
         #: How often save() came to an end with at least a byte.
         self.passes = 0
+        #: Data goes through a mapping of the section where it can be mapped, not through read() and write().
+        self.mapped = False
 
     # -- registers ------------------------------------------------------------------------------------------------
 
@@ -172,9 +174,10 @@ class MigrationRegion:
         """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
         place = self.place(size).offset
         for piece in pieces:
-            outcome = self.region.try_write(place, piece)
-            if outcome.value != len(piece):
-                raise StepFailed("data", f"writing data at 0x{place:x}", f"{len(piece)} bytes taken", tell(outcome))
+            if not (self.mapped and self.region.fill(place, piece)):
+                outcome = self.region.try_write(place, piece)
+                if outcome.value != len(piece):
+                    raise StepFailed("data", f"writing data at 0x{place:x}", f"{len(piece)} bytes taken", tell(outcome))
             place += len(piece)
         outcome = self.try_write(DATA_SIZE, size)
         if outcome.value != DATA_SIZE.width:
@@ -183,6 +186,9 @@ class MigrationRegion:
     def _data(self, area: Area) -> Iterator[bytes]:
         for start in range(0, area.size, PIECE):
             length = min(PIECE, area.size - start)
+            if self.mapped and (view := self.region.view(area.offset + start, length)) is not None:
+                yield view
+                continue
             outcome, data = self.region.try_read(area.offset + start, length)
             if outcome.value != length:
                 raise StepFailed("data", f"reading data at 0x{area.offset + start:x}", f"{length} bytes", tell(outcome))

@@ -42,6 +42,7 @@ class Region:
         self.size = size
         self.flags = flags
         self.chain = chain
+        self._mappings: dict[Area, mmap.mmap] = {}
 
     @property
     def type(self) -> tuple[int, int] | None:
@@ -118,13 +119,27 @@ class Region:
         """Write ``value`` as ``width`` bytes at ``offset``. Raises DeviceError."""
         self.write_bytes(offset, value.to_bytes(width, "little"))
 
-    def view(self, offset: int, length: int) -> bytes:
-        """A copy of ``length`` bytes of a mappable area, through a mapping. Raises OSError, DeviceError."""
+    def view(self, offset: int, length: int) -> bytes | None:
+        """A copy of ``length`` bytes as a mapping shows them; None where they are not all mappable. Raises OSError."""
+        found = self._mapped(offset, length)
+        return found and found[0][found[1] : found[1] + length]
+
+    def fill(self, offset: int, data: bytes) -> bool:
+        """Write ``data`` through a mapping; False where not all of the place is mappable. Raises OSError."""
+        found = self._mapped(offset, len(data))
+        if found:
+            found[0][found[1] : found[1] + len(data)] = data
+        return bool(found)
+
+    def _mapped(self, offset: int, length: int) -> tuple[mmap.mmap, int] | None:
+        """The mapping of the area that holds ``length`` bytes at ``offset``, and where in it they start."""
         for area in self.areas:
             if area.offset <= offset and offset + length <= area.offset + area.size:
-                with self.map(area) as mapping:
-                    return mapping[offset - area.offset : offset - area.offset + length]
-        raise DeviceError(self._did("mapping", offset, length), "a mappable area around them", "none")
+                mapping = self._mappings.get(area)
+                if mapping is None or mapping.closed:
+                    mapping = self._mappings[area] = self.map(area)
+                return mapping, offset - area.offset
+        return None
 
     def pause(self, seconds: float) -> None:
         """Give the device time between two looks at it."""
