@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vfio_compliance.device import Device, MigrationRegion
 from vfio_compliance.results import journal, summary
-from vfio_compliance.transport import VfioUser, VfioUserSettings
+from vfio_compliance.transport import Transport, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -42,8 +42,8 @@ def main() -> None:
 
 
 @contextmanager
-def reference(*options: str) -> Iterator[tuple[VfioUser, Device, str]]:
-    """The reference driver, a device that is open on it, and its socket."""
+def reference(*options: str) -> Iterator[tuple[Device, str]]:
+    """A device that is open on the reference driver, and the driver's socket."""
     with tempfile.TemporaryDirectory() as folder:
         socket = f"{folder}/socket"
         transport = VfioUser(
@@ -57,7 +57,7 @@ def reference(*options: str) -> Iterator[tuple[VfioUser, Device, str]]:
         device = Device(transport)
         device.open()
         try:
-            yield transport, device, socket
+            yield device, socket
         finally:
             transport.shutdown()
 
@@ -70,7 +70,8 @@ def in_c(client: Path, socket: str, *words: str | int) -> list[float]:
 
 def register_access(client: Path) -> None:
     """The best of a few rounds for each way of reading device_state from the same server."""
-    with reference() as (transport, device, socket):
+    with reference() as (device, socket):
+        transport = device.transport
         migration = MigrationRegion(device.migration_regions()[0], STATE)
         index, (_, offset, width) = migration.region.index, DEVICE_STATE
         ways: dict[str, Callable[[], object]] = {
@@ -87,7 +88,7 @@ def register_access(client: Path) -> None:
     print(f"  traced / bare {best['the same, traced'] / best['the bare transport']:.2f}")
 
 
-def nanoseconds(way: Callable[[], object], transport: VfioUser) -> float:
+def nanoseconds(way: Callable[[], object], transport: Transport) -> float:
     """Time of one call, averaged over a round; the trace is thrown away."""
     begin = time.perf_counter_ns()
     for _ in range(READS):
@@ -101,7 +102,8 @@ def large_state(client: Path) -> None:
     """Saving and loading a large state, by read and write and through mmap; both sides keep it in a temporary file."""
     options = (f"--memory={STATE}", "--buffer=16777216", "--section=16777216", "--pre-copy=none")
     print(f"moving a state of {STATE >> 20} MiB, {PIECE >> 20} MiB a call, best of {ROUNDS}; MiB/s saving, loading")
-    with reference(*options) as (transport, device, socket):
+    with reference(*options) as (device, socket):
+        index = device.migration_regions()[0].index
         idle = memory(os.getpid())
         for way in ("read-write", "mmap"):
             ours, peaks = zip(*(move(device, way == "mmap") for _ in range(ROUNDS)), strict=True)
