@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vfio_compliance.model.client_v1 import Access, Judge, Offence, Stream
@@ -103,14 +103,12 @@ class Judged:
         return self.judge.kept[clause], self.judge.broken[clause]
 
 
-def judged(
-    *parts: Access | Iterable[Access], unseen: Sequence[tuple[int, int]] = (), source: Stream | None = None
-) -> Judged:
+def judged(*parts: Access | Iterable[Access], source: Stream | None = None) -> Judged:
     """The verdict on a client that did these accesses, numbered from 1."""
     accesses: list[Access] = []
     for part in parts:
         accesses += [part] if isinstance(part, Access) else part
-    judge = Judge(unseen, source)
+    judge = Judge(source)
     offences: list[Offence] = []
     for number, access in enumerate(accesses, 1):
         offences += judge.take(access._replace(number=number))

@@ -51,13 +51,13 @@ _SAVING = (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY)
 class Judge:
     """Takes one access after the other and gives the offences that each one completes.
 
-    ``unseen`` are parts of the region, as offset and length, that the client may have mapped without the trace
-    showing it. ``source`` is what another client saved; by default what was saved last in the same trace.
+    ``source`` is what another client saved; by default what was saved last in the same trace. Where a trace does not
+    show mappings, whoever feeds the judge tells it of each one that may have been made.
     """
 
-    def __init__(self, unseen: Iterable[tuple[int, int]] = (), source: Stream | None = None) -> None:
+    def __init__(self, source: Stream | None = None) -> None:
         self._ledger = Ledger()
-        self._areas = Areas(unseen)
+        self._areas = Areas()
         self._source = source
         #: What was saved last; None when nothing was.
         self.saved = source if source and source.buffers else None

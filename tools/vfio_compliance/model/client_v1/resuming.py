@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client's side of resuming (kabi v23, lines 226-241): data_offset, data, data_size, for each buffer.
+"""The client's side of resuming (kabi v23, lines 230-241): data_offset, data, data_size, for each buffer.
 
 Allowed are: to leave the state at any point, to write a buffer in any pieces, and to give nothing at all.
 """

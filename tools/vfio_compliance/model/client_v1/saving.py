@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client's side of saving (kabi v23, lines 193-224): steps a to f.
+"""The client's side of saving (kabi v23, lines 196-224): steps a to f.
 
 Allowed are: to leave the state at any point, to read pending_bytes again before an iteration, data_offset and
 data_size again until all of the buffer was read, the data again and in any pieces until the iteration ends, and to

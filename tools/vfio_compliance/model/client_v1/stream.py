@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from .access import Access
@@ -26,8 +25,7 @@ _KEPT = 16
 class Areas:
     """Parts of the region that the client may access without anybody seeing it: those that it has mapped."""
 
-    def __init__(self, areas: Iterable[tuple[int, int]] = ()) -> None:
-        self._always = list(areas)
+    def __init__(self) -> None:
         self._mapped: set[tuple[int, int]] = set()
 
     def add(self, offset: int, length: int) -> None:
@@ -43,10 +41,9 @@ class Areas:
 
     def touch(self, start: int | None, size: int | None) -> bool:
         """Whether any byte of a buffer lies in such a part; one whose place is not known does if there is any."""
-        areas = [*self._always, *self._mapped]
         if start is None or size is None:
-            return bool(areas)
-        return any(offset < start + size and start < offset + length for offset, length in areas)
+            return bool(self._mapped)
+        return any(offset < start + size and start < offset + length for offset, length in self._mapped)
 
 
 class Coverage:
