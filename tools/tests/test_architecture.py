@@ -26,12 +26,14 @@ ALLOWED = {
     "results": {"uapi", "spec"},
     "runner": {"results", "spec", "profiles"},
     "vm": {"results"},
+    "judge": {"model", "results"},
+    "record": {"device", "judge", "results", "transport", "uapi"},
     "checks": {"device", "transport"},
     "stimulus": {"checks", "device", "profiles", "transport"},
     "session": {"device", "profiles", "results", "stimulus", "transport", "uapi"},
     "fixtures": {"device", "profiles", "session", "stimulus"},
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
-    "__main__": {"profiles", "results", "runner", "spec", "vm"},
+    "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},
 }
 
 #: The face towards pytest.

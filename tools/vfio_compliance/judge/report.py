@@ -28,10 +28,9 @@ def _table(result: Result, width: int) -> Iterator[str]:
     yield result.source.title
     yield ""
     rows = {clause: (_standing(result, clause), says) for clause, says in CLAUSES.items()}
-    closes = f"closed when stopped {_times(result.closed_stopped)}, otherwise {_times(result.closed_otherwise)}"
-    any_close = result.closed_stopped + result.closed_otherwise
-    says = "The device may be stopped before it is closed, or not."
-    rows[FREE] = closes if any_close else "not exercised", says
+    stopped, otherwise = result.closed_stopped, result.closed_otherwise
+    says = f"The device may be stopped before it is closed ({_times(stopped)} it was), or not ({_times(otherwise)})."
+    rows[FREE] = "free to choose" if stopped or otherwise else "not exercised", says
     column = max(len(standing) for standing, _ in rows.values()) + 2
     for clause, (standing, says) in rows.items():
         yield from _wrap(f"  {clause:8}{standing:{column}}", says, width)
@@ -67,7 +66,7 @@ def _offences(result: Result, width: int) -> Iterator[str]:
         shown = sum(found.offence.clause == clause for found in result.found)
         if count > shown:
             yield ""
-            yield f"{clause} was broken {count - shown} more times"
+            yield f"{clause} was broken {_times(count - shown)} more"
 
 
 def _when(found: Found) -> str:

@@ -95,8 +95,8 @@ def _entries(reader: Reader, source: Source) -> Iterator[Entry]:
         unseen: tuple[tuple[int, int], ...] = ()
         if record.about:
             if record.about.migration and not fixed and source.migration is None:
-                source.migration = record.about.index
-            if record.about.index == source.migration and not reader.header.maps_seen:
+                source.migration = record.about.region
+            if record.about.region == source.migration and not reader.header.maps_seen:
                 areas = unseen = record.about.areas
         elif record.verb == "end":
             ended = True

@@ -70,7 +70,7 @@ class TraceError(Exception):
 class Region(NamedTuple):
     """What a trace says of a region."""
 
-    index: int
+    region: int
     size: int
     #: Offset and length of each part that can be mapped.
     areas: tuple[tuple[int, int], ...]
@@ -280,7 +280,7 @@ class Writer:
             {
                 "verb": "region",
                 "time": round(time, 6),
-                "region": region.index,
+                "region": region.region,
                 "size": region.size,
                 "areas": [list(area) for area in region.areas],
                 "migration": region.migration,
@@ -303,7 +303,7 @@ class Writer:
         data: bytes,
         sha256: str = "",
     ) -> None:
-        """A ``read``, ``write`` or ``map`` at ``place``: region, offset, length. ``data`` is not used with ``sha256``."""
+        """A ``read``, ``write`` or ``map`` at ``place``: region, offset, length. No ``data`` with ``sha256``."""
         region, offset, length = place
         fields: dict[str, Any] = {
             "verb": verb,

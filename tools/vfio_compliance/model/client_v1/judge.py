@@ -202,11 +202,14 @@ class Judge:
         elif now == DeviceState.RESUMING:
             self._resuming = Resuming(self._ledger, self._areas, self._comparison(), unsure)
 
-    def _comparison(self) -> Comparison | None:
+    def _comparison(self) -> Comparison | str:
+        """What judges a restored state, or why there is nothing that could."""
         saved = self.saved
-        if saved is None or not saved.certain or saved.cut:
-            return None
-        return Comparison(self._ledger, saved)
+        if saved is None:
+            return SAVED_ELSEWHERE
+        if saved.cut:
+            return SAVED_TOO_MUCH
+        return Comparison(self._ledger, saved) if saved.certain else SAVED_UNSEEN
 
     # -- everything else ------------------------------------------------------------------------------------------
 
@@ -215,20 +218,10 @@ class Judge:
         if self._saving:
             self._saving.take(access)
         elif self._resuming:
-            if access.verb == "write" and access.is_data and not self._resuming.begun:
-                self._tell_why_not_compared()
             self._resuming.take(access)
         elif self._ended and (access.is_data or access.offset >= PENDING_BYTES.offset):
             self._ended.step(access)
             self._ended = None
-
-    def _tell_why_not_compared(self) -> None:
-        if self.saved is None:
-            self._ledger.remark(SAVED_ELSEWHERE)
-        elif self.saved.cut:
-            self._ledger.remark(SAVED_TOO_MUCH)
-        elif not self.saved.certain:
-            self._ledger.remark(SAVED_UNSEEN)
 
     def _reset(self, access: Access) -> None:
         self._failed = False

@@ -33,12 +33,16 @@ class _Buffer:
 
 
 class Resuming(Loop):
-    """One stay in resuming. ``unsure``: how it began was not seen."""
+    """One stay in resuming. ``unsure``: how it began was not seen.
 
-    def __init__(self, ledger: Ledger, areas: Areas, comparison: Comparison | None, unsure: bool) -> None:
+    ``comparison`` judges what is given; a text says why there is none.
+    """
+
+    def __init__(self, ledger: Ledger, areas: Areas, comparison: Comparison | str, unsure: bool) -> None:
         super().__init__(ledger)
         self._areas = areas
-        self._comparison = comparison
+        self._comparison = comparison if isinstance(comparison, Comparison) else None
+        self._why_none = comparison if isinstance(comparison, str) else ""
         self._unsure = unsure
         self._buffer: _Buffer | None = None
         self._last_offset: int | None = None
@@ -51,14 +55,16 @@ class Resuming(Loop):
         tells = access.verb == "write" and access.register == DATA_SIZE.name
         if not (asks or tells or (access.verb == "write" and access.is_data)):
             return
-        if not self.step(access) or not (access.is_data or access.ok):
-            self._lose_track()
-        elif asks:
-            self._read_offset(access)
-        elif tells:
+        carried_out = self.step(access)
+        # What was refused may have been wrong: a write is judged all the same.
+        if tells:
             self._write_size(access)
-        else:
+        elif access.verb == "write":
             self._write_data(access)
+        elif access.ok:
+            self._read_offset(access)
+        if not carried_out or not (access.is_data or access.ok):
+            self._lose_track()
 
     def leave(self, state: int | None) -> None:
         """The state ends; ``state`` is the one that was written, None for another end."""
@@ -106,8 +112,9 @@ class Resuming(Loop):
                 f"data to be written from data_offset, 0x{buffer.offset:x}, on",
                 f"data was written at 0x{access.offset:x}",
             )
-        buffer.written.add(start, start + access.value)
-        buffer.content.add(start, access)
+        if access.value > 0:
+            buffer.written.add(start, start + access.value)
+            buffer.content.add(start, access)
 
     def _write_size(self, access: Access) -> None:
         buffer, self._buffer = self._buffer, None
@@ -137,6 +144,9 @@ class Resuming(Loop):
             )
         if buffer.touched and not buffer.outside:
             self.ledger.keep("FLD-04")
+        if self._why_none and size:
+            self.ledger.remark(self._why_none)
+            self._why_none = ""
         if self._comparison and size:
             self._comparison.take(buffer.content.transaction(size) if done == size else Transaction(size))
 

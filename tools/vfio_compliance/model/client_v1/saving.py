@@ -64,16 +64,19 @@ class Saving(Loop):
         register = access.register
         if access.verb != "read" or not (access.is_data or register in _STEPS):
             return
-        if not self.step(access) or not (access.is_data or access.ok):
-            self._lose_track()
-        elif access.is_data:
-            self._read_data(access)
+        carried_out = self.step(access)
+        if access.is_data:
+            self._read_data(access)  # a read that was refused may have been a client's fault
+        elif not access.ok:
+            pass
         elif register == PENDING_BYTES.name:
             self._read_pending(access.content)
         elif register == DATA_OFFSET.name:
             self._read_offset(access.content)
         else:
             self._read_size(access.content)
+        if not carried_out or not (access.is_data or access.ok):
+            self._lose_track()
 
     def leave(self) -> None:
         """The state ends, or the trace."""
@@ -127,7 +130,7 @@ class Saving(Loop):
             names = " and ".join(missing)
             self._disorder(iteration, f"{names} to be read before the data (step d)", f"data was read without {names}")
         self._check_place(iteration, access)
-        if iteration.offset is not None:
+        if iteration.offset is not None and access.value > 0:
             start = access.offset - iteration.offset
             iteration.read.add(start, start + access.value)
             iteration.content.add(start, access)
