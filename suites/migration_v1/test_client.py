@@ -33,12 +33,14 @@ def saved(device, migration, profile):
     """The state of the device, which is in stop-and-copy; the digests of all that moves are in the trace."""
     tracer = device.transport.tracer
     tracer.digests = True
-    migration.enter(STOP_AND_COPY)
-    buffers = migration.save(profile.limits.largest_state)
-    if not buffers:
-        raise checks.NotApplicable("the device has no state to save")
-    yield buffers
-    tracer.digests = False
+    try:
+        migration.enter(STOP_AND_COPY)
+        buffers = migration.save(profile.limits.largest_state)
+        if not buffers:
+            raise checks.NotApplicable("the device has no state to save")
+        yield buffers
+    finally:
+        tracer.digests = False
 
 
 @pytest.fixture
