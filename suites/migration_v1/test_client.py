@@ -6,32 +6,47 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance import checks
-from vfio_compliance.model.client_v1 import judge
-from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
+from vfio_compliance.model.client_v1 import Judge
+from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 RESUMING, ERROR = DeviceState.RESUMING, DeviceState.ERROR
 
 
-def traffic(device, migration, least):
-    """What this test's client did; at least ``least`` writes of device_state, or there was nothing to judge."""
-    accesses = list(migration.accesses(device.transport.tracer.calls))
-    writes = [access for access in accesses if access.verb == "write" and access.register == DEVICE_STATE.name]
-    if len(writes) < least:
-        raise checks.Unjudged(f"{len(writes)} writes of device_state were made, {least} are needed to judge")
-    return accesses
-
-
-def judge_clause(accesses, clause):
-    """The client did not offend against ``clause``."""
-    for offence in judge(accesses):
+def judge_traffic(accesses, clause, least=1):
+    """This client kept ``clause``, and met it ``least`` times or more; else there is nothing to judge."""
+    judge = Judge()
+    offences = [offence for access in accesses for offence in judge.take(access)]
+    for offence in [*offences, *judge.end()]:
         if offence.clause == clause:
-            checks.broken(
-                f"judging access {offence.access} of the client",
-                expected="none against the rule",
-                seen=offence.text,
-            )
+            checks.broken(f"judging call {offence.access} of the client", expected=offence.expected, seen=offence.seen)
+    if judge.kept[clause] < least:
+        raise checks.Unjudged(f"{clause} was put to the test {judge.kept[clause]} times, {least} are needed to judge")
+    return judge
+
+
+def judge_clause(device, migration, clause, least=1):
+    """The client that this test is, so far."""
+    return judge_traffic(migration.accesses(device.transport.tracer.calls), clause, least)
+
+
+@pytest.fixture
+def saved(journeys):
+    """A state that was saved, of a buffer at least, and how."""
+    suspended = journeys.suspend()
+    if not suspended.whole().buffers:
+        raise checks.NotApplicable("the device has no state to save")
+    return suspended
+
+
+@pytest.fixture
+def moved(journeys, saved):
+    """What the client did to save the state and to give it back; how many buffers that were."""
+    resumed = journeys.resume(journeys.suspend)
+    if resumed.failure:
+        raise checks.Unjudged(f"the state could not be given back: {resumed.failure}")
+    return [*saved.traffic, *resumed.traffic], len(saved.stream.buffers)
 
 
 @pytest.mark.rule("v1.client.reads-after-failure")
@@ -41,7 +56,7 @@ def test_reads_after_failure(device, migration, value):
     if migration.try_set_state(value).ok:
         raise checks.Unjudged("the device accepted what it should refuse")
     migration.try_set_state(RUNNING)
-    judge_clause(traffic(device, migration, 2), "DS-04")
+    judge_clause(device, migration, "DS-04")
 
 
 @pytest.mark.rule("v1.client.resets-after-error")
@@ -53,23 +68,90 @@ def test_resets_after_error(device, migration, actor):
         raise checks.Unjudged("the provoked failure did not lead to the error state")
     device.reset()
     migration.enter(STOP)
-    judge_clause(traffic(device, migration, 2), "DS-07")
+    judge_clause(device, migration, "DS-07")
 
 
 @pytest.mark.rule("v1.client.preserves-reserved-bits")
 def test_preserves_reserved_bits(device, migration):
     """Each write of a live migration is preceded by a read and carries the reserved bits that were read."""
     migration.enter(PRE_COPY, STOP_AND_COPY, STOP)
-    judge_clause(traffic(device, migration, 3), "DS-15")
+    judge_clause(device, migration, "DS-15", 3)
 
 
 @pytest.mark.rule("v1.client.stop-is-optional")
 @pytest.mark.parametrize("stops", [True, False], ids=["stopped", "not stopped"])
 def test_stop_is_optional(device, migration, stops):
-    """A client that closes the device, stopped or running, has offended against nothing and finds it running again."""
+    """A client that closes the device, stopped or running, has kept all it met and finds it running again."""
     if stops:
         migration.enter(STOP)
     device.reopen()
     checks.equal("reading device_state as the next user", migration.state(), RUNNING)
-    for offence in judge(traffic(device, migration, int(stops))):
-        checks.broken(f"judging access {offence.access} of the client", expected="no offence", seen=offence.text)
+    judge = judge_clause(device, migration, "DS-15", int(stops))
+    checks.equal("counting the offences of the client", sum(judge.broken.values()), 0)
+
+
+@pytest.mark.rule("v1.client.resumes-from-running")
+def test_resumes_from_running(device, migration):
+    """Resuming is written while device_state reads running."""
+    migration.enter(RESUMING)
+    judge_clause(device, migration, "TR-04a")
+
+
+@pytest.mark.rule("v1.client.asks-for-nothing-at-zero")
+def test_asks_for_nothing_at_zero(saved):
+    """Once pending_bytes read 0 in stop-and-copy, nothing more was asked for before the state was left."""
+    judge_traffic(saved.traffic, "SAV-02")
+
+
+@pytest.mark.rule("v1.client.saves-in-order")
+def test_saves_in_order(saved):
+    """For each buffer of a saved state the steps were made in their order."""
+    judge_traffic(saved.traffic, "SAV-11", len(saved.stream.buffers))
+
+
+@pytest.mark.rule("v1.client.stays-inside-buffer")
+def test_stays_inside_buffer(moved):
+    """Each buffer was read from, and written to, where data_offset and data_size said that it is."""
+    traffic, buffers = moved
+    judge_traffic(traffic, "FLD-04", 2 * buffers)
+
+
+@pytest.mark.rule("v1.client.uses-data-size")
+def test_uses_data_size(moved):
+    """For each buffer data_size was read when it was saved, and written after the data when it was given."""
+    traffic, buffers = moved
+    judge_traffic(traffic, "FLD-06", 2 * buffers)
+
+
+@pytest.mark.rule("v1.client.ends-at-error")
+def test_ends_at_error(device, migration, actor):
+    """After the error state showed up between two buffers, no further step was made before the reset."""
+    migration.enter(PRE_COPY)
+    migration.read(PENDING_BYTES)
+    actor.provoke_error()
+    migration.try_set_state(STOP_AND_COPY)
+    if not migration.in_error():
+        raise checks.Unjudged("the provoked failure did not lead to the error state")
+    device.reset()
+    judge_clause(device, migration, "ERR-02")
+
+
+@pytest.mark.rule("v1.client.gives-in-order")
+def test_gives_in_order(moved):
+    """Each buffer was given in the place in which it was saved."""
+    traffic, buffers = moved
+    judge_traffic(traffic, "RSM-05", buffers)
+
+
+@pytest.mark.rule("v1.client.keeps-buffer-sizes")
+def test_keeps_buffer_sizes(moved):
+    """Each buffer was given in the size in which it was saved."""
+    traffic, buffers = moved
+    judge_traffic(traffic, "RSM-06", buffers)
+
+
+@pytest.mark.rule("v1.client.keeps-data")
+def test_keeps_data(moved):
+    """Each buffer was given with the bytes with which it was saved."""
+    traffic, buffers = moved
+    judge_traffic(traffic, "RSM-07", buffers)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run costs: register accesses and whole states beside a C program that makes the same calls, and a certify run.
+"""What a run costs: accesses and whole states beside a C program that makes the same calls; the recorder; a whole run.
 
 Run it on a machine that is otherwise idle: ``tox run -e bench``. Nothing here passes or fails.
 """
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from vfio_compliance.device import Device, MigrationRegion
@@ -38,6 +39,7 @@ def main() -> None:
         subprocess.run(["cc", "-O2", "-Wall", "-o", client, HERE / "client.c"], check=True)
         register_access(client)
         large_state(client)
+        through_proxy(Path(folder))
         certify(Path(folder))
 
 
@@ -88,14 +90,51 @@ def register_access(client: Path) -> None:
     print(f"  traced / bare {best['the same, traced'] / best['the bare transport']:.2f}")
 
 
-def nanoseconds(way: Callable[[], object], transport: Transport) -> float:
+def through_proxy(folder: Path) -> None:
+    """A register access and a large read with the recorder in between, beside the same without."""
+    there, here = folder / "there", folder / "here"
+    server = [sys.executable, "-m", "refdriver", f"--socket-path={there}"]
+    recorder = [sys.executable, "-m", "vfio_compliance", "proxy", "--listen", str(here), "--connect", str(there)]
+    recorder += ["--trace", str(folder / "trace")]
+    with subprocess.Popen(server) as served, subprocess.Popen(recorder, stderr=subprocess.PIPE) as recording:
+        try:
+            assert recording.stderr is not None
+            recording.stderr.readline()  # it listens
+            while not there.exists():
+                time.sleep(0.01)
+            small, large = (dict(zip(("direct", "recorded"), times, strict=True)) for times in _both_ways(there, here))
+        finally:
+            recording.terminate()
+            served.terminate()
+    print(f"a vfio-user server, direct and through vfio-compliance proxy, best of {ROUNDS}")
+    for what, times in (("reading device_state", small), ("reading 64 KiB of memory", large)):
+        direct, recorded = times["direct"], times["recorded"]
+        print(f"  {what:28}{direct / 1000:8.1f} us {recorded / 1000:8.1f} us   {recorded / direct:5.2f} x")
+
+
+def _both_ways(*sockets: Path) -> tuple[list[float], list[float]]:
+    """Nanoseconds of a small and of a large read over each of these sockets, one after the other."""
+    small, large = [], []
+    for socket in sockets:
+        transport = VfioUser(VfioUserSettings(str(socket), None, call_deadline=5, start_deadline=5))
+        device = Device(transport)
+        device.open()
+        migration = MigrationRegion(device.migration_regions()[0], STATE)
+        small.append(min(nanoseconds(migration.state, transport) for _ in range(ROUNDS)))
+        read_memory = partial(device.region(2).read_bytes, 0, 1 << 16)
+        large.append(min(nanoseconds(read_memory, transport, 1000) for _ in range(ROUNDS)))
+        device.close()
+    return small, large
+
+
+def nanoseconds(way: Callable[[], object], transport: Transport, times: int = READS) -> float:
     """Time of one call, averaged over a round; the trace is thrown away."""
     begin = time.perf_counter_ns()
-    for _ in range(READS):
+    for _ in range(times):
         way()
     spent = time.perf_counter_ns() - begin
     transport.tracer.take()
-    return spent / READS
+    return spent / times
 
 
 def large_state(client: Path) -> None:

@@ -26,13 +26,15 @@ ALLOWED = {
     "results": {"uapi", "spec"},
     "runner": {"results", "spec", "profiles"},
     "vm": {"results"},
+    "judge": {"model", "results"},
+    "record": {"device", "judge", "results", "transport", "uapi"},
     "checks": {"device", "transport"},
     "stimulus": {"checks", "device", "profiles", "transport"},
-    "journeys_v1": {"checks", "device", "session", "uapi"},
+    "journeys_v1": {"checks", "device", "model", "session", "uapi"},
     "session": {"device", "journeys_v1", "profiles", "results", "stimulus", "transport", "uapi"},
     "fixtures": {"device", "journeys_v1", "profiles", "session", "stimulus"},
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
-    "__main__": {"profiles", "results", "runner", "spec", "vm"},
+    "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},
 }
 
 #: The face towards pytest.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command: run, report, list, explain, check, vm."""
+"""The command: run, report, list, explain, check, judge, proxy, vm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
-    # These two have options of their own.
+    # These have options of their own.
     if words[:1] == ["check"]:
         from .profiles.command import check
 
@@ -38,6 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .vm.command import main as vm
 
         return vm(words[1:])
+    if words[:1] == ["judge"]:
+        from .judge.command import main as judge
+
+        return judge(words[1:], _width())
+    if words[:1] == ["proxy"]:
+        from .record import main as proxy
+
+        return proxy(words[1:])
     arguments = _parser().parse_args(words)
     try:
         code: int = arguments.carry_out(arguments)
@@ -89,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.set_defaults(carry_out=_explain)
 
     commands.add_parser("check", help="check profiles without touching a device")
+    commands.add_parser("judge", help="judge a client by a trace of what it did, or by the journal of a run")
+    commands.add_parser("proxy", help="record a trace of any client of a vfio-user server")
     commands.add_parser("vm", help="judge the reference kernel module in a virtual machine")
     return parser
 

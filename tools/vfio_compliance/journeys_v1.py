@@ -6,13 +6,15 @@ On a large device one pass over the state moves gigabytes: what only has to be l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
 from .checks import NotApplicable, Unjudged
 from .device import DeviceError, MigrationRegion, StepFailed, Stream
+from .model.client_v1 import Access
 from .uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Saved:
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
+    #: What the suite did as a client, for those who judge clients.
+    traffic: list[Access] = field(default_factory=list)
 
     def failed_at(self, *steps: str) -> DeviceError | None:
         """The failure, if it was at one of ``steps``."""
@@ -58,6 +62,8 @@ class Resumed:
     failure: DeviceError | None = None
     #: What the device showed once it was RUNNING; None where the profile cannot show it.
     visible: list[int] | None = None
+    #: What the suite did as a client.
+    traffic: list[Access] = field(default_factory=list)
 
 
 class Journeys:
@@ -95,7 +101,7 @@ class Journeys:
                 for _ in range(3):
                     migration.read(PENDING_BYTES)
 
-        try:
+        with self._recorded(migration, saved):
             saved.visible = self._show(value)
             for state in saved.path:
                 migration.enter(state)
@@ -105,8 +111,6 @@ class Journeys:
                     saved.visible = self._show(LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)
-        except DeviceError as error:
-            saved.failure = error
         return saved
 
     def _resume(self, journey: Callable[[], Saved]) -> Resumed:
@@ -114,14 +118,26 @@ class Journeys:
         stream = journey().whole()
         resumed = Resumed()
         migration = self.begin()
-        try:
+        with self._recorded(migration, resumed):
             migration.enter(RESUMING)
             migration.load(stream)
             migration.set_state(RUNNING)
             resumed.visible = self._show()
-        except DeviceError as error:
-            resumed.failure = error
         return resumed
+
+    @contextmanager
+    def _recorded(self, migration: MigrationRegion, journey: Saved | Resumed) -> Iterator[None]:
+        """Keep what the client did, and what the driver refused, which ends the journey."""
+        tracer = self._session.transport.tracer
+        before = len(tracer.calls)
+        tracer.digests = True
+        try:
+            yield
+        except DeviceError as error:
+            journey.failure = error
+        finally:
+            tracer.digests = False
+        journey.traffic = list(migration.accesses(tracer.calls[before:]))
 
     def _show(self, value: int | None = None) -> list[int] | None:
         try:

@@ -309,13 +309,14 @@ def _record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
 
 
 def _compact(calls: Iterable[Call]) -> list[list[Any]]:
-    """Calls as JSON, runs of the same call with the same answer as one with a count at the end."""
+    """Calls as JSON, runs of the same call with the same answer as one with a count, and the digest if there is one."""
     compact = []
-    for _, group in groupby(calls, key=lambda call: call[:8]):
+    for _, group in groupby(calls, key=lambda call: (*call[:8], call.digest)):
         same = list(group)
         verb, target, number, length, sent, received, value, errno = same[0][:8]
         microseconds = sum(call.duration_ns for call in same) // 1000
         compact.append(
             [verb, target, number, length, sent.hex(), received.hex(), value, errno, microseconds, len(same)]
+            + ([same[0].digest] if same[0].digest else [])
         )
     return compact

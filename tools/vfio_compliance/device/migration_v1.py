@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
 
-from ..model.client_v1 import Access
+from ..model.client_v1 import Access, access_verb
 from ..model.states_v1 import name
 from ..transport import Call, Outcome
 from ..uapi.migration_v1 import (
@@ -16,13 +15,11 @@ from ..uapi.migration_v1 import (
     DEVICE_STATE,
     HEADER_SIZE,
     PENDING_BYTES,
-    REGISTERS,
     VFIO_DEVICE_STATE_MASK,
     DeviceState,
     Register,
     state_is_error,
 )
-from ..uapi.vfio import VFIO_DEVICE_RESET
 from .errors import DeviceError, StepFailed, Unreachable
 from .region import Area, Region, tell
 from .stream import PIECE, Stream
@@ -203,14 +200,9 @@ class MigrationRegion:
     # -- the client's side ----------------------------------------------------------------------------------------
 
     def accesses(self, calls: Iterable[Call]) -> Iterator[Access]:
-        """The calls of a trace that concern this region, and resets, as a judge of clients wants them."""
-        registers = {(register.offset, register.width): register.name for register in REGISTERS}
+        """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
         target = f"region {self.region.index}"
-        for call in calls:
-            if call.verb == "ioctl" and call.number == VFIO_DEVICE_RESET:
-                yield Access("reset", "", 0, call.value >= 0)
-            elif call.target == target and call.verb in ("read", "write"):
-                data = call.sent if call.verb == "write" else call.received
-                verb: Literal["read", "write"] = "write" if call.verb == "write" else "read"
-                register = registers.get((call.number, call.length), "")
-                yield Access(verb, register, int.from_bytes(data[:8], "little"), call.value == call.length)
+        for number, call in enumerate(calls, 1):
+            data = call.sent if call.verb == "write" else call.received
+            if verb := access_verb(call.verb, call.target, call.number, target):
+                yield Access(verb, call.number, call.length, call.value, data, call.digest, number)

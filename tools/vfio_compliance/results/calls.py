@@ -20,7 +20,7 @@ _REQUESTS = {
 
 def describe(call: list[Any], migration: int | None) -> str:
     """One recorded call as a line; ``migration`` is the index of the migration region, to name its registers."""
-    verb, target, number, length, sent, received, value, code, microseconds, times = call
+    verb, target, number, length, sent, received, value, code, microseconds, times = call[:10]
     if verb in ("read", "write"):
         place = f"{length} bytes at 0x{number:x} of {target}"
         if target == f"region {migration}":

@@ -45,6 +45,8 @@ class Rule:
     also: tuple[str, ...] = ()
     #: Defects of the reference driver that break it, and that its test catches.
     defects: tuple[str, ...] = ()
+    #: Clauses of the client's side that its test breaks on purpose, to see what the driver does.
+    provokes: tuple[str, ...] = ()
     #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
     unprovable: str = ""
 
@@ -123,6 +125,8 @@ def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
             raise SpecError(f"{rule.id}: {word!r} is none of {', '.join(allowed)}")
     if missing := [clause for clause in rule.clauses if clause not in document["clauses"]]:
         raise SpecError(f"{rule.id}: unknown clause {', '.join(missing)}")
+    if unheard := [clause for clause in rule.provokes if clause not in document["clauses"]]:
+        raise SpecError(f"{rule.id}: provokes unknown clause {', '.join(unheard)}")
     if bool(rule.defects) == bool(rule.unprovable):
         raise SpecError(f"{rule.id}: needs either defects or the reason why none can prove it")
     return rule

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import starmap
 from time import perf_counter_ns
 from typing import Final, NamedTuple, TypeAlias
 
@@ -41,6 +42,9 @@ class Call(NamedTuple):
     #: ``time.perf_counter_ns`` when the call began.
     started_ns: int
     duration_ns: int
+    #: SHA-256 in hexadecimal of all that a read or write moved: when ``Tracer.digests`` asks for it, and where it is
+    #: more than what is kept.
+    digest: str = ""
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Counts:
 
     def add(self, record: Record) -> None:
         """Count one call."""
-        verb, target, number, _, _, _, value, errno, _, _ = record
+        verb, target, number, _, _, _, value, errno = record[:8]
         self.verbs[verb] += 1
         if verb == "read":
             self.bytes_read += max(value, 0)
@@ -73,7 +77,10 @@ class Counts:
 
 #: A Call before it is one: the fields in order. Plain tuples cost half as much to make, and the garbage collector
 #: does not walk them, which tells when there is one for each register access.
-Record: TypeAlias = tuple[str, str, int, int, bytes, bytes, int, int, int, int]
+Record: TypeAlias = (
+    tuple[str, str, int, int, bytes, bytes, int, int, int, int]
+    | tuple[str, str, int, int, bytes, bytes, int, int, int, int, str]
+)
 
 
 class Tracer:
@@ -83,11 +90,15 @@ class Tracer:
     outside can name a call that never comes back. Once ``limit`` calls have gathered, those in the middle
     give way to one record of verb ``omitted`` whose number says how many: the way to the present state and
     the last calls both stay.
+
+    ``digests``, off at first, has the digest of longer data recorded too, for who wants to know whether what was
+    written is what was read; it takes about a second for each gigabyte.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
         self.on_begin: Callable[[str, str, int, int], None] | None = None
         self.limit = max(limit, 8)
+        self.digests = False
         self._records: list[Record] = []
         self._counted = 0
         self._counts = Counts()
@@ -96,7 +107,7 @@ class Tracer:
     @property
     def calls(self) -> list[Call]:
         """The calls recorded since the last take()."""
-        return list(map(Call._make, self._records))
+        return list(starmap(Call, self._records))
 
     @property
     def counts(self) -> Counts:
@@ -143,7 +154,7 @@ class Tracer:
     def _shorten(self) -> None:
         self.counts  # noqa: B018 - what is dropped is counted first
         first, last = self.limit // 4, self.limit * 3 // 4
-        gap = list(map(Call._make, self._records[first:last]))
+        gap = list(starmap(Call, self._records[first:last]))
         self._omitted += sum(call.verb != OMITTED for call in gap)
         start = gap[0].started_ns
         duration = gap[-1].started_ns + gap[-1].duration_ns - start

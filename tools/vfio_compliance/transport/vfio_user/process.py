@@ -82,7 +82,7 @@ class ServerProcess:
         try:
             check_path(path)
             if folder is None:
-                _clear(path)
+                clear(path)
             self.path = path
             self.command = [_fill(word, path) for word in command]
             process = _start(self.command)
@@ -163,8 +163,8 @@ def _fill(word: str, path: str) -> str:
     return word.replace("{socket}", path).replace("{python}", sys.executable).replace("{project}", project)
 
 
-def _clear(path: str) -> None:
-    """Remove what an earlier server left at ``path``; refuse when it is anything else."""
+def clear(path: str) -> None:
+    """Remove the socket that an earlier server left at ``path``. Raises SetupError when it is anything else."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the interface asks of the user program, judged on the accesses that it made to the migration region.
+
+Pure: a judge takes accesses one after the other, whoever recorded them, and keeps no more of them than it needs to
+judge the next one. What a client moved through a mapping is in no trace; where that may have happened nothing is
+held against the client, and ``Judge.remarks`` says so.
+"""
+
+from .access import Access, access_verb
+from .judge import CLAUSES, FREE, Judge, judge
+from .ledger import Offence
+from .stream import Stream
+
+__all__ = ["CLAUSES", "FREE", "Access", "Judge", "Offence", "Stream", "access_verb", "judge"]

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the loops of saving and of resuming have in common."""
+
+from __future__ import annotations
+
+from .access import Access
+from .ledger import Ledger
+
+
+class Loop:
+    """Steps that move data, in one stay in a state. An error ends the loop (ERR-02; kabi v23, lines 220-224)."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        #: Whether any step was made.
+        self.begun = False
+        self._failed = ""
+
+    def step(self, access: Access) -> bool:
+        """Note a step; whether the driver went along."""
+        if self._failed:
+            self.ledger.offend(
+                "ERR-02",
+                "the loop to end with the error, and the state to be left or the device to be reset",
+                f"another step of the loop was made after {self._failed}",
+                after_all=True,
+            )
+            self._failed = ""
+        self.begun = True
+        if access.value < 0:
+            self.fail(f"a {access.verb} of {access.register or 'data'} that failed")
+        return access.value >= 0
+
+    def fail(self, how: str) -> None:
+        """The driver reported an error; from here on no step may follow."""
+        if not self._failed:
+            self.ledger.keep("ERR-02")
+        self._failed = how

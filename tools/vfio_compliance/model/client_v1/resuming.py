@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The client's side of resuming (kabi v23, lines 230-241): data_offset, data, data_size, for each buffer.
+
+Allowed are: to leave the state at any point, to write a buffer in any pieces, and to give nothing at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, VFIO_DEVICE_STATE_RUNNING
+from .access import Access
+from .comparison import Comparison
+from .ledger import Ledger
+from .loop import Loop
+from .saving import UNSEEN
+from .stream import Areas, Content, Coverage, Transaction
+
+
+@dataclass
+class _Buffer:
+    """One buffer, from data_offset to data_size."""
+
+    #: None: data_offset was not read for it, nor ever before.
+    offset: int | None
+    written: Coverage = field(default_factory=Coverage)
+    content: Content = field(default_factory=Content)
+    #: Data was written, some of it where it should not be.
+    touched: bool = False
+    outside: bool = False
+    #: data_offset was read again.
+    reread: bool = False
+
+
+class Resuming(Loop):
+    """One stay in resuming. ``unsure``: how it began was not seen.
+
+    ``comparison`` judges what is given; a text says why there is none.
+    """
+
+    def __init__(self, ledger: Ledger, areas: Areas, comparison: Comparison | str, unsure: bool) -> None:
+        super().__init__(ledger)
+        self._areas = areas
+        self._comparison = comparison if isinstance(comparison, Comparison) else None
+        self._why_none = comparison if isinstance(comparison, str) else ""
+        self._unsure = unsure
+        self._buffer: _Buffer | None = None
+        self._last_offset: int | None = None
+        #: data_size came too early; that the data comes now is not a second offence.
+        self._excused = False
+
+    def take(self, access: Access) -> None:
+        """An access to the region other than to device_state."""
+        asks = access.verb == "read" and access.register == DATA_OFFSET.name
+        tells = access.verb == "write" and access.register == DATA_SIZE.name
+        if not (asks or tells or (access.verb == "write" and access.is_data)):
+            return
+        carried_out = self.step(access)
+        # What was refused may have been wrong: a write is judged all the same.
+        if tells:
+            self._write_size(access)
+        elif access.verb == "write":
+            self._write_data(access)
+        elif access.ok:
+            self._read_offset(access)
+        if not carried_out or not (access.is_data or access.ok):
+            self._lose_track()
+
+    def leave(self, state: int | None) -> None:
+        """The state ends; ``state`` is the one that was written, None for another end."""
+        if state is None or state & 7 != VFIO_DEVICE_STATE_RUNNING:
+            return
+        if self._buffer and self._buffer.touched and not self._excused:
+            self._without_size(self._buffer, "the device was set running")
+        elif self._comparison and not self._unsure:
+            self._comparison.end()
+
+    def _lose_track(self) -> None:
+        """A step failed, or a register came back short: what the client makes of it is anybody's guess."""
+        self._unsure = True
+        self._buffer = self._comparison = None
+
+    def _read_offset(self, access: Access) -> None:
+        self._excused = False
+        offset = access.content
+        if self._buffer and self._buffer.touched and not self._unsure:
+            if offset == self._buffer.offset:
+                self._buffer.reread = True
+                return
+            self._without_size(self._buffer, "data_offset of another buffer was read")
+        self._unsure = False
+        self._buffer = _Buffer(offset)
+        self._last_offset = offset
+
+    def _write_data(self, access: Access) -> None:
+        if self._unsure or self._excused:
+            return
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = _Buffer(self._last_offset)
+            self._misplaced(
+                buffer, "data_offset to be read for each buffer", "data was written and data_offset had not been read"
+            )
+        start = 0 if buffer.offset is None else access.offset - buffer.offset
+        if buffer.reread and buffer.written.overlaps(start, start + access.length):
+            self._without_size(buffer, "data was written over it")
+            buffer = self._buffer = _Buffer(buffer.offset)
+        buffer.touched = True
+        if start < 0:
+            self._misplaced(
+                buffer,
+                f"data to be written from data_offset, 0x{buffer.offset:x}, on",
+                f"data was written at 0x{access.offset:x}",
+            )
+        if access.value > 0:
+            buffer.written.add(start, start + access.value)
+            buffer.content.add(start, access)
+
+    def _write_size(self, access: Access) -> None:
+        buffer, self._buffer = self._buffer, None
+        if self._unsure or self._excused:
+            return
+        size = access.content
+        place = buffer.offset if buffer else self._last_offset
+        buffer = buffer or _Buffer(place)
+        done = buffer.written.inside(size)
+        unseen = done < size and self._areas.touch(place, size)
+        if unseen:
+            self.ledger.remark(UNSEEN)
+        elif done == size:
+            self.ledger.keep("FLD-06")
+        else:
+            self._excused = not buffer.touched
+            self.ledger.offend(
+                "FLD-06",
+                "data_size to be written after the data, as its size",
+                f"data_size was written as {size} when {done} bytes of data had been written",
+            )
+        if buffer.written.end > size:
+            self._misplaced(
+                buffer,
+                f"data to be written inside the buffer of {size} bytes that data_size announces",
+                f"data was written up to {buffer.written.end} bytes from data_offset",
+            )
+        if buffer.touched and not buffer.outside:
+            self.ledger.keep("FLD-04")
+        if self._why_none and size:
+            self.ledger.remark(self._why_none)
+            self._why_none = ""
+        if self._comparison and size:
+            self._comparison.take(buffer.content.transaction(size) if done == size else Transaction(size))
+
+    def _misplaced(self, buffer: _Buffer, expected: str, seen: str) -> None:
+        if not buffer.outside:
+            self.ledger.offend("FLD-04", expected, seen)
+        buffer.outside = True
+
+    def _without_size(self, buffer: _Buffer, when: str) -> None:
+        self.ledger.offend(
+            "FLD-06",
+            "data_size to be written once the data of a buffer is",
+            f"{when}, and data_size was not written for the {buffer.written.inside(1 << 64)} bytes before",
+        )

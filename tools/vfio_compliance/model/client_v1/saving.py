@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The client's side of saving (kabi v23, lines 196-224): steps a to f.
+
+Allowed are: to leave the state at any point, to read pending_bytes again before an iteration, data_offset and
+data_size again until all of the buffer was read, the data again and in any pieces until the iteration ends, and to
+read nothing at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES
+from .access import Access
+from .ledger import Ledger
+from .loop import Loop
+from .stream import Areas, Content, Coverage, Stream, Transaction
+
+UNSEEN = (
+    "data that lies in a part of the region that can be mapped was not seen being moved: it may have gone through a "
+    "mapping, which no trace shows, and was not judged"
+)
+
+
+@dataclass
+class _Iteration:
+    """One buffer, from data_offset to the next pending_bytes."""
+
+    offset: int | None = None
+    size: int | None = None
+    read: Coverage = field(default_factory=Coverage)
+    content: Content = field(default_factory=Content)
+    #: Data was read, some of it outside the buffer.
+    touched: bool = False
+    outside: bool = False
+    #: The order was broken already.
+    faulty: bool = False
+    #: How it began was not seen.
+    unsure: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """All of the buffer was seen being read."""
+        return self.offset is not None and self.size is not None and self.read.inside(self.size) == self.size
+
+
+class Saving(Loop):
+    """One stay in pre-copy or stop-and-copy. ``unsure``: how it began was not seen."""
+
+    def __init__(self, ledger: Ledger, areas: Areas, stream: Stream, unsure: bool) -> None:
+        super().__init__(ledger)
+        self._areas = areas
+        self._stream = stream
+        self._unsure = unsure
+        if unsure:
+            stream.certain = False
+        self._pending: int | None = None
+        self._zero_kept = False
+        self._iteration: _Iteration | None = None
+        self._last_offset: int | None = None
+
+    def take(self, access: Access) -> None:
+        """An access to the region other than to device_state."""
+        register = access.register
+        if access.verb != "read" or not (access.is_data or register in _STEPS):
+            return
+        carried_out = self.step(access)
+        if access.is_data:
+            self._read_data(access)  # a read that was refused may have been a client's fault
+        elif not access.ok:
+            pass
+        elif register == PENDING_BYTES.name:
+            self._read_pending(access.content)
+        elif register == DATA_OFFSET.name:
+            self._read_offset(access.content)
+        else:
+            self._read_size(access.content)
+        if not carried_out or not (access.is_data or access.ok):
+            self._lose_track()
+
+    def leave(self) -> None:
+        """The state ends, or the trace."""
+        self._finish(next_one=False)
+
+    def _lose_track(self) -> None:
+        """A step failed, or a register came back short: what the client makes of it is anybody's guess."""
+        self._unsure = True
+        self._stream.certain = False
+        if self._iteration:
+            self._iteration.unsure = True
+
+    def _read_pending(self, value: int) -> None:
+        self._finish(next_one=True)
+        self._unsure = False
+        self._pending = value
+        self._zero_kept = value == 0
+        if self._zero_kept:
+            self.ledger.keep("SAV-02")
+
+    def _read_offset(self, value: int) -> None:
+        current = self._iteration
+        if current and current.whole and current.size:
+            self._finish(next_one=False)
+            self._iteration = _Iteration(faulty=True)
+            self.ledger.offend(
+                "SAV-11",
+                "pending_bytes to be read (step f) before data_offset (step b) of the next iteration",
+                f"data_offset was read again when all {current.size} bytes of the buffer had been",
+            )
+        self._under_way(DATA_OFFSET.name).offset = value
+        self._last_offset = value
+
+    def _read_size(self, value: int) -> None:
+        iteration = self._under_way(DATA_SIZE.name)
+        if iteration.offset is None:
+            self._disorder(
+                iteration,
+                "data_offset (step b) to be read before data_size (step c)",
+                "data_size was read without data_offset having been read in this iteration",
+            )
+        iteration.size = value
+
+    def _read_data(self, access: Access) -> None:
+        iteration = self._under_way("data")
+        iteration.touched = True
+        missing = [
+            name for name, value in (("data_offset", iteration.offset), ("data_size", iteration.size)) if value is None
+        ]
+        if missing:
+            names = " and ".join(missing)
+            self._disorder(iteration, f"{names} to be read before the data (step d)", f"data was read without {names}")
+        self._check_place(iteration, access)
+        if iteration.offset is not None and access.value > 0:
+            start = access.offset - iteration.offset
+            iteration.read.add(start, start + access.value)
+            iteration.content.add(start, access)
+
+    def _check_place(self, iteration: _Iteration, access: Access) -> None:
+        start = self._last_offset if iteration.offset is None else iteration.offset
+        end = access.offset + access.length
+        if iteration.unsure:
+            iteration.outside = True
+        elif start is None:
+            self._misplaced(iteration, access, "data to be read from where data_offset says", "which was never read")
+        elif access.offset < start or (iteration.size is not None and end > start + iteration.size):
+            limit = "" if iteration.size is None else f"0x{start + iteration.size:x}"
+            self._misplaced(
+                iteration, access, "data to be read inside the buffer only", f"the buffer is [0x{start:x}, {limit})"
+            )
+
+    def _misplaced(self, iteration: _Iteration, access: Access, expected: str, why: str) -> None:
+        iteration.outside = True
+        place = f"[0x{access.offset:x}, 0x{access.offset + access.length:x})"
+        self.ledger.offend("FLD-04", expected, f"data was read at {place}; {why}")
+
+    def _disorder(self, iteration: _Iteration, expected: str, seen: str) -> None:
+        if not iteration.faulty and not iteration.unsure:
+            iteration.faulty = True
+            self.ledger.offend("SAV-11", expected, seen)
+
+    def _under_way(self, step: str) -> _Iteration:
+        """The iteration that a step belongs to, a new one where none has begun."""
+        if self._iteration is None:
+            self._iteration = _Iteration(unsure=self._unsure)
+            if self._unsure:
+                pass
+            elif self._pending is None:
+                self._disorder(
+                    self._iteration,
+                    "pending_bytes (step a) to be read before an iteration",
+                    f"{step} was read before pending_bytes had been in this state",
+                )
+            elif self._pending == 0:
+                self._iteration.unsure = True  # whatever it does in there is this one offence
+                self.ledger.offend(
+                    "SAV-02",
+                    "no iteration while pending_bytes is 0",
+                    f"{step} was read after pending_bytes had read 0",
+                    after_all=self._zero_kept,
+                )
+                self._zero_kept = False
+        return self._iteration
+
+    def _finish(self, next_one: bool) -> None:
+        """The iteration is over: by the read of pending_bytes that begins the ``next_one``, or left."""
+        iteration, self._iteration = self._iteration, None
+        if iteration is None:
+            return
+        if iteration.unsure:
+            self._stream.certain = False
+            return
+        if iteration.size is not None:
+            self.ledger.keep("FLD-06")
+        elif iteration.touched:
+            self.ledger.offend(
+                "FLD-06",
+                "data_size to be read to learn how much data there is",
+                "data was read in an iteration in which data_size was not",
+            )
+        if iteration.touched and not iteration.outside:
+            self.ledger.keep("FLD-04")
+        unseen = not iteration.whole and self._areas.touch(iteration.offset, iteration.size)
+        if next_one and not iteration.whole and not unseen:
+            size = "the" if iteration.size is None else f"the {iteration.size}"
+            done = iteration.read.inside(iteration.size or 0)
+            self._disorder(
+                iteration,
+                "the data of the buffer to be read (step d) before pending_bytes, which ends the iteration (step f)",
+                f"pending_bytes was read when {done} of {size} bytes had been",
+            )
+        if not iteration.faulty:
+            self.ledger.keep("SAV-11")
+        self._add_to_stream(iteration, unseen, next_one)
+
+    def _add_to_stream(self, iteration: _Iteration, unseen: bool, next_one: bool) -> None:
+        if unseen:
+            self.ledger.remark(UNSEEN)
+        if iteration.whole and iteration.size:
+            self._stream.add(iteration.content.transaction(iteration.size))
+        elif unseen and iteration.size and next_one:
+            self._stream.add(Transaction(iteration.size))
+        elif unseen or (iteration.touched and next_one):
+            self._stream.certain = False
+
+
+_STEPS = (PENDING_BYTES.name, DATA_OFFSET.name, DATA_SIZE.name)
