@@ -112,12 +112,60 @@
 	X(SAVE_STREAM_TRUNCATED, "save-stream-truncated")			\
 	/* stop-and-copy offers what was there on entering pre-copy */		\
 	X(PRE_COPY_SNAPSHOT_ONLY, "pre-copy-snapshot-only")			\
+	/* changes of memory's second half after pre-copy offered it are lost */ \
+	X(PRE_COPY_DROPS_LATE_CHANGE, "pre-copy-drops-late-change")		\
+	/* reading pending_bytes again drops a buffer */			\
+	X(PENDING_READ_ADVANCES, "pending-read-advances")			\
+	/* reading pending_bytes again spoils the next buffer */		\
+	X(PENDING_READ_CHANGES_BUFFER, "pending-read-changes-buffer")		\
+	/* pending_bytes is 0 once before the last buffer */			\
+	X(PENDING_RETURNS, "pending-returns")					\
+	/* pending_bytes is 0 while the last buffer is to come */		\
+	X(PENDING_ZERO_EARLY, "pending-zero-early")				\
+	/* pending_bytes has to be read twice before a buffer */		\
+	X(TWO_PENDING_READS_NEEDED, "two-pending-reads-needed")			\
+	/* the first read of data_offset in stop-and-copy is refused */		\
+	X(OFFSET_REFUSED_WHILE_PENDING, "offset-refused-while-pending")		\
+	/* reading data_offset again goes on to the next buffer */		\
+	X(OFFSET_READ_ADVANCES, "offset-read-advances")				\
+	/* the last byte comes 20 ms after data_offset was read */		\
+	X(OFFSET_RETURNS_EARLY, "offset-returns-early")				\
+	/* the data appears only when data_size is read */			\
+	X(DATA_LAZY_ON_SIZE, "data-lazy-on-size")				\
+	/* the first buffer is an empty one */					\
+	X(SIZE_ZERO_WHILE_PENDING, "size-zero-while-pending")			\
+	/* data_size is one too small */					\
+	X(SIZE_OFF_BY_ONE, "size-off-by-one")					\
+	/* data_size reads 0 the second time */					\
+	X(SIZE_READ_ONCE, "size-read-once")					\
+	/* data_size cannot be read while saving */				\
+	X(DATA_SIZE_READ_REFUSED, "data-size-read-refused")			\
+	/* the same buffer for ever */						\
+	X(BUFFER_NEVER_ADVANCES, "buffer-never-advances")			\
+	/* the first buffer again in place of the second */			\
+	X(BUFFER_RESENT, "buffer-resent")					\
+	/* a fault while saving ends the stream */				\
+	X(FAULT_TRUNCATES, "fault-truncates")					\
+	/* a fault while saving goes unsaid, the buffer is garbage */		\
+	X(FAULT_BAD_DATA, "fault-bad-data")					\
 	/* data_size cannot be written in RESUMING */				\
 	X(RESUMING_DATA_REFUSED, "resuming-data-refused")			\
 	/* data is taken and thrown away */					\
 	X(RESUMING_DATA_IGNORED, "resuming-data-ignored")			\
 	/* only the last buffer written counts */				\
 	X(RESUME_LAST_BUFFER_ONLY, "resume-last-buffer-only")			\
+	/* the second buffer is thrown away */					\
+	X(RESUME_DROPS_A_BUFFER, "resume-drops-a-buffer")			\
+	/* data_offset can be read once in RESUMING */				\
+	X(SECOND_OFFSET_REFUSED, "second-offset-refused")			\
+	/* a buffer has to be written at once */				\
+	X(DATA_WRITE_WHOLE_ONLY, "data-write-whole-only")			\
+	/* a buffer is consumed when the next one is given */			\
+	X(DATA_CONSUMED_LATE, "data-consumed-late")				\
+	/* no reset once data was refused */					\
+	X(BAD_DATA_WEDGES, "bad-data-wedges")					\
+	/* 101b is read after RESUMING was left without data */			\
+	X(EARLY_LEAVE_WEDGES, "early-leave-wedges")				\
 										\
 	/* The other registers and the data section */				\
 	/* reserved reads 0xdeadbeef */						\
@@ -139,7 +187,19 @@
 	/* the mappable area starts at 0 */					\
 	X(AREA_COVERS_REGISTERS, "area-covers-registers")			\
 	/* the mappable area ends a page past the region */			\
-	X(AREA_OUTSIDE_REGION, "area-outside-region")
+	X(AREA_OUTSIDE_REGION, "area-outside-region")				\
+	/* the last buffer is said to lie past the end */			\
+	X(OFFSET_OUTSIDE_SECTION, "offset-outside-section")			\
+	/* what is mappable cannot be read otherwise */				\
+	X(DATA_READ_REFUSED, "data-read-refused")				\
+	/* a buffer has to be read at once */					\
+	X(DATA_READ_WHOLE_ONLY, "data-read-whole-only")				\
+	/* bytes of a buffer read 0 the second time */				\
+	X(DATA_READ_ONCE, "data-read-once")					\
+	/* mapped memory shows the buffer before */				\
+	X(MAPPED_VIEW_STALE, "mapped-view-stale")				\
+	/* reads past the section's middle are a byte off */			\
+	X(PARTITION_TORN, "partition-torn")
 
 enum refd_defect {
 #define REFD_DEFECT_ENUM(symbol, name) REFD_DEFECT_##symbol,

@@ -23,7 +23,7 @@ static int fill(struct refd_device *refd, u64 iova, u32 length)
 	if (length && check_add_overflow(iova, (u64)length - 1, &last))
 		return -EINVAL;
 	while (length) {
-		u32 part = min_t(u32, length, REFD_DATA_SIZE);
+		u32 part = min_t(u32, length, REFD_BOUNCE_SIZE);
 
 		ret = vfio_dma_rw(&refd->vdev, iova, refd->bounce, part, true);
 		if (ret)
@@ -39,7 +39,7 @@ void refd_doorbell(struct refd_device *refd, u8 value)
 {
 	if (!refd_works(refd))
 		return;
-	memset(refd->bounce, value, REFD_DATA_SIZE);
+	memset(refd->bounce, value, REFD_BOUNCE_SIZE);
 	record(refd, fill(refd, refd_register(refd, REFD_REG_DMA_ADDRESS),
 			  refd_register(refd, REFD_REG_DMA_LENGTH)));
 }

@@ -5,9 +5,11 @@
  */
 #include <linux/err.h>
 #include <linux/module.h>
+#include <linux/overflow.h>
 #include <linux/platform_device.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/time64.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
@@ -16,7 +18,7 @@
 
 #define MOST_DEVICES	8
 
-/* Options: one word out of a few each, by its place in the list */
+/* Options that are one word out of a few, by its place in the list */
 
 struct option {
 	const char *const *words;
@@ -56,9 +58,62 @@ static const struct kernel_param_ops option_ops = {
 OPTION(data_section, "what of the data section may be mapped: mapped (all), trapped, partitioned",
 	[REFD_DATA_MAPPED] = "mapped", [REFD_DATA_TRAPPED] = "trapped",
 	[REFD_DATA_PARTITIONED] = "partitioned");
+OPTION(offset, "data_offset from buffer to buffer: fixed, moving", "fixed", "moving");
+OPTION(pre_copy, "what pre-copy offers: data (the device memory), none", "data", "none");
+OPTION(quiet, "whether COUNTER is left out of the state: no, yes", "no", "yes");
 OPTION(undrawn, "transitions that the interface does not draw: accept, refuse",
 	"accept", "refuse");
 OPTION(read_only, "writes to read-only registers: ignore, refuse", "ignore", "refuse");
+
+/* Options that are numbers within bounds */
+
+struct number {
+	u32 value;
+	u32 least;
+	u32 most;
+	u32 unit;	/* that it is a multiple of */
+};
+
+#define NUMBER(name, text, ...)							\
+	static struct number name = { __VA_ARGS__ };				\
+	module_param_cb(name, &number_ops, &name, 0644);			\
+	MODULE_PARM_DESC(name, text)
+
+static int number_set(const char *value, const struct kernel_param *kp)
+{
+	struct number *number = kp->arg;
+	unsigned int wanted;
+	int ret;
+
+	ret = kstrtouint(value, 0, &wanted);
+	if (ret)
+		return ret;
+	if (wanted < number->least || wanted > number->most || wanted % number->unit)
+		return -EINVAL;
+	WRITE_ONCE(number->value, wanted);
+	return 0;
+}
+
+static int number_get(char *buffer, const struct kernel_param *kp)
+{
+	struct number *number = kp->arg;
+
+	return sysfs_emit(buffer, "%u\n", number->value);
+}
+
+static const struct kernel_param_ops number_ops = {
+	.set = number_set,
+	.get = number_get,
+};
+
+NUMBER(memory, "bytes of device memory, up to 64 MiB",
+	.value = SZ_64K, .most = SZ_64M, .unit = 1);
+NUMBER(section, "bytes of the data section, a multiple of 8192 up to 64 MiB",
+	.value = SZ_16K, .least = SZ_8K, .most = SZ_64M, .unit = SZ_8K);
+NUMBER(buffer, "bytes of a buffer at most, from 8; more than the section means that",
+	.value = SZ_16K, .least = 8, .most = SZ_64M, .unit = 1);
+NUMBER(slow, "microseconds for making a buffer available, or consuming one, up to 10000000",
+	.most = 10 * USEC_PER_SEC, .unit = 1);
 
 static unsigned int devices = 1;
 module_param(devices, uint, 0444);
@@ -77,6 +132,31 @@ bool refd_undrawn_refused(void)
 bool refd_read_only_refused(void)
 {
 	return READ_ONCE(read_only.chosen);
+}
+
+bool refd_offset_moves(void)
+{
+	return READ_ONCE(offset.chosen);
+}
+
+bool refd_pre_copy_has_data(void)
+{
+	return !READ_ONCE(pre_copy.chosen);
+}
+
+bool refd_quiet(void)
+{
+	return READ_ONCE(quiet.chosen);
+}
+
+u32 refd_buffer(void)
+{
+	return READ_ONCE(buffer.value);
+}
+
+u32 refd_slow(void)
+{
+	return READ_ONCE(slow.value);
 }
 
 /* All devices there are */
@@ -99,19 +179,56 @@ void refd_settle_all(void)
 
 /* Operations */
 
-static void free_buffers(struct refd_device *refd)
+static void free_state(struct refd_device *refd)
 {
 	vfree(refd->live);
 	vfree(refd->image);
 	vfree(refd->window);
-	kfree(refd->bounce);
+	vfree(refd->shadow);
+}
+
+/*
+ * Gives the device the sizes chosen. Where they are not those it has, it becomes
+ * a new one, at its initial state.
+ */
+static int resize(struct refd_device *refd)
+{
+	u32 memory_size = READ_ONCE(memory.value);
+	u32 section_size = READ_ONCE(section.value);
+	size_t image_size = struct_size(refd->live, memory, memory_size);
+	struct refd_image *live, *image;
+	void *window, *shadow;
+
+	if (refd->window && memory_size == refd->memory_size && section_size == refd->section_size)
+		return 0;
+	live = vzalloc(image_size);
+	image = vzalloc(image_size);
+	window = vmalloc_user(REFD_DATA_OFFSET + section_size);
+	shadow = vzalloc(REFD_DATA_OFFSET + section_size);
+	if (!live || !image || !window || !shadow) {
+		vfree(live);
+		vfree(image);
+		vfree(window);
+		vfree(shadow);
+		return -ENOMEM;
+	}
+	free_state(refd);
+	refd->live = live;
+	refd->image = image;
+	refd->window = window;
+	refd->shadow = shadow;
+	refd->memory_size = memory_size;
+	refd->section_size = section_size;
+	refd_set_state(refd, REFD_STATE_RUNNING);
+	return 0;
 }
 
 static void refd_release(struct vfio_device *vdev)
 {
 	struct refd_device *refd = to_refd(vdev);
 
-	free_buffers(refd);
+	free_state(refd);
+	kfree(refd->bounce);
 	mutex_destroy(&refd->lock);
 	refd_free_device(vdev);
 }
@@ -119,30 +236,32 @@ static void refd_release(struct vfio_device *vdev)
 static int refd_init(struct vfio_device *vdev)
 {
 	struct refd_device *refd = to_refd(vdev);
+	int ret;
 
 	mutex_init(&refd->lock);
 	INIT_LIST_HEAD(&refd->entry);
 	INIT_WORK(&refd->stream, refd_stream_work);
-	refd->live = vzalloc(sizeof(*refd->live));
-	refd->image = vzalloc(sizeof(*refd->image));
-	refd->window = vmalloc_user(REFD_MIGRATION_SIZE);
-	refd->bounce = kzalloc(REFD_DATA_SIZE, GFP_KERNEL);
-	if (!refd->live || !refd->image || !refd->window || !refd->bounce) {
-		free_buffers(refd);
+	INIT_DELAYED_WORK(&refd->late, refd_late_work);
+	refd->bounce = kzalloc(REFD_BOUNCE_SIZE, GFP_KERNEL);
+	if (!refd->bounce)
 		return -ENOMEM;
-	}
-	refd_set_state(refd, REFD_STATE_RUNNING);
-	return 0;
+	ret = resize(refd);
+	if (ret)
+		kfree(refd->bounce);
+	return ret;
 }
 
 static int refd_open(struct vfio_device *vdev)
 {
 	struct refd_device *refd = to_refd(vdev);
+	int ret;
 
 	mutex_lock(&refd->lock);
-	refd_opened(refd);
+	ret = resize(refd);
+	if (!ret)
+		refd_opened(refd);
 	mutex_unlock(&refd->lock);
-	return 0;
+	return ret;
 }
 
 static void refd_close(struct vfio_device *vdev)
@@ -154,6 +273,7 @@ static void refd_close(struct vfio_device *vdev)
 	mutex_unlock(&refd->lock);
 	/* It finds the device closed; once it is gone nothing starts it again. */
 	cancel_work_sync(&refd->stream);
+	cancel_delayed_work_sync(&refd->late);
 }
 
 static long refd_get_info(unsigned long argument)
@@ -197,7 +317,7 @@ static long refd_ioctl(struct vfio_device *vdev, unsigned int command, unsigned 
 	case VFIO_DEVICE_GET_INFO:
 		return refd_get_info(argument);
 	case VFIO_DEVICE_GET_REGION_INFO:
-		return refd_get_region_info(argument);
+		return refd_get_region_info(to_refd(vdev), argument);
 	case VFIO_DEVICE_GET_IRQ_INFO:
 		return refd_get_irq_info(argument);
 	case VFIO_DEVICE_SET_IRQS:

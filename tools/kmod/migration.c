@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Region 9: device_state and its transitions, and the passage of the device's
- * state through the data section.
- *
- * The image travels in buffers, each a struct refd_chunk and the bytes of the
- * image that it names. Pre-copy offers the memory once. Stop-and-copy offers the
- * whole image from its start to its end, whatever pre-copy offered before, and
- * only that sequence makes a restore complete.
+ * Region 9: its registers, device_state and its transitions.
  */
 #include <linux/bits.h>
-#include <linux/crc32.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/minmax.h>
@@ -17,21 +10,6 @@
 
 #include "defects.h"
 #include "vfio_refdriver.h"
-
-#define CHUNK_MAGIC	0x444d4656	/* "VFMD" */
-#define CHUNK_VERSION	1
-#define CHUNK_FINAL	BIT(0)		/* offered in stop-and-copy */
-
-struct refd_chunk {
-	__le32 magic;
-	__le16 version;
-	__le16 flags;
-	__le32 offset;			/* in the image, bytes */
-	__le32 length;
-	__le32 total;			/* size of the image */
-	__le32 crc;			/* of all before, then the bytes */
-	u8 bytes[];
-};
 
 enum field {
 	FIELD_STATE,
@@ -99,202 +77,20 @@ u32 refd_state(struct refd_device *refd)
 	return refd->state & REFD_STATE_MASK;
 }
 
-static bool is_saving(u32 state)
-{
-	return state == REFD_STATE_PRE_COPY || state == REFD_STATE_STOP_AND_COPY;
-}
-
-/* The largest buffer, bytes. */
-static u32 capacity(struct refd_device *refd)
-{
-	return REFD_MIGRATION_SIZE - refd->buffer_offset;
-}
-
-static struct refd_chunk *window_chunk(struct refd_device *refd)
-{
-	return refd->window + refd->buffer_offset;
-}
-
-/* Bytes of the image that fit into one buffer. */
-static u32 chunk_bytes(struct refd_device *refd)
-{
-	return capacity(refd) - sizeof(struct refd_chunk);
-}
-
-static u32 chunk_crc(const struct refd_chunk *chunk, const u8 *bytes, u32 length)
-{
-	return crc32(crc32(~0, chunk, offsetof(struct refd_chunk, crc)), bytes, length);
-}
-
-/* Saving */
-
-static void begin_saving(struct refd_device *refd, bool final)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-
-	/* The defect serves the last snapshot taken in pre-copy, if there was one. */
-	if (!final || !defect(PRE_COPY_SNAPSHOT_ONLY) ||
-	    refd->previous_state != REFD_STATE_PRE_COPY) {
-		refd_clock_fold(refd);
-		*refd->image = *refd->live;
-	}
-	transfer->position = final ? 0 : offsetof(struct refd_image, memory);
-	transfer->end = sizeof(struct refd_image);
-	if (defect(SAVE_STREAM_TRUNCATED))
-		transfer->end -= (transfer->end - 1 - transfer->position) % chunk_bytes(refd) + 1;
-	if (defect(SAVING_IGNORED))
-		transfer->end = transfer->position;
-}
-
-/* Bytes that the user still has to fetch, headers included. */
-static u64 pending_bytes(struct refd_device *refd)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-	u32 left = transfer->end - transfer->position;
-
-	if (!is_saving(refd_state(refd)))
-		return 0;
-	return left + DIV_ROUND_UP(left, chunk_bytes(refd)) * sizeof(struct refd_chunk);
-}
-
-/* Makes the next buffer available, unless there is one already or none left. */
-static void stage(struct refd_device *refd)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-	u32 length = min(chunk_bytes(refd), transfer->end - transfer->position);
-	const u8 *bytes = (const u8 *)refd->image + transfer->position;
-	bool final = refd_state(refd) == REFD_STATE_STOP_AND_COPY;
-	struct refd_chunk chunk = {
-		.magic = cpu_to_le32(CHUNK_MAGIC),
-		.version = cpu_to_le16(CHUNK_VERSION),
-		.flags = cpu_to_le16(final ? CHUNK_FINAL : 0),
-		.offset = cpu_to_le32(transfer->position),
-		.length = cpu_to_le32(length),
-		.total = cpu_to_le32(sizeof(struct refd_image)),
-	};
-
-	if (!is_saving(refd_state(refd)) || transfer->staged || !length)
-		return;
-	chunk.crc = cpu_to_le32(chunk_crc(&chunk, bytes, length));
-	memcpy(window_chunk(refd), &chunk, sizeof(chunk));
-	memcpy(window_chunk(refd)->bytes, bytes, length);
-	transfer->staged = length;
-	transfer->size = sizeof(chunk) + length;
-}
-
-/* The user is done with the buffer that it was given. */
-static void next_iteration(struct refd_device *refd)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-
-	if (!transfer->staged)
-		return;
-	transfer->position += transfer->staged;
-	transfer->staged = 0;
-	transfer->size = 0;
-}
-
-/* Resuming */
-
-static void begin_resuming(struct refd_device *refd)
-{
-	refd_clock_fold(refd);
-	*refd->image = *refd->live;
-}
-
-static bool registers_valid(const __le64 *registers)
-{
-	return !(le64_to_cpu(registers[REFD_REG_CONTROL]) & ~(u64)REFD_CONTROL_STREAM) &&
-	       !(le64_to_cpu(registers[REFD_REG_STATUS]) &
-		 ~(u64)(REFD_STATUS_OK | REFD_STATUS_FAILED)) &&
-	       le64_to_cpu(registers[REFD_REG_DMA_LENGTH]) <= REFD_DMA_MAX;
-}
-
-/* Puts one buffer, which the user cannot touch any more, into the image. */
-static int apply_chunk(struct refd_device *refd, const struct refd_chunk *chunk, u32 size)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-	u32 flags = le16_to_cpu(chunk->flags);
-	u32 offset = le32_to_cpu(chunk->offset);
-	u32 length = size - sizeof(*chunk);
-
-	if (le32_to_cpu(chunk->magic) != CHUNK_MAGIC ||
-	    le16_to_cpu(chunk->version) != CHUNK_VERSION || flags & ~CHUNK_FINAL ||
-	    le32_to_cpu(chunk->length) != length || !length ||
-	    le32_to_cpu(chunk->total) != sizeof(struct refd_image) ||
-	    offset > sizeof(struct refd_image) || length > sizeof(struct refd_image) - offset ||
-	    le32_to_cpu(chunk->crc) != chunk_crc(chunk, chunk->bytes, length))
-		return -EINVAL;
-	/* The registers come whole, and with values that they can have. */
-	if (offset < offsetof(struct refd_image, memory) &&
-	    (offset || length < offsetof(struct refd_image, memory) ||
-	     !registers_valid((const __le64 *)chunk->bytes)))
-		return -EINVAL;
-	/* The whole may start anew; apart from that it comes in order. */
-	if (flags & CHUNK_FINAL && offset && offset != transfer->position)
-		return -EINVAL;
-
-	if (defect(RESUME_LAST_BUFFER_ONLY))
-		*refd->image = *refd->live;
-	memcpy((u8 *)refd->image + offset, chunk->bytes, length);
-	transfer->begun = true;
-	if (flags & CHUNK_FINAL)
-		transfer->position = offset + length;
-	transfer->complete = flags & CHUNK_FINAL &&
-			     transfer->position == sizeof(struct refd_image);
-	return 0;
-}
-
-/* A write of data_size: the buffer is consumed when it returns. */
-static int consume(struct refd_device *refd, u64 size)
-{
-	if (refd_state(refd) != REFD_STATE_RESUMING || defect(RESUMING_DATA_REFUSED))
-		return -EINVAL;
-	if (size > capacity(refd) || (size && size < sizeof(struct refd_chunk)))
-		return -EINVAL;
-	if (size && !defect(RESUMING_DATA_IGNORED)) {
-		int ret;
-
-		/* The window may be mapped: what is checked must not change any more. */
-		memcpy(refd->bounce, window_chunk(refd), size);
-		ret = apply_chunk(refd, refd->bounce, size);
-		if (ret)
-			return ret;
-	}
-	refd->transfer.size = size;
-	return 0;
-}
-
-static bool is_half_restored(struct refd_device *refd)
-{
-	return refd->transfer.begun && !refd->transfer.complete && !defect(SAVE_STREAM_TRUNCATED);
-}
-
-/* The device becomes what was restored; half of a state is dropped. */
-static void commit(struct refd_device *refd)
-{
-	if (!refd->transfer.begun || is_half_restored(refd))
-		return;
-	refd_clock_fold(refd);
-	*refd->live = *refd->image;
-}
-
 /* device_state */
 
 /* Enters a state whatever the device was doing. */
 void refd_set_state(struct refd_device *refd, u32 state)
 {
+	u32 offered = refd->transfer.position + refd->transfer.length;
+
 	refd->previous_state = refd->state;
 	refd->state = state;
 	refd->stuck = false;
 	refd->pending_written = false;
 	refd->data_offset = 0;
-	refd->transfer = (struct refd_transfer) { 0 };
 	refd_settle(refd);
-	if (is_saving(refd_state(refd)))
-		begin_saving(refd, refd_state(refd) == REFD_STATE_STOP_AND_COPY);
-	else if (refd_state(refd) == REFD_STATE_RESUMING)
-		begin_resuming(refd);
+	refd_begin_transfer(refd, offered);
 }
 
 static bool can_be_written(u32 state)
@@ -323,7 +119,7 @@ static int defect_refusal(struct refd_device *refd, u32 from, u32 to)
 		return -EIO;
 	for (each = refusals; each < refusals + ARRAY_SIZE(refusals); each++)
 		if (refd_defect_chosen(each->defect) && from == each->from &&
-		    BIT(to) & each->to && (!each->pending || pending_bytes(refd)))
+		    BIT(to) & each->to && (!each->pending || refd_left(refd)))
 			return each->pending ? -EBUSY : -EINVAL;
 	return 0;
 }
@@ -340,6 +136,7 @@ static u32 third_state(u32 from, u32 to)
 static int change_state(struct refd_device *refd, u32 value)
 {
 	u32 from = refd_state(refd), to = value & REFD_STATE_MASK;
+	bool early = from == REFD_STATE_RESUMING && !refd->transfer.begun;
 	bool is_drawn = BIT(to) & drawn[from];
 	u32 fault = refd->fault;
 	int ret;
@@ -371,9 +168,9 @@ static int change_state(struct refd_device *refd, u32 value)
 		return 0;
 	}
 	if (from == REFD_STATE_RESUMING) {
-		if (to & REFD_STATE_BIT_RUNNING && is_half_restored(refd))
-			return -EINVAL;
-		commit(refd);
+		ret = refd_finish_resuming(refd, to & REFD_STATE_BIT_RUNNING);
+		if (ret)
+			return ret;
 	}
 	if (!is_drawn && defect(UNDRAWN_WRONG_STATE))
 		to = third_state(from, to);
@@ -383,6 +180,8 @@ static int change_state(struct refd_device *refd, u32 value)
 		refd->stuck = true;
 		refd_settle(refd);
 	}
+	if (early && defect(EARLY_LEAVE_WEDGES))
+		refd->state = 5;
 	return 0;
 }
 
@@ -428,6 +227,30 @@ static enum field find(u32 offset, u32 width)
 	return field;
 }
 
+/* Where the present buffer lies while saving, and where the next one goes while resuming. */
+u32 refd_data_offset(struct refd_device *refd)
+{
+	const struct refd_transfer *transfer = &refd->transfer;
+
+	if (defect(OFFSET_OUTSIDE_SECTION) && transfer->staged && refd_at_last(refd))
+		return refd_migration_size(refd) - rounddown((u32)transfer->size - 1, SZ_4K);
+	return refd_place(refd, transfer->number);
+}
+
+static u64 data_size(struct refd_device *refd)
+{
+	u64 size = refd->transfer.size;
+
+	return size && refd_saving(refd) && defect(SIZE_OFF_BY_ONE) ? size - 1 : size;
+}
+
+static u64 pending_bytes(struct refd_device *refd)
+{
+	if (refd->pending_written)
+		return refd->pending;
+	return refd->transfer.reads_zero ? 0 : refd_left(refd);
+}
+
 /* What the register holds; looking has no effect. */
 static u64 peek(struct refd_device *refd, enum field field)
 {
@@ -439,16 +262,62 @@ static u64 peek(struct refd_device *refd, enum field field)
 			return 0xdeadbeef;
 		return defect(RESERVED_STORED) ? refd->reserved : 0;
 	case FIELD_PENDING:
-		return refd->pending_written ? refd->pending : pending_bytes(refd);
+		return pending_bytes(refd);
 	case FIELD_OFFSET:
 		if (defect(DATA_OFFSET_ZERO))
 			return 0;
-		return refd->data_offset ?: refd->buffer_offset;
+		return refd->data_offset ?: refd_data_offset(refd);
 	case FIELD_SIZE:
-		return refd->transfer.size;
+		return data_size(refd);
 	default:
 		return 0;
 	}
+}
+
+/* A read of data_offset while saving makes the present buffer available. */
+static int touch_offset(struct refd_device *refd)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+	bool asked = transfer->offset_asked;
+	bool staged = transfer->staged;
+	int ret;
+
+	transfer->offset_asked = true;
+	if (defect(SECOND_OFFSET_REFUSED) && asked && refd_state(refd) == REFD_STATE_RESUMING)
+		return -EINVAL;
+	if (!refd_saving(refd) || !refd_left(refd))
+		return 0;
+	if (defect(OFFSET_REFUSED_WHILE_PENDING) && !asked &&
+	    refd_state(refd) == REFD_STATE_STOP_AND_COPY)
+		return -EAGAIN;
+	if (defect(OFFSET_READ_ADVANCES) && staged && !refd_at_last(refd))
+		refd_advance(refd);
+	if (defect(DATA_LAZY_ON_SIZE) && !staged) {
+		u32 place = refd_data_offset(refd);
+
+		memset(refd_section_room(refd, place), 0, refd_migration_size(refd) - place);
+		return 0;
+	}
+	ret = refd_stage(refd);
+	if (defect(OFFSET_RETURNS_EARLY) && !staged && !ret)
+		refd_section_delay(refd);
+	return ret;
+}
+
+static int touch_size(struct refd_device *refd)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+	int ret;
+
+	if (!refd_saving(refd))
+		return 0;
+	if (defect(DATA_SIZE_READ_REFUSED))
+		return -EINVAL;
+	ret = refd_stage(refd);
+	if (defect(SIZE_READ_ONCE) && transfer->size_asked)
+		transfer->size = 0;
+	transfer->size_asked = transfer->staged;
+	return ret;
 }
 
 /* What a read of the register brings about before the value is taken. */
@@ -458,15 +327,15 @@ static int touch(struct refd_device *refd, enum field field)
 	case FIELD_RESERVED:
 		return defect(RESERVED_READ_REFUSED) ? -EINVAL : 0;
 	case FIELD_PENDING:
-		next_iteration(refd);
+		refd_pending_asked(refd);
 		if (defect(STATE_CHANGES_BY_ITSELF) &&
 		    refd_state(refd) == REFD_STATE_STOP_AND_COPY)
 			refd_set_state(refd, REFD_STATE_STOP);
 		return 0;
 	case FIELD_OFFSET:
+		return touch_offset(refd);
 	case FIELD_SIZE:
-		stage(refd);
-		return 0;
+		return touch_size(refd);
 	default:
 		return 0;
 	}
@@ -552,7 +421,7 @@ static int write_field(struct refd_device *refd, enum field field, u64 value)
 		refd->data_offset = value;
 		return 0;
 	default:
-		return consume(refd, value);
+		return refd_consume(refd, value);
 	}
 }
 
@@ -586,6 +455,8 @@ int refd_reset(struct refd_device *refd)
 
 	if (defect(RESET_REFUSED_IN_STOP) && before == REFD_STATE_STOP)
 		return -EBUSY;
+	if (defect(BAD_DATA_WEDGES) && refd->wedged)
+		return -EIO;
 	if (defect(RESET_TO_STOP))
 		after = REFD_STATE_STOP;
 	if (defect(RESET_KEEPS_STATE) ||
@@ -593,8 +464,12 @@ int refd_reset(struct refd_device *refd)
 		after = before;
 	refd_clock_fold(refd);
 	memset(refd->live, 0, sizeof(*refd->live));
-	memset(refd->window, 0, REFD_MIGRATION_SIZE);
+	memset(refd->live->memory, 0, refd->memory_size);
+	refd_section_clear(refd);
 	refd->fault = 0;
+	refd->save_fault = 0;
+	refd->load_fault = 0;
+	refd->wedged = false;
 	refd->beats = 0;
 	refd->reserved = 0;
 	refd->refused = false;
@@ -605,7 +480,8 @@ int refd_reset(struct refd_device *refd)
 void refd_opened(struct refd_device *refd)
 {
 	refd->open = true;
-	memset(refd->window, 0, REFD_MIGRATION_SIZE);
+	refd->wedged = false;
+	refd_section_clear(refd);
 	if (defect(OPEN_IN_STOP))
 		refd_set_state(refd, REFD_STATE_STOP);
 	refd->previous_state = refd->state;

@@ -28,38 +28,20 @@
 
 static const u8 config[CONFIG_SIZE] = { 0xf4, 0x1a, 0xf1, 0x10 };
 
-static u32 region_size(u64 index)
+static u32 region_size(struct refd_device *refd, u64 index)
 {
 	switch (index) {
 	case REGION_REGISTERS:
 		return REGISTERS_SIZE;
 	case REGION_MEMORY:
-		return REFD_MEMORY_SIZE;
+		return refd->memory_size;
 	case REGION_CONFIG:
 		return CONFIG_SIZE;
 	case REGION_MIGRATION:
-		return REFD_MIGRATION_SIZE;
+		return refd_migration_size(refd);
 	default:
 		return 0;
 	}
-}
-
-/* The mappable part of the migration region; false where there is none. */
-static bool mappable(u64 *offset, u64 *size)
-{
-	if (refd_data_section() == REFD_DATA_TRAPPED)
-		return false;
-	*offset = REFD_DATA_OFFSET;
-	*size = REFD_DATA_SIZE;
-	if (refd_data_section() == REFD_DATA_PARTITIONED)
-		*size /= 2;
-	if (defect(AREA_COVERS_REGISTERS)) {
-		*size += *offset;
-		*offset = 0;
-	}
-	if (defect(AREA_OUTSIDE_REGION))
-		*size = REFD_MIGRATION_SIZE + SZ_4K - *offset;
-	return true;
 }
 
 static int add_type(struct vfio_info_cap *caps)
@@ -97,19 +79,21 @@ static int add_areas(struct vfio_info_cap *caps, u64 offset, u64 length)
 	return ret;
 }
 
-static int describe_migration(struct vfio_region_info *info, struct vfio_info_cap *caps)
+static int describe_migration(struct refd_device *refd, struct vfio_region_info *info,
+			      struct vfio_info_cap *caps)
 {
 	u64 offset, size;
 	int ret = add_type(caps);
 
-	if (!ret && mappable(&offset, &size)) {
+	if (!ret && refd_mappable(refd, &offset, &size)) {
 		info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
 		ret = add_areas(caps, offset, size);
 	}
 	return ret;
 }
 
-long refd_get_region_info(unsigned long argument)
+/* The sizes are those of the user who asks: they stay while the device is open. */
+long refd_get_region_info(struct refd_device *refd, unsigned long argument)
 {
 	const unsigned long fixed = offsetofend(struct vfio_region_info, offset);
 	void __user *user = (void __user *)argument;
@@ -121,7 +105,7 @@ long refd_get_region_info(unsigned long argument)
 		return -EFAULT;
 	if (info.argsz < fixed || info.index >= REGION_COUNT)
 		return -EINVAL;
-	info.size = region_size(info.index);
+	info.size = region_size(refd, info.index);
 	info.offset = (u64)info.index << REGION_SHIFT;
 	info.flags = 0;
 	info.cap_offset = 0;
@@ -130,7 +114,7 @@ long refd_get_region_info(unsigned long argument)
 	if (info.size && info.index != REGION_CONFIG)
 		info.flags |= VFIO_REGION_INFO_FLAG_WRITE;
 	if (info.index == REGION_MIGRATION)
-		ret = describe_migration(&info, &caps);
+		ret = describe_migration(refd, &info, &caps);
 	if (ret)
 		goto out;
 
@@ -153,12 +137,12 @@ out:
 }
 
 /* Splits a file offset; the access then lies wholly inside a region. */
-static int locate(loff_t offset, size_t count, u64 *index, u32 *place)
+static int locate(struct refd_device *refd, loff_t offset, size_t count, u64 *index, u32 *place)
 {
 	u32 size;
 
 	*index = (u64)offset >> REGION_SHIFT;
-	size = region_size(*index);
+	size = region_size(refd, *index);
 	if ((offset & REGION_MASK) >= size || count > size - (offset & REGION_MASK))
 		return -EINVAL;
 	*place = offset & REGION_MASK;
@@ -195,7 +179,7 @@ static ssize_t read_migration(struct refd_device *refd, char __user *buffer, siz
 	ssize_t ret;
 
 	if (place >= REFD_DATA_OFFSET)
-		return read_bytes(buffer, refd->window + place, count);
+		return refd_section_read(refd, buffer, count, place);
 	if (count > sizeof(bytes))
 		return -EINVAL;
 	ret = refd_migration_read(refd, place, count, bytes);
@@ -234,7 +218,7 @@ static ssize_t write_migration(struct refd_device *refd, const char __user *buff
 	int ret;
 
 	if (place >= REFD_DATA_OFFSET)
-		return write_bytes(refd->window + place, buffer, count);
+		return refd_section_write(refd, buffer, count, place);
 	ret = get_value(buffer, count, &value);
 	return ret ? ret : refd_migration_write(refd, place, count, value);
 }
@@ -246,7 +230,7 @@ ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, l
 	u64 index;
 	u32 place;
 
-	ret = locate(*offset, count, &index, &place);
+	ret = locate(refd, *offset, count, &index, &place);
 	if (ret || !count)
 		return ret;
 	if (mutex_lock_killable(&refd->lock))
@@ -278,7 +262,7 @@ ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t c
 	u64 index;
 	u32 place;
 
-	ret = locate(*offset, count, &index, &place);
+	ret = locate(refd, *offset, count, &index, &place);
 	if (ret || !count)
 		return ret;
 	if (mutex_lock_killable(&refd->lock))
@@ -311,7 +295,7 @@ int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	u64 offset, size;
 
 	if (from >> REGION_SHIFT != REGION_MIGRATION || !(vma->vm_flags & VM_SHARED) ||
-	    !mappable(&offset, &size))
+	    !refd_mappable(refd, &offset, &size))
 		return -EINVAL;
 	from &= REGION_MASK;
 	if (from < offset || from - offset >= size || length > size - (from - offset))

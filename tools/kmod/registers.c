@@ -26,6 +26,8 @@ enum {
 	AT_SCRATCH1	= 0x30,
 	AT_SCRATCH2	= 0x38,
 	AT_FAULT	= 0x40,
+	AT_SAVE_FAULT	= 0x44,
+	AT_LOAD_FAULT	= 0x48,
 };
 
 static const struct layout {
@@ -45,6 +47,8 @@ static const struct layout {
 	{ AT_SCRATCH1,		8, false,	REFD_REG_SCRATCH1 },
 	{ AT_SCRATCH2,		8, false,	REFD_REG_SCRATCH2 },
 	{ AT_FAULT,		4, false,	REFD_REG_COUNT },
+	{ AT_SAVE_FAULT,	4, false,	REFD_REG_COUNT },
+	{ AT_LOAD_FAULT,	4, false,	REFD_REG_COUNT },
 };
 
 u64 refd_register(struct refd_device *refd, enum refd_register which)
@@ -92,7 +96,7 @@ static bool should_run(struct refd_device *refd)
 /* Starts or stops the device as its state and the defects say. */
 void refd_settle(struct refd_device *refd)
 {
-	refd->buffer_offset = REFD_DATA_OFFSET + (defect(DATA_OFFSET_UNALIGNED) ? 8 : 0);
+	refd_section_settle(refd);
 	refd_clock_fold(refd);
 	if (should_run(refd))
 		refd->clock_until = U64_MAX;
@@ -136,6 +140,12 @@ int refd_registers_read(struct refd_device *refd, u32 offset, u32 width, u64 *va
 	case AT_FAULT:
 		*value = refd->fault;
 		break;
+	case AT_SAVE_FAULT:
+		*value = refd->save_fault;
+		break;
+	case AT_LOAD_FAULT:
+		*value = refd->load_fault;
+		break;
 	case AT_COUNTER:
 		refd_clock_fold(refd);
 		*value = refd_register(refd, REFD_REG_COUNTER) / NSEC_PER_USEC;
@@ -171,6 +181,12 @@ int refd_registers_write(struct refd_device *refd, u32 offset, u32 width, u64 va
 		if (value > REFD_FAULT_KEEP)
 			return -EINVAL;
 		refd->fault = value;
+		break;
+	case AT_SAVE_FAULT:
+		refd->save_fault = value;
+		break;
+	case AT_LOAD_FAULT:
+		refd->load_fault = value;
 		break;
 	default:
 		refd_set_register(refd, found->which, value);

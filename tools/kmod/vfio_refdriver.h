@@ -21,14 +21,12 @@
 
 #define REFD_NAME		"vfio_refdriver"
 
-#define REFD_MEMORY_SIZE	SZ_64K
 #define REFD_DMA_MAX		SZ_64K
+#define REFD_BOUNCE_SIZE	SZ_16K
 
 /* The migration region: a page of trapped registers, then the data section. */
 #define REFD_HEADER_SIZE	32
 #define REFD_DATA_OFFSET	SZ_4K
-#define REFD_DATA_SIZE		SZ_16K
-#define REFD_MIGRATION_SIZE	(REFD_DATA_OFFSET + REFD_DATA_SIZE)
 
 /* device_state, as the v1 interface numbers it */
 #define REFD_STATE_STOP			0
@@ -64,19 +62,48 @@ enum refd_register {
 /* All that is migrated; also the byte order in which it travels. */
 struct refd_image {
 	__le64 registers[REFD_REG_COUNT];
-	u8 memory[REFD_MEMORY_SIZE];
+	u8 memory[];
 };
 
-/* A save or a restore under way, from the state that began it to the next. */
+/* Part of the migration region; without a size: none. */
+struct refd_range {
+	u32 offset;
+	u32 size;
+};
+
+/*
+ * A save or a restore under way, from the state that began it to the next.
+ * Saving, its present buffer is the one that the user reads or reads next;
+ * resuming, it is the one expected next.
+ */
 struct refd_transfer {
-	u32 position;		/* saving: next byte of the image to offer;
-				 * resuming: next byte expected
-				 */
-	u32 end;		/* saving: where the image is taken to end */
-	u32 staged;		/* saving: bytes of the image in the window */
+	u32 position;		/* where the present buffer begins in the image */
+	u32 number;		/* buffers before it */
+	u32 crc;		/* of all that was in them */
 	u64 size;		/* data_size */
-	bool begun;		/* resuming: a buffer was accepted */
-	bool complete;		/* resuming: the whole image was accepted */
+
+	/* Saving */
+	u32 start;		/* of what is offered of the image, and its end */
+	u32 end;
+	bool staged;		/* the present buffer is in the window */
+	u32 length;		/* bytes of the image in it */
+	u32 next_crc;
+
+	/* Resuming */
+	u8 pass;
+	bool begun;		/* a buffer came */
+	bool complete;		/* the whole image was accepted */
+
+	/* What defects need to know */
+	u32 asked;		/* reads of pending_bytes since the last buffer */
+	bool offset_asked;	/* data_offset was read or refused before */
+	bool size_asked;	/* data_size of the present buffer was read before */
+	bool was_empty;		/* an empty buffer was offered */
+	bool was_zero;		/* pending_bytes was 0 before its time */
+	bool reads_zero;	/* pending_bytes is 0 although bytes are left */
+	bool spoilt;		/* the next buffer has a wrong byte */
+	struct refd_range held;		/* a buffer that is still to be consumed */
+	struct refd_range written;	/* the one write to the section since the last buffer */
 };
 
 struct refd_device {
@@ -85,8 +112,14 @@ struct refd_device {
 	struct mutex lock;
 	bool open;
 
+	/* Sizes in bytes, from one user to the next */
+	u32 memory_size;
+	u32 section_size;
+
 	struct refd_image *live;	/* the device as it is */
 	u32 fault;
+	u32 save_fault;
+	u32 load_fault;
 	u64 beats;			/* count that the DMA stream writes */
 	struct work_struct stream;
 
@@ -104,13 +137,26 @@ struct refd_device {
 	bool pending_written;
 	u64 data_offset;
 
-	u32 buffer_offset;		/* in the window; settled under the lock, for
-					 * the defects may change at any time
-					 */
+	/* Settled under the lock, for options and defects may change at any time */
+	u32 buffer_offset;		/* in the window, of the first buffer */
+	u32 buffer_size;		/* bytes at most */
+	u32 buffer_step;		/* from one place for a buffer to the next */
+	u32 buffer_places;
+
 	struct refd_transfer transfer;
 	struct refd_image *image;	/* being saved or restored */
 	void *window;			/* the migration region; mappable */
-	void *bounce;			/* REFD_DATA_SIZE bytes, for one call */
+	void *shadow;			/* as large: what reads show when stale is set */
+	void *bounce;			/* REFD_BOUNCE_SIZE bytes, for one call */
+	struct refd_range present;	/* the buffer that is there to be read */
+
+	/* More of what defects leave behind */
+	bool stale;			/* the window shows the last buffer */
+	bool wedged;			/* resume data was refused */
+	bool missing;			/* a byte of the window is late: */
+	u32 missing_at;
+	u8 missing_byte;
+	struct delayed_work late;	/* brings it */
 };
 
 enum refd_data_section {
@@ -123,6 +169,11 @@ enum refd_data_section {
 enum refd_data_section refd_data_section(void);
 bool refd_undrawn_refused(void);
 bool refd_read_only_refused(void);
+bool refd_offset_moves(void);
+bool refd_pre_copy_has_data(void);
+bool refd_quiet(void);
+u32 refd_buffer(void);
+u32 refd_slow(void);
 void refd_settle_all(void);
 
 /* regions.c: what the user asks for through the device's file */
@@ -130,7 +181,7 @@ ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, l
 ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t count,
 		   loff_t *offset);
 int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
-long refd_get_region_info(unsigned long argument);
+long refd_get_region_info(struct refd_device *refd, unsigned long argument);
 
 /* registers.c: region 0 and the clock; all with the lock held */
 u64 refd_register(struct refd_device *refd, enum refd_register which);
@@ -146,8 +197,34 @@ void refd_doorbell(struct refd_device *refd, u8 value);
 void refd_stream_start(struct refd_device *refd);
 void refd_stream_work(struct work_struct *work);
 
+/* section.c: the memory behind region 9; all with the lock held, but for the work function */
+u32 refd_migration_size(struct refd_device *refd);
+bool refd_mappable(struct refd_device *refd, u64 *offset, u64 *size);
+void refd_section_settle(struct refd_device *refd);
+void refd_section_clear(struct refd_device *refd);
+u32 refd_place(struct refd_device *refd, u32 number);
+u8 *refd_section_room(struct refd_device *refd, u32 place);
+void refd_section_withdraw(struct refd_device *refd);
+void refd_section_delay(struct refd_device *refd);
+void refd_late_work(struct work_struct *work);
+ssize_t refd_section_read(struct refd_device *refd, char __user *buffer, size_t count, u32 place);
+ssize_t refd_section_write(struct refd_device *refd, const char __user *buffer, size_t count,
+			   u32 place);
+
+/* transfer.c: the device's state as data; all with the lock held */
+bool refd_saving(struct refd_device *refd);
+u64 refd_left(struct refd_device *refd);
+bool refd_at_last(struct refd_device *refd);
+void refd_begin_transfer(struct refd_device *refd, u32 offered);
+void refd_pending_asked(struct refd_device *refd);
+void refd_advance(struct refd_device *refd);
+int refd_stage(struct refd_device *refd);
+int refd_consume(struct refd_device *refd, u64 size);
+int refd_finish_resuming(struct refd_device *refd, bool works);
+
 /* migration.c: the registers of region 9; all with the lock held */
 u32 refd_state(struct refd_device *refd);
+u32 refd_data_offset(struct refd_device *refd);
 void refd_set_state(struct refd_device *refd, u32 state);
 ssize_t refd_migration_read(struct refd_device *refd, u32 offset, u32 width, u8 *bytes);
 ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u64 value);
