@@ -25,7 +25,7 @@ def fail(migration, actor, value):
     """Make a write of device_state that must fail; what was written, and how it was answered."""
     if value == FAULT:
         actor.provoke_error()
-        value = next(iter(drawn_from(DeviceState(migration.state() & 7))), RUNNING)
+        value = next(iter(drawn_from(migration.state())), RUNNING)
     return value, migration.try_write(DEVICE_STATE, value)
 
 
@@ -36,7 +36,7 @@ def test_failure_has_errno(migration, actor, state, value):
     """A write that leaves another state than it asked for was answered with an error."""
     migration.enter(state)
     asked, outcome = fail(migration, actor, value)
-    if migration.state() & 7 != asked:
+    if migration.state() != asked:
         checks.refused(f"writing {name(asked)}, which did not take effect, in {name(state)}", outcome)
 
 
@@ -60,7 +60,7 @@ def test_failure_reported_as_error_only(migration, actor, state, value):
     migration.enter(state)
     asked, outcome = fail(migration, actor, value)
     now = migration.state()
-    if not outcome.ok and now & 7 in (DeviceState.INVALID_5, DeviceState.INVALID_7):
+    if not outcome.ok and now in (DeviceState.INVALID_5, DeviceState.INVALID_7):
         checks.broken(
             f"reading device_state after {name(asked)} was refused",
             expected=f"{name(state)}, or 110b for an internal error",
@@ -95,6 +95,8 @@ def test_usable_after_refusal(migration, state, value):
     """After a refused write a documented transition succeeds; from stop, where none is drawn, after a reset."""
     migration.enter(state)
     outcome = migration.try_write(DEVICE_STATE, value)
+    if migration.in_error():
+        raise checks.NotApplicable("the device reports the error state after it, which only a reset leaves")
     if outcome.ok or migration.state() != state:
         raise checks.Unjudged("the refusal did not leave the state as it was")
     for after in drawn_from(state)[:1]:
@@ -111,4 +113,4 @@ def test_error_left_only_by_reset(migration, actor, state):
         raise checks.Unjudged("the provoked failure did not lead to the error state")
     outcome = migration.try_write(DEVICE_STATE, state)
     checks.refused(f"writing {name(state)} in the error state", outcome)
-    checks.equal("reading device_state afterwards", DeviceState(migration.state() & 7), ERROR, name)
+    checks.equal("reading device_state afterwards", migration.state(), ERROR, name)

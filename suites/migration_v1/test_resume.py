@@ -11,6 +11,9 @@ from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STA
 
 RUNNING, RESUMING, ERROR = DeviceState.RUNNING, DeviceState.RESUMING, DeviceState.ERROR
 
+#: What the device shows before it is given a state.
+OTHER = 0x9696_6969_C3C3_3C3C
+
 #: A buffer is written in small pieces up to so many bytes from its start.
 CLOSE = 64
 
@@ -70,13 +73,10 @@ def test_offset_each_buffer(journeys, several):
 
 
 @pytest.mark.rule("v1.resuming.data-is-used")
-def test_data_is_used(journeys, saved, device, actor):
-    """After resuming the device shows what a reset device does not."""
-    fresh = actor.show()
+def test_data_is_used(journeys, saved):
+    """A device that showed something else before shows all of the saved state after resuming from it."""
     resumed = journeys.resume(journeys.suspend)
     judge_resumed(resumed)
-    if fresh == saved.visible:
-        raise checks.Unjudged("a reset does not clear the visible state, so that restoring it cannot be told")
     checks.equal("observing the device after resuming", resumed.visible, saved.visible, hexes)
 
 
@@ -89,26 +89,22 @@ def test_every_buffer_counts(journeys, saved, several):
     checks.equal(what, resumed.visible, saved.visible, hexes)
 
 
-# -- the same data in other ways ----------------------------------------------------------------------------------
-
-
 @pytest.mark.rule("v1.resuming.consumed-when-told")
-def test_consumed_when_told(migration, actor, saved, several):
-    """What is written over a buffer after data_size was written for it does not get into the device."""
-    migration.enter(RESUMING)
-    for buffer in several.buffers:
-        migration.load_buffer(buffer.size, several.pieces(buffer))
-        if buffer is not several.buffers[-1]:
-            place = migration.place(buffer.size)
-            migration.region.write_bytes(place.offset, b"\xff" * min(place.size, CLOSE))
-    migration.set_state(RUNNING)
-    checks.equal("observing the device after resuming", actor.show(), saved.visible, hexes)
+def test_consumed_when_told(journeys, saved, several):
+    """A device is restored though each buffer was written over by the next as soon as data_size was written for it."""
+    resumed = journeys.resume(journeys.suspend)
+    judge_resumed(resumed)
+    checks.equal("observing the device after resuming", resumed.visible, saved.visible, hexes)
+
+
+# -- the same data in other ways ----------------------------------------------------------------------------------
 
 
 @pytest.mark.rule("v1.resuming.any-split")
 @pytest.mark.parametrize("split", [1, 2, 4, 8, 3])
 def test_any_split(migration, actor, saved, stream, split):
     """The beginning of each buffer is written in small pieces, the rest as a whole, and all of it is restored."""
+    actor.put(OTHER)
     migration.enter(RESUMING)
     for buffer in stream.buffers:
         data = stream.data(buffer)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING
 
-#: Values for the visible state: one before pre-copy, one that replaces it meanwhile, one for a suspended device.
+#: Values for the visible state: one before pre-copy, one that replaces it meanwhile, one for a suspended device, and
+#: one for a device that is about to be given another's state.
 EARLY, LATE, QUIET = 0x0101_0202_0303_0404, 0xF0F0_E1E1_D2D2_C3C3, 0x0123_4567_89AB_CDEF
+OTHER = 0x6969_9696_3C3C_C3C3
 
 
 @dataclass
@@ -86,8 +88,11 @@ class Journeys:
         return self._save(Saved((STOP_AND_COPY,)), QUIET)
 
     def _live(self) -> Saved:
-        """Running, pre-copy, stop-and-copy, stop; the visible state changes in pre-copy."""
-        return self._save(Saved((PRE_COPY, STOP_AND_COPY)), EARLY)
+        """Running, pre-copy, stop-and-copy, stop; the visible state changes in pre-copy.
+
+        pending_bytes is read over and over before each buffer, as clients do that ask for an estimate.
+        """
+        return self._save(Saved((PRE_COPY, STOP_AND_COPY)), EARLY, repeat=True)
 
     def _disturbed(self) -> Saved:
         """As suspend, with pending_bytes read over and over before each buffer."""
@@ -118,6 +123,7 @@ class Journeys:
         stream = journey().whole()
         resumed = Resumed()
         migration = self.begin()
+        self._show(OTHER)  # what a reset may have left is not to pass for what was restored
         with self._recorded(migration, resumed):
             migration.enter(RESUMING)
             migration.load(stream)

@@ -11,6 +11,7 @@ from pathlib import Path
 from .device import Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
 from .journeys_v1 import Journeys
+from .model.states_v1 import name
 from .profiles import KernelGroupDevice, Profile, VfioUserDevice
 from .stimulus import Actor, steps_of
 from .transport import (
@@ -149,7 +150,7 @@ class Session:
             state = migration.state()
         except DeviceError as error:
             return str(error)
-        return "" if state & 7 == DeviceState.RUNNING else f"device_state reads 0x{state:x}"
+        return "" if state == DeviceState.RUNNING else f"device_state reads {name(state)}"
 
     def _as_it_is(self) -> bool:
         return not self.lost

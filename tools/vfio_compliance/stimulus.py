@@ -105,6 +105,7 @@ class Actor:
                 with suppress(DeviceError, TransportError):
                     self._run("dma.stop", dma.stop, variables)
                 raise
+            self._device.try_reset()  # the device may have been stopped meanwhile, and is to take the steps that follow
             self._run("dma.stop", dma.stop, variables)
 
     @property

@@ -192,7 +192,7 @@ def server():
 def migration(server):
     """Its migration region, after a reset; the trace begins here, with digests."""
     server.reset()
-    region = MigrationRegion(server.migration_regions()[0])
+    region = MigrationRegion(server.migration_regions()[0], 1 << 30)
     server.transport.tracer.take()
     server.transport.tracer.digests = True
     server.reset()
@@ -327,7 +327,7 @@ def test_ended_by_a_signal(tmp_path, number):
     with Proxied(tmp_path) as between:
         device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
         device.open()
-        MigrationRegion(device.migration_regions()[0]).state()
+        MigrationRegion(device.migration_regions()[0], 1 << 30).state()
         assert between.end(number) == (0, "")
         device.close()
     verbs = [record.verb for record in Reader(between.trace)]

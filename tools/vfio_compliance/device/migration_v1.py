@@ -18,7 +18,6 @@ from ..uapi.migration_v1 import (
     VFIO_DEVICE_STATE_MASK,
     DeviceState,
     Register,
-    state_is_error,
 )
 from .errors import DeviceError, StepFailed, Unreachable
 from .region import Area, Region, tell
@@ -35,7 +34,7 @@ class MigrationRegion:
         self.region = region
         #: A state, and so a buffer, has at most so many bytes; a driver that claims more is not believed.
         self.largest = largest
-        #: How often save() came to an end with at least a byte.
+        #: How often a state was read to its end in stop-and-copy.
         self.passes = 0
         #: Data goes through a mapping of the section where it can be mapped, not through read() and write().
         self.mapped = False
@@ -66,9 +65,9 @@ class MigrationRegion:
 
     # -- device_state ---------------------------------------------------------------------------------------------
 
-    def state(self) -> int:
-        """device_state, all 32 bits. Raises DeviceError."""
-        return self.read(DEVICE_STATE)
+    def state(self) -> DeviceState:
+        """The three low bits of device_state; the others are reserved, and may read as anything. Raises DeviceError."""
+        return DeviceState(self.read(DEVICE_STATE) & VFIO_DEVICE_STATE_MASK)
 
     def try_set_state(self, state: int) -> Outcome:
         """Ask for ``state``, keeping bits 3-31 as they are read first (kabi v23, lines 87-89).
@@ -76,7 +75,7 @@ class MigrationRegion:
         After a failure device_state is read again, as the text wants of a user (lines 64-67).
         Raises DeviceError when device_state cannot be read.
         """
-        kept = self.state() & ~VFIO_DEVICE_STATE_MASK
+        kept = self.read(DEVICE_STATE) & ~VFIO_DEVICE_STATE_MASK
         outcome = self.try_write(DEVICE_STATE, kept | state)
         if outcome.value != DEVICE_STATE.width:
             self.state()
@@ -86,7 +85,7 @@ class MigrationRegion:
         """Ask for ``state`` and see that it is there. Raises DeviceError."""
         outcome = self.try_set_state(state)
         now = self.state()
-        if outcome.value != DEVICE_STATE.width or now & VFIO_DEVICE_STATE_MASK != state:
+        if outcome.value != DEVICE_STATE.width or now != state:
             raise DeviceError(
                 f"changing device_state to {name(state)}",
                 f"4 bytes taken, then {name(state)}",
@@ -100,14 +99,14 @@ class MigrationRegion:
         """
         try:
             for state in states:
-                if self.state() & VFIO_DEVICE_STATE_MASK != state:
+                if self.state() != state:
                     self.set_state(state)
         except DeviceError as error:
             raise Unreachable(error.what, error.expected, error.seen) from None
 
     def in_error(self) -> bool:
         """Whether device_state reads the error state. Raises DeviceError."""
-        return state_is_error(self.state())
+        return self.state() == DeviceState.ERROR
 
     # -- data -----------------------------------------------------------------------------------------------------
 
@@ -156,7 +155,8 @@ class MigrationRegion:
             stream.add(area.offset, self._data(area))
             if disturb:
                 disturb("buffer", area)
-        self.passes += stream.total > before
+        # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
+        self.passes += stream.total > before and self.state() == DeviceState.STOP_AND_COPY
         return stream
 
     def load(self, stream: Stream) -> None:
@@ -172,9 +172,10 @@ class MigrationRegion:
         place = self.place(size).offset
         for piece in pieces:
             if not (self.mapped and self.region.fill(place, piece)):
-                outcome = self.region.try_write(place, piece)
-                if outcome.value != len(piece):
-                    raise StepFailed("data", f"writing data at 0x{place:x}", f"{len(piece)} bytes taken", tell(outcome))
+                try:
+                    self.region.write_bytes(place, piece)
+                except DeviceError as error:
+                    raise StepFailed("data", error.what, error.expected, error.seen) from None
             place += len(piece)
         outcome = self.try_write(DATA_SIZE, size)
         if outcome.value != DATA_SIZE.width:
@@ -182,14 +183,12 @@ class MigrationRegion:
 
     def _data(self, area: Area) -> Iterator[bytes]:
         for start in range(0, area.size, PIECE):
-            length = min(PIECE, area.size - start)
-            if self.mapped and (view := self.region.view(area.offset + start, length)) is not None:
-                yield view
-                continue
-            outcome, data = self.region.try_read(area.offset + start, length)
-            if outcome.value != length:
-                raise StepFailed("data", f"reading data at 0x{area.offset + start:x}", f"{length} bytes", tell(outcome))
-            yield data
+            offset, length = area.offset + start, min(PIECE, area.size - start)
+            view = self.region.view(offset, length) if self.mapped else None
+            try:
+                yield self.region.read_bytes(offset, length) if view is None else view
+            except DeviceError as error:
+                raise StepFailed("data", error.what, error.expected, error.seen) from None
 
     def _step(self, register: Register) -> int:
         try:

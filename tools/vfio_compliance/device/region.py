@@ -97,19 +97,25 @@ class Region:
         return self._transport.write(self.index, offset, data)
 
     def read_bytes(self, offset: int, length: int) -> bytes:
-        """``length`` bytes by one read. Raises DeviceError for an error, fewer bytes, or a read past the end."""
-        if offset + length > self.size:
-            raise DeviceError(self._did("reading", offset, length), f"a place inside its {self.size} bytes", "none")
-        outcome, data = self.try_read(offset, length)
-        if outcome.value != length:
-            raise DeviceError(self._did("reading", offset, length), f"{length} bytes", tell(outcome))
-        return data
+        """``length`` bytes; a read that gives fewer is followed by another. Raises DeviceError for an error or none."""
+        pieces: list[bytes] = []
+        done = 0
+        while done < length:
+            outcome, data = self.try_read(offset + done, length - done)
+            if outcome.value <= 0:
+                raise DeviceError(self._did("reading", offset + done, length - done), "bytes", tell(outcome))
+            pieces.append(data)
+            done += len(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write_bytes(self, offset: int, data: bytes) -> None:
-        """Write ``data`` by one write. Raises DeviceError for an error or fewer bytes taken."""
-        outcome = self.try_write(offset, data)
-        if outcome.value != len(data):
-            raise DeviceError(self._did("writing", offset, len(data)), f"{len(data)} bytes taken", tell(outcome))
+        """Write ``data``; a write that takes fewer bytes is followed by another. Raises DeviceError."""
+        done = 0
+        while done < len(data):
+            outcome = self.try_write(offset + done, data[done:] if done else data)
+            if outcome.value <= 0:
+                raise DeviceError(self._did("writing", offset + done, len(data) - done), "bytes taken", tell(outcome))
+            done += outcome.value
 
     def read(self, offset: int, width: int) -> int:
         """The number in ``width`` bytes at ``offset``. Raises DeviceError."""
