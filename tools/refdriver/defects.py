@@ -2,7 +2,7 @@
 """The ways in which the device can be broken on purpose, one rule each.
 
 A name here is looked up, by that name, at the place in the code where a driver would naturally go wrong.
-The kernel module of the same device knows the same names.
+The kernel module of the same device knows the same names, except those of what the kernel itself does for its drivers.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ DEFECTS: dict[str, str] = {
     "data-offset-unaligned": "data_offset lies 8 bytes past a page start although it may be mapped",
     "area-covers-registers": "the mappable area starts at 0",
     "area-outside-region": "the mappable area reaches one page past the region's end",
+    # Dirty pages: behind a kernel, its container tracks them.
+    "dirty-restart-refused": "beginning to track dirty pages again is refused",
 }
 
 

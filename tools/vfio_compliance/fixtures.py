@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from .device import Device, MigrationRegion
+from .device import Device, MigrationRegion, Qemu
 from .profiles import Profile
 from .session import Session
 from .stimulus import Actor
@@ -53,6 +53,14 @@ def migration(session: Session, device: Device) -> MigrationRegion:
 def actor(session: Session, migration: MigrationRegion) -> Actor:
     """The profile's ways to make the device work, change and fail."""
     return session.actor
+
+
+@pytest.fixture
+def qemu(device: Device) -> Iterator[Qemu]:
+    """The device as QEMU uses it."""
+    client = Qemu(device)
+    yield client
+    client.cleanup()
 
 
 @pytest.fixture

@@ -3,9 +3,21 @@
 
 from .capability import MalformedChain
 from .device import Device
+from .dirty import DirtyTracker
 from .dma import DmaMap
 from .errors import DeviceError, Unreachable
 from .migration_v1 import MigrationRegion
+from .qemu_v1 import Qemu
 from .region import Region
 
-__all__ = ["Device", "DeviceError", "DmaMap", "MalformedChain", "MigrationRegion", "Region", "Unreachable"]
+__all__ = [
+    "Device",
+    "DeviceError",
+    "DirtyTracker",
+    "DmaMap",
+    "MalformedChain",
+    "MigrationRegion",
+    "Qemu",
+    "Region",
+    "Unreachable",
+]
