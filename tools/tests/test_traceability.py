@@ -88,3 +88,17 @@ def test_bad_rules_are_named(tmp_path, record, complaint):
     with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
         spec.load(tmp_path)
     assert complaint in str(caught.value)
+
+
+def test_what_does_not_block_comes_last(tmp_path):
+    """A suite says for all of its rules whether they block; unless it says so they do."""
+    for folder, head in (("a", "blocking: false\n"), ("b", ""), ("c", "blocking: true\n")):
+        (tmp_path / folder).mkdir()
+        rule = f"{{id: {folder}, clause: X-1, says: S., level: must, status: documented, side: driver, source: s,"
+        rule += " defects: [d]}"
+        text = f"{head}text: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-1: x}}\nrules: [{rule}]\n"
+        (tmp_path / folder / "rules.yaml").write_text(text)
+    assert [(rule.id, rule.blocking) for rule in spec.load(tmp_path)] == [("b", True), ("c", True), ("a", False)]
+    (tmp_path / "c" / "rules.yaml").write_text("blocking: perhaps\n")
+    with pytest.raises(spec.SpecError, match="'perhaps' is neither true nor false"):
+        spec.load(tmp_path)

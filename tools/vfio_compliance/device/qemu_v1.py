@@ -91,8 +91,8 @@ class Qemu:
         now = self._region.state()
         writing = f"writing {name(after)} in {name(before)}"
         if outcome.value != DEVICE_STATE.width:
-            end = "on which QEMU aborts" if state_is_error(now) else "so that the migration fails"
-            raise DeviceError(writing, "4 bytes taken", f"{tell(outcome)}, then {name(now)}, {end}")
+            end = ", on which QEMU aborts" if state_is_error(now) else ""
+            raise DeviceError(writing, "4 bytes taken", f"{tell(outcome)}, then {name(now)}{end}")
         if (now ^ after) & VFIO_DEVICE_STATE_MASK:
             raise DeviceError(f"reading device_state after {writing}", name(after), name(now))
 
