@@ -136,7 +136,8 @@ static u32 third_state(u32 from, u32 to)
 static int change_state(struct refd_device *refd, u32 value)
 {
 	u32 from = refd_state(refd), to = value & REFD_STATE_MASK;
-	bool early = from == REFD_STATE_RESUMING && !refd->transfer.begun;
+	bool early = from == REFD_STATE_RESUMING && !refd->transfer.begun &&
+		     !refd->transfer.held.size;
 	bool is_drawn = BIT(to) & drawn[from];
 	u32 fault = refd->fault;
 	int ret;

@@ -356,7 +356,8 @@ int refd_consume(struct refd_device *refd, u64 size)
 	transfer->written = (struct refd_range) { 0 };
 	if (size > refd_migration_size(refd) - buffer.offset)
 		return -EINVAL;
-	if (written.size && (written.offset != buffer.offset || written.size != size))
+	if (defect(DATA_WRITE_WHOLE_ONLY) && written.size &&
+	    (written.offset != buffer.offset || written.size != size))
 		return -EINVAL;
 	if (defect(DATA_CONSUMED_LATE)) {
 		ret = consume_held(refd);

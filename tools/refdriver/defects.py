@@ -2,7 +2,7 @@
 """The ways in which the device can be broken on purpose, one rule each.
 
 A name here is looked up, by that name, at the place in the code where a driver would naturally go wrong.
-The kernel module of the same device knows the same names.
+The kernel module of the same device knows the same names, except those of what the kernel itself does for its drivers.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ DEFECTS: dict[str, str] = {
     "data-read-once": "bytes of a buffer read zero the second time",
     "mapped-view-stale": "mapped memory shows the buffer before the present one",
     "partition-torn": "reads past the first half of the data section are shifted by one byte",
+    # Dirty pages: behind a kernel, its container tracks them.
+    "dirty-restart-refused": "beginning to track dirty pages again is refused",
 }
 
 

@@ -15,7 +15,8 @@ from .refusal import Refusal
 class DirtyTracker:
     """Collects written pages while it is switched on."""
 
-    def __init__(self) -> None:
+    def __init__(self, defects: frozenset[str] = frozenset()) -> None:
+        self._defects = defects
         #: Bytes per bit; the smaller page size of both sides, agreed when a client arrives.
         self.page_size = 4096
         #: Whether writes are being recorded.
@@ -24,6 +25,8 @@ class DirtyTracker:
 
     def start(self) -> None:
         """Begin; when already begun nothing changes (clients start once per device)."""
+        if self.tracking and "dirty-restart-refused" in self._defects:
+            raise Refusal(EINVAL)
         self.tracking = True
 
     def stop(self) -> None:

@@ -48,8 +48,8 @@ class Mapping:
 class GuestMemory:
     """The mappings of one client, and the device's writes through them."""
 
-    def __init__(self) -> None:
-        self.dirty = DirtyTracker()
+    def __init__(self, defects: frozenset[str] = frozenset()) -> None:
+        self.dirty = DirtyTracker(defects)
         self._peer: Connection | None = None
         self._starts: list[int] = []
         self._mappings: dict[int, Mapping] = {}

@@ -51,10 +51,10 @@ def test_defects_are_those_of_the_driver():
 
 
 def test_module_has_the_same_defects(project):
-    """The kernel module's defects go by the names of the server's."""
+    """The kernel module's defects go by the names of the server's; it has none of what a kernel does for it."""
     source = (project / "tools/kmod/defects.h").read_text()
     known = set(re.findall(r'X\([A-Z0-9_]+, "([a-z0-9-]+)"\)', source))
-    assert known == {defect for rule in CATALOGUE for defect in rule.defects}
+    assert known == {defect for rule in CATALOGUE if rule.side == "driver" for defect in rule.defects}
 
 
 def test_unprovable_rules_are_few():
@@ -95,3 +95,17 @@ def test_bad_rules_are_named(tmp_path, record, complaint):
     with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
         spec.load(tmp_path)
     assert complaint in str(caught.value)
+
+
+def test_what_does_not_block_comes_last(tmp_path):
+    """A suite says for all of its rules whether they block; unless it says so they do."""
+    for folder, head in (("a", "blocking: false\n"), ("b", ""), ("c", "blocking: true\n")):
+        (tmp_path / folder).mkdir()
+        rule = f"{{id: {folder}, clause: X-1, says: S., level: must, status: documented, side: driver, source: s,"
+        rule += " defects: [d]}"
+        text = f"{head}text: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-1: x}}\nrules: [{rule}]\n"
+        (tmp_path / folder / "rules.yaml").write_text(text)
+    assert [(rule.id, rule.blocking) for rule in spec.load(tmp_path)] == [("b", True), ("c", True), ("a", False)]
+    (tmp_path / "c" / "rules.yaml").write_text("blocking: perhaps\n")
+    with pytest.raises(spec.SpecError, match="'perhaps' is neither true nor false"):
+        spec.load(tmp_path)

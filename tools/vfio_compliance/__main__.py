@@ -165,7 +165,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         lines = {
             "rule": rule.says,
             "clause": "; ".join(f"{clause} {catalogue.clauses[clause]}" for clause in rule.clauses),
-            "level": f"{rule.level}, {rule.status}, to be kept by the {rule.side}",
+            "level": f"{rule.level}, {rule.status}, to be kept by the {rule.side}"
+            + ("" if rule.blocking else "; a device that breaks it conforms all the same"),
             "source": rule.source,
             "test": f"{test.file.relative_to(_root())}:{test.line} {test.name}" if test else "none",
             "it says": test.says if test else "",

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from .device import Device, MigrationRegion
+from .device import Device, MigrationRegion, Qemu
 from .journeys_v1 import Journeys
 from .profiles import Profile
 from .session import Session
@@ -60,6 +60,14 @@ def actor(session: Session, migration: MigrationRegion) -> Actor:
 def journeys(session: Session) -> Journeys:
     """The whole flows of saving and resuming, each made when it is first asked for."""
     return session.journeys
+
+
+@pytest.fixture
+def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
+    """The device as QEMU uses it."""
+    client = Qemu(device, profile.limits.largest_state)
+    yield client
+    client.cleanup()
 
 
 @pytest.fixture

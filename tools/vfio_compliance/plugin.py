@@ -134,6 +134,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = _select(catalogue, config.getoption("--only"), judged)
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = [item for item in items if item in wanted]
+    items.sort(key=lambda item: not catalogue.rules[str(_rule_of(item))].blocking)  # what matters most comes first
     limit = config.stash[SESSION].profile.limits.test
     for item in items:
         item.add_marker(pytest.mark.timeout(limit))
@@ -215,7 +216,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         resets=counts.resets,
         bytes_read=counts.bytes_read,
         bytes_written=counts.bytes_written,
-        passes=opened.passes,
+        passes=counts.passes,
     )
 
 

@@ -95,11 +95,6 @@ class Session:
             raise Unreachable("looking for the migration region", "one", self._no_migration or "none")
         return self._migration
 
-    @property
-    def passes(self) -> int:
-        """How many times a state was read to its end."""
-        return self._migration.passes if self._migration else 0
-
     def prepare(self) -> MigrationRegion:
         """The migration region of the plain() device, which is RUNNING now. Raises Unreachable, Broken, CallTimeout.
 

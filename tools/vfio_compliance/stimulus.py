@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 from .checks import NotApplicable
 from .device import Device, DeviceError, DmaMap, Unreachable
+from .device.dma import DMA_SIZE, IOVA
 from .profiles import Read, Step, Stimulus, VisibleState, Wait, Write
 from .transport import TransportError
-
-#: Where DMA tests put memory, and how much: inside the first gigabyte, clear of every usual reserved range.
-IOVA = 0x1000_0000
-DMA_SIZE = 64 * 1024
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,14 @@ class Bench:
             return -refusal.errno
         return 0
 
+    def tracks(self) -> int:
+        """0, or the refusal of a request to begin tracking dirty pages."""
+        try:
+            self.device.guest.dirty.start()
+        except Refusal as refusal:
+            return -refusal.errno
+        return 0
+
     def reopened(self) -> int:
         """What the next user finds in device_state."""
         self.device.close()
@@ -231,6 +239,7 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (4, 4, False, False),
         (4, 4, False, True),
     ),
+    ("dirty-restart-refused", lambda b: (b.tracks(), b.tracks()), (0, 0), (0, -EINVAL)),
 ]
 
 

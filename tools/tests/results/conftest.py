@@ -15,7 +15,10 @@ NOON = 1_800_000_000.0
 
 @pytest.fixture
 def records() -> Callable[..., list[Record]]:
-    """A run's records: a verdict for each case of rule v1.one, then ``events``, then the end if there is to be one."""
+    """A run's records: a verdict for each case of rule v1.one, then ``events``, then the end if there is to be one.
+
+    ``others`` are verdicts for q.one, q.two and so on, which do not block; these are as many as there are names.
+    """
 
     def build(
         *verdicts: str,
@@ -23,15 +26,17 @@ def records() -> Callable[..., list[Record]]:
         waivers: tuple[Record, ...] = (),
         planned: int | None = None,
         finished: bool = True,
+        others: tuple[str, ...] = (),
     ) -> list[Record]:
-        cases = [f"suites/s/test_it.py::test_it[case {number}]" for number in range(planned or len(verdicts))]
-        made = [_run(list(waivers)), {"event": "plan", "cases": [[case, "v1.one"] for case in cases]}]
+        cases = {f"suites/s/test_it.py::test_it[case {number}]": "v1.one" for number in range(planned or len(verdicts))}
+        cases |= {f"suites/q/test_q.py::test_{name}": f"q.{name}" for name, _ in zip(OTHERS, others, strict=False)}
+        made = [_run(list(waivers)), {"event": "plan", "cases": [list(case) for case in cases.items()]}]
         made.append({"event": "target", "identity": {"transport": "none"}, "migration": 9})
-        for case, verdict in zip(cases, verdicts, strict=False):
+        for (case, rule), verdict in zip(cases.items(), verdicts + others, strict=False):
             failure = {"what": "doing it", "expected": "one thing", "seen": "another"} if verdict != "pass" else None
-            made.append({"event": "start", "case": case, "rule": "v1.one"})
+            made.append({"event": "start", "case": case, "rule": rule})
             made.append(
-                {"event": "end", "case": case, "rule": "v1.one", "verdict": verdict, "seconds": 0.5}
+                {"event": "end", "case": case, "rule": rule, "verdict": verdict, "seconds": 0.5}
                 | {"failure": failure, "observed": {"how": "so"}, "calls": [CALL]}
             )
         made += events
@@ -45,10 +50,16 @@ def records() -> Callable[..., list[Record]]:
 CALL: list[Any] = ["read", "region 9", 8, 8, "", "0100000000000000", 8, 0, 12, 3]
 
 
+#: Rules that do not block.
+OTHERS = ("one", "two")
+
+
 def _run(waivers: list[Record]) -> Record:
     rule: Record = {"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must"}
     rule |= {"status": "documented", "side": "driver", "source": "text, line 1", "suite": "s"}
     rule |= {"also": [], "defects": ["d"], "unprovable": ""}
+    aside = {"clause": "Q-01", "suite": "q", "blocking": False}
     run: Record = {"event": "run", "format": FORMAT, "version": "0", "kernel": "Linux", "description": "a device"}
-    run |= {"profile": {"path": "p.yaml", "name": "p"}, "defects": [], "limits": {}, "areas": {"DS": "Device state"}}
-    return run | {"waivers": waivers, "rules": [rule]}
+    run |= {"profile": {"path": "p.yaml", "name": "p"}, "defects": [], "limits": {}}
+    run |= {"areas": {"DS": "Device state", "Q": "Works with Q"}}
+    return run | {"waivers": waivers, "rules": [rule, *(rule | aside | {"id": f"q.{name}"} for name in OTHERS)]}

@@ -133,3 +133,47 @@ def test_nothing_selected(records):
 def test_observations_are_counted(records):
     """The same answer to the same question is one line with a count."""
     assert summarise(records("pass", "pass")).observed == {"how": {"so": 2}}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "others", "works", "because", "code"),
+    [
+        (["pass"], ("pass", "pass"), True, [], 0),
+        (["pass"], ("pass", "fail"), False, ["q.two"], 0),
+        (["pass"], ("not-run", "fail"), False, ["q.two"], 0),
+        (["pass"], ("n/a", "pass"), None, ["q.one"], 0),
+        (["pass"], ("not-run", "not-run"), None, ["q.one", "q.two"], 0),
+        (["pass"], ("pass",), None, ["q.two"], 0),
+        (["fail"], ("pass", "pass"), True, [], 1),
+        (["not-run"], ("pass", "fail"), False, ["q.two"], 2),
+        (["n/a"], ("pass", "pass"), True, [], 4),
+        (["pass"], ("hang", "pass"), False, ["q.one"], 3),
+        (["pass"], ("kernel", "pass"), False, ["q.one"], 1),
+        (["pass"], ("broken", "pass"), None, ["q.one"], 2),
+        ([], ("pass", "fail"), False, ["q.two"], 1),
+        ([], ("pass", "pass"), True, [], 0),
+    ],
+)
+def test_rules_that_do_not_block(records, verdicts, others, works, because, code):
+    """They answer their question. A device may break them, but not hang or upset the kernel; alone they count."""
+    made = summarise(records(*verdicts, others=others))
+    assert [(answer.works, answer.because) for answer in made.answers()] == [(works, because)]
+    assert made.exit_code == code
+
+
+def test_question_that_was_not_asked(records):
+    """Without a case of such a rule there is no answer."""
+    assert list(summarise(records("pass")).answers()) == []
+
+
+def test_waived_rule_that_does_not_block(records):
+    """A known fault is a fault to whoever relies on it."""
+    made = summarise(records("pass", others=("fail", "pass"), waivers=(waiver(rule="q.one"),)))
+    assert [(answer.works, answer.because) for answer in made.answers()] == [(False, ["q.one"])]
+
+
+def test_rules_of_old_journals_block(records):
+    """A record that says nothing of it is one of a rule that blocks."""
+    made = records("fail")
+    assert "blocking" not in made[0]["rules"][0]
+    assert summarise(made).exit_code == 1

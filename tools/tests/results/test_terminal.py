@@ -76,3 +76,33 @@ def test_fault_of_the_suite(records):
     made = records("broken")
     made[4]["failure"] = {"what": "the suite itself failed", "traceback": "File one\n  line two\n"}
     assert "           File one\n             line two\n" in render(summarise(made))
+
+
+@pytest.mark.parametrize(
+    ("others", "answer", "conclusion"),
+    [
+        (("pass", "pass"), "Works with Q: yes", "PASS: every rule that was judged held"),
+        (
+            ("fail", "pass"),
+            "Works with Q: no, because the device breaks q.one",
+            "PASS: every rule of the interface that",
+        ),
+        (
+            ("pass",),
+            "Works with Q: not known, because nothing is said by q.two",
+            "PASS: every rule that was judged held",
+        ),
+    ],
+)
+def test_answer(records, others, answer, conclusion):
+    """What rules that do not block say stands before the conclusion, which does not claim that they held."""
+    *_, before, last = render(summarise(records("pass", others=others))).splitlines()
+    assert before == answer
+    assert last.startswith(conclusion)
+
+
+def test_failure_that_does_not_block(records):
+    """It is shown like any other, and says so."""
+    text = render(summarise(records("pass", others=("fail", "pass"))))
+    assert "1) FAIL  q.one" in text
+    assert "(must, documented, does not block)" in text

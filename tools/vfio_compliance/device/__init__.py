@@ -3,9 +3,11 @@
 
 from .capability import MalformedChain
 from .device import Device
+from .dirty import DirtyTracker
 from .dma import DmaMap
 from .errors import DeviceError, StepFailed, Unreachable
 from .migration_v1 import MigrationRegion
+from .qemu_v1 import Qemu
 from .region import Area, Region
 from .stream import Buffer, Stream
 
@@ -14,9 +16,11 @@ __all__ = [
     "Buffer",
     "Device",
     "DeviceError",
+    "DirtyTracker",
     "DmaMap",
     "MalformedChain",
     "MigrationRegion",
+    "Qemu",
     "Region",
     "StepFailed",
     "Stream",

@@ -10,6 +10,10 @@ from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags
 from ..uapi.vfio import ffi
 from .errors import DeviceError, errno_name
 
+#: Where tests put memory, and how much: inside the first gigabyte, clear of every usual reserved range.
+IOVA = 0x1000_0000
+DMA_SIZE = 64 * 1024
+
 
 class DmaMap:
     """Zeroed memory of ``size`` bytes, mapped at ``iova`` for reading and writing, for as long as the block lasts.

@@ -34,8 +34,6 @@ class MigrationRegion:
         self.region = region
         #: A state, and so a buffer, has at most so many bytes; a driver that claims more is not believed.
         self.largest = largest
-        #: How often a state was read to its end in stop-and-copy.
-        self.passes = 0
         #: Data goes through a mapping of the section where it can be mapped, not through read() and write().
         self.mapped = False
 
@@ -156,7 +154,8 @@ class MigrationRegion:
             if disturb:
                 disturb("buffer", area)
         # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
-        self.passes += stream.total > before and self.state() == DeviceState.STOP_AND_COPY
+        if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:
+            self.region.count_pass()
         return stream
 
     def load(self, stream: Stream) -> None:

@@ -147,6 +147,10 @@ class Region:
                 return mapping, offset - area.offset
         return None
 
+    def count_pass(self) -> None:
+        """Take note that a whole state was read through this region."""
+        self._transport.tracer.counts.passes += 1
+
     def pause(self, seconds: float) -> None:
         """Give the device time between two looks at it."""
         self._transport.pause(seconds)

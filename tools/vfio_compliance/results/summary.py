@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 #: Verdicts that a reader has to do something about.
 TROUBLE = (Verdict.HANG, Verdict.FAIL, Verdict.STALE, Verdict.KERNEL, Verdict.BROKEN)
 
+_COUNTS_ALWAYS = (Verdict.HANG, Verdict.KERNEL, Verdict.BROKEN)
+_SAYS_NO = (Verdict.HANG, Verdict.FAIL, Verdict.KERNEL, Verdict.WAIVED)
+
 
 @dataclass
 class Case:
@@ -31,6 +34,18 @@ class Case:
     #: what, expected, seen, remedy, traceback: those that apply.
     failure: dict[str, str] = field(default_factory=dict)
     calls: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What rules that do not block amount to: whether something that the interface does not promise works."""
+
+    #: The area of the rules.
+    title: str
+    #: None: not all of them could be judged, or were selected.
+    works: bool | None
+    #: The rules that say no, or those that say nothing.
+    because: list[str]
 
 
 @dataclass
@@ -68,13 +83,30 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the run."""
-        verdicts = list(self.verdicts.values())
+        """Exit code of the run.
+
+        Rules that do not block count when nothing else was selected; else only where the device hung, the kernel
+        complained, or the fault was ours: that is no matter of rules.
+        """
+        blocking = [verdict for rule, verdict in self.verdicts.items() if self.rules[rule].blocking]
+        others = [verdict for rule, verdict in self.verdicts.items() if not self.rules[rule].blocking]
+        verdicts = blocking + [verdict for verdict in others if not blocking or verdict in _COUNTS_ALWAYS]
         if self.stops:
             verdicts.append(Verdict.BROKEN)
         if self.hang:
             verdicts.append(Verdict.HANG)
         return exit_code(verdicts)
+
+    def answers(self) -> Iterator[Answer]:
+        """One for each area of rules that do not block, if any rule of it was selected."""
+        verdicts = self.verdicts
+        for area, title in self.run["areas"].items():
+            rules = [rule.id for rule in self.rules.values() if rule.area == area and not rule.blocking]
+            if verdicts.keys().isdisjoint(rules):
+                continue
+            broken = [rule for rule in rules if verdicts.get(rule) in _SAYS_NO]
+            silent = [rule for rule in rules if verdicts.get(rule) not in (*_SAYS_NO, Verdict.PASS)]
+            yield Answer(title, False if broken else None if silent else True, broken or silent)
 
 
 def summarise(records: Iterable[Record], today: datetime.date | None = None) -> Summary:

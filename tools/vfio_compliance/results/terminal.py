@@ -27,6 +27,8 @@ _CONCLUSION = {
     EXIT_NOTHING: "NOTHING: no rule was judged",
 }
 
+_ANSWER = {True: "yes", False: "no, because the device breaks", None: "not known, because nothing is said by"}
+
 
 def render(summary: Summary, width: int = 100) -> str:
     """All of the result, in lines of at most ``width`` columns where words allow it."""
@@ -150,7 +152,8 @@ def _sentence(failure: dict[str, str]) -> str:
 
 def _explanation(rule: Rule, width: int) -> Iterator[str]:
     yield from _labelled("rule", rule.says, width)
-    yield from _labelled("clause", f"{', '.join(rule.clauses)} ({rule.level}, {rule.status}), {rule.source}", width)
+    kind = f"{rule.level}, {rule.status}" if rule.blocking else f"{rule.level}, {rule.status}, does not block"
+    yield from _labelled("clause", f"{', '.join(rule.clauses)} ({kind}), {rule.source}", width)
 
 
 def _case(case: Case, summary: Summary, width: int) -> Iterator[str]:
@@ -210,7 +213,12 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
             f"{_count(totals['passes'], 'full save pass', 'es')}"
         )
     yield f"{cases}, {summary.seconds:.1f} s"
-    yield _CONCLUSION[summary.exit_code]
+    for answer in summary.answers():
+        yield from _wrap("", f"{answer.title}: {_ANSWER[answer.works]} {', '.join(answer.because)}".rstrip(), width)
+    if summary.exit_code == EXIT_OK and any(verdict in TROUBLE for verdict in summary.verdicts.values()):
+        yield "PASS: every rule of the interface that was judged held"
+    else:
+        yield _CONCLUSION[summary.exit_code]
 
 
 def _labelled(label: str, text: str, width: int) -> Iterator[str]:

@@ -49,6 +49,8 @@ class Rule:
     provokes: tuple[str, ...] = ()
     #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
     unprovable: str = ""
+    #: Whether a device that breaks it does not conform; a suite of rules that are no law says ``blocking: false``.
+    blocking: bool = True
 
     @property
     def area(self) -> str:
@@ -63,7 +65,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All rules, in the order of their files, and the titles of the clauses' areas."""
+    """All rules, in the order of their files, those that do not block last; and the titles of the clauses' areas."""
 
     rules: dict[str, Rule]
     areas: dict[str, str]
@@ -97,10 +99,8 @@ def load(suites: Path) -> Catalogue:
     rules: dict[str, Rule] = {}
     areas: dict[str, str] = {}
     clauses: dict[str, str] = {}
-    for file in files:
+    for file, document in sorted(((file, _read(file)) for file in files), key=lambda pair: not pair[1]["blocking"]):
         try:
-            with file.open(encoding="utf-8") as stream:
-                document = yaml.load(stream, Loader=_Loader)
             areas.update(document["areas"])
             clauses.update(document["clauses"])
             for record in document["rules"]:
@@ -108,18 +108,29 @@ def load(suites: Path) -> Catalogue:
                 if rule.id in rules:
                     raise SpecError(f"{rule.id}: defined twice")
                 rules[rule.id] = rule
-        except (yaml.YAMLError, KeyError, TypeError, SpecError) as error:
+        except (KeyError, TypeError, SpecError) as error:
             raise SpecError(f"{file}: {error}") from None
     return Catalogue(rules, areas, clauses)
 
 
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            document = {"blocking": True, **yaml.load(stream, Loader=_Loader)}
+    except (yaml.YAMLError, TypeError) as error:
+        raise SpecError(f"{file}: {error}") from None
+    if not isinstance(document["blocking"], bool):
+        raise SpecError(f"{file}: blocking: {document['blocking']!r} is neither true nor false")
+    return document
+
+
 def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
-    known = {field.name for field in fields(Rule)}
+    known = {field.name for field in fields(Rule)} - {"suite", "blocking"}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     if unknown := values.keys() - known:
         raise SpecError(f"{record.get('id')}: unknown keys {sorted(unknown)}")
     values["source"] = f"{document['text']['name']}, {values['source']}"
-    rule = Rule(suite=suite, **values)
+    rule = Rule(suite=suite, blocking=document["blocking"], **values)
     for word, allowed in ((rule.level, LEVELS), (rule.status, STATUSES), (rule.side, SIDES)):
         if word not in allowed:
             raise SpecError(f"{rule.id}: {word!r} is none of {', '.join(allowed)}")

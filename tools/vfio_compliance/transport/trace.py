@@ -59,6 +59,8 @@ class Counts:
     resets: int = 0
     #: Bytes moved by read and write; copies through a mapping count only if the caller adds them.
     bytes_read: int = 0
+    #: Passes over a whole saved state, counted by whoever makes them.
+    passes: int = 0
     bytes_written: int = 0
 
     def add(self, record: Record) -> None:

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What QEMU does with a device, as whole flows."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance import checks
+from vfio_compliance.model.states_v1 import name
+from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
+
+RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
+PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
+RESUMING = DeviceState.RESUMING
+
+VALUE = 0x0F1E_2D3C_4B5A_6978
+
+#: Buffers that are taken in pre-copy, before the guest stops: a migration does not wait until there is nothing left.
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """What a live migration saved, and what its device showed: saving costs, so that those who load share it."""
+    return {}
+
+
+@pytest.fixture
+def shown(profile, actor):
+    """What the device shows of a value that was put into it; nothing where the profile does not say how."""
+    if profile.stimulus.visible_state is None:
+        return None
+    actor.put(VALUE)
+    return actor.show()
+
+
+@pytest.fixture
+def source(device, migration, profile, shown, kept):
+    """Buffers, and what their device showed: of the live migration, else saved in the documented way; reset since."""
+    if not kept:
+        migration.enter(STOP_AND_COPY)
+        kept["buffers"], kept["shown"] = migration.save(profile.limits.largest_state), shown
+    device.reset()
+    return kept
+
+
+@pytest.fixture
+def fresh(profile, actor, source):
+    """What the device shows before it is loaded; nothing where the profile does not say how."""
+    return actor.show() if profile.stimulus.visible_state else None
+
+
+def live(qemu, most):
+    """Save as a live migration does, through mappings; the buffers."""
+    qemu.setup_save()
+    early = [buffer for _ in range(ROUNDS) for buffer in qemu.iterate(most)]
+    qemu.stop_guest()
+    return early + qemu.complete(most)
+
+
+def in_state(migration, what, state):
+    """The device is in ``state``."""
+    checks.equal(f"reading device_state {what}", migration.state(), state, name)
+
+
+def works(actor):
+    """The device is seen to work."""
+    counter = actor.counter()
+    if not counter.goes_on():
+        checks.broken(f"watching {counter.name} for {counter.within:g} s", expected="a change", seen="none")
+
+
+def shows(actor, expected, fresh=None):
+    """The device shows ``expected``; it says nothing if that is ``fresh``, what it showed anyway."""
+    if expected is None:
+        raise checks.NotApplicable("the profile has no stimulus.visible_state")
+    if expected == fresh:
+        raise checks.NotApplicable("a reset does not clear the visible state, so that restoring it cannot be told")
+    checks.equal("observing the device", actor.show(), expected, hexes)
+
+
+@pytest.mark.rule("qemu.probe.finds-all")
+def test_probe(qemu):
+    """The region is found by its type capability, and bitmaps of the host's page size are on offer."""
+    qemu.probe()
+
+
+@pytest.mark.rule("qemu.dirty.accepted")
+@pytest.mark.parametrize("step", ["START", "START again", "GET", "GET again", "STOP"])
+def test_dirty_pages(qemu, step):
+    """Each request of a round of dirty page tracking succeeds."""
+    checks.succeeded(f"{step} of dirty page tracking", qemu.track_dirty_pages()[step])
+
+
+@pytest.mark.rule("qemu.save.begins-in-running")
+def test_begin_in_running(device, migration, qemu):
+    """The first thing that is ever done with device_state leads to pre-copy."""
+    device.reopen()
+    qemu.setup_save()
+    in_state(migration, "after the saving bit was added", PRE_COPY)
+
+
+@pytest.mark.rule("qemu.live.completes")
+def test_live_migration(migration, qemu, profile, shown, kept):
+    """Each write and read of a live migration is carried out, and the device ends in stop."""
+    buffers = live(qemu, profile.limits.largest_state)
+    in_state(migration, "after the migration", STOP)
+    kept["buffers"], kept["shown"] = buffers, shown
+
+
+@pytest.mark.rule("qemu.complete.self-write-harmless")
+@pytest.mark.parametrize("path", [(PRE_COPY, STOP_AND_COPY), (STOP_AND_COPY,)], ids=["live migration", "snapshot"])
+def test_self_write(migration, qemu, path):
+    """A device that has bytes pending in stop-and-copy has them after the write too."""
+    migration.enter(*path)
+    before = migration.read(PENDING_BYTES)
+    qemu.setup_save()
+    in_state(migration, "after stop-and-copy was written again", STOP_AND_COPY)
+    after = migration.read(PENDING_BYTES)
+    checks.equal("reading pending_bytes before and after", bool(after), bool(before), some)
+
+
+@pytest.mark.rule("qemu.snapshot.begins")
+def test_snapshot(migration, qemu, profile, shown):
+    """The write that stops the guest starts saving; the one that begins to save changes nothing; data is offered."""
+    qemu.stop_guest_for_snapshot()
+    in_state(migration, "after the guest stopped", STOP_AND_COPY)
+    qemu.setup_save()
+    found = qemu.iterate(profile.limits.largest_state)
+    if shown:
+        checks.equal("saving the first buffer of a device with visible state", bool(found), True, some)
+
+
+@pytest.mark.rule("qemu.paused.migrates")
+def test_paused_guest(device, qemu, actor, profile, shown):
+    """Saved from stop and loaded into a device that was reset, all without mappings, the state is the one before."""
+    qemu.stop_guest()
+    qemu.setup_save(mapped=False)
+    buffers = qemu.complete(profile.limits.largest_state)
+    device.reset()
+    fresh = shown and actor.show()
+    qemu.setup_load(mapped=False)
+    qemu.load(buffers)
+    qemu.run_guest()
+    shows(actor, shown, fresh)
+
+
+#: Where a migration can be when it ends before its end: the states it has gone through, and whether amid a buffer.
+CANCELLED = {
+    "in pre-copy": ((PRE_COPY,), False),
+    "in pre-copy, amid a buffer": ((PRE_COPY,), True),
+    "in stop-and-copy": ((PRE_COPY, STOP_AND_COPY), False),
+    "in stop-and-copy, amid a buffer": ((PRE_COPY, STOP_AND_COPY), True),
+    "in stop": ((PRE_COPY, STOP_AND_COPY, STOP), False),
+    "in a snapshot, amid a buffer": ((STOP_AND_COPY,), True),
+    "in resuming, before any data": ((RESUMING,), False),
+}
+
+
+@pytest.mark.rule("qemu.cancel.returns-to-running")
+@pytest.mark.parametrize("where", CANCELLED)
+def test_cancel(migration, qemu, actor, profile, where):
+    """Running is reached by one write, the device works there, and pre-copy can be entered."""
+    path, reading = CANCELLED[where]
+    migration.enter(*path)
+    if reading and migration.read(PENDING_BYTES):
+        migration.place()
+    qemu.cancel()
+    in_state(migration, "after the migration was cancelled", RUNNING)
+    if profile.stimulus.running:
+        works(actor)
+    qemu.setup_save()
+
+
+@pytest.mark.rule("qemu.source.runs-again")
+@pytest.mark.parametrize(
+    "path",
+    [(PRE_COPY, STOP_AND_COPY, STOP), (STOP_AND_COPY, STOP), (STOP,)],
+    ids=["live migration", "snapshot", "pause"],
+)
+def test_source_runs_again(migration, qemu, actor, shown, path):
+    """From stop, running is reached by one write; the device works, and shows what it showed."""
+    migration.enter(*path)
+    qemu.run_guest()
+    in_state(migration, "after the guest was continued", RUNNING)
+    works(actor)
+    shows(actor, shown)
+
+
+@pytest.mark.rule("qemu.load.restores")
+@pytest.mark.parametrize("mapped", [True, False], ids=["through mappings", "in pieces"])
+def test_load_restores(qemu, actor, source, fresh, mapped):
+    """Each write and read of loading is carried out, running is reached, and the device shows what the source did."""
+    qemu.setup_load(mapped=mapped)
+    qemu.load(source["buffers"])
+    qemu.run_guest()
+    shows(actor, source["shown"], fresh)
+
+
+@pytest.mark.rule("qemu.load.waits-for-guest")
+def test_load_waits(migration, qemu, actor, source):
+    """After the last buffer device_state reads resuming; running is reached by one write, and the device works."""
+    qemu.setup_load()
+    qemu.load(source["buffers"])
+    in_state(migration, "after the last buffer", RESUMING)
+    qemu.run_guest()
+    works(actor)
+
+
+@pytest.mark.rule("qemu.load.cut-buffer-safe")
+def test_cut_buffer(qemu, actor, source, fresh, observe):
+    """With room for half of the largest buffer, loading fails before running is reached, or restores the state."""
+    qemu.setup_load()
+    half = -(-max(map(len, source["buffers"]), default=0) // 2)
+    refusal = qemu.try_load(source["buffers"], room=half)
+    observe("buffers written in two pieces", "refused" if refusal else "taken")
+    if not refusal:
+        shows(actor, source["shown"], fresh)
+
+
+@pytest.mark.rule("qemu.error.next-guest-runs")
+def test_error(device, migration, actor):
+    """Closed in the error state, opened and reset, the device is running."""
+    actor.provoke_error()
+    migration.try_set_state(STOP)
+    if not migration.in_error():
+        raise checks.Unjudged("the provoked failure did not lead to the error state")
+    device.reopen()
+    device.reset()
+    in_state(migration, "after the next user reset the device", RUNNING)
+
+
+def hexes(values):
+    """Numbers in hexadecimal."""
+    return " ".join(f"0x{value:x}" for value in values)
+
+
+def some(any_):
+    """Whether there are bytes, in words."""
+    return "some bytes" if any_ else "none"

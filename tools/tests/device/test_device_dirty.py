@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a container says of its page sizes, believed only where it can be."""
+
+from __future__ import annotations
+
+import struct
+from types import SimpleNamespace
+
+import pytest
+
+from vfio_compliance.device import DeviceError, DirtyTracker
+from vfio_compliance.transport import Outcome
+from vfio_compliance.transport.base import argument_view
+
+MIGRATION = struct.pack("<HHIIIQQ", 2, 1, 0, 0, 0, 0x1000, 1 << 28)
+OTHER = struct.pack("<HHIQ", 3, 1, 40, 7)
+CAPS = 2
+
+
+def tracker(chain=b"", *, flags=CAPS, first=24, needed=None, code=0, agreed=None):
+    """The tracker of a container that answers so."""
+    fixed = struct.pack("<IIQII", needed or 24 + len(chain), flags, 0x1000, first if chain else 0, 0)
+
+    def ioctl(target, request, argument):
+        view = argument_view(argument)
+        answer = (fixed + chain)[: len(view)]
+        view[: len(answer)] = answer
+        return Outcome(-1 if code else 0, code)
+
+    return DirtyTracker(SimpleNamespace(dirty_page_size=agreed, ioctl=ioctl))
+
+
+@pytest.mark.parametrize(
+    ("answer", "sizes"),
+    [
+        ({"agreed": 4096}, 4096),
+        ({"chain": MIGRATION}, 0x1000),
+        ({"chain": OTHER + MIGRATION}, 0x1000),
+        ({"chain": MIGRATION, "flags": 0}, 0),
+        ({"chain": OTHER[:4] + bytes(12)}, 0),
+        ({}, 0),
+    ],
+    ids=["agreed on connecting", "one", "second of two", "no capabilities", "another only", "none"],
+)
+def test_page_sizes(answer, sizes):
+    """Those of the capability, wherever in the chain it stands; none without it."""
+    assert tracker(**answer).page_sizes() == sizes
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"code": 25}, "ENOTTY"),
+        ({"chain": MIGRATION[:12]}, "a migration capability of 32 bytes"),
+        ({"chain": MIGRATION, "first": 8}, "offset 8"),
+        ({"needed": 1 << 30}, "1073741824"),
+    ],
+    ids=["refused", "short", "chain in the fixed part", "absurd size"],
+)
+def test_unusable_information(answer, words):
+    """What cannot be used is named."""
+    with pytest.raises(DeviceError, match=words):
+        tracker(**answer).page_sizes()
