@@ -35,11 +35,12 @@ def shown(profile, actor):
 
 
 @pytest.fixture
-def source(device, migration, profile, shown, kept):
+def source(device, migration, shown, kept):
     """Buffers, and what their device showed: of the live migration, else saved in the documented way; reset since."""
     if not kept:
         migration.enter(STOP_AND_COPY)
-        kept["buffers"], kept["shown"] = migration.save(profile.limits.largest_state), shown
+        stream = migration.save()
+        kept["buffers"], kept["shown"] = [stream.data(buffer) for buffer in stream.buffers], shown
     device.reset()
     return kept
 

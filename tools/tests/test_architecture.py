@@ -31,7 +31,7 @@ ALLOWED = {
     "checks": {"device", "transport"},
     "stimulus": {"checks", "device", "profiles", "transport"},
     "journeys_v1": {"checks", "device", "model", "session", "uapi"},
-    "session": {"device", "journeys_v1", "profiles", "results", "stimulus", "transport", "uapi"},
+    "session": {"device", "journeys_v1", "model", "profiles", "results", "stimulus", "transport", "uapi"},
     "fixtures": {"device", "journeys_v1", "profiles", "session", "stimulus"},
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
     "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},

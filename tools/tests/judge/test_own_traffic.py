@@ -166,9 +166,12 @@ def test_the_trace_is_judged_as_the_journal(proxied):
     through, trace = proxied
     own, seen = judge(sources.load(through.folder)), judge(sources.load(trace))
     assert not seen.damage
-    assert +seen.broken == +own.provoked
-    assert {clause: seen.kept[clause] for clause in CLAUSES.keys() - MORE} == {
-        clause: own.kept[clause] for clause in CLAUSES.keys() - MORE
+    # The journal is judged case by case. The trace as a whole knows what was saved before bad data was given on purpose,
+    # and holds that against other clauses.
+    alone = CLAUSES.keys() - {"FLD-06", "RSM-05", "RSM-06", "RSM-07"}
+    assert {clause: seen.broken[clause] for clause in alone} == {clause: own.provoked[clause] for clause in alone}
+    assert {clause: seen.kept[clause] for clause in alone - MORE} == {
+        clause: own.kept[clause] for clause in alone - MORE
     }
     assert all(seen.kept[clause] >= own.kept[clause] for clause in MORE)
 
@@ -200,16 +203,18 @@ def migration(server):
 
 
 def save(migration):
-    """A saved state."""
+    """A saved state: its buffers."""
     migration.enter(STOP_AND_COPY)
-    return migration.save(1 << 20)
+    stream = migration.save()
+    return [stream.data(buffer) for buffer in stream.buffers]
 
 
 def restore(server, migration, buffers):
     """Give it back."""
     server.reset()
     migration.enter(RESUMING)
-    migration.load(buffers)
+    for buffer in buffers:
+        migration.load_buffer(len(buffer), [buffer])
     migration.enter(RUNNING)
 
 
@@ -236,7 +241,7 @@ def resumes_from_stop(server, migration):
 def reads_past_the_buffer(server, migration):
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
-    area = migration.buffer()
+    area = migration.place()
     migration.region.read_bytes(area.offset - 8, 8)
 
 
@@ -261,7 +266,7 @@ def reads_size_first(server, migration):
 def goes_on_after_an_error(server, migration):
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
-    area = migration.buffer()
+    area = migration.place()
     migration.region.try_read(area.offset, migration.region.size)
     migration.read(PENDING_BYTES)
 

@@ -210,7 +210,7 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
         cases += (
             f", {_count(totals['calls'], 'call')}, {_count(totals['opens'], 'open')}, "
             f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved, "
-            f"{_count(totals['passes'], 'full save pass', 'es')}"
+            f"{_count(totals.get('passes', 0), 'full save pass', 'es')}"
         )
     yield f"{cases}, {summary.seconds:.1f} s"
     for answer in summary.answers():
