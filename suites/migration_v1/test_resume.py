@@ -34,9 +34,9 @@ def judge_resumed(resumed, *steps):
 def saved(journeys):
     """A state of which something can be seen."""
     suspended = journeys.suspend()
+    suspended.whole()
     if suspended.visible is None:
         raise checks.NotApplicable("the profile has no stimulus.visible_state")
-    suspended.whole()
     return suspended
 
 

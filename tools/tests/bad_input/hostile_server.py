@@ -109,14 +109,16 @@ class Hostile(connection.Connection):
             while True:
                 signal.pause()
 
-    def reply(self, message: connection.Message, body: bytes, fd: int | None = None) -> None:
+    def reply(
+        self, message: connection.Message, body: bytes, fd: int | None = None, data: bytes | memoryview = b""
+    ) -> None:
         trick = self.due
         if trick is None:
-            super().reply(message, body, fd)
+            super().reply(message, body, fd, data)
         elif trick.verb == "error":
             self.refuse(message, trick.number)
         else:
-            self._send(answer(trick, message, body), fd)
+            self._send(answer(trick, message, body + data), fd)
 
 
 def answer(trick: Trick, message: connection.Message, body: bytes) -> bytes:

@@ -8,7 +8,8 @@ import pytest
 READ_ONLY = "v1.pending.read-only"
 ANNOUNCED = "v1.region.announced"
 INSIDE = "v1.layout.area-inside-region"
-WHOLE = "v1.stop-and-copy.state-is-whole"
+IN_SECTION = "v1.layout.buffer-in-section"
+ENDS = "v1.saving.ends"
 
 BIG = 1 << 63
 ALL_ONES = (1 << 32) - 1
@@ -60,10 +61,10 @@ def test_opening_hangs(judge):
         (ANNOUNCED, "--defect=region-subtype-zero", "region 9: type 3, subtype 0"),
         (INSIDE, f"region-info-9:put=56,4,{ALL_ONES}", f"nr_areas {ALL_ONES}"),
         ("v1.layout.section-as-claimed", f"region-info-9:put=16,8,{BIG}", "partitioned"),
-        (WHOLE, f"pending_bytes:put=16,8,{BIG}", "data_size while bytes are pending"),
-        (WHOLE, f"data_size:put=16,8,{BIG}", "a buffer inside"),
-        (WHOLE, f"data_offset:put=16,8,{BIG}", "a buffer inside"),
-        (WHOLE, "data_offset:put=16,8,16", "a buffer inside"),
+        ("v1.saving.buffer-not-empty", f"pending_bytes:put=16,8,{BIG}", "data_size while bytes are pending"),
+        (IN_SECTION, f"data_size:put=16,8,{BIG}", "a buffer inside"),
+        (IN_SECTION, f"data_offset:put=16,8,{BIG}", "a buffer inside"),
+        (IN_SECTION, "data_offset:put=16,8,16", "a buffer inside"),
         ("v1.layout.offset-past-header", "data_offset:put=16,8,16", "0x10"),
     ],
 )
@@ -89,11 +90,12 @@ def test_absurd_answers_beside_the_rule(judge, rule, trick):
 
 
 @pytest.mark.parametrize(
-    "trick", [f"data_size:put=16,8,{BIG >> 1}", f"data_size:put=16,8,{2 * BIG - 1}"], ids=["huge", "endless"]
+    ("trick", "rule"),
+    [(f"data_size:put=16,8,{BIG >> 1}", ENDS), (f"data_size:put=16,8,{2 * BIG - 1}", IN_SECTION)],
+    ids=["huge", "endless"],
 )
-def test_absurd_buffer_in_an_absurd_region(judge, trick):
+def test_absurd_buffer_in_an_absurd_region(judge, trick, rule):
     """A region that claims to be larger than any memory does not make the suite ask for as much."""
-    rule = "v1.saving.left-at-any-point"
     finished = judge(trick, f"region-info-9:put=16,8,{BIG}", only=rule)
     assert finished.verdicts == {rule: "fail"}
 
@@ -161,9 +163,9 @@ def test_hanging_in_a_block_with_clean_up(judge):
 def test_saving_without_end(judge):
     """A state that comes byte by byte and never ends is stopped by the limit of a test."""
     finished = judge(
-        f"pending_bytes:put=16,8,{BIG}", "data_size:put=16,8,1", only=WHOLE, limits={"test": "3s", "call": "3s"}
+        f"pending_bytes:put=16,8,{BIG}", "data_size:put=16,8,1", only=ENDS, limits={"test": "3s", "call": "3s"}
     )
-    assert finished.verdicts == {WHOLE: "hang"}
+    assert finished.verdicts == {ENDS: "hang"}
     assert "limits.test" in finished.text
     assert finished.code == 3
 

@@ -166,8 +166,8 @@ def test_the_trace_is_judged_as_the_journal(proxied):
     through, trace = proxied
     own, seen = judge(sources.load(through.folder)), judge(sources.load(trace))
     assert not seen.damage
-    # The journal is judged case by case. The trace as a whole knows what was saved before bad data was given on purpose,
-    # and holds that against other clauses.
+    # The journal is judged case by case. The trace as a whole knows what was saved before bad data was given on
+    # purpose, and holds that against other clauses.
     alone = CLAUSES.keys() - {"FLD-06", "RSM-05", "RSM-06", "RSM-07"}
     assert {clause: seen.broken[clause] for clause in alone} == {clause: own.provoked[clause] for clause in alone}
     assert {clause: seen.kept[clause] for clause in alone - MORE} == {
