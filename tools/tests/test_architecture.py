@@ -105,10 +105,8 @@ def test_suites_know_no_target(file):
 
 
 def tracked() -> list[Path]:
-    """Files under version control, and those not yet added."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True
-    )
+    """Files under version control."""
+    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
     return [PROJECT / name for name in listed.stdout.splitlines() if (PROJECT / name).is_file()]

@@ -94,6 +94,15 @@ def _begin_journal(config: pytest.Config, cases: list[pytest.Item]) -> None:
         profile={"path": str(profile.path), "name": profile.name, "digest": profile.digest},
         description=profile.description,
         interface=profile.interface,
+        device={
+            key: value
+            for key, value in (
+                ("vendor", profile.vendor),
+                ("product", profile.product),
+                ("driver", " ".join(filter(None, (profile.driver, profile.version)))),
+            )
+            if value
+        },
         kernel=kernel_release(),
         defects=config.getoption("--defect"),
         limits=asdict(profile.limits),
@@ -127,6 +136,8 @@ def _rule_of(item: pytest.Item) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     catalogue = config.stash.get(CATALOGUE, None)
     if catalogue is None:
+        if any(_rule_of(item) for item in items) and not config.option.collectonly:
+            raise pytest.UsageError("name the device to judge: --profile profiles/NAME.yaml")
         return
     judged = [item for item in items if _rule_of(item)]
     if strangers := sorted({str(_rule_of(item)) for item in judged} - catalogue.rules.keys()):
@@ -149,10 +160,12 @@ def _select(catalogue: spec.Catalogue, patterns: list[str], items: list[pytest.I
         return set(items)
     wanted: set[pytest.Item] = set()
     for pattern in patterns:
+        if not pattern:
+            raise pytest.UsageError("--only wants a rule, the beginning of one, a clause or a case")
         rules = {rule.id for rule in catalogue.matching(pattern)}
         found = {item for item in items if _rule_of(item) in rules or item.nodeid.endswith(pattern)}
         if not found:
-            names = [*catalogue.rules, *catalogue.clauses]
+            names = [*catalogue.rules, *catalogue.clauses, *{rule.id.rpartition(".")[0] for rule in catalogue}]
             near = difflib.get_close_matches(pattern, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; see vfio-compliance list"
             raise pytest.UsageError(f"--only {pattern}: no such rule, clause or case{hint}")

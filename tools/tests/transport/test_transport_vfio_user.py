@@ -578,7 +578,7 @@ def test_the_identity_names_the_server(connect: Connect) -> None:
     """Version and capabilities as the server sent them."""
     identity = connect(Model(), SMALL).identity()
     assert identity["transport"] == "vfio-user"
-    assert identity["version"] == "0.0"
+    assert identity["protocol version"] == "0.0"
     assert '"pgsize":65536' in identity["capabilities"]
     assert identity["socket"].endswith(".sock")
 

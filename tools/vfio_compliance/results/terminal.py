@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import datetime
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..spec import Rule
 from .calls import describe
@@ -16,6 +17,9 @@ from .verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_NOTHING, EXIT_OK, V
 #: How many of the last calls of a failing case are shown, and how many of a rule's other failing cases.
 _CALLS = 12
 _CASES = 8
+
+#: How many rules are named of those that have the same reason not to be judged.
+_RULES = 8
 
 _LABEL = 10
 
@@ -53,7 +57,11 @@ def _printable(line: str) -> str:
 def _heading(summary: Summary, width: int) -> Iterator[str]:
     run = summary.run
     yield from _wrap("", f"{run['profile'].get('name', '?')}: {run.get('description') or 'no description'}", width)
-    identity = {"kernel": run.get("kernel", "")} | summary.target.get("identity", {})
+    began = datetime.datetime.fromtimestamp(run["time"], datetime.timezone.utc)
+    identity = {"judged": f"{began:%Y-%m-%d %H:%M} UTC by vfio-compliance {run.get('version', '?')}"}
+    if digest := run["profile"].get("digest"):
+        identity["profile"] = f"{run['profile'].get('path', '')}, sha256 {digest[:16]}"
+    identity |= run.get("device", {}) | {"kernel": run.get("kernel", "")} | summary.target.get("identity", {})
     if run.get("defects"):
         identity["broken on purpose"] = ", ".join(run["defects"])
     for key, value in identity.items():
@@ -61,6 +69,8 @@ def _heading(summary: Summary, width: int) -> Iterator[str]:
 
 
 def _table(summary: Summary) -> Iterator[str]:
+    if all(case.verdict is Verdict.NOT_RUN and not case.failure for case in summary.cases.values()):
+        return  # the run ended before the first case: the reason, which comes last, is all there is to say
     for area, title in summary.run["areas"].items():
         rules = {id_: verdict for id_, verdict in summary.verdicts.items() if summary.rules[id_].area == area}
         if rules:
@@ -126,7 +136,13 @@ def _left_out(verdict: Verdict, title: str, summary: Summary, width: int) -> Ite
         yield ""
         yield f"{title}: {_count(len(cases), 'case')} of {_count(len(rules), 'rule')}"
         yield from _labelled("because", reason, width)
-        yield from _labelled("rules", ", ".join(rules), width)
+        yield from _labelled("rules", _some([*rules]), width)
+
+
+def _some(rules: Sequence[str]) -> str:
+    """The names of the first few."""
+    rest = f" and {len(rules) - _RULES} more" if len(rules) > _RULES else ""
+    return ", ".join(rules[:_RULES]) + rest
 
 
 def _others(cases: list[Case], width: int) -> Iterator[str]:
@@ -214,11 +230,13 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
         )
     yield f"{cases}, {summary.seconds:.1f} s"
     for answer in summary.answers():
-        yield from _wrap("", f"{answer.title}: {_ANSWER[answer.works]} {', '.join(answer.because)}".rstrip(), width)
+        yield from _wrap("", f"{answer.title}: {_ANSWER[answer.works]} {_some(answer.because)}".rstrip(), width)
+    conclusion = _CONCLUSION[summary.exit_code]
     if summary.exit_code == EXIT_OK and any(verdict in TROUBLE for verdict in summary.verdicts.values()):
-        yield "PASS: every rule of the interface that was judged held"
-    else:
-        yield _CONCLUSION[summary.exit_code]
+        conclusion = "PASS: every rule of the interface that was judged held"
+    if summary.exit_code == EXIT_OK and verdicts[Verdict.NOT_APPLICABLE.value]:
+        conclusion += f" ({verdicts[Verdict.NOT_APPLICABLE.value]} not applicable)"
+    yield conclusion
 
 
 def _labelled(label: str, text: str, width: int) -> Iterator[str]:

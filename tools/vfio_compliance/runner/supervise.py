@@ -228,7 +228,11 @@ class _Watch:
             self._write("kernel", case=self._case, lines=lines)
 
     def _interrupt(self, process: subprocess.Popen[bytes], number: int) -> None:
-        self._end("broken", f"interrupted by {signal.Signals(number).name} in {self._where()}", "run again")
+        self._end(
+            "broken",
+            f"interrupted by {signal.Signals(number).name} in {self._where()}",
+            "run again, into another folder",
+        )
         self._gone_by = time.monotonic() + _ENDING
         process.send_signal(signal.SIGTERM)
 

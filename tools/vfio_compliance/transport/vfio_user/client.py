@@ -123,7 +123,7 @@ class VfioUser(Transport):
         settings = self.settings
         found = {
             "transport": "vfio-user",
-            "version": f"{self.server.major}.{self.server.minor}",
+            "protocol version": f"{self.server.major}.{self.server.minor}",
             "capabilities": self.server.text,
             "kernel": os.uname().release,
         }
