@@ -77,7 +77,7 @@ def shows(actor, expected, fresh=None):
         raise checks.NotApplicable("the profile has no stimulus.visible_state")
     if expected == fresh:
         raise checks.NotApplicable("a reset does not clear the visible state, so that restoring it cannot be told")
-    checks.equal("observing the device", actor.show(), expected, hexes)
+    checks.equal("observing the device", actor.show(), expected, checks.hexes)
 
 
 @pytest.mark.rule("qemu.probe.finds-all")
@@ -229,11 +229,6 @@ def test_error(device, migration, actor):
     device.reopen()
     device.reset()
     in_state(migration, "after the next user reset the device", RUNNING)
-
-
-def hexes(values):
-    """Numbers in hexadecimal."""
-    return " ".join(f"0x{value:x}" for value in values)
 
 
 def some(any_):

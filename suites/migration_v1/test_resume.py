@@ -18,11 +18,6 @@ OTHER = 0x9696_6969_C3C3_3C3C
 CLOSE = 64
 
 
-def hexes(values):
-    """Numbers in hexadecimal."""
-    return " ".join(f"0x{value:x}" for value in values)
-
-
 def judge_resumed(resumed, *steps):
     """The journey did not fail, or not at one of ``steps`` where any are given."""
     failure = resumed.failure
@@ -77,7 +72,7 @@ def test_data_is_used(journeys, saved):
     """A device that showed something else before shows all of the saved state after resuming from it."""
     resumed = journeys.resume(journeys.suspend)
     judge_resumed(resumed)
-    checks.equal("observing the device after resuming", resumed.visible, saved.visible, hexes)
+    checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
 
 
 @pytest.mark.rule("v1.resuming.every-buffer-counts")
@@ -86,7 +81,7 @@ def test_every_buffer_counts(journeys, saved, several):
     resumed = journeys.resume(journeys.suspend)
     judge_resumed(resumed)
     what = f"observing the device after resuming from {len(several.buffers)} buffers"
-    checks.equal(what, resumed.visible, saved.visible, hexes)
+    checks.equal(what, resumed.visible, saved.visible, checks.hexes)
 
 
 @pytest.mark.rule("v1.resuming.consumed-when-told")
@@ -94,7 +89,7 @@ def test_consumed_when_told(journeys, saved, several):
     """A device is restored though each buffer was written over by the next as soon as data_size was written for it."""
     resumed = journeys.resume(journeys.suspend)
     judge_resumed(resumed)
-    checks.equal("observing the device after resuming", resumed.visible, saved.visible, hexes)
+    checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
 
 
 # -- the same data in other ways ----------------------------------------------------------------------------------
@@ -112,7 +107,7 @@ def test_any_split(migration, actor, saved, stream, split):
         pieces = [data[start : start + split] for start in small]
         migration.load_buffer(buffer.size, [*pieces, data[len(small) * split :]])
     migration.set_state(RUNNING)
-    checks.equal("observing the device after resuming", actor.show(), saved.visible, hexes)
+    checks.equal("observing the device after resuming", actor.show(), saved.visible, checks.hexes)
 
 
 @pytest.mark.rule("v1.transition.resuming-to-running")

@@ -14,11 +14,6 @@ PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 CLOSE = 64
 
 
-def hexes(values):
-    """Numbers in hexadecimal."""
-    return " ".join(f"0x{value:x}" for value in values)
-
-
 def judge_step(saved, *steps):
     """The journey did not fail at one of ``steps``."""
     if failure := saved.failed_at(*steps):
@@ -34,7 +29,7 @@ def judge_restored(journeys, journey):
     resumed = journeys.resume(journey)
     if resumed.failure:
         checks.broken(resumed.failure.what, expected=resumed.failure.expected, seen=resumed.failure.seen)
-    checks.equal("observing the device restored from it", resumed.visible, saved.visible, hexes)
+    checks.equal("observing the device restored from it", resumed.visible, saved.visible, checks.hexes)
 
 
 #: Where a journey of saving can fail.
@@ -157,7 +152,7 @@ def test_offset_makes_data_available(pending):
     before = [pending.region.read(offset + at, 1) for at in range(CLOSE)]
     size = pending.read(DATA_SIZE)
     after = [pending.region.read(offset + at, 1) for at in range(CLOSE)]
-    checks.equal("reading data before and after reading data_size", before[:size], after[:size], hexes)
+    checks.equal("reading data before and after reading data_size", before[:size], after[:size], checks.hexes)
 
 
 @pytest.mark.rule("v1.saving.offset-returns-when-ready")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import NoReturn, TypeVar
 
 from .device.errors import DeviceError, errno_name
@@ -33,6 +33,11 @@ class NotApplicable(Exception):
 
 class Unjudged(Exception):
     """The rule cannot be judged here, because something that it stands on failed; the message says what."""
+
+
+def hexes(values: Iterable[int]) -> str:
+    """Numbers in hexadecimal, for what is expected and seen."""
+    return " ".join(f"0x{value:x}" for value in values)
 
 
 def broken(what: str, *, expected: str, seen: str) -> NoReturn:
