@@ -33,10 +33,7 @@ OTHER = 0x6969_9696_3C3C_C3C3
 class Saved:
     """What was seen while a state was saved."""
 
-    path: tuple[DeviceState, ...]
     stream: Stream = field(default_factory=Stream)
-    #: Buffers that came in pre-copy; the rest came in stop-and-copy.
-    early: int = 0
     #: The step at which the journey ended before its time.
     failure: DeviceError | None = None
     #: pending_bytes, read again and again after it was 0 in stop-and-copy.
@@ -85,34 +82,29 @@ class Journeys:
 
     def _suspend(self) -> Saved:
         """Running, stop-and-copy, stop; read as the text says, and no more than that."""
-        return self._save(Saved((STOP_AND_COPY,)), QUIET)
+        return self._save((STOP_AND_COPY,), QUIET)
 
     def _live(self) -> Saved:
         """Running, pre-copy, stop-and-copy, stop; the visible state changes in pre-copy.
 
         pending_bytes is read over and over before each buffer, as clients do that ask for an estimate.
         """
-        return self._save(Saved((PRE_COPY, STOP_AND_COPY)), EARLY, repeat=True)
+        return self._save((PRE_COPY, STOP_AND_COPY), EARLY, reads=4)
 
     def _disturbed(self) -> Saved:
         """As suspend, with pending_bytes read over and over before each buffer."""
-        return self._save(Saved((STOP_AND_COPY,)), QUIET, repeat=True)
+        return self._save((STOP_AND_COPY,), QUIET, reads=4)
 
-    def _save(self, saved: Saved, value: int, repeat: bool = False) -> Saved:
+    def _save(self, path: tuple[DeviceState, ...], value: int, reads: int = 1) -> Saved:
+        """Along ``path``, with ``value`` in the visible state; ``reads`` of pending_bytes before each buffer."""
+        saved = Saved()
         migration = self.begin()
-
-        def disturb(moment: str, _: object) -> None:
-            if repeat and moment == "pending":
-                for _ in range(3):
-                    migration.read(PENDING_BYTES)
-
         with self._recorded(migration, saved):
             saved.visible = self._show(value)
-            for state in saved.path:
+            for state in path:
                 migration.enter(state)
-                migration.save(saved.stream, disturb)
+                migration.save(saved.stream, reads)
                 if state == PRE_COPY:
-                    saved.early = len(saved.stream.buffers)
                     saved.visible = self._show(LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ..model.client_v1 import Access, access_verb
 from ..model.states_v1 import name
@@ -22,9 +22,6 @@ from ..uapi.migration_v1 import (
 from .errors import DeviceError, StepFailed, Unreachable
 from .region import Area, Region, tell
 from .stream import PIECE, Stream
-
-#: What save() calls in between: the moment, and the buffer's place where there is one.
-Disturbance = Callable[[str, Area | None], None]
 
 
 class MigrationRegion:
@@ -134,25 +131,23 @@ class MigrationRegion:
             limit = f"at most {self.largest} bytes (limits.largest_state)"
             raise StepFailed("end", "saving the state", limit, f"{total} so far")
 
-    def save(self, into: Stream | None = None, disturb: Disturbance | None = None) -> Stream:
+    def save(self, into: Stream | None = None, reads: int = 1) -> Stream:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
-        The state goes ``into`` a stream, which keeps what was read before a failure. ``disturb`` is called each time
-        that bytes are pending, and each time that a buffer was read. Raises StepFailed when the driver refuses a step,
+        The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
+        times before each buffer, which is to make no difference. Raises StepFailed when the driver refuses a step,
         offers an empty buffer while bytes are pending, or more than the largest state in all.
         """
         stream = Stream() if into is None else into
         before = stream.total
         while self._step(PENDING_BYTES):
-            if disturb:
-                disturb("pending", None)
+            for _ in range(reads - 1):
+                self._step(PENDING_BYTES)
             area = self.place()
             if not area.size:
                 raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
             self._believe(stream.total - before + area.size)
             stream.add(area.offset, self._data(area))
-            if disturb:
-                disturb("buffer", area)
         # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
         if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:
             self.region.count_pass()
