@@ -66,10 +66,10 @@ def test_running_bit(migration, actor, state):
         checks.broken(
             f"watching {counter.name} for {counter.within:g} s",
             expected="a change",
-            seen=f"{now} all the time",
+            seen=f"{now:#x} all the time",
         )
     if not is_running(state) and first != now:
-        checks.broken(f"watching {counter.name}", expected=f"{first} all the time", seen=str(now))
+        checks.broken(f"watching {counter.name}", expected=f"{first:#x} all the time", seen=hex(now))
 
 
 #: Documented transitions that stop a working device.
@@ -87,7 +87,7 @@ def test_stopped_before_return(migration, actor, transition, activity):
             raise checks.Unjudged(f"{watched.name} does not change in {name(transition.before)} either")
         migration.enter(transition.after)
         first, now = watched.watch()
-    checks.equal(f"watching {watched.name} after {transition}", now, first)
+    checks.equal(f"watching {watched.name} after {transition}", now, first, hex)
 
 
 @pytest.mark.rule("v1.state.reserved-bits")

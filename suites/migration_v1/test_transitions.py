@@ -81,7 +81,7 @@ def test_stop_and_copy_stops(migration, actor):
         raise checks.Unjudged(f"{counter.name} does not change in running either")
     migration.enter(STOP_AND_COPY)
     first, now = counter.watch()
-    checks.equal(f"watching {counter.name} in stop-and-copy", now, first)
+    checks.equal(f"watching {counter.name} in stop-and-copy", now, first, hex)
 
 
 @pytest.mark.rule("v1.pre-copy.keeps-running")

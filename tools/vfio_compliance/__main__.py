@@ -29,6 +29,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
+    try:
+        code = _carry_out(words)
+        sys.stdout.flush()
+    except (Complaint, spec.SpecError) as error:
+        print(f"vfio-compliance: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+    except profiles.ProfileError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BROKEN
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written goes nowhere
+        return EXIT_BROKEN
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return code
+
+
+def _carry_out(words: list[str]) -> int:
     # These have options of their own.
     if words[:1] == ["check"]:
         from .profiles.command import check
@@ -47,19 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return proxy(words[1:])
     arguments = _parser().parse_args(words)
-    try:
-        code: int = arguments.carry_out(arguments)
-    except (Complaint, spec.SpecError) as error:
-        print(f"vfio-compliance: {error}", file=sys.stderr)
-        return EXIT_BROKEN
-    except profiles.ProfileError as error:
-        print(error, file=sys.stderr)
-        return EXIT_BROKEN
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written goes nowhere
-        return EXIT_BROKEN
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    code: int = arguments.carry_out(arguments)
     return code
 
 
