@@ -90,7 +90,7 @@ def test_bad_rules_are_named(tmp_path, record, complaint):
     folder = tmp_path / "suite"
     folder.mkdir()
     (folder / "rules.yaml").write_text(
-        f"text: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-01: x}}\nrules:\n  - {first}\n  - {second}\n"
+        f"interface: i\ntext: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-01: x}}\nrules:\n  - {first}\n  - {second}\n"
     )
     with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
         spec.load(tmp_path)
@@ -103,7 +103,7 @@ def test_what_does_not_block_comes_last(tmp_path):
         (tmp_path / folder).mkdir()
         rule = f"{{id: {folder}, clause: X-1, says: S., level: must, status: documented, side: driver, source: s,"
         rule += " defects: [d]}"
-        text = f"{head}text: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-1: x}}\nrules: [{rule}]\n"
+        text = f"{head}interface: i\ntext: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-1: x}}\nrules: [{rule}]\n"
         (tmp_path / folder / "rules.yaml").write_text(text)
     assert [(rule.id, rule.blocking) for rule in spec.load(tmp_path)] == [("b", True), ("c", True), ("a", False)]
     (tmp_path / "c" / "rules.yaml").write_text("blocking: perhaps\n")

@@ -93,7 +93,7 @@ def _begin_journal(config: pytest.Config, cases: list[pytest.Item]) -> None:
         version=__version__,
         profile={"path": str(profile.path), "name": profile.name, "digest": profile.digest},
         description=profile.description,
-        interface=profile.interface,
+        interfaces=profile.interfaces,
         device={
             key: value
             for key, value in (
@@ -142,6 +142,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     judged = [item for item in items if _rule_of(item)]
     if strangers := sorted({str(_rule_of(item)) for item in judged} - catalogue.rules.keys()):
         raise pytest.UsageError(f"tests name rules that no rules.yaml has: {', '.join(strangers)}")
+    claimed = config.stash[SESSION].profile.interfaces
+    judged = [item for item in judged if catalogue.rules[str(_rule_of(item))].interface in claimed]
     wanted = _select(catalogue, config.getoption("--only"), judged)
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = [item for item in items if item in wanted]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .checks import NotApplicable
 from .device import Device, DeviceError, DmaMap, Unreachable
 from .device.dma import DMA_SIZE, IOVA
-from .profiles import Read, Step, Stimulus, VisibleState, Wait, Write
+from .profiles import Dirty, Read, Step, Stimulus, VisibleState, Wait, Write
 from .transport import TransportError
 
 
@@ -50,6 +50,8 @@ def steps_of(stimulus: Stimulus) -> Iterator[tuple[str, Step]]:
     if stimulus.running:
         yield "stimulus.running.sample", stimulus.running.sample
     lists: dict[str, Sequence[Step]] = {"error": stimulus.error or (), "save_fault": stimulus.save_fault or ()}
+    if stimulus.dirty:
+        lists |= {f"dirty.{name}": getattr(stimulus.dirty, name) or () for name in ("write", "pin", "unpin")}
     if stimulus.dma:
         lists |= {"dma.start": stimulus.dma.start, "dma.stop": stimulus.dma.stop}
     if stimulus.visible_state:
@@ -104,6 +106,42 @@ class Actor:
                 raise
             self._device.try_reset()  # the device may have been stopped meanwhile, and is to take the steps that follow
             self._run("dma.stop", dma.stop, variables)
+
+    # -- single writes, for dirty page tracking -------------------------------------------------------------------
+
+    @property
+    def largest_write(self) -> int:
+        """Most bytes that write() takes at once."""
+        return self._dirty().largest
+
+    def write(self, iova: int, length: int) -> None:
+        """Have the device write ``length`` bytes at ``iova``; they are written when this returns."""
+        self._run("dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
+
+    @property
+    def can_pin(self) -> bool:
+        """Whether the profile says how to have pages pinned."""
+        return self._stimulus.dirty is not None and self._stimulus.dirty.pin is not None
+
+    def pin(self, iova: int, length: int) -> None:
+        """Have the driver pin the pages of a range, which it may write from now on."""
+        self._run("dirty.pin", self._pinning(self._dirty().pin), {"$iova": iova, "$length": length})
+
+    def unpin(self, iova: int, length: int) -> None:
+        """Undo pin() for the same range."""
+        self._run("dirty.unpin", self._pinning(self._dirty().unpin), {"$iova": iova, "$length": length})
+
+    def _dirty(self) -> Dirty:
+        if self._stimulus.dirty is None:
+            raise NotApplicable("the profile has no stimulus.dirty")
+        return self._stimulus.dirty
+
+    def _pinning(self, steps: Sequence[Step] | None) -> Sequence[Step]:
+        if steps is None:
+            raise NotApplicable("the profile has no stimulus.dirty.pin")
+        return steps
+
+    # -- state and faults -----------------------------------------------------------------------------------------
 
     @property
     def can_put(self) -> bool:

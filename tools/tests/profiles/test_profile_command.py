@@ -12,7 +12,7 @@ from vfio_compliance.profiles.command import check
 SMALL = """\
 format: 1
 name: small
-interface: migration_v1
+interfaces: [migration_v1]
 device: {transport: vfio-user, socket: /run/s}
 limits: {}
 """

@@ -37,7 +37,7 @@ from vfio_compliance.profiles import (
 SMALL = """\
 format: 1
 name: small
-interface: migration_v1
+interfaces: [migration_v1]
 device: {transport: kernel-group, name: "0000:05:00.0", group: 12}
 limits: {}
 """
@@ -52,7 +52,7 @@ vendor: "on"
 product: Größe
 driver: a-driver
 version: "1.10"
-interface: migration_v1
+interfaces: [migration_v1]
 device:
   transport: vfio-user
   socket: ../run/socket
@@ -104,7 +104,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         "a-driver",
         "1.10",
     )
-    assert profile.interface == "migration_v1"
+    assert profile.interfaces == ("migration_v1",)
     assert profile.device == VfioUserDevice(
         transport="vfio-user",
         socket="../run/socket",

@@ -17,7 +17,7 @@ MARK = "§"
 PARTS = {
     "format": "format: 1",
     "name": "name: device",
-    "interface": "interface: migration_v1",
+    "interfaces": "interfaces: [migration_v1]",
     "device": "device: {transport: vfio-user, socket: /run/s}",
     "limits": "limits: {}",
 }
@@ -142,8 +142,17 @@ ONE_PROBLEM = {
         "expected `trapped`, `mapped` or `partitioned`, found `maped`; did you mean `mapped`?",
     ),
     "interface": (
-        "interface: §migration_v2",
-        "expected `migration_v1`, found `migration_v2`; did you mean `migration_v1`?",
+        "interfaces: [§migration_v2]",
+        "expected `migration_v1` or `dirty_type1`, found `migration_v2`; did you mean `migration_v1`?",
+    ),
+    "interface twice": (
+        "interfaces: [migration_v1, §migration_v1]",
+        "`migration_v1` is listed twice",
+    ),
+    "pin without unpin": (
+        "stimulus: {dirty: {write: [read: {region: 0, offset: 0, width: 1}], largest: 1, pin: §"
+        "[read: {region: 0, offset: 0, width: 1}]}}",
+        "`pin` and `unpin` belong together; give both or neither",
     ),
     "boolean of YAML 1.1": ("claims: {precopy_data: §yes}", "expected `true` or `false`, found `yes`"),
     "boolean in quotes": ("claims: {precopy_data: §'true'}", "expected `true` or `false`; remove the quotes"),
@@ -373,7 +382,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
     assert [problem[:2] for problem in found] == marks
     assert [message for _, _, message in found] == [
         "the key `name` is missing",
-        "the key `interface` is missing",
+        "the key `interfaces` is missing",
         "the key `limits` is missing",
         "unknown key `nam`; did you mean `name`?",
         'YAML reads `7` as a number; for text, put it in quotes: "7"',

@@ -5,12 +5,13 @@ from vfio_compliance.profiles.device import KernelDefects, KernelGroupDevice, Se
 from vfio_compliance.profiles.document import Place, Problem, ProfileError
 from vfio_compliance.profiles.loader import load
 from vfio_compliance.profiles.profile import DRAWN, STATES, Claims, Limits, Profile, State, Waiver
-from vfio_compliance.profiles.steps import Dma, Read, Running, Step, Stimulus, VisibleState, Wait, Write
+from vfio_compliance.profiles.steps import Dirty, Dma, Read, Running, Step, Stimulus, VisibleState, Wait, Write
 
 __all__ = [
     "DRAWN",
     "STATES",
     "Claims",
+    "Dirty",
     "Dma",
     "KernelDefects",
     "KernelGroupDevice",

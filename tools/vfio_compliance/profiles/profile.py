@@ -96,6 +96,12 @@ class Claims:
     page_size: int | None = key(
         Size("4KiB", "1GiB", power_of_two=True), "Granularity of dirty page tracking.", default=None
     )
+    dirty_scope: Literal["everything", "written"] | None = key(
+        Choice("everything", "written"),
+        "Which pages are reported dirty: every mapped one (a device behind an IOMMU that pins nothing), or those alone "
+        "that were written or are pinned.",
+        default=None,
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         for index, transition in enumerate(self.transitions):
@@ -151,7 +157,10 @@ class Profile:
     product: str | None = key(Text(), "What it is sold as.", default=None)
     driver: str | None = key(Text(), "The vendor driver under test.", default=None)
     version: str | None = key(Text(), "Its version, in quotes.", default=None)
-    interface: Literal["migration_v1"] = key(Choice("migration_v1"), "The migration interface that is judged.")
+    interfaces: tuple[Literal["migration_v1", "dirty_type1"], ...] = key(
+        ListOf(Choice("migration_v1", "dirty_type1"), "a list of interfaces", at_least=1),
+        "What is judged: the migration region (migration_v1), the container's dirty page tracking (dirty_type1).",
+    )
     device: KernelGroupDevice | VfioUserDevice = key(DEVICE, "How to reach the device.")
     claims: Claims = key(Record(Claims), "Facts about the device that probing must agree with.", default=Claims())
     limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.")
@@ -172,6 +181,9 @@ class Profile:
             yield "stimulus.running.changes_within", f"longer than a whole test may take ({test:g} s)"
         if stimulus.dma and stimulus.dma.writes_within >= test:
             yield "stimulus.dma.writes_within", f"longer than a whole test may take ({test:g} s)"
+        for index, interface in enumerate(self.interfaces):
+            if interface in self.interfaces[:index]:
+                yield f"interfaces.{index}", f"`{interface}` is listed twice"
         listings = [(waiver.rule, waiver.shows) for waiver in self.waivers]
         for index, listing in enumerate(listings):
             if listing in listings[:index]:

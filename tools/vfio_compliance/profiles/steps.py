@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from vfio_compliance.profiles.document import quoted
-from vfio_compliance.profiles.kinds import Duration, Integer, Kind, NumberOrVariable, OneOfNumbers
+from vfio_compliance.profiles.kinds import Duration, Integer, Kind, NumberOrVariable, OneOfNumbers, Size
 from vfio_compliance.profiles.records import ListOf, OneKey, Record, key
 
 
@@ -95,6 +95,28 @@ class Dma:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dirty:
+    """Makes the device write, or pin, memory at an address that the suite chooses, once."""
+
+    write: tuple[Step, ...] = key(
+        _steps("$iova", "$length"),
+        "Has the device write `$length` bytes at `$iova`. With the last step they are written: end with a `wait` "
+        "where that takes time.",
+    )
+    largest: int = key(Size("1", "1GiB"), "Most bytes, `$length`, that it writes at once.")
+    pin: tuple[Step, ...] | None = key(
+        _steps("$iova", "$length"),
+        "Has the driver pin the pages of this range, for good. Without it, the rules on pinned pages are n/a.",
+        default=None,
+    )
+    unpin: tuple[Step, ...] | None = key(_steps("$iova", "$length"), "Undoes `pin` for the same range.", default=None)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if (self.pin is None) != (self.unpin is None):
+            yield ("unpin" if self.pin is None else "pin"), "`pin` and `unpin` belong together; give both or neither"
+
+
+@dataclass(frozen=True, kw_only=True)
 class VisibleState:
     """Puts a value into the part of the device that migrates, and shows it."""
 
@@ -117,6 +139,11 @@ class Stimulus:
     dma: Dma | None = key(
         Record(Dma),
         "Makes the device write memory. Without it, the rules on DMA while stopped are n/a.",
+        default=None,
+    )
+    dirty: Dirty | None = key(
+        Record(Dirty),
+        "Makes the device write at one address, once. Without it, the rules on which pages are reported dirty are n/a.",
         default=None,
     )
     visible_state: VisibleState | None = key(

@@ -51,6 +51,8 @@ class Rule:
     unprovable: str = ""
     #: Whether a device that breaks it does not conform; a suite of rules that are no law says ``blocking: false``.
     blocking: bool = True
+    #: The interface that its suite is about; a profile lists those that its device has.
+    interface: str = ""
 
     @property
     def area(self) -> str:
@@ -125,12 +127,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
-    known = {field.name for field in fields(Rule)} - {"suite", "blocking"}
+    known = {field.name for field in fields(Rule)} - {"suite", "blocking", "interface"}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     if unknown := values.keys() - known:
         raise SpecError(f"{record.get('id')}: unknown keys {sorted(unknown)}")
     values["source"] = f"{document['text']['name']}, {values['source']}"
-    rule = Rule(suite=suite, blocking=document["blocking"], **values)
+    rule = Rule(suite=suite, blocking=document["blocking"], interface=document["interface"], **values)
     for word, allowed in ((rule.level, LEVELS), (rule.status, STATUSES), (rule.side, SIDES)):
         if word not in allowed:
             raise SpecError(f"{rule.id}: {word!r} is none of {', '.join(allowed)}")
