@@ -150,8 +150,10 @@ ONE_PROBLEM = {
         "`migration_v1` is listed twice",
     ),
     "pin without unpin": (
-        "stimulus: {dirty: {write: [read: {region: 0, offset: 0, width: 1}], largest: 1, pin: §"
-        "[read: {region: 0, offset: 0, width: 1}]}}",
+        (
+            "stimulus: {dirty: {write: [read: {region: 0, offset: 0, width: 1}], largest: 1, pin: §"
+            "[read: {region: 0, offset: 0, width: 1}]}}"
+        ),
         "`pin` and `unpin` belong together; give both or neither",
     ),
     "boolean of YAML 1.1": ("claims: {precopy_data: §yes}", "expected `true` or `false`, found `yes`"),
