@@ -3,6 +3,7 @@
 
 from .base import Argument, Memory, Outcome, Target, Transport
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
+from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
 from .trace import Call, Counts, Tracer
 from .vfio_user import VfioUser, VfioUserSettings
@@ -12,6 +13,7 @@ __all__ = [
     "Call",
     "CallTimeout",
     "Counts",
+    "GuardedBuffer",
     "KernelGroup",
     "KernelGroupSettings",
     "Memory",

@@ -25,6 +25,7 @@ from ..uapi.vfio import (
 from . import libc
 from .base import Argument, Outcome, Target, Transport, argument_view, failure, success
 from .errors import SetupError
+from .guarded import UNTOUCHED
 from .host import Host
 from .regions import INFO_SIZE, Placement, map_region, placement
 
@@ -36,9 +37,6 @@ _SMALL: Final = 4096
 
 #: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
 _LARGEST_BUFFER: Final = 1 << 31
-
-#: Memory that costs nothing until it is written: MAP_NORESERVE has a name in few versions of Python.
-_UNTOUCHED: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
 
 #: Room behind an argument whose argsz promises more memory than it has.
 _SPILL: Final = 1 << 16
@@ -245,7 +243,7 @@ class KernelGroup(Transport):
         if where is None:
             return failure(code), b""
         position = libc.signed64(where.offset + offset)
-        with mmap.mmap(-1, max(1, min(length, _LARGEST_BUFFER)), _UNTOUCHED) as pages:
+        with mmap.mmap(-1, max(1, min(length, _LARGEST_BUFFER)), UNTOUCHED) as pages:
             with _ffi.from_buffer(pages) as buffer:
                 outcome = self._outcome(self._pread(self._device, buffer, length, position))
             return outcome, pages[: min(max(outcome.value, 0), length)]

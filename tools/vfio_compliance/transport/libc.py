@@ -22,6 +22,7 @@ ffi.cdef(
     ssize_t pread64(int descriptor, void *data, size_t length, int64_t offset);
     ssize_t pwrite64(int descriptor, const void *data, size_t length, int64_t offset);
     int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+    int mprotect(void *address, size_t length, int protection);
     """
 )
 
@@ -31,8 +32,12 @@ ioctl: Final[Any] = libc.ioctl
 pread64: Final[Any] = libc.pread64
 pwrite64: Final[Any] = libc.pwrite64
 prctl: Final[Any] = libc.prctl
+mprotect: Final[Any] = libc.mprotect
 
 PR_SET_PDEATHSIG: Final = 1
+
+#: No access at all; the other protections are mmap.PROT_*.
+PROT_NONE: Final = 0
 
 
 def pointer(address: int) -> Any:
