@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .device import Device, MigrationRegion, Qemu
+from .guest_memory import GuestMemory
+from .histories import Histories
 from .journeys_v1 import Journeys
 from .profiles import Profile
 from .session import Session
@@ -75,3 +77,16 @@ def observe(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Records what the device did where the text is silent: a question and the answer seen."""
     seen: dict[str, str] = request.node.stash.setdefault(OBSERVATIONS, {})
     return seen.__setitem__
+
+
+@pytest.fixture
+def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
+    """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable where none can be tracked."""
+    with GuestMemory(session.transport, session.actor) as memory:
+        yield memory
+
+
+@pytest.fixture(scope="session")
+def histories(session: Session) -> Histories:
+    """Histories of guest memory, each made when it is first asked for."""
+    return session.histories

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .device import Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
+from .histories import Histories
 from .journeys_v1 import Journeys
 from .model.states_v1 import name
 from .profiles import KernelGroupDevice, Profile, VfioUserDevice
@@ -44,6 +45,7 @@ class Session:
         self.device = Device(self.transport)
         self.actor = Actor(self.device, profile.stimulus)
         self.journeys = Journeys(self)
+        self.histories = Histories(self)
         #: Puts an event into the journal, once there is one.
         self.tell: Callable[..., None] = lambda event, **fields: None
         self._defects = list(defects)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..transport import Outcome, Target, Transport
+from ..model.pages import bitmap_bytes
+from ..transport import GuardedBuffer, Outcome, Target, Transport
 from ..uapi.type1 import (
     VFIO_IOMMU_DIRTY_PAGES,
     VFIO_IOMMU_GET_INFO,
@@ -68,16 +69,22 @@ class DirtyTracker:
 
         What was answered, and the bitmap, which is all zero where the request failed.
         """
-        bitmap = ffi.new("uint64_t[]", -(-size // page // 64) or 1)
+        with GuardedBuffer(bitmap_bytes(-(-size // page)) or 8) as into:
+            return self.try_fetch(into, iova, size, page), bytes(into.view)
+
+    def try_fetch(self, into: GuardedBuffer, iova: int, size: int, page: int, *, room: int | None = None) -> Outcome:
+        """Fetch a bitmap ``into`` memory of the caller's; what was answered.
+
+        ``room`` is what the request says of the memory's size, where that is to be wrong.
+        """
         argument = ffi.new("uint8_t[]", _HEAD + _GET)
         head: Any = ffi.cast("struct vfio_iommu_type1_dirty_bitmap *", argument)
         head.argsz, head.flags = _HEAD + _GET, DirtyPagesFlags.GET_BITMAP
         get: Any = ffi.cast("struct vfio_iommu_type1_dirty_bitmap_get *", argument + _HEAD)
         get.iova, get.size = iova, size
-        get.bitmap.pgsize, get.bitmap.size = page, ffi.sizeof(bitmap)
-        get.bitmap.data = int(ffi.cast("uintptr_t", bitmap))
-        outcome = self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument)
-        return outcome, bytes(ffi.buffer(bitmap))
+        get.bitmap.pgsize, get.bitmap.size = page, into.length if room is None else room
+        get.bitmap.data = into.address
+        return self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument)
 
     def _ask(self, flag: DirtyPagesFlags) -> Outcome:
         argument = ffi.new("struct vfio_iommu_type1_dirty_bitmap *", {"argsz": _HEAD, "flags": flag})

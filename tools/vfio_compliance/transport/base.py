@@ -163,6 +163,8 @@ class Transport(ABC):
     takes_pointers: ClassVar[bool]
     #: True when a kernel judges the calls, so that its log is part of the verdict.
     kernel: ClassVar[bool]
+    #: True when two threads may call at once.
+    concurrent: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.tracer = Tracer()

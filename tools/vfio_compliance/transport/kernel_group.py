@@ -101,6 +101,7 @@ class KernelGroup(Transport):
 
     takes_pointers: ClassVar[bool] = True
     kernel: ClassVar[bool] = True
+    concurrent: ClassVar[bool] = True
 
     def __init__(self, settings: KernelGroupSettings, root: Path = Path("/"), system: System | None = None) -> None:
         super().__init__()
