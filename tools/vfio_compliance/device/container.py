@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
+from functools import cached_property
 
 from ..transport import Argument, GuardedBuffer, Outcome, Target, Transport
-from ..uapi.type1 import VFIO_IOMMU_GET_INFO
+from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, DirtyPagesFlags
 from ..uapi.vfio import ffi
 from .container_info import ASKING, FIXED, ContainerInfo
 from .dma import DmaMap
@@ -64,6 +66,17 @@ class Container:
             return agreed
         migration = self.info().migration
         return migration.pgsize_bitmap if migration else 0
+
+    @cached_property
+    def offers_tracking(self) -> bool:
+        """Whether there is anything to judge: a page size was agreed on, a capability is there, or START succeeds."""
+        with suppress(DeviceError):
+            if self.page_sizes():
+                return True
+        started = self.try_request(VFIO_IOMMU_DIRTY_PAGES, self.dirty_request(DirtyPagesFlags.START)).ok
+        if started:
+            self.try_request(VFIO_IOMMU_DIRTY_PAGES, self.dirty_request(DirtyPagesFlags.STOP))
+        return started
 
     def _info(self, size: int) -> bytes:
         outcome, answer = self.try_info(size)
