@@ -31,8 +31,14 @@ ALLOWED = {
     "checks": {"device", "transport"},
     "stimulus": {"checks", "device", "profiles", "transport"},
     "journeys_v1": {"checks", "device", "model", "session", "uapi"},
-    "session": {"device", "journeys_v1", "model", "profiles", "results", "stimulus", "transport", "uapi"},
-    "fixtures": {"device", "journeys_v1", "profiles", "session", "stimulus"},
+    "guest_memory": {"checks", "device", "model", "stimulus", "transport"},
+    "histories": {"checks", "device", "guest_memory", "model", "session"},
+    "rounds": {"checks", "guest_memory", "model"},
+    "session": {
+        *("device", "guest_memory", "histories", "journeys_v1", "model", "profiles", "results", "stimulus"),
+        *("transport", "uapi"),
+    },
+    "fixtures": {"device", "guest_memory", "histories", "journeys_v1", "profiles", "rounds", "session", "stimulus"},
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
     "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},
 }
