@@ -70,7 +70,9 @@ def test_page_size(guest, size):
 
 
 @pytest.mark.rule("dirty.unmap.dirty-and-clean")
-@pytest.mark.parametrize("writes", ["write 0", "write 64", "write 63 2", "write 0; write 129", "write 5; get 0 130; write 6"])
+@pytest.mark.parametrize(
+    "writes", ["write 0", "write 64", "write 63 2", "write 0; write 129", "write 5; get 0 130; write 6"]
+)
 def test_dirty_and_clean(guest, profile, writes):
     """A set bit is a dirty page; where a device's writes are known page by page, a clear bit is a clean one."""
     guest.play(f"map 0 130; start; {writes}")

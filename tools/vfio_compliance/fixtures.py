@@ -74,14 +74,19 @@ def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
     client.cleanup()
 
 
-@pytest.fixture
-def rounds(session: Session, guest: GuestMemory, pytestconfig: pytest.Config) -> Callable[[bool, bool], Tally]:
-    """Migration in small, many times, on memory that is written meanwhile; the numbers go into the report."""
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """What everything random in this run comes from."""
     chosen: int | None = pytestconfig.getoption("--seed")
-    seed = random.randrange(1 << 32) if chosen is None else chosen
+    return random.randrange(1 << 32) if chosen is None else chosen
+
+
+@pytest.fixture
+def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[[bool, bool], Tally]:
+    """Migration in small, many times, on memory that is written meanwhile; the numbers go into the report."""
 
     def run(stream: bool, unmapping: bool) -> Tally:
-        tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(ROUNDS, session.profile.limits.test / 4)
+        tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(ROUNDS, session.profile.limits.test / 6)
         session.note(f"copied by dirty bitmaps alone: {tally} (--seed {seed})")
         return tally
 

@@ -12,7 +12,6 @@ from typing import Any
 from .checks import NotApplicable, Unjudged, broken, told
 from .device import DeviceError, DirtyTracker, DmaMap
 from .device.dma import IOVA
-from .device.errors import errno_name
 from .model.dirty_history import Expected, History
 from .model.dirty_scripts import steps
 from .model.pages import Pages, bitmap_bytes, compare, set_bits
@@ -129,14 +128,14 @@ class GuestMemory:
         return self._mappings[first]
 
     def iova(self, page: int) -> int:
-        """Where ``page`` lies for the device."""
-        return IOVA + page * self.page
+        """Where ``page`` lies for the device, modulo 2^64."""
+        return IOVA + page * self.page & (1 << 64) - 1
 
     def bytes_of(self, page: int, length: int, at: int = 0) -> memoryview:
         """``length`` bytes of mapped memory from ``at`` bytes into ``page`` on, as the guest sees them."""
         for first, mapping in self._mappings.items():
             start = (page - first) * self.page + at
-            if mapping.mapped and 0 <= start and start + length <= mapping.size:
+            if mapping.mapped and start >= 0 and start + length <= mapping.size:
                 return mapping.view[start : start + length]
         raise AssertionError(f"page {page} is not mapped")
 
@@ -253,7 +252,7 @@ class GuestMemory:
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
             if not outcome.ok:
-                raise DeviceError(f"the bitmap of pages {Pages.run(first, count)}", "success", errno_name(outcome.errno))
+                raise DeviceError(f"the bitmap of pages {Pages.run(first, count)}", "success", told(outcome))
             return set_bits(into.view).shifted(first)
 
     @contextmanager
@@ -264,7 +263,7 @@ class GuestMemory:
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome, _ = mapping.try_unmap(into, self.page)
             if not outcome.ok:
-                raise DeviceError(f"unmapping {Pages.run(first, count)}", "success", errno_name(outcome.errno))
+                raise DeviceError(f"unmapping {Pages.run(first, count)}", "success", told(outcome))
             self.history.unmap(Pages.run(first, count))
             yield set_bits(into.view).shifted(first), mapping.view
         self._mappings.pop(first).__exit__(None, None, None)
@@ -306,7 +305,7 @@ class GuestMemory:
 
     def _asked(self, what: str, outcome: Outcome) -> None:
         if not outcome.ok:
-            raise DeviceError(f"{self._path()}: {what}", "success", errno_name(outcome.errno))
+            raise DeviceError(f"{self._path()}: {what}", "success", told(outcome))
         self._tell(what)
 
     def _tell(self, step: str) -> None:

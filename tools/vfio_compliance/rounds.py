@@ -188,7 +188,7 @@ class Rounds:
         differ = [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
         told = "; ".join(f"page {start + index}: {log.of(start + index)}" for index in differ[:4])
         broken(
-            f"round {self.tally.rounds} of seed {self._seed}, memory copied by its dirty bitmaps while the device wrote it",
+            f"round {self.tally.rounds} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
             expected="every written page reported after its last write, so that the copy is the memory",
             seen=f"{len(differ)} pages differ: {told}",
         )
