@@ -3,7 +3,7 @@
 
 import pytest
 
-from vfio_compliance.checks import NotApplicable, refused
+from vfio_compliance.checks import NotApplicable, declined
 from vfio_compliance.model.pages import bitmap_bytes
 
 #: Numbers of pages around the edges of bytes, words and pages of a bitmap.
@@ -68,7 +68,7 @@ def test_page_size(guest, size):
     guest.start()
     guest.write(69)
     wrong = PAGE_SIZES[size](guest.page)
-    refused(f"asking for a bitmap of {wrong}-byte pages", guest.try_get(0, 70, page=wrong))
+    declined(f"asking for a bitmap of {wrong}-byte pages", guest.try_get(0, 70, page=wrong))
     guest.get(0, 70).complete()
 
 
@@ -85,7 +85,7 @@ def test_buffer_size(guest, room, count):
         guest.get(0, count, slack=more[room]).complete()
         return
     size = {"a word less": bitmap_bytes(count) - 8, "0": 0, "2^63": 1 << 63}[room]
-    refused(f"asking for the bitmap of {pages(count)} into {size} bytes", guest.try_get(0, count, room=size))
+    declined(f"asking for the bitmap of {pages(count)} into {size} bytes", guest.try_get(0, count, room=size))
     guest.get(0, count).complete()
 
 

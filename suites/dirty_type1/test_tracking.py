@@ -3,7 +3,7 @@
 
 import pytest
 
-from vfio_compliance.checks import NotApplicable, refused, told
+from vfio_compliance.checks import NotApplicable, declined, told
 
 
 @pytest.mark.rule("dirty.tracking.reports-from-start")
@@ -64,7 +64,7 @@ def test_stop_forgets(guest, profile, script):
 def test_stopped_refuses(guest, script):
     """While nothing is tracked a bitmap is refused."""
     guest.play(script)
-    refused("asking for a bitmap while tracking is off", guest.try_get(0, 70))
+    declined("asking for a bitmap while tracking is off", guest.try_get(0, 70))
 
 
 @pytest.mark.rule("dirty.unspecified.repeats")

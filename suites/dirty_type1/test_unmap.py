@@ -3,7 +3,7 @@
 
 import pytest
 
-from vfio_compliance.checks import NotApplicable, refused
+from vfio_compliance.checks import NotApplicable, declined
 from vfio_compliance.model.pages import bitmap_bytes
 
 COUNTS = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
@@ -39,7 +39,7 @@ def test_buffer_size(guest, room, count):
         guest.unmap_telling(0, slack=4096 if room == "a page more" else 0).complete()
         return
     size = {"a word less": bitmap_bytes(count) - 8, "0": 0, "2^63": 1 << 63}[room]
-    refused(f"unmapping {pages(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
+    declined(f"unmapping {pages(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
     guest.unmap_telling(0).complete()
 
 
@@ -65,7 +65,7 @@ def test_page_size(guest, size):
     wrong = {"0": 0, "3": 3, "a half": guest.page // 2, "twice": 2 * guest.page, "2^63": 1 << 63}[size]
     if wrong and wrong & guest.page_sizes == wrong:
         raise NotApplicable(f"pages of {wrong} bytes are supported")
-    refused(f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_telling(0, page=wrong))
+    declined(f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_telling(0, page=wrong))
     guest.unmap_telling(0).complete()
 
 
@@ -107,7 +107,7 @@ def test_refused_keeps(guest, wrong):
         page=3 if wrong.startswith("another") else None,
         readonly=wrong.endswith("written"),
     )
-    refused(f"unmapping with {wrong}", outcome)
+    declined(f"unmapping with {wrong}", outcome)
     answer = guest.get(0, 70)
     answer.complete()
     guest.write(6)

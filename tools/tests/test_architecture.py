@@ -29,6 +29,8 @@ ALLOWED = {
     "judge": {"model", "results"},
     "record": {"device", "judge", "results", "transport", "uapi"},
     "checks": {"device", "transport"},
+    "growth": {"checks", "transport", "uapi"},
+    "witness": {"checks", "device", "guest_memory", "transport", "uapi"},
     "stimulus": {"checks", "device", "profiles", "transport"},
     "journeys_v1": {"checks", "device", "model", "session", "uapi"},
     "guest_memory": {"checks", "device", "model", "stimulus", "transport"},
@@ -38,7 +40,10 @@ ALLOWED = {
         *("device", "guest_memory", "histories", "journeys_v1", "model", "profiles", "results", "stimulus"),
         *("transport", "uapi"),
     },
-    "fixtures": {"device", "guest_memory", "histories", "journeys_v1", "profiles", "rounds", "session", "stimulus"},
+    "fixtures": {
+        *("checks", "device", "growth", "guest_memory", "histories", "journeys_v1", "profiles", "rounds", "session"),
+        *("stimulus", "transport", "uapi", "witness"),
+    },
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
     "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},
 }

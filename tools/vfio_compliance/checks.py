@@ -78,3 +78,9 @@ def succeeded(what: str, outcome: Outcome) -> None:
     """A request succeeded."""
     if outcome.value < 0:
         raise RuleBroken(what, "success", errno_name(outcome.errno))
+
+
+def declined(what: str, outcome: Outcome) -> None:
+    """A request failed with an errno; any errno will do."""
+    if outcome.value >= 0 or not outcome.errno:
+        raise RuleBroken(what, "an error", "success")

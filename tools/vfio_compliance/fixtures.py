@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
-from .device import Device, MigrationRegion, Qemu
+from .checks import NotApplicable
+from .device import Container, Device, DirtyTracker, MigrationRegion, Qemu
+from .growth import CONTAINER, REGION, Growth
 from .guest_memory import GuestMemory
 from .histories import Histories
 from .journeys_v1 import Journeys
@@ -16,6 +20,10 @@ from .profiles import Profile
 from .rounds import ROUNDS, Rounds, Tally
 from .session import Session
 from .stimulus import Actor
+from .transport import GuardedBuffer
+from .uapi.type1 import VFIO_IOMMU_GET_INFO
+from .uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
+from .witness import Witness
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 OBSERVATIONS: pytest.StashKey[dict[str, str]] = pytest.StashKey()
@@ -111,3 +119,82 @@ def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
 def histories(session: Session) -> Histories:
     """Histories of guest memory, each made when it is first asked for."""
     return session.histories
+
+
+# -- the container ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tracker(session: Session, device: Device) -> Iterator[DirtyTracker]:
+    """Dirty page tracking of a container where it is off, whether it is offered or not."""
+    tracker = DirtyTracker(session.transport)
+    tracker.try_stop()
+    yield tracker
+    if not session.lost:
+        tracker.try_stop()
+
+
+@pytest.fixture
+def container(session: Session, tracker: DirtyTracker) -> Container:
+    """A container that offers dirty page tracking, which is off."""
+    if not session.container.offers_tracking:
+        raise NotApplicable("the container offers no dirty page tracking: no capability says so, and START is refused")
+    return session.container
+
+
+@pytest.fixture
+def information(session: Session, device: Device) -> Container:
+    """A container that can be asked what it offers."""
+    if not session.container.tells:
+        raise NotApplicable("no container can be asked: the page size was agreed on when the transport connected")
+    return session.container
+
+
+@pytest.fixture
+def container_growth(information: Container) -> Growth:
+    """What the container says of itself, as it grows with argsz."""
+    return Growth(CONTAINER, partial(information.try_request, VFIO_IOMMU_GET_INFO))
+
+
+@pytest.fixture
+def region_growth(device: Device) -> Growth:
+    """What the device says of a region, as it grows with argsz: the first with capabilities, if there is one."""
+    ask = partial(device.try_request, VFIO_DEVICE_GET_REGION_INFO)
+    growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
+    found = next((growth for growth in growths if growth.has_capabilities), None)
+    if found is None:
+        raise NotApplicable(f"none of {len(growths)} regions has capabilities")
+    return found
+
+
+@pytest.fixture
+def witness(session: Session, container: Container, guest: GuestMemory) -> Iterator[Witness]:
+    """Memory of the guest that shows what a refused request has changed all the same."""
+    witness = Witness(container, guest)
+    yield witness
+    witness.release()
+    if not witness.sure:
+        session.lost = True  # nobody knows what is mapped and tracked now
+
+
+@pytest.fixture
+def misplace(session: Session) -> Iterator[Callable[[str, bytes], int]]:
+    """Puts an argument where it cannot be used, and gives its address.
+
+    ``NULL``, ``unmapped``, ``read-only``, or ``cut``: the last of its bytes is not there.
+    """
+    with ExitStack() as kept:
+
+        def put(place: str, argument: bytes) -> int:
+            if not session.transport.takes_pointers:
+                raise NotApplicable("bad pointers cannot be expressed here")
+            if place == "NULL":
+                return 0
+            inside = argument[:-1] if place == "cut" else argument
+            memory = kept.enter_context(GuardedBuffer(len(inside)))
+            memory.view[:] = inside
+            if place == "read-only":
+                memory.readonly()
+            return memory.end if place == "unmapped" else memory.address
+
+        yield put

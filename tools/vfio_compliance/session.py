@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .device import Device, DeviceError, MigrationRegion, Unreachable
+from .device import Container, Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
 from .guest_memory import GuestMemory
 from .histories import Histories
@@ -44,6 +44,7 @@ class Session:
         self.profile = profile
         self.transport = _transport(profile, defects)
         self.device = Device(self.transport)
+        self.container = Container(self.transport)
         self.actor = Actor(self.device, profile.stimulus)
         self.journeys = Journeys(self)
         self.histories = Histories(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..transport import Outcome, Target, Transport
+from ..transport import Argument, Outcome, Target, Transport
 from ..uapi.migration_v1 import VFIO_REGION_SUBTYPE_MIGRATION, VFIO_REGION_TYPE_MIGRATION
 from ..uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
@@ -49,11 +49,15 @@ class Device:
 
     def try_reset(self) -> Outcome:
         """VFIO_DEVICE_RESET; what the driver answered."""
-        return self.transport.ioctl(Target.DEVICE, VFIO_DEVICE_RESET, None)
+        return self.try_request(VFIO_DEVICE_RESET, None)
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET. Raises DeviceError."""
         self._ask("resetting the device", VFIO_DEVICE_RESET, None)
+
+    def try_request(self, request: int, argument: Argument) -> Outcome:
+        """Any request with any argument, memory or address; what was answered."""
+        return self.transport.ioctl(Target.DEVICE, request, argument)
 
     def info(self) -> tuple[DeviceFlags, int]:
         """Flags, and how many region indexes there are. Raises DeviceError."""
@@ -112,6 +116,6 @@ class Device:
         return answer, info
 
     def _ask(self, what: str, request: int, argument: Any) -> None:
-        outcome = self.transport.ioctl(Target.DEVICE, request, argument)
+        outcome = self.try_request(request, argument)
         if outcome.value < 0:
             raise DeviceError(what, "success", errno_name(outcome.errno))

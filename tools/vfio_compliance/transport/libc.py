@@ -36,6 +36,9 @@ mprotect: Final[Any] = libc.mprotect
 
 PR_SET_PDEATHSIG: Final = 1
 
+#: Bytes that store() copies at once.
+_PIECE: Final = 1 << 20
+
 #: No access at all; the other protections are mmap.PROT_*.
 PROT_NONE: Final = 0
 
@@ -50,15 +53,19 @@ def signed64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
 
-def store(address: int, data: bytes) -> bool:
+def store(address: int, data: bytes | memoryview) -> bool:
     """Copy ``data`` to a raw address of this process; False when the address is bad.
 
-    The kernel does the copy, so that a bad address is an error and not a crash.
+    The kernel does the copy, so that a bad address is an error and not a crash. It goes in pieces: what is large
+    already need not be in memory once more.
     """
     descriptor = os.memfd_create("store", os.MFD_CLOEXEC)
     try:
-        os.write(descriptor, data)
-        stored: int = pread64(descriptor, pointer(address), len(data), 0)
-        return stored == len(data)
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            os.pwrite(descriptor, piece, 0)
+            if pread64(descriptor, pointer(address + start), len(piece), 0) != len(piece):
+                return False
+        return True
     finally:
         os.close(descriptor)

@@ -284,7 +284,7 @@ class VfioUser(Transport):
             raise
         self._most = min(self.server.max_data_xfer_size, _MOST_AT_ONCE)
         self._connection = connection
-        self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server.max_msg_fds)
+        self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server)
 
     def _epitaph(self) -> str:
         return "" if self._process is None else self._process.epitaph()

@@ -6,6 +6,10 @@ the server and not here. Two things cannot go over as they are. A pointer: the v
 descriptor and an offset, and the bitmap comes back in the reply. And where that bitmap is part of the
 reply, argsz must cover it: an argsz that is enough for the kernel becomes one that is enough here, one that
 is too small stays as it is, too small here as well.
+
+VFIO_IOMMU_GET_INFO has no message of the protocol. A server may offer one of ours in its VERSION: the argument goes
+over as it is, and what comes back goes into it as far as it has room, further than its argsz if the server says more
+than that.
 """
 
 from __future__ import annotations
@@ -15,7 +19,12 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from ...uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
+from ...uapi.type1 import (
+    VFIO_IOMMU_DIRTY_PAGES,
+    VFIO_IOMMU_GET_INFO,
+    VFIO_IOMMU_MAP_DMA,
+    VFIO_IOMMU_UNMAP_DMA,
+)
 from ...uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
     VFIO_DEVICE_GET_IRQ_INFO,
@@ -31,6 +40,7 @@ from .connection import Connection, close_all
 from .dma import DmaTable, Mapping
 from .wire import (
     BITMAP,
+    CONTAINER_INFO_ROOM,
     DEVICE_INFO_SIZE,
     DIRTY_FLAG_GET,
     DIRTY_PAGES,
@@ -44,14 +54,15 @@ from .wire import (
     UNMAP_FLAG_ALL,
     UNMAP_FLAG_BITMAP,
     Command,
+    Peer,
     describe,
 )
 
 #: No information and its capabilities is ever longer, in bytes.
 _LARGEST_INFO: Final = 1 << 20
 
-#: Largest dirty bitmap that is fetched in one piece, in bytes: that of Linux's container.
-_LARGEST_BITMAP: Final = 1 << 28
+#: Largest dirty bitmap that is taken, in bytes: one step more than that of Linux's container, to see it refused.
+_LARGEST_BITMAP: Final = (1 << 28) + 4096
 
 #: Sizes of the kernel's structures with a struct vfio_bitmap in them.
 _KERNEL_GET: Final = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap") + ffi.sizeof(
@@ -96,13 +107,13 @@ class Ioctls:
         regions: RegionFiles,
         dma: DmaTable,
         find_memory: Callable[[int, int], Memory | None],
-        most_descriptors: int,
+        server: Peer,
     ) -> None:
         self._connection = connection
         self._regions = regions
         self._dma = dma
         self._find_memory = find_memory
-        self._most_descriptors = most_descriptors
+        self._most_descriptors = server.max_msg_fds
         self._handlers: dict[tuple[Target, int], Callable[[memoryview], Outcome]] = {
             (Target.DEVICE, VFIO_DEVICE_GET_INFO): self._device_info,
             (Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO): self._region_info,
@@ -112,6 +123,8 @@ class Ioctls:
             (Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA): self._unmap_dma,
             (Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES): self._dirty_pages,
         }
+        if server.container_info:
+            self._handlers[Target.CONTAINER, VFIO_IOMMU_GET_INFO] = self._container_info
 
     def issue(self, target: Target, request: int, argument: Argument) -> Outcome:
         """ENOTTY for what has no message, EFAULT for a pointer to nowhere, else the server's answer."""
@@ -172,6 +185,15 @@ class Ioctls:
             raise self._connection.violated(
                 about, f"index {_u32(request, 8)}", f"information on index {_u32(payload, 8)}"
             )
+
+    def _container_info(self, view: memoryview) -> Outcome:
+        argument = bytes(view[:CONTAINER_INFO_ROOM]).ljust(4, b"\0")  # argsz at least
+        reply = self._connection.exchange(Command.CONTAINER_GET_INFO, argument, room=CONTAINER_INFO_ROOM)
+        if reply.errno:
+            return failure(reply.errno)
+        count = min(len(view), len(reply.payload))
+        view[:count] = reply.payload[:count]
+        return success(0)
 
     def _set_irqs(self, view: memoryview) -> Outcome:
         header = _padded(view, SET_IRQS.size)
@@ -258,7 +280,7 @@ class Ioctls:
         about = f"reply to {describe(command, request)}"
         if len(payload) < fixed:
             raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
-        bitmap = payload[fixed:]
+        bitmap = memoryview(payload)[fixed:]
         if not bitmap and _u32(payload) > _u32(request):
             return failure(errno.EINVAL), b""  # it asks for more room, which the kernel calls invalid
         needed = -(-size // page) + 7 >> 3 if page else 0
