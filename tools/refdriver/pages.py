@@ -51,7 +51,7 @@ class PageSet:
 
 
 class Bitmap:
-    """So many bytes of zeros, in which bits are set; bit 0 is the lowest of the first byte, and none is past the end."""
+    """So many bytes of zeros, in which bits are set. Bit 0 is the lowest of the first byte; past the end is none."""
 
     def __init__(self, size: int) -> None:
         self._size = size
