@@ -6,6 +6,7 @@ Run it on a machine that is otherwise idle: ``tox run -e bench``. Nothing here p
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -15,16 +16,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from vfio_compliance.device import Device, MigrationRegion
+import cffi
+
+from vfio_compliance.device import Device, DirtyTracker, MigrationRegion
+from vfio_compliance.device.dma import IOVA
+from vfio_compliance.model.pages import Pages, bitmap_bytes, compare
 from vfio_compliance.results import journal, summary
-from vfio_compliance.transport import Transport, VfioUser, VfioUserSettings
+from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
 
 PROJECT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
 READS = 20_000
+PAGES = 4096
 ROUNDS = 5
 
 #: The large state: its size, and the bytes that a single call moves.
@@ -38,6 +45,8 @@ def main() -> None:
         client = Path(folder, "client")
         subprocess.run(["cc", "-O2", "-Wall", "-o", client, HERE / "client.c"], check=True)
         register_access(client)
+        bitmap_fetch(client)
+        full_bitmap()
         large_state(client)
         through_proxy(Path(folder))
         certify(Path(folder))
@@ -88,6 +97,47 @@ def register_access(client: Path) -> None:
     for name, each in {"C loop": floor, **best}.items():
         print(f"  {name:28}{each / 1000:8.1f} us   {each / floor:5.2f} x C")
     print(f"  traced / bare {best['the same, traced'] / best['the bare transport']:.2f}")
+
+
+def bitmap_fetch(client: Path) -> None:
+    """A dirty bitmap of 4096 pages, fetched over vfio-user into the same memory again and again."""
+    with reference() as (device, socket):
+        transport, tracker = device.transport, DirtyTracker(device.transport)
+        tracker.try_start()
+        with GuardedBuffer(bitmap_bytes(PAGES)) as into:
+            fetch = partial(tracker.try_fetch, into, IOVA, PAGES * 4096, 4096)
+            assert fetch().ok
+            best = min(nanoseconds(fetch, transport) for _ in range(ROUNDS))
+        device.close()
+        floor = min(in_c(client, socket, "bitmap", 9, READS)[0] for _ in range(ROUNDS))
+    print(f"fetching a dirty bitmap of {PAGES} pages over vfio-user, best of {ROUNDS} x {READS}")
+    print(f"  C loop {floor / 1000:.1f} us, DirtyTracker {best / 1000:.1f} us   {best / floor:5.2f} x C")
+
+
+def full_bitmap() -> None:
+    """The largest bitmap that Linux admits, all of it set, judged; beside memcmp of as much memory."""
+    size = 1 << 28
+    c: Any = cffi.FFI()
+    c.cdef("int memcmp(const void *, const void *, size_t);")
+    with mmap.mmap(-1, size) as bitmap:
+        bitmap.write(b"\xff" * size)
+        with memoryview(bitmap) as view:
+            idle, every = memory(os.getpid()), Pages.run(0, 8 * size)
+            ours = min(_seconds(partial(compare, view, every, Pages())) for _ in range(ROUNDS))
+            peak = memory(os.getpid())
+        with mmap.mmap(-1, size) as other, c.from_buffer(bitmap) as one, c.from_buffer(other) as two:
+            other.write(b"\xff" * size)
+            compared = min(_seconds(partial(c.dlopen(None).memcmp, one, two, size)) for _ in range(ROUNDS))
+    print(f"judging a full bitmap of {size >> 20} MiB, best of {ROUNDS}")
+    rates = f"memcmp {size / compared / 1e9:.1f} GB/s, compare() {size / ours / 1e9:.1f} GB/s"
+    print(f"  {rates}   {compared / ours:.2f} of it")
+    print(f"  memory {1 + (peak - idle) * 1024 / size:.3f} times the bitmap")
+
+
+def _seconds(way: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    way()
+    return time.perf_counter() - begin
 
 
 def through_proxy(folder: Path) -> None:

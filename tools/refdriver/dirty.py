@@ -59,7 +59,7 @@ class DirtyTracker:
         if "tracking-stale-after-stop" not in self._defects:
             self._written.clear()
         self._deaf = False
-        self._skew = self._writes = 0
+        self._skew = 0
         self._reported.clear()
         self._overdue = (0, 0)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -16,6 +17,7 @@ from .guest_memory import GuestMemory
 from .histories import Histories
 from .journeys_v1 import Journeys
 from .profiles import Profile
+from .rounds import ROUNDS, Rounds, Tally
 from .session import Session
 from .stimulus import Actor
 from .transport import GuardedBuffer
@@ -80,6 +82,25 @@ def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
     client.cleanup()
 
 
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """What everything random in this run comes from."""
+    chosen: int | None = pytestconfig.getoption("--seed")
+    return random.randrange(1 << 32) if chosen is None else chosen
+
+
+@pytest.fixture
+def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[[bool, bool], Tally]:
+    """Migration in small, many times, on memory that is written meanwhile; the numbers go into the report."""
+
+    def run(stream: bool, unmapping: bool) -> Tally:
+        tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(ROUNDS, session.profile.limits.test / 6)
+        session.note(f"copied by dirty bitmaps alone: {tally} (--seed {seed})")
+        return tally
+
+    return run
+
+
 @pytest.fixture
 def observe(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Records what the device did where the text is silent: a question and the answer seen."""
@@ -90,7 +111,7 @@ def observe(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 @pytest.fixture
 def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
     """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable where none can be tracked."""
-    with GuestMemory(session.transport, session.actor) as memory:
+    with session.guest() as memory:
         yield memory
 
 

@@ -9,10 +9,9 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
-from .checks import NotApplicable, Unjudged, broken
+from .checks import NotApplicable, Unjudged, broken, told
 from .device import DeviceError, DirtyTracker, DmaMap
 from .device.dma import IOVA
-from .device.errors import errno_name
 from .model.dirty_history import Expected, History
 from .model.dirty_scripts import steps
 from .model.pages import Pages, bitmap_bytes, compare, set_bits
@@ -57,16 +56,18 @@ class GuestMemory:
     What is left at the end of the block is unmapped, and tracking is stopped.
     """
 
-    def __init__(self, transport: Transport, actor: Actor) -> None:
-        """Raises NotApplicable where no dirty page tracking is offered."""
+    def __init__(self, transport: Transport, actor: Actor, scope: str | None = None) -> None:
+        """``scope`` is what the profile claims. Raises NotApplicable where no dirty page tracking is offered."""
         self.transport = transport
         self.actor = actor
         self.tracker = DirtyTracker(transport)
-        sizes = self.tracker.page_sizes()
-        if not sizes:
+        self._everything = scope == "everything"
+        #: The page sizes that bitmaps may have, as a bitmap.
+        self.page_sizes = self.tracker.page_sizes()
+        if not self.page_sizes:
             raise NotApplicable("the container offers no dirty page tracking")
-        #: Bytes of a page: the smallest size that bitmaps may have.
-        self.page = sizes & -sizes
+        #: Bytes of a page: the smallest of them.
+        self.page = self.page_sizes & -self.page_sizes
         self.history = History()
         self._mappings: dict[int, DmaMap] = {}
         self._done: list[str] = []
@@ -117,7 +118,7 @@ class GuestMemory:
             if readonly:
                 into.readonly()
             outcome, _ = mapping.try_unmap(into, self.page if page is None else page, room=room, **how)
-        self._tell(f"unmap {Pages.run(first, count)} with the bitmap, wrongly: {_answer(outcome)}")
+        self._tell(f"unmap {Pages.run(first, count)} with the bitmap, wrongly: {told(outcome)}")
         if outcome.ok:
             self.history.unmap(Pages.run(first, count))
         return outcome
@@ -127,26 +128,42 @@ class GuestMemory:
         return self._mappings[first]
 
     def iova(self, page: int) -> int:
-        """Where ``page`` lies for the device."""
-        return IOVA + page * self.page
+        """Where ``page`` lies for the device, modulo 2^64."""
+        return IOVA + page * self.page & (1 << 64) - 1
 
     def bytes_of(self, page: int, length: int, at: int = 0) -> memoryview:
         """``length`` bytes of mapped memory from ``at`` bytes into ``page`` on, as the guest sees them."""
         for first, mapping in self._mappings.items():
             start = (page - first) * self.page + at
-            if mapping.mapped and 0 <= start and start + length <= mapping.size:
+            if mapping.mapped and start >= 0 and start + length <= mapping.size:
                 return mapping.view[start : start + length]
         raise AssertionError(f"page {page} is not mapped")
 
     # -- the device -----------------------------------------------------------------------------------------------
 
-    def write(self, first: int, count: int = 1) -> None:
+    def make_dirty(self, page: int, count: int) -> None:
+        """Begin tracking, and see to it that of the first ``count`` pages this one has to be reported, no other.
+
+        Where every mapped page is reported it is the only one that is mapped; else the device writes it.
+        """
+        if self._everything:
+            self.map(page, 1)
+            self.history.pin(Pages.of(page))  # for what the device might do counts as done
+            self.start()
+        else:
+            self.map(0, count)
+            self.start()
+            self.write(page)
+
+    def write(self, first: int, count: int = 1, *, by: Actor | None = None) -> None:
         """Have the device write ``count`` pages from ``first`` on: the end of the first, the beginning of the last.
 
-        A device that cannot write so much at once does it in pieces. Raises Unjudged when the memory has not changed.
+        A device that cannot write so much at once does it in pieces. ``by`` is another device of the container. Raises
+        Unjudged when the memory has not changed.
         """
-        while count > 1 and (count - 2) * self.page + 2 * _MARK > self.actor.largest_write:
-            self.write(first, 2 if self.actor.largest_write >= 2 * _MARK else 1)
+        actor = by or self.actor
+        while count > 1 and (count - 2) * self.page + 2 * _MARK > actor.largest_write:
+            self.write(first, 2 if actor.largest_write >= 2 * _MARK else 1, by=by)
             first, count = first + 1, count - 1
         length = _MARK if count == 1 else (count - 2) * self.page + 2 * _MARK
         at = 0 if count == 1 else self.page - _MARK
@@ -154,7 +171,7 @@ class GuestMemory:
         with self.bytes_of(first, length, at) as memory:
             pattern = secrets.token_bytes(_MARK)
             memory[:_MARK] = memory[-_MARK:] = pattern
-            self.actor.write(self.iova(first) + at, length)
+            actor.write(self.iova(first) + at, length)
             if memory[:_MARK] == pattern or memory[-_MARK:] == pattern:
                 raise Unjudged(f"the device did not write all {length} bytes at 0x{self.iova(first) + at:x}")
         self._tell(f"write {pages}")
@@ -202,22 +219,28 @@ class GuestMemory:
         room: int | None = None,
         readonly: bool = False,
         short: int = 0,
+        further: int = 0,
+        longer: int = 0,
     ) -> Outcome:
         """Ask for a bitmap in a way that may be wrong; what was answered.
 
         ``page`` is the size of a page, ``room`` that of the bitmap, which may be ``readonly``, or end ``short`` bytes
-        before it should. Where it succeeds its pages count as reported.
+        before it should. The range starts ``further`` bytes and is ``longer``. Where it succeeds its pages count as
+        reported.
         """
-        needed = bitmap_bytes(count)
+        needed = bitmap_bytes(count + bool(longer)) or 8
         with GuardedBuffer(needed) as into:
             into.address += short
             if readonly:
                 into.readonly()
-            size = count * self.page
             outcome = self.tracker.try_fetch(
-                into, self.iova(first), size, self.page if page is None else page, room=needed if room is None else room
+                into,
+                self.iova(first) + further,
+                count * self.page + longer,
+                self.page if page is None else page,
+                room=needed if room is None else room,
             )
-        self._tell(f"get {Pages.run(first, count)}, wrongly: {_answer(outcome)}")
+        self._tell(f"get {Pages.run(first, count)}, wrongly: {told(outcome)}")
         if outcome.ok:
             self.history.reported(first, count)
         return outcome
@@ -229,7 +252,7 @@ class GuestMemory:
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
             if not outcome.ok:
-                raise DeviceError(f"the bitmap of pages {Pages.run(first, count)}", "success", errno_name(outcome.errno))
+                raise DeviceError(f"the bitmap of pages {Pages.run(first, count)}", "success", told(outcome))
             return set_bits(into.view).shifted(first)
 
     @contextmanager
@@ -240,7 +263,7 @@ class GuestMemory:
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome, _ = mapping.try_unmap(into, self.page)
             if not outcome.ok:
-                raise DeviceError(f"unmapping {Pages.run(first, count)}", "success", errno_name(outcome.errno))
+                raise DeviceError(f"unmapping {Pages.run(first, count)}", "success", told(outcome))
             self.history.unmap(Pages.run(first, count))
             yield set_bits(into.view).shifted(first), mapping.view
         self._mappings.pop(first).__exit__(None, None, None)
@@ -282,7 +305,7 @@ class GuestMemory:
 
     def _asked(self, what: str, outcome: Outcome) -> None:
         if not outcome.ok:
-            raise DeviceError(f"{self._path()}: {what}", "success", errno_name(outcome.errno))
+            raise DeviceError(f"{self._path()}: {what}", "success", told(outcome))
         self._tell(what)
 
     def _tell(self, step: str) -> None:
@@ -294,7 +317,3 @@ class GuestMemory:
 
     def _told(self, first: int, count: int, what: str) -> str:
         return f"{self._path()}: {what}, from page {first} (IOVA 0x{self.iova(first):x}) for {count}"
-
-
-def _answer(outcome: Outcome) -> str:
-    return "success" if outcome.ok else errno_name(outcome.errno)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .checks import NotApplicable, Unjudged
 from .device import DeviceError
-from .guest_memory import Answer, GuestMemory
+from .guest_memory import Answer
 from .model.dirty_scripts import SCRIPTS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Histories:
     def _play(self, name: str) -> list[Answer] | Exception:
         self._session.plain()
         try:
-            with GuestMemory(self._session.transport, self._session.actor) as memory:
+            with self._session.guest() as memory:
                 return memory.play(SCRIPTS[name])
         except NotApplicable as reason:
             return reason

@@ -24,6 +24,9 @@ _END = 300
 #: Writes and queries in a round at most, and the bytes that a write changes.
 _MOST_WRITES, _MOST_QUERIES, _BYTES = 6, 4, 8
 
+#: As many as a run makes of each kind.
+ROUNDS = 500
+
 #: Longest time between two queries, in seconds.
 _PAUSE = 0.001
 
@@ -55,11 +58,12 @@ class _Log:
         self.lines.append((since, self.now(), what, pages))
 
     def of(self, page: int) -> str:
-        """The lines that tell of ``page``."""
-        told = [
-            f"{what} {since:.2f}-{until:.2f} ms" for since, until, what, pages in sorted(self.lines) if page in pages
-        ]
-        return ", ".join(told) or "nothing that the suite asked for"
+        """When ``page`` was written and reported."""
+        lines = [line for line in sorted(self.lines) if page in line[3]]
+        told = [f"{what} {since:.2f}-{until:.2f} ms" for since, until, what, _ in lines]
+        if not any(what.startswith("reported") for _, _, what, _ in lines):
+            told.append("never reported")
+        return f"page {page} ({', '.join(told)})"
 
 
 class Rounds:
@@ -183,11 +187,11 @@ class Rounds:
         if bytes(memory) == copy:
             return
         differ = [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
-        told = "; ".join(f"page {start + index}: {log.of(start + index)}" for index in differ[:4])
+        told = "; ".join(log.of(start + index) for index in differ[:4])
         broken(
-            f"round {self.tally.rounds} of seed {self._seed}, memory copied by its dirty bitmaps while the device wrote it",
+            f"round {self.tally.rounds} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
             expected="every written page reported after its last write, so that the copy is the memory",
-            seen=f"{len(differ)} pages differ: {told}",
+            seen=f"{len(differ)} of them not so: {told}",
         )
 
     @contextmanager

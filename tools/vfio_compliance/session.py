@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .device import Container, Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
+from .guest_memory import GuestMemory
 from .histories import Histories
 from .journeys_v1 import Journeys
 from .model.states_v1 import name
@@ -115,6 +116,10 @@ class Session:
         """The device, open, after a reset or what has to stand in for it. Raises Broken, CallTimeout."""
         self._bring_back(None, self._reset)
         return self.device
+
+    def guest(self) -> GuestMemory:
+        """Memory of a guest, for a ``with`` block. Raises NotApplicable where no pages are tracked."""
+        return GuestMemory(self.transport, self.actor, self.profile.claims.dirty_scope)
 
     # -- the ways back --------------------------------------------------------------------------------------------
 

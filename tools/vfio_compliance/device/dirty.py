@@ -3,30 +3,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..model.pages import bitmap_bytes
-from ..transport import GuardedBuffer, Outcome, Target, Transport
+from ..transport import GuardedBuffer, Outcome, Transport
 from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, DirtyPagesFlags
 from ..uapi.vfio import ffi
 from .container import Container
 
-_HEAD = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap")
-_GET = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap_get")
+#: Size of a request for a bitmap.
+_GET = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap") + ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap_get")
 
 
 class DirtyTracker:
     """What of the memory given to the device was written, page by page."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self._container = Container(transport)
 
     def page_sizes(self) -> int:
         """The page sizes that bitmaps may have, as a bitmap of powers of two; 0: no tracking is offered.
 
         Raises DeviceError for a container that gives no information, or information that cannot be used.
         """
-        return Container(self._transport).page_sizes()
+        return self._container.page_sizes()
 
     def try_start(self) -> Outcome:
         """Begin tracking; what was answered."""
@@ -49,15 +47,16 @@ class DirtyTracker:
 
         ``room`` is what the request says of the memory's size, where that is to be wrong.
         """
-        argument = ffi.new("uint8_t[]", _HEAD + _GET)
-        head: Any = ffi.cast("struct vfio_iommu_type1_dirty_bitmap *", argument)
-        head.argsz, head.flags = _HEAD + _GET, DirtyPagesFlags.GET_BITMAP
-        get: Any = ffi.cast("struct vfio_iommu_type1_dirty_bitmap_get *", argument + _HEAD)
-        get.iova, get.size = iova, size
-        get.bitmap.pgsize, get.bitmap.size = page, into.length if room is None else room
-        get.bitmap.data = into.address
-        return self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument)
+        request = Container.dirty_request(
+            DirtyPagesFlags.GET_BITMAP,
+            argsz=_GET,
+            iova=iova,
+            size=size,
+            page=page,
+            bitmap=into,
+            bitmap_size=into.length if room is None else room,
+        )
+        return self._container.try_request(VFIO_IOMMU_DIRTY_PAGES, request)
 
     def _ask(self, flag: DirtyPagesFlags) -> Outcome:
-        argument = ffi.new("struct vfio_iommu_type1_dirty_bitmap *", {"argsz": _HEAD, "flags": flag})
-        return self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument)
+        return self._container.try_request(VFIO_IOMMU_DIRTY_PAGES, Container.dirty_request(flag))

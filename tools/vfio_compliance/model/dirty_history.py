@@ -49,7 +49,6 @@ class History:
     def stop(self) -> None:
         """Tracking ended, and with it all that was known."""
         self.tracking = False
-        self.stained |= self.unreported
         self.unreported = Pages()
 
     def wrote(self, pages: Pages) -> None:

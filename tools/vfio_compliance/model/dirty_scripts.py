@@ -30,8 +30,8 @@ _WRITTEN: Final = {
     "the edges of words": "map 0 130; start; write 0; write 63 2; write 127 2; write 129; get 0 130; get 0 130",
     "two mappings, together and alone": "map 0 3; map 3 5; start; write 1; write 4; get 0 8; get 3 5; get 0 3",
     "overlapping ranges": (
-        "map 0 64; map 64 64; map 200 10; start; write 1; write 65; write 201; get 0 128; write 65; get 64 146; write 1; "
-        "get 0 210"
+        "map 0 64; map 64 64; map 200 10; start; write 1; write 65; write 201; get 0 128; write 65; get 64 146; "
+        "write 1; get 0 210"
     ),
     "from a hole before": "map 1 1; start; write 1; get 0 64; get 1 1; get 0 64; get 0 1",
     "from a hole before, then with a hole behind": "map 1 1; start; get 0 64; get 1 63; write 1; get 0 64; get 1 127",
@@ -45,7 +45,9 @@ _WRITTEN: Final = {
     "failed into memory that cannot be written": "map 0 70; start; write 5; get-readonly 0 70; get 0 70",
     "failed likewise, from a hole before": "map 3 70; start; write 10; get-readonly 0 80; get 3 70",
     "failed likewise, then from the same hole": "map 3 70; start; write 10; get-readonly 0 80; get 0 80; get 3 70",
-    "failed half-way, over two mappings": "map 0 64; map 128 64; start; write 5; write 130; get-short 0 192 1; get 0 192",
+    "failed half-way, over two mappings": (
+        "map 0 64; map 128 64; start; write 5; write 130; get-short 0 192 1; get 0 192"
+    ),
     "failed half-way, through one mapping": "map 0 128; start; write 5; write 100; get-short 0 128 1; get 0 128",
     "stopped and started": "map 0 70; start; write 5; stop; start; write 6; get 0 70; stop; start; get 0 70",
     "started twice": "map 0 70; start; write 5; start; write 6; get 0 70",
@@ -61,7 +63,9 @@ _WRITTEN: Final = {
     "pinned while tracking": "map 0 70; start; get 0 70; pin 63 2; get 0 70; unpin 63 2; get 0 70; get 0 70",
     "pinned and let go unasked": "map 0 70; start; pin 5 1; unpin 5 1; get 0 70; get 0 70",
     "pinned, from a hole before": "map 3 20; pin 5 1; start; get 0 64; get 3 20; write 7; get 0 64; get 3 20",
-    "pinned in another mapping": "map 0 8; map 8 8; pin 1 1; start; unpin 1 1; pin 9 1; get 8 8; get 0 16; unpin 9 1; get 0 16",
+    "pinned in another mapping": (
+        "map 0 8; map 8 8; pin 1 1; start; unpin 1 1; pin 9 1; get 8 8; get 0 16; unpin 9 1; get 0 16"
+    ),
 }
 
 _STEPS, _SPAN = 40, 300
@@ -120,7 +124,9 @@ def _random(chance: random.Random, further: tuple[str, ...]) -> Iterator[str]:
 def _map(chance: random.Random, mapped: dict[int, int]) -> Iterator[str]:
     """A mapping where there is room for one."""
     first = chance.randrange(_SPAN)
-    end = min([_SPAN, first + chance.choice((1, 2, 7, 63, 64, 65, 100)), *(other for other in mapped if other >= first)])
+    end = min(
+        [_SPAN, first + chance.choice((1, 2, 7, 63, 64, 65, 100)), *(other for other in mapped if other >= first)]
+    )
     if first < end and not any(other <= first < other + count for other, count in mapped.items()):
         mapped[first] = end - first
         yield f"map {first} {end - first}"

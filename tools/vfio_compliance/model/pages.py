@@ -58,7 +58,10 @@ class Pages:
 
     def __and__(self, other: Pages) -> Pages:
         return Pages(
-            (max(first, start), min(end, stop)) for first, end in self.runs for start, stop in other.runs if first < stop
+            (max(first, start), min(end, stop))
+            for first, end in self.runs
+            for start, stop in other.runs
+            if first < stop
         )
 
     def __sub__(self, other: Pages) -> Pages:

@@ -8,6 +8,7 @@ pointers; here everything goes to the kernel as given.
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any, Final
 
 import cffi
@@ -53,19 +54,22 @@ def signed64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
 
+@cache
+def _scratch() -> int:
+    """A file in memory, for as long as the process lives."""
+    return os.memfd_create("store", os.MFD_CLOEXEC)
+
+
 def store(address: int, data: bytes | memoryview) -> bool:
-    """Copy ``data`` to a raw address of this process; False when the address is bad.
+    """Copy ``data`` to a raw address of this process; False when the address is bad. One thread at a time.
 
     The kernel does the copy, so that a bad address is an error and not a crash. It goes in pieces: what is large
     already need not be in memory once more.
     """
-    descriptor = os.memfd_create("store", os.MFD_CLOEXEC)
-    try:
-        for start in range(0, len(data), _PIECE):
-            piece = data[start : start + _PIECE]
-            os.pwrite(descriptor, piece, 0)
-            if pread64(descriptor, pointer(address + start), len(piece), 0) != len(piece):
-                return False
-        return True
-    finally:
-        os.close(descriptor)
+    descriptor = _scratch()
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE]
+        os.pwrite(descriptor, piece, 0)
+        if pread64(descriptor, pointer(address + start), len(piece), 0) != len(piece):
+            return False
+    return True

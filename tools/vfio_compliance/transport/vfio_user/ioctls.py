@@ -293,14 +293,15 @@ class Ioctls:
         payload = reply.payload
         if not payload and not alone:
             return success(0), b""
-        about = f"reply to {describe(command, request)}"
         if len(payload) < fixed:
+            about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
         bitmap = memoryview(payload)[fixed:]
         if not bitmap and _u32(payload) > _u32(request):
             return failure(errno.EINVAL), b""  # it asks for more room, which the kernel calls invalid
         needed = -(-size // page) + 7 >> 3 if page else 0
         if len(bitmap) < min(needed, bitmap_size):
+            about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"a bitmap of {needed} bytes", f"{len(bitmap)}")
         if bitmap and not libc.store(address, bitmap):
             return failure(errno.EFAULT), payload
