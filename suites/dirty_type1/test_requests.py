@@ -89,13 +89,13 @@ def test_one_flag(container, witness, flags, tracking):
 def test_request_argsz(container, witness, misplace, operation, wrong):
     """An argsz below 8 is refused for each operation, and so is an argument that cannot be read."""
     flag, tracking = OPERATIONS[operation]
-    witness.begin(tracking=tracking)
     enough = FULL if flag == GET else HEAD
     if isinstance(wrong, int):
         what, argument = f"{operation} with argsz {wrong}", witness.dirty_request(flag, wrong)
     else:
         what, argument = f"{operation} at an address that is {wrong}", witness.dirty_request(flag, enough)
         argument = misplace(wrong, argument[:enough])
+    witness.begin(tracking=tracking)
     checks.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument))
     witness.unchanged(what)
 
@@ -138,12 +138,12 @@ def test_bitmap_argsz(container, witness, argsz):
 @pytest.mark.parametrize("wrong", [*range(FULL), *UNREADABLE], ids=str)
 def test_unmap_argsz(container, witness, misplace, wrong):
     """With the bitmap's flag an argsz below 48 is refused: all stays mapped, and on record."""
-    witness.begin(tracking=True)
     if isinstance(wrong, int):
         what, argument = f"unmapping with the bitmap, argsz {wrong}", witness.unmap_request(TELLING, wrong)
     else:
         what = f"unmapping with the bitmap, at an address that is {wrong}"
         argument = misplace(wrong, witness.unmap_request(TELLING, FULL))
+    witness.begin(tracking=True)
     checks.declined(what, container.try_request(VFIO_IOMMU_UNMAP_DMA, argument))
     witness.unchanged(what)
 
@@ -163,12 +163,12 @@ LONG_ENOUGH = (UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST)
 )
 def test_unmap_plain(container, witness, misplace, argsz, flags, place, tracking):
     """24 bytes unmap, more do too, with ones in them; less, an unknown flag or a bad address change nothing."""
-    witness.begin(tracking=tracking)
     argument = witness.unmap_request(flags, argsz)
     argument += ONES * (min(argsz, ROOM) - len(argument))
     before = bytes(argument)
     what = f"unmapping with argsz {argsz}, flags 0x{flags:x}" + (f", at an address that is {place}" if place else "")
     used = misplace(place, before[:UNMAP]) if place else argument
+    witness.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, used)
     if place or flags or argsz < UNMAP:
         checks.declined(what, outcome)

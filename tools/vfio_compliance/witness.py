@@ -31,12 +31,12 @@ class Witness:
         #: Bytes of the mapping, and where it begins.
         self.size = _PAGES * guest.page
         self.iova = guest.iova(0)
-        #: What the container holds is known.
-        self.sure = False
+        #: Whether what the container holds is known: from begin() on only once it was seen.
+        self.sure = True
 
     def begin(self, *, tracking: bool) -> None:
         """Map the memory, start tracking if that is wanted, and have a page written."""
-        self._tracking = tracking
+        self._tracking, self.sure = tracking, False
         self._guest.map(0, _PAGES)
         if tracking:
             self._guest.start()

@@ -12,6 +12,7 @@ from scripted_server import ERROR, REPLY, Connect, Peer, Script
 
 from vfio_compliance.transport import GuardedBuffer, ProtocolViolation, Target, VfioUser
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_UNMAP_DMA
+from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
 
 COMMAND = 0x8001
 
@@ -67,6 +68,15 @@ def test_the_answer_fills_what_there_is(connect: Connect, length: int, answer: i
     assert outcome == (0, 0)
     assert seen == b"\x22" * after + b"\x10".ljust(length, b"\0")[after:]
     assert len(sent[0]) == max(length, 4)
+
+
+def test_other_information_past_argsz_is_seen(connect: Connect) -> None:
+    """That of a region too goes into the argument as far as it has room: who looks behind argsz finds it."""
+    answer = struct.pack("<IIII", 48, 8, 9, 32) + b"\x55" * 32
+    client = connect(_server(answer, []))
+    argument = bytearray(struct.pack("<IIII", 32, 0, 9, 0) + b"\xff" * 48)
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, argument) == (0, 0)
+    assert argument == answer + b"\xff" * 16
 
 
 def test_no_more_than_a_page_goes_over(connect: Connect) -> None:
@@ -140,6 +150,25 @@ def test_flags_without_a_bitmap_go_over(connect: Connect, argsz: int, flags: int
     client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, bytearray(struct.pack("<II", argsz, flags) + b"\xff" * 40))
     client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, bytearray(struct.pack("<IIQQ", argsz, flags & ~1, 4096, 4096)))
     assert seen == [(14, struct.pack("<II", argsz, flags)), (3, struct.pack("<IIQQ", argsz, flags & ~1, 4096, 4096))]
+
+
+@pytest.mark.parametrize("flags", [5, 6, 7, 12], ids=hex)
+def test_a_flag_beside_the_bitmaps_may_win(connect: Connect, flags: int) -> None:
+    """A server that starts or stops although a bitmap was asked for too has nothing to send; that is a success."""
+    client = connect(_server(b"", []))
+    argument = bytearray(struct.pack("<IIQQQQQ", 48, flags, 0x1000, 4096, 4096, 8, 8))
+    assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument) == (0, 0)
+
+
+def test_a_bitmap_alone_has_to_come(connect: Connect) -> None:
+    """Who was asked for nothing else cannot do without it."""
+    client = connect(_server(b"", []))
+    with pytest.raises(ProtocolViolation, match="at least 40 bytes"):
+        client.ioctl(
+            Target.CONTAINER,
+            VFIO_IOMMU_DIRTY_PAGES,
+            bytearray(struct.pack("<IIQQQQQ", 48, 4, 0x1000, 4096, 4096, 8, 8)),
+        )
 
 
 def test_the_largest_bitmap_comes_through(connect: Connect) -> None:

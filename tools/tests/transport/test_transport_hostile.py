@@ -377,7 +377,7 @@ INFO_FAULTS = {
     "argsz below what came": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 64), "an argsz from 64"),
     "argsz 2^32 - 1": (VFIO_DEVICE_GET_REGION_INFO, _info(2**32 - 1, 32), "an argsz from 32"),
     "another index": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 32, 5), "index 0"),
-    "larger than asked": (VFIO_DEVICE_GET_REGION_INFO, _info(65, 65), "a size of 16 to 80 bytes"),
+    "larger than a page": (VFIO_DEVICE_GET_REGION_INFO, _info(4097, 4097), "a size of 16 to 4112 bytes"),
     "device information cut": (VFIO_DEVICE_GET_INFO, _info(16, 12), "at least 16 bytes"),
     "interrupt information cut": (VFIO_DEVICE_GET_IRQ_INFO, _info(16, 8), "at least 16 bytes"),
     "another interrupt": (VFIO_DEVICE_GET_IRQ_INFO, _info(16, 16, 1), "index 0"),

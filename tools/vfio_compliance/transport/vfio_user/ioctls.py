@@ -8,8 +8,7 @@ reply, argsz must cover it: an argsz that is enough for the kernel becomes one t
 is too small stays as it is, too small here as well.
 
 VFIO_IOMMU_GET_INFO has no message of the protocol. A server may offer one of ours in its VERSION: the argument goes
-over as it is, and what comes back goes into it as far as it has room, further than its argsz if the server says more
-than that.
+over as it is. Information of any kind that comes back longer than argsz goes into the argument as far as that has room.
 """
 
 from __future__ import annotations
@@ -60,6 +59,9 @@ from .wire import (
 
 #: No information and its capabilities is ever longer, in bytes.
 _LARGEST_INFO: Final = 1 << 20
+
+#: So much information is taken even where argsz allows less.
+_INFO_ROOM: Final = 4096
 
 #: Largest dirty bitmap that is taken, in bytes: one step more than that of Linux's container, to see it refused.
 _LARGEST_BITMAP: Final = (1 << 28) + 4096
@@ -153,7 +155,8 @@ class Ioctls:
 
     def _info(self, command: Command, fixed: int, view: memoryview) -> Outcome:
         request = _padded(view, fixed)
-        room = min(max(_u32(request), fixed), _LARGEST_INFO)
+        # More than argsz is passed on as far as the argument goes: whoever asked is to see it.
+        room = min(max(_u32(request), fixed, _INFO_ROOM), _LARGEST_INFO)
         is_region = command is Command.DEVICE_GET_REGION_INFO
         reply = self._connection.exchange(command, request, room=room, takes=1 if is_region else 0)
         if reply.errno:
@@ -262,14 +265,25 @@ class Ioctls:
         page, bitmap_size, address = _bitmap(head, DIRTY_PAGES.size + DIRTY_RANGE.size)
         request = DIRTY_PAGES.pack(_wire_argsz(argsz, _KERNEL_GET, bitmap_size), flags)
         request += DIRTY_RANGE.pack(iova, size) + BITMAP.pack(page, bitmap_size)
-        return self._with_bitmap(Command.DIRTY_PAGES, request, size, page, bitmap_size, address)[0]
+        # Several flags are for the server to refuse; one that takes another of them for the operation sends no bitmap.
+        alone = flags == DIRTY_FLAG_GET
+        return self._with_bitmap(Command.DIRTY_PAGES, request, size, page, bitmap_size, address, alone=alone)[0]
 
     def _with_bitmap(
-        self, command: Command, request: bytes, size: int, page: int, bitmap_size: int, address: int
+        self,
+        command: Command,
+        request: bytes,
+        size: int,
+        page: int,
+        bitmap_size: int,
+        address: int,
+        *,
+        alone: bool = True,
     ) -> tuple[Outcome, bytes]:
         """A request whose reply repeats it and adds the bitmap, which goes to ``address``.
 
-        Gives the outcome and the reply's payload, empty when the server did not do it.
+        Unless the bitmap ``alone`` was asked for, the reply may be empty. Gives the outcome and the reply's payload,
+        empty when the server did not do it.
         """
         fixed = len(request)
         room = fixed + min(bitmap_size, _LARGEST_BITMAP)
@@ -277,6 +291,12 @@ class Ioctls:
         if reply.errno:
             return failure(reply.errno), b""
         payload = reply.payload
+<<<<<<< HEAD
+=======
+        if not payload and not alone:
+            return success(0), b""
+        about = f"reply to {describe(command, request)}"
+>>>>>>> caps
         if len(payload) < fixed:
             about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
