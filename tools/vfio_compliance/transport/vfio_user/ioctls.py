@@ -291,12 +291,8 @@ class Ioctls:
         if reply.errno:
             return failure(reply.errno), b""
         payload = reply.payload
-<<<<<<< HEAD
-=======
         if not payload and not alone:
             return success(0), b""
-        about = f"reply to {describe(command, request)}"
->>>>>>> caps
         if len(payload) < fixed:
             about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
