@@ -25,8 +25,9 @@ _MARK, _TOLD = 8, 14
 class Answer:
     """One dirty bitmap, compared with what happened. Its pages are those of the guest, bit 0 being page ``first``."""
 
-    def __init__(self, what: str, bitmap: memoryview, first: int, expected: Expected) -> None:
+    def __init__(self, what: str, memory: GuardedBuffer, first: int, expected: Expected) -> None:
         self.what = what
+        self._spilled, bitmap = memory.spilled, memory.view
         self.must, self.may, clean = expected
         missing, extra = compare(bitmap, self.must.shifted(-first), self.may.shifted(-first))
         self.missing, self.extra = missing.shifted(first), extra.shifted(first)
@@ -41,6 +42,8 @@ class Answer:
 
     def bounded(self) -> None:
         """Nothing is reported but pages that are mapped and in the range."""
+        if self._spilled:
+            broken(self.what, expected="nothing written but the bitmap", seen="bytes in front of its memory written")
         if self.extra:
             broken(self.what, expected=f"bits of mapped pages alone: {self.may}", seen=f"set too: {self.extra}")
 
@@ -106,7 +109,7 @@ class GuestMemory:
             outcome, _ = self._mappings[first].try_unmap(into, self.page)
             expected = self.history.expected(first, count)
             self._unmapped(first, outcome)
-            return Answer(self._told(first, count, "unmapping with the bitmap"), into.view, first, expected)
+            return Answer(self._told(first, count, "unmapping with the bitmap"), into, first, expected)
 
     def try_unmap_telling(
         self, first: int, *, page: int | None = None, room: int | None = None, readonly: bool = False, **how: Any
@@ -208,7 +211,7 @@ class GuestMemory:
             expected = self.history.expected(first, count)
             self._asked(f"get {Pages.run(first, count)}", outcome)
             self.history.reported(first, count)
-            return Answer(self._told(first, count, "the bitmap"), into.view, first, expected)
+            return Answer(self._told(first, count, "the bitmap"), into, first, expected)
 
     def try_get(
         self,

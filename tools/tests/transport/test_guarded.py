@@ -63,3 +63,12 @@ def _resident() -> int:
     """Pages of this process that are in memory."""
     with open("/proc/self/statm") as numbers:
         return int(numbers.read().split()[1])
+
+
+def test_what_is_written_in_front_is_seen():
+    """Memory that does not begin where its page does shows whether somebody wrote before it."""
+    with GuardedBuffer(24) as buffer:
+        assert libc.store(buffer.address, b"\xff" * 24)
+        assert not buffer.spilled
+        assert libc.store(buffer.address - 1, b"\x01")
+        assert buffer.spilled
