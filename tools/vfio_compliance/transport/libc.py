@@ -7,8 +7,8 @@ pointers; here everything goes to the kernel as given.
 
 from __future__ import annotations
 
+import errno
 import os
-from functools import cache
 from typing import Any, Final
 
 import cffi
@@ -24,6 +24,9 @@ ffi.cdef(
     ssize_t pwrite64(int descriptor, const void *data, size_t length, int64_t offset);
     int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
     int mprotect(void *address, size_t length, int protection);
+    struct piece { void *start; size_t length; };
+    ssize_t process_vm_writev(int pid, const struct piece *local, unsigned long locals,
+                              const struct piece *remote, unsigned long remotes, unsigned long flags);
     """
 )
 
@@ -36,9 +39,6 @@ prctl: Final[Any] = libc.prctl
 mprotect: Final[Any] = libc.mprotect
 
 PR_SET_PDEATHSIG: Final = 1
-
-#: Bytes that store() copies at once.
-_PIECE: Final = 1 << 20
 
 #: No access at all; the other protections are mmap.PROT_*.
 PROT_NONE: Final = 0
@@ -54,22 +54,14 @@ def signed64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
 
-@cache
-def _scratch() -> int:
-    """A file in memory, for as long as the process lives."""
-    return os.memfd_create("store", os.MFD_CLOEXEC)
-
-
 def store(address: int, data: bytes | memoryview) -> bool:
-    """Copy ``data`` to a raw address of this process; False when the address is bad. One thread at a time.
+    """Copy ``data`` to a raw address of this process; False when the address is bad.
 
-    The kernel does the copy, so that a bad address is an error and not a crash. It goes in pieces: what is large
-    already need not be in memory once more.
+    The kernel does the copy, so that a bad address is an error and not a crash. Raises OSError where it may not.
     """
-    descriptor = _scratch()
-    for start in range(0, len(data), _PIECE):
-        piece = data[start : start + _PIECE]
-        os.pwrite(descriptor, piece, 0)
-        if pread64(descriptor, pointer(address + start), len(piece), 0) != len(piece):
-            return False
-    return True
+    with ffi.from_buffer(data) as start:
+        pieces = ffi.new("struct piece[2]", [(start, len(data)), (pointer(address), len(data))])
+        stored: int = libc.process_vm_writev(os.getpid(), pieces, 1, pieces + 1, 1, 0)
+    if stored < 0 and ffi.errno != errno.EFAULT:
+        raise OSError(ffi.errno, f"process_vm_writev: {os.strerror(ffi.errno)}")
+    return stored == len(data)
