@@ -51,6 +51,9 @@ class Guest:
         if self.can_write and not self.recorded:
             broken("the bitmap", expected="page 1", seen="none")
 
+    def mapping(self, first):
+        return self
+
     # what it asks of the container
 
     def maps(self, iova, size):
@@ -104,6 +107,16 @@ def test_a_change_is_seen(guest, witness, tracking, change, words):
     with pytest.raises(RuleBroken, match=words):
         witness.unchanged("something")
     assert not witness.sure
+
+
+def test_the_mapping_may_have_to_be_gone(guest, witness):
+    """Then it is known not to be there, and nobody unmaps it once more."""
+    witness.begin(tracking=False)
+    with pytest.raises(RuleBroken, match="it is unmapped"):
+        witness.gone("something")
+    guest.mapped = False
+    witness.gone("something")
+    assert witness.sure
 
 
 def bitmap_of(argument):

@@ -72,6 +72,8 @@ class GuestMemory:
         #: Bytes of a page: the smallest of them.
         self.page = self.page_sizes & -self.page_sizes
         self.history = History()
+        #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
+        self.unsure = False
         self._mappings: dict[int, DmaMap] = {}
         self._done: list[str] = []
 
@@ -86,13 +88,18 @@ class GuestMemory:
                 undo.push(mapping)
             self.tracker.try_stop()
             undo.pop_all().__exit__(kind, error, trace)
+        self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
     def map(self, first: int, count: int) -> None:
         """Map ``count`` pages from page ``first`` on."""
         self._tell(f"map {Pages.run(first, count)}")
-        self._mappings[first] = DmaMap(self.transport, self.iova(first), count * self.page).__enter__()
+        try:
+            self._mappings[first] = DmaMap(self.transport, self.iova(first), count * self.page).__enter__()
+        except DeviceError:
+            self.unsure = True
+            raise
         self.history.map(Pages.run(first, count))
 
     def unmap(self, first: int) -> int:

@@ -79,7 +79,7 @@ class Witness:
         if any(self._bitmap.view):
             broken(f"looking at the bitmap's memory after {after}", expected="zeros as before", seen="a bit set")
         self._tracks(self._tracking, after)
-        if not self.mapped:
+        if not self._container.maps(self.iova, self.size):
             broken(f"mapping the same range again after {after}", expected="an error: it is mapped", seen="success")
         self.sure = True
 
@@ -105,10 +105,12 @@ class Witness:
             broken(what, expected="success: tracking is on", seen=error.seen)
         answer.complete()
 
-    @property
-    def mapped(self) -> bool:
-        """Whether the mapping is there."""
-        return self._container.maps(self.iova, self.size)
+    def gone(self, after: str) -> None:
+        """The mapping is not there any more."""
+        if self._container.maps(self.iova, self.size):
+            broken(f"mapping the same range again after {after}", expected="success: it is unmapped", seen="an error")
+        self._guest.mapping(0).mapped = False
+        self.sure = True
 
     def release(self) -> None:
         """Let go of the bitmap's memory."""

@@ -12,7 +12,12 @@ import pytest
 from vfio_compliance.device import Container, DeviceError, DmaMap
 from vfio_compliance.transport import Memory, Outcome
 from vfio_compliance.transport.base import argument_view
-from vfio_compliance.uapi.type1 import VFIO_IOMMU_GET_INFO, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
+from vfio_compliance.uapi.type1 import (
+    VFIO_IOMMU_DIRTY_PAGES,
+    VFIO_IOMMU_GET_INFO,
+    VFIO_IOMMU_MAP_DMA,
+    VFIO_IOMMU_UNMAP_DMA,
+)
 
 RANGES = struct.pack("<HHIII4Q", 1, 1, 24 + 48, 2, 0, 0, 0xFEDFFFFF, 0xFEF00000, 2**39 - 1)
 MIGRATION = struct.pack("<HHIIIQQ", 2, 1, 0, 5, 0, 0x1000, 1 << 28)
@@ -26,6 +31,7 @@ class Kernel:
         self.answer = struct.pack("<IIQII", 24 + len(chain), 3, 0x40201000, 24 if chain else 0, 0) + chain
         self.refuses = refuses
         self.asked = []
+        self.tracking = False
         self.mapped = set()
         self.transport = SimpleNamespace(
             ioctl=self.ioctl, memory=Memory, kernel=kernel, dirty_page_size=None, host_fault=lambda *_: None
@@ -42,6 +48,8 @@ class Kernel:
                 view[: len(self.answer)] = self.answer
             elif room >= 20:
                 view[:20] = self.answer[:16] + bytes(4)
+        elif request == VFIO_IOMMU_DIRTY_PAGES:
+            self.tracking = view[4] == 1
         elif request == VFIO_IOMMU_MAP_DMA:
             _, _, _, iova, size = struct.unpack("<IIQQQ", view)
             if (iova, size) in self.mapped:
@@ -104,6 +112,25 @@ def test_whether_something_is_mapped():
         assert not container.maps(PAGE, PAGE)
         assert kernel.mapped == {(0, PAGE)}
     assert not container.maps(0, PAGE)
+
+
+@pytest.mark.parametrize(
+    ("chain", "refuses", "offered"),
+    [
+        (MIGRATION, {VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, True),
+        (b"", {VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, False),
+        (RANGES, {VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, False),
+        (b"", {}, True),
+        (b"", {VFIO_IOMMU_GET_INFO: errno.ENOTTY, VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, False),
+        (b"", {VFIO_IOMMU_GET_INFO: errno.ENOTTY}, True),
+    ],
+    ids=["announced only", "neither", "ranges only", "unannounced", "no information", "no information, but START"],
+)
+def test_whether_tracking_is_offered(chain, refuses, offered):
+    """Announced or there: what is only one of them is broken, and to be judged. Asking leaves tracking off."""
+    kernel = Kernel(chain, refuses)
+    assert Container(kernel.transport).offers_tracking is offered
+    assert kernel.tracking is False
 
 
 def test_arguments_as_bytes():
