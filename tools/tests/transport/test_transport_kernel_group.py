@@ -466,3 +466,18 @@ def test_calls_on_a_closed_device_are_setup_errors(device: KernelGroup) -> None:
     for call in (lambda: device.read(9, 0, 4), lambda: device.ioctl(Target.CONTAINER, 1)):
         with pytest.raises(SetupError, match="not open"):
             call()
+
+
+@pytest.mark.parametrize("length", [8, 70_000, (1 << 20) + 1])
+def test_what_a_driver_leaves_out_is_not_what_was_read_before(device: KernelGroup, length: int) -> None:
+    """A driver that claims bytes which it did not give: they read as zero."""
+    device.open()
+
+    def gives(descriptor: int, data: Any, count: int, offset: int) -> int:
+        ffi.memmove(data, b"\xcc" * count, count)
+        return count
+
+    device._pread = gives
+    assert device.read(9, 0, length)[1] == b"\xcc" * length
+    device._pread = lambda descriptor, data, count, offset: count
+    assert device.read(9, 0, length)[1] == bytes(length)

@@ -13,7 +13,6 @@ import os
 import weakref
 from abc import ABC, abstractmethod
 from enum import Enum
-from hashlib import sha256
 from time import perf_counter_ns, sleep
 from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, TypeAlias
@@ -268,9 +267,8 @@ class Transport(ABC):
         if value <= KEPT_BYTES:
             tracer.add(("read", name, offset, length, b"", data, value, code, started, duration))
         else:
-            digest = sha256(data).hexdigest() if tracer.digests else ""
             kept = data[:KEPT_BYTES]
-            tracer.add(("read", name, offset, length, b"", kept, value, code, started, duration, digest))
+            tracer.add(("read", name, offset, length, b"", kept, value, code, started, duration, tracer.digest(data)))
         return result
 
     def write(self, region: int, offset: int, data: bytes) -> Outcome:
@@ -289,11 +287,10 @@ class Transport(ABC):
             raise
         duration = perf_counter_ns() - started
         value, code = outcome
-        if length <= KEPT_BYTES or not tracer.digests:
+        if length <= KEPT_BYTES:
             tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration))
         else:
-            digest = sha256(data).hexdigest()
-            tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration, digest))
+            tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration, tracer.digest(data)))
         return outcome
 
     def read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:

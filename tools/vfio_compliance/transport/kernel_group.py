@@ -31,8 +31,10 @@ from .regions import INFO_SIZE, Placement, map_region, placement
 _ffi: Final = libc.ffi
 _unpack: Final[Any] = _ffi.unpack
 
-#: Accesses up to this many bytes share buffers that are kept.
+#: Accesses up to this many bytes share buffers that are kept; so do larger ones, up to the second number.
 _SMALL: Final = 4096
+_LARGE: Final = 1 << 20
+_ZEROS: Final = bytes(_LARGE)
 
 #: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
 _LARGEST_BUFFER: Final = 1 << 31
@@ -116,6 +118,7 @@ class KernelGroup(Transport):
         self._device = -1
         self._regions: dict[int, Placement] = {}
         self._spare = [_ffi.new("char[]", _SMALL)]
+        self._large: list[Any] = []
 
     def identity(self) -> dict[str, str]:
         """Transport, device, group, the driver that is bound, and the kernel's release."""
@@ -227,6 +230,7 @@ class KernelGroup(Transport):
             buffer = self._spare.pop()
         except IndexError:  # another thread has it
             buffer = _ffi.new("char[]", _SMALL)
+        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
         try:
             count = self._pread(self._device, buffer, length, where.offset + offset)
         except OverflowError:
@@ -240,12 +244,23 @@ class KernelGroup(Transport):
         return result
 
     def _read_otherwise(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
-        """Into memory of its own, untouched by whatever is not read."""
+        """A region not asked for yet, or much data."""
         where, code = self._ask(region)
         if where is None:
             return failure(code), b""
         position = libc.signed64(where.offset + offset)
-        with mmap.mmap(-1, max(1, min(length, _LARGEST_BUFFER)), _UNTOUCHED) as pages:
+        if length > _LARGE:
+            return self._read_much(position, length)
+        buffer = self._large.pop() if self._large else _ffi.new("char[]", _LARGE)
+        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
+        outcome = self._outcome(self._pread(self._device, buffer, length, position))
+        data = _unpack(buffer, min(max(outcome.value, 0), length))
+        self._large = [buffer]
+        return outcome, data
+
+    def _read_much(self, position: int, length: int) -> tuple[Outcome, bytes]:
+        """Into memory of its own, untouched by whatever is not read."""
+        with mmap.mmap(-1, min(length, _LARGEST_BUFFER), _UNTOUCHED) as pages:
             with _ffi.from_buffer(pages) as buffer:
                 outcome = self._outcome(self._pread(self._device, buffer, length, position))
             return outcome, pages[: min(max(outcome.value, 0), length)]
