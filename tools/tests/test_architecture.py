@@ -30,7 +30,7 @@ ALLOWED = {
     "record": {"device", "judge", "results", "transport", "uapi"},
     "checks": {"device", "transport"},
     "stimulus": {"checks", "device", "profiles", "transport"},
-    "journeys_v1": {"checks", "device", "model", "session", "uapi"},
+    "journeys_v1": {"checks", "device", "model", "session", "stimulus", "uapi"},
     "session": {"device", "journeys_v1", "model", "profiles", "results", "stimulus", "transport", "uapi"},
     "fixtures": {"device", "journeys_v1", "profiles", "session", "stimulus"},
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},

@@ -17,6 +17,11 @@ from .errors import TransportError
 #: Bytes of what went in and came out that a record keeps.
 KEPT_BYTES: Final = 64
 
+#: What the name of a target begins with where it is the second device's.
+SECOND: Final = "second "
+
+_DEVICES: Final = ("device", SECOND + "device")
+
 #: Verb of the record that stands in for calls left out because the trace had grown to its limit.
 OMITTED: Final = "omitted"
 
@@ -33,7 +38,7 @@ class Call(NamedTuple):
 
     #: "read", "write", "ioctl", "map", "open", "close"; of a vfio-user server also "dma-read", "dma-write".
     verb: str
-    #: "container", "group", "device", "region 9", "memory".
+    #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one.
     target: str
     #: Request number of an ioctl, offset inside the region, or I/O virtual address.
     number: int
@@ -89,7 +94,7 @@ class Counts:
             self.bytes_written += max(value, 0)
         elif verb == "open":
             self.opens += not errno
-        elif verb == "ioctl" and number == VFIO_DEVICE_RESET and target == "device":
+        elif verb == "ioctl" and number == VFIO_DEVICE_RESET and target in _DEVICES:
             self.resets += 1
 
 

@@ -63,8 +63,8 @@ class VfioUser(Transport):
     takes_pointers: ClassVar[bool] = False
     kernel: ClassVar[bool] = False
 
-    def __init__(self, settings: VfioUserSettings) -> None:
-        super().__init__()
+    def __init__(self, settings: VfioUserSettings, beside: Transport | None = None) -> None:
+        super().__init__(beside)
         if settings.socket is None and settings.command is None:
             raise SetupError(
                 "the vfio-user device has neither a socket nor a command",
