@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         quiet=chosen.quiet == "yes",
         refuse_undrawn=chosen.undrawn == "refuse",
         refuse_read_only=chosen.read_only == "refuse",
+        reset_keeps=chosen.reset == "keep",
         defects=frozenset(chosen.defect),
     )
     problems = unknown_defects(chosen.defect) + options.problems()
@@ -123,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("ignore", "refuse"),
         default="ignore",
         help="writes to read-only registers (default: ignore)",
+    )
+    parser.add_argument(
+        "--reset",
+        choices=("clear", "keep"),
+        default="clear",
+        help="what a reset does to the device memory and the SCRATCH registers (default: clear)",
     )
     parser.add_argument("--verbose", action="store_true", help="tell why a client was dropped")
     return parser

@@ -10,7 +10,7 @@ import pytest
 from .device import Device, MigrationRegion, Qemu
 from .journeys_v1 import Journeys
 from .profiles import Profile
-from .session import Session
+from .session import Destination, Session
 from .stimulus import Actor
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
@@ -66,6 +66,24 @@ def journeys(session: Session) -> Journeys:
 def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
     """The device as QEMU uses it."""
     client = Qemu(device, profile.limits.largest_state)
+    yield client
+    client.cleanup()
+
+
+@pytest.fixture
+def destination(session: Session) -> Iterator[Destination]:
+    """Where a state is restored: the second device where there is one, else the device itself; RUNNING after a reset.
+
+    It is the device itself that this resets then, so ask for it after whatever that is to be asked first.
+    """
+    with session.destination() as destination:
+        yield destination
+
+
+@pytest.fixture
+def loading(destination: Destination, profile: Profile) -> Iterator[Qemu]:
+    """The destination as QEMU uses it."""
+    client = Qemu(destination.device, profile.limits.largest_state)
     yield client
     client.cleanup()
 

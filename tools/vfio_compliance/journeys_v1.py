@@ -115,9 +115,7 @@ class Journeys:
         """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one."""
         stream = journey().whole()
         resumed = Resumed()
-        with self._session.destination() as device:
-            migration = MigrationRegion(device.migration_regions()[0], self._session.profile.limits.largest_state)
-            actor = Actor(device, self._session.profile.stimulus)
+        with self._session.destination() as (_, migration, actor):
             _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
             with self._recorded(migration, resumed):
                 migration.enter(RESUMING)

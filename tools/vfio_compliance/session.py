@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from .device import Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
@@ -33,6 +34,14 @@ class Broken(Exception):
         super().__init__(f"{message}; {remedy}")
         self.message = message
         self.remedy = remedy
+
+
+class Destination(NamedTuple):
+    """Where a state is restored."""
+
+    device: Device
+    migration: MigrationRegion
+    actor: Actor
 
 
 class Session:
@@ -136,13 +145,13 @@ class Session:
             self._second.close()
 
     @contextmanager
-    def destination(self) -> Iterator[Device]:
+    def destination(self) -> Iterator[Destination]:
         """The device on which a state is restored, RUNNING after a reset: the second one, or else the device itself."""
         with self.second() as device:
             if device is None:
-                self.plain()
-                self.prepare()
-            yield device or self.device
+                yield Destination(self.plain(), self.prepare(), self.actor)
+            else:
+                yield Destination(device, self._migration_of(device), Actor(device, self.profile.stimulus))
 
     def _open_second(self, device: Device) -> None:
         place = f"{self.profile.where('device.second')}: the second device"
