@@ -47,8 +47,8 @@ _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 _FLAGS: Final = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
 #: All that was asked for in one call, by the deadline that is set on the socket.
 _WAIT_FOR_ALL: Final = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
-#: Plain numbers: arithmetic on the enumeration's members costs more than a system call.
-_CUT: Final = int(socket.MSG_CTRUNC)
+#: A plain number: arithmetic on the enumeration's members costs more than a system call.
+CUT: Final = int(socket.MSG_CTRUNC)
 _LARGEST_PIECE: Final = 1 << 20
 #: More than this comes in so many parts that the kernel had better wait for them.
 _MANY_PARTS: Final = 1 << 16
@@ -355,7 +355,7 @@ class Connection:
                 self._gone("instead of an answer")
             if ancillary:
                 self._collect(ancillary)
-            if flags & _CUT:
+            if flags & CUT:
                 raise ProtocolViolation(self._what(), f"at most {MAX_FDS} descriptors", "more")
             if not piece:
                 if pieces or count != size:
