@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         refuse_undrawn=chosen.undrawn == "refuse",
         refuse_read_only=chosen.read_only == "refuse",
         everything_dirty=chosen.dirty_scope == "everything",
+        reset_keeps=chosen.reset == "keep",
         defects=frozenset(chosen.defect),
     )
     problems = unknown_defects(chosen.defect) + options.problems()
@@ -130,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("written", "everything"),
         default="written",
         help="which pages are reported dirty: those written or pinned (default), or every mapped one",
+    )
+    parser.add_argument(
+        "--reset",
+        choices=("clear", "keep"),
+        default="clear",
+        help="what a reset does to the device memory and the SCRATCH registers (default: clear)",
     )
     parser.add_argument("--verbose", action="store_true", help="tell why a client was dropped")
     return parser

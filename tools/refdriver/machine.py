@@ -82,6 +82,7 @@ class Machine:
         self.memory = Memory(options.memory)
         self._guest = guest
         self._quiet = options.quiet
+        self._reset_keeps = options.reset_keeps
         self._refuse_read_only = options.refuse_read_only
         self._defects = options.defects
         self._values: dict[int, int] = {}
@@ -95,9 +96,11 @@ class Machine:
 
     def reset(self) -> None:
         """Give everything its initial value. A running device goes on running."""
-        self._values = dict.fromkeys(_WIDTHS, 0)
+        kept = {offset: self._values[offset] for offset in SCRATCH if self._reset_keeps and self._values}
+        self._values = dict.fromkeys(_WIDTHS, 0) | kept
         self._values[ID] = _IDENTITY
-        self.memory.clear()
+        if not self._reset_keeps:
+            self.memory.clear()
         self._guest.reset()
         self._stream_count = 0
         if self._halt_at is not None:

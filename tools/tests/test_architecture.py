@@ -32,7 +32,7 @@ ALLOWED = {
     "growth": {"checks", "transport", "uapi"},
     "witness": {"checks", "device", "guest_memory", "transport", "uapi"},
     "stimulus": {"checks", "device", "profiles", "transport"},
-    "journeys_v1": {"checks", "device", "model", "session", "uapi"},
+    "journeys_v1": {"checks", "device", "model", "session", "stimulus", "uapi"},
     "guest_memory": {"checks", "device", "model", "stimulus", "transport"},
     "histories": {"checks", "device", "guest_memory", "model", "session"},
     "rounds": {"checks", "guest_memory", "model"},

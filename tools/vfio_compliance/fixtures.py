@@ -18,7 +18,7 @@ from .histories import Histories
 from .journeys_v1 import Journeys
 from .profiles import Profile
 from .rounds import ROUNDS, Rounds, Tally
-from .session import Session
+from .session import Destination, Session
 from .stimulus import Actor
 from .transport import GuardedBuffer
 from .uapi.type1 import VFIO_IOMMU_GET_INFO
@@ -99,6 +99,24 @@ def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[[bool, b
         return tally
 
     return run
+
+
+@pytest.fixture
+def destination(session: Session) -> Iterator[Destination]:
+    """Where a state is restored: the second device where there is one, else the device itself; RUNNING after a reset.
+
+    It is the device itself that this resets then, so ask for it after whatever that is to be asked first.
+    """
+    with session.destination() as destination:
+        yield destination
+
+
+@pytest.fixture
+def loading(destination: Destination, profile: Profile) -> Iterator[Qemu]:
+    """The destination as QEMU uses it."""
+    client = Qemu(destination.device, profile.limits.largest_state)
+    yield client
+    client.cleanup()
 
 
 @pytest.fixture

@@ -101,6 +101,8 @@ class Message(NamedTuple):
     header: Header
     payload: bytes
     descriptors: tuple[int, ...]
+    #: What came after the payload's fixed part, where it was to be kept apart.
+    data: bytes
 
 
 def command_name(number: int) -> str:
