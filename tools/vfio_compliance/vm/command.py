@@ -203,6 +203,9 @@ class _Run:
     def _module(self, kernel: kernels.Kernel, outcome: Outcome) -> Path | None:
         if self.arguments.no_module or kernel.headers is None:
             return None
+        if why := module.unfit(kernel):
+            _say(outcome.label, "note", f"without the reference module: {why}")
+            return None
         sources = _PROJECT / "tools" / "kmod"
         start = time.monotonic()
         cached = module.built(self.cache, sources, kernel)
@@ -221,7 +224,8 @@ class _Run:
         commands = [fill(command, folder, label) for command in self.commands]
         plan = {
             "environment": _guest_environment(),
-            "modprobe": ["vfio", "vfio_iommu_type1"],
+            "modprobe": ["vfio", "vfio_iommu_type1", "vfio_pci"],
+            "pci": boot.PCI_DEVICES,
             "module": str(ko) if ko else None,
             "commands": commands,
             "cwd": str(_PROJECT),
