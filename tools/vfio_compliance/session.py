@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .device import Device, DeviceError, MigrationRegion, Unreachable
@@ -51,6 +52,8 @@ class Session:
         #: Why no test can have the migration region, once that is known.
         self._no_migration: str | None = None
         self._migration: MigrationRegion | None = None
+        #: The device announces that it can be reset; one that does not is closed and opened again instead.
+        self._resettable = False
         #: The device has to be opened again: a call on it did not end as calls do.
         self.lost = True
 
@@ -64,8 +67,13 @@ class Session:
         self._switch_defects()
         self.device.open()
         self.lost = False
-        self._find_migration()
-        self._check_profile()
+        try:
+            self._find_migration()
+            self._check_profile()
+        except DeviceError as error:
+            self._no_migration = str(error)
+        with suppress(DeviceError):
+            self._resettable = self.device.announces_reset
         self.tell(
             "target",
             identity=self.transport.identity(),
@@ -151,7 +159,7 @@ class Session:
         return not self.lost
 
     def _reset(self) -> bool:
-        if self.lost:
+        if self.lost or not self._resettable:
             return False
         outcome = self.device.try_reset()
         if not outcome.ok:
@@ -190,11 +198,7 @@ class Session:
     # -- beginning ------------------------------------------------------------------------------------------------
 
     def _find_migration(self) -> None:
-        try:
-            found = self.device.migration_regions()
-        except DeviceError as error:
-            self._no_migration = str(error)
-            return
+        found = self.device.migration_regions()
         if not found:
             self._no_migration = (
                 f"none of the {len(self.device.regions)} regions announces type 3, subtype 1: is migration "
@@ -204,8 +208,9 @@ class Session:
         self._migration = MigrationRegion(found[0], self.profile.limits.largest_state)
 
     def _check_profile(self) -> None:
-        if self._no_migration:
-            return
+        """Raises Broken where the stimulus fits no device such as this one."""
+        if self._no_migration and "migration_v1" in self.profile.interfaces:
+            return  # the wrong device, most likely: each case says so
         for place, step in steps_of(self.profile.stimulus):
             if step.region >= len(self.device.regions):
                 seen = f"the device has {len(self.device.regions)} regions, counted from 0"
