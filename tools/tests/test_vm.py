@@ -236,8 +236,12 @@ def test_commands_are_split_without_a_shell() -> None:
 
 def test_without_a_command_the_suite_runs() -> None:
     arguments, commands = command.parse([])
-    assert arguments.kernels == ["6.1", "6.12"]
-    assert commands[0][:2] == ["vfio-compliance", "run"]
+    assert arguments.kernels == ["5.10", "6.1", "6.12", "7.3"]
+    assert commands == []
+    judged = [each[2] for each in command.default_commands(module=True)]
+    assert judged == ["profiles/qemu-edu.yaml", "profiles/refdriver-kernel.yaml"]
+    assert command.default_commands(module=False) == command.default_commands(module=True)[:1]
+    assert command.fill(command.default_commands(module=False)[0], Path("/r/7.3"), "7.3")[-1] == "/r/7.3/qemu-edu"
 
 
 @pytest.mark.parametrize(
