@@ -150,6 +150,41 @@ def test_build_is_known_by_its_sources_and_its_kernel(tmp_path: Path) -> None:
     assert module.key(tmp_path, old) != first
 
 
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ("int vfio_alloc_device; vfio_register_emulated_iommu_dev", ""),
+        ("int vfio_register_group_dev(void);", "has no vfio_alloc_device yet"),
+        ("vfio_alloc_device vfio_register_emulated_iommu_dev (*get_region_info_caps)", "has get_region_info_caps"),
+        ("vfio_alloc_device_too vfio_register_emulated_iommu_dev", "has no vfio_alloc_device yet"),
+    ],
+)
+@pytest.mark.parametrize("place", ["linux-headers-6.1.0-9-amd64", "linux-headers-6.1.0-9-common"])
+def test_kernel_that_the_module_does_not_fit_is_known_by_its_header(
+    header: str, why: str, place: str, tmp_path: Path
+) -> None:
+    file = tmp_path / place / "include/linux/vfio.h"
+    file.parent.mkdir(parents=True)
+    file.write_text(header)
+    kernel = kernels.Kernel("k", tmp_path, tmp_path / "linux-headers-6.1.0-9-amd64", "6.1.0-9-amd64")
+    found = module.unfit(kernel)
+    assert why in found
+    assert bool(found) == bool(why)
+
+
+def test_kernel_without_a_vfio_header_is_left_to_the_compiler(tmp_path: Path) -> None:
+    assert module.unfit(kernels.Kernel("k", tmp_path, tmp_path / "headers", "")) == ""
+
+
+def test_every_machine_has_two_devices_behind_an_iommu(tmp_path: Path) -> None:
+    machine = boot.Machine(2, "1G", kvm=False)
+    words = boot.command_line(tmp_path / "bzImage", machine, tmp_path / "plan", tmp_path, 60.0)
+    (devices,) = [word for word in words if word.startswith("--qemu-opts=")]
+    assert devices.index("intel-iommu,intremap=on") < devices.index("edu,addr=10.0") < devices.index("edu,addr=11.0")
+    assert "intel_iommu=on" in words
+    assert boot.PCI_DEVICES == ("0000:00:10.0", "0000:00:11.0")
+
+
 def test_release_is_read_out_of_an_image(tmp_path: Path) -> None:
     image = bytearray(0x1000)
     image[0x202:0x206] = b"HdrS"
@@ -201,8 +236,12 @@ def test_commands_are_split_without_a_shell() -> None:
 
 def test_without_a_command_the_suite_runs() -> None:
     arguments, commands = command.parse([])
-    assert arguments.kernels == ["6.1", "6.12"]
-    assert commands[0][:2] == ["vfio-compliance", "run"]
+    assert arguments.kernels == ["5.10", "6.1", "6.12", "7.3"]
+    assert commands == []
+    judged = [each[2] for each in command.default_commands(module=True)]
+    assert judged == ["profiles/qemu-edu.yaml", "profiles/refdriver-kernel.yaml"]
+    assert command.default_commands(module=False) == command.default_commands(module=True)[:1]
+    assert command.fill(command.default_commands(module=False)[0], Path("/r/7.3"), "7.3")[-1] == "/r/7.3/qemu-edu"
 
 
 @pytest.mark.parametrize(

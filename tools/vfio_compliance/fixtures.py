@@ -134,6 +134,17 @@ def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
     session.lost |= memory.unsure
 
 
+@pytest.fixture
+def other_device(session: Session, guest: GuestMemory) -> Iterator[Actor]:
+    """A second device in the container of the first."""
+    if not session.transport.kernel:
+        raise NotApplicable("each server has a container of its own")
+    with session.second() as device:
+        if device is None:
+            raise NotApplicable("the profile names no device.second")
+        yield Actor(device, session.profile.stimulus)
+
+
 @pytest.fixture(scope="session")
 def histories(session: Session) -> Histories:
     """Histories of guest memory, each made when it is first asked for."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +66,8 @@ class Session:
         #: Why no test can have the migration region, once that is known.
         self._no_migration: str | None = None
         self._migration: MigrationRegion | None = None
+        #: The device announces that it can be reset; one that does not is closed and opened again instead.
+        self._resettable = False
         #: The device has to be opened again: a call on it did not end as calls do.
         self.lost = True
 
@@ -79,11 +81,16 @@ class Session:
         self._switch_defects()
         self.device.open()
         self.lost = False
-        self._find_migration()
-        self._check_profile()
+        try:
+            self._find_migration()
+            self._check_profile()
+        except DeviceError as error:
+            self._no_migration = str(error)
+        with suppress(DeviceError):
+            self._resettable = self.device.announces_reset
         self.tell(
             "target",
-            identity=self.transport.identity() | {"restored on": self._restored_on()},
+            identity=self.transport.identity() | ({"restored on": self._restored_on()} if self._migration else {}),
             migration=self._migration.region.index if self._migration else None,
         )
 
@@ -139,6 +146,8 @@ class Session:
     def second(self) -> Iterator[Device | None]:
         """Another device of the same kind, open and RUNNING, until the block ends; None where the profile names none.
 
+        Behind a kernel it is in the same container.
+
         Raises Broken when it cannot be opened or is of another kind, Unreachable when it is not RUNNING.
         """
         if self._second is None:
@@ -170,7 +179,10 @@ class Session:
             raise Broken(f"{place} cannot be opened: {error.message}", remedy) from None
         if other := _difference(self.device, device):
             raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
-        device.try_reset()
+        if self._resettable:
+            device.try_reset()
+        if self._migration is None:
+            return
         if self._problem(self._migration_of(device)):
             device.reopen()
         if problem := self._problem(self._migration_of(device)):
@@ -225,7 +237,7 @@ class Session:
         return not self.lost
 
     def _reset(self) -> bool:
-        if self.lost:
+        if self.lost or not self._resettable:
             return False
         outcome = self.device.try_reset()
         if not outcome.ok:
@@ -264,11 +276,7 @@ class Session:
     # -- beginning ------------------------------------------------------------------------------------------------
 
     def _find_migration(self) -> None:
-        try:
-            found = self.device.migration_regions()
-        except DeviceError as error:
-            self._no_migration = str(error)
-            return
+        found = self.device.migration_regions()
         if not found:
             self._no_migration = (
                 f"none of the {len(self.device.regions)} regions announces type 3, subtype 1: is migration "
@@ -278,8 +286,9 @@ class Session:
         self._migration = self._migration_of(self.device)
 
     def _check_profile(self) -> None:
-        if self._no_migration:
-            return
+        """Raises Broken where the stimulus fits no device such as this one."""
+        if self._no_migration and "migration_v1" in self.profile.interfaces:
+            return  # the wrong device, most likely: each case says so
         for place, step in steps_of(self.profile.stimulus):
             if step.region >= len(self.device.regions):
                 seen = f"the device has {len(self.device.regions)} regions, counted from 0"

@@ -221,3 +221,4 @@ class Actor:
                     f"0x{step.equals:x} under mask 0x{step.mask:x}",
                     f"0x{value:x}",
                 )
+            self._device.transport.pause(step.within / 1024)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from ..transport import Argument, Outcome, Target, Transport
@@ -31,11 +32,12 @@ class Device:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        self._flags: DeviceFlags | None = None
         self._regions: list[Region] | None = None
 
     def open(self) -> None:
         """Open the device. Raises TransportError."""
-        self._regions = None
+        self._flags = self._regions = None
         self.transport.open()
 
     def close(self) -> None:
@@ -69,7 +71,14 @@ class Device:
                 f"at most {_MOST_REGIONS} regions",
                 f"{info.num_regions}",
             )
-        return DeviceFlags(info.flags), info.num_regions
+        self._flags = DeviceFlags(info.flags)
+        return self._flags, info.num_regions
+
+    @property
+    def announces_reset(self) -> bool:
+        """Whether the device says that it can be reset. Raises DeviceError."""
+        flags = self.info()[0] if self._flags is None else self._flags
+        return DeviceFlags.RESET in flags
 
     @property
     def regions(self) -> list[Region]:
@@ -92,9 +101,13 @@ class Device:
 
     def _region(self, index: int) -> Region:
         what = f"asking for the information of region {index}"
-        answer, info = self._region_info(what, index, _REGION_FIXED)
-        if _REGION_FIXED < info.argsz <= _LARGEST_INFO:
-            answer, info = self._region_info(what, index, info.argsz)
+        answer, info, outcome = self._region_info(index, _REGION_FIXED)
+        if outcome.errno == errno.EINVAL:
+            # vfio-pci counts an index for VGA on each PCI device, and refuses it where there is no VGA.
+            return Region(self.transport, index, 0, RegionFlags(0), [])
+        if outcome.ok and _REGION_FIXED < info.argsz <= _LARGEST_INFO:
+            answer, info, outcome = self._region_info(index, info.argsz)
+        _accepted(what, outcome)
         if info.argsz > len(answer):
             raise DeviceError(
                 what, f"no more than the {len(answer)} bytes asked for, and {_LARGEST_INFO} at most", f"{info.argsz}"
@@ -107,15 +120,17 @@ class Device:
         )
         return Region(self.transport, index, info.size, flags, chain)
 
-    def _region_info(self, what: str, index: int, size: int) -> tuple[Any, Any]:
-        """The answer to a question with room for ``size`` bytes: all of them, and the structure at their start."""
+    def _region_info(self, index: int, size: int) -> tuple[Any, Any, Outcome]:
+        """The answer to a question with room for ``size`` bytes: all of them, the structure at their start, success."""
         answer = ffi.new("uint8_t[]", size)
         info: Any = ffi.cast("struct vfio_region_info *", answer)
         info.argsz, info.index = size, index
-        self._ask(what, VFIO_DEVICE_GET_REGION_INFO, answer)
-        return answer, info
+        return answer, info, self.transport.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, answer)
 
     def _ask(self, what: str, request: int, argument: Any) -> None:
-        outcome = self.try_request(request, argument)
-        if outcome.value < 0:
-            raise DeviceError(what, "success", errno_name(outcome.errno))
+        _accepted(what, self.try_request(request, argument))
+
+
+def _accepted(what: str, outcome: Outcome) -> None:
+    if outcome.value < 0:
+        raise DeviceError(what, "success", errno_name(outcome.errno))

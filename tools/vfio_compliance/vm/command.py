@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vfio_compliance.results import journal as journals
+from vfio_compliance.results import matrix, summary
 from vfio_compliance.results.kernel_log import complaints, taint_letters
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, worst_exit
 from vfio_compliance.vm import boot, host, kernels, module
@@ -23,11 +26,19 @@ from vfio_compliance.vm.errors import VmError
 from vfio_compliance.vm.outcome import Outcome, table
 
 _PROJECT = Path(__file__).resolve().parents[3]
-_DEFAULT_COMMAND = ["vfio-compliance", "run", "profiles/refdriver-kernel.yaml", "--out", "{out}"]
+_KERNELS = ["5.10", "6.1", "6.12", "7.3"]
+#: What every guest judges without other orders, and what one with the reference module loaded judges too.
+_TARGETS, _MODULE_TARGETS = ["qemu-edu"], ["refdriver-kernel"]
 _TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LAST_LINES = 8
 _WORDS = 50
+_WIDEST = 100
 _EPILOG = """\
+Without a COMMAND the suite judges profiles/qemu-edu.yaml on every kernel, and profiles/refdriver-kernel.yaml where
+the reference driver is loaded; it is left out, and that is said, on kernels that it is not made for. At the end comes
+a table of rules by kernels, which is written to matrix.txt in the folder of results, too. What such a call left
+there before is replaced.
+
 Each COMMAND runs inside the guest as root, in the checkout, with this Python environment on its PATH and no
 shell. The guest sees the host's files read-only (changes are forgotten); only {out}, the kernel's own results
 folder, is kept. In every argument {out} and {kernel} are replaced. A lone --then separates commands that run
@@ -68,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--kernels", type=_series, metavar="LIST", help="Debian kernels, newest of each (default 6.1,6.12)")
+    add("--kernels", type=_series, metavar="LIST", help=f"of Debian, newest of each (default {','.join(_KERNELS)})")
     add("--kernel", type=Path, action="append", default=[], metavar="PATH", help="your build tree or bzImage")
     add("--headers", type=Path, metavar="DIR", help="what to build the module against, for a bare bzImage")
     add("--out", type=Path, default=Path("results/vm"), metavar="DIR", help="results (default results/vm)")
@@ -81,12 +92,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[list[str]]]:
-    """The options, and the guest commands (the default one when none is given). Exits on a usage error."""
+    """The options, and the guest commands (none: those that the kernel asks for). Exits on a usage error."""
     options, _, rest = _split(list(argv), "--")
     parser = _parser()
     arguments = parser.parse_args(options)
     if arguments.kernels is None:
-        arguments.kernels = [] if arguments.kernel else ["6.1", "6.12"]
+        arguments.kernels = [] if arguments.kernel else list(_KERNELS)
     if arguments.headers and not arguments.kernel:
         parser.error("--headers belongs to --kernel")
     commands = []
@@ -95,7 +106,15 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[list[str]]]:
         if not command or (separator and not rest):
             parser.error("--then stands between two commands")
         commands.append(command)
-    return arguments, commands or [_DEFAULT_COMMAND]
+    return arguments, commands
+
+
+def default_commands(*, module: bool) -> list[list[str]]:
+    """What a guest runs without other orders; ``module``: the reference driver is loaded."""
+    return [
+        ["vfio-compliance", "run", f"profiles/{target}.yaml", "--out", f"{{out}}/{target}"]
+        for target in [*_TARGETS, *(_MODULE_TARGETS if module else ())]
+    ]
 
 
 def _split(words: list[str], separator: str) -> tuple[list[str], bool, list[str]]:
@@ -134,6 +153,7 @@ def main(argv: list[str]) -> int:
             print("\ninterrupted: the virtual machine is ended, nothing half-made is kept", flush=True)
             outcomes.append(Outcome(label, ending="interrupted", code=EXIT_BROKEN))
             break
+    run.compare()
     print()
     print("\n".join(table(outcomes)))
     print(f"results: {run.out}")
@@ -150,6 +170,8 @@ class _Run:
         self.out: Path = arguments.out.absolute()
         self.cache = Cache(arguments.cache or default_root())
         self.labels: list[str] = []
+        #: The runs that were made, by kernel.
+        self.columns: list[matrix.Column] = []
 
     def kernel(self, label: str, path: Path | None = None) -> Outcome:
         """Takes one kernel all the way. Our own faults end in its outcome: the next kernel gets its turn."""
@@ -170,6 +192,16 @@ class _Run:
             outcome.ending = outcome.ending or "not run"
             outcome.add(EXIT_BROKEN)
         return outcome
+
+    def compare(self) -> None:
+        """Shows the table of rules by kernels, if anything was judged, and keeps the whole of it."""
+        if not self.columns:
+            return
+        width = shutil.get_terminal_size((_WIDEST, 24)).columns
+        file = self.out / "matrix.txt"
+        file.write_text("\n".join(matrix.render(self.columns, _WIDEST, whole=True)[1:]) + "\n")
+        print("\n".join(matrix.render(self.columns, width)))
+        print(f"all rules: {_short(file)}")
 
     def _unused(self, label: str) -> str:
         """A label that no earlier kernel of this call has, for each names a folder of results."""
@@ -203,6 +235,9 @@ class _Run:
     def _module(self, kernel: kernels.Kernel, outcome: Outcome) -> Path | None:
         if self.arguments.no_module or kernel.headers is None:
             return None
+        if why := module.unfit(kernel):
+            _say(outcome.label, "note", f"without the reference module: {why}")
+            return None
         sources = _PROJECT / "tools" / "kmod"
         start = time.monotonic()
         cached = module.built(self.cache, sources, kernel)
@@ -218,10 +253,17 @@ class _Run:
         console, dmesg = folder / "console.log", folder / "dmesg.log"
         for old in (console, dmesg):
             old.unlink(missing_ok=True)
-        commands = [fill(command, folder, label) for command in self.commands]
+        commands = self.commands
+        if not commands:
+            commands = default_commands(module=ko is not None)
+            for earlier in (folder / target for target in (*_TARGETS, *_MODULE_TARGETS)):
+                if (earlier / journals.NAME).is_file():
+                    shutil.rmtree(earlier)
+        commands = [fill(command, folder, label) for command in commands]
         plan = {
             "environment": _guest_environment(),
-            "modprobe": ["vfio", "vfio_iommu_type1"],
+            "modprobe": ["vfio", "vfio_iommu_type1", "vfio_pci"],
+            "pci": boot.PCI_DEVICES,
             "module": str(ko) if ko else None,
             "commands": commands,
             "cwd": str(_PROJECT),
@@ -244,8 +286,20 @@ class _Run:
         if "boot" in outcome.seconds:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
         _judge(result, console, commands, outcome)
-        if outcome.ending:
-            _report_rest(folder, began)
+        for journal in sorted(folder.rglob(journals.NAME), key=lambda path: path.stat().st_mtime):
+            if journal.stat().st_mtime >= began - 1:
+                self._take(label, journal, ended=not outcome.ending)
+
+    def _take(self, label: str, journal: Path, *, ended: bool) -> None:
+        """Adds a run's column to the table; shows what was judged of one that ended with its guest."""
+        try:
+            result = summary.summarise(journals.read(journal))
+        except journals.JournalError as error:
+            _say(label, "note", str(error))
+            return
+        self.columns.append(matrix.column(label, result))
+        if not (ended or result.totals):
+            subprocess.run([sys.executable, "-m", "vfio_compliance", "report", str(journal.parent)], check=False)
 
 
 def _guest_environment() -> dict[str, str]:
@@ -340,13 +394,6 @@ def _telling(lines: list[str]) -> list[str]:
     lines = [line for line in lines if line]
     first = next((i for i, line in enumerate(lines) if complaints([line])), None)
     return lines[first : first + _LAST_LINES] if first is not None else lines[-_LAST_LINES:]
-
-
-def _report_rest(folder: Path, began: float) -> None:
-    """Shows what was judged before the guest ended, from this boot's journal if there is one."""
-    journal = folder / "journal.jsonl"
-    if journal.is_file() and journal.stat().st_mtime >= began - 1:
-        subprocess.run([sys.executable, "-m", "vfio_compliance", "report", str(folder)], check=False)
 
 
 def _short(path: Path) -> str:

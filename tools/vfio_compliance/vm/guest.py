@@ -19,6 +19,7 @@ MARK = "\x1evm "
 SHARE = "host_root"  # the tag of the host's root as a second 9p share
 _DEVICES = 2
 _DEVICE = Path(f"/sys/bus/platform/devices/vfio_refdriver.{_DEVICES - 1}")  # the last that comes
+_PCI = Path("/sys/bus/pci")
 _DEVICE_SECONDS = 15.0
 _NO_SUCH_COMMAND = 127
 
@@ -47,8 +48,8 @@ def _do(program: list[str]) -> str:
     return (done.stderr.strip() or f"exit {done.returncode}") if done.returncode else ""
 
 
-def _device_ready() -> bool:
-    group = _DEVICE / "iommu_group"
+def _device_ready(device: Path) -> bool:
+    group = device / "iommu_group"
     return group.exists() and Path("/dev/vfio", os.path.basename(os.readlink(group))).exists()
 
 
@@ -85,8 +86,22 @@ def _load_reference(module: str) -> str:
     complaint = _do(["insmod", module, f"devices={_DEVICES}"])
     if complaint:
         return complaint
-    if not _wait(_device_ready, _DEVICE_SECONDS):
+    if not _wait(lambda: _device_ready(_DEVICE), _DEVICE_SECONDS):
         return f"loaded, but no /dev/vfio group of {_DEVICE.name} came within {_DEVICE_SECONDS:.0f} s"
+    return ""
+
+
+def _give_to_vfio(address: str) -> str:
+    """Binds a PCI device to vfio-pci and waits until it can be opened; gives a complaint, or nothing."""
+    device = _PCI / "devices" / address
+    try:
+        (device / "driver_override").write_text("vfio-pci")
+        (_PCI / "drivers_probe").write_text(address)
+    except OSError as error:
+        return f"{address} cannot be bound to vfio-pci: {error}"
+    if not _wait(lambda: _device_ready(device), _DEVICE_SECONDS):
+        why = "it has no IOMMU group" if not (device / "iommu_group").exists() else "it was not bound"
+        return f"no /dev/vfio group of {address} came within {_DEVICE_SECONDS:.0f} s: {why}"
     return ""
 
 
@@ -132,6 +147,10 @@ def main(plan_file: str) -> int:
         tell("note", text=f"the host's files are not cached, which is slow: {complaint}")
     for name in plan["modprobe"]:
         complaint = _do([shutil.which("modprobe") or "/sbin/modprobe", name])
+        if complaint:
+            tell("note", text=complaint)
+    for address in plan["pci"]:
+        complaint = _give_to_vfio(address)
         if complaint:
             tell("note", text=complaint)
     before = _taint()

@@ -2,6 +2,7 @@
 """Builds the reference vendor driver's kernel module against a kernel's headers, with the host's compiler."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,33 @@ from vfio_compliance.vm.kernels import Kernel
 
 NAME = "vfio_refdriver"
 _SOURCES = ("*.c", "*.h", "Kbuild", "Makefile")
+
+
+#: Names in the kernel's <linux/vfio.h> that the module rests on, and such as tell of a core that it does not know.
+_NEEDED = ("vfio_alloc_device", "vfio_register_emulated_iommu_dev")
+_FOREIGN = ("get_region_info_caps",)
+
+
+def unfit(kernel: Kernel) -> str:
+    """Why the module cannot be built for this kernel, or nothing when nothing speaks against trying.
+
+    The kernel's own header is asked, not its version. Where it is not found the compiler has the last word.
+    """
+    text = _vfio_header(kernel.headers) if kernel.headers else ""
+    if not text:
+        return ""
+    if missing := [name for name in _NEEDED if not re.search(rf"\b{name}\b", text)]:
+        return f"this kernel's VFIO core has no {missing[0]} yet"
+    if foreign := [name for name in _FOREIGN if re.search(rf"\b{name}\b", text)]:
+        return f"this kernel's VFIO core has {foreign[0]}, which the module does not know"
+    return ""
+
+
+def _vfio_header(headers: Path) -> str:
+    """The kernel's <linux/vfio.h>: in the tree itself, or in the half of Debian's headers that all builds share."""
+    name = "include/linux/vfio.h"
+    shared = headers.parent / (re.sub(r"-[a-z0-9]+$", "", headers.name) + "-common")
+    return next((place.read_text() for tree in (headers, shared) if (place := tree / name).is_file()), "")
 
 
 def key(sources: Path, kernel: Kernel) -> str:

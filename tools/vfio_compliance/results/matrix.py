@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs beside each other: what became of each rule on each kernel, so that a difference between kernels is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from .summary import TROUBLE, Summary
+from .verdict import Verdict
+
+_ABSENT = "-"
+_GAP = 2
+#: Before a row whose kernels differ.
+_MARK = "! "
+
+
+@dataclass(frozen=True)
+class Column:
+    """One run: its kernel and its target, the verdict on each of its rules, its answers where the text is silent."""
+
+    kernel: str
+    target: str
+    verdicts: Mapping[str, Verdict]
+    answers: Mapping[str, str]
+
+
+def column(kernel: str, summary: Summary) -> Column:
+    """The column of a run."""
+    answers = {question: ", ".join(sorted(seen)) for question, seen in summary.observed.items()}
+    return Column(kernel, summary.run["profile"]["name"], summary.verdicts, answers)
+
+
+def render(columns: Iterable[Column], width: int, *, whole: bool = False) -> list[str]:
+    """Lines for the terminal, none longer than ``width`` as long as one column fits it.
+
+    Rows that say pass in each column are counted only, unless the ``whole`` table is wanted. Rows in which the kernels
+    differ for one target come first.
+    """
+    columns = _by_target(columns)
+    rules = list(dict.fromkeys(rule for each in columns for rule in each.verdicts))
+    unlike = [rule for rule in rules if _differ(columns, rule)]
+    rest = [rule for rule in rules if rule not in unlike]
+    passing = [rule for rule in rest if _passes(columns, rule)]
+    shown = rest if whole else [rule for rule in rest if rule not in passing]
+    lines = []
+    for part in _parts(columns, rules, width) if unlike or shown else ():
+        lines += ["", *_head(part, rules)]
+        lines += [_row(part, rule, rules, _MARK) for rule in unlike]
+        lines += [_row(part, rule, rules, " " * len(_MARK)) for rule in shown]
+    if passing:
+        lines += ["", f"{_rules(len(passing))}: pass everywhere"]
+    several = len({each.kernel for each in columns}) > 1
+    if several and rules:
+        lines += [f"{_rules(len(unlike))}: the kernels differ (marked {_MARK.strip()})" if unlike else _ALIKE]
+    return [*lines, *_silence(columns)]
+
+
+_ALIKE = "no rule on which the kernels differ"
+
+
+def _rules(number: int) -> str:
+    return f"{number} rule{'' if number == 1 else 's'}"
+
+
+def _by_target(columns: Iterable[Column]) -> list[Column]:
+    """Targets in the order in which they first come, and in each the kernels as they come."""
+    given = list(columns)
+    targets = list(dict.fromkeys(each.target for each in given))
+    return sorted(given, key=lambda each: targets.index(each.target))
+
+
+def _differ(columns: Sequence[Column], rule: str) -> bool:
+    seen: dict[str, set[Verdict | None]] = {}
+    for each in columns:
+        seen.setdefault(each.target, set()).add(each.verdicts.get(rule))
+    return any(len(verdicts) > 1 for verdicts in seen.values())
+
+
+def _passes(columns: Sequence[Column], rule: str) -> bool:
+    return all(each.verdicts.get(rule, Verdict.PASS) is Verdict.PASS for each in columns)
+
+
+# -- how it looks -----------------------------------------------------------------------------------------------------
+
+
+def _parts(columns: Sequence[Column], rules: Sequence[str], width: int) -> Iterator[list[tuple[Column, int]]]:
+    """The columns with their widths, as many at a time as fit beside the rules."""
+    room, part = width - _label(rules), list[tuple[Column, int]]()
+    for each, wide in zip(columns, _widths(columns), strict=True):
+        if part and sum(taken for _, taken in part) + wide > room:
+            yield part
+            part = []
+        part.append((each, wide))
+    yield part
+
+
+def _label(rules: Sequence[str]) -> int:
+    return len(_MARK) + max(map(len, rules), default=0)
+
+
+def _widths(columns: Sequence[Column]) -> Iterator[int]:
+    """For each column, so that it holds any verdict and its kernel, and those of one target its name."""
+    verdict = max(len(verdict.value) for verdict in Verdict)
+    for target, group in groupby(columns, key=lambda each: each.target):
+        same = list(group)
+        widest = max(verdict, *(len(each.kernel) for each in same)) + _GAP
+        yield from [max(widest, -(-(len(target) + _GAP) // len(same)))] * len(same)
+
+
+def _head(part: Sequence[tuple[Column, int]], rules: Sequence[str]) -> Iterator[str]:
+    start = " " * _label(rules)
+    targets = ((name, sum(wide for _, wide in group)) for name, group in groupby(part, key=lambda pair: pair[0].target))
+    yield _line(start, targets)
+    yield _line(start, ((each.kernel, wide) for each, wide in part))
+
+
+def _row(part: Sequence[tuple[Column, int]], rule: str, rules: Sequence[str], mark: str) -> str:
+    words = ((_word(each.verdicts.get(rule)), wide) for each, wide in part)
+    return _line((mark + rule).ljust(_label(rules)), words)
+
+
+def _line(start: str, cells: Iterable[tuple[str, int]]) -> str:
+    return (start + "".join(" " * _GAP + word.ljust(wide - _GAP) for word, wide in cells)).rstrip()
+
+
+def _word(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return _ABSENT
+    return verdict.value.upper() if verdict in TROUBLE else verdict.value
+
+
+def _silence(columns: Sequence[Column]) -> Iterator[str]:
+    """Where the text is silent: what one target does differently from kernel to kernel."""
+    begun = False
+    for target, group in groupby(columns, key=lambda each: each.target):
+        same = list(group)
+        for question in dict.fromkeys(question for each in same for question in each.answers):
+            answers: dict[str, list[str]] = {}
+            for each in same:
+                answers.setdefault(each.answers.get(question, "not asked"), []).append(each.kernel)
+            if len(answers) > 1:
+                if not begun:
+                    yield from ("", "Where the text is silent, the kernels differ")
+                begun = True
+                yield f"  {target}: {question}"
+                yield from (f"    {', '.join(kernels)}: {answer}" for answer, kernels in answers.items())
