@@ -236,7 +236,7 @@ def move(device: Device, mapped: bool) -> tuple[float, float]:
     loaded = time.monotonic() - begin
     migration.enter(DeviceState.RUNNING)
     device.reset()
-    assert all(access.number for access in migration.accesses(device.transport.tracer.take()))
+    device.transport.tracer.take()
     return saved, loaded
 
 
@@ -254,7 +254,7 @@ def journeys() -> None:
 
 
 def seconds(device: Device, times: int) -> float:
-    """Time of one journey by read and write, averaged; what was recorded is taken up as a judge of clients does."""
+    """Time of one journey by read and write, averaged; what was recorded is taken at its end, as a run does."""
     begin = time.monotonic()
     for _ in range(times):
         move(device, False)
