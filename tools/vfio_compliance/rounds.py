@@ -101,8 +101,9 @@ class Rounds:
         self._copies = {first: bytearray(guest.mapping(first).view) for first in mappings}
         pages = [page for first, count in mappings.items() for page in range(first, first + count)]
         writes = [chance.choice(pages) for _ in range(chance.randint(1, _MOST_WRITES))]
-        with self._streaming(chance.choice(pages)):
+        with self._streaming(chance.choice(pages)) as within:
             self._meanwhile(chance, writes, log)
+            self._between(within, log)
             if self._unmapping:  # what is still to be told of it is told now
                 since = log.now()
                 with guest.leaving(_LEAVING[0]) as (reported, memory):
@@ -195,6 +196,18 @@ class Rounds:
         )
 
     @contextmanager
-    def _streaming(self, page: int) -> Iterator[None]:
-        with self._guest.actor.stream(self._guest.iova(page), _BYTES) if self._stream else nullcontext():
-            yield
+    def _streaming(self, page: int) -> Iterator[float]:
+        with self._guest.actor.stream(self._guest.iova(page), _BYTES) if self._stream else nullcontext(0.0) as within:
+            yield within
+
+    def _between(self, within: float, log: _Log) -> None:
+        """The stream's next write comes between two queries, and is the only one if the second comes soon."""
+        if not within:
+            return
+        self._query(0, _END, log)
+        end = time.monotonic() + within
+        while time.monotonic() < end and not any(self._differ(start) for start in self._copies):
+            self._guest.transport.pause(_PAUSE / 10)
+
+    def _differ(self, start: int) -> bool:
+        return bytes(self._guest.mapping(start).view) != self._copies[start]

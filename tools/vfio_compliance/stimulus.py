@@ -113,15 +113,18 @@ class Actor:
         return self._stimulus.dma is not None
 
     @contextmanager
-    def stream(self, iova: int, length: int) -> Iterator[None]:
-        """Memory that is mapped already written over and over, until the block ends. Raises NotApplicable."""
+    def stream(self, iova: int, length: int) -> Iterator[float]:
+        """Memory that is mapped already written over and over, until the block ends; at least once in so many seconds.
+
+        Raises NotApplicable.
+        """
         dma = self._stimulus.dma
         if dma is None:
             raise NotApplicable("the profile has no stimulus.dma")
         variables = {"$iova": iova, "$length": length}
         self._run("dma.start", dma.start, variables)
         try:
-            yield
+            yield dma.writes_within
         finally:
             self._run("dma.stop", dma.stop, variables)
 
