@@ -117,7 +117,8 @@ def test_pending_has_no_effect(journeys, profile):
     if profile.claims.repeatable_state:
         quiet, disturbed = journeys.suspend(), journeys.disturbed()
         judge_step(disturbed, *STEPS)
-        checks.equal("comparing the hashes of the buffers", disturbed.whole().digests, quiet.whole().digests)
+        found = disturbed.whole().difference(quiet.whole())
+        checks.equal("comparing both states", found, "", lambda what: what or "the same bytes in the same buffers")
 
 
 @pytest.mark.rule("v1.pre-copy.data-as-claimed")
@@ -212,8 +213,8 @@ def test_mapped_view_agrees(pending, profile):
             raise checks.NotApplicable("the data is not in a mappable area")
         for start, end in shown:
             if start < end:
-                view = pending.region.view(start, end - start)
-                same = view == data[start - place.offset : end - place.offset]
+                with pending.region.view(start, end - start) as view:
+                    same = view == data[start - place.offset : end - place.offset]
                 checks.equal(f"comparing the mapping with read() in buffer {number}", same, True)
         if not pending.read(PENDING_BYTES):
             break

@@ -6,6 +6,7 @@ Run it on a machine that is otherwise idle: ``tox run -e bench``. Nothing here p
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -15,16 +16,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from vfio_compliance.device import Device, MigrationRegion
-from vfio_compliance.results import journal, summary
-from vfio_compliance.transport import Transport, VfioUser, VfioUserSettings
+import cffi
+
+from vfio_compliance.device import Device, DirtyTracker, MigrationRegion
+from vfio_compliance.device.dma import IOVA
+from vfio_compliance.model.pages import Pages, bitmap_bytes, compare
+from vfio_compliance.results import inflight, journal, summary
+from vfio_compliance.results.inflight import Inflight
+from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
 
 PROJECT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
 READS = 20_000
+PAGES = 4096
 ROUNDS = 5
 
 #: The large state: its size, and the bytes that a single call moves.
@@ -38,17 +46,28 @@ def main() -> None:
         client = Path(folder, "client")
         subprocess.run(["cc", "-O2", "-Wall", "-o", client, HERE / "client.c"], check=True)
         register_access(client)
+        bitmap_fetch(client)
+        full_bitmap()
         large_state(client)
+        journeys()
         through_proxy(Path(folder))
         certify(Path(folder))
 
 
+class Untraced(VfioUser):
+    """A transport whose verbs are their bare twins."""
+
+    read = VfioUser._read
+    write = VfioUser._write
+    ioctl = VfioUser._ioctl
+
+
 @contextmanager
-def reference(*options: str) -> Iterator[tuple[Device, str]]:
+def reference(*options: str, kind: type[VfioUser] = VfioUser) -> Iterator[tuple[Device, str]]:
     """A device that is open on the reference driver, and the driver's socket."""
     with tempfile.TemporaryDirectory() as folder:
         socket = f"{folder}/socket"
-        transport = VfioUser(
+        transport = kind(
             VfioUserSettings(
                 socket=socket,
                 command=("{python}", "-m", "refdriver", "--socket-path={socket}", *options),
@@ -88,6 +107,47 @@ def register_access(client: Path) -> None:
     for name, each in {"C loop": floor, **best}.items():
         print(f"  {name:28}{each / 1000:8.1f} us   {each / floor:5.2f} x C")
     print(f"  traced / bare {best['the same, traced'] / best['the bare transport']:.2f}")
+
+
+def bitmap_fetch(client: Path) -> None:
+    """A dirty bitmap of 4096 pages, fetched over vfio-user into the same memory again and again."""
+    with reference() as (device, socket):
+        transport, tracker = device.transport, DirtyTracker(device.transport)
+        tracker.try_start()
+        with GuardedBuffer(bitmap_bytes(PAGES)) as into:
+            fetch = partial(tracker.try_fetch, into, IOVA, PAGES * 4096, 4096)
+            assert fetch().ok
+            best = min(nanoseconds(fetch, transport) for _ in range(ROUNDS))
+        device.close()
+        floor = min(in_c(client, socket, "bitmap", 9, READS)[0] for _ in range(ROUNDS))
+    print(f"fetching a dirty bitmap of {PAGES} pages over vfio-user, best of {ROUNDS} x {READS}")
+    print(f"  C loop {floor / 1000:.1f} us, DirtyTracker {best / 1000:.1f} us   {best / floor:5.2f} x C")
+
+
+def full_bitmap() -> None:
+    """The largest bitmap that Linux admits, all of it set, judged; beside memcmp of as much memory."""
+    size = 1 << 28
+    c: Any = cffi.FFI()
+    c.cdef("int memcmp(const void *, const void *, size_t);")
+    with mmap.mmap(-1, size) as bitmap:
+        bitmap.write(b"\xff" * size)
+        with memoryview(bitmap) as view:
+            idle, every = memory(os.getpid()), Pages.run(0, 8 * size)
+            ours = min(_seconds(partial(compare, view, every, Pages())) for _ in range(ROUNDS))
+            peak = memory(os.getpid())
+        with mmap.mmap(-1, size) as other, c.from_buffer(bitmap) as one, c.from_buffer(other) as two:
+            other.write(b"\xff" * size)
+            compared = min(_seconds(partial(c.dlopen(None).memcmp, one, two, size)) for _ in range(ROUNDS))
+    print(f"judging a full bitmap of {size >> 20} MiB, best of {ROUNDS}")
+    rates = f"memcmp {size / compared / 1e9:.1f} GB/s, compare() {size / ours / 1e9:.1f} GB/s"
+    print(f"  {rates}   {compared / ours:.2f} of it")
+    print(f"  memory {1 + (peak - idle) * 1024 / size:.3f} times the bitmap")
+
+
+def _seconds(way: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    way()
+    return time.perf_counter() - begin
 
 
 def through_proxy(folder: Path) -> None:
@@ -145,27 +205,28 @@ def large_state(client: Path) -> None:
         index = device.migration_regions()[0].index
         idle = memory(os.getpid())
         for way in ("read-write", "mmap"):
-            ours, peaks = zip(*(move(device, way == "mmap") for _ in range(ROUNDS)), strict=True)
-            device.close()
-            index = 9
-            theirs = [in_c(client, socket, way, index, PIECE) for _ in range(ROUNDS)]
-            device.open()
+            ours, peaks, theirs = [], [], []
+            for _ in range(ROUNDS):  # in turn, so that what else the machine does hits both
+                ours.append(move(device, way == "mmap"))
+                peaks.append(memory(os.getpid()))
+                device.close()
+                theirs.append(in_c(client, socket, way, index, PIECE)[1:])
+                device.open()
             for number, name in ((0, "saving"), (1, "loading")):
                 best = min(each[number] for each in ours)
-                floor = min(each[number + 1] for each in theirs)
+                floor = min(each[number] for each in theirs)
                 rates = f"{STATE / best / 2**20:8.0f} MiB/s, C {STATE / floor / 2**20:8.0f} MiB/s"
                 print(f"  {way:12}{name:9}{rates}   {floor / best:5.2f} of C")
             print(f"  {way:12}memory   {(max(peaks) - idle) / 1024:8.0f} MiB above idle")
 
 
-def move(device: Device, mapped: bool) -> tuple[tuple[float, float], int]:
-    """Seconds that saving and loading took, and the memory that this process then had, in KiB."""
+def move(device: Device, mapped: bool) -> tuple[float, float]:
+    """Seconds that saving and loading took."""
     migration = MigrationRegion(device.migration_regions()[0], 2 * STATE)
     migration.mapped = mapped
     migration.enter(DeviceState.STOP_AND_COPY)
     begin = time.monotonic()
     stream = migration.save()
-    assert len(stream.digests) == len(stream.buffers)
     saved = time.monotonic() - begin
     migration.enter(DeviceState.STOP)
     device.reset()
@@ -173,11 +234,31 @@ def move(device: Device, mapped: bool) -> tuple[tuple[float, float], int]:
     begin = time.monotonic()
     migration.load(stream)
     loaded = time.monotonic() - begin
-    peak = memory(os.getpid())
     migration.enter(DeviceState.RUNNING)
     device.reset()
     device.transport.tracer.take()
-    return (saved, loaded), peak
+    return saved, loaded
+
+
+def journeys() -> None:
+    """A state saved and restored with all that a run records of it, beside the same with no record of anything."""
+    print(f"a journey, its state saved and restored, traced as in a run and not at all, best of {ROUNDS}")
+    large = ("--memory=268435456", "--buffer=16777216", "--section=16777216", "--pre-copy=none")
+    for what, options, times in (("of a state of 256 MiB", large, 1), ("of the default state", (), 100)):
+        with reference(*options) as (traced, _), reference(*options, kind=Untraced) as (bare, _):
+            tracer = traced.transport.tracer
+            tracer.on_begin, tracer.digests = Inflight(inflight.create()).begin, True
+            rounds = [[seconds(device, times) for device in (traced, bare)] for _ in range(ROUNDS)]
+        with_trace, without = map(min, zip(*rounds, strict=True))
+        print(f"  {what:28}{with_trace * 1e3:8.1f} ms {without * 1e3:8.1f} ms   {with_trace / without:5.2f} x")
+
+
+def seconds(device: Device, times: int) -> float:
+    """Time of one journey by read and write, averaged; what was recorded is taken at its end, as a run does."""
+    begin = time.monotonic()
+    for _ in range(times):
+        move(device, False)
+    return (time.monotonic() - begin) / times
 
 
 def certify(folder: Path) -> None:

@@ -228,6 +228,7 @@ static void refd_release(struct vfio_device *vdev)
 	struct refd_device *refd = to_refd(vdev);
 
 	free_state(refd);
+	refd_pins_free(&refd->pins);
 	kfree(refd->bounce);
 	mutex_destroy(&refd->lock);
 	refd_free_device(vdev);
@@ -245,9 +246,17 @@ static int refd_init(struct vfio_device *vdev)
 	refd->bounce = kzalloc(REFD_BOUNCE_SIZE, GFP_KERNEL);
 	if (!refd->bounce)
 		return -ENOMEM;
+	ret = refd_pins_init(&refd->pins);
+	if (ret)
+		goto free_bounce;
 	ret = resize(refd);
 	if (ret)
-		kfree(refd->bounce);
+		goto free_pins;
+	return 0;
+free_pins:
+	refd_pins_free(&refd->pins);
+free_bounce:
+	kfree(refd->bounce);
 	return ret;
 }
 
@@ -270,6 +279,7 @@ static void refd_close(struct vfio_device *vdev)
 
 	mutex_lock(&refd->lock);
 	refd_closed(refd);
+	refd_unpin_all(refd);
 	mutex_unlock(&refd->lock);
 	/* It finds the device closed; once it is gone nothing starts it again. */
 	cancel_work_sync(&refd->stream);
@@ -343,6 +353,7 @@ static const struct vfio_device_ops refd_ops = {
 	.write = refd_write,
 	.ioctl = refd_ioctl,
 	.mmap = refd_mmap,
+	.dma_unmap = refd_dma_unmap,
 	REFD_IOMMUFD_OPS
 };
 

@@ -470,6 +470,9 @@ int refd_reset(struct refd_device *refd)
 	refd->fault = 0;
 	refd->save_fault = 0;
 	refd->load_fault = 0;
+	refd->pin_address = 0;
+	refd->pin_length = 0;
+	refd_unpin_all(refd);
 	refd->wedged = false;
 	refd->beats = 0;
 	refd->reserved = 0;

@@ -28,6 +28,9 @@ enum {
 	AT_FAULT	= 0x40,
 	AT_SAVE_FAULT	= 0x44,
 	AT_LOAD_FAULT	= 0x48,
+	AT_PIN_ADDRESS	= 0x50,
+	AT_PIN_LENGTH	= 0x58,
+	AT_PIN		= 0x5c,
 };
 
 static const struct layout {
@@ -49,6 +52,9 @@ static const struct layout {
 	{ AT_FAULT,		4, false,	REFD_REG_COUNT },
 	{ AT_SAVE_FAULT,	4, false,	REFD_REG_COUNT },
 	{ AT_LOAD_FAULT,	4, false,	REFD_REG_COUNT },
+	{ AT_PIN_ADDRESS,	8, false,	REFD_REG_COUNT },
+	{ AT_PIN_LENGTH,	4, false,	REFD_REG_COUNT },
+	{ AT_PIN,		4, false,	REFD_REG_COUNT },
 };
 
 u64 refd_register(struct refd_device *refd, enum refd_register which)
@@ -136,6 +142,7 @@ int refd_registers_read(struct refd_device *refd, u32 offset, u32 width, u64 *va
 		*value = REFD_ID;
 		break;
 	case AT_DOORBELL:
+	case AT_PIN:
 		break;
 	case AT_FAULT:
 		*value = refd->fault;
@@ -145,6 +152,12 @@ int refd_registers_read(struct refd_device *refd, u32 offset, u32 width, u64 *va
 		break;
 	case AT_LOAD_FAULT:
 		*value = refd->load_fault;
+		break;
+	case AT_PIN_ADDRESS:
+		*value = refd->pin_address;
+		break;
+	case AT_PIN_LENGTH:
+		*value = refd->pin_length;
 		break;
 	case AT_COUNTER:
 		refd_clock_fold(refd);
@@ -188,6 +201,14 @@ int refd_registers_write(struct refd_device *refd, u32 offset, u32 width, u64 va
 	case AT_LOAD_FAULT:
 		refd->load_fault = value;
 		break;
+	case AT_PIN_ADDRESS:
+		refd->pin_address = value;
+		break;
+	case AT_PIN_LENGTH:
+		refd->pin_length = value;
+		break;
+	case AT_PIN:
+		return refd_pin(refd, value);
 	default:
 		refd_set_register(refd, found->which, value);
 	}

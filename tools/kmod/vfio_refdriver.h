@@ -6,13 +6,15 @@
  * DMA, so that whoever stops the device knows that no DMA is under way. Under
  * it come the container's lock and the user's mmap_lock, taken inside
  * vfio_dma_rw() and the copies to and from user memory; hence mmap, called
- * with mmap_lock held, must never take it.
+ * with mmap_lock held, must never take it. Nor must the container's call before
+ * it unmaps: refd_pins.lock, which comes under refd_device.lock, is all it needs.
  */
 #ifndef VFIO_REFDRIVER_H
 #define VFIO_REFDRIVER_H
 
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/semaphore.h>
 #include <linux/sizes.h>
 #include <linux/types.h>
 #include <linux/workqueue.h>
@@ -106,6 +108,14 @@ struct refd_transfer {
 	struct refd_range written;	/* the one write to the section since the last buffer */
 };
 
+/* What is pinned; see refd_dma_unmap() for why the lock is no mutex. */
+struct refd_pins {
+	struct semaphore lock;
+	struct refd_pin *ranges;
+	u32 count;
+	u32 pages;		/* in all ranges */
+};
+
 struct refd_device {
 	struct vfio_device vdev;
 	struct list_head entry;		/* in the module's list of devices */
@@ -120,6 +130,9 @@ struct refd_device {
 	u32 fault;
 	u32 save_fault;
 	u32 load_fault;
+	u64 pin_address;
+	u32 pin_length;
+	struct refd_pins pins;
 	u64 beats;			/* count that the DMA stream writes */
 	struct work_struct stream;
 
@@ -196,6 +209,13 @@ void refd_settle(struct refd_device *refd);
 void refd_doorbell(struct refd_device *refd, u8 value);
 void refd_stream_start(struct refd_device *refd);
 void refd_stream_work(struct work_struct *work);
+
+/* pins.c: with the device's lock held, but for the container's call */
+int refd_pins_init(struct refd_pins *pins);
+void refd_pins_free(struct refd_pins *pins);
+int refd_pin(struct refd_device *refd, u32 what);
+void refd_unpin_all(struct refd_device *refd);
+void refd_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length);
 
 /* section.c: the memory behind region 9; all with the lock held, but for the work function */
 u32 refd_migration_size(struct refd_device *refd);

@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         quiet=chosen.quiet == "yes",
         refuse_undrawn=chosen.undrawn == "refuse",
         refuse_read_only=chosen.read_only == "refuse",
+        everything_dirty=chosen.dirty_scope == "everything",
+        reset_keeps=chosen.reset == "keep",
         defects=frozenset(chosen.defect),
     )
     problems = unknown_defects(chosen.defect) + options.problems()
@@ -123,6 +125,18 @@ def _parser() -> argparse.ArgumentParser:
         choices=("ignore", "refuse"),
         default="ignore",
         help="writes to read-only registers (default: ignore)",
+    )
+    parser.add_argument(
+        "--dirty-scope",
+        choices=("written", "everything"),
+        default="written",
+        help="which pages are reported dirty: those written or pinned (default), or every mapped one",
+    )
+    parser.add_argument(
+        "--reset",
+        choices=("clear", "keep"),
+        default="clear",
+        help="what a reset does to the device memory and the SCRATCH registers (default: clear)",
     )
     parser.add_argument("--verbose", action="store_true", help="tell why a client was dropped")
     return parser

@@ -27,7 +27,9 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
     if chain:
         flags |= wire.REGION_CAPABILITIES
     needed = wire.REGION_INFO.size + len(chain)
-    whole = needed <= room
+    whole = needed <= room or "region-info-past-argsz" in device.defects
+    if not whole and "region-info-argsz-kept" in device.defects:
+        needed = room
     first = wire.REGION_INFO.size if chain and whole else 0
     size = 0 if region is None else region.size
     fixed = wire.REGION_INFO.pack(needed, flags, index, first, size, 0)

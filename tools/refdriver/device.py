@@ -26,7 +26,7 @@ class Device:
 
     def __init__(self, options: Options) -> None:
         self.defects = options.defects
-        self.guest = GuestMemory(options.defects)
+        self.guest = GuestMemory(options.everything_dirty, options.defects)
         self.machine = Machine(options, self.guest)
         self.migration = MigrationRegion(options, self.machine)
         #: The regions that exist, by index; the others have size 0.

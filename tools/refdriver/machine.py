@@ -27,6 +27,9 @@ SCRATCH = (0x28, 0x30, 0x38)
 FAULT = 0x40
 SAVE_FAULT = 0x44
 LOAD_FAULT = 0x48
+PIN_ADDRESS = 0x50
+PIN_LENGTH = 0x58
+PIN = 0x5C
 
 REGISTERS_SIZE = 4096
 
@@ -44,6 +47,9 @@ _WIDTHS = {
     FAULT: 4,
     SAVE_FAULT: 4,
     LOAD_FAULT: 4,
+    PIN_ADDRESS: 8,
+    PIN_LENGTH: 4,
+    PIN: 4,
 }
 _READ_ONLY = frozenset({ID, COUNTER, STATUS})
 _IDENTITY = 0x314D4656
@@ -52,6 +58,8 @@ _DMA_DONE = 1
 _DMA_FAILED = 2
 _MOST_DMA = 64 << 10
 _LAST_FAULT = 2
+_PIN = 1
+_UNPIN = 2
 
 _MASK_64 = (1 << 64) - 1
 
@@ -74,6 +82,7 @@ class Machine:
         self.memory = Memory(options.memory)
         self._guest = guest
         self._quiet = options.quiet
+        self._reset_keeps = options.reset_keeps
         self._refuse_read_only = options.refuse_read_only
         self._defects = options.defects
         self._values: dict[int, int] = {}
@@ -87,9 +96,12 @@ class Machine:
 
     def reset(self) -> None:
         """Give everything its initial value. A running device goes on running."""
-        self._values = dict.fromkeys(_WIDTHS, 0)
+        kept = {offset: self._values[offset] for offset in SCRATCH if self._reset_keeps and self._values}
+        self._values = dict.fromkeys(_WIDTHS, 0) | kept
         self._values[ID] = _IDENTITY
-        self.memory.clear()
+        if not self._reset_keeps:
+            self.memory.clear()
+        self._guest.reset()
         self._stream_count = 0
         if self._halt_at is not None:
             self._since = self._halt_at = None
@@ -135,6 +147,7 @@ class Machine:
             self._stream_due = now + _STREAM_PERIOD_NS
             self._stream_count += 1
             self._dma(self._stream_count.to_bytes(8, "little"))
+            self._guest.dirty.settle()
 
     def end_dma(self) -> None:
         """Switch the DMA stream off, as closing the device does."""
@@ -171,13 +184,26 @@ class Machine:
     def _set(self, offset: int, value: int) -> None:
         if offset == DOORBELL:
             if self.working:
+                self._guest.dirty.settle()
                 self._dma(bytes([value & 0xFF]) * self._values[DMA_LENGTH])
+            return
+        if offset == PIN:
+            self._pin(value)
             return
         if offset == CONTROL:
             value &= _STREAM_ON
         if (offset == DMA_LENGTH and value > _MOST_DMA) or (offset == FAULT and value > _LAST_FAULT):
             raise Refusal(EINVAL)
         self._values[offset] = value
+
+    def _pin(self, what: int) -> None:
+        address, length = self._values[PIN_ADDRESS], self._values[PIN_LENGTH]
+        if what == _PIN:
+            self._guest.pin(address, length)
+        elif what == _UNPIN:
+            self._guest.unpin(address, length)
+        else:
+            raise Refusal(EINVAL)
 
     def take_fault(self) -> int:
         """The value of FAULT, which is used up by this."""

@@ -6,13 +6,14 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from errno import EEXIST, EFAULT, EINVAL, EIO, ENOENT, ENOSPC
 
 from . import wire
 from .connection import Breach, Connection
 from .dirty import DirtyTracker
+from .pins import Pin
 from .refusal import Refusal
 
 _PAGE = 4096
@@ -22,9 +23,11 @@ _MOST_MAPPINGS = 65535
 class Mapping:
     """One range of IOVA space. ``content`` is None when the client keeps the memory to itself."""
 
-    def __init__(self, address: int, size: int, flags: int, content: mmap.mmap | None, offset: int) -> None:
+    def __init__(self, address: int, size: int, flags: int, content: mmap.mmap | None, offset: int, era: int) -> None:
         self.address = address
         self.size = size
+        #: How many times tracking of dirty pages had begun when it was made.
+        self.era = era
         self.writable = bool(flags & wire.MAP_WRITE)
         self._content = content
         self._offset = offset
@@ -48,8 +51,8 @@ class Mapping:
 class GuestMemory:
     """The mappings of one client, and the device's writes through them."""
 
-    def __init__(self, defects: frozenset[str] = frozenset()) -> None:
-        self.dirty = DirtyTracker(defects)
+    def __init__(self, everything_dirty: bool = False, defects: frozenset[str] = frozenset()) -> None:
+        self.dirty = DirtyTracker(self._extents, everything_dirty, defects)
         self._peer: Connection | None = None
         self._starts: list[int] = []
         self._mappings: dict[int, Mapping] = {}
@@ -62,12 +65,12 @@ class GuestMemory:
         """The client has gone: drop its mappings and end tracking."""
         self.unmap_all()
         self.dirty.stop()
+        self.dirty.reset()
         self._peer = None
 
     def map(self, flags: int, offset: int, address: int, size: int, fds: tuple[int, ...]) -> None:
         """Add a mapping; EEXIST when it meets another, EINVAL when it makes no sense."""
-        if not size or size % _PAGE or address % _PAGE or address + size > 1 << 64:
-            raise Refusal(EINVAL)
+        _check_pages(address, size)
         if not flags or flags & ~(wire.MAP_READ | wire.MAP_WRITE) or len(fds) > 1:
             raise Refusal(EINVAL)
         if next(self._meeting(address, size), None):
@@ -75,13 +78,12 @@ class GuestMemory:
         if len(self._starts) >= _MOST_MAPPINGS:
             raise Refusal(ENOSPC)
         content = _map_file(fds[0], flags, offset, size) if fds else None
-        self._mappings[address] = Mapping(address, size, flags, content, offset)
+        self._mappings[address] = Mapping(address, size, flags, content, offset, self.dirty.era)
         insort(self._starts, address)
 
     def check_unmap(self, address: int, size: int) -> None:
         """Refuse a range that is not exactly one mapping: ENOENT when it meets none, EINVAL otherwise."""
-        if not size or address % _PAGE or size % _PAGE or address + size > 1 << 64:
-            raise Refusal(EINVAL)
+        _check_pages(address, size)
         mapping = next(self._meeting(address, size), None)
         if mapping is None:
             raise Refusal(ENOENT)
@@ -89,9 +91,11 @@ class GuestMemory:
             raise Refusal(EINVAL)
 
     def unmap(self, address: int, size: int) -> None:
-        """Remove a mapping that ``check_unmap`` let pass, and what is known of its dirty pages."""
+        """Remove a mapping that ``check_unmap`` let pass, each pin that meets it, and the record of its dirty pages."""
+        for pin in self.dirty.pins.meeting(address, size):
+            self.dirty.unpin(pin)
         self._mappings.pop(address).close()
-        self._starts.remove(address)
+        del self._starts[bisect_left(self._starts, address)]
         self.dirty.forget(address, size)
 
     def unmap_all(self) -> int:
@@ -102,17 +106,37 @@ class GuestMemory:
             self.unmap(mapping.address, mapping.size)
         return total
 
-    def check_whole_mappings(self, address: int, size: int) -> None:
-        """Refuse with EINVAL a range that cuts a mapping in two; holes are welcome."""
-        for mapping in self._meeting(address, size):
-            if mapping.address < address or mapping.address + mapping.size > address + size:
-                raise Refusal(EINVAL)
+    def pin(self, address: int, size: int) -> None:
+        """Pin the pages of a range, which may lie in several adjacent mappings.
+
+        EINVAL for what is not whole pages, EFAULT where nothing writable is mapped, ENOSPC for more than can be.
+        """
+        _check_pages(address, size)
+        mappings = list(self._meeting(address, size))
+        reached = address
+        for mapping in mappings:
+            if mapping.address > reached or not mapping.writable:
+                break
+            reached = mapping.address + mapping.size
+        if reached < address + size:
+            raise Refusal(EFAULT)
+        self.dirty.pins.add(Pin(address, size, self.dirty.era, mappings[0].era))
+
+    def unpin(self, address: int, size: int) -> None:
+        """Unpin a range that was pinned as one; EINVAL for any other."""
+        self.dirty.unpin(self.dirty.pins.find(address, size))
+
+    def reset(self) -> None:
+        """The device was reset: nothing is pinned. Mappings are not the device's."""
+        for pin in self.dirty.pins.meeting(0, 1 << 64):
+            self.dirty.unpin(pin)
+        self.dirty.reset()
 
     def write(self, address: int, data: bytes) -> None:
         """Write as the device does: over as many adjacent mappings as it takes.
 
         Raises Refusal (EFAULT) where nothing writable is mapped; what was written before that stays written,
-        and is tracked.
+        and is tracked, as is what may have been written by a write that failed.
         """
         while data:
             mapping = self._at(address)
@@ -120,8 +144,10 @@ class GuestMemory:
                 raise Refusal(EFAULT)
             at = address - mapping.address
             piece = data[: mapping.size - at]
-            mapping.write(at, piece, self._peer)
-            self.dirty.wrote(address, len(piece))
+            try:
+                mapping.write(at, piece, self._peer)
+            finally:
+                self.dirty.wrote(address, len(piece), mapping.era)
             address += len(piece)
             data = data[len(piece) :]
 
@@ -141,6 +167,15 @@ class GuestMemory:
         while place < len(self._starts) and self._starts[place] < address + size:
             yield self._mappings[self._starts[place]]
             place += 1
+
+    def _extents(self, address: int, size: int) -> list[tuple[int, int]]:
+        return [(mapping.address, mapping.size) for mapping in self._meeting(address, size)]
+
+
+def _check_pages(address: int, size: int) -> None:
+    """EINVAL for a range that is not whole pages, or none."""
+    if not size or address % _PAGE or size % _PAGE or address + size > 1 << 64:
+        raise Refusal(EINVAL)
 
 
 def _map_file(fd: int, flags: int, offset: int, size: int) -> mmap.mmap:

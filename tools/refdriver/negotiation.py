@@ -56,6 +56,7 @@ def answer(minor: int) -> bytes:
         "max_msg_fds": wire.MAX_FDS,
         "max_data_xfer_size": wire.MAX_DATA,
         "migration": {"pgsize": PAGE_SIZE},
+        "container_info": True,
     }
     text = json.dumps({"capabilities": capabilities})
     return wire.VERSION_HEAD.pack(MAJOR, minor) + text.encode() + b"\0"

@@ -38,6 +38,10 @@ class Options(NamedTuple):
     refuse_undrawn: bool = False
     #: Whether a write to a read-only register is refused rather than ignored.
     refuse_read_only: bool = False
+    #: Whether every mapped page counts as dirty, rather than those written or pinned.
+    everything_dirty: bool = False
+    #: Whether the device memory and the SCRATCH registers survive a reset.
+    reset_keeps: bool = False
     #: Names of the defects that are in force.
     defects: frozenset[str] = frozenset()
 

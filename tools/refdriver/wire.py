@@ -26,6 +26,8 @@ REGION_WRITE = 10
 DMA_WRITE = 12
 DEVICE_RESET = 13
 DIRTY_PAGES = 14
+#: An extension of ours (DEVICE.md, Container information): VFIO_IOMMU_GET_INFO.
+CONTAINER_GET_INFO = 0x8001
 
 #: major, minor
 VERSION_HEAD = Struct("<HH")

@@ -24,6 +24,7 @@ VARIETY = {
     "the same bytes each time": (["--quiet=yes"], {"repeatable_state": True}),
     "no transition that is not drawn": (["--undrawn=refuse"], {"transitions": []}),
     "read-only registers refused": (["--read-only=refuse"], {}),
+    "a reset that leaves what can be seen": (["--reset=keep"], {}),
     "larger than the region by far": (["--memory=2097152", "--buffer=16384"], {}),
 }
 

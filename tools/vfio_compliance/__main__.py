@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose"
     )
+    run.add_argument("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     run.set_defaults(carry_out=_run)
 
     report = commands.add_parser("report", help="show the result of a run again, from its journal")
@@ -128,6 +129,7 @@ def _run(arguments: argparse.Namespace) -> int:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or Path("results", f"{profile.name}-{now}")
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
+    options += [] if arguments.seed is None else [f"--seed={arguments.seed}"]
     try:
         return run(_root(), profile, out, options, sys.stdout, _width())
     except RunError as error:

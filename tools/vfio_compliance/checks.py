@@ -57,6 +57,11 @@ def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] 
         raise RuleBroken(what, " or ".join(dict.fromkeys(show(value) for value in allowed)), show(seen))
 
 
+def told(outcome: Outcome) -> str:
+    """What a request answered, in words."""
+    return errno_name(outcome.errno) if outcome.value < 0 else "success"
+
+
 def accepted(what: str, outcome: Outcome, length: int) -> None:
     """A read or write of ``length`` bytes was carried out whole."""
     if outcome.value != length:
@@ -73,3 +78,9 @@ def succeeded(what: str, outcome: Outcome) -> None:
     """A request succeeded."""
     if outcome.value < 0:
         raise RuleBroken(what, "success", errno_name(outcome.errno))
+
+
+def declined(what: str, outcome: Outcome) -> None:
+    """A request failed with an errno; any errno will do."""
+    if outcome.value >= 0 or not outcome.errno:
+        raise RuleBroken(what, "an error", "success")

@@ -3,15 +3,27 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
-from .device import Device, MigrationRegion, Qemu
+from .checks import NotApplicable
+from .device import Container, Device, DirtyTracker, MigrationRegion, Qemu
+from .growth import CONTAINER, REGION, Growth
+from .guest_memory import GuestMemory
+from .histories import Histories
 from .journeys_v1 import Journeys
 from .profiles import Profile
-from .session import Session
+from .rounds import ROUNDS, Rounds, Tally
+from .session import Destination, Session
 from .stimulus import Actor
+from .transport import GuardedBuffer
+from .uapi.type1 import VFIO_IOMMU_GET_INFO
+from .uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
+from .witness import Witness
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 OBSERVATIONS: pytest.StashKey[dict[str, str]] = pytest.StashKey()
@@ -70,8 +82,149 @@ def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
     client.cleanup()
 
 
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """What everything random in this run comes from."""
+    chosen: int | None = pytestconfig.getoption("--seed")
+    return random.randrange(1 << 32) if chosen is None else chosen
+
+
+@pytest.fixture
+def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[[bool, bool], Tally]:
+    """Migration in small, many times, on memory that is written meanwhile; the numbers go into the report."""
+
+    def run(stream: bool, unmapping: bool) -> Tally:
+        tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(ROUNDS, session.profile.limits.test / 6)
+        session.note(f"copied by dirty bitmaps alone: {tally} (--seed {seed})")
+        return tally
+
+    return run
+
+
+@pytest.fixture
+def destination(session: Session) -> Iterator[Destination]:
+    """Where a state is restored: the second device where there is one, else the device itself; RUNNING after a reset.
+
+    It is the device itself that this resets then, so ask for it after whatever that is to be asked first.
+    """
+    with session.destination() as destination:
+        yield destination
+
+
+@pytest.fixture
+def loading(destination: Destination, profile: Profile) -> Iterator[Qemu]:
+    """The destination as QEMU uses it."""
+    client = Qemu(destination.device, profile.limits.largest_state)
+    yield client
+    client.cleanup()
+
+
 @pytest.fixture
 def observe(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Records what the device did where the text is silent: a question and the answer seen."""
     seen: dict[str, str] = request.node.stash.setdefault(OBSERVATIONS, {})
     return seen.__setitem__
+
+
+@pytest.fixture
+def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
+    """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable where none can be tracked."""
+    with session.guest() as memory:
+        yield memory
+    session.lost |= memory.unsure
+
+
+@pytest.fixture
+def other_device(session: Session, guest: GuestMemory) -> Iterator[Actor]:
+    """A second device in the container of the first."""
+    if not session.transport.kernel:
+        raise NotApplicable("each server has a container of its own")
+    with session.second() as device:
+        if device is None:
+            raise NotApplicable("the profile names no device.second")
+        yield Actor(device, session.profile.stimulus)
+
+
+@pytest.fixture(scope="session")
+def histories(session: Session) -> Histories:
+    """Histories of guest memory, each made when it is first asked for."""
+    return session.histories
+
+
+# -- the container ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tracker(session: Session, device: Device) -> Iterator[DirtyTracker]:
+    """Dirty page tracking of a container where it is off, whether it is offered or not."""
+    tracker = DirtyTracker(session.transport)
+    tracker.try_stop()
+    yield tracker
+    if not session.lost:
+        tracker.try_stop()
+
+
+@pytest.fixture
+def container(session: Session, tracker: DirtyTracker) -> Container:
+    """A container that offers dirty page tracking, which is off."""
+    if not session.container.offers_tracking:
+        raise NotApplicable("the container offers no dirty page tracking: no capability says so, and START is refused")
+    return session.container
+
+
+@pytest.fixture
+def information(session: Session, device: Device) -> Container:
+    """A container that can be asked what it offers."""
+    if not session.container.tells:
+        raise NotApplicable("no container can be asked: the page size was agreed on when the transport connected")
+    return session.container
+
+
+@pytest.fixture
+def container_growth(information: Container) -> Growth:
+    """What the container says of itself, as it grows with argsz."""
+    return Growth(CONTAINER, partial(information.try_request, VFIO_IOMMU_GET_INFO))
+
+
+@pytest.fixture
+def region_growth(device: Device) -> Growth:
+    """What the device says of a region, as it grows with argsz: the first with capabilities, if there is one."""
+    ask = partial(device.try_request, VFIO_DEVICE_GET_REGION_INFO)
+    growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
+    found = next((growth for growth in growths if growth.has_capabilities), None)
+    if found is None:
+        raise NotApplicable(f"none of {len(growths)} regions has capabilities")
+    return found
+
+
+@pytest.fixture
+def witness(session: Session, container: Container, guest: GuestMemory) -> Iterator[Witness]:
+    """Memory of the guest that shows what a refused request has changed all the same."""
+    witness = Witness(container, guest)
+    yield witness
+    witness.release()
+    if not witness.sure:
+        session.lost = True  # nobody knows what is mapped and tracked now
+
+
+@pytest.fixture
+def misplace(session: Session) -> Iterator[Callable[[str, bytes], int]]:
+    """Puts an argument where it cannot be used, and gives its address.
+
+    ``NULL``, ``unmapped``, ``read-only``, or ``cut``: the last of its bytes is not there.
+    """
+    with ExitStack() as kept:
+
+        def put(place: str, argument: bytes) -> int:
+            if not session.transport.takes_pointers:
+                raise NotApplicable("bad pointers cannot be expressed here")
+            if place == "NULL":
+                return 0
+            inside = argument[:-1] if place == "cut" else argument
+            memory = kept.enter_context(GuardedBuffer(len(inside)))
+            memory.view[:] = inside
+            if place == "read-only":
+                memory.readonly()
+            return memory.end if place == "unmapped" else memory.address
+
+        yield put

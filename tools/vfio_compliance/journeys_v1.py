@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .checks import NotApplicable, Unjudged
 from .device import DeviceError, MigrationRegion, StepFailed, Stream
 from .model.client_v1 import Access
+from .stimulus import Actor
 from .uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 if TYPE_CHECKING:
@@ -100,27 +101,27 @@ class Journeys:
         saved = Saved()
         migration = self.begin()
         with self._recorded(migration, saved):
-            saved.visible = self._show(value)
+            saved.visible = _show(self._session.actor, value)
             for state in path:
                 migration.enter(state)
                 migration.save(saved.stream, reads)
                 if state == PRE_COPY:
-                    saved.visible = self._show(LATE)
+                    saved.visible = _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)
         return saved
 
     def _resume(self, journey: Callable[[], Saved]) -> Resumed:
-        """Running, resuming, running, with the state that ``journey`` saved, on a device that was reset."""
+        """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one."""
         stream = journey().whole()
         resumed = Resumed()
-        migration = self.begin()
-        self._show(OTHER)  # what a reset may have left is not to pass for what was restored
-        with self._recorded(migration, resumed):
-            migration.enter(RESUMING)
-            migration.load(stream)
-            migration.set_state(RUNNING)
-            resumed.visible = self._show()
+        with self._session.destination() as (_, migration, actor):
+            _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
+            with self._recorded(migration, resumed):
+                migration.enter(RESUMING)
+                migration.load(stream)
+                migration.set_state(RUNNING)
+                resumed.visible = _show(actor)
         return resumed
 
     @contextmanager
@@ -137,10 +138,12 @@ class Journeys:
             tracer.digests = False
         journey.traffic = list(migration.accesses(tracer.calls[before:]))
 
-    def _show(self, value: int | None = None) -> list[int] | None:
-        try:
-            if value is not None:
-                self._session.actor.put(value)
-            return self._session.actor.show()
-        except NotApplicable:
-            return None
+
+def _show(actor: Actor, value: int | None = None) -> list[int] | None:
+    """What the device shows, of ``value`` if one is to be put there; None where the profile does not say how."""
+    try:
+        if value is not None:
+            actor.put(value)
+        return actor.show()
+    except NotApplicable:
+        return None

@@ -52,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
     group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
+    group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
     group.addoption("--defect", action="append", default=[], help="break the reference device in this way")
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from .device import Device, DeviceError, MigrationRegion, Unreachable
+from .device import Container, Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
+from .guest_memory import GuestMemory
+from .histories import Histories
 from .journeys_v1 import Journeys
 from .model.states_v1 import name
-from .profiles import KernelGroupDevice, Profile, VfioUserDevice
+from .profiles import KernelGroupDevice, Profile, SecondInKernel, SecondServer, VfioUserDevice
 from .stimulus import Actor, steps_of
 from .transport import (
     CallTimeout,
@@ -35,6 +38,14 @@ class Broken(Exception):
         self.remedy = remedy
 
 
+class Destination(NamedTuple):
+    """Where a state is restored."""
+
+    device: Device
+    migration: MigrationRegion
+    actor: Actor
+
+
 class Session:
     """Opens the profile's device once; hands it to one test after the other in a known state."""
 
@@ -43,8 +54,11 @@ class Session:
         self.profile = profile
         self.transport = _transport(profile, defects)
         self.device = Device(self.transport)
+        self.container = Container(self.transport)
+        self._second = Device(_transport(profile, defects, self.transport)) if profile.device.second else None
         self.actor = Actor(self.device, profile.stimulus)
         self.journeys = Journeys(self)
+        self.histories = Histories(self)
         #: Puts an event into the journal, once there is one.
         self.tell: Callable[..., None] = lambda event, **fields: None
         self._defects = list(defects)
@@ -76,14 +90,15 @@ class Session:
             self._resettable = self.device.announces_reset
         self.tell(
             "target",
-            identity=self.transport.identity(),
+            identity=self.transport.identity() | ({"restored on": self._restored_on()} if self._migration else {}),
             migration=self._migration.region.index if self._migration else None,
         )
 
     def finish(self) -> None:
         """Close the device and put the host back as it was found; what does not succeed becomes a note."""
         problems = []
-        for undo in (self.transport.shutdown, self._restore_defects):
+        second = [self._second.transport.shutdown] if self._second else []
+        for undo in (*second, self.transport.shutdown, self._restore_defects):
             try:
                 undo()
             except (TransportError, OSError, RuntimeError) as error:
@@ -120,6 +135,69 @@ class Session:
         """The device, open, after a reset or what has to stand in for it. Raises Broken, CallTimeout."""
         self._bring_back(None, self._reset)
         return self.device
+
+    def guest(self) -> GuestMemory:
+        """Memory of a guest, for a ``with`` block. Raises NotApplicable where no pages are tracked."""
+        return GuestMemory(self.transport, self.actor, self.profile.claims.dirty_scope)
+
+    # -- where a state is restored --------------------------------------------------------------------------------
+
+    @contextmanager
+    def second(self) -> Iterator[Device | None]:
+        """Another device of the same kind, open and RUNNING, until the block ends; None where the profile names none.
+
+        Behind a kernel it is in the same container.
+
+        Raises Broken when it cannot be opened or is of another kind, Unreachable when it is not RUNNING.
+        """
+        if self._second is None:
+            yield None
+            return
+        if self.lost:
+            self.plain()
+        try:
+            self._open_second(self._second)
+            yield self._second
+        finally:
+            self._second.close()
+
+    @contextmanager
+    def destination(self) -> Iterator[Destination]:
+        """The device on which a state is restored, RUNNING after a reset: the second one, or else the device itself."""
+        with self.second() as device:
+            if device is None:
+                yield Destination(self.plain(), self.prepare(), self.actor)
+            else:
+                yield Destination(device, self._migration_of(device), Actor(device, self.profile.stimulus))
+
+    def _open_second(self, device: Device) -> None:
+        place = f"{self.profile.where('device.second')}: the second device"
+        try:
+            device.open()
+        except TransportError as error:
+            remedy = error.remedy.replace("device.", "device.second.")
+            raise Broken(f"{place} cannot be opened: {error.message}", remedy) from None
+        if other := _difference(self.device, device):
+            raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
+        if self._resettable:
+            device.try_reset()
+        if self._migration is None:
+            return
+        if self._problem(self._migration_of(device)):
+            device.reopen()
+        if problem := self._problem(self._migration_of(device)):
+            raise Unreachable("bringing the second device to running", "running after a reset", problem)
+
+    def _migration_of(self, device: Device) -> MigrationRegion:
+        return MigrationRegion(device.migration_regions()[0], self.profile.limits.largest_state)
+
+    def _restored_on(self) -> str:
+        second = self.profile.device.second
+        if second is None:
+            return "the device itself, after a reset"
+        if isinstance(second, SecondInKernel):
+            return second.name
+        return second.socket or "a second server, started by the same command"
 
     # -- the ways back --------------------------------------------------------------------------------------------
 
@@ -205,7 +283,7 @@ class Session:
                 "switched on in the driver, and is this the right device?"
             )
             return
-        self._migration = MigrationRegion(found[0], self.profile.limits.largest_state)
+        self._migration = self._migration_of(self.device)
 
     def _check_profile(self) -> None:
         """Raises Broken where the stimulus fits no device such as this one."""
@@ -253,24 +331,41 @@ class Session:
         return None
 
 
-def _transport(profile: Profile, defects: Sequence[str]) -> Transport:
+def _difference(first: Device, second: Device) -> str:
+    """In what two devices are not of the same kind; nothing when they are. Raises DeviceError."""
+    if len(first.regions) != len(second.regions):
+        return f"it has {len(second.regions)} regions, not {len(first.regions)}"
+    for mine, its in zip(first.regions, second.regions, strict=True):
+        if mine.size != its.size:
+            return f"its region {its.index} has {its.size} bytes, not {mine.size}"
+        if mine.type != its.type:
+            return f"its region {its.index} has type {its.type}, not {mine.type}"
+    return ""
+
+
+def _transport(profile: Profile, defects: Sequence[str], beside: Transport | None = None) -> Transport:
+    """A way to the device of the profile or, ``beside`` that one, to its second device."""
     device = profile.device
     if defects and device.defects is None:
         raise Broken(
             f"{profile.path}: this device has no way to switch on defects",
             "use --defect with the reference device only",
         )
-    if isinstance(device, KernelGroupDevice):
-        return create(KernelGroupSettings(name=device.name, group=device.group, sysfs=device.sysfs))
+    where = device.second if beside and device.second else device
+    if not isinstance(device, VfioUserDevice):
+        assert isinstance(where, (KernelGroupDevice, SecondInKernel))
+        return create(KernelGroupSettings(name=where.name, group=where.group, sysfs=where.sysfs), beside)
+    assert isinstance(where, (VfioUserDevice, SecondServer))
     option = device.defects.option if device.defects else None
     return create(
         VfioUserSettings(
-            socket=device.socket,
+            socket=where.socket,
             command=device.command,
             call_deadline=profile.limits.call,
             start_deadline=profile.limits.test,
             extra_arguments=tuple(str(option).replace("{name}", name) for name in defects),
-        )
+        ),
+        beside,
     )
 
 

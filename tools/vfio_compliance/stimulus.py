@@ -96,7 +96,7 @@ class Actor:
             try:
                 yield Activity(
                     "the memory that the device writes",
-                    lambda: zlib.crc32(memory),
+                    lambda: zlib.crc32(memory.view),
                     dma.writes_within,
                     self._device.transport.pause,
                 )
@@ -105,6 +105,27 @@ class Actor:
                     self._run("dma.stop", dma.stop, variables)
                 raise
             self._device.try_reset()  # the device may have been stopped meanwhile, and is to take the steps that follow
+            self._run("dma.stop", dma.stop, variables)
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the profile says how to have memory written over and over."""
+        return self._stimulus.dma is not None
+
+    @contextmanager
+    def stream(self, iova: int, length: int) -> Iterator[float]:
+        """Memory that is mapped already written over and over, until the block ends; at least once in so many seconds.
+
+        Raises NotApplicable.
+        """
+        dma = self._stimulus.dma
+        if dma is None:
+            raise NotApplicable("the profile has no stimulus.dma")
+        variables = {"$iova": iova, "$length": length}
+        self._run("dma.start", dma.start, variables)
+        try:
+            yield dma.writes_within
+        finally:
             self._run("dma.stop", dma.stop, variables)
 
     # -- single writes, for dirty page tracking -------------------------------------------------------------------

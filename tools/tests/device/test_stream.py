@@ -3,22 +3,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
+
+import pytest
 
 from vfio_compliance.device.stream import PIECE, Stream
 
 
 def test_buffers_come_out_as_they_went_in():
-    """Sizes, places, hashes and bytes, an empty buffer included."""
+    """Sizes, places and bytes, an empty buffer included."""
     stream = Stream()
     parts = [[b"abc", b"de"], [], [b"f" * 70_000]]
     buffers = [stream.add(4096 + number, pieces) for number, pieces in enumerate(parts)]
     assert stream.buffers == buffers
-    assert stream.sizes == [5, 0, 70_000]  # the last one goes through the other thread
+    assert stream.sizes == [5, 0, 70_000]
     assert [buffer.offset for buffer in buffers] == [4096, 4097, 4098]
     assert [stream.data(buffer) for buffer in buffers] == [b"abcde", b"", b"f" * 70_000]
-    assert stream.digests == [hashlib.sha256(b"".join(pieces)).hexdigest() for pieces in parts]
     assert stream.total == 70_005
 
 
@@ -27,6 +27,39 @@ def test_pieces_have_the_length_asked_for():
     stream = Stream()
     buffer = stream.add(0, [b"0123456789"])
     assert list(stream.pieces(buffer, 4)) == [b"0123", b"4567", b"89"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([[b"abc", b"de"], [b"fgh"]], ""),
+        ([[b"ab", b"cde"], [b"fgh"]], ""),
+        ([[b"abcde"], [b"fgX"]], "other bytes in buffer 2"),
+        ([[b"fgh"], [b"abcde"]], "5 bytes in buffer 1, not 3"),
+        ([[b"abcde"]], "2 buffers, not 1"),
+    ],
+)
+def test_the_first_difference_is_told(parts, said):
+    """Of two states, buffer by buffer, however they were cut into pieces."""
+    stream, other = Stream(), Stream()
+    for pieces in ([b"abc", b"de"], [b"fgh"]):
+        stream.add(4096, pieces)
+    for pieces in parts:
+        other.add(8192, pieces)
+    assert stream.difference(other) == said
+
+
+def test_a_view_is_stored_before_it_changes():
+    """Each piece is a view of the same memory."""
+    memory = bytearray(3)
+
+    def pieces():
+        for text in (b"abc", b"def"):
+            memory[:] = text
+            yield memoryview(memory)
+
+    stream = Stream()
+    assert stream.data(stream.add(0, pieces())) == b"abcdef"
 
 
 def test_a_large_state_is_not_kept_in_memory():

@@ -252,6 +252,30 @@ ONE_PROBLEM = {
         device("socket: /s, command: [server, §5]"),
         'YAML reads `5` as a number; for text, put it in quotes: "5"',
     ),
+    "second server that nothing starts": (
+        device("socket: /s, second: §{}"),
+        "give its `socket`, as there is no `command` that starts a server",
+    ),
+    "second server that is the first": (
+        device("socket: /s, second: {socket: §/s}"),
+        "this is the device itself; give the socket of another one",
+    ),
+    "second server with a long path": (
+        device(f"socket: /s, second: {{socket: §/{'s' * 107}}}"),
+        "the path of a socket has at most 107 bytes",
+    ),
+    "second server that is not told the socket": (
+        device("socket: /s, command: §[server], second: {}"),
+        "one argument must hold `{socket}` for the second server to know where to listen",
+    ),
+    "second device that is the first": (
+        device("name: a, group: 1, second: {name: §a, group: 1}", "kernel-group"),
+        "`a` is the device itself; name another one",
+    ),
+    "second device without a group": (
+        device("name: a, group: 1, §second: {name: b}", "kernel-group"),
+        "the key `group` or `sysfs` is missing",
+    ),
     "command that is not told the socket": (
         device("command: §[server]"),
         "without `socket`, one argument must hold `{socket}` for the server to know where to listen",

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for raw_client, whatever the import mode
 
+from guest_memory import Guest
 from raw_client import Client, Server
 
 
@@ -27,3 +28,11 @@ def client(server: Server) -> Iterator[Client]:
     with server.client() as client:
         client.reset()
         yield client
+
+
+@pytest.fixture(params=[True, False], ids=["by descriptor", "by message"])
+def guest(client: Client, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """Guest memory of both kinds."""
+    guest = Guest(client, request.param)
+    yield guest
+    guest.close()

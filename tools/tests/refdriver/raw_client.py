@@ -28,6 +28,7 @@ STOP, RUNNING, STOP_AND_COPY, PRE_COPY, RESUMING, ERROR = 0, 1, 2, 3, 4, 6
 CONTROL, COUNTER, DMA_ADDRESS, DMA_LENGTH = 0x04, 0x08, 0x10, 0x18
 DOORBELL, STATUS, SCRATCH0, FAULT = 0x1C, 0x20, 0x28, 0x40
 SAVE_FAULT, LOAD_FAULT = 0x44, 0x48
+PIN_ADDRESS, PIN_LENGTH, PIN = 0x50, 0x58, 0x5C
 
 
 def eventually(condition: Any) -> Any:
@@ -126,14 +127,14 @@ class Client:
     # Messages.
 
     def _exactly(self, length: int) -> bytes:
-        data = b""
+        data = bytearray()
         while len(data) < length:
-            more, fds, _, _ = socket.recv_fds(self.sock, length - len(data), 8)
+            more, fds, _, _ = socket.recv_fds(self.sock, min(length - len(data), 1 << 20), 8)
             self.fds += fds
             if not more:
                 raise ConnectionError("the server closed the connection")
             data += more
-        return data
+        return bytes(data)
 
     def send(self, command: int, body: bytes = b"", fds: tuple[int, ...] = (), flags: int = 0) -> int:
         """Send a command; gives its id."""
@@ -283,6 +284,22 @@ class Client:
         """Errno and whole reply of fetching a dirty bitmap."""
         argsz = 40 + room if argsz is None else argsz
         return self.call(14, struct.pack("<IIQQQQ", argsz, 4, address, size, page, room))
+
+    def dirty_pages(self, address: int, pages: int) -> set[int]:
+        """Which pages of a range are dirty; fetching has to succeed, and says nothing of what is not in the range."""
+        room = -(-pages // 64) * 8
+        errno, reply = self.bitmap(address, pages * 4096, room)
+        assert errno == 0
+        assert reply[:40] == struct.pack("<IIQQQQ", 40 + room, 4, address, pages * 4096, 4096, room)
+        assert len(reply) == 40 + room
+        value = int.from_bytes(reply[40:], "little")
+        assert value >> pages == 0
+        return {page for page in range(pages) if value >> page & 1}
+
+    def container_info(self, argsz: int, room: int | None = None) -> tuple[int, bytes]:
+        """Errno and reply of CONTAINER_GET_INFO with an argument of so many bytes; left out: as argsz says."""
+        argument = struct.pack("<I", argsz).ljust(max(argsz if room is None else room, 4), b"\xee")
+        return self.call(0x8001, argument)
 
     def unmap(self, address: int, size: int, flags: int = 0) -> tuple[int, bytes]:
         """Errno and reply of DMA_UNMAP without a bitmap."""

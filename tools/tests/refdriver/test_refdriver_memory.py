@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""DMA into guest memory, by descriptor and by message, and which pages it made dirty."""
+"""DMA into guest memory, by descriptor and by message."""
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
-from collections.abc import Iterator
 from errno import EACCES, EEXIST, EINVAL, ENOENT
 
 import pytest
+from guest_memory import BASE, PAGE, SIZE, Guest
 from raw_client import (
     CONTROL,
     DMA_ADDRESS,
@@ -23,47 +22,6 @@ from raw_client import (
     Server,
     eventually,
 )
-
-BASE = 0x100000
-PAGE = 4096
-SIZE = 32 * PAGE
-
-
-class Guest:
-    """Guest memory that can be looked at, mapped at BASE; ``fd`` is None when it is reached by messages."""
-
-    def __init__(self, client: Client, by_descriptor: bool) -> None:
-        self.client = client
-        self.fd: int | None = None
-        if by_descriptor:
-            self.fd = os.memfd_create("guest")
-            os.ftruncate(self.fd, SIZE)
-            self.content: mmap.mmap | bytearray = mmap.mmap(self.fd, SIZE)
-        else:
-            self.content = client.memory[BASE] = bytearray(SIZE)
-        assert client.try_map(BASE, SIZE, self.fd) == 0
-
-    def ring(self, at: int, length: int, value: int) -> int:
-        """Have the device fill a range; gives STATUS."""
-        self.client.put(0, DMA_ADDRESS, 8, BASE + at)
-        self.client.put(0, DMA_LENGTH, 4, length)
-        self.client.put(0, DOORBELL, 4, value)
-        return self.client.get(0, STATUS, 4)
-
-    def close(self) -> None:
-        """Give it up."""
-        if isinstance(self.content, mmap.mmap):
-            self.content.close()
-        if self.fd is not None:
-            os.close(self.fd)
-
-
-@pytest.fixture(params=[True, False], ids=["by descriptor", "by message"])
-def guest(client: Client, request: pytest.FixtureRequest) -> Iterator[Guest]:
-    """Guest memory of both kinds."""
-    guest = Guest(client, request.param)
-    yield guest
-    guest.close()
 
 
 def test_fills_memory_before_the_doorbell_returns(guest: Guest) -> None:
@@ -243,143 +201,6 @@ def test_maps_each_address_once_and_unmaps_it_exactly(client: Client) -> None:
     assert client.unmap(BASE, 2 * PAGE)[0] == ENOENT
     assert client.unmap(0, 0, 2) == (0, struct.pack("<IIQQ", 24, 2, 0, PAGE))
     assert client.unmap(0, 0, 4)[0] == EINVAL
-
-
-def bits(reply: bytes, fixed: int = 40) -> set[int]:
-    """Numbers of the bits set in the bitmap that follows the fixed part of a reply."""
-    value = int.from_bytes(reply[fixed:], "little")
-    return {bit for bit in range(value.bit_length()) if value >> bit & 1}
-
-
-def test_reports_each_page_written_once(guest: Guest) -> None:
-    """Bit i is the i-th page of the range; fetching clears."""
-    client = guest.client
-    guest.ring(0, 1, 1)
-    assert client.dirty(1) == 0
-    guest.ring(PAGE - 1, 2, 1)
-    guest.ring(17 * PAGE, PAGE, 1)
-    errno, reply = client.bitmap(BASE, SIZE)
-    assert errno == 0
-    assert struct.unpack_from("<IIQQQQ", reply) == (48, 4, BASE, SIZE, PAGE, 8)
-    assert bits(reply) == {0, 1, 17}
-    assert bits(client.bitmap(BASE, SIZE)[1]) == set()
-
-
-def test_tracks_from_start_to_stop(guest: Guest) -> None:
-    """START twice changes nothing, STOP forgets."""
-    client = guest.client
-    assert client.dirty(1) == 0
-    guest.ring(PAGE, 1, 1)
-    assert client.dirty(1) == 0
-    assert bits(client.bitmap(BASE, SIZE)[1]) == {1}
-    guest.ring(PAGE, 1, 1)
-    assert client.dirty(2) == 0
-    assert client.dirty(2) == 0
-    assert client.bitmap(BASE, SIZE)[0] == EINVAL
-    assert client.dirty(1) == 0
-    assert bits(client.bitmap(BASE, SIZE)[1]) == set()
-
-
-@pytest.mark.parametrize("flags", [0, 3, 5, 6, 7, 8, 1 << 31])
-def test_does_one_thing_at_a_time(client: Client, flags: int) -> None:
-    """Exactly one of the three flags."""
-    assert client.dirty(flags) == EINVAL
-    assert client.call(14, struct.pack("<II", 7, 1))[0] == EINVAL
-
-
-@pytest.mark.parametrize(
-    ("address", "size", "room", "page", "argsz"),
-    [
-        (BASE, SIZE, 8, 2 * PAGE, 48),
-        (BASE, SIZE, 8, 0, 48),
-        (BASE, SIZE, 7, PAGE, 48),
-        (BASE, SIZE, 0, PAGE, 48),
-        (BASE, 65 * PAGE, 8, PAGE, 48),
-        (BASE, SIZE, 1 << 63, PAGE, 48),
-        (BASE + 1, SIZE, 8, PAGE, 48),
-        (BASE, SIZE - 1, 8, PAGE, 48),
-        (BASE, 0, 8, PAGE, 48),
-        ((1 << 64) - PAGE, 2 * PAGE, 8, PAGE, 48),
-        (BASE, PAGE, 8, PAGE, 48),
-        (BASE + PAGE, SIZE, 8, PAGE, 48),
-        (BASE, SIZE, 8, PAGE, 39),
-    ],
-)
-def test_refuses_bitmaps_that_make_no_sense(
-    client: Client, address: int, size: int, room: int, page: int, argsz: int
-) -> None:
-    """EINVAL, and nothing is lost by it."""
-    guest = Guest(client, False)
-    client.dirty(1)
-    guest.ring(0, 1, 1)
-    assert client.bitmap(address, size, room, page, argsz)[0] == EINVAL
-    assert bits(client.bitmap(BASE, SIZE)[1]) == {0}
-
-
-def test_asks_for_room_when_the_bitmap_does_not_fit(client: Client) -> None:
-    """The fixed part alone, with the size needed; the pages stay dirty."""
-    guest = Guest(client, False)
-    client.dirty(1)
-    guest.ring(0, 1, 1)
-    fixed = struct.pack("<IIQQQQ", 48, 4, BASE, SIZE, PAGE, 8)
-    assert client.bitmap(BASE, SIZE, argsz=40) == (0, fixed)
-    assert bits(client.bitmap(BASE, SIZE)[1]) == {0}
-
-
-def test_reports_over_holes_and_several_mappings(client: Client) -> None:
-    """What is not mapped is clean."""
-    guest = Guest(client, False)
-    assert client.try_map(BASE + 2 * SIZE, SIZE) == 0
-    client.dirty(1)
-    guest.ring(3 * PAGE, 1, 1)
-    errno, reply = client.bitmap(BASE - 32 * PAGE, 5 * SIZE, 64)
-    assert (errno, len(reply)) == (0, 104)
-    assert bits(reply) == {35}
-
-
-@pytest.mark.parametrize("mine", [512, 8192])
-def test_uses_the_smaller_page_size(server: Server, mine: int) -> None:
-    """As agreed on at the start."""
-    with server.client(text=f'{{"capabilities": {{"migration": {{"pgsize": {mine}}}}}}}') as client:
-        guest = Guest(client, False)
-        client.dirty(1)
-        guest.ring(PAGE, 1, 1)
-        errno, reply = client.bitmap(BASE, SIZE, 32, min(mine, PAGE))
-        assert errno == 0
-        assert bits(reply) == {PAGE // min(mine, PAGE)}
-        assert client.bitmap(BASE, SIZE, 32, max(mine, PAGE))[0] == EINVAL
-
-
-def test_hands_out_the_bitmap_with_the_unmapping(guest: Guest) -> None:
-    """First the bitmap, then the mapping is gone, and with it what was dirty."""
-    client = guest.client
-    request = struct.pack("<IIQQQQ", 48, 1, BASE, SIZE, PAGE, 8)
-    assert client.call(3, request)[0] == EINVAL
-    client.dirty(1)
-    guest.ring(2 * PAGE, 1, 1)
-    assert client.call(3, struct.pack("<IIQQQQ", 39, 1, BASE, SIZE, PAGE, 8))[0] == EINVAL
-    assert client.call(3, struct.pack("<IIQQQQ", 48, 3, BASE, SIZE, PAGE, 8))[0] == EINVAL
-    short = struct.pack("<IIQQQQ", 40, 1, BASE, SIZE, PAGE, 8)
-    assert client.call(3, short) == (0, struct.pack("<IIQQQQ", 48, 1, BASE, 0, PAGE, 8))
-    errno, reply = client.call(3, request)
-    assert errno == 0
-    assert reply[:40] == request
-    assert bits(reply) == {2}
-    assert guest.ring(0, 1, 1) == 2
-    assert client.try_map(BASE, SIZE, guest.fd) == 0
-    assert bits(client.bitmap(BASE, SIZE)[1]) == set()
-    assert guest.ring(0, 1, 1) == 1
-    assert client.unmap(BASE, SIZE)[0] == 0
-
-
-def test_forgets_pages_with_their_mapping(guest: Guest) -> None:
-    """A mapping made while tracking starts clean."""
-    client = guest.client
-    client.dirty(1)
-    guest.ring(0, 1, 1)
-    assert client.unmap(BASE, SIZE)[0] == 0
-    assert client.try_map(BASE, SIZE, guest.fd) == 0
-    assert bits(client.bitmap(BASE, SIZE)[1]) == set()
 
 
 def test_mapping_ends_with_the_client(server: Server, client: Client) -> None:

@@ -180,6 +180,16 @@ def test_ignores_or_refuses_writes_to_read_only_registers(client: Client, tmp_pa
             assert other.try_write(region, offset, b"\xff" * width)[0] == EINVAL
 
 
+def test_keeps_on_reset_what_it_is_told_to(tmp_path: Path) -> None:
+    """--reset=keep: memory and SCRATCH, and nothing else."""
+    with Server(tmp_path, "--reset=keep") as running, running.client() as client:
+        client.put(0, SCRATCH0, 8, 1)
+        client.put(2, 0, 4, 2)
+        client.put(0, FAULT, 4, 2)
+        client.reset()
+        assert [client.get(0, SCRATCH0, 8), client.get(2, 0, 4), client.get(0, FAULT, 4)] == [1, 2, 0]
+
+
 def test_forgets_all_on_reset(client: Client) -> None:
     """Registers and memory read zero, and the device runs."""
     client.put(0, SCRATCH0, 8, 1)

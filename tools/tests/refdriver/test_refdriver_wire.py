@@ -16,13 +16,14 @@ VERSION_0 = struct.pack("<HH", 0, 0)
 
 
 def test_agrees_on_version_and_capabilities(server: Server) -> None:
-    """Version 0.0, and three capabilities."""
+    """Version 0.0, three capabilities, and an extension."""
     with Client.to(server.path) as client:
         capabilities = client.greet('{"capabilities": {"max_msg_fds": 8, "other": 1}}')
     assert capabilities == {
         "max_msg_fds": 1,
         "max_data_xfer_size": 1 << 20,
         "migration": {"pgsize": 4096},
+        "container_info": True,
     }
 
 
@@ -104,17 +105,17 @@ def test_drops_a_client_that_cannot_be_followed(server: Server, data: bytes) -> 
     assert server.serves()
 
 
-@pytest.mark.parametrize("command", [2, 3, 4, 5, 7, 8, 9, 10, 14])
+@pytest.mark.parametrize("command", [2, 3, 4, 5, 7, 8, 9, 10, 14, 0x8001])
 @pytest.mark.parametrize("body", [b"", b"\xff" * 7, b"\xff" * 23, b"\xff" * 48], ids=len)
 def test_refuses_bodies_that_make_no_sense(client: Client, command: int, body: bytes) -> None:
     """EINVAL, and the client may go on."""
     errno, reply = client.call(command, body)
-    # DEVICE_GET_INFO has nothing in it that could be wrong but its length.
-    assert errno == EINVAL if command != 4 or len(body) < 16 else reply
+    # These two have nothing in them that could be wrong but their length.
+    assert errno == EINVAL if (len(body) < {4: 16, 0x8001: 4}.get(command, 99)) else reply
     assert client.state() == 1
 
 
-@pytest.mark.parametrize("command", [0, 6, 11, 12, 15, 99, 0xFFFF])
+@pytest.mark.parametrize("command", [0, 6, 11, 12, 15, 99, 0x8000, 0x8002, 0xFFFF])
 def test_refuses_commands_that_it_does_not_know(client: Client, command: int) -> None:
     """EOPNOTSUPP, and the client may go on."""
     assert client.call(command)[0] == EOPNOTSUPP

@@ -236,6 +236,47 @@ def test_a_call_ends_by_its_deadline(connect: Connect, answer: Answer) -> None:
     assert client.tracer.calls[-1].errno == errno.ETIMEDOUT
 
 
+#: Takes and gives a MiB at once.
+_MUCH = struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_data_xfer_size":1048576}}\0'
+
+
+def _half_of_much(peer: Peer, request: Request) -> None:
+    peer.send(request.id, request.command, request.payload + bytes(1 << 19), size=32 + (1 << 20))
+
+
+def test_half_of_much_data_meets_the_deadline(connect: Connect) -> None:
+    """A large answer that stops halfway."""
+    client = connect(_answering(_half_of_much), _MUCH, deadline=0.2)
+    began = monotonic()
+    with pytest.raises(CallTimeout, match="REGION_READ of 1048576 bytes"):
+        client.read(9, 0x1000, 1 << 20)
+    assert 0.2 <= monotonic() - began < AMPLE
+
+
+def test_half_of_much_data_and_an_end(connect: Connect) -> None:
+    """A server that hangs up inside a large answer."""
+
+    def script(peer: Peer) -> None:
+        _half_of_much(peer, peer.receive())
+
+    client = connect(script, _MUCH)
+    with pytest.raises(PeerGone, match="inside a message, 524288 of its 1048608 bytes missing"):
+        client.read(9, 0x1000, 1 << 20)
+
+
+def test_much_data_comes_in_any_parts(connect: Connect) -> None:
+    """What was sent, however it was cut on its way."""
+    data = bytes(range(256)) * 4096
+
+    def answer(peer: Peer, request: Request) -> None:
+        whole = struct.pack("<HHIII", request.id, request.command, 32 + len(data), REPLY, 0) + request.payload + data
+        for start, end in ((0, 20), (20, 33), (33, 400_000), (400_000, len(whole))):
+            peer.stream.sendall(whole[start:end])
+
+    client = connect(_answering(answer), _MUCH)
+    assert client.read(9, 0x1000, 1 << 20)[1] == data
+
+
 def test_a_server_that_reads_nothing_meets_the_deadline(connect: Connect) -> None:
     """A command larger than the socket's buffer does not hang when nobody takes it."""
 
@@ -377,7 +418,7 @@ INFO_FAULTS = {
     "argsz below what came": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 64), "an argsz from 64"),
     "argsz 2^32 - 1": (VFIO_DEVICE_GET_REGION_INFO, _info(2**32 - 1, 32), "an argsz from 32"),
     "another index": (VFIO_DEVICE_GET_REGION_INFO, _info(32, 32, 5), "index 0"),
-    "larger than asked": (VFIO_DEVICE_GET_REGION_INFO, _info(65, 65), "a size of 16 to 80 bytes"),
+    "larger than a page": (VFIO_DEVICE_GET_REGION_INFO, _info(4097, 4097), "a size of 16 to 4112 bytes"),
     "device information cut": (VFIO_DEVICE_GET_INFO, _info(16, 12), "at least 16 bytes"),
     "interrupt information cut": (VFIO_DEVICE_GET_IRQ_INFO, _info(16, 8), "at least 16 bytes"),
     "another interrupt": (VFIO_DEVICE_GET_IRQ_INFO, _info(16, 16, 1), "index 0"),

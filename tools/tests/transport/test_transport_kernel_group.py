@@ -53,6 +53,11 @@ class FakeKernel:
             raise OSError(code, os.strerror(code), str(path))
         return self._new(path.name)
 
+    def duplicate(self, descriptor: int) -> int:
+        another = os.dup(descriptor)
+        self._names[another] = self._names[descriptor]
+        return another
+
     def close(self, descriptor: int) -> None:
         del self._names[descriptor]
         os.close(descriptor)
@@ -181,6 +186,55 @@ def test_opening_takes_the_documented_steps(device: KernelGroup, kernel: FakeKer
     assert kernel.open_files == []
     device.open()
     assert device.tracer.counts.opens == 2
+
+
+def test_a_second_device_joins_the_container(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """Its group is put into the container that has its IOMMU already; closing it leaves the first one as it is."""
+    other = "0000:02:00.0"
+    add_device(root, 13, other, "vfio-pci")
+    (root / "dev/vfio/13").touch()
+    second = KernelGroup(KernelGroupSettings(other, 13, None), root, kernel, beside=device)
+    with pytest.raises(SetupError, match="not open"):
+        second.open()
+    device.open()
+    kernel.requests.clear()
+    joined: list[int] = []
+    kernel.answers[VFIO_GROUP_SET_CONTAINER] = lambda argument: joined.append(ffi.cast("int *", argument)[0]) or 0
+    second.open()
+    assert [request[:2] for request in kernel.requests] == [
+        ("13", VFIO_GROUP_GET_STATUS),
+        ("13", VFIO_GROUP_SET_CONTAINER),
+        ("13", VFIO_GROUP_GET_DEVICE_FD),
+    ]
+    assert os.path.sameopenfile(joined[0], device._files[Target.CONTAINER])
+    second.read(9, 0, 8)
+    second.ioctl(Target.DEVICE, VFIO_DEVICE_RESET)
+    second.close()
+    assert kernel.open_files == ["12", "device", "vfio"]
+    assert device.read(9, 0, 8)[0].ok
+    calls = device.tracer.take()
+    assert [call.target for call in calls[-6:]] == [
+        "second device",  # asks where region 9 lies
+        "second region 9",
+        "second device",
+        "second device",
+        "device",
+        "region 9",
+    ]
+    assert (device.tracer.counts.resets, device.tracer.counts.opens) == (1, 2)
+
+
+def test_a_second_device_of_the_same_group(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """The group is open already, and cannot be opened twice."""
+    second = KernelGroup(KernelGroupSettings("0000:01:00.2", 12, None), root, kernel, beside=device)
+    device.open()
+    kernel.requests.clear()
+    kernel.unopenable["12"] = errno.EBUSY
+    second.open()
+    assert [request[:2] for request in kernel.requests] == [("12", VFIO_GROUP_GET_DEVICE_FD)]
+    assert kernel.open_files == ["12", "12", "device", "device", "vfio", "vfio"]
+    second.close()
+    assert kernel.open_files == ["12", "device", "vfio"]
 
 
 def test_the_group_is_found_through_sysfs(root: Path, kernel: FakeKernel) -> None:
@@ -501,3 +555,18 @@ def test_calls_on_a_closed_device_are_setup_errors(device: KernelGroup) -> None:
     for call in (lambda: device.read(9, 0, 4), lambda: device.ioctl(Target.CONTAINER, 1)):
         with pytest.raises(SetupError, match="not open"):
             call()
+
+
+@pytest.mark.parametrize("length", [8, 70_000, (1 << 20) + 1])
+def test_what_a_driver_leaves_out_is_not_what_was_read_before(device: KernelGroup, length: int) -> None:
+    """A driver that claims bytes which it did not give: they read as zero."""
+    device.open()
+
+    def gives(descriptor: int, data: Any, count: int, offset: int) -> int:
+        ffi.memmove(data, b"\xcc" * count, count)
+        return count
+
+    device._pread = gives
+    assert device.read(9, 0, length)[1] == b"\xcc" * length
+    device._pread = lambda descriptor, data, count, offset: count
+    assert device.read(9, 0, length)[1] == bytes(length)

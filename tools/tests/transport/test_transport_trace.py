@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import threading
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -120,6 +121,22 @@ def test_somebody_can_watch_calls_begin() -> None:
         ("map", "region 1", 0, 4096),
         ("close", "device", 0, 0),
     ]
+
+
+@pytest.mark.parametrize("length", [100, 1 << 20])
+def test_digests_are_those_of_what_was_moved(length: int) -> None:
+    """All of it, where somebody asked for them and the record has not all of it; more than wait to be made at once."""
+    device = Plain()
+    device.read(9, 4096, length)
+    device.tracer.digests = True
+    for number in range(20):
+        device.write(9, 4096, bytes([number]) * length)
+    device.read(9, 4096, length)
+    device.read(9, 4096, 64)
+    expected = [sha256(bytes([number]) * length).hexdigest() for number in range(20)]
+    digests = [call.digest for call in device.tracer.calls]
+    assert digests == ["", *expected, sha256(bytes(length)).hexdigest(), ""]
+    assert [call.digest for call in device.tracer.take()] == digests
 
 
 def test_a_long_trace_keeps_its_ends() -> None:

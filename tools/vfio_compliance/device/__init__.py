@@ -2,6 +2,8 @@
 """One class per kernel object. Verbs raise DeviceError when the driver refuses; their ``try_`` twins return it."""
 
 from .capability import MalformedChain
+from .container import Container
+from .container_info import ContainerInfo, MigrationCapability
 from .device import Device
 from .dirty import DirtyTracker
 from .dma import DmaMap
@@ -14,11 +16,14 @@ from .stream import Buffer, Stream
 __all__ = [
     "Area",
     "Buffer",
+    "Container",
+    "ContainerInfo",
     "Device",
     "DeviceError",
     "DirtyTracker",
     "DmaMap",
     "MalformedChain",
+    "MigrationCapability",
     "MigrationRegion",
     "Qemu",
     "Region",

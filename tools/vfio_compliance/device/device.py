@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from ..transport import Outcome, Target, Transport
+from ..transport import Argument, Outcome, Target, Transport
 from ..uapi.migration_v1 import VFIO_REGION_SUBTYPE_MIGRATION, VFIO_REGION_TYPE_MIGRATION
 from ..uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
@@ -51,11 +51,15 @@ class Device:
 
     def try_reset(self) -> Outcome:
         """VFIO_DEVICE_RESET; what the driver answered."""
-        return self.transport.ioctl(Target.DEVICE, VFIO_DEVICE_RESET, None)
+        return self.try_request(VFIO_DEVICE_RESET, None)
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET. Raises DeviceError."""
         self._ask("resetting the device", VFIO_DEVICE_RESET, None)
+
+    def try_request(self, request: int, argument: Argument) -> Outcome:
+        """Any request with any argument, memory or address; what was answered."""
+        return self.transport.ioctl(Target.DEVICE, request, argument)
 
     def info(self) -> tuple[DeviceFlags, int]:
         """Flags, and how many region indexes there are. Raises DeviceError."""
@@ -124,7 +128,7 @@ class Device:
         return answer, info, self.transport.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, answer)
 
     def _ask(self, what: str, request: int, argument: Any) -> None:
-        _accepted(what, self.transport.ioctl(Target.DEVICE, request, argument))
+        _accepted(what, self.try_request(request, argument))
 
 
 def _accepted(what: str, outcome: Outcome) -> None:

@@ -175,12 +175,15 @@ class MigrationRegion:
         if outcome.value != DATA_SIZE.width:
             raise StepFailed("data_size", f"writing {size} to data_size", "8 bytes taken", tell(outcome))
 
-    def _data(self, area: Area) -> Iterator[bytes]:
+    def _data(self, area: Area) -> Iterator[bytes | memoryview]:
         for start in range(0, area.size, PIECE):
             offset, length = area.offset + start, min(PIECE, area.size - start)
-            view = self.region.view(offset, length) if self.mapped else None
+            if self.mapped and (view := self.region.view(offset, length)):
+                with view:
+                    yield view
+                continue
             try:
-                yield self.region.read_bytes(offset, length) if view is None else view
+                yield self.region.read_bytes(offset, length)
             except DeviceError as error:
                 raise StepFailed("data", error.what, error.expected, error.seen) from None
 

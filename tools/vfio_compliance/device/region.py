@@ -125,10 +125,10 @@ class Region:
         """Write ``value`` as ``width`` bytes at ``offset``. Raises DeviceError."""
         self.write_bytes(offset, value.to_bytes(width, "little"))
 
-    def view(self, offset: int, length: int) -> bytes | None:
-        """A copy of ``length`` bytes as a mapping shows them; None where they are not all mappable. Raises OSError."""
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """``length`` bytes in a mapping, to be released after use; None where not all are mappable. Raises OSError."""
         found = self._mapped(offset, length)
-        return found and found[0][found[1] : found[1] + length]
+        return found and memoryview(found[0])[found[1] : found[1] + length]
 
     def fill(self, offset: int, data: bytes) -> bool:
         """Write ``data`` through a mapping; False where not all of the place is mappable. Raises OSError."""

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Device profiles: what a device is, how to reach it, what it claims, and how to make it do something."""
 
-from vfio_compliance.profiles.device import KernelDefects, KernelGroupDevice, ServerDefects, VfioUserDevice
+from vfio_compliance.profiles.device import (
+    KernelDefects,
+    KernelGroupDevice,
+    SecondInKernel,
+    SecondServer,
+    ServerDefects,
+    VfioUserDevice,
+)
 from vfio_compliance.profiles.document import Place, Problem, ProfileError
 from vfio_compliance.profiles.loader import load
 from vfio_compliance.profiles.profile import DRAWN, STATES, Claims, Limits, Profile, State, Waiver
@@ -22,6 +29,8 @@ __all__ = [
     "ProfileError",
     "Read",
     "Running",
+    "SecondInKernel",
+    "SecondServer",
     "ServerDefects",
     "State",
     "Step",

@@ -68,6 +68,27 @@ def _recovery() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondInKernel:
+    """Another device of the same kind, in a group of its own or in the same."""
+
+    name: str = key(Text("a name"), "Name the kernel knows it by.")
+    group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
+    sysfs: str | None = key(Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondServer:
+    """Another server of a device of the same kind."""
+
+    socket: str | None = key(
+        Text("a path"), "Its socket. Left out: a private one, for `command` to listen on.", default=None
+    )
+
+
+_SECOND = "Another device of the same kind, on which a saved state is restored. Left out: it is on the device itself."
+
+
+@dataclass(frozen=True, kw_only=True)
 class KernelGroupDevice:
     """A device behind /dev/vfio/GROUP of the running kernel."""
 
@@ -75,8 +96,13 @@ class KernelGroupDevice:
     name: str = key(Text("a name"), "Name the kernel knows the device by: for PCI its address, in quotes.")
     group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
     sysfs: str | None = key(Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None)
+    second: SecondInKernel | None = key(Record(SecondInKernel, exactly_one=("group", "sysfs")), _SECOND, default=None)
     recovery: tuple[str, ...] | None = _recovery()
     defects: KernelDefects | None = key(Record(KernelDefects), "Only for a device made to be broken.", default=None)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.second and self.second.name == self.name:
+            yield "second.name", f"{quoted(self.name)} is the device itself; name another one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +121,27 @@ class VfioUserDevice:
         "running Python, `{project}` the folder of this project. Left out: the server runs already.",
         default=None,
     )
+    second: SecondServer | None = key(Record(SecondServer), _SECOND, default=None)
     recovery: tuple[str, ...] | None = _recovery()
     defects: ServerDefects | None = key(Record(ServerDefects), "Only for a server made to be broken.", default=None)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        if self.socket is not None and len(self.socket.encode()) > _LONGEST_SOCKET_PATH:
-            yield "socket", f"the path of a socket has at most {_LONGEST_SOCKET_PATH} bytes"
+        second = self.second.socket if self.second else None
+        for place, path in (("socket", self.socket), ("second.socket", second)):
+            if path is not None and len(path.encode()) > _LONGEST_SOCKET_PATH:
+                yield place, f"the path of a socket has at most {_LONGEST_SOCKET_PATH} bytes"
+        if second is not None and second == self.socket:
+            yield "second.socket", "this is the device itself; give the socket of another one"
         if self.command is None:
             if self.defects is not None:
                 yield "defects", "`defects` adds arguments to `command`, and there is none"
-        elif self.socket is None and not any("{socket}" in argument for argument in self.command):
+            if self.second and second is None:
+                yield "second", "give its `socket`, as there is no `command` that starts a server"
+        elif any("{socket}" in argument for argument in self.command):
+            pass
+        elif self.second:
+            yield "command", "one argument must hold `{socket}` for the second server to know where to listen"
+        elif self.socket is None:
             yield (
                 "command",
                 "without `socket`, one argument must hold `{socket}` for the server to know where to listen",

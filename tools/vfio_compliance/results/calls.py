@@ -17,14 +17,17 @@ _REQUESTS = {
     if name.startswith("VFIO_") and isinstance(value, int) and value >= vfio.VFIO_GET_API_VERSION
 }
 
+#: What the name of a target begins with where it is the second device's.
+_SECOND = "second "
+
 
 def describe(call: list[Any], migration: int | None) -> str:
     """One recorded call as a line; ``migration`` is the index of the migration region, to name its registers."""
     verb, target, number, length, sent, received, value, code, microseconds, times = call[:10]
     if verb in ("read", "write"):
         place = f"{length} bytes at 0x{number:x} of {target}"
-        if target == f"region {migration}":
-            place = _REGISTERS.get((number, length), place)
+        if target.removeprefix(_SECOND) == f"region {migration}" and (number, length) in _REGISTERS:
+            place = ("second device's " if target.startswith(_SECOND) else "") + _REGISTERS[number, length]
         data = bytes.fromhex(sent if verb == "write" else received)
         shown = f" = {_number(data)}" if 0 < len(data) <= 8 else ""
         text = f"write {place}{shown}" if verb == "write" else f"read {place}"
@@ -33,6 +36,8 @@ def describe(call: list[Any], migration: int | None) -> str:
             answer = f"only {value} bytes"
     else:
         text = f"{verb} {_REQUESTS.get(number, hex(number))}" if verb == "ioctl" else f"{verb} {target}"
+        if verb == "ioctl" and target.startswith(_SECOND):
+            text += f" on the {target}"
         answer = _error(code) if value < 0 else "ok"
     repeated = f"  ({times} times)" if times > 1 else ""
     return f"{text} -> {answer}{repeated}  [{microseconds} us]"

@@ -3,6 +3,7 @@
 
 from .base import Argument, Memory, Outcome, Target, Transport
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
+from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
 from .trace import Call, Counts, Tracer
 from .vfio_user import VfioUser, VfioUserSettings
@@ -12,6 +13,7 @@ __all__ = [
     "Call",
     "CallTimeout",
     "Counts",
+    "GuardedBuffer",
     "KernelGroup",
     "KernelGroupSettings",
     "Memory",
@@ -29,8 +31,11 @@ __all__ = [
 ]
 
 
-def create(settings: KernelGroupSettings | VfioUserSettings) -> Transport:
-    """The transport for these settings, not open yet. Raises SetupError when they leave the device open."""
+def create(settings: KernelGroupSettings | VfioUserSettings, beside: Transport | None = None) -> Transport:
+    """The transport for these settings, not open yet. Raises SetupError when they leave the device open.
+
+    A device ``beside`` another one joins its container, where there are containers, and shares its trace.
+    """
     if isinstance(settings, KernelGroupSettings):
-        return KernelGroup(settings)
-    return VfioUser(settings)
+        return KernelGroup(settings, beside=beside if isinstance(beside, KernelGroup) else None)
+    return VfioUser(settings, beside)

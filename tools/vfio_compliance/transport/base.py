@@ -13,7 +13,6 @@ import os
 import weakref
 from abc import ABC, abstractmethod
 from enum import Enum
-from hashlib import sha256
 from time import perf_counter_ns, sleep
 from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, TypeAlias
@@ -22,7 +21,7 @@ import cffi
 
 from ..uapi.vfio import ffi
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
-from .trace import KEPT_BYTES, Call, Counts, Tracer
+from .trace import KEPT_BYTES, SECOND, Call, Counts, Tracer
 
 __all__ = [
     "Argument",
@@ -144,11 +143,11 @@ class Memory:
 
 
 class _RegionNames(dict[int, str]):
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
     def __missing__(self, region: int) -> str:
-        return self.setdefault(region, f"region {region}")
-
-
-_REGION_NAMES: Final = _RegionNames()
+        return self.setdefault(region, f"{self._prefix}region {region}")
 
 
 class Transport(ABC):
@@ -157,15 +156,22 @@ class Transport(ABC):
     Each public verb tells the tracer, then calls the bare twin whose name starts with an underscore. Besides
     what its docstring says, every verb may raise a TransportError; after PeerGone, ProtocolViolation and
     CallTimeout only close() and then open() make the transport usable again.
+
+    A device ``beside`` another one shares its tracer; in the trace it is the second one.
     """
 
     #: False where NULL or bad pointers cannot be expressed.
     takes_pointers: ClassVar[bool]
     #: True when a kernel judges the calls, so that its log is part of the verdict.
     kernel: ClassVar[bool]
+    #: True when two threads may call at once.
+    concurrent: ClassVar[bool] = False
 
-    def __init__(self) -> None:
-        self.tracer = Tracer()
+    def __init__(self, beside: Transport | None = None) -> None:
+        self.tracer: Tracer = Tracer() if beside is None else beside.tracer
+        prefix = "" if beside is None else SECOND
+        self._region_names = _RegionNames(prefix)
+        self._names = {target: prefix + target.value for target in Target}
         self.is_open = False
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -182,17 +188,17 @@ class Transport(ABC):
         """Reach the device. Raises SetupError when that cannot be done, RuntimeError when already open."""
         if self.is_open:
             raise RuntimeError("the device is open already")
-        tracer = self.tracer
+        tracer, name = self.tracer, self._names[Target.DEVICE]
         if tracer.on_begin is not None:
-            tracer.on_begin("open", "device", 0, 0)
+            tracer.on_begin("open", name, 0, 0)
         started = perf_counter_ns()
         try:
             self._open()
         except BaseException as error:
-            tracer.failed("open", "device", 0, 0, b"", error, started)
+            tracer.failed("open", name, 0, 0, b"", error, started)
             raise
         self.is_open = True
-        tracer.add(("open", "device", 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
+        tracer.add(("open", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
 
     def close(self) -> None:
         """Let go of the device, its mappings too; nothing happens when it is not open.
@@ -202,9 +208,9 @@ class Transport(ABC):
         """
         if not self.is_open:
             return
-        tracer = self.tracer
+        tracer, name = self.tracer, self._names[Target.DEVICE]
         if tracer.on_begin is not None:
-            tracer.on_begin("close", "device", 0, 0)
+            tracer.on_begin("close", name, 0, 0)
         started = perf_counter_ns()
         self.is_open = False
         held = 0
@@ -217,9 +223,9 @@ class Transport(ABC):
         try:
             self._close()
         except BaseException as error:
-            tracer.failed("close", "device", 0, 0, b"", error, started)
+            tracer.failed("close", name, 0, 0, b"", error, started)
             raise
-        tracer.add(("close", "device", 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
+        tracer.add(("close", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
         if held:
             raise RuntimeError(f"{held} mapping(s) of the device are still in use and keep it open")
 
@@ -230,7 +236,7 @@ class Transport(ABC):
     def ioctl(self, target: Target, request: int, argument: Argument = None) -> Outcome:
         """Issue a request. ``argument`` is changed in place where the request has an answer."""
         tracer = self.tracer
-        name = target.value
+        name = self._names[target]
         view = argument_view(argument)
         length = 0 if view is None else len(view)
         if view is not None:
@@ -254,7 +260,7 @@ class Transport(ABC):
     def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         """Read ``length`` bytes at ``offset`` of a region in one access; the bytes are those that came."""
         tracer = self.tracer
-        name = _REGION_NAMES[region]
+        name = self._region_names[region]
         if tracer.on_begin is not None:
             tracer.on_begin("read", name, offset, length)
         started = perf_counter_ns()
@@ -268,15 +274,14 @@ class Transport(ABC):
         if value <= KEPT_BYTES:
             tracer.add(("read", name, offset, length, b"", data, value, code, started, duration))
         else:
-            digest = sha256(data).hexdigest() if tracer.digests else ""
             kept = data[:KEPT_BYTES]
-            tracer.add(("read", name, offset, length, b"", kept, value, code, started, duration, digest))
+            tracer.add(("read", name, offset, length, b"", kept, value, code, started, duration, tracer.digest(data)))
         return result
 
     def write(self, region: int, offset: int, data: bytes) -> Outcome:
         """Write ``data`` at ``offset`` of a region in one access."""
         tracer = self.tracer
-        name = _REGION_NAMES[region]
+        name = self._region_names[region]
         length = len(data)
         sent = data if length <= KEPT_BYTES else data[:KEPT_BYTES]
         if tracer.on_begin is not None:
@@ -289,17 +294,16 @@ class Transport(ABC):
             raise
         duration = perf_counter_ns() - started
         value, code = outcome
-        if length <= KEPT_BYTES or not tracer.digests:
+        if length <= KEPT_BYTES:
             tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration))
         else:
-            digest = sha256(data).hexdigest()
-            tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration, digest))
+            tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration, tracer.digest(data)))
         return outcome
 
     def read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
         """Read to a raw address, good or bad. Raises NotImplementedError without ``takes_pointers``."""
         tracer = self.tracer
-        name = _REGION_NAMES[region]
+        name = self._region_names[region]
         if tracer.on_begin is not None:
             tracer.on_begin("read", name, offset, length)
         started = perf_counter_ns()
@@ -311,7 +315,7 @@ class Transport(ABC):
     def write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
         """Write from a raw address, good or bad. Raises NotImplementedError without ``takes_pointers``."""
         tracer = self.tracer
-        name = _REGION_NAMES[region]
+        name = self._region_names[region]
         if tracer.on_begin is not None:
             tracer.on_begin("write", name, offset, length)
         started = perf_counter_ns()
@@ -326,7 +330,7 @@ class Transport(ABC):
         The mapping ends with close(). Take copies of slices, or release every memoryview of it before.
         """
         tracer = self.tracer
-        name = _REGION_NAMES[region]
+        name = self._region_names[region]
         if tracer.on_begin is not None:
             tracer.on_begin("map", name, offset, length)
         started = perf_counter_ns()

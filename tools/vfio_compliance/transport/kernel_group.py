@@ -25,23 +25,23 @@ from ..uapi.vfio import (
 from . import libc
 from .base import Argument, Memory, Outcome, Target, Transport, argument_view, failure, success
 from .errors import SetupError
+from .guarded import UNTOUCHED
 from .host import Host
 from .regions import INFO_SIZE, Placement, map_region, placement
 
 _ffi: Final = libc.ffi
 _unpack: Final[Any] = _ffi.unpack
 
-#: Accesses up to this many bytes share buffers that are kept.
+#: Accesses up to this many bytes share buffers that are kept; so do larger ones, up to the second number.
 _SMALL: Final = 4096
+_LARGE: Final = 1 << 20
+_ZEROS: Final = bytes(_LARGE)
 
 #: From this many bytes on, memory is asked for only after a look at what there is.
 _LARGE: Final = 1 << 24
 
 #: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
 _LARGEST_BUFFER: Final = 1 << 31
-
-#: Memory that costs nothing until it is written: MAP_NORESERVE has a name in few versions of Python.
-_UNTOUCHED: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
 
 #: Room behind an argument whose argsz promises more memory than it has.
 _SPILL: Final = 1 << 16
@@ -61,6 +61,9 @@ class System(Protocol):
 
     def open(self, path: Path) -> int:
         """Open for reading and writing. Raises OSError."""
+
+    def duplicate(self, descriptor: int) -> int:
+        """Another descriptor for the same open file. Raises OSError."""
 
     def close(self, descriptor: int) -> None:
         """Close a descriptor."""
@@ -86,6 +89,9 @@ class _Kernel:
     def open(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
+    def duplicate(self, descriptor: int) -> int:
+        return os.dup(descriptor)
+
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
@@ -102,13 +108,24 @@ class KernelGroup(Transport):
 
     Where a region begins in the device's descriptor is what VFIO_DEVICE_GET_REGION_INFO last answered; an
     access to a region not asked for yet asks first, and fails as that request fails.
+
+    A device ``beside`` another one, which has to be open, joins its container, as the devices of one virtual machine
+    do; where both are in the same group, that is open already.
     """
 
     takes_pointers: ClassVar[bool] = True
     kernel: ClassVar[bool] = True
+    concurrent: ClassVar[bool] = True
 
-    def __init__(self, settings: KernelGroupSettings, root: Path = Path("/"), system: System | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        settings: KernelGroupSettings,
+        root: Path = Path("/"),
+        system: System | None = None,
+        beside: KernelGroup | None = None,
+    ) -> None:
+        super().__init__(beside)
+        self._beside = beside
         self.settings = settings
         #: The group's number, known once the device was opened.
         self.group: int | None = settings.group
@@ -119,6 +136,7 @@ class KernelGroup(Transport):
         self._device = -1
         self._regions: dict[int, Placement] = {}
         self._spare = [_ffi.new("char[]", _SMALL)]
+        self._large: list[Any] = []
 
     def identity(self) -> dict[str, str]:
         """Transport, device, group, the driver that is bound, and the kernel's release."""
@@ -175,6 +193,23 @@ class KernelGroup(Transport):
         if group is None:
             group = host.group_of(self.settings.sysfs)
         self.group = group
+        beside = self._beside
+        if beside is None:
+            self._open_container()
+        else:
+            self._files[Target.CONTAINER] = self._system.duplicate(beside._opened(Target.CONTAINER))
+        if beside is not None and beside.group == group:
+            self._files[Target.GROUP] = self._system.duplicate(beside._opened(Target.GROUP))
+        else:
+            self._open_group(group)
+        name = _ffi.new("char[]", os.fsencode(self.settings.name))
+        outcome = self.ioctl(Target.GROUP, VFIO_GROUP_GET_DEVICE_FD, name)
+        if not outcome.ok:
+            raise host.device_refused(group, self.settings.name, outcome)
+        self._device = self._files[Target.DEVICE] = outcome.value
+
+    def _open_container(self) -> None:
+        host = self._host
         try:
             self._files[Target.CONTAINER] = self._system.open(host.container)
         except OSError as error:
@@ -184,6 +219,10 @@ class KernelGroup(Transport):
             raise host.not_vfio(version)
         if self.ioctl(Target.CONTAINER, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU).value <= 0:
             raise host.no_type1()
+
+    def _open_group(self, group: int) -> None:
+        """Open the group and put it into the container, which gets its IOMMU with the first group."""
+        host = self._host
         try:
             self._files[Target.GROUP] = self._system.open(host.group_file(group))
         except OSError as error:
@@ -198,19 +237,19 @@ class KernelGroup(Transport):
         outcome = self.ioctl(Target.GROUP, VFIO_GROUP_SET_CONTAINER, container)
         if not outcome.ok:
             raise host.container_refused(group, outcome)
-        outcome = self.ioctl(Target.CONTAINER, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)
-        if not outcome.ok:
-            raise host.iommu_refused(group, outcome)
-        name = _ffi.new("char[]", os.fsencode(self.settings.name))
-        outcome = self.ioctl(Target.GROUP, VFIO_GROUP_GET_DEVICE_FD, name)
-        if not outcome.ok:
-            raise host.device_refused(group, self.settings.name, outcome)
-        self._device = self._files[Target.DEVICE] = outcome.value
+        if self._beside is None:
+            outcome = self.ioctl(Target.CONTAINER, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)
+            if not outcome.ok:
+                raise host.iommu_refused(group, outcome)
 
-    def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome:
+    def _opened(self, target: Target) -> int:
         descriptor = self._files.get(target)
         if descriptor is None:
             raise SetupError("the device is not open", "open() it first")
+        return descriptor
+
+    def _ioctl(self, target: Target, request: int, argument: Argument) -> Outcome:
+        descriptor = self._opened(target)
         view = argument_view(argument)
         if view is None:
             address = argument if isinstance(argument, int) else 0
@@ -242,6 +281,7 @@ class KernelGroup(Transport):
             buffer = self._spare.pop()
         except IndexError:  # another thread has it
             buffer = _ffi.new("char[]", _SMALL)
+        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
         try:
             count = self._pread(self._device, buffer, length, where.offset + offset)
         except OverflowError:
@@ -255,12 +295,23 @@ class KernelGroup(Transport):
         return result
 
     def _read_otherwise(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
-        """Into memory of its own, untouched by whatever is not read."""
+        """A region not asked for yet, or much data."""
         where, code = self._ask(region)
         if where is None:
             return failure(code), b""
         position = libc.signed64(where.offset + offset)
-        with mmap.mmap(-1, max(1, min(length, _LARGEST_BUFFER)), _UNTOUCHED) as pages:
+        if length > _LARGE:
+            return self._read_much(position, length)
+        buffer = self._large.pop() if self._large else _ffi.new("char[]", _LARGE)
+        _ffi.memmove(buffer, _ZEROS, length)  # what a driver leaves out is not to show what was read before
+        outcome = self._outcome(self._pread(self._device, buffer, length, position))
+        data = _unpack(buffer, min(max(outcome.value, 0), length))
+        self._large = [buffer]
+        return outcome, data
+
+    def _read_much(self, position: int, length: int) -> tuple[Outcome, bytes]:
+        """Into memory of its own, untouched by whatever is not read."""
+        with mmap.mmap(-1, min(length, _LARGEST_BUFFER), UNTOUCHED) as pages:
             with _ffi.from_buffer(pages) as buffer:
                 outcome = self._outcome(self._pread(self._device, buffer, length, position))
             return outcome, pages[: min(max(outcome.value, 0), length)]

@@ -7,6 +7,7 @@ pointers; here everything goes to the kernel as given.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ ffi.cdef(
     ssize_t pread64(int descriptor, void *data, size_t length, int64_t offset);
     ssize_t pwrite64(int descriptor, const void *data, size_t length, int64_t offset);
     int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+    int mprotect(void *address, size_t length, int protection);
+    struct piece { void *start; size_t length; };
+    ssize_t process_vm_writev(int pid, const struct piece *local, unsigned long locals,
+                              const struct piece *remote, unsigned long remotes, unsigned long flags);
     """
 )
 
@@ -31,8 +36,12 @@ ioctl: Final[Any] = libc.ioctl
 pread64: Final[Any] = libc.pread64
 pwrite64: Final[Any] = libc.pwrite64
 prctl: Final[Any] = libc.prctl
+mprotect: Final[Any] = libc.mprotect
 
 PR_SET_PDEATHSIG: Final = 1
+
+#: No access at all; the other protections are mmap.PROT_*.
+PROT_NONE: Final = 0
 
 
 def pointer(address: int) -> Any:
@@ -45,15 +54,14 @@ def signed64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
 
-def store(address: int, data: bytes) -> bool:
+def store(address: int, data: bytes | memoryview) -> bool:
     """Copy ``data`` to a raw address of this process; False when the address is bad.
 
-    The kernel does the copy, so that a bad address is an error and not a crash.
+    The kernel does the copy, so that a bad address is an error and not a crash. Raises OSError where it may not.
     """
-    descriptor = os.memfd_create("store", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, data)
-        stored: int = pread64(descriptor, pointer(address), len(data), 0)
-        return stored == len(data)
-    finally:
-        os.close(descriptor)
+    with ffi.from_buffer(data) as start:
+        pieces = ffi.new("struct piece[2]", [(start, len(data)), (pointer(address), len(data))])
+        stored: int = libc.process_vm_writev(os.getpid(), pieces, 1, pieces + 1, 1, 0)
+    if stored < 0 and ffi.errno != errno.EFAULT:
+        raise OSError(ffi.errno, f"process_vm_writev: {os.strerror(ffi.errno)}")
+    return stored == len(data)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import starmap
+from hashlib import sha256
 from time import perf_counter_ns
 from typing import Final, NamedTuple, TypeAlias
 
@@ -16,8 +17,20 @@ from .errors import TransportError
 #: Bytes of what went in and came out that a record keeps.
 KEPT_BYTES: Final = 64
 
+#: What the name of a target begins with where it is the second device's.
+SECOND: Final = "second "
+
+_DEVICES: Final = ("device", SECOND + "device")
+
 #: Verb of the record that stands in for calls left out because the trace had grown to its limit.
 OMITTED: Final = "omitted"
+
+
+#: Less than so many bytes are not worth handing to another thread.
+_WORTH_A_THREAD: Final = 256 << 10
+
+#: So many pieces of data may wait for their digest, which bounds the memory that they hold.
+_WAITING: Final = 8
 
 
 class Call(NamedTuple):
@@ -25,7 +38,7 @@ class Call(NamedTuple):
 
     #: "read", "write", "ioctl", "map", "open", "close"; of a vfio-user server also "dma-read", "dma-write".
     verb: str
-    #: "container", "group", "device", "region 9", "memory".
+    #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one.
     target: str
     #: Request number of an ioctl, offset inside the region, or I/O virtual address.
     number: int
@@ -45,6 +58,14 @@ class Call(NamedTuple):
     #: SHA-256 in hexadecimal of all that a read or write moved: when ``Tracer.digests`` asks for it, and where it is
     #: more than what is kept.
     digest: str = ""
+
+
+def _hash(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def _made(digest: Digest) -> str:
+    return digest if isinstance(digest, str) else digest.result()
 
 
 @dataclass
@@ -73,16 +94,23 @@ class Counts:
             self.bytes_written += max(value, 0)
         elif verb == "open":
             self.opens += not errno
-        elif verb == "ioctl" and number == VFIO_DEVICE_RESET and target == "device":
+        elif verb == "ioctl" and number == VFIO_DEVICE_RESET and target in _DEVICES:
             self.resets += 1
 
+
+#: A digest, or the promise of one.
+Digest: TypeAlias = str | Future[str]
 
 #: A Call before it is one: the fields in order. Plain tuples cost half as much to make, and the garbage collector
 #: does not walk them, which tells when there is one for each register access.
 Record: TypeAlias = (
     tuple[str, str, int, int, bytes, bytes, int, int, int, int]
-    | tuple[str, str, int, int, bytes, bytes, int, int, int, int, str]
+    | tuple[str, str, int, int, bytes, bytes, int, int, int, int, Digest]
 )
+
+
+def _call(record: Record) -> Call:
+    return Call(*record[:10], *map(_made, record[10:]))
 
 
 class Tracer:
@@ -94,13 +122,15 @@ class Tracer:
     the last calls both stay.
 
     ``digests``, off at first, has the digest of longer data recorded too, for who wants to know whether what was
-    written is what was read; it takes about a second for each gigabyte.
+    written is what was read; that of much data is made in a thread while more is on its way.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
         self.on_begin: Callable[[str, str, int, int], None] | None = None
         self.limit = max(limit, 8)
         self.digests = False
+        self._hasher: ThreadPoolExecutor | None = None
+        self._hashing: deque[Digest] = deque()
         self._records: list[Record] = []
         self._counted = 0
         self._counts = Counts()
@@ -109,7 +139,7 @@ class Tracer:
     @property
     def calls(self) -> list[Call]:
         """The calls recorded since the last take()."""
-        return list(starmap(Call, self._records))
+        return list(map(_call, self._records))
 
     @property
     def counts(self) -> Counts:
@@ -127,6 +157,18 @@ class Tracer:
         self._records = []
         self._counted = self._omitted = 0
         return calls
+
+    def digest(self, data: bytes) -> Digest:
+        """The digest of what a call moved, for its record; nothing where none is wanted."""
+        if not self.digests:
+            return ""
+        if len(data) < _WORTH_A_THREAD:
+            return _hash(data)
+        self._hasher = self._hasher or ThreadPoolExecutor(1)
+        self._hashing.append(made := self._hasher.submit(_hash, data))
+        if len(self._hashing) > _WAITING:
+            _made(self._hashing.popleft())
+        return made
 
     def add(self, record: Record) -> None:
         """Record a call that has ended; its bytes are cut to KEPT_BYTES already."""
@@ -156,9 +198,9 @@ class Tracer:
     def _shorten(self) -> None:
         self.counts  # noqa: B018 - what is dropped is counted first
         first, last = self.limit // 4, self.limit * 3 // 4
-        gap = list(starmap(Call, self._records[first:last]))
-        self._omitted += sum(call.verb != OMITTED for call in gap)
-        start = gap[0].started_ns
-        duration = gap[-1].started_ns + gap[-1].duration_ns - start
+        gap = self._records[first:last]
+        self._omitted += sum(record[0] != OMITTED for record in gap)
+        start = gap[0][8]
+        duration = gap[-1][8] + gap[-1][9] - start
         self._records[first:last] = [(OMITTED, "", self._omitted, 0, b"", b"", 0, 0, start, duration)]
         self._counted = len(self._records)

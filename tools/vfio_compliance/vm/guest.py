@@ -17,7 +17,8 @@ from typing import Any
 
 MARK = "\x1evm "
 SHARE = "host_root"  # the tag of the host's root as a second 9p share
-_DEVICE = Path("/sys/bus/platform/devices/vfio_refdriver.0")
+_DEVICES = 2
+_DEVICE = Path(f"/sys/bus/platform/devices/vfio_refdriver.{_DEVICES - 1}")  # the last that comes
 _PCI = Path("/sys/bus/pci")
 _DEVICE_SECONDS = 15.0
 _NO_SUCH_COMMAND = 127
@@ -81,8 +82,8 @@ def _enter_cached_root(keep: str) -> str:
 
 
 def _load_reference(module: str) -> str:
-    """Loads the reference driver and waits until its device can be opened; gives a complaint, or nothing."""
-    complaint = _do(["insmod", module])
+    """Loads the reference driver and waits until its devices can be opened; gives a complaint, or nothing."""
+    complaint = _do(["insmod", module, f"devices={_DEVICES}"])
     if complaint:
         return complaint
     if not _wait(lambda: _device_ready(_DEVICE), _DEVICE_SECONDS):

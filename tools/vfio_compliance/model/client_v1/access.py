@@ -18,7 +18,11 @@ _REGISTERS = {(register.offset, register.width): register.name for register in R
 
 
 def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None:
-    """What a traced call is to the judge of the clients of ``region`` ("region 9"); None: nothing."""
+    """What a traced call is to the judge of the clients of ``region`` ("region 9"); None: nothing.
+
+    Where there is a second device the two take turns: each turn begins and ends with an open or a close.
+    """
+    target = target.removeprefix("second ")
     if verb == "ioctl":
         return "reset" if number == VFIO_DEVICE_RESET else None
     return _OF_REGION.get(verb) if target == region else _OF_DEVICE.get(verb)

@@ -63,8 +63,8 @@ class VfioUser(Transport):
     takes_pointers: ClassVar[bool] = False
     kernel: ClassVar[bool] = False
 
-    def __init__(self, settings: VfioUserSettings) -> None:
-        super().__init__()
+    def __init__(self, settings: VfioUserSettings, beside: Transport | None = None) -> None:
+        super().__init__(beside)
         if settings.socket is None and settings.command is None:
             raise SetupError(
                 "the vfio-user device has neither a socket nor a command",
@@ -284,7 +284,7 @@ class VfioUser(Transport):
             raise
         self._most = min(self.server.max_data_xfer_size, _MOST_AT_ONCE)
         self._connection = connection
-        self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server.max_msg_fds)
+        self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server)
 
     def _epitaph(self) -> str:
         return "" if self._process is None else self._process.epitaph()
@@ -292,12 +292,13 @@ class VfioUser(Transport):
     def _read_piece(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         connection = self._connection or self._connected()
         request = REGION_ACCESS.pack(offset & 2**64 - 1, region, length)
-        code, payload, _ = connection.exchange(Command.REGION_READ, request, room=REGION_ACCESS.size + length)
+        code, payload, _, data = connection.exchange(
+            Command.REGION_READ, request, room=REGION_ACCESS.size + length, fixed=REGION_ACCESS.size
+        )
         if code:
             return failure(code), b""
-        data = payload[REGION_ACCESS.size :]
         count = len(data)
-        if count == length and payload.startswith(request):
+        if count == length and payload == request:
             return success(count), data
         self._check_echo(connection, Command.REGION_READ, request, payload, length)
         if int.from_bytes(payload[12:16], "little") != count:
@@ -311,7 +312,7 @@ class VfioUser(Transport):
     def _write_piece(self, region: int, offset: int, data: bytes | memoryview) -> Outcome:
         connection = self._connection or self._connected()
         request = REGION_ACCESS.pack(offset & 2**64 - 1, region, len(data))
-        code, payload, _ = connection.exchange(Command.REGION_WRITE, request, data, room=REGION_ACCESS.size)
+        code, payload, _, _ = connection.exchange(Command.REGION_WRITE, request, data, room=REGION_ACCESS.size)
         if code:
             return failure(code)
         if payload == request:

@@ -13,6 +13,7 @@ import array
 import os
 import select
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -43,8 +44,14 @@ MAX_FDS: Final = 8
 MAX_DATA: Final = 1 << 20
 
 _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
-_FLAGS: Final = socket.MSG_CMSG_CLOEXEC
+_FLAGS: Final = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+#: All that was asked for in one call, by the deadline that is set on the socket.
+_WAIT_FOR_ALL: Final = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
+#: A plain number: arithmetic on the enumeration's members costs more than a system call.
+CUT: Final = int(socket.MSG_CTRUNC)
 _LARGEST_PIECE: Final = 1 << 20
+#: More than this comes in so many parts that the kernel had better wait for them.
+_MANY_PARTS: Final = 1 << 16
 _MOST_EARLY: Final = 64
 
 
@@ -54,6 +61,8 @@ class Reply(NamedTuple):
     errno: int
     payload: bytes
     descriptors: tuple[int, ...]
+    #: What follows the fixed part of a payload, where exchange() was told how long that is.
+    data: bytes
 
 
 class _Expected(NamedTuple):
@@ -66,6 +75,8 @@ class _Expected(NamedTuple):
     room: int
     #: Most descriptors.
     takes: int
+    #: Bytes of payload before the data.
+    fixed: int
 
     def __str__(self) -> str:
         return describe(self.command, self.request)
@@ -81,6 +92,10 @@ def close_all(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
+def _timeval(milliseconds: int) -> bytes:
+    return struct.pack("@ll", milliseconds // 1000, milliseconds % 1000 * 1000)
+
+
 class Connection:
     """A connected socket and the one command that may be under way on it.
 
@@ -89,7 +104,7 @@ class Connection:
     """
 
     def __init__(self, stream: socket.socket, deadline: float, serve: Serve, epitaph: Callable[[], str]) -> None:
-        stream.setblocking(False)
+        stream.setblocking(True)  # each call says for itself whether it waits
         self.lost: BaseException | None = None
         self._stream = stream
         self._deadline = deadline
@@ -124,18 +139,19 @@ class Connection:
         descriptors: Sequence[int] = (),
         room: int = 0,
         takes: int = 0,
+        fixed: int | None = None,
     ) -> Reply:
         """Send a command made of ``request`` and ``data``, and wait for its reply.
 
-        ``room`` bounds the reply's payload in bytes, ``takes`` its descriptors. Requests of the server that
-        come first are served. Raises PeerGone, ProtocolViolation, CallTimeout; OSError when a descriptor to
-        be sent is bad.
+        ``room`` bounds the reply's payload in bytes, ``takes`` its descriptors. What follows its first ``fixed``
+        bytes, where that is given, is data, kept apart. Requests of the server that come first are served.
+        Raises PeerGone, ProtocolViolation, CallTimeout; OSError when a descriptor to be sent is bad.
         """
         with self._lock:
             self._check()
             self._next_id = number = self._next_id + 1 & 0xFFFF
             header = HEADER.pack(number, command, HEADER.size + len(request) + len(data), TYPE_COMMAND, 0)
-            self._expected = _Expected(number, command, request, room, takes)
+            self._expected = _Expected(number, command, request, room, takes, room if fixed is None else fixed)
             self._end = monotonic() + self._deadline
             try:
                 self._send(header + request, data, descriptors)
@@ -192,7 +208,7 @@ class Connection:
         parts = [memoryview(head), memoryview(data)] if data else [memoryview(head)]
         while parts:
             try:
-                sent = self._stream.sendmsg(parts, ancillary)
+                sent = self._stream.sendmsg(parts, ancillary, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._wait_to_send()
                 continue
@@ -218,18 +234,19 @@ class Connection:
 
     def _await_reply(self) -> Reply:
         while True:
-            header, payload, descriptors = self._early.popleft() if self._early else self._receive()
+            message = self._early.popleft() if self._early else self._receive()
+            header = message.header
             if header.flags & TYPE_MASK == TYPE_REPLY:
                 self._expected = None
                 # Refused without a reason is refused all the same.
                 code = (header.error or 5) if header.flags & FLAG_ERROR else 0
-                return Reply(code, payload, descriptors)
-            self._answer(Message(header, payload, descriptors))
+                return Reply(code, message.payload, message.descriptors, message.data)
+            self._answer(message)
             self._left("requests of the server, but no answer")
 
     def _answer(self, message: Message) -> None:
-        header, payload, _ = message
-        code, answer = self._serve(header.command, payload)
+        header = message.header
+        code, answer = self._serve(header.command, message.payload)
         if header.flags & FLAG_NO_REPLY:
             return
         if code:
@@ -243,14 +260,14 @@ class Connection:
         header = Header._make(HEADER.unpack(self._take(HEADER.size, HEADER.size)))
         is_reply = header.flags & TYPE_MASK == TYPE_REPLY
         takes = self._check_reply(header) if is_reply else self._check_command(header)
-        payload = self._take(header.size - HEADER.size, header.size)
+        payload, data = self._take_payload(header, self._expected.fixed if is_reply and self._expected else header.size)
         descriptors = tuple(self._descriptors)
         if len(descriptors) > takes:
             raise ProtocolViolation(self._about(header), f"at most {takes} descriptor(s)", f"{len(descriptors)}")
         if not is_reply:
             self._check_access(header, payload)
         self._descriptors.clear()
-        return Message(header, payload, descriptors)
+        return Message(header, payload, descriptors, data)
 
     def _about(self, header: Header) -> str:
         kind = "reply to" if header.flags & TYPE_MASK == TYPE_REPLY else "server's"
@@ -264,24 +281,23 @@ class Connection:
                 "nothing, or a command",
                 f"a reply to {command_name(header.command)} with id {header.id}",
             )
-        about = f"reply to {expected}"
         if header.id != expected.id:
-            raise ProtocolViolation(about, f"id {expected.id}", f"id {header.id}")
+            raise ProtocolViolation(self._about(header), f"id {expected.id}", f"id {header.id}")
         if header.command != expected.command:
             raise ProtocolViolation(
-                about,
+                self._about(header),
                 f"command {command_name(expected.command)}",
                 f"{command_name(header.command)}",
             )
         if header.flags & FLAG_ERROR:
             if header.size != HEADER.size:
-                raise ProtocolViolation(about, "an error of 16 bytes", f"a size of {header.size}")
+                raise ProtocolViolation(self._about(header), "an error of 16 bytes", f"a size of {header.size}")
             if header.error > MAX_ERRNO:
-                raise ProtocolViolation(about, f"an errno up to {MAX_ERRNO}", f"{header.error}")
+                raise ProtocolViolation(self._about(header), f"an errno up to {MAX_ERRNO}", f"{header.error}")
             return 0
         if not HEADER.size <= header.size <= HEADER.size + expected.room:
             bounds = f"16 to {HEADER.size + expected.room}" if expected.room else "16"
-            raise ProtocolViolation(about, f"a size of {bounds} bytes", f"{header.size}")
+            raise ProtocolViolation(self._about(header), f"a size of {bounds} bytes", f"{header.size}")
         return expected.takes
 
     def _check_command(self, header: Header) -> int:
@@ -313,13 +329,25 @@ class Connection:
                 f"server's {describe(header.command, payload)}", f"{count} bytes of data", f"{data}"
             )
 
+    def _take_payload(self, header: Header, fixed: int) -> tuple[bytes, bytes]:
+        """The payload, cut after ``fixed`` bytes; much data is received apart, since to cut it off is to copy it."""
+        length = header.size - HEADER.size
+        if length - fixed > _MANY_PARTS:
+            return self._take(fixed, header.size), self._take(length - fixed, header.size)
+        payload = self._take(length, header.size)
+        return payload[:fixed], payload[fixed:]
+
     def _take(self, count: int, size: int) -> bytes:
         """Exactly ``count`` bytes of a message of ``size``; descriptors that come along are collected."""
         pieces: list[bytes] = []
         missing = count
         while missing:
+            how = _FLAGS
+            if missing > _MANY_PARTS:
+                how = _WAIT_FOR_ALL
+                self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._left("no answer")))
             try:
-                piece, ancillary, flags, _ = self._stream.recvmsg(min(missing, _LARGEST_PIECE), _ANCILLARY, _FLAGS)
+                piece, ancillary, flags, _ = self._stream.recvmsg(min(missing, _LARGEST_PIECE), _ANCILLARY, how)
             except BlockingIOError:
                 self._wait_to_receive()
                 continue
@@ -327,7 +355,7 @@ class Connection:
                 self._gone("instead of an answer")
             if ancillary:
                 self._collect(ancillary)
-            if flags & socket.MSG_CTRUNC:
+            if flags & CUT:
                 raise ProtocolViolation(self._what(), f"at most {MAX_FDS} descriptors", "more")
             if not piece:
                 if pieces or count != size:

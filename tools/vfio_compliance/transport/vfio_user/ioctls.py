@@ -6,6 +6,9 @@ the server and not here. Two things cannot go over as they are. A pointer: the v
 descriptor and an offset, and the bitmap comes back in the reply. And where that bitmap is part of the
 reply, argsz must cover it: an argsz that is enough for the kernel becomes one that is enough here, one that
 is too small stays as it is, too small here as well.
+
+VFIO_IOMMU_GET_INFO has no message of the protocol. A server may offer one of ours in its VERSION: the argument goes
+over as it is. Information of any kind that comes back longer than argsz goes into the argument as far as that has room.
 """
 
 from __future__ import annotations
@@ -15,7 +18,12 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from ...uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
+from ...uapi.type1 import (
+    VFIO_IOMMU_DIRTY_PAGES,
+    VFIO_IOMMU_GET_INFO,
+    VFIO_IOMMU_MAP_DMA,
+    VFIO_IOMMU_UNMAP_DMA,
+)
 from ...uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
     VFIO_DEVICE_GET_IRQ_INFO,
@@ -31,6 +39,7 @@ from .connection import Connection, close_all
 from .dma import DmaTable, Mapping
 from .wire import (
     BITMAP,
+    CONTAINER_INFO_ROOM,
     DEVICE_INFO_SIZE,
     DIRTY_FLAG_GET,
     DIRTY_PAGES,
@@ -44,14 +53,18 @@ from .wire import (
     UNMAP_FLAG_ALL,
     UNMAP_FLAG_BITMAP,
     Command,
+    Peer,
     describe,
 )
 
 #: No information and its capabilities is ever longer, in bytes.
 _LARGEST_INFO: Final = 1 << 20
 
-#: Largest dirty bitmap that is fetched in one piece, in bytes: that of Linux's container.
-_LARGEST_BITMAP: Final = 1 << 28
+#: So much information is taken even where argsz allows less.
+_INFO_ROOM: Final = 4096
+
+#: Largest dirty bitmap that is taken, in bytes: one step more than that of Linux's container, to see it refused.
+_LARGEST_BITMAP: Final = (1 << 28) + 4096
 
 #: Sizes of the kernel's structures with a struct vfio_bitmap in them.
 _KERNEL_GET: Final = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap") + ffi.sizeof(
@@ -96,13 +109,13 @@ class Ioctls:
         regions: RegionFiles,
         dma: DmaTable,
         find_memory: Callable[[int, int], Memory | None],
-        most_descriptors: int,
+        server: Peer,
     ) -> None:
         self._connection = connection
         self._regions = regions
         self._dma = dma
         self._find_memory = find_memory
-        self._most_descriptors = most_descriptors
+        self._most_descriptors = server.max_msg_fds
         self._handlers: dict[tuple[Target, int], Callable[[memoryview], Outcome]] = {
             (Target.DEVICE, VFIO_DEVICE_GET_INFO): self._device_info,
             (Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO): self._region_info,
@@ -112,6 +125,8 @@ class Ioctls:
             (Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA): self._unmap_dma,
             (Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES): self._dirty_pages,
         }
+        if server.container_info:
+            self._handlers[Target.CONTAINER, VFIO_IOMMU_GET_INFO] = self._container_info
 
     def issue(self, target: Target, request: int, argument: Argument) -> Outcome:
         """ENOTTY for what has no message, EFAULT for a pointer to nowhere, else the server's answer."""
@@ -140,7 +155,8 @@ class Ioctls:
 
     def _info(self, command: Command, fixed: int, view: memoryview) -> Outcome:
         request = _padded(view, fixed)
-        room = min(max(_u32(request), fixed), _LARGEST_INFO)
+        # More than argsz is passed on as far as the argument goes: whoever asked is to see it.
+        room = min(max(_u32(request), fixed, _INFO_ROOM), _LARGEST_INFO)
         is_region = command is Command.DEVICE_GET_REGION_INFO
         reply = self._connection.exchange(command, request, room=room, takes=1 if is_region else 0)
         if reply.errno:
@@ -172,6 +188,15 @@ class Ioctls:
             raise self._connection.violated(
                 about, f"index {_u32(request, 8)}", f"information on index {_u32(payload, 8)}"
             )
+
+    def _container_info(self, view: memoryview) -> Outcome:
+        argument = bytes(view[:CONTAINER_INFO_ROOM]).ljust(4, b"\0")  # argsz at least
+        reply = self._connection.exchange(Command.CONTAINER_GET_INFO, argument, room=CONTAINER_INFO_ROOM)
+        if reply.errno:
+            return failure(reply.errno)
+        count = min(len(view), len(reply.payload))
+        view[:count] = reply.payload[:count]
+        return success(0)
 
     def _set_irqs(self, view: memoryview) -> Outcome:
         header = _padded(view, SET_IRQS.size)
@@ -240,14 +265,25 @@ class Ioctls:
         page, bitmap_size, address = _bitmap(head, DIRTY_PAGES.size + DIRTY_RANGE.size)
         request = DIRTY_PAGES.pack(_wire_argsz(argsz, _KERNEL_GET, bitmap_size), flags)
         request += DIRTY_RANGE.pack(iova, size) + BITMAP.pack(page, bitmap_size)
-        return self._with_bitmap(Command.DIRTY_PAGES, request, size, page, bitmap_size, address)[0]
+        # Several flags are for the server to refuse; one that takes another of them for the operation sends no bitmap.
+        alone = flags == DIRTY_FLAG_GET
+        return self._with_bitmap(Command.DIRTY_PAGES, request, size, page, bitmap_size, address, alone=alone)[0]
 
     def _with_bitmap(
-        self, command: Command, request: bytes, size: int, page: int, bitmap_size: int, address: int
+        self,
+        command: Command,
+        request: bytes,
+        size: int,
+        page: int,
+        bitmap_size: int,
+        address: int,
+        *,
+        alone: bool = True,
     ) -> tuple[Outcome, bytes]:
         """A request whose reply repeats it and adds the bitmap, which goes to ``address``.
 
-        Gives the outcome and the reply's payload, empty when the server did not do it.
+        Unless the bitmap ``alone`` was asked for, the reply may be empty. Gives the outcome and the reply's payload,
+        empty when the server did not do it.
         """
         fixed = len(request)
         room = fixed + min(bitmap_size, _LARGEST_BITMAP)
@@ -255,14 +291,17 @@ class Ioctls:
         if reply.errno:
             return failure(reply.errno), b""
         payload = reply.payload
-        about = f"reply to {describe(command, request)}"
+        if not payload and not alone:
+            return success(0), b""
         if len(payload) < fixed:
+            about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
-        bitmap = payload[fixed:]
+        bitmap = memoryview(payload)[fixed:]
         if not bitmap and _u32(payload) > _u32(request):
             return failure(errno.EINVAL), b""  # it asks for more room, which the kernel calls invalid
         needed = -(-size // page) + 7 >> 3 if page else 0
         if len(bitmap) < min(needed, bitmap_size):
+            about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"a bitmap of {needed} bytes", f"{len(bitmap)}")
         if bitmap and not libc.store(address, bitmap):
             return failure(errno.EFAULT), payload

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from .connection import close_all
+from .connection import CUT, close_all
 from .observer import MOST_UNANSWERED, Crowded, Observer, Seen, Sink
 from .process import check_path, clear, connect
 from .wire import HEADER, Header, command_name
@@ -142,7 +142,7 @@ class _Pump:
                 self._descriptors.extend(received)
                 if self._seen:
                     self._seen.descriptors += len(received)
-        if flags & socket.MSG_CTRUNC:
+        if flags & CUT:
             raise _Ended(f"descriptors of the {self._name} were lost: this process may not open so many")
         if not piece and may_end:
             inside = self._header or self._left

@@ -34,6 +34,8 @@ class Command(IntEnum):
     DMA_WRITE = 12
     DEVICE_RESET = 13
     DIRTY_PAGES = 14
+    #: Ours: what VFIO_IOMMU_GET_INFO asks of a container, for servers whose VERSION offers ``container_info``.
+    CONTAINER_GET_INFO = 0x8001
 
 
 TYPE_MASK: Final = 0xF
@@ -72,6 +74,8 @@ DMA_ACCESS: Final = Struct("<QQ")
 DEVICE_INFO_SIZE: Final = 16
 REGION_INFO_SIZE: Final = 32
 IRQ_INFO_SIZE: Final = 16
+#: Most bytes of the argument of CONTAINER_GET_INFO, and of its reply.
+CONTAINER_INFO_ROOM: Final = 4096
 
 DMA_FLAG_READ: Final = 1
 DMA_FLAG_WRITE: Final = 2
@@ -97,6 +101,8 @@ class Message(NamedTuple):
     header: Header
     payload: bytes
     descriptors: tuple[int, ...]
+    #: What came after the payload's fixed part, where it was to be kept apart.
+    data: bytes
 
 
 def command_name(number: int) -> str:
@@ -141,6 +147,8 @@ class Peer:
     max_data_xfer_size: int = DEFAULT_MAX_DATA
     #: Bytes per bit of a dirty bitmap; None when it takes no part in migration.
     migration_pgsize: int | None = None
+    #: Whether it answers CONTAINER_GET_INFO.
+    container_info: bool = False
     #: Everything it said, as sent.
     text: str = field(default="", compare=False)
 
@@ -183,12 +191,16 @@ def unpack_version(payload: bytes, proposed: Peer) -> Peer:
         pgsize = _number(_member(migration, "pgsize", proposed.migration_pgsize), "migration.pgsize", 1, 1 << 63)
         if pgsize & (pgsize - 1):
             raise _bad_version("a power of two as migration.pgsize", str(pgsize))
+    container_info = _member(capabilities, "container_info", False)
+    if type(container_info) is not bool:
+        raise _bad_version("true or false as container_info", repr(container_info)[:80])
     return Peer(
         major,
         minor,
         _number(_member(capabilities, "max_msg_fds", DEFAULT_MAX_FDS), "max_msg_fds", 0, 1 << 32),
         _number(_member(capabilities, "max_data_xfer_size", DEFAULT_MAX_DATA), "max_data_xfer_size", 1, 1 << 64),
         pgsize,
+        container_info,
         text,
     )
 

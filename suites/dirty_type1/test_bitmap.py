@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One bitmap: which bit stands for which page, what is set, and how much memory it takes."""
+
+import pytest
+
+from vfio_compliance.checks import NotApplicable, declined
+from vfio_compliance.model.pages import bitmap_bytes
+
+#: Numbers of pages around the edges of bytes, words and pages of a bitmap.
+COUNTS = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
+
+#: Every bit of the first two words and what follows, and the last ones of a bitmap as large as a page.
+POSITIONS = (*range(130), 4094, 4095, 4096)
+
+#: Sizes that a page of a bitmap cannot have, from the size that it has.
+PAGE_SIZES = {
+    "0": lambda page: 0,
+    "1": lambda page: 1,
+    "3": lambda page: 3,
+    "a half": lambda page: page // 2,
+    "one less": lambda page: page - 1,
+    "one more": lambda page: page + 1,
+    "twice": lambda page: 2 * page,
+    "2 MiB": lambda page: max(2 << 20, 2 * page),
+    "1 GiB": lambda page: 1 << 30,
+    "2^63": lambda page: 1 << 63,
+    "2^64 - 1": lambda page: (1 << 64) - 1,
+}
+
+
+def pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count} pages"
+
+
+@pytest.mark.rule("dirty.bitmap.bit-per-page")
+@pytest.mark.parametrize("position", POSITIONS)
+def test_bit_per_page(guest, position):
+    """Bit i of the bitmap, counted from the lowest bit of its first byte, is the page i after the range's start."""
+    count = 130 if position < 130 else 4097
+    guest.make_dirty(position, count)
+    answer = guest.get(0, count)
+    answer.complete()
+    answer.bounded()
+
+
+@pytest.mark.rule("dirty.bitmap.of-the-range")
+@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("where", ["the first", "the second", "both", "both and holes"])
+def test_of_the_range(guest, where, count):
+    """A bitmap tells of the pages of the range that is asked for, and of all of them."""
+    guest.map(0, count)
+    guest.map(count, 70)
+    guest.start()
+    for page in dict.fromkeys((0, count - 1, count, count + 69)):
+        guest.write(page)
+    ranges = {"the first": (0, count), "the second": (count, 70), "both": (0, count + 70)}
+    answer = guest.get(*ranges.get(where, (-3, count + 140)))
+    answer.complete()
+    answer.bounded()
+    guest.get(0, count + 70).complete()
+
+
+@pytest.mark.rule("dirty.bitmap.page-size")
+@pytest.mark.parametrize("size", PAGE_SIZES)
+def test_page_size(guest, size):
+    """A bitmap of another page size than the smallest supported one is refused, and nothing is lost by that."""
+    guest.map(0, 70)
+    guest.start()
+    guest.write(69)
+    wrong = PAGE_SIZES[size](guest.page)
+    declined(f"asking for a bitmap of {wrong}-byte pages", guest.try_get(0, 70, page=wrong))
+    guest.get(0, 70).complete()
+
+
+@pytest.mark.rule("dirty.bitmap.buffer-size")
+@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("room", ["exact", "a word more", "a page more", "a word less", "0", "2^63"])
+def test_buffer_size(guest, room, count):
+    """Memory that is large enough for the bitmap is taken, larger memory too; smaller memory is refused."""
+    guest.map(0, count)
+    guest.start()
+    guest.write(count - 1)
+    more = {"exact": 0, "a word more": 8, "a page more": 4096}
+    if room in more:
+        guest.get(0, count, slack=more[room]).complete()
+        return
+    size = {"a word less": bitmap_bytes(count) - 8, "0": 0, "2^63": 1 << 63}[room]
+    declined(f"asking for the bitmap of {pages(count)} into {size} bytes", guest.try_get(0, count, room=size))
+    guest.get(0, count).complete()
+
+
+@pytest.mark.rule("dirty.bitmap.written-is-set")
+@pytest.mark.parametrize(
+    "writes",
+    [
+        "write 0",
+        "write 129",
+        "write 62; write 63; write 64",
+        "write 63 2",
+        "write 10 3",
+        "write 0 65",
+        "write 5; write 5",
+        "write 0; write 9; write 18; write 27; write 36; write 45; write 54; write 63; write 72; write 81",
+        "write 5; get 0 130; write 5",
+        "write 5; get 0 130; write 6; get 0 130; write 5; write 7",
+    ],
+)
+def test_written_is_set(guest, writes):
+    """Every page that the device wrote since it was last reported is reported."""
+    for answer in guest.play(f"map 0 130; start; {writes}; get 0 130"):
+        answer.complete()
+
+
+@pytest.mark.rule("dirty.bitmap.nothing-else")
+@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("around", ["exact", "larger memory", "a hole behind", "a hole before", "between two others"])
+def test_nothing_else(guest, around, count):
+    """No bit is set outside the range, over pages that are not mapped, or after the last page."""
+    guest.map(0, count)
+    if around == "between two others":
+        guest.map(-8, 8)
+        guest.map(count, 8)
+    guest.start()
+    guest.write(0)
+    if around == "between two others":
+        guest.write(-1)
+        guest.write(count)
+    before, behind = {"a hole before": (5, 0), "a hole behind": (0, 70)}.get(around, (0, 0))
+    slack = 4096 if around == "larger memory" else 0
+    guest.get(-before, before + count + behind, slack=slack).bounded()
+
+
+@pytest.mark.rule("dirty.bitmap.clean-is-clear")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "map 0 130; start; get 0 130",
+        "map 0 130; start; write 64; get 0 130",
+        "map 0 130; start; write 64; get 0 130; get 0 130",
+        "map 0 130; map 130 8; start; write 130; get 0 130; get 0 138",
+        "map 0 130; start; map 130 8; get 0 138",
+    ],
+)
+def test_clean_is_clear(guest, profile, script):
+    """Where a device's writes are known page by page, a page that it has not written is not reported."""
+    if profile.claims.dirty_scope != "written":
+        raise NotApplicable("the profile does not claim dirty_scope `written`")
+    for answer in guest.play(script):
+        answer.exact()
+
+
+@pytest.mark.rule("dirty.bitmap.all-devices")
+@pytest.mark.parametrize("writer", ["the first", "the second", "both"])
+def test_all_devices(guest, other_device, writer):
+    """A bitmap tells of what any device of the container wrote."""
+    guest.map(0, 70)
+    guest.start()
+    if writer != "the second":
+        guest.write(3)
+    if writer != "the first":
+        guest.write(69, by=other_device)
+    answer = guest.get(0, 70)
+    answer.complete()
+    answer.bounded()

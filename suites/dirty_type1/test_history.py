@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Many queries, in any order, from any base, before and after others that fail; and rounds of a migration."""
+
+import pytest
+
+from vfio_compliance.checks import NotApplicable, Unjudged
+from vfio_compliance.model.dirty_scripts import FAILING, SCRIPTS, SOUND, holding
+
+#: Fewer rounds than this say little.
+FEWEST_ROUNDS = 10
+
+
+@pytest.mark.rule("dirty.history.nothing-lost")
+@pytest.mark.parametrize("script", SOUND)
+def test_nothing_lost(histories, script):
+    """Whatever is asked, in whatever order, a written page is reported by the next bitmap that covers it."""
+    for answer in histories.play(script):
+        answer.complete()
+
+
+@pytest.mark.rule("dirty.history.failed-query-keeps")
+@pytest.mark.parametrize("script", holding(*FAILING))
+def test_failed_query_keeps(histories, script):
+    """A query that fails in the middle loses nothing: what was not handed out is reported by the next one."""
+    for answer in histories.play(script):
+        answer.complete()
+
+
+@pytest.mark.rule("dirty.history.nothing-else")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_nothing_else(histories, script):
+    """However often and from whatever base is asked, no bit is set but for mapped pages of the range."""
+    for answer in histories.play(script):
+        answer.bounded()
+
+
+@pytest.mark.rule("dirty.history.clean-is-clear")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_clean_is_clear(histories, profile, script):
+    """Where a device's writes are known page by page, no order of queries makes a clean page dirty."""
+    if profile.claims.dirty_scope != "written":
+        raise NotApplicable("the profile does not claim dirty_scope `written`")
+    for answer in histories.play(script):
+        answer.exact()
+
+
+@pytest.mark.rule("dirty.history.never-a-false-clean")
+@pytest.mark.parametrize("unmapping", [False, True], ids=["by bitmaps", "and by unmapping"])
+@pytest.mark.parametrize("stream", [False, True], ids=["single writes", "and a stream of writes"])
+def test_never_a_false_clean(rounds, stream, unmapping):
+    """Memory that is copied by its dirty bitmaps alone while the device writes it is the memory in the end."""
+    tally = rounds(stream=stream, unmapping=unmapping)
+    if tally.rounds < FEWEST_ROUNDS:
+        raise Unjudged(f"{tally.rounds} rounds only before the time was up (a sixth of limits.test)")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tracking from START to STOP."""
+
+import pytest
+
+from vfio_compliance.checks import NotApplicable, declined, told
+
+
+@pytest.mark.rule("dirty.tracking.reports-from-start")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "map 0 70; start; write 5; get 0 70",
+        "map 0 70; map 70 3; start; write 71; get 0 73",
+        "map 0 70; pin 3 2; start; get 0 70",
+        "map 0 70; start; pin 3 2; get 0 70; get 0 70",
+        "map 0 70; pin 3 2; start; unpin 3 2; get 0 70",
+    ],
+)
+def test_reports_from_start(guest, script):
+    """From START on every page that the device writes is tracked, and every page that is pinned then or later."""
+    for answer in guest.play(script):
+        answer.complete()
+
+
+@pytest.mark.rule("dirty.tracking.goes-on")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "map 0 70; start" + "; write 5; get 0 70" * 6,
+        "map 0 70; start; get 0 70; write 69; get 0 70",
+        "map 0 70; start; map 70 3; write 70; write 72; get 0 73",
+        "map 0 70; start; get 0 70; map 70 3; get 0 73; write 72; write 1; get 0 73",
+        "map 0 70; start; unmap 0; map 0 70; write 5; get 0 70",
+    ],
+)
+def test_goes_on(guest, script):
+    """Tracking goes on until STOP, however often it is asked, and takes in what is mapped meanwhile."""
+    for answer in guest.play(script):
+        answer.complete()
+
+
+@pytest.mark.rule("dirty.tracking.stop-forgets")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "map 0 70; start; write 5; stop; start; get 0 70",
+        "map 0 70; start; write 5; stop; start; write 7; get 0 70",
+        "map 0 70; start; pin 3 2; unpin 3 2; stop; start; get 0 70",
+    ],
+)
+def test_stop_forgets(guest, profile, script):
+    """STOP ends tracking: what was written before it is not reported after the next START."""
+    if profile.claims.dirty_scope != "written":
+        raise NotApplicable("the profile does not claim dirty_scope `written`")
+    for answer in guest.play(script):
+        answer.complete()
+        answer.exact()
+
+
+@pytest.mark.rule("dirty.tracking.stopped-refuses")
+@pytest.mark.parametrize("script", ["map 0 70", "map 0 70; start; stop", "map 0 70; start; get 0 70; stop"])
+def test_stopped_refuses(guest, script):
+    """While nothing is tracked a bitmap is refused."""
+    guest.play(script)
+    declined("asking for a bitmap while tracking is off", guest.try_get(0, 70))
+
+
+@pytest.mark.rule("dirty.unspecified.repeats")
+@pytest.mark.parametrize("request_", ["START again", "STOP again", "STOP at first"])
+def test_repeats(guest, observe, request_):
+    """To begin what has begun, or to end what has ended, is answered somehow, and tracking works after it."""
+    guest.map(0, 70)
+    if request_ != "STOP at first":
+        guest.start()
+        guest.write(5)
+    if request_ == "STOP again":
+        guest.stop()
+    outcome = guest.tracker.try_start() if request_ == "START again" else guest.tracker.try_stop()
+    observe(f"dirty pages: {request_}", told(outcome))
+    if request_ != "START again":
+        guest.start()
+    guest.write(69)
+    guest.get(0, 70).complete()
+
+
+#: First page (None: the last one of all) and number of pages, and bytes added to address and size; mapped are pages 0
+#: to 69 and 80 to 89.
+RANGES = {
+    "from the middle of a mapping": (10, 60, 0, 0),
+    "to the middle of a mapping": (0, 30, 0, 0),
+    "inside a mapping": (10, 10, 0, 0),
+    "from one mapping into another": (10, 75, 0, 0),
+    "over nothing": (100, 10, 0, 0),
+    "an address that is not aligned": (0, 70, 8, 0),
+    "a size that is not aligned": (0, 70, 0, 8),
+    "no pages": (0, 0, 0, 0),
+    "past the end of all addresses": (None, 2, 0, 0),
+}
+
+
+@pytest.mark.rule("dirty.unspecified.ranges")
+@pytest.mark.parametrize("range_", RANGES)
+def test_ranges(guest, observe, range_):
+    """A range of which the text does not speak is answered somehow, and nothing is lost by that."""
+    guest.map(0, 70)
+    guest.map(80, 10)
+    guest.start()
+    guest.write(5)
+    guest.write(69)
+    first, count, further, longer = RANGES[range_]
+    if first is None:
+        first = -guest.iova(0) // guest.page - 1
+    outcome = guest.try_get(first, count, further=further, longer=longer)
+    observe(f"dirty bitmap: {range_}", told(outcome))
+    guest.write(12)
+    answer = guest.get(0, 90)
+    answer.complete()
+    answer.bounded()

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Unmapping with the dirty bitmap."""
+
+import pytest
+
+from vfio_compliance.checks import NotApplicable, declined
+from vfio_compliance.model.pages import bitmap_bytes
+
+COUNTS = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
+POSITIONS = (*range(66), 127, 128, 129)
+
+
+def pages(count: int) -> str:
+    return "1 page" if count == 1 else f"{count} pages"
+
+
+@pytest.mark.rule("dirty.unmap.reports-then-unmaps")
+@pytest.mark.parametrize("count", COUNTS, ids=pages)
+def test_reports_then_unmaps(guest, count):
+    """The bitmap says what the last query before the unmapping would have said, and then the range is unmapped."""
+    guest.map(0, count)
+    guest.start()
+    guest.write(0)
+    guest.write(count - 1)
+    guest.unmap_telling(0).complete()
+    guest.get(0, count).bounded()  # nothing is there any more
+    guest.map(0, count)  # so there is room for another mapping
+
+
+@pytest.mark.rule("dirty.unmap.buffer-size")
+@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("room", ["exact", "a page more", "a word less", "0", "2^63"])
+def test_buffer_size(guest, room, count):
+    """Memory that is large enough for the bitmap is taken; smaller memory is refused."""
+    guest.map(0, count)
+    guest.start()
+    guest.write(count - 1)
+    if room in ("exact", "a page more"):
+        guest.unmap_telling(0, slack=4096 if room == "a page more" else 0).complete()
+        return
+    size = {"a word less": bitmap_bytes(count) - 8, "0": 0, "2^63": 1 << 63}[room]
+    declined(f"unmapping {pages(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
+    guest.unmap_telling(0).complete()
+
+
+@pytest.mark.rule("dirty.unmap.bit-per-page")
+@pytest.mark.parametrize("position", POSITIONS)
+def test_bit_per_page(guest, position):
+    """Bit i of the bitmap is the page i after the start of what is unmapped."""
+    guest.map(0, 130)
+    guest.start()
+    guest.write(position)
+    answer = guest.unmap_telling(0)
+    answer.complete()
+    answer.bounded()
+
+
+@pytest.mark.rule("dirty.unmap.page-size")
+@pytest.mark.parametrize("size", ["0", "3", "a half", "twice", "2^63"])
+def test_page_size(guest, size):
+    """A bitmap of a page size that is not supported is refused, and nothing is unmapped then."""
+    guest.map(0, 70)
+    guest.start()
+    guest.write(69)
+    wrong = {"0": 0, "3": 3, "a half": guest.page // 2, "twice": 2 * guest.page, "2^63": 1 << 63}[size]
+    if wrong and wrong & guest.page_sizes == wrong:
+        raise NotApplicable(f"pages of {wrong} bytes are supported")
+    declined(f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_telling(0, page=wrong))
+    guest.unmap_telling(0).complete()
+
+
+@pytest.mark.rule("dirty.unmap.dirty-and-clean")
+@pytest.mark.parametrize(
+    "writes", ["write 0", "write 64", "write 63 2", "write 0; write 129", "write 5; get 0 130; write 6"]
+)
+def test_dirty_and_clean(guest, profile, writes):
+    """A set bit is a dirty page; where a device's writes are known page by page, a clear bit is a clean one."""
+    guest.play(f"map 0 130; start; {writes}")
+    answer = guest.unmap_telling(0)
+    answer.complete()
+    if profile.claims.dirty_scope == "written":
+        answer.exact()
+
+
+@pytest.mark.rule("dirty.unmap.range-only")
+@pytest.mark.parametrize("first", [0, 64, 130, 200])
+@pytest.mark.parametrize("slack", [0, 4096], ids=["exact memory", "larger memory"])
+def test_range_only(guest, slack, first):
+    """The bitmap is that of the range which is unmapped; other mappings keep what is known of them."""
+    guest.play("map 0 64; map 64 66; map 130 1; map 200 9; start; write 63; write 64; write 129; write 130; write 200")
+    answer = guest.unmap_telling(first, slack=slack)
+    answer.complete()
+    answer.bounded()
+    guest.get(0, 209).complete()
+
+
+@pytest.mark.rule("dirty.unmap.refused-keeps")
+@pytest.mark.parametrize("wrong", ["no memory for the bitmap", "another page size", "a bitmap that cannot be written"])
+def test_refused_keeps(guest, wrong):
+    """A refused unmapping unmaps nothing, and loses nothing of what was written."""
+    if wrong == "a bitmap that cannot be written" and not guest.transport.takes_pointers:
+        raise NotApplicable("bad pointers cannot be expressed here")
+    guest.play("map 0 70; start; write 5; write 69")
+    outcome = guest.try_unmap_telling(
+        0,
+        room=0 if wrong.startswith("no memory") else None,
+        page=3 if wrong.startswith("another") else None,
+        readonly=wrong.endswith("written"),
+    )
+    declined(f"unmapping with {wrong}", outcome)
+    answer = guest.get(0, 70)
+    answer.complete()
+    guest.write(6)
+    guest.unmap_telling(0).complete()

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The container: its information is believed only where it can be, and its requests go over as they are."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from types import SimpleNamespace
+
+import pytest
+
+from vfio_compliance.device import Container, DeviceError, DmaMap
+from vfio_compliance.transport import Memory, Outcome
+from vfio_compliance.transport.base import argument_view
+from vfio_compliance.uapi.type1 import (
+    VFIO_IOMMU_DIRTY_PAGES,
+    VFIO_IOMMU_GET_INFO,
+    VFIO_IOMMU_MAP_DMA,
+    VFIO_IOMMU_UNMAP_DMA,
+)
+
+RANGES = struct.pack("<HHIII4Q", 1, 1, 24 + 48, 2, 0, 0, 0xFEDFFFFF, 0xFEF00000, 2**39 - 1)
+MIGRATION = struct.pack("<HHIIIQQ", 2, 1, 0, 5, 0, 0x1000, 1 << 28)
+PAGE = 4096
+
+
+class Kernel:
+    """Answers as a container does, and knows what is mapped; refuses the requests that it is told to."""
+
+    def __init__(self, chain=b"", refuses=(), kernel=True):
+        self.answer = struct.pack("<IIQII", 24 + len(chain), 3, 0x40201000, 24 if chain else 0, 0) + chain
+        self.refuses = refuses
+        self.asked = []
+        self.tracking = False
+        self.mapped = set()
+        self.transport = SimpleNamespace(
+            ioctl=self.ioctl, memory=Memory, kernel=kernel, dirty_page_size=None, host_fault=lambda *_: None
+        )
+
+    def ioctl(self, target, request, argument):
+        view = argument_view(argument)
+        if request in self.refuses:
+            return Outcome(-1, self.refuses[request])
+        if request == VFIO_IOMMU_GET_INFO:
+            self.asked.append(bytes(view))
+            room = int.from_bytes(view[:4], "little")
+            if room >= len(self.answer):
+                view[: len(self.answer)] = self.answer
+            elif room >= 20:
+                view[:20] = self.answer[:16] + bytes(4)
+        elif request == VFIO_IOMMU_DIRTY_PAGES:
+            self.tracking = view[4] == 1
+        elif request == VFIO_IOMMU_MAP_DMA:
+            _, _, _, iova, size = struct.unpack("<IIQQQ", view)
+            if (iova, size) in self.mapped:
+                return Outcome(-1, errno.EEXIST)
+            self.mapped.add((iova, size))
+        elif request == VFIO_IOMMU_UNMAP_DMA:
+            self.mapped.discard(struct.unpack_from("<QQ", view, 8))
+        return Outcome(0, 0)
+
+
+def test_information_is_read_whole():
+    """The second question has the room that the first answer wants; the chain is read from its answer."""
+    kernel = Kernel(RANGES + MIGRATION)
+    info = Container(kernel.transport).info()
+    assert [len(each) for each in kernel.asked] == [24, 24 + 48 + 32]
+    assert info.iova_pgsizes == 0x40201000
+    assert info.iova_ranges == [(0, 0xFEDFFFFF), (0xFEF00000, 2**39 - 1)]
+    migration = info.migration
+    assert (migration.version, migration.flags, migration.pgsize_bitmap) == (1, 5, 0x1000)
+    assert migration.max_dirty_bitmap_size == 1 << 28
+
+
+def test_without_capabilities_there_is_neither():
+    """Nothing is made up."""
+    info = Container(Kernel().transport).info()
+    assert (info.migration, info.iova_ranges, info.chain) == (None, None, [])
+
+
+def test_ranges_that_are_not_there():
+    """A count that the structure has no room for is named."""
+    kernel = Kernel(RANGES[:4] + bytes(4) + struct.pack("<I", 3) + RANGES[12:])
+    with pytest.raises(DeviceError, match="nr_iovas 3"):
+        _ = Container(kernel.transport).info().iova_ranges
+
+
+@pytest.mark.parametrize(("argsz", "room", "length"), [(0, 0, 4), (24, 0, 24), (2**32 - 1, 64, 64), (3, 56, 56)])
+def test_the_raw_question(argsz, room, length):
+    """It is as long as it is told to be, and filled; argsz is whatever it is."""
+    kernel = Kernel(MIGRATION)
+    Container(kernel.transport).try_info(argsz, room=room, fill=0xFF)
+    assert kernel.asked == [argsz.to_bytes(4, "little") + b"\xff" * (length - 4)]
+
+
+@pytest.mark.parametrize(
+    ("code", "kernel", "tells"),
+    [(errno.ENOTTY, True, True), (errno.ENOTTY, False, False), (errno.EINVAL, False, True)],
+    ids=["a kernel without it", "a transport without it", "refused otherwise"],
+)
+def test_whether_it_can_be_asked(code, kernel, tells):
+    """A kernel that does not know the request breaks a rule; a transport that has no such message does not."""
+    assert Container(Kernel(refuses={VFIO_IOMMU_GET_INFO: code}, kernel=kernel).transport).tells is tells
+
+
+def test_whether_something_is_mapped():
+    """What cannot be mapped once more is mapped; the attempt leaves nothing behind."""
+    kernel = Kernel()
+    container = Container(kernel.transport)
+    with DmaMap(kernel.transport, 0, PAGE):
+        assert container.maps(0, PAGE)
+        assert not container.maps(PAGE, PAGE)
+        assert kernel.mapped == {(0, PAGE)}
+    assert not container.maps(0, PAGE)
+
+
+@pytest.mark.parametrize(
+    ("chain", "refuses", "offered"),
+    [
+        (MIGRATION, {VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, True),
+        (b"", {VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, False),
+        (RANGES, {VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, False),
+        (b"", {}, True),
+        (b"", {VFIO_IOMMU_GET_INFO: errno.ENOTTY, VFIO_IOMMU_DIRTY_PAGES: errno.ENOTTY}, False),
+        (b"", {VFIO_IOMMU_GET_INFO: errno.ENOTTY}, True),
+    ],
+    ids=["announced only", "neither", "ranges only", "unannounced", "no information", "no information, but START"],
+)
+def test_whether_tracking_is_offered(chain, refuses, offered):
+    """Announced or there: what is only one of them is broken, and to be judged. Asking leaves tracking off."""
+    kernel = Kernel(chain, refuses)
+    assert Container(kernel.transport).offers_tracking is offered
+    assert kernel.tracking is False
+
+
+def test_arguments_as_bytes():
+    """With a bitmap both have its place, size and page; without it all of that is ones."""
+    container = Container(Kernel().transport)
+    with container.guarded(8) as bitmap:
+        wanted = {"page": 4096, "bitmap": bitmap, "bitmap_size": 8}
+        described = struct.pack("<QQQ", 4096, 8, bitmap.address)
+        head = struct.pack("<QQ", 0x1000, 0x2000)
+        dirty = container.dirty_request(4, argsz=48, iova=0x1000, size=0x2000, **wanted)
+        assert dirty == struct.pack("<II", 48, 4) + head + described
+        unmap = container.unmap_request(0x1000, 0x2000, flags=1, argsz=48, **wanted)
+        assert unmap == struct.pack("<II", 48, 1) + head + described
+    assert container.dirty_request(1) == struct.pack("<II", 8, 1) + b"\xff" * 40
+    assert container.unmap_request(0x1000, 0x2000) == struct.pack("<II", 24, 0) + head + b"\xff" * 24

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Judging information that grows, on a kernel in small: it reads and writes real addresses, bad ones too."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack
+
+import pytest
+
+from vfio_compliance.checks import RuleBroken
+from vfio_compliance.growth import CONTAINER, REGION, Growth
+from vfio_compliance.transport import GuardedBuffer, Outcome, libc
+from vfio_compliance.transport.base import failure, success
+
+WHOLE = 64
+
+
+def fetch(address, length):
+    """Bytes at an address of this process; None when they cannot be read."""
+    descriptor = os.memfd_create("fetch")
+    try:
+        taken = libc.pwrite64(descriptor, libc.pointer(address), length, 0)
+        return os.pread(descriptor, length, 0) if taken == length else None
+    finally:
+        os.close(descriptor)
+
+
+class Kernel:
+    """Answers as Linux does for a structure of this shape, unless it is ``broken`` in some way."""
+
+    def __init__(self, shape, broken="", whole=WHOLE):
+        self.shape, self.broken, self.whole = shape, broken, whole
+
+    def __call__(self, argument) -> Outcome:
+        with ExitStack() as kept:
+            if isinstance(argument, int):
+                return self.answer(argument)
+            memory = kept.enter_context(GuardedBuffer(len(argument)))
+            memory.view[:] = argument
+            outcome = self.answer(memory.address)
+            argument[:] = bytes(memory.view)
+            return outcome
+
+    def answer(self, address) -> Outcome:
+        shape = self.shape
+        given = fetch(address, shape.least)
+        if given is None:
+            return failure(errno.EFAULT)
+        argsz = int.from_bytes(given[:4], "little")
+        if argsz < shape.least and self.broken != "tiny accepted":
+            return failure(errno.EINVAL)
+        if argsz < self.whole and self.broken == "short refused":
+            return failure(errno.EINVAL)
+        told, first = argsz, shape.fixed
+        if argsz < self.whole:
+            told = argsz if self.broken == "argsz kept" else self.whole
+            first = 8 if self.broken == "link without room" else 0
+        elif self.broken == "link outside":
+            first = self.whole - 4
+        fixed = bytearray(range(shape.fixed))
+        fixed[:8] = told.to_bytes(4, "little") + (shape.caps if self.whole > shape.fixed else 0).to_bytes(4, "little")
+        if self.whole > shape.fixed:
+            fixed[shape.cap_offset : shape.cap_offset + 4] = first.to_bytes(4, "little")
+        if self.broken == "another answer" and argsz > self.whole:
+            fixed[-1] ^= 1
+        if self.broken == "a field without room" and argsz < self.whole:
+            fixed[shape.least - 1] ^= 1
+        answer = bytes(fixed) + b"\x5a" * (self.whole - shape.fixed)
+        count = argsz if argsz >= self.whole else min(argsz, shape.fixed)
+        if self.broken == "past argsz":
+            count = self.whole
+        return success(0) if libc.store(address, answer[:count]) else failure(errno.EFAULT)
+
+
+SIZES = (0, 3, 15, 16, 18, 20, 24, 31, 32, 40, WHOLE - 1, WHOLE, WHOLE + 1, 4096, 2**32 - 1)
+
+
+@pytest.mark.parametrize("shape", [CONTAINER, REGION], ids=["container", "region"])
+@pytest.mark.parametrize("whole", [WHOLE, 0], ids=["with capabilities", "without"])
+@pytest.mark.parametrize("argsz", SIZES)
+def test_a_good_answer_is_right(shape, whole, argsz):
+    """Whatever the room, before an inaccessible page too."""
+    growth = Growth(shape, Kernel(shape, whole=whole or shape.fixed))
+    growth.judge(argsz)
+    if shape.least <= argsz <= 4096:
+        growth.judge_guarded(argsz)
+    assert growth.needed == (whole or shape.fixed)
+
+
+@pytest.mark.parametrize("shape", [CONTAINER, REGION], ids=["container", "region"])
+@pytest.mark.parametrize(
+    ("broken", "argsz", "words"),
+    [
+        ("past argsz", 40, "nothing written from byte 40 on"),
+        ("argsz kept", 40, "what they need as well"),
+        ("short refused", 32, "EINVAL"),
+        ("tiny accepted", 15, "an error"),
+        ("link without room", 40, "no room for capabilities"),
+        ("link outside", WHOLE, "cap_offset"),
+        ("another answer", WHOLE + 1, "comparing what came"),
+        ("a field without room", 40, "comparing the fixed part"),
+    ],
+)
+def test_a_wrong_answer_is_caught(shape, broken, argsz, words):
+    """By its first fault, in words."""
+    with pytest.raises(RuleBroken, match=words):
+        Growth(shape, Kernel(shape, broken)).judge(argsz)
+
+
+def test_past_argsz_is_a_fault_before_the_guard():
+    """Who writes past argsz runs into the page behind it, and fails."""
+    with pytest.raises(RuleBroken, match="inaccessible page"):
+        Growth(CONTAINER, Kernel(CONTAINER, "past argsz")).judge_guarded(32)
+
+
+def put_nowhere(where, argument):
+    return 0
+
+
+def test_a_bad_address_is_refused():
+    """And who takes it is caught."""
+    Growth(CONTAINER, Kernel(CONTAINER)).judge_misplaced("NULL", put_nowhere)
+    with pytest.raises(RuleBroken, match="an address that is NULL"):
+        Growth(CONTAINER, lambda argument: Kernel(CONTAINER)(argument) if argument else success(0)).judge_misplaced(
+            "NULL", put_nowhere
+        )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A request that was refused and changed something all the same does not go unseen."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from vfio_compliance.checks import NotApplicable, RuleBroken, broken
+from vfio_compliance.device import Container, DeviceError
+from vfio_compliance.transport import GuardedBuffer, Outcome, libc
+from vfio_compliance.witness import Witness
+
+PAGE = 4096
+
+
+class Guest:
+    """Memory of a guest, and a container, of which a test says what they have become."""
+
+    page = PAGE
+
+    def __init__(self):
+        self.tracking = self.mapped = self.recorded = False
+        self.can_write = True
+        self.history = SimpleNamespace(reported=lambda *_: None)
+
+    def iova(self, page):
+        return page * PAGE
+
+    def map(self, first, count):
+        self.mapped = True
+
+    def start(self):
+        self.tracking = True
+
+    def write(self, page):
+        if not self.can_write:
+            raise NotApplicable("no way to write")
+        self.recorded = True
+
+    def get(self, first, count):
+        if not self.tracking:
+            raise DeviceError("asking", "success", "EINVAL")
+        return SimpleNamespace(complete=self.complete)
+
+    def try_get(self, first, count):
+        return Outcome(0, 0) if self.tracking else Outcome(-1, 22)
+
+    def complete(self):
+        if self.can_write and not self.recorded:
+            broken("the bitmap", expected="page 1", seen="none")
+
+    def mapping(self, first):
+        return self
+
+    # what it asks of the container
+
+    def maps(self, iova, size):
+        return self.mapped
+
+    guarded = staticmethod(GuardedBuffer)
+    dirty_request = staticmethod(Container.dirty_request)
+    unmap_request = staticmethod(Container.unmap_request)
+
+
+@pytest.fixture
+def guest():
+    """One that tracks nothing yet."""
+    return Guest()
+
+
+@pytest.fixture
+def witness(guest):
+    """A witness of it."""
+    witness = Witness(guest, guest)
+    yield witness
+    witness.release()
+
+
+@pytest.mark.parametrize("tracking", [True, False])
+@pytest.mark.parametrize("can_write", [True, False])
+def test_nothing_happened(guest, witness, tracking, can_write):
+    """All as it was, with a device that can write a page and one that cannot."""
+    guest.can_write = can_write
+    witness.begin(tracking=tracking)
+    assert not witness.sure
+    witness.unchanged("nothing")
+    assert witness.sure
+
+
+@pytest.mark.parametrize(
+    ("tracking", "change", "words"),
+    [
+        (True, {"tracking": False}, "tracking is on"),
+        (False, {"tracking": True}, "tracking is off"),
+        (True, {"recorded": False}, "page 1"),
+        (True, {"mapped": False}, "it is mapped"),
+        (False, {"mapped": False}, "it is mapped"),
+    ],
+    ids=str,
+)
+def test_a_change_is_seen(guest, witness, tracking, change, words):
+    """Each thing that a refused request may have changed; then nobody knows what else has."""
+    witness.begin(tracking=tracking)
+    vars(guest).update(change)
+    with pytest.raises(RuleBroken, match=words):
+        witness.unchanged("something")
+    assert not witness.sure
+
+
+def test_the_mapping_may_have_to_be_gone(guest, witness):
+    """Then it is known not to be there, and nobody unmaps it once more."""
+    witness.begin(tracking=False)
+    with pytest.raises(RuleBroken, match="it is unmapped"):
+        witness.gone("something")
+    guest.mapped = False
+    witness.gone("something")
+    assert witness.sure
+
+
+def bitmap_of(argument):
+    """Where an argument says that the bitmap goes."""
+    return int.from_bytes(argument[40:48], "little")
+
+
+@pytest.mark.parametrize("request_name", ["dirty_request", "unmap_request"])
+def test_the_bitmap_is_looked_at(guest, witness, request_name):
+    """A refused request has not written there; one that succeeded has the written page there."""
+    flags = 4 if request_name == "dirty_request" else 1
+    argument = getattr(witness, request_name)(flags, 48)
+    assert argument[:8] == bytes([48, 0, 0, 0, flags, 0, 0, 0])
+    witness.begin(tracking=True)
+    with pytest.raises(RuleBroken, match="bit 1 set"):
+        witness.settles(tracking=True, after="something", got=True)
+    assert libc.store(bitmap_of(argument), b"\2")
+    witness.settles(tracking=True, after="something", got=True)
+    assert witness.sure
+    with pytest.raises(RuleBroken, match="zeros as before"):
+        witness.unchanged("something")
+
+
+@pytest.mark.parametrize("flags", [0, 1, 2, 8])
+def test_without_a_bitmap_there_are_ones(witness, flags):
+    """What no request needs is not zero, so that who looks at it is seen."""
+    assert witness.dirty_request(flags, 8)[8:] == b"\xff" * 40
+    assert witness.unmap_request(flags & ~1, 24)[24:] == b"\xff" * 24

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The type1 container: what it says of itself, and its requests, right or wrong."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from functools import cached_property
+
+from ..transport import Argument, GuardedBuffer, Outcome, Target, Transport
+from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, DirtyPagesFlags
+from ..uapi.vfio import ffi
+from .container_info import ASKING, FIXED, ContainerInfo
+from .dma import DmaMap
+from .errors import DeviceError, errno_name
+
+_UNMAP = ffi.sizeof("struct vfio_iommu_type1_dma_unmap")
+
+#: Larger information than this is taken for nonsense.
+_LARGEST_INFO = 1 << 20
+
+
+class Container:
+    """The container that an open device is in."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    # -- information ------------------------------------------------------------------------------------------------
+
+    @property
+    def tells(self) -> bool:
+        """Whether information can be asked for: False where the transport carries no such request."""
+        return self._transport.kernel or self.try_info(FIXED)[0].errno != errno.ENOTTY
+
+    def try_info(self, argsz: int, *, room: int = 0, fill: int = 0) -> tuple[Outcome, bytes]:
+        """VFIO_IOMMU_GET_INFO with this argsz in ``room`` bytes of memory; by default as many as argsz says.
+
+        What was answered, and the memory afterwards, which was ``fill`` in each byte but those of argsz.
+        """
+        memory = bytearray([fill]) * max(room or argsz, 4)
+        memory[:4] = argsz.to_bytes(4, "little")
+        outcome = self.try_request(VFIO_IOMMU_GET_INFO, memory)
+        return outcome, bytes(memory)
+
+    def info(self) -> ContainerInfo:
+        """The information, whole: asked for again with as much room as the first answer wants.
+
+        Raises DeviceError for a container that gives none, or one that cannot be used.
+        """
+        answer = self._info(FIXED)
+        needed = int.from_bytes(answer[:4], "little")
+        if FIXED < needed <= _LARGEST_INFO:
+            answer = self._info(needed)
+            needed = int.from_bytes(answer[:4], "little")
+        if needed > len(answer):
+            raise DeviceError(ASKING, f"at most the {len(answer)} bytes asked for, and {_LARGEST_INFO}", f"{needed}")
+        return ContainerInfo.parse(answer)
+
+    def page_sizes(self) -> int:
+        """The page sizes that bitmaps may have: bit n for 2^n bytes; 0: no tracking is announced.
+
+        Where transport and device agreed on one it is that. Raises DeviceError as info() does.
+        """
+        if (agreed := self._transport.dirty_page_size) is not None:
+            return agreed
+        migration = self.info().migration
+        return migration.pgsize_bitmap if migration else 0
+
+    @cached_property
+    def offers_tracking(self) -> bool:
+        """Whether there is anything to judge: a page size was agreed on, a capability is there, or START succeeds."""
+        with suppress(DeviceError):
+            if self.page_sizes():
+                return True
+        started = self.try_request(VFIO_IOMMU_DIRTY_PAGES, self.dirty_request(DirtyPagesFlags.START)).ok
+        if started:
+            self.try_request(VFIO_IOMMU_DIRTY_PAGES, self.dirty_request(DirtyPagesFlags.STOP))
+        return started
+
+    def _info(self, size: int) -> bytes:
+        outcome, answer = self.try_info(size)
+        if outcome.value < 0:
+            raise DeviceError(ASKING, "success", errno_name(outcome.errno))
+        return answer
+
+    # -- memory -----------------------------------------------------------------------------------------------------
+
+    def maps(self, iova: int, size: int) -> bool:
+        """Whether something is mapped in a range: then nothing else can be mapped there. Raises SetupError."""
+        try:
+            with DmaMap(self._transport, iova, size):
+                return False
+        except DeviceError:
+            return True
+
+    # -- raw requests -----------------------------------------------------------------------------------------------
+
+    def guarded(self, length: int) -> GuardedBuffer:
+        """Memory that ends at an inaccessible page, to be released by the caller."""
+        return GuardedBuffer(length)
+
+    def try_request(self, request: int, argument: Argument) -> Outcome:
+        """Any request with any argument, memory or address; what was answered."""
+        return self._transport.ioctl(Target.CONTAINER, request, argument)
+
+    @staticmethod
+    def dirty_request(
+        flags: int,
+        *,
+        argsz: int = 8,
+        iova: int = 0,
+        size: int = 0,
+        page: int = 0,
+        bitmap: GuardedBuffer | None = None,
+        bitmap_size: int = 0,
+    ) -> bytearray:
+        """The 48 bytes of VFIO_IOMMU_DIRTY_PAGES with a range; without a bitmap all behind the flags is ones."""
+        wanted = _quads(iova, size) if bitmap else b"\xff" * 16
+        return bytearray(_words(argsz, flags) + wanted + _bitmap(page, bitmap_size, bitmap))
+
+    @staticmethod
+    def unmap_request(
+        iova: int,
+        size: int,
+        *,
+        flags: int = 0,
+        argsz: int = _UNMAP,
+        page: int = 0,
+        bitmap: GuardedBuffer | None = None,
+        bitmap_size: int = 0,
+    ) -> bytearray:
+        """The 48 bytes of VFIO_IOMMU_UNMAP_DMA with a bitmap; without one all behind the size is ones."""
+        return bytearray(_words(argsz, flags) + _quads(iova, size) + _bitmap(page, bitmap_size, bitmap))
+
+
+def _bitmap(page: int, size: int, bitmap: GuardedBuffer | None) -> bytes:
+    return _quads(page, size, bitmap.address) if bitmap else b"\xff" * 24
+
+
+def _words(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(4, "little") for number in numbers)
+
+
+def _quads(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(8, "little") for number in numbers)

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory of a guest, given to the device page by page, whose dirty bitmaps are judged by all that happened to it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+from .checks import NotApplicable, Unjudged, broken, told
+from .device import DeviceError, DirtyTracker, DmaMap
+from .device.dma import IOVA
+from .model.dirty_history import Expected, History
+from .model.dirty_scripts import steps
+from .model.pages import Pages, bitmap_bytes, compare, set_bits
+from .stimulus import Actor
+from .transport import GuardedBuffer, Outcome, Transport
+
+#: Bytes that a write to a single page changes, and steps of a history that a message tells.
+_MARK, _TOLD = 8, 14
+
+
+class Answer:
+    """One dirty bitmap, compared with what happened. Its pages are those of the guest, bit 0 being page ``first``."""
+
+    def __init__(self, what: str, memory: GuardedBuffer, first: int, expected: Expected) -> None:
+        self.what = what
+        self._spilled, bitmap = memory.spilled, memory.view
+        self.must, self.may, clean = expected
+        missing, extra = compare(bitmap, self.must.shifted(-first), self.may.shifted(-first))
+        self.missing, self.extra = missing.shifted(first), extra.shifted(first)
+        # What nobody wrote is looked at as if it had to be clear.
+        told = compare(bitmap, Pages(), (self.may - clean).shifted(-first)).extra
+        self.false_dirty = told.shifted(first) & clean
+
+    def complete(self) -> None:
+        """Each page that was written or is pinned is reported."""
+        if self.missing:
+            broken(self.what, expected=f"dirty: {self.must}", seen=f"reported clean: {self.missing}")
+
+    def bounded(self) -> None:
+        """Nothing is reported but pages that are mapped and in the range."""
+        if self._spilled:
+            broken(self.what, expected="nothing written but the bitmap", seen="bytes in front of its memory written")
+        if self.extra:
+            broken(self.what, expected=f"bits of mapped pages alone: {self.may}", seen=f"set too: {self.extra}")
+
+    def exact(self) -> None:
+        """No clean page is reported."""
+        if self.false_dirty:
+            broken(self.what, expected=f"dirty: {self.must}, no other", seen=f"dirty: {self.false_dirty}")
+
+
+class GuestMemory:
+    """Mappings of one container. Pages count from IOVA on; a verb raises DeviceError when the driver refuses.
+
+    What is left at the end of the block is unmapped, and tracking is stopped.
+    """
+
+    def __init__(self, transport: Transport, actor: Actor, scope: str | None = None) -> None:
+        """``scope`` is what the profile claims. Raises NotApplicable where no dirty page tracking is offered."""
+        self.transport = transport
+        self.actor = actor
+        self.tracker = DirtyTracker(transport)
+        self._everything = scope == "everything"
+        #: The page sizes that bitmaps may have, as a bitmap.
+        self.page_sizes = self.tracker.page_sizes()
+        if not self.page_sizes:
+            raise NotApplicable("the container offers no dirty page tracking")
+        #: Bytes of a page: the smallest of them.
+        self.page = self.page_sizes & -self.page_sizes
+        self.history = History()
+        #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
+        self.unsure = False
+        self._mappings: dict[int, DmaMap] = {}
+        self._done: list[str] = []
+
+    def __enter__(self) -> GuestMemory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with ExitStack() as undo:
+            for mapping in self._mappings.values():
+                undo.push(mapping)
+            self.tracker.try_stop()
+            undo.pop_all().__exit__(kind, error, trace)
+        self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
+
+    # -- memory ---------------------------------------------------------------------------------------------------
+
+    def map(self, first: int, count: int) -> None:
+        """Map ``count`` pages from page ``first`` on."""
+        self._tell(f"map {Pages.run(first, count)}")
+        try:
+            self._mappings[first] = DmaMap(self.transport, self.iova(first), count * self.page).__enter__()
+        except DeviceError:
+            self.unsure = True
+            raise
+        self.history.map(Pages.run(first, count))
+
+    def unmap(self, first: int) -> int:
+        """Unmap the mapping that starts at page ``first``; the bytes unmapped, as the driver tells."""
+        mapping = self._mappings[first]
+        outcome, size = mapping.try_unmap()
+        self._unmapped(first, outcome)
+        return size
+
+    def unmap_telling(self, first: int, *, slack: int = 0) -> Answer:
+        """Unmap the same with its dirty bitmap, in memory with ``slack`` bytes more than it needs."""
+        count = self._mappings[first].size // self.page
+        with GuardedBuffer(bitmap_bytes(count) + slack) as into:
+            outcome, _ = self._mappings[first].try_unmap(into, self.page)
+            expected = self.history.expected(first, count)
+            self._unmapped(first, outcome)
+            return Answer(self._told(first, count, "unmapping with the bitmap"), into, first, expected)
+
+    def try_unmap_telling(
+        self, first: int, *, page: int | None = None, room: int | None = None, readonly: bool = False, **how: Any
+    ) -> Outcome:
+        """Ask for the same in a way that may be wrong; what was answered. Where it succeeds the pages are unmapped."""
+        mapping = self._mappings[first]
+        count = mapping.size // self.page
+        with GuardedBuffer(bitmap_bytes(count)) as into:
+            if readonly:
+                into.readonly()
+            outcome, _ = mapping.try_unmap(into, self.page if page is None else page, room=room, **how)
+        self._tell(f"unmap {Pages.run(first, count)} with the bitmap, wrongly: {told(outcome)}")
+        if outcome.ok:
+            self.history.unmap(Pages.run(first, count))
+        return outcome
+
+    def mapping(self, first: int) -> DmaMap:
+        """The mapping that starts at page ``first``."""
+        return self._mappings[first]
+
+    def iova(self, page: int) -> int:
+        """Where ``page`` lies for the device, modulo 2^64."""
+        return IOVA + page * self.page & (1 << 64) - 1
+
+    def bytes_of(self, page: int, length: int, at: int = 0) -> memoryview:
+        """``length`` bytes of mapped memory from ``at`` bytes into ``page`` on, as the guest sees them."""
+        for first, mapping in self._mappings.items():
+            start = (page - first) * self.page + at
+            if mapping.mapped and start >= 0 and start + length <= mapping.size:
+                return mapping.view[start : start + length]
+        raise AssertionError(f"page {page} is not mapped")
+
+    # -- the device -----------------------------------------------------------------------------------------------
+
+    def make_dirty(self, page: int, count: int) -> None:
+        """Begin tracking, and see to it that of the first ``count`` pages this one has to be reported, no other.
+
+        Where every mapped page is reported it is the only one that is mapped; else the device writes it.
+        """
+        if self._everything:
+            self.map(page, 1)
+            self.history.pin(Pages.of(page))  # for what the device might do counts as done
+            self.start()
+        else:
+            self.map(0, count)
+            self.start()
+            self.write(page)
+
+    def write(self, first: int, count: int = 1, *, by: Actor | None = None) -> None:
+        """Have the device write ``count`` pages from ``first`` on: the end of the first, the beginning of the last.
+
+        A device that cannot write so much at once does it in pieces. ``by`` is another device of the container. Raises
+        Unjudged when the memory has not changed.
+        """
+        actor = by or self.actor
+        while count > 1 and (count - 2) * self.page + 2 * _MARK > actor.largest_write:
+            self.write(first, 2 if actor.largest_write >= 2 * _MARK else 1, by=by)
+            first, count = first + 1, count - 1
+        length = _MARK if count == 1 else (count - 2) * self.page + 2 * _MARK
+        at = 0 if count == 1 else self.page - _MARK
+        pages = Pages.run(first, count)
+        with self.bytes_of(first, length, at) as memory:
+            pattern = secrets.token_bytes(_MARK)
+            memory[:_MARK] = memory[-_MARK:] = pattern
+            actor.write(self.iova(first) + at, length)
+            if memory[:_MARK] == pattern or memory[-_MARK:] == pattern:
+                raise Unjudged(f"the device did not write all {length} bytes at 0x{self.iova(first) + at:x}")
+        self._tell(f"write {pages}")
+        self.history.wrote(pages)
+
+    def pin(self, first: int, count: int) -> None:
+        """Have the driver pin these pages."""
+        self.actor.pin(self.iova(first), count * self.page)
+        self._tell(f"pin {Pages.run(first, count)}")
+        self.history.pin(Pages.run(first, count))
+
+    def unpin(self, first: int, count: int) -> None:
+        """Have it let go of the same."""
+        self.actor.unpin(self.iova(first), count * self.page)
+        self._tell(f"unpin {Pages.run(first, count)}")
+        self.history.unpin(Pages.run(first, count))
+
+    # -- tracking -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin tracking."""
+        self._asked("start", self.tracker.try_start())
+        self.history.start()
+
+    def stop(self) -> None:
+        """End tracking."""
+        self._asked("stop", self.tracker.try_stop())
+        self.history.stop()
+
+    def get(self, first: int, count: int, *, slack: int = 0) -> Answer:
+        """The bitmap of ``count`` pages from ``first`` on, in memory with ``slack`` bytes more than it needs."""
+        with GuardedBuffer(bitmap_bytes(count) + slack) as into:
+            outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
+            expected = self.history.expected(first, count)
+            self._asked(f"get {Pages.run(first, count)}", outcome)
+            self.history.reported(first, count)
+            return Answer(self._told(first, count, "the bitmap"), into, first, expected)
+
+    def try_get(
+        self,
+        first: int,
+        count: int,
+        *,
+        page: int | None = None,
+        room: int | None = None,
+        readonly: bool = False,
+        short: int = 0,
+        further: int = 0,
+        longer: int = 0,
+    ) -> Outcome:
+        """Ask for a bitmap in a way that may be wrong; what was answered.
+
+        ``page`` is the size of a page, ``room`` that of the bitmap, which may be ``readonly``, or end ``short`` bytes
+        before it should. The range starts ``further`` bytes and is ``longer``. Where it succeeds its pages count as
+        reported.
+        """
+        needed = bitmap_bytes(count + bool(longer)) or 8
+        with GuardedBuffer(needed) as into:
+            into.address += short
+            if readonly:
+                into.readonly()
+            outcome = self.tracker.try_fetch(
+                into,
+                self.iova(first) + further,
+                count * self.page + longer,
+                self.page if page is None else page,
+                room=needed if room is None else room,
+            )
+        self._tell(f"get {Pages.run(first, count)}, wrongly: {told(outcome)}")
+        if outcome.ok:
+            self.history.reported(first, count)
+        return outcome
+
+    # -- without a history ----------------------------------------------------------------------------------------
+
+    def dirty(self, first: int, count: int) -> Pages:
+        """The pages of a range that are reported dirty, to be compared with the memory itself."""
+        with GuardedBuffer(bitmap_bytes(count)) as into:
+            outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
+            if not outcome.ok:
+                raise DeviceError(f"the bitmap of pages {Pages.run(first, count)}", "success", told(outcome))
+            return set_bits(into.view).shifted(first)
+
+    @contextmanager
+    def leaving(self, first: int) -> Iterator[tuple[Pages, memoryview]]:
+        """The pages that unmapping the mapping from page ``first`` on reports dirty, and its memory as it is then."""
+        mapping = self._mappings[first]
+        count = mapping.size // self.page
+        with GuardedBuffer(bitmap_bytes(count)) as into:
+            outcome, _ = mapping.try_unmap(into, self.page)
+            if not outcome.ok:
+                raise DeviceError(f"unmapping {Pages.run(first, count)}", "success", told(outcome))
+            self.history.unmap(Pages.run(first, count))
+            yield set_bits(into.view).shifted(first), mapping.view
+        self._mappings.pop(first).__exit__(None, None, None)
+
+    # -- scripts --------------------------------------------------------------------------------------------------
+
+    def play(self, script: str) -> list[Answer]:
+        """Carry out a script; every bitmap that it asks for, compared."""
+        answers = []
+        for verb, numbers in steps(script):
+            if verb in ("get-readonly", "get-short") and not self.transport.takes_pointers:
+                raise NotApplicable("bad pointers cannot be expressed here")
+            if verb == "get":
+                answers.append(self.get(*numbers))
+            elif verb == "unmap-telling":
+                answers.append(self.unmap_telling(*numbers))
+            elif verb == "get-wrong-page":
+                self.try_get(*numbers, page=2 * self.page)
+            elif verb == "get-small":
+                self.try_get(*numbers, room=bitmap_bytes(numbers[1]) - 8)
+            elif verb == "get-readonly":
+                self.try_get(*numbers, readonly=True)
+            elif verb == "get-short":
+                first, count, words = numbers
+                self.try_get(first, count, short=8 * words)
+            elif verb == "unmap-small":
+                self.try_unmap_telling(*numbers, room=0)
+            else:
+                getattr(self, verb)(*numbers)
+        return answers
+
+    # -- what to say ----------------------------------------------------------------------------------------------
+
+    def _unmapped(self, first: int, outcome: Outcome) -> None:
+        pages = Pages.run(first, self._mappings[first].size // self.page)
+        self._asked(f"unmap {pages}", outcome)
+        self.history.unmap(pages)
+        self._mappings.pop(first).__exit__(None, None, None)
+
+    def _asked(self, what: str, outcome: Outcome) -> None:
+        if not outcome.ok:
+            raise DeviceError(f"{self._path()}: {what}", "success", told(outcome))
+        self._tell(what)
+
+    def _tell(self, step: str) -> None:
+        self._done.append(step)
+
+    def _path(self) -> str:
+        told = self._done[-_TOLD:]
+        return "; ".join(["..."] * (len(self._done) > len(told)) + told)
+
+    def _told(self, first: int, count: int, what: str) -> str:
+        return f"{self._path()}: {what}, from page {first} (IOVA 0x{self.iova(first):x}) for {count}"

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a container's dirty bitmaps have to say, from the history of its memory (kabi v23, lines 356-385)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .pages import Pages
+
+
+class Expected(NamedTuple):
+    """What the bitmap of a range says."""
+
+    #: Written, or pinned, since they were last reported: their bits are set.
+    must: Pages
+    #: Mapped: their bits may be set. All others are clear.
+    may: Pages
+    #: Pages that nobody could have made dirty: where a device's writes are known page by page their bits are clear.
+    clean: Pages
+
+
+class History:
+    """The mapped pages of a container, and which of them the device may have written unreported."""
+
+    def __init__(self) -> None:
+        self.mapped = Pages()
+        self.pinned = Pages()
+        self.tracking = False
+        #: Written, or pinned for a while, since they were last reported, while tracking was on.
+        self.unreported = Pages()
+        #: Written while tracking was off: nobody has to report them, and nobody may call it wrong.
+        self.stained = Pages()
+
+    def map(self, pages: Pages) -> None:
+        """``pages`` are mapped now; a new mapping is clean."""
+        self.mapped |= pages
+
+    def unmap(self, pages: Pages) -> None:
+        """``pages`` are no longer mapped, and what was known of them is gone."""
+        self.mapped -= pages
+        self.pinned -= pages
+        self.unreported -= pages
+        self.stained -= pages
+
+    def start(self) -> None:
+        """Tracking began, or went on."""
+        self.tracking = True
+
+    def stop(self) -> None:
+        """Tracking ended, and with it all that was known."""
+        self.tracking = False
+        self.unreported = Pages()
+
+    def wrote(self, pages: Pages) -> None:
+        """The device wrote ``pages``."""
+        if self.tracking:
+            self.unreported |= pages
+        else:
+            self.stained |= pages
+
+    def pin(self, pages: Pages) -> None:
+        """The driver pinned ``pages``: the device may write them from now on."""
+        self.pinned |= pages
+
+    def unpin(self, pages: Pages) -> None:
+        """The driver let go of ``pages``, which may have been written until now."""
+        self.pinned -= pages
+        self.wrote(pages)
+
+    def expected(self, first: int, count: int) -> Expected:
+        """What the bitmap of ``count`` pages from ``first`` on has to say now."""
+        span = Pages.run(first, count)
+        must = (self.unreported | self.pinned) & span
+        may = self.mapped & span
+        clean = may - must - self.stained
+        return Expected(must, may, clean)
+
+    def reported(self, first: int, count: int) -> None:
+        """A bitmap of these pages was given out, and what it says need not be said again."""
+        span = Pages.run(first, count)
+        self.unreported -= span
+        self.stained -= span

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rounds of a migration in small: memory is copied by its dirty bitmaps alone while the device writes it.
+
+At the end of a round the copy is the memory, or a written page was never reported.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from threading import Lock, Thread
+
+from .checks import Unjudged, broken
+from .guest_memory import GuestMemory
+from .model.pages import Pages
+
+#: Mappings that stay, and one that is unmapped with its bitmap: first page and pages of each.
+_STAYING, _LEAVING = ((0, 70), (70, 3), (129, 40)), (200, 65)
+_END = 300
+
+#: Writes and queries in a round at most, and the bytes that a write changes.
+_MOST_WRITES, _MOST_QUERIES, _BYTES = 6, 4, 8
+
+#: As many as a run makes of each kind.
+ROUNDS = 500
+
+#: Longest time between two queries, in seconds.
+_PAUSE = 0.001
+
+
+@dataclass
+class Tally:
+    """What was done in all rounds."""
+
+    rounds: int = 0
+    writes: int = 0
+    bitmaps: int = 0
+    copied: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.rounds} rounds, {self.writes} writes, {self.bitmaps} bitmaps, {self.copied} pages copied"
+
+
+@dataclass
+class _Log:
+    """What happened in a round, in milliseconds since its beginning."""
+
+    began: float = field(default_factory=time.monotonic)
+    lines: list[tuple[float, float, str, Pages]] = field(default_factory=list)
+
+    def now(self) -> float:
+        return (time.monotonic() - self.began) * 1000
+
+    def add(self, since: float, what: str, pages: Pages) -> None:
+        self.lines.append((since, self.now(), what, pages))
+
+    def of(self, page: int) -> str:
+        """When ``page`` was written and reported."""
+        lines = [line for line in sorted(self.lines) if page in line[3]]
+        told = [f"{what} {since:.2f}-{until:.2f} ms" for since, until, what, _ in lines]
+        if not any(what.startswith("reported") for _, _, what, _ in lines):
+            told.append("never reported")
+        return f"page {page} ({', '.join(told)})"
+
+
+class Rounds:
+    """Many rounds on one container, each from a seed of its own.
+
+    ``stream`` has the device write on its own account too. Where the transport can take two callers at once the
+    writes come from another thread, at any moment of the queries; else between them.
+    """
+
+    def __init__(self, guest: GuestMemory, seed: int, *, stream: bool = False, unmapping: bool = False) -> None:
+        self._guest = guest
+        self._seed = seed
+        self._stream = stream
+        self._unmapping = unmapping
+        self._lock = Lock()
+        self._copies: dict[int, bytearray] = {}
+        self.tally = Tally()
+
+    def run(self, rounds: int, seconds: float) -> Tally:
+        """So many rounds, fewer when ``seconds`` have passed. Raises RuleBroken, Unjudged, DeviceError."""
+        for first, count in _STAYING:
+            self._guest.map(first, count)
+        end = time.monotonic() + seconds
+        while self.tally.rounds < rounds and time.monotonic() < end:
+            self._round(random.Random(f"{self._seed} {self.tally.rounds}"))
+            self.tally.rounds += 1
+        return self.tally
+
+    def _round(self, chance: random.Random) -> None:
+        guest, log = self._guest, _Log()
+        mappings = dict([*_STAYING, _LEAVING] if self._unmapping else _STAYING)
+        if self._unmapping:
+            guest.map(*_LEAVING)
+        guest.start()
+        self._copies = {first: bytearray(guest.mapping(first).view) for first in mappings}
+        pages = [page for first, count in mappings.items() for page in range(first, first + count)]
+        writes = [chance.choice(pages) for _ in range(chance.randint(1, _MOST_WRITES))]
+        with self._streaming(chance.choice(pages)) as within:
+            self._meanwhile(chance, writes, log)
+            self._between(within, log)
+            if self._unmapping:  # what is still to be told of it is told now
+                since = log.now()
+                with guest.leaving(_LEAVING[0]) as (reported, memory):
+                    log.add(since, "reported by unmapping", reported)
+                    self._copy(_LEAVING[0], memory, reported)
+                    self._compare(_LEAVING[0], memory, log)
+        self._query(0, _END, log)
+        for first, _ in _STAYING:
+            self._compare(first, guest.mapping(first).view, log)
+        guest.stop()
+
+    def _meanwhile(self, chance: random.Random, writes: list[int], log: _Log) -> None:
+        """All writes, and queries at moments that chance decides."""
+        if not self._guest.transport.concurrent:
+            for page in writes:
+                self._write(page, log)
+                if chance.random() < 0.5:
+                    self._query(*self._range(chance), log)
+            return
+        failures: list[BaseException] = []
+
+        def write() -> None:
+            try:
+                for page in writes:
+                    self._write(page, log)
+            except BaseException as error:
+                failures.append(error)
+
+        writer = Thread(target=write, daemon=True)
+        writer.start()
+        try:
+            for _ in range(chance.randint(1, _MOST_QUERIES)):
+                self._guest.transport.pause(chance.random() * _PAUSE)
+                self._query(*self._range(chance), log)
+        finally:
+            writer.join()
+        if failures:
+            raise failures[0]
+
+    def _range(self, chance: random.Random) -> tuple[int, int]:
+        """A part of the pages that cuts no mapping."""
+        edges = [0, *(edge for first, count in (*_STAYING, _LEAVING) for edge in (first, first + count)), _END]
+        first, end = sorted(chance.sample(sorted(set(edges)), 2))
+        return first, end - first
+
+    def _write(self, page: int, log: _Log) -> None:
+        """One write by the device, of a place where memory and copy were made equal and different from before."""
+        guest = self._guest
+        first = max(start for start in self._copies if start <= page)
+        at = (page - first) * guest.page
+        pattern = random.randbytes(_BYTES)
+        with self._lock:
+            guest.mapping(first).view[at : at + _BYTES] = pattern
+            self._copies[first][at : at + _BYTES] = pattern
+        since = log.now()
+        guest.actor.write(guest.iova(page), _BYTES)
+        log.add(since, "written", Pages.of(page))
+        self.tally.writes += 1
+        if guest.mapping(first).view[at : at + _BYTES] == pattern:
+            raise Unjudged(f"the device did not write at 0x{guest.iova(page):x}")
+
+    def _query(self, first: int, count: int, log: _Log) -> None:
+        """Ask for a bitmap, and copy what it reports."""
+        since = log.now()
+        reported = self._guest.dirty(first, count)
+        log.add(since, "reported", reported)
+        for start in self._copies:
+            if first <= start < first + count:
+                self._copy(start, self._guest.mapping(start).view, reported)
+
+    def _copy(self, start: int, memory: memoryview, reported: Pages) -> None:
+        page, copy = self._guest.page, self._copies[start]
+        self.tally.bitmaps += 1
+        for first, end in (reported & Pages.run(start, len(copy) // page)).runs:
+            a, b = (first - start) * page, (end - start) * page
+            with self._lock:
+                copy[a:b] = memory[a:b]
+            self.tally.copied += end - first
+
+    def _compare(self, start: int, memory: memoryview, log: _Log) -> None:
+        copy, page = self._copies.pop(start), self._guest.page
+        if bytes(memory) == copy:
+            return
+        differ = [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
+        told = "; ".join(log.of(start + index) for index in differ[:4])
+        broken(
+            f"round {self.tally.rounds} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
+            expected="every written page reported after its last write, so that the copy is the memory",
+            seen=f"{len(differ)} of them not so: {told}",
+        )
+
+    @contextmanager
+    def _streaming(self, page: int) -> Iterator[float]:
+        with self._guest.actor.stream(self._guest.iova(page), _BYTES) if self._stream else nullcontext(0.0) as within:
+            yield within
+
+    def _between(self, within: float, log: _Log) -> None:
+        """The stream's next write comes between two queries, and is the only one if the second comes soon."""
+        if not within:
+            return
+        self._query(0, _END, log)
+        end = time.monotonic() + within
+        while time.monotonic() < end and not any(self._differ(start) for start in self._copies):
+            self._guest.transport.pause(_PAUSE / 10)
+
+    def _differ(self, start: int) -> bool:
+        return bytes(self._guest.mapping(start).view) != self._copies[start]

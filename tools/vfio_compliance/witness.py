@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether a request that was refused has really changed nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from .checks import NotApplicable, broken
+from .device import Container, DeviceError
+from .guest_memory import GuestMemory
+from .uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
+
+#: Pages of the mapping, and the one of them that is written.
+_PAGES, _WRITTEN = 4, 1
+
+#: Bytes of its bitmap.
+_BITMAP = 8
+
+#: argsz of both requests when it covers the description of a bitmap.
+FULL_ARGSZ = 48
+
+
+class Witness:
+    """One mapping with tracking on or off; what is on has a written page to report, if the device can write one."""
+
+    def __init__(self, container: Container, guest: GuestMemory) -> None:
+        self._container = container
+        self._guest = guest
+        self._tracking = self._written = False
+        self._bitmap = container.guarded(_BITMAP)
+        #: Bytes of the mapping, and where it begins.
+        self.size = _PAGES * guest.page
+        self.iova = guest.iova(0)
+        #: Whether what the container holds is known: from begin() on only once it was seen.
+        self.sure = True
+
+    def begin(self, *, tracking: bool) -> None:
+        """Map the memory, start tracking if that is wanted, and have a page written."""
+        self._tracking, self.sure = tracking, False
+        self._guest.map(0, _PAGES)
+        if tracking:
+            self._guest.start()
+            with suppress(NotApplicable):
+                self._guest.write(_WRITTEN)
+                self._written = True
+
+    def dirty_request(self, flags: int, argsz: int) -> bytearray:
+        """VFIO_IOMMU_DIRTY_PAGES: with GET_BITMAP among the flags for the bitmap of the mapping; else ones follow."""
+        if not flags & DirtyPagesFlags.GET_BITMAP:
+            return self._container.dirty_request(flags, argsz=argsz)
+        return self._container.dirty_request(
+            flags,
+            argsz=argsz,
+            iova=self.iova,
+            size=self.size,
+            page=self._guest.page,
+            bitmap=self._bitmap,
+            bitmap_size=_BITMAP,
+        )
+
+    def unmap_request(self, flags: int, argsz: int) -> bytearray:
+        """VFIO_IOMMU_UNMAP_DMA of the mapping: with GET_DIRTY_BITMAP among the flags its bitmap too, or ones."""
+        if not flags & DmaUnmapFlags.GET_DIRTY_BITMAP:
+            return self._container.unmap_request(self.iova, self.size, flags=flags, argsz=argsz)
+        return self._container.unmap_request(
+            self.iova,
+            self.size,
+            flags=flags,
+            argsz=argsz,
+            page=self._guest.page,
+            bitmap=self._bitmap,
+            bitmap_size=_BITMAP,
+        )
+
+    # -- afterwards -------------------------------------------------------------------------------------------------
+
+    def unchanged(self, after: str) -> None:
+        """All is as begin() left it: tracking, what it recorded, the memory for the bitmap, and the mapping."""
+        if any(self._bitmap.view):
+            broken(f"looking at the bitmap's memory after {after}", expected="zeros as before", seen="a bit set")
+        self._tracks(self._tracking, after)
+        if not self._container.maps(self.iova, self.size):
+            broken(f"mapping the same range again after {after}", expected="an error: it is mapped", seen="success")
+        self.sure = True
+
+    def settles(self, *, tracking: bool, after: str, got: bool = False) -> None:
+        """Tracking is on or off now, and with ``got`` the bitmap that was asked for has the written page."""
+        if got:
+            if self._written and not self._bitmap.view[0] & 1 << _WRITTEN:
+                broken(f"looking at the bitmap after {after}", expected=f"bit {_WRITTEN} set", seen="it is clear")
+            self._guest.history.reported(0, _PAGES)
+        self._tracks(tracking, after)
+        self.sure = True
+
+    def _tracks(self, expected: bool, after: str) -> None:
+        """Tracking is on, with the written page on record, or it is off."""
+        what = f"asking for the bitmap after {after}"
+        if not expected:
+            if self._guest.try_get(0, _PAGES).ok:
+                broken(what, expected="an error: tracking is off", seen="success")
+            return
+        try:
+            answer = self._guest.get(0, _PAGES)
+        except DeviceError as error:
+            broken(what, expected="success: tracking is on", seen=error.seen)
+        answer.complete()
+
+    def gone(self, after: str) -> None:
+        """The mapping is not there any more."""
+        if self._container.maps(self.iova, self.size):
+            broken(f"mapping the same range again after {after}", expected="success: it is unmapped", seen="an error")
+        self._guest.mapping(0).mapped = False
+        self.sure = True
+
+    def release(self) -> None:
+        """Let go of the bitmap's memory."""
+        self._bitmap.release()
