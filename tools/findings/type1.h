@@ -41,6 +41,9 @@ struct target {
 	uint64_t registers; /* where region 0 begins in the device's file */
 };
 
+/* What a fresh container is set to. */
+HELPER int model = VFIO_TYPE1v2_IOMMU;
+
 /* Opens the device and puts its group into a container; a new one for -1. */
 HELPER struct target target_open(const char *sysfs, int container)
 {
@@ -67,7 +70,7 @@ HELPER struct target target_open(const char *sysfs, int container)
 	     "the group is not viable");
 	need(!ioctl(target.group, VFIO_GROUP_SET_CONTAINER, &target.container), "the container refuses the group");
 	if (fresh)
-		need(!ioctl(target.container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU), "no type1v2 IOMMU");
+		need(!ioctl(target.container, VFIO_SET_IOMMU, model), "no IOMMU of type %d", model);
 	target.device = ioctl(target.group, VFIO_GROUP_GET_DEVICE_FD, target.name);
 	need(target.device >= 0, "the driver does not open %s", target.name);
 	need(!ioctl(target.device, VFIO_DEVICE_GET_REGION_INFO, &info), "no region 0");

@@ -413,6 +413,41 @@ def test_a_mapping_beyond_the_limit_is_the_hosts_fault(device: KernelGroup) -> N
     assert device.host_fault(VFIO_DEVICE_RESET, Outcome(-1, errno.ENOMEM), 1) is None
 
 
+@pytest.mark.parametrize(
+    ("meminfo", "words"),
+    [
+        ("MemTotal: 999 kB\nMemAvailable:   65536 kB\n", "it has 67108864 to spare"),
+        (None, "it has less to spare"),
+        ("MemAvailable:\n", "it has less to spare"),
+    ],
+    ids=["known", "unknown", "cut short"],
+)
+def test_memory_that_the_machine_does_not_have(
+    device: KernelGroup, root: Path, meminfo: str | None, words: str
+) -> None:
+    """Is refused before anything is locked; the numbers are told."""
+    if meminfo is not None:
+        (root / "proc").mkdir()
+        (root / "proc/meminfo").write_text(meminfo)
+    with pytest.raises(SetupError) as caught:
+        device.memory(1 << 62)
+    assert caught.value.message == f"this machine cannot give a device {1 << 62} bytes of memory: {words}"
+    assert "--memory" in caught.value.remedy
+    device.memory(1 << 20).release()
+
+
+def test_a_mapping_refused_where_memory_is_short(device: KernelGroup, root: Path) -> None:
+    """Is not blamed on the limit."""
+    (root / "proc").mkdir()
+    (root / "proc/meminfo").write_text("MemAvailable:   1024 kB\n")
+    fault = Outcome(-1, errno.ENOMEM)
+    short, enough = (device.host_fault(VFIO_IOMMU_MAP_DMA, fault, size) for size in (1 << 21, 1 << 20))
+    assert short is not None
+    assert enough is not None
+    assert "1048576 to spare" in short.message
+    assert "RLIMIT_MEMLOCK" in enough.message
+
+
 def test_this_machines_files_are_the_default() -> None:
     """Whatever this machine has, opening a group that cannot exist ends in a set-up error."""
     device = KernelGroup(KernelGroupSettings("nothing", 2**31, None))

@@ -181,13 +181,32 @@ class Host:
         )
 
     def memory_limit(self, needed: int) -> SetupError:
-        """A mapping would exceed what this process may lock."""
+        """A mapping was refused for want of memory: what this process may lock, or what there is."""
+        free = self.free_memory()
+        if free is not None and needed > free:
+            return self.no_memory(needed, free)
         soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
         return SetupError(
             f"the kernel may not lock {needed} bytes of memory for DMA: RLIMIT_MEMLOCK is {_amount(soft)}"
             f" (at most {_amount(hard)}), and memory mapped earlier counts too",
             f"ulimit -l {-(-needed // 1024) + 65536} (in KiB) before the run, or LimitMEMLOCK= in its unit;"
             " root with CAP_IPC_LOCK has no limit",
+        )
+
+    def free_memory(self) -> int | None:
+        """Bytes that the kernel believes it can still give out, or None when it does not say."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in (self._root / "proc/meminfo").read_text().splitlines():
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+        return None
+
+    def no_memory(self, needed: int, free: int | None) -> SetupError:
+        """There is not so much memory."""
+        left = f"it has {free} to spare" if free is not None else "it has less to spare"
+        return SetupError(
+            f"this machine cannot give a device {needed} bytes of memory: {left}",
+            "end what uses the memory, or give the machine more (a guest of vfio-compliance vm: --memory 2G)",
         )
 
     def _no_group(self, group: int, place: str) -> SetupError:

@@ -23,7 +23,7 @@ from ..uapi.vfio import (
     GroupFlags,
 )
 from . import libc
-from .base import Argument, Outcome, Target, Transport, argument_view, failure, success
+from .base import Argument, Memory, Outcome, Target, Transport, argument_view, failure, success
 from .errors import SetupError
 from .guarded import UNTOUCHED
 from .host import Host
@@ -36,6 +36,9 @@ _unpack: Final[Any] = _ffi.unpack
 _SMALL: Final = 4096
 _LARGE: Final = 1 << 20
 _ZEROS: Final = bytes(_LARGE)
+
+#: From this many bytes on, memory is asked for only after a look at what there is.
+_LARGE: Final = 1 << 24
 
 #: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
 _LARGEST_BUFFER: Final = 1 << 31
@@ -155,6 +158,18 @@ class KernelGroup(Transport):
         if request == VFIO_IOMMU_MAP_DMA and outcome.errno == errno.ENOMEM:
             return self._host.memory_limit(length)
         return None
+
+    def memory(self, length: int) -> Memory:
+        """As everywhere, but raises SetupError when this machine has not so much to spare.
+
+        The kernel locks all of it: too much, and something else would be killed to make room.
+        """
+        if length >= _LARGE and (free := self._host.free_memory()) is not None and length > free:
+            raise self._host.no_memory(length, free)
+        try:
+            return super().memory(length)
+        except OSError:
+            raise self._host.no_memory(length, self._host.free_memory()) from None
 
     def _open(self) -> None:
         try:

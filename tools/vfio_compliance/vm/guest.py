@@ -94,14 +94,15 @@ def _load_reference(module: str) -> str:
 def _give_to_vfio(address: str) -> str:
     """Binds a PCI device to vfio-pci and waits until it can be opened; gives a complaint, or nothing."""
     device = _PCI / "devices" / address
+    if not (device / "iommu_group").exists():
+        return f"{address} has no IOMMU group: this kernel does not use the IOMMU"
     try:
         (device / "driver_override").write_text("vfio-pci")
         (_PCI / "drivers_probe").write_text(address)
     except OSError as error:
         return f"{address} cannot be bound to vfio-pci: {error}"
     if not _wait(lambda: _device_ready(device), _DEVICE_SECONDS):
-        why = "it has no IOMMU group" if not (device / "iommu_group").exists() else "it was not bound"
-        return f"no /dev/vfio group of {address} came within {_DEVICE_SECONDS:.0f} s: {why}"
+        return f"no /dev/vfio group of {address} came within {_DEVICE_SECONDS:.0f} s: is there a driver vfio-pci?"
     return ""
 
 
