@@ -37,7 +37,7 @@ def pages(count: int) -> str:
 def test_bit_per_page(guest, position):
     """Bit i of the bitmap, counted from the lowest bit of its first byte, is the page i after the range's start."""
     count = 130 if position < 130 else 4097
-    guest.make_dirty(position, count)
+    guest.single_out(position, count)
     answer = guest.get(0, count)
     answer.complete()
     answer.bounded()
@@ -52,7 +52,7 @@ def test_of_the_range(guest, where, count):
     guest.map(count, 70)
     guest.start()
     for page in dict.fromkeys((0, count - 1, count, count + 69)):
-        guest.write(page)
+        guest.make_dirty(page)
     ranges = {"the first": (0, count), "the second": (count, 70), "both": (0, count + 70)}
     answer = guest.get(*ranges.get(where, (-3, count + 140)))
     answer.complete()
@@ -66,7 +66,7 @@ def test_page_size(guest, size):
     """A bitmap of another page size than the smallest supported one is refused, and nothing is lost by that."""
     guest.map(0, 70)
     guest.start()
-    guest.write(69)
+    guest.make_dirty(69)
     wrong = PAGE_SIZES[size](guest.page)
     declined(f"asking for a bitmap of {wrong}-byte pages", guest.try_get(0, 70, page=wrong))
     guest.get(0, 70).complete()
@@ -79,7 +79,7 @@ def test_buffer_size(guest, room, count):
     """Memory that is large enough for the bitmap is taken, larger memory too; smaller memory is refused."""
     guest.map(0, count)
     guest.start()
-    guest.write(count - 1)
+    guest.make_dirty(count - 1)
     more = {"exact": 0, "a word more": 8, "a page more": 4096}
     if room in more:
         guest.get(0, count, slack=more[room]).complete()
@@ -121,10 +121,10 @@ def test_nothing_else(guest, around, count):
         guest.map(-8, 8)
         guest.map(count, 8)
     guest.start()
-    guest.write(0)
+    guest.make_dirty(0)
     if around == "between two others":
-        guest.write(-1)
-        guest.write(count)
+        guest.make_dirty(-1)
+        guest.make_dirty(count)
     before, behind = {"a hole before": (5, 0), "a hole behind": (0, 70)}.get(around, (0, 0))
     slack = 4096 if around == "larger memory" else 0
     guest.get(-before, before + count + behind, slack=slack).bounded()

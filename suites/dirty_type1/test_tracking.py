@@ -73,14 +73,14 @@ def test_repeats(guest, observe, request_):
     guest.map(0, 70)
     if request_ != "STOP at first":
         guest.start()
-        guest.write(5)
+        guest.make_dirty(5)
     if request_ == "STOP again":
         guest.stop()
     outcome = guest.tracker.try_start() if request_ == "START again" else guest.tracker.try_stop()
     observe(f"dirty pages: {request_}", told(outcome))
     if request_ != "START again":
         guest.start()
-    guest.write(69)
+    guest.make_dirty(69)
     guest.get(0, 70).complete()
 
 
@@ -106,14 +106,14 @@ def test_ranges(guest, observe, range_):
     guest.map(0, 70)
     guest.map(80, 10)
     guest.start()
-    guest.write(5)
-    guest.write(69)
+    guest.make_dirty(5)
+    guest.make_dirty(69)
     first, count, further, longer = RANGES[range_]
     if first is None:
         first = -guest.iova(0) // guest.page - 1
     outcome = guest.try_get(first, count, further=further, longer=longer)
     observe(f"dirty bitmap: {range_}", told(outcome))
-    guest.write(12)
+    guest.make_dirty(12)
     answer = guest.get(0, 90)
     answer.complete()
     answer.bounded()

@@ -20,8 +20,8 @@ def test_reports_then_unmaps(guest, count):
     """The bitmap says what the last query before the unmapping would have said, and then the range is unmapped."""
     guest.map(0, count)
     guest.start()
-    guest.write(0)
-    guest.write(count - 1)
+    guest.make_dirty(0)
+    guest.make_dirty(count - 1)
     guest.unmap_telling(0).complete()
     guest.get(0, count).bounded()  # nothing is there any more
     guest.map(0, count)  # so there is room for another mapping
@@ -34,7 +34,7 @@ def test_buffer_size(guest, room, count):
     """Memory that is large enough for the bitmap is taken; smaller memory is refused."""
     guest.map(0, count)
     guest.start()
-    guest.write(count - 1)
+    guest.make_dirty(count - 1)
     if room in ("exact", "a page more"):
         guest.unmap_telling(0, slack=4096 if room == "a page more" else 0).complete()
         return
@@ -49,7 +49,7 @@ def test_bit_per_page(guest, position):
     """Bit i of the bitmap is the page i after the start of what is unmapped."""
     guest.map(0, 130)
     guest.start()
-    guest.write(position)
+    guest.make_dirty(position)
     answer = guest.unmap_telling(0)
     answer.complete()
     answer.bounded()
@@ -61,7 +61,7 @@ def test_page_size(guest, size):
     """A bitmap of a page size that is not supported is refused, and nothing is unmapped then."""
     guest.map(0, 70)
     guest.start()
-    guest.write(69)
+    guest.make_dirty(69)
     wrong = {"0": 0, "3": 3, "a half": guest.page // 2, "twice": 2 * guest.page, "2^63": 1 << 63}[size]
     if wrong and wrong & guest.page_sizes == wrong:
         raise NotApplicable(f"pages of {wrong} bytes are supported")
@@ -71,7 +71,7 @@ def test_page_size(guest, size):
 
 @pytest.mark.rule("dirty.unmap.dirty-and-clean")
 @pytest.mark.parametrize(
-    "writes", ["write 0", "write 64", "write 63 2", "write 0; write 129", "write 5; get 0 130; write 6"]
+    "writes", ["dirty 0", "dirty 64", "dirty 63 2", "dirty 0; dirty 129", "dirty 5; get 0 130; dirty 6"]
 )
 def test_dirty_and_clean(guest, profile, writes):
     """A set bit is a dirty page; where a device's writes are known page by page, a clear bit is a clean one."""
@@ -87,7 +87,7 @@ def test_dirty_and_clean(guest, profile, writes):
 @pytest.mark.parametrize("slack", [0, 4096], ids=["exact memory", "larger memory"])
 def test_range_only(guest, slack, first):
     """The bitmap is that of the range which is unmapped; other mappings keep what is known of them."""
-    guest.play("map 0 64; map 64 66; map 130 1; map 200 9; start; write 63; write 64; write 129; write 130; write 200")
+    guest.play("map 0 64; map 64 66; map 130 1; map 200 9; start; dirty 63; dirty 64; dirty 129; dirty 130; dirty 200")
     answer = guest.unmap_telling(first, slack=slack)
     answer.complete()
     answer.bounded()
@@ -100,7 +100,7 @@ def test_refused_keeps(guest, wrong):
     """A refused unmapping unmaps nothing, and loses nothing of what was written."""
     if wrong == "a bitmap that cannot be written" and not guest.transport.takes_pointers:
         raise NotApplicable("bad pointers cannot be expressed here")
-    guest.play("map 0 70; start; write 5; write 69")
+    guest.play("map 0 70; start; dirty 5; dirty 69")
     outcome = guest.try_unmap_telling(
         0,
         room=0 if wrong.startswith("no memory") else None,
@@ -110,5 +110,5 @@ def test_refused_keeps(guest, wrong):
     declined(f"unmapping with {wrong}", outcome)
     answer = guest.get(0, 70)
     answer.complete()
-    guest.write(6)
+    guest.make_dirty(6)
     guest.unmap_telling(0).complete()

@@ -70,12 +70,12 @@ def begin(monkeypatch, project):
     return start
 
 
-def test_device_that_announces_no_reset_is_opened_again_instead(begin):
-    """Without asking, and without a word about it before each case."""
+def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
+    """And there is not a word about it before each case."""
     device = PciDevice(PCI)
     opened, told = begin(device)
     assert opened.plain() is opened.plain() is opened.device
-    assert (device.tracer.counts.opens, device.tracer.counts.resets) == (3, 0)
+    assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
     assert [event for event, _ in told] == ["target"]
 
 

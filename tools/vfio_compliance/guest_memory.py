@@ -71,7 +71,7 @@ class GuestMemory:
             raise NotApplicable("the container offers no dirty page tracking")
         #: Bytes of a page: the smallest of them.
         self.page = self.page_sizes & -self.page_sizes
-        self.history = History()
+        self.history = History(self._everything)
         #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
         self.unsure = False
         self._mappings: dict[int, DmaMap] = {}
@@ -151,19 +151,23 @@ class GuestMemory:
 
     # -- the device -----------------------------------------------------------------------------------------------
 
-    def make_dirty(self, page: int, count: int) -> None:
+    def single_out(self, page: int, count: int) -> None:
         """Begin tracking, and see to it that of the first ``count`` pages this one has to be reported, no other.
 
         Where every mapped page is reported it is the only one that is mapped; else the device writes it.
         """
         if self._everything:
             self.map(page, 1)
-            self.history.pin(Pages.of(page))  # for what the device might do counts as done
             self.start()
         else:
             self.map(0, count)
             self.start()
             self.write(page)
+
+    def make_dirty(self, first: int, count: int = 1) -> None:
+        """See to it that these pages have to be reported: by a write, unless every mapped page is reported anyway."""
+        if not self._everything:
+            self.write(first, count)
 
     def write(self, first: int, count: int = 1, *, by: Actor | None = None) -> None:
         """Have the device write ``count`` pages from ``first`` on: the end of the first, the beginning of the last.
@@ -257,7 +261,7 @@ class GuestMemory:
 
     # -- without a history ----------------------------------------------------------------------------------------
 
-    def dirty(self, first: int, count: int) -> Pages:
+    def reported(self, first: int, count: int) -> Pages:
         """The pages of a range that are reported dirty, to be compared with the memory itself."""
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
@@ -301,6 +305,8 @@ class GuestMemory:
                 self.try_get(first, count, short=8 * words)
             elif verb == "unmap-small":
                 self.try_unmap_telling(*numbers, room=0)
+            elif verb == "dirty":
+                self.make_dirty(*numbers)
             else:
                 getattr(self, verb)(*numbers)
         return answers

@@ -168,7 +168,7 @@ class Rounds:
     def _query(self, first: int, count: int, log: _Log) -> None:
         """Ask for a bitmap, and copy what it reports."""
         since = log.now()
-        reported = self._guest.dirty(first, count)
+        reported = self._guest.reported(first, count)
         log.add(since, "reported", reported)
         for start in self._copies:
             if first <= start < first + count:

@@ -66,7 +66,7 @@ class Session:
         #: Why no test can have the migration region, once that is known.
         self._no_migration: str | None = None
         self._migration: MigrationRegion | None = None
-        #: The device announces that it can be reset; one that does not is closed and opened again instead.
+        #: The device announces that it can be reset; one that does not is left as it is.
         self._resettable = False
         #: The device has to be opened again: a call on it did not end as calls do.
         self.lost = True
@@ -237,8 +237,10 @@ class Session:
         return not self.lost
 
     def _reset(self) -> bool:
-        if self.lost or not self._resettable:
+        if self.lost:
             return False
+        if not self._resettable:
+            return True  # there is no way to a known state, and what a container holds its user puts away
         outcome = self.device.try_reset()
         if not outcome.ok:
             self.note(f"the device refused a reset: {errno_name(outcome.errno)}")

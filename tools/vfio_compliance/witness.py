@@ -41,7 +41,7 @@ class Witness:
         if tracking:
             self._guest.start()
             with suppress(NotApplicable):
-                self._guest.write(_WRITTEN)
+                self._guest.make_dirty(_WRITTEN)
                 self._written = True
 
     def dirty_request(self, flags: int, argsz: int) -> bytearray:

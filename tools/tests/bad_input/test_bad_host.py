@@ -29,6 +29,9 @@ class Kernel:
             raise OSError(self._unopenable[path.name], os.strerror(self._unopenable[path.name]))
         return os.memfd_create(path.name)
 
+    def duplicate(self, descriptor: int) -> int:
+        return os.dup(descriptor)
+
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
@@ -72,9 +75,7 @@ def test_device_not_given_out(judge, monkeypatch, tmp_path, kernel, message, rem
     (devices / "0000:01:00.1").mkdir()
     (devices / "0000:01:00.1/driver").symlink_to(tmp_path / "drivers/e1000e")
     (tmp_path / "dev/vfio").mkdir(parents=True)
-    monkeypatch.setattr(
-        session, "create", lambda settings, beside=None: KernelGroup(settings, tmp_path, kernel, beside)
-    )
+    monkeypatch.setattr(session, "create", lambda settings, beside: KernelGroup(settings, tmp_path, kernel))
     finished = judge(device={"transport": "kernel-group", "name": "0000:01:00.0", "group": 12})
     assert len(finished.result.stops) == 1
     assert message in finished.words

@@ -26,7 +26,7 @@ def test_a_script_makes_sense(name):
             del mapped[numbers[0]]
         elif verb == "unmap-small":
             assert numbers[0] in mapped
-        elif verb in ("write", "pin", "unpin"):
+        elif verb in ("dirty", "write", "pin", "unpin"):
             first, count = [*numbers, 1][:2]
             assert any(other <= first and first + count <= other + size for other, size in mapped.items())
         elif verb in ("start", "stop"):

@@ -22,7 +22,9 @@ class Expected(NamedTuple):
 class History:
     """The mapped pages of a container, and which of them the device may have written unreported."""
 
-    def __init__(self) -> None:
+    def __init__(self, everything: bool = False) -> None:
+        """``everything``: the device may write every mapped page at any time, and nobody knows which it wrote."""
+        self._everything = everything
         self.mapped = Pages()
         self.pinned = Pages()
         self.tracking = False
@@ -70,8 +72,8 @@ class History:
     def expected(self, first: int, count: int) -> Expected:
         """What the bitmap of ``count`` pages from ``first`` on has to say now."""
         span = Pages.run(first, count)
-        must = (self.unreported | self.pinned) & span
         may = self.mapped & span
+        must = may if self._everything else (self.unreported | self.pinned) & span
         clean = may - must - self.stained
         return Expected(must, may, clean)
 

@@ -3,12 +3,14 @@
 
 A script is a line of steps, each a verb and its numbers, in pages:
 
-    map, pin, unpin FIRST COUNT; unmap, unmap-telling FIRST; write FIRST [COUNT]; start; stop
+    map, pin, unpin FIRST COUNT; unmap, unmap-telling FIRST; dirty, write FIRST [COUNT]; start; stop
     get FIRST COUNT              a bitmap that is judged
     get-small, get-wrong-page    the same with too small a buffer, or with another page size: to be refused
     get-readonly                 the same into memory that cannot be written
     get-short FIRST COUNT WORDS  the same into memory whose last words cannot be written: fails half-way
     unmap-small FIRST            unmapping with the bitmap, and no room for it: to be refused
+
+``write`` is one by the device; ``dirty`` sees to it that the pages have to be reported, which may take none.
 
 A query never cuts a mapping, which the text leaves open.
 """
@@ -25,44 +27,44 @@ REFUSED: Final = ("get-small", "get-wrong-page", "unmap-small")
 
 #: Each by a name that says what is peculiar about it.
 _WRITTEN: Final = {
-    "asked twice": "map 0 64; start; write 5; get 0 64; get 0 64",
-    "written again after it was reported": "map 0 64; start; write 5; get 0 64; write 5; get 0 64; get 0 64",
-    "the edges of words": "map 0 130; start; write 0; write 63 2; write 127 2; write 129; get 0 130; get 0 130",
-    "two mappings, together and alone": "map 0 3; map 3 5; start; write 1; write 4; get 0 8; get 3 5; get 0 3",
+    "asked twice": "map 0 64; start; dirty 5; get 0 64; get 0 64",
+    "written again after it was reported": "map 0 64; start; dirty 5; get 0 64; dirty 5; get 0 64; get 0 64",
+    "the edges of words": "map 0 130; start; dirty 0; dirty 63 2; dirty 127 2; dirty 129; get 0 130; get 0 130",
+    "two mappings, together and alone": "map 0 3; map 3 5; start; dirty 1; dirty 4; get 0 8; get 3 5; get 0 3",
     "overlapping ranges": (
-        "map 0 64; map 64 64; map 200 10; start; write 1; write 65; write 201; get 0 128; write 65; get 64 146; "
-        "write 1; get 0 210"
+        "map 0 64; map 64 64; map 200 10; start; dirty 1; dirty 65; dirty 201; get 0 128; dirty 65; get 64 146; "
+        "dirty 1; get 0 210"
     ),
-    "from a hole before": "map 1 1; start; write 1; get 0 64; get 1 1; get 0 64; get 0 1",
-    "from a hole before, then with a hole behind": "map 1 1; start; get 0 64; get 1 63; write 1; get 0 64; get 1 127",
-    "63 pages, from a hole before": "map 1 63; start; write 63; get 0 128; get 1 127; write 1; get 0 128; get 1 63",
-    "across a word, from holes before": "map 60 10; start; write 60 10; get 0 128; get 60 64; get 59 80; get 60 10",
+    "from a hole before": "map 1 1; start; dirty 1; get 0 64; get 1 1; get 0 64; get 0 1",
+    "from a hole before, then with a hole behind": "map 1 1; start; get 0 64; get 1 63; dirty 1; get 0 64; get 1 127",
+    "63 pages, from a hole before": "map 1 63; start; dirty 63; get 0 128; get 1 127; dirty 1; get 0 128; get 1 63",
+    "across a word, from holes before": "map 60 10; start; dirty 60 10; get 0 128; get 60 64; get 59 80; get 60 10",
     "every base of a word": "map 64 70; start; "
-    + "; ".join(f"write {64 + base}; get {64 - base} {140 + base}; get 64 200" for base in range(0, 64, 9)),
-    "refused for its buffer": "map 0 70; start; write 5; write 69; get-small 0 70; get 0 70",
-    "refused for its page size": "map 0 70; start; write 5; write 69; get-wrong-page 0 70; get 0 70",
-    "refused, from a hole before": "map 3 70; start; write 5; get-small 0 80; get-wrong-page 0 80; get 3 70",
-    "failed into memory that cannot be written": "map 0 70; start; write 5; get-readonly 0 70; get 0 70",
-    "failed likewise, from a hole before": "map 3 70; start; write 10; get-readonly 0 80; get 3 70",
-    "failed likewise, then from the same hole": "map 3 70; start; write 10; get-readonly 0 80; get 0 80; get 3 70",
+    + "; ".join(f"dirty {64 + base}; get {64 - base} {140 + base}; get 64 200" for base in range(0, 64, 9)),
+    "refused for its buffer": "map 0 70; start; dirty 5; dirty 69; get-small 0 70; get 0 70",
+    "refused for its page size": "map 0 70; start; dirty 5; dirty 69; get-wrong-page 0 70; get 0 70",
+    "refused, from a hole before": "map 3 70; start; dirty 5; get-small 0 80; get-wrong-page 0 80; get 3 70",
+    "failed into memory that cannot be written": "map 0 70; start; dirty 5; get-readonly 0 70; get 0 70",
+    "failed likewise, from a hole before": "map 3 70; start; dirty 10; get-readonly 0 80; get 3 70",
+    "failed likewise, then from the same hole": "map 3 70; start; dirty 10; get-readonly 0 80; get 0 80; get 3 70",
     "failed half-way, over two mappings": (
-        "map 0 64; map 128 64; start; write 5; write 130; get-short 0 192 1; get 0 192"
+        "map 0 64; map 128 64; start; dirty 5; dirty 130; get-short 0 192 1; get 0 192"
     ),
-    "failed half-way, through one mapping": "map 0 128; start; write 5; write 100; get-short 0 128 1; get 0 128",
-    "stopped and started": "map 0 70; start; write 5; stop; start; write 6; get 0 70; stop; start; get 0 70",
-    "started twice": "map 0 70; start; write 5; start; write 6; get 0 70",
-    "mapped while tracking": "map 0 8; start; map 70 70; write 3; write 139; get 0 140; map 8 8; write 15; get 0 140",
+    "failed half-way, through one mapping": "map 0 128; start; dirty 5; dirty 100; get-short 0 128 1; get 0 128",
+    "stopped and started": "map 0 70; start; dirty 5; stop; start; dirty 6; get 0 70; stop; start; get 0 70",
+    "started twice": "map 0 70; start; dirty 5; start; dirty 6; get 0 70",
+    "mapped while tracking": "map 0 8; start; map 70 70; dirty 3; dirty 139; get 0 140; map 8 8; dirty 15; get 0 140",
     "unmapped with its bitmap": (
-        "map 0 64; map 64 70; start; write 3; write 70; unmap-telling 0; get 64 70; map 0 64; get 0 134"
+        "map 0 64; map 64 70; start; dirty 3; dirty 70; unmap-telling 0; get 64 70; map 0 64; get 0 134"
     ),
-    "unmapped after it was asked": "map 0 70; start; write 3; get 0 70; write 69; unmap-telling 0",
-    "unmapping refused": "map 0 70; start; write 69; unmap-small 0; get 0 70; write 1; unmap-small 0; unmap-telling 0",
-    "mapped anew at the same place": "map 0 70; start; write 3; unmap 0; map 0 70; get 0 70; write 4; get 0 70",
-    "written before tracking": "map 0 70; write 3; start; write 4; get 0 70; get 0 70",
+    "unmapped after it was asked": "map 0 70; start; dirty 3; get 0 70; dirty 69; unmap-telling 0",
+    "unmapping refused": "map 0 70; start; dirty 69; unmap-small 0; get 0 70; dirty 1; unmap-small 0; unmap-telling 0",
+    "mapped anew at the same place": "map 0 70; start; dirty 3; unmap 0; map 0 70; get 0 70; dirty 4; get 0 70",
+    "written before tracking": "map 0 70; dirty 3; start; dirty 4; get 0 70; get 0 70",
     "pinned before tracking": "map 0 8; pin 2 2; start; get 0 8; get 0 8; unpin 2 2; get 0 8; get 0 8",
     "pinned while tracking": "map 0 70; start; get 0 70; pin 63 2; get 0 70; unpin 63 2; get 0 70; get 0 70",
     "pinned and let go unasked": "map 0 70; start; pin 5 1; unpin 5 1; get 0 70; get 0 70",
-    "pinned, from a hole before": "map 3 20; pin 5 1; start; get 0 64; get 3 20; write 7; get 0 64; get 3 20",
+    "pinned, from a hole before": "map 3 20; pin 5 1; start; get 0 64; get 3 20; dirty 7; get 0 64; get 3 20",
     "pinned in another mapping": (
         "map 0 8; map 8 8; pin 1 1; start; unpin 1 1; pin 9 1; get 8 8; get 0 16; unpin 9 1; get 0 16"
     ),
@@ -82,7 +84,7 @@ def _random(chance: random.Random, further: tuple[str, ...]) -> Iterator[str]:
     """Steps in an order that makes sense: what is unmapped was mapped, what is asked for while tracking is on."""
     mapped: dict[int, int] = {}
     pinned: list[int] = []
-    verbs = ["map", "map", "unmap", "unmap-telling", "write", "write", "get", "get", "get", "get-small"]
+    verbs = ["map", "map", "unmap", "unmap-telling", "dirty", "dirty", "get", "get", "get", "get-small"]
     verbs += ["get-wrong-page", "unmap-small", "restart", *further * 2]
     yield from _map(chance, mapped)
     yield "start"
@@ -110,8 +112,8 @@ def _random(chance: random.Random, further: tuple[str, ...]) -> Iterator[str]:
                 else:
                     pinned.remove(page)
                     yield f"unpin {page} 1"
-            elif verb == "write":
-                yield f"write {page} {chance.randint(1, min(3, first + count - page))}"
+            elif verb == "dirty":
+                yield f"dirty {page} {chance.randint(1, min(3, first + count - page))}"
             else:
                 yield f"{verb} {first}"
                 if verb != "unmap-small":

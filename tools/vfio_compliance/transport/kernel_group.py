@@ -38,7 +38,7 @@ _LARGE: Final = 1 << 20
 _ZEROS: Final = bytes(_LARGE)
 
 #: From this many bytes on, memory is asked for only after a look at what there is.
-_LARGE: Final = 1 << 24
+_WORTH_A_LOOK: Final = 1 << 24
 
 #: Linux moves at most 0x7ffff000 bytes at once, whatever is asked; no buffer need be larger.
 _LARGEST_BUFFER: Final = 1 << 31
@@ -164,7 +164,7 @@ class KernelGroup(Transport):
 
         The kernel locks all of it: too much, and something else would be killed to make room.
         """
-        if length >= _LARGE and (free := self._host.free_memory()) is not None and length > free:
+        if length >= _WORTH_A_LOOK and (free := self._host.free_memory()) is not None and length > free:
             raise self._host.no_memory(length, free)
         try:
             return super().memory(length)
