@@ -132,6 +132,7 @@ def fill(command: Sequence[str], out: Path, label: str) -> list[str]:
 def main(argv: list[str]) -> int:
     """Runs ``vfio-compliance vm``; gives the exit code."""
     arguments, commands = parse(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a guest is not to outlive whoever started it
     tools = list(host.BOOT)
     tools += host.FETCH if arguments.kernels else ()
     tools += () if arguments.no_module else host.BUILD
