@@ -120,7 +120,9 @@ def _failures(summary: Summary, width: int) -> Iterator[str]:
         if verdict is Verdict.WAIVED:
             yield ""
             yield f"waived: {id_}"
-            yield from _labelled("reason", summary.cases_of(id_)[0].failure.get("waiver", ""), width)
+            waived = [case for case in summary.cases_of(id_) if case.verdict is Verdict.WAIVED]
+            yield from _labelled("reason", waived[0].failure.get("waiver", ""), width)
+            yield from _others(waived, width, "in")
     for verdict, title in ((Verdict.NOT_RUN, "Not judged"), (Verdict.NOT_APPLICABLE, "Not applicable")):
         yield from _left_out(verdict, title, summary, width)
 
@@ -145,12 +147,12 @@ def _some(rules: Sequence[str]) -> str:
     return ", ".join(rules[:_RULES]) + rest
 
 
-def _others(cases: list[Case], width: int) -> Iterator[str]:
-    """The rest of the cases that a rule failed in, a line each, as far as there is room."""
+def _others(cases: list[Case], width: int, label: str = "also in") -> Iterator[str]:
+    """Cases that a rule failed in, a line each, as far as there is room."""
     for index, case in enumerate(cases[:_CASES]):
         parameters = case.id.partition("[")[2].rstrip("]")
         seen = case.failure.get("seen") or case.failure.get("what", "")
-        yield from _labelled("" if index else "also in", f"{parameters}: {seen}", width)
+        yield from _labelled("" if index else label, f"{parameters}: {seen}", width)
     if len(cases) > _CASES:
         yield from _labelled("", f"and {_count(len(cases) - _CASES, 'more case')}", width)
 
