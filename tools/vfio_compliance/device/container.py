@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from contextlib import suppress
 from functools import cached_property
+from struct import Struct
 
 from ..transport import Argument, GuardedBuffer, Outcome, Target, Transport
 from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, DirtyPagesFlags
@@ -15,6 +16,9 @@ from .dma import DmaMap
 from .errors import DeviceError, errno_name
 
 _UNMAP = ffi.sizeof("struct vfio_iommu_type1_dma_unmap")
+
+#: argsz and flags; with a range, and page size, size and address of a bitmap. Unmapping has the same fields.
+_HEAD, _GET = Struct("<II"), Struct("<IIQQQQQ")
 
 #: Larger information than this is taken for nonsense.
 _LARGEST_INFO = 1 << 20
@@ -116,8 +120,9 @@ class Container:
         bitmap_size: int = 0,
     ) -> bytearray:
         """The 48 bytes of VFIO_IOMMU_DIRTY_PAGES with a range; without a bitmap all behind the flags is ones."""
-        wanted = _quads(iova, size) if bitmap else b"\xff" * 16
-        return bytearray(_words(argsz, flags) + wanted + _bitmap(page, bitmap_size, bitmap))
+        if bitmap is None:
+            return bytearray(_HEAD.pack(argsz, flags) + b"\xff" * (_GET.size - _HEAD.size))
+        return bytearray(_GET.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address))
 
     @staticmethod
     def unmap_request(
@@ -131,16 +136,6 @@ class Container:
         bitmap_size: int = 0,
     ) -> bytearray:
         """The 48 bytes of VFIO_IOMMU_UNMAP_DMA with a bitmap; without one all behind the size is ones."""
-        return bytearray(_words(argsz, flags) + _quads(iova, size) + _bitmap(page, bitmap_size, bitmap))
-
-
-def _bitmap(page: int, size: int, bitmap: GuardedBuffer | None) -> bytes:
-    return _quads(page, size, bitmap.address) if bitmap else b"\xff" * 24
-
-
-def _words(*numbers: int) -> bytes:
-    return b"".join(number.to_bytes(4, "little") for number in numbers)
-
-
-def _quads(*numbers: int) -> bytes:
-    return b"".join(number.to_bytes(8, "little") for number in numbers)
+        ones = (1 << 64) - 1
+        wanted = (page, bitmap_size, bitmap.address) if bitmap else (ones, ones, ones)
+        return bytearray(_GET.pack(argsz, flags, iova, size, *wanted))
