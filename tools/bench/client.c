@@ -3,7 +3,7 @@
  * The floor: a vfio-user client that does nothing but the calls which are measured.
  *
  *   client SOCKET read REGION COUNT     reads device_state COUNT times; prints the nanoseconds of one
- *   client SOCKET bitmap REGION COUNT   fetches a dirty bitmap of 4096 pages COUNT times; prints the nanoseconds of one
+ *   client SOCKET bitmap PAGES COUNT    fetches the dirty bitmap of PAGES pages COUNT times; prints the nanoseconds of one
  *   client SOCKET read-write REGION PIECE
  *   client SOCKET mmap REGION PIECE     saves the state into a temporary file and loads it again, PIECE bytes at a time;
  *                                       prints bytes, seconds saving, seconds loading
@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 enum { VERSION = 1, GET_REGION_INFO = 5, REGION_READ = 9, REGION_WRITE = 10, DEVICE_RESET = 13, DIRTY_PAGES = 14 };
-enum { PAGES = 4096 };
 enum { STATE = 0, PENDING = 8, OFFSET = 16, SIZE = 24 };
 
 struct header {
@@ -208,16 +207,16 @@ static void move(uint32_t piece)
 	set_state(1);
 }
 
-/* The bitmap of PAGES pages again and again; nanoseconds for each. */
-static void fetch_bitmaps(long count)
+/* The bitmap of so many pages again and again; nanoseconds for each. */
+static void fetch_bitmaps(uint64_t pages, long count)
 {
 	struct {
 		uint32_t argsz, flags;
 		uint64_t iova, size, page, bitmap;
-	} get = { sizeof(get) + PAGES / 8, 4, 0x8000000, (uint64_t)PAGES * 4096, 4096, PAGES / 8 }, answer;
+	} get = { sizeof(get) + pages / 8, 4, 0x8000000, pages * 4096, 4096, pages / 8 }, answer;
 	uint32_t start[2] = { sizeof(start), 1 }, stop[2] = { sizeof(stop), 2 };
 	struct iovec out = { start, sizeof(start) };
-	char bitmap[PAGES / 8];
+	char *bitmap = malloc(pages / 8);
 	double begin;
 	long i;
 
@@ -225,7 +224,7 @@ static void fetch_bitmaps(long count)
 	out = (struct iovec){ &get, sizeof(get) };
 	begin = now();
 	for (i = 0; i < count; i++)
-		exchange(DIRTY_PAGES, &out, 1, &answer, sizeof(answer), bitmap, sizeof(bitmap));
+		exchange(DIRTY_PAGES, &out, 1, &answer, sizeof(answer), bitmap, pages / 8);
 	printf("%.0f\n", (now() - begin) * 1e9 / count);
 	out = (struct iovec){ stop, sizeof(stop) };
 	exchange(DIRTY_PAGES, &out, 1, NULL, 0, NULL, 0);
@@ -242,7 +241,7 @@ int main(int argc, char **argv)
 	long count, i;
 
 	if (argc != 5) {
-		fprintf(stderr, "usage: %s SOCKET read|bitmap|read-write|mmap REGION NUMBER\n", argv[0]);
+		fprintf(stderr, "usage: %s SOCKET read|bitmap|read-write|mmap REGION|PAGES NUMBER\n", argv[0]);
 		return 2;
 	}
 	strncpy(address.sun_path, argv[1], sizeof(address.sun_path) - 1);
@@ -255,7 +254,7 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[2], "mmap"))
 		map_region();
 	if (!strcmp(argv[2], "bitmap")) {
-		fetch_bitmaps(count);
+		fetch_bitmaps(region, count);
 		return 0;
 	}
 	if (strcmp(argv[2], "read")) {
