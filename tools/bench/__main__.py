@@ -125,9 +125,8 @@ def bitmap_fetch(client: Path) -> None:
                 theirs.append(in_c(client, socket, "bitmap", pages, times)[0])
                 device.open()
             best, floor = min(ours), min(theirs)
-            print(
-                f"  {pages:8} pages: C loop {floor / 1000:6.1f} us, ours {best / 1000:6.1f} us   {best / floor:5.2f} x C"
-            )
+            rates = f"C loop {floor / 1000:6.1f} us, ours {best / 1000:6.1f} us"
+            print(f"  {pages:8} pages: {rates}   {best / floor:5.2f} x C")
 
 
 def full_bitmap() -> None:

@@ -16,7 +16,7 @@ CASE = "suites/s/test_it.py::test_it[case 0]"
 
 def waiver(**keys):
     """A waiver of the only rule."""
-    return {"rule": "v1.one", "reason": "known", "link": "", "expires": None, "shows": None} | keys
+    return {"rule": "v1.one", "reason": "known", "link": "", "expires": None, "shows": None, "sometimes": False} | keys
 
 
 def verdict(records):
@@ -51,6 +51,7 @@ def test_cases_add_up(records, verdicts, expected):
         (waiver(expires="2027-01-15"), ["fail"], ("waived", 0)),
         (waiver(expires="2027-01-14"), ["fail"], ("stale", 1)),
         (waiver(), ["pass", "pass"], ("stale", 1)),
+        (waiver(sometimes=True), ["pass", "pass"], ("pass", 0)),
         (waiver(), ["pass", "not-run"], ("not-run", 2)),
         (waiver(), ["n/a"], ("n/a", 4)),
         (waiver(), ["broken", "fail"], ("broken", 2)),
@@ -71,6 +72,15 @@ def test_the_day_of_the_run_decides(records):
 def kernel(case=CASE):
     """The kernel complains."""
     return {"event": "kernel", "case": case, "lines": ["BUG: it"]}
+
+
+def test_a_complaint_of_the_kernel_can_be_waived(records):
+    """By what it says; another one still counts. Its lines can be told from others of the log."""
+    for shows, expected, log in (("BUG: it", Verdict.WAIVED, ["BUG: it"]), ("WARNING: ", Verdict.KERNEL, [])):
+        journal = [*records("pass", waivers=(waiver(shows=shows),))]
+        summary = summarise([*journal[:-1], kernel() | {"time": journal[-1]["time"]}, journal[-1]])
+        assert set(summary.verdicts.values()) == {expected}
+        assert summary.waived_log == log
 
 
 @pytest.mark.parametrize(

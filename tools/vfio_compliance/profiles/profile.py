@@ -141,6 +141,11 @@ class Waiver:
         "Text that the failure must contain in what was seen; another failure is not waived.",
         default=None,
     )
+    sometimes: bool = key(
+        Boolean(),
+        "It does not show in every run, or on every machine: that the rule is kept is not reported as stale.",
+        default=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,8 @@ class Case:
     #: what, expected, seen, remedy, traceback: those that apply.
     failure: dict[str, str] = field(default_factory=dict)
     calls: list[list[Any]] = field(default_factory=list)
+    #: What the kernel logged meanwhile that tells of a fault in it.
+    kernel_log: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class Summary:
             broken = [rule for rule in rules if verdicts.get(rule) in _SAYS_NO]
             silent = [rule for rule in rules if verdicts.get(rule) not in (*_SAYS_NO, Verdict.PASS)]
             yield Answer(title, False if broken else None if silent else True, broken or silent)
+
+    @property
+    def waived_log(self) -> list[str]:
+        """Lines of the kernel's log that were waived."""
+        return [line for case in self.cases.values() if case.verdict is Verdict.WAIVED for line in case.kernel_log]
 
 
 def summarise(records: Iterable[Record], today: datetime.date | None = None) -> Summary:
@@ -182,6 +189,7 @@ def _add_kernel(summary: Summary, record: Record) -> None:
         case.verdict = Verdict.KERNEL
         seen = f"{case.failure['seen']}\n{lines}" if "seen" in case.failure else lines
         case.failure = {"what": "watching the kernel's log", "expected": "no complaint", "seen": seen}
+        case.kernel_log += record["lines"]
     else:
         case.failure["kernel"] = lines
 
@@ -190,7 +198,7 @@ def _waive(summary: Summary, today: datetime.date) -> None:
     for waiver in summary.run["waivers"]:
         expired = waiver["expires"] and datetime.date.fromisoformat(waiver["expires"]) < today
         cases = summary.cases_of(waiver["rule"])
-        failing = [case for case in cases if case.verdict is Verdict.FAIL]
+        failing = [case for case in cases if case.verdict in (Verdict.FAIL, Verdict.KERNEL)]
         for case in failing:
             listed = not waiver["shows"] or waiver["shows"] in case.failure.get("seen", "")
             if expired:
@@ -201,7 +209,7 @@ def _waive(summary: Summary, today: datetime.date) -> None:
                 case.verdict = Verdict.WAIVED
             else:
                 case.failure["waiver"] = f"waived only where it shows {waiver['shows']!r}: {waiver['reason']}"
-        if cases and not failing and all(case.verdict is Verdict.PASS for case in cases):
+        if cases and not failing and not waiver["sometimes"] and all(case.verdict is Verdict.PASS for case in cases):
             cases[0].verdict = Verdict.STALE
             cases[0].failure = {
                 "what": "comparing with the profile's waivers",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -287,21 +287,22 @@ class _Run:
             result = boot.run(line, console, deadline, Path(private), _show, report)
         if "boot" in outcome.seconds:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
-        _judge(result, console, commands, outcome)
-        for journal in sorted(folder.rglob(journals.NAME), key=lambda path: path.stat().st_mtime):
-            if journal.stat().st_mtime >= began - 1:
-                self._take(label, journal, ended=not outcome.ending)
+        runs = dict(_runs(label, folder, began))
+        _judge(result, console, commands, outcome, [line for run in runs.values() for line in run.waived_log])
+        for place, run in runs.items():
+            self.columns.append(matrix.column(label, run))
+            if outcome.ending and not run.totals:
+                subprocess.run([sys.executable, "-m", "vfio_compliance", "report", str(place)], check=False)
 
-    def _take(self, label: str, journal: Path, *, ended: bool) -> None:
-        """Adds a run's column to the table; shows what was judged of one that ended with its guest."""
-        try:
-            result = summary.summarise(journals.read(journal))
-        except journals.JournalError as error:
-            _say(label, "note", str(error))
-            return
-        self.columns.append(matrix.column(label, result))
-        if not (ended or result.totals):
-            subprocess.run([sys.executable, "-m", "vfio_compliance", "report", str(journal.parent)], check=False)
+
+def _runs(label: str, folder: Path, began: float) -> Iterator[tuple[Path, summary.Summary]]:
+    """What was judged in this boot, run by run, with the run's folder."""
+    for journal in sorted(folder.rglob(journals.NAME), key=lambda path: path.stat().st_mtime):
+        if journal.stat().st_mtime >= began - 1:
+            try:
+                yield journal.parent, summary.summarise(journals.read(journal))
+            except journals.JournalError as error:
+                _say(label, "note", str(error))
 
 
 def _guest_environment() -> dict[str, str]:
@@ -341,8 +342,10 @@ def _follow(event: dict[str, Any], at: float, commands: list[list[str]], outcome
         _say(label, "run", f"exit {event['exit']}")
 
 
-def _judge(result: boot.Boot, console: Path, commands: list[list[str]], outcome: Outcome) -> None:
-    """Adds to the outcome how the guest ended and what its kernel log showed."""
+def _judge(
+    result: boot.Boot, console: Path, commands: list[list[str]], outcome: Outcome, waived: Sequence[str] = ()
+) -> None:
+    """Adds to the outcome how the guest ended and what its kernel log showed, but for lines that a run waived."""
     text = console.read_text()
     log = result.last("log")
     if log is None:
@@ -367,7 +370,7 @@ def _judge(result: boot.Boot, console: Path, commands: list[list[str]], outcome:
         for line in _telling(text.splitlines()):
             print(f"    {line}", flush=True)
         return
-    outcome.log = complaints(log["since"])
+    outcome.log = [line for line in complaints(log["since"]) if not any(known in line for known in waived)]
     letters = taint_letters(foreign_taint(log["before"], log["after"]))
     if letters:
         outcome.log.append(f"tainted: {letters}")
