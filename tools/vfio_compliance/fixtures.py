@@ -135,6 +135,13 @@ def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
 
 
 @pytest.fixture
+def known_writes(profile: Profile) -> None:
+    """A container that knows which pages its devices wrote. Raises NotApplicable where every mapped page counts."""
+    if profile.claims.dirty_scope != "written":
+        raise NotApplicable("the profile does not claim dirty_scope `written`")
+
+
+@pytest.fixture
 def other_device(session: Session, guest: GuestMemory) -> Iterator[Actor]:
     """A second device in the container of the first."""
     if not session.transport.kernel:

@@ -44,9 +44,13 @@ MAX_FDS: Final = 8
 MAX_DATA: Final = 1 << 20
 
 _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
-_FLAGS: Final = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+_FLAGS: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+#: Waits for as long as is set on the socket.
+_WAIT: Final = int(socket.MSG_CMSG_CLOEXEC)
+#: Bytes of a reply that are received together with its header.
+_FEW: Final = 1 << 12
 #: All that was asked for in one call, by the deadline that is set on the socket.
-_WAIT_FOR_ALL: Final = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
+_WAIT_FOR_ALL: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL)
 #: A plain number: arithmetic on the enumeration's members costs more than a system call.
 CUT: Final = int(socket.MSG_CTRUNC)
 _LARGEST_PIECE: Final = 1 << 20
@@ -105,6 +109,7 @@ class Connection:
 
     def __init__(self, stream: socket.socket, deadline: float, serve: Serve, epitaph: Callable[[], str]) -> None:
         stream.setblocking(True)  # each call says for itself whether it waits
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(int(deadline * 1000) + 1))
         self.lost: BaseException | None = None
         self._stream = stream
         self._deadline = deadline
@@ -115,6 +120,8 @@ class Connection:
         self._expected: _Expected | None = None
         self._early: deque[Message] = deque()
         self._descriptors: list[int] = []
+        #: Received together with what was asked for, and not asked for yet.
+        self._ahead = b""
         self._end = 0.0
         self._readable = select.poll()
         self._readable.register(stream, select.POLLIN)
@@ -169,7 +176,7 @@ class Connection:
                 while True:
                     left = end - monotonic()
                     # Rounded up: poll counts in milliseconds, and 0 would spin.
-                    if not self._readable.poll(max(0, int(left * 1000 + 0.999))):
+                    if not self._ahead and not self._readable.poll(max(0, int(left * 1000 + 0.999))):
                         return
                     self._end = monotonic() + self._deadline
                     self._answer(self._receive())
@@ -256,8 +263,9 @@ class Connection:
 
     def _receive(self) -> Message:
         """The next message, its header checked against what may come, its descriptors counted."""
-        self._wait_to_receive()
-        header = Header._make(HEADER.unpack(self._take(HEADER.size, HEADER.size)))
+        # Most replies come with their header in one call, which waits for them itself.
+        reach = min(self._expected.fixed, _FEW) if self._expected else 0
+        header = Header._make(HEADER.unpack(self._take(HEADER.size, HEADER.size, reach, _WAIT)))
         is_reply = header.flags & TYPE_MASK == TYPE_REPLY
         takes = self._check_reply(header) if is_reply else self._check_command(header)
         payload, data = self._take_payload(header, self._expected.fixed if is_reply and self._expected else header.size)
@@ -337,19 +345,27 @@ class Connection:
         payload = self._take(length, header.size)
         return payload[:fixed], payload[fixed:]
 
-    def _take(self, count: int, size: int) -> bytes:
-        """Exactly ``count`` bytes of a message of ``size``; descriptors that come along are collected."""
-        pieces: list[bytes] = []
-        missing = count
+    def _take(self, count: int, size: int, reach: int = 0, how: int = _FLAGS) -> bytes:
+        """Exactly ``count`` bytes of a message of ``size``; descriptors that come along are collected.
+
+        Up to ``reach`` bytes more are received too, if they are there, and kept for the next time.
+        """
+        ahead = self._ahead
+        if len(ahead) >= count:
+            self._ahead = ahead[count:]
+            return ahead[:count]
+        self._ahead = b""
+        pieces = [ahead] if ahead else []
+        missing = count - len(ahead)
         while missing:
-            how = _FLAGS
             if missing > _MANY_PARTS:
                 how = _WAIT_FOR_ALL
                 self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._left("no answer")))
             try:
-                piece, ancillary, flags, _ = self._stream.recvmsg(min(missing, _LARGEST_PIECE), _ANCILLARY, how)
+                piece, ancillary, flags, _ = self._stream.recvmsg(min(missing + reach, _LARGEST_PIECE), _ANCILLARY, how)
             except BlockingIOError:
                 self._wait_to_receive()
+                how = _FLAGS
                 continue
             except ConnectionResetError:
                 self._gone("instead of an answer")
@@ -361,6 +377,9 @@ class Connection:
                 if pieces or count != size:
                     self._gone(f"inside a message, {missing} of its {size} bytes missing")
                 self._gone("instead of an answer")
+            how = _FLAGS
+            if len(piece) > missing:
+                piece, self._ahead = piece[:missing], piece[missing:]
             if len(piece) == count:
                 return piece
             pieces.append(piece)
