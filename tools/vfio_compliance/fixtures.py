@@ -12,18 +12,18 @@ import pytest
 
 from .checks import NotApplicable
 from .device import Container, Device, DirtyTracker, MigrationRegion, Qemu
-from .growth import CONTAINER, REGION, Growth
-from .guest_memory import GuestMemory
-from .histories import Histories
+from .dirty_type1.growth import CONTAINER, REGION, Growth
+from .dirty_type1.guest_memory import GuestMemory
+from .dirty_type1.histories import Histories
+from .dirty_type1.rounds import ROUNDS, Rounds, Tally
+from .dirty_type1.witness import Witness
 from .journeys_v1 import Journeys
 from .profiles import Profile
-from .rounds import ROUNDS, Rounds, Tally
 from .session import Destination, Session
 from .stimulus import Actor
 from .transport import GuardedBuffer
 from .uapi.type1 import VFIO_IOMMU_GET_INFO
 from .uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
-from .witness import Witness
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 OBSERVATIONS: pytest.StashKey[dict[str, str]] = pytest.StashKey()

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from .device import Container, Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
-from .guest_memory import GuestMemory
-from .histories import Histories
+from .dirty_type1.guest_memory import GuestMemory
+from .dirty_type1.histories import Histories
 from .journeys_v1 import Journeys
 from .model.states_v1 import name
 from .profiles import KernelGroupDevice, Profile, SecondInKernel, SecondServer, VfioUserDevice

@@ -13,9 +13,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock, Thread
 
-from .checks import Unjudged, broken
+from ..checks import Unjudged, broken
+from ..model.pages import Pages
 from .guest_memory import GuestMemory
-from .model.pages import Pages
 
 #: Mappings that stay, and one that is unmapped with its bitmap: first page and pages of each.
 _STAYING, _LEAVING = ((0, 70), (70, 3), (129, 40)), (200, 65)

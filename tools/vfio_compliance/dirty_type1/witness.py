@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from .checks import NotApplicable, broken
-from .device import Container, DeviceError
+from ..checks import NotApplicable, broken
+from ..device import Container, DeviceError
+from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
 from .guest_memory import GuestMemory
-from .uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
 
 #: Pages of the mapping, and the one of them that is written.
 _PAGES, _WRITTEN = 4, 1

@@ -9,8 +9,8 @@ import pytest
 
 from vfio_compliance.checks import NotApplicable, RuleBroken, broken
 from vfio_compliance.device import Container, DeviceError
+from vfio_compliance.dirty_type1.witness import Witness
 from vfio_compliance.transport import GuardedBuffer, Outcome, libc
-from vfio_compliance.witness import Witness
 
 PAGE = 4096
 
@@ -34,7 +34,7 @@ class Guest:
     def start(self):
         self.tracking = True
 
-    def write(self, page):
+    def make_dirty(self, page):
         if not self.can_write:
             raise NotApplicable("no way to write")
         self.recorded = True

@@ -9,14 +9,14 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
-from .checks import NotApplicable, Unjudged, broken, told
-from .device import DeviceError, DirtyTracker, DmaMap
-from .device.dma import IOVA
-from .model.dirty_history import Expected, History
-from .model.dirty_scripts import steps
-from .model.pages import Pages, bitmap_bytes, compare, set_bits
-from .stimulus import Actor
-from .transport import GuardedBuffer, Outcome, Transport
+from ..checks import NotApplicable, Unjudged, broken, told
+from ..device import DeviceError, DirtyTracker, DmaMap
+from ..device.dma import IOVA
+from ..model.dirty_history import Expected, History
+from ..model.dirty_scripts import steps
+from ..model.pages import Pages, bitmap_bytes, compare, set_bits
+from ..stimulus import Actor
+from ..transport import GuardedBuffer, Outcome, Transport
 
 #: Bytes that a write to a single page changes, and steps of a history that a message tells.
 _MARK, _TOLD = 8, 14
