@@ -23,13 +23,13 @@ def test_reports_then_unmaps(guest, count):
     guest.make_dirty(0)
     guest.make_dirty(count - 1)
     guest.unmap_telling(0).complete()
-    guest.get(0, count).bounded()  # nothing is there any more
-    guest.map(0, count)  # so there is room for another mapping
+    guest.map(0, count)  # there is room for another mapping
+    guest.get(0, count).bounded()
 
 
 @pytest.mark.rule("dirty.unmap.buffer-size")
 @pytest.mark.parametrize("count", COUNTS, ids=pages)
-@pytest.mark.parametrize("room", ["exact", "a page more", "a word less", "0", "2^63"])
+@pytest.mark.parametrize("room", ["exact", "a page more", "a word less", "0"])
 def test_buffer_size(guest, room, count):
     """Memory that is large enough for the bitmap is taken; smaller memory is refused."""
     guest.map(0, count)
@@ -38,7 +38,7 @@ def test_buffer_size(guest, room, count):
     if room in ("exact", "a page more"):
         guest.unmap_telling(0, slack=4096 if room == "a page more" else 0).complete()
         return
-    size = {"a word less": bitmap_bytes(count) - 8, "0": 0, "2^63": 1 << 63}[room]
+    size = {"a word less": bitmap_bytes(count) - 8, "0": 0}[room]
     declined(f"unmapping {pages(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
     guest.unmap_telling(0).complete()
 
@@ -69,17 +69,14 @@ def test_page_size(guest, size):
     guest.unmap_telling(0).complete()
 
 
-@pytest.mark.rule("dirty.unmap.dirty-and-clean")
+@pytest.mark.rule("dirty.unmap.written-is-set")
 @pytest.mark.parametrize(
     "writes", ["dirty 0", "dirty 64", "dirty 63 2", "dirty 0; dirty 129", "dirty 5; get 0 130; dirty 6"]
 )
-def test_dirty_and_clean(guest, profile, writes):
-    """A set bit is a dirty page; where a device's writes are known page by page, a clear bit is a clean one."""
+def test_written_is_set(guest, writes):
+    """Every page that the device wrote since it was last reported has its bit set."""
     guest.play(f"map 0 130; start; {writes}")
-    answer = guest.unmap_telling(0)
-    answer.complete()
-    if profile.claims.dirty_scope == "written":
-        answer.exact()
+    guest.unmap_telling(0).complete()
 
 
 @pytest.mark.rule("dirty.unmap.range-only")
@@ -91,7 +88,8 @@ def test_range_only(guest, slack, first):
     answer = guest.unmap_telling(first, slack=slack)
     answer.complete()
     answer.bounded()
-    guest.get(0, 209).complete()
+    for answer in guest.get_all():
+        answer.complete()
 
 
 @pytest.mark.rule("dirty.unmap.refused-keeps")

@@ -131,7 +131,6 @@ def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
     """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable where none can be tracked."""
     with session.guest() as memory:
         yield memory
-    session.lost |= memory.unsure
 
 
 @pytest.fixture

@@ -136,9 +136,15 @@ class Session:
         self._bring_back(None, self._reset)
         return self.device
 
-    def guest(self) -> GuestMemory:
-        """Memory of a guest, for a ``with`` block. Raises NotApplicable where no pages are tracked."""
-        return GuestMemory(self.transport, self.actor, self.profile.claims.dirty_scope)
+    @contextmanager
+    def guest(self) -> Iterator[GuestMemory]:
+        """Memory of a guest, until the block ends. Raises NotApplicable where no pages are tracked."""
+        memory = GuestMemory(self.transport, self.actor, self.profile.claims.dirty_scope)
+        try:
+            with memory:
+                yield memory
+        finally:
+            self.lost |= memory.unsure
 
     # -- where a state is restored --------------------------------------------------------------------------------
 

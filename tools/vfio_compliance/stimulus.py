@@ -125,8 +125,11 @@ class Actor:
         self._run("dma.start", dma.start, variables)
         try:
             yield dma.writes_within
-        finally:
-            self._run("dma.stop", dma.stop, variables)
+        except BaseException:  # is not to be hidden by a device that cannot be stopped any more
+            with suppress(DeviceError, TransportError):
+                self._run("dma.stop", dma.stop, variables)
+            raise
+        self._run("dma.stop", dma.stop, variables)
 
     # -- single writes, for dirty page tracking -------------------------------------------------------------------
 

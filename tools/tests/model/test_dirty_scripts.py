@@ -29,6 +29,8 @@ def test_a_script_makes_sense(name):
         elif verb in ("dirty", "write", "pin", "unpin"):
             first, count = [*numbers, 1][:2]
             assert any(other <= first and first + count <= other + size for other, size in mapped.items())
+        elif verb == "start-again":
+            assert tracking
         elif verb in ("start", "stop"):
             tracking = verb == "start"
         else:

@@ -16,7 +16,15 @@ CASE = "suites/s/test_it.py::test_it[case 0]"
 
 def waiver(**keys):
     """A waiver of the only rule."""
-    return {"rule": "v1.one", "reason": "known", "link": "", "expires": None, "shows": None, "sometimes": False} | keys
+    return {
+        "rule": "v1.one",
+        "reason": "known",
+        "link": "",
+        "expires": None,
+        "shows": None,
+        "case": None,
+        "sometimes": False,
+    } | keys
 
 
 def verdict(records):
@@ -48,6 +56,8 @@ def test_cases_add_up(records, verdicts, expected):
         (waiver(), ["fail", "pass"], ("waived", 0)),
         (waiver(shows="another"), ["fail"], ("waived", 0)),
         (waiver(shows="a third"), ["fail"], ("fail", 1)),
+        (waiver(case="case 0"), ["fail"], ("waived", 0)),
+        (waiver(case="case 1"), ["fail"], ("fail", 1)),
         (waiver(expires="2027-01-15"), ["fail"], ("waived", 0)),
         (waiver(expires="2027-01-14"), ["fail"], ("stale", 1)),
         (waiver(), ["pass", "pass"], ("stale", 1)),
@@ -72,6 +82,17 @@ def test_the_day_of_the_run_decides(records):
 def kernel(case=CASE):
     """The kernel complains."""
     return {"event": "kernel", "case": case, "lines": ["BUG: it"]}
+
+
+def test_no_waiver_of_a_fault_covers_a_complaint_of_the_kernel(records):
+    """Neither one without words, nor one whose words are those of the fault that came with it."""
+    for begins, listed, expected in (
+        ("pass", waiver(), Verdict.KERNEL),
+        ("fail", waiver(shows="another"), Verdict.FAIL),
+    ):
+        journal = [*records(begins, waivers=(listed,))]
+        summary = summarise([*journal[:-1], kernel() | {"time": journal[-1]["time"]}, journal[-1]])
+        assert set(summary.verdicts.values()) == {expected}
 
 
 def test_a_complaint_of_the_kernel_can_be_waived(records):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Dirty page tracking of the container (kabi v23, lines 275-297 and 356-385)."""
+"""Dirty page tracking of the container (kabi v23, lines 290-310 and 356-385)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class DirtyTracker:
         Raises DeviceError for a container that gives no information, or information that cannot be used.
         """
         return self._container.page_sizes()
+
+    @property
+    def offered(self) -> bool:
+        """Whether anything says that pages are tracked, a capability or a START that succeeds."""
+        return self._container.offers_tracking
 
     def try_start(self) -> Outcome:
         """Begin tracking; what was answered."""

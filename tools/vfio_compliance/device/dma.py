@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory that the device may reach (kabi v23, lines 325-350)."""
+"""Memory that the device may reach (kabi v23, lines 325-351)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags, 
 from ..uapi.vfio import ffi
 from .errors import DeviceError, errno_name
 
-#: Where tests put memory: clear of the usual reserved ranges, and below what a device with 28 address bits reaches.
-IOVA = 0x0800_0000
+#: Where tests put memory: clear of the usual reserved ranges (interrupts of ARM machines lie at 128 MiB), and below
+#: what a device with 28 address bits reaches.
+IOVA = 0x0900_0000
 #: How much, where it does not matter.
 DMA_SIZE = 64 * 1024
 

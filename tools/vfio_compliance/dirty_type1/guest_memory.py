@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -68,9 +69,13 @@ class GuestMemory:
         #: The page sizes that bitmaps may have, as a bitmap.
         self.page_sizes = self.tracker.page_sizes()
         if not self.page_sizes:
+            if self.tracker.offered:
+                raise Unjudged("the container tracks dirty pages, but names no page size that a bitmap may have")
             raise NotApplicable("the container offers no dirty page tracking")
         #: Bytes of a page: the smallest of them.
         self.page = self.page_sizes & -self.page_sizes
+        if self.page > mmap.PAGESIZE:
+            raise NotApplicable(f"pages of {self.page} bytes, larger than this machine's, are not tried")
         self.history = History(self._everything)
         #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
         self.unsure = False
@@ -220,9 +225,15 @@ class GuestMemory:
         with GuardedBuffer(bitmap_bytes(count) + slack) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
             expected = self.history.expected(first, count)
+            if not outcome.ok and Pages.run(first, count) - self.history.mapped:
+                raise NotApplicable("a range with pages that are not mapped is refused, which the text leaves open")
             self._asked(f"get {Pages.run(first, count)}", outcome)
             self.history.reported(first, count)
             return Answer(self._told(first, count, "the bitmap"), into, first, expected)
+
+    def get_all(self) -> list[Answer]:
+        """The bitmap of each mapping by itself."""
+        return [self.get(first, mapping.size // self.page) for first, mapping in sorted(self._mappings.items())]
 
     def try_get(
         self,
@@ -240,7 +251,7 @@ class GuestMemory:
 
         ``page`` is the size of a page, ``room`` that of the bitmap, which may be ``readonly``, or end ``short`` bytes
         before it should. The range starts ``further`` bytes and is ``longer``. Where it succeeds its pages count as
-        reported.
+        reported. Raises RuleBroken for a success that hides pages which could not be reported.
         """
         needed = bitmap_bytes(count + bool(longer)) or 8
         with GuardedBuffer(needed) as into:
@@ -256,8 +267,15 @@ class GuestMemory:
             )
         self._tell(f"get {Pages.run(first, count)}, wrongly: {told(outcome)}")
         if outcome.ok:
+            self._not_hidden(first, count, 0 if readonly else 8 * (needed - short))
             self.history.reported(first, count)
         return outcome
+
+    def _not_hidden(self, first: int, count: int, told: int) -> None:
+        """No page that has to be reported lies behind the first ``told`` ones, whose bits alone could be written."""
+        if hidden := self.history.expected(first + told, max(0, count - told)).must:
+            what = f"{self._path()}, of which only the bits of the first {told} pages could be written"
+            broken(what, expected=f"an error, for {hidden} could not be reported", seen="success")
 
     # -- without a history ----------------------------------------------------------------------------------------
 
@@ -265,9 +283,19 @@ class GuestMemory:
         """The pages of a range that are reported dirty, to be compared with the memory itself."""
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
+            if not outcome.ok and (holes := Pages.run(first, count) - self.history.mapped):
+                return self._reported_apart(Pages.run(first, count) - holes)
             if not outcome.ok:
                 raise DeviceError(f"the bitmap of pages {Pages.run(first, count)}", "success", told(outcome))
             return set_bits(into.view).shifted(first)
+
+    def _reported_apart(self, pages: Pages) -> Pages:
+        """The same where a range with holes is refused, which the text leaves open: mapping by mapping."""
+        told = Pages()
+        for first, mapping in self._mappings.items():
+            if first in pages:
+                told |= self.reported(first, mapping.size // self.page)
+        return told
 
     @contextmanager
     def leaving(self, first: int) -> Iterator[tuple[Pages, memoryview]]:
@@ -305,6 +333,8 @@ class GuestMemory:
                 self.try_get(first, count, short=8 * words)
             elif verb == "unmap-small":
                 self.try_unmap_telling(*numbers, room=0)
+            elif verb == "start-again":
+                self.tracker.try_start()  # whatever it answers: the text leaves that open
             elif verb == "dirty":
                 self.make_dirty(*numbers)
             else:

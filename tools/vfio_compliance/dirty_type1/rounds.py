@@ -101,7 +101,8 @@ class Rounds:
         self._copies = {first: bytearray(guest.mapping(first).view) for first in mappings}
         pages = [page for first, count in mappings.items() for page in range(first, first + count)]
         writes = [chance.choice(pages) for _ in range(chance.randint(1, _MOST_WRITES))]
-        with self._streaming(chance.choice(pages)) as within:
+        staying = [page for first, count in _STAYING for page in range(first, first + count)]
+        with self._streaming(chance.choice(staying)) as within:
             self._meanwhile(chance, writes, log)
             self._between(within, log)
             if self._unmapping:  # what is still to be told of it is told now

@@ -4,6 +4,7 @@
 A script is a line of steps, each a verb and its numbers, in pages:
 
     map, pin, unpin FIRST COUNT; unmap, unmap-telling FIRST; dirty, write FIRST [COUNT]; start; stop
+    start-again                  whatever it answers
     get FIRST COUNT              a bitmap that is judged
     get-small, get-wrong-page    the same with too small a buffer, or with another page size: to be refused
     get-readonly                 the same into memory that cannot be written
@@ -52,7 +53,7 @@ _WRITTEN: Final = {
     ),
     "failed half-way, through one mapping": "map 0 128; start; dirty 5; dirty 100; get-short 0 128 1; get 0 128",
     "stopped and started": "map 0 70; start; dirty 5; stop; start; dirty 6; get 0 70; stop; start; get 0 70",
-    "started twice": "map 0 70; start; dirty 5; start; dirty 6; get 0 70",
+    "started twice": "map 0 70; start; dirty 5; start-again; dirty 6; get 0 70",
     "mapped while tracking": "map 0 8; start; map 70 70; dirty 3; dirty 139; get 0 140; map 8 8; dirty 15; get 0 140",
     "unmapped with its bitmap": (
         "map 0 64; map 64 70; start; dirty 3; dirty 70; unmap-telling 0; get 64 70; map 0 64; get 0 134"
@@ -93,7 +94,7 @@ def _random(chance: random.Random, further: tuple[str, ...]) -> Iterator[str]:
         if verb == "map":
             yield from _map(chance, mapped)
         elif verb == "restart":
-            yield from chance.choice((["stop", "start"], ["start"]))
+            yield from chance.choice((["stop", "start"], ["start-again"]))
         elif verb.startswith("get"):
             first, count = _range(chance, mapped)
             words = -(-count // 64)

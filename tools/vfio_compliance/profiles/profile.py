@@ -141,6 +141,11 @@ class Waiver:
         "Text that the failure must contain in what was seen; another failure is not waived.",
         default=None,
     )
+    case: str | None = key(
+        Text(),
+        "Text that the case's name must contain; what fails in another case is not waived.",
+        default=None,
+    )
     sometimes: bool = key(
         Boolean(),
         "It does not show in every run, or on every machine: that the rule is kept is not reported as stale.",
@@ -189,7 +194,7 @@ class Profile:
         for index, interface in enumerate(self.interfaces):
             if interface in self.interfaces[:index]:
                 yield f"interfaces.{index}", f"`{interface}` is listed twice"
-        listings = [(waiver.rule, waiver.shows) for waiver in self.waivers]
+        listings = [(waiver.rule, waiver.shows, waiver.case) for waiver in self.waivers]
         for index, listing in enumerate(listings):
             if listing in listings[:index]:
                 yield f"waivers.{index}.rule", f"`{listing[0]}` is waived twice for the same failure"

@@ -185,11 +185,12 @@ def _add_kernel(summary: Summary, record: Record) -> None:
     lines = "\n".join(record["lines"])
     if case is None:
         summary.notes[f"the kernel logged outside of any case:\n{lines}"] += 1
-    elif case.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KERNEL):
+        return
+    case.kernel_log += record["lines"]
+    if case.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KERNEL):
         case.verdict = Verdict.KERNEL
         seen = f"{case.failure['seen']}\n{lines}" if "seen" in case.failure else lines
         case.failure = {"what": "watching the kernel's log", "expected": "no complaint", "seen": seen}
-        case.kernel_log += record["lines"]
     else:
         case.failure["kernel"] = lines
 
@@ -200,7 +201,11 @@ def _waive(summary: Summary, today: datetime.date) -> None:
         cases = summary.cases_of(waiver["rule"])
         failing = [case for case in cases if case.verdict in (Verdict.FAIL, Verdict.KERNEL)]
         for case in failing:
-            listed = not waiver["shows"] or waiver["shows"] in case.failure.get("seen", "")
+            listed = waiver["case"] in case.id if waiver["case"] else True
+            # What a kernel complains of is waived by its own words only, line by line.
+            for seen in case.kernel_log or [case.failure.get("seen", "")]:
+                listed &= waiver["shows"] in seen if waiver["shows"] else not case.kernel_log
+            listed &= case.verdict is Verdict.KERNEL or not case.kernel_log
             if expired:
                 case.failure["waiver"] = f"waived until {waiver['expires']} only: {waiver['reason']}"
                 case.verdict = Verdict.STALE
@@ -208,7 +213,8 @@ def _waive(summary: Summary, today: datetime.date) -> None:
                 case.failure["waiver"] = waiver["reason"]
                 case.verdict = Verdict.WAIVED
             else:
-                case.failure["waiver"] = f"waived only where it shows {waiver['shows']!r}: {waiver['reason']}"
+                only = " and ".join(repr(words) for words in (waiver["case"], waiver["shows"]) if words)
+                case.failure["waiver"] = f"waived only where it shows {only}: {waiver['reason']}"
         if cases and not failing and not waiver["sometimes"] and all(case.verdict is Verdict.PASS for case in cases):
             cases[0].verdict = Verdict.STALE
             cases[0].failure = {
