@@ -344,3 +344,31 @@ def test_machine_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) 
     assert time.monotonic() - start < 30
     state = subprocess.run(["ps", "-o", "stat=", "-p", shown[0].strip()], capture_output=True, text=True, check=False)
     assert state.stdout.strip() in ("", "Z")
+
+
+@pytest.mark.parametrize(("kvm", "events", "boots"), [(False, [], 2), (True, [], 1), (False, [{"event": "up"}], 1)])
+def test_an_emulation_that_panics_before_all_else_is_booted_again(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kvm: bool,
+    events: list[dict[str, str]],
+    boots: int,
+) -> None:
+    """Once, and it is said; a guest that was up, or a real processor, gets no second chance."""
+    booted = []
+
+    def run(line: list[str], console: Path, *_: object) -> boot.Boot:
+        booted.append(console.name)
+        console.write_text("Kernel panic - not syncing: Fatal exception in interrupt\n")
+        return boot.Boot(events=events)
+
+    monkeypatch.setattr(boot, "run", run)
+    monkeypatch.setattr(boot, "command_line", lambda *_: [])
+    arguments, commands = command.parse(["--out", str(tmp_path), "--cache", str(tmp_path / "cache")])
+    judged = outcome.Outcome("6.12", "6.12.0")
+    machine = boot.Machine(1, "1G", kvm)
+    command._Run(arguments, commands, machine)._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
+    assert len(booted) == boots
+    assert judged.ending == "panicked"
+    assert ("once more" in capsys.readouterr().out) == (boots == 2)

@@ -285,6 +285,11 @@ class _Run:
                 _follow(event, at, commands, outcome)
 
             result = boot.run(line, console, deadline, Path(private), _show, report)
+            if not (self.machine.kvm or result.events) and panic_reason(console.read_text()):
+                # Emulated processors that patch their own code trip over each other, seldom, and before all else.
+                first = console.rename(console.with_name("console-first.log"))
+                _say(label, "note", f"the emulation panicked before the guest was up; see {_short(first)}; once more")
+                result = boot.run(line, console, deadline, Path(private), _show, report)
         if "boot" in outcome.seconds:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
         runs = dict(_runs(label, folder, began))
