@@ -7,7 +7,7 @@ from vfio_compliance.checks import Unjudged
 from vfio_compliance.model.dirty_scripts import FAILING, SCRIPTS, SOUND, holding
 
 #: Fewer rounds than this say little.
-FEWEST_ROUNDS = 10
+FEWEST_ROUNDS = 5
 
 
 @pytest.mark.rule("dirty.history.nothing-lost")
