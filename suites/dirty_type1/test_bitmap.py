@@ -4,10 +4,7 @@
 import pytest
 
 from vfio_compliance.checks import declined
-from vfio_compliance.model.pages import bitmap_bytes
-
-#: Numbers of pages around the edges of bytes, words and pages of a bitmap.
-COUNTS = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
+from vfio_compliance.model.pages import BOUNDARIES, bitmap_bytes, counted
 
 #: Every bit of the first two words and what follows, and the last ones of a bitmap as large as a page.
 POSITIONS = (*range(130), 4094, 4095, 4096)
@@ -28,10 +25,6 @@ PAGE_SIZES = {
 }
 
 
-def pages(count: int) -> str:
-    return "1 page" if count == 1 else f"{count} pages"
-
-
 @pytest.mark.rule("dirty.bitmap.bit-per-page")
 @pytest.mark.parametrize("position", POSITIONS)
 def test_bit_per_page(guest, position):
@@ -44,7 +37,7 @@ def test_bit_per_page(guest, position):
 
 
 @pytest.mark.rule("dirty.bitmap.of-the-range")
-@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
 @pytest.mark.parametrize("where", ["the first", "the second", "both", "both and holes"])
 def test_of_the_range(guest, where, count):
     """A bitmap tells of the pages of the range that is asked for, and of all of them."""
@@ -73,7 +66,7 @@ def test_page_size(guest, size):
 
 
 @pytest.mark.rule("dirty.bitmap.buffer-size")
-@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
 @pytest.mark.parametrize("room", ["exact", "a word more", "a page more", "a word less", "0", "2^63"])
 def test_buffer_size(guest, room, count):
     """Memory that is large enough for the bitmap is taken, larger memory too; smaller memory is refused."""
@@ -85,7 +78,7 @@ def test_buffer_size(guest, room, count):
         guest.get(0, count, slack=more[room]).complete()
         return
     size = {"a word less": bitmap_bytes(count) - 8, "0": 0, "2^63": 1 << 63}[room]
-    declined(f"asking for the bitmap of {pages(count)} into {size} bytes", guest.try_get(0, count, room=size))
+    declined(f"asking for the bitmap of {counted(count)} into {size} bytes", guest.try_get(0, count, room=size))
     guest.get(0, count).complete()
 
 
@@ -112,7 +105,7 @@ def test_written_is_set(guest, writes):
 
 
 @pytest.mark.rule("dirty.bitmap.nothing-else")
-@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
 @pytest.mark.parametrize("around", ["exact", "larger memory", "a hole behind", "a hole before", "between two others"])
 def test_nothing_else(guest, around, count):
     """No bit is set outside the range, over pages that are not mapped, or after the last page."""

@@ -4,18 +4,13 @@
 import pytest
 
 from vfio_compliance.checks import NotApplicable, declined
-from vfio_compliance.model.pages import bitmap_bytes
+from vfio_compliance.model.pages import BOUNDARIES, bitmap_bytes, counted
 
-COUNTS = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
 POSITIONS = (*range(66), 127, 128, 129)
 
 
-def pages(count: int) -> str:
-    return "1 page" if count == 1 else f"{count} pages"
-
-
 @pytest.mark.rule("dirty.unmap.reports-then-unmaps")
-@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
 def test_reports_then_unmaps(guest, count):
     """The bitmap says what the last query before the unmapping would have said, and then the range is unmapped."""
     guest.map(0, count)
@@ -28,7 +23,7 @@ def test_reports_then_unmaps(guest, count):
 
 
 @pytest.mark.rule("dirty.unmap.buffer-size")
-@pytest.mark.parametrize("count", COUNTS, ids=pages)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
 @pytest.mark.parametrize("room", ["exact", "a page more", "a word less", "0"])
 def test_buffer_size(guest, room, count):
     """Memory that is large enough for the bitmap is taken; smaller memory is refused."""
@@ -39,7 +34,7 @@ def test_buffer_size(guest, room, count):
         guest.unmap_telling(0, slack=4096 if room == "a page more" else 0).complete()
         return
     size = {"a word less": bitmap_bytes(count) - 8, "0": 0}[room]
-    declined(f"unmapping {pages(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
+    declined(f"unmapping {counted(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
     guest.unmap_telling(0).complete()
 
 

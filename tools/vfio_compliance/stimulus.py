@@ -107,11 +107,6 @@ class Actor:
             self._device.try_reset()  # the device may have been stopped meanwhile, and is to take the steps that follow
             self._run("dma.stop", dma.stop, variables)
 
-    @property
-    def can_stream(self) -> bool:
-        """Whether the profile says how to have memory written over and over."""
-        return self._stimulus.dma is not None
-
     @contextmanager
     def stream(self, iova: int, length: int) -> Iterator[float]:
         """Memory that is mapped already written over and over, until the block ends; at least once in so many seconds.
@@ -141,11 +136,6 @@ class Actor:
     def write(self, iova: int, length: int) -> None:
         """Have the device write ``length`` bytes at ``iova``; they are written when this returns."""
         self._run("dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
-
-    @property
-    def can_pin(self) -> bool:
-        """Whether the profile says how to have pages pinned."""
-        return self._stimulus.dirty is not None and self._stimulus.dirty.pin is not None
 
     def pin(self, iova: int, length: int) -> None:
         """Have the driver pin the pages of a range, which it may write from now on."""

@@ -10,14 +10,11 @@ from struct import Struct
 
 from ..transport import Argument, GuardedBuffer, Outcome, Target, Transport
 from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, DirtyPagesFlags
-from ..uapi.vfio import ffi
 from .container_info import ASKING, FIXED, ContainerInfo
-from .dma import DmaMap
+from .dma import DmaMap, unmap_request
 from .errors import DeviceError, errno_name
 
-_UNMAP = ffi.sizeof("struct vfio_iommu_type1_dma_unmap")
-
-#: argsz and flags; with a range, and page size, size and address of a bitmap. Unmapping has the same fields.
+#: argsz and flags; with a range, and page size, size and address of a bitmap.
 _HEAD, _GET = Struct("<II"), Struct("<IIQQQQQ")
 
 #: Larger information than this is taken for nonsense.
@@ -124,18 +121,4 @@ class Container:
             return bytearray(_HEAD.pack(argsz, flags) + b"\xff" * (_GET.size - _HEAD.size))
         return bytearray(_GET.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address))
 
-    @staticmethod
-    def unmap_request(
-        iova: int,
-        size: int,
-        *,
-        flags: int = 0,
-        argsz: int = _UNMAP,
-        page: int = 0,
-        bitmap: GuardedBuffer | None = None,
-        bitmap_size: int = 0,
-    ) -> bytearray:
-        """The 48 bytes of VFIO_IOMMU_UNMAP_DMA with a bitmap; without one all behind the size is ones."""
-        ones = (1 << 64) - 1
-        wanted = (page, bitmap_size, bitmap.address) if bitmap else (ones, ones, ones)
-        return bytearray(_GET.pack(argsz, flags, iova, size, *wanted))
+    unmap_request = staticmethod(unmap_request)

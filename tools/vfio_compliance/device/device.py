@@ -125,7 +125,7 @@ class Device:
         answer = ffi.new("uint8_t[]", size)
         info: Any = ffi.cast("struct vfio_region_info *", answer)
         info.argsz, info.index = size, index
-        return answer, info, self.transport.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, answer)
+        return answer, info, self.try_request(VFIO_DEVICE_GET_REGION_INFO, answer)
 
     def _ask(self, what: str, request: int, argument: Any) -> None:
         _accepted(what, self.try_request(request, argument))

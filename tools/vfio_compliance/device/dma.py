@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from types import TracebackType
-from typing import Any
 
 from ..transport import GuardedBuffer, Outcome, Target, Transport, TransportError
 from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags, DmaUnmapFlags
@@ -20,6 +20,9 @@ DMA_SIZE = 64 * 1024
 _MAP = ffi.sizeof("struct vfio_iommu_type1_dma_map")
 _UNMAP = ffi.sizeof("struct vfio_iommu_type1_dma_unmap")
 _UNMAP_REPORTING = _UNMAP + ffi.sizeof("struct vfio_bitmap")
+
+#: argsz, flags, address and size, then page size, size and address of a bitmap.
+_REQUEST = Struct("<IIQQQQQ")
 
 
 class DmaMap:
@@ -77,22 +80,40 @@ class DmaMap:
         finally:
             self._memory.release()
 
-    def try_unmap(
-        self, into: GuardedBuffer | None = None, page: int = 0, *, argsz: int | None = None, room: int | None = None
-    ) -> tuple[Outcome, int]:
-        """Unmap it; what was answered, and the number of bytes unmapped that was written back.
+    def try_unmap(self, into: GuardedBuffer | None = None, page: int = 0, *, room: int | None = None) -> Outcome:
+        """Unmap it; what was answered.
 
-        With ``into`` the dirty bitmap is asked for, a bit for each ``page`` bytes. ``argsz`` and ``room``, the size of
-        the bitmap, can be wrong on purpose.
+        With ``into`` the dirty bitmap is asked for, a bit for each ``page`` bytes. ``room`` is what the request says of
+        the bitmap's size, where that is to be wrong.
         """
-        argument = ffi.new("uint8_t[]", _UNMAP if into is None else _UNMAP_REPORTING)
-        head: Any = ffi.cast("struct vfio_iommu_type1_dma_unmap *", argument)
-        head.argsz = len(argument) if argsz is None else argsz
-        head.iova, head.size = self.iova, self.size
-        if into is not None:
-            head.flags = DmaUnmapFlags.GET_DIRTY_BITMAP
-            bitmap: Any = ffi.cast("struct vfio_bitmap *", argument + _UNMAP)
-            bitmap.pgsize, bitmap.size, bitmap.data = page, into.length if room is None else room, into.address
+        if into is None:
+            argument = unmap_request(self.iova, self.size)[:_UNMAP]
+        else:
+            argument = unmap_request(
+                self.iova,
+                self.size,
+                flags=DmaUnmapFlags.GET_DIRTY_BITMAP,
+                argsz=_UNMAP_REPORTING,
+                page=page,
+                bitmap=into,
+                bitmap_size=into.length if room is None else room,
+            )
         outcome = self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument)
         self.mapped = self.mapped and not outcome.ok
-        return outcome, head.size
+        return outcome
+
+
+def unmap_request(
+    iova: int,
+    size: int,
+    *,
+    flags: int = 0,
+    argsz: int = _UNMAP,
+    page: int = 0,
+    bitmap: GuardedBuffer | None = None,
+    bitmap_size: int = 0,
+) -> bytearray:
+    """The 48 bytes of VFIO_IOMMU_UNMAP_DMA with a bitmap; without one all behind the size is ones."""
+    ones = (1 << 64) - 1
+    wanted = (page, bitmap_size, bitmap.address) if bitmap else (ones, ones, ones)
+    return bytearray(_REQUEST.pack(argsz, flags, iova, size, *wanted))

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any
 
 from ..checks import NotApplicable, Unjudged, broken, told
 from ..device import DeviceError, DirtyTracker, DmaMap
@@ -107,24 +106,21 @@ class GuestMemory:
             raise
         self.history.map(Pages.run(first, count))
 
-    def unmap(self, first: int) -> int:
-        """Unmap the mapping that starts at page ``first``; the bytes unmapped, as the driver tells."""
-        mapping = self._mappings[first]
-        outcome, size = mapping.try_unmap()
-        self._unmapped(first, outcome)
-        return size
+    def unmap(self, first: int) -> None:
+        """Unmap the mapping that starts at page ``first``."""
+        self._unmapped(first, self._mappings[first].try_unmap())
 
     def unmap_telling(self, first: int, *, slack: int = 0) -> Answer:
         """Unmap the same with its dirty bitmap, in memory with ``slack`` bytes more than it needs."""
         count = self._mappings[first].size // self.page
         with GuardedBuffer(bitmap_bytes(count) + slack) as into:
-            outcome, _ = self._mappings[first].try_unmap(into, self.page)
+            outcome = self._mappings[first].try_unmap(into, self.page)
             expected = self.history.expected(first, count)
             self._unmapped(first, outcome)
             return Answer(self._told(first, count, "unmapping with the bitmap"), into, first, expected)
 
     def try_unmap_telling(
-        self, first: int, *, page: int | None = None, room: int | None = None, readonly: bool = False, **how: Any
+        self, first: int, *, page: int | None = None, room: int | None = None, readonly: bool = False
     ) -> Outcome:
         """Ask for the same in a way that may be wrong; what was answered. Where it succeeds the pages are unmapped."""
         mapping = self._mappings[first]
@@ -132,7 +128,7 @@ class GuestMemory:
         with GuardedBuffer(bitmap_bytes(count)) as into:
             if readonly:
                 into.readonly()
-            outcome, _ = mapping.try_unmap(into, self.page if page is None else page, room=room, **how)
+            outcome = mapping.try_unmap(into, self.page if page is None else page, room=room)
         self._tell(f"unmap {Pages.run(first, count)} with the bitmap, wrongly: {told(outcome)}")
         if outcome.ok:
             self.history.unmap(Pages.run(first, count))
@@ -303,7 +299,7 @@ class GuestMemory:
         mapping = self._mappings[first]
         count = mapping.size // self.page
         with GuardedBuffer(bitmap_bytes(count)) as into:
-            outcome, _ = mapping.try_unmap(into, self.page)
+            outcome = mapping.try_unmap(into, self.page)
             if not outcome.ok:
                 raise DeviceError(f"unmapping {Pages.run(first, count)}", "success", told(outcome))
             self.history.unmap(Pages.run(first, count))

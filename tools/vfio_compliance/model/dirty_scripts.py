@@ -22,9 +22,8 @@ import random
 from collections.abc import Iterator
 from typing import Final
 
-#: Steps that fail in the middle, and steps that are refused before anything is done.
+#: Steps that fail in the middle.
 FAILING: Final = ("get-readonly", "get-short")
-REFUSED: Final = ("get-small", "get-wrong-page", "unmap-small")
 
 #: Each by a name that says what is peculiar about it.
 _WRITTEN: Final = {

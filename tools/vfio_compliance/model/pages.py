@@ -26,6 +26,15 @@ def bitmap_bytes(pages: int) -> int:
     return -(-pages // WORD_BITS) * 8
 
 
+#: Numbers of pages around the edges of a bitmap's bytes and words, and of a page of it.
+BOUNDARIES: Final = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
+
+
+def counted(pages: int) -> str:
+    """``1 page``, ``7 pages``."""
+    return "1 page" if pages == 1 else f"{pages} pages"
+
+
 class Pages:
     """A set of page numbers, kept as runs in order: (first, end), the end not included."""
 
