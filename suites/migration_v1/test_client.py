@@ -7,6 +7,7 @@ import pytest
 
 from vfio_compliance import checks
 from vfio_compliance.model.client_v1 import Judge
+from vfio_compliance.model.states_v1 import name
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
@@ -85,7 +86,8 @@ def test_stop_is_optional(device, migration, stops):
     if stops:
         migration.enter(STOP)
     device.reopen()
-    checks.equal("reading device_state as the next user", migration.state(), RUNNING)
+    if migration.state() != RUNNING:
+        raise checks.Unjudged(f"the next user finds the device in {name(migration.state())}")
     judge = judge_clause(device, migration, "DS-15", int(stops))
     checks.equal("counting the offences of the client", sum(judge.broken.values()), 0)
 

@@ -19,7 +19,8 @@ ERROR = DeviceState.ERROR
 def test_reads_what_was_written(migration, transition):
     """The first read after a documented transition gives the new state."""
     migration.enter(transition.before)
-    migration.try_set_state(transition.after)
+    if migration.try_set_state(transition.after).value < 0:
+        raise checks.Unjudged(f"{transition} was refused; another rule judges that")
     checks.equal(f"reading device_state after {transition}", migration.state(), transition.after, name)
 
 

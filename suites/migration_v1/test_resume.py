@@ -18,10 +18,10 @@ OTHER = 0x9696_6969_C3C3_3C3C
 CLOSE = 64
 
 
-def judge_resumed(resumed, *steps):
-    """The journey did not fail, or not at one of ``steps`` where any are given."""
+def judge_step(resumed, *steps):
+    """The journey did not fail at one of ``steps``."""
     failure = resumed.failure
-    if failure and (not steps or getattr(failure, "step", None) in steps):
+    if failure and getattr(failure, "step", None) in steps:
         checks.broken(failure.what, expected=failure.expected, seen=failure.seen)
 
 
@@ -33,6 +33,12 @@ def saved(journeys):
     if suspended.visible is None:
         raise checks.NotApplicable("the profile has no stimulus.visible_state")
     return suspended
+
+
+@pytest.fixture
+def restored(journeys):
+    """What came of giving a device the state with each buffer written as a whole."""
+    return journeys.resume(journeys.suspend).whole()
 
 
 @pytest.fixture
@@ -58,28 +64,26 @@ def several(stream):
 @pytest.mark.rule("v1.resuming.takes-data")
 def test_takes_data(journeys, stream):
     """Each buffer found room in the region, was taken by write(), and by the write of data_size."""
-    judge_resumed(journeys.resume(journeys.suspend), "place", "data", DATA_SIZE.name)
+    judge_step(journeys.resume(journeys.suspend), "place", "data", DATA_SIZE.name)
 
 
 @pytest.mark.rule("v1.resuming.offset-each-buffer")
 def test_offset_each_buffer(journeys, several):
     """Before each buffer data_offset could be read."""
-    judge_resumed(journeys.resume(journeys.suspend), DATA_OFFSET.name)
+    judge_step(journeys.resume(journeys.suspend), DATA_OFFSET.name)
 
 
 @pytest.mark.rule("v1.resuming.data-is-used")
 def test_data_is_used(journeys, saved):
     """A device that showed something else before shows all of the saved state after resuming from it."""
-    resumed = journeys.resume(journeys.suspend)
-    judge_resumed(resumed)
+    resumed = journeys.resume(journeys.suspend).whole()
     checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
 
 
 @pytest.mark.rule("v1.resuming.every-buffer-counts")
 def test_every_buffer_counts(journeys, saved, several):
     """A state of several buffers is restored whole."""
-    resumed = journeys.resume(journeys.suspend)
-    judge_resumed(resumed)
+    resumed = journeys.resume(journeys.suspend).whole()
     what = f"observing the device after resuming from {len(several.buffers)} buffers"
     checks.equal(what, resumed.visible, saved.visible, checks.hexes)
 
@@ -88,7 +92,9 @@ def test_every_buffer_counts(journeys, saved, several):
 def test_consumed_when_told(journeys, saved, several):
     """A device is restored though each buffer was written over by the next as soon as data_size was written for it."""
     resumed = journeys.resume(journeys.suspend)
-    judge_resumed(resumed)
+    if resumed.taken:
+        judge_step(resumed, DATA_SIZE.name)
+    resumed.whole()
     checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
 
 
@@ -97,8 +103,10 @@ def test_consumed_when_told(journeys, saved, several):
 
 @pytest.mark.rule("v1.resuming.any-split")
 @pytest.mark.parametrize("split", [1, 2, 4, 8, 3])
-def test_any_split(migration, actor, saved, stream, split):
+def test_any_split(restored, migration, actor, saved, stream, split):
     """The beginning of each buffer is written in small pieces, the rest as a whole, and all of it is restored."""
+    if restored.visible != saved.visible:
+        raise checks.Unjudged("the state is not restored either when each buffer is written as a whole")
     actor.put(OTHER)
     migration.enter(RESUMING)
     for buffer in stream.buffers:
@@ -125,10 +133,8 @@ def test_resuming_to_running(migration, actor, journeys):
 def device_in_resuming(migration, stream):
     """Give the device its state, and leave it in resuming. A driver that refuses it is judged by other rules."""
     migration.enter(RESUMING)
-    try:
+    with checks.given():
         migration.load(stream)
-    except checks.Refused as refusal:
-        raise checks.Unjudged(f"the state could not be given to the device: {refusal}") from None
 
 
 # -- safety -------------------------------------------------------------------------------------------------------

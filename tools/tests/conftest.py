@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
 from vfio_compliance.results import journal, summary
+
+sys.path.insert(0, str(Path(__file__).parent))  # for proofs, whatever the import mode
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the reference device in which defects are switched on: its server, or its kernel module",
     )
     parser.addoption("--every", type=int, default=1, metavar="N", help="prove each Nth defect only")
+    parser.addoption("--whole", action="store_true", help="judge each defect by all cases of every rule")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,21 +46,47 @@ def target(pytestconfig: pytest.Config, project: Path) -> Path:
     return project / pytestconfig.getoption("--target")
 
 
+class Thin:
+    """A pytest plugin that leaves at most so many cases of each rule, spread evenly, and all of some rules."""
+
+    def __init__(self, most: int, whole: Collection[str]) -> None:
+        self._most = most
+        self._whole = whole
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+        for item in items:
+            (rule,) = next(item.iter_markers("rule")).args
+            cases[rule].append(item)
+        kept = {
+            item
+            for rule, those in cases.items()
+            for item in (those if rule in self._whole else those[:: -(-len(those) // self._most)])
+        }
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
+
+
 @pytest.fixture(scope="session")
 def judge_in_process(project: Path) -> Callable[..., summary.Summary]:
     """Runs suites in this process and gives the result: starting others costs seconds on an emulated machine.
 
-    Takes a profile, the folder for the journal, and options or cases for pytest; all suites without any case.
+    Takes a profile, the folder for the journal, and options or cases for pytest; all suites without any case. ``most``
+    cases of each rule are run, but all of those in ``whole``.
     """
 
-    def judge(profile: Path, out: Path, *options: str) -> summary.Summary:
+    def judge(
+        profile: Path, out: Path, *options: str, most: int | None = None, whole: Collection[str] = ()
+    ) -> summary.Summary:
         path = out / journal.NAME
         suites = [] if any("::" in option for option in options) else [str(project / "suites")]
         pytest.main(
             [
                 *("-qq", "--tb=no", "-p", "no:cacheprovider", f"--rootdir={project}"),
                 *(f"--profile={profile}", f"--journal={path}", *suites, *options),
-            ]
+            ],
+            plugins=[Thin(most, whole)] if most else [],
         )
         return summary.summarise(journal.read(path))
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
-from .device.errors import DeviceError, errno_name
+from .device.errors import DeviceError, Unreachable, errno_name
 from .device.region import tell
 from .transport import Outcome
 
@@ -33,6 +34,15 @@ class NotApplicable(Exception):
 
 class Unjudged(Exception):
     """The rule cannot be judged here, because something that it stands on failed; the message says what."""
+
+
+@contextmanager
+def given() -> Iterator[None]:
+    """Steps that the rule stands on and other rules are about. Raises Unreachable where the driver refuses one."""
+    try:
+        yield
+    except DeviceError as error:
+        raise Unreachable(error.what, error.expected, error.seen) from None
 
 
 def hexes(values: Iterable[int]) -> str:

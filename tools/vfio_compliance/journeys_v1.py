@@ -41,6 +41,8 @@ class Saved:
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
+    #: What was to be seen before that was put there, in pre-copy.
+    earlier: list[int] | None = None
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)
 
@@ -60,10 +62,18 @@ class Resumed:
     """What was seen while a state was given back."""
 
     failure: DeviceError | None = None
+    #: Buffers that the device took.
+    taken: int = 0
     #: What the device showed once it was RUNNING; None where the profile cannot show it.
     visible: list[int] | None = None
     #: What the suite did as a client.
     traffic: list[Access] = field(default_factory=list)
+
+    def whole(self) -> Resumed:
+        """The journey, made to its end. Raises Unjudged where it did not come so far."""
+        if self.failure:
+            raise Unjudged(f"the state could not be given to the device: {self.failure}")
+        return self
 
 
 class Journeys:
@@ -106,7 +116,7 @@ class Journeys:
                 migration.enter(state)
                 migration.save(saved.stream, reads)
                 if state == PRE_COPY:
-                    saved.visible = _show(self._session.actor, LATE)
+                    saved.earlier, saved.visible = saved.visible, _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)
         return saved
@@ -119,7 +129,9 @@ class Journeys:
             _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
             with self._recorded(migration, resumed):
                 migration.enter(RESUMING)
-                migration.load(stream)
+                for buffer in stream.buffers:
+                    migration.load_buffer(buffer.size, stream.pieces(buffer))
+                    resumed.taken += 1
                 migration.set_state(RUNNING)
                 resumed.visible = _show(actor)
         return resumed

@@ -195,7 +195,10 @@ class Session:
             raise Unreachable("bringing the second device to running", "running after a reset", problem)
 
     def _migration_of(self, device: Device) -> MigrationRegion:
-        return MigrationRegion(device.migration_regions()[0], self.profile.limits.largest_state)
+        found = device.migration_regions()
+        if not found:
+            raise Unreachable("looking for the migration region", "one", self._no_migration or "none")
+        return MigrationRegion(found[0], self.profile.limits.largest_state)
 
     def _restored_on(self) -> str:
         second = self.profile.device.second

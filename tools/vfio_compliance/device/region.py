@@ -126,24 +126,34 @@ class Region:
         self.write_bytes(offset, value.to_bytes(width, "little"))
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        """``length`` bytes in a mapping, to be released after use; None where not all are mappable. Raises OSError."""
+        """``length`` bytes in a mapping, to be released after use; None where not all are mappable.
+
+        Raises DeviceError.
+        """
         found = self._mapped(offset, length)
         return found and memoryview(found[0])[found[1] : found[1] + length]
 
     def fill(self, offset: int, data: bytes) -> bool:
-        """Write ``data`` through a mapping; False where not all of the place is mappable. Raises OSError."""
+        """Write ``data`` through a mapping; False where not all of the place is mappable. Raises DeviceError."""
         found = self._mapped(offset, len(data))
         if found:
             found[0][found[1] : found[1] + len(data)] = data
         return bool(found)
 
     def _mapped(self, offset: int, length: int) -> tuple[mmap.mmap, int] | None:
-        """The mapping of the area that holds ``length`` bytes at ``offset``, and where in it they start."""
+        """The mapping of the area that holds ``length`` bytes at ``offset``, and where in it they start.
+
+        Raises DeviceError when what is announced as mappable cannot be mapped.
+        """
         for area in self.areas:
             if area.offset <= offset and offset + length <= area.offset + area.size:
                 mapping = self._mappings.get(area)
                 if mapping is None or mapping.closed:
-                    mapping = self._mappings[area] = self.map(area)
+                    try:
+                        mapping = self._mappings[area] = self.map(area)
+                    except OSError as error:
+                        did = f"mapping {area} of region {self.index}"
+                        raise DeviceError(did, "a mapping", errno_name(error.errno or 0)) from None
                 return mapping, offset - area.offset
         return None
 

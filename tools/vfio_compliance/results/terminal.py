@@ -132,7 +132,7 @@ def _left_out(verdict: Verdict, title: str, summary: Summary, width: int) -> Ite
     reasons: dict[str, list[Case]] = {}
     for case in summary.cases.values():
         if case.verdict is verdict and case.failure:
-            reasons.setdefault(_sentence(case.failure), []).append(case)
+            reasons.setdefault(sentence(case.failure), []).append(case)
     for reason, cases in reasons.items():
         rules = dict.fromkeys(case.rule for case in cases)
         yield ""
@@ -161,7 +161,8 @@ def _count(number: int, noun: str, plural: str = "s") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"
 
 
-def _sentence(failure: dict[str, str]) -> str:
+def sentence(failure: dict[str, str]) -> str:
+    """What a case failed with, in one line: "WHAT: expected EXPECTED, seen SEEN"."""
     text = failure["what"]
     if "expected" in failure:
         text += f": expected {failure['expected']}, seen {failure['seen']}"

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ class Rule:
     suite: str
     #: Further clauses that the same test covers.
     also: tuple[str, ...] = ()
-    #: Defects of the reference driver that break it, and that its test catches.
-    defects: tuple[str, ...] = ()
+    #: Defects of the reference driver that break it and that its test catches, each with what the failure says then:
+    #: a pattern, in which `*` stands for what varies, of some of "WHAT: expected EXPECTED, seen SEEN".
+    defects: Mapping[str, str] = field(default_factory=dict)
     #: Clauses of the client's side that its test breaks on purpose, to see what the driver does.
     provokes: tuple[str, ...] = ()
     #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
@@ -127,10 +128,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
-    known = {field.name for field in fields(Rule)} - {"suite", "blocking", "interface"}
+    known = {each.name for each in fields(Rule)} - {"suite", "blocking", "interface"}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     if unknown := values.keys() - known:
         raise SpecError(f"{record.get('id')}: unknown keys {sorted(unknown)}")
+    if isinstance(record.get("defects"), list):
+        values["defects"] = dict.fromkeys(record["defects"], "")
     values["source"] = f"{document['text']['name']}, {values['source']}"
     rule = Rule(suite=suite, blocking=document["blocking"], interface=document["interface"], **values)
     for word, allowed in ((rule.level, LEVELS), (rule.status, STATUSES), (rule.side, SIDES)):
