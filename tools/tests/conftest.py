@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the reference device in which defects are switched on: its server, or its kernel module",
     )
     parser.addoption("--every", type=int, default=1, metavar="N", help="prove each Nth defect only")
+    parser.addoption("--runs", type=int, default=3, metavar="N", help="compare the verdicts of N runs")
     parser.addoption("--whole", action="store_true", help="judge each defect by all cases of every rule")
 
 

@@ -7,14 +7,21 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
 
+from refdriver.defects import DEFECTS as DESCRIPTIONS
 from vfio_compliance import spec
+from vfio_compliance.spec.tests import find
 
 PROJECT = Path(__file__).resolve().parents[2]
+SIDE_FAILURES = Path(__file__).with_name("side_failures.yaml")
+
 CATALOGUE = spec.load(PROJECT / "suites")
+TESTS = {test.rule: test for test in find(PROJECT / "suites")}
 
 #: Each defect with the rules that it is there to prove, and what their failures say.
 DEFECTS: dict[str, dict[str, str]] = {}
@@ -22,7 +29,18 @@ for _rule in CATALOGUE:
     for _defect, _shows in _rule.defects.items():
         DEFECTS.setdefault(_defect, {})[_rule.id] = _shows
 
-SIDE_FAILURES = Path(__file__).with_name("side_failures.yaml")
+_INTRODUCTION = """\
+<!-- SPDX-License-Identifier: GPL-2.0-only -->
+<!-- Made by `python tools/tests/proofs.py > PROOFS.md`; the self-tests compare. -->
+# What proves the rules
+
+A test that never failed proves nothing. So the reference driver can be broken on purpose, in one way at a time, and
+all rules judge it then: the rules that the defect is there for have to fail, with a message that names the cause, and
+no other rule may fail but those that the defect really breaks as well, each with the reason. `tox run -e selftest`
+does this for every defect below, a third of them are tried on the kernel module too (`tox run -e live`).
+
+To see one: `vfio-compliance run profiles/reference.yaml --defect NAME`.
+"""
 
 
 def side_failures() -> dict[str, dict[str, str]]:
@@ -38,3 +56,78 @@ def shown(pattern: str, sentence: str) -> bool:
     """Whether a failure says what the pattern says, with anything in place of each ``*``."""
     words = ".*".join(re.escape(part) for part in pattern.split("*"))
     return re.search(words, sentence, re.DOTALL) is not None
+
+
+def page() -> Iterator[str]:
+    """The lines of PROOFS.md."""
+    beside = side_failures()
+    provable = [rule for rule in CATALOGUE if rule.defects]
+    others = [rule for rule in CATALOGUE if rule.unprovable]
+    yield from _INTRODUCTION.splitlines()
+    yield ""
+    yield from _table(
+        ("what", "how many"),
+        [
+            ("clauses of the interface, each with a rule", len(CATALOGUE.clauses)),
+            ("rules, each with one test", len(CATALOGUE.rules)),
+            ("rules proven by defects", len(provable)),
+            ("defects", len(DEFECTS)),
+            ("pairs of a rule and a defect that is there to break it", sum(len(rule.defects) for rule in provable)),
+            ("rules that fail besides, with the reason", sum(map(len, beside.values()))),
+            ("rules that no defect of a driver can prove", len(others)),
+        ],
+    )
+    yield from ("", "## Not provable by a defect", "")
+    yield from _table(("rule", "kept by", "why"), [(_code(rule.id), rule.side, rule.unprovable) for rule in others])
+    yield from ("", "## From clause to rule, test and defects", "")
+    yield from _table(
+        ("clause", "about", "rule", "test", "defects"),
+        [
+            (
+                clause,
+                title,
+                _code(rule.id),
+                f"{TESTS[rule.id].file.parent.name}/{TESTS[rule.id].file.name}::{TESTS[rule.id].name}",
+                ", ".join(map(_code, rule.defects)) or "none",
+            )
+            for clause, title in CATALOGUE.clauses.items()
+            for rule in CATALOGUE
+            if clause in rule.clauses
+        ],
+    )
+    yield from ("", "## From defect to what catches it", "")
+    yield from _table(
+        ("defect", "the driver's fault", "caught by, saying (`*` varies)", "fails too, because"),
+        [
+            (
+                _code(defect),
+                description,
+                "<br>".join(f"{_code(rule)}: {shows}" for rule, shows in DEFECTS[defect].items()),
+                _grouped(beside.get(defect, {})),
+            )
+            for defect, description in DESCRIPTIONS.items()
+        ],
+    )
+
+
+def _grouped(reasons: dict[str, str]) -> str:
+    """Rules that fail for one reason, together."""
+    rules: dict[str, list[str]] = {}
+    for rule, reason in reasons.items():
+        rules.setdefault(reason, []).append(_code(rule))
+    return "<br>".join(f"{', '.join(names)}: {reason}" for reason, names in rules.items())
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in page())

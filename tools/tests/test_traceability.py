@@ -10,8 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from proofs import DEFECTS, page, side_failures
 
 from vfio_compliance import spec
+from vfio_compliance.__main__ import main
 from vfio_compliance.model.client_v1 import CLAUSES, FREE
 from vfio_compliance.spec.tests import find
 
@@ -55,6 +57,36 @@ def test_module_has_the_same_defects(project):
     source = (project / "tools/kmod/defects.h").read_text()
     known = set(re.findall(r'X\([A-Z0-9_]+, "([a-z0-9-]+)"\)', source))
     assert known == {defect for rule in CATALOGUE if rule.side == "driver" for defect in rule.defects}
+
+
+def test_each_defect_says_what_is_seen():
+    """A pair of rule and defect has the words in which the failure tells the cause."""
+    assert [(defect, rule) for defect, proves in DEFECTS.items() for rule, shows in proves.items() if not shows] == []
+
+
+def test_side_failures_are_of_other_rules():
+    """What is written down as failing besides is a rule, and none that the defect is there for."""
+    beside = side_failures()
+    assert beside.keys() <= DEFECTS.keys()
+    assert [(defect, rule) for defect in beside for rule in beside[defect] if rule not in CATALOGUE.rules] == []
+    assert [(defect, rule) for defect in beside for rule in beside[defect] if rule in DEFECTS[defect]] == []
+    assert all(reason for reasons in beside.values() for reason in reasons.values())
+
+
+def test_the_page_of_proofs_is_up_to_date(project):
+    """PROOFS.md is what its generator writes now."""
+    assert (project / "PROOFS.md").read_text().splitlines() == list(page())
+
+
+def test_defects_are_listed_with_their_rules(capsys):
+    """``list --defects`` names every defect with the rules that it breaks, and every rule that none breaks."""
+    main(["list", "--defects"])
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0]: line.split(None, 1)[1].split(", ") for line in lines if line.split()[0] in DEFECTS} == {
+        defect: list(proves) for defect, proves in DEFECTS.items()
+    }
+    unproven = {rule for line in lines if line.startswith("not proven") for rule in line.split(": ")[1].split(", ")}
+    assert unproven == {rule.id for rule in CATALOGUE if rule.unprovable}
 
 
 def test_unprovable_rules_are_few():

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose"
     )
     run.add_argument("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
+    run.add_argument("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     run.set_defaults(carry_out=_run)
 
     report = commands.add_parser("report", help="show the result of a run again, from its journal")
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("list", help="all rules: clause, rule, level, who has to keep it, test")
     listing.add_argument("pattern", nargs="?", help="a rule, its beginning, or a clause")
+    listing.add_argument("--defects", action="store_true", help="the defects that prove the rules, and what none proves")
     listing.set_defaults(carry_out=_list)
 
     explain = commands.add_parser("explain", help="all about a rule")
@@ -130,6 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("results", f"{profile.name}-{now}")
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
     options += [] if arguments.seed is None else [f"--seed={arguments.seed}"]
+    options += ["--shuffle"] if arguments.shuffle else []
     try:
         return run(_root(), profile, out, options, sys.stdout, _width())
     except RunError as error:
@@ -153,6 +156,9 @@ def _list(arguments: argparse.Namespace) -> int:
     catalogue = spec.load(_root() / "suites")
     tests = {test.rule: test for test in find(_root() / "suites")}
     rules = _matching(catalogue, arguments.pattern) if arguments.pattern else list(catalogue)
+    if arguments.defects:
+        _list_defects(rules)
+        return EXIT_OK
     print(f"{'clause':8}{'rule':44}{'level':7}{'status':12}{'side':8}test")
     for rule in rules:
         test = tests.get(rule.id)
@@ -161,6 +167,23 @@ def _list(arguments: argparse.Namespace) -> int:
     covered = {clause for rule in rules for clause in rule.clauses}
     print(f"{len(rules)} rules, {len(covered)} clauses, {sum(rule.id in tests for rule in rules)} with a test")
     return EXIT_OK
+
+
+def _list_defects(rules: list[spec.Rule]) -> None:
+    """Each defect with the rules that it breaks, then the rules that none does, with the reason."""
+    proofs: dict[str, list[str]] = {}
+    for rule in rules:
+        for defect in rule.defects:
+            proofs.setdefault(defect, []).append(rule.id)
+    for defect, proven in proofs.items():
+        print(f"{defect:44}{', '.join(proven)}")
+    unprovable: dict[str, list[str]] = {}
+    for rule in rules:
+        if rule.unprovable:
+            unprovable.setdefault(rule.unprovable, []).append(rule.id)
+    print(f"{len(proofs)} defects, {sum(bool(rule.defects) for rule in rules)} of {len(rules)} rules proven by them")
+    for reason, names in unprovable.items():
+        print(f"not proven by a defect: {', '.join(names)}\n    {reason}")
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -85,8 +84,7 @@ def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
     """What everything random in this run comes from."""
-    chosen: int | None = pytestconfig.getoption("--seed")
-    return random.randrange(1 << 32) if chosen is None else chosen
+    return int(pytestconfig.getoption("--seed"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import random
 import signal
 import time
 import traceback
@@ -53,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
     group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
+    group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     group.addoption("--defect", action="append", default=[], help="break the reference device in this way")
 
 
@@ -70,6 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for index, waiver in enumerate(profile.waivers):
         if waiver.rule not in catalogue.rules:
             raise pytest.UsageError(f"{profile.where(f'waivers.{index}.rule')}: there is no rule {waiver.rule}")
+    if config.option.seed is None:
+        config.option.seed = random.randrange(1 << 32)
     session.tell = partial(_tell, config)
     if (inflight := config.getoption("--inflight-fd")) is not None:
         session.transport.tracer.on_begin = Inflight(inflight).begin
@@ -113,6 +117,8 @@ def _begin_journal(config: pytest.Config, cases: list[pytest.Item]) -> None:
         areas=catalogue.areas,
         rules=[asdict(rule) for rule in catalogue],
     )
+    if config.getoption("--shuffle"):
+        journal.write("note", text=f"cases in a random order (--shuffle --seed {config.getoption('--seed')})")
     journal.write("plan", cases=[[item.nodeid, _rule_of(item)] for item in cases])
 
 
@@ -149,6 +155,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = [item for item in items if item in wanted]
     items.sort(key=lambda item: not catalogue.rules[str(_rule_of(item))].blocking)  # what matters most comes first
+    if config.getoption("--shuffle"):
+        random.Random(config.getoption("--seed")).shuffle(items)
     limit = config.stash[SESSION].profile.limits.test
     for item in items:
         item.add_marker(pytest.mark.timeout(limit))
