@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("list", help="all rules: clause, rule, level, who has to keep it, test")
     listing.add_argument("pattern", nargs="?", help="a rule, its beginning, or a clause")
-    listing.add_argument("--defects", action="store_true", help="the defects that prove the rules, and what none proves")
+    listing.add_argument("--defects", action="store_true", help="the defects that prove them, and what none proves")
     listing.set_defaults(carry_out=_list)
 
     explain = commands.add_parser("explain", help="all about a rule")
