@@ -108,6 +108,7 @@ def run(
         env=environment,
         start_new_session=True,
     )
+    _machines.add(process)
 
     def output(text: str) -> None:
         head, mark, tail = text.partition(guest.MARK)
@@ -135,11 +136,22 @@ def run(
         boot.status = _end(process) if boot.timed_out else process.wait()
     finally:
         _end(process)
+        _machines.discard(process)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
     boot.seconds = time.monotonic() - start
     return boot
+
+
+#: The machines that run now, in whatever thread.
+_machines: "set[subprocess.Popen[bytes]]" = set()
+
+
+def end_all() -> None:
+    """Ends every machine that runs; each ``run`` returns then."""
+    for process in list(_machines):
+        _end(process)
 
 
 class _Lines:
