@@ -188,6 +188,8 @@ class _Run:
                 for future in futures:
                     outcomes.append(future.result())
             except KeyboardInterrupt:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)  # nothing is to keep the guests from being ended
                 print("\ninterrupted: every virtual machine is ended, nothing half-made is kept", flush=True)
                 pool.shutdown(wait=False, cancel_futures=True)
                 boot.end_all()
