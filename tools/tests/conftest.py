@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -41,6 +41,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     }
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Adds numbers, by what they count, to the totals at the end of the run."""
+
+    def add(**numbers: int) -> None:
+        request.node.user_properties.append(("counts", {name.replace("_", " "): n for name, n in numbers.items()}))
+
+    return add
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Puts a line below the totals."""
+    return lambda line: request.node.user_properties.append(("told", line))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests counted and told, wherever they ran."""
+    reports = [report for those in terminalreporter.stats.values() for report in those if hasattr(report, "when")]
+    properties = [each for report in reports if report.when == "call" for each in report.user_properties]
+    totals: Counter[str] = Counter()
+    for name, value in properties:
+        totals.update(value if name == "counts" else ())
+    lines = [f"{number:7} {what}" for what, number in totals.items()]
+    if lines := lines + [value for name, value in properties if name == "told"]:
+        terminalreporter.section("counts")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

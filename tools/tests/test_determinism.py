@@ -12,7 +12,7 @@ ROUNDS = 20
 
 
 @pytest.mark.timeout(0)
-def test_same_verdicts_in_any_order(judge_in_process, target, tmp_path, monkeypatch, pytestconfig):
+def test_same_verdicts_in_any_order(judge_in_process, target, tmp_path, monkeypatch, pytestconfig, tell):
     """As many runs as ``--runs`` says: each case gets the verdict that it got before, each question the same answer."""
     monkeypatch.setattr(fixtures, "ROUNDS", ROUNDS)
     first = None
@@ -29,5 +29,4 @@ def test_same_verdicts_in_any_order(judge_in_process, target, tmp_path, monkeypa
         assert now.keys() == first.keys()
         differing = {key: (was, now[key]) for key, was in first.items() if now[key] != was}
         assert not differing, f"--shuffle --seed {run}"
-    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{runs} runs in as many orders: the same {len(first)} verdicts and answers")
+    tell(f"{runs} runs in as many orders: the same {len(first)} verdicts and answers")
