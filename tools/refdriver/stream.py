@@ -187,7 +187,8 @@ class Incoming:
         self._which = 0
         self._position = 0
         self._checksum = 0
-        self._complete = False
+        #: Whether the last buffer taken was the last one of a whole state.
+        self.complete = False
 
     def take(self, buffer: memoryview) -> None:
         """Take one buffer in; EINVAL for one that is damaged or out of order (the text leaves that open).
@@ -210,7 +211,7 @@ class Incoming:
             raise Refusal(EINVAL)
         if end > image.size or bool(kind & _LAST) != (end == image.size):
             raise Refusal(EINVAL)
-        self._which, self._position, self._checksum, self._complete = which, start, so_far, False
+        self._which, self._position, self._checksum, self.complete = which, start, so_far, False
         if "resume-last-buffer-only" in self._defects:
             self._memory[:] = bytes(len(self._memory))
             self._registers[:] = bytes(len(self._registers))
@@ -225,12 +226,12 @@ class Incoming:
             raise Refusal(EINVAL)
         self._position, self._checksum = end, so_far
         self.number += 1
-        self._complete = kind == kind | PASS_WHOLE | _LAST
+        self.complete = kind == kind | PASS_WHOLE | _LAST
 
     def registers(self) -> bytes | None:
         """The registers of the whole state; None when no data ever came. EINVAL when it is not complete."""
         if not self.touched:
             return None
-        if not self._complete and "save-stream-truncated" not in self._defects:
+        if not self.complete and "save-stream-truncated" not in self._defects:
             raise Refusal(EINVAL)
         return bytes(self._registers)
