@@ -156,7 +156,7 @@ DEFECTS: dict[str, str] = {
     # The data section.
     "data-offset-zero": "data_offset reads 0",
     "data-offset-in-header": "in RESUMING data_offset lies in the registers, at 24",
-    "data-offset-file-position": "data_offset counts from the start of the device's file: above bit 40 stands the region",
+    "data-offset-file-position": "data_offset counts from the start of the device's file, not of the region",
     "data-offset-unaligned": "data_offset lies 8 bytes past a page start although it may be mapped",
     "data-offset-unaligned-later": "the second buffer and those after it lie 8 bytes past a page start",
     "area-covers-registers": "the mappable area starts at 0",

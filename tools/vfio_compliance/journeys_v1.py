@@ -16,6 +16,7 @@ from .checks import NotApplicable, Unjudged
 from .device import DeviceError, MigrationRegion, StepFailed, Stream
 from .model.client_v1 import Access
 from .stimulus import Actor
+from .transport import Outcome
 from .uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Saved:
     visible: list[int] | None = None
     #: What was to be seen before that was put there, in pre-copy.
     earlier: list[int] | None = None
+    #: device_state once all data of a state was read, by the state that the device was brought into.
+    drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)
 
@@ -64,8 +67,12 @@ class Resumed:
     failure: DeviceError | None = None
     #: Buffers that the device took.
     taken: int = 0
+    #: device_state once all of the state was given.
+    filled: DeviceState | None = None
     #: What the device showed once it was RUNNING; None where the profile cannot show it.
     visible: list[int] | None = None
+    #: How it answered to a write of pre-copy after that.
+    onward: Outcome | None = None
     #: What the suite did as a client.
     traffic: list[Access] = field(default_factory=list)
 
@@ -115,6 +122,7 @@ class Journeys:
             for state in path:
                 migration.enter(state)
                 migration.save(saved.stream, reads)
+                saved.drained[state] = migration.state()
                 if state == PRE_COPY:
                     saved.earlier, saved.visible = saved.visible, _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
@@ -132,8 +140,10 @@ class Journeys:
                 for buffer in stream.buffers:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
                     resumed.taken += 1
+                resumed.filled = migration.state()
                 migration.set_state(RUNNING)
                 resumed.visible = _show(actor)
+                resumed.onward = migration.try_set_state(PRE_COPY)
         return resumed
 
     @contextmanager

@@ -37,7 +37,7 @@ class Device:
 
     def open(self) -> None:
         """Open the device. Raises TransportError."""
-        self._flags = self._regions = None
+        self.ask_anew()
         self.transport.open()
 
     def close(self) -> None:
@@ -48,6 +48,10 @@ class Device:
         """Close, then open as the next user would. Raises TransportError."""
         self.close()
         self.open()
+
+    def ask_anew(self) -> None:
+        """Forget what the device said of its regions: it is asked again when they are looked at next."""
+        self._flags = self._regions = None
 
     def try_reset(self) -> Outcome:
         """VFIO_DEVICE_RESET; what the driver answered."""
