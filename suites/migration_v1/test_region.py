@@ -24,15 +24,15 @@ def test_one_region_announces_itself(device, after):
     """Exactly one region has a type capability of type 3, subtype 1, whenever the device is asked."""
     if after == "open":
         device.reopen()
-    device.ask_anew()  # the fixture has reset it
-    types = {region.index: region.type for region in device.regions if region.type is not None}
+    regions = device.regions_now()  # which the fixture has reset
+    types = {region.index: region.type for region in regions if region.type is not None}
     found = [index for index, kind in types.items() if kind == (3, 1)]
     if len(found) != 1:
         seen = ", ".join(f"region {index}: type {kind[0]}, subtype {kind[1]}" for index, kind in types.items())
         checks.broken(
             "looking through the type capabilities of all regions",
             expected="exactly one region of type 3, subtype 1",
-            seen=seen or f"no type capability on any of {len(device.regions)} regions",
+            seen=seen or f"no type capability on any of {len(regions)} regions",
         )
 
 

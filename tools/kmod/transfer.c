@@ -259,7 +259,17 @@ int refd_stage(struct refd_device *refd)
 	if (garbage)
 		memset(room, GARBAGE, transfer->size);
 	refd->present = (struct refd_range) { place, transfer->size };
+	refd_disturb_work(refd);
 	return 0;
+}
+
+/* Nothing more is offered. */
+void refd_end_saving(struct refd_device *refd)
+{
+	if (!refd_saving(refd))
+		return;
+	refd->transfer.end = refd->transfer.position;
+	refd->transfer.staged = false;
 }
 
 /* Resuming */

@@ -37,7 +37,7 @@ class Device:
 
     def open(self) -> None:
         """Open the device. Raises TransportError."""
-        self.ask_anew()
+        self._flags = self._regions = None
         self.transport.open()
 
     def close(self) -> None:
@@ -48,10 +48,6 @@ class Device:
         """Close, then open as the next user would. Raises TransportError."""
         self.close()
         self.open()
-
-    def ask_anew(self) -> None:
-        """Forget what the device said of its regions: it is asked again when they are looked at next."""
-        self._flags = self._regions = None
 
     def try_reset(self) -> Outcome:
         """VFIO_DEVICE_RESET; what the driver answered."""
@@ -88,9 +84,12 @@ class Device:
     def regions(self) -> list[Region]:
         """Every region index in order. Raises DeviceError for an answer that cannot be used."""
         if self._regions is None:
-            _, count = self.info()
-            self._regions = [self._region(index) for index in range(count)]
+            self._regions = self.regions_now()
         return self._regions
+
+    def regions_now(self) -> list[Region]:
+        """As ``regions``, but asked for anew, and not kept. Raises DeviceError."""
+        return [self._region(index) for index in range(self.info()[1])]
 
     def region(self, index: int) -> Region:
         """The region of this index. Raises DeviceError for one that the device does not have."""
