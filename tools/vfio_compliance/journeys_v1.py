@@ -16,7 +16,6 @@ from .checks import NotApplicable, Unjudged
 from .device import DeviceError, MigrationRegion, StepFailed, Stream
 from .model.client_v1 import Access
 from .stimulus import Actor
-from .transport import Outcome
 from .uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 if TYPE_CHECKING:
@@ -71,8 +70,8 @@ class Resumed:
     filled: DeviceState | None = None
     #: What the device showed once it was RUNNING; None where the profile cannot show it.
     visible: list[int] | None = None
-    #: How it answered to a write of pre-copy after that.
-    onward: Outcome | None = None
+    #: Why it did not go on to pre-copy after that, if it did not.
+    stayed: DeviceError | None = None
     #: What the suite did as a client.
     traffic: list[Access] = field(default_factory=list)
 
@@ -143,7 +142,7 @@ class Journeys:
                 resumed.filled = migration.state()
                 migration.set_state(RUNNING)
                 resumed.visible = _show(actor)
-                resumed.onward = migration.try_set_state(PRE_COPY)
+                resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
 
     @contextmanager
@@ -159,6 +158,15 @@ class Journeys:
         finally:
             tracer.digests = False
         journey.traffic = list(migration.accesses(tracer.calls[before:]))
+
+
+def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | None:
+    """What was wrong with a change to ``state``; None when it was made."""
+    try:
+        migration.set_state(state)
+    except DeviceError as error:
+        return error
+    return None
 
 
 def _show(actor: Actor, value: int | None = None) -> list[int] | None:
