@@ -439,7 +439,7 @@ ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u6
 		store_state(refd, value);
 	if (!offset && width == 8 && defect(WIDTH_WIDE_WRITE_APPLIED))
 		return store_state(refd, value);
-	return defect(WIDTH_WRITE_IGNORED) ? width : -EINVAL;
+	return defect(WIDTH_WRITE_IGNORED) ? (ssize_t)width : -EINVAL;
 }
 
 /* Reset, open, close */
