@@ -14,7 +14,7 @@ from guest_memory import BASE, PAGE
 from raw_client import CONTROL, DMA_ADDRESS, DMA_LENGTH, DOORBELL, PIN, PIN_ADDRESS, PIN_LENGTH, STATUS, eventually
 
 from refdriver.connection import Connection
-from refdriver.container import Container
+from refdriver.container_faults import make_container
 from refdriver.description import region_info
 from refdriver.device import Device
 from refdriver.options import Options
@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, *defects: str) -> None:
         self.device = Device(Options(defects=frozenset(defects)))
         self.device.open()
-        self.container = Container(self.device.guest, self.device.defects)
+        self.container = make_container(self.device.guest, self.device.defects)
         self.sockets = socket.socketpair()
         self.device.guest.attach(Connection(self.sockets[0]))
         self.memory = os.memfd_create("guest")
