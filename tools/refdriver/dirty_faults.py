@@ -284,7 +284,7 @@ class FaultyTracker(DirtyTracker):
         """The same where it depends on the queries before."""
         bits <<= self._skew
         if "bitmap-set-once" in self._defects:
-            for page, told in self._reported.within(of.first, of.first + of.count):
+            for page, told in self._reported.within(of.first, of.first + of.pages):
                 bits &= ~(told << page - of.first if page >= of.first else told >> of.first - page)
             for bit in range(bits.bit_length()):
                 if bits >> bit & 1:
