@@ -80,7 +80,7 @@ def test_repeats(guest, observe, request_):
     outcome = guest.tracker.try_start() if request_ == "START again" else guest.tracker.try_stop()
     observe(f"dirty pages: {request_}", told(outcome))
     if request_ != "START again":
-        guest.start()
+        guest.start(judged=True)
     guest.make_dirty(69)
     guest.get(0, 70).complete()
 
