@@ -39,6 +39,7 @@ def test_buffer_size(guest, room, count):
         return
     size = {"a word less": bitmap_bytes(count) - 8, "0": 0}[room]
     declined(f"unmapping {counted(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
+    guest.still_mapped(0)
     guest.unmap_telling(0).complete()
 
 
@@ -71,6 +72,7 @@ def test_page_size(guest, size):
     if wrong and wrong & guest.page_sizes == wrong:
         raise NotApplicable(f"pages of {wrong} bytes are supported")
     declined(f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_telling(0, page=wrong))
+    guest.still_mapped(0)
     guest.unmap_telling(0).complete()
 
 
@@ -111,6 +113,7 @@ def test_refused_keeps(guest, wrong):
         readonly=wrong.endswith("written"),
     )
     declined(f"unmapping with {wrong}", outcome)
+    guest.still_mapped(0)
     answer = guest.get(0, 70)
     answer.complete()
     guest.make_dirty(6)

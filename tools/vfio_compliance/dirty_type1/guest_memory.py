@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
 
 from ..checks import NotApplicable, Unjudged, broken, given, told
-from ..device import DeviceError, DirtyTracker, DmaMap
+from ..device import Container, DeviceError, DirtyTracker, DmaMap
 from ..device.dma import IOVA
 from ..model.dirty_history import Expected, History
 from ..model.dirty_scripts import steps
@@ -143,6 +143,13 @@ class GuestMemory:
         if outcome.ok:
             self.history.unmap(Pages.run(first, count))
         return outcome
+
+    def still_mapped(self, first: int) -> None:
+        """The mapping that starts at page ``first`` is there: nothing else can be mapped. Raises RuleBroken."""
+        mapping = self._mappings[first]
+        if not Container(self.transport).maps(mapping.iova, mapping.size):
+            mapping.mapped = False
+            broken(f"{self._path()}; map it again", expected="an error: it is mapped", seen="success")
 
     def mapping(self, first: int) -> DmaMap:
         """The mapping that starts at page ``first``."""
