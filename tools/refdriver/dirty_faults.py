@@ -236,16 +236,14 @@ class FaultyTracker(DirtyTracker):
         whole = super()._always(address, size)
         if self._everything:
             return whole
-        return [
-            (pin.address, self.page_size if "tracking-pins-first-page" in self._defects else pin.size)
-            for pin in self.pins.meeting(address, size)
-            if self._knows(pin) and not self._conceals(pin)
-        ]
+        pins = [pin for pin in self.pins.meeting(address, size) if self._knows(pin) and not self._conceals(pin)]
+        first_alone = "tracking-pins-first-page" in self._defects and not self._unmapping
+        return [(pin.address, self.page_size if first_alone else pin.size) for pin in pins]
 
     def _conceals(self, pin: Pin) -> bool:
-        """Whether a pinned range is not reported before it is unpinned."""
-        if "unmap-forgets-pinned" in self._defects and self._unmapping:
-            return True
+        """Whether a pinned range is not reported before it is unpinned, or unmapped."""
+        if self._unmapping:
+            return "unmap-forgets-pinned" in self._defects
         if "tracking-forgets-later-pins" in self._defects and pin not in self._old_pins:
             return True
         return "tracking-pinned-once" in self._defects and pin in self._told_pins

@@ -111,7 +111,6 @@ SUBTLE: dict[str, dict[str, Any]] = {
         "pinned after": (0, None, [], []),
         "pinned new mapping": (0, None, None, []),
         "pinned two": (0, None, []),
-        "unmap, pinned": (0, None, []),
     },
     "tracking-pins-first-page": {"pinned two": (0, None, [5])},
     "tracking-pinned-once": {"pinned before": (None, 0, [5], []), "pinned after": (0, None, [5], [])},
