@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -58,6 +59,9 @@ class Campaign:
             with self._case(number):
                 trial(Random(f"{self.seed} {self.name} {number}"))
             open_now = descriptors(pid)
+            if self.descriptors and open_now > self.descriptors[0]:
+                gc.collect()  # an exception that was caught may have kept something alive
+                open_now = descriptors(pid)
             self.descriptors = (self.descriptors[0] if self.descriptors else open_now, open_now)
             assert open_now <= self.descriptors[0], self._failure(number, f"left open: {self.descriptors}")
             self.cases += 1

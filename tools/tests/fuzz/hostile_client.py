@@ -121,7 +121,7 @@ class HostileClient:
     def greet(self, request: Request) -> None:
         """Propose a version, right or wrong. Raises Dropped when there is no agreement."""
         message = HEADER.pack(0, request.command, 16 + len(request.body), 0, 0) + request.body
-        self._campaign.gave("version", message)
+        self._campaign.gave("version" if request.body.strip(b"\0") else RIGHT, message)
         self._send(message)
         self._campaign.came("refused" if self._answer()[3] else "accepted")
 
