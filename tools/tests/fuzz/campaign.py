@@ -87,7 +87,7 @@ class Campaign:
 
         first, last = self.descriptors or (0, 0)
         return (
-            f"{self.name}: {self.sent.total()} inputs in {self.cases} cases, {self.seconds:.1f} s, --seed {self.seed}, "
+            f"{self.name}: {self.sent.total()} inputs in {self.cases} cases, {self.seconds:.1f} s, --fuzz-seed {self.seed}, "
             f"descriptors {first} -> {last}\n  {told(self.sent)}\n  -> {told(self.outcomes)}"
         )
 
@@ -111,7 +111,7 @@ class Campaign:
 
     def _failure(self, number: int, what: str) -> str:
         last = [each if len(each) <= _SHOWN else f"{each[:_SHOWN]}... ({len(each)})" for each in self._inputs[-_LAST:]]
-        again = f"again: pytest tools/tests/fuzz -k {self.name} --seed {self.seed} --fuzz-case {number}"
+        again = f"again: pytest tools/tests/fuzz -k {self.name} --fuzz-seed {self.seed} --fuzz-case {number}"
         return "\n".join([what, again, f"the last of {len(self._inputs)} inputs:", *last])
 
 

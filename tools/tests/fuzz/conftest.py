@@ -13,18 +13,16 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "ref
 
 from campaign import Campaign
 
-_SEED = 1
 _campaigns: list[Campaign] = []
 
 
 @pytest.fixture
 def campaign(pytestconfig: pytest.Config) -> Callable[[str], Campaign]:
     """Makes a campaign of some name, with the seed and factor that were asked for."""
-    seed = pytestconfig.getoption("--seed")
-    factor, only = pytestconfig.getoption("--fuzz"), pytestconfig.getoption("--fuzz-case")
+    seed, factor, only = (pytestconfig.getoption(name) for name in ("--fuzz-seed", "--fuzz", "--fuzz-case"))
 
     def make(name: str) -> Campaign:
-        _campaigns.append(Campaign(name, _SEED if seed is None else seed, factor, only))
+        _campaigns.append(Campaign(name, seed, factor, only))
         return _campaigns[-1]
 
     return make
