@@ -108,7 +108,7 @@ def mutate_tree(rng: Random, tree: Any) -> tuple[str, Any]:
             if kind == "swapped" and other is not holder and place in range(len(other)):
                 other[place] = copy.deepcopy(old)
             else:
-                holder[name] = rng.choice(places)[0] if rng.random() < 0.1 else [old, old]
+                holder[name] = [old, old]
     return kind, changed[""]
 
 
