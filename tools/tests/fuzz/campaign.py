@@ -87,8 +87,8 @@ class Campaign:
 
         first, last = self.descriptors or (0, 0)
         return (
-            f"{self.name}: {self.sent.total()} inputs in {self.cases} cases, {self.seconds:.1f} s, --fuzz-seed {self.seed}, "
-            f"descriptors {first} -> {last}\n  {told(self.sent)}\n  -> {told(self.outcomes)}"
+            f"{self.name}: {self.sent.total()} inputs in {self.cases} cases, {self.seconds:.1f} s, "
+            f"--fuzz-seed {self.seed}, descriptors {first} -> {last}\n  {told(self.sent)}\n  -> {told(self.outcomes)}"
         )
 
     @contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "refdriver")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "refdriver"))  # for raw_client
+sys.path.insert(0, str(Path(__file__).parent))
 
 from campaign import Campaign
 

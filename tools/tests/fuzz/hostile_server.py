@@ -289,12 +289,11 @@ def _restructured(rng: Random, ident: int, command: int, body: bytes) -> tuple[b
         value = rng.choice((b"0", b"-1", b"1", b"7", b"1e9", b"null", b'"x"', b"[]", b'{"pgsize":3}', b"9" * 5000))
         body = bytes(4) + b'{"capabilities":{"' + capability.encode() + b'":' + value + b"}}\0"
     elif command == 5 and len(body) >= 32:
-        body = bytes(_region_info(rng, body))
+        body = region_info(rng, body)
     elif command == 4:
         body = body[:8] + rng.choice((number(rng, 4), rng.randrange(20))).to_bytes(4, "little") + body[12:]
     elif command == 0x8001:
-        body = body[:16] + rng.choice((24, rng.randrange(100))).to_bytes(4, "little") + body[20:24]
-        body += chain(rng, 24, rng.randrange(200))
+        body = type1_info(rng)
     elif command in (3, 14) and len(body) >= 40:
         body = body[:40] + rng.randbytes(rng.choice((0, 1, 7, 8, 9, 16, 512, 4096)))
     elif len(body) > 16:
@@ -302,10 +301,10 @@ def _restructured(rng: Random, ident: int, command: int, body: bytes) -> tuple[b
     return (HEADER.pack(ident, command, 16 + len(body), _REPLY, 0) + body,)
 
 
-def _region_info(rng: Random, body: bytes) -> bytes:
-    """A region that may be anything, with an absurd chain."""
+def region_info(rng: Random, body: bytes) -> bytes:
+    """A region that may be anything but for its index, with an absurd chain."""
     index = body[8:12]
-    links = chain(rng, 32, rng.randrange(300))
+    links = _chain(rng, 32, rng.randrange(300))
     size, offset = number(rng, 8), rng.choice((0, number(rng, 8)))
     flags = rng.choice((7, 15, 15, 15, number(rng, 4)))
     argsz = rng.choice((32 + len(links), 32 + len(links), number(rng, 4)))
@@ -313,7 +312,14 @@ def _region_info(rng: Random, body: bytes) -> bytes:
     return struct.pack("<II", argsz, flags) + index + struct.pack("<IQQ", first, size, offset) + links
 
 
-def chain(rng: Random, start: int, room: int) -> bytes:
+def type1_info(rng: Random) -> bytes:
+    """A container that may say anything."""
+    links = _chain(rng, 24, rng.randrange(200))
+    argsz, flags = rng.choice((24 + len(links), number(rng, 4))), rng.choice((3, 3, 3, number(rng, 4)))
+    return struct.pack("<IIQII", argsz, flags, number(rng, 8), rng.choice((24, 24, rng.randrange(100))), 0) + links
+
+
+def _chain(rng: Random, start: int, room: int) -> bytes:
     """Capabilities that may be good, of the ids that mean something, linked anyhow."""
     links = b""
     while len(links) < room:

@@ -83,14 +83,16 @@ def _use(session: Session, rng: Random, counted: Campaign) -> None:
             else:
                 session.device.open()
         except TransportError as error:
-            assert error.message
-            assert error.remedy
-            counted.came(type(error).__name__)
+            counted.came(_complete(error, error.message, error.remedy))
             return
         except DeviceError as error:
-            assert error.expected
-            assert error.seen
-            counted.came(type(error).__name__)
+            counted.came(_complete(error, error.expected, error.seen))
+
+
+def _complete(error: Exception, *texts: str) -> str:
+    """The name of an error that says all that it has to."""
+    assert all(texts), repr(error)
+    return type(error).__name__
 
 
 # What a client does.
@@ -112,7 +114,9 @@ def _information(session: Session, rng: Random) -> str:
             (VFIO_DEVICE_SET_IRQS, 20),
         )
     )
-    argument = bytearray(struct.pack("<III", rng.choice((fixed, 128, number(rng, 4))), 0, rng.choice((9, rng.randrange(12)))))
+    argument = bytearray(
+        struct.pack("<III", rng.choice((fixed, 128, number(rng, 4))), 0, rng.choice((9, rng.randrange(12))))
+    )
     argument += bytes(rng.choice((0, 4, 20, 116, 4096)))
     size = len(argument)
     outcome = session.client.ioctl(Target.DEVICE, request, argument)
@@ -143,7 +147,9 @@ def _write(session: Session, rng: Random) -> str:
 
 
 def _map(session: Session, rng: Random) -> str:
-    argument = bytearray(struct.pack("<IIQQQ", 32, rng.choice((1, 2, 3, 3)), session.memory.address + _PAGE, _IOVA, _SIZE))
+    argument = bytearray(
+        struct.pack("<IIQQQ", 32, rng.choice((1, 2, 3, 3)), session.memory.address + _PAGE, _IOVA, _SIZE)
+    )
     return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument))
 
 

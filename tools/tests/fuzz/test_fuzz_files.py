@@ -42,7 +42,9 @@ def _command(*words: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def run(judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path_factory: pytest.TempPathFactory) -> Lines:
+def run(
+    judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Lines:
     """The journal of a short run that has something of everything, less what is much and tells nothing new."""
     out = tmp_path_factory.mktemp("run")
     only = "--only=v1.reserved"
@@ -82,7 +84,7 @@ def test_journals(campaign: Callable[[str], Campaign], run: Lines, tmp_path: Pat
             made = summary.summarise(journal.read(tmp_path / journal.NAME))
             assert matrix.render([matrix.column("here", made)], 100, whole=True)
 
-    counted.run(500, trial)
+    counted.run(200, trial)
 
 
 def test_traces(campaign: Callable[[str], Campaign], tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_traces(campaign: Callable[[str], Campaign], tmp_path: Path) -> None:
         assert said.strip()
         counted.came(f"exit code {code}")
 
-    counted.run(1000, trial)
+    counted.run(400, trial)
 
 
 def _write_trace(path: Path) -> None:
@@ -158,11 +160,11 @@ def test_rules(campaign: Callable[[str], Campaign], project: Path, tmp_path: Pat
         try:
             catalogue = spec.load(tmp_path)
         except spec.SpecError as error:
-            assert str(path) in str(error)
-            counted.came("an error")
+            counted.came("an error" if str(path) in str(error) else "an error without the file's name")
         else:
             assert all(rule.area and rule.clauses for rule in catalogue)
             catalogue.matching("qemu")
             counted.came("taken")
 
-    counted.run(500, trial)
+    counted.run(200, trial)
+    assert set(counted.outcomes) <= {"an error", "taken"}

@@ -13,11 +13,11 @@ from mutation import EDGES, mutate
 
 #: Pieces of YAML and JSON that mean something, or nearly.
 _TOKENS = [
-    *("null", "~", "true", "no", "on", "0", "-1", "1e400", ".inf", "-.nan", "0x", "0o777", "1_000", "12:30:45"),
-    *("9" * 5000, "0x" + "f" * 3000, "2026-01-02", "2026-13-45", "1" * 40 + "KiB", "1e9GiB", "-5s", "0s", "1us", "9999h"),
+    *("null", "~", "true", "no", "on", "0", "-1", "1e400", ".inf", "-.nan", "0x", "0o777", "1_000", "12:30:45", "0s"),
+    *("9" * 5000, "0x" + "f" * 3000, "2026-01-02", "2026-13-45", "1" * 40 + "KiB", "1e9GiB", "-5s", "1us", "9999h"),
     *("''", '""', '"\\ud800"', '"\\x00"', '"\\U00110000"', "'", '"', "|", ">", "|2-", "- ", "-", ": ", ":", "? ", "?"),
     *("[", "]", "{", "}", "[]", "{}", ",", "#", "&a", "&a [*a]", "*a", "<<: *a", "!!python/name:os.system", "!x", "!!"),
-    *("---", "...", "%YAML 9.9", "%TAG ! x", "\t", "\r", "\x85", "\u2028", "\ufeff", "\x00", "\x1b[2J", "\u202e", "\U0001f600"),
+    *("---", "...", "%YAML 9.9", "%TAG ! x", "\t", "\r", "\x85", "\u2028", "\ufeff", "\x00", "\x1b[2J", "\u202e"),
     *("$iova", "$value", "$length", "{socket}", "../" * 50, "x" * 3000, "format", "device", "migration_v1", "trapped"),
 ]
 
@@ -59,7 +59,9 @@ def mutate_text(rng: Random, text: str) -> tuple[str, bytes]:
         text = text[:at] + rng.choice(_DEEP)(rng.choice((3, 15, 16, 17, 100, 3000))) + text[at:]
     else:
         encoded = text.encode(rng.choice(("utf-16", "utf-32", "utf-8-sig")))
-        return kind, rng.choice((encoded, text.encode("latin-1", "replace") + b"\xe9", text.encode() + b"\xf4\x90\x80\x80"))
+        return kind, rng.choice(
+            (encoded, text.encode("latin-1", "replace") + b"\xe9", text.encode() + b"\xf4\x90\x80\x80")
+        )
     return kind, text.encode("utf-8", "surrogatepass")
 
 
@@ -136,7 +138,9 @@ def _value(rng: Random, old: Any) -> Any:
     if isinstance(old, (int, float)) and choice < 0.5:
         return rng.choice((-old, old + 1, old * 2, rng.choice(EDGES), -rng.choice(EDGES), 1e308, 0.5))
     if isinstance(old, str) and choice < 0.5:
-        return rng.choice((old + old, old[1:], old.upper(), old * 500, "\n" + old, old + "\x1b[2J", rng.choice(_TOKENS)))
+        return rng.choice(
+            (old + old, old[1:], old.upper(), old * 500, "\n" + old, old + "\x1b[2J", rng.choice(_TOKENS))
+        )
     return rng.choice(
         (None, True, False, 0, -1, 1 << 64, 10**30, 1e400, float("nan"), "", "x", "\ud800", [], {}, [[]], {"": None})
     )

@@ -23,6 +23,10 @@ PARTS = {
 }
 
 
+#: The first of many in a message.
+MANY_KEYS = "`k0`, `k1`, `k2`, `k3`, `k4`, `k5`, `k6` and `k7`"
+
+
 def with_part(text: str) -> str:
     """A small profile in which one part, named by the first key of the text, is replaced or added."""
     return "\n".join({**PARTS, text.replace(MARK, "").partition(":")[0]: text}.values()) + "\n"
@@ -101,8 +105,7 @@ ONE_PROBLEM = {
     ),
     "step with many keys": (
         f"stimulus: {{error: [§{{{', '.join(f'k{number}: 1' for number in range(5000))}}}]}}",
-        "expected a single key, `write`, `read` or `wait`; "
-        "found `k0`, `k1`, `k2`, `k3`, `k4`, `k5`, `k6` and `k7` and 4992 more",
+        f"expected a single key, `write`, `read` or `wait`; found {MANY_KEYS} and 4992 more",
     ),
     "only reads": (
         "stimulus: {running: {changes_within: 1s, sample: {§write: {}}}}",
@@ -186,7 +189,10 @@ ONE_PROBLEM = {
         write("§010"),
         "expected a number, found `010`; YAML 1.1 reads a leading 0 as octal: write 8 or 10",
     ),
-    "number of many digits": (write(f"§{'9' * 5000}"), f"expected a number, found `{'9' * 60}...`"),
+    "size of many digits": (
+        f"limits: {{largest_state: §{'9' * 5000}}}",
+        f"expected a size such as `64KiB`, found `{'9' * 60}...`",
+    ),
     "octal number of many digits": (write(f"§0{'7' * 5000}"), f"expected a number, found `0{'7' * 59}...`"),
     "hexadecimal without 0x": (write("§1f"), "expected a number, found `1f`; hexadecimal is written 0x1f"),
     "base 60": (write("§10:30"), "expected a number, found `10:30`; YAML 1.1 reads colons as base 60"),

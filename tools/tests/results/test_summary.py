@@ -107,7 +107,14 @@ def test_a_complaint_of_the_kernel_can_be_waived(records):
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("pass", "kernel"), ("n/a", "kernel"), ("not-run", "kernel"), ("fail", "fail"), ("hang", "hang"), ("broken", "broken")],
+    [
+        ("pass", "kernel"),
+        ("n/a", "kernel"),
+        ("not-run", "kernel"),
+        ("fail", "fail"),
+        ("hang", "hang"),
+        ("broken", "broken"),
+    ],
 )
 def test_the_kernel_complains(records, before, after):
     """A case during which it did has not passed; one that failed anyway says so beside it."""

@@ -7,9 +7,9 @@ import datetime
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-#: A type; a list with the shape of its items; a mapping from keys to shapes, in which ``str`` stands for any other key
-#: and a key that ends in "?" may be missing; several that will do; or a function that decides.
-Shape: TypeAlias = "type[Any] | None | list[Any] | dict[Any, Any] | tuple[Any, ...] | Callable[[Any], bool]"
+#: A type, or None; a list with the shape of its items; a mapping from keys to shapes, in which ``str`` stands for any
+#: other key and a key that ends in "?" may be missing; several that will do; or a function that decides.
+Shape: TypeAlias = "type[Any] | list[Any] | dict[Any, Any] | tuple[Any, ...] | Callable[[Any], bool] | None"
 
 #: Seconds since 1970 up to which there are dates.
 _LAST_SECOND = 253_402_300_799
