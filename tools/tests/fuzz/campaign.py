@@ -7,12 +7,14 @@ import gc
 import os
 import resource
 import signal
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 #: Seconds in which a case has to be over, whatever it does: each of its calls has a deadline far below that.
 CASE_DEADLINE = 20
@@ -22,6 +24,9 @@ ROOM = 1 << 30
 
 #: Characters of each input, and inputs of a case, that a failure shows.
 _SHOWN, _LAST = 400, 12
+
+_WIDTH = 100
+_INDENTED: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "     "}
 
 
 #: Kind of an input that is as it should be, on the way to those that are not; it does not count.
@@ -33,9 +38,12 @@ class Hang(BaseException):
 
 
 class Campaign:
-    """One kind of input. ``seed`` and the number of a case make it; ``only`` is the number of the one case to run."""
+    """One kind of input. ``seed`` and the number of a case make it; ``only`` is the number of the one case to run.
 
-    def __init__(self, name: str, seed: int, factor: float, only: int | None) -> None:
+    ``end`` is called after the last one, with the counts made.
+    """
+
+    def __init__(self, name: str, seed: int, factor: float, only: int | None, end: Callable[[Campaign], None]) -> None:
         self.name = name
         self.seed = seed
         self.sent: Counter[str] = Counter()
@@ -45,6 +53,7 @@ class Campaign:
         self.descriptors: tuple[int, int] | None = None
         self._factor = factor
         self._only = only
+        self._end = end
         self._inputs: list[str] = []
 
     def run(self, wanted: int, trial: Callable[[Random], None], pid: int | str = "self") -> None:
@@ -68,6 +77,7 @@ class Campaign:
             if self.sent.total() >= wanted * self._factor:
                 break
         self.seconds = monotonic() - began
+        self._end(self)
 
     def gave(self, kind: str, shown: str | bytes) -> None:
         """An input is about to be given: its kind, and what is to be shown of it should it turn out to be bad."""
@@ -79,17 +89,18 @@ class Campaign:
         """What became of an input."""
         self.outcomes[outcome] += 1
 
-    def line(self) -> str:
+    def lines(self) -> str:
         """Counts, for the end of the run."""
-
-        def told(counts: Counter[str]) -> str:
-            return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-
         first, last = self.descriptors or (0, 0)
-        return (
+        head = (
             f"{self.name}: {self.sent.total()} inputs in {self.cases} cases, {self.seconds:.1f} s, "
-            f"--fuzz-seed {self.seed}, descriptors {first} -> {last}\n  {told(self.sent)}\n  -> {told(self.outcomes)}"
+            f"--fuzz-seed {self.seed}, descriptors {first} -> {last}"
         )
+        told = [
+            ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+            for counts in (self.sent, self.outcomes)
+        ]
+        return "\n".join([head, *(textwrap.fill(text, _WIDTH, **_INDENTED) for text in (told[0], f"-> {told[1]}"))])
 
     @contextmanager
     def _case(self, number: int) -> Iterator[None]:

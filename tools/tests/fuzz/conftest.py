@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Campaigns, and their counts at the end of the run."""
+"""Campaigns, whose counts stand at the end of the run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from campaign import Campaign
 
-_campaigns: list[Campaign] = []
-
 
 @pytest.fixture
-def campaign(pytestconfig: pytest.Config) -> Callable[[str], Campaign]:
-    """Makes a campaign of some name, with the seed and factor that were asked for."""
+def campaign(
+    pytestconfig: pytest.Config, count: Callable[..., None], tell: Callable[[str], None]
+) -> Callable[[str, str], Campaign]:
+    """Makes a campaign of some name, with the seed and factor that were asked for.
+
+    What it gives, by the second word, goes into the totals at the end of the run, and a line about it below them.
+    """
     seed, factor, only = (pytestconfig.getoption(name) for name in ("--fuzz-seed", "--fuzz", "--fuzz-case"))
 
-    def make(name: str) -> Campaign:
-        _campaigns.append(Campaign(name, seed, factor, only))
-        return _campaigns[-1]
+    def make(name: str, what: str) -> Campaign:
+        def end(made: Campaign) -> None:
+            count(**{what: made.sent.total()})
+            tell(made.lines())
+
+        return Campaign(name, seed, factor, only, end)
 
     return make
 
@@ -35,11 +41,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(0))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The counts."""
-    if _campaigns:
-        terminalreporter.section("random inputs")
-        for each in _campaigns:
-            terminalreporter.write_line(each.line())

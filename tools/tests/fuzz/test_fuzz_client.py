@@ -51,9 +51,9 @@ class Session:
         assert bytes(self.memory.view[:_PAGE]) == bytes(self.memory.view[3 * _PAGE :]) == b"\x5a" * _PAGE
 
 
-def test_client(campaign: Callable[[str], Campaign]) -> None:
+def test_client(campaign: Callable[[str, str], Campaign]) -> None:
     """Whatever a server sends, a call has an outcome or raises one of its errors; a reopened device is as ever."""
-    counted = campaign("client")
+    counted = campaign("client", "hostile_messages")
     client = Client(counted)
 
     def trial(rng: Random) -> None:

@@ -67,9 +67,9 @@ def run(
     return lines
 
 
-def test_journals(campaign: Callable[[str], Campaign], run: Lines, tmp_path: Path) -> None:
+def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path: Path) -> None:
     """The report of a journal, and the judge of what it holds, end with one of their exit codes and say something."""
-    counted = campaign("journals")
+    counted = campaign("journals", "damaged_files")
 
     def trial(rng: Random) -> None:
         kind, data = _damaged(rng, run)
@@ -87,9 +87,9 @@ def test_journals(campaign: Callable[[str], Campaign], run: Lines, tmp_path: Pat
     counted.run(200, trial)
 
 
-def test_traces(campaign: Callable[[str], Campaign], tmp_path: Path) -> None:
+def test_traces(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None:
     """A trace is judged as far as it is one; what is wrong with it is told with its line."""
-    counted = campaign("traces")
+    counted = campaign("traces", "damaged_files")
     whole = tmp_path / "whole"
     _write_trace(whole)
     lines = whole.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -138,9 +138,9 @@ def _write_trace(path: Path) -> None:
     writer.close(next(time))
 
 
-def test_rules(campaign: Callable[[str], Campaign], project: Path, tmp_path: Path) -> None:
+def test_rules(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
     """A file of rules is taken, or there is one error that names the file."""
-    counted = campaign("rules")
+    counted = campaign("rules", "damaged_files")
     document = yaml.safe_load((project / "suites" / "client_sequences" / "rules.yaml").read_text(encoding="utf-8"))
     document["rules"][3:] = []
     used = {clause for rule in document["rules"] for clause in (rule["clause"], *rule.get("also", ()))}

@@ -25,9 +25,9 @@ _LONGEST = 2000
 _Dumper = getattr(yaml, "CDumper", yaml.Dumper)
 
 
-def test_profiles(campaign: Callable[[str], Campaign], project: Path, tmp_path: Path) -> None:
+def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
     """A profile loads, or each of its problems has a place in the file and fits a line."""
-    counted = campaign("profiles")
+    counted = campaign("profiles", "damaged_profiles")
     texts = [path.read_text(encoding="utf-8") for path in sorted((project / "profiles").glob("*.yaml"))]
     trees = [yaml.safe_load(text) for text in texts]
     path = tmp_path / "p.yaml"

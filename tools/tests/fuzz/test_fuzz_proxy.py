@@ -31,9 +31,9 @@ class _Message(NamedTuple):
     descriptors: tuple[int, ...]
 
 
-def test_proxy(campaign: Callable[[str], Campaign], tmp_path: Path) -> None:
+def test_proxy(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None:
     """What arrives is what was sent, as far as it arrives; the next client is served, and the trace can be read."""
-    counted = campaign("proxy")
+    counted = campaign("proxy", "hostile_messages")
     descriptors = Descriptors()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "server"))

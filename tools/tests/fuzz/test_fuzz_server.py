@@ -38,9 +38,9 @@ def descriptors() -> Iterator[Descriptors]:
     made.close()
 
 
-def test_server(campaign: Callable[[str], Campaign], server: Server, descriptors: Descriptors) -> None:
+def test_server(campaign: Callable[[str, str], Campaign], server: Server, descriptors: Descriptors) -> None:
     """Whatever a client sends, the server says nothing on its standard error, and serves the next client as ever."""
-    counted = campaign("server")
+    counted = campaign("server", "hostile_messages")
 
     def trial(rng: Random) -> None:
         with HostileClient(server.path, rng, counted, descriptors) as hostile, suppress(Dropped):

@@ -21,9 +21,9 @@ from vfio_compliance.transport.vfio_user.observer import Moment
 from vfio_compliance.uapi.vfio import RegionFlags
 
 
-def test_chains(campaign: Callable[[str], Campaign], tmp_path: Path) -> None:
+def test_chains(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None:
     """A chain is read to its end or found wanting; a recorder of it writes down what can be read again."""
-    counted = campaign("chains")
+    counted = campaign("chains", "absurd_structures")
     path = tmp_path / "trace"
     recording = Recording(Writer(path, "random information", maps_seen=False))
 
