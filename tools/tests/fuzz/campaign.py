@@ -17,10 +17,10 @@ from types import FrameType
 from typing import Any
 
 #: Seconds in which a case has to be over, whatever it does: each of its calls has a deadline far below that.
-CASE_DEADLINE = 20
+CASE_DEADLINE = 20.0
 
 #: Bytes of address space that a case may take on top of what the process has.
-ROOM = 1 << 30
+ROOM = 512 << 20
 
 #: Characters of each input, and inputs of a case, that a failure shows.
 _SHOWN, _LAST = 400, 12
@@ -110,14 +110,14 @@ class Campaign:
             raise Hang
 
         before = signal.signal(signal.SIGALRM, hang)
-        signal.alarm(CASE_DEADLINE)
+        signal.setitimer(signal.ITIMER_REAL, CASE_DEADLINE)
         try:
             with bounded_memory():
                 yield
         except (Exception, Hang) as error:
             raise AssertionError(self._failure(number, repr(error))) from error
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
     def _failure(self, number: int, what: str) -> str:

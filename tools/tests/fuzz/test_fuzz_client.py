@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 
 from campaign import Campaign
@@ -153,25 +154,29 @@ def _map(session: Session, rng: Random) -> str:
     return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument))
 
 
+@contextmanager
+def _room(rng: Random) -> Iterator[tuple[int, int]]:
+    """Size and address of memory for a bitmap, in the middle of memory that nobody may write to."""
+    bitmap = rng.choice((8, 16, 512))
+    with GuardedBuffer(3 * 1024) as whole:
+        yield bitmap, whole.address + 1024
+        assert not any(whole.view[:1024])
+        assert not any(whole.view[1024 + bitmap :])
+
+
 def _unmap(session: Session, rng: Random) -> str:
-    bits = rng.choice((8, 16, 512))
-    with GuardedBuffer(bits) as into:
+    with _room(rng) as (room, address):
         flags = rng.choice((0, 1, 1, 2))
-        argument = bytearray(struct.pack("<IIQQQQQ", 48, flags, _IOVA, _SIZE, _PAGE, bits, into.address))
-        outcome = session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument)
-        assert not into.spilled
-    return _told(outcome)
+        argument = bytearray(struct.pack("<IIQQQQQ", 48, flags, _IOVA, _SIZE, _PAGE, room, address))
+        return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_UNMAP_DMA, argument))
 
 
 def _dirty(session: Session, rng: Random) -> str:
-    bits = rng.choice((8, 16, 512))
-    with GuardedBuffer(bits) as into:
+    with _room(rng) as (room, address):
         flags = rng.choice((1, 4, 4, 4, 2, 5))
-        size = rng.choice((_SIZE, bits * 8 * _PAGE, number(rng, 8)))
-        argument = bytearray(struct.pack("<IIQQQQQ", 48, flags, _IOVA, size, _PAGE, bits, into.address))
-        outcome = session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument)
-        assert not into.spilled
-    return _told(outcome)
+        size = rng.choice((_SIZE, room * 8 * _PAGE, number(rng, 8)))
+        argument = bytearray(struct.pack("<IIQQQQQ", 48, flags, _IOVA, size, _PAGE, room, address))
+        return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument))
 
 
 def _bitmap(session: Session, rng: Random) -> str:
