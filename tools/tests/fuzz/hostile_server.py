@@ -212,6 +212,8 @@ class HostileServer:
     def _spoil(self, rng: Random, head: bytes, body: bytes, descriptors: tuple[int, ...]) -> None:
         ident, command, size, flags, error = HEADER.unpack(head)
         choice = rng.random()
+        if command in (3, 14) and len(body) >= 40 and rng.random() < 0.3:
+            choice = 1.0  # a bitmap: seldom enough
         right = head + body
         if choice < 0.35 and body:
             kind, body = mutate(rng, body)
@@ -266,8 +268,8 @@ class HostileServer:
 def _request(rng: Random) -> bytes:
     """A request of the server's out of nowhere, right or wrong."""
     command = rng.choice((11, 11, 12, 12, rng.randrange(20), number(rng, 2)))
-    address = rng.choice((0x1000, 0x1FFC, 0x8000, 0x9000, number(rng, 8)))
-    count = rng.choice((0, 1, 8, 4096, 4097, 8192, number(rng, 8)))
+    address = rng.choice((0xFFC, 0x1000, 0x2FFC, 0x8000, number(rng, 8)))
+    count = rng.choice((0, 1, 8, 4096, 8192, 8193, number(rng, 8)))
     data = bytes(min(count, 1 << 16)) if command == 12 else b""
     body = struct.pack("<QQ", address, count) + data
     head = HEADER.pack(number(rng, 2), command, 16 + len(body), rng.choice((0, 0, 0, _NO_REPLY, _REPLY)), 0)

@@ -59,30 +59,28 @@ def test_client(campaign: Callable[[str, str], Campaign]) -> None:
 
     def trial(rng: Random) -> None:
         session = Session(client)
-        with session.memory:
-            client.spoil(rng)
-            for _ in range(rng.randrange(1, _OPENINGS)):
-                _use(session, rng, counted)
-                client.close()
-            session.check()
-            client.spoil(None)
-            client.open()
-            assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, bytearray(_REGION_9)).ok
-            assert client.read(9, 0, 4)[1] == b"\1\0\0\0"
+        client.spoil(rng)
+        for _ in range(rng.randrange(1, _OPENINGS)):
+            _use(session, rng, counted)
             client.close()
-            client.tracer.take()
+        session.check()
+        client.spoil(None)
+        client.open()
+        assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, bytearray(_REGION_9)).ok
+        assert client.read(9, 0, 4)[1] == b"\1\0\0\0"
+        client.close()
+        client.tracer.take()
+        session.memory.release()
 
     counted.run(10_000, trial)
 
 
 def _use(session: Session, rng: Random, counted: Campaign) -> None:
-    for step in range(rng.randrange(2, _MOST)):
+    operations = [_open, *(each for each in (_map, _start) if rng.random() < 0.7)]
+    operations += (rng.choice(_OPERATIONS) for _ in range(rng.randrange(1, _MOST)))
+    for operation in operations:
         try:
-            if step:
-                operation = rng.choice(_OPERATIONS)
-                counted.came(operation(session, rng))
-            else:
-                session.device.open()
+            counted.came(operation(session, rng))
         except TransportError as error:
             counted.came(_complete(error, error.message, error.remedy))
             return
@@ -103,6 +101,15 @@ def _told(outcome: Outcome) -> str:
     assert (outcome.value < 0) == (outcome.errno > 0), outcome
     assert outcome.errno < 4096, outcome
     return "refused" if outcome.errno else "ok"
+
+
+def _open(session: Session, rng: Random) -> str:
+    session.device.open()
+    return "ok"
+
+
+def _start(session: Session, rng: Random) -> str:
+    return _told(session.client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, bytearray(struct.pack("<II", 8, 1))))
 
 
 def _information(session: Session, rng: Random) -> str:
