@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from campaign import Campaign
+from campaign import RIGHT, Campaign
 from hostile_client import HEADER, Descriptors, requests
 from mutation import mutate, number
 
@@ -90,7 +90,7 @@ def _said(rng: Random, counted: Campaign, descriptors: Descriptors, asked: list[
             flags = rng.choice((1, 1, 1, 0x21, 0, 0x10))
             body = message.data[16 : rng.choice((32, 48, 100, 1 << 14))]
             data = message.data[:4].ljust(4, b"\0") + struct.pack("<III", 16 + len(body), flags, number(rng, 2)) + body
-        kind = "nearly right"
+        kind = RIGHT
         if rng.random() < 0.5:
             kind, data = mutate(rng, data)
         if rng.random() < 0.1:

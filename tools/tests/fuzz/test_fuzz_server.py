@@ -19,13 +19,24 @@ _GREETING = Request(1, bytes(4))
 _MOST = 40
 
 
+#: The device as it is, and one that is as unlike it as can be.
+_DEVICES = {
+    "plain-server": (),
+    "refusing-server": (
+        *("--data-section=partitioned", "--offset=moving", "--buffer=4096", "--memory=0", "--pre-copy=none"),
+        *("--undrawn=refuse", "--read-only=refuse", "--dirty-scope=everything"),
+    ),
+}
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path, device: str) -> Iterator[Server]:
     """One that has not much memory, and few descriptors."""
-    with Server(tmp_path) as running:
+    with Server(tmp_path, *_DEVICES[device]) as running:
         pid = running.process.pid
         size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.prlimit(pid, resource.RLIMIT_AS, (size + ROOM, size + ROOM))
+        # A bitmap has up to 2^28 bytes, twice that while it is made.
+        resource.prlimit(pid, resource.RLIMIT_AS, (size + 2 * ROOM, size + 2 * ROOM))
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
         yield running
 
@@ -38,9 +49,12 @@ def descriptors() -> Iterator[Descriptors]:
     made.close()
 
 
-def test_server(campaign: Callable[[str, str], Campaign], server: Server, descriptors: Descriptors) -> None:
+@pytest.mark.parametrize("device", _DEVICES)
+def test_server(
+    campaign: Callable[[str, str], Campaign], device: str, server: Server, descriptors: Descriptors
+) -> None:
     """Whatever a client sends, the server says nothing on its standard error, and serves the next client as ever."""
-    counted = campaign("server", "hostile_messages")
+    counted = campaign(device, "hostile_messages")
 
     def trial(rng: Random) -> None:
         with HostileClient(server.path, rng, counted, descriptors) as hostile, suppress(Dropped):
@@ -50,7 +64,7 @@ def test_server(campaign: Callable[[str, str], Campaign], server: Server, descri
             hostile.leave()
         _check_good(server)
 
-    counted.run(10_000, trial, server.process.pid)
+    counted.run(10_000 // len(_DEVICES), trial, server.process.pid)
     assert server.end() == (0, "")
 
 
