@@ -18,6 +18,8 @@ from .refusal import Refusal
 
 _PAGE = 4096
 _MOST_MAPPINGS = 65535
+#: What Linux has no errno above.
+_MOST_ERRNO = 4095
 
 
 class Mapping:
@@ -198,6 +200,8 @@ def _ask_to_write(address: int, data: bytes, peer: Connection) -> None:
         request = wire.DMA_ACCESS.pack(address + start, len(piece))
         answer = peer.ask(wire.DMA_WRITE, request + piece)
         if answer.flags & wire.ERROR:
+            if answer.error > _MOST_ERRNO:
+                raise Breach(f"the reply to a DMA write refuses with errno {answer.error}, which is none")
             raise Refusal(answer.error or EIO)
         if answer.body != request:
             raise Breach("the reply to a DMA write is not about that write")

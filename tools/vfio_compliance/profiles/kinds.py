@@ -17,6 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from vfio_compliance.profiles.document import (
     BOOLEAN,
+    LONGEST_QUOTE,
     NULL,
     SKIPPED,
     STRING,
@@ -310,11 +311,13 @@ def read_as(tag: str) -> str:
 
 
 def _unquoted(text: str, seen: str) -> ValueError:
-    return ValueError(f'YAML reads {quoted(text)} as {seen}; for text, put it in quotes: "{text[:60]}"')
+    return ValueError(f'YAML reads {quoted(text)} as {seen}; for text, put it in quotes: "{text[:LONGEST_QUOTE]}"')
 
 
 def _number_hint(text: str) -> str:
     """Why something that looks like a number is none: spellings on which YAML 1.1 and 1.2 disagree."""
+    if len(text) > LONGEST_QUOTE:
+        return ""  # nobody wrote that by hand
     if re.fullmatch("-?0[0-7]+", text):
         return f"; YAML 1.1 reads a leading 0 as octal: write {int(text, 8)} or {text.lstrip('0') or 0}"
     if re.fullmatch("[0-9]+(:[0-9]+)+", text):

@@ -111,7 +111,9 @@ def load(suites: Path) -> Catalogue:
                 if rule.id in rules:
                     raise SpecError(f"{rule.id}: defined twice")
                 rules[rule.id] = rule
-        except (KeyError, TypeError, SpecError) as error:
+        except KeyError as error:
+            raise SpecError(f"{file}: the key {error} is missing") from None
+        except (AttributeError, TypeError, ValueError, SpecError) as error:
             raise SpecError(f"{file}: {error}") from None
     return Catalogue(rules, areas, clauses)
 
@@ -120,7 +122,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         with file.open(encoding="utf-8") as stream:
             document = {"blocking": True, **yaml.load(stream, Loader=_Loader)}
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or no such date
         raise SpecError(f"{file}: {error}") from None
     if not isinstance(document["blocking"], bool):
         raise SpecError(f"{file}: blocking: {document['blocking']!r} is neither true nor false")
@@ -136,6 +138,7 @@ def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
         values["defects"] = dict.fromkeys(record["defects"], "")
     values["source"] = f"{document['text']['name']}, {values['source']}"
     rule = Rule(suite=suite, blocking=document["blocking"], interface=document["interface"], **values)
+    _check_types(rule)
     for word, allowed in ((rule.level, LEVELS), (rule.status, STATUSES), (rule.side, SIDES)):
         if word not in allowed:
             raise SpecError(f"{rule.id}: {word!r} is none of {', '.join(allowed)}")
@@ -146,3 +149,17 @@ def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
     if bool(rule.defects) == bool(rule.unprovable):
         raise SpecError(f"{rule.id}: needs either defects or the reason why none can prove it")
     return rule
+
+
+def _check_types(rule: Rule) -> None:
+    """Raises SpecError for a field that is not what Rule says."""
+    for each in fields(Rule):
+        value = getattr(rule, each.name)
+        if isinstance(value, Mapping):
+            inner, good = [*value, *value.values()], each.name == "defects"
+        elif isinstance(value, tuple):
+            inner, good = [*value], each.name in ("also", "provokes")
+        else:
+            inner, good = [], type(value).__name__ == each.type
+        if not good or not all(isinstance(item, str) for item in inner):
+            raise SpecError(f"{rule.id}: {each.name} is not to be {value!r:.60}")
