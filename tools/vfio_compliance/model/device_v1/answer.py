@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a device answered one access, and what is said of an answer that is not allowed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: What is expected where the text leaves the answer open.
+ANYTHING = "any answer"
+
+
+class Answer(NamedTuple):
+    """What one access gave."""
+
+    #: Bytes moved; -1 for an access that failed with an errno.
+    value: int
+    #: What was read.
+    data: bytes = b""
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed."""
+        return self.value < 0
+
+    @property
+    def number(self) -> int:
+        """What was read, as a number."""
+        return int.from_bytes(self.data, "little")
+
+
+class Deviation(Exception):
+    """An answer that the text forbids; ``expected`` says which it allows."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(expected)
+        self.expected = expected
+
+
+def require(held: bool, expected: str) -> str:
+    """``expected``, which is what was to be judged. Raises Deviation unless it ``held``."""
+    if not held:
+        raise Deviation(expected)
+    return expected
