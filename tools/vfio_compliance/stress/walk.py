@@ -340,7 +340,7 @@ class Walk:
         try:
             self.lines.append(Line(did, judge(), seen))
         except Deviation as deviation:
-            raise Strayed(self.lines, Line(did, deviation.expected, seen)) from None
+            raise Strayed(self.lines, Line(did, deviation.expected, deviation.seen or seen)) from None
 
 
 class _Folded:

@@ -29,15 +29,16 @@ class Answer(NamedTuple):
 
 
 class Deviation(Exception):
-    """An answer that the text forbids; ``expected`` says which it allows."""
+    """An answer that the text forbids; ``expected`` says which it allows, ``seen`` what it was where that tells more."""
 
-    def __init__(self, expected: str) -> None:
-        super().__init__(expected)
+    def __init__(self, expected: str, seen: str) -> None:
+        super().__init__(expected, seen)
         self.expected = expected
+        self.seen = seen
 
 
-def require(held: bool, expected: str) -> str:
+def require(held: bool, expected: str, seen: str = "") -> str:
     """``expected``, which is what was to be judged. Raises Deviation unless it ``held``."""
     if not held:
-        raise Deviation(expected)
+        raise Deviation(expected, seen)
     return expected

@@ -132,6 +132,6 @@ class Saving:
         if self.undefined or self._buffer is None or not self._buffer.covers(offset, length):
             return ANYTHING
         require(0 < answer.value <= length and len(answer.data) == answer.value, "data")
-        expected = require(self._buffer.agrees(offset, answer.data), "the same bytes as before")
+        expected = require(self._buffer.agrees(offset, answer.data), "the same bytes as before", "other bytes")
         self._buffer.keep(offset, answer.data)
         return expected
