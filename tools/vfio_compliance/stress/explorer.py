@@ -29,6 +29,7 @@ _STEPS: Final = 40
 _SIGN_OF_LIFE: Final = 2.0
 
 _NATIVE: Final = {(register.offset, register.width) for register in REGISTERS}
+_STARTS: Final = {register.offset for register in REGISTERS}
 _ODD_PLACES: Final = sorted(
     {(at, width) for width in (1, 2, 3, 4, 6, 8, 16, 32) for at in range(HEADER_SIZE - width + 1)} - _NATIVE
 )
@@ -39,7 +40,9 @@ _numbers = strategies.sampled_from([0, 1, 2, 0x1000, 1 << 32, 1 << 63, (1 << 64)
 )
 _states = strategies.integers(0, 7) | strategies.integers(0, (1 << 32) - 1)
 _state = strategies.sampled_from(STATES)
-_odd = strategies.sampled_from(_ODD_PLACES)
+_odd = strategies.sampled_from([place for place in _ODD_PLACES if place[0] in _STARTS]) | strategies.sampled_from(
+    _ODD_PLACES
+)
 _place = strategies.integers(0, 3)
 _near = strategies.integers(0, 4)
 _pieces = strategies.integers(1, 5)
@@ -291,3 +294,4 @@ class _Machine(RuleBasedStateMachine):
     put = _where("visible_state", _step("put", value=_numbers))
     show = _where("visible_state", _step("show"))
     sample = _where("running", _step("sample"))
+    halt = _where("running", _step("halt", choice=_choice))

@@ -42,7 +42,7 @@ _GOOD: tuple[Callable[[Walk, Random], object], ...] = (
 )
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """One read by the second thread; times in nanoseconds."""
 
     began: int
@@ -51,7 +51,7 @@ class _Read(NamedTuple):
     value: int
 
 
-class _Stay(NamedTuple):
+class Stay(NamedTuple):
     """A step of the first thread, the state after it, and whether it was another one meanwhile."""
 
     began: int
@@ -106,29 +106,29 @@ class Threads:
 
     def watch(self, seconds: float) -> int:
         """One thread uses the device as the text says; another reads device_state, which is what it is."""
-        return self._beside_reader(seconds, judge_reads=True)
+        return self._beside_reader(seconds, watched=True)
 
     def disturb(self, seconds: float) -> int:
         """The same, and for the first thread all is as if there were no other."""
-        return self._beside_reader(seconds, judge_reads=False)
+        return self._beside_reader(seconds, watched=False)
 
-    def _beside_reader(self, seconds: float, judge_reads: bool) -> int:
+    def _beside_reader(self, seconds: float, watched: bool) -> int:
         rounds = 0
         for migration in self._rounds(seconds):
             walk = Walk(self._session.device, migration, self._session.actor)
-            reads: list[_Read] = []
-            stays = [_Stay(0, perf_counter_ns(), DeviceState.RUNNING, False)]
+            reads: list[Read] = []
+            stays = [Stay(0, perf_counter_ns(), DeviceState.RUNNING, False)]
             try:
                 with Beside(lambda region=migration, into=reads: _look(region, into)):  # type: ignore[misc]
                     for _ in range(_STEPS):
                         began, changes = perf_counter_ns(), walk.model.changes
                         self._random.choice(_GOOD)(walk, self._random)
-                        stays.append(_Stay(began, perf_counter_ns(), walk.model.state, walk.model.changes != changes))
+                        stays.append(Stay(began, perf_counter_ns(), walk.model.state, walk.model.changes != changes))
             except Strayed:
-                if not judge_reads:  # another test judges that, and has the same walks
+                if not watched:  # another test judges that, and has the same walks
                     raise
-            if judge_reads:
-                _judge_reads(reads, stays, walk.lines)
+            if watched:
+                judge_reads(reads, stays, walk.lines)
             rounds += 1
         return rounds
 
@@ -137,8 +137,8 @@ class Threads:
         rounds = 0
         for migration in self._rounds(seconds):
             asked = self._random.choices(drawn_from(DeviceState.RUNNING), k=2)
-            outcomes = _at_once(lambda number: migration.try_write(DEVICE_STATE, asked[number]))  # noqa: B023
-            _judge_race(asked, outcomes, migration)
+            outcomes = at_once(lambda number: migration.try_write(DEVICE_STATE, asked[number]))  # noqa: B023
+            judge_race(asked, outcomes, migration.state)
             rounds += 1
         return rounds
 
@@ -153,7 +153,7 @@ class Threads:
                 if place is None or place[1] != size:
                     break
                 first = _fetch(migration, place[0], size, walk.lines)
-                for data in _at_once(lambda _: _fetch(migration, place[0], size, walk.lines)):  # noqa: B023
+                for data in at_once(lambda _: _fetch(migration, place[0], size, walk.lines)):  # noqa: B023
                     if data != first:
                         line = Line("read the buffer from two threads", "the same bytes twice", "others")
                         raise Strayed(walk.lines, line)
@@ -172,15 +172,15 @@ class Threads:
             yield self._session.prepare()
 
 
-def _look(migration: MigrationRegion, into: list[_Read]) -> None:
+def _look(migration: MigrationRegion, into: list[Read]) -> None:
     """Read device_state, and reserved, which is to be zero."""
     began = perf_counter_ns()
     outcome, data = migration.try_read(DEVICE_STATE)
-    into.append(_Read(began, perf_counter_ns(), outcome, int.from_bytes(data, "little")))
+    into.append(Read(began, perf_counter_ns(), outcome, int.from_bytes(data, "little")))
     migration.try_read(RESERVED)
 
 
-def _judge_reads(reads: Sequence[_Read], stays: Sequence[_Stay], lines: Sequence[Line]) -> None:
+def judge_reads(reads: Sequence[Read], stays: Sequence[Stay], lines: Sequence[Line]) -> None:
     """Each read gives the state; one that a change was under way beside may give any state, but nothing else."""
     starts = [stay.began for stay in stays]
     for read in reads:
@@ -202,7 +202,7 @@ def _judge_reads(reads: Sequence[_Read], stays: Sequence[_Stay], lines: Sequence
             raise Strayed(lines, Line("read device_state, thread 2", expected, seen))
 
 
-def _judge_race(asked: Sequence[DeviceState], outcomes: Sequence[Outcome], migration: MigrationRegion) -> None:
+def judge_race(asked: Sequence[DeviceState], outcomes: Sequence[Outcome], read: Callable[[], DeviceState]) -> None:
     """One of the two came first, and was drawn; the other one may have been refused."""
     width = DEVICE_STATE.width
     lines = [
@@ -215,7 +215,7 @@ def _judge_race(asked: Sequence[DeviceState], outcomes: Sequence[Outcome], migra
     allowed = {state for state, taken in zip(asked, whole, strict=True) if taken}
     if not all(whole):
         allowed.add(_ERROR)
-    now = migration.state()
+    now = read()
     if now not in allowed:
         raise Strayed(lines, Line("read device_state", " or ".join(sorted(map(name, allowed))), name(now)))
 
@@ -227,7 +227,7 @@ def _fetch(migration: MigrationRegion, offset: int, size: int, lines: Sequence[L
         raise Strayed(lines, Line(error.what, error.expected, error.seen)) from None
 
 
-def _at_once(act: Callable[[int], T]) -> list[T]:
+def at_once(act: Callable[[int], T]) -> list[T]:
     """``act`` of 0 and of 1, in two threads that begin together; both results. Raises what either raises."""
     together = threading.Barrier(2)
 

@@ -132,12 +132,16 @@ class Walk:
         return self._read(DATA_SIZE, self.model.read_size)
 
     def write_pending(self, value: int) -> None:
-        """Write pending_bytes, which is read-only."""
+        """Write pending_bytes, which is read-only; and read it where that is in order."""
         self._write(f"write 0x{value:x} to pending_bytes", PENDING_BYTES, value, self.model.write_read_only)
+        if self.model.saving and not self.model.saving.place:
+            self.read_pending()
 
     def write_offset(self, value: int) -> None:
-        """Write data_offset, which is read-only."""
+        """Write data_offset, which is read-only; and read it where that is in order."""
         self._write(f"write 0x{value:x} to data_offset", DATA_OFFSET, value, self.model.write_read_only)
+        if self.model.resuming or (self.model.saving and self.model.saving.place):
+            self.read_offset()
 
     def write_size(self, value: int) -> None:
         """Write data_size, wherever."""
@@ -309,6 +313,13 @@ class Walk:
         """Look at what changes while the device runs."""
         value = self._stimulate("look at the running sample", self._actor.counter().sample)
         self._conclude("look at the running sample", hex(value), lambda: self.model.sampled(value))
+
+    def halt(self, choice: int) -> None:
+        """Stop a device that runs, and look twice at what changes while it runs."""
+        if self.model.runs and not self.model.failed:
+            self.write_state((DeviceState.STOP, DeviceState.STOP_AND_COPY)[choice % 2])
+            self.sample()
+            self.sample()
 
     # -- carrying out ---------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class Deviation(Exception):
-    """An answer that the text forbids; ``expected`` says which it allows, ``seen`` what it was where that tells more."""
+    """An answer that the text forbids: which one is ``expected``, and what was ``seen`` where the answer hides it."""
 
     def __init__(self, expected: str, seen: str) -> None:
         super().__init__(expected, seen)

@@ -42,9 +42,9 @@ class Resuming:
         """data_offset: where the next buffer goes."""
         if self.undefined:
             return ANYTHING
+        if self.place is not None:
+            return require(answer.value == 8 and answer.number == self.place, f"0x{self.place:x}, as before")
         expected = require(answer.value == 8 and self._layout.takes(answer.number), self._layout.place)
-        if self._written and answer.number != self.place:
-            self.undefined = True  # the text does not say where the one buffer belongs now
         self.place = answer.number
         return expected
 
