@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SHRINKING = 20.0
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+#: Seconds for which the run was asked to explore the device.
+STRESS: pytest.StashKey[float | None] = pytest.StashKey()
 OBSERVATIONS: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
 
@@ -99,7 +101,7 @@ def stress(session: Session, migration: MigrationRegion, seed: int, pytestconfig
     """Random operations, for a part of the time that the run was given for them."""
     from .stress.stress import Stress  # hypothesis is an optional package
 
-    return Stress(session, seed, pytestconfig.getoption("--stress"), SHRINKING)
+    return Stress(session, seed, pytestconfig.stash[STRESS] or 0.0, SHRINKING)
 
 
 @pytest.fixture

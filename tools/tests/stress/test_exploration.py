@@ -26,7 +26,7 @@ FOUND = {
     "early-leave-wedges": ("read device_state", "running", "invalid 101b"),
     "pre-copy-must-drain": ("pre-copy -> stop-and-copy", "success", "EBUSY"),
     "data-offset-writable": ("read data_offset", "as before", "0x"),
-    "stop-late": ("look at the running sample", "as before", "0x"),
+    "reset-keeps-error": ("read device_state", "running", "error"),
 }
 
 LONGEST = 10

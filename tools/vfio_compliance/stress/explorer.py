@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, Phase, Verbosity, configuration, seed, setti
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 
+from ..device import DeviceError
 from ..model.states_v1 import STATES, name
-from ..session import Session
+from ..session import Broken, Session
 from ..transport import CallTimeout, TransportError
 from ..uapi.migration_v1 import HEADER_SIZE, REGISTERS
 from .path import Line, Strayed
@@ -108,11 +109,15 @@ class Explorer:
         try:
             with tempfile.TemporaryDirectory(prefix="vfio-") as scratch:
                 configuration.set_hypothesis_home_dir(Path(scratch))
-                while self.finding is None:
+                while self.finding is None and self._stopped is None:
                     self._round(self._seed + self.tally.rounds)
                     self.tally.rounds += 1
         except _Over:
             pass
+        finally:
+            configuration.set_hypothesis_home_dir(None)
+        if isinstance(self._stopped, CallTimeout):
+            raise self._stopped
         if self.finding is not None:
             self._repeat(self.finding)
         return self.finding
@@ -138,9 +143,7 @@ class Explorer:
             )
         except Exception:
             # What hypothesis says of a walk that was broken off, or could not be repeated, is of no interest.
-            if self._stopped is not None:
-                raise self._stopped from None
-            if self.finding is None:
+            if self._stopped is None and self.finding is None:
                 raise
 
     def begin(self) -> Walk:
@@ -148,10 +151,14 @@ class Explorer:
         self._in_time()
         self.tally.walks += 1
         self._session.transport.tracer.take()
-        if not self._clean:
-            self._session.plain()
-        self._clean = False
-        migration = self._session.prepare()
+        try:
+            if not self._clean:
+                self._session.plain()
+            self._clean = False
+            migration = self._session.prepare()
+        except CallTimeout as error:
+            self._stopped = error
+            raise _Over from None
         return Walk(self._session.device, migration, self._session.actor)
 
     def ended(self) -> None:
@@ -189,8 +196,8 @@ class Explorer:
     def _repeat(self, finding: Finding) -> None:
         """Take the shortest path once more, which also leaves its calls in the trace."""
         self._end = time.monotonic() + self._shrinking
-        walk = self.begin()
         try:
+            walk = self.begin()
             for step in finding.steps:
                 take(walk, step)
         except Strayed as strayed:
@@ -198,6 +205,8 @@ class Explorer:
             finding.lines = strayed.lines
         except TransportError:
             self._session.lost = finding.repeatable = True
+        except (Broken, DeviceError, _Over):
+            return  # it does not come back, which whoever needs it next will be told
 
     def _in_time(self) -> None:
         now = time.monotonic()
