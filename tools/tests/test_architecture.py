@@ -32,7 +32,7 @@ ALLOWED = {
     "stimulus": {"checks", "device", "profiles", "transport"},
     "journeys_v1": {"checks", "device", "model", "session", "stimulus", "uapi"},
     "dirty_type1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
-    "stress": {"device", "model", "session", "stimulus", "transport", "uapi"},
+    "stress": {"device", "model", "profiles", "session", "stimulus", "transport", "uapi"},
     "session": {
         *("device", "dirty_type1", "journeys_v1", "model", "profiles", "results", "stimulus", "transport", "uapi"),
     },

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .stress.stress import Stress
 
 #: Seconds in which what an exploration has found is made short.
-SHRINKING = 20.0
+SHORTENING = 20.0
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 #: Seconds for which the run was asked to explore the device.
@@ -101,7 +101,7 @@ def stress(session: Session, migration: MigrationRegion, seed: int, pytestconfig
     """Random operations, for a part of the time that the run was given for them."""
     from .stress.stress import Stress  # hypothesis is an optional package
 
-    return Stress(session, seed, pytestconfig.stash[STRESS] or 0.0, SHRINKING)
+    return Stress(session, seed, pytestconfig.stash[STRESS] or 0.0, SHORTENING)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pytest
 from . import __version__, profiles, spec
 from .checks import NotApplicable, RuleBroken, Unjudged
 from .device import DeviceError, Unreachable
-from .fixtures import OBSERVATIONS, SESSION, SHRINKING, STRESS
+from .fixtures import OBSERVATIONS, SESSION, SHORTENING, STRESS
 from .results.inflight import Inflight
 from .results.journal import FORMAT, Journal, JournalError
 from .results.verdict import EXIT_BROKEN, Verdict, gravest
@@ -177,7 +177,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         random.Random(config.getoption("--seed")).shuffle(items)
     limit = config.stash[SESSION].profile.limits.test
     if seconds is not None:
-        limit += seconds + SHRINKING
+        limit += seconds + SHORTENING
     for item in items:
         item.add_marker(pytest.mark.timeout(limit))
     try:

@@ -30,27 +30,27 @@ class Trouble:
 
 
 class Stress:
-    """Uses one device at random for ``seconds`` in all, and as long as ``shrinking`` more where something is found."""
+    """Uses one device at random for ``seconds`` in all, and as long as ``shortening`` more where something is found."""
 
-    def __init__(self, session: Session, seed: int, seconds: float, shrinking: float) -> None:
+    def __init__(self, session: Session, seed: int, seconds: float, shortening: float) -> None:
         self._session = session
         self._seed = seed
         self._seconds = seconds
-        self._shrinking = shrinking
+        self._shortening = shortening
 
     def explore(self) -> Trouble | None:
         """One thread takes any steps in any order. Raises CallTimeout, and what Session.prepare() raises."""
         explorer = Explorer(self._session, self._seed, self._sign_of_life)
         finding = None
         try:
-            finding = explorer.explore(self._seconds * _ALONE, self._shrinking)
+            finding = explorer.explore(self._seconds * _ALONE, self._shortening)
         except TransportError as error:
             if explorer.finding:
                 error.path = render(explorer.finding.lines)
             raise
         finally:
             tally = explorer.tally
-            states = ", ".join(f"{count} in {state}" for state, count in sorted(tally.states.items()))
+            states = ", ".join(f"{count} in {state}" for state, count in tally.states.most_common())
             self._session.note(f"explored: {tally.steps} steps on {tally.walks} walks ({states}; --seed {self._seed})")
         if finding is None:
             return None

@@ -148,14 +148,13 @@ class Threads:
         for migration in self._rounds(seconds):
             walk = Walk(self._session.device, migration, self._session.actor)
             walk.enter(DeviceState.STOP_AND_COPY)
-            while size := walk.save_buffer():
-                place = walk.model.saving.place if walk.model.saving else None
-                if place is None or place[1] != size:
-                    break
-                first = _fetch(migration, place[0], size, walk.lines)
-                for data in at_once(lambda _: _fetch(migration, place[0], size, walk.lines)):  # noqa: B023
-                    if data != first:
-                        line = Line("read the buffer from two threads", "the same bytes twice", "others")
+            while walk.save_buffer() and (saving := walk.model.saving):
+                place, content = saving.place, saving.content
+                if place is None or content is None:
+                    break  # larger than what is kept, or not given out as the text says
+                for data in at_once(lambda _: _fetch(migration, place[0], len(content), walk.lines)):  # noqa: B023
+                    if data != content:
+                        line = Line("read the buffer from two threads", "the same bytes as before", "others")
                         raise Strayed(walk.lines, line)
             rounds += 1
         return rounds

@@ -235,19 +235,23 @@ class Walk:
             done = self._read_data(offset, length)
             offset, length = offset + done, length - done
 
-    def save_rest(self) -> None:
-        """Read buffers until nothing is pending, in stop-and-copy unless it is done in pre-copy; a line for all."""
+    def save_rest(self, reads: int = 1) -> None:
+        """Read buffers until nothing is pending, in stop-and-copy unless it is done in pre-copy; a line for all.
+
+        pending_bytes is read ``reads`` times before each.
+        """
         if self.model.saving is None or self.model.failed:
             self.enter(DeviceState.STOP_AND_COPY)
         if self.model.saving is None:
             return
-        with _Folded(self, "read the rest of the state") as folded:
+        with _Folded(self, "read the rest of the state" + (f", asking {reads} times" if reads > 1 else "")) as folded:
             total = 0
             for number in range(_MOST_BUFFERS):
-                if not self.read_pending() or self.model.saving.undefined or total > _MOST_BYTES:
+                pending = [self.read_pending() for _ in range(reads)]
+                if not pending[-1] or self.model.saving.undefined or total > _MOST_BYTES:
                     break
                 total += self._read_buffer(1)
-                folded.seen = f"{total} bytes, buffers: {number + 1}"
+                folded.done(f"{total} bytes, buffers: {number + 1}")
 
     def load_buffer(self, pieces: int = 1) -> None:
         """Steps a to c of resuming, with the next buffer of the state that was saved on this walk."""
@@ -277,14 +281,14 @@ class Walk:
             before = resuming.taken
             while not (resuming.undefined or self.model.failed) and resuming.next_buffer is not None:
                 self.load_buffer()
-                folded.seen = f"buffers: {resuming.taken - before}"
+                folded.done(f"buffers: {resuming.taken - before}")
 
     # -- whole states ---------------------------------------------------------------------------------------------
 
-    def save_whole(self) -> None:
+    def save_whole(self, reads: int = 1) -> None:
         """Stop the device, and read its state to the end."""
         self.enter(DeviceState.STOP_AND_COPY)
-        self.save_rest()
+        self.save_rest(reads)
 
     def migrate(self) -> None:
         """Give the device the state that was saved on this walk, let it run, and look at it."""
@@ -355,19 +359,27 @@ class Walk:
 
 
 class _Folded:
-    """Shows the steps that are taken in its block as one line, unless the last one goes wrong."""
+    """Shows the buffers that are moved in its block as one line."""
 
     def __init__(self, walk: Walk, did: str) -> None:
         self._lines = walk.lines
         self._did = did
-        self._before = len(walk.lines)
-        self.seen = "nothing"
+        self._before = self._done = len(walk.lines)
+        self._seen = "nothing"
+
+    def done(self, seen: str) -> None:
+        """One more buffer was moved, which makes ``seen`` in all."""
+        self._done, self._seen = len(self._lines), seen
 
     def __enter__(self) -> _Folded:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._lines[self._before :] = [Line(self._did, "all steps taken", self.seen)]
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        line = Line(self._did, "all steps taken", self._seen)
+        if isinstance(error, Strayed):
+            error.lines[self._before : self._done] = [line] if self._done > self._before else []
+        else:
+            self._lines[self._before :] = [line]
 
 
 def _answer(outcome: Outcome, data: bytes = b"") -> Answer:

@@ -75,6 +75,11 @@ class Saving:
         return None if self._buffer is None else (self._buffer.offset, self._buffer.size)
 
     @property
+    def content(self) -> bytes | None:
+        """The bytes of the present buffer; None until each of them was read."""
+        return None if self._buffer is None else self._buffer.content
+
+    @property
     def whole(self) -> list[bytes] | None:
         """The buffers of a state that was read to its end, as the text says; None of any other."""
         return self.buffers if self._final and self._ended and self.buffers and not self.undefined else None
