@@ -22,9 +22,6 @@ from .shorten import Step, shorten
 from .steps import draw
 from .walk import Walk
 
-#: Seconds between two signs of life.
-_SIGN_OF_LIFE = 2.0
-
 
 @dataclass
 class Finding:
@@ -58,7 +55,7 @@ class _Ended(BaseException):
 
 
 class Explorer:
-    """Explores one device for a time. ``tell`` gets a sign of life now and then: steps so far."""
+    """Explores one device for a time. ``tell`` is told before each step how many there were."""
 
     def __init__(self, session: Session, seed: int, tell: Callable[[int], None]) -> None:
         self._session = session
@@ -66,7 +63,7 @@ class Explorer:
         self._tell = tell
         self.tally = Tally()
         self.finding: Finding | None = None
-        self._end = self._next_sign = 0.0
+        self._end = 0.0
         self._ended = False
         #: Why it cannot go on.
         self._failure: TransportError | DeviceError | Broken | None = None
@@ -164,12 +161,9 @@ class Explorer:
         return True
 
     def _in_time(self) -> None:
-        now = time.monotonic()
-        if now > self._end:
+        if time.monotonic() > self._end:
             raise self._end_it()
-        if now > self._next_sign:
-            self._next_sign = now + _SIGN_OF_LIFE
-            self._tell(self.tally.steps)
+        self._tell(self.tally.steps)
 
     def _end_it(self) -> _Ended:
         self._ended = True

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from ..transport import TransportError
 from .explorer import Explorer
 from .path import Line, Strayed, render
 from .threads import Threads
+
+#: Seconds between two signs of life.
+_SIGN_OF_LIFE = 1.0
 
 #: Parts of the time: of walks by one thread, and of each of the four things that two threads do.
 _ALONE, _TOGETHER = 0.6, 0.1
@@ -37,6 +41,7 @@ class Stress:
         self._seed = seed
         self._seconds = seconds
         self._shortening = shortening
+        self._next_sign = 0.0
 
     def explore(self) -> Trouble | None:
         """One thread takes any steps in any order. Raises CallTimeout, and what Session.prepare() raises."""
@@ -87,4 +92,8 @@ class Stress:
         return Trouble(*lines[-1], render(lines), f"--stress {self._seconds:g}s --seed {seed}")
 
     def _sign_of_life(self, steps: int) -> None:
-        self._session.tell("explored", steps=steps)
+        """Tell the supervisor now and then that this goes on: it ends what says nothing for too long."""
+        now = time.monotonic()
+        if now >= self._next_sign:
+            self._next_sign = now + _SIGN_OF_LIFE
+            self._session.tell("explored", steps=steps)

@@ -93,7 +93,9 @@ class Beside(threading.Thread):
 
 
 class Threads:
-    """Has two threads use one device for a time; all that is random comes from ``seed``. ``tell`` is a sign of life.
+    """Has two threads use one device for a time; all that is random comes from ``seed``.
+
+    ``tell`` is told before each round how many there were.
 
     Each verb gives the number of rounds. Raises Strayed for what must not be, TransportError, and what
     Session.prepare() raises.
