@@ -86,7 +86,7 @@ def run(project, tmp_path, monkeypatch):
 def hasty(project, tmp_path):
     """Profile of the good device that grants less time to a test than is spent on exploring."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
-    document["limits"]["test"] = "3s"
+    document["limits"] |= {"call": "4s", "test": "6s"}
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return tmp_path / "profile.yaml"
 
