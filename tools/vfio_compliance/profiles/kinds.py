@@ -289,6 +289,15 @@ class Duration(_Measure):
         return float(number) * factor / 10**6
 
 
+def duration(text: str, least: str, most: str) -> float:
+    """Seconds, of a time written as in a profile. Raises ValueError, which says what is wrong with it."""
+    kind = Duration(least, most)
+    seconds: float = kind.value(text)
+    if not kind.value(least) <= seconds <= kind.value(most):
+        raise ValueError(f"{quoted(text)} is out of range: {least} to {most}")
+    return seconds
+
+
 class Date(Scalar):
     """A day of the calendar, YYYY-MM-DD."""
 
