@@ -74,7 +74,12 @@ def _is_pair(value: Any) -> bool:
     return fits(value, [str]) and len(value) == 2
 
 
-_RULE: Final[Shape] = {"defects": ([str], {str: str}), "also?": [str], "provokes?": [str], "blocking?": bool, str: str}
+_RULE: Final[Shape] = {
+    "defects": ([str], {str: str}),
+    **dict.fromkeys(("also?", "provokes?"), [str]),
+    **dict.fromkeys(("blocking?", "on_request?"), bool),
+    str: str,
+}
 
 _WAIVER: Final[Shape] = {
     "rule": str,
