@@ -76,8 +76,10 @@ def _is_pair(value: Any) -> bool:
 
 _RULE: Final[Shape] = {
     "defects": ([str], {str: str}),
-    **dict.fromkeys(("also?", "provokes?"), [str]),
-    **dict.fromkeys(("blocking?", "on_request?"), bool),
+    "also?": [str],
+    "provokes?": [str],
+    "blocking?": bool,
+    "on_request?": bool,
     str: str,
 }
 
