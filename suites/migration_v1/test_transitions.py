@@ -9,7 +9,7 @@ import pytest
 
 from vfio_compliance import checks
 from vfio_compliance.model.states_v1 import SELF_WRITES, STATES, UNDRAWN, Transition, name
-from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING_BYTES, DeviceState
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, DeviceState
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
@@ -116,13 +116,13 @@ def test_stop_and_copy_stops(migration, actor, done):
 
 @pytest.mark.rule("v1.pre-copy.keeps-running")
 @at_moment
-def test_pre_copy_keeps_running(migration, actor, done):
+def test_pre_copy_keeps_running(migration, actor, pre_copy_patience, done):
     """A counter that moved in running moves in pre-copy, data or no data."""
     counter = actor.counter()
     if not counter.goes_on():
         raise checks.Unjudged(f"{counter.name} does not change in running either")
     migration.enter(PRE_COPY)
-    read_up_to(migration, done)
+    read_up_to(migration, done, pre_copy_patience)
     if not counter.goes_on():
         checks.broken(
             f"watching {counter.name} for {counter.within:g} s in pre-copy, {done} read",
@@ -138,24 +138,24 @@ PROGRESS = ("nothing", "pending_bytes", "data_offset", "data_size", "half the da
 @pytest.mark.rule("v1.saving.left-at-any-point")
 @pytest.mark.parametrize("done", PROGRESS)
 @pytest.mark.parametrize("transition", [Transition(PRE_COPY, STOP_AND_COPY), Transition(STOP_AND_COPY, STOP)], ids=str)
-def test_left_at_any_point(migration, transition, done):
+def test_left_at_any_point(migration, pre_copy_patience, transition, done):
     """Having read so much and no more, the user goes to the next state."""
     migration.enter(transition.before)
-    read_up_to(migration, done)
+    read_up_to(migration, done, pre_copy_patience if transition.before == PRE_COPY else 0)
     go(migration, transition.after)
 
 
-def read_up_to(migration, done):
+def read_up_to(migration, done, patience=0):
     """Take the steps of reading one buffer, up to ``done``. A driver that refuses them is judged by other rules."""
     with checks.given():
-        read(migration, PROGRESS.index(done))
+        read(migration, PROGRESS.index(done), patience)
 
 
-def read(migration, steps):
-    """The first ``steps`` steps."""
+def read(migration, steps, patience):
+    """The first ``steps`` steps, once there is data or ``patience`` seconds have passed."""
     if not steps:
         return
-    if not migration.read(PENDING_BYTES) and steps > 1:
+    if not migration.wait_for_data(patience) and steps > 1:
         raise checks.NotApplicable("the device offers no data in this state")
     if steps == 2:
         migration.read(DATA_OFFSET)

@@ -9,7 +9,8 @@ import sys
 from types import FrameType
 
 from .defects import DEFECTS, unknown_defects
-from .options import DATA_SECTIONS, Options
+from .manner import CHOICES, NUMBERS, Manner, option
+from .options import DATA_SECTIONS, DIRTY_SCOPES, OFFSETS, PRE_COPY, Options
 
 _DEFAULT = Options()
 
@@ -27,15 +28,16 @@ def main(arguments: list[str] | None = None) -> int:
         memory=chosen.memory,
         section=section,
         buffer=min(_DEFAULT.buffer, section) if chosen.buffer is None else chosen.buffer,
-        moving=chosen.offset == "moving",
+        offset=chosen.offset,
         data_section=chosen.data_section,
-        pre_copy_data=chosen.pre_copy == "data",
+        pre_copy=chosen.pre_copy,
         slow=chosen.slow,
         quiet=chosen.quiet == "yes",
         refuse_undrawn=chosen.undrawn == "refuse",
         refuse_read_only=chosen.read_only == "refuse",
-        everything_dirty=chosen.dirty_scope == "everything",
+        dirty_scope=chosen.dirty_scope,
         reset_keeps=chosen.reset == "keep",
+        manner=Manner(*(getattr(chosen, field) for field in Manner._fields)),
         defects=frozenset(chosen.defect),
     )
     problems = unknown_defects(chosen.defect) + options.problems()
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data-section",
         choices=DATA_SECTIONS,
         default="mapped",
-        help="what of the migration region's data section may be mapped: all (default), none, the first half",
+        help="what of the data section can be mapped: all (default), none, the first half, some areas",
     )
     parser.add_argument(
         "--memory", type=int, default=_DEFAULT.memory, metavar="BYTES", help="device memory (default: %(default)s)"
@@ -94,15 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--offset",
-        choices=("fixed", "moving"),
+        choices=OFFSETS,
         default="fixed",
-        help="whether data_offset changes from buffer to buffer (default: fixed)",
+        help="where in the data section buffers lie (default: fixed, at its start)",
     )
     parser.add_argument(
         "--pre-copy",
-        choices=("data", "none"),
+        choices=PRE_COPY,
         default="data",
-        help="whether pre-copy offers the device memory (default: data)",
+        help="how pre-copy offers the device memory: once (default), never, again and again, with pauses",
     )
     parser.add_argument(
         "--slow",
@@ -128,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dirty-scope",
-        choices=("written", "everything"),
+        choices=DIRTY_SCOPES,
         default="written",
-        help="which pages are reported dirty: those written or pinned (default), or every mapped one",
+        help="which pages are dirty: those written or pinned (default), every mapped one, the former for ever",
     )
     parser.add_argument(
         "--reset",
@@ -138,6 +140,18 @@ def _parser() -> argparse.ArgumentParser:
         default="clear",
         help="what a reset does to the device memory and the SCRATCH registers (default: clear)",
     )
+    for field, choice in CHOICES.items():
+        parser.add_argument(
+            option(field), choices=choice.values, default=choice.values[0], help=f"{choice.help} (default: %(default)s)"
+        )
+    for field, number in NUMBERS.items():
+        parser.add_argument(
+            option(field),
+            type=int,
+            default=number.default,
+            metavar=number.unit,
+            help=f"{number.help} (default: %(default)s)",
+        )
     parser.add_argument("--verbose", action="store_true", help="tell why a client was dropped")
     return parser
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from errno import EINVAL
+from errno import EBUSY, EINVAL
 
 from . import wire
-from .container_info import LARGEST_BITMAP, type1_info
+from .container_info import type1_info
 from .dirty import bitmap_size
-from .memory import GuestMemory
+from .manner import Manner
+from .memory import GuestMemory, check_pages
+from .ranges import check_mapped, check_usable, check_whole
 from .refusal import Refusal
 from .requests import Answer, Handler, check_argsz, fields
 
@@ -20,8 +22,9 @@ UNMAP_FIXED = wire.UNMAP.size + wire.BITMAP.size
 class Container:
     """Carries out the commands that are about guest memory."""
 
-    def __init__(self, guest: GuestMemory) -> None:
+    def __init__(self, guest: GuestMemory, manner: Manner) -> None:
         self._guest = guest
+        self._manner = manner
         self._dirty = guest.dirty
         #: By command.
         self.handlers: dict[int, Handler] = {
@@ -32,11 +35,12 @@ class Container:
         }
 
     def _get_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
-        return Answer(type1_info(body, self._dirty.page_size))
+        return Answer(type1_info(body, self._dirty.page_size, self._manner))
 
     def _dma_map(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         argsz, flags, offset, address, size = fields(wire.MAP, body)
         check_argsz(argsz, wire.MAP.size)
+        check_usable(self._manner.iova, address, size)
         self._guest.map(flags, offset, address, size, fds)
         return Answer(b"")
 
@@ -54,8 +58,9 @@ class Container:
         elif flags:
             raise Refusal(EINVAL)
         else:
-            self._guest.check_unmap(address, size)
-            self._guest.unmap(address, size)
+            unmapped = self._check_unmap(address, size)
+            self._unmap(address, size)
+            size = unmapped
         return Answer(wire.UNMAP.pack(wire.UNMAP.size, flags, address, size))
 
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> Answer:
@@ -64,8 +69,8 @@ class Container:
         check_argsz(argsz, UNMAP_FIXED)
         if not self._dirty.tracking or page_size != self._dirty.page_size:
             raise Refusal(EINVAL)
-        self._guest.check_unmap(address, size)
-        if not bitmap_size(size // page_size) <= room <= LARGEST_BITMAP:
+        unmapped = self._check_unmap(address, size)
+        if not bitmap_size(size // page_size) <= room <= self._manner.largest_bitmap:
             raise Refusal(EINVAL)
         needed = UNMAP_FIXED + room
         if argsz < needed:
@@ -74,12 +79,27 @@ class Container:
             return Answer(head + wire.BITMAP.pack(page_size, room))
         bitmap = self._dirty.get_unmapped(address, size, room)
         self._unmap_told(address, size)
-        head = wire.UNMAP.pack(needed, wire.UNMAP_GET_BITMAP, address, size)
+        head = wire.UNMAP.pack(needed, wire.UNMAP_GET_BITMAP, address, unmapped)
         return Answer(head + wire.BITMAP.pack(page_size, room), data=bitmap.content)
 
     def _unmap_told(self, address: int, size: int) -> None:
         """Unmap a range whose bitmap was made."""
-        self._guest.unmap(address, size)
+        self._unmap(address, size)
+
+    def _check_unmap(self, address: int, size: int) -> int:
+        """How many bytes a range unmaps. Refused where it cuts a mapping, or else is not exactly one."""
+        if self._manner.unmapping == "exact":
+            self._guest.check_unmap(address, size)
+            return size
+        check_pages(address, size)
+        extents = self._guest.extents(address, size)
+        check_whole(extents, address, size)
+        return sum(length for _, length in extents)
+
+    def _unmap(self, address: int, size: int) -> None:
+        """Unmap every mapping of a range."""
+        for extent in self._guest.extents(address, size):
+            self._guest.unmap(*extent)
 
     # Dirty pages.
 
@@ -89,16 +109,18 @@ class Container:
         check_argsz(argsz, wire.DIRTY.size)
         if flags == wire.DIRTY_GET:
             return self._get_bitmap(body, argsz)
+        if flags not in (wire.DIRTY_START, wire.DIRTY_STOP):
+            raise Refusal(EINVAL)
+        if self._manner.restart == "refuse" and self._dirty.tracking == (flags == wire.DIRTY_START):
+            raise Refusal(EBUSY)
         if flags == wire.DIRTY_START:
             self._dirty.start()
-        elif flags == wire.DIRTY_STOP:
-            self._dirty.stop()
         else:
-            raise Refusal(EINVAL)
+            self._dirty.stop()
         return Answer(b"")
 
     def _get_bitmap(self, body: bytes, argsz: int) -> Answer:
-        """kabi v23:372-383. The range may begin and end anywhere, in a mapping or where nothing is mapped."""
+        """kabi v23:372-383."""
         address, size, page_size, room = fields(wire.DIRTY_RANGE, body, wire.DIRTY.size)
         check_argsz(argsz, GET_FIXED)
         self._check_tracking()
@@ -107,7 +129,8 @@ class Container:
             raise Refusal(EINVAL)
         if not size or address % page_size or size % page_size or address + size > 1 << 64:
             raise Refusal(EINVAL)
-        if not bitmap_size(size // page_size) <= room <= LARGEST_BITMAP:
+        self._check_range(address, size)
+        if not bitmap_size(size // page_size) <= room <= self._manner.largest_bitmap:
             raise Refusal(EINVAL)
         needed = GET_FIXED + room
         head = wire.DIRTY.pack(needed, wire.DIRTY_GET) + wire.DIRTY_RANGE.pack(address, size, page_size, room)
@@ -115,6 +138,14 @@ class Container:
             # No room for the reply: nothing is fetched, so nothing is lost.
             return Answer(head)
         return Answer(head, data=self._dirty.get(address, size, room).content)
+
+    def _check_range(self, address: int, size: int) -> None:
+        """Refuse a range that is not made of whole mappings, or of nothing else, where this container does."""
+        if self._manner.ranges != "any":
+            extents = self._guest.extents(address, size)
+            check_whole(extents, address, size)
+            if self._manner.ranges == "mapped":
+                check_mapped(extents, size)
 
     def _check_tracking(self) -> None:
         """A bitmap can be had only while pages are tracked."""

@@ -17,6 +17,7 @@ from .container_info import LARGEST_BITMAP
 from .dirty import bitmap_size
 from .dirty_faults import FaultyTracker
 from .info_faults import faulty_info
+from .manner import Manner
 from .memory import GuestMemory
 from .pages import Bitmap
 from .refusal import Refusal
@@ -35,9 +36,11 @@ _NEGATIVE = 1 << 31
 _WITHOUT_ADDRESS = 40
 
 
-def make_container(guest: GuestMemory, defects: frozenset[str]) -> Container:
+def make_container(guest: GuestMemory, defects: frozenset[str], manner: Manner) -> Container:
     """The container of one client."""
-    return FaultyContainer(guest, guest.dirty, defects) if isinstance(guest.dirty, FaultyTracker) else Container(guest)
+    if isinstance(guest.dirty, FaultyTracker):
+        return FaultyContainer(guest, guest.dirty, defects, manner)
+    return Container(guest, manner)
 
 
 class Asked(NamedTuple):
@@ -68,8 +71,8 @@ class Asked(NamedTuple):
 class FaultyContainer(Container):
     """Carries out the same commands."""
 
-    def __init__(self, guest: GuestMemory, record: FaultyTracker, defects: frozenset[str]) -> None:
-        super().__init__(guest)
+    def __init__(self, guest: GuestMemory, record: FaultyTracker, defects: frozenset[str], manner: Manner) -> None:
+        super().__init__(guest, manner)
         self._record = record
         self._defects = defects
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from errno import EINVAL
 from struct import Struct
-from typing import NamedTuple
 
-from . import wire
+from .chain import ARRANGEMENTS, Capability, in_order
+from .manner import Manner
+from .ranges import USABLE
 from .refusal import Refusal
 from .requests import check_argsz, fields
 
@@ -28,30 +29,26 @@ _IOVA_RANGE = 1
 MIGRATION = 2
 #: flags, padding, page sizes, largest bitmap
 _MIGRATION_CONTENT = Struct("<IIQQ")
-#: number of ranges, reserved, then first and last address of the one there is
-_IOVA_RANGE_CONTENT = Struct("<IIQQ")
+#: number of ranges, reserved; then first and last address of each
+_RANGES_HEAD = Struct("<II")
+_RANGE = Struct("<QQ")
 
 
-class Capability(NamedTuple):
-    """One link of the chain."""
-
-    ident: int
-    version: int
-    content: bytes
-
-
-def type1_info(argument: bytes, page_size: int) -> bytes:
+def type1_info(argument: bytes, page_size: int, manner: Manner) -> bytes:
     """What the caller's structure holds afterwards, as far as it was written.
 
     ``argument`` is the structure as the caller filled it. Refused with EINVAL: an argsz below 16.
     """
     argsz = asked_for(argument)
     check_argsz(argsz, LEAST)
-    links = chain([migration(page_size, LARGEST_BITMAP), iova_range()])
+    capabilities = [migration(page_size, manner.largest_bitmap)]
+    if manner.iova != "none":
+        capabilities.append(iova_range(manner.iova))
+    first, links = ARRANGEMENTS[manner.capabilities](INFO.size, capabilities)
     needed = INFO.size + len(links)
     flags = HAS_PAGE_SIZES | HAS_CAPABILITIES
     if argsz >= needed:
-        return INFO.pack(argsz, flags, MAPPING_SIZES, INFO.size, 0) + links
+        return INFO.pack(argsz, flags, MAPPING_SIZES, first, 0) + links
     return INFO.pack(needed, flags, MAPPING_SIZES, 0, 0)[:argsz]
 
 
@@ -68,16 +65,13 @@ def migration(page_sizes: int, largest: int) -> Capability:
     return Capability(MIGRATION, 1, _MIGRATION_CONTENT.pack(0, 0, page_sizes, largest))
 
 
-def iova_range() -> Capability:
-    """Every address can be mapped."""
-    return Capability(_IOVA_RANGE, 1, _IOVA_RANGE_CONTENT.pack(1, 0, 0, (1 << 64) - 1))
+def iova_range(usable: str = "all") -> Capability:
+    """Which addresses can be mapped: by default every one."""
+    ranges = USABLE[usable]
+    content = _RANGES_HEAD.pack(len(ranges), 0) + b"".join(_RANGE.pack(*ends) for ends in ranges)
+    return Capability(_IOVA_RANGE, 1, content)
 
 
 def chain(capabilities: list[Capability], after_last: int = 0) -> bytes:
     """Capabilities behind the structure, each saying where the next one begins; the last one says ``after_last``."""
-    links = b""
-    for position, (ident, version, content) in enumerate(capabilities):
-        end = INFO.size + len(links) + wire.CAPABILITY.size + len(content)
-        following = end if position + 1 < len(capabilities) else after_last
-        links += wire.CAPABILITY.pack(ident, version, following) + content
-    return links
+    return in_order(INFO.size, capabilities, after_last)[1]

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from . import wire
-from .device import CONFIGURATION, MIGRATION, Device
+from .chain import ARRANGEMENTS, Capability
+from .device import Device
+from .layout import MIGRATION_KIND, Kind
 
 
 def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
@@ -12,20 +14,22 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
 
     Where the chain does not fit, the fixed part comes alone and says how much room is needed.
     """
-    region = device.regions.get(index)
+    region, layout = device.regions.get(index), device.layout
     flags = 0
-    chain = b""
+    start, chain = 0, b""
     if region is not None:
         flags = wire.REGION_READABLE
-        if index != CONFIGURATION:
+        if index != layout.configuration and index not in layout.idle:
             flags |= wire.REGION_WRITABLE
-    if index == MIGRATION:
+    if index == layout.migration:
         areas = device.migration.section.areas
         if areas:
             flags |= wire.REGION_MAPPABLE
-        chain = _chain(device, areas)
-    elif index > MIGRATION:
-        chain = _chain(device, [])
+        start, chain = _chain(device, _migration_kind(device), areas)
+    elif index in layout.kinds:
+        start, chain = _chain(device, layout.kinds[index], [])
+    elif index >= layout.indexes:
+        start, chain = _chain(device, _migration_kind(device), [])
     if chain:
         flags |= wire.REGION_CAPABILITIES
     needed = wire.REGION_INFO.size + len(chain)
@@ -33,7 +37,7 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
     if not whole and "region-info-argsz-kept" in device.defects:
         needed = room
     part = "region-info-part-of-chain" in device.defects
-    first = wire.REGION_INFO.size if chain and (whole or part) else 0
+    first = start if chain and (whole or part) else 0
     size = 0 if region is None else region.size
     fixed = wire.REGION_INFO.pack(needed, flags, index, first, size, 0)
     if part:
@@ -41,21 +45,22 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
     return fixed + chain if whole else fixed, whole
 
 
-def _chain(device: Device, areas: list[tuple[int, int]]) -> bytes:
-    """Capabilities one after another, each saying where the next one begins."""
-    capabilities: list[tuple[int, bytes]] = []
+def _migration_kind(device: Device) -> Kind | None:
+    """What the migration region says that it is (kabi v23:38, 46-47)."""
     lost = "region-type-lost-by-reset" in device.defects and device.migration.was_reset
-    if "region-type-missing" not in device.defects and not lost:
-        subtype = 0 if "region-subtype-zero" in device.defects else wire.REGION_SUBTYPE_MIGRATION
-        # kabi v23:38, 46-47
-        capabilities.append((wire.CAPABILITY_TYPE, wire.REGION_TYPE.pack(wire.REGION_TYPE_MIGRATION, subtype)))
+    if "region-type-missing" in device.defects or lost:
+        return None
+    kind, subtype = MIGRATION_KIND
+    return kind, 0 if "region-subtype-zero" in device.defects else subtype
+
+
+def _chain(device: Device, kind: Kind | None, areas: list[tuple[int, int]]) -> tuple[int, bytes]:
+    """Where the first capability lies, and all of them."""
+    capabilities = []
+    if kind is not None:
+        capabilities.append(Capability(wire.CAPABILITY_TYPE, 1, wire.REGION_TYPE.pack(*kind)))
     if areas:
         content = wire.SPARSE_HEAD.pack(len(areas), 0)
         content += b"".join(wire.SPARSE_AREA.pack(*area) for area in areas)
-        capabilities.append((wire.CAPABILITY_SPARSE_MMAP, content))
-    chain = b""
-    for position, (ident, content) in enumerate(capabilities):
-        end = wire.REGION_INFO.size + len(chain) + wire.CAPABILITY.size + len(content)
-        following = end if position + 1 < len(capabilities) else 0
-        chain += wire.CAPABILITY.pack(ident, 1, following) + content
-    return chain
+        capabilities.append(Capability(wire.CAPABILITY_SPARSE_MMAP, 1, content))
+    return ARRANGEMENTS[device.manner.capabilities](wire.REGION_INFO.size, capabilities)

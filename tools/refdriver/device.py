@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
+from .guarded import Slow, Strict
+from .layout import LAYOUTS
 from .machine import Machine
 from .memory import GuestMemory
 from .migration import MigrationRegion
 from .options import Options
 from .regions import ReadOnly, Region
-
-_REGION_COUNT = 10
-IRQ_COUNT = 5
-
-REGISTERS = 0
-DEVICE_MEMORY = 2
-CONFIGURATION = 7
-MIGRATION = 9
 
 #: Vendor and device id; the rest is zero.
 _CONFIGURATION_SPACE = bytes.fromhex("f41af110").ljust(256, b"\0")
@@ -26,22 +20,29 @@ class Device:
 
     def __init__(self, options: Options) -> None:
         self.defects = options.defects
-        self.guest = GuestMemory(options.everything_dirty, options.defects)
+        self.manner = options.manner
+        self.layout = layout = LAYOUTS[options.manner.regions]
+        self.guest = GuestMemory(options.dirty_scope == "everything", options.defects)
+        self.guest.dirty.sticky = options.dirty_scope == "sticky"
         self.machine = Machine(options, self.guest)
         self.migration = MigrationRegion(options, self.machine)
         #: The regions that exist, by index; the others have size 0.
         self.regions: dict[int, Region] = {
-            REGISTERS: self.machine,
-            CONFIGURATION: ReadOnly(_CONFIGURATION_SPACE),
-            MIGRATION: self.migration,
+            **{index: ReadOnly(bytes(size)) for index, size in layout.idle.items()},
+            layout.registers: self.machine,
+            layout.migration: self.migration if self.manner.undefined == "serve" else Strict(self.migration),
         }
+        if layout.configuration is not None:
+            self.regions[layout.configuration] = ReadOnly(_CONFIGURATION_SPACE)
         if options.memory:
-            self.regions[DEVICE_MEMORY] = self.machine.memory
+            self.regions[layout.memory] = self.machine.memory
+        if self.manner.slow_access:
+            self.regions = {index: Slow(region, self.manner.slow_access) for index, region in self.regions.items()}
 
     @property
     def region_count(self) -> int:
         """How many region indexes there are; one of no size too many by defect."""
-        return _REGION_COUNT + ("region-announced-twice" in self.defects)
+        return self.layout.indexes + ("region-announced-twice" in self.defects)
 
     @property
     def restless(self) -> bool:

@@ -24,6 +24,8 @@ class DirtyTracker:
         self.page_size = 4096
         #: Whether writes are being recorded.
         self.tracking = False
+        #: Whether a page that was reported stays reported, until tracking ends.
+        self.sticky = False
         self.pins = Pins()
         self._mapped = mapped
         self._everything = everything
@@ -63,7 +65,8 @@ class DirtyTracker:
     def get(self, address: int, size: int, room: int) -> Bitmap:
         """The bitmap of a range in ``room`` bytes, bit i for the page i after ``address``; clears those pages."""
         bitmap = self._lay_out(address, size, room)
-        self._clear(*self._pages(address, size))
+        if not self.sticky:
+            self._clear(*self._pages(address, size))
         return bitmap
 
     def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:

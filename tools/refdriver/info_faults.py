@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from errno import EINVAL
 
+from .chain import Capability
 from .container_info import (
     HAS_CAPABILITIES,
     HAS_PAGE_SIZES,
@@ -13,7 +14,6 @@ from .container_info import (
     LEAST,
     MAPPING_SIZES,
     MIGRATION,
-    Capability,
     asked_for,
     chain,
     iova_range,

@@ -52,7 +52,7 @@ class GuestMemory:
     """The mappings of one client, and the device's writes through them."""
 
     def __init__(self, everything_dirty: bool = False, defects: frozenset[str] = frozenset()) -> None:
-        self.dirty = make_tracker(self._extents, everything_dirty, defects)
+        self.dirty = make_tracker(self.extents, everything_dirty, defects)
         self._peer: Connection | None = None
         self._starts: list[int] = []
         self._mappings: dict[int, Mapping] = {}
@@ -70,7 +70,7 @@ class GuestMemory:
 
     def map(self, flags: int, offset: int, address: int, size: int, fds: tuple[int, ...]) -> None:
         """Add a mapping; EEXIST when it meets another, EINVAL when it makes no sense."""
-        _check_pages(address, size)
+        check_pages(address, size)
         if not flags or flags & ~(wire.MAP_READ | wire.MAP_WRITE) or len(fds) > 1:
             raise Refusal(EINVAL)
         if next(self._meeting(address, size), None):
@@ -83,7 +83,7 @@ class GuestMemory:
 
     def check_unmap(self, address: int, size: int) -> None:
         """Refuse a range that is not exactly one mapping: ENOENT when it meets none, EINVAL otherwise."""
-        _check_pages(address, size)
+        check_pages(address, size)
         mapping = next(self._meeting(address, size), None)
         if mapping is None:
             raise Refusal(ENOENT)
@@ -111,7 +111,7 @@ class GuestMemory:
 
         EINVAL for what is not whole pages, EFAULT where nothing writable is mapped, ENOSPC for more than can be.
         """
-        _check_pages(address, size)
+        check_pages(address, size)
         reached = address
         for mapping in self._meeting(address, size):
             if mapping.address > reached or not mapping.writable:
@@ -167,11 +167,12 @@ class GuestMemory:
             yield self._mappings[self._starts[place]]
             place += 1
 
-    def _extents(self, address: int, size: int) -> list[tuple[int, int]]:
+    def extents(self, address: int, size: int) -> list[tuple[int, int]]:
+        """Address and size of the mappings that share a byte with a range, in order."""
         return [(mapping.address, mapping.size) for mapping in self._meeting(address, size)]
 
 
-def _check_pages(address: int, size: int) -> None:
+def check_pages(address: int, size: int) -> None:
     """EINVAL for a range that is not whole pages, or none."""
     if not size or address % _PAGE or size % _PAGE or address + size > 1 << 64:
         raise Refusal(EINVAL)

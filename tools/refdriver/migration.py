@@ -7,13 +7,18 @@ import time
 from collections.abc import Callable
 from errno import EAGAIN, EINVAL, EIO
 
+from .lenient import incoming
 from .machine import LOAD_FAULT, SAVE_FAULT, Machine
 from .options import Options
-from .refusal import Refusal
-from .section import SECTION_OFFSET, DataSection
+from .pacing import ESTIMATES, outgoing
+from .refusal import Failure, Refusal
+from .section import DataSection
 from .state_defects import StateDefects
-from .states import DRAWN, ERROR, PRE_COPY, RESUMING, RUNNING, STATES, STOP, STOP_AND_COPY
+from .states import DRAWN, ERROR, PRE_COPY, RESUMING, RUNNING, STATE_BITS, STATES, STOP, STOP_AND_COPY
 from .stream import PASS_PRE_COPY, PASS_WHOLE, Image, Incoming, Outgoing
+
+#: Bytes of all registers.
+HEADER_SIZE = 32
 
 #: data_offset in the registers (defect data-offset-in-header), and what the device's file has before the region
 #: (defect data-offset-file-position).
@@ -29,9 +34,13 @@ class MigrationRegion:
 
     def __init__(self, options: Options, machine: Machine) -> None:
         self._options = options
+        self._manner = options.manner
+        self._estimate = ESTIMATES[options.manner.pending]
         self._defects = options.defects
         self._machine = machine
         self._state = RUNNING
+        #: Bits 3-31 as the user wrote them, where they are kept.
+        self._reserved_bits = 0
         self._state_defects = StateDefects(options.defects)
         self._outgoing: Outgoing | None = None
         self._incoming: Incoming | None = None
@@ -114,6 +123,7 @@ class MigrationRegion:
     def _force(self, state: int) -> None:
         """Put the device into a state whatever came before."""
         before = self._state
+        self._reserved_bits = 0
         self._move(before, state)
         self._state_defects.settled(state, before)
 
@@ -127,7 +137,7 @@ class MigrationRegion:
             self._last_read = value
             short = "size-read-short" in self._defects and offset == 24 and self._state == PRE_COPY
             return value.to_bytes(count, "little")[: 4 if short else count]
-        if offset >= SECTION_OFFSET:
+        if offset >= self.section.start:
             return self.section.read(offset, count)
         return self._read_at_odd_width(offset, count)
 
@@ -136,7 +146,7 @@ class MigrationRegion:
         writer = self._writers.get((offset, len(data)))
         if writer is not None:
             return writer(int.from_bytes(data, "little"))
-        if offset >= SECTION_OFFSET:
+        if offset >= self.section.start:
             if "data-write-whole-only" in self._defects and self._incoming is not None:
                 self._note_write(offset, len(data))
             self.section.write(offset, data)
@@ -178,13 +188,20 @@ class MigrationRegion:
     # device_state (kabi v23:56-102).
 
     def _read_state(self) -> int:
-        return self._state_defects.read(self._state)
+        return self._reserved_bits | self._state_defects.read(self._state)
+
+    @property
+    def state(self) -> int:
+        """The state that the device is in."""
+        return self._state
 
     def _write_state(self, value: int) -> int:
         defects, old = self._state_defects, self._state
         try:
             self._change_state(value)
         except Refusal as refusal:
+            if isinstance(refusal, Failure) or self._manner.after_failure == "error":
+                self._move(self._state, ERROR)
             fault = self._state != old  # which has led to the error state (kabi v23:68-70)
             after = defects.refused(self._state, value)
             if after != self._state:
@@ -199,7 +216,8 @@ class MigrationRegion:
         if confused is not None:
             self._state = confused
             return
-        new = defects.meaning(value)  # bits 3-31 are reserved (kabi v23:87)
+        self._take_reserved_bits(value & ~STATE_BITS)
+        new = defects.meaning(value)
         fault = self._machine.take_fault()
         if fault == 1:
             self._move(old, ERROR)  # an internal error (kabi v23:68-70)
@@ -215,10 +233,19 @@ class MigrationRegion:
             raise Refusal(EINVAL)
         if new != old:
             self._check_transition(old, new)
+        elif self._manner.self_writes == "refuse":
+            raise Refusal(EINVAL)
         end = defects.destination(old, new)
         if end != old:
             self._make_transition(old, end)
             self._wedged |= defects.wedges(old, new)
+
+    def _take_reserved_bits(self, bits: int) -> None:
+        """Bits 3-31 are reserved (kabi v23:87): ignored, refused where they are set, or kept for the next read."""
+        if bits and self._manner.reserved_bits == "refuse":
+            raise Refusal(EINVAL)
+        if self._manner.reserved_bits == "keep":
+            self._reserved_bits = bits
 
     def _check_transition(self, old: int, new: int) -> None:
         """Raise Refusal for a transition that is not to be made."""
@@ -252,7 +279,7 @@ class MigrationRegion:
         self.section.withdraw()
         restored = self._incoming is not None and self._incoming.touched
         self._outgoing = self._start_saving(old, new)
-        self._incoming = Incoming(self._machine.memory.content, self._defects) if new == RESUMING else None
+        self._incoming = incoming(self._options, self._machine.memory.content) if new == RESUMING else None
         self._unconsumed = self._written = None
         self._offset_was_read = False
         self._forced.clear()
@@ -274,10 +301,11 @@ class MigrationRegion:
             image, which = self._whole_state(self._outgoing if old == PRE_COPY else None), PASS_WHOLE
         else:
             return None
-        outgoing = Outgoing(image, which, self.section.largest_buffer, self._defects)
-        if "saving-ignored" in self._defects or (new == PRE_COPY and not self._options.pre_copy_data):
-            outgoing.end()
-        return outgoing
+        largest, pre_copy = self.section.largest_buffer, new == PRE_COPY
+        offers = outgoing(self._options, image, which, largest, pre_copy=pre_copy)
+        if "saving-ignored" in self._defects or (pre_copy and self._options.pre_copy == "none"):
+            offers.end()
+        return offers
 
     def _whole_state(self, offered: Outgoing | None) -> Image:
         """The state, whatever pre-copy ``offered`` of it before (kabi v23:142-144)."""
@@ -345,7 +373,7 @@ class MigrationRegion:
             self._machine.count_down(SAVE_FAULT)
             outgoing.end()
             return 0
-        return pending
+        return self._estimate(outgoing, pending) if pending else 0
 
     def _write_pending(self, value: int) -> int:
         if "pending-writable" in self._defects or (

@@ -50,11 +50,11 @@ def negotiate(body: bytes) -> Agreement:
     )
 
 
-def answer(minor: int) -> bytes:
-    """The body of the reply: the version agreed on, and what this side can do."""
+def answer(minor: int, most: int = wire.MAX_DATA) -> bytes:
+    """The body of the reply: the version agreed on, and what this side can do; ``most`` bytes of data at once."""
     capabilities = {
         "max_msg_fds": wire.MAX_FDS,
-        "max_data_xfer_size": wire.MAX_DATA,
+        "max_data_xfer_size": most,
         "migration": {"pgsize": PAGE_SIZE},
         "container_info": True,
     }

@@ -12,3 +12,7 @@ class Refusal(Exception):
     def __init__(self, errno: int) -> None:
         super().__init__(os.strerror(errno))
         self.errno = errno
+
+
+class Failure(Refusal):
+    """A refusal that leaves the device in the error state."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Sequence
 from errno import EINVAL
 from time import monotonic_ns
 
@@ -13,18 +14,33 @@ from .options import Options
 from .refusal import Refusal
 from .regions import check_range
 
-#: It begins at a page, so that it can be mapped (kabi v23:189-191).
-SECTION_OFFSET = 4096
-
 _PAGE = mmap.PAGESIZE
 _LATE_NS = 20_000_000
 
+#: How far past the start of a page a buffer lies, where nothing can be mapped.
+_OFF_PAGE = 40
+_MOST_AREAS = 8
+
 #: Areas that are listed behind the true one, by defects.
 _SECOND_AREAS = {
-    "area-empty": (SECTION_OFFSET, 0),
+    "area-empty": (_PAGE, 0),
     "area-wraps": (2**64 - _PAGE, 2 * _PAGE),
     "area-second-covers-registers": (0, _PAGE),
 }
+
+
+def places(kind: str, first: int, last: int, unit: int) -> Sequence[int]:
+    """Where buffers come to lie in turn, between ``first`` and ``last`` and a number of units from ``first``."""
+    units = (last - first) // unit
+    if kind == "moving":
+        return range(first, last + 1, unit)
+    return [first + unit * {"fixed": 0, "middle": units // 2, "last": units}[kind]]
+
+
+def scattered(start: int, end: int) -> list[tuple[int, int]]:
+    """Areas of some pages with as many pages between them, the last one first."""
+    unit = -(-(end - start) // (2 * _MOST_AREAS) // _PAGE) * _PAGE
+    return [(at, min(unit, end - at)) for at in range(start, end, 2 * unit)][::-1]
 
 
 class DataSection:
@@ -33,17 +49,19 @@ class DataSection:
     def __init__(self, options: Options) -> None:
         self._defects = options.defects
         self._kind = options.data_section
+        #: Where the section begins: at a page, where it can be mapped (kabi v23:189-191).
+        self.start = options.manner.section_at
         #: Where the section, and with it the region, ends.
-        self.end = SECTION_OFFSET + options.section
-        self._half = SECTION_OFFSET + options.section // 2
-        first = SECTION_OFFSET + (8 if "data-offset-unaligned" in self._defects else 0)
+        self.end = self.start + options.section
+        self._half = self.start + options.section // 2
+        first = self.start + (8 if "data-offset-unaligned" in self._defects else 0)
         #: By how much all buffers but the first lie further (defect data-offset-unaligned-later).
         self._drift = 8 if "data-offset-unaligned-later" in self._defects else 0
         #: Bytes of a buffer at most.
         self.largest_buffer = min(options.buffer, self.end - first - self._drift)
         # What may be mapped is page aligned (kabi v23:189-190).
         unit = 8 if self._kind == "trapped" else _PAGE
-        self._places = range(first, self.end - self.largest_buffer + 1 if options.moving else first + 1, unit)
+        self._places = places(options.offset, first, self.end - self.largest_buffer, unit)
         #: The descriptor to map the section by; -1 without a user.
         self.fd = -1
         #: Offset and size of the buffer that is there to be read.
@@ -60,8 +78,10 @@ class DataSection:
         if self._kind == "trapped":
             return []
         if "area-outside-region" in self._defects:
-            return [(SECTION_OFFSET, self.end + _PAGE - SECTION_OFFSET)]
-        first = 0 if "area-covers-registers" in self._defects else SECTION_OFFSET
+            return [(self.start, self.end + _PAGE - self.start)]
+        if self._kind == "scattered":
+            return scattered(self.start, self.end)
+        first = 0 if "area-covers-registers" in self._defects else self.start
         areas = [(first, (self._half if self._kind == "partitioned" else self.end) - first)]
         return areas + [area for name, area in _SECOND_AREAS.items() if name in self._defects]
 
@@ -86,7 +106,17 @@ class DataSection:
 
     def place(self, number: int) -> int:
         """data_offset for the buffer of this number."""
-        return self._places[number % len(self._places)] + (self._drift if number else 0)
+        at = self._places[number % len(self._places)] + (self._drift if number else 0)
+        if self._kind == "scattered" and not self._may_be_mapped(at, 1):
+            at = min(at + _OFF_PAGE, self.end - self.largest_buffer)
+        return at
+
+    def holds(self, offset: int, count: int) -> bool:
+        """Whether a range lies wholly in the buffer that is there to be read."""
+        if self.present is None:
+            return False
+        place, size = self.present
+        return place <= offset and offset + count <= place + size
 
     # The device's side.
 

@@ -9,11 +9,14 @@ from . import wire
 from .connection import Breach, Connection, Message, close_all
 from .container_faults import make_container
 from .description import region_info
-from .device import IRQ_COUNT, Device
+from .device import Device
 from .negotiation import answer as greeting
 from .negotiation import negotiate
 from .refusal import Refusal
 from .requests import Answer, Handler, check_argsz, fields
+
+#: Where the text names no errno.
+_ANY_ERRNO = frozenset({wire.REGION_READ, wire.REGION_WRITE, wire.DMA_UNMAP, wire.DIRTY_PAGES})
 
 
 class Session:
@@ -27,6 +30,7 @@ class Session:
     def __init__(self, device: Device, connection: Connection) -> None:
         self._device = device
         self._connection = connection
+        self._most = device.manner.largest_transfer
         self._handlers: dict[int, Handler] = {
             wire.DEVICE_GET_INFO: self._get_info,
             wire.DEVICE_GET_REGION_INFO: self._get_region_info,
@@ -35,7 +39,7 @@ class Session:
             wire.REGION_READ: self._region_read,
             wire.REGION_WRITE: self._region_write,
             wire.DEVICE_RESET: self._reset,
-            **make_container(device.guest, device.defects).handlers,
+            **make_container(device.guest, device.defects, device.manner).handlers,
         }
 
     def run(self) -> None:
@@ -62,7 +66,7 @@ class Session:
             raise Breach("no agreement on a version and capabilities") from refusal
         self._connection.peer_max_data = agreement.peer_max_data
         self._device.guest.dirty.page_size = agreement.page_size
-        self._connection.reply(message, greeting(agreement.minor))
+        self._connection.reply(message, greeting(agreement.minor, self._device.manner.largest_transfer))
 
     def _carry_out(self, message: Message) -> None:
         wanted = not message.flags & wire.NO_REPLY
@@ -73,7 +77,8 @@ class Session:
             answer = handler(message.body, message.fds)
         except Refusal as refusal:
             if wanted:
-                self._connection.refuse(message, refusal.errno)
+                own = self._device.manner.errno if message.command in _ANY_ERRNO else 0
+                self._connection.refuse(message, own or refusal.errno)
         else:
             if wanted:
                 self._connection.reply(message, *answer)
@@ -86,18 +91,21 @@ class Session:
     def _get_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         argsz = fields(wire.DEVICE_INFO, body)[0]
         check_argsz(argsz, wire.DEVICE_INFO.size)
-        flags = wire.DEVICE_RESETTABLE | wire.DEVICE_PCI
-        return Answer(wire.DEVICE_INFO.pack(wire.DEVICE_INFO.size, flags, self._device.region_count, IRQ_COUNT))
+        device = self._device
+        flags = wire.DEVICE_RESETTABLE | (wire.DEVICE_PCI if device.layout.pci else 0)
+        counts = device.region_count, device.layout.interrupts
+        return Answer(wire.DEVICE_INFO.pack(wire.DEVICE_INFO.size, flags, *counts))
 
     def _get_region_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         argsz, _, index, _, _, _ = fields(wire.REGION_INFO, body)
         check_argsz(argsz, wire.REGION_INFO.size)
-        if index >= self._device.region_count:
+        layout = self._device.layout
+        if index >= self._device.region_count or index in layout.refused:
             raise Refusal(EINVAL)
         info, whole = region_info(self._device, index, argsz)
-        migration = self._device.migration
-        mappable = whole and self._device.regions.get(index) is migration and bool(migration.section.areas)
-        return Answer(info, migration.section.fd if mappable else None)
+        section = self._device.migration.section
+        mappable = whole and index == layout.migration and bool(section.areas)
+        return Answer(info, section.fd if mappable else None)
 
     def _region_read(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         if len(body) < 16:
@@ -105,7 +113,7 @@ class Session:
         request = body[:16]
         offset, index, count = wire.REGION_ACCESS.unpack(request)
         region = self._device.regions.get(index)
-        if region is None or count > self._connection.peer_max_data or count > wire.MAX_DATA:
+        if region is None or count > self._connection.peer_max_data or count > self._most:
             raise Refusal(EINVAL)
         data = region.read(offset, count)
         return Answer(request if len(data) == count else wire.REGION_ACCESS.pack(offset, index, len(data)), data=data)
@@ -114,7 +122,7 @@ class Session:
         offset, index, count = fields(wire.REGION_ACCESS, body)
         data = memoryview(body)[16:]
         region = self._device.regions.get(index)
-        if region is None or count != len(data) or count > wire.MAX_DATA:
+        if region is None or count != len(data) or count > self._most:
             raise Refusal(EINVAL)
         written = region.write(offset, data)
         return Answer(wire.REGION_ACCESS.pack(offset, index, written))
@@ -128,13 +136,13 @@ class Session:
     def _get_irq_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         argsz, _, index, _ = fields(wire.IRQ_INFO, body)
         check_argsz(argsz, wire.IRQ_INFO.size)
-        if index >= IRQ_COUNT:
+        if index >= self._device.layout.interrupts:
             raise Refusal(EINVAL)
         return Answer(wire.IRQ_INFO.pack(wire.IRQ_INFO.size, 0, index, 0))
 
     def _set_irqs(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         argsz, _, index, _, count = fields(wire.SET_IRQS, body)
         check_argsz(argsz, wire.SET_IRQS.size)
-        if index >= IRQ_COUNT or count:
+        if index >= self._device.layout.interrupts or count:
             raise Refusal(EINVAL)
         return Answer(b"")

@@ -55,16 +55,20 @@ class Outgoing:
     number of reads in between, or of pending_bytes alone, changes nothing.
     """
 
-    def __init__(self, image: Image, which: int, largest: int, defects: frozenset[str]) -> None:
+    def __init__(
+        self, image: Image, which: int, largest: int, defects: frozenset[str], shares: tuple[int, ...] = (1,)
+    ) -> None:
+        """``shares``: by what the largest buffer is divided to give the buffers' sizes, in turn."""
         self._image = image
         self._which = which
-        self._step = largest - _TRAILER.size
+        self._largest_step = largest - _TRAILER.size
+        self._shares = shares
         self._defects = defects
         self._end = image.size
-        if "save-stream-truncated" in defects and image.size:
-            self._end -= (image.size - 1) % self._step + 1
         #: How many buffers the user has.
         self.number = 0
+        if "save-stream-truncated" in defects and image.size:
+            self._end -= (image.size - 1) % self._step + 1
         #: Where the present buffer begins in the image, and how much of it that buffer carries.
         self.position = 0
         self._length = 0
@@ -80,8 +84,13 @@ class Outgoing:
         self._paused = False
         self._was_empty = False
 
+    @property
+    def _step(self) -> int:
+        """How much of the image the present buffer carries, unless it is the last one."""
+        return max(self._largest_step // self._shares[self.number % len(self._shares)], 1)
+
     def left(self) -> int:
-        """Bytes not handed out yet."""
+        """Bytes not handed out yet; as an estimate where buffers differ in size."""
         content = self._end - self.position
         return content + -(-content // self._step) * _TRAILER.size
 
@@ -130,6 +139,10 @@ class Outgoing:
         self._checksum = self._next_checksum
         self._length = self._size = self._asked = 0
         self.offered = self._size_was_read = False
+
+    def rewind(self) -> None:
+        """Begin with the first part again."""
+        self.position = self._checksum = 0
 
     def offer(self, room: memoryview) -> int:
         """Put the present buffer into ``room``; gives its size. There has to be one, and not offered yet."""

@@ -70,6 +70,12 @@ def migration(session: Session, device: Device) -> MigrationRegion:
     return session.prepare()
 
 
+@pytest.fixture(scope="session")
+def pre_copy_patience(profile: Profile) -> float:
+    """Seconds to wait in pre-copy for data, which may take its time; none unless the profile claims that data comes."""
+    return profile.limits.call / 10 if profile.claims.precopy_data else 0
+
+
 @pytest.fixture
 def actor(session: Session, migration: MigrationRegion) -> Actor:
     """The profile's ways to make the device work, change and fail."""

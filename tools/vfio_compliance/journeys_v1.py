@@ -6,6 +6,7 @@ On a large device one pass over the state moves gigabytes: what only has to be l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,13 +121,21 @@ class Journeys:
             saved.visible = _show(self._session.actor, value)
             for state in path:
                 migration.enter(state)
-                migration.save(saved.stream, reads)
+                if state == PRE_COPY and self._session.profile.claims.precopy_data:
+                    migration.wait_for_data(self._session.profile.limits.call / 10)
+                migration.save(saved.stream, reads, self._enough() if state == PRE_COPY else None)
                 saved.drained[state] = migration.state()
                 if state == PRE_COPY:
                     saved.earlier, saved.visible = saved.visible, _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)
         return saved
+
+    def _enough(self) -> Callable[[int], bool]:
+        """Whether so many bytes will do for pre-copy, which need not end: a whole state, or what time allows."""
+        limits = self._session.profile.limits
+        end = time.monotonic() + limits.test / 6
+        return lambda total: total >= limits.largest_state or time.monotonic() >= end
 
     def _resume(self, journey: Callable[[], Saved]) -> Resumed:
         """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one."""

@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, *defects: str) -> None:
         self.device = Device(Options(defects=frozenset(defects)))
         self.device.open()
-        self.container = make_container(self.device.guest, self.device.defects)
+        self.container = make_container(self.device.guest, self.device.defects, self.device.manner)
         self.sockets = socket.socketpair()
         self.device.guest.attach(Connection(self.sockets[0]))
         self.memory = os.memfd_create("guest")

@@ -152,7 +152,7 @@ def test_wants_one_way_to_be_reached(arguments: tuple[str, ...]) -> None:
         (("--memory=2147483649",), "memory"),
         (("--section=4096",), "section"),
         (("--section=0",), "section"),
-        (("--section=134217728",), "section"),
+        (("--section=536870912",), "section"),
         (("--buffer=7",), "buffer"),
         (("--buffer=16385",), "buffer"),
         (("--slow=-1",), "slow"),

@@ -461,6 +461,26 @@ def test_a_region_is_mapped_through_the_servers_file(connect: Connect) -> None:
     os.close(descriptor)
 
 
+def test_a_region_with_capabilities_is_asked_for_whole(connect: Connect) -> None:
+    """Its descriptor comes with the whole information, which nobody may have asked for before."""
+    descriptor = os.memfd_create("region")
+    os.truncate(descriptor, 4096)
+
+    def script(peer: Peer) -> None:
+        while True:
+            request = peer.receive()
+            whole = int.from_bytes(request.payload[:4], "little") >= 56
+            fixed = struct.pack("<IIIIQQ", 56, 15, 9, 32 if whole else 0, 4096, 0)
+            chain = struct.pack("<HHIIIQQ", 1, 1, 0, 0, 0, 0, 0)[:24] if whole else b""
+            peer.send(request.id, request.command, fixed + chain, descriptors=[descriptor] if whole else [])
+
+    client = connect(script)
+    client.map(9, 0, 4096)[:4] = b"abcd"
+    assert os.pread(descriptor, 4, 0) == b"abcd"
+    client.close()
+    os.close(descriptor)
+
+
 @pytest.mark.parametrize(
     ("size", "offset", "length", "code"),
     [

@@ -68,6 +68,14 @@ class Container:
         migration = self.info().migration
         return migration.pgsize_bitmap if migration else 0
 
+    def largest_bitmap(self) -> int:
+        """Bytes of a bitmap at most; what fits into 64 bits where there is no capability, or one that allows for none.
+
+        Raises DeviceError as info() does.
+        """
+        migration = self.info().migration if self.tells else None
+        return (migration.max_dirty_bitmap_size if migration else 0) or (1 << 64) - 1
+
     @cached_property
     def offers_tracking(self) -> bool:
         """Whether there is anything to judge: a page size was agreed on, a capability is there, or START succeeds."""

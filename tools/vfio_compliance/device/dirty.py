@@ -26,6 +26,13 @@ class DirtyTracker:
         """
         return self._container.page_sizes()
 
+    def largest_bitmap(self) -> int:
+        """Bytes of a bitmap at most, as the container says; as many as can be asked for where it says nothing usable.
+
+        Raises DeviceError for a container that gives information that cannot be used.
+        """
+        return self._container.largest_bitmap()
+
     @property
     def offered(self) -> bool:
         """Whether anything says that pages are tracked, a capability or a START that succeeds."""

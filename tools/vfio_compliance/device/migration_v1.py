@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..model.client_v1 import Access, access_verb
 from ..model.states_v1 import name
@@ -131,22 +131,24 @@ class MigrationRegion:
             limit = f"at most {self.largest} bytes (limits.largest_state)"
             raise StepFailed("end", "saving the state", limit, f"{total} so far")
 
-    def save(self, into: Stream | None = None, reads: int = 1) -> Stream:
+    def save(self, into: Stream | None = None, reads: int = 1, enough: Callable[[int], bool] | None = None) -> Stream:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
         The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
-        times before each buffer, which is to make no difference. Raises StepFailed when the driver refuses a step,
-        offers an empty buffer while bytes are pending, or more than the largest state in all.
+        times before each buffer, which is to make no difference. In pre-copy a running device may offer data for ever:
+        ``enough`` says of the bytes so far whether to leave it at that. Raises StepFailed when the driver refuses a
+        step, offers an empty buffer while bytes are pending, or more than the largest state in all, or in one buffer.
         """
         stream = Stream() if into is None else into
         before = stream.total
-        while self._step(PENDING_BYTES):
+        while self._step(PENDING_BYTES) and not (enough and enough(stream.total - before)):
             for _ in range(reads - 1):
                 self._step(PENDING_BYTES)
             area = self.place()
             if not area.size:
                 raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
-            self._believe(stream.total - before + area.size)
+            if not enough:
+                self._believe(stream.total - before + area.size)
             stream.add(area.offset, self._data(area))
         # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
         if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:

@@ -21,6 +21,9 @@ from ..transport import GuardedBuffer, Outcome, Transport
 #: Bytes that a write to a single page changes, and steps of a history that a message tells.
 _MARK, _TOLD = 8, 14
 
+#: Bytes of a bitmap that are had without asking how large one may be.
+_SMALL = 512
+
 #: From here on there may be devices that reach no further, and containers that map nothing.
 _FAR = 1 << 32
 
@@ -123,7 +126,7 @@ class GuestMemory:
     def unmap_telling(self, first: int, *, slack: int = 0) -> Answer:
         """Unmap the same with its dirty bitmap, in memory with ``slack`` bytes more than it needs."""
         count = self._mappings[first].size // self.page
-        with GuardedBuffer(bitmap_bytes(count) + slack) as into:
+        with GuardedBuffer(self._room(count, slack)) as into:
             outcome = self._mappings[first].try_unmap(into, self.page)
             expected = self.history.expected(first, count)
             self._unmapped(first, outcome)
@@ -238,7 +241,7 @@ class GuestMemory:
 
     def get(self, first: int, count: int, *, slack: int = 0) -> Answer:
         """The bitmap of ``count`` pages from ``first`` on, in memory with ``slack`` bytes more than it needs."""
-        with GuardedBuffer(bitmap_bytes(count) + slack) as into:
+        with GuardedBuffer(self._room(count, slack)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
             expected = self.history.expected(first, count)
             if not outcome.ok and Pages.run(first, count) - self.history.mapped:
@@ -356,6 +359,13 @@ class GuestMemory:
             else:
                 getattr(self, verb)(*numbers)
         return answers
+
+    def _room(self, count: int, slack: int) -> int:
+        """Bytes of a bitmap of ``count`` pages, and ``slack`` more. Raises NotApplicable above the largest."""
+        size = bitmap_bytes(count) + slack
+        if size > _SMALL and size > (largest := self.tracker.largest_bitmap()):
+            raise NotApplicable(f"{size} bytes are more than the largest bitmap of {largest} bytes")
+        return size
 
     # -- what to say ----------------------------------------------------------------------------------------------
 

@@ -28,6 +28,9 @@ _VERSION_ROOM: Final = 1 << 16
 #: Linux moves no more in one read or write.
 _MOST_AT_ONCE: Final = 0x7FFFF000
 
+#: Larger information than this, in bytes, is not asked for.
+_MOST_INFO: Final = 1 << 20
+
 _UNREACHED: Final = Peer(0, 0)
 
 
@@ -203,10 +206,10 @@ class VfioUser(Transport):
     def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
         known = self._regions.get(region)
         if known is None:
-            info = bytearray(INFO_SIZE)
-            info[0] = INFO_SIZE
-            info[8:12] = region.to_bytes(4, "little")
-            outcome = self.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, info)
+            outcome, needed = self._ask_about(region, INFO_SIZE)
+            if outcome.ok and INFO_SIZE < needed <= _MOST_INFO:
+                # The descriptor comes with the whole information only.
+                outcome, _ = self._ask_about(region, needed)
             known = self._regions.get(region)
             if known is None:
                 raise OSError(outcome.errno, f"no information on region {region}")
@@ -214,6 +217,14 @@ class VfioUser(Transport):
         if descriptor < 0:
             raise OSError(errno.ENODEV, f"the server gave no descriptor for region {region}")
         return map_region(descriptor, where, offset, length)
+
+    def _ask_about(self, region: int, size: int) -> tuple[Outcome, int]:
+        """Ask for the information of a region, with room for ``size`` bytes; the answer, and how much there is."""
+        info = bytearray(size)
+        info[:4] = size.to_bytes(4, "little")
+        info[8:12] = region.to_bytes(4, "little")
+        outcome = self.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, info)
+        return outcome, int.from_bytes(info[:4], "little")
 
     # The rest
 
