@@ -318,7 +318,9 @@ class Walk:
         """Put a number into the device's visible state, while it runs; and look at it."""
         if self.model.failed or not self.model.runs or not self._actor.can_put:
             return
-        self._stimulate(f"put 0x{value:x} into the visible state", lambda: self._actor.put(value))
+        did = f"put 0x{value:x} into the state"
+        self._stimulate(did, lambda: self._actor.put(value))
+        self.lines.append(Line(did, "success", "success"))
         self.model.visible = self._stimulate("look at the visible state", self._actor.show)
 
     def show(self) -> None:
