@@ -79,6 +79,7 @@ ALLOWED = {
     "read again": [to(PRE_COPY), *offered(), read(), *offered()[1:], read(DATA[4:], PLACE + 4)],
     "anything once the order was left": [to(PRE_COPY), *offered(), ("read_pending", number(1)), ("read_size", REFUSED)],
     "data_offset unasked for": [to(STOP_AND_COPY), ("read_offset", REFUSED), ("read_state", state(STOP_AND_COPY))],
+    "saved live": [to(PRE_COPY), *offered(), read(), ("read_pending", number(1)), *SAVED, to(STOP)],
     "restored": [*RESTORED, to(RUNNING)],
     "half a state": [*RESTORED[:-3], to(RUNNING, REFUSED), ("read_state", state(RESUMING))],
     "half a state, taken": [*RESTORED[:-3], to(RUNNING), ("read_state", state(RUNNING))],
@@ -151,3 +152,14 @@ def test_what_was_saved_is_seen_again():
     with pytest.raises(Deviation):
         model.shown([8])
     assert follow([*RESTORED[:-3], to(RUNNING)]).shown([8]) == "any answer"
+
+
+LIVE = [to(PRE_COPY), *offered(b"x"), read(b"x")]
+
+
+@pytest.mark.parametrize(
+    ("told", "stream"), [([("read_pending", number(1))], (b"x", DATA, DATA)), ([], ())], ids=["told", "not told"]
+)
+def test_what_pre_copy_gave_out_is_part_of_the_state(told, stream):
+    """As far as the device was told that it was read: of a buffer just read nobody knows whether it comes again."""
+    assert follow([*LIVE, *told, *SAVED]).stream == stream

@@ -48,6 +48,6 @@ def _without(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> lis
 def _simpler(step: Step) -> Iterator[Step]:
     """The same step with a number that is easier to read."""
     verb, told = step
-    for key, simpler in (("value", told.get("value", 0) & 7), ("pieces", 1), ("reads", 1)):
+    for key, simpler in (("value", told.get("value", 0) & 7), ("pieces", 1), ("reads", 1), ("buffers", 0)):
         if key in told and told[key] != simpler:
             yield verb, {**told, key: simpler}

@@ -131,6 +131,7 @@ class _Machine(RuleBasedStateMachine):
     load_buffer = _step("load_buffer", pieces=_pieces)
     load_rest = _step("load_rest")
     save_whole = _step("save_whole", reads=_reads)
+    save_live = _step("save_live", value=_numbers, buffers=_choice)
     migrate = _step("migrate")
 
     put = _where("visible_state", _step("put", value=_numbers))

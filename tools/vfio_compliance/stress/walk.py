@@ -290,6 +290,20 @@ class Walk:
         self.enter(DeviceState.STOP_AND_COPY)
         self.save_rest(reads)
 
+    def save_live(self, value: int, buffers: int) -> None:
+        """Read some buffers in pre-copy, change the device, and read the rest of its state in stop-and-copy."""
+        self.enter(DeviceState.PRE_COPY)
+        with _Folded(self, f"read as many as {buffers} buffers") as folded:
+            total = 0
+            for number in range(buffers):
+                total += self.save_buffer()
+                folded.done(f"{total} bytes, buffers: {number + 1}")
+        self.put(value)
+        if self.model.saving and not self.model.saving.undefined:
+            self.read_pending()
+        self.write_state(DeviceState.STOP_AND_COPY)
+        self.save_rest()
+
     def migrate(self) -> None:
         """Give the device the state that was saved on this walk, let it run, and look at it."""
         if self.model.stream:
@@ -302,9 +316,11 @@ class Walk:
 
     def put(self, value: int) -> None:
         """Put a number into the device's visible state, while it runs; and look at it."""
-        if self.model.failed or not self.model.runs:
+        if self.model.failed or not self.model.runs or not self._actor.can_put:
             return
-        self._stimulate(f"put 0x{value:x} into the visible state", lambda: self._actor.put(value))
+        did = f"put 0x{value:x} into the state"
+        self._stimulate(did, lambda: self._actor.put(value))
+        self.lines.append(Line(did, "success", "success"))
         self.model.visible = self._stimulate("look at the visible state", self._actor.show)
 
     def show(self) -> None:

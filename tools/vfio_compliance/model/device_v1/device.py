@@ -111,7 +111,8 @@ class DeviceModel:
         elif not drawn:
             self.visible = None
         self._may_have_failed = False
-        self.saving = Saving(self._layout, state == STOP_AND_COPY) if state in _SAVING else None
+        live = self.saving.so_far if self.saving and drawn else []
+        self.saving = Saving(self._layout, state == STOP_AND_COPY, live) if state in _SAVING else None
         self.resuming = Resuming(self._layout, self.stream) if state == RESUMING else None
         return None
 

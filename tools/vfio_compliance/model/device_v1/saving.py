@@ -55,11 +55,16 @@ class _Buffer:
 
 
 class Saving:
-    """Follows a client that reads the state. ``final`` is stop-and-copy, where pending_bytes of 0 is the end."""
+    """Follows a client that reads the state. ``final`` is stop-and-copy, where pending_bytes of 0 is the end.
 
-    def __init__(self, layout: Layout, final: bool) -> None:
+    ``before`` are the buffers that pre-copy gave out, which belong to the same state; None where nobody knows which
+    of them the device takes for read.
+    """
+
+    def __init__(self, layout: Layout, final: bool, before: list[bytes] | None) -> None:
         self._layout = layout
         self._final = final
+        self._before = before
         #: The client has left the documented order: until the state changes, the text says nothing of the data.
         self.undefined = False
         #: Whether bytes were pending when it was last asked; None before that.
@@ -82,7 +87,14 @@ class Saving:
     @property
     def whole(self) -> list[bytes] | None:
         """The buffers of a state that was read to its end, as the text says; None of any other."""
-        return self.buffers if self._final and self._ended and self.buffers and not self.undefined else None
+        if not self._ended or self.undefined or self._before is None:
+            return None
+        return self._before + self.buffers
+
+    @property
+    def so_far(self) -> list[bytes] | None:
+        """The buffers that were read, where the device has been told of each; None where it has not."""
+        return None if self.undefined or self._buffer is not None else self.buffers
 
     def read_pending(self, answer: Answer) -> str:
         """pending_bytes: lets go of the buffer before, and says whether there is another."""
