@@ -75,7 +75,7 @@ DEFECTS: dict[str, str] = {
     "pre-copy-drops-late-change": "what changed in the second half of memory after pre-copy offered it is not sent",
     "pending-read-advances": "each further read of pending_bytes before a buffer drops one",
     "pending-read-changes-buffer": "a further read of pending_bytes corrupts the first byte of the next buffer",
-    "pending-read-forgets-changes": "pending_bytes read again in pre-copy: the state is sent as it was on entering that",
+    "pending-read-forgets-changes": "pending_bytes read again in pre-copy has the state sent as it was on entering it",
     "pending-returns": "in stop-and-copy pending_bytes is 0 once before the last buffer, then more again",
     "pending-returns-later": "in stop-and-copy pending_bytes is 0 twice after the last buffer, then 1",
     "pending-zero-early": "pending_bytes reads 0 while the last buffer is still to come",

@@ -248,8 +248,8 @@ class Incoming:
         so_far = zlib.crc32(bytes([kind]), so_far)
         if checksum != so_far:
             raise Refusal(EINVAL)
-        if "resume-first-page-only" in self._defects:
-            for part in image.parts(start + _PAGE, max(length - _PAGE, 0)):
+        if "resume-first-page-only" in self._defects and length > _PAGE:
+            for part in image.parts(start + _PAGE, length - _PAGE):
                 part[:] = bytes(len(part))
         self._position, self._checksum = end, so_far
         self.number += 1

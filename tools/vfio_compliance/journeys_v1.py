@@ -35,14 +35,14 @@ class Saved:
     """What was seen while a state was saved."""
 
     stream: Stream = field(default_factory=Stream)
+    #: Bytes that were handed out in each state.
+    offered: dict[DeviceState, int] = field(default_factory=dict)
     #: The step at which the journey ended before its time.
     failure: DeviceError | None = None
     #: pending_bytes, read again and again after it was 0 in stop-and-copy.
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
-    #: What was to be seen before that was put there, in pre-copy.
-    earlier: list[int] | None = None
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)
 
@@ -83,6 +83,7 @@ class Journeys:
         self._session = session
         self.suspend = cache(self._suspend)
         self.live = cache(self._live)
+        self.calm = cache(self._calm)
         self.disturbed = cache(self._disturbed)
         self.resume = cache(self._resume)
 
@@ -102,6 +103,10 @@ class Journeys:
         """
         return self._save((PRE_COPY, STOP_AND_COPY), EARLY, reads=4)
 
+    def _calm(self) -> Saved:
+        """As live, with a single read: another pass over the state, to be asked for only where live went wrong."""
+        return self._save((PRE_COPY, STOP_AND_COPY), EARLY)
+
     def _disturbed(self) -> Saved:
         """As suspend, with pending_bytes read over and over before each buffer."""
         return self._save((STOP_AND_COPY,), QUIET, reads=4)
@@ -113,21 +118,26 @@ class Journeys:
         with self._recorded(migration, saved):
             saved.visible = _show(self._session.actor, value)
             for state in path:
+                before = saved.stream.total
                 migration.enter(state)
                 migration.save(saved.stream, reads)
+                saved.offered[state] = saved.stream.total - before
                 if state == PRE_COPY:
-                    saved.earlier, saved.visible = saved.visible, _show(self._session.actor, LATE)
+                    saved.visible = _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)
         return saved
 
-    def _resume(self, journey: Callable[[], Saved]) -> Resumed:
-        """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one."""
+    def _resume(self, journey: Callable[[], Saved], times: int = 1) -> Resumed:
+        """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one.
+
+        All of that as many ``times``, one after the other without a reset.
+        """
         stream = journey().whole()
         resumed = Resumed()
-        with self._session.destination() as (_, migration, actor):
-            _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
-            with self._recorded(migration, resumed):
+        with self._session.destination() as (_, migration, actor), self._recorded(migration, resumed):
+            for _ in range(times):
+                _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
                 migration.enter(RESUMING)
                 for buffer in stream.buffers:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
