@@ -133,6 +133,14 @@ static u32 third_state(u32 from, u32 to)
 	return state;
 }
 
+/* Whether defects have the device stand still though it goes to RUNNING. */
+static bool stays_stopped(u32 from, u32 to)
+{
+	return to == REFD_STATE_RUNNING &&
+	       ((from == REFD_STATE_RESUMING && defect(RESUMED_STAYS_STOPPED)) ||
+		(from == REFD_STATE_STOP_AND_COPY && defect(CANCELLED_STAYS_STOPPED)));
+}
+
 static int change_state(struct refd_device *refd, u32 value)
 {
 	u32 from = refd_state(refd), to = value & REFD_STATE_MASK;
@@ -166,21 +174,27 @@ static int change_state(struct refd_device *refd, u32 value)
 	if (from == to) {
 		if (defect(SELF_WRITE_MOVES))
 			refd_set_state(refd, REFD_STATE_STOP);
+		if (defect(SELF_WRITE_ENDS_DATA) && refd_saving(refd))
+			refd->transfer.end = refd->transfer.position;
 		return 0;
 	}
 	if (from == REFD_STATE_RESUMING) {
 		ret = refd_finish_resuming(refd, to & REFD_STATE_BIT_RUNNING);
+		if (ret && defect(HALF_STATE_READS_NEXT))
+			refd->state = to;
 		if (ret)
 			return ret;
 	}
 	if (!is_drawn && defect(UNDRAWN_WRONG_STATE))
 		to = third_state(from, to);
 	refd_set_state(refd, to);
-	if (from == REFD_STATE_RESUMING && to == REFD_STATE_RUNNING &&
-	    defect(RESUMED_STAYS_STOPPED)) {
+	if (stays_stopped(from, to)) {
 		refd->stuck = true;
 		refd_settle(refd);
 	}
+	if (from == REFD_STATE_STOP_AND_COPY && to == REFD_STATE_STOP &&
+	    defect(SAVED_STATE_DROPPED))
+		memset(refd->live->memory, 0, refd->memory_size);
 	if (early && defect(EARLY_LEAVE_WEDGES))
 		refd->state = 5;
 	return 0;
@@ -231,11 +245,28 @@ static enum field find(u32 offset, u32 width)
 /* Where the present buffer lies while saving, and where the next one goes while resuming. */
 u32 refd_data_offset(struct refd_device *refd)
 {
-	const struct refd_transfer *transfer = &refd->transfer;
+	return refd_place(refd, refd->transfer.number);
+}
 
-	if (defect(OFFSET_OUTSIDE_SECTION) && transfer->staged && refd_at_last(refd))
+/* data_offset as it is read: where the data lies or goes, but for defects. */
+static u64 told_offset(struct refd_device *refd)
+{
+	const struct refd_transfer *transfer = &refd->transfer;
+	u64 told = refd_data_offset(refd);
+
+	if (defect(RESUME_OFFSET_MARCHES) && refd_state(refd) == REFD_STATE_RESUMING)
+		return told + (u64)transfer->number * refd->buffer_size;
+	if (!transfer->staged)
+		return told;
+	if (defect(OFFSET_OUTSIDE_SECTION) && refd_at_last(refd))
 		return refd_migration_size(refd) - rounddown((u32)transfer->size - 1, SZ_4K);
-	return refd_place(refd, transfer->number);
+	if (defect(OFFSET_IN_REGISTERS) && transfer->number == 1)
+		return 16;
+	if (defect(OFFSET_REREADS_DRIFT) && transfer->number && transfer->offset_reads > 1)
+		return told + 8;
+	if (defect(OFFSET_HIGH_HALF))
+		return told | (u64)transfer->number << 32;
+	return told;
 }
 
 static u64 data_size(struct refd_device *refd)
@@ -249,6 +280,9 @@ static u64 pending_bytes(struct refd_device *refd)
 {
 	if (refd->pending_written)
 		return refd->pending;
+	if (defect(PENDING_RETURNS_LATER) && refd_state(refd) == REFD_STATE_STOP_AND_COPY &&
+	    refd->transfer.zeros > 2)
+		return 1;
 	return refd->transfer.reads_zero ? 0 : refd_left(refd);
 }
 
@@ -267,12 +301,35 @@ static u64 peek(struct refd_device *refd, enum field field)
 	case FIELD_OFFSET:
 		if (defect(DATA_OFFSET_ZERO))
 			return 0;
-		return refd->data_offset ?: refd_data_offset(refd);
+		return refd->data_offset ?: told_offset(refd);
 	case FIELD_SIZE:
 		return data_size(refd);
 	default:
 		return 0;
 	}
+}
+
+/* Whether data_offset is refused while saving, once; by defects alone. */
+static bool refuses_offset(struct refd_device *refd)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+	u32 state = refd_state(refd);
+
+	if (transfer->offset_refused)
+		return false;
+	transfer->offset_refused =
+		(defect(OFFSET_REFUSED_WHILE_PENDING) && state == REFD_STATE_STOP_AND_COPY) ||
+		(defect(OFFSET_REFUSED_IN_PRE_COPY) && state == REFD_STATE_PRE_COPY) ||
+		(defect(OFFSET_REFUSED_AT_LAST) && refd_at_last(refd));
+	return transfer->offset_refused;
+}
+
+/* Whether a read of data_offset goes on to the next buffer; by defects alone. */
+static bool offset_advances(struct refd_device *refd)
+{
+	return defect(OFFSET_READ_ADVANCES) ||
+	       (defect(OFFSET_READ_ADVANCES_IN_PRE_COPY) &&
+		refd_state(refd) == REFD_STATE_PRE_COPY);
 }
 
 /* A read of data_offset while saving makes the present buffer available. */
@@ -284,25 +341,34 @@ static int touch_offset(struct refd_device *refd)
 	int ret;
 
 	transfer->offset_asked = true;
-	if (defect(SECOND_OFFSET_REFUSED) && asked && refd_state(refd) == REFD_STATE_RESUMING)
+	if (refd_state(refd) == REFD_STATE_RESUMING &&
+	    ((defect(SECOND_OFFSET_REFUSED) && asked) ||
+	     (defect(RESUME_OFFSET_WANTS_PENDING) && !transfer->pending_asked)))
 		return -EINVAL;
 	if (!refd_saving(refd) || !refd_left(refd))
 		return 0;
-	if (defect(OFFSET_REFUSED_WHILE_PENDING) && !asked &&
-	    refd_state(refd) == REFD_STATE_STOP_AND_COPY)
+	if (refuses_offset(refd))
 		return -EAGAIN;
-	if (defect(OFFSET_READ_ADVANCES) && staged && !refd_at_last(refd))
+	if (offset_advances(refd) && staged && !refd_at_last(refd))
 		refd_advance(refd);
-	if (defect(DATA_LAZY_ON_SIZE) && !staged) {
+	transfer->offset_reads++;
+	if (!staged && (defect(DATA_LAZY_ON_SIZE) ||
+			(defect(DATA_LAZY_LATER) && transfer->number))) {
 		u32 place = refd_data_offset(refd);
 
 		memset(refd_section_room(refd, place), 0, refd_migration_size(refd) - place);
 		return 0;
 	}
 	ret = refd_stage(refd);
-	if (defect(OFFSET_RETURNS_EARLY) && !staged && !ret)
+	if (ret || staged)
+		return ret;
+	if (refd_returns_early(refd))
 		refd_section_delay(refd);
-	return ret;
+	if (defect(DATA_LAZY_PAST_PAGE)) {
+		refd_section_hide(refd, SZ_4K);
+		transfer->hidden = true;
+	}
+	return 0;
 }
 
 static int touch_size(struct refd_device *refd)
@@ -312,9 +378,11 @@ static int touch_size(struct refd_device *refd)
 
 	if (!refd_saving(refd))
 		return 0;
-	if (defect(DATA_SIZE_READ_REFUSED))
+	if (defect(DATA_SIZE_READ_REFUSED) ||
+	    (defect(SIZE_REFUSED_AT_LAST) && refd_at_last(refd)))
 		return -EINVAL;
 	ret = refd_stage(refd);
+	refd_reveal(refd);
 	if (defect(SIZE_READ_ONCE) && transfer->size_asked)
 		transfer->size = 0;
 	transfer->size_asked = transfer->staged;
@@ -402,6 +470,16 @@ static int refused_as_read_only(void)
 	return refd_read_only_refused() ? -EINVAL : 0;
 }
 
+/* The user has put a buffer there. */
+static int write_size(struct refd_device *refd, u64 value)
+{
+	int ret = refd_consume(refd, value);
+
+	if (!ret && defect(LOADING_ENDS_RESUMING) && refd->transfer.complete)
+		return change_state(refd, REFD_STATE_RUNNING);
+	return ret;
+}
+
 static int write_field(struct refd_device *refd, enum field field, u64 value)
 {
 	switch (field) {
@@ -422,7 +500,7 @@ static int write_field(struct refd_device *refd, enum field field, u64 value)
 		refd->data_offset = value;
 		return 0;
 	default:
-		return refd_consume(refd, value);
+		return write_size(refd, value);
 	}
 }
 
@@ -439,6 +517,8 @@ ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u6
 		return store_state(refd, value);
 	if (field < FIELD_COUNT) {
 		ret = write_field(refd, field, value);
+		if (field == FIELD_SIZE && defect(RESUME_SIZE_SHORT))
+			width = sizeof(u32);
 		return ret ? ret : width;
 	}
 	if (!offset && width == 2 && defect(WIDTH_HALFWORD_WRITE_APPLIED))
@@ -460,7 +540,9 @@ int refd_reset(struct refd_device *refd)
 		return -EIO;
 	if (defect(RESET_TO_STOP))
 		after = REFD_STATE_STOP;
-	if (defect(RESET_KEEPS_STATE) ||
+	if (refd->bad_size)
+		after = REFD_STATE_RESUMING;
+	if (refd->error_outlives || defect(RESET_KEEPS_STATE) ||
 	    (defect(RESET_KEEPS_ERROR) && before == REFD_STATE_ERROR))
 		after = before;
 	refd_clock_fold(refd);
@@ -474,6 +556,9 @@ int refd_reset(struct refd_device *refd)
 	refd->pin_length = 0;
 	refd_unpin_all(refd);
 	refd->wedged = false;
+	refd->bad_size = false;
+	refd->error_outlives = false;
+	refd->resumed = false;
 	refd->beats = 0;
 	refd->reserved = 0;
 	refd->refused = false;
@@ -498,6 +583,8 @@ void refd_closed(struct refd_device *refd)
 	refd->open = false;
 	refd_set_register(refd, REFD_REG_CONTROL,
 			  refd_register(refd, REFD_REG_CONTROL) & ~(u64)REFD_CONTROL_STREAM);
-	if (!defect(CLOSE_NEEDS_STOP) || refd_state(refd) == REFD_STATE_STOP)
+	if (defect(ERROR_OUTLIVES_CLOSE) && refd_state(refd) == REFD_STATE_ERROR)
+		refd->error_outlives = true;
+	else if (!defect(CLOSE_NEEDS_STOP) || refd_state(refd) == REFD_STATE_STOP)
 		refd_set_state(refd, REFD_STATE_RUNNING);
 }

@@ -46,6 +46,11 @@ _REFUSED_BY = {
     "resuming-refused": (RUNNING, RESUMING),
 }
 _MUST_DRAIN = {"pre-copy-must-drain": PRE_COPY, "stop-and-copy-must-drain": STOP_AND_COPY}
+#: Defects by which the device stands still after a transition that makes it run.
+_STAYS_STOPPED = {
+    "resumed-stays-stopped": (RESUMING, RUNNING),
+    "cancelled-stays-stopped": (STOP_AND_COPY, RUNNING),
+}
 _WRONGLY_VALID = {
     "state-invalid-5-accepted": 0b101,
     "state-invalid-7-accepted": 0b111,
@@ -280,6 +285,8 @@ class MigrationRegion:
             self._finish_resuming(self._incoming, new)
         wedges = "early-leave-wedges" in self._defects and self._incoming is not None and not self._incoming.touched
         self._move(old, new)
+        if any(name in self._defects and arrow == (old, new) for name, arrow in _STAYS_STOPPED.items()):
+            self._machine.halt()
         if wedges:
             self._state = 0b101
 
@@ -314,10 +321,6 @@ class MigrationRegion:
         if "running-bit-inverted" in self._defects:
             works = not works
         if "pre-copy-stops" in self._defects and new == PRE_COPY:
-            works = False
-        if "resumed-stays-stopped" in self._defects and (old, new) == (RESUMING, RUNNING):
-            works = False
-        if "cancelled-stays-stopped" in self._defects and (old, new) == (STOP_AND_COPY, RUNNING):
             works = False
         return works
 
