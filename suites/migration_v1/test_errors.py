@@ -33,11 +33,16 @@ def fail(migration, actor, value):
 @every_failure
 @every_state
 def test_failure_has_errno(migration, actor, state, value):
-    """A write that leaves another state than it asked for was answered with an error."""
+    """A write that leaves another state than it asked for was answered with an error, and so is the same once more."""
     migration.enter(state)
     asked, outcome = fail(migration, actor, value)
     if migration.state() != asked:
         checks.refused(f"writing {name(asked)}, which did not take effect, in {name(state)}", outcome)
+    if value == FAULT or migration.in_error():
+        return
+    again = migration.try_write(DEVICE_STATE, value)
+    if migration.state() != value:
+        checks.refused(f"writing {name(value)}, which did not take effect, again in {name(state)}", again)
 
 
 @pytest.mark.rule("v1.state.failure-keeps-state")
@@ -92,13 +97,14 @@ def test_error_never_accepted(migration, state):
 @pytest.mark.parametrize("value", UNWRITABLE, ids=name)
 @every_state
 def test_usable_after_refusal(migration, state, value):
-    """After a refused write a documented transition succeeds; from stop, where none is drawn, after a reset."""
+    """After refused writes a documented transition succeeds; from stop, where none is drawn, after a reset."""
     migration.enter(state)
-    outcome = migration.try_write(DEVICE_STATE, value)
-    if migration.in_error():
-        raise checks.NotApplicable("the device reports the error state after it, which only a reset leaves")
-    if outcome.ok or migration.state() != state:
-        raise checks.Unjudged("the refusal did not leave the state as it was")
+    for _ in range(2):
+        outcome = migration.try_write(DEVICE_STATE, value)
+        if migration.in_error():
+            raise checks.NotApplicable("the device reports the error state after it, which only a reset leaves")
+        if outcome.ok or migration.state() != state:
+            raise checks.Unjudged("the refusal did not leave the state as it was")
     for after in drawn_from(state)[:1]:
         migration.set_state(after)
 
@@ -106,11 +112,12 @@ def test_usable_after_refusal(migration, state, value):
 @pytest.mark.rule("v1.error.left-only-by-reset")
 @every_state
 def test_error_left_only_by_reset(migration, actor, state):
-    """In the error state a write of each of the five states is refused and the error state stays."""
+    """In the error state a write of each of the five states is refused, twice, and the error state stays."""
     actor.provoke_error()
     migration.try_set_state(DeviceState.STOP)
     if not migration.in_error():
         raise checks.Unjudged("the provoked failure did not lead to the error state")
-    outcome = migration.try_write(DEVICE_STATE, state)
-    checks.refused(f"writing {name(state)} in the error state", outcome)
-    checks.equal("reading device_state afterwards", migration.state(), ERROR, name)
+    for time in ("once", "twice"):
+        outcome = migration.try_write(DEVICE_STATE, state)
+        checks.refused(f"writing {name(state)} {time} in the error state", outcome)
+        checks.equal("reading device_state afterwards", migration.state(), ERROR, name)

@@ -19,16 +19,20 @@ from vfio_compliance.uapi.migration_v1 import (
 
 
 @pytest.mark.rule("v1.region.announced")
-def test_one_region_announces_itself(device):
-    """Exactly one region has a type capability of type 3, subtype 1."""
-    types = {region.index: region.type for region in device.regions if region.type is not None}
+@pytest.mark.parametrize("after", ["open", "reset"])
+def test_one_region_announces_itself(device, after):
+    """Exactly one region has a type capability of type 3, subtype 1, whenever the device is asked."""
+    if after == "open":
+        device.reopen()
+    regions = device.regions_now()  # which the fixture has reset
+    types = {region.index: region.type for region in regions if region.type is not None}
     found = [index for index, kind in types.items() if kind == (3, 1)]
     if len(found) != 1:
         seen = ", ".join(f"region {index}: type {kind[0]}, subtype {kind[1]}" for index, kind in types.items())
         checks.broken(
             "looking through the type capabilities of all regions",
             expected="exactly one region of type 3, subtype 1",
-            seen=seen or f"no type capability on any of {len(device.regions)} regions",
+            seen=seen or f"no type capability on any of {len(regions)} regions",
         )
 
 
@@ -79,16 +83,25 @@ def test_section_as_claimed(header, profile):
     checks.equal(f"comparing the mappable areas with claims.data_section ({covered} bytes in areas)", seen, claim)
 
 
-#: States in which the place of the data can be asked for.
-DATA_STATES = (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING)
+#: States in which the place of the data can be asked for, and the buffers that are read before.
+MOMENTS = {
+    "pre-copy": (DeviceState.PRE_COPY, 0),
+    "stop-and-copy": (DeviceState.STOP_AND_COPY, 0),
+    "stop-and-copy, second buffer": (DeviceState.STOP_AND_COPY, 1),
+    "resuming": (DeviceState.RESUMING, 0),
+}
 
 
-@pytest.fixture(params=DATA_STATES, ids=["pre-copy", "stop-and-copy", "resuming"])
+@pytest.fixture(params=MOMENTS.values(), ids=MOMENTS)
 def offered(request, migration):
     """data_offset, read in a state and at a moment at which the text lets a user read it."""
-    migration.enter(request.param)
-    if request.param != DeviceState.RESUMING and not migration.read(PENDING_BYTES):
-        raise checks.NotApplicable("the device offers no data in this state")
+    state, buffers = request.param
+    migration.enter(state)
+    for left in range(buffers, -1, -1):
+        if state != DeviceState.RESUMING and not migration.read(PENDING_BYTES):
+            raise checks.NotApplicable("the device offers no data, or no more, in this state")
+        if left:
+            migration.read_buffer()
     return migration.read(DATA_OFFSET)
 
 

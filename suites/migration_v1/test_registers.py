@@ -19,6 +19,7 @@ from vfio_compliance.uapi.migration_v1 import (
 
 ALL_ONES = 0xFFFF_FFFF
 ERROR = DeviceState.ERROR
+PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING
 
 NATIVE = {(register.offset, register.width) for register in REGISTERS}
 
@@ -38,11 +39,12 @@ def place(case):
 
 @pytest.mark.rule("v1.header.register-places")
 @pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)
-def test_register_places(migration, register):
-    """In stop-and-copy a read of each register's width at its offset returns that many bytes."""
-    migration.enter(DeviceState.STOP_AND_COPY)
-    if register in (DATA_OFFSET, DATA_SIZE):
-        if not migration.read(PENDING_BYTES):
+@pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=name)
+def test_register_places(migration, state, register):
+    """While a state is saved a read of each register's width at its offset returns that many bytes."""
+    migration.enter(state)
+    with checks.given():
+        if register in (DATA_OFFSET, DATA_SIZE) and not migration.read(PENDING_BYTES):
             raise checks.NotApplicable("the device offers no data")
         if register is DATA_SIZE:
             migration.read(DATA_OFFSET)
@@ -55,10 +57,10 @@ def test_register_places(migration, register):
 def test_other_reads_refused(migration, case):
     """In stop-and-copy, where every register has a meaning, a read that is not one whole register is refused."""
     offset, width = case
-    migration.enter(DeviceState.STOP_AND_COPY)
+    migration.enter(STOP_AND_COPY)
     outcome, _ = migration.region.try_read(offset, width)
     checks.refused(f"reading {width} bytes at offset {offset}", outcome)
-    checks.one_of("reading device_state afterwards", migration.state(), (DeviceState.STOP_AND_COPY, ERROR), name)
+    checks.one_of("reading device_state afterwards", migration.state(), (STOP_AND_COPY, ERROR), name)
 
 
 @pytest.mark.rule("v1.width.write-native-only")
@@ -66,9 +68,9 @@ def test_other_reads_refused(migration, case):
 def test_other_writes_refused(migration, case):
     """In resuming, a write that is not one whole register is refused, though it would be a legal state if it were."""
     offset, width = case
-    migration.enter(DeviceState.RESUMING)
+    migration.enter(RESUMING)
     outcome = migration.region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little"))
-    checks.one_of("reading device_state afterwards", migration.state(), (DeviceState.RESUMING, ERROR), name)
+    checks.one_of("reading device_state afterwards", migration.state(), (RESUMING, ERROR), name)
     checks.refused(f"writing {width} bytes at offset {offset}", outcome)
 
 
@@ -87,24 +89,21 @@ def test_reserved_reads_zero(migration, state):
 def test_reserved_ignores_writes(migration, state):
     """Writing all ones succeeds; neither the reserved register nor device_state is different after it."""
     migration.enter(state)
+    _, before = migration.try_read(RESERVED)
     outcome = migration.try_write(RESERVED, ALL_ONES)
     checks.accepted("writing 0xffffffff to the reserved register", outcome, RESERVED.width)
     checks.equal("reading device_state afterwards", migration.state(), state, name)
     with checks.given():
         after = migration.read(RESERVED)
-    if after == ALL_ONES:
-        checks.broken(
-            "reading the reserved register after writing it",
-            expected="what was written is gone",
-            seen=hex(ALL_ONES),
-        )
+    checks.equal("reading the reserved register after writing it", after, int.from_bytes(before, "little"), hex)
 
 
 @pytest.mark.rule("v1.pending.read-only")
 @pytest.mark.parametrize("value", [0, 0x1234_5000, 2**64 - 1], ids=hex)
-def test_pending_read_only(migration, value):
-    """In stop-and-copy a write to pending_bytes neither ends nor prolongs what is pending."""
-    migration.enter(DeviceState.STOP_AND_COPY)
+@pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=name)
+def test_pending_read_only(migration, state, value):
+    """A write to pending_bytes does not set it, and in stop-and-copy neither ends nor prolongs what is pending."""
+    migration.enter(state)
     with checks.given():
         before = migration.read(PENDING_BYTES)
     if before == value:
@@ -112,17 +111,25 @@ def test_pending_read_only(migration, value):
     migration.try_write(PENDING_BYTES, value)
     with checks.given():
         after = migration.read(PENDING_BYTES)
-    if bool(after) != bool(before) or after == value:
+    # While the device works it may have nothing left, or something again, at any time (A-09).
+    changed = state == STOP_AND_COPY and bool(after) != bool(before)
+    if changed or (value and after == value):
         checks.broken(f"reading pending_bytes after writing 0x{value:x} to it", expected=hex(before), seen=hex(after))
-    checks.equal("reading device_state afterwards", migration.state(), DeviceState.STOP_AND_COPY, name)
+    checks.equal("reading device_state afterwards", migration.state(), state, name)
 
 
 @pytest.mark.rule("v1.data-offset.read-only")
-@pytest.mark.parametrize("moved_by", [-8, 8, 4096], ids="{:+}".format)
-def test_data_offset_read_only(migration, moved_by):
-    """In resuming a write to data_offset does not move the place of the data."""
-    migration.enter(DeviceState.RESUMING)
-    before = migration.read(DATA_OFFSET)
+@pytest.mark.parametrize("moved_by", [-8, 8, 4096, 2**32], ids="{:+}".format)
+@pytest.mark.parametrize("state", [STOP_AND_COPY, RESUMING], ids=name)
+def test_data_offset_read_only(migration, state, moved_by):
+    """A write to data_offset does not move the place of the data."""
+    migration.enter(state)
+    with checks.given():
+        if state == STOP_AND_COPY and not migration.read(PENDING_BYTES):
+            raise checks.NotApplicable("the device offers no data")
+        before = migration.read(DATA_OFFSET)
     migration.try_write(DATA_OFFSET, max(before + moved_by, 0))
-    checks.equal("reading data_offset after writing to it", migration.read(DATA_OFFSET), before, hex)
-    checks.equal("reading device_state afterwards", migration.state(), DeviceState.RESUMING, name)
+    with checks.given():
+        after = migration.read(DATA_OFFSET)
+    checks.equal("reading data_offset after writing to it", after, before, hex)
+    checks.equal("reading device_state afterwards", migration.state(), state, name)

@@ -12,12 +12,28 @@ from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 RUNNING = DeviceState.RUNNING
 
 
+#: The five states, and two of them with a buffer that waits to be read.
+MOMENTS = {name(state): (state, False) for state in STATES}
+MOMENTS |= {f"{name(state)}, in a buffer": (state, True) for state in (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY)}
+
+
 @pytest.mark.rule("v1.reset.accepted")
-@pytest.mark.parametrize("state", STATES, ids=name)
-def test_accepted(device, migration, state):
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_accepted(device, migration, moment):
     """The request succeeds."""
+    state, in_buffer = MOMENTS[moment]
     migration.enter(state)
-    checks.succeeded(f"resetting the device in {name(state)}", device.try_reset())
+    if in_buffer:
+        offer(migration)
+    checks.succeeded(f"resetting the device in {moment}", device.try_reset())
+
+
+def offer(migration):
+    """Ask for a buffer, and do not read it."""
+    with checks.given():
+        if not migration.read(PENDING_BYTES):
+            raise checks.NotApplicable("the device offers no data in this state")
+        migration.place()
 
 
 @pytest.mark.rule("v1.reset.ends-running")
@@ -31,14 +47,19 @@ def test_ends_running(device, migration, state):
 
 
 @pytest.mark.rule("v1.reset.recovers-error")
-def test_recovers_error(device, migration, actor):
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+def test_recovers_error(device, migration, actor, times):
     """A reset in the error state leads to a running device, which can be taken to stop-and-copy and read from."""
-    actor.provoke_error()
-    migration.try_set_state(DeviceState.STOP)
-    if not migration.in_error():
-        raise checks.Unjudged("the provoked failure did not lead to the error state")
-    checks.succeeded("resetting the device in the error state", device.try_reset())
-    checks.equal("reading device_state after the reset", migration.state(), RUNNING, name)
-    migration.enter(DeviceState.STOP_AND_COPY)
+    migration.enter(DeviceState.STOP_AND_COPY)  # or what comes last says nothing about the error
+    if not device.try_reset().ok or migration.state() != RUNNING:
+        raise checks.Unjudged("a reset without an error did not lead to running; another rule judges that")
+    for _ in range(times):
+        actor.provoke_error()
+        migration.try_set_state(DeviceState.STOP)
+        if not migration.in_error():
+            raise checks.Unjudged("the provoked failure did not lead to the error state")
+        checks.succeeded("resetting the device in the error state", device.try_reset())
+        checks.equal("reading device_state after the reset", migration.state(), RUNNING, name)
+    migration.set_state(DeviceState.STOP_AND_COPY)
     with checks.given():
         migration.read(PENDING_BYTES)

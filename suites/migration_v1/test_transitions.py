@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from vfio_compliance import checks
@@ -15,15 +17,26 @@ RESUMING, ERROR = DeviceState.RESUMING, DeviceState.ERROR
 
 
 def go(migration, state):
-    """Write ``state``; the driver accepts it."""
-    checks.accepted(f"writing {name(state)} in {name(migration.state())}", migration.try_set_state(state), 4)
+    """Write ``state``; the driver accepts it, and the device is there."""
+    what = f"writing {name(state)} in {name(migration.state())}"
+    checks.accepted(what, migration.try_set_state(state), 4)
+    checks.equal(f"reading device_state after {what}", migration.state(), state, name)
 
 
 @pytest.mark.rule("v1.open.running")
-def test_open_running(device, header):
-    """The first read of device_state by a new user gives running."""
+@pytest.mark.parametrize("look", ["device_state", "at work"])
+def test_open_running(request, device, header, look):
+    """The first read of device_state by a new user gives running, and the device works."""
+    counter = request.getfixturevalue("actor").counter() if look == "at work" else None
     device.reopen()
-    checks.equal("reading device_state right after opening the device", header.state(), RUNNING, name)
+    if counter is None:
+        checks.equal("reading device_state right after opening the device", header.state(), RUNNING, name)
+    elif not counter.goes_on():
+        checks.broken(
+            f"watching {counter.name} for {counter.within:g} s after opening the device",
+            expected="a change",
+            seen="none",
+        )
 
 
 @pytest.mark.rule("v1.close.needs-no-stop")
@@ -41,15 +54,22 @@ def test_close_needs_no_stop(device, migration, state):
 
 
 @pytest.mark.rule("v1.transition.running-to-stop")
-def test_running_to_stop(migration):
-    """Stop can be written to a running device."""
-    go(migration, STOP)
+@pytest.mark.parametrize("doing", ["nothing", "dma"])
+def test_running_to_stop(migration, actor, doing):
+    """Stop can be written to a running device, at work or not."""
+    with nullcontext() if doing == "nothing" else actor.dma():
+        go(migration, STOP)
 
 
 @pytest.mark.rule("v1.transition.running-to-pre-copy")
-def test_running_to_pre_copy(migration):
-    """Pre-copy can be written to a running device."""
-    go(migration, PRE_COPY)
+@pytest.mark.parametrize("after", ["reset", "resuming"])
+def test_running_to_pre_copy(journeys, migration, after):
+    """Pre-copy can be written to a running device, also to one that has resumed."""
+    if after == "reset":
+        go(migration, PRE_COPY)
+        return
+    if stayed := journeys.resume(journeys.suspend).whole().stayed:
+        checks.broken(f"{stayed.what} once it was resumed", expected=stayed.expected, seen=stayed.seen)
 
 
 @pytest.mark.rule("v1.transition.stop-and-copy-to-stop")
@@ -60,8 +80,13 @@ def test_stop_and_copy_to_stop(migration):
 
 
 @pytest.mark.rule("v1.transition.running-to-resuming")
-def test_running_to_resuming(migration):
-    """Resuming can be written to a running device."""
+@pytest.mark.parametrize("saved", [False, True], ids=["new", "saved and reset"])
+def test_running_to_resuming(device, migration, saved):
+    """Resuming can be written to a running device, also where its state was being saved before a reset."""
+    if saved:
+        migration.enter(STOP_AND_COPY)
+        if not device.try_reset().ok or migration.state() != RUNNING:
+            raise checks.Unjudged("the reset did not lead to running; another rule judges that")
     go(migration, RESUMING)
 
 
@@ -73,26 +98,37 @@ def test_live_migration(migration):
     go(migration, STOP)
 
 
+at_moment = pytest.mark.parametrize("done", ["nothing", "data_size"], ids=["entered", "data_size read"])
+
+
 @pytest.mark.rule("v1.stop-and-copy.stops")
-def test_stop_and_copy_stops(migration, actor):
-    """A counter that moved in running does not move from the return of the write on."""
+@at_moment
+def test_stop_and_copy_stops(migration, actor, done):
+    """A counter that moved in running does not move from the return of the write on, data or no data."""
     counter = actor.counter()
     if not counter.goes_on():
         raise checks.Unjudged(f"{counter.name} does not change in running either")
     migration.enter(STOP_AND_COPY)
+    read_up_to(migration, done)
     first, now = counter.watch()
-    checks.equal(f"watching {counter.name} in stop-and-copy", now, first, hex)
+    checks.equal(f"watching {counter.name} in stop-and-copy, {done} read", now, first, hex)
 
 
 @pytest.mark.rule("v1.pre-copy.keeps-running")
-def test_pre_copy_keeps_running(migration, actor):
-    """A counter that moved in running moves in pre-copy."""
+@at_moment
+def test_pre_copy_keeps_running(migration, actor, done):
+    """A counter that moved in running moves in pre-copy, data or no data."""
     counter = actor.counter()
     if not counter.goes_on():
         raise checks.Unjudged(f"{counter.name} does not change in running either")
     migration.enter(PRE_COPY)
+    read_up_to(migration, done)
     if not counter.goes_on():
-        checks.broken(f"watching {counter.name} for {counter.within:g} s in pre-copy", expected="a change", seen="none")
+        checks.broken(
+            f"watching {counter.name} for {counter.within:g} s in pre-copy, {done} read",
+            expected="a change",
+            seen="none",
+        )
 
 
 #: How far a user has come in reading a buffer when it leaves the state.
@@ -107,7 +143,6 @@ def test_left_at_any_point(migration, transition, done):
     migration.enter(transition.before)
     read_up_to(migration, done)
     go(migration, transition.after)
-    checks.equal(f"reading device_state after {transition}", migration.state(), transition.after, name)
 
 
 def read_up_to(migration, done):

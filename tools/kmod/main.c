@@ -297,7 +297,7 @@ static long refd_get_info(unsigned long argument)
 	if (info.argsz < fixed)
 		return -EINVAL;
 	info.flags = VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI;
-	info.num_regions = VFIO_PCI_NUM_REGIONS + 1;
+	info.num_regions = refd_region_count();
 	info.num_irqs = VFIO_PCI_NUM_IRQS;
 	return copy_to_user(user, &info, fixed) ? -EFAULT : 0;
 }

@@ -11,6 +11,9 @@
 #include "defects.h"
 #include "vfio_refdriver.h"
 
+/* Where the region begins in the device's file */
+#define FILE_POSITION	((u64)VFIO_PCI_NUM_REGIONS << REFD_REGION_SHIFT)
+
 enum field {
 	FIELD_STATE,
 	FIELD_RESERVED,
@@ -51,26 +54,6 @@ static const u8 drawn[] = {
 	[REFD_STATE_MASK]		= 0,	/* every value of the three bits has a place */
 };
 
-#define ANY_STATE	GENMASK(REFD_STATE_MASK, 0)
-
-/* Defects that refuse a transition */
-static const struct refusal {
-	enum refd_defect defect;
-	u8 from;
-	u8 to;			/* a set of states */
-	bool pending;		/* only while bytes are pending */
-} refusals[] = {
-	{ REFD_DEFECT_STOP_REFUSED, REFD_STATE_RUNNING, BIT(REFD_STATE_STOP), false },
-	{ REFD_DEFECT_STOP_AND_COPY_TO_STOP_REFUSED, REFD_STATE_STOP_AND_COPY,
-	  BIT(REFD_STATE_STOP), false },
-	{ REFD_DEFECT_PRE_COPY_REFUSED, REFD_STATE_RUNNING, BIT(REFD_STATE_PRE_COPY), false },
-	{ REFD_DEFECT_PRE_COPY_TO_STOP_AND_COPY_REFUSED, REFD_STATE_PRE_COPY,
-	  BIT(REFD_STATE_STOP_AND_COPY), false },
-	{ REFD_DEFECT_RESUMING_REFUSED, REFD_STATE_RUNNING, BIT(REFD_STATE_RESUMING), false },
-	{ REFD_DEFECT_PRE_COPY_MUST_DRAIN, REFD_STATE_PRE_COPY, ANY_STATE, true },
-	{ REFD_DEFECT_STOP_AND_COPY_MUST_DRAIN, REFD_STATE_STOP_AND_COPY, ANY_STATE, true },
-};
-
 /* The state that the device is in, whatever it reports. */
 u32 refd_state(struct refd_device *refd)
 {
@@ -84,100 +67,51 @@ void refd_set_state(struct refd_device *refd, u32 state)
 {
 	u32 offered = refd->transfer.position + refd->transfer.length;
 
+	refd_note_move(refd, refd_state(refd), state & REFD_STATE_MASK);
 	refd->previous_state = refd->state;
 	refd->state = state;
 	refd->stuck = false;
+	refd->restless = false;
 	refd->pending_written = false;
 	refd->data_offset = 0;
 	refd_settle(refd);
 	refd_begin_transfer(refd, offered);
 }
 
-static bool can_be_written(u32 state)
+static bool is_state(u32 value)
 {
-	switch (state) {
+	switch (value) {
 	case REFD_STATE_STOP:
 	case REFD_STATE_RUNNING:
 	case REFD_STATE_STOP_AND_COPY:
 	case REFD_STATE_PRE_COPY:
 	case REFD_STATE_RESUMING:
 		return true;
-	case 5:
-		return defect(STATE_INVALID_5_ACCEPTED);
-	case 6:
-		return defect(STATE_ERROR_ACCEPTED);
 	default:
-		return defect(STATE_INVALID_7_ACCEPTED);
+		return false;
 	}
 }
 
-static int defect_refusal(struct refd_device *refd, u32 from, u32 to)
+/* Whether a transition may be made. */
+static int check_transition(struct refd_device *refd, u32 from, u32 to, bool is_drawn)
 {
-	const struct refusal *each;
-
-	if (defect(STATE_LATCHED_AFTER_FAILURE) && refd->refused)
+	if (refd->past.latched)
 		return -EIO;
-	for (each = refusals; each < refusals + ARRAY_SIZE(refusals); each++)
-		if (refd_defect_chosen(each->defect) && from == each->from &&
-		    BIT(to) & each->to && (!each->pending || refd_left(refd)))
-			return each->pending ? -EBUSY : -EINVAL;
-	return 0;
+	if (!is_state(to) && !refd_takes(from, to))
+		return -EINVAL;
+	if (from == REFD_STATE_ERROR)
+		return refd_leaves_error(refd, to) ? 0 : -EIO;
+	if (!is_drawn && refd_undrawn_refused())
+		return -EINVAL;
+	return from == to ? 0 : refd_refusal(refd, from, to);
 }
 
-static u32 third_state(u32 from, u32 to)
+static int make_transition(struct refd_device *refd, u32 from, u32 to, u32 end)
 {
-	u32 state = REFD_STATE_STOP;
-
-	while (state == from || state == to)
-		state++;
-	return state;
-}
-
-/* Whether defects have the device stand still though it goes to RUNNING. */
-static bool stays_stopped(u32 from, u32 to)
-{
-	return to == REFD_STATE_RUNNING &&
-	       ((from == REFD_STATE_RESUMING && defect(RESUMED_STAYS_STOPPED)) ||
-		(from == REFD_STATE_STOP_AND_COPY && defect(CANCELLED_STAYS_STOPPED)));
-}
-
-static int change_state(struct refd_device *refd, u32 value)
-{
-	u32 from = refd_state(refd), to = value & REFD_STATE_MASK;
 	bool early = from == REFD_STATE_RESUMING && !refd->transfer.begun &&
 		     !refd->transfer.held.size;
-	bool is_drawn = BIT(to) & drawn[from];
-	u32 fault = refd->fault;
 	int ret;
 
-	refd->fault = 0;
-	if (fault) {
-		if (fault == REFD_FAULT_ERROR)
-			refd_set_state(refd, REFD_STATE_ERROR);
-		return -EIO;
-	}
-	if (defect(RESERVED_BITS_CONFUSE) && value & ~REFD_STATE_MASK) {
-		refd_set_state(refd, (value & ~REFD_STATE_MASK) | (to << 1 & REFD_STATE_MASK));
-		return 0;
-	}
-	if (!can_be_written(to))
-		return -EINVAL;
-	if (from == REFD_STATE_ERROR &&
-	    !(defect(ERROR_LEFT_BY_WRITE) && to == REFD_STATE_RUNNING))
-		return -EIO;
-	ret = defect_refusal(refd, from, to);
-	if (ret)
-		return ret;
-	if (!is_drawn && refd_undrawn_refused() && from != REFD_STATE_ERROR)
-		return -EINVAL;
-
-	if (from == to) {
-		if (defect(SELF_WRITE_MOVES))
-			refd_set_state(refd, REFD_STATE_STOP);
-		if (defect(SELF_WRITE_ENDS_DATA) && refd_saving(refd))
-			refd->transfer.end = refd->transfer.position;
-		return 0;
-	}
 	if (from == REFD_STATE_RESUMING) {
 		ret = refd_finish_resuming(refd, to & REFD_STATE_BIT_RUNNING);
 		if (ret && defect(HALF_STATE_READS_NEXT))
@@ -185,10 +119,8 @@ static int change_state(struct refd_device *refd, u32 value)
 		if (ret)
 			return ret;
 	}
-	if (!is_drawn && defect(UNDRAWN_WRONG_STATE))
-		to = third_state(from, to);
-	refd_set_state(refd, to);
-	if (stays_stopped(from, to)) {
+	refd_set_state(refd, end);
+	if (refd_stays_stopped(from, to)) {
 		refd->stuck = true;
 		refd_settle(refd);
 	}
@@ -200,33 +132,38 @@ static int change_state(struct refd_device *refd, u32 value)
 	return 0;
 }
 
+static int change_state(struct refd_device *refd, u32 value)
+{
+	u32 from = refd_state(refd), to = refd_meaning(value), end;
+	bool is_drawn = BIT(to) & drawn[from];
+	u32 fault = refd->fault;
+	int ret;
+
+	refd->fault = 0;
+	if (fault) {
+		if (fault == REFD_FAULT_ERROR)
+			refd_set_state(refd, REFD_STATE_ERROR);
+		return -EIO;
+	}
+	if (refd_confused(refd, value) ||
+	    (from == REFD_STATE_ERROR && defect(ERROR_WRITE_IGNORED)))
+		return 0;
+	ret = check_transition(refd, from, to, is_drawn);
+	if (ret)
+		return ret;
+	if (from == to && defect(SELF_WRITE_ENDS_DATA) && refd_saving(refd))
+		refd->transfer.end = refd->transfer.position;
+	end = refd_end(from, to, is_drawn);
+	return end == from ? 0 : make_transition(refd, from, to, end);
+}
+
 /* A write of device_state: the number of bytes to answer, or an error. */
 static ssize_t store_state(struct refd_device *refd, u32 value)
 {
-	bool was_error = refd_state(refd) == REFD_STATE_ERROR;
+	u32 from = refd_state(refd);
 	int ret = change_state(refd, value);
 
-	refd->refused = ret;
-	if (!ret)
-		return defect(STATE_WRITE_SHORT) ? 0 : sizeof(u32);
-	if (defect(STATE_FAILURE_STORES) && !was_error)
-		refd_set_state(refd, value & REFD_STATE_MASK);
-	if (defect(STATE_FAILURE_SILENT))
-		return sizeof(u32);
-	if (defect(STATE_FAILURE_SHORT))
-		return 2;
-	return ret;
-}
-
-static u32 reported_state(struct refd_device *refd)
-{
-	if (defect(STATE_FAILURE_REPORTS_7) && refd->refused)
-		return 7;
-	if (defect(STATE_READ_STALE))
-		return refd->previous_state;
-	if (defect(STOP_AND_COPY_READS_STOP) && refd->state == REFD_STATE_STOP_AND_COPY)
-		return REFD_STATE_STOP;
-	return refd->state;
+	return ret ? refd_answer_refused(refd, from, value, ret) : refd_answer(refd, from, value);
 }
 
 /* The registers */
@@ -291,16 +228,24 @@ static u64 peek(struct refd_device *refd, enum field field)
 {
 	switch (field) {
 	case FIELD_STATE:
-		return reported_state(refd);
+		return refd_reported_state(refd);
 	case FIELD_RESERVED:
 		if (defect(RESERVED_GARBAGE))
 			return 0xdeadbeef;
+		if (defect(RESERVED_STALE))
+			return refd->last_read;
+		if (defect(RESERVED_STORED_IN_PART))
+			return refd->reserved & 0xff;
 		return defect(RESERVED_STORED) ? refd->reserved : 0;
 	case FIELD_PENDING:
 		return pending_bytes(refd);
 	case FIELD_OFFSET:
 		if (defect(DATA_OFFSET_ZERO))
 			return 0;
+		if (defect(DATA_OFFSET_IN_HEADER) && refd_state(refd) == REFD_STATE_RESUMING)
+			return places[FIELD_SIZE].offset;
+		if (defect(DATA_OFFSET_FILE_POSITION))
+			return FILE_POSITION + refd_data_offset(refd);
 		return refd->data_offset ?: told_offset(refd);
 	case FIELD_SIZE:
 		return data_size(refd);
@@ -393,12 +338,15 @@ static int touch_size(struct refd_device *refd)
 static int touch(struct refd_device *refd, enum field field)
 {
 	switch (field) {
+	case FIELD_STATE:
+		return refd_state_asked(refd);
 	case FIELD_RESERVED:
 		return defect(RESERVED_READ_REFUSED) ? -EINVAL : 0;
 	case FIELD_PENDING:
 		refd_pending_asked(refd);
-		if (defect(STATE_CHANGES_BY_ITSELF) &&
-		    refd_state(refd) == REFD_STATE_STOP_AND_COPY)
+		if (refd_state(refd) == REFD_STATE_STOP_AND_COPY &&
+		    (defect(STATE_CHANGES_BY_ITSELF) ||
+		     (defect(DRAINED_STOPS) && !refd_left(refd))))
 			refd_set_state(refd, REFD_STATE_STOP);
 		return 0;
 	case FIELD_OFFSET:
@@ -422,6 +370,17 @@ static bool spans_several(u32 offset, u32 width)
 	return touched > 1;
 }
 
+/* Reads the register alone at which a longer read begins. */
+static ssize_t read_first(struct refd_device *refd, u32 offset, u32 width, u8 *bytes)
+{
+	enum field field;
+
+	for (field = 0; field < FIELD_COUNT; field++)
+		if (offset == places[field].offset && width > places[field].width)
+			return refd_migration_read(refd, offset, places[field].width, bytes);
+	return -EINVAL;
+}
+
 /* Reads at other places than a register's own, which only defects allow. */
 static ssize_t read_loosely(struct refd_device *refd, u32 offset, u32 width, u8 *bytes)
 {
@@ -429,8 +388,12 @@ static ssize_t read_loosely(struct refd_device *refd, u32 offset, u32 width, u8 
 	enum field field;
 	__le64 value;
 
+	if (defect(WIDTH_READ_EMPTY))
+		return 0;
 	if (offset >= REFD_HEADER_SIZE || width > REFD_HEADER_SIZE - offset)
 		return -EINVAL;
+	if (defect(WIDTH_READ_SHORT))
+		return read_first(refd, offset, width, bytes);
 	if (!(defect(WIDTH_BYTE_READ_ACCEPTED) && width == 1) &&
 	    !(defect(WIDTH_STRADDLING_READ_ACCEPTED) && spans_several(offset, width)))
 		return -EINVAL;
@@ -460,8 +423,12 @@ ssize_t refd_migration_read(struct refd_device *refd, u32 offset, u32 width, u8 
 	ret = touch(refd, field);
 	if (ret)
 		return ret;
-	value = cpu_to_le64(peek(refd, field));
+	refd->last_read = peek(refd, field);
+	value = cpu_to_le64(refd->last_read);
 	memcpy(bytes, &value, width);
+	if (defect(SIZE_READ_SHORT) && field == FIELD_SIZE &&
+	    refd_state(refd) == REFD_STATE_PRE_COPY)
+		return sizeof(u32);
 	return width;
 }
 
@@ -470,14 +437,13 @@ static int refused_as_read_only(void)
 	return refd_read_only_refused() ? -EINVAL : 0;
 }
 
-/* The user has put a buffer there. */
-static int write_size(struct refd_device *refd, u64 value)
+static int consume(struct refd_device *refd, u64 size)
 {
-	int ret = refd_consume(refd, value);
+	int ret = refd_consume(refd, size);
 
-	if (!ret && defect(LOADING_ENDS_RESUMING) && refd->transfer.complete)
-		return change_state(refd, REFD_STATE_RUNNING);
-	return ret;
+	if (ret || !defect(RESUMING_RUNS_BY_ITSELF) || !refd->transfer.complete)
+		return ret;
+	return make_transition(refd, REFD_STATE_RESUMING, REFD_STATE_RUNNING, REFD_STATE_RUNNING);
 }
 
 static int write_field(struct refd_device *refd, enum field field, u64 value)
@@ -489,18 +455,24 @@ static int write_field(struct refd_device *refd, enum field field, u64 value)
 		refd->reserved = value;
 		return 0;
 	case FIELD_PENDING:
-		if (!defect(PENDING_WRITABLE))
+		if (defect(PENDING_WRITE_ZERO_ENDS) && !value)
+			refd_end_saving(refd);
+		if (!defect(PENDING_WRITABLE) &&
+		    !(defect(PENDING_WRITABLE_IN_PRE_COPY) &&
+		      refd_state(refd) == REFD_STATE_PRE_COPY))
 			return refused_as_read_only();
 		refd->pending = value;
 		refd->pending_written = true;
 		return 0;
 	case FIELD_OFFSET:
-		if (!defect(DATA_OFFSET_WRITABLE))
+		if (!defect(DATA_OFFSET_WRITABLE) &&
+		    !(defect(DATA_OFFSET_WRITABLE_WHILE_SAVING) && refd_saving(refd)) &&
+		    !(defect(DATA_OFFSET_HIGH_HALF_WRITABLE) && value >> 32))
 			return refused_as_read_only();
 		refd->data_offset = value;
 		return 0;
 	default:
-		return write_size(refd, value);
+		return consume(refd, value);
 	}
 }
 
@@ -519,32 +491,28 @@ ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u6
 		ret = write_field(refd, field, value);
 		if (field == FIELD_SIZE && defect(RESUME_SIZE_SHORT))
 			width = sizeof(u32);
+		if (!ret && field == FIELD_RESERVED && defect(RESERVED_WRITE_EMPTY))
+			return 0;
 		return ret ? ret : width;
 	}
 	if (!offset && width == 2 && defect(WIDTH_HALFWORD_WRITE_APPLIED))
 		return min_t(ssize_t, store_state(refd, value), width);
 	if (!offset && width == 1 && defect(WIDTH_REFUSED_BUT_APPLIED))
 		store_state(refd, value);
-	return -EINVAL;
+	if (!offset && width == 8 && defect(WIDTH_WIDE_WRITE_APPLIED))
+		return store_state(refd, value);
+	return defect(WIDTH_WRITE_IGNORED) ? (ssize_t)width : -EINVAL;
 }
 
 /* Reset, open, close */
 
 int refd_reset(struct refd_device *refd)
 {
-	u32 before = refd_state(refd), after = REFD_STATE_RUNNING;
+	u32 before = refd_state(refd);
+	int ret = refd_reset_refusal(refd);
 
-	if (defect(RESET_REFUSED_IN_STOP) && before == REFD_STATE_STOP)
-		return -EBUSY;
-	if (defect(BAD_DATA_WEDGES) && refd->wedged)
-		return -EIO;
-	if (defect(RESET_TO_STOP))
-		after = REFD_STATE_STOP;
-	if (refd->bad_size)
-		after = REFD_STATE_RESUMING;
-	if (refd->error_outlives || defect(RESET_KEEPS_STATE) ||
-	    (defect(RESET_KEEPS_ERROR) && before == REFD_STATE_ERROR))
-		after = before;
+	if (ret)
+		return ret;
 	refd_clock_fold(refd);
 	memset(refd->live, 0, sizeof(*refd->live));
 	memset(refd->live->memory, 0, refd->memory_size);
@@ -556,13 +524,12 @@ int refd_reset(struct refd_device *refd)
 	refd->pin_length = 0;
 	refd_unpin_all(refd);
 	refd->wedged = false;
-	refd->bad_size = false;
-	refd->error_outlives = false;
-	refd->resumed = false;
 	refd->beats = 0;
 	refd->reserved = 0;
-	refd->refused = false;
-	refd_set_state(refd, after);
+	refd->last_beat = 0;
+	refd->past.was_reset = true;
+	refd_set_state(refd, refd_after_reset(refd));
+	refd_note_start(refd, before);
 	return 0;
 }
 
@@ -574,17 +541,22 @@ void refd_opened(struct refd_device *refd)
 	if (defect(OPEN_IN_STOP))
 		refd_set_state(refd, REFD_STATE_STOP);
 	refd->previous_state = refd->state;
+	refd->stuck = defect(OPEN_STANDS_STILL);
+	refd_note_open(refd);
 	refd_settle(refd);
 }
 
 /* The stream ends here; the caller waits for its work outside the lock. */
 void refd_closed(struct refd_device *refd)
 {
+	u32 before = refd_state(refd);
+
 	refd->open = false;
 	refd_set_register(refd, REFD_REG_CONTROL,
 			  refd_register(refd, REFD_REG_CONTROL) & ~(u64)REFD_CONTROL_STREAM);
-	if (defect(ERROR_OUTLIVES_CLOSE) && refd_state(refd) == REFD_STATE_ERROR)
-		refd->error_outlives = true;
-	else if (!defect(CLOSE_NEEDS_STOP) || refd_state(refd) == REFD_STATE_STOP)
+	refd->last_beat = 0;
+	if (refd_after_close(refd) == REFD_STATE_RUNNING) {
 		refd_set_state(refd, REFD_STATE_RUNNING);
+		refd_note_start(refd, before);
+	}
 }

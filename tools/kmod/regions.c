@@ -14,8 +14,7 @@
 #include "defects.h"
 #include "vfio_refdriver.h"
 
-#define REGION_SHIFT		40	/* file offset: region index above, place below */
-#define REGION_MASK		(BIT_ULL(REGION_SHIFT) - 1)
+#define REGION_MASK		(BIT_ULL(REFD_REGION_SHIFT) - 1)
 
 #define REGION_REGISTERS	VFIO_PCI_BAR0_REGION_INDEX
 #define REGION_MEMORY		VFIO_PCI_BAR2_REGION_INDEX
@@ -44,6 +43,12 @@ static u32 region_size(struct refd_device *refd, u64 index)
 	}
 }
 
+/* How many region indexes there are; one of no size too many by defect. */
+u32 refd_region_count(void)
+{
+	return REGION_COUNT + defect(REGION_ANNOUNCED_TWICE);
+}
+
 static int add_type(struct vfio_info_cap *caps)
 {
 	struct vfio_region_info_cap_type type = {
@@ -60,10 +65,22 @@ static int add_type(struct vfio_info_cap *caps)
 	return vfio_info_add_capability(caps, &type.header, sizeof(type));
 }
 
+/* Areas that defects list behind the true one */
+static const struct {
+	enum refd_defect defect;
+	u64 offset;
+	u64 size;
+} more_areas[] = {
+	{ REFD_DEFECT_AREA_EMPTY, REFD_DATA_OFFSET, 0 },
+	{ REFD_DEFECT_AREA_WRAPS, -(u64)SZ_4K, SZ_8K },
+	{ REFD_DEFECT_AREA_SECOND_COVERS_REGISTERS, 0, SZ_4K },
+};
+
 static int add_areas(struct vfio_info_cap *caps, u64 offset, u64 length)
 {
 	struct vfio_region_info_cap_sparse_mmap *sparse;
-	size_t size = struct_size(sparse, areas, 1);
+	size_t size = struct_size(sparse, areas, 1 + ARRAY_SIZE(more_areas));
+	unsigned int each;
 	int ret;
 
 	sparse = kzalloc(size, GFP_KERNEL);
@@ -74,6 +91,13 @@ static int add_areas(struct vfio_info_cap *caps, u64 offset, u64 length)
 	sparse->nr_areas = 1;
 	sparse->areas[0].offset = offset;
 	sparse->areas[0].size = length;
+	for (each = 0; each < ARRAY_SIZE(more_areas); each++) {
+		if (!refd_defect_chosen(more_areas[each].defect))
+			continue;
+		sparse->areas[sparse->nr_areas].offset = more_areas[each].offset;
+		sparse->areas[sparse->nr_areas++].size = more_areas[each].size;
+	}
+	size = struct_size(sparse, areas, sparse->nr_areas);
 	ret = vfio_info_add_capability(caps, &sparse->header, size);
 	kfree(sparse);
 	return ret;
@@ -83,8 +107,10 @@ static int describe_migration(struct refd_device *refd, struct vfio_region_info 
 			      struct vfio_info_cap *caps)
 {
 	u64 offset, size;
-	int ret = add_type(caps);
+	int ret = 0;
 
+	if (!(defect(REGION_TYPE_LOST_BY_RESET) && refd->past.was_reset))
+		ret = add_type(caps);
 	if (!ret && refd_mappable(refd, &offset, &size)) {
 		info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
 		ret = add_areas(caps, offset, size);
@@ -103,10 +129,10 @@ long refd_get_region_info(struct refd_device *refd, unsigned long argument)
 
 	if (copy_from_user(&info, user, fixed))
 		return -EFAULT;
-	if (info.argsz < fixed || info.index >= REGION_COUNT)
+	if (info.argsz < fixed || info.index >= refd_region_count())
 		return -EINVAL;
 	info.size = region_size(refd, info.index);
-	info.offset = (u64)info.index << REGION_SHIFT;
+	info.offset = (u64)info.index << REFD_REGION_SHIFT;
 	info.flags = 0;
 	info.cap_offset = 0;
 	if (info.size)
@@ -115,6 +141,8 @@ long refd_get_region_info(struct refd_device *refd, unsigned long argument)
 		info.flags |= VFIO_REGION_INFO_FLAG_WRITE;
 	if (info.index == REGION_MIGRATION)
 		ret = describe_migration(refd, &info, &caps);
+	else if (info.index >= REGION_COUNT)
+		ret = add_type(&caps);
 	if (ret)
 		goto out;
 
@@ -141,7 +169,7 @@ static int locate(struct refd_device *refd, loff_t offset, size_t count, u64 *in
 {
 	u32 size;
 
-	*index = (u64)offset >> REGION_SHIFT;
+	*index = (u64)offset >> REFD_REGION_SHIFT;
 	size = region_size(refd, *index);
 	if ((offset & REGION_MASK) >= size || count > size - (offset & REGION_MASK))
 		return -EINVAL;
@@ -294,7 +322,7 @@ int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	u64 from = (u64)vma->vm_pgoff << PAGE_SHIFT;
 	u64 offset, size;
 
-	if (from >> REGION_SHIFT != REGION_MIGRATION || !(vma->vm_flags & VM_SHARED) ||
+	if (from >> REFD_REGION_SHIFT != REGION_MIGRATION || !(vma->vm_flags & VM_SHARED) ||
 	    !refd_mappable(refd, &offset, &size))
 		return -EINVAL;
 	from &= REGION_MASK;

@@ -85,29 +85,19 @@ bool refd_works(struct refd_device *refd)
 	return ktime_get_ns() < refd->clock_until;
 }
 
-static bool should_run(struct refd_device *refd)
-{
-	u32 state = refd_state(refd);
-	bool run = state & REFD_STATE_BIT_RUNNING;
-
-	if (defect(RUNNING_BIT_INVERTED))
-		run = !run;
-	if (defect(STOP_AND_COPY_KEEPS_RUNNING) && state == REFD_STATE_STOP_AND_COPY)
-		run = true;
-	if (defect(PRE_COPY_STOPS) && state == REFD_STATE_PRE_COPY)
-		run = false;
-	return run && !refd->stuck;
-}
-
 /* Starts or stops the device as its state and the defects say. */
 void refd_settle(struct refd_device *refd)
 {
 	refd_section_settle(refd);
 	refd_clock_fold(refd);
-	if (should_run(refd))
+	if (refd_should_work(refd)) {
 		refd->clock_until = U64_MAX;
-	else if (refd->clock_until == U64_MAX)
-		refd->clock_until = refd->clock_since + (defect(STOP_LATE) ? REFD_LATE_NS : 0);
+		refd->last_beat = 0;
+	} else if (refd->clock_until == U64_MAX) {
+		refd->clock_until = refd->clock_since + (refd_stops_late(refd) ? REFD_LATE_NS : 0);
+		if (defect(STOP_ONE_LATE_DMA))
+			refd->last_beat = refd->clock_since + REFD_LATE_NS;
+	}
 	refd_stream_start(refd);
 }
 

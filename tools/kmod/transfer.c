@@ -331,7 +331,17 @@ int refd_stage(struct refd_device *refd)
 	if (garbage)
 		memset(room, GARBAGE, transfer->size);
 	refd_section_show(refd, place, transfer->size);
+	refd_disturb_work(refd);
 	return 0;
+}
+
+/* Nothing more is offered. */
+void refd_end_saving(struct refd_device *refd)
+{
+	if (!refd_saving(refd))
+		return;
+	refd->transfer.end = refd->transfer.position;
+	refd->transfer.staged = false;
 }
 
 /* Resuming */
@@ -401,7 +411,7 @@ static int apply(struct refd_device *refd, const struct refd_range *buffer)
 static int apply_or_wedge(struct refd_device *refd, const struct refd_range *buffer)
 {
 	bool ignored = defect(RESUMING_DATA_IGNORED) ||
-		       (defect(RESUME_AGAIN_IGNORED) && refd->resumed);
+		       (defect(RESUME_AGAIN_IGNORED) && refd->past.resumed);
 	int ret = ignored ? 0 : apply(refd, buffer);
 
 	if (ret)
@@ -483,7 +493,6 @@ int refd_finish_resuming(struct refd_device *refd, bool works)
 	for (which = 0; which < REFD_REG_COUNT && defect(RESUME_HIGH_HALF_LOST); which++)
 		registers[which] &= cpu_to_le64(U32_MAX);
 	memcpy(refd->live, refd->image, image_size(refd));
-	refd->resumed = true;
 	return 0;
 }
 

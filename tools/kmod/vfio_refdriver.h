@@ -27,6 +27,7 @@
 #define REFD_BOUNCE_SIZE	SZ_16K
 
 /* The migration region: a page of trapped registers, then the data section. */
+#define REFD_REGION_SHIFT	40	/* file offset: region index above, place below */
 #define REFD_HEADER_SIZE	32
 #define REFD_DATA_OFFSET	SZ_4K
 
@@ -65,6 +66,25 @@ enum refd_register {
 struct refd_image {
 	__le64 registers[REFD_REG_COUNT];
 	u8 memory[];
+};
+
+/* What the present user has seen of device_state, for the defects that go by it. */
+struct refd_past {
+	/* Since the device was opened */
+	bool unread;		/* device_state was neither read nor the device reset */
+	bool was_reset;
+	bool saved;		/* a saving state was entered */
+	bool recovered;		/* a reset ended the error state */
+	bool cancelled;		/* pre-copy was left for RESUMING */
+	/* Since the last reset */
+	u32 refusals;		/* writes that were refused */
+	bool latched;		/* all are */
+	bool resumed;		/* a state was given to the device, and it left RESUMING */
+	bool hurt;		/* that reset ended the error state */
+	/* In a row */
+	u32 refused;		/* writes that were */
+	u32 asked_in_error;	/* writes in the error state */
+	u32 stale_reads;	/* reads, and one more, that give the state before */
 };
 
 /* Part of the migration region; without a size: none. */
@@ -147,8 +167,11 @@ struct refd_device {
 
 	u32 state;
 	u32 previous_state;
-	bool refused;			/* the last write of device_state was */
+	struct refd_past past;
 	bool stuck;			/* RUNNING, and yet standing still */
+	bool restless;			/* the reverse */
+	u64 last_beat;			/* when the DMA stream writes once more though stopped */
+	u64 last_read;			/* what the last read of a register of region 9 gave */
 	/* What defects let the user write where nothing can be written */
 	u32 reserved;
 	u64 pending;
@@ -174,7 +197,6 @@ struct refd_device {
 	bool asked_again;		/* pending_bytes was, in the last pre-copy */
 	bool bad_size;			/* a data_size past the end was refused */
 	bool error_outlives;		/* the device was closed in the error state */
-	bool resumed;			/* since the last reset */
 	bool missing;			/* a byte of the window is late: */
 	u32 missing_at;
 	u8 missing_byte;
@@ -203,6 +225,7 @@ ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, l
 ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t count,
 		   loff_t *offset);
 int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
+u32 refd_region_count(void);
 long refd_get_region_info(struct refd_device *refd, unsigned long argument);
 
 /* registers.c: region 0 and the clock; all with the lock held */
@@ -253,8 +276,31 @@ void refd_advance(struct refd_device *refd);
 bool refd_returns_early(struct refd_device *refd);
 int refd_stage(struct refd_device *refd);
 void refd_reveal(struct refd_device *refd);
+void refd_end_saving(struct refd_device *refd);
 int refd_consume(struct refd_device *refd, u64 size);
 int refd_finish_resuming(struct refd_device *refd, bool works);
+
+/* state_defects.c: device_state as defects have it; all with the lock held */
+int refd_refusal(struct refd_device *refd, u32 from, u32 to);
+void refd_note_move(struct refd_device *refd, u32 from, u32 to);
+void refd_note_start(struct refd_device *refd, u32 before);
+void refd_note_open(struct refd_device *refd);
+int refd_state_asked(struct refd_device *refd);
+u32 refd_reported_state(struct refd_device *refd);
+bool refd_confused(struct refd_device *refd, u32 value);
+u32 refd_meaning(u32 value);
+bool refd_takes(u32 from, u32 value);
+bool refd_leaves_error(struct refd_device *refd, u32 to);
+u32 refd_end(u32 from, u32 to, bool is_drawn);
+ssize_t refd_answer(struct refd_device *refd, u32 from, u32 value);
+ssize_t refd_answer_refused(struct refd_device *refd, u32 from, u32 value, int error);
+bool refd_should_work(struct refd_device *refd);
+bool refd_stays_stopped(u32 from, u32 to);
+bool refd_stops_late(struct refd_device *refd);
+void refd_disturb_work(struct refd_device *refd);
+int refd_reset_refusal(struct refd_device *refd);
+u32 refd_after_reset(struct refd_device *refd);
+u32 refd_after_close(struct refd_device *refd);
 
 /* migration.c: the registers of region 9; all with the lock held */
 u32 refd_state(struct refd_device *refd);

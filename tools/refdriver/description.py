@@ -24,6 +24,8 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
         if areas:
             flags |= wire.REGION_MAPPABLE
         chain = _chain(device, areas)
+    elif index > MIGRATION:
+        chain = _chain(device, [])
     if chain:
         flags |= wire.REGION_CAPABILITIES
     needed = wire.REGION_INFO.size + len(chain)
@@ -39,7 +41,8 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
 def _chain(device: Device, areas: list[tuple[int, int]]) -> bytes:
     """Capabilities one after another, each saying where the next one begins."""
     capabilities: list[tuple[int, bytes]] = []
-    if "region-type-missing" not in device.defects:
+    lost = "region-type-lost-by-reset" in device.defects and device.migration.was_reset
+    if "region-type-missing" not in device.defects and not lost:
         subtype = 0 if "region-subtype-zero" in device.defects else wire.REGION_SUBTYPE_MIGRATION
         # kabi v23:38, 46-47
         capabilities.append((wire.CAPABILITY_TYPE, wire.REGION_TYPE.pack(wire.REGION_TYPE_MIGRATION, subtype)))

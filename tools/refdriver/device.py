@@ -9,7 +9,7 @@ from .migration import MigrationRegion
 from .options import Options
 from .regions import ReadOnly, Region
 
-REGION_COUNT = 10
+_REGION_COUNT = 10
 IRQ_COUNT = 5
 
 REGISTERS = 0
@@ -37,6 +37,11 @@ class Device:
         }
         if options.memory:
             self.regions[DEVICE_MEMORY] = self.machine.memory
+
+    @property
+    def region_count(self) -> int:
+        """How many region indexes there are; one of no size too many by defect."""
+        return _REGION_COUNT + ("region-announced-twice" in self.defects)
 
     @property
     def restless(self) -> bool:

@@ -88,10 +88,12 @@ class Machine:
         self._values: dict[int, int] = {}
         #: When the present stretch of work began, on the monotonic clock; None while standing still.
         self._since: int | None = None
-        #: When work ends although ``halt`` has returned (defect stop-late).
+        #: When work ends although ``halt`` has returned (defects stop-late, pre-copy-exit-late).
         self._halt_at: int | None = None
         self._stream_count = 0
         self._stream_due = 0
+        #: The stream writes once more although the device stands still (defect stop-one-late-dma).
+        self._one_more = False
         self.reset()
 
     def reset(self) -> None:
@@ -103,6 +105,7 @@ class Machine:
             self.memory.clear()
         self._guest.reset()
         self._stream_count = 0
+        self._one_more = False
         if self._halt_at is not None:
             self._since = self._halt_at = None
         elif self._since is not None:
@@ -117,13 +120,15 @@ class Machine:
         if self._since is None:
             self._since = monotonic_ns()
 
-    def halt(self) -> None:
-        """Stand still: nothing changes and nothing is written once this has returned."""
+    def halt(self, late: bool = False) -> None:
+        """Stand still: nothing changes and nothing is written once this has returned; a defect makes that ``late``."""
         self._settle()
         if self._since is None or self._halt_at is not None:
             return
+        if "stop-one-late-dma" in self._defects and self.streaming:
+            self._one_more, self._stream_due = True, monotonic_ns() + _LATE_NS
         self._halt_at = monotonic_ns()
-        if "stop-late" in self._defects:
+        if late:
             self._halt_at += _LATE_NS
         self._settle()
 
@@ -138,13 +143,14 @@ class Machine:
         """Whether ``tick`` has to be called from time to time."""
         if not self._values[CONTROL] & _STREAM_ON:
             return False
-        return self.working or "stop-dma-continues" in self._defects
+        return self.working or self._one_more or "stop-dma-continues" in self._defects
 
     def tick(self) -> None:
         """Make the next write of the DMA stream when it is due."""
         now = monotonic_ns()
         if self.streaming and now >= self._stream_due:
             self._stream_due = now + _STREAM_PERIOD_NS
+            self._one_more = False
             self._stream_count += 1
             self._dma(self._stream_count.to_bytes(8, "little"))
             self._guest.dirty.settle()

@@ -5,62 +5,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from errno import EAGAIN, EBUSY, EINVAL, EIO
+from errno import EAGAIN, EINVAL, EIO
 
 from .machine import LOAD_FAULT, SAVE_FAULT, Machine
 from .options import Options
 from .refusal import Refusal
 from .section import SECTION_OFFSET, DataSection
+from .state_defects import StateDefects
+from .states import DRAWN, ERROR, PRE_COPY, RESUMING, RUNNING, STATES, STOP, STOP_AND_COPY
 from .stream import PASS_PRE_COPY, PASS_WHOLE, Image, Incoming, Outgoing
 
-# kabi v23:96-102
-STOP = 0b000
-RUNNING = 0b001
-STOP_AND_COPY = 0b010
-PRE_COPY = 0b011
-RESUMING = 0b100
-ERROR = 0b110
-
-_RUNNING_BIT = 0b001
-_STATE_BITS = 0b111
-_STATES = (STOP, RUNNING, STOP_AND_COPY, PRE_COPY, RESUMING)
-
-#: The transitions of the diagram, kabi v23:106-124.
-_DRAWN = frozenset(
-    {
-        (RUNNING, STOP),
-        (RUNNING, STOP_AND_COPY),
-        (RUNNING, PRE_COPY),
-        (PRE_COPY, STOP_AND_COPY),
-        (STOP_AND_COPY, STOP),
-        (RUNNING, RESUMING),
-        (RESUMING, RUNNING),
-    }
-)
-
-_REFUSED_BY = {
-    "stop-refused": (RUNNING, STOP),
-    "stop-and-copy-to-stop-refused": (STOP_AND_COPY, STOP),
-    "pre-copy-refused": (RUNNING, PRE_COPY),
-    "pre-copy-to-stop-and-copy-refused": (PRE_COPY, STOP_AND_COPY),
-    "resuming-refused": (RUNNING, RESUMING),
-}
-_MUST_DRAIN = {"pre-copy-must-drain": PRE_COPY, "stop-and-copy-must-drain": STOP_AND_COPY}
-#: Defects by which the device stands still after a transition that makes it run.
-_STAYS_STOPPED = {
-    "resumed-stays-stopped": (RESUMING, RUNNING),
-    "cancelled-stays-stopped": (STOP_AND_COPY, RUNNING),
-}
-_WRONGLY_VALID = {
-    "state-invalid-5-accepted": 0b101,
-    "state-invalid-7-accepted": 0b111,
-    "state-error-accepted": ERROR,
-}
+#: data_offset in the registers (defect data-offset-in-header), and what the device's file has before the region
+#: (defect data-offset-file-position).
+_IN_HEADER = 24
+_FILE_POSITION = 9 << 40
 
 #: Defects by which a state offers nothing: the states that it is entered from, and the states.
 _OFFERS_NOTHING = {
-    "saving-ignored": (_STATES, (PRE_COPY, STOP_AND_COPY)),
-    "pre-copy-silent": (_STATES, (PRE_COPY,)),
+    "saving-ignored": (STATES, (PRE_COPY, STOP_AND_COPY)),
+    "pre-copy-silent": (STATES, (PRE_COPY,)),
     "pre-copy-says-all": ((PRE_COPY,), (STOP_AND_COPY,)),
     "stop-saves-nothing": ((STOP,), (STOP_AND_COPY,)),
 }
@@ -81,7 +44,7 @@ class MigrationRegion:
         self._defects = options.defects
         self._machine = machine
         self._state = RUNNING
-        self._previous_state = RUNNING
+        self._state_defects = StateDefects(options.defects)
         self._outgoing: Outgoing | None = None
         self._incoming: Incoming | None = None
         self.section = DataSection(options)
@@ -99,12 +62,12 @@ class MigrationRegion:
         self._pending_was_read = False
         #: Whether resume data was refused since the device was opened (defect bad-data-wedges).
         self._wedged = False
-        #: Whether an impossible size was refused, the device was closed in the error state, or was resumed (defects).
+        #: Whether an impossible size was refused since the last reset (defect bad-size-outlives-reset).
         self._bad_size = False
-        self._error_outlives = False
-        self._resumed = False
-        #: Whether a write of device_state has been refused since the last reset or opening.
-        self._failed = False
+        #: Whether the present user has reset the device (defect region-type-lost-by-reset).
+        self.was_reset = False
+        #: What the last read of a register gave (defect reserved-stale).
+        self._last_read = 0
         #: What defects let the user put into read-only fields.
         self._forced: dict[str, int] = {}
         # Only native width and alignment (kabi v23:52-54): a register is found by offset and width together.
@@ -137,44 +100,39 @@ class MigrationRegion:
     def open(self) -> None:
         """A user begins: the device runs (kabi v23:126), and the data section is fresh."""
         self.section.open()
-        self._wedged = False
+        self._wedged = self.was_reset = False
         if "open-in-stop" in self._defects:
             self._force(STOP)
+        if "open-stands-still" in self._defects:
+            self._machine.halt()
+        self._state_defects.opened()
 
     def close(self) -> None:
         """The user has gone, in whatever state: the next one finds the device running (kabi v23:127-130)."""
         self.section.close()
-        if "error-outlives-close" in self._defects and self._state == ERROR:
-            self._error_outlives = True
-            return
-        if "close-needs-stop" in self._defects and self._state != STOP:
-            return
-        self._force(RUNNING)
+        after = self._state_defects.after_close(self._state)
+        if after == RUNNING or after != self._state:
+            self._force(after)
 
     def check_reset(self) -> None:
         """Refuse a reset; only a defect does (kabi v23:71-72)."""
-        if "reset-refused-in-stop" in self._defects and self._state == STOP:
-            raise Refusal(EBUSY)
         if self._wedged:
             raise Refusal(EIO)
+        self._state_defects.check_reset(self._state, self._outgoing is not None and self._outgoing.offered)
 
     def reset(self) -> None:
         """From any state, the error state too, back to the default state."""
-        if "reset-keeps-state" in self._defects:
-            return
-        if "reset-keeps-error" in self._defects and self._state == ERROR:
-            return
-        if self._error_outlives:
-            self._error_outlives = False
-            return
+        self.was_reset = True
         bad_size, self._bad_size = self._bad_size, False
-        self._force(RESUMING if bad_size else STOP if "reset-to-stop" in self._defects else RUNNING)
+        after = RESUMING if bad_size else self._state_defects.after_reset(self._state)
+        if after == RUNNING or after != self._state:
+            self._force(after)
 
     def _force(self, state: int) -> None:
         """Put the device into a state whatever came before."""
-        self._failed = self._resumed = False
-        self._move(self._state, state)
-        self._previous_state = state
+        before = self._state
+        self._move(before, state)
+        self._state_defects.settled(state, before)
 
     # Access.
 
@@ -182,7 +140,10 @@ class MigrationRegion:
         """A register, or any part of the data section, mapped or not (kabi v23:191-192)."""
         reader = self._readers.get((offset, count))
         if reader is not None:
-            return reader().to_bytes(count, "little")
+            value = reader()
+            self._last_read = value
+            short = "size-read-short" in self._defects and offset == 24 and self._state == PRE_COPY
+            return value.to_bytes(count, "little")[: 4 if short else count]
         if offset >= SECTION_OFFSET:
             return self.section.read(offset, count)
         return self._read_at_odd_width(offset, count)
@@ -210,6 +171,10 @@ class MigrationRegion:
         ):
             header = b"".join(self._readers[key]().to_bytes(key[1], "little") for key in met)
             return header[offset - met[0][0] : end - met[0][0]]
+        if "width-read-short" in self._defects and met and met[0][0] == offset and met[0][1] < count:
+            return self._readers[met[0]]().to_bytes(met[0][1], "little")
+        if "width-read-empty" in self._defects:
+            return b""
         raise Refusal(EINVAL)
 
     def _write_at_odd_width(self, offset: int, data: bytes | memoryview) -> int:
@@ -221,108 +186,101 @@ class MigrationRegion:
                 return 2
             if "width-refused-but-applied" in self._defects and len(data) == 1:
                 self._write_state(value)
+            if "width-wide-write-applied" in self._defects and len(data) == 8:
+                return self._write_state(value & 0xFFFF_FFFF)
+        if "width-write-ignored" in self._defects:
+            return len(data)
         raise Refusal(EINVAL)
 
     # device_state (kabi v23:56-102).
 
     def _read_state(self) -> int:
-        if self._failed and "state-failure-reports-7" in self._defects:
-            return 0b111
-        if "state-read-stale" in self._defects:
-            return self._previous_state
-        if "stop-and-copy-reads-stop" in self._defects and self._state == STOP_AND_COPY:
-            return STOP
-        return self._state
+        return self._state_defects.read(self._state)
 
     def _write_state(self, value: int) -> int:
+        defects, old = self._state_defects, self._state
         try:
             self._change_state(value)
-        except Refusal:
-            self._failed = True
-            if "state-failure-stores" in self._defects:
-                self._state = value & _STATE_BITS
-            if "state-failure-silent" in self._defects:
-                return 4
-            if "state-failure-short" in self._defects:
-                return 2
-            raise
-        if "state-latched-after-failure" not in self._defects:
-            self._failed = False
-        return 0 if "state-write-short" in self._defects else 4
+        except Refusal as refusal:
+            fault = self._state != old  # which has led to the error state (kabi v23:68-70)
+            after = defects.refused(self._state, value)
+            if after != self._state:
+                self._move(self._state, after)
+            return defects.answer_refused(refusal, fault)
+        return defects.answer(old, value)
 
     def _change_state(self, value: int) -> None:
         """Go where the user asks, or raise Refusal and stay (kabi v23:59-70)."""
-        if "reserved-bits-confuse" in self._defects and value & ~_STATE_BITS:
-            self._state = value & ~_STATE_BITS | value << 1 & _STATE_BITS
+        defects, old = self._state_defects, self._state
+        confused = defects.confused(value, old)
+        if confused is not None:
+            self._state = confused
             return
-        old, new = self._state, value & _STATE_BITS  # bits 3-31 are reserved (kabi v23:87)
+        new = defects.meaning(value)  # bits 3-31 are reserved (kabi v23:87)
         fault = self._machine.take_fault()
         if fault == 1:
             self._move(old, ERROR)  # an internal error (kabi v23:68-70)
         if fault:
             raise Refusal(EIO)
-        if "state-latched-after-failure" in self._defects and self._failed:
-            raise Refusal(EIO)
-        if old == ERROR and not ("error-left-by-write" in self._defects and new == RUNNING):
-            raise Refusal(EIO)  # only reset leaves it (kabi v23:71-72)
-        if new not in _STATES and not any(
-            new == state and name in self._defects for name, state in _WRONGLY_VALID.items()
-        ):
+        defects.check_latch()
+        if old == ERROR:
+            if defects.ignores_in_error():
+                return
+            if not defects.leaves_error(new):
+                raise Refusal(EIO)  # only reset leaves it (kabi v23:71-72)
+        if new not in STATES and not defects.takes(new, old):
             raise Refusal(EINVAL)
-        if new == old:
-            if "self-write-moves" in self._defects:
-                self._move(old, STOP)
-            if "self-write-ends-data" in self._defects and self._outgoing is not None:
-                self._outgoing.end()
-            return
-        if (old, new) not in _DRAWN:
-            if self._options.refuse_undrawn:
-                raise Refusal(EINVAL)
-            if "undrawn-wrong-state" in self._defects:
-                new = next(state for state in _STATES if state not in (old, new))
-        self._refuse_by_defect(old, new)
+        if new != old:
+            self._check_transition(old, new)
+        elif "self-write-ends-data" in self._defects and self._outgoing is not None:
+            self._outgoing.end()
+        end = defects.destination(old, new)
+        if end != old:
+            self._make_transition(old, end)
+            self._wedged |= defects.wedges(old, new)
+
+    def _check_transition(self, old: int, new: int) -> None:
+        """Raise Refusal for a transition that is not to be made."""
+        if (old, new) not in DRAWN and self._options.refuse_undrawn:
+            raise Refusal(EINVAL)
+        outgoing = self._outgoing
+        self._state_defects.refuse(
+            old,
+            new,
+            streams=self._machine.streaming,
+            left=outgoing is not None and outgoing.left() > 0,
+            offered=outgoing is not None and outgoing.offered,
+        )
+
+    def _make_transition(self, old: int, new: int) -> None:
+        """Carry the device over; only what it was given in RESUMING can still speak against it."""
         if self._incoming is not None:
             self._finish_resuming(self._incoming, new)
         wedges = "early-leave-wedges" in self._defects and self._incoming is not None and not self._incoming.touched
         self._move(old, new)
-        if any(name in self._defects and arrow == (old, new) for name, arrow in _STAYS_STOPPED.items()):
+        if self._state_defects.stays_stopped(old, new):
             self._machine.halt()
+        if "saved-state-dropped" in self._defects and (old, new) == (STOP_AND_COPY, STOP):
+            self._machine.memory.clear()
         if wedges:
             self._state = 0b101
 
-    def _refuse_by_defect(self, old: int, new: int) -> None:
-        for name, transition in _REFUSED_BY.items():
-            if name in self._defects and transition == (old, new):
-                raise Refusal(EINVAL)
-        for name, state in _MUST_DRAIN.items():
-            if name in self._defects and state == old and self._outgoing is not None and self._outgoing.left():
-                raise Refusal(EBUSY)
-
     def _move(self, old: int, new: int) -> None:
         """Make the transition, which nothing can refuse any more."""
-        if self._works_in(old, new):
+        if self._state_defects.works(new):
             self._machine.run()
-        elif not (new == STOP_AND_COPY and "stop-and-copy-keeps-running" in self._defects):
-            self._machine.halt()  # before the write returns (kabi v23:79-80)
+        else:
+            self._machine.halt(late=self._state_defects.stops_late(old))  # before the write returns (kabi v23:79-80)
         # What was not read of the old state's data is of no interest any more (kabi v23:146-148).
         self.section.withdraw()
+        restored = self._incoming is not None and self._incoming.touched
         self._outgoing = self._start_saving(old, new)
         self._incoming = Incoming(self._machine.memory.content, self._defects) if new == RESUMING else None
         self._unconsumed = self._written = None
         self._offset_was_read = self._offset_was_refused = self._pending_was_read = False
         self._forced.clear()
-        if "saved-state-dropped" in self._defects and (old, new) == (STOP_AND_COPY, STOP):
-            self._machine.memory.clear()
-        self._previous_state, self._state = old, new
-
-    def _works_in(self, old: int, new: int) -> bool:
-        """Whether the device works in a state: bit 0 says so, and nothing else (kabi v23:78-79)."""
-        works = bool(new & _RUNNING_BIT)
-        if "running-bit-inverted" in self._defects:
-            works = not works
-        if "pre-copy-stops" in self._defects and new == PRE_COPY:
-            works = False
-        return works
+        self._state = new
+        self._state_defects.moved(old, new, restored)
 
     # Saving (kabi v23:160-173, 196-228).
 
@@ -377,6 +335,7 @@ class MigrationRegion:
         place = self.section.place(outgoing.number)
         room = self.section.room(place)
         size = outgoing.offer(room)
+        self._disturb_work()
         if "pre-copy-drops-late-change" in self._defects and self._state == PRE_COPY:
             part = slice(outgoing.position, outgoing.offered_up_to)
             self._offered_memory[part] = self._machine.memory.content[part]
@@ -399,6 +358,13 @@ class MigrationRegion:
         later = "offset-returns-early-later" in self._defects and outgoing.number > 0
         return later or "offset-returns-early" in self._defects
 
+    def _disturb_work(self) -> None:
+        """Start or stop the device because a buffer is asked for, as only defects do."""
+        if "pre-copy-stops-at-data" in self._defects and self._state == PRE_COPY:
+            self._machine.halt()
+        if "stop-and-copy-works-at-data" in self._defects and self._state == STOP_AND_COPY:
+            self._machine.run()
+
     def _work(self) -> None:
         """Take the time that a buffer takes."""
         if self._options.slow:
@@ -407,7 +373,10 @@ class MigrationRegion:
     def _read_pending(self) -> int:
         self._pending_was_read = True
         pending = 0 if self._outgoing is None else self._pending(self._outgoing)
-        if "state-changes-by-itself" in self._defects and self._state == STOP_AND_COPY:
+        if self._state == STOP_AND_COPY and (
+            "state-changes-by-itself" in self._defects
+            or ("drained-stops" in self._defects and self._outgoing is not None and not self._outgoing.left())
+        ):
             self._state = STOP
         return self._forced.get("pending", pending)
 
@@ -422,9 +391,13 @@ class MigrationRegion:
         return pending
 
     def _write_pending(self, value: int) -> int:
-        if "pending-writable" in self._defects:
+        if "pending-writable" in self._defects or (
+            "pending-writable-in-pre-copy" in self._defects and self._state == PRE_COPY
+        ):
             self._forced["pending"] = value
             return 8
+        if "pending-write-zero-ends" in self._defects and not value and self._outgoing is not None:
+            self._outgoing.end()
         return self._write_read_only()
 
     def _read_offset(self) -> int:
@@ -436,6 +409,10 @@ class MigrationRegion:
         self._offset_was_read = True
         if "data-offset-zero" in self._defects:
             return 0
+        if "data-offset-in-header" in self._defects and self._state == RESUMING:
+            return _IN_HEADER
+        if "data-offset-file-position" in self._defects:
+            return _FILE_POSITION | self._data_offset()
         return self._forced.get("offset", self._told_offset())
 
     def _refuse_offset(self, outgoing: Outgoing) -> None:
@@ -503,7 +480,11 @@ class MigrationRegion:
         return self.section.place(0 if incoming is None else incoming.number)
 
     def _write_offset(self, value: int) -> int:
-        if "data-offset-writable" in self._defects:
+        if (
+            "data-offset-writable" in self._defects
+            or ("data-offset-writable-while-saving" in self._defects and self._outgoing is not None)
+            or ("data-offset-high-half-writable" in self._defects and value >> 32)
+        ):
             self._forced["offset"] = value
             return 8
         return self._write_read_only()
@@ -547,8 +528,8 @@ class MigrationRegion:
         elif value:
             self._work()
             self._consume(self._incoming, place, value)
-        if "loading-ends-resuming" in self._defects and self._incoming.complete:
-            self._change_state(RUNNING)
+        if "resuming-runs-by-itself" in self._defects and self._incoming.complete:
+            self._make_transition(RESUMING, RUNNING)
         return 4 if "resume-size-short" in self._defects else 8
 
     def _is_consumed_late(self, size: int) -> bool:
@@ -557,7 +538,7 @@ class MigrationRegion:
         return short or "data-consumed-late" in self._defects
 
     def _consume(self, incoming: Incoming, place: int, size: int) -> None:
-        if "resume-again-ignored" in self._defects and self._resumed:
+        if "resume-again-ignored" in self._defects and self._state_defects.resumed:
             return
         try:
             incoming.take(self.section.taken(place, size))
@@ -583,7 +564,6 @@ class MigrationRegion:
             raise
         if registers is not None:
             self._machine.load(registers)
-            self._resumed = True
 
     # reserved (kabi v23:157-158).
 
@@ -592,6 +572,8 @@ class MigrationRegion:
             raise Refusal(EINVAL)
         if "reserved-garbage" in self._defects:
             return 0xDEADBEEF
+        if "reserved-stale" in self._defects:
+            return self._last_read & 0xFFFF_FFFF
         return self._forced.get("reserved", 0)
 
     def _write_reserved(self, value: int) -> int:
@@ -599,7 +581,9 @@ class MigrationRegion:
             raise Refusal(EINVAL)
         if "reserved-stored" in self._defects:
             self._forced["reserved"] = value
-        return 4
+        if "reserved-stored-in-part" in self._defects:
+            self._forced["reserved"] = value & 0xFF
+        return 0 if "reserved-write-empty" in self._defects else 4
 
     def _write_read_only(self) -> int:
         if self._options.refuse_read_only:

@@ -23,6 +23,13 @@ _WORD = 4
 #: With these defects what is read and written is not the memory that is mapped.
 _APART = frozenset({"mapped-view-stale", "mapped-view-first-page", "mapped-writes-unseen"})
 
+#: Areas that are listed behind the true one, by defects.
+_SECOND_AREAS = {
+    "area-empty": (SECTION_OFFSET, 0),
+    "area-wraps": (2**64 - _PAGE, 2 * _PAGE),
+    "area-second-covers-registers": (0, _PAGE),
+}
+
 
 class DataSection:
     """Memory shared with the user. Offsets are those of the region."""
@@ -34,8 +41,10 @@ class DataSection:
         self.end = SECTION_OFFSET + options.section
         self._half = SECTION_OFFSET + options.section // 2
         first = SECTION_OFFSET + (8 if "data-offset-unaligned" in self._defects else 0)
+        #: By how much all buffers but the first lie further (defect data-offset-unaligned-later).
+        self._drift = 8 if "data-offset-unaligned-later" in self._defects else 0
         #: Bytes of a buffer at most.
-        self.largest_buffer = min(options.buffer, self.end - first)
+        self.largest_buffer = min(options.buffer, self.end - first - self._drift)
         # What may be mapped is page aligned (kabi v23:189-190).
         unit = 8 if self._kind == "trapped" else _PAGE
         self._places = range(first, self.end - self.largest_buffer + 1 if options.moving else first + 1, unit)
@@ -59,7 +68,8 @@ class DataSection:
         if "area-outside-region" in self._defects:
             return [(SECTION_OFFSET, self.end + _PAGE - SECTION_OFFSET)]
         first = 0 if "area-covers-registers" in self._defects else SECTION_OFFSET
-        return [(first, (self._half if self._kind == "partitioned" else self.end) - first)]
+        areas = [(first, (self._half if self._kind == "partitioned" else self.end) - first)]
+        return areas + [area for name, area in _SECOND_AREAS.items() if name in self._defects]
 
     def open(self) -> None:
         """A user begins, with fresh memory."""
@@ -81,7 +91,7 @@ class DataSection:
 
     def place(self, number: int) -> int:
         """data_offset for the buffer of this number."""
-        return self._places[number % len(self._places)]
+        return self._places[number % len(self._places)] + (self._drift if number else 0)
 
     # The device's side.
 

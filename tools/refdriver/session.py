@@ -9,7 +9,7 @@ from . import wire
 from .connection import Breach, Connection, Message, close_all
 from .container import Container
 from .description import region_info
-from .device import IRQ_COUNT, REGION_COUNT, Device
+from .device import IRQ_COUNT, Device
 from .negotiation import answer as greeting
 from .negotiation import negotiate
 from .refusal import Refusal
@@ -87,12 +87,12 @@ class Session:
         argsz = fields(wire.DEVICE_INFO, body)[0]
         check_argsz(argsz, wire.DEVICE_INFO.size)
         flags = wire.DEVICE_RESETTABLE | wire.DEVICE_PCI
-        return Answer(wire.DEVICE_INFO.pack(wire.DEVICE_INFO.size, flags, REGION_COUNT, IRQ_COUNT))
+        return Answer(wire.DEVICE_INFO.pack(wire.DEVICE_INFO.size, flags, self._device.region_count, IRQ_COUNT))
 
     def _get_region_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         argsz, _, index, _, _, _ = fields(wire.REGION_INFO, body)
         check_argsz(argsz, wire.REGION_INFO.size)
-        if index >= REGION_COUNT:
+        if index >= self._device.region_count:
             raise Refusal(EINVAL)
         info, whole = region_info(self._device, index, argsz)
         migration = self._device.migration
@@ -107,7 +107,8 @@ class Session:
         region = self._device.regions.get(index)
         if region is None or count > self._connection.peer_max_data or count > wire.MAX_DATA:
             raise Refusal(EINVAL)
-        return Answer(request, data=region.read(offset, count))
+        data = region.read(offset, count)
+        return Answer(request if len(data) == count else wire.REGION_ACCESS.pack(offset, index, len(data)), data=data)
 
     def _region_write(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         offset, index, count = fields(wire.REGION_ACCESS, body)

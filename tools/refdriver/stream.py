@@ -211,7 +211,7 @@ class Incoming:
         self._which = 0
         self._position = 0
         self._checksum = 0
-        #: Whether a whole state was taken.
+        #: Whether the last buffer taken was the last one of a whole state.
         self.complete = False
 
     def take(self, buffer: memoryview) -> None:

@@ -43,6 +43,8 @@ class Saved:
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
+    #: device_state once all data of a state was read, by the state that the device was brought into.
+    drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)
 
@@ -64,8 +66,12 @@ class Resumed:
     failure: DeviceError | None = None
     #: Buffers that the device took.
     taken: int = 0
+    #: device_state once all of the state was given.
+    filled: DeviceState | None = None
     #: What the device showed once it was RUNNING; None where the profile cannot show it.
     visible: list[int] | None = None
+    #: Why it did not go on to pre-copy after that, if it did not.
+    stayed: DeviceError | None = None
     #: What the suite did as a client.
     traffic: list[Access] = field(default_factory=list)
 
@@ -122,6 +128,7 @@ class Journeys:
                 migration.enter(state)
                 migration.save(saved.stream, reads)
                 saved.offered[state] = saved.stream.total - before
+                saved.drained[state] = migration.state()
                 if state == PRE_COPY:
                     saved.visible = _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
@@ -142,8 +149,10 @@ class Journeys:
                 for buffer in stream.buffers:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
                     resumed.taken += 1
+                resumed.filled = migration.state()
                 migration.set_state(RUNNING)
                 resumed.visible = _show(actor)
+                resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
 
     @contextmanager
@@ -159,6 +168,15 @@ class Journeys:
         finally:
             tracer.digests = False
         journey.traffic = list(migration.accesses(tracer.calls[before:]))
+
+
+def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | None:
+    """What was wrong with a change to ``state``; None when it was made."""
+    try:
+        migration.set_state(state)
+    except DeviceError as error:
+        return error
+    return None
 
 
 def _show(actor: Actor, value: int | None = None) -> list[int] | None:

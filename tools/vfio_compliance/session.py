@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .device import Container, Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
+from .device.region import Region
 from .dirty_type1.guest_memory import GuestMemory
 from .dirty_type1.histories import Histories
 from .journeys_v1 import Journeys
@@ -66,6 +67,8 @@ class Session:
         #: Why no test can have the migration region, once that is known.
         self._no_migration: str | None = None
         self._migration: MigrationRegion | None = None
+        #: The regions, as a device just opened describes them; empty where it could not be asked.
+        self._described: list[Region] = []
         #: The device announces that it can be reset; one that does not is left as it is.
         self._resettable = False
         #: The device has to be opened again: a call on it did not end as calls do.
@@ -82,6 +85,7 @@ class Session:
         self.device.open()
         self.lost = False
         try:
+            self._described = self.device.regions
             self._find_migration()
             self._check_profile()
         except DeviceError as error:
@@ -183,7 +187,7 @@ class Session:
         except TransportError as error:
             remedy = error.remedy.replace("device.", "device.second.")
             raise Broken(f"{place} cannot be opened: {error.message}", remedy) from None
-        if other := _difference(self.device, device):
+        if other := _difference(self._described or self.device.regions, device.regions):
             raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
         if self._resettable:
             device.try_reset()
@@ -342,11 +346,11 @@ class Session:
         return None
 
 
-def _difference(first: Device, second: Device) -> str:
-    """In what two devices are not of the same kind; nothing when they are. Raises DeviceError."""
-    if len(first.regions) != len(second.regions):
-        return f"it has {len(second.regions)} regions, not {len(first.regions)}"
-    for mine, its in zip(first.regions, second.regions, strict=True):
+def _difference(first: list[Region], second: list[Region]) -> str:
+    """In what two devices with these regions are not of the same kind; nothing when they are. Raises DeviceError."""
+    if len(first) != len(second):
+        return f"it has {len(second)} regions, not {len(first)}"
+    for mine, its in zip(first, second, strict=True):
         if mine.size != its.size:
             return f"its region {its.index} has {its.size} bytes, not {mine.size}"
         if mine.type != its.type:

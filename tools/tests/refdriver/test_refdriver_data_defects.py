@@ -383,12 +383,6 @@ def left_half(client: Client) -> tuple[int, int]:
     return client.try_go(RUNNING), client.state()
 
 
-def given_all(client: Client) -> int:
-    """The state when all was given."""
-    restoring(client)
-    return client.state()
-
-
 def late_changes(client: Client, again: bool = False) -> tuple[bool, bool]:
     """Whether a change in either half of memory arrives that came after pre-copy had offered all."""
     filled(client, PRE_COPY)
@@ -501,7 +495,6 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("bad-data-swallowed", given_nonsense, (EINVAL, EINVAL), (0, 0)),
     ("bad-size-outlives-reset", reset_after_bad_size, (EINVAL, RUNNING), (EINVAL, RESUMING)),
     ("half-state-reads-next", left_half, (EINVAL, RESUMING), (EINVAL, RUNNING)),
-    ("loading-ends-resuming", given_all, RESUMING, RUNNING),
     ("offset-in-registers", lambda c: registers(second(c), OFFSET), [SECTION], [16]),
     ("offset-high-half", lambda c: registers(second(c), OFFSET), [SECTION], [SECTION | 1 << 32]),
     ("data-read-refused-past-page", past_the_page, (0, 0), (0, EINVAL)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from errno import EINVAL
+from errno import EAGAIN, EBUSY, EINVAL, EIO
 from time import monotonic_ns
 from typing import Any
 
@@ -123,17 +123,34 @@ class Bench:
             buffers += self.save()
             if state == PRE_COPY:
                 self.write(SCRATCH0, 8, 2, region=0)
+        self.give(buffers)
+        self.go(RUNNING)
+        return self.read(0, 8, region=2), self.read(SCRATCH0, 8, region=0)
+
+    def give(self, buffers: list[bytes]) -> None:
+        """Reset, RESUMING, and a state that was saved."""
         self.device.reset()
         self.go(RESUMING)
         for buffer in buffers:
             self.device.migration.write(self.read(OFFSET, 8), buffer)
             self.write(SIZE, 8, len(buffer))
-        self.go(RUNNING)
-        return self.read(0, 8, region=2), self.read(SCRATCH0, 8, region=0)
 
-    def describe(self) -> tuple[int, ...]:
+    def given(self) -> int:
+        """What device_state reads once a whole state was given to the device."""
+        self.go(STOP_AND_COPY)
+        self.give(self.save())
+        return self.state()
+
+    def length(self, offset: int, count: int) -> int:
+        """How many bytes a read gives."""
+        try:
+            return len(self.device.migration.read(offset, count))
+        except Refusal as refusal:
+            return -refusal.errno
+
+    def describe(self, index: int = 9) -> tuple[int, ...]:
         """Offset and size of the area, the region's size, and the subtype (-1 without a type capability)."""
-        info, _ = region_info(self.device, 9, 4096)
+        info, _ = region_info(self.device, index, 4096)
         place, size = struct.unpack_from("<12xIQ", info)
         areas, subtype = (0, 0), -1
         while place:
@@ -146,9 +163,9 @@ class Bench:
         return *areas, size, subtype
 
 
-def _value_after_write(offset: int, count: int) -> Callable[[Bench], int]:
+def _value_after_write(offset: int, count: int, state: int = STOP_AND_COPY) -> Callable[[Bench], int]:
     def look(bench: Bench) -> int:
-        bench.go(STOP_AND_COPY)
+        bench.go(state)
         bench.write(offset, count, 0x1008)
         return bench.read(offset, count)
 
@@ -246,6 +263,253 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (4, 4, False, False),
         (4, 4, False, True),
     ),
+    (
+        "region-type-lost-by-reset",
+        lambda b: (b.describe()[3], b.reset(), b.describe()[3], b.reopened(), b.describe()[3]),
+        (1, 0, 1, 1, 1),
+        (1, 0, -1, 1, 1),
+    ),
+    (
+        "region-announced-twice",
+        lambda b: (b.device.region_count, b.describe(b.device.region_count - 1)[2:]),
+        (10, (20480, 1)),
+        (11, (0, 1)),
+    ),
+    (
+        "header-late",
+        lambda b: (b.state(), b.state(), b.reopened(), b.reset(), b.state()),
+        (1, 1, 1, 0, 1),
+        (-EAGAIN, 1, -EAGAIN, 0, 1),
+    ),
+    ("size-read-short", lambda b: (b.length(SIZE, 8), b.go(PRE_COPY), b.length(SIZE, 8)), (8, 4, 8), (8, 4, 4)),
+    (
+        "width-read-short",
+        lambda b: [b.length(*case) for case in ((0, 8), (4, 12), (8, 16), (8, 4))],
+        [-EINVAL] * 4,
+        [4, 4, 8, -EINVAL],
+    ),
+    ("width-read-empty", lambda b: (b.length(0, 1), b.length(16, 4), b.length(0, 4)), (-EINVAL, -EINVAL, 4), (0, 0, 4)),
+    ("width-wide-write-applied", lambda b: (b.write(0, 8, STOP), b.state()), (-EINVAL, 1), (4, 0)),
+    ("width-write-ignored", lambda b: (b.write(0, 2, STOP), b.state()), (-EINVAL, 1), (2, 1)),
+    ("state-read-stale-once", lambda b: (b.now(PRE_COPY, STOP_AND_COPY), b.state()), (2, 2), (3, 2)),
+    (
+        "state-write-returns-state",
+        lambda b: [b.go(state) for state in (PRE_COPY, STOP_AND_COPY, STOP, RESUMING)],
+        [4] * 4,
+        [3, 2, 0, 4],
+    ),
+    (
+        "state-write-short-from-pre-copy",
+        lambda b: (b.go(PRE_COPY), b.go(STOP_AND_COPY), b.state()),
+        (4, 4, 2),
+        (4, 0, 2),
+    ),
+    (
+        "state-failure-silent-again",
+        lambda b: (b.fails(), b.fails(), b.state(), b.go(STOP), b.fails()),
+        (-EINVAL, -EINVAL, 1, 4, -EINVAL),
+        (-EINVAL, 4, 1, 4, -EINVAL),
+    ),
+    (
+        "state-fault-silent",
+        lambda b: (b.write(FAULT, 4, 1, region=0), b.go(STOP), b.state(), b.fails()),
+        (4, -EIO, ERROR, -EIO),
+        (4, 4, ERROR, -EIO),
+    ),
+    (
+        "state-failure-ends-pre-copy",
+        lambda b: (b.fails(), b.now(PRE_COPY), b.fails(), b.state()),
+        (-EINVAL, 3, -EINVAL, 3),
+        (-EINVAL, 3, -EINVAL, 1),
+    ),
+    (
+        "state-fault-reports-7",
+        lambda b: (b.fails(), b.state(), b.fault(), b.reset(), b.state()),
+        (-EINVAL, 1, ERROR, 0, 1),
+        (-EINVAL, 1, 7, 0, 1),
+    ),
+    (
+        "state-latched-after-second-failure",
+        lambda b: (b.fails(), b.now(PRE_COPY), b.fails(), b.now(STOP), b.reset(), b.now(STOP)),
+        (-EINVAL, 3, -EINVAL, 0, 0, 0),
+        (-EINVAL, 3, -EINVAL, 3, 0, 0),
+    ),
+    (
+        "state-latched-in-pre-copy",
+        lambda b: (b.fails(), b.now(PRE_COPY), b.fails(), b.now(STOP)),
+        (-EINVAL, 3, -EINVAL, 0),
+        (-EINVAL, 3, -EINVAL, 3),
+    ),
+    (
+        "state-invalid-5-in-resuming",
+        lambda b: (b.fails(), b.go(RESUMING), b.fails(), b.state()),
+        (-EINVAL, 4, -EINVAL, 4),
+        (-EINVAL, 4, 4, 5),
+    ),
+    ("state-invalid-7-as-pre-copy", lambda b: (b.go(7), b.state()), (-EINVAL, 1), (4, 3)),
+    ("state-error-accepted-in-resuming", lambda b: (b.now(ERROR), b.now(RESUMING, ERROR)), (1, 4), (1, ERROR)),
+    ("drained-stops", lambda b: (b.now(STOP_AND_COPY), len(b.save()) > 0, b.state()), (2, True, 2), (2, True, 0)),
+    ("resuming-runs-by-itself", lambda b: b.given(), RESUMING, RUNNING),
+    ("pre-copy-reads-running", lambda b: (b.now(PRE_COPY), b.now(STOP_AND_COPY)), (3, 2), (1, 2)),
+    ("reserved-bit-31-stops", lambda b: (b.now(1 << 30 | PRE_COPY), b.now(1 << 31 | STOP_AND_COPY)), (3, 2), (3, 0)),
+    ("reserved-bits-swallowed", lambda b: (b.go(8 | STOP), b.state(), b.now(STOP)), (4, 0, 0), (4, 1, 0)),
+    (
+        "reset-keeps-saving",
+        lambda b: [(b.go(state), b.reset(), b.state()) for state in (STOP_AND_COPY, STOP)],
+        [(4, 0, 1), (4, 0, 1)],
+        [(4, 0, 3), (4, 0, 1)],
+    ),
+    (
+        "reset-refused-mid-buffer",
+        lambda b: (b.go(STOP_AND_COPY), b.reset(), b.go(STOP_AND_COPY), b.read(OFFSET, 8), b.reset()),
+        (4, 0, 4, 4096, 0),
+        (4, 0, 4, 4096, -EBUSY),
+    ),
+    (
+        "reset-recovers-once",
+        lambda b: (b.fault(), b.reset(), b.state(), b.fault(), b.reset(), b.state(), b.reopened()),
+        (6, 0, 1, 6, 0, 1, 1),
+        (6, 0, 1, 6, 0, 6, 1),
+    ),
+    (
+        "reset-error-refuses-saving",
+        lambda b: (b.fault(), b.reset(), b.now(STOP_AND_COPY), b.reset(), b.now(STOP_AND_COPY)),
+        (6, 0, 2, 0, 2),
+        (6, 0, 1, 0, 2),
+    ),
+    ("error-left-by-second-write", lambda b: (b.fault(), b.now(STOP), b.now(STOP)), (6, 6, 6), (6, 6, 0)),
+    ("error-write-ignored", lambda b: (b.fault(), b.go(STOP), b.state()), (6, -EIO, 6), (6, 4, 6)),
+    (
+        "open-stands-still",
+        lambda b: (b.state(), b.works(), b.reset(), b.works()),
+        (1, True, 0, True),
+        (1, False, 0, True),
+    ),
+    (
+        "close-keeps-resuming",
+        lambda b: (b.go(PRE_COPY), b.reopened(), b.go(RESUMING), b.reopened()),
+        (4, 1, 4, 1),
+        (4, 1, 4, 4),
+    ),
+    (
+        "pre-copy-exit-late",
+        lambda b: (b.works(STOP), b.works(PRE_COPY), b.works(STOP_AND_COPY)),
+        (False, True, False),
+        (False, True, True),
+    ),
+    (
+        "stop-one-late-dma",
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        (4, 4, False, False),
+        (4, 4, False, True),
+    ),
+    (
+        "stop-and-copy-works-at-data",
+        lambda b: (b.works(STOP_AND_COPY), len(b.save()) > 0, b.works()),
+        (False, True, False),
+        (False, True, True),
+    ),
+    ("resuming-keeps-running", lambda b: (b.works(RESUMING), b.works(STOP)), (False, False), (True, False)),
+    (
+        "pre-copy-stops-at-data",
+        lambda b: (b.works(PRE_COPY), len(b.save()) > 0, b.works()),
+        (True, True, True),
+        (True, True, False),
+    ),
+    (
+        "stop-refused-while-busy",
+        lambda b: (b.now(STOP), b.now(RUNNING), b.write(CONTROL, 4, 1, region=0), b.now(STOP)),
+        (0, 1, 4, 0),
+        (0, 1, 4, 1),
+    ),
+    (
+        "stop-refused-after-pre-copy",
+        lambda b: (b.now(STOP_AND_COPY, STOP), b.now(PRE_COPY, STOP_AND_COPY, STOP)),
+        (0, 0),
+        (0, 2),
+    ),
+    ("stop-and-copy-to-stop-runs", lambda b: (b.go(STOP_AND_COPY, STOP), b.state()), (4, 0), (4, 1)),
+    (
+        "pre-copy-refused-after-resume",
+        lambda b: (b.given(), b.now(RUNNING), b.now(PRE_COPY), b.reset(), b.now(PRE_COPY)),
+        (4, 1, 3, 0, 3),
+        (4, 1, 1, 0, 3),
+    ),
+    (
+        "resuming-refused-after-saving",
+        lambda b: (b.now(RESUMING), b.now(PRE_COPY), b.reset(), b.now(RESUMING), b.reopened(), b.now(RESUMING)),
+        (4, 3, 0, 4, 1, 4),
+        (4, 3, 0, 1, 1, 4),
+    ),
+    (
+        "leave-mid-buffer-refused",
+        lambda b: (b.now(STOP_AND_COPY), b.read(OFFSET, 8), b.now(STOP), b.read(PENDING, 8) > 0, b.now(STOP)),
+        (2, 4096, 0, False, 0),
+        (2, 4096, 2, True, 0),
+    ),
+    ("undrawn-ignored", lambda b: (b.go(STOP), b.go(RUNNING), b.state()), (4, 4, 1), (4, 4, 0)),
+    (
+        "undrawn-wedges",
+        lambda b: (b.now(PRE_COPY, RESUMING), b.reset(), b.reopened(), b.reset()),
+        (4, 0, 1, 0),
+        (4, -EIO, 1, 0),
+    ),
+    ("cancel-refused", lambda b: (b.now(STOP, RUNNING), b.now(PRE_COPY, RUNNING)), (1, 1), (1, 3)),
+    ("self-write-resuming-runs", lambda b: (b.now(STOP, STOP), b.now(RESUMING, RESUMING)), (0, 4), (0, 1)),
+    ("reserved-stale", lambda b: (b.go(STOP_AND_COPY), b.state(), b.read(RESERVED, 4)), (4, 2, 0), (4, 2, 2)),
+    ("reserved-write-empty", lambda b: b.write(RESERVED, 4, 1), 4, 0),
+    ("reserved-stored-in-part", _value_after_write(RESERVED, 4), 0, 8),
+    (
+        "pending-writable-in-pre-copy",
+        lambda b: (_value_after_write(PENDING, 8)(b) == 0x1008, _value_after_write(PENDING, 8, PRE_COPY)(b) == 0x1008),
+        (False, False),
+        (False, True),
+    ),
+    (
+        "pending-write-zero-ends",
+        lambda b: (
+            b.now(STOP_AND_COPY),
+            b.write(PENDING, 8, 1),
+            b.read(PENDING, 8) > 0,
+            b.write(PENDING, 8, 0),
+            b.read(PENDING, 8) > 0,
+        ),
+        (2, 8, True, 8, True),
+        (2, 8, True, 8, False),
+    ),
+    (
+        "data-offset-writable-while-saving",
+        lambda b: (_value_after_write(OFFSET, 8)(b), _value_after_write(OFFSET, 8, RESUMING)(b)),
+        (0x1000, 0x1000),
+        (0x1008, 0x1000),
+    ),
+    (
+        "data-offset-high-half-writable",
+        lambda b: (b.write(OFFSET, 8, 32), b.read(OFFSET, 8), b.write(OFFSET, 8, 1 << 32), b.read(OFFSET, 8)),
+        (8, 4096, 8, 4096),
+        (8, 4096, 8, 1 << 32),
+    ),
+    (
+        "data-offset-in-header",
+        lambda b: (b.read(OFFSET, 8), b.go(RESUMING), b.read(OFFSET, 8)),
+        (4096, 4, 4096),
+        (4096, 4, 24),
+    ),
+    ("data-offset-file-position", lambda b: b.read(OFFSET, 8), 4096, 9 << 40 | 4096),
+    (
+        "data-offset-unaligned-later",
+        lambda b: (b.arrived(2), b.go(STOP_AND_COPY), b.read(OFFSET, 8), b.read(PENDING, 8) > 0, b.read(OFFSET, 8)),
+        ((1, 1), 4, 4096, True, 4096),
+        ((1, 1), 4, 4096, True, 4104),
+    ),
+    (
+        "area-second-covers-registers",
+        lambda b: b.device.migration.section.areas,
+        [(4096, 16384)],
+        [(4096, 16384), (0, 4096)],
+    ),
+    ("area-empty", lambda b: b.device.migration.section.areas[1:], [], [(4096, 0)]),
+    ("area-wraps", lambda b: b.device.migration.section.areas[1:], [], [(2**64 - 4096, 8192)]),
 ]
 
 

@@ -84,9 +84,12 @@ class Device:
     def regions(self) -> list[Region]:
         """Every region index in order. Raises DeviceError for an answer that cannot be used."""
         if self._regions is None:
-            _, count = self.info()
-            self._regions = [self._region(index) for index in range(count)]
+            self._regions = self.regions_now()
         return self._regions
+
+    def regions_now(self) -> list[Region]:
+        """As ``regions``, but asked for anew, and not kept. Raises DeviceError."""
+        return [self._region(index) for index in range(self.info()[1])]
 
     def region(self, index: int) -> Region:
         """The region of this index. Raises DeviceError for one that the device does not have."""

@@ -153,6 +153,11 @@ class MigrationRegion:
             self.region.count_pass()
         return stream
 
+    def read_buffer(self) -> None:
+        """Read the buffer that is offered to its last byte (steps b to d); it is not kept. Raises StepFailed."""
+        for _ in self._data(self.place()):
+            pass
+
     def load(self, stream: Stream) -> None:
         """Give a saved state to a device in resuming, buffer by buffer (kabi v23, lines 230-237).
 
