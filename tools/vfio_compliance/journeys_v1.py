@@ -152,7 +152,7 @@ class Journeys:
                 resumed.filled = migration.state()
                 migration.set_state(RUNNING)
                 resumed.visible = _show(actor)
-                resumed.stayed = _refusal(migration, PRE_COPY)
+            resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
 
     @contextmanager
