@@ -9,6 +9,9 @@ from vfio_compliance.model.pages import BOUNDARIES, bitmap_bytes, counted
 #: Every bit of the first two words and what follows, and the last ones of a bitmap as large as a page.
 POSITIONS = (*range(130), 4094, 4095, 4096)
 
+#: The last bits of a bitmap's first page, and the first of its second one.
+FAR = (32767, 32768, 32769)
+
 #: Sizes that a page of a bitmap cannot have, from the size that it has.
 PAGE_SIZES = {
     "0": lambda page: 0,
@@ -20,15 +23,22 @@ PAGE_SIZES = {
     "twice": lambda page: 2 * page,
     "2 MiB": lambda page: max(2 << 20, 2 * page),
     "1 GiB": lambda page: 1 << 30,
+    "2^32 more": lambda page: (1 << 32) + page,
     "2^63": lambda page: 1 << 63,
     "2^64 - 1": lambda page: (1 << 64) - 1,
 }
 
 
 @pytest.mark.rule("dirty.bitmap.bit-per-page")
-@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("position", [*POSITIONS, *FAR])
 def test_bit_per_page(guest, position):
     """Bit i of the bitmap, counted from the lowest bit of its first byte, is the page i after the range's start."""
+    if position in FAR:  # with a hole before, so that nobody has to map so much
+        guest.single_out(0, 1)
+        answer = guest.get(-position, position + 2)
+        answer.complete()
+        answer.bounded()
+        return
     count = 130 if position < 130 else 4097
     guest.single_out(position, count)
     answer = guest.get(0, count)
@@ -44,13 +54,16 @@ def test_of_the_range(guest, where, count):
     guest.map(0, count)
     guest.map(count, 70)
     guest.start()
-    for page in dict.fromkeys((0, count - 1, count, count + 69)):
+    behind = count + 100 if where == "both and holes" else count + 70
+    guest.map(behind, 3)
+    for page in dict.fromkeys((0, count - 1, count, count + 69, behind + 2)):
         guest.make_dirty(page)
     ranges = {"the first": (0, count), "the second": (count, 70), "both": (0, count + 70)}
     answer = guest.get(*ranges.get(where, (-3, count + 140)))
     answer.complete()
     answer.bounded()
-    guest.get(0, count + 70).complete()
+    for answer in guest.get_all():
+        answer.complete()
 
 
 @pytest.mark.rule("dirty.bitmap.page-size")
@@ -67,7 +80,7 @@ def test_page_size(guest, size):
 
 @pytest.mark.rule("dirty.bitmap.buffer-size")
 @pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
-@pytest.mark.parametrize("room", ["exact", "a word more", "a page more", "a word less", "0", "2^63"])
+@pytest.mark.parametrize("room", ["exact", "a word more", "a page more", "a word less", "0", "2^63", "2^63 more"])
 def test_buffer_size(guest, room, count):
     """Memory that is large enough for the bitmap is taken, larger memory too; smaller memory is refused."""
     guest.map(0, count)
@@ -77,7 +90,8 @@ def test_buffer_size(guest, room, count):
     if room in more:
         guest.get(0, count, slack=more[room]).complete()
         return
-    size = {"a word less": bitmap_bytes(count) - 8, "0": 0, "2^63": 1 << 63}[room]
+    needed = bitmap_bytes(count)
+    size = {"a word less": needed - 8, "0": 0, "2^63": 1 << 63, "2^63 more": (1 << 63) + needed}[room]
     declined(f"asking for the bitmap of {counted(count)} into {size} bytes", guest.try_get(0, count, room=size))
     guest.get(0, count).complete()
 
@@ -106,19 +120,28 @@ def test_written_is_set(guest, writes):
 
 @pytest.mark.rule("dirty.bitmap.nothing-else")
 @pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
-@pytest.mark.parametrize("around", ["exact", "larger memory", "a hole behind", "a hole before", "between two others"])
+@pytest.mark.parametrize(
+    "around",
+    ["exact", "larger memory", "a hole behind", "a hole before", "between two others", "what was unmapped behind"],
+)
 def test_nothing_else(guest, around, count):
     """No bit is set outside the range, over pages that are not mapped, or after the last page."""
     guest.map(0, count)
     if around == "between two others":
         guest.map(-8, 8)
         guest.map(count, 8)
+    if around == "what was unmapped behind":
+        guest.map(count, 8)
     guest.start()
     guest.make_dirty(0)
     if around == "between two others":
         guest.make_dirty(-1)
+    if around in ("between two others", "what was unmapped behind"):
         guest.make_dirty(count)
-    before, behind = {"a hole before": (5, 0), "a hole behind": (0, 70)}.get(around, (0, 0))
+    if around == "what was unmapped behind":
+        guest.unmap(count)
+    holes = {"a hole before": (5, 0), "a hole behind": (0, 70), "what was unmapped behind": (0, 8)}
+    before, behind = holes.get(around, (0, 0))
     slack = 4096 if around == "larger memory" else 0
     guest.get(-before, before + count + behind, slack=slack).bounded()
 

@@ -11,14 +11,18 @@ POSITIONS = (*range(66), 127, 128, 129)
 
 @pytest.mark.rule("dirty.unmap.reports-then-unmaps")
 @pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
-def test_reports_then_unmaps(guest, count):
+@pytest.mark.parametrize("how", ["written", "pinned"])
+def test_reports_then_unmaps(guest, how, count):
     """The bitmap says what the last query before the unmapping would have said, and then the range is unmapped."""
     guest.map(0, count)
     guest.start()
-    guest.make_dirty(0)
-    guest.make_dirty(count - 1)
+    for page in dict.fromkeys((0, count - 1)):
+        if how == "pinned":
+            guest.pin(page, 1)
+        else:
+            guest.make_dirty(page)
     guest.unmap_telling(0).complete()
-    guest.map(0, count)  # there is room for another mapping
+    guest.map(0, count, judged=True)  # there is room for another mapping
     guest.get(0, count).bounded()
 
 
@@ -35,17 +39,24 @@ def test_buffer_size(guest, room, count):
         return
     size = {"a word less": bitmap_bytes(count) - 8, "0": 0}[room]
     declined(f"unmapping {counted(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
+    guest.still_mapped(0)
     guest.unmap_telling(0).complete()
 
 
 @pytest.mark.rule("dirty.unmap.bit-per-page")
-@pytest.mark.parametrize("position", POSITIONS)
-def test_bit_per_page(guest, position):
+@pytest.mark.parametrize(
+    ("position", "first"),
+    [
+        *(pytest.param(position, 0, id=f"{position}") for position in POSITIONS),
+        *(pytest.param(position, 5, id=f"{position}, from page 5 on") for position in (0, 1, 58, 59, 63, 64, 129)),
+    ],
+)
+def test_bit_per_page(guest, position, first):
     """Bit i of the bitmap is the page i after the start of what is unmapped."""
-    guest.map(0, 130)
+    guest.map(first, 130)
     guest.start()
-    guest.make_dirty(position)
-    answer = guest.unmap_telling(0)
+    guest.make_dirty(first + position)
+    answer = guest.unmap_telling(first)
     answer.complete()
     answer.bounded()
 
@@ -61,6 +72,7 @@ def test_page_size(guest, size):
     if wrong and wrong & guest.page_sizes == wrong:
         raise NotApplicable(f"pages of {wrong} bytes are supported")
     declined(f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_telling(0, page=wrong))
+    guest.still_mapped(0)
     guest.unmap_telling(0).complete()
 
 
@@ -101,6 +113,7 @@ def test_refused_keeps(guest, wrong):
         readonly=wrong.endswith("written"),
     )
     declined(f"unmapping with {wrong}", outcome)
+    guest.still_mapped(0)
     answer = guest.get(0, 70)
     answer.complete()
     guest.make_dirty(6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from errno import EINVAL
 from struct import Struct
+from typing import NamedTuple
 
 from . import wire
 from .refusal import Refusal
@@ -13,69 +14,70 @@ from .requests import check_argsz, fields
 #: Most bytes of one dirty bitmap: 2^31 pages.
 LARGEST_BITMAP = 1 << 28
 
+#: argsz, flags, page sizes, offset of the first capability, padding
+INFO = Struct("<IIQII")
+#: Up to the page sizes: what a caller must have room for.
+LEAST = 16
+#: Bits of flags.
+HAS_PAGE_SIZES, HAS_CAPABILITIES = 1, 2
+MAPPING_SIZES = 4 << 10 | 2 << 20 | 1 << 30
+
 _MOST_ARGUMENT = 4096
 _ARGSZ = Struct("<I")
-#: argsz, flags, page sizes, offset of the first capability, padding
-_INFO = Struct("<IIQII")
-#: Up to the page sizes: what a caller must have room for.
-_LEAST = 16
-_PAGE_SIZES = 1
-_CAPABILITIES = 2
-_MAPPING_SIZES = 4 << 10 | 2 << 20 | 1 << 30
 _IOVA_RANGE = 1
-_MIGRATION = 2
+MIGRATION = 2
 #: flags, padding, page sizes, largest bitmap
 _MIGRATION_CONTENT = Struct("<IIQQ")
 #: number of ranges, reserved, then first and last address of the one there is
 _IOVA_RANGE_CONTENT = Struct("<IIQQ")
 
 
-def type1_info(argument: bytes, page_size: int, defects: frozenset[str]) -> bytes:
+class Capability(NamedTuple):
+    """One link of the chain."""
+
+    ident: int
+    version: int
+    content: bytes
+
+
+def type1_info(argument: bytes, page_size: int) -> bytes:
     """What the caller's structure holds afterwards, as far as it was written.
 
     ``argument`` is the structure as the caller filled it. Refused with EINVAL: an argsz below 16.
     """
+    argsz = asked_for(argument)
+    check_argsz(argsz, LEAST)
+    links = chain([migration(page_size, LARGEST_BITMAP), iova_range()])
+    needed = INFO.size + len(links)
+    flags = HAS_PAGE_SIZES | HAS_CAPABILITIES
+    if argsz >= needed:
+        return INFO.pack(argsz, flags, MAPPING_SIZES, INFO.size, 0) + links
+    return INFO.pack(needed, flags, MAPPING_SIZES, 0, 0)[:argsz]
+
+
+def asked_for(argument: bytes) -> int:
+    """argsz of a caller's structure. EINVAL for one that is too long to be one."""
     (argsz,) = fields(_ARGSZ, argument)
     if len(argument) > _MOST_ARGUMENT:
         raise Refusal(EINVAL)
-    if "info-tiny-accepted" in defects:
-        argsz = max(argsz, _LEAST)
-    check_argsz(argsz, _LEAST)
-    chain = _chain(argsz, page_size, defects)
-    needed = _INFO.size + len(chain)
-    flags = _PAGE_SIZES | _CAPABILITIES
-    if argsz >= needed:
-        return _INFO.pack(argsz, flags, _MAPPING_SIZES, _INFO.size, 0) + chain
-    if "info-short-refused" in defects:
-        raise Refusal(EINVAL)
-    if "info-past-argsz" in defects:
-        return _INFO.pack(needed, flags, _MAPPING_SIZES, _INFO.size, 0) + chain
-    if "info-argsz-kept" in defects:
-        needed = argsz
-    return _INFO.pack(needed, flags, _MAPPING_SIZES, 0, 0)[:argsz]
+    return int(argsz)
 
 
-def _chain(argsz: int, page_size: int, defects: frozenset[str]) -> bytes:
-    """Capabilities one after another, each saying where the next one begins; the last one says 0."""
-    capabilities = []
-    if "tracking-unannounced" not in defects:
-        ident = 3 if "capability-id-3" in defects else _MIGRATION
-        version = 0 if "capability-version-0" in defects else 1
-        if "capability-page-sizes-none" in defects:
-            page_size = 0
-        if "capability-page-size-unsupported" in defects:
-            page_size = 8192
-        largest = 0 if "capability-largest-zero" in defects else LARGEST_BITMAP
-        capabilities.append((ident, version, _MIGRATION_CONTENT.pack(0, 0, page_size, largest)))
-    capabilities.append((_IOVA_RANGE, 1, _IOVA_RANGE_CONTENT.pack(1, 0, 0, (1 << 64) - 1)))
-    after_last = 0
-    if "info-chain-loops" in defects:
-        after_last = _INFO.size
-    if "info-chain-outside" in defects:
-        after_last = -(-argsz // 8) * 8
-    chain = b""
+def migration(page_sizes: int, largest: int) -> Capability:
+    """The capability that announces dirty page tracking: page sizes as a bitmap, bytes of the largest bitmap."""
+    return Capability(MIGRATION, 1, _MIGRATION_CONTENT.pack(0, 0, page_sizes, largest))
+
+
+def iova_range() -> Capability:
+    """Every address can be mapped."""
+    return Capability(_IOVA_RANGE, 1, _IOVA_RANGE_CONTENT.pack(1, 0, 0, (1 << 64) - 1))
+
+
+def chain(capabilities: list[Capability], after_last: int = 0) -> bytes:
+    """Capabilities behind the structure, each saying where the next one begins; the last one says ``after_last``."""
+    links = b""
     for position, (ident, version, content) in enumerate(capabilities):
-        end = _INFO.size + len(chain) + wire.CAPABILITY.size + len(content)
+        end = INFO.size + len(links) + wire.CAPABILITY.size + len(content)
         following = end if position + 1 < len(capabilities) else after_last
-        chain += wire.CAPABILITY.pack(ident, version, following) + content
-    return chain
+        links += wire.CAPABILITY.pack(ident, version, following) + content
+    return links

@@ -32,9 +32,12 @@ def region_info(device: Device, index: int, room: int) -> tuple[bytes, bool]:
     whole = needed <= room or "region-info-past-argsz" in device.defects
     if not whole and "region-info-argsz-kept" in device.defects:
         needed = room
-    first = wire.REGION_INFO.size if chain and whole else 0
+    part = "region-info-part-of-chain" in device.defects
+    first = wire.REGION_INFO.size if chain and (whole or part) else 0
     size = 0 if region is None else region.size
     fixed = wire.REGION_INFO.pack(needed, flags, index, first, size, 0)
+    if part:
+        return (fixed + chain)[:room], whole
     return fixed + chain if whole else fixed, whole
 
 

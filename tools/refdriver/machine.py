@@ -152,8 +152,7 @@ class Machine:
             self._stream_due = now + _STREAM_PERIOD_NS
             self._one_more = False
             self._stream_count += 1
-            self._dma(self._stream_count.to_bytes(8, "little"))
-            self._guest.dirty.settle()
+            self._dma(self._stream_count.to_bytes(8, "little"), streamed=True)
 
     def end_dma(self) -> None:
         """Switch the DMA stream off, as closing the device does."""
@@ -190,7 +189,6 @@ class Machine:
     def _set(self, offset: int, value: int) -> None:
         if offset == DOORBELL:
             if self.working:
-                self._guest.dirty.settle()
                 self._dma(bytes([value & 0xFF]) * self._values[DMA_LENGTH])
             return
         if offset == PIN:
@@ -227,9 +225,9 @@ class Machine:
         """Whether the next ``count_down`` will be true."""
         return self._values[fault] == 1
 
-    def _dma(self, data: bytes) -> None:
+    def _dma(self, data: bytes, streamed: bool = False) -> None:
         try:
-            self._guest.write(self._values[DMA_ADDRESS], data)
+            self._guest.write(self._values[DMA_ADDRESS], data, streamed)
             self._values[STATUS] = _DMA_DONE
         except Refusal:
             self._values[STATUS] = _DMA_FAILED

@@ -12,22 +12,22 @@ from errno import EEXIST, EFAULT, EINVAL, EIO, ENOENT, ENOSPC
 
 from . import wire
 from .connection import Breach, Connection
-from .dirty import DirtyTracker
+from .dirty_faults import make_tracker
 from .pins import Pin
 from .refusal import Refusal
 
 _PAGE = 4096
 _MOST_MAPPINGS = 65535
+#: What Linux has no errno above.
+_MOST_ERRNO = 4095
 
 
 class Mapping:
     """One range of IOVA space. ``content`` is None when the client keeps the memory to itself."""
 
-    def __init__(self, address: int, size: int, flags: int, content: mmap.mmap | None, offset: int, era: int) -> None:
+    def __init__(self, address: int, size: int, flags: int, content: mmap.mmap | None, offset: int) -> None:
         self.address = address
         self.size = size
-        #: How many times tracking of dirty pages had begun when it was made.
-        self.era = era
         self.writable = bool(flags & wire.MAP_WRITE)
         self._content = content
         self._offset = offset
@@ -52,7 +52,7 @@ class GuestMemory:
     """The mappings of one client, and the device's writes through them."""
 
     def __init__(self, everything_dirty: bool = False, defects: frozenset[str] = frozenset()) -> None:
-        self.dirty = DirtyTracker(self._extents, everything_dirty, defects)
+        self.dirty = make_tracker(self._extents, everything_dirty, defects)
         self._peer: Connection | None = None
         self._starts: list[int] = []
         self._mappings: dict[int, Mapping] = {}
@@ -78,7 +78,7 @@ class GuestMemory:
         if len(self._starts) >= _MOST_MAPPINGS:
             raise Refusal(ENOSPC)
         content = _map_file(fds[0], flags, offset, size) if fds else None
-        self._mappings[address] = Mapping(address, size, flags, content, offset, self.dirty.era)
+        self._mappings[address] = Mapping(address, size, flags, content, offset)
         insort(self._starts, address)
 
     def check_unmap(self, address: int, size: int) -> None:
@@ -112,15 +112,14 @@ class GuestMemory:
         EINVAL for what is not whole pages, EFAULT where nothing writable is mapped, ENOSPC for more than can be.
         """
         _check_pages(address, size)
-        mappings = list(self._meeting(address, size))
         reached = address
-        for mapping in mappings:
+        for mapping in self._meeting(address, size):
             if mapping.address > reached or not mapping.writable:
                 break
             reached = mapping.address + mapping.size
         if reached < address + size:
             raise Refusal(EFAULT)
-        self.dirty.pins.add(Pin(address, size, self.dirty.era, mappings[0].era))
+        self.dirty.pins.add(Pin(address, size))
 
     def unpin(self, address: int, size: int) -> None:
         """Unpin a range that was pinned as one; EINVAL for any other."""
@@ -132,8 +131,8 @@ class GuestMemory:
             self.dirty.unpin(pin)
         self.dirty.reset()
 
-    def write(self, address: int, data: bytes) -> None:
-        """Write as the device does: over as many adjacent mappings as it takes.
+    def write(self, address: int, data: bytes, streamed: bool = False) -> None:
+        """Write as the device does, by its DMA stream or not: over as many adjacent mappings as it takes.
 
         Raises Refusal (EFAULT) where nothing writable is mapped; what was written before that stays written,
         and is tracked, as is what may have been written by a write that failed.
@@ -147,7 +146,7 @@ class GuestMemory:
             try:
                 mapping.write(at, piece, self._peer)
             finally:
-                self.dirty.wrote(address, len(piece), mapping.era)
+                self.dirty.wrote(address, len(piece), streamed)
             address += len(piece)
             data = data[len(piece) :]
 
@@ -201,6 +200,8 @@ def _ask_to_write(address: int, data: bytes, peer: Connection) -> None:
         request = wire.DMA_ACCESS.pack(address + start, len(piece))
         answer = peer.ask(wire.DMA_WRITE, request + piece)
         if answer.flags & wire.ERROR:
+            if answer.error > _MOST_ERRNO:
+                raise Breach(f"the reply to a DMA write refuses with errno {answer.error}, which is none")
             raise Refusal(answer.error or EIO)
         if answer.body != request:
             raise Breach("the reply to a DMA write is not about that write")

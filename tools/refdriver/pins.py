@@ -16,12 +16,9 @@ _PAGE = 4096
 class Pin:
     """One range, as it was asked for."""
 
-    def __init__(self, address: int, size: int, era: int, mapping_era: int) -> None:
+    def __init__(self, address: int, size: int) -> None:
         self.address = address
         self.size = size
-        #: How many times tracking had begun when it was made, and when the mapping in which it begins was.
-        self.era = era
-        self.mapping_era = mapping_era
 
     def meets(self, address: int, size: int) -> bool:
         """Whether it shares a byte with a range."""

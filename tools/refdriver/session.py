@@ -7,7 +7,7 @@ from errno import EINVAL, EOPNOTSUPP
 
 from . import wire
 from .connection import Breach, Connection, Message, close_all
-from .container import Container
+from .container_faults import make_container
 from .description import region_info
 from .device import IRQ_COUNT, Device
 from .negotiation import answer as greeting
@@ -35,7 +35,7 @@ class Session:
             wire.REGION_READ: self._region_read,
             wire.REGION_WRITE: self._region_write,
             wire.DEVICE_RESET: self._reset,
-            **Container(device.guest, device.defects).handlers,
+            **make_container(device.guest, device.defects).handlers,
         }
 
     def run(self) -> None:

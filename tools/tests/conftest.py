@@ -29,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--runs", type=int, default=3, metavar="N", help="compare the verdicts of N runs")
     parser.addoption("--whole", action="store_true", help="judge each defect by all cases of every rule")
+    parser.addoption(
+        "--fuzz", type=float, default=1.0, metavar="FACTOR", help="so many times the usual number of random inputs"
+    )
+    parser.addoption("--fuzz-seed", type=int, default=1, metavar="N", help="of the random inputs")
+    parser.addoption("--fuzz-case", type=int, metavar="N", help="of the random inputs this case only")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

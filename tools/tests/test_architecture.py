@@ -32,11 +32,13 @@ ALLOWED = {
     "stimulus": {"checks", "device", "profiles", "transport"},
     "journeys_v1": {"checks", "device", "model", "session", "stimulus", "uapi"},
     "dirty_type1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
+    "stress": {"device", "model", "profiles", "session", "stimulus", "transport", "uapi"},
     "session": {
         *("device", "dirty_type1", "journeys_v1", "model", "profiles", "results", "stimulus", "transport", "uapi"),
     },
     "fixtures": {
-        *("checks", "device", "dirty_type1", "journeys_v1", "profiles", "session", "stimulus", "transport", "uapi"),
+        *("checks", "device", "dirty_type1", "journeys_v1", "profiles", "session", "stimulus", "stress"),
+        *("transport", "uapi"),
     },
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
     "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},

@@ -16,6 +16,9 @@ from vfio_compliance.results.summary import TROUBLE
 from vfio_compliance.results.terminal import sentence
 from vfio_compliance.results.verdict import Verdict
 
+#: What is judged on request only, each rule with each of its defects.
+EXPLORED = [(rule.id, defect) for rule in CATALOGUE if rule.on_request for defect in rule.defects]
+
 #: Cases of each rule beside those that the defect is there to break, fewer where an emulated kernel is slow; and
 #: rounds of copying memory by its bitmaps.
 CASES, CASES_IN_KERNEL, ROUNDS = 2, 1, 20
@@ -30,7 +33,7 @@ def in_kernel(target) -> bool:
 @pytest.fixture(scope="module")
 def breakable(in_kernel) -> set[str]:
     """The rules that the reference driver can break: behind a kernel not those that the kernel keeps for it."""
-    return {rule.id for rule in CATALOGUE if not (in_kernel and rule.side == "kernel")}
+    return {rule.id for rule in CATALOGUE if not rule.on_request and not (in_kernel and rule.side == "kernel")}
 
 
 @pytest.fixture
@@ -81,6 +84,18 @@ def test_defect_is_caught(judge_defect, breakable, pytestconfig, count, defect):
         rules_that_failed_besides_as_written_down=len(beside),
         cases_judged_on_broken_devices=len(result.cases),
     )
+
+
+@pytest.mark.parametrize(("rule", "defect"), EXPLORED, ids=["-".join(pair) for pair in EXPLORED])
+def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, count, rule, defect):
+    """What random operations are there to find they find, within a time that is many times what is needed."""
+    exploring = ("--stress=90s", "--seed=1", f"--only={rule}")
+    result = judge_in_process(target, tmp_path, *exploring, f"--defect={defect}")
+    assert not result.stops, result.stops
+    assert result.verdicts == {rule: Verdict.FAIL}
+    (case,) = result.cases.values()
+    assert shown(DEFECTS[defect][rule], sentence(case.failure))
+    count(pairs_of_a_rule_and_a_defect_that_breaks_it=1)
 
 
 @pytest.mark.skipif("config.getoption('--every') > 1", reason="proofs are few where the good device was judged before")

@@ -115,6 +115,10 @@ def test_client_rules_are_those_of_the_judge():
         ("defects: []", "needs either defects or the reason"),
         ("colour: red", "unknown keys ['colour']"),
         ("id: a.b", "a.b: defined twice"),
+        ("says: 5", "says is not to be 5"),
+        ("also: X-01", "also is not to be 'X-01'"),
+        ("also: [5]", "also is not to be (5,)"),
+        ("defects: {d: 1}", "defects is not to be {'d': 1}"),
     ],
 )
 def test_bad_rules_are_named(tmp_path, record, complaint):
@@ -129,6 +133,26 @@ def test_bad_rules_are_named(tmp_path, record, complaint):
     (folder / "rules.yaml").write_text(
         f"interface: i\ntext: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-01: x}}\nrules:\n  - {first}\n  - {second}\n"
     )
+    with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
+        spec.load(tmp_path)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"rules: \xff", "invalid start byte"),
+        (b"rules: " + b"[" * 5000, ""),
+        (b"areas: {}\nclauses: {}", "the key 'rules' is missing"),
+        (b"areas: 5\nclauses: {}\nrules: []", ""),
+        (b"areas: {}\nclauses: {}\nrules: [a rule]", ""),
+        (b"when: 2026-13-45", ""),
+    ],
+)
+def test_what_is_no_file_of_rules_is_named(tmp_path, content, complaint):
+    """No text, too deep, something else in place of a mapping."""
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "rules.yaml").write_bytes(content)
     with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
         spec.load(tmp_path)
     assert complaint in str(caught.value)

@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose"
     )
+    run.add_argument(
+        "--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else"
+    )
     run.add_argument("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     run.add_argument("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     run.set_defaults(carry_out=_run)
@@ -131,6 +134,7 @@ def _run(arguments: argparse.Namespace) -> int:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or Path("results", f"{profile.name}-{now}")
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
+    options += [] if arguments.stress is None else [f"--stress={arguments.stress}"]
     options += [] if arguments.seed is None else [f"--seed={arguments.seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
     try:
@@ -197,7 +201,8 @@ def _explain(arguments: argparse.Namespace) -> int:
             "rule": rule.says,
             "clause": "; ".join(f"{clause} {catalogue.clauses[clause]}" for clause in rule.clauses),
             "level": f"{rule.level}, {rule.status}, to be kept by the {rule.side}"
-            + ("" if rule.blocking else "; a device that breaks it conforms all the same"),
+            + ("" if rule.blocking else "; a device that breaks it conforms all the same")
+            + ("; judged by run --stress alone" if rule.on_request else ""),
             "source": rule.source,
             "test": f"{test.file.relative_to(_root())}:{test.line} {test.name}" if test else "none",
             "it says": test.says if test else "",

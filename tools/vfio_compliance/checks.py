@@ -21,11 +21,13 @@ Refused = DeviceError
 class RuleBroken(AssertionError):
     """The driver broke the rule that the running test judges."""
 
-    def __init__(self, what: str, expected: str, seen: str) -> None:
+    def __init__(self, what: str, expected: str, seen: str, **more: str) -> None:
+        """``more`` goes into the report: ``path``, a line for each step, and ``options`` by which a run repeats it."""
         super().__init__(f"{what}: expected {expected}, seen {seen}")
         self.what = what
         self.expected = expected
         self.seen = seen
+        self.more = more
 
 
 class NotApplicable(Exception):
@@ -50,9 +52,9 @@ def hexes(values: Iterable[int]) -> str:
     return " ".join(f"0x{value:x}" for value in values)
 
 
-def broken(what: str, *, expected: str, seen: str) -> NoReturn:
-    """Judge the rule broken."""
-    raise RuleBroken(what, expected, seen)
+def broken(what: str, *, expected: str, seen: str, **more: str) -> NoReturn:
+    """Judge the rule broken; see RuleBroken for ``more``."""
+    raise RuleBroken(what, expected, seen, **more)
 
 
 def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> None:

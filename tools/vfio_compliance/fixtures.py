@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +25,15 @@ from .transport import GuardedBuffer
 from .uapi.type1 import VFIO_IOMMU_GET_INFO
 from .uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
 
+if TYPE_CHECKING:
+    from .stress.stress import Stress
+
+#: Seconds in which what an exploration has found is made short.
+SHORTENING = 20.0
+
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+#: Seconds for which the run was asked to explore the device.
+STRESS: pytest.StashKey[float | None] = pytest.StashKey()
 OBSERVATIONS: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
 
@@ -85,6 +94,14 @@ def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
 def seed(pytestconfig: pytest.Config) -> int:
     """What everything random in this run comes from."""
     return int(pytestconfig.getoption("--seed"))
+
+
+@pytest.fixture
+def stress(session: Session, migration: MigrationRegion, seed: int, pytestconfig: pytest.Config) -> Stress:
+    """Random operations, for a part of the time that the run was given for them."""
+    from .stress.stress import Stress  # hypothesis is an optional package
+
+    return Stress(session, seed, pytestconfig.stash[STRESS] or 0.0, SHORTENING)
 
 
 @pytest.fixture

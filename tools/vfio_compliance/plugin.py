@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import random
 import signal
 import time
@@ -20,7 +21,7 @@ import pytest
 from . import __version__, profiles, spec
 from .checks import NotApplicable, RuleBroken, Unjudged
 from .device import DeviceError, Unreachable
-from .fixtures import OBSERVATIONS, SESSION
+from .fixtures import OBSERVATIONS, SESSION, SHORTENING, STRESS
 from .results.inflight import Inflight
 from .results.journal import FORMAT, Journal, JournalError
 from .results.verdict import EXIT_BROKEN, Verdict, gravest
@@ -55,7 +56,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
     group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
     group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    group.addoption("--stress", metavar="TIME", help="run the rules of suites/stress alone, so long")
     group.addoption("--defect", action="append", default=[], help="break the reference device in this way")
+
+
+def _stress_seconds(config: pytest.Config) -> float | None:
+    """For how long to explore; None where that was not asked for."""
+    text: str | None = config.getoption("--stress")
+    if text is None:
+        return None
+    if not importlib.util.find_spec("hypothesis"):
+        raise pytest.UsageError("--stress needs the package hypothesis: pip install -e '.[stress]'")
+    try:
+        return profiles.duration(text, "1s", "24h")
+    except ValueError as error:
+        raise pytest.UsageError(f"--stress: {error}") from None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--profile")
     if path is None:
         return
+    config.stash[STRESS] = _stress_seconds(config)
     try:
         profile = profiles.load(path)
         catalogue = config.stash[CATALOGUE] = spec.load(Path(config.rootpath, "suites"))
@@ -151,6 +167,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"tests name rules that no rules.yaml has: {', '.join(strangers)}")
     claimed = config.stash[SESSION].profile.interfaces
     judged = [item for item in judged if catalogue.rules[str(_rule_of(item))].interface in claimed]
+    seconds = config.stash[STRESS]
+    judged = [item for item in judged if catalogue.rules[str(_rule_of(item))].on_request == (seconds is not None)]
     wanted = _select(catalogue, config.getoption("--only"), judged)
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = [item for item in items if item in wanted]
@@ -158,6 +176,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--shuffle"):
         random.Random(config.getoption("--seed")).shuffle(items)
     limit = config.stash[SESSION].profile.limits.test
+    if seconds is not None:
+        limit += seconds + SHORTENING
     for item in items:
         item.add_marker(pytest.mark.timeout(limit))
     try:
@@ -219,7 +239,7 @@ def _stop(session: pytest.Session, message: str, remedy: str) -> None:
 def _stop_in_time(session: pytest.Session, opened: Session, verdict: Verdict) -> None:
     """Stop when the device hangs again and again, or the time for the run is up: no lab wants to wait for the rest."""
     hangs = session.config.stash[HANGS] = session.config.stash.get(HANGS, 0) + (verdict is Verdict.HANG)
-    limit = opened.profile.limits.run
+    limit = opened.profile.limits.run + (session.config.stash[STRESS] or 0)
     if hangs == _MOST_HANGS:
         _stop(session, f"the device hung {hangs} times", "find out why it hangs; --only runs single rules")
     if time.monotonic() - session.config.stash[BEGAN] > limit:
@@ -292,13 +312,14 @@ def _judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Fail
     if isinstance(error, Unreachable):
         return Verdict.NOT_RUN, _failure(error)
     if isinstance(error, CallTimeout):
-        return Verdict.HANG, {"what": error.message, "remedy": error.remedy}
+        path = {"path": error.path} if error.path else {}
+        return Verdict.HANG, {"what": error.message, "remedy": error.remedy} | path
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
         return Verdict.HANG, {"what": f"the test did not end in time: {error}", "remedy": "see limits.test"}
     if isinstance(error, _ENDS_THE_RUN):
         return Verdict.BROKEN, {"what": error.message, "remedy": error.remedy}
     if isinstance(error, RuleBroken):
-        return Verdict.FAIL, _failure(error)
+        return Verdict.FAIL, _failure(error) | error.more
     if isinstance(error, DeviceError):
         return refused, _failure(error)
     if isinstance(error, TransportError):

@@ -23,6 +23,10 @@ PARTS = {
 }
 
 
+#: The first of many in a message.
+MANY_KEYS = "`k0`, `k1`, `k2`, `k3`, `k4`, `k5`, `k6` and `k7`"
+
+
 def with_part(text: str) -> str:
     """A small profile in which one part, named by the first key of the text, is replaced or added."""
     return "\n".join({**PARTS, text.replace(MARK, "").partition(":")[0]: text}.values()) + "\n"
@@ -94,6 +98,14 @@ ONE_PROBLEM = {
     "step of an unknown kind": (
         "stimulus: {error: [{§wrte: {}}]}",
         "expected `write`, `read` or `wait`, found `wrte`; did you mean `write`?",
+    ),
+    "step with a key that steers a terminal": (
+        'stimulus: {error: [§{"\\e[2J": {}, write: {}}]}',
+        "expected a single key, `write`, `read` or `wait`; found `\\x1b[2J` and `write`",
+    ),
+    "step with many keys": (
+        f"stimulus: {{error: [§{{{', '.join(f'k{number}: 1' for number in range(5000))}}}]}}",
+        f"expected a single key, `write`, `read` or `wait`; found {MANY_KEYS} and 4992 more",
     ),
     "only reads": (
         "stimulus: {running: {changes_within: 1s, sample: {§write: {}}}}",
@@ -167,7 +179,7 @@ ONE_PROBLEM = {
         "expected a date such as 2027-01-31, found `31.01.2027`",
     ),
     # numbers
-    "format of another version": ("format: §2", "format 2 is unknown; this version reads 1"),
+    "format of another version": ("format: §2", "format `2` is unknown; this version reads 1"),
     "format that is no number": ("format: §one", "expected `1`, found `one`"),
     "width": (write("0").replace("4", "§3"), "expected `1`, `2`, `4` or `8`, found `3`"),
     "negative number": (write("§-1"), "`-1` is out of range: 0 to 0xffffffffffffffff"),
@@ -177,6 +189,11 @@ ONE_PROBLEM = {
         write("§010"),
         "expected a number, found `010`; YAML 1.1 reads a leading 0 as octal: write 8 or 10",
     ),
+    "size of many digits": (
+        f"limits: {{largest_state: §{'9' * 5000}}}",
+        f"expected a size such as `64KiB`, found `{'9' * 60}...`",
+    ),
+    "octal number of many digits": (write(f"§0{'7' * 5000}"), f"expected a number, found `0{'7' * 59}...`"),
     "hexadecimal without 0x": (write("§1f"), "expected a number, found `1f`; hexadecimal is written 0x1f"),
     "base 60": (write("§10:30"), "expected a number, found `10:30`; YAML 1.1 reads colons as base 60"),
     "underscore": (write("§1_000"), "expected a number, found `1_000`; write 1000"),
@@ -465,6 +482,13 @@ def test_a_syntax_error_has_its_place(tmp_path: Path, text: str) -> None:
     assert 1 <= line <= text.count("\n") + 1
     assert 1 <= column <= max(map(len, text.split("\n"))) + 1
     assert message.startswith("YAML syntax: ")
+
+
+def test_a_syntax_error_is_never_past_the_end(tmp_path: Path) -> None:
+    """Where the last line has no end the parser counts one more."""
+    assert problems_of(tmp_path, "name: a\nvendor")[0] == [
+        (2, 7, "YAML syntax: while scanning a simple key could not find expected ':'")
+    ]
 
 
 @pytest.mark.parametrize("escape", ["\\U00110000", "\\UFFFFFFFF"])

@@ -30,6 +30,7 @@ from raw_client import (
 from test_refdriver_data_defects import TABLE as DATA_TABLE
 from test_refdriver_dirty_defects import DEFECTS as DIRTY
 from test_refdriver_dirty_defects import PERVASIVE
+from test_refdriver_dirty_faults import SUBTLE
 
 from refdriver.defects import DEFECTS
 from refdriver.description import region_info
@@ -522,7 +523,7 @@ def test_breaks_what_it_names(name: str, look: Callable[[Bench], Any], good: Any
 
 def test_every_defect_is_looked_at() -> None:
     """The table above and those of the other files leave none out."""
-    assert {row[0] for row in TABLE + DATA_TABLE} | {*DIRTY, *PERVASIVE} == set(DEFECTS)
+    assert {row[0] for row in TABLE + DATA_TABLE} | {*DIRTY, *PERVASIVE, *SUBTLE} == set(DEFECTS)
 
 
 def test_goes_on_for_20_ms_only() -> None:

@@ -106,6 +106,17 @@ def test_reports_dma_that_the_client_refused(client: Client) -> None:
     assert guest.ring(0, 8, 1) == 2
 
 
+@pytest.mark.parametrize("errno", [4096, 1 << 31, (1 << 32) - 1])
+def test_drops_a_client_that_refuses_dma_without_sense(server: Server, errno: int) -> None:
+    """An errno that there is none of says nothing of the memory; the next client is served."""
+    with server.client() as client:
+        guest = Guest(client, by_descriptor=False)
+        client.dma_errno = errno
+        with pytest.raises(ConnectionError):
+            guest.ring(0, 8, 1)
+    assert server.serves()
+
+
 def test_drops_a_client_that_floods_it_during_dma(server: Server, client: Client) -> None:
     """There is a bound to what is kept; the next client is served."""
     guest = Guest(client, False)

@@ -8,6 +8,7 @@ import datetime
 import pytest
 
 from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.terminal import render
 from vfio_compliance.results.verdict import Verdict
 
 TODAY = datetime.date(2027, 1, 15)
@@ -106,7 +107,14 @@ def test_a_complaint_of_the_kernel_can_be_waived(records):
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("pass", "kernel"), ("n/a", "kernel"), ("fail", "fail"), ("hang", "hang"), ("broken", "broken")],
+    [
+        ("pass", "kernel"),
+        ("n/a", "kernel"),
+        ("not-run", "kernel"),
+        ("fail", "fail"),
+        ("hang", "hang"),
+        ("broken", "broken"),
+    ],
 )
 def test_the_kernel_complains(records, before, after):
     """A case during which it did has not passed; one that failed anyway says so beside it."""
@@ -115,6 +123,14 @@ def test_the_kernel_complains(records, before, after):
     assert case.verdict is Verdict(after)
     assert "BUG: it" in str(case.failure)
     assert made.exit_code in (1, 2, 3)
+
+
+def test_the_kernel_complains_in_a_case_without_an_end(records):
+    """Its complaint may be why the case has none; the report can be shown."""
+    *others, _, complaint, finish = records("pass", events=(kernel(),))
+    made = summarise([*others, complaint, finish])
+    assert made.cases[CASE].verdict is Verdict.KERNEL
+    assert "BUG: it" in render(made)
 
 
 def test_the_kernel_complains_between_cases(records):

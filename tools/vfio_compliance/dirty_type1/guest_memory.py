@@ -6,11 +6,11 @@ from __future__ import annotations
 import mmap
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
 
-from ..checks import NotApplicable, Unjudged, broken, told
-from ..device import DeviceError, DirtyTracker, DmaMap
+from ..checks import NotApplicable, Unjudged, broken, given, told
+from ..device import Container, DeviceError, DirtyTracker, DmaMap
 from ..device.dma import IOVA
 from ..model.dirty_history import Expected, History
 from ..model.dirty_scripts import steps
@@ -20,6 +20,9 @@ from ..transport import GuardedBuffer, Outcome, Transport
 
 #: Bytes that a write to a single page changes, and steps of a history that a message tells.
 _MARK, _TOLD = 8, 14
+
+#: From here on there may be devices that reach no further, and containers that map nothing.
+_FAR = 1 << 32
 
 
 class Answer:
@@ -55,6 +58,9 @@ class Answer:
 
 class GuestMemory:
     """Mappings of one container. Pages count from IOVA on; a verb raises DeviceError when the driver refuses.
+
+    Mapping, plain unmapping, START and STOP are what the rules about bitmaps stand on: they raise Unreachable, unless
+    the rule at hand is about them (``judged``).
 
     What is left at the end of the block is unmapped, and tracking is stopped.
     """
@@ -96,19 +102,23 @@ class GuestMemory:
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
-    def map(self, first: int, count: int) -> None:
-        """Map ``count`` pages from page ``first`` on."""
+    def map(self, first: int, count: int, *, judged: bool = False) -> None:
+        """Map ``count`` pages from page ``first`` on. Raises NotApplicable for far ones that cannot be mapped."""
         self._tell(f"map {Pages.run(first, count)}")
         try:
-            self._mappings[first] = DmaMap(self.transport, self.iova(first), count * self.page).__enter__()
-        except DeviceError:
+            with nullcontext() if judged else given():
+                self._mappings[first] = DmaMap(self.transport, self.iova(first), count * self.page).__enter__()
+        except DeviceError as error:
             self.unsure = True
+            if self.iova(first + count - 1) >= _FAR:
+                raise NotApplicable(f"{error}; no rule says that so much can be mapped") from None
             raise
         self.history.map(Pages.run(first, count))
 
     def unmap(self, first: int) -> None:
         """Unmap the mapping that starts at page ``first``."""
-        self._unmapped(first, self._mappings[first].try_unmap())
+        with given():
+            self._unmapped(first, self._mappings[first].try_unmap())
 
     def unmap_telling(self, first: int, *, slack: int = 0) -> Answer:
         """Unmap the same with its dirty bitmap, in memory with ``slack`` bytes more than it needs."""
@@ -133,6 +143,13 @@ class GuestMemory:
         if outcome.ok:
             self.history.unmap(Pages.run(first, count))
         return outcome
+
+    def still_mapped(self, first: int) -> None:
+        """The mapping that starts at page ``first`` is there: nothing else can be mapped. Raises RuleBroken."""
+        mapping = self._mappings[first]
+        if not Container(self.transport).maps(mapping.iova, mapping.size):
+            mapping.mapped = False
+            broken(f"{self._path()}; map it again", expected="an error: it is mapped", seen="success")
 
     def mapping(self, first: int) -> DmaMap:
         """The mapping that starts at page ``first``."""
@@ -174,7 +191,7 @@ class GuestMemory:
         """Have the device write ``count`` pages from ``first`` on: the end of the first, the beginning of the last.
 
         A device that cannot write so much at once does it in pieces. ``by`` is another device of the container. Raises
-        Unjudged when the memory has not changed.
+        Unjudged when the memory has not changed, NotApplicable where that is memory far away.
         """
         actor = by or self.actor
         while count > 1 and (count - 2) * self.page + 2 * _MARK > actor.largest_write:
@@ -188,7 +205,8 @@ class GuestMemory:
             memory[:_MARK] = memory[-_MARK:] = pattern
             actor.write(self.iova(first) + at, length)
             if memory[:_MARK] == pattern or memory[-_MARK:] == pattern:
-                raise Unjudged(f"the device did not write all {length} bytes at 0x{self.iova(first) + at:x}")
+                missed = f"the device did not write all {length} bytes at 0x{self.iova(first) + at:x}"
+                raise NotApplicable(missed) if self.iova(first) >= _FAR else Unjudged(missed)
         self._tell(f"write {pages}")
         self.history.wrote(pages)
 
@@ -206,14 +224,16 @@ class GuestMemory:
 
     # -- tracking -------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, *, judged: bool = False) -> None:
         """Begin tracking."""
-        self._asked("start", self.tracker.try_start())
+        with nullcontext() if judged else given():
+            self._asked("start", self.tracker.try_start())
         self.history.start()
 
     def stop(self) -> None:
         """End tracking."""
-        self._asked("stop", self.tracker.try_stop())
+        with given():
+            self._asked("stop", self.tracker.try_stop())
         self.history.stop()
 
     def get(self, first: int, count: int, *, slack: int = 0) -> Answer:

@@ -78,9 +78,9 @@ class Witness:
         """All is as begin() left it: tracking, what it recorded, the memory for the bitmap, and the mapping."""
         if any(self._bitmap.view):
             broken(f"looking at the bitmap's memory after {after}", expected="zeros as before", seen="a bit set")
-        self._tracks(self._tracking, after)
         if not self._container.maps(self.iova, self.size):
             broken(f"mapping the same range again after {after}", expected="an error: it is mapped", seen="success")
+        self._tracks(self._tracking, after)
         self.sure = True
 
     def settles(self, *, tracking: bool, after: str, got: bool = False) -> None:

@@ -12,13 +12,11 @@ from typing import Any, NamedTuple
 
 from ..model.client_v1 import Access, access_verb
 from ..results import journal
+from ..results.shape import is_call
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
 #: A call that a journal has once with a count is judged so often at most: more cannot change anything.
 _MOST_REPEATS = 16
-
-#: Fields of a call in a journal that are texts, and numbers.
-_TEXTS, _NUMBERS = (0, 1, 4, 5), (2, 3, 6, 7, 8, 9)
 
 
 class Entry(NamedTuple):
@@ -148,8 +146,9 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
                 elif event == "target" and source.migration is None:
                     source.migration = record["migration"]
                 elif event == "end":
-                    calls = [_checked(call) for call in record["calls"]]
-                    entries = _calls(calls, source.migration)
+                    if not all(map(is_call, record["calls"])):
+                        raise ValueError
+                    entries = _calls(record["calls"], source.migration)
                     yield Part(entries, str(record["case"]), provokes.get(record["rule"], ()))
                 finished = event == "finish"
             except (KeyError, TypeError, ValueError, AttributeError):
@@ -160,17 +159,6 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
         source.notes.append("the journal ends before the run did")
     if source.migration is None:
         raise TraceError(f"{path}: the run found no migration region")
-
-
-def _checked(call: list[Any]) -> list[Any]:
-    """A call of a journal. Raises ValueError, TypeError for what is none."""
-    if not isinstance(call, list) or not 10 <= len(call) <= 11:
-        raise ValueError
-    if not all(type(call[at]) is str for at in _TEXTS) or not all(type(call[at]) is int for at in _NUMBERS):
-        raise TypeError
-    for text in (call[4], call[5], *call[10:]):
-        bytes.fromhex(text)
-    return call
 
 
 def _calls(calls: list[list[Any]], migration: int | None) -> Iterator[Entry]:

@@ -58,6 +58,10 @@ _WRITTEN: Final = {
         "map 0 64; map 64 70; start; dirty 3; dirty 70; unmap-telling 0; get 64 70; map 0 64; get 0 134"
     ),
     "unmapped after it was asked": "map 0 70; start; dirty 3; get 0 70; dirty 69; unmap-telling 0",
+    "unmapped beside what is dirty": (
+        "map 0 10; map 10 20; map 40 70; start; dirty 12; dirty 45; unmap 0; get 10 20; dirty 11; unmap-telling 10; "
+        "get 40 70"
+    ),
     "unmapping refused": "map 0 70; start; dirty 69; unmap-small 0; get 0 70; dirty 1; unmap-small 0; unmap-telling 0",
     "mapped anew at the same place": "map 0 70; start; dirty 3; unmap 0; map 0 70; get 0 70; dirty 4; get 0 70",
     "written before tracking": "map 0 70; dirty 3; start; dirty 4; get 0 70; get 0 70",

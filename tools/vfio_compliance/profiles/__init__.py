@@ -10,6 +10,7 @@ from vfio_compliance.profiles.device import (
     VfioUserDevice,
 )
 from vfio_compliance.profiles.document import Place, Problem, ProfileError
+from vfio_compliance.profiles.kinds import duration
 from vfio_compliance.profiles.loader import load
 from vfio_compliance.profiles.profile import DRAWN, STATES, Claims, Limits, Profile, State, Waiver
 from vfio_compliance.profiles.steps import Dirty, Dma, Read, Running, Step, Stimulus, VisibleState, Wait, Write
@@ -40,5 +41,6 @@ __all__ = [
     "Wait",
     "Waiver",
     "Write",
+    "duration",
     "load",
 ]

@@ -30,6 +30,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 LARGEST_FILE = 256 * 1024
 DEEPEST = 16
+LONGEST_QUOTE = 60
 MOST_SUGGESTIONS = 50  # the search for similar words is slow; junk must not make it run thousands of times
 
 SKIPPED = "!skipped"  # tag of a node that has been complained about already
@@ -81,8 +82,8 @@ def place_of(item: Node | Event) -> Place:
 
 def quoted(text: str) -> str:
     """A piece of the file for use in a message: short, on one line, harmless to a terminal."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:60])
-    return f"`{shown}{'...' if len(text) > 60 else ''}`"
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:LONGEST_QUOTE])
+    return f"`{shown}{'...' if len(text) > LONGEST_QUOTE else ''}`"
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:
@@ -180,7 +181,9 @@ class Document:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
         reason = " ".join(part for part in (error.context, error.problem) if part)
-        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
+        if place.line > len(self._lines):  # the parser counts a line more where the last one has no end
+            place = Place(len(self._lines), len(self._lines[-1]) + 1)
+        line = self._lines[place.line - 1]
         if "\t" in line[: len(line) - len(line.lstrip())]:
             reason += " (lines are indented with spaces, never with tabs)"
         self.complain(place, f"YAML syntax: {reason}")

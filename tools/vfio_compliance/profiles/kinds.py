@@ -17,6 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from vfio_compliance.profiles.document import (
     BOOLEAN,
+    LONGEST_QUOTE,
     NULL,
     SKIPPED,
     STRING,
@@ -288,6 +289,15 @@ class Duration(_Measure):
         return float(number) * factor / 10**6
 
 
+def duration(text: str, least: str, most: str) -> float:
+    """Seconds, of a time written as in a profile. Raises ValueError, which says what is wrong with it."""
+    kind = Duration(least, most)
+    seconds: float = kind.value(text)
+    if not kind.value(least) <= seconds <= kind.value(most):
+        raise ValueError(f"{quoted(text)} is out of range: {least} to {most}")
+    return seconds
+
+
 class Date(Scalar):
     """A day of the calendar, YYYY-MM-DD."""
 
@@ -310,11 +320,13 @@ def read_as(tag: str) -> str:
 
 
 def _unquoted(text: str, seen: str) -> ValueError:
-    return ValueError(f'YAML reads {quoted(text)} as {seen}; for text, put it in quotes: "{text[:60]}"')
+    return ValueError(f'YAML reads {quoted(text)} as {seen}; for text, put it in quotes: "{text[:LONGEST_QUOTE]}"')
 
 
 def _number_hint(text: str) -> str:
     """Why something that looks like a number is none: spellings on which YAML 1.1 and 1.2 disagree."""
+    if len(text) > LONGEST_QUOTE:
+        return ""  # nobody wrote that by hand
     if re.fullmatch("-?0[0-7]+", text):
         return f"; YAML 1.1 reads a leading 0 as octal: write {int(text, 8)} or {text.lstrip('0') or 0}"
     if re.fullmatch("[0-9]+(:[0-9]+)+", text):

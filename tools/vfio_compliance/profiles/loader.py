@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from vfio_compliance.profiles.document import Document, ProfileError
+from vfio_compliance.profiles.document import Document, ProfileError, quoted
 from vfio_compliance.profiles.profile import FORMAT, PROFILE, Profile
 
 
@@ -35,6 +35,6 @@ def _of_another_format(root: Node, document: Document) -> bool:
         if name.value == "format" and isinstance(value, ScalarNode) and value.value not in ("", str(FORMAT)):
             if not value.value.isdecimal():
                 return False
-            document.complain(value, f"format {value.value} is unknown; this version reads {FORMAT}")
+            document.complain(value, f"format {quoted(value.value)} is unknown; this version reads {FORMAT}")
             return True
     return False

@@ -14,10 +14,11 @@ from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from vfio_compliance.profiles.document import NULL, SKIPPED, STRING, Document, listed, place_of, quoted
+from vfio_compliance.profiles.document import NULL, SKIPPED, STRING, Document, enumerated, listed, place_of, quoted
 from vfio_compliance.profiles.kinds import BAD, Kind, Schema, read_as
 
 _REQUIRED: Any = object()
+_MOST_NAMED = 8  # of keys in a message
 
 
 def key(kind: Kind, doc: str, *, default: Any = _REQUIRED) -> Any:
@@ -182,7 +183,8 @@ class OneKey(Kind):
         if found is None:
             return BAD
         if len(found) != 1:
-            seen = listed(found, "and") if found else "none"
+            seen = enumerated([quoted(name) for name in [*found][:_MOST_NAMED]], "and") if found else "none"
+            seen += f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
             document.complain(node, f"expected a single key, {listed(self.kinds)}; found {seen}")
             return BAD
         ((name, (name_node, value_node)),) = found.items()

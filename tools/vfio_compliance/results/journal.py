@@ -10,6 +10,7 @@ target     what the device said of itself when it was opened
 start      a case begins
 end        a case is over: verdict, seconds, failure, observations, the calls made
 note       something worth telling that is no verdict
+explored   an exploration goes on: ``steps`` or rounds so far
 kernel     lines that the kernel logged, or a taint, while ``case`` ran
 changed    a file of the host is about to be written; ``before`` is what ``path`` held
 restored   ``path`` holds again what it held before

@@ -29,7 +29,7 @@ class Column:
 def column(kernel: str, summary: Summary) -> Column:
     """The column of a run."""
     answers = {question: ", ".join(sorted(seen)) for question, seen in summary.observed.items()}
-    return Column(kernel, summary.run["profile"]["name"], summary.verdicts, answers)
+    return Column(kernel, summary.run["profile"].get("name", "?"), summary.verdicts, answers)
 
 
 def render(columns: Iterable[Column], width: int, *, whole: bool = False) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..spec import Rule
 from .journal import JournalError, Record
+from .shape import is_record
 from .verdict import Verdict, exit_code, gravest
 
 #: What becomes of reading a record that is not as it was written.
@@ -124,14 +125,17 @@ def summarise(records: Iterable[Record], today: datetime.date | None = None) -> 
     """
     try:
         run, *rest = records
+        if not is_record(run):
+            raise ValueError("a field is missing, or not of its type")
         summary = Summary(run, {}, _rules(run), {}, {}, Counter(), [], None, {}, 0.0)
         began = last = float(run["time"])
-        run["profile"]["path"], run["areas"], run["defects"], run["waivers"]
     except _MALFORMED as error:
         raise JournalError(f"the journal's first record is none of this version: {error!r}") from None
     for number, record in enumerate(rest, 2):
         try:
-            last = record["time"]
+            if not is_record(record):
+                raise ValueError
+            last = float(record["time"])
             _add(summary, record)
         except _MALFORMED:
             summary.stops.append({"message": f"line {number} of the journal is damaged", "remedy": "run again"})
@@ -187,9 +191,9 @@ def _add_kernel(summary: Summary, record: Record) -> None:
         summary.notes[f"the kernel logged outside of any case:\n{lines}"] += 1
         return
     case.kernel_log += record["lines"]
-    if case.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KERNEL):
+    if case.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.NOT_RUN, Verdict.KERNEL):
+        seen = f"{case.failure['seen']}\n{lines}" if case.verdict is Verdict.KERNEL else lines
         case.verdict = Verdict.KERNEL
-        seen = f"{case.failure['seen']}\n{lines}" if "seen" in case.failure else lines
         case.failure = {"what": "watching the kernel's log", "expected": "no complaint", "seen": seen}
     else:
         case.failure["kernel"] = lines

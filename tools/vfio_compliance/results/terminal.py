@@ -177,6 +177,7 @@ def _explanation(rule: Rule, width: int) -> Iterator[str]:
 
 def _case(case: Case, summary: Summary, width: int) -> Iterator[str]:
     yield from _labelled("case", _parameters(case), width)
+    yield from _table_of(case.failure.get("path", ""))
     for key, label in (
         ("what", "did"),
         ("expected", "expected"),
@@ -195,12 +196,18 @@ def _case(case: Case, summary: Summary, width: int) -> Iterator[str]:
     yield f"   {'rerun':{_LABEL}}{rerun(summary, case)}"
 
 
+def _table_of(path: str) -> Iterator[str]:
+    """A table in columns of its own, which are kept."""
+    for index, line in enumerate(path.splitlines()):
+        yield f"   {'' if index else 'path':{_LABEL}}{line}"
+
+
 def rerun(summary: Summary, case: Case) -> str:
     """The command that runs this case alone."""
     words = ["vfio-compliance", "run", summary.run["profile"]["path"]]
     for defect in summary.run["defects"]:
         words += ["--defect", defect]
-    return shlex.join([*words, "--only", case.id])
+    return shlex.join([*words, *case.failure.get("options", "").split(), "--only", case.id])
 
 
 def _parameters(case: Case) -> str:

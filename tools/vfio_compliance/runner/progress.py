@@ -48,6 +48,8 @@ class Progress:
             self._line("the device is open")
         elif event == "start" and self._live:
             self._status(record["case"].rpartition("/")[2])
+        elif event == "explored" and self._live:
+            self._status(f"{record['steps']} steps")
         elif event == "end":
             self._done += 1
             if Verdict(record["verdict"]) in TROUBLE:

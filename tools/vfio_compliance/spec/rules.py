@@ -52,6 +52,8 @@ class Rule:
     unprovable: str = ""
     #: Whether a device that breaks it does not conform; a suite of rules that are no law says ``blocking: false``.
     blocking: bool = True
+    #: Whether a run has to ask for it (``--stress``): a suite of such rules says ``on_request: true``.
+    on_request: bool = False
     #: The interface that its suite is about; a profile lists those that its device has.
     interface: str = ""
 
@@ -111,7 +113,9 @@ def load(suites: Path) -> Catalogue:
                 if rule.id in rules:
                     raise SpecError(f"{rule.id}: defined twice")
                 rules[rule.id] = rule
-        except (KeyError, TypeError, SpecError) as error:
+        except KeyError as error:
+            raise SpecError(f"{file}: the key {error} is missing") from None
+        except (AttributeError, TypeError, ValueError, SpecError) as error:
             raise SpecError(f"{file}: {error}") from None
     return Catalogue(rules, areas, clauses)
 
@@ -119,23 +123,26 @@ def load(suites: Path) -> Catalogue:
 def _read(file: Path) -> dict[str, Any]:
     try:
         with file.open(encoding="utf-8") as stream:
-            document = {"blocking": True, **yaml.load(stream, Loader=_Loader)}
-    except (yaml.YAMLError, TypeError) as error:
+            document = {"blocking": True, "on_request": False, **yaml.load(stream, Loader=_Loader)}
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or no such date
         raise SpecError(f"{file}: {error}") from None
-    if not isinstance(document["blocking"], bool):
-        raise SpecError(f"{file}: blocking: {document['blocking']!r} is neither true nor false")
+    for key in ("blocking", "on_request"):
+        if not isinstance(document[key], bool):
+            raise SpecError(f"{file}: {key}: {document[key]!r} is neither true nor false")
     return document
 
 
 def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
-    known = {each.name for each in fields(Rule)} - {"suite", "blocking", "interface"}
+    known = {each.name for each in fields(Rule)} - {"suite", "blocking", "on_request", "interface"}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     if unknown := values.keys() - known:
         raise SpecError(f"{record.get('id')}: unknown keys {sorted(unknown)}")
     if isinstance(record.get("defects"), list):
         values["defects"] = dict.fromkeys(record["defects"], "")
     values["source"] = f"{document['text']['name']}, {values['source']}"
-    rule = Rule(suite=suite, blocking=document["blocking"], interface=document["interface"], **values)
+    head = {key: document[key] for key in ("blocking", "on_request", "interface")}
+    rule = Rule(suite=suite, **head, **values)
+    _check_types(rule)
     for word, allowed in ((rule.level, LEVELS), (rule.status, STATUSES), (rule.side, SIDES)):
         if word not in allowed:
             raise SpecError(f"{rule.id}: {word!r} is none of {', '.join(allowed)}")
@@ -146,3 +153,17 @@ def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
     if bool(rule.defects) == bool(rule.unprovable):
         raise SpecError(f"{rule.id}: needs either defects or the reason why none can prove it")
     return rule
+
+
+def _check_types(rule: Rule) -> None:
+    """Raises SpecError for a field that is not what Rule says."""
+    for each in fields(Rule):
+        value = getattr(rule, each.name)
+        if isinstance(value, Mapping):
+            inner, good = [*value, *value.values()], each.name == "defects"
+        elif isinstance(value, tuple):
+            inner, good = [*value], each.name in ("also", "provokes")
+        else:
+            inner, good = [], type(value).__name__ == each.type
+        if not good or not all(isinstance(item, str) for item in inner):
+            raise SpecError(f"{rule.id}: {each.name} is not to be {value!r:.60}")

@@ -21,6 +21,8 @@ class TransportError(Exception):
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
+        #: What was done before, a line for each step, where somebody kept account of it.
+        self.path = ""
 
     def __str__(self) -> str:
         return f"{self.message}\n  remedy: {self.remedy}"

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Campaigns, whose counts stand at the end of the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "refdriver"))  # for raw_client
+sys.path.insert(0, str(Path(__file__).parent))
+
+from campaign import Campaign
+
+
+@pytest.fixture
+def campaign(
+    pytestconfig: pytest.Config, count: Callable[..., None], tell: Callable[[str], None]
+) -> Callable[[str, str], Campaign]:
+    """Makes a campaign of some name, with the seed and factor that were asked for.
+
+    What it gives, by the second word, goes into the totals at the end of the run, and a line about it below them.
+    """
+    seed, factor, only = (pytestconfig.getoption(name) for name in ("--fuzz-seed", "--fuzz", "--fuzz-case"))
+
+    def make(name: str, what: str) -> Campaign:
+        def end(made: Campaign) -> None:
+            count(**{what: made.sent.total()})
+            tell(made.lines())
+
+        return Campaign(name, seed, factor, only, end)
+
+    return make
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A campaign has deadlines of its own, one for each case."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(0))

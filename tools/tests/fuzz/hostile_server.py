@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The reference device behind somebody who spoils its answers on their way to the client.
+
+Nothing runs beside the client: the answers to what it sends are there before its call to send returns, in one thread,
+so that a case can be had again exactly.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections import deque
+from random import Random
+
+from campaign import RIGHT, Campaign
+from mutation import EDGES, mutate, number
+
+from refdriver.connection import Message
+from refdriver.device import Device
+from refdriver.options import DATA_SECTIONS, Options
+from refdriver.session import Session
+from vfio_compliance.transport import VfioUser, VfioUserSettings
+
+HEADER = struct.Struct("<HHIII")
+
+#: Seconds: of one call while answers are spoilt, which may leave out the answer; and of one that has to succeed.
+_SHORT, AMPLE = 0.01, 10.0
+_ANCILLARY = socket.CMSG_SPACE(16 * 4)
+_REPLY, _NO_REPLY, _ERROR = 1, 16, 32
+
+
+class Wire(socket.socket):
+    """The client's end. What it sends reaches the server before its call returns, and so does what comes back."""
+
+    def __init__(self, end: socket.socket, server: HostileServer, piece: int) -> None:
+        super().__init__(fileno=end.detach())
+        self._server = server
+        self._piece = piece
+
+    def sendmsg(self, *arguments):  # type: ignore[no-untyped-def, override]
+        """As ever; then the server answers."""
+        sent = super().sendmsg(*arguments)
+        self._server.attend()
+        return sent
+
+    def recvmsg(self, size, room=0, flags=0):  # type: ignore[no-untyped-def, override]
+        """No more than a piece at once; what did not fit into the socket before follows."""
+        self._server.flush()
+        return super().recvmsg(min(size, self._piece), room, flags & ~socket.MSG_WAITALL)
+
+    def close(self) -> None:
+        """Both ends, and the device."""
+        super().close()
+        self._server.close()
+
+
+class Client(VfioUser):
+    """A client whose server is a hostile one, for as long as ``spoil`` says how."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        super().__init__(VfioUserSettings("none", None, AMPLE, AMPLE))
+        self._campaign = campaign
+        self._spoil: Random | None = None
+        self._devices = [Device(Options(data_section=kind)) for kind in DATA_SECTIONS]
+
+    def spoil(self, rng: Random | None) -> None:
+        """From the next open() on; None: no longer."""
+        self._spoil = rng
+        self.settings = VfioUserSettings("none", None, AMPLE if rng is None else _SHORT, AMPLE)
+
+    def _connect(self) -> socket.socket:
+        rng = self._spoil
+        return HostileServer(rng, self._campaign, rng.choice(self._devices) if rng else self._devices[0]).client
+
+
+class _Exchange:
+    """The reference server's connection without a socket: one message in, one out."""
+
+    peer_max_data = 1 << 20
+
+    def __init__(self) -> None:
+        self._message = Message(0, 0, 0, 0, b"", ())
+        self.answer: tuple[bytes, tuple[int, ...]] = b"", ()
+
+    def put(self, message: bytes, descriptors: tuple[int, ...]) -> Message:
+        """What receive() is to give."""
+        ident, command, _, flags, error = HEADER.unpack_from(message)
+        self._message = Message(ident, command, flags, error, message[16:], descriptors)
+        return self._message
+
+    def receive(self) -> Message:
+        return self._message
+
+    def reply(self, message: Message, body: bytes, fd: int | None = None, data: bytes | memoryview = b"") -> None:
+        head = HEADER.pack(message.ident, message.command, 16 + len(body) + len(data), _REPLY, 0)
+        self.answer = head + body + data, () if fd is None else (fd,)
+
+    def refuse(self, message: Message, errno: int) -> None:
+        self.answer = HEADER.pack(message.ident, message.command, 16, _REPLY | _ERROR, errno), ()
+
+
+class _Session(Session):
+    """The reference server's, step by step."""
+
+    def __init__(self, device: Device) -> None:
+        self._exchange = _Exchange()
+        super().__init__(device, self._exchange)  # type: ignore[arg-type]
+        self._greeted = False
+
+    def answer(self, message: bytes, descriptors: tuple[int, ...]) -> tuple[bytes, tuple[int, ...]]:
+        """What the server says to a message, and the descriptors that go with that, which remain the server's."""
+        received = self._exchange.put(message, descriptors)
+        if self._greeted:
+            self._carry_out(received)
+        else:
+            self._greet()
+        self._greeted = True
+        return self._exchange.answer
+
+
+class HostileServer:
+    """One connection. Without ``rng`` nothing is spoilt."""
+
+    def __init__(self, rng: Random | None, campaign: Campaign, device: Device) -> None:
+        self._rng = rng
+        self._campaign = campaign
+        self._share = rng.choice((0.2, 0.5, 0.9)) if rng else 0.0
+        near, self._near = socket.socketpair()
+        self._near.setblocking(False)
+        piece = rng.choice((1 << 20, 1 << 20, 1 << 20, 1000, 50)) if rng else 1 << 20
+        #: The end that is the client's.
+        self.client = Wire(near, self, piece)
+        self._from_client = b""
+        self._given: list[int] = []
+        self._to_client: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._hung_up = False
+        self._device = device
+        device.reset()
+        device.open()
+        self._session = _Session(device)
+
+    def close(self) -> None:
+        """Both ends, and the device."""
+        self._near.close()
+        for descriptor in self._given:
+            os.close(descriptor)
+        self._given.clear()
+        self._device.close()
+
+    def attend(self) -> None:
+        """Take what the client has sent, and answer what is whole."""
+        while not self._hung_up:
+            try:
+                piece, descriptors, _, _ = socket.recv_fds(self._near, 1 << 20, 16)
+            except BlockingIOError:
+                break
+            self._from_client += piece
+            self._given += descriptors
+            if not piece:
+                break
+        while len(self._from_client) >= 16:
+            _, _, size, flags, _ = HEADER.unpack_from(self._from_client)
+            if len(self._from_client) < size:
+                break
+            message, self._from_client = self._from_client[:size], self._from_client[size:]
+            if flags & 0xF == 0:  # the rest are answers to what was asked of it out of nowhere
+                self._answer(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Give the client what it has room for."""
+        while self._to_client:
+            message, descriptors = self._to_client[0]
+            try:
+                sent = socket.send_fds(self._near, [message], descriptors)
+            except BlockingIOError:
+                return
+            except OSError:  # it has hung up
+                self._to_client.clear()
+                return
+            if sent < len(message):
+                self._to_client[0] = message[sent:], ()
+            else:
+                self._to_client.popleft()
+        if self._hung_up:
+            self._near.close()
+
+    def _answer(self, message: bytes) -> None:
+        """Have the device answer, and pass that on, or something else."""
+        given, self._given = tuple(self._given), []
+        right, descriptors = self._session.answer(message, given)
+        rng = self._rng
+        if rng is None or rng.random() > self._share:
+            if rng:
+                self._campaign.gave(RIGHT, right[:200])
+            self._send(right, *descriptors)
+        else:
+            self._spoil(rng, right[:16], right[16:], descriptors)
+
+    def _send(self, message: bytes, *descriptors: int) -> None:
+        """Descriptors are sent at once, or are the sender's to keep open until they are."""
+        self._to_client.append((message, descriptors))
+        self.flush()
+
+    def _hang_up(self) -> None:
+        self._hung_up = True
+        self.flush()
+
+    # What is sent instead.
+
+    def _spoil(self, rng: Random, head: bytes, body: bytes, descriptors: tuple[int, ...]) -> None:
+        ident, command, size, flags, error = HEADER.unpack(head)
+        choice = rng.random()
+        if command in (3, 14) and len(body) >= 40 and rng.random() < 0.3:
+            choice = 1.0  # a bitmap: seldom enough
+        right = head + body
+        if choice < 0.35 and body:
+            kind, body = mutate(rng, body)
+            message = HEADER.pack(ident, command, 16 + len(body), flags, error) + body
+            self._tell(f"body {kind}", message, *descriptors)
+        elif choice < 0.45:
+            fields = [ident, command, size, flags, error]
+            at = rng.randrange(5)
+            fields[at] = number(rng, (2, 2, 4, 4, 4)[at])
+            name = ("id", "command", "size", "flags", "error")[at]
+            self._tell(f"header {name}", HEADER.pack(*fields) + body, *descriptors)
+        elif choice < 0.52:
+            errno = rng.choice((rng.randrange(200), number(rng, 4)))
+            self._tell("error", HEADER.pack(ident, command, 16, _REPLY | _ERROR, errno))
+        elif choice < 0.57:
+            self._tell("less data", *_shrunk(rng, ident, command, body), *descriptors)
+        elif choice < 0.63:
+            kind, message = mutate(rng, right)
+            self._tell(f"message {kind}", message or b"\0", *descriptors)
+            if rng.random() < 0.9:
+                self._hang_up()
+        elif choice < 0.68:
+            self._tell("half and an end", right[: rng.randrange(len(right))])
+            self._hang_up()
+        elif choice < 0.69:
+            self._tell("half", right[: rng.randrange(len(right))])
+        elif choice < 0.73:
+            self._tell("twice", right * 2, *descriptors)
+        elif choice < 0.78:
+            self._descriptors(rng, right)
+        elif choice < 0.9:
+            for _ in range(rng.choice((1, 1, 2, 5))):
+                self._tell("request", _request(rng))
+            self._send(right, *descriptors)
+        else:
+            self._tell("structure", *_restructured(rng, ident, command, body), *descriptors)
+
+    def _tell(self, kind: str, message: bytes, *descriptors: int) -> None:
+        self._campaign.gave(kind, message)
+        self._send(message, *descriptors)
+
+    def _descriptors(self, rng: Random, message: bytes) -> None:
+        count = rng.choice((1, 1, 2, 8, 9, 200))
+        path = rng.choice(("/dev/null", "/dev/zero", "/", "/proc/self/exe", "/proc/self/mem"))
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self._tell(f"{count} descriptors", message, *[descriptor] * count)
+        finally:
+            os.close(descriptor)
+
+
+def _request(rng: Random) -> bytes:
+    """A request of the server's out of nowhere, right or wrong."""
+    command = rng.choice((11, 11, 12, 12, rng.randrange(20), number(rng, 2)))
+    address = rng.choice((0xFFC, 0x1000, 0x2FFC, 0x8000, number(rng, 8)))
+    count = rng.choice((0, 1, 8, 4096, 8192, 8193, number(rng, 8)))
+    data = bytes(min(count, 1 << 16)) if command == 12 else b""
+    body = struct.pack("<QQ", address, count) + data
+    head = HEADER.pack(number(rng, 2), command, 16 + len(body), rng.choice((0, 0, 0, _NO_REPLY, _REPLY)), 0)
+    return mutate(rng, head + body)[1] if rng.random() < 0.05 else head + body
+
+
+def _shrunk(rng: Random, ident: int, command: int, body: bytes) -> tuple[bytes]:
+    """The same, with less or more at its end, and sizes that agree or do not."""
+    body = body[: len(body) * rng.randrange(8) // 8] if rng.random() < 0.6 else body + bytes(rng.choice((1, 8, 4096)))
+    if command == 9 and rng.random() < 0.7 and len(body) >= 16:
+        body = body[:12] + (len(body) - 16).to_bytes(4, "little") + body[16:]
+    return (HEADER.pack(ident, command, 16 + len(body), _REPLY, 0) + body,)
+
+
+def _restructured(rng: Random, ident: int, command: int, body: bytes) -> tuple[bytes]:
+    """Of what has an inner structure, a version that the client's framing lets pass and only the content betrays."""
+    if command == 1:
+        capability = rng.choice(("max_msg_fds", "max_data_xfer_size", "migration", "container_info", "capabilities"))
+        value = rng.choice((b"0", b"-1", b"1", b"7", b"1e9", b"null", b'"x"', b"[]", b'{"pgsize":3}', b"9" * 5000))
+        body = bytes(4) + b'{"capabilities":{"' + capability.encode() + b'":' + value + b"}}\0"
+    elif command == 5 and len(body) >= 32:
+        body = region_info(rng, body)
+    elif command == 4:
+        body = body[:8] + rng.choice((number(rng, 4), rng.randrange(20))).to_bytes(4, "little") + body[12:]
+    elif command == 0x8001:
+        body = type1_info(rng)
+    elif command in (3, 14) and len(body) >= 40:
+        body = body[:40] + rng.randbytes(rng.choice((0, 1, 7, 8, 9, 16, 512, 4096)))
+    elif len(body) > 16:
+        body = body[:16] + b"".join(rng.choice(EDGES).to_bytes(8, "little") for _ in range(len(body) - 16 >> 3))
+    return (HEADER.pack(ident, command, 16 + len(body), _REPLY, 0) + body,)
+
+
+def region_info(rng: Random, body: bytes) -> bytes:
+    """A region that may be anything but for its index, with an absurd chain."""
+    index = body[8:12]
+    links = _chain(rng, 32, rng.randrange(300))
+    size, offset = number(rng, 8), rng.choice((0, number(rng, 8)))
+    flags = rng.choice((7, 15, 15, 15, number(rng, 4)))
+    argsz = rng.choice((32 + len(links), 32 + len(links), number(rng, 4)))
+    first = rng.choice((32, 32, rng.randrange(64)))
+    return struct.pack("<II", argsz, flags) + index + struct.pack("<IQQ", first, size, offset) + links
+
+
+def type1_info(rng: Random) -> bytes:
+    """A container that may say anything."""
+    links = _chain(rng, 24, rng.randrange(200))
+    argsz, flags = rng.choice((24 + len(links), number(rng, 4))), rng.choice((3, 3, 3, number(rng, 4)))
+    return struct.pack("<IIQII", argsz, flags, number(rng, 8), rng.choice((24, 24, rng.randrange(100))), 0) + links
+
+
+def _chain(rng: Random, start: int, room: int) -> bytes:
+    """Capabilities that may be good, of the ids that mean something, linked anyhow."""
+    links = b""
+    while len(links) < room:
+        ident, version = rng.choice((1, 2, 3, number(rng, 2))), rng.choice((1, 1, 0, number(rng, 2)))
+        content = b"".join(
+            rng.choice((1, 3, rng.randrange(20), number(rng, 4))).to_bytes(4, "little")
+            for _ in range(rng.choice((0, 1, 2, 6, 10)))
+        )
+        end = start + len(links) + 8 + len(content)
+        following = rng.choice((end, end, end, end, 0, start, number(rng, 4), rng.randrange(start, end + 64)))
+        links += struct.pack("<HHI", ident, version, following) + content
+    return links + bytes(rng.choice((0, 0, 3)))

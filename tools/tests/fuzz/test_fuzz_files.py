@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Files that this program wrote, or that belong to it, after somebody has damaged them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import TypeAlias
+
+import pytest
+import yaml
+from campaign import Campaign
+from text_mutation import mutate_text, mutate_tree
+
+from vfio_compliance import spec
+from vfio_compliance.__main__ import main
+from vfio_compliance.judge.trace import Region, Writer
+from vfio_compliance.results import journal, matrix, summary
+
+Lines: TypeAlias = list[str]
+
+
+def _damaged(rng: Random, lines: list[str]) -> tuple[str, bytes]:
+    """A file of JSON lines with one of them changed, in its text or in what it says; or with lines changed."""
+    if rng.random() < 0.3:
+        return mutate_text(rng, "".join(lines))
+    at = rng.randrange(len(lines))
+    kind, record = mutate_tree(rng, json.loads(lines[at]))
+    return f"record {kind}", "".join([*lines[:at], json.dumps(record) + "\n", *lines[at + 1 :]]).encode()
+
+
+def _command(*words: str) -> tuple[int, str]:
+    """Exit code of a command, and what it said."""
+    said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = main(list(words))
+    return code, said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def run(
+    judge_in_process: Callable[..., summary.Summary], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Lines:
+    """The journal of a short run that has something of everything, less what is much and tells nothing new."""
+    out = tmp_path_factory.mktemp("run")
+    only = "--only=v1.reserved"
+    judge_in_process(project / "profiles" / "reference.yaml", out, only, "--defect=reserved-garbage", most=2)
+    records = list(journal.read(out / journal.NAME))
+    records[0]["rules"] = [rule for rule in records[0]["rules"] if rule["id"].startswith("v1.reserved")]
+    waiver = {"case": None, "shows": "0xdeadbeef", "reason": "known", "expires": "2999-01-01", "sometimes": False}
+    records[0]["waivers"] = [{"rule": "v1.reserved.reads-zero", **waiver}]
+    for record in records:
+        if record["event"] == "end":
+            record["calls"][5:] = []
+    extra = [
+        {"event": "kernel", "case": records[-2]["case"], "lines": ["BUG: something"]},
+        {"event": "hang", "case": None, "message": "a call", "remedy": "wait"},
+        {"event": "broken", "message": "no device", "remedy": "plug it in"},
+    ]
+    records[-1:-1] = [{"time": records[-1]["time"], **record} for record in extra]
+    lines = [json.dumps(record) + "\n" for record in records]
+    assert 10 < len(lines) < 20
+    return lines
+
+
+def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path: Path) -> None:
+    """The report of a journal, and the judge of what it holds, end with one of their exit codes and say something."""
+    counted = campaign("journals", "damaged_files")
+
+    def trial(rng: Random) -> None:
+        # A hang decides whatever else there is.
+        kind, data = _damaged(rng, run if rng.random() < 0.5 else [line for line in run if '"hang"' not in line])
+        counted.gave(kind, data.decode(errors="backslashreplace"))
+        (tmp_path / journal.NAME).write_bytes(data)
+        for command in ("report", "judge"):
+            code, said = _command(command, str(tmp_path))
+            assert code in range(5)
+            assert said.strip()
+            counted.came(f"{command}: {code}")
+        with contextlib.suppress(journal.JournalError):
+            made = summary.summarise(journal.read(tmp_path / journal.NAME))
+            assert matrix.render([matrix.column("here", made)], 100, whole=True)
+
+    counted.run(200, trial)
+
+
+def test_traces(campaign: Callable[[str, str], Campaign], tmp_path: Path) -> None:
+    """A trace is judged as far as it is one; what is wrong with it is told with its line."""
+    counted = campaign("traces", "damaged_files")
+    whole = tmp_path / "whole"
+    _write_trace(whole)
+    lines = whole.read_text(encoding="utf-8").splitlines(keepends=True)
+    path = tmp_path / "trace"
+
+    def trial(rng: Random) -> None:
+        kind, data = _damaged(rng, lines)
+        counted.gave(kind, data.decode(errors="backslashreplace"))
+        path.write_bytes(data)
+        code, said = _command("judge", str(path), *rng.choice(((), ("--region", "9"), ("--source", str(whole)))))
+        assert code in (0, 1, 2, 4)
+        assert said.strip()
+        counted.came(f"exit code {code}")
+
+    counted.run(400, trial)
+
+
+def _write_trace(path: Path) -> None:
+    """A client that saves a state of two buffers, and gives one back."""
+    registers = {"device_state": (0, 4), "pending_bytes": (8, 8), "data_offset": (16, 8), "data_size": (24, 8)}
+    writer = Writer(path, "a client", maps_seen=True)
+    time = iter(range(1000))
+
+    def access(verb: str, register: str, value: int) -> None:
+        offset, width = registers[register]
+        writer.access(verb, next(time), 5, (9, offset, width), width, 0, value.to_bytes(width, "little"))
+
+    writer.region(0, Region(9, 0x5000, ((0x1000, 0x4000),), True))
+    writer.simple("open", 0)
+    writer.access("map", 0, 1, (9, 0x1000, 0x4000), 0, 0, b"")
+    access("write", "device_state", 2)
+    for pending in (100, 50):
+        access("read", "pending_bytes", pending)
+        access("read", "data_offset", 0x1000)
+        access("read", "data_size", 50)
+        writer.access("read", next(time), 5, (9, 0x1000, 50), 50, 0, bytes(50))
+    access("read", "pending_bytes", 0)
+    writer.reset(next(time), 7, 0)
+    access("write", "device_state", 4)
+    access("read", "data_offset", 0x1000)
+    writer.access("write", next(time), 5, (9, 0x1000, 100), 100, 0, b"", "ab" * 32)
+    access("write", "data_size", 100)
+    writer.access("write", next(time), 5, (9, 0, 4), -1, 22, bytes(4))
+    writer.simple("gap", next(time))
+    writer.simple("close", next(time))
+    writer.close(next(time))
+
+
+def test_rules(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
+    """A file of rules is taken, or there is one error that names the file."""
+    counted = campaign("rules", "damaged_files")
+    document = yaml.safe_load((project / "suites" / "client_sequences" / "rules.yaml").read_text(encoding="utf-8"))
+    document["rules"][3:] = []
+    used = {clause for rule in document["rules"] for clause in (rule["clause"], *rule.get("also", ()))}
+    document["clauses"] = {clause: title for clause, title in document["clauses"].items() if clause in used}
+    text = yaml.dump(document, sort_keys=False)
+    path = tmp_path / "suite" / "rules.yaml"
+    path.parent.mkdir()
+
+    def trial(rng: Random) -> None:
+        if rng.random() < 0.4:
+            kind, data = mutate_text(rng, text)
+        else:
+            kind, tree = mutate_tree(rng, document)
+            kind, data = f"tree {kind}", yaml.dump(tree, sort_keys=False).encode()
+        counted.gave(kind, data.decode(errors="backslashreplace"))
+        path.write_bytes(data)
+        try:
+            catalogue = spec.load(tmp_path)
+        except spec.SpecError as error:
+            counted.came("an error" if str(path) in str(error) else "an error without the file's name")
+        else:
+            assert all(rule.area and rule.clauses for rule in catalogue)
+            catalogue.matching("qemu")
+            counted.came("taken")
+
+    counted.run(200, trial)
+    assert set(counted.outcomes) <= {"an error", "taken"}

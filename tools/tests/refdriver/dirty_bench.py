@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A container with a device in it, without a server between: for looks at how it goes wrong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Any
+
+from guest_memory import BASE, PAGE
+from raw_client import CONTROL, DMA_ADDRESS, DMA_LENGTH, DOORBELL, PIN, PIN_ADDRESS, PIN_LENGTH, STATUS, eventually
+
+from refdriver.connection import Connection
+from refdriver.container_faults import make_container
+from refdriver.device import Device
+from refdriver.options import Options
+from refdriver.refusal import Refusal
+from refdriver.requests import Answer
+
+
+class Bench:
+    """A device and its container without a server. Pages are counted from BASE.
+
+    Mapped are the pages 0 to 99 and, right after them, 100 to 129; then, after a hole, 140 to 149.
+    Refusals are given as negative errnos, dirty pages as lists of their places in the range.
+    """
+
+    def __init__(self, *defects: str) -> None:
+        self.device = Device(Options(defects=frozenset(defects)))
+        self.device.open()
+        self.container = make_container(self.device.guest, self.device.defects)
+        self.sockets = socket.socketpair()
+        self.device.guest.attach(Connection(self.sockets[0]))
+        self.memory = os.memfd_create("guest")
+        os.ftruncate(self.memory, 300 * PAGE)
+        for first, count in ((0, 100), (100, 30), (140, 10)):
+            self.map(first, count)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.device.close()
+        os.close(self.memory)
+        for each in self.sockets:
+            each.close()
+
+    def answer(self, command: int, body: bytes, *fds: int) -> Answer | int:
+        """The reply, or the refusal."""
+        try:
+            return self.container.handlers[command](body, fds)
+        except Refusal as refusal:
+            return -refusal.errno
+
+    def ask(self, command: int, body: bytes, *fds: int) -> bytes | int:
+        """All bytes of the reply, or the refusal."""
+        answer = self.answer(command, body, *fds)
+        return answer if isinstance(answer, int) else answer.body + answer.data
+
+    def map(self, first: int, count: int, memory: int | None = None) -> None:
+        """Map some pages, to the memory of the same number, or from another page of it on."""
+        offset = (first if memory is None else memory) * PAGE
+        body = struct.pack("<IIQQQ", 32, 3, offset, BASE + first * PAGE, count * PAGE)
+        assert self.ask(2, body, self.memory) == b""
+
+    def tell(self, flags: int, argsz: int = 8) -> int:
+        """A request without a range: 0 or the refusal."""
+        reply = self.ask(14, struct.pack("<II", argsz, flags))
+        return reply if isinstance(reply, int) else len(reply)
+
+    def get(
+        self, first: int = 0, count: int = 100, room: int = 16, page: int = PAGE, argsz: int | None = None
+    ) -> list[int] | int:
+        """The dirty pages of a range."""
+        argsz = min(40 + room, 0xFFFFFFFF) if argsz is None else argsz
+        body = struct.pack("<IIQQQQ", argsz, 4, BASE + first * PAGE, count * PAGE, page, room)
+        return pages(self.ask(14, body))
+
+    def takes(self, room: int) -> int:
+        """Bytes of the bitmap that comes when there is so much room; needed are 16."""
+        body = struct.pack("<IIQQQQ", min(40 + room, 0xFFFFFFFF), 4, BASE, 100 * PAGE, PAGE, room)
+        answer = self.answer(14, body)
+        return answer if isinstance(answer, int) else len(answer.data)
+
+    def unmap(
+        self, first: int = 0, count: int = 100, room: int = 16, page: int = PAGE, argsz: int | None = None
+    ) -> list[int] | int:
+        """The dirty pages of a range, unmapped with that."""
+        argsz = 40 + room if argsz is None else argsz
+        body = struct.pack("<IIQQQQ", argsz, 1, BASE + first * PAGE, count * PAGE, page, room)
+        return pages(self.ask(3, body))
+
+    def unmap_all(self) -> int:
+        """The pages unmapped."""
+        reply = self.ask(3, struct.pack("<IIQQ", 24, 2, 0, 0))
+        return reply if isinstance(reply, int) else struct.unpack("<IIQQ", reply)[3] // PAGE
+
+    def plain_unmap(self, flags: int = 0) -> tuple[int, ...] | int:
+        """The pages unmapped, and whether they are."""
+        reply = self.ask(3, struct.pack("<IIQQ", 24, flags, BASE, 100 * PAGE))
+        return reply if isinstance(reply, int) else (struct.unpack("<IIQQ", reply)[3] // PAGE, self.write(0))
+
+    def write(self, *those: int, count: int = 1) -> int:
+        """Have the device write to some pages, ``count`` pages at each; gives STATUS."""
+        registers = self.device.machine
+        for page in those:
+            registers.write(DMA_ADDRESS, struct.pack("<Q", BASE + page * PAGE))
+            registers.write(DMA_LENGTH, struct.pack("<I", count * PAGE))
+            registers.write(DOORBELL, b"\1\0\0\0")
+        return int.from_bytes(registers.read(STATUS, 4), "little")
+
+    def beat(self) -> None:
+        """Wait for the stream to write to page 3."""
+        machine = self.device.machine
+        machine.write(DMA_ADDRESS, struct.pack("<Q", BASE + 3 * PAGE))
+        machine.write(CONTROL, b"\1\0\0\0")
+        before = os.pread(self.memory, 8, 3 * PAGE)
+
+        def wrote() -> bool:
+            machine.tick()
+            return os.pread(self.memory, 8, 3 * PAGE) != before
+
+        eventually(wrote)
+
+    def pin(self, page: int, what: int = 1, count: int = 1) -> None:
+        """Pin pages, or unpin them (2)."""
+        registers = self.device.machine
+        registers.write(PIN_ADDRESS, struct.pack("<Q", BASE + page * PAGE))
+        registers.write(PIN_LENGTH, struct.pack("<I", count * PAGE))
+        registers.write(PIN, struct.pack("<I", what))
+
+    def info(self, argsz: int) -> tuple[Any, ...] | int:
+        """argsz, cap_offset and length of the reply; and each capability: id, version, next, contents."""
+        reply = self.ask(0x8001, struct.pack("<I", argsz))
+        if isinstance(reply, int):
+            return reply
+        place = int.from_bytes(reply[16:20], "little")
+        links: list[tuple[int, ...]] = []
+        while 0 < place <= len(reply) - 32 and len(links) < 4:
+            links.append(struct.unpack_from("<HHIIIQQ", reply, place))
+            place = links[-1][2]
+        return int.from_bytes(reply[:4], "little"), int.from_bytes(reply[16:20], "little"), len(reply), *links
+
+
+def pages(reply: bytes | int) -> list[int] | int:
+    """Places of the bits that are set in a bitmap behind 40 bytes; a refusal as it is."""
+    if isinstance(reply, int):
+        return reply
+    value = int.from_bytes(reply[40:], "little")
+    return [bit for bit in range(value.bit_length()) if value >> bit & 1]

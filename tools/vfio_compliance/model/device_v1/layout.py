@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the device says of its migration region before anything is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ...uapi.migration_v1 import HEADER_SIZE
+
+
+class Layout(NamedTuple):
+    """Sizes in bytes; offsets count from the region's start."""
+
+    #: Of the region.
+    size: int
+    #: Offset and size of each part that may be mapped.
+    areas: Sequence[tuple[int, int]]
+    #: Of a page.
+    page: int
+
+    def takes(self, offset: int) -> bool:
+        """Whether data may lie at ``offset``: behind the registers, and on a page where it may be mapped."""
+        mapped = any(start <= offset < start + size for start, size in self.areas)
+        return HEADER_SIZE <= offset < self.size and not (mapped and offset % self.page)
+
+    @property
+    def place(self) -> str:
+        """Where data may lie, in words; `aligned` to pages, where it may be mapped."""
+        return f"0x{HEADER_SIZE:x} to 0x{self.size - 1:x}" + (", aligned" if self.areas else "")

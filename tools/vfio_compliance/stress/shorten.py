@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Makes a walk that went wrong short: leaves steps out, and makes those that stay simple, as long as it goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+#: A step of a walk: its verb, and what it was told.
+Step: TypeAlias = tuple[str, dict[str, Any]]
+
+
+def shorten(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list[Step]:
+    """Steps that still go wrong, of which none can be left out. An attempt takes a walk, so the first cuts are bold."""
+    length = 1
+    while length < len(steps):
+        if goes_wrong(steps[-length:]):
+            steps = steps[-length:]
+            break
+        length *= 2
+    steps = _without(steps, goes_wrong)
+    for index, step in enumerate(steps):
+        for simpler in _simpler(step):
+            attempt = [*steps[:index], simpler, *steps[index + 1 :]]
+            if goes_wrong(attempt):
+                steps = attempt
+                break
+    return steps
+
+
+def _without(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list[Step]:
+    """Fewer steps: half of them are left out, then quarters, then single ones, until nothing can be."""
+    size = max(len(steps) // 2, 1)
+    while True:
+        before = len(steps)
+        at = 0
+        while at < len(steps):
+            attempt = steps[:at] + steps[at + size :]
+            if attempt and goes_wrong(attempt):
+                steps = attempt
+            else:
+                at += size
+        if size == 1 and len(steps) == before:
+            return steps
+        size = max(size // 2, 1)
+
+
+def _simpler(step: Step) -> Iterator[Step]:
+    """The same step with a number that is easier to read."""
+    verb, told = step
+    for key, simpler in (("value", told.get("value", 0) & 7), ("pieces", 1), ("reads", 1)):
+        if key in told and told[key] != simpler:
+            yield verb, {**told, key: simpler}
