@@ -36,9 +36,15 @@ def saved(journeys):
 
 
 @pytest.fixture
-def restored(journeys):
+def resumed(journeys):
     """What came of giving a device the state with each buffer written as a whole."""
-    return journeys.resume(journeys.suspend).whole()
+    return journeys.resume(journeys.suspend)
+
+
+@pytest.fixture
+def restored(resumed):
+    """The same, where it came to its end."""
+    return resumed.whole()
 
 
 @pytest.fixture
@@ -74,9 +80,10 @@ def test_offset_each_buffer(journeys, several):
 
 
 @pytest.mark.rule("v1.resuming.data-is-used")
-def test_data_is_used(journeys, saved):
-    """A device that showed something else before shows all of the saved state after resuming from it."""
-    resumed = journeys.resume(journeys.suspend).whole()
+@pytest.mark.parametrize("times", [(), (2,)], ids=["once", "twice"])
+def test_data_is_used(journeys, saved, times):
+    """A device that showed something else before shows all of the saved state each time that it resumed from it."""
+    resumed = journeys.resume(journeys.suspend, *times).whole()
     checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
 
 
@@ -89,31 +96,45 @@ def test_every_buffer_counts(journeys, saved, several):
 
 
 @pytest.mark.rule("v1.resuming.consumed-when-told")
-def test_consumed_when_told(journeys, saved, several):
-    """A device is restored though each buffer was written over by the next as soon as data_size was written for it."""
-    resumed = journeys.resume(journeys.suspend)
+def test_consumed_when_told(resumed, migration, actor, saved, stream):
+    """A device is restored though each buffer was written over once data_size was written for it, the last one too."""
     if resumed.taken:
         judge_step(resumed, DATA_SIZE.name)
     resumed.whole()
     checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
+    actor.put(OTHER)
+    migration.enter(RESUMING)
+    last = stream.buffers[-1]
+    with checks.given():
+        migration.load(stream)
+        place = migration.place(last.size)
+        migration.region.write_bytes(place.offset, bytes(byte ^ 0xFF for byte in stream.data(last)))
+    migration.set_state(RUNNING)
+    what = "observing the device after resuming, the last buffer written over"
+    checks.equal(what, actor.show(), saved.visible, checks.hexes)
 
 
 # -- the same data in other ways ----------------------------------------------------------------------------------
 
 
 @pytest.mark.rule("v1.resuming.any-split")
-@pytest.mark.parametrize("split", [1, 2, 4, 8, 3])
-def test_any_split(restored, migration, actor, saved, stream, split):
+@pytest.mark.parametrize("split", [1, 2, 4, 8, 3, "mapped"])
+def test_any_split(restored, migration, actor, saved, stream, split, monkeypatch):
     """The beginning of each buffer is written in small pieces, the rest as a whole, and all of it is restored."""
     if restored.visible != saved.visible:
         raise checks.Unjudged("the state is not restored either when each buffer is written as a whole")
+    if split == "mapped":
+        if not migration.region.areas:
+            raise checks.NotApplicable("the data is not in a mappable area")
+        monkeypatch.setattr(migration, "mapped", True)
     actor.put(OTHER)
     migration.enter(RESUMING)
     for buffer in stream.buffers:
         data = stream.data(buffer)
-        small = range(0, min(CLOSE, buffer.size) // split * split, split)
-        pieces = [data[start : start + split] for start in small]
-        migration.load_buffer(buffer.size, [*pieces, data[len(small) * split :]])
+        step = CLOSE if split == "mapped" else split
+        small = range(0, min(CLOSE, buffer.size) // step * step, step)
+        pieces = [data[start : start + step] for start in small]
+        migration.load_buffer(buffer.size, [*pieces, data[len(small) * step :]])
     migration.set_state(RUNNING)
     checks.equal("observing the device after resuming", actor.show(), saved.visible, checks.hexes)
 

@@ -146,6 +146,8 @@
 	X(PRE_COPY_STOPS_AT_DATA, "pre-copy-stops-at-data")			\
 	/* stands still after resuming, though RUNNING is read */		\
 	X(RESUMED_STAYS_STOPPED, "resumed-stays-stopped")			\
+	/* stands still after 010 -> 001 */					\
+	X(CANCELLED_STAYS_STOPPED, "cancelled-stays-stopped")			\
 										\
 	/* Transitions, open and close */					\
 	/* each open finds STOP */						\
@@ -154,6 +156,8 @@
 	X(OPEN_STANDS_STILL, "open-stands-still")				\
 	/* the next user finds the last user's state, unless that was STOP */	\
 	X(CLOSE_NEEDS_STOP, "close-needs-stop")					\
+	/* closed in the error state, it takes two resets to leave it */ \
+	X(ERROR_OUTLIVES_CLOSE, "error-outlives-close")				\
 	/* a device closed in RESUMING is in RESUMING for the next user */	\
 	X(CLOSE_KEEPS_RESUMING, "close-keeps-resuming")				\
 	/* 001 -> 000 refused */						\
@@ -194,6 +198,8 @@
 	X(CANCEL_REFUSED, "cancel-refused")					\
 	/* writing the present state ends in STOP */				\
 	X(SELF_WRITE_MOVES, "self-write-moves")					\
+	/* writing the present state ends what is pending */			\
+	X(SELF_WRITE_ENDS_DATA, "self-write-ends-data")				\
 	/* writing RESUMING in RESUMING succeeds and leads to RUNNING */	\
 	X(SELF_WRITE_RESUMING_RUNS, "self-write-resuming-runs")			\
 	/* with any of bits 3-31 all is stored, and bits 0-2 shifted */		\
@@ -206,62 +212,130 @@
 	/* Saving and resuming */						\
 	/* nothing is ever pending */						\
 	X(SAVING_IGNORED, "saving-ignored")					\
+	/* nothing is pending in pre-copy */					\
+	X(PRE_COPY_SILENT, "pre-copy-silent")					\
+	/* nothing is pending in stop-and-copy after pre-copy */		\
+	X(PRE_COPY_SAYS_ALL, "pre-copy-says-all")				\
+	/* nothing is pending in stop-and-copy after STOP */			\
+	X(STOP_SAVES_NOTHING, "stop-saves-nothing")				\
 	/* the last buffer is never offered, nor missed */			\
 	X(SAVE_STREAM_TRUNCATED, "save-stream-truncated")			\
+	/* zeros past the first page of a buffer */				\
+	X(SAVE_FIRST_PAGE_ONLY, "save-first-page-only")				\
+	/* 010 -> 000 clears the memory */					\
+	X(SAVED_STATE_DROPPED, "saved-state-dropped")				\
 	/* stop-and-copy offers what was there on entering pre-copy */		\
 	X(PRE_COPY_SNAPSHOT_ONLY, "pre-copy-snapshot-only")			\
+	/* the same of the registers alone */					\
+	X(PRE_COPY_REGISTERS_STALE, "pre-copy-registers-stale")			\
 	/* changes of memory's second half after pre-copy offered it are lost */ \
 	X(PRE_COPY_DROPS_LATE_CHANGE, "pre-copy-drops-late-change")		\
 	/* reading pending_bytes again drops a buffer */			\
 	X(PENDING_READ_ADVANCES, "pending-read-advances")			\
 	/* reading pending_bytes again spoils the next buffer */		\
 	X(PENDING_READ_CHANGES_BUFFER, "pending-read-changes-buffer")		\
+	/* the same as pre-copy-snapshot-only once it was read again there */ \
+	X(PENDING_READ_FORGETS_CHANGES, "pending-read-forgets-changes")		\
 	/* pending_bytes is 0 once before the last buffer */			\
 	X(PENDING_RETURNS, "pending-returns")					\
+	/* pending_bytes is 1 from its third read after the last buffer on */ \
+	X(PENDING_RETURNS_LATER, "pending-returns-later")			\
 	/* pending_bytes is 0 while the last buffer is to come */		\
 	X(PENDING_ZERO_EARLY, "pending-zero-early")				\
 	/* pending_bytes has to be read twice before a buffer */		\
 	X(TWO_PENDING_READS_NEEDED, "two-pending-reads-needed")			\
 	/* the first read of data_offset in stop-and-copy is refused */		\
 	X(OFFSET_REFUSED_WHILE_PENDING, "offset-refused-while-pending")		\
+	/* the same in pre-copy */						\
+	X(OFFSET_REFUSED_IN_PRE_COPY, "offset-refused-in-pre-copy")		\
+	/* the same for the last buffer */					\
+	X(OFFSET_REFUSED_AT_LAST, "offset-refused-at-last")			\
 	/* reading data_offset again goes on to the next buffer */		\
 	X(OFFSET_READ_ADVANCES, "offset-read-advances")				\
+	/* the same in pre-copy alone */					\
+	X(OFFSET_READ_ADVANCES_IN_PRE_COPY, "offset-read-advances-in-pre-copy") \
+	/* from the second buffer on it reads 8 more when read again */		\
+	X(OFFSET_REREADS_DRIFT, "offset-rereads-drift")				\
 	/* the last byte comes 20 ms after data_offset was read */		\
 	X(OFFSET_RETURNS_EARLY, "offset-returns-early")				\
+	/* the same from the second buffer on */				\
+	X(OFFSET_RETURNS_EARLY_LATER, "offset-returns-early-later")		\
 	/* the data appears only when data_size is read */			\
 	X(DATA_LAZY_ON_SIZE, "data-lazy-on-size")				\
+	/* the same from the second buffer on */				\
+	X(DATA_LAZY_LATER, "data-lazy-later")					\
+	/* the same past the first page of a buffer */				\
+	X(DATA_LAZY_PAST_PAGE, "data-lazy-past-page")				\
 	/* the first buffer is an empty one */					\
 	X(SIZE_ZERO_WHILE_PENDING, "size-zero-while-pending")			\
+	/* the same in pre-copy alone */					\
+	X(SIZE_ZERO_IN_PRE_COPY, "size-zero-in-pre-copy")			\
+	/* an empty buffer before the last one */				\
+	X(SIZE_ZERO_BEFORE_LAST, "size-zero-before-last")			\
 	/* data_size is one too small */					\
 	X(SIZE_OFF_BY_ONE, "size-off-by-one")					\
 	/* data_size reads 0 the second time */					\
 	X(SIZE_READ_ONCE, "size-read-once")					\
 	/* data_size cannot be read while saving */				\
 	X(DATA_SIZE_READ_REFUSED, "data-size-read-refused")			\
+	/* the same for the last buffer */					\
+	X(SIZE_REFUSED_AT_LAST, "size-refused-at-last")				\
 	/* the same buffer for ever */						\
 	X(BUFFER_NEVER_ADVANCES, "buffer-never-advances")			\
 	/* the first buffer again in place of the second */			\
 	X(BUFFER_RESENT, "buffer-resent")					\
 	/* a fault while saving ends the stream */				\
 	X(FAULT_TRUNCATES, "fault-truncates")					\
+	/* a fault while saving makes an empty buffer */			\
+	X(FAULT_EMPTIES_BUFFER, "fault-empties-buffer")				\
 	/* a fault while saving goes unsaid, the buffer is garbage */		\
 	X(FAULT_BAD_DATA, "fault-bad-data")					\
+	/* the same in pre-copy alone */					\
+	X(FAULT_IN_PRE_COPY_SILENT, "fault-in-pre-copy-silent")			\
 	/* data_size cannot be written in RESUMING */				\
 	X(RESUMING_DATA_REFUSED, "resuming-data-refused")			\
+	/* a data_size that is no multiple of 8 is refused */			\
+	X(RESUME_ODD_SIZE_REFUSED, "resume-odd-size-refused")			\
+	/* writing data_size returns 4 bytes */					\
+	X(RESUME_SIZE_SHORT, "resume-size-short")				\
+	/* data_offset moves on by a buffer each time */			\
+	X(RESUME_OFFSET_MARCHES, "resume-offset-marches")			\
 	/* data is taken and thrown away */					\
 	X(RESUMING_DATA_IGNORED, "resuming-data-ignored")			\
+	/* the same from the second RESUMING since reset on */			\
+	X(RESUME_AGAIN_IGNORED, "resume-again-ignored")				\
+	/* registers come back without bits 32 and up */			\
+	X(RESUME_HIGH_HALF_LOST, "resume-high-half-lost")			\
 	/* only the last buffer written counts */				\
 	X(RESUME_LAST_BUFFER_ONLY, "resume-last-buffer-only")			\
 	/* the second buffer is thrown away */					\
 	X(RESUME_DROPS_A_BUFFER, "resume-drops-a-buffer")			\
+	/* zeros past the first page of a buffer */				\
+	X(RESUME_FIRST_PAGE_ONLY, "resume-first-page-only")			\
 	/* data_offset can be read once in RESUMING */				\
 	X(SECOND_OFFSET_REFUSED, "second-offset-refused")			\
+	/* data_offset cannot be read before pending_bytes was */		\
+	X(RESUME_OFFSET_WANTS_PENDING, "resume-offset-wants-pending")		\
 	/* a buffer has to be written at once */				\
 	X(DATA_WRITE_WHOLE_ONLY, "data-write-whole-only")			\
+	/* writes of less than 4 bytes are refused */				\
+	X(DATA_WRITE_NARROW_REFUSED, "data-write-narrow-refused")		\
+	/* writes of less than 4 bytes go to a multiple of 4 */			\
+	X(DATA_WRITE_NARROW_MISPLACED, "data-write-narrow-misplaced")		\
+	/* what is written to mapped memory is not seen */			\
+	X(MAPPED_WRITES_UNSEEN, "mapped-writes-unseen")				\
 	/* a buffer is consumed when the next one is given */			\
 	X(DATA_CONSUMED_LATE, "data-consumed-late")				\
+	/* the same of a buffer smaller than the largest */			\
+	X(SHORT_BUFFER_CONSUMED_LATE, "short-buffer-consumed-late")		\
 	/* no reset once data was refused */					\
 	X(BAD_DATA_WEDGES, "bad-data-wedges")					\
+	/* bad data is taken and thrown away, half a state will do */		\
+	X(BAD_DATA_SWALLOWED, "bad-data-swallowed")				\
+	/* a reset ends in RESUMING after a data_size past the end */		\
+	X(BAD_SIZE_OUTLIVES_RESET, "bad-size-outlives-reset")			\
+	/* the state refused at the end of RESUMING is read */			\
+	X(HALF_STATE_READS_NEXT, "half-state-reads-next")			\
 	/* 101b is read after RESUMING was left without data */			\
 	X(EARLY_LEAVE_WEDGES, "early-leave-wedges")				\
 										\
@@ -314,14 +388,26 @@
 	X(AREA_WRAPS, "area-wraps")						\
 	/* the last buffer is said to lie past the end */			\
 	X(OFFSET_OUTSIDE_SECTION, "offset-outside-section")			\
+	/* the second buffer is said to lie at 16 */				\
+	X(OFFSET_IN_REGISTERS, "offset-in-registers")				\
+	/* the buffer's number is in bits 32 and up of data_offset */		\
+	X(OFFSET_HIGH_HALF, "offset-high-half")					\
 	/* what is mappable cannot be read otherwise */				\
 	X(DATA_READ_REFUSED, "data-read-refused")				\
+	/* past the first page of a buffer nothing can be read */		\
+	X(DATA_READ_REFUSED_PAST_PAGE, "data-read-refused-past-page")		\
 	/* a buffer has to be read at once */					\
 	X(DATA_READ_WHOLE_ONLY, "data-read-whole-only")				\
+	/* reads of less than 4 bytes are refused */				\
+	X(DATA_READ_NARROW_REFUSED, "data-read-narrow-refused")			\
+	/* reads of less than 4 bytes begin at a multiple of 4 */		\
+	X(DATA_READ_NARROW_MISPLACED, "data-read-narrow-misplaced")		\
 	/* bytes of a buffer read 0 the second time */				\
 	X(DATA_READ_ONCE, "data-read-once")					\
 	/* mapped memory shows the buffer before */				\
 	X(MAPPED_VIEW_STALE, "mapped-view-stale")				\
+	/* mapped memory shows the first page of a buffer alone */		\
+	X(MAPPED_VIEW_FIRST_PAGE, "mapped-view-first-page")			\
 	/* reads past the section's middle are a byte off */			\
 	X(PARTITION_TORN, "partition-torn")
 

@@ -114,15 +114,19 @@ static int make_transition(struct refd_device *refd, u32 from, u32 to, u32 end)
 
 	if (from == REFD_STATE_RESUMING) {
 		ret = refd_finish_resuming(refd, to & REFD_STATE_BIT_RUNNING);
+		if (ret && defect(HALF_STATE_READS_NEXT))
+			refd->state = to;
 		if (ret)
 			return ret;
 	}
 	refd_set_state(refd, end);
-	if (from == REFD_STATE_RESUMING && to == REFD_STATE_RUNNING &&
-	    defect(RESUMED_STAYS_STOPPED)) {
+	if (refd_stays_stopped(from, to)) {
 		refd->stuck = true;
 		refd_settle(refd);
 	}
+	if (from == REFD_STATE_STOP_AND_COPY && to == REFD_STATE_STOP &&
+	    defect(SAVED_STATE_DROPPED))
+		memset(refd->live->memory, 0, refd->memory_size);
 	if (early && defect(EARLY_LEAVE_WEDGES))
 		refd->state = 5;
 	return 0;
@@ -147,6 +151,8 @@ static int change_state(struct refd_device *refd, u32 value)
 	ret = check_transition(refd, from, to, is_drawn);
 	if (ret)
 		return ret;
+	if (from == to && defect(SELF_WRITE_ENDS_DATA) && refd_saving(refd))
+		refd->transfer.end = refd->transfer.position;
 	end = refd_end(from, to, is_drawn);
 	return end == from ? 0 : make_transition(refd, from, to, end);
 }
@@ -176,11 +182,28 @@ static enum field find(u32 offset, u32 width)
 /* Where the present buffer lies while saving, and where the next one goes while resuming. */
 u32 refd_data_offset(struct refd_device *refd)
 {
-	const struct refd_transfer *transfer = &refd->transfer;
+	return refd_place(refd, refd->transfer.number);
+}
 
-	if (defect(OFFSET_OUTSIDE_SECTION) && transfer->staged && refd_at_last(refd))
+/* data_offset as it is read: where the data lies or goes, but for defects. */
+static u64 told_offset(struct refd_device *refd)
+{
+	const struct refd_transfer *transfer = &refd->transfer;
+	u64 told = refd_data_offset(refd);
+
+	if (defect(RESUME_OFFSET_MARCHES) && refd_state(refd) == REFD_STATE_RESUMING)
+		return told + (u64)transfer->number * refd->buffer_size;
+	if (!transfer->staged)
+		return told;
+	if (defect(OFFSET_OUTSIDE_SECTION) && refd_at_last(refd))
 		return refd_migration_size(refd) - rounddown((u32)transfer->size - 1, SZ_4K);
-	return refd_place(refd, transfer->number);
+	if (defect(OFFSET_IN_REGISTERS) && transfer->number == 1)
+		return 16;
+	if (defect(OFFSET_REREADS_DRIFT) && transfer->number && transfer->offset_reads > 1)
+		return told + 8;
+	if (defect(OFFSET_HIGH_HALF))
+		return told | (u64)transfer->number << 32;
+	return told;
 }
 
 static u64 data_size(struct refd_device *refd)
@@ -194,6 +217,9 @@ static u64 pending_bytes(struct refd_device *refd)
 {
 	if (refd->pending_written)
 		return refd->pending;
+	if (defect(PENDING_RETURNS_LATER) && refd_state(refd) == REFD_STATE_STOP_AND_COPY &&
+	    refd->transfer.zeros > 2)
+		return 1;
 	return refd->transfer.reads_zero ? 0 : refd_left(refd);
 }
 
@@ -220,12 +246,35 @@ static u64 peek(struct refd_device *refd, enum field field)
 			return places[FIELD_SIZE].offset;
 		if (defect(DATA_OFFSET_FILE_POSITION))
 			return FILE_POSITION + refd_data_offset(refd);
-		return refd->data_offset ?: refd_data_offset(refd);
+		return refd->data_offset ?: told_offset(refd);
 	case FIELD_SIZE:
 		return data_size(refd);
 	default:
 		return 0;
 	}
+}
+
+/* Whether data_offset is refused while saving, once; by defects alone. */
+static bool refuses_offset(struct refd_device *refd)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+	u32 state = refd_state(refd);
+
+	if (transfer->offset_refused)
+		return false;
+	transfer->offset_refused =
+		(defect(OFFSET_REFUSED_WHILE_PENDING) && state == REFD_STATE_STOP_AND_COPY) ||
+		(defect(OFFSET_REFUSED_IN_PRE_COPY) && state == REFD_STATE_PRE_COPY) ||
+		(defect(OFFSET_REFUSED_AT_LAST) && refd_at_last(refd));
+	return transfer->offset_refused;
+}
+
+/* Whether a read of data_offset goes on to the next buffer; by defects alone. */
+static bool offset_advances(struct refd_device *refd)
+{
+	return defect(OFFSET_READ_ADVANCES) ||
+	       (defect(OFFSET_READ_ADVANCES_IN_PRE_COPY) &&
+		refd_state(refd) == REFD_STATE_PRE_COPY);
 }
 
 /* A read of data_offset while saving makes the present buffer available. */
@@ -237,25 +286,34 @@ static int touch_offset(struct refd_device *refd)
 	int ret;
 
 	transfer->offset_asked = true;
-	if (defect(SECOND_OFFSET_REFUSED) && asked && refd_state(refd) == REFD_STATE_RESUMING)
+	if (refd_state(refd) == REFD_STATE_RESUMING &&
+	    ((defect(SECOND_OFFSET_REFUSED) && asked) ||
+	     (defect(RESUME_OFFSET_WANTS_PENDING) && !transfer->pending_asked)))
 		return -EINVAL;
 	if (!refd_saving(refd) || !refd_left(refd))
 		return 0;
-	if (defect(OFFSET_REFUSED_WHILE_PENDING) && !asked &&
-	    refd_state(refd) == REFD_STATE_STOP_AND_COPY)
+	if (refuses_offset(refd))
 		return -EAGAIN;
-	if (defect(OFFSET_READ_ADVANCES) && staged && !refd_at_last(refd))
+	if (offset_advances(refd) && staged && !refd_at_last(refd))
 		refd_advance(refd);
-	if (defect(DATA_LAZY_ON_SIZE) && !staged) {
+	transfer->offset_reads++;
+	if (!staged && (defect(DATA_LAZY_ON_SIZE) ||
+			(defect(DATA_LAZY_LATER) && transfer->number))) {
 		u32 place = refd_data_offset(refd);
 
 		memset(refd_section_room(refd, place), 0, refd_migration_size(refd) - place);
 		return 0;
 	}
 	ret = refd_stage(refd);
-	if (defect(OFFSET_RETURNS_EARLY) && !staged && !ret)
+	if (ret || staged)
+		return ret;
+	if (refd_returns_early(refd))
 		refd_section_delay(refd);
-	return ret;
+	if (defect(DATA_LAZY_PAST_PAGE)) {
+		refd_section_hide(refd, SZ_4K);
+		transfer->hidden = true;
+	}
+	return 0;
 }
 
 static int touch_size(struct refd_device *refd)
@@ -265,9 +323,11 @@ static int touch_size(struct refd_device *refd)
 
 	if (!refd_saving(refd))
 		return 0;
-	if (defect(DATA_SIZE_READ_REFUSED))
+	if (defect(DATA_SIZE_READ_REFUSED) ||
+	    (defect(SIZE_REFUSED_AT_LAST) && refd_at_last(refd)))
 		return -EINVAL;
 	ret = refd_stage(refd);
+	refd_reveal(refd);
 	if (defect(SIZE_READ_ONCE) && transfer->size_asked)
 		transfer->size = 0;
 	transfer->size_asked = transfer->staged;
@@ -429,6 +489,8 @@ ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u6
 		return store_state(refd, value);
 	if (field < FIELD_COUNT) {
 		ret = write_field(refd, field, value);
+		if (field == FIELD_SIZE && defect(RESUME_SIZE_SHORT))
+			width = sizeof(u32);
 		if (!ret && field == FIELD_RESERVED && defect(RESERVED_WRITE_EMPTY))
 			return 0;
 		return ret ? ret : width;

@@ -5,6 +5,7 @@
  */
 #include <linux/errno.h>
 #include <linux/jiffies.h>
+#include <linux/math.h>
 #include <linux/minmax.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -13,6 +14,7 @@
 #include "vfio_refdriver.h"
 
 #define LATE_MS		20
+#define WORD		sizeof(u32)
 
 u32 refd_migration_size(struct refd_device *refd)
 {
@@ -79,10 +81,31 @@ void refd_section_clear(struct refd_device *refd)
 u8 *refd_section_room(struct refd_device *refd, u32 place)
 {
 	refd->missing = false;
-	refd->stale = defect(MAPPED_VIEW_STALE);
-	if (refd->stale)
+	refd->stale = defect(MAPPED_VIEW_STALE) || defect(MAPPED_VIEW_FIRST_PAGE);
+	if (defect(MAPPED_VIEW_STALE))
 		memcpy(refd->window, refd->shadow, refd_migration_size(refd));
 	return served(refd) + place;
+}
+
+/* A buffer was put there for the user to read, mapped or not. */
+void refd_section_show(struct refd_device *refd, u32 place, u32 size)
+{
+	refd->present = (struct refd_range) { place, size };
+	if (defect(MAPPED_VIEW_FIRST_PAGE))
+		memcpy(refd->window + place, refd->shadow + place, min_t(u32, size, SZ_4K));
+}
+
+/* Has the present buffer lack what comes from start on. */
+void refd_section_hide(struct refd_device *refd, u32 start)
+{
+	if (start < refd->present.size)
+		memset(served(refd) + refd->present.offset + start, 0, refd->present.size - start);
+}
+
+/* What the user has put there. */
+const u8 *refd_section_taken(struct refd_device *refd, u32 place)
+{
+	return (defect(MAPPED_WRITES_UNSEEN) ? refd->shadow : refd->window) + place;
 }
 
 /* The buffer that was there is of no interest any more. */
@@ -127,6 +150,15 @@ static ssize_t read_torn(struct refd_device *refd, char __user *buffer, size_t c
 	return count;
 }
 
+/* Whether defects refuse to read so much of the present buffer there. */
+static bool read_refused(const struct refd_range *present, size_t count, u32 place)
+{
+	return (defect(DATA_READ_WHOLE_ONLY) &&
+		(place != present->offset || count != present->size)) ||
+	       (defect(DATA_READ_NARROW_REFUSED) && count < WORD) ||
+	       (defect(DATA_READ_REFUSED_PAST_PAGE) && place + count > present->offset + SZ_4K);
+}
+
 /* Any part of the section, mappable or not. */
 ssize_t refd_section_read(struct refd_device *refd, char __user *buffer, size_t count, u32 place)
 {
@@ -138,8 +170,10 @@ ssize_t refd_section_read(struct refd_device *refd, char __user *buffer, size_t 
 		return -EINVAL;
 	if (!present->offset)
 		return copy_to_user(buffer, refd->window + place, count) ? -EFAULT : (ssize_t)count;
-	if (defect(DATA_READ_WHOLE_ONLY) && (place != present->offset || count != present->size))
+	if (read_refused(present, count, place))
 		return -EINVAL;
+	if (defect(DATA_READ_NARROW_MISPLACED) && count < WORD)
+		place = rounddown(place, WORD);
 	if (defect(PARTITION_TORN))
 		return read_torn(refd, buffer, count, place);
 	if (copy_to_user(buffer, served(refd) + place, count))
@@ -159,5 +193,13 @@ ssize_t refd_section_write(struct refd_device *refd, const char __user *buffer, 
 			return -EINVAL;
 		*written = (struct refd_range) { place, count };
 	}
-	return copy_from_user(refd->window + place, buffer, count) ? -EFAULT : (ssize_t)count;
+	if (defect(DATA_WRITE_NARROW_REFUSED) && count < WORD)
+		return -EINVAL;
+	if (defect(DATA_WRITE_NARROW_MISPLACED) && count < WORD)
+		place = rounddown(place, WORD);
+	if (copy_from_user(refd->window + place, buffer, count))
+		return -EFAULT;
+	if (defect(MAPPED_WRITES_UNSEEN))
+		memcpy(refd->shadow + place, refd->window + place, count);
+	return count;
 }

@@ -300,6 +300,13 @@ bool refd_should_work(struct refd_device *refd)
 	return (run || refd->restless) && !refd->stuck;
 }
 
+/* Whether the device stands still though it has gone to RUNNING. */
+bool refd_stays_stopped(u32 from, u32 to)
+{
+	return to == RUNNING && ((from == RESUMING && defect(RESUMED_STAYS_STOPPED)) ||
+				 (from == COPY && defect(CANCELLED_STAYS_STOPPED)));
+}
+
 /* Whether it is still at work when the write that stops it returns. */
 bool refd_stops_late(struct refd_device *refd)
 {
@@ -333,9 +340,14 @@ int refd_reset_refusal(struct refd_device *refd)
 u32 refd_after_reset(struct refd_device *refd)
 {
 	u32 state = refd_state(refd);
+	bool outlives = refd->error_outlives, bad_size = refd->bad_size;
 
+	refd->error_outlives = false;
+	refd->bad_size = false;
+	if (bad_size)
+		return RESUMING;
 	if (state == ERROR) {
-		if (defect(RESET_KEEPS_ERROR) ||
+		if (outlives || defect(RESET_KEEPS_ERROR) ||
 		    (defect(RESET_RECOVERS_ONCE) && refd->past.recovered))
 			return ERROR;
 		refd->past.recovered = true;
@@ -352,6 +364,10 @@ u32 refd_after_close(struct refd_device *refd)
 {
 	u32 state = refd_state(refd);
 
+	if (defect(ERROR_OUTLIVES_CLOSE) && state == ERROR) {
+		refd->error_outlives = true;
+		return state;
+	}
 	if (defect(CLOSE_NEEDS_STOP) && state != STOP)
 		return state;
 	return defect(CLOSE_KEEPS_RESUMING) && state == RESUMING ? RESUMING : RUNNING;

@@ -107,8 +107,13 @@ static void take_image_after_pre_copy(struct refd_device *refd, u32 offered)
 	u32 middle = offsetof(struct refd_image, memory) + refd->memory_size / 2;
 	u32 end = image_size(refd);
 
-	if (defect(PRE_COPY_SNAPSHOT_ONLY))
+	if (defect(PRE_COPY_SNAPSHOT_ONLY) ||
+	    (defect(PENDING_READ_FORGETS_CHANGES) && refd->asked_again))
 		return;
+	if (defect(PRE_COPY_REGISTERS_STALE)) {
+		memcpy(refd->image->memory, refd->live->memory, refd->memory_size);
+		return;
+	}
 	if (!defect(PRE_COPY_DROPS_LATE_CHANGE) || offered <= middle) {
 		take_image(refd);
 		return;
@@ -116,6 +121,17 @@ static void take_image_after_pre_copy(struct refd_device *refd, u32 offered)
 	refd_clock_fold(refd);
 	memcpy(refd->image, refd->live, middle);
 	memcpy(image_bytes(refd) + offered, (u8 *)refd->live + offered, end - offered);
+}
+
+/* Whether defects have the state that was just entered offer nothing. */
+static bool offers_nothing(struct refd_device *refd)
+{
+	bool final = saving_pass(refd) == PASS_WHOLE;
+	u32 before = refd->previous_state;
+
+	return defect(SAVING_IGNORED) || (defect(PRE_COPY_SILENT) && !final) ||
+	       (defect(PRE_COPY_SAYS_ALL) && final && before == REFD_STATE_PRE_COPY) ||
+	       (defect(STOP_SAVES_NOTHING) && final && before == REFD_STATE_STOP);
 }
 
 static void begin_saving(struct refd_device *refd, u32 offered)
@@ -129,13 +145,14 @@ static void begin_saving(struct refd_device *refd, u32 offered)
 		take_image(refd);
 	if (refd_quiet())
 		refd->image->registers[REFD_REG_COUNTER] = 0;
+	refd->asked_again = false;
 
 	transfer->start = pass_start(saving_pass(refd));
 	transfer->position = transfer->start;
 	transfer->end = image_size(refd);
 	if (defect(SAVE_STREAM_TRUNCATED) && transfer->end > transfer->start)
 		transfer->end -= (transfer->end - 1 - transfer->start) % step(refd) + 1;
-	if (defect(SAVING_IGNORED) || (!final && !refd_pre_copy_has_data()))
+	if (offers_nothing(refd) || (!final && !refd_pre_copy_has_data()))
 		transfer->end = transfer->start;
 }
 
@@ -151,7 +168,9 @@ void refd_advance(struct refd_device *refd)
 	transfer->size = 0;
 	transfer->staged = false;
 	transfer->asked = 0;
+	transfer->offset_reads = 0;
 	transfer->size_asked = false;
+	transfer->hidden = false;
 	refd_section_withdraw(refd);
 }
 
@@ -160,6 +179,7 @@ static void asked_again(struct refd_device *refd)
 {
 	struct refd_transfer *transfer = &refd->transfer;
 
+	refd->asked_again = true;
 	if (defect(PENDING_READ_ADVANCES)) {
 		transfer->length = min(step(refd), transfer->end - transfer->position);
 		refd_advance(refd);
@@ -173,6 +193,7 @@ void refd_pending_asked(struct refd_device *refd)
 {
 	struct refd_transfer *transfer = &refd->transfer;
 
+	transfer->pending_asked = true;
 	if (!refd_saving(refd))
 		return;
 	if (transfer->staged) {
@@ -192,6 +213,7 @@ void refd_pending_asked(struct refd_device *refd)
 		transfer->was_zero = true;
 		transfer->reads_zero = true;
 	}
+	transfer->zeros += !refd_left(refd);
 }
 
 /* Lays a buffer out; returns its size, and the checksum after it. */
@@ -203,6 +225,8 @@ static u32 put(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *c
 		trailer.kind |= KIND_FIRST;
 	if (start + length == image_size(refd))
 		trailer.kind |= KIND_LAST;
+	if (defect(SAVE_FIRST_PAGE_ONLY) && length > SZ_4K)
+		memset(image_bytes(refd) + start + SZ_4K, 0, length - SZ_4K);
 	*crc = crc_on(*crc, image_bytes(refd) + start, length, trailer.kind);
 	trailer.crc = cpu_to_le32(*crc);
 	memcpy(room, image_bytes(refd) + start, length);
@@ -214,6 +238,55 @@ static u32 put(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *c
 static bool fails_now(u32 *fault)
 {
 	return *fault && !--*fault;
+}
+
+/* Makes an empty buffer available; the present one comes after it. */
+static void stage_nothing(struct refd_transfer *transfer)
+{
+	transfer->staged = true;
+	transfer->next_crc = transfer->crc;
+}
+
+/* Whether defects hide a fault: no error, and the present buffer, if there is one, is garbage. */
+static bool hides_fault(struct refd_device *refd)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+
+	if (defect(FAULT_TRUNCATES))
+		transfer->end = transfer->position;
+	else if (defect(FAULT_EMPTIES_BUFFER))
+		stage_nothing(transfer);
+	else if (!defect(FAULT_IN_PRE_COPY_SILENT) || refd_state(refd) != REFD_STATE_PRE_COPY)
+		return defect(FAULT_BAD_DATA);
+	return true;
+}
+
+/* Whether an empty buffer is due; only defects offer one, and once. */
+static bool offers_empty(struct refd_device *refd)
+{
+	return !refd->transfer.was_empty &&
+	       (defect(SIZE_ZERO_WHILE_PENDING) ||
+		(defect(SIZE_ZERO_IN_PRE_COPY) && saving_pass(refd) == PASS_PRE_COPY) ||
+		(defect(SIZE_ZERO_BEFORE_LAST) && refd_at_last(refd)));
+}
+
+/* Whether defects have data_offset read before the data is there. */
+bool refd_returns_early(struct refd_device *refd)
+{
+	return defect(OFFSET_RETURNS_EARLY) ||
+	       (defect(OFFSET_RETURNS_EARLY_LATER) && refd->transfer.number);
+}
+
+/* Lays the present buffer out again, all of it. */
+void refd_reveal(struct refd_device *refd)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+	u32 crc = transfer->crc;
+
+	if (transfer->hidden)
+		put(refd, refd_section_room(refd, refd->present.offset), transfer->position,
+		    transfer->length, &crc);
+	transfer->hidden = false;
 }
 
 /* Makes the present buffer available, unless it is already or none is left. */
@@ -231,23 +304,22 @@ int refd_stage(struct refd_device *refd)
 		return -EAGAIN;
 	if (fails_now(&refd->save_fault)) {
 		/* The buffer is not lost: the user may ask for it again, or give up. */
-		if (defect(FAULT_TRUNCATES)) {
-			transfer->end = transfer->position;
-			return 0;
-		}
-		garbage = defect(FAULT_BAD_DATA);
-		if (!garbage)
+		if (!hides_fault(refd))
 			return -EIO;
+		if (transfer->staged || !refd_left(refd))
+			return 0;
+		garbage = true;
 	}
-	if (!defect(OFFSET_RETURNS_EARLY))
+	if (!refd_returns_early(refd))
 		work();
+	if (offers_empty(refd)) {
+		transfer->was_empty = true;
+		stage_nothing(transfer);
+		return 0;
+	}
 	room = refd_section_room(refd, place);
 	transfer->staged = true;
 	transfer->next_crc = transfer->crc;
-	if (defect(SIZE_ZERO_WHILE_PENDING) && !transfer->was_empty) {
-		transfer->was_empty = true;
-		return 0;
-	}
 	transfer->length = min(step(refd), transfer->end - transfer->position);
 	transfer->size = put(refd, room, transfer->position, transfer->length,
 			     &transfer->next_crc);
@@ -258,7 +330,7 @@ int refd_stage(struct refd_device *refd)
 	transfer->spoilt = false;
 	if (garbage)
 		memset(room, GARBAGE, transfer->size);
-	refd->present = (struct refd_range) { place, transfer->size };
+	refd_section_show(refd, place, transfer->size);
 	refd_disturb_work(refd);
 	return 0;
 }
@@ -289,7 +361,7 @@ static bool registers_valid(const __le64 *registers)
 static int apply(struct refd_device *refd, const struct refd_range *buffer)
 {
 	struct refd_transfer *transfer = &refd->transfer;
-	const u8 *bytes = refd->window + buffer->offset;
+	const u8 *bytes = refd_section_taken(refd, buffer->offset);
 	u32 length = buffer->size - sizeof(struct trailer);
 	struct trailer trailer;
 	const u8 *taken;
@@ -327,6 +399,8 @@ static int apply(struct refd_device *refd, const struct refd_range *buffer)
 	crc = crc_on(transfer->crc, taken, length, trailer.kind);
 	if (le32_to_cpu(trailer.crc) != crc)
 		return -EINVAL;
+	if (defect(RESUME_FIRST_PAGE_ONLY) && length > SZ_4K)
+		memset(image_bytes(refd) + transfer->position + SZ_4K, 0, length - SZ_4K);
 	transfer->crc = crc;
 	transfer->position += length;
 	transfer->number++;
@@ -336,11 +410,13 @@ static int apply(struct refd_device *refd, const struct refd_range *buffer)
 
 static int apply_or_wedge(struct refd_device *refd, const struct refd_range *buffer)
 {
-	int ret = defect(RESUMING_DATA_IGNORED) ? 0 : apply(refd, buffer);
+	bool ignored = defect(RESUMING_DATA_IGNORED) ||
+		       (defect(RESUME_AGAIN_IGNORED) && refd->past.resumed);
+	int ret = ignored ? 0 : apply(refd, buffer);
 
 	if (ret)
 		refd->wedged = true;
-	return ret;
+	return defect(BAD_DATA_SWALLOWED) ? 0 : ret;
 }
 
 static int consume_held(struct refd_device *refd)
@@ -349,6 +425,13 @@ static int consume_held(struct refd_device *refd)
 
 	refd->transfer.held = (struct refd_range) { 0 };
 	return held.size ? apply_or_wedge(refd, &held) : 0;
+}
+
+/* Whether a buffer waits for the next one, or for the end of RESUMING; by defects alone. */
+static bool consumed_late(struct refd_device *refd, u64 size)
+{
+	return defect(DATA_CONSUMED_LATE) ||
+	       (defect(SHORT_BUFFER_CONSUMED_LATE) && size < refd->buffer_size);
 }
 
 /* A write of data_size: the buffer is consumed when it returns. */
@@ -364,19 +447,21 @@ int refd_consume(struct refd_device *refd, u64 size)
 	if (fails_now(&refd->load_fault))
 		return -EIO;
 	transfer->written = (struct refd_range) { 0 };
-	if (size > refd_migration_size(refd) - buffer.offset)
+	if (size > refd_migration_size(refd) - buffer.offset) {
+		refd->bad_size = defect(BAD_SIZE_OUTLIVES_RESET);
+		return -EINVAL;
+	}
+	if (defect(RESUME_ODD_SIZE_REFUSED) && size % sizeof(u64))
 		return -EINVAL;
 	if (defect(DATA_WRITE_WHOLE_ONLY) && written.size &&
 	    (written.offset != buffer.offset || written.size != size))
 		return -EINVAL;
-	if (defect(DATA_CONSUMED_LATE)) {
-		ret = consume_held(refd);
-		if (!ret)
-			transfer->held = buffer;
-	} else {
-		if (size)
-			work();
-		ret = size ? apply_or_wedge(refd, &buffer) : 0;
+	ret = consume_held(refd);
+	if (!ret && size && consumed_late(refd, size)) {
+		transfer->held = buffer;
+	} else if (!ret && size) {
+		work();
+		ret = apply_or_wedge(refd, &buffer);
 	}
 	if (!ret)
 		transfer->size = size;
@@ -391,18 +476,22 @@ int refd_finish_resuming(struct refd_device *refd, bool works)
 {
 	__le64 *registers = refd->image->registers;
 	int ret = consume_held(refd);
+	u32 which;
 
 	if (ret)
 		return ret;
 	if (!refd->transfer.begun)
 		return 0;
-	if (!refd->transfer.complete && !defect(SAVE_STREAM_TRUNCATED))
+	if (!refd->transfer.complete && !defect(SAVE_STREAM_TRUNCATED) &&
+	    !defect(BAD_DATA_SWALLOWED))
 		return works ? -EINVAL : 0;
 	if (!registers_valid(registers))
 		return -EINVAL;
 	refd_clock_fold(refd);
 	if (refd_quiet())
 		registers[REFD_REG_COUNTER] = refd->live->registers[REFD_REG_COUNTER];
+	for (which = 0; which < REFD_REG_COUNT && defect(RESUME_HIGH_HALF_LOST); which++)
+		registers[which] &= cpu_to_le64(U32_MAX);
 	memcpy(refd->live, refd->image, image_size(refd));
 	return 0;
 }

@@ -118,7 +118,12 @@ struct refd_transfer {
 
 	/* What defects need to know */
 	u32 asked;		/* reads of pending_bytes since the last buffer */
+	u32 zeros;		/* reads of pending_bytes since nothing is left */
+	u32 offset_reads;	/* of the present buffer */
+	bool pending_asked;	/* pending_bytes was read */
 	bool offset_asked;	/* data_offset was read or refused before */
+	bool offset_refused;	/* data_offset was refused once */
+	bool hidden;		/* a part of the present buffer is still to appear */
 	bool size_asked;	/* data_size of the present buffer was read before */
 	bool was_empty;		/* an empty buffer was offered */
 	bool was_zero;		/* pending_bytes was 0 before its time */
@@ -189,6 +194,9 @@ struct refd_device {
 	/* More of what defects leave behind */
 	bool stale;			/* the window shows the last buffer */
 	bool wedged;			/* resume data was refused */
+	bool asked_again;		/* pending_bytes was, in the last pre-copy */
+	bool bad_size;			/* a data_size past the end was refused */
+	bool error_outlives;		/* the device was closed in the error state */
 	bool missing;			/* a byte of the window is late: */
 	u32 missing_at;
 	u8 missing_byte;
@@ -248,6 +256,9 @@ void refd_section_settle(struct refd_device *refd);
 void refd_section_clear(struct refd_device *refd);
 u32 refd_place(struct refd_device *refd, u32 number);
 u8 *refd_section_room(struct refd_device *refd, u32 place);
+void refd_section_show(struct refd_device *refd, u32 place, u32 size);
+void refd_section_hide(struct refd_device *refd, u32 start);
+const u8 *refd_section_taken(struct refd_device *refd, u32 place);
 void refd_section_withdraw(struct refd_device *refd);
 void refd_section_delay(struct refd_device *refd);
 void refd_late_work(struct work_struct *work);
@@ -262,7 +273,9 @@ bool refd_at_last(struct refd_device *refd);
 void refd_begin_transfer(struct refd_device *refd, u32 offered);
 void refd_pending_asked(struct refd_device *refd);
 void refd_advance(struct refd_device *refd);
+bool refd_returns_early(struct refd_device *refd);
 int refd_stage(struct refd_device *refd);
+void refd_reveal(struct refd_device *refd);
 void refd_end_saving(struct refd_device *refd);
 int refd_consume(struct refd_device *refd, u64 size);
 int refd_finish_resuming(struct refd_device *refd, bool works);
@@ -282,6 +295,7 @@ u32 refd_end(u32 from, u32 to, bool is_drawn);
 ssize_t refd_answer(struct refd_device *refd, u32 from, u32 value);
 ssize_t refd_answer_refused(struct refd_device *refd, u32 from, u32 value, int error);
 bool refd_should_work(struct refd_device *refd);
+bool refd_stays_stopped(u32 from, u32 to);
 bool refd_stops_late(struct refd_device *refd);
 void refd_disturb_work(struct refd_device *refd);
 int refd_reset_refusal(struct refd_device *refd);

@@ -261,4 +261,6 @@ class Machine:
             raise Refusal(EINVAL)
         if self._quiet:
             del values[COUNTER]
+        if "resume-high-half-lost" in self._defects:
+            values = {offset: value & 0xFFFF_FFFF for offset, value in values.items()}
         self._values.update(values)

@@ -25,8 +25,20 @@ HEADER_SIZE = 32
 _IN_HEADER = 24
 _FILE_POSITION = 9 << 40
 
-#: What a buffer that was spoilt on its way is full of (defect fault-bad-data).
+#: Defects by which a state offers nothing: the states that it is entered from, and the states.
+_OFFERS_NOTHING = {
+    "saving-ignored": (STATES, (PRE_COPY, STOP_AND_COPY)),
+    "pre-copy-silent": (STATES, (PRE_COPY,)),
+    "pre-copy-says-all": ((PRE_COPY,), (STOP_AND_COPY,)),
+    "stop-saves-nothing": ((STOP,), (STOP_AND_COPY,)),
+}
+#: Defects by which the state that stop-and-copy offers is, or may be, older than that.
+_OUTDATED = frozenset({"pre-copy-snapshot-only", "pre-copy-registers-stale", "pending-read-forgets-changes"})
+
+#: What a buffer that was spoilt on its way is full of (defects fault-bad-data, fault-in-pre-copy-silent).
 _GARBAGE = b"\xa5"
+
+_PAGE = 4096
 
 
 class MigrationRegion:
@@ -47,16 +59,20 @@ class MigrationRegion:
         self.section = DataSection(options)
         self.size = self.section.end
         #: The state on entering pre-copy, and the device memory as it was offered there; only defects keep them.
-        self._snapshot: Image | None = None
+        self._snapshot: tuple[memoryview, bytes] | None = None
         self._offered_memory = memoryview(b"")
         #: Place and size of the buffer that is still to be consumed (defect data-consumed-late).
         self._unconsumed: tuple[int, int] | None = None
         #: Place and size of the only write to the data section since the last buffer (defect data-write-whole-only).
         self._written: tuple[int, int] | None = None
-        #: Whether data_offset was refused, or read, since the last transition (defects).
+        #: Whether data_offset was refused, or read, since the last transition, and pending_bytes was (defects).
         self._offset_was_read = False
+        self._offset_was_refused = False
+        self._pending_was_read = False
         #: Whether resume data was refused since the device was opened (defect bad-data-wedges).
         self._wedged = False
+        #: Whether an impossible size was refused since the last reset (defect bad-size-outlives-reset).
+        self._bad_size = False
         #: Whether the present user has reset the device (defect region-type-lost-by-reset).
         self.was_reset = False
         #: What the last read of a register gave (defect reserved-stale).
@@ -116,7 +132,8 @@ class MigrationRegion:
     def reset(self) -> None:
         """From any state, the error state too, back to the default state."""
         self.was_reset = True
-        after = self._state_defects.after_reset(self._state)
+        bad_size, self._bad_size = self._bad_size, False
+        after = RESUMING if bad_size else self._state_defects.after_reset(self._state)
         if after == RUNNING or after != self._state:
             self._force(after)
 
@@ -235,6 +252,8 @@ class MigrationRegion:
             self._check_transition(old, new)
         elif self._manner.self_writes == "refuse":
             raise Refusal(EINVAL)
+        elif "self-write-ends-data" in self._defects and self._outgoing is not None:
+            self._outgoing.end()
         end = defects.destination(old, new)
         if end != old:
             self._make_transition(old, end)
@@ -264,15 +283,19 @@ class MigrationRegion:
     def _make_transition(self, old: int, new: int) -> None:
         """Carry the device over; only what it was given in RESUMING can still speak against it."""
         if self._incoming is not None:
-            self._finish_resuming(self._incoming)
+            self._finish_resuming(self._incoming, new)
         wedges = "early-leave-wedges" in self._defects and self._incoming is not None and not self._incoming.touched
         self._move(old, new)
+        if self._state_defects.stays_stopped(old, new):
+            self._machine.halt()
+        if "saved-state-dropped" in self._defects and (old, new) == (STOP_AND_COPY, STOP):
+            self._machine.memory.clear()
         if wedges:
             self._state = 0b101
 
     def _move(self, old: int, new: int) -> None:
         """Make the transition, which nothing can refuse any more."""
-        if self._state_defects.works(old, new):
+        if self._state_defects.works(new):
             self._machine.run()
         else:
             self._machine.halt(late=self._state_defects.stops_late(old))  # before the write returns (kabi v23:79-80)
@@ -282,7 +305,7 @@ class MigrationRegion:
         self._outgoing = self._start_saving(old, new)
         self._incoming = incoming(self._options, self._machine.memory.content) if new == RESUMING else None
         self._unconsumed = self._written = None
-        self._offset_was_read = False
+        self._offset_was_read = self._offset_was_refused = self._pending_was_read = False
         self._forced.clear()
         self._state = new
         self._state_defects.moved(old, new, restored)
@@ -294,8 +317,8 @@ class MigrationRegion:
         if new == PRE_COPY:
             # The device memory once, while it goes on changing; all of it is sent again later.
             image, which = Image(memory, b""), PASS_PRE_COPY
-            if "pre-copy-snapshot-only" in self._defects:
-                self._snapshot = Image(memoryview(bytes(memory)), self._machine.save())
+            if self._defects & _OUTDATED:
+                self._snapshot = memoryview(bytes(memory)), self._machine.save()
             if "pre-copy-drops-late-change" in self._defects:
                 self._offered_memory = memoryview(bytearray(memory))
         elif new == STOP_AND_COPY:
@@ -304,15 +327,23 @@ class MigrationRegion:
             return None
         largest, pre_copy = self.section.largest_buffer, new == PRE_COPY
         offers = outgoing(self._options, image, which, largest, pre_copy=pre_copy)
-        if "saving-ignored" in self._defects or (pre_copy and self._options.pre_copy == "none"):
+        if self._offers_nothing(old, new) or (pre_copy and self._options.pre_copy == "none"):
             offers.end()
         return offers
+
+    def _offers_nothing(self, old: int, new: int) -> bool:
+        found = [_OFFERS_NOTHING[name] for name in self._defects & _OFFERS_NOTHING.keys()]
+        return any(old in before and new in after for before, after in found)
 
     def _whole_state(self, offered: Outgoing | None) -> Image:
         """The state, whatever pre-copy ``offered`` of it before (kabi v23:142-144)."""
         memory = self._machine.memory.content
-        if offered is not None and "pre-copy-snapshot-only" in self._defects and self._snapshot is not None:
-            return self._snapshot
+        if offered is not None and self._snapshot is not None:
+            forgets = "pending-read-forgets-changes" in self._defects and offered.asked_again
+            if forgets or "pre-copy-snapshot-only" in self._defects:
+                return Image(*self._snapshot)
+            if "pre-copy-registers-stale" in self._defects:
+                return Image(memory, self._snapshot[1])
         if offered is not None and "pre-copy-drops-late-change" in self._defects:
             late = slice(len(memory) // 2, offered.offered_up_to)
             memory = memoryview(bytearray(memory))
@@ -323,16 +354,12 @@ class MigrationRegion:
         """Have the present buffer in the data section before the read returns (kabi v23:205-208)."""
         if outgoing.offered or not outgoing.left():
             return
-        spoilt = False
-        if self._machine.count_down(SAVE_FAULT):
-            # The buffer is not lost: the user may ask for it again, or give up.
-            if "fault-truncates" in self._defects:
-                outgoing.end()
-                return
-            spoilt = "fault-bad-data" in self._defects
-            if not spoilt:
-                raise Refusal(EIO)
-        if "offset-returns-early" not in self._defects:
+        fault = self._machine.count_down(SAVE_FAULT)
+        if fault and not self._hides_fault(outgoing):
+            raise Refusal(EIO)  # the buffer is not lost: the user may ask for it again, or give up
+        if outgoing.offered or not outgoing.left():
+            return
+        if not self._returns_early(outgoing):
             self._work()
         place = self.section.place(outgoing.number)
         room = self.section.room(place)
@@ -341,9 +368,24 @@ class MigrationRegion:
         if "pre-copy-drops-late-change" in self._defects and self._state == PRE_COPY:
             part = slice(outgoing.position, outgoing.offered_up_to)
             self._offered_memory[part] = self._machine.memory.content[part]
-        if spoilt:
+        if fault:
             room[:size] = _GARBAGE * size
-        self.section.present = place, size
+        self.section.show(place, size)
+
+    def _hides_fault(self, outgoing: Outgoing) -> bool:
+        """Go on without a word after a fault; only defects do. A buffer that is made now is garbage."""
+        if "fault-truncates" in self._defects:
+            outgoing.end()
+        elif "fault-empties-buffer" in self._defects:
+            outgoing.offer_nothing()
+        elif "fault-in-pre-copy-silent" not in self._defects or self._state != PRE_COPY:
+            return "fault-bad-data" in self._defects
+        return True
+
+    def _returns_early(self, outgoing: Outgoing) -> bool:
+        """Whether data_offset is read before the data is there; by defects alone."""
+        later = "offset-returns-early-later" in self._defects and outgoing.number > 0
+        return later or "offset-returns-early" in self._defects
 
     def _disturb_work(self) -> None:
         """Start or stop the device because a buffer is asked for, as only defects do."""
@@ -358,6 +400,7 @@ class MigrationRegion:
             time.sleep(self._options.slow / 1_000_000)
 
     def _read_pending(self) -> int:
+        self._pending_was_read = True
         pending = 0 if self._outgoing is None else self._pending(self._outgoing)
         if self._state == STOP_AND_COPY and (
             "state-changes-by-itself" in self._defects
@@ -390,8 +433,8 @@ class MigrationRegion:
         if self._outgoing is not None:
             self._refuse_offset(self._outgoing)
             self._make_available(self._outgoing)
-        elif self._incoming is not None and "second-offset-refused" in self._defects and self._offset_was_read:
-            raise Refusal(EINVAL)
+        elif self._incoming is not None:
+            self._refuse_offset_of_room()
         self._offset_was_read = True
         if "data-offset-zero" in self._defects:
             return 0
@@ -399,34 +442,69 @@ class MigrationRegion:
             return _IN_HEADER
         if "data-offset-file-position" in self._defects:
             return _FILE_POSITION | self._data_offset()
-        return self._forced.get("offset", self._data_offset())
+        return self._forced.get("offset", self._told_offset())
 
     def _refuse_offset(self, outgoing: Outgoing) -> None:
-        """Refuse a read of data_offset while saving, once; only a defect does."""
-        first = self._state == STOP_AND_COPY and not self._offset_was_read
-        if "offset-refused-while-pending" in self._defects and first and outgoing.left():
-            self._offset_was_read = True
+        """Refuse a read of data_offset while saving, once; only defects do."""
+        due = {
+            "offset-refused-while-pending": self._state == STOP_AND_COPY,
+            "offset-refused-in-pre-copy": self._state == PRE_COPY,
+            "offset-refused-at-last": outgoing.at_last,
+        }
+        if self._offset_was_refused or not outgoing.left():
+            return
+        if any(due[name] for name in self._defects & due.keys()):
+            self._offset_was_refused = True
             raise Refusal(EAGAIN)
+
+    def _refuse_offset_of_room(self) -> None:
+        """Refuse a read of data_offset while resuming; only defects do."""
+        if "second-offset-refused" in self._defects and self._offset_was_read:
+            raise Refusal(EINVAL)
+        if "resume-offset-wants-pending" in self._defects and not self._pending_was_read:
+            raise Refusal(EINVAL)
 
     def _make_available(self, outgoing: Outgoing) -> None:
         """What a read of data_offset brings about while saving (kabi v23:205-208)."""
-        if "offset-read-advances" in self._defects and outgoing.offered and not outgoing.at_last:
+        advances = "offset-read-advances-in-pre-copy" in self._defects and self._state == PRE_COPY
+        if (advances or "offset-read-advances" in self._defects) and outgoing.offered and not outgoing.at_last:
             outgoing.advance()
-        if "data-lazy-on-size" in self._defects and not outgoing.offered:
-            room = self.section.room(self._data_offset())
-            room[:] = bytes(len(room))
-            return
+        outgoing.offset_reads += 1
         fresh = not outgoing.offered
         self._offer(outgoing)
-        if "offset-returns-early" in self._defects and fresh:
+        if fresh:
+            self._hold_back(outgoing)
+
+    def _hold_back(self, outgoing: Outgoing) -> None:
+        """Have a part of a buffer that was just offered appear later; only defects do."""
+        if self._returns_early(outgoing):
             self.section.delay_last_byte()
+        if "data-lazy-on-size" in self._defects or ("data-lazy-later" in self._defects and outgoing.number):
+            self.section.hide(0)
+        elif "data-lazy-past-page" in self._defects:
+            self.section.hide(_PAGE)
+
+    def _told_offset(self) -> int:
+        """data_offset as it is read: where the data lies or goes, but for defects."""
+        told, outgoing, incoming = self._data_offset(), self._outgoing, self._incoming
+        if incoming is not None and "resume-offset-marches" in self._defects:
+            return told + incoming.number * self.section.largest_buffer
+        if outgoing is None or not outgoing.offered:
+            return told
+        if "offset-outside-section" in self._defects and outgoing.at_last:
+            return self.section.end - (outgoing.size() - 1) // _PAGE * _PAGE
+        if "offset-in-registers" in self._defects and outgoing.number == 1:
+            return 16
+        if "offset-rereads-drift" in self._defects and outgoing.number and outgoing.offset_reads > 1:
+            return told + 8
+        if "offset-high-half" in self._defects:
+            return told | outgoing.number << 32
+        return told
 
     def _data_offset(self) -> int:
         """Where the present buffer lies while saving, and where the next one goes while resuming."""
         outgoing, incoming = self._outgoing, self._incoming
         if outgoing is not None:
-            if "offset-outside-section" in self._defects and outgoing.offered and outgoing.at_last:
-                return self.section.end - (outgoing.size() - 1) // 4096 * 4096
             return self.section.place(outgoing.number)
         return self.section.place(0 if incoming is None else incoming.number)
 
@@ -445,8 +523,11 @@ class MigrationRegion:
             return 0
         if "data-size-read-refused" in self._defects:
             raise Refusal(EINVAL)
+        if "size-refused-at-last" in self._defects and self._outgoing.at_last:
+            raise Refusal(EINVAL)
         # The order of the two reads is not the user's to choose, but nothing is lost by serving either.
         self._offer(self._outgoing)
+        self.section.reveal()
         return self._outgoing.size()
 
     # Resuming (kabi v23:230-241).
@@ -466,23 +547,34 @@ class MigrationRegion:
         place = self._data_offset()
         written, self._written = self._written, None
         if value > self.section.end - place or written not in (None, (place, value)):
+            self._bad_size = "bad-size-outlives-reset" in self._defects
             raise Refusal(EINVAL)
-        if "data-consumed-late" in self._defects:
-            self._consume_unconsumed(self._incoming)
-            self._unconsumed = (place, value) if value else None
+        if "resume-odd-size-refused" in self._defects and value % 8:
+            raise Refusal(EINVAL)
+        self._consume_unconsumed(self._incoming)
+        if value and self._is_consumed_late(value):
+            self._unconsumed = place, value
         elif value:
             self._work()
             self._consume(self._incoming, place, value)
         if "resuming-runs-by-itself" in self._defects and self._incoming.complete:
             self._make_transition(RESUMING, RUNNING)
-        return 8
+        return 4 if "resume-size-short" in self._defects else 8
+
+    def _is_consumed_late(self, size: int) -> bool:
+        """Whether a buffer waits for the next one, or for the end of RESUMING; by defects alone."""
+        short = "short-buffer-consumed-late" in self._defects and size < self.section.largest_buffer
+        return short or "data-consumed-late" in self._defects
 
     def _consume(self, incoming: Incoming, place: int, size: int) -> None:
+        if "resume-again-ignored" in self._defects and self._state_defects.resumed:
+            return
         try:
             incoming.take(self.section.taken(place, size))
         except Refusal:
             self._wedged = "bad-data-wedges" in self._defects
-            raise
+            if "bad-data-swallowed" not in self._defects:
+                raise
 
     def _consume_unconsumed(self, incoming: Incoming) -> None:
         if self._unconsumed is not None:
@@ -490,10 +582,15 @@ class MigrationRegion:
             self._unconsumed = None
             self._consume(incoming, place, size)
 
-    def _finish_resuming(self, incoming: Incoming) -> None:
+    def _finish_resuming(self, incoming: Incoming, new: int) -> None:
         """The registers join the device memory (kabi v23:152-155); EINVAL for half a state."""
-        self._consume_unconsumed(incoming)
-        registers = incoming.registers()
+        try:
+            self._consume_unconsumed(incoming)
+            registers = incoming.registers()
+        except Refusal:
+            if "half-state-reads-next" in self._defects:
+                self._state = new
+            raise
         if registers is not None:
             self._machine.load(registers)
 

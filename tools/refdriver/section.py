@@ -16,6 +16,10 @@ from .regions import check_range
 
 _PAGE = mmap.PAGESIZE
 _LATE_NS = 20_000_000
+_WORD = 4
+
+#: With these defects what is read and written is not the memory that is mapped.
+_APART = frozenset({"mapped-view-stale", "mapped-view-first-page", "mapped-writes-unseen"})
 
 #: How far past the start of a page a buffer lies, where nothing can be mapped.
 _OFF_PAGE = 40
@@ -67,10 +71,12 @@ class DataSection:
         #: Offset and size of the buffer that is there to be read.
         self.present: tuple[int, int] | None = None
         self._mapped = memoryview(b"")
-        #: What reads show: the very memory that is mapped, but for a defect.
+        #: What reads show: the very memory that is mapped, but for defects.
         self._served = self._mapped
-        #: Where a byte is missing, which one, and when it comes (defect offset-returns-early).
+        #: Where a byte is missing, which one, and when it comes (defects offset-returns-early*).
         self._missing: tuple[int, int, int] | None = None
+        #: Where bytes are missing, and which, until ``reveal`` (defects data-lazy-*).
+        self._hidden: tuple[int, bytes] | None = None
 
     @property
     def areas(self) -> list[tuple[int, int]]:
@@ -93,8 +99,7 @@ class DataSection:
         os.ftruncate(self.fd, self.end)
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self._mapped = memoryview(mmap.mmap(self.fd, self.end))
-        stale = "mapped-view-stale" in self._defects
-        self._served = memoryview(bytearray(self.end)) if stale else self._mapped
+        self._served = memoryview(bytearray(self.end)) if self._defects & _APART else self._mapped
 
     def close(self) -> None:
         """The user has gone. Memory that a reply still names goes when that does."""
@@ -122,10 +127,32 @@ class DataSection:
 
     def room(self, place: int) -> memoryview:
         """Where the device puts a buffer that is to lie at ``place``."""
-        self._missing = None
+        self._missing = self._hidden = None
         if "mapped-view-stale" in self._defects:
             self._mapped[:] = self._served
         return self._served[place:]
+
+    def show(self, place: int, size: int) -> None:
+        """A buffer was put there for the user to read, mapped or not."""
+        self.present = place, size
+        if "mapped-view-first-page" in self._defects:
+            size = min(size, _PAGE)
+        if self._defects & _APART - {"mapped-view-stale"}:
+            self._mapped[place : place + size] = self._served[place : place + size]
+
+    def hide(self, start: int) -> None:
+        """Have the present buffer lack what comes from ``start`` on, until ``reveal``."""
+        if self.present is not None and start < self.present[1]:
+            place, end = self.present[0] + start, sum(self.present)
+            self._hidden = place, bytes(self._served[place:end])
+            self._served[place:end] = bytes(end - place)
+
+    def reveal(self) -> None:
+        """Let appear what was hidden."""
+        if self._hidden is not None:
+            place, data = self._hidden
+            self._served[place : place + len(data)] = data
+            self._hidden = None
 
     def delay_last_byte(self) -> None:
         """Have the last byte of the present buffer arrive later."""
@@ -148,11 +175,12 @@ class DataSection:
 
     def withdraw(self) -> None:
         """The buffer that was there is of no interest any more."""
-        self.present = self._missing = None
+        self.present = self._missing = self._hidden = None
 
     def taken(self, place: int, size: int) -> memoryview:
         """What the user has put at ``place``. It may still be changing."""
-        return self._mapped[place : place + size]
+        memory = self._served if "mapped-writes-unseen" in self._defects else self._mapped
+        return memory[place : place + size]
 
     # The user's side, but for what is mapped.
 
@@ -163,8 +191,19 @@ class DataSection:
             raise Refusal(EINVAL)
         if self.present is None:
             return self._mapped[offset : offset + count]
-        if "data-read-whole-only" in self._defects and (offset, count) != self.present:
+        return self._read_buffer(offset, count, self.present)
+
+    def _read_buffer(self, offset: int, count: int, present: tuple[int, int]) -> bytes | memoryview:
+        """What is read while a buffer is there: just that, but for defects."""
+        refusing = {
+            "data-read-whole-only": (offset, count) != present,
+            "data-read-narrow-refused": count < _WORD,
+            "data-read-refused-past-page": offset + count > present[0] + _PAGE,
+        }
+        if any(refusing[name] for name in self._defects & refusing.keys()):
             raise Refusal(EINVAL)
+        if "data-read-narrow-misplaced" in self._defects and count < _WORD:
+            offset -= offset % _WORD
         data = self._served[offset : offset + count]
         if "partition-torn" in self._defects and offset + count > self._half:
             start = max(offset, self._half)
@@ -178,7 +217,14 @@ class DataSection:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Any part, mapped or not."""
         check_range(offset, len(data), self.end)
+        if len(data) < _WORD:
+            if "data-write-narrow-refused" in self._defects:
+                raise Refusal(EINVAL)
+            if "data-write-narrow-misplaced" in self._defects:
+                offset -= offset % _WORD
         self._mapped[offset : offset + len(data)] = data
+        if "mapped-writes-unseen" in self._defects:
+            self._served[offset : offset + len(data)] = data
 
     def _may_be_mapped(self, offset: int, count: int) -> bool:
         return any(offset < start + size and start < offset + count for start, size in self.areas)

@@ -79,6 +79,12 @@ _SELF_WRITES = {
     "self-write-resuming-runs": ((RESUMING,), RUNNING),
 }
 
+#: Transitions after which the device stands still though it is RUNNING.
+_STAYS_STOPPED = {
+    "resumed-stays-stopped": (RESUMING, RUNNING),
+    "cancelled-stays-stopped": (COPY, RUNNING),
+}
+
 #: Whether the device works in a state, against what bit 0 says.
 _WRONGLY_WORKING = {
     "stop-and-copy-keeps-running": (COPY, True),
@@ -99,7 +105,9 @@ class StateDefects:
         self._unread = self._saved = self._recovered = False
         # Since the last reset.
         self._refusals = 0
-        self._latched = self._resumed = self._hurt = False
+        self._latched = self._hurt = self._outlives = False
+        #: Whether the device was given a whole state since the last reset.
+        self.resumed = False
         # In a row.
         self._refused_now = self._asked_in_error = 0
 
@@ -112,7 +120,7 @@ class StateDefects:
         """The device was brought into a state whatever was ``before``: by a reset, or by its user's leaving."""
         self._previous = state
         self._refusals = self._refused_now = 0
-        self._unread = self._latched = self._resumed = False
+        self._unread = self._latched = self.resumed = False
         self._hurt = before == ERROR
 
     def moved(self, old: int, new: int, restored: bool) -> None:
@@ -120,7 +128,7 @@ class StateDefects:
         self._previous = old
         self._stale = old if "state-read-stale-once" in self._chosen and (old, new) == (PRE_COPY, COPY) else None
         self._saved |= new in SAVING
-        self._resumed |= restored
+        self.resumed |= restored
         self._asked_in_error = 0
 
     # Reads.
@@ -187,7 +195,7 @@ class StateDefects:
     def refuse(self, old: int, new: int, *, streams: bool, left: bool, offered: bool, filled: bool) -> None:
         """Refuse a transition that nothing speaks against."""
         attempt = Attempt(
-            old, new, self._previous, streams, left, offered, filled, self._saved, self._resumed, self._hurt
+            old, new, self._previous, streams, left, offered, filled, self._saved, self.resumed, self._hurt
         )
         for name, (errno, when) in _REFUSALS.items():
             if name in self._chosen and when(attempt):
@@ -250,14 +258,16 @@ class StateDefects:
 
     # Running, stopping, reset.
 
-    def works(self, old: int, new: int) -> bool:
+    def works(self, new: int) -> bool:
         """Whether the device works in a state: bit 0 says so, and nothing else (kabi v23:78-79)."""
         for name, (state, works) in _WRONGLY_WORKING.items():
             if name in self._chosen and new == state:
                 return works
-        if "resumed-stays-stopped" in self._chosen and (old, new) == (RESUMING, RUNNING):
-            return False
         return bool(new & RUNNING_BIT) != ("running-bit-inverted" in self._chosen)
+
+    def stays_stopped(self, old: int, new: int) -> bool:
+        """Whether the device stands still after a transition to RUNNING."""
+        return any(name in self._chosen and made == (old, new) for name, made in _STAYS_STOPPED.items())
 
     def stops_late(self, old: int) -> bool:
         """Whether the device is still at work when the write that stops it returns."""
@@ -272,7 +282,10 @@ class StateDefects:
 
     def after_reset(self, state: int) -> int:
         """The state that a reset in ``state`` ends in."""
+        outlives, self._outlives = self._outlives, False
         if state == ERROR:
+            if outlives:
+                return ERROR
             if self._recovered and "reset-recovers-once" in self._chosen:
                 return ERROR
             self._recovered = True
@@ -286,6 +299,9 @@ class StateDefects:
 
     def after_close(self, state: int) -> int:
         """The state that the next user finds who opens a device left in ``state``."""
+        if "error-outlives-close" in self._chosen and state == ERROR:
+            self._outlives = True
+            return state
         if "close-needs-stop" in self._chosen and state != STOP:
             return state
         return RESUMING if "close-keeps-resuming" in self._chosen and state == RESUMING else RUNNING

@@ -29,6 +29,8 @@ _LAST = 8
 #: Ends each buffer: checksum of the pass so far, then its kind, which is never 0.
 _TRAILER = Struct("<IB")
 
+_PAGE = 4096
+
 
 class Image:
     """A whole state as a row of bytes: device memory, then the registers."""
@@ -79,6 +81,9 @@ class Outgoing:
         self._size = 0
         #: Reads of pending_bytes since the last buffer, and what defects need to know.
         self._asked = 0
+        self.asked_again = False
+        self.offset_reads = 0
+        self._zeros = 0
         self._size_was_read = False
         self._spoilt = False
         self._paused = False
@@ -122,10 +127,14 @@ class Outgoing:
             return 0
         if self.at_last and "pending-zero-early" in self._defects:
             return 0
+        if "pending-returns-later" in self._defects and self._which == PASS_WHOLE and not self.left():
+            self._zeros += 1
+            return int(self._zeros > 2)
         return self.left()
 
     def _ask_again(self) -> None:
         """pending_bytes is read again, which must not matter (kabi v23:200-201)."""
+        self.asked_again = True
         if "pending-read-advances" in self._defects:
             self._length = min(self._step, self._end - self.position)
             self.advance()
@@ -137,7 +146,7 @@ class Outgoing:
         self.position += self._length
         self.number += bool(self._length)
         self._checksum = self._next_checksum
-        self._length = self._size = self._asked = 0
+        self._length = self._size = self._asked = self.offset_reads = 0
         self.offered = self._size_was_read = False
 
     def rewind(self) -> None:
@@ -149,7 +158,7 @@ class Outgoing:
         if "two-pending-reads-needed" in self._defects and self._asked < 2:
             raise Refusal(EAGAIN)
         self.offered = True
-        if "size-zero-while-pending" in self._defects and not self._was_empty:
+        if self._offers_nothing():
             self._was_empty = True
             return 0
         self._length = min(self._step, self._end - self.position)
@@ -161,6 +170,19 @@ class Outgoing:
             self._spoilt = False
         return self._size
 
+    def offer_nothing(self) -> None:
+        """Make an empty buffer available in place of the present one, which comes next."""
+        self.offered = True
+
+    def _offers_nothing(self) -> bool:
+        """Whether an empty buffer is due; only defects offer one, and once."""
+        due = {
+            "size-zero-while-pending": True,
+            "size-zero-in-pre-copy": self._which == PASS_PRE_COPY,
+            "size-zero-before-last": self.at_last,
+        }
+        return not self._was_empty and any(due[name] for name in self._defects & due.keys())
+
     def _put(self, room: memoryview, start: int, length: int, checksum: int) -> tuple[int, int]:
         """Lay one buffer out; gives its size and the checksum so far."""
         kind = self._which
@@ -170,6 +192,8 @@ class Outgoing:
         for part in self._image.parts(start, length):
             room[place : place + len(part)] = part
             place += len(part)
+        if "save-first-page-only" in self._defects:
+            room[_PAGE:length] = bytes(max(length - _PAGE, 0))
         checksum = zlib.crc32(bytes([kind]), zlib.crc32(room[:length], checksum))
         _TRAILER.pack_into(room, length, checksum, kind)
         return length + _TRAILER.size, checksum
@@ -237,6 +261,9 @@ class Incoming:
         so_far = zlib.crc32(bytes([kind]), so_far)
         if checksum != so_far:
             raise Refusal(EINVAL)
+        if "resume-first-page-only" in self._defects and length > _PAGE:
+            for part in image.parts(start + _PAGE, length - _PAGE):
+                part[:] = bytes(len(part))
         self._position, self._checksum = end, so_far
         self.number += 1
         self.complete = kind == kind | PASS_WHOLE | _LAST
@@ -245,6 +272,6 @@ class Incoming:
         """The registers of the whole state; None when no data ever came. EINVAL when it is not complete."""
         if not self.touched:
             return None
-        if not self.complete and "save-stream-truncated" not in self._defects:
+        if not self.complete and not self._defects & {"save-stream-truncated", "bad-data-swallowed"}:
             raise Refusal(EINVAL)
         return bytes(self._registers)

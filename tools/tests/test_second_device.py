@@ -15,7 +15,7 @@ from vfio_compliance.results.verdict import EXIT_BROKEN, Verdict
 from vfio_compliance.transport.vfio_user.process import ServerProcess
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
-RESTORES = "suites/migration_v1/test_resume.py::test_data_is_used"
+RESTORES = "suites/migration_v1/test_resume.py::test_data_is_used[once]"
 LOST_BUFFERS = "suites/migration_v1/test_resume.py::test_every_buffer_counts"
 SERVER = ("{python}", "-m", "refdriver", "--socket-path={socket}")
 

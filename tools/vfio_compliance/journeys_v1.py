@@ -36,14 +36,14 @@ class Saved:
     """What was seen while a state was saved."""
 
     stream: Stream = field(default_factory=Stream)
+    #: Bytes that were handed out in each state.
+    offered: dict[DeviceState, int] = field(default_factory=dict)
     #: The step at which the journey ended before its time.
     failure: DeviceError | None = None
     #: pending_bytes, read again and again after it was 0 in stop-and-copy.
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
-    #: What was to be seen before that was put there, in pre-copy.
-    earlier: list[int] | None = None
     #: device_state once all data of a state was read, by the state that the device was brought into.
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
     #: What the suite did as a client, for those who judge clients.
@@ -90,6 +90,7 @@ class Journeys:
         self._session = session
         self.suspend = cache(self._suspend)
         self.live = cache(self._live)
+        self.calm = cache(self._calm)
         self.disturbed = cache(self._disturbed)
         self.resume = cache(self._resume)
 
@@ -109,6 +110,10 @@ class Journeys:
         """
         return self._save((PRE_COPY, STOP_AND_COPY), EARLY, reads=4)
 
+    def _calm(self) -> Saved:
+        """As live, with a single read: another pass over the state, to be asked for only where live went wrong."""
+        return self._save((PRE_COPY, STOP_AND_COPY), EARLY)
+
     def _disturbed(self) -> Saved:
         """As suspend, with pending_bytes read over and over before each buffer."""
         return self._save((STOP_AND_COPY,), QUIET, reads=4)
@@ -120,13 +125,15 @@ class Journeys:
         with self._recorded(migration, saved):
             saved.visible = _show(self._session.actor, value)
             for state in path:
+                before = saved.stream.total
                 migration.enter(state)
                 if state == PRE_COPY and self._session.profile.claims.precopy_data:
                     migration.wait_for_data(self._session.profile.limits.call / 10)
                 migration.save(saved.stream, reads, self._enough() if state == PRE_COPY else None)
+                saved.offered[state] = saved.stream.total - before
                 saved.drained[state] = migration.state()
                 if state == PRE_COPY:
-                    saved.earlier, saved.visible = saved.visible, _show(self._session.actor, LATE)
+                    saved.visible = _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)
         return saved
@@ -137,13 +144,16 @@ class Journeys:
         end = time.monotonic() + limits.test / 6
         return lambda total: total >= limits.largest_state or time.monotonic() >= end
 
-    def _resume(self, journey: Callable[[], Saved]) -> Resumed:
-        """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one."""
+    def _resume(self, journey: Callable[[], Saved], times: int = 1) -> Resumed:
+        """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one.
+
+        All of that as many ``times``, one after the other without a reset.
+        """
         stream = journey().whole()
         resumed = Resumed()
-        with self._session.destination() as (_, migration, actor):
-            _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
-            with self._recorded(migration, resumed):
+        with self._session.destination() as (_, migration, actor), self._recorded(migration, resumed):
+            for _ in range(times):
+                _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
                 migration.enter(RESUMING)
                 for buffer in stream.buffers:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
@@ -151,7 +161,7 @@ class Journeys:
                 resumed.filled = migration.state()
                 migration.set_state(RUNNING)
                 resumed.visible = _show(actor)
-                resumed.stayed = _refusal(migration, PRE_COPY)
+            resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
 
     @contextmanager

@@ -21,6 +21,7 @@ from raw_client import (
     SAVE_FAULT,
     SCRATCH0,
     SIZE,
+    STOP,
     STOP_AND_COPY,
     Client,
     Server,
@@ -42,6 +43,20 @@ def filled(client: Client, *states: int) -> Client:
 def begun(client: Client) -> Client:
     """In stop-and-copy, and bytes are pending."""
     filled(client, STOP_AND_COPY)
+    assert client.get(MIGRATION, PENDING, 8)
+    return client
+
+
+def second(client: Client) -> Client:
+    """The same, one buffer later."""
+    begun(client).save_one()
+    assert client.get(MIGRATION, PENDING, 8)
+    return client
+
+
+def early(client: Client) -> Client:
+    """The same in pre-copy."""
+    filled(client, PRE_COPY)
     assert client.get(MIGRATION, PENDING, 8)
     return client
 
@@ -102,33 +117,42 @@ def drained(client: Client) -> bool:
     return False
 
 
-def sizes_offered(client: Client) -> list[bool]:
+def sizes_offered(client: Client, state: int = STOP_AND_COPY) -> list[bool]:
     """Whether data_size is more than 0, for each iteration."""
-    filled(client, STOP_AND_COPY)
+    filled(client, state)
     sizes = []
     while client.get(MIGRATION, PENDING, 8):
         sizes.append(registers(client, OFFSET, SIZE)[1] > 0)
     return sizes
 
 
-def last_byte(client: Client) -> tuple[int, bool]:
+def offsets_offered(client: Client) -> list[int]:
+    """data_offset, for each iteration."""
+    filled(client, STOP_AND_COPY)
+    offsets = []
+    while client.get(MIGRATION, PENDING, 8):
+        offsets.append(registers(client, OFFSET, SIZE)[0])
+    return offsets
+
+
+def last_byte(client: Client, pending: Callable[[Client], Client] = begun) -> tuple[int, bool]:
     """The last byte right after data_offset, and whether it is there in the end."""
-    place, size = registers(begun(client), OFFSET, SIZE)
+    place, size = registers(pending(client), OFFSET, SIZE)
     at_once = data(client, place + size - 1, 1)[0]
     return min(at_once, 1), eventually(lambda: data(client, place + size - 1, 1) != b"\0")
 
 
-def data_before_size(client: Client) -> tuple[bool, bool]:
-    """Whether the buffer is there before and after data_size is read."""
-    (place,) = registers(begun(client), OFFSET)
-    before = data(client, place, 16384)
+def data_before_size(client: Client, pending: Callable[[Client], Client] = begun, start: int = 0) -> tuple[bool, bool]:
+    """Whether the buffer is there from ``start`` on, before and after data_size is read."""
+    (place,) = registers(pending(client), OFFSET)
+    before = data(client, place + start, 16384 - start)
     registers(client, SIZE)
-    return any(before), any(data(client, place, 16384))
+    return any(before), any(data(client, place + start, 16384 - start))
 
 
-def reads_again(client: Client, *offsets: int) -> bool:
+def reads_again(client: Client, *offsets: int, pending: Callable[[Client], Client] = begun) -> bool:
     """Whether a second read of registers and of the data gives what the first gave."""
-    place, _ = registers(begun(client), OFFSET, SIZE)
+    place, _ = registers(pending(client), OFFSET, SIZE)
     first = registers(client, *offsets), data(client, place, 64)
     return (registers(client, *offsets), data(client, place, 64)) == first
 
@@ -241,9 +265,130 @@ def left_early(client: Client) -> tuple[int, int]:
     return client.try_go(RUNNING), client.state()
 
 
-def late_changes(client: Client) -> tuple[bool, bool]:
+def pending_of(client: Client, *states: int) -> list[bool]:
+    """Whether bytes are pending in each of these states, entered in turn."""
+    return [bool(filled(client, state).get(MIGRATION, PENDING, 8)) for state in states]
+
+
+def written_again(client: Client) -> tuple[int, bool]:
+    """Errno of writing stop-and-copy again, and whether bytes are pending still."""
+    return begun(client).try_go(STOP_AND_COPY), client.get(MIGRATION, PENDING, 8) > 0
+
+
+def after_the_end(client: Client) -> list[int]:
+    """pending_bytes, read again when all has been saved."""
+    filled(client, STOP_AND_COPY).save()
+    return registers(client, PENDING, PENDING, PENDING)
+
+
+def faulted_at_once(client: Client, state: int) -> list[int]:
+    """data_offset, when the first buffer fails, then data_size."""
+    client.put(0, SAVE_FAULT, 4, 1)
+    client.go(state)
+    return registers(client, PENDING, OFFSET, SIZE)[1:]
+
+
+def restoring(client: Client, count: int | None = None) -> list[bytes]:
+    """In RESUMING, with so many buffers given of a state; all by default. All of them."""
+    buffers = filled(client, STOP_AND_COPY).save()
+    client.reset()
+    client.go(RESUMING)
+    for buffer in buffers[:count]:
+        assert client.try_restore_one(buffer) == 0
+    return buffers
+
+
+def saved_and_stopped(client: Client) -> int:
+    """A byte of memory, after stop-and-copy was left for STOP."""
+    filled(client, STOP_AND_COPY, STOP)
+    return client.get(2, 0, 1)
+
+
+def room_for_second(client: Client) -> int:
+    """data_offset once a buffer was given."""
+    restoring(client, 1)
+    return client.get(MIGRATION, OFFSET, 8)
+
+
+def restored_again(client: Client) -> str:
+    """What becomes of a state that is given to a device a second time."""
+    buffers = restoring(client)
+    client.go(RUNNING)
+    client.put(2, 0, 8, 0)
+    client.restore(buffers)
+    return "whole" if client.try_read(2, 0, 65536)[1] == CONTENT[:65536] else "different"
+
+
+def high_half(client: Client) -> int:
+    """What is restored of a large number in a register."""
+    client.put(0, SCRATCH0, 8, 0x5_0000_0001)
+    client.go(STOP_AND_COPY)
+    buffers = client.save()
+    client.reset()
+    client.restore(buffers)
+    return client.get(0, SCRATCH0, 8)
+
+
+def written_narrowly(client: Client) -> tuple[int, bytes]:
+    """Errno of writing two bytes off a multiple of four, and what is there then."""
+    client.go(RESUMING)
+    return client.try_write(MIGRATION, SECTION + 2, b"ab")[0], data(client, SECTION, 4)
+
+
+def read_narrowly(client: Client) -> tuple[int, bool]:
+    """Errno of reading two bytes off a multiple of four, and whether they are those of four read at once."""
+    place, _ = registers(begun(client), OFFSET, SIZE)
+    errno, found = client.try_read(MIGRATION, place + 2, 2)
+    return errno, found == data(client, place, 4)[2:]
+
+
+def past_the_page(client: Client) -> tuple[int, int]:
+    """Errnos of reading the first page of a buffer, and of reading eight bytes after it."""
+    place, _ = registers(begun(client), OFFSET, SIZE)
+    return client.try_read(MIGRATION, place, 4096)[0], client.try_read(MIGRATION, place + 4096, 8)[0]
+
+
+def taken_from_the_view(client: Client) -> int:
+    """Errno of giving a buffer that was written through mapped memory."""
+    buffer = restoring(client, 0)[0]
+    with mapped(client) as view:
+        view[: len(buffer)] = buffer
+    return client.try_write(MIGRATION, SIZE, struct.pack("<Q", len(buffer)))[0]
+
+
+def left_overwritten(client: Client) -> int:
+    """Errno of leaving RESUMING when other bytes have taken the last buffer's place."""
+    restoring(client)
+    assert client.try_write(MIGRATION, SECTION, b"nonsense" * 4)[0] == 0
+    return client.try_go(RUNNING)
+
+
+def given_nonsense(client: Client) -> tuple[int, int]:
+    """Errnos of giving a damaged buffer, and of leaving RESUMING then."""
+    client.go(RESUMING)
+    return client.try_restore_one(b"nonsense" * 4), client.try_go(RUNNING)
+
+
+def reset_after_bad_size(client: Client) -> tuple[int, int]:
+    """Errno of a data_size that cannot be, and the state after a reset."""
+    client.go(RESUMING)
+    errno = client.try_write(MIGRATION, SIZE, struct.pack("<Q", 1 << 40))[0]
+    client.reset()
+    return errno, client.state()
+
+
+def left_half(client: Client) -> tuple[int, int]:
+    """Errno of leaving RESUMING with a part of a state, and the state then."""
+    restoring(client, 2)
+    return client.try_go(RUNNING), client.state()
+
+
+def late_changes(client: Client, again: bool = False) -> tuple[bool, bool]:
     """Whether a change in either half of memory arrives that came after pre-copy had offered all."""
-    buffers = filled(client, PRE_COPY).save()
+    filled(client, PRE_COPY)
+    if again:
+        client.get(MIGRATION, PENDING, 8)
+    buffers = client.save()
     client.put(2, 8, 8, 5)
     client.put(2, 65528, 8, 6)
     client.go(STOP_AND_COPY)
@@ -299,6 +444,64 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("mapped-view-stale", restored_through_the_view, "whole", "whole"),
     ("partition-torn", halves_agree, (True, True), (True, False)),
     ("partition-torn", carried, "whole", "refused"),
+    ("self-write-ends-data", written_again, (0, True), (0, False)),
+    ("pre-copy-silent", lambda c: pending_of(c, PRE_COPY, STOP_AND_COPY), [True, True], [False, True]),
+    ("pre-copy-says-all", lambda c: pending_of(c, PRE_COPY, STOP_AND_COPY), [True, True], [True, False]),
+    ("stop-saves-nothing", lambda c: pending_of(c, STOP, STOP_AND_COPY), [False, True], [False, False]),
+    ("stop-saves-nothing", carried, "whole", "whole"),
+    ("save-first-page-only", carried, "whole", "different"),
+    ("saved-state-dropped", saved_and_stopped, 1, 0),
+    ("pending-read-forgets-changes", lambda c: late_changes(c, again=True), (True, True), (False, False)),
+    ("pending-read-forgets-changes", late_changes, (True, True), (True, True)),
+    ("pending-returns-later", after_the_end, [0, 0, 0], [0, 1, 1]),
+    ("offset-refused-in-pre-copy", lambda c: registers(early(c), OFFSET, OFFSET), [SECTION] * 2, [-EAGAIN, SECTION]),
+    ("offset-refused-in-pre-copy", carried, "whole", "whole"),
+    ("offset-refused-at-last", offsets_offered, [SECTION] * 5, [SECTION] * 4 + [-EAGAIN]),
+    ("offset-read-advances-in-pre-copy", lambda c: reads_again(c, OFFSET, pending=early), True, False),
+    ("offset-read-advances-in-pre-copy", lambda c: reads_again(c, OFFSET), True, True),
+    ("offset-rereads-drift", lambda c: registers(second(c), OFFSET, OFFSET), [SECTION] * 2, [SECTION, SECTION + 8]),
+    ("offset-returns-early-later", lambda c: last_byte(c, second), (1, True), (0, True)),
+    ("offset-returns-early-later", last_byte, (1, True), (1, True)),
+    ("data-lazy-later", lambda c: data_before_size(c, second), (True, True), (False, True)),
+    ("data-lazy-later", data_before_size, (True, True), (True, True)),
+    ("data-lazy-past-page", lambda c: data_before_size(c, start=4096), (True, True), (False, True)),
+    ("data-lazy-past-page", carried, "whole", "whole"),
+    ("size-zero-in-pre-copy", lambda c: sizes_offered(c, PRE_COPY), [True] * 5, [False] + [True] * 5),
+    ("size-zero-in-pre-copy", sizes_offered, [True] * 5, [True] * 5),
+    ("size-zero-before-last", sizes_offered, [True] * 5, [True] * 4 + [False, True]),
+    ("size-refused-at-last", sizes_offered, [True] * 5, [True] * 4 + [False]),
+    ("fault-empties-buffer", lambda c: faulted_at_once(c, STOP_AND_COPY), [-EIO, 16384], [SECTION, 0]),
+    ("fault-in-pre-copy-silent", lambda c: faulted_at_once(c, PRE_COPY), [-EIO, 16384], [SECTION, 16384]),
+    ("fault-in-pre-copy-silent", lambda c: faulted_at_once(c, STOP_AND_COPY), [-EIO, 16384], [-EIO, 16384]),
+    ("resume-odd-size-refused", carried, "whole", "refused"),
+    ("resume-size-short", lambda c: (c.go(RESUMING), c.try_write(MIGRATION, SIZE, bytes(8)))[1], (0, 8), (0, 4)),
+    ("resume-offset-marches", room_for_second, SECTION, SECTION + 16384),
+    ("resume-again-ignored", restored_again, "whole", "different"),
+    ("resume-again-ignored", carried, "whole", "whole"),
+    ("resume-high-half-lost", high_half, 0x5_0000_0001, 1),
+    ("resume-first-page-only", carried, "whole", "different"),
+    (
+        "resume-offset-wants-pending",
+        lambda c: (c.go(RESUMING), registers(c, OFFSET, PENDING, OFFSET))[1],
+        [SECTION, 0, SECTION],
+        [-EINVAL, 0, SECTION],
+    ),
+    ("data-write-narrow-refused", written_narrowly, (0, b"\0\0ab"), (EINVAL, bytes(4))),
+    ("data-write-narrow-misplaced", written_narrowly, (0, b"\0\0ab"), (0, b"ab\0\0")),
+    ("mapped-writes-unseen", taken_from_the_view, 0, EINVAL),
+    ("mapped-writes-unseen", carried, "whole", "whole"),
+    ("short-buffer-consumed-late", left_overwritten, 0, EINVAL),
+    ("short-buffer-consumed-late", carried, "whole", "whole"),
+    ("bad-data-swallowed", given_nonsense, (EINVAL, EINVAL), (0, 0)),
+    ("bad-size-outlives-reset", reset_after_bad_size, (EINVAL, RUNNING), (EINVAL, RESUMING)),
+    ("half-state-reads-next", left_half, (EINVAL, RESUMING), (EINVAL, RUNNING)),
+    ("offset-in-registers", lambda c: registers(second(c), OFFSET), [SECTION], [16]),
+    ("offset-high-half", lambda c: registers(second(c), OFFSET), [SECTION], [SECTION | 1 << 32]),
+    ("data-read-refused-past-page", past_the_page, (0, 0), (0, EINVAL)),
+    ("data-read-narrow-refused", read_narrowly, (0, True), (EINVAL, False)),
+    ("data-read-narrow-misplaced", read_narrowly, (0, True), (0, False)),
+    ("mapped-view-first-page", views_agree, [True, True], [False, False]),
+    ("mapped-view-first-page", carried, "whole", "whole"),
 ]
 
 

@@ -16,14 +16,16 @@ def errno_name(number: int) -> str:
 class DeviceError(Exception):
     """The driver refused or cut short what a verb asked for, or answered something that cannot be used.
 
-    ``what`` says what was done, ``expected`` and ``seen`` what should have come and what came.
+    ``what`` says what was done, ``expected`` and ``seen`` what should have come and what came. ``errno`` is that of a
+    refusal, 0 for an answer that cannot be used.
     """
 
-    def __init__(self, what: str, expected: str, seen: str) -> None:
+    def __init__(self, what: str, expected: str, seen: str, errno: int = 0) -> None:
         super().__init__(f"{what}: expected {expected}, seen {seen}")
         self.what = what
         self.expected = expected
         self.seen = seen
+        self.errno = errno
 
 
 class StepFailed(DeviceError):
@@ -32,8 +34,8 @@ class StepFailed(DeviceError):
     ``step`` names it: a register, ``place``, ``size``, ``data`` or ``end``.
     """
 
-    def __init__(self, step: str, what: str, expected: str, seen: str) -> None:
-        super().__init__(what, expected, seen)
+    def __init__(self, step: str, what: str, expected: str, seen: str, errno: int = 0) -> None:
+        super().__init__(what, expected, seen, errno)
         self.step = step
 
 

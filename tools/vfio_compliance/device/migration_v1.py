@@ -49,7 +49,7 @@ class MigrationRegion:
         """The value of ``register``. Raises DeviceError."""
         outcome, data = self.try_read(register)
         if outcome.value != register.width:
-            raise DeviceError(f"reading {register.name}", f"{register.width} bytes", tell(outcome))
+            raise DeviceError(f"reading {register.name}", f"{register.width} bytes", tell(outcome), outcome.errno)
         return int.from_bytes(data, "little")
 
     def write(self, register: Register, value: int) -> None:
@@ -192,13 +192,13 @@ class MigrationRegion:
             try:
                 yield self.region.read_bytes(offset, length)
             except DeviceError as error:
-                raise StepFailed("data", error.what, error.expected, error.seen) from None
+                raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
 
     def _step(self, register: Register) -> int:
         try:
             return self.read(register)
         except DeviceError as error:
-            raise StepFailed(register.name, error.what, error.expected, error.seen) from None
+            raise StepFailed(register.name, error.what, error.expected, error.seen, error.errno) from None
 
     # -- the client's side ----------------------------------------------------------------------------------------
 

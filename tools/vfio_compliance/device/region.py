@@ -103,7 +103,8 @@ class Region:
         while done < length:
             outcome, data = self.try_read(offset + done, length - done)
             if outcome.value <= 0:
-                raise DeviceError(self._did("reading", offset + done, length - done), "bytes", tell(outcome))
+                did = self._did("reading", offset + done, length - done)
+                raise DeviceError(did, "bytes", tell(outcome), outcome.errno)
             pieces.append(data)
             done += len(data)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
