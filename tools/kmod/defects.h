@@ -184,6 +184,8 @@
 	X(PRE_COPY_TO_STOP_AND_COPY_REFUSED, "pre-copy-to-stop-and-copy-refused") \
 	/* 001 -> 100 refused */						\
 	X(RESUMING_REFUSED, "resuming-refused")					\
+	/* RESUMING -> RUNNING refused with a whole state */			\
+	X(RESUMED_REFUSED, "resumed-refused")					\
 	/* RUNNING -> RESUMING refused to those who saved before, reset or not */ \
 	X(RESUMING_REFUSED_AFTER_SAVING, "resuming-refused-after-saving")	\
 	/* a transition that is not drawn ends in a third state */		\

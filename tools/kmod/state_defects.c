@@ -48,6 +48,11 @@ static bool from_pre_copy(struct refd_device *refd)
 	return refd->previous_state == PRE_COPY;
 }
 
+static bool filled(struct refd_device *refd)
+{
+	return refd->transfer.complete;
+}
+
 static bool resumed(struct refd_device *refd)
 {
 	return refd->past.resumed;
@@ -78,6 +83,7 @@ static const struct refusal {
 	REFUSAL(PRE_COPY_REFUSED_AFTER_RESUME, -EBUSY, BIT(RUNNING), BIT(PRE_COPY), resumed),
 	REFUSAL(PRE_COPY_TO_STOP_AND_COPY_REFUSED, -EINVAL, BIT(PRE_COPY), BIT(COPY), always),
 	REFUSAL(RESUMING_REFUSED, -EINVAL, BIT(RUNNING), BIT(RESUMING), always),
+	REFUSAL(RESUMED_REFUSED, -EINVAL, BIT(RESUMING), BIT(RUNNING), filled),
 	REFUSAL(RESUMING_REFUSED_AFTER_SAVING, -EBUSY, BIT(RUNNING), BIT(RESUMING), saved),
 	REFUSAL(CANCEL_REFUSED, -EINVAL, BIT(PRE_COPY), BIT(RUNNING), always),
 	REFUSAL(PRE_COPY_MUST_DRAIN, -EBUSY, BIT(PRE_COPY), ANY, pending),

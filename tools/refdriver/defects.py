@@ -99,6 +99,7 @@ DEFECTS: dict[str, str] = {
     "pre-copy-refused-after-resume": "RUNNING -> pre-copy answers EBUSY once the device was resumed, until reset",
     "pre-copy-to-stop-and-copy-refused": "pre-copy -> stop-and-copy is refused",
     "resuming-refused": "RUNNING -> RESUMING is refused",
+    "resumed-refused": "RESUMING -> RUNNING is refused to a device that was given a whole state",
     "resuming-refused-after-saving": "RUNNING -> RESUMING answers EBUSY to those who saved before, reset or not",
     "pre-copy-must-drain": "leaving pre-copy answers EBUSY while pending_bytes > 0",
     "stop-and-copy-must-drain": "leaving stop-and-copy answers EBUSY while pending_bytes > 0",

@@ -250,6 +250,7 @@ class MigrationRegion:
             streams=self._machine.streaming,
             left=outgoing is not None and outgoing.left() > 0,
             offered=outgoing is not None and outgoing.offered,
+            filled=self._incoming is not None and self._incoming.complete,
         )
 
     def _make_transition(self, old: int, new: int) -> None:

@@ -30,6 +30,8 @@ class Attempt(NamedTuple):
     left: bool
     #: A buffer is there to be read.
     offered: bool
+    #: A whole state was given to the device.
+    filled: bool
     #: The device was in a saving state since it was opened.
     saved: bool
     #: It was resumed since the last reset.
@@ -53,6 +55,7 @@ _REFUSALS: dict[str, tuple[int, Callable[[Attempt], bool]]] = {
     "pre-copy-refused-after-resume": (EBUSY, lambda it: it.made == (RUNNING, PRE_COPY) and it.resumed),
     "pre-copy-to-stop-and-copy-refused": (EINVAL, lambda it: it.made == (PRE_COPY, COPY)),
     "resuming-refused": (EINVAL, lambda it: it.made == (RUNNING, RESUMING)),
+    "resumed-refused": (EINVAL, lambda it: it.made == (RESUMING, RUNNING) and it.filled),
     "resuming-refused-after-saving": (EBUSY, lambda it: it.made == (RUNNING, RESUMING) and it.saved),
     "cancel-refused": (EINVAL, lambda it: it.made == (PRE_COPY, RUNNING)),
     "pre-copy-must-drain": (EBUSY, lambda it: it.old == PRE_COPY and it.left),
@@ -189,9 +192,11 @@ class StateDefects:
             for name, (taken, states) in _WRONGLY_VALID.items()
         )
 
-    def refuse(self, old: int, new: int, *, streams: bool, left: bool, offered: bool) -> None:
+    def refuse(self, old: int, new: int, *, streams: bool, left: bool, offered: bool, filled: bool) -> None:
         """Refuse a transition that nothing speaks against."""
-        attempt = Attempt(old, new, self._previous, streams, left, offered, self._saved, self.resumed, self._hurt)
+        attempt = Attempt(
+            old, new, self._previous, streams, left, offered, filled, self._saved, self.resumed, self._hurt
+        )
         for name, (errno, when) in _REFUSALS.items():
             if name in self._chosen and when(attempt):
                 raise Refusal(errno)

@@ -443,6 +443,12 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (4, 3, 0, 1, 1, 4),
     ),
     (
+        "resumed-refused",
+        lambda b: (b.now(RESUMING, RUNNING), b.given(), b.go(RUNNING)),
+        (1, 4, 4),
+        (1, 4, -EINVAL),
+    ),
+    (
         "leave-mid-buffer-refused",
         lambda b: (b.now(STOP_AND_COPY), b.read(OFFSET, 8), b.now(STOP), b.read(PENDING, 8) > 0, b.now(STOP)),
         (2, 4096, 0, False, 0),
