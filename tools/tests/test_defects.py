@@ -55,6 +55,7 @@ def judge_defect(judge_in_process, target, in_kernel, tmp_path, breakable, monke
 LONG = {"dirty.history.never-a-false-clean"}
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_defect_is_caught(judge_defect, breakable, pytestconfig, count, defect):
     """The rule that it is there to break is broken, with a message that says how, and no other one by surprise."""
