@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, seed, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 
-from ..model.states_v1 import STATES
+from ..model.states_v1 import STATES, UNWRITABLE
 from ..profiles import Stimulus
 from ..uapi.migration_v1 import HEADER_SIZE, REGISTERS
 from .shorten import Step
@@ -30,6 +30,7 @@ _numbers = strategies.sampled_from([0, 1, 2, 0x1000, 1 << 32, 1 << 63, (1 << 64)
     0, (1 << 64) - 1
 )
 _states = strategies.integers(0, 7) | strategies.integers(0, (1 << 32) - 1)
+_no_state = strategies.sampled_from(UNWRITABLE)
 _state = strategies.sampled_from(STATES)
 _odd = strategies.sampled_from([place for place in _ODD_PLACES if place[0] in _STARTS]) | strategies.sampled_from(
     _ODD_PLACES
@@ -107,6 +108,7 @@ class _Machine(RuleBasedStateMachine):
     enter = _step("enter", state=_state)
     enter_another = _step("enter", state=_state)
     write_state = _step("write_state", value=_states)
+    write_no_state = _step("write_state", value=_no_state)
     read_state = _step("read_state")
     reset = _step("reset")
     reopen = _step("reopen")

@@ -132,9 +132,12 @@ class Walk:
         return self._read(DATA_SIZE, self.model.read_size)
 
     def write_pending(self, value: int) -> None:
-        """Write pending_bytes, which is read-only; and read it where that is in order."""
+        """Write pending_bytes, which is read-only; and read it before and after where that is in order."""
+        in_order = self.model.saving and not self.model.saving.place
+        if in_order:
+            self.read_pending()
         self._write(f"write 0x{value:x} to pending_bytes", PENDING_BYTES, value, self.model.write_read_only)
-        if self.model.saving and not self.model.saving.place:
+        if in_order:
             self.read_pending()
 
     def write_offset(self, value: int) -> None:
@@ -330,15 +333,19 @@ class Walk:
             self._conclude("look at the visible state", _hexes(seen), lambda: self.model.shown(seen))
 
     def sample(self) -> None:
-        """Look at what changes while the device runs."""
+        """Look at what changes while the device runs; twice where it is not to change."""
+        self._look()
+        if not self.model.runs:
+            self._look()
+
+    def _look(self) -> None:
         value = self._stimulate("look at the running sample", self._actor.counter().sample)
         self._conclude("look at the running sample", hex(value), lambda: self.model.sampled(value))
 
     def halt(self, choice: int) -> None:
-        """Stop a device that runs, and look twice at what changes while it runs."""
+        """Stop a device that runs, and look at what changes while it runs."""
         if self.model.runs and not self.model.failed:
             self.write_state((DeviceState.STOP, DeviceState.STOP_AND_COPY)[choice % 2])
-            self.sample()
             self.sample()
 
     # -- carrying out ---------------------------------------------------------------------------------------------
