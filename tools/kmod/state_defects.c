@@ -117,6 +117,8 @@ void refd_note_move(struct refd_device *refd, u32 from, u32 to)
 		past->saved = true;
 	if (from == RESUMING && refd->transfer.begun)
 		past->resumed = true;
+	if (from == PRE_COPY && to == RESUMING)
+		past->cancelled = true;
 }
 
 /* A reset or a last close brought the device from a state to one that it begins with. */
