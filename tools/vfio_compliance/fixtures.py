@@ -71,9 +71,9 @@ def migration(session: Session, device: Device) -> MigrationRegion:
 
 
 @pytest.fixture(scope="session")
-def pre_copy_patience(profile: Profile) -> float:
+def pre_copy_patience(journeys: Journeys) -> float:
     """Seconds to wait in pre-copy for data, which may take its time; none unless the profile claims that data comes."""
-    return profile.limits.call / 10 if profile.claims.precopy_data else 0
+    return journeys.patience
 
 
 @pytest.fixture

@@ -127,9 +127,10 @@ class Journeys:
             for state in path:
                 before = saved.stream.total
                 migration.enter(state)
-                if state == PRE_COPY and self._session.profile.claims.precopy_data:
-                    migration.wait_for_data(self._session.profile.limits.call / 10)
-                migration.save(saved.stream, reads, self._enough() if state == PRE_COPY else None)
+                if state == PRE_COPY:
+                    migration.save(saved.stream, reads, self._enough(), self.patience)
+                else:
+                    migration.save(saved.stream, reads)
                 saved.offered[state] = saved.stream.total - before
                 saved.drained[state] = migration.state()
                 if state == PRE_COPY:
@@ -137,6 +138,12 @@ class Journeys:
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             migration.enter(STOP)
         return saved
+
+    @property
+    def patience(self) -> float:
+        """Seconds that data in pre-copy may take to come, where the profile claims that it does."""
+        profile = self._session.profile
+        return profile.limits.call / 10 if profile.claims.precopy_data else 0.0
 
     def _enough(self) -> Callable[[int], bool]:
         """Whether so many bytes will do for pre-copy, which need not end: a whole state, or what time allows."""

@@ -106,9 +106,9 @@ class MigrationRegion:
     # -- data -----------------------------------------------------------------------------------------------------
 
     def wait_for_data(self, seconds: float) -> int:
-        """pending_bytes, read until it is not zero or ``seconds`` have passed. Raises DeviceError."""
+        """pending_bytes, read until it is not zero or ``seconds`` have passed. Raises StepFailed."""
         end = time.monotonic() + seconds
-        while not (pending := self.read(PENDING_BYTES)) and time.monotonic() < end:
+        while not (pending := self._step(PENDING_BYTES)) and time.monotonic() < end:
             self.region.pause(seconds / 100)
         return pending
 
@@ -131,17 +131,25 @@ class MigrationRegion:
             limit = f"at most {self.largest} bytes (limits.largest_state)"
             raise StepFailed("end", "saving the state", limit, f"{total} so far")
 
-    def save(self, into: Stream | None = None, reads: int = 1, enough: Callable[[int], bool] | None = None) -> Stream:
+    def save(
+        self,
+        into: Stream | None = None,
+        reads: int = 1,
+        enough: Callable[[int], bool] | None = None,
+        patience: float = 0.0,
+    ) -> Stream:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
         The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
         times before each buffer, which is to make no difference. In pre-copy a running device may offer data for ever:
-        ``enough`` says of the bytes so far whether to leave it at that. Raises StepFailed when the driver refuses a
-        step, offers an empty buffer while bytes are pending, or more than the largest state in all, or in one buffer.
+        ``enough`` says of the bytes so far whether to leave it at that; and the first data may come late: it is waited
+        for ``patience`` seconds. Raises StepFailed when the driver refuses a step, offers an empty buffer while bytes
+        are pending, or more than the largest state in all, or in one buffer.
         """
         stream = Stream() if into is None else into
         before = stream.total
-        while self._step(PENDING_BYTES) and not (enough and enough(stream.total - before)):
+        pending = self.wait_for_data(patience)
+        while pending and not (enough and enough(stream.total - before)):
             for _ in range(reads - 1):
                 self._step(PENDING_BYTES)
             area = self.place()
@@ -150,6 +158,7 @@ class MigrationRegion:
             if not enough:
                 self._believe(stream.total - before + area.size)
             stream.add(area.offset, self._data(area))
+            pending = self._step(PENDING_BYTES)
         # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
         if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:
             self.region.count_pass()
