@@ -363,7 +363,9 @@ class GuestMemory:
     def _room(self, count: int, slack: int) -> int:
         """Bytes of a bitmap of ``count`` pages, and ``slack`` more. Raises NotApplicable above the largest."""
         size = bitmap_bytes(count) + slack
-        if size > _SMALL and size > (largest := self.tracker.largest_bitmap()):
+        with given():
+            largest = self.tracker.largest_bitmap() if size > _SMALL else size
+        if size > largest:
             raise NotApplicable(f"{size} bytes are more than the largest bitmap of {largest} bytes")
         return size
 
