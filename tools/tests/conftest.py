@@ -127,7 +127,7 @@ def judge_in_process(project: Path) -> Callable[..., summary.Summary]:
         suites = [] if any("::" in option for option in options) else [str(project / "suites")]
         pytest.main(
             [
-                *("-qq", "--tb=no", "-p", "no:cacheprovider", f"--rootdir={project}"),
+                *("-qq", "--tb=no", "-p", "no:cacheprovider", "-p", "no:unraisableexception", f"--rootdir={project}"),
                 *(f"--profile={profile}", f"--journal={path}", *suites, *options),
             ],
             plugins=[Thin(most, whole)] if most else [],

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Every rule can fail: each defect of the reference device is caught by the test of the rule that it breaks.
 
-All rules judge the broken device, and none but those that are written down as broken by the defect fail. Of rules that
-are not there to catch it a few cases are taken, or with ``--whole`` all. ``--target profiles/refdriver-kernel.yaml``
+All rules of the interface judge the broken device, and none but those that are written down as broken by the defect
+fail. Of rules that are not there to catch it a case is taken; ``--whole`` takes all cases of all rules. ``--target profiles/refdriver-kernel.yaml``
 proves the same on the kernel module, where it is loaded.
 """
 
@@ -19,33 +19,29 @@ from vfio_compliance.results.verdict import Verdict
 #: What is judged on request only, each rule with each of its defects.
 EXPLORED = [(rule.id, defect) for rule in CATALOGUE if rule.on_request for defect in rule.defects]
 
-#: Cases of each rule beside those that the defect is there to break, fewer where an emulated kernel is slow; and
-#: rounds of copying memory by its bitmaps.
-CASES, CASES_IN_KERNEL, ROUNDS = 2, 1, 20
+#: Cases of each rule beside those that the defect is there to break, and rounds of copying memory by its bitmaps.
+CASES, ROUNDS = 1, 6
 
 
 @pytest.fixture(scope="module")
-def in_kernel(target) -> bool:
-    """Whether the reference driver is a kernel module."""
-    return profiles.load(target).device.transport == "kernel-group"
-
-
-@pytest.fixture(scope="module")
-def breakable(in_kernel) -> set[str]:
+def breakable(target) -> set[str]:
     """The rules that the reference driver can break: behind a kernel not those that the kernel keeps for it."""
+    in_kernel = profiles.load(target).device.transport == "kernel-group"
     return {rule.id for rule in CATALOGUE if not rule.on_request and not (in_kernel and rule.side == "kernel")}
 
 
 @pytest.fixture
-def judge_defect(judge_in_process, target, in_kernel, tmp_path, breakable, monkeypatch, pytestconfig):
-    """Judges the device with a defect by every rule that the driver can break."""
-    only = [f"--only={rule}" for rule in sorted(breakable)]
+def judge_defect(judge_in_process, target, tmp_path, breakable, monkeypatch, pytestconfig):
+    """Judges the device with a defect by every rule that the driver can break, of the interface that it is about."""
     whole = pytestconfig.getoption("--whole")
 
     def judge(defect):
+        interfaces = {CATALOGUE.rules[rule].interface for rule in DEFECTS[defect]}
+        judging = [rule for rule in sorted(breakable) if whole or CATALOGUE.rules[rule].interface in interfaces]
+        only = [f"--only={rule}" for rule in judging]
         if not whole and DEFECTS[defect].keys().isdisjoint(LONG):
             monkeypatch.setattr(fixtures, "ROUNDS", ROUNDS)
-        few = {} if whole else {"most": CASES_IN_KERNEL if in_kernel else CASES, "whole": DEFECTS[defect]}
+        few = {} if whole else {"most": CASES, "whole": DEFECTS[defect]}
         return judge_in_process(target, tmp_path, *only, f"--defect={defect}", **few)
 
     return judge
