@@ -2,8 +2,8 @@
 """Every rule can fail: each defect of the reference device is caught by the test of the rule that it breaks.
 
 All rules of the interface judge the broken device, and none but those that are written down as broken by the defect
-fail. Of rules that are not there to catch it a case is taken; ``--whole`` takes all cases of all rules. ``--target profiles/refdriver-kernel.yaml``
-proves the same on the kernel module, where it is loaded.
+fail. Of rules that are not there to catch it a case is taken; ``--whole`` takes all cases of all rules. ``--target
+profiles/refdriver-kernel.yaml`` proves the same on the kernel module, where it is loaded.
 """
 
 from __future__ import annotations
