@@ -87,8 +87,8 @@ ALLOWED = {
     "garbage, taken, then error": [*RESTORED[:-3], ("write_size", 5, Answer(8)), ("read_state", state(ERROR))],
     "nothing to resume from": [to(RESUMING), to(RUNNING, REFUSED), ("read_state", state(ERROR))],
     "a place for more than there is, refused": [*RESTORED, ("read_offset", REFUSED), ("read_state", state(ERROR))],
-    "data applied as it comes": [*RESTORED[:-2], ("sampled", 5), ("write_data", PLACE, DATA, Answer(8)), ("sampled", 6)],
-    "a state begun by an undrawn transition": [to(STOP), *SAVED, ("reset", Answer(0)), to(RESUMING), to(RUNNING, REFUSED)],
+    "data applied as it comes": [*RESTORED[:-2], ("sampled", 5), GIVEN[1], ("sampled", 6)],
+    "begun by an undrawn transition": [to(STOP), *SAVED, ("reset", Answer(0)), to(RESUMING), to(RUNNING, REFUSED)],
     "stands still": [to(STOP), ("sampled", 5), ("sampled", 5)],
     "runs again": [to(STOP), ("sampled", 5), ("reset", Answer(0)), ("sampled", 9)],
 }
