@@ -258,7 +258,7 @@ def test_no_server_outlives_the_suite(end: str) -> None:
         suite.stdin.write("\n")
         suite.stdin.flush()
         assert suite.stdout.readline() == "8\n"
-    suite.communicate(timeout=10)
+    suite.communicate(timeout=60)
     assert _ended(pidfd)
     os.close(pidfd)
     folder = Path(path).parent
