@@ -341,7 +341,7 @@ def test_machine_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) 
     script = "import subprocess, sys\nchild = subprocess.Popen(['sleep', '1000'])\n"
     script += "print(child.pid, flush=True)\nchild.wait()"
     start = time.monotonic()
-    result, shown, _ = _follow(script, tmp_path, 1.5)
+    result, shown, _ = _follow(script, tmp_path, 5)
     assert result.timed_out
     assert time.monotonic() - start < 30
     state = subprocess.run(["ps", "-o", "stat=", "-p", shown[0].strip()], capture_output=True, text=True, check=False)

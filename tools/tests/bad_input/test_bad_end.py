@@ -50,7 +50,7 @@ def test_test_process_killed(run):
 
 def test_test_process_stopped(run):
     """A process that no signal can reach is ended from outside, and the call named that it was in."""
-    finished = run(f"{SECOND}:stop", limits={"test": "3s", "call": "3s"})
+    finished = run(f"{SECOND}:stop", limits={"test": "8s", "call": "8s"})
     assert finished.cases == ["pass", "hang", *REST[1:]]
     assert "test_pending_read_only[pre-copy-0x12345000], last call read of 8 bytes at 0x8 of region 9" in finished.words
     assert finished.code == 3
