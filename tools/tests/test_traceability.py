@@ -112,19 +112,20 @@ def test_client_rules_are_those_of_the_judge():
     [
         ("clause: X-99", "unknown clause X-99"),
         ("level: shall", "'shall' is none of must, should, may"),
-        ("defects: []", "needs either defects or the reason"),
+        ("defects: {}", "needs either defects or the reason"),
         ("colour: red", "unknown keys ['colour']"),
         ("id: a.b", "a.b: defined twice"),
         ("says: 5", "says is not to be 5"),
         ("also: X-01", "also is not to be 'X-01'"),
         ("also: [5]", "also is not to be (5,)"),
         ("defects: {d: 1}", "defects is not to be {'d': 1}"),
+        ("defects: [d]", "defects is not to be ('d',)"),
     ],
 )
 def test_bad_rules_are_named(tmp_path, record, complaint):
     """A rules file with a slip in it is refused, with the rule and the slip."""
     rule = {"id": "x.y", "clause": "X-01", "says": "S.", "level": "must", "status": "documented", "side": "driver"}
-    rule |= {"source": "line 1", "defects": "[d]"}
+    rule |= {"source": "line 1", "defects": "{d: seen}"}
     first = "\n    ".join(f"{key}: {value}" for key, value in (rule | {"id": "a.b"}).items())
     key, _, value = record.partition(": ")
     second = "\n    ".join(f"{key}: {value}" for key, value in (rule | {key: value}).items())
@@ -163,7 +164,7 @@ def test_what_does_not_block_comes_last(tmp_path):
     for folder, head in (("a", "blocking: false\n"), ("b", ""), ("c", "blocking: true\n")):
         (tmp_path / folder).mkdir()
         rule = f"{{id: {folder}, clause: X-1, says: S., level: must, status: documented, side: driver, source: s,"
-        rule += " defects: [d]}"
+        rule += " defects: {d: seen}}"
         text = f"{head}interface: i\ntext: {{name: t}}\nareas: {{X: x}}\nclauses: {{X-1: x}}\nrules: [{rule}]\n"
         (tmp_path / folder / "rules.yaml").write_text(text)
     assert [(rule.id, rule.blocking) for rule in spec.load(tmp_path)] == [("b", True), ("c", True), ("a", False)]

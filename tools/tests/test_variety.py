@@ -160,16 +160,41 @@ def changed(values: Any, changes: Any) -> Any:
     return {key: value for key, value in merged.items() if value is not None}
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_no_false_alarm(judge_in_process, pytestconfig, project, tmp_path, count, tell, name):
-    """No rule of the interfaces is broken, none is left unjudged, and no whole state is read in vain."""
+@pytest.fixture
+def profile(project, tmp_path, name):
+    """Profile of the device of this name."""
     kind = KINDS[name]
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"]["command"] += kind.options.split()
     document["limits"] |= {"largest_state": "8MiB", "test": "12s"}
     document |= {part: changed(document[part], getattr(kind, part)) for part in ("claims", "stimulus")}
-    profile = tmp_path / "profile.yaml"
-    profile.write_text(yaml.safe_dump(document, sort_keys=False))
+    path = tmp_path / "profile.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+#: Those of which random operations see most.
+EXPLORED = (
+    "many areas, a gap before them",
+    "none, then more in pre-copy, never the same",
+    "everything refused, into the error state",
+    "whatever means nothing is refused",
+    "bad data dropped at the end",
+)
+
+
+@pytest.mark.parametrize("name", EXPLORED)
+def test_no_false_alarm_of_exploring(judge_in_process, profile, tmp_path, name):
+    """The model of the text takes all answers of devices that are unlike."""
+    result = judge_in_process(profile, tmp_path, "--stress=4s", "--seed=1")
+    assert {rule.id for rule in result.rules.values() if rule.on_request} == set(result.verdicts)
+    assert set(result.verdicts.values()) == {Verdict.PASS}, [case.failure for case in result.cases.values()]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_false_alarm(judge_in_process, profile, pytestconfig, tmp_path, count, tell, name):
+    """No rule of the interfaces is broken, none is left unjudged, and no whole state is read in vain."""
+    kind = KINDS[name]
     most = None if pytestconfig.getoption("--whole") else kind.cases
     result = judge_in_process(profile, tmp_path, *(f"--only={rules}" for rules in kind.rules), most=most)
 

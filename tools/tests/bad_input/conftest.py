@@ -145,7 +145,7 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
 
 def _left_behind(scratch: str) -> list[str]:
     """Servers that go on; they are granted a moment, for the kernel ends those whose client was killed."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while left := [line for line in _command_lines() if scratch in line]:
         if time.monotonic() > end:
             return left

@@ -38,7 +38,7 @@ from unittest import mock
 
 from refdriver import __main__ as program
 from refdriver import connection, server, wire
-from refdriver.device import MIGRATION
+from refdriver.layout import LAYOUTS
 
 COMMANDS = {
     wire.VERSION: "VERSION",
@@ -50,6 +50,7 @@ COMMANDS = {
     wire.REGION_WRITE: "REGION_WRITE",
     wire.DEVICE_RESET: "DEVICE_RESET",
 }
+MIGRATION = LAYOUTS["plain"].migration
 REGISTERS = {0: "device_state", 8: "pending_bytes", 16: "data_offset", 24: "data_size"}
 
 

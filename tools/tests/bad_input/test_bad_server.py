@@ -53,7 +53,7 @@ def test_opening_hangs(judge):
 @pytest.mark.parametrize(
     ("rule", "trick", "words"),
     [
-        (ANNOUNCED, "any#2-:error=5", "expected success seen EIO"),
+        (ANNOUNCED, "DEVICE_GET_INFO:error=5", "expected success seen EIO"),
         (ANNOUNCED, f"DEVICE_GET_INFO:put=8,4,{ALL_ONES}", "at most 4096 regions"),
         (ANNOUNCED, "region-info-9:put=36,4,32", "a link back to offset 32"),
         (ANNOUNCED, "region-info-9:put=36,4,4096", "a link to offset 4096"),
@@ -139,7 +139,7 @@ def test_reset_that_kills_the_server(judge):
 def test_server_that_cannot_be_had_back(run):
     """A server that does not even start again ends the run."""
     finished = run("pending_bytes#2:die-for-good")
-    assert finished.cases == ["fail", "broken", "not-run"]
+    assert finished.cases == ["fail", "broken", *["not-run"] * 4]
     assert "the device cannot be opened again: the server ended before it listened" in finished.words
     assert "exited with status 4" in finished.words
     assert finished.code == 1
@@ -147,7 +147,7 @@ def test_server_that_cannot_be_had_back(run):
 
 def test_hanging_again_and_again(judge):
     """After three hangs the rest is not run, though a server that was started again does well for a while."""
-    finished = judge("DEVICE_RESET:hang", only="v1.reserved", limits={"call": "500ms"})
+    finished = judge("DEVICE_RESET:hang", only="v1.reserved", limits={"call": "2s"})
     assert finished.cases == ["hang", "pass", "hang", "pass", "hang"] + ["not-run"] * 5
     assert "the device hung 3 times" in finished.text
     assert finished.code == 3
@@ -155,7 +155,7 @@ def test_hanging_again_and_again(judge):
 
 def test_hanging_in_a_block_with_clean_up(judge):
     """That memory cannot be unmapped any more does not hide the hang."""
-    finished = judge("device_state#4:hang", only="[running -> stop-dma]", limits={"call": "500ms"})
+    finished = judge("device_state#4:hang", only="[running -> stop-dma]", limits={"call": "2s"})
     assert finished.cases == ["hang"]
     assert finished.code == 3
 

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 #: Seconds in which a case has to be over, whatever it does: each of its calls has a deadline far below that.
-CASE_DEADLINE = 20.0
+CASE_DEADLINE = 60.0
 
 #: Bytes of address space that a case may take on top of what the process has.
 ROOM = 512 << 20

@@ -40,7 +40,7 @@ COMMANDS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 14, 0x8001)
 #: Largest message that the server takes.
 _LARGEST = (1 << 20) + 4096
 _PROBE = 0xA5A5
-_DEADLINE = 10.0
+_DEADLINE = 30.0
 _ADDRESSES = (0, 4096, 65536, 1 << 20, 1 << 40, (1 << 64) - 4096, (1 << 64) - 65536)
 _SIZES = (0, 1, 4096, 8192, 65536, 1 << 20, 1 << 30, 1 << 62)
 

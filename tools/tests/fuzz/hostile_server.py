@@ -25,7 +25,7 @@ from vfio_compliance.transport import VfioUser, VfioUserSettings
 HEADER = struct.Struct("<HHIII")
 
 #: Seconds: of one call while answers are spoilt, which may leave out the answer; and of one that has to succeed.
-_SHORT, AMPLE = 0.01, 10.0
+_SHORT, AMPLE = 0.01, 30.0
 _ANCILLARY = socket.CMSG_SPACE(16 * 4)
 _REPLY, _NO_REPLY, _ERROR = 1, 16, 32
 

@@ -100,7 +100,7 @@ def test_a_fault_is_told(
 ) -> None:
     """With the last input, and how to have it again."""
     if fault is _spin:
-        monkeypatch.setattr(module, "CASE_DEADLINE", 0.05)
+        monkeypatch.setattr(module, "CASE_DEADLINE", 1.0)
     campaign = make(seed=7)
 
     def trial(rng: Random) -> None:

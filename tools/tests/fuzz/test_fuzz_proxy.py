@@ -22,7 +22,7 @@ from vfio_compliance.judge.trace import Reader, Writer
 from vfio_compliance.record import Recording
 from vfio_compliance.transport.vfio_user.proxy import Proxy
 
-_DEADLINE = 10.0
+_DEADLINE = 30.0
 _READ = struct.pack("<QII", 0, 9, 4)
 
 

@@ -18,7 +18,7 @@ import pytest
 from vfio_compliance.transport.vfio_user.observer import MOST_UNANSWERED
 from vfio_compliance.transport.vfio_user.proxy import Proxy
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 VERSION, DMA_MAP, REGION_INFO, READ, WRITE, DMA_READ, RESET = 1, 2, 5, 9, 10, 11, 13
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32

@@ -78,6 +78,7 @@ ALLOWED = {
     "a short read": [to(PRE_COPY), *offered(), ("read_data", PLACE, 8, Answer(3, DATA[:3])), read(DATA[3:], PLACE + 3)],
     "read again": [to(PRE_COPY), *offered(), read(), *offered()[1:], read(DATA[4:], PLACE + 4)],
     "anything once the order was left": [to(PRE_COPY), *offered(), ("read_pending", number(1)), ("read_size", REFUSED)],
+    "a read off the buffer refused": [*SAVED[:4], ("read_data", 0x20, 8, REFUSED), ("read_state", state(ERROR))],
     "data_offset unasked for": [to(STOP_AND_COPY), ("read_offset", REFUSED), ("read_state", state(STOP_AND_COPY))],
     "saved live": [to(PRE_COPY), *offered(), read(), ("read_pending", number(1)), *SAVED, to(STOP)],
     "restored": [*RESTORED, to(RUNNING)],
@@ -85,6 +86,9 @@ ALLOWED = {
     "half a state, taken": [*RESTORED[:-3], to(RUNNING), ("read_state", state(RUNNING))],
     "garbage, taken, then error": [*RESTORED[:-3], ("write_size", 5, Answer(8)), ("read_state", state(ERROR))],
     "nothing to resume from": [to(RESUMING), to(RUNNING, REFUSED), ("read_state", state(ERROR))],
+    "a place for more than there is, refused": [*RESTORED, ("read_offset", REFUSED), ("read_state", state(ERROR))],
+    "data applied as it comes": [*RESTORED[:-2], ("sampled", 5), GIVEN[1], ("sampled", 6)],
+    "begun by an undrawn transition": [to(STOP), *SAVED, ("reset", Answer(0)), to(RESUMING), to(RUNNING, REFUSED)],
     "stands still": [to(STOP), ("sampled", 5), ("sampled", 5)],
     "runs again": [to(STOP), ("sampled", 5), ("reset", Answer(0)), ("sampled", 9)],
 }
@@ -152,6 +156,11 @@ def test_what_was_saved_is_seen_again():
     with pytest.raises(Deviation):
         model.shown([8])
     assert follow([*RESTORED[:-3], to(RUNNING)]).shown([8]) == "any answer"
+
+
+def test_a_change_that_is_refused_was_under_way():
+    """Who reads device_state meanwhile may see that."""
+    assert follow([to(STOP), to(RUNNING, REFUSED)]).changes == 2
 
 
 LIVE = [to(PRE_COPY), *offered(b"x"), read(b"x")]

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 TOOLS = Path(__file__).resolve().parents[2]
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 REGISTERS, DEVICE_MEMORY, CONFIGURATION, MIGRATION = 0, 2, 7, 9
 STATE, RESERVED, PENDING, OFFSET, SIZE = 0, 4, 8, 16, 24

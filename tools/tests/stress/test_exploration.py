@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from vfio_compliance import profiles
+from vfio_compliance.device import Device
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.session import Session
 from vfio_compliance.stress.explorer import Explorer
+from vfio_compliance.stress.threads import Threads
 
 WALK = "stress.walk.answers-allowed"
 
@@ -38,7 +40,7 @@ def explore(path, seconds, *defects, seed=1):
     session.start()
     try:
         explorer = Explorer(session, seed, lambda steps: None)
-        return explorer.explore(seconds, shortening=10), explorer.tally
+        return explorer.explore(seconds, shortening=20), explorer.tally
     finally:
         session.finish()
 
@@ -64,6 +66,19 @@ def test_a_seed_finds_it_again(target):
     assert tally.rounds <= 1
 
 
+def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(target, monkeypatch):
+    """It is opened again instead; a second thread reads before and after that."""
+    monkeypatch.setattr(Device, "announces_reset", False)
+    session = Session(profiles.load(target), [])
+    session.start()
+    try:
+        rounds = Threads(session, 1, lambda rounds: None).watch(1)
+    finally:
+        session.finish()
+    assert rounds
+    assert session.transport.tracer.counts.opens > rounds
+
+
 @pytest.fixture
 def run(project, tmp_path, monkeypatch):
     """Explores as a user would, in another process: the result, and what was shown."""
@@ -86,7 +101,7 @@ def run(project, tmp_path, monkeypatch):
 def hasty(project, tmp_path):
     """Profile of the good device that grants less time to a test than is spent on exploring."""
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
-    document["limits"] |= {"call": "4s", "test": "6s"}
+    document["limits"] |= {"call": "6s", "test": "8s"}
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return tmp_path / "profile.yaml"
 
@@ -102,14 +117,14 @@ def test_the_good_device_stands_it(run, hasty, project):
 
 def test_the_path_is_shown(run):
     """The report has the path, a line for each step, no wider than the terminal, and a command that finds it again."""
-    result, text = run("--stress=20s", "--seed=1", "--defect=second-offset-refused", f"--only={WALK}")
+    result, text = run("--stress=60s", "--seed=1", "--defect=second-offset-refused", f"--only={WALK}")
     assert result.verdicts == {WALK: Verdict.FAIL}
     path = text.partition("   path      did")[2].partition("   did       ")[0].splitlines()
     assert 3 <= len(path) <= LONGEST + 1
     assert path[-1].split()[:2] == ["read", "data_offset"]
     assert path[-1].endswith(" EINVAL")
     assert max(map(len, path)) <= 100
-    assert "--stress 20s --seed " in text.partition("rerun")[2]
+    assert "--stress 60s --seed " in text.partition("rerun")[2]
 
 
 @pytest.fixture
@@ -120,7 +135,7 @@ def hostile(project, tmp_path):
         document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
         server = Path(__file__).parents[1] / "bad_input/hostile_server.py"
         document["device"]["command"] = ["{python}", str(server), "{socket}", trick]
-        document["limits"]["call"] = "500ms"
+        document["limits"]["call"] = "2s"
         (tmp_path / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
         return tmp_path / "profile.yaml"
 
@@ -129,7 +144,7 @@ def hostile(project, tmp_path):
 
 def test_a_hang_is_a_hang(run, hostile):
     """A device that does not answer is tried once, and the report has the path to the call."""
-    result, text = run("--stress=20s", f"--only={WALK}", profile=hostile("data_size#3-:hang"))
+    result, text = run("--stress=60s", f"--only={WALK}", profile=hostile("data_size#3-:hang"))
     assert result.verdicts == {WALK: Verdict.HANG}
     assert "REGION_READ" in text
     assert text.partition("   path      did")[2]

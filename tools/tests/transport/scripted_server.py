@@ -15,7 +15,7 @@ from typing import NamedTuple
 from vfio_compliance.transport import VfioUser
 
 #: Seconds per call, in tests that do not wait for it to pass.
-AMPLE = 5.0
+AMPLE = 30.0
 
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32
 GOOD_VERSION = b'{"capabilities":{"max_msg_fds":4,"max_data_xfer_size":65536,"migration":{"pgsize":4096}}}\0'
@@ -109,7 +109,7 @@ class ScriptedServer:
     def stop(self) -> None:
         """End, and raise what went wrong in the thread."""
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(AMPLE)
         self._listener.close()
         assert not self._thread.is_alive(), "the script did not end"
         if self._fault is not None:

@@ -227,11 +227,11 @@ def test_a_server_that_hangs_up_is_gone(connect: Connect, answer: Answer, told: 
 )
 def test_a_call_ends_by_its_deadline(connect: Connect, answer: Answer) -> None:
     """CallTimeout names the call, and comes when it should whatever else the server sends."""
-    client = connect(_answering(answer), deadline=0.2)
+    client = connect(_answering(answer), deadline=1)
     began = monotonic()
     with pytest.raises(CallTimeout) as caught:
         client.read(9, 0x10, 4)
-    assert 0.2 <= monotonic() - began < AMPLE
+    assert 1 <= monotonic() - began < AMPLE
     assert caught.value.call == "REGION_READ of 4 bytes at offset 0x10 of region 9"
     assert client.tracer.calls[-1].errno == errno.ETIMEDOUT
 
@@ -246,11 +246,11 @@ def _half_of_much(peer: Peer, request: Request) -> None:
 
 def test_half_of_much_data_meets_the_deadline(connect: Connect) -> None:
     """A large answer that stops halfway."""
-    client = connect(_answering(_half_of_much), _MUCH, deadline=0.2)
+    client = connect(_answering(_half_of_much), _MUCH, deadline=1)
     began = monotonic()
     with pytest.raises(CallTimeout, match="REGION_READ of 1048576 bytes"):
         client.read(9, 0x1000, 1 << 20)
-    assert 0.2 <= monotonic() - began < AMPLE
+    assert 1 <= monotonic() - began < AMPLE
 
 
 def test_half_of_much_data_and_an_end(connect: Connect) -> None:
@@ -282,11 +282,11 @@ def test_a_server_that_reads_nothing_meets_the_deadline(connect: Connect) -> Non
 
     def script(peer: Peer) -> None:
         peer.stream.recv(1, 2)  # MSG_PEEK: leaves it there
-        done.wait(5)
+        done.wait(AMPLE)
 
     done = threading.Event()
     version = struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_data_xfer_size":67108864}}\0'
-    client = connect(script, version, deadline=0.2)
+    client = connect(script, version, deadline=1)
     with pytest.raises(CallTimeout, match=r"REGION_WRITE of 8388608 bytes .* does not take it"):
         client.write(2, 0, bytes(8 << 20))
     done.set()
@@ -308,7 +308,7 @@ def test_a_late_reply_reaches_no_other_call(connect: Connect) -> None:
             peer.reply(request, ACCESS + b"late")
 
     first = [True]
-    client = connect(script, deadline=0.4)
+    client = connect(script, deadline=2)
     with pytest.raises(CallTimeout):
         client.read(9, 0x10, 4)
     client.close()

@@ -119,7 +119,7 @@ def test_a_crash_is_told_with_signal_and_last_words(client: Start) -> None:
 
 def test_a_server_out_of_step_is_started_again(client: Start) -> None:
     """After a call timed out, the server's state is anybody's guess."""
-    device = client("silent", deadline=0.5)
+    device = client("silent", deadline=2)
     device.open()
     with pytest.raises(CallTimeout):
         device.read(0, 0, 8)
@@ -162,7 +162,7 @@ def test_a_server_that_exits_is_told_with_status_and_last_words(client: Start) -
 def test_a_server_that_never_listens_is_told(client: Start) -> None:
     """With the socket that it was to listen on."""
     with pytest.raises(SetupError, match=r"runs, but does not listen on .*; its last line was: listening elsewhere"):
-        client("deaf", start=0.7).open()
+        client("deaf", start=3).open()
 
 
 @pytest.mark.parametrize("command", ["no-such-command-anywhere", "/no/such/file"])
@@ -258,7 +258,7 @@ def test_no_server_outlives_the_suite(end: str) -> None:
         suite.stdin.write("\n")
         suite.stdin.flush()
         assert suite.stdout.readline() == "8\n"
-    suite.communicate(timeout=10)
+    suite.communicate(timeout=60)
     assert _ended(pidfd)
     os.close(pidfd)
     folder = Path(path).parent

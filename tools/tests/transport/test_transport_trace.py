@@ -196,5 +196,5 @@ def test_a_pause_without_requests_just_passes() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()

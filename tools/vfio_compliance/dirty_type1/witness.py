@@ -16,9 +16,6 @@ _PAGES, _WRITTEN = 4, 1
 #: Bytes of its bitmap.
 _BITMAP = 8
 
-#: argsz of both requests when it covers the description of a bitmap.
-FULL_ARGSZ = 48
-
 
 class Witness:
     """One mapping with tracking on or off; what is on has a written page to report, if the device can write one."""

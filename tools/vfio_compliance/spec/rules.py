@@ -137,8 +137,6 @@ def _rule(record: dict[str, Any], document: dict[str, Any], suite: str) -> Rule:
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     if unknown := values.keys() - known:
         raise SpecError(f"{record.get('id')}: unknown keys {sorted(unknown)}")
-    if isinstance(record.get("defects"), list):
-        values["defects"] = dict.fromkeys(record["defects"], "")
     values["source"] = f"{document['text']['name']}, {values['source']}"
     head = {key: document[key] for key in ("blocking", "on_request", "interface")}
     rule = Rule(suite=suite, **head, **values)

@@ -12,6 +12,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import Random
 from time import perf_counter_ns
 from typing import NamedTuple, TypeVar
@@ -121,7 +122,7 @@ class Threads:
             reads: list[Read] = []
             stays = [Stay(0, perf_counter_ns(), DeviceState.RUNNING, False)]
             try:
-                with Beside(lambda region=migration, into=reads: _look(region, into)):  # type: ignore[misc]
+                with Beside(partial(_look, walk, migration, reads)):
                     for _ in range(_STEPS):
                         began, changes = perf_counter_ns(), walk.model.changes
                         self._random.choice(_GOOD)(walk, self._random)
@@ -173,12 +174,13 @@ class Threads:
             yield self._session.prepare()
 
 
-def _look(migration: MigrationRegion, into: list[Read]) -> None:
-    """Read device_state, and reserved, which is to be zero."""
-    began = perf_counter_ns()
-    outcome, data = migration.try_read(DEVICE_STATE)
-    into.append(Read(began, perf_counter_ns(), outcome, int.from_bytes(data, "little")))
-    migration.try_read(RESERVED)
+def _look(walk: Walk, migration: MigrationRegion, into: list[Read]) -> None:
+    """Read device_state, and reserved, of the device of a walk while it is open."""
+    with walk.closed:
+        began = perf_counter_ns()
+        outcome, data = migration.try_read(DEVICE_STATE)
+        into.append(Read(began, perf_counter_ns(), outcome, int.from_bytes(data, "little")))
+        migration.try_read(RESERVED)
 
 
 def judge_reads(reads: Sequence[Read], stays: Sequence[Stay], lines: Sequence[Line]) -> None:

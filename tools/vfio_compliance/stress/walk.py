@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -47,6 +48,8 @@ class Walk:
         region = migration.region
         areas = [(area.offset, area.size) for area in region.areas]
         self.model = DeviceModel(Layout(region.size, areas, mmap.PAGESIZE))
+        #: Held while the device is not open, for a second thread to keep away then.
+        self.closed = threading.Lock()
         #: What was done so far.
         self.lines: list[Line] = []
 
@@ -98,7 +101,8 @@ class Walk:
 
     def reopen(self) -> None:
         """Close the device and open it again, and read device_state."""
-        self._device.reopen()
+        with self.closed:
+            self._device.reopen()
         self.model.reopened()
         self.lines.append(Line("close and open", "success", "success"))
         self._read_state_too()

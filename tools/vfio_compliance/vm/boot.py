@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,6 +110,8 @@ def run(
         start_new_session=True,
     )
     _machines.add(process)
+    if _over.is_set():
+        _end(process)
 
     def output(text: str) -> None:
         head, mark, tail = text.partition(guest.MARK)
@@ -147,9 +150,13 @@ def run(
 #: The machines that run now, in whatever thread.
 _machines: "set[subprocess.Popen[bytes]]" = set()
 
+#: No machine is to run any more.
+_over = threading.Event()
+
 
 def end_all() -> None:
-    """Ends every machine that runs; each ``run`` returns then."""
+    """Ends every machine that runs, and any that is still started; each ``run`` returns then."""
+    _over.set()
     for process in list(_machines):
         _end(process)
 

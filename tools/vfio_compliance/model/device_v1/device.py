@@ -30,7 +30,7 @@ class DeviceModel:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.state = RUNNING
-        #: How often the device has changed its state, or was reset.
+        #: How often the device has changed its state, was asked to, or was reset.
         self.changes = 0
         #: The device may be in the error state, which nobody has seen yet.
         self._may_have_failed = False
@@ -83,6 +83,7 @@ class DeviceModel:
         require(any(allowed[word] for word in expected), " or ".join(expected))
         if answer.refused:
             self._may_have_failed = True
+            self.changes += 1
         else:
             self._enter(asked)
         return " or ".join(expected)
@@ -111,7 +112,7 @@ class DeviceModel:
         elif not drawn:
             self.visible = None
         self._may_have_failed = False
-        live = self.saving.so_far if self.saving and drawn else []
+        live = None if not drawn else self.saving.so_far if self.saving else []
         self.saving = Saving(self._layout, state == STOP_AND_COPY, live) if state in _SAVING else None
         self.resuming = Resuming(self._layout, self.stream) if state == RESUMING else None
         return None
@@ -195,11 +196,13 @@ class DeviceModel:
         """Bytes behind the registers."""
         if self.failed or self.saving is None:
             return self._open(answer)
-        return self.saving.read_data(offset, length, answer)
+        expected = self.saving.read_data(offset, length, answer)
+        return self._open(answer) if expected == ANYTHING else expected
 
     def write_data(self, offset: int, data: bytes, answer: Answer) -> str:
         """Bytes behind the registers: documented in resuming alone."""
         if self.resuming is not None and not self.failed:
+            self._sample = None  # a device may apply data as it comes
             return self.resuming.write_data(offset, data, answer)
         if self.saving is not None:
             self.saving.undefined = True

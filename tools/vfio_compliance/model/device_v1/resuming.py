@@ -40,6 +40,8 @@ class Resuming:
 
     def read_offset(self, answer: Answer) -> str:
         """data_offset: where the next buffer goes."""
+        if self._stream and self.next_buffer is None:
+            self.undefined = True  # it has all, and was told that there is more
         if self.undefined:
             return ANYTHING
         if self.place is not None:

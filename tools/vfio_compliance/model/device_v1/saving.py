@@ -58,7 +58,7 @@ class Saving:
     """Follows a client that reads the state. ``final`` is stop-and-copy, where pending_bytes of 0 is the end.
 
     ``before`` are the buffers that pre-copy gave out, which belong to the same state; None where nobody knows which
-    of them the device takes for read.
+    of them the device takes for read, or came here by a transition that is not drawn.
     """
 
     def __init__(self, layout: Layout, final: bool, before: list[bytes] | None) -> None:
