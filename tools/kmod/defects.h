@@ -298,6 +298,8 @@
 	X(RESUME_ODD_SIZE_REFUSED, "resume-odd-size-refused")			\
 	/* writing data_size returns 4 bytes */					\
 	X(RESUME_SIZE_SHORT, "resume-size-short")				\
+	/* data is refused from the second RESUMING since reset on */		\
+	X(RESUME_AGAIN_REFUSED, "resume-again-refused")				\
 	/* data_offset moves on by a buffer each time */			\
 	X(RESUME_OFFSET_MARCHES, "resume-offset-marches")			\
 	/* data is taken and thrown away */					\

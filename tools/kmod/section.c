@@ -39,18 +39,14 @@ bool refd_mappable(struct refd_device *refd, u64 *offset, u64 *size)
 	return true;
 }
 
-/* How much further a buffer lies than it should. */
-static u32 drift(u32 number)
-{
-	return number && defect(DATA_OFFSET_UNALIGNED_LATER) ? 8 : 0;
-}
-
 /* Lays the section out as options and defects say. */
 void refd_section_settle(struct refd_device *refd)
 {
 	u32 first = REFD_DATA_OFFSET + (defect(DATA_OFFSET_UNALIGNED) ? 8 : 0);
-	u32 room = refd_migration_size(refd) - first - drift(1);
+	u32 drift = defect(DATA_OFFSET_UNALIGNED_LATER) ? 8 : 0;
+	u32 room = refd_migration_size(refd) - first - drift;
 
+	refd->buffer_drift = drift;
 	refd->buffer_offset = first;
 	refd->buffer_size = min(refd_buffer(), room);
 	refd->buffer_step = refd_data_section() == REFD_DATA_TRAPPED ? 8 : SZ_4K;
@@ -63,7 +59,7 @@ void refd_section_settle(struct refd_device *refd)
 u32 refd_place(struct refd_device *refd, u32 number)
 {
 	return refd->buffer_offset + number % refd->buffer_places * refd->buffer_step +
-	       drift(number);
+	       (number ? refd->buffer_drift : 0);
 }
 
 static u8 *served(struct refd_device *refd)

@@ -451,7 +451,8 @@ int refd_consume(struct refd_device *refd, u64 size)
 		refd->bad_size = defect(BAD_SIZE_OUTLIVES_RESET);
 		return -EINVAL;
 	}
-	if (defect(RESUME_ODD_SIZE_REFUSED) && size % sizeof(u64))
+	if ((defect(RESUME_ODD_SIZE_REFUSED) && size % sizeof(u64)) ||
+	    (defect(RESUME_AGAIN_REFUSED) && refd->past.resumed))
 		return -EINVAL;
 	if (defect(DATA_WRITE_WHOLE_ONLY) && written.size &&
 	    (written.offset != buffer.offset || written.size != size))

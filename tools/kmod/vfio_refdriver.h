@@ -183,6 +183,7 @@ struct refd_device {
 	u32 buffer_size;		/* bytes at most */
 	u32 buffer_step;		/* from one place for a buffer to the next */
 	u32 buffer_places;
+	u32 buffer_drift;		/* added to all places but the first, by a defect */
 
 	struct refd_transfer transfer;
 	struct refd_image *image;	/* being saved or restored */

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from . import wire
@@ -34,11 +35,11 @@ def in_order(start: int, capabilities: list[Capability], after_last: int = 0) ->
     return start, chain
 
 
-def mixed(start: int, capabilities: list[Capability], after_last: int = 0) -> tuple[int, bytes]:
+def mixed(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
     """The same in another way that users have to cope with: backwards, with gaps, and with what they do not know."""
     strangers = [Capability(_UNKNOWN, 9, b"\xa5" * 16), Capability(_MSIX_MAPPABLE, 1, b"")]
     chain = b""
-    following = after_last
+    following = 0
     for ident, version, content in [strangers[0], *capabilities, strangers[1]]:
         chain += b"\x5a" * _GAP
         at = start + len(chain)
@@ -47,4 +48,4 @@ def mixed(start: int, capabilities: list[Capability], after_last: int = 0) -> tu
     return following, chain
 
 
-ARRANGEMENTS = {"plain": in_order, "mixed": mixed}
+ARRANGEMENTS: dict[str, Callable[[int, list[Capability]], tuple[int, bytes]]] = {"plain": in_order, "mixed": mixed}

@@ -157,6 +157,7 @@ DEFECTS: dict[str, str] = {
     "resuming-data-refused": "a write of data_size in RESUMING is refused",
     "resume-odd-size-refused": "in RESUMING a data_size that is no multiple of 8 is refused",
     "resume-size-short": "a write of data_size in RESUMING reports 4 bytes written",
+    "resume-again-refused": "data written in a second RESUMING since the last reset is refused",
     "resume-offset-marches": "in RESUMING data_offset moves on by a buffer each time, past the region's end",
     "resuming-data-ignored": "data written in RESUMING is thrown away",
     "resume-again-ignored": "data written in a second RESUMING since the last reset is thrown away",

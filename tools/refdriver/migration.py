@@ -549,7 +549,7 @@ class MigrationRegion:
         if value > self.section.end - place or written not in (None, (place, value)):
             self._bad_size = "bad-size-outlives-reset" in self._defects
             raise Refusal(EINVAL)
-        if "resume-odd-size-refused" in self._defects and value % 8:
+        if self._refuses_buffer(value):
             raise Refusal(EINVAL)
         self._consume_unconsumed(self._incoming)
         if value and self._is_consumed_late(value):
@@ -560,6 +560,11 @@ class MigrationRegion:
         if "resuming-runs-by-itself" in self._defects and self._incoming.complete:
             self._make_transition(RESUMING, RUNNING)
         return 4 if "resume-size-short" in self._defects else 8
+
+    def _refuses_buffer(self, size: int) -> bool:
+        """Whether a buffer is refused whatever is in it; by defects alone."""
+        again = "resume-again-refused" in self._defects and self._state_defects.resumed
+        return again or ("resume-odd-size-refused" in self._defects and size % 8 != 0)
 
     def _is_consumed_late(self, size: int) -> bool:
         """Whether a buffer waits for the next one, or for the end of RESUMING; by defects alone."""

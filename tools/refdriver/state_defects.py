@@ -106,7 +106,7 @@ class StateDefects:
         # Since the last reset.
         self._refusals = 0
         self._latched = self._hurt = self._outlives = False
-        #: Whether the device was given a whole state since the last reset.
+        #: Whether the device was given data since the last reset, and left RESUMING.
         self.resumed = False
         # In a row.
         self._refused_now = self._asked_in_error = 0
@@ -124,7 +124,7 @@ class StateDefects:
         self._hurt = before == ERROR
 
     def moved(self, old: int, new: int, restored: bool) -> None:
-        """A transition was made; ``restored`` when a whole state was given to the device before."""
+        """A transition was made; ``restored`` when data was given to the device before."""
         self._previous = old
         self._stale = old if "state-read-stale-once" in self._chosen and (old, new) == (PRE_COPY, COPY) else None
         self._saved |= new in SAVING

@@ -44,7 +44,7 @@ class Saved:
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
-    #: device_state once all data of a state was read, by the state that the device was brought into.
+    #: device_state once the data of a state was read, by the state that the device was brought into.
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)

@@ -319,6 +319,13 @@ def restored_again(client: Client) -> str:
     return "whole" if client.try_read(2, 0, 65536)[1] == CONTENT[:65536] else "different"
 
 
+def size_taken_again(client: Client) -> int:
+    """Errno of a data_size that is written in a second RESUMING."""
+    restoring(client)
+    client.go(RUNNING, RESUMING)
+    return client.try_write(MIGRATION, SIZE, bytes(8))[0]
+
+
 def high_half(client: Client) -> int:
     """What is restored of a large number in a register."""
     client.put(0, SCRATCH0, 8, 0x5_0000_0001)
@@ -475,6 +482,8 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("fault-in-pre-copy-silent", lambda c: faulted_at_once(c, STOP_AND_COPY), [-EIO, 16384], [-EIO, 16384]),
     ("resume-odd-size-refused", carried, "whole", "refused"),
     ("resume-size-short", lambda c: (c.go(RESUMING), c.try_write(MIGRATION, SIZE, bytes(8)))[1], (0, 8), (0, 4)),
+    ("resume-again-refused", size_taken_again, 0, EINVAL),
+    ("resume-again-refused", carried, "whole", "whole"),
     ("resume-offset-marches", room_for_second, SECTION, SECTION + 16384),
     ("resume-again-ignored", restored_again, "whole", "different"),
     ("resume-again-ignored", carried, "whole", "whole"),

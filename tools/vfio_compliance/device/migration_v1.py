@@ -181,11 +181,11 @@ class MigrationRegion:
         """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
         place = self.place(size).offset
         for piece in pieces:
-            if not (self.mapped and self.region.fill(place, piece)):
-                try:
+            try:
+                if not (self.mapped and self.region.fill(place, piece)):
                     self.region.write_bytes(place, piece)
-                except DeviceError as error:
-                    raise StepFailed("data", error.what, error.expected, error.seen) from None
+            except DeviceError as error:
+                raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
             place += len(piece)
         outcome = self.try_write(DATA_SIZE, size)
         if outcome.value != DATA_SIZE.width:
@@ -194,12 +194,12 @@ class MigrationRegion:
     def _data(self, area: Area) -> Iterator[bytes | memoryview]:
         for start in range(0, area.size, PIECE):
             offset, length = area.offset + start, min(PIECE, area.size - start)
-            if self.mapped and (view := self.region.view(offset, length)):
-                with view:
-                    yield view
-                continue
             try:
-                yield self.region.read_bytes(offset, length)
+                if self.mapped and (view := self.region.view(offset, length)):
+                    with view:
+                        yield view
+                else:
+                    yield self.region.read_bytes(offset, length)
             except DeviceError as error:
                 raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
 
