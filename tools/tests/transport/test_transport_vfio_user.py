@@ -461,7 +461,8 @@ def test_a_region_is_mapped_through_the_servers_file(connect: Connect) -> None:
     os.close(descriptor)
 
 
-def test_a_region_with_capabilities_is_asked_for_whole(connect: Connect) -> None:
+@pytest.mark.parametrize("asked_before", [False, True], ids=["never asked for", "asked for with little room"])
+def test_a_region_with_capabilities_is_asked_for_whole(connect: Connect, asked_before: bool) -> None:
     """Its descriptor comes with the whole information, which nobody may have asked for before."""
     descriptor = os.memfd_create("region")
     os.truncate(descriptor, 4096)
@@ -475,6 +476,8 @@ def test_a_region_with_capabilities_is_asked_for_whole(connect: Connect) -> None
             peer.send(request.id, request.command, fixed + chain, descriptors=[descriptor] if whole else [])
 
     client = connect(script)
+    if asked_before:
+        client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, bytearray(struct.pack("<IIIIQQ", 32, 0, 9, 0, 0, 0)))
     client.map(9, 0, 4096)[:4] = b"abcd"
     assert os.pread(descriptor, 4, 0) == b"abcd"
     client.close()

@@ -205,7 +205,7 @@ class VfioUser(Transport):
 
     def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
         known = self._regions.get(region)
-        if known is None:
+        if known is None or known[1] < 0:  # never asked about, or by somebody who had no room for all of the answer
             outcome, needed = self._ask_about(region, INFO_SIZE)
             if outcome.ok and INFO_SIZE < needed <= _MOST_INFO:
                 # The descriptor comes with the whole information only.
