@@ -86,7 +86,7 @@ KINDS = {
         "--data-section=trapped --section=40 --section-at=32 --memory=0",
         TRAPPED | {"precopy_data": False},
         stimulus={"visible_state": REGISTERS_ALONE},
-        silence=(*NOT_MAPPED, "the device offers no data"),
+        silence=(*NOT_MAPPED, "the device offers no data", "the device offers no such buffer"),
     ),
     "one buffer": Kind("--section=1048576 --buffer=1048576", silence=ONE_BUFFER),
     "larger than the region by far": Kind("--memory=2097152 --buffer=16384", cases=6),

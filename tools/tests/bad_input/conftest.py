@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -130,6 +131,8 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
             text=True,
             timeout=PATIENCE,
             check=False,
+            # Whoever runs the tests in the background may have it ignored, which children inherit.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **streams | (process or {}),
         )
         text = (ended.stdout or "") + (ended.stderr or "")

@@ -170,6 +170,8 @@ def test_accesses_are_told(between):
         exactly(server, 36)
         client.sendall(message(12, READ, at(0, 9, 4)))
         exactly(server, 32)
+        client.close()
+        assert ended(server)
     digest = hashlib.sha256(long).hexdigest()
     assert between.finish() == [
         ("open",),
