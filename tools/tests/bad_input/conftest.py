@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
         folder = tmp_path / "out"
         command = [sys.executable, "-m", "vfio_compliance", "run", str(profile(*tricks, **keys)), f"--only={only}"]
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        # Whoever runs the tests in the background may have it ignored, which children inherit.
+        streams["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         ended = subprocess.run(
             [*command, f"--out={folder}", *options],
             cwd=project,
@@ -131,8 +134,6 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
             text=True,
             timeout=PATIENCE,
             check=False,
-            # Whoever runs the tests in the background may have it ignored, which children inherit.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **streams | (process or {}),
         )
         text = (ended.stdout or "") + (ended.stderr or "")
