@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The virtual machine command, as far as it can be judged without booting one."""
 
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -346,14 +344,6 @@ def test_machine_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) 
     assert time.monotonic() - start < 30
     state = subprocess.run(["ps", "-o", "stat=", "-p", shown[0].strip()], capture_output=True, text=True, check=False)
     assert state.stdout.strip() in ("", "Z")
-
-
-def test_no_machine_is_started_once_all_are_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boot, "_over", threading.Event())
-    boot.end_all()
-    result, shown, _ = _follow("import time\ntime.sleep(1000)", tmp_path, 60)
-    assert not result.timed_out
-    assert (result.status, shown) == (-signal.SIGTERM, [])
 
 
 @pytest.mark.parametrize(("kvm", "events", "boots"), [(False, [], 2), (True, [], 1), (False, [{"event": "up"}], 1)])

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,9 +108,6 @@ def run(
         env=environment,
         start_new_session=True,
     )
-    _machines.add(process)
-    if _over.is_set():
-        _end(process)
 
     def output(text: str) -> None:
         head, mark, tail = text.partition(guest.MARK)
@@ -139,26 +135,11 @@ def run(
         boot.status = _end(process) if boot.timed_out else process.wait()
     finally:
         _end(process)
-        _machines.discard(process)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
     boot.seconds = time.monotonic() - start
     return boot
-
-
-#: The machines that run now, in whatever thread.
-_machines: "set[subprocess.Popen[bytes]]" = set()
-
-#: No machine is to run any more.
-_over = threading.Event()
-
-
-def end_all() -> None:
-    """Ends every machine that runs, and any that is still started; each ``run`` returns then."""
-    _over.set()
-    for process in list(_machines):
-        _end(process)
 
 
 class _Lines:

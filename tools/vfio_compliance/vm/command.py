@@ -11,11 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +34,6 @@ _TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LAST_LINES = 8
 _WORDS = 50
 _WIDEST = 100
-#: What stands before each line of a guest when there are several at a time.
-_LABEL = "{:6}| "
 _EPILOG = """\
 Without a COMMAND the suite judges profiles/qemu-edu.yaml on every kernel, and profiles/refdriver-kernel.yaml where
 the reference driver is loaded; it is left out, and that is said, on kernels that it is not made for. At the end comes
@@ -93,9 +88,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--deadline", type=duration, default=900.0, metavar="TIME", help="limit of one boot (default 15min)")
     add("--memory", default="1G", metavar="SIZE", help="of the guest (default 1G)")
     add("--cpus", type=int, default=2, metavar="N", help="of the guest (default 2)")
-    add(
-        "--jobs", type=int, default=1, metavar="N", help="guests at a time (default 1); each line then tells its kernel"
-    )
     add("--no-module", action="store_true", help="neither build nor load the reference driver")
     return parser
 
@@ -107,8 +99,6 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[list[str]]]:
     arguments = parser.parse_args(options)
     if arguments.kernels is None:
         arguments.kernels = [] if arguments.kernel else list(_KERNELS)
-    if arguments.jobs < 1:
-        parser.error("--jobs is a number of guests, at least 1")
     if arguments.headers and not arguments.kernel:
         parser.error("--headers belongs to --kernel")
     commands = []
@@ -157,7 +147,14 @@ def main(argv: list[str]) -> int:
     run = _Run(arguments, commands, machine)
     wanted: list[tuple[str, Path | None]] = [(label, None) for label in arguments.kernels]
     wanted += [(path.resolve().name, path) for path in arguments.kernel]
-    outcomes = run.all(wanted)
+    outcomes = []
+    for label, path in wanted:
+        try:
+            outcomes.append(run.kernel(label, path))
+        except KeyboardInterrupt:
+            print("\ninterrupted: the virtual machine is ended, nothing half-made is kept", flush=True)
+            outcomes.append(Outcome(label, ending="interrupted", code=EXIT_BROKEN))
+            break
     run.compare()
     print()
     print("\n".join(table(outcomes)))
@@ -175,26 +172,8 @@ class _Run:
         self.out: Path = arguments.out.absolute()
         self.cache = Cache(arguments.cache or default_root())
         self.labels: list[str] = []
-        self._lock = threading.Lock()
         #: The runs that were made, by kernel.
         self.columns: list[matrix.Column] = []
-
-    def all(self, wanted: Sequence[tuple[str, Path | None]]) -> list[Outcome]:
-        """Takes each kernel all the way, as many at a time as was asked for, in the order in which they are wanted."""
-        outcomes = []
-        with ThreadPoolExecutor(self.arguments.jobs) as pool:
-            futures = [pool.submit(self.kernel, label, path) for label, path in wanted]
-            try:
-                for future in futures:
-                    outcomes.append(future.result())
-            except KeyboardInterrupt:
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, signal.SIG_IGN)  # nothing is to keep the guests from being ended
-                print("\ninterrupted: every virtual machine is ended, nothing half-made is kept", flush=True)
-                pool.shutdown(wait=False, cancel_futures=True)
-                boot.end_all()
-                outcomes.append(Outcome(wanted[len(outcomes)][0], ending="interrupted", code=EXIT_BROKEN))
-        return outcomes
 
     def kernel(self, label: str, path: Path | None = None) -> Outcome:
         """Takes one kernel all the way. Our own faults end in its outcome: the next kernel gets its turn."""
@@ -228,9 +207,8 @@ class _Run:
 
     def _unused(self, label: str) -> str:
         """A label that no earlier kernel of this call has, for each names a folder of results."""
-        with self._lock:
-            same = self.labels.count(label)
-            self.labels.append(label)
+        same = self.labels.count(label)
+        self.labels.append(label)
         return f"{label}-{same + 1}" if same else label
 
     def _debian(self, outcome: Outcome) -> kernels.Kernel:
@@ -285,7 +263,7 @@ class _Run:
                     shutil.rmtree(earlier)
         commands = [fill(command, folder, label) for command in commands]
         plan = {
-            "environment": _guest_environment(len(_LABEL.format("")) if self.arguments.jobs > 1 else 0),
+            "environment": _guest_environment(),
             "modprobe": ["vfio", "vfio_iommu_type1", "vfio_pci"],
             "pci": boot.PCI_DEVICES,
             "module": str(ko) if ko else None,
@@ -306,13 +284,12 @@ class _Run:
             def report(event: dict[str, Any], at: float) -> None:
                 _follow(event, at, commands, outcome)
 
-            show = partial(_show, label if self.arguments.jobs > 1 else "")
-            result = boot.run(line, console, deadline, Path(private), show, report)
+            result = boot.run(line, console, deadline, Path(private), _show, report)
             if not (self.machine.kvm or result.events) and panic_reason(console.read_text()):
                 # Emulated processors that patch their own code trip over each other, seldom, and before all else.
                 first = console.rename(console.with_name("console-first.log"))
                 _say(label, "note", f"the emulation panicked before the guest was up; see {_short(first)}; once more")
-                result = boot.run(line, console, deadline, Path(private), show, report)
+                result = boot.run(line, console, deadline, Path(private), _show, report)
         if "boot" in outcome.seconds:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
         runs = dict(_runs(label, folder, began))
@@ -333,22 +310,20 @@ def _runs(label: str, folder: Path, began: float) -> Iterator[tuple[Path, summar
                 _say(label, "note", str(error))
 
 
-def _guest_environment(margin: int) -> dict[str, str]:
-    """What a guest's commands find; they have ``margin`` columns less than there are."""
+def _guest_environment() -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
     path += ":/usr/sbin:/usr/bin:/sbin:/bin"
-    columns = os.get_terminal_size().columns if sys.stdout.isatty() else int(os.environ.get("COLUMNS", _WIDEST))
+    columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
     own = {name: os.environ[name] for name in ("PYTHONPATH", "TERM", "NO_COLOR") if name in os.environ}
-    return {**own, "PATH": path, "COLUMNS": str(columns - margin), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    return {**own, "PATH": path, "COLUMNS": columns, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
 
 
 def _say(label: str, stage: str, text: str) -> None:
     print(f"{label:6} {stage:7} {text}", flush=True)
 
 
-def _show(label: str, text: str) -> None:
-    line = text if text.endswith("\n") else text + "\n"
-    sys.stdout.write(_LABEL.format(label) + line if label else line)
+def _show(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
 
