@@ -24,10 +24,7 @@ CATALOGUE = spec.load(PROJECT / "suites")
 TESTS = {test.rule: test for test in find(PROJECT / "suites")}
 
 #: Each defect with the rules that it is there to prove, and what their failures say.
-DEFECTS: dict[str, dict[str, str]] = {}
-for _rule in CATALOGUE:
-    for _defect, _shows in _rule.defects.items():
-        DEFECTS.setdefault(_defect, {})[_rule.id] = _shows
+DEFECTS = spec.by_defect(CATALOGUE)
 
 _INTRODUCTION = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->

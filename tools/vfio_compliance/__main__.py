@@ -175,10 +175,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _list_defects(rules: list[spec.Rule]) -> None:
     """Each defect with the rules that it breaks, then the rules that none does, with the reason."""
-    proofs: dict[str, list[str]] = {}
-    for rule in rules:
-        for defect in rule.defects:
-            proofs.setdefault(defect, []).append(rule.id)
+    proofs = spec.by_defect(rules)
     for defect, proven in proofs.items():
         print(f"{defect:44}{', '.join(proven)}")
     unprovable: dict[str, list[str]] = {}

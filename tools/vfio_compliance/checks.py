@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from typing import NoReturn, TypeVar
 
-from .device.errors import DeviceError, Unreachable, errno_name
+from .device.errors import DeviceError, errno_name
+from .device.errors import Unreachable as Unreachable
+from .device.errors import given as given
 from .device.region import tell
 from .transport import Outcome
 
@@ -36,15 +37,6 @@ class NotApplicable(Exception):
 
 class Unjudged(Exception):
     """The rule cannot be judged here, because something that it stands on failed; the message says what."""
-
-
-@contextmanager
-def given() -> Iterator[None]:
-    """Steps that the rule stands on and other rules are about. Raises Unreachable where the driver refuses one."""
-    try:
-        yield
-    except DeviceError as error:
-        raise Unreachable(error.what, error.expected, error.seen) from None
 
 
 def hexes(values: Iterable[int]) -> str:

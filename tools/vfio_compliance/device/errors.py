@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def errno_name(number: int) -> str:
@@ -41,3 +43,12 @@ class StepFailed(DeviceError):
 
 class Unreachable(DeviceError):
     """The state that a test starts from could not be reached; another rule judges the way there."""
+
+
+@contextmanager
+def given() -> Iterator[None]:
+    """Steps that a rule stands on and other rules are about. Raises Unreachable where the driver refuses one."""
+    try:
+        yield
+    except DeviceError as error:
+        raise Unreachable(error.what, error.expected, error.seen) from None

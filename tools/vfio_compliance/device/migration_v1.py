@@ -19,7 +19,7 @@ from ..uapi.migration_v1 import (
     DeviceState,
     Register,
 )
-from .errors import DeviceError, StepFailed, Unreachable
+from .errors import DeviceError, StepFailed, given
 from .region import Area, Region, tell
 from .stream import PIECE, Stream
 
@@ -92,12 +92,10 @@ class MigrationRegion:
 
         From RUNNING a single drawn transition leads to each of the five states; the present state is not written again.
         """
-        try:
+        with given():
             for state in states:
                 if self.state() != state:
                     self.set_state(state)
-        except DeviceError as error:
-            raise Unreachable(error.what, error.expected, error.seen) from None
 
     def in_error(self) -> bool:
         """Whether device_state reads the error state. Raises DeviceError."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,15 @@ class Catalogue:
                 for name in (rule.id, *rule.clauses)
             )
         ]
+
+
+def by_defect(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
+    """Each defect with those of ``rules`` that it is there to break, and what their failures say."""
+    defects: dict[str, dict[str, str]] = {}
+    for rule in rules:
+        for defect, shows in rule.defects.items():
+            defects.setdefault(defect, {})[rule.id] = shows
+    return defects
 
 
 def load(suites: Path) -> Catalogue:
