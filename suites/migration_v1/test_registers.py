@@ -38,7 +38,9 @@ def place(case):
 
 
 @pytest.mark.rule("v1.header.register-places")
-@pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)
+@pytest.mark.parametrize(
+    "register", [each for each in REGISTERS if each is not RESERVED], ids=lambda register: register.name
+)
 @pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=name)
 def test_register_places(migration, state, register):
     """While a state is saved a read of each register's width at its offset returns that many bytes."""
@@ -93,9 +95,10 @@ def test_reserved_ignores_writes(migration, state):
     outcome = migration.try_write(RESERVED, ALL_ONES)
     checks.accepted("writing 0xffffffff to the reserved register", outcome, RESERVED.width)
     checks.equal("reading device_state afterwards", migration.state(), state, name)
-    with checks.given():
-        after = migration.read(RESERVED)
-    checks.equal("reading the reserved register after writing it", after, int.from_bytes(before, "little"), hex)
+    read, after = migration.try_read(RESERVED)
+    if read.ok:  # whether it can be read is judged by another rule
+        what = "reading the reserved register after writing it"
+        checks.equal(what, int.from_bytes(after, "little"), int.from_bytes(before, "little"), hex)
 
 
 @pytest.mark.rule("v1.pending.read-only")

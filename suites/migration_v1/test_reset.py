@@ -9,7 +9,7 @@ from vfio_compliance import checks
 from vfio_compliance.model.states_v1 import STATES, name
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 
-RUNNING = DeviceState.RUNNING
+RUNNING, ERROR = DeviceState.RUNNING, DeviceState.ERROR
 
 
 #: The five states, and two of them with a buffer that waits to be read.
@@ -38,29 +38,36 @@ def offer(migration):
 
 @pytest.mark.rule("v1.reset.ends-running")
 @pytest.mark.parametrize("state", STATES, ids=name)
-def test_ends_running(device, migration, state):
-    """After a reset that succeeded device_state reads running."""
+def test_ends_running(device, migration, opened_in, observe, state):
+    """After a reset that succeeded device_state reads running, or what it reads after an open, or what it read before.
+
+    Whether a reset has to lead to running was still disputed long after the text; what the device does is reported.
+    """
     migration.enter(state)
     if not device.try_reset().ok:
         raise checks.Unjudged("the reset was refused; another rule judges that")
-    checks.equal(f"reading device_state after a reset in {name(state)}", migration.state(), RUNNING, name)
+    now = migration.state()
+    observe(f"reset in {name(state)}", f"reads {name(now)}")
+    checks.one_of(f"reading device_state after a reset in {name(state)}", now, (RUNNING, opened_in, state), name)
 
 
 @pytest.mark.rule("v1.reset.recovers-error")
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
-def test_recovers_error(device, migration, actor, times):
-    """A reset in the error state leads to a running device, which can be taken to stop-and-copy and read from."""
+def test_recovers_error(fresh, device, migration, opened_in, actor, times):
+    """A reset in the error state leads to a device as after an open, which can be brought to stop-and-copy and read."""
     migration.enter(DeviceState.STOP_AND_COPY)  # or what comes last says nothing about the error
     with checks.given():
         migration.read(PENDING_BYTES)
-    if not device.try_reset().ok or migration.state() != RUNNING:
-        raise checks.Unjudged("a reset without an error did not lead to running; another rule judges that")
+    if not device.try_reset().ok:
+        raise checks.Unjudged("a reset without an error was refused; another rule judges that")
+    fresh()
     for _ in range(times):
         actor.provoke_error()
         migration.try_set_state(DeviceState.STOP)
         if not migration.in_error():
             raise checks.Unjudged("the provoked failure did not lead to the error state")
         checks.succeeded("resetting the device in the error state", device.try_reset())
-        checks.equal("reading device_state after the reset", migration.state(), RUNNING, name)
+        checks.one_of("reading device_state after the reset", migration.state(), {RUNNING, opened_in} - {ERROR}, name)
+        migration.run()
     migration.set_state(DeviceState.STOP_AND_COPY)
     migration.read(PENDING_BYTES)

@@ -28,7 +28,7 @@ def judge_restored(journeys, journey):
     saved = journey()
     saved.whole()
     if saved.visible is None:
-        raise checks.NotApplicable("the profile has no stimulus.visible_state")
+        raise checks.Silent("stimulus.visible_state")
     resumed = journeys.resume(journey)
     if isinstance(resumed.failure, checks.Unreachable):
         resumed.whole()
@@ -69,7 +69,7 @@ def test_offers_state(journeys, journey):
     saved = getattr(journeys, journey)()
     saved.whole()
     if saved.visible is None:
-        raise checks.NotApplicable("the profile has no stimulus.visible_state")
+        raise checks.Silent("stimulus.visible_state")
     if not saved.offered[STOP_AND_COPY]:
         what = "reading the state to its end in stop-and-copy"
         checks.broken(what, expected="at least 1 byte", seen="pending_bytes 0 at once")
@@ -158,7 +158,7 @@ def test_pre_copy_data_as_claimed(migration, profile):
     """In pre-copy pending_bytes becomes more than zero within the time of a call, or stays zero, as claimed."""
     claim = profile.claims.precopy_data
     if claim is None:
-        raise checks.NotApplicable("the profile has no claims.precopy_data")
+        raise checks.Silent("claims.precopy_data")
     migration.enter(PRE_COPY)
     with checks.given():
         offered = migration.wait_for_data(profile.limits.call) if claim else migration.read(PENDING_BYTES)
@@ -202,7 +202,7 @@ def test_offset_makes_data_available(pending):
     early = {at: pending.region.try_read(offset + at, min(LOOK, room - at))[1] for at in places}
     with checks.given():
         size = pending.read(DATA_SIZE)
-        later = {at: pending.region.read_bytes(offset + at, min(LOOK, size - at)) for at in places if at < size}
+        later = {at: pending.read_data(offset + at, min(LOOK, size - at)) for at in places if at < size}
     for at, data in later.items():
         seen = early[at][: len(data)]
         if seen or at + LOOK <= size:  # else what was asked for went past the buffer
@@ -217,9 +217,9 @@ def test_offset_returns_when_ready(pending, profile):
     with checks.given():
         place = pending.place()
         tail = min(place.size, CLOSE)
-        first = pending.region.read_bytes(place.offset + place.size - tail, tail)
+        first = pending.read_data(place.offset + place.size - tail, tail)
         pending.region.pause(profile.limits.call / 50)
-        later = pending.region.read_bytes(place.offset + place.size - tail, tail)
+        later = pending.read_data(place.offset + place.size - tail, tail)
     checks.equal(f"reading the last {tail} bytes of a buffer at once and later", first, later, bytes.hex)
 
 
@@ -230,10 +230,10 @@ def test_buffer_stays(pending):
     with checks.given():
         place = pending.place()
         most = max(place.size - 1, 1)  # to ask for the place after all of a buffer was read is not a user's to do
-        data = pending.region.read_bytes(place.offset, most)
+        data = pending.read_data(place.offset, most)
     for _ in range(3):
         checks.equal("reading data_offset and data_size again", pending.place(), place)
-    again = pending.region.read_bytes(place.offset, most)
+    again = pending.read_data(place.offset, most)
     checks.equal("reading the data again", again == data, True, lambda same: "the same bytes" if same else "others")
 
 
@@ -247,7 +247,7 @@ def test_any_split(pending, split):
     """The beginning and the end of a buffer, read in pieces, are what they are when it is read as a whole."""
     with checks.given():
         place = pending.place()
-        whole = pending.region.read_bytes(place.offset, place.size)
+        whole = pending.read_data(place.offset, place.size)
     if not whole:
         raise checks.Unjudged("the buffer is empty; another rule judges that")
     step = place.size if split == "whole again" else split
@@ -255,7 +255,7 @@ def test_any_split(pending, split):
     last = range(max(place.size - CLOSE, 0) // step * step, place.size, step)
     for start in dict.fromkeys([*first, *last]):
         length = min(step, place.size - start)
-        piece = pending.region.read_bytes(place.offset + start, length)
+        piece = pending.read_data(place.offset + start, length)
         checks.equal(f"reading {length} bytes at {start} of a buffer", piece, whole[start : start + length], bytes.hex)
 
 

@@ -32,7 +32,20 @@ class RuleBroken(AssertionError):
 
 
 class NotApplicable(Exception):
-    """The profile does not claim what the rule is about; the message says what is missing."""
+    """A claim of the profile denies what the rule is about, or it cannot be expressed here; the message says which."""
+
+
+class Silent(Exception):
+    """The profile says nothing about ``key``, which the rule needs; a dotted key such as ``stimulus.running``."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the profile says nothing about {key}")
+        self.key = key
+
+
+def missing(key: str, *, denied: bool) -> NotApplicable | Silent:
+    """What to raise where the profile does not give ``key``: it denies that there is anything, or says nothing."""
+    return NotApplicable(f"the profile says that the device has no {key}") if denied else Silent(key)
 
 
 class Unjudged(Exception):

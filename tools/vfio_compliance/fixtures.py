@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .checks import NotApplicable
+from .checks import NotApplicable, Silent, missing
 from .device import Container, Device, DirtyTracker, MigrationRegion, Qemu
 from .dirty_type1.growth import CONTAINER, REGION, Growth
 from .dirty_type1.guest_memory import GuestMemory
@@ -157,8 +157,10 @@ def guest(session: Session, device: Device) -> Iterator[GuestMemory]:
 @pytest.fixture
 def known_writes(profile: Profile) -> None:
     """A container that knows which pages its devices wrote. Raises NotApplicable where every mapped page counts."""
+    if profile.claims.dirty_scope is None:
+        raise Silent("claims.dirty_scope")
     if profile.claims.dirty_scope != "written":
-        raise NotApplicable("the profile does not claim dirty_scope `written`")
+        raise NotApplicable("the profile claims that every mapped page is reported")
 
 
 @pytest.fixture
@@ -168,8 +170,8 @@ def other_device(session: Session, guest: GuestMemory) -> Iterator[Actor]:
         raise NotApplicable("each server has a container of its own")
     with session.second() as device:
         if device is None:
-            raise NotApplicable("the profile names no device.second")
-        yield Actor(device, session.profile.stimulus)
+            raise missing("device.second", denied=session.profile.denies("device.second"))
+        yield Actor(device, session.profile)
 
 
 @pytest.fixture(scope="session")

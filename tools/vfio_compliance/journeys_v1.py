@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from .checks import NotApplicable, Unjudged
+from .checks import Silent, Unjudged
 from .device import DeviceError, MigrationRegion, StepFailed, Stream
+from .device.region import tell
 from .model.client_v1 import Access
+from .model.states_v1 import Transition, name
 from .stimulus import Actor
-from .uapi.migration_v1 import PENDING_BYTES, DeviceState
+from .transport import Outcome
+from .uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
 
 if TYPE_CHECKING:
     from .session import Session
@@ -29,6 +32,13 @@ STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RU
 #: one for a device that is about to be given another's state.
 EARLY, LATE, QUIET = 0x0101_0202_0303_0404, 0xF0F0_E1E1_D2D2_C3C3, 0x0123_4567_89AB_CDEF
 OTHER = 0x6969_9696_3C3C_C3C3
+
+
+class Change(NamedTuple):
+    """How a write of device_state was answered, and the state that was read after it."""
+
+    outcome: Outcome
+    now: DeviceState
 
 
 @dataclass
@@ -48,6 +58,10 @@ class Saved:
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)
+    #: How each change of device_state was answered, and what was read after it.
+    changes: dict[Transition, Change] = field(default_factory=dict)
+    #: The first read() of data that was refused, where a mapping took its place.
+    refused: DeviceError | None = None
 
     def failed_at(self, *steps: str) -> DeviceError | None:
         """The failure, if it was at one of ``steps``."""
@@ -75,6 +89,10 @@ class Resumed:
     stayed: DeviceError | None = None
     #: What the suite did as a client.
     traffic: list[Access] = field(default_factory=list)
+    #: How each change of device_state was answered, and what was read after it.
+    changes: dict[Transition, Change] = field(default_factory=dict)
+    #: The first write() of data that was refused, where a mapping took its place.
+    refused: DeviceError | None = None
 
     def whole(self) -> Resumed:
         """The journey, made to its end. Raises Unjudged where it did not come so far."""
@@ -126,18 +144,33 @@ class Journeys:
             saved.visible = _show(self._session.actor, value)
             for state in path:
                 before = saved.stream.total
-                migration.enter(state)
+                _change(migration, state, saved)
                 if state == PRE_COPY:
                     migration.save(saved.stream, reads, self._enough(), self.patience)
                 else:
-                    migration.save(saved.stream, reads)
+                    migration.save(saved.stream, reads, within=self._session.profile.limits.test / 3)
                 saved.offered[state] = saved.stream.total - before
                 saved.drained[state] = migration.state()
                 if state == PRE_COPY:
                     saved.visible = _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
-            migration.enter(STOP)
+            _change(migration, STOP, saved)
         return saved
+
+    def change(self, transition: Transition) -> Change:
+        """How a documented transition was made, in a flow that did before it all that the text has a user do.
+
+        Raises Unjudged where no flow came so far, or the transition is in none.
+        """
+        if transition.after == STOP and transition.before == RUNNING:
+            migration = self.begin()
+            return Change(migration.try_set_state(STOP), migration.state())
+        for flow in (self.live, self.suspend):
+            if change := flow().changes.get(transition):
+                return change
+        if RESUMING in transition and (change := self.resume(self.suspend).changes.get(transition)):
+            return change
+        raise Unjudged(f"{transition} was not reached: {self.live().failure or self.suspend().failure}")
 
     @property
     def patience(self) -> float:
@@ -161,12 +194,12 @@ class Journeys:
         with self._session.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):
                 _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
-                migration.enter(RESUMING)
+                _change(migration, RESUMING, resumed)
                 for buffer in stream.buffers:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
                     resumed.taken += 1
                 resumed.filled = migration.state()
-                migration.set_state(RUNNING)
+                _change(migration, RUNNING, resumed)
                 resumed.visible = _show(actor)
             resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
@@ -184,6 +217,18 @@ class Journeys:
         finally:
             tracer.digests = False
         journey.traffic = list(migration.accesses(tracer.calls[before:]))
+        journey.refused = migration.refused
+
+
+def _change(migration: MigrationRegion, state: DeviceState, journey: Saved | Resumed) -> None:
+    """Change to ``state``, and take note of how that was answered. Raises DeviceError."""
+    before = migration.state()
+    outcome = migration.try_set_state(state)
+    now = migration.state()
+    journey.changes[Transition(before, state)] = Change(outcome, now)
+    if outcome.value != DEVICE_STATE.width or now != state:
+        what = f"writing {name(state)} in {name(before)}"
+        raise DeviceError(what, f"4 bytes taken, then {name(state)}", f"{tell(outcome)}, then {name(now)}")
 
 
 def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | None:
@@ -201,5 +246,5 @@ def _show(actor: Actor, value: int | None = None) -> list[int] | None:
         if value is not None:
             actor.put(value)
         return actor.show()
-    except NotApplicable:
+    except Silent:
         return None

@@ -9,6 +9,7 @@ import random
 import signal
 import time
 import traceback
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import asdict
 from functools import partial
@@ -19,13 +20,14 @@ from typing import Any
 import pytest
 
 from . import __version__, profiles, spec
-from .checks import NotApplicable, RuleBroken, Unjudged
+from .checks import NotApplicable, RuleBroken, Silent, Unjudged
 from .device import DeviceError, Unreachable
 from .fixtures import OBSERVATIONS, SESSION, SHORTENING, STRESS
+from .results.handover import Handover
 from .results.inflight import Inflight
 from .results.journal import FORMAT, Journal, JournalError
 from .results.verdict import EXIT_BROKEN, Verdict, gravest
-from .session import Broken, Session, kernel_release
+from .session import Broken, Lost, Session, kernel_release
 from .transport import Call, CallTimeout, SetupError, TransportError
 
 pytest_plugins = ["vfio_compliance.fixtures"]
@@ -36,14 +38,20 @@ CATALOGUE: pytest.StashKey[spec.Catalogue] = pytest.StashKey()
 JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
 PHASES: pytest.StashKey[list[tuple[Verdict, Failure | None]]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
-#: When the cases began, in seconds of the monotonic clock, and how many hung since.
+#: When the cases began, in seconds of the monotonic clock.
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
-HANGS: pytest.StashKey[int] = pytest.StashKey()
+#: What an earlier test process left, which this one continues.
+HANDOVER: pytest.StashKey[Handover] = pytest.StashKey()
+PLAN: pytest.StashKey[profiles.Plan] = pytest.StashKey()
+#: Set once this test process cannot reach the device any more, and another one may.
+LOST: pytest.StashKey[bool] = pytest.StashKey()
+#: By rule: how many of its cases hung or ended their process.
+CUT: pytest.StashKey[Counter[str]] = pytest.StashKey()
 
-#: A device that hangs so often will go on to do so, and each time costs a deadline.
-_MOST_HANGS = 3
+#: A rule of which this number of cases hung is not run any further: each one costs a deadline.
+_MOST_CUT = 3
 
-#: After these nothing more can be expected of the device or the host.
+#: After these the device or the host cannot be used any more.
 _ENDS_THE_RUN = (Broken, SetupError)
 
 
@@ -53,7 +61,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--journal", type=Path, help="append every event to this file")
     group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
     group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
+    group.addoption("--handover", type=Path, help="continue a run: what an earlier test process left")
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
+    group.addoption("--skip", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case")
+    group.addoption("--plan", type=Path, help="a plan: which rules a run leaves out, and why")
     group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
     group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     group.addoption("--stress", metavar="TIME", help="run the rules of suites/stress alone, so long")
@@ -79,12 +90,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if path is None:
         return
     config.stash[STRESS] = _stress_seconds(config)
+    handover: Path | None = config.getoption("--handover")
     try:
         profile = profiles.load(path)
         catalogue = config.stash[CATALOGUE] = spec.load(Path(config.rootpath, "suites"))
+        config.stash[PLAN] = _plan(config.getoption("--plan"), catalogue)
         session = config.stash[SESSION] = Session(profile, config.getoption("--defect"))
-    except (profiles.ProfileError, spec.SpecError, Broken) as error:
+        if handover is not None:
+            config.stash[HANDOVER] = Handover.read(handover)
+    except (profiles.ProfileError, spec.SpecError, Broken, OSError) as error:
         raise pytest.UsageError(str(error)) from None
+    config.stash[CUT] = Counter(config.stash[HANDOVER].cut if handover else {})
     for index, waiver in enumerate(profile.waivers):
         if waiver.rule not in catalogue.rules:
             raise pytest.UsageError(f"{profile.where(f'waivers.{index}.rule')}: there is no rule {waiver.rule}")
@@ -98,16 +114,27 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def _plan(path: Path | None, catalogue: spec.Catalogue) -> profiles.Plan:
+    """The plan of the run. Raises ProfileError."""
+    return profiles.load_plan(path, list(catalogue.rules)) if path else profiles.DEFAULT_PLAN
+
+
 # -- the journal ------------------------------------------------------------------------------------------------------
 
 
-def _begin_journal(config: pytest.Config, cases: list[pytest.Item]) -> None:
-    """Open the journal once there is something to run, with all that a report needs to know of the run."""
+def _begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list[pytest.Item]) -> None:
+    """Open the journal once there is something to run, with all that a report needs to know of the run.
+
+    ``planned`` are the cases that the plan has for the profile, of which ``cases`` were selected.
+    """
     path: Path | None = config.getoption("--journal")
     if path is None:
         return
-    profile, catalogue = config.stash[SESSION].profile, config.stash[CATALOGUE]
     journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
+    if handover := config.stash.get(HANDOVER, None):
+        journal.write("process", number=handover.number, why=handover.why)
+        return
+    profile, catalogue, plan = config.stash[SESSION].profile, config.stash[CATALOGUE], config.stash[PLAN]
     journal.write(
         "run",
         format=FORMAT,
@@ -126,7 +153,16 @@ def _begin_journal(config: pytest.Config, cases: list[pytest.Item]) -> None:
         },
         kernel=kernel_release(),
         defects=config.getoption("--defect"),
+        seed=config.getoption("--seed"),
         limits=asdict(profile.limits),
+        plan={"name": plan.name, "path": str(plan.path), "left_out": [asdict(each) for each in plan.left_out]},
+        selection={
+            "only": config.getoption("--only"),
+            "skip": config.getoption("--skip"),
+            "rules": len({_rule_of(item) for item in planned}),
+            "cases": len(planned),
+        },
+        skips=[asdict(skip) for skip in profile.skip],
         waivers=[
             asdict(waiver) | {"expires": str(waiver.expires) if waiver.expires else None} for waiver in profile.waivers
         ],
@@ -169,7 +205,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     judged = [item for item in judged if catalogue.rules[str(_rule_of(item))].interface in claimed]
     seconds = config.stash[STRESS]
     judged = [item for item in judged if catalogue.rules[str(_rule_of(item))].on_request == (seconds is not None)]
-    wanted = _select(catalogue, config.getoption("--only"), judged)
+    judged = [item for item in judged if not config.stash[PLAN].leaves_out(str(_rule_of(item)))]
+    only, skip = config.getoption("--only"), config.getoption("--skip")
+    wanted = _select(catalogue, "--only", only, judged) if only else set(judged)
+    wanted -= _select(catalogue, "--skip", skip, judged)
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = [item for item in items if item in wanted]
     items.sort(key=lambda item: not catalogue.rules[str(_rule_of(item))].blocking)  # what matters most comes first
@@ -181,25 +220,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         item.add_marker(pytest.mark.timeout(limit))
     try:
-        _begin_journal(config, items)
+        _begin_journal(config, items, judged)
     except JournalError as error:
         raise pytest.UsageError(str(error)) from None
+    if handover := config.stash.get(HANDOVER, None):
+        items[:] = [item for item in items if item.nodeid not in handover.done]
 
 
-def _select(catalogue: spec.Catalogue, patterns: list[str], items: list[pytest.Item]) -> set[pytest.Item]:
-    if not patterns:
-        return set(items)
+def _select(
+    catalogue: spec.Catalogue, option: str, patterns: list[str], items: list[pytest.Item]
+) -> set[pytest.Item]:
+    """The items that any of ``patterns`` names. Raises UsageError for one that names nothing."""
     wanted: set[pytest.Item] = set()
     for pattern in patterns:
         if not pattern:
-            raise pytest.UsageError("--only wants a rule, the beginning of one, a clause or a case")
+            raise pytest.UsageError(f"{option} wants a rule, the beginning of one, a clause or a case")
         rules = {rule.id for rule in catalogue.matching(pattern)}
         found = {item for item in items if _rule_of(item) in rules or item.nodeid.endswith(pattern)}
         if not found:
             names = [*catalogue.rules, *catalogue.clauses, *{rule.id.rpartition(".")[0] for rule in catalogue}]
             near = difflib.get_close_matches(pattern, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; see vfio-compliance list"
-            raise pytest.UsageError(f"--only {pattern}: no such rule, clause or case{hint}")
+            raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case{hint}")
         wanted |= found
     return wanted
 
@@ -216,8 +258,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if session.testsfailed:
         _stop(session, "the suites could not be loaded", "see pytest.log in the folder of the run")
         return True
+    handover = session.config.stash.get(HANDOVER, None)
     try:
-        opened.start()
+        opened.start(handover.way if handover else 0)
     except CallTimeout as error:
         opened.tell("hang", case=None, message=error.message, remedy=error.remedy)
         return True
@@ -225,7 +268,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         _stop(session, error.message, error.remedy)
         return True
     opened.transport.tracer.take()  # these calls belong to no case
-    session.config.stash[BEGAN] = time.monotonic()
+    session.config.stash[BEGAN] = time.monotonic() - (handover.seconds if handover else 0.0)
     return None
 
 
@@ -236,12 +279,9 @@ def _stop(session: pytest.Session, message: str, remedy: str) -> None:
         session.shouldstop = f"{message} ({remedy})"
 
 
-def _stop_in_time(session: pytest.Session, opened: Session, verdict: Verdict) -> None:
-    """Stop when the device hangs again and again, or the time for the run is up: no lab wants to wait for the rest."""
-    hangs = session.config.stash[HANGS] = session.config.stash.get(HANGS, 0) + (verdict is Verdict.HANG)
+def _stop_in_time(session: pytest.Session, opened: Session) -> None:
+    """Stop when the time for the run is up: no lab wants to wait for the rest."""
     limit = opened.profile.limits.run + (session.config.stash[STRESS] or 0)
-    if hangs == _MOST_HANGS:
-        _stop(session, f"the device hung {hangs} times", "find out why it hangs; --only runs single rules")
     if time.monotonic() - session.config.stash[BEGAN] > limit:
         _stop(session, f"the run takes longer than {limit:g} s", "raise limits.run in the profile, or use --only")
 
@@ -252,6 +292,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if opened is None:
         return
     opened.finish()
+    _tell_deaths(config, None)
     counts = opened.transport.tracer.counts
     opened.tell(
         "finish",
@@ -267,11 +308,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 # -- one case ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    if SESSION in item.config.stash:
-        _tell(item.config, "start", case=item.nodeid, rule=_rule_of(item))
-    return (yield)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Begin the case. True, which means that it is over, for one that is not to be run."""
+    opened = item.config.stash.get(SESSION, None)
+    if opened is None:
+        return None
+    _tell(item.config, "start", case=item.nodeid, rule=_rule_of(item))
+    if not (reason := _left_out(item, opened)):
+        return None
+    item.stash[PHASES] = [(Verdict.NOT_RUN, {"what": reason})]
+    _record(item, opened, 0.0)
+    return True
+
+
+def _left_out(item: pytest.Item, opened: Session) -> str:
+    """Why the case is not run; nothing when it is."""
+    rule = str(_rule_of(item))
+    if item.config.stash[CUT][rule] >= _MOST_CUT:
+        return f"{_MOST_CUT} cases of this rule hung or ended the test process"
+    for skip in opened.profile.skip:
+        if skip.case in item.nodeid or skip.case == rule:
+            return f"skipped by the profile: {skip.reason}"
+    return ""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -283,6 +342,11 @@ def pytest_runtest_makereport(
     if opened is None or not _rule_of(item):
         return report
     error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, Lost):
+        opened.tell("lost", message=error.message)
+        item.config.stash[LOST] = True
+        item.session.shouldstop = error.message
+        return report
     if isinstance(error, _ENDS_THE_RUN):
         _stop(item.session, error.message, error.remedy)
     if isinstance(error, NotApplicable):
@@ -295,10 +359,19 @@ def pytest_runtest_makereport(
     phases.append(_judge(error, Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN))
     if isinstance(error, TransportError) or phases[-1][0] is Verdict.HANG:
         opened.lost = True
+    _tell_deaths(item.config, item)
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
-    if call.when == "teardown":
-        _stop_in_time(item.session, opened, _record(item, opened, seconds))
+    if call.when == "teardown" and LOST not in item.config.stash:  # the next test process runs the case again
+        verdict = _record(item, opened, seconds)
+        item.config.stash[CUT][str(_rule_of(item))] += verdict is Verdict.HANG
+        _stop_in_time(item.session, opened)
     return report
+
+
+def _tell_deaths(config: pytest.Config, item: pytest.Item | None) -> None:
+    """Put each end of a server into the journal that has come since this was last asked."""
+    for death in config.stash[SESSION].take_deaths():
+        _tell(config, "death", **death._asdict(), case=item.nodeid if item else None)
 
 
 def _judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Failure | None]:
@@ -307,10 +380,12 @@ def _judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Fail
         return Verdict.PASS, None
     if isinstance(error, NotApplicable):
         return Verdict.NOT_APPLICABLE, {"what": str(error)}
+    if isinstance(error, Silent):
+        return Verdict.NOT_RUN, {"what": str(error), "wants": error.key}
     if isinstance(error, Unjudged):
         return Verdict.NOT_RUN, {"what": str(error)}
     if isinstance(error, Unreachable):
-        return Verdict.NOT_RUN, _failure(error)
+        return Verdict.NOT_RUN, _failure(error) | ({"judged_by": error.judged_by} if error.judged_by else {})
     if isinstance(error, CallTimeout):
         path = {"path": error.path} if error.path else {}
         return Verdict.HANG, {"what": error.message, "remedy": error.remedy} | path

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,14 @@ class Broken(Exception):
         self.remedy = remedy
 
 
+class Lost(Exception):
+    """This process cannot reach the device any more; another one may, by a way that is left."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class Destination(NamedTuple):
     """Where a state is restored."""
 
@@ -47,42 +56,60 @@ class Destination(NamedTuple):
     actor: Actor
 
 
+#: A device that could not be brought to running so many times in a row is not tried again; nor is a reset that hangs.
+_MOST_FAILURES = 3
+
+
 class Session:
     """Opens the profile's device once; hands it to one test after the other in a known state."""
 
     def __init__(self, profile: Profile, defects: Sequence[str]) -> None:
         """Raises Broken when defects are asked for that the profile has no way to switch on."""
         self.profile = profile
-        self.transport = _transport(profile, defects)
-        self.device = Device(self.transport)
-        self.container = Container(self.transport)
-        self._second = Device(_transport(profile, defects, self.transport)) if profile.device.second else None
-        self.actor = Actor(self.device, profile.stimulus)
+        self._defects = list(defects)
+        self._defects_before: str | None = None
+        self._use(_transport(profile, defects))
+        self._second = (
+            Device(_transport(profile, defects, self.transport), self._set_up) if profile.device.second else None
+        )
         self.journeys = Journeys(self)
         self.histories = Histories(self)
         #: Puts an event into the journal, once there is one.
         self.tell: Callable[..., None] = lambda event, **fields: None
-        self._defects = list(defects)
-        self._defects_before: str | None = None
         #: Why no test can have the migration region, once that is known.
         self._no_migration: str | None = None
         self._migration: MigrationRegion | None = None
         #: The regions, as a device just opened describes them; empty where it could not be asked.
         self._described: list[Region] = []
+        #: The state in which the device was found when it was first opened.
+        self._found: DeviceState | None = None
         #: The device announces that it can be reset; one that does not is left as it is.
         self._resettable = False
+        self._reset_hangs = 0
+        #: Why the device could not be brought to running the last time, and how many times in a row.
+        self._stuck, self._failures = "", 0
+        #: The way by which the device is reached, as an index of _ways().
+        self._way = 0
         #: The device has to be opened again: a call on it did not end as calls do.
         self.lost = True
+        self._noted: set[str] = set()
+
+    def _use(self, transport: Transport) -> None:
+        self.transport = transport
+        self.device = Device(transport, self._set_up)
+        self.container = Container(transport)
+        self.actor = Actor(self.device, self.profile)
 
     # -- begin and end --------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, way: int = 0) -> None:
         """Switch on the defects, open the device, and see that the profile speaks of this device.
 
-        Raises Broken, TransportError.
+        ``way`` is the first of the ways to open it that is tried: opening it, the recovery command before that, each
+        spare device. Raises Broken, TransportError.
         """
         self._switch_defects()
-        self.device.open()
+        self._reach(way)
         self.lost = False
         try:
             self._described = self.device.regions
@@ -97,6 +124,36 @@ class Session:
             identity=self.transport.identity() | ({"restored on": self._restored_on()} if self._migration else {}),
             migration=self._migration.region.index if self._migration else None,
         )
+
+    def _reach(self, first: int) -> None:
+        """Open the device by one way after the other. Raises what the last of them raises."""
+        ways = self._ways()
+        for self._way, way in enumerate(ways):
+            if self._way < first and self._way < len(ways) - 1:
+                continue
+            self.tell("way", way=self._way, ways=len(ways))
+            try:
+                return way()
+            except (Broken, TransportError) as error:
+                if self._way == len(ways) - 1:
+                    raise
+                self.note(f"the device cannot be opened: {error.message}")
+
+    def _ways(self) -> list[Callable[[], None]]:
+        """The ways to open the device."""
+        recovered = [self._open_recovered] if self.profile.device.recovery else []
+        return [self.device.open, *recovered, *(partial(self._open_spare, spare) for spare in self.profile.device.spares)]
+
+    def _open_recovered(self) -> None:
+        self._run_recovery(self.profile.device.recovery or (), "device.recovery")
+        self.device.open()
+
+    def _open_spare(self, spare: SpareInKernel | SpareServer) -> None:
+        self.note(f"a spare device takes the place of the device: {spare}")
+        transport = _to(self.profile, spare, self._defects)
+        transport.tracer = self.transport.tracer
+        self._use(transport)
+        self.device.open()
 
     def finish(self) -> None:
         """Close the device and put the host back as it was found; what does not succeed becomes a note."""
@@ -114,6 +171,11 @@ class Session:
         """Put ``text`` into the journal."""
         self.tell("note", text=text)
 
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self.note(text)
+
     # -- what tests get -------------------------------------------------------------------------------------------
 
     def migration(self) -> MigrationRegion:
@@ -123,22 +185,30 @@ class Session:
         return self._migration
 
     def prepare(self) -> MigrationRegion:
-        """The migration region of the plain() device, which is RUNNING now. Raises Unreachable, Broken, CallTimeout.
+        """The migration region of the device, which is RUNNING now. Raises Unreachable, Broken, Lost, CallTimeout.
 
         The documented way there is the reset. Where that did not help, the device is opened again, a vfio-user server
         that the profile can start is started again, and the profile's recovery command is run; each is noted.
         """
         migration = self.migration()
-        if not self._no_migration:
-            self._no_migration = self._bring_back(migration, self._as_it_is)
-        if self._no_migration:
-            raise Unreachable("bringing the device to running", "running after a reset", self._no_migration)
+        if self._failures < _MOST_FAILURES:
+            self._stuck = self._bring_back(migration, self._as_it_is)
+            self._failures = self._failures + 1 if self._stuck else 0
+        if self._stuck:
+            raise Unreachable("bringing the device to running", "running after a reset", self._stuck)
         return migration
 
     def plain(self) -> Device:
-        """The device, open, after a reset or what has to stand in for it. Raises Broken, CallTimeout."""
+        """The device, open, after a reset or what has to stand in for it. Raises Broken, Lost, CallTimeout."""
         self._bring_back(None, self._reset)
         return self.device
+
+    def take_deaths(self) -> list[Death]:
+        """The ends of servers that nothing asked for, since this was last called; remarks on the way become notes."""
+        transports = [self.transport, *([self._second.transport] if self._second else [])]
+        for remark in (remark for transport in transports for remark in transport.remarks):
+            self._note_once(remark)
+        return [death for transport in transports for death in transport.take_deaths()]
 
     @contextmanager
     def guest(self) -> Iterator[GuestMemory]:
@@ -178,25 +248,46 @@ class Session:
             if device is None:
                 yield Destination(self.plain(), self.prepare(), self.actor)
             else:
-                yield Destination(device, self._migration_of(device), Actor(device, self.profile.stimulus))
+                yield Destination(device, self._migration_of(device), Actor(device, self.profile))
 
     def _open_second(self, device: Device) -> None:
+        """Raises Broken, Unreachable."""
         place = f"{self.profile.where('device.second')}: the second device"
-        try:
-            device.open()
-        except TransportError as error:
-            remedy = error.remedy.replace("device.", "device.second.")
-            raise Broken(f"{place} cannot be opened: {error.message}", remedy) from None
+        problem, remedy = "", ""
+        for way in (lambda: True, partial(self._restart, device), partial(self._recover_second, device)):
+            try:
+                if way():
+                    device.open()
+                    problem = self._prepare_second(device, place)
+            except TransportError as error:
+                device.transport.shutdown()
+                problem, remedy = error.message, error.remedy.replace("device.", "device.second.")
+            if not problem:
+                return
+            self.note(f"the second device did not get to running: {problem}")
+        if not device.transport.is_open:
+            raise Broken(f"{place} cannot be opened: {problem}", remedy)
+        raise Unreachable("bringing the second device to running", "running after a reset", problem)
+
+    def _prepare_second(self, device: Device, place: str) -> str:
+        """Bring the second device, which is open, to RUNNING; what is wrong with it, or nothing. Raises Broken."""
         if other := _difference(self._described or self.device.regions, device.regions):
             raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
         if self._resettable:
             device.try_reset()
         if self._migration is None:
-            return
+            return ""
         if self._problem(self._migration_of(device)):
             device.reopen()
-        if problem := self._problem(self._migration_of(device)):
-            raise Unreachable("bringing the second device to running", "running after a reset", problem)
+        return self._problem(self._migration_of(device), insist=True)
+
+    def _recover_second(self, device: Device) -> bool:
+        second = self.profile.device.second
+        if not second or not second.recovery:
+            return False
+        device.transport.shutdown()
+        self._run_recovery(second.recovery, "device.second.recovery")
+        return True
 
     def _migration_of(self, device: Device) -> MigrationRegion:
         found = device.migration_regions()
@@ -218,30 +309,42 @@ class Session:
         """Take one way after the other, ``first`` first, until the device is open and, given ``migration``, RUNNING.
 
         What is wrong with it after the last of them; nothing when all is well. Raises Broken when it cannot even be
-        opened. A call that does not come back is not tried again: CallTimeout passes through.
+        opened, Lost where another process still has a way.
         """
         problem = remedy = ""
-        for way in (first, self._reopen, self._restart, self._recover):
+        for way in (first, self._reopen, self._restart_device, self._recover):
             try:
                 if not way():
                     continue
-                problem = self._problem(migration)
-            except CallTimeout:
-                raise
-            except TransportError as error:
+                problem = self._problem(migration, insist=way != first)
+            except DeviceError as error:
+                problem = str(error)
+            except (Broken, TransportError) as error:
                 self.lost, problem, remedy = True, error.message, error.remedy
             if not problem:
                 return ""
-            self.note(f"the device did not get to running: {problem}")
-        if self.lost:
-            raise Broken(f"the device cannot be opened again: {problem}", remedy)
-        return problem
+            self._note_once(f"the device did not get to running: {problem}")
+        if not self.lost:
+            return problem
+        if self._way < len(self._ways()) - 1:
+            raise Lost(f"the device cannot be opened again: {problem}")
+        raise Broken(f"the device cannot be opened again: {problem}", remedy)
 
-    def _problem(self, migration: MigrationRegion | None) -> str:
+    def _problem(self, migration: MigrationRegion | None, *, insist: bool = False) -> str:
+        """What keeps the device from being used as one that is RUNNING; nothing when it can be.
+
+        RUNNING is written where the device is in the state in which it opens or, to ``insist``, in any.
+        """
         if migration is None:
             return ""
         try:
             state = migration.state()
+            if self._found is None:
+                self._found = state
+            if state not in (DeviceState.RUNNING, DeviceState.ERROR) and (insist or state == self._found):
+                self._note_once(f"device_state reads {name(state)} after open or reset; running is written then")
+                migration.try_set_state(DeviceState.RUNNING)
+                state = migration.state()
         except DeviceError as error:
             return str(error)
         return "" if state == DeviceState.RUNNING else f"device_state reads {name(state)}"
@@ -254,9 +357,16 @@ class Session:
             return False
         if not self._resettable:
             return True  # there is no way to a known state, and what a container holds its user puts away
-        outcome = self.device.try_reset()
+        try:
+            outcome = self.device.try_reset()
+        except CallTimeout as error:
+            self._reset_hangs += 1
+            if self._reset_hangs == _MOST_FAILURES:
+                self._resettable = False
+                self.note(f"the device is not reset before a case any more: {error.message}, {_MOST_FAILURES} times")
+            raise
         if not outcome.ok:
-            self.note(f"the device refused a reset: {errno_name(outcome.errno)}")
+            self._note_once(f"the device refused a reset: {errno_name(outcome.errno)}")
         return outcome.ok
 
     def _reopen(self) -> bool:
@@ -265,28 +375,38 @@ class Session:
         self.lost = False
         return True
 
-    def _restart(self) -> bool:
+    def _restart_device(self) -> bool:
+        return self._restart(self.device) and self._reopen()
+
+    def _restart(self, device: Device) -> bool:
+        """End the server of ``device``, where opening it again starts another one."""
         if not isinstance(self.profile.device, VfioUserDevice) or not self.profile.device.command:
             return False
         self.note("the server was started again to get the device back to running")
-        self.transport.shutdown()
-        return self._reopen()
+        device.transport.shutdown()
+        return True
 
     def _recover(self) -> bool:
         command = self.profile.device.recovery
         if not command:
             return False
-        self.note(f"the recovery command was run: {' '.join(command)}")
         self.transport.shutdown()
+        self._run_recovery(command, "device.recovery")
+        return self._reopen()
+
+    def _run_recovery(self, command: Sequence[str], place: str) -> None:
+        """Raises Broken."""
+        self.note(f"the recovery command was run: {' '.join(command)}")
         try:
             subprocess.run(
                 command, check=True, timeout=self.profile.limits.test, stdin=subprocess.DEVNULL, capture_output=True
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise Broken(
-                f"the recovery command failed: {error}", f"see {self.profile.where('device.recovery')}"
-            ) from None
-        return self._reopen()
+            raise Broken(f"the recovery command failed: {error}", f"see {self.profile.where(place)}") from None
+
+    def _set_up(self, device: Device, moment: str) -> None:
+        """The steps of the profile after each open and each reset. Raises DeviceError."""
+        Actor(device, self.profile).set_up(moment)
 
     # -- beginning ------------------------------------------------------------------------------------------------
 
@@ -366,16 +486,20 @@ def _transport(profile: Profile, defects: Sequence[str], beside: Transport | Non
             f"{profile.path}: this device has no way to switch on defects",
             "use --defect with the reference device only",
         )
-    where = device.second if beside and device.second else device
-    if not isinstance(device, VfioUserDevice):
-        assert isinstance(where, (KernelGroupDevice, SecondInKernel))
+    return _to(profile, device.second if beside and device.second else device, defects, beside)
+
+
+def _to(profile: Profile, where: Place, defects: Sequence[str], beside: Transport | None = None) -> Transport:
+    """A way to the device, the second one or a spare one, as ``where`` says."""
+    device = profile.device
+    if isinstance(where, (KernelGroupDevice, OtherInKernel)):
         return create(KernelGroupSettings(name=where.name, group=where.group, sysfs=where.sysfs), beside)
-    assert isinstance(where, (VfioUserDevice, SecondServer))
+    assert isinstance(device, VfioUserDevice)
     option = device.defects.option if device.defects else None
     return create(
         VfioUserSettings(
             socket=where.socket,
-            command=device.command,
+            command=None if isinstance(where, SpareServer) else device.command,
             call_deadline=profile.limits.call,
             start_deadline=profile.limits.test,
             extra_arguments=tuple(str(option).replace("{name}", name) for name in defects),

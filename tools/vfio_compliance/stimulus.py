@@ -8,12 +8,16 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
-from .checks import NotApplicable
+from .checks import missing
 from .device import Device, DeviceError, DmaMap, Unreachable
 from .device.dma import DMA_SIZE, IOVA
-from .profiles import Dirty, Read, Step, Stimulus, VisibleState, Wait, Write
+from .profiles import Dirty, MapSection, Profile, Read, Step, Stimulus, VisibleState, Wait, Write
 from .transport import TransportError
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,39 @@ def steps_of(stimulus: Stimulus) -> Iterator[tuple[str, Step]]:
 
 
 class Actor:
-    """The profile's stimulus, bound to an open device. What the profile lacks raises NotApplicable."""
+    """The profile's stimulus, bound to an open device.
 
-    def __init__(self, device: Device, stimulus: Stimulus) -> None:
+    What the profile denies raises NotApplicable, what it says nothing about Silent.
+    """
+
+    def __init__(self, device: Device, profile: Profile) -> None:
         self._device = device
-        self._stimulus = stimulus
+        self._profile = profile
+        self._stimulus = profile.stimulus
+
+    def _wanted(self, key: str, value: T | None) -> T:
+        """``value`` of a key below ``stimulus``."""
+        if value is None:
+            raise missing(f"stimulus.{key}", denied=self._profile.denies(f"stimulus.{key}"))
+        return value
+
+    def set_up(self, moment: str) -> None:
+        """The steps of ``setup.after_open`` or ``setup.after_reset``. Raises Unreachable."""
+        steps: Sequence[Step | MapSection] = getattr(self._profile.setup, moment)
+        for step in steps:
+            if isinstance(step, MapSection):
+                for region in self._device.migration_regions():
+                    region.map_areas()
+            else:
+                self._run(f"setup.{moment}", [step], {})
 
     def counter(self) -> Activity:
         """What ``stimulus.running`` samples."""
-        running = self._stimulus.running
-        if running is None:
-            raise NotApplicable("the profile has no stimulus.running")
+        running = self._wanted("running", self._stimulus.running)
         sample = running.sample
         return Activity(
             "the running sample",
-            lambda: self._run("running.sample", [sample], {})[0],
+            lambda: self._run("stimulus.running.sample", [sample], {})[0],
             running.changes_within,
             self._device.transport.pause,
         )
@@ -87,12 +109,10 @@ class Actor:
     @contextmanager
     def dma(self) -> Iterator[Activity]:
         """Memory that the device writes over and over, by ``stimulus.dma``, until the block ends."""
-        dma = self._stimulus.dma
-        if dma is None:
-            raise NotApplicable("the profile has no stimulus.dma")
+        dma = self._wanted("dma", self._stimulus.dma)
         variables = {"$iova": IOVA, "$length": DMA_SIZE}
         with DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory:
-            self._run("dma.start", dma.start, variables)
+            self._run("stimulus.dma.start", dma.start, variables)
             try:
                 yield Activity(
                     "the memory that the device writes",
@@ -102,29 +122,27 @@ class Actor:
                 )
             except BaseException:  # is not to be hidden by a device that cannot be stopped any more
                 with suppress(DeviceError, TransportError):
-                    self._run("dma.stop", dma.stop, variables)
+                    self._run("stimulus.dma.stop", dma.stop, variables)
                 raise
             self._device.try_reset()  # the device may have been stopped meanwhile, and is to take the steps that follow
-            self._run("dma.stop", dma.stop, variables)
+            self._run("stimulus.dma.stop", dma.stop, variables)
 
     @contextmanager
     def stream(self, iova: int, length: int) -> Iterator[float]:
         """Memory that is mapped already written over and over, until the block ends; at least once in so many seconds.
 
-        Raises NotApplicable.
+        Raises NotApplicable, Silent.
         """
-        dma = self._stimulus.dma
-        if dma is None:
-            raise NotApplicable("the profile has no stimulus.dma")
+        dma = self._wanted("dma", self._stimulus.dma)
         variables = {"$iova": iova, "$length": length}
-        self._run("dma.start", dma.start, variables)
+        self._run("stimulus.dma.start", dma.start, variables)
         try:
             yield dma.writes_within
         except BaseException:  # is not to be hidden by a device that cannot be stopped any more
             with suppress(DeviceError, TransportError):
-                self._run("dma.stop", dma.stop, variables)
+                self._run("stimulus.dma.stop", dma.stop, variables)
             raise
-        self._run("dma.stop", dma.stop, variables)
+        self._run("stimulus.dma.stop", dma.stop, variables)
 
     # -- single writes, for dirty page tracking -------------------------------------------------------------------
 
@@ -135,25 +153,18 @@ class Actor:
 
     def write(self, iova: int, length: int) -> None:
         """Have the device write ``length`` bytes at ``iova``; they are written when this returns."""
-        self._run("dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
+        self._run("stimulus.dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
 
     def pin(self, iova: int, length: int) -> None:
         """Have the driver pin the pages of a range, which it may write from now on."""
-        self._run("dirty.pin", self._pinning(self._dirty().pin), {"$iova": iova, "$length": length})
+        self._run("stimulus.dirty.pin", self._wanted("dirty.pin", self._dirty().pin), {"$iova": iova, "$length": length})
 
     def unpin(self, iova: int, length: int) -> None:
         """Undo pin() for the same range."""
-        self._run("dirty.unpin", self._pinning(self._dirty().unpin), {"$iova": iova, "$length": length})
+        self._run("stimulus.dirty.unpin", self._wanted("dirty.unpin", self._dirty().unpin), {"$iova": iova, "$length": length})
 
     def _dirty(self) -> Dirty:
-        if self._stimulus.dirty is None:
-            raise NotApplicable("the profile has no stimulus.dirty")
-        return self._stimulus.dirty
-
-    def _pinning(self, steps: Sequence[Step] | None) -> Sequence[Step]:
-        if steps is None:
-            raise NotApplicable("the profile has no stimulus.dirty.pin")
-        return steps
+        return self._wanted("dirty", self._stimulus.dirty)
 
     # -- state and faults -----------------------------------------------------------------------------------------
 
@@ -164,28 +175,22 @@ class Actor:
 
     def put(self, value: int) -> None:
         """Put ``value`` into the visible state."""
-        self._run("visible_state.set", self._visible().set, {"$value": value})
+        self._run("stimulus.visible_state.set", self._visible().set, {"$value": value})
 
     def show(self) -> list[int]:
         """What the visible state's observers read."""
-        return self._run("visible_state.observe", self._visible().observe, {})
+        return self._run("stimulus.visible_state.observe", self._visible().observe, {})
 
     def provoke_error(self) -> None:
         """Make the next write of device_state fail with the error state."""
-        if self._stimulus.error is None:
-            raise NotApplicable("the profile has no stimulus.error")
-        self._run("error", self._stimulus.error, {})
+        self._run("stimulus.error", self._wanted("error", self._stimulus.error), {})
 
     def provoke_save_fault(self) -> None:
         """Make the device fail while it saves its state, once it has been told to."""
-        if self._stimulus.save_fault is None:
-            raise NotApplicable("the profile has no stimulus.save_fault")
-        self._run("save_fault", self._stimulus.save_fault, {})
+        self._run("stimulus.save_fault", self._wanted("save_fault", self._stimulus.save_fault), {})
 
     def _visible(self) -> VisibleState:
-        if self._stimulus.visible_state is None:
-            raise NotApplicable("the profile has no stimulus.visible_state")
-        return self._stimulus.visible_state
+        return self._wanted("visible_state", self._stimulus.visible_state)
 
     def _run(self, name: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
         """Values of the read steps, in order.
@@ -204,7 +209,7 @@ class Actor:
                 else:
                     self._wait(step)
         except DeviceError as error:
-            raise Unreachable(f"{error.what}, by stimulus.{name} of the profile", error.expected, error.seen) from None
+            raise Unreachable(f"{error.what}, by {name} of the profile", error.expected, error.seen) from None
         return values
 
     def _wait(self, step: Wait) -> None:

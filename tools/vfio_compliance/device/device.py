@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from ..transport import Argument, Outcome, Target, Transport
@@ -30,8 +31,10 @@ _REGION_FIXED = ffi.sizeof("struct vfio_region_info")
 class Device:
     """An open device. Regions are asked for once per open and kept."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, set_up: Callable[[Device, str], None] | None = None) -> None:
+        """``set_up`` is called with ``after_open`` after each open, with ``after_reset`` after each reset."""
         self.transport = transport
+        self._set_up = set_up or (lambda device, moment: None)
         self._flags: DeviceFlags | None = None
         self._regions: list[Region] | None = None
 
@@ -39,6 +42,7 @@ class Device:
         """Open the device. Raises TransportError."""
         self._flags = self._regions = None
         self.transport.open()
+        self._set_up(self, "after_open")
 
     def close(self) -> None:
         """Close it the way a program that ends does: nothing is written before."""
@@ -51,11 +55,14 @@ class Device:
 
     def try_reset(self) -> Outcome:
         """VFIO_DEVICE_RESET; what the driver answered."""
-        return self.try_request(VFIO_DEVICE_RESET, None)
+        outcome = self.try_request(VFIO_DEVICE_RESET, None)
+        if outcome.ok:
+            self._set_up(self, "after_reset")
+        return outcome
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET. Raises DeviceError."""
-        self._ask("resetting the device", VFIO_DEVICE_RESET, None)
+        _accepted("resetting the device", self.try_reset())
 
     def try_request(self, request: int, argument: Argument) -> Outcome:
         """Any request with any argument, memory or address; what was answered."""

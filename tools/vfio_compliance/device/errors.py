@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..transport import PeerGone, ProtocolViolation
+
 
 def errno_name(number: int) -> str:
     """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number that the system does not know."""
@@ -42,13 +44,29 @@ class StepFailed(DeviceError):
 
 
 class Unreachable(DeviceError):
-    """The state that a test starts from could not be reached; another rule judges the way there."""
+    """What a test starts from could not be reached.
+
+    ``judged_by`` is the id of the rule that judges the way there, where it is known.
+    """
+
+    judged_by = ""
 
 
 @contextmanager
-def given() -> Iterator[None]:
-    """Steps that a rule stands on and other rules are about. Raises Unreachable where the driver refuses one."""
+def given(judged_by: str = "") -> Iterator[None]:
+    """Steps that a rule stands on and other rules are about, one of them ``judged_by``.
+
+    Raises Unreachable where the driver refuses a step, ends the connection or breaks its protocol.
+    """
     try:
         yield
+    except Unreachable:
+        raise
     except DeviceError as error:
-        raise Unreachable(error.what, error.expected, error.seen) from None
+        reached = Unreachable(error.what, error.expected, error.seen)
+    except (PeerGone, ProtocolViolation) as error:
+        reached = Unreachable(error.message, "an answer", "none that can be used")
+    else:
+        return
+    reached.judged_by = judged_by
+    raise reached from None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -24,6 +25,10 @@ from .region import Area, Region, tell
 from .stream import PIECE, Stream
 
 
+#: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
+_ENOUGH_OF_THE_SAME = 64
+
+
 class MigrationRegion:
     """Access to the registers, as a well-behaved client makes it unless the verb says otherwise."""
 
@@ -33,6 +38,8 @@ class MigrationRegion:
         self.largest = largest
         #: Data goes through a mapping of the section where it can be mapped, not through read() and write().
         self.mapped = False
+        #: The first read() or write() of data that was refused where a mapping took its place.
+        self.refused: DeviceError | None = None
 
     # -- registers ------------------------------------------------------------------------------------------------
 
@@ -125,6 +132,7 @@ class MigrationRegion:
         return area
 
     def _believe(self, total: int) -> None:
+        """Raises StepFailed for more bytes than the largest state has."""
         if total > self.largest:
             limit = f"at most {self.largest} bytes (limits.largest_state)"
             raise StepFailed("end", "saving the state", limit, f"{total} so far")
@@ -135,17 +143,18 @@ class MigrationRegion:
         reads: int = 1,
         enough: Callable[[int], bool] | None = None,
         patience: float = 0.0,
+        within: float = math.inf,
     ) -> Stream:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
         The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
         times before each buffer, which is to make no difference. In pre-copy a running device may offer data for ever:
         ``enough`` says of the bytes so far whether to leave it at that; and the first data may come late: it is waited
-        for ``patience`` seconds. Raises StepFailed when the driver refuses a step, offers an empty buffer while bytes
+        for ``patience`` seconds. A state has to come to its end ``within`` that time. Raises StepFailed when the driver refuses a step, offers an empty buffer while bytes
         are pending, or more than the largest state in all, or in one buffer.
         """
         stream = Stream() if into is None else into
-        before = stream.total
+        before, end = stream.total, time.monotonic() + within
         pending = self.wait_for_data(patience)
         while pending and not (enough and enough(stream.total - before)):
             for _ in range(reads - 1):
@@ -156,11 +165,21 @@ class MigrationRegion:
             if not enough:
                 self._believe(stream.total - before + area.size)
             stream.add(area.offset, self._data(area))
-            pending = self._step(PENDING_BYTES)
+            before_it, pending = pending, self._step(PENDING_BYTES)
+            if not enough and time.monotonic() > end:
+                self._is_it_endless(stream, before_it == pending)
         # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
         if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:
             self.region.count_pass()
         return stream
+
+    def _is_it_endless(self, stream: Stream, stands: bool) -> None:
+        """The time is up: raises StepFailed, at step ``end`` if the same buffer comes again and again, else ``time``."""
+        again = stream.same_at_end() if stands else 1
+        if again > _ENOUGH_OF_THE_SAME:
+            raise StepFailed("end", "reading the state to its end", "an end", f"the same buffer {again} times")
+        limit = f"within a third of limits.test, at limits.largest_state of {self.largest} bytes"
+        raise StepFailed("time", "reading the state to its end", f"an end {limit}", f"{stream.total} bytes so far")
 
     def read_buffer(self) -> None:
         """Read the buffer that is offered to its last byte (steps b to d); it is not kept. Raises StepFailed."""
@@ -179,27 +198,58 @@ class MigrationRegion:
         """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
         place = self.place(size).offset
         for piece in pieces:
-            try:
-                if not (self.mapped and self.region.fill(place, piece)):
-                    self.region.write_bytes(place, piece)
-            except DeviceError as error:
-                raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
+            self.write_data(place, piece)
             place += len(piece)
         outcome = self.try_write(DATA_SIZE, size)
         if outcome.value != DATA_SIZE.width:
             raise StepFailed("data_size", f"writing {size} to data_size", "8 bytes taken", tell(outcome))
 
+    def write_data(self, offset: int, data: bytes) -> None:
+        """Write a part of a buffer, as well as the device lets it be written. Raises StepFailed."""
+        try:
+            if self.mapped and self.region.fill(offset, data):
+                return
+            try:
+                self.region.write_bytes(offset, data)
+            except DeviceError as error:
+                if not self.region.fill(offset, data):
+                    raise
+                self._map_from_now_on(error)
+        except DeviceError as error:
+            raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
+
+    def read_data(self, offset: int, length: int) -> bytes:
+        """Read a part of a buffer, as well as the device lets it be read. Raises StepFailed."""
+        with memoryview(self._piece(offset, length)) as view:
+            return bytes(view)
+
     def _data(self, area: Area) -> Iterator[bytes | memoryview]:
         for start in range(0, area.size, PIECE):
-            offset, length = area.offset + start, min(PIECE, area.size - start)
+            piece = self._piece(area.offset + start, min(PIECE, area.size - start))
+            if isinstance(piece, memoryview):
+                with piece:
+                    yield piece
+            else:
+                yield piece
+
+    def _piece(self, offset: int, length: int) -> bytes | memoryview:
+        """A view of a mapping, which the caller releases, or what read() gave. Raises StepFailed."""
+        try:
+            if self.mapped and (view := self.region.view(offset, length)):
+                return view
             try:
-                if self.mapped and (view := self.region.view(offset, length)):
-                    with view:
-                        yield view
-                else:
-                    yield self.region.read_bytes(offset, length)
+                return self.region.read_bytes(offset, length)
             except DeviceError as error:
-                raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
+                if not (view := self.region.view(offset, length)):
+                    raise
+                self._map_from_now_on(error)
+                return view
+        except DeviceError as error:
+            raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
+
+    def _map_from_now_on(self, refusal: DeviceError) -> None:
+        """read() or write() does not move data on this device, and a mapping does."""
+        self.mapped, self.refused = True, self.refused or refusal
 
     def _step(self, register: Register) -> int:
         try:

@@ -141,6 +141,11 @@ class Region:
             found[0][found[1] : found[1] + len(data)] = data
         return bool(found)
 
+    def map_areas(self) -> None:
+        """Map each mappable area, and keep it mapped until the device is closed. Raises DeviceError."""
+        for area in self.areas:
+            self._mapped(area.offset, area.size)
+
     def _mapped(self, offset: int, length: int) -> tuple[mmap.mmap, int] | None:
         """The mapping of the area that holds ``length`` bytes at ``offset``, and where in it they start.
 

@@ -68,6 +68,18 @@ class Stream:
                 return f"other bytes in buffer {number}"
         return ""
 
+    def same_at_end(self) -> int:
+        """How many buffers at the end of the state are the same one: place, size and bytes. Raises OSError."""
+        if not self.buffers:
+            return 0
+        last = self.buffers[-1]
+        times = 0
+        for buffer in reversed(self.buffers):
+            if buffer[:2] != last[:2] or any(a != b for a, b in zip(self.pieces(buffer), self.pieces(last), strict=True)):
+                break
+            times += 1
+        return times
+
     def _store(self, piece: bytes | memoryview) -> None:
         left = memoryview(piece)
         while left:  # a disk that is nearly full takes a part

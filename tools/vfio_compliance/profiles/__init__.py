@@ -7,13 +7,29 @@ from vfio_compliance.profiles.device import (
     SecondInKernel,
     SecondServer,
     ServerDefects,
+    SpareInKernel,
+    SpareServer,
     VfioUserDevice,
 )
 from vfio_compliance.profiles.document import Place, Problem, ProfileError
 from vfio_compliance.profiles.kinds import duration
 from vfio_compliance.profiles.loader import load
-from vfio_compliance.profiles.profile import DRAWN, STATES, Claims, Limits, Profile, State, Waiver
-from vfio_compliance.profiles.steps import Dirty, Dma, Read, Running, Step, Stimulus, VisibleState, Wait, Write
+from vfio_compliance.profiles.profile import DRAWN, STATES, Claims, Limits, Profile, Skip, State, Waiver
+from vfio_compliance.profiles.steps import (
+    Dirty,
+    Dma,
+    MapSection,
+    Read,
+    Running,
+    Setup,
+    SetupStep,
+    Step,
+    Stimulus,
+    VisibleState,
+    Wait,
+    Write,
+    programs,
+)
 
 __all__ = [
     "DRAWN",
@@ -24,6 +40,7 @@ __all__ = [
     "KernelDefects",
     "KernelGroupDevice",
     "Limits",
+    "MapSection",
     "Place",
     "Problem",
     "Profile",
@@ -33,6 +50,11 @@ __all__ = [
     "SecondInKernel",
     "SecondServer",
     "ServerDefects",
+    "Setup",
+    "SetupStep",
+    "Skip",
+    "SpareInKernel",
+    "SpareServer",
     "State",
     "Step",
     "Stimulus",
@@ -43,4 +65,5 @@ __all__ = [
     "Write",
     "duration",
     "load",
+    "programs",
 ]

@@ -1,32 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance check PROFILE...`: is a profile right, and if not, where?"""
+"""`vfio-compliance check FILE...`: is a profile or a plan right, and if not, where?"""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Collection
 
+from vfio_compliance.profiles import plan
+from vfio_compliance.profiles.device import commands
 from vfio_compliance.profiles.document import WHOLE_FILE, Problem, ProfileError
 from vfio_compliance.profiles.loader import load
+from vfio_compliance.profiles.profile import Profile
 
 _BEFORE, _WIDTH = 60, 100  # characters of a long line shown before the place, and altogether
 
 
-def check(argv: list[str]) -> int:
-    """Load each profile and print `path: ok`, or its problems with the lines they are in.
+def check(argv: list[str], rules: Collection[str] | None = None) -> int:
+    """Load each file; print the programs that a run would start and `path: ok`, or its problems with their lines.
 
-    Gives 0 when all are right, and 2 otherwise: a wrong profile is a fault of the set-up, not of the device.
+    Names of rules are compared with `rules`, the ids of the catalogue, where these are given. Gives 0 when all are
+    right, and 2 otherwise: a wrong profile is a fault of the set-up, not of the device.
     """
     parser = argparse.ArgumentParser(
-        prog="vfio-compliance check", description="Check device profiles without touching a device."
+        prog="vfio-compliance check",
+        description="Check profiles and plans without touching a device. Programs that a profile would run are listed.",
     )
-    parser.add_argument("profiles", nargs="+", metavar="PROFILE", help="a profile in YAML")
-    right = [_check(path) for path in parser.parse_args(argv).profiles]
+    parser.add_argument("files", nargs="+", metavar="PROFILE", help="a profile, or a plan, in YAML")
+    right = [_check(path, rules) for path in parser.parse_args(argv).files]
     return 0 if all(right) else 2
 
 
-def _check(path: str) -> bool:
+def _check(path: str, rules: Collection[str] | None) -> bool:
     try:
-        load(path)
+        lines = _plan(path, rules) if plan.is_plan(path) else _profile(path, rules)
     except ProfileError as error:
         for problem in error.problems:
             print(problem)
@@ -34,8 +41,30 @@ def _check(path: str) -> bool:
         count = len(error.problems)
         print(f"{path}: {count} problem{'s' if count > 1 else ''}")
         return False
+    for line in lines:
+        print(line)
     print(f"{path}: ok")
     return True
+
+
+def _plan(path: str, rules: Collection[str] | None) -> list[str]:
+    loaded = plan.load(path)
+    if rules is not None and (problems := loaded.problems(rules)):
+        raise ProfileError(problems)
+    return []
+
+
+def _profile(path: str, rules: Collection[str] | None) -> list[str]:
+    loaded = load(path)
+    if rules is not None and (problems := loaded.unknown_rules(rules)):
+        raise ProfileError(problems)
+    return _programs(loaded)
+
+
+def _programs(profile: Profile) -> list[str]:
+    """A line for each program that a run may start: where it is named, and its arguments as they are written."""
+    programs = commands(profile.device).items()
+    return [f"{profile.where(dotted)}: {dotted} runs {shlex.join(command)}" for dotted, command in programs]
 
 
 def _excerpt(problem: Problem) -> str:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from yaml.nodes import ScalarNode
 
 from vfio_compliance.profiles.document import Document, quoted
 from vfio_compliance.profiles.kinds import Choice, Integer, Kind, Text
-from vfio_compliance.profiles.records import ListOf, Record, Variant, key
+from vfio_compliance.profiles.records import ListOf, OrNone, Record, Variant, key
 
 _PLACEHOLDERS = ("{socket}", "{python}", "{project}")
 _LONGEST_SOCKET_PATH = 107  # sockaddr_un holds 108 bytes, the last of them zero
@@ -68,12 +69,26 @@ def _recovery() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondInKernel:
-    """Another device of the same kind, in a group of its own or in the same."""
+class SpareInKernel:
+    """A device of the same kind that takes the place of one that does not come back."""
 
     name: str = key(Text("a name"), "Name the kernel knows it by.")
     group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
     sysfs: str | None = key(Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondInKernel(SpareInKernel):
+    """Another device of the same kind, in a group of its own or in the same."""
+
+    recovery: tuple[str, ...] | None = _recovery()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpareServer:
+    """The server of a device of the same kind that takes the place of one that does not come back."""
+
+    socket: str = key(Text("a path"), "Its socket.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +98,42 @@ class SecondServer:
     socket: str | None = key(
         Text("a path"), "Its socket. Left out: a private one, for `command` to listen on.", default=None
     )
+    recovery: tuple[str, ...] | None = _recovery()
 
 
-_SECOND = "Another device of the same kind, on which a saved state is restored. Left out: it is on the device itself."
+_SECOND = (
+    "Another device of the same kind, on which a saved state is restored. Left out: it is on the device itself, and the "
+    "rules on two devices are not-run; `none`: there is no other one."
+)
+_SPARES = "Devices of the same kind that take the device's place, in this order, when it does not come back."
+_GROUP = ("group", "sysfs")
+
+
+def _second(kind: Record) -> Any:
+    return key(OrNone(kind), _SECOND, default=None)
+
+
+def _spares(kind: Record) -> Any:
+    return key(ListOf(kind, "a list of devices"), _SPARES, default=())
+
+
+def _named_twice(devices: Mapping[str, Mapping[str, str | None]]) -> Iterator[tuple[str, str]]:
+    """Problems of those devices that an earlier one is already; each path has the keys that say which device it is."""
+    seen: dict[tuple[str, str], str] = {}
+    for path, names in devices.items():
+        for name, written in names.items():
+            if written is None:
+                continue
+            earlier = seen.setdefault((name, written if name == "name" else os.path.realpath(written)), path)
+            if earlier != path:
+                yield (
+                    f"{path}.{name}",
+                    f"{quoted(written)} is {_ROLES.get(earlier, 'a spare already')}; name another one",
+                )
+                break
+
+
+_ROLES = {"": "the device itself", "second": "the second device"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +144,15 @@ class KernelGroupDevice:
     name: str = key(Text("a name"), "Name the kernel knows the device by: for PCI its address, in quotes.")
     group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
     sysfs: str | None = key(Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None)
-    second: SecondInKernel | None = key(Record(SecondInKernel, exactly_one=("group", "sysfs")), _SECOND, default=None)
+    second: SecondInKernel | None = _second(Record(SecondInKernel, exactly_one=_GROUP))
     recovery: tuple[str, ...] | None = _recovery()
+    spares: tuple[SpareInKernel, ...] = _spares(Record(SpareInKernel, exactly_one=_GROUP))
     defects: KernelDefects | None = key(Record(KernelDefects), "Only for a device made to be broken.", default=None)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        if self.second and self.second.name == self.name:
-            yield "second.name", f"{quoted(self.name)} is the device itself; name another one"
+        yield from _named_twice(
+            {path: {"name": device.name, "sysfs": device.sysfs} for path, device in _devices(self).items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +171,21 @@ class VfioUserDevice:
         "running Python, `{project}` the folder of this project. Left out: the server runs already.",
         default=None,
     )
-    second: SecondServer | None = key(Record(SecondServer), _SECOND, default=None)
+    second: SecondServer | None = _second(Record(SecondServer))
     recovery: tuple[str, ...] | None = _recovery()
+    spares: tuple[SpareServer, ...] = _spares(Record(SpareServer))
     defects: ServerDefects | None = key(Record(ServerDefects), "Only for a server made to be broken.", default=None)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        second = self.second.socket if self.second else None
-        for place, path in (("socket", self.socket), ("second.socket", second)):
-            if path is not None and len(path.encode()) > _LONGEST_SOCKET_PATH:
-                yield place, f"the path of a socket has at most {_LONGEST_SOCKET_PATH} bytes"
-        if second is not None and second == self.socket:
-            yield "second.socket", "this is the device itself; give the socket of another one"
+        sockets = {path: device.socket for path, device in _devices(self).items()}
+        for path, socket in sockets.items():
+            if socket is not None and len(socket.encode()) > _LONGEST_SOCKET_PATH:
+                yield f"{path}.socket".lstrip("."), f"the path of a socket has at most {_LONGEST_SOCKET_PATH} bytes"
+        yield from _named_twice({path: {"socket": socket} for path, socket in sockets.items()})
         if self.command is None:
             if self.defects is not None:
                 yield "defects", "`defects` adds arguments to `command`, and there is none"
-            if self.second and second is None:
+            if self.second and self.second.socket is None:
                 yield "second", "give its `socket`, as there is no `command` that starts a server"
         elif any("{socket}" in argument for argument in self.command):
             pass
@@ -148,10 +198,26 @@ class VfioUserDevice:
             )
 
 
+def _devices(device: Any) -> dict[str, Any]:
+    """The device, its second one and its spares, by their paths below `device`."""
+    second = {"second": device.second} if device.second else {}
+    return {"": device, **second, **{f"spares.{index}": spare for index, spare in enumerate(device.spares)}}
+
+
+def commands(device: KernelGroupDevice | VfioUserDevice) -> dict[str, tuple[str, ...]]:
+    """Every program that a run may start, by the dotted path of its key."""
+    found = {
+        "device.command": device.command if isinstance(device, VfioUserDevice) else None,
+        "device.recovery": device.recovery,
+        "device.second.recovery": device.second.recovery if device.second else None,
+    }
+    return {path: command for path, command in found.items() if command}
+
+
 DEVICE = Variant(
     "transport",
     {
         "vfio-user": Record(VfioUserDevice, at_least_one=("socket", "command")),
-        "kernel-group": Record(KernelGroupDevice, exactly_one=("group", "sysfs")),
+        "kernel-group": Record(KernelGroupDevice, exactly_one=_GROUP),
     },
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A profile's text: bytes to YAML nodes, and every problem with its place in the file.
+"""A text in YAML, a profile or a plan: bytes to nodes, and every problem with its place in the file.
 
 Nodes are built from PyYAML's parser events rather than by its composer, because only the events still show
 anchors and tags, and because a composer that recurses can be brought down by deep nesting.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ WHOLE_FILE = Place(0, 0)
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a profile."""
+    """One thing that is wrong with a file."""
 
     file: str
     place: Place
@@ -67,7 +67,7 @@ class Problem:
 
 
 class ProfileError(Exception):
-    """A profile cannot be used. `problems`: everything that is wrong with it, in the order of the file."""
+    """A profile or a plan cannot be used. `problems`: everything that is wrong with it, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.place)
@@ -96,20 +96,71 @@ def enumerated(items: list[str], last: str = "or") -> str:
     return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
+def similar(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The end of a message: `; did you mean ...?` when a known word is similar, or nothing."""
+    if len(word) > 80:
+        return ""
+    import difflib  # only a file with mistakes pays for it
+
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=likeness)
+    return f"; did you mean `{lower[close[0]]}`?" if close else ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that something was read from: what is needed to name a place in it later on."""
+
+    file: str = ""
+    #: SHA-256 of its bytes in hexadecimal.
+    digest: str = ""
+    lines: tuple[str, ...] = ()
+    #: Where each key and each value stands, by its dotted path.
+    keys: Mapping[str, Place] = field(default_factory=dict)
+    values: Mapping[str, Place] = field(default_factory=dict)
+
+    def where(self, dotted: str) -> str:
+        """`file:line:column` of a key; what the file leaves out gives the nearest key around it, or its beginning."""
+        while dotted and dotted not in self.keys:
+            dotted = dotted.rpartition(".")[0]
+        line, column = self.keys.get(dotted, (1, 1))
+        return f"{self.file}:{line}:{column}"
+
+    def unknown_rules(self, named: Mapping[str, str], known: Collection[str]) -> list[Problem]:
+        """A problem for each rule that is not known; `named` gives the rules by the dotted path of their names."""
+        words = sorted(known)
+        strangers = {dotted: rule for dotted, rule in named.items() if rule not in known}
+        problems = []
+        for count, (dotted, rule) in enumerate(strangers.items()):
+            hint = similar(rule, words) if count < MOST_SUGGESTIONS else ""
+            place = self.values[dotted]
+            message = f"there is no rule {quoted(rule)}{hint}"
+            problems.append(Problem(self.file, place, message, self.lines[place.line - 1]))
+        return problems
+
+
 class Document:
     """The file being read, the problems found so far, and where each key and value stands.
 
-    `keys` and `values` map a dotted path (`stimulus.error.0.write`) to the place of the key and of its value.
+    `keys` and `values` map a dotted path (`stimulus.error.0.write`) to the place of the key and of its value;
+    `denied` has the paths of which the file says that the device has no such thing.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, what: str = "profile", start: str = "profiles/template.yaml is a start") -> None:
+        """`what` the file holds, and where to `start` when it is empty, are for the messages."""
         self.file = file
         self.digest = ""
         self.problems: list[Problem] = []
         self.keys: dict[str, Place] = {}
         self.values: dict[str, Place] = {}
+        self.denied: set[str] = set()
+        self._what, self._start = what, start
         self._lines: list[str] = []
         self._suggestions = 0
+
+    def source(self) -> Source:
+        """What stays of the file once it is read."""
+        return Source(self.file, self.digest, tuple(self._lines), self.keys, self.values)
 
     def complain(self, place: Place | Node | Event, message: str) -> None:
         """Note a problem and go on."""
@@ -119,14 +170,10 @@ class Document:
 
     def did_you_mean(self, word: str, known: Iterable[str], likeness: float = 0.6) -> str:
         """The end of a message: `; did you mean ...?` when a known word is similar, or nothing."""
-        if len(word) > 80 or self._suggestions >= MOST_SUGGESTIONS:
+        if self._suggestions >= MOST_SUGGESTIONS:
             return ""
-        import difflib  # only a profile with mistakes pays for it
-
         self._suggestions += 1
-        lower = {name.lower(): name for name in known}
-        close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=likeness)
-        return f"; did you mean `{lower[close[0]]}`?" if close else ""
+        return similar(word, known, likeness)
 
     def tree(self) -> Node | None:
         """Read the file. Gives None, with the problems noted, when it holds no usable YAML document."""
@@ -137,7 +184,7 @@ class Document:
             self.complain(WHOLE_FILE, f"cannot be read: {getattr(error, 'strerror', None) or error}")
             return None
         if len(content) > LARGEST_FILE:
-            self.complain(WHOLE_FILE, f"larger than {LARGEST_FILE // 1024} KiB; this is no profile")
+            self.complain(WHOLE_FILE, f"larger than {LARGEST_FILE // 1024} KiB; this is no {self._what}")
             return None
         import hashlib  # loads OpenSSL, as slow as the rest of this package
 
@@ -168,7 +215,7 @@ class Document:
         try:
             return self._first_document(loader, _events(loader))
         except yaml.MarkedYAMLError as error:
-            self._syntax(error)
+            self._syntax(error, text)
         except (ValueError, OverflowError):  # only the parser in Python lets these through
             mark = loader.get_mark()
             place = Place(mark.line + 1, mark.column + 1)
@@ -177,8 +224,12 @@ class Document:
             loader.dispose()
         return None
 
-    def _syntax(self, error: yaml.MarkedYAMLError) -> None:
+    def _syntax(self, error: yaml.MarkedYAMLError, text: str) -> None:
         mark = error.problem_mark or error.context_mark
+        # The parser reads ahead, and a newer one has a limit of nesting itself: it may answer before the event came.
+        if mark and (place := _too_deep(text[: mark.index])):
+            self._complain_of_depth(place)
+            return
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
         reason = " ".join(part for part in (error.context, error.problem) if part)
         if place.line > len(self._lines):  # the parser counts a line more where the last one has no end
@@ -196,7 +247,7 @@ class Document:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents == 2:
-                    self.complain(event, "a second document starts here; a file holds one profile")
+                    self.complain(event, f"a second document starts here; a file holds one {self._what}")
                     break
             elif isinstance(event, (SequenceEndEvent, MappingEndEvent)):
                 open_nodes.pop()
@@ -209,12 +260,15 @@ class Document:
                 if isinstance(node, (SequenceNode, MappingNode)):
                     open_nodes.append(node)
                 if len(open_nodes) > DEEPEST:
-                    self.complain(node, f"nested deeper than {DEEPEST} levels")
+                    self._complain_of_depth(place_of(node))
                     return None
         if root is None or (root.tag == NULL and root.value == ""):
-            self.complain(Place(1, 1), "the file holds no profile; profiles/template.yaml is a start")
+            self.complain(Place(1, 1), f"the file holds no {self._what}; {self._start}")
             return None
         return root
+
+    def _complain_of_depth(self, place: Place) -> None:
+        self.complain(place, f"nested deeper than {DEEPEST} levels")
 
     def _node(
         self,
@@ -244,6 +298,23 @@ def _events(loader: Any) -> Iterator[Event]:
             return
         if not isinstance(event, StreamStartEvent):
             yield event
+
+
+def _too_deep(text: str) -> Place | None:
+    """Where a text becomes too deep, or None where its events do not show that it does."""
+    loader = _LOADER(text)
+    depth = 0
+    try:
+        for event in _events(loader):
+            depth += isinstance(event, (SequenceStartEvent, MappingStartEvent))
+            depth -= isinstance(event, (SequenceEndEvent, MappingEndEvent))
+            if depth > DEEPEST:
+                return place_of(event)
+    except (yaml.YAMLError, ValueError, OverflowError):
+        pass
+    finally:
+        loader.dispose()
+    return None
 
 
 def _adopt(parent: Node, child: Node) -> None:

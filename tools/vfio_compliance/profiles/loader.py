@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from vfio_compliance.profiles.document import Document, ProfileError, quoted
 from vfio_compliance.profiles.profile import FORMAT, PROFILE, Profile
+from vfio_compliance.profiles.records import Record, entries
 
 
 def load(path: str | os.PathLike[str]) -> Profile:
@@ -20,13 +23,20 @@ def load(path: str | os.PathLike[str]) -> Profile:
     are seen together is looked for once each of them is right by itself.
     """
     document = Document(os.fspath(path))
+    profile: Profile = read(document, PROFILE, {"leave_out": "; it belongs to a plan"})
+    source, denied = document.source(), frozenset(document.denied)
+    return dataclasses.replace(profile, path=Path(path), source=source, denied=denied)
+
+
+def read(document: Document, kind: Record, elsewhere: Mapping[str, str]) -> Any:
+    """What the file of `document` says; `elsewhere` says of foreign keys where they belong. Raises ProfileError."""
     root = document.tree()
     if root is None or _of_another_format(root, document):
         raise ProfileError(document.problems)
-    profile: Profile = PROFILE.read(root, "", document)
+    found = kind.build(entries(root, "", document), root, "", document, elsewhere)
     if document.problems:
         raise ProfileError(document.problems)
-    return dataclasses.replace(profile, path=Path(path), digest=document.digest, places=document.keys)
+    return found
 
 
 def _of_another_format(root: Node, document: Document) -> bool:

@@ -10,7 +10,7 @@ count from the folder in which the suite is run.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from yaml.nodes import ScalarNode
 
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
-from vfio_compliance.profiles.document import Document, Place, listed, quoted
+from vfio_compliance.profiles.document import Document, Problem, Source, listed, quoted
 from vfio_compliance.profiles.kinds import (
     Boolean,
     Choice,
@@ -30,7 +30,7 @@ from vfio_compliance.profiles.kinds import (
     Text,
 )
 from vfio_compliance.profiles.records import ListOf, Record, key
-from vfio_compliance.profiles.steps import Stimulus
+from vfio_compliance.profiles.steps import MapSection, Setup, SetupStep, Stimulus, Wait, programs
 
 FORMAT = 1
 
@@ -76,9 +76,10 @@ class _Transition(Choice):
 class Claims:
     """Facts about the device, with which probing must agree. None: not claimed, so neither is it expected."""
 
-    data_section: Literal["trapped", "mapped", "partitioned"] | None = key(
-        Choice("trapped", "mapped", "partitioned"),
-        "How the data section is accessed: by read and write only, by mmap as a whole, or by mmap in parts.",
+    data_section: Literal["trapped", "mapped", "partitioned", "mapped-only"] | None = key(
+        Choice("trapped", "mapped", "partitioned", "mapped-only"),
+        "How the data section is accessed: by read and write only; by mmap as a whole, or in parts, and by read and "
+        "write; or by mmap alone.",
         default=None,
     )
     precopy_data: bool | None = key(Boolean(), "Whether data is offered while still running.", default=None)
@@ -154,6 +155,14 @@ class Waiver:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Skip:
+    """Cases that are not to be run; they end as not judged, with the reason."""
+
+    case: str = key(Text(), "Text in the names of the cases, or the id of their rule.")
+    reason: str = key(Prose(), "Why they are not judged.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """What a profile says about one device."""
 
@@ -173,20 +182,42 @@ class Profile:
     )
     device: KernelGroupDevice | VfioUserDevice = key(DEVICE, "How to reach the device.")
     claims: Claims = key(Record(Claims), "Facts about the device that probing must agree with.", default=Claims())
-    limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.")
+    limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.", default=Limits())
+    setup: Setup = key(Record(Setup), "What the device needs before it is used.", default=Setup())
     stimulus: Stimulus = key(Record(Stimulus), "How to make the device do something.", default=Stimulus())
     waivers: tuple[Waiver, ...] = key(
         ListOf(Record(Waiver), "a list of waivers"), "Known deviations of the device.", default=()
     )
+    skip: tuple[Skip, ...] = key(
+        ListOf(Record(Skip), "a list of cases to skip"), "Cases that are left unjudged, and why.", default=()
+    )
 
-    #: The file, and the SHA-256 of its bytes in hexadecimal.
     path: Path = Path()
-    digest: str = ""
-    #: Where each key stands, by its dotted path.
-    places: Mapping[str, Place] = field(default_factory=dict, repr=False, compare=False)
+    source: Source = field(default=Source(), repr=False, compare=False)
+    #: Dotted paths of the keys that are `none`.
+    denied: frozenset[str] = frozenset()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's bytes in hexadecimal."""
+        return self.source.digest
+
+    def denies(self, dotted: str) -> bool:
+        """Whether the profile says `none` of a key such as `stimulus.dirty.pin`, or of one around it.
+
+        False, too, for a key of which it says nothing.
+        """
+        return any(dotted == key or dotted.startswith(f"{key}.") for key in self.denied)
+
+    def unknown_rules(self, known: Collection[str]) -> list[Problem]:
+        """A problem for each waiver of a rule whose id is not `known`."""
+        named = {f"waivers.{index}.rule": waiver.rule for index, waiver in enumerate(self.waivers)}
+        return self.source.unknown_rules(named, known)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         stimulus, test = self.stimulus, self.limits.test
+        yield from self._long_waits()
+        yield from self._needless_maps()
         if stimulus.running and stimulus.running.changes_within >= test:
             yield "stimulus.running.changes_within", f"longer than a whole test may take ({test:g} s)"
         if stimulus.dma and stimulus.dma.writes_within >= test:
@@ -198,16 +229,43 @@ class Profile:
         for index, listing in enumerate(listings):
             if listing in listings[:index]:
                 yield f"waivers.{index}.rule", f"`{listing[0]}` is waived twice for the same failure"
+        cases = [skip.case for skip in self.skip]
+        for index, case in enumerate(cases):
+            if case in cases[:index]:
+                yield f"skip.{index}.case", f"{quoted(case)} is skipped already"
+
+    def _long_waits(self) -> Iterator[tuple[str, str]]:
+        """Waits that do not fit into one test: those of a list of steps, and all those of the setup together."""
+        test = self.limits.test
+        groups: dict[str, dict[str, Wait]] = {}
+        for path, steps in programs(self.stimulus, self.setup).items():
+            waits = {f"{path}.{index}.wait.within": step for index, step in enumerate(steps) if isinstance(step, Wait)}
+            groups.setdefault("setup" if path.startswith("setup.") else path, {}).update(waits)
+        for group, waits in groups.items():
+            total = 0.0
+            for path, wait in waits.items():
+                total += wait.within
+                if total >= test:
+                    yield path, f"the waits of `{group}` last {total:g} s up to here; a whole test may take {test:g} s"
+                    break
+
+    def _needless_maps(self) -> Iterator[tuple[str, str]]:
+        for name in ("after_open", "after_reset"):
+            steps: tuple[SetupStep, ...] = getattr(self.setup, name)
+            for index, step in enumerate(steps):
+                if not isinstance(step, MapSection):
+                    continue
+                if "migration_v1" not in self.interfaces:
+                    yield f"setup.{name}.{index}.map", "there is a data section only with migration_v1 in `interfaces`"
+                elif self.claims.data_section == "trapped":
+                    yield f"setup.{name}.{index}.map", "`claims.data_section` says that it cannot be mapped: `trapped`"
 
     def where(self, dotted: str) -> str:
         """`file:line:column` of a key such as `stimulus.running.sample` or `waivers.0`.
 
         What the file leaves out gives the nearest key around it, or the file's beginning.
         """
-        while dotted and dotted not in self.places:
-            dotted = dotted.rpartition(".")[0]
-        line, column = self.places.get(dotted, (1, 1))
-        return f"{self.path}:{line}:{column}"
+        return self.source.where(dotted)
 
 
 PROFILE = Record(Profile)

@@ -19,6 +19,7 @@ from vfio_compliance.profiles.kinds import BAD, Kind, Schema, read_as
 
 _REQUIRED: Any = object()
 _MOST_NAMED = 8  # of keys in a message
+_MAPPING = "a mapping (`key: value`)"
 
 
 def key(kind: Kind, doc: str, *, default: Any = _REQUIRED) -> Any:
@@ -133,6 +134,40 @@ class Record(Kind):
         return schema
 
 
+class OrNone(Kind):
+    """A value of another kind, or the word `none`: the device has no such thing.
+
+    Either way the value of a denied key is None, as if it were left out; the document notes that it is denied. Where
+    the word is not taken, `refused` says what to do instead.
+    """
+
+    def __init__(self, kind: Kind, *, refused: str = "") -> None:
+        self.kind, self.refused = kind, refused
+
+    def read(self, node: Node, path: str, document: Document) -> Any:
+        if not isinstance(node, ScalarNode) or node.tag == SKIPPED:
+            return self.kind.read(node, path, document)
+        if node.value == "none" and not self.refused:
+            document.denied.add(path)
+            return None
+        if node.value == "none":
+            document.complain(node, f"this cannot be `none`: {self.refused}")
+        elif self.refused:
+            return self.kind.read(node, path, document)
+        else:
+            document.complain(
+                node, f"expected {self._wanted()}, or `none` for a device without it; found {_shape(node)}"
+            )
+        return BAD
+
+    def _wanted(self) -> str:
+        return self.kind.wanted if isinstance(self.kind, ListOf) else _MAPPING
+
+    def schema(self) -> Schema:
+        schema = self.kind.schema()
+        return schema if self.refused else {"anyOf": [schema, {"const": "none"}]}
+
+
 class Variant(Kind):
     """A mapping in which one key, the selector, decides which record it is."""
 
@@ -210,7 +245,7 @@ def entries(node: Node, path: str, document: Document) -> dict[str, tuple[Node, 
     if node.tag == SKIPPED:
         return None
     if not isinstance(node, MappingNode):
-        document.complain(node, f"expected a mapping (`key: value`), found {_shape(node)}")
+        document.complain(node, f"expected {_MAPPING}, found {_shape(node)}")
         return None
     found: dict[str, tuple[Node, Node]] = {}
     for name_node, value_node in node.value:

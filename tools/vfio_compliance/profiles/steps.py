@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from vfio_compliance.profiles.document import quoted
-from vfio_compliance.profiles.kinds import Duration, Integer, Kind, NumberOrVariable, OneOfNumbers, Size
-from vfio_compliance.profiles.records import ListOf, OneKey, Record, key
+from yaml.nodes import ScalarNode
+
+from vfio_compliance.profiles.document import Document, quoted
+from vfio_compliance.profiles.kinds import Choice, Duration, Integer, Kind, NumberOrVariable, OneOfNumbers, Size
+from vfio_compliance.profiles.records import ListOf, OneKey, OrNone, Record, key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +60,33 @@ class Wait(_Access):
             yield "mask", f"{self.mask:#x} does not fit into the width of {8 * self.width} bits"
 
 
+@dataclass(frozen=True)
+class MapSection:
+    """Map the mappable parts of the migration region's data section, and leave them mapped."""
+
+
 Step: TypeAlias = Write | Read | Wait
+SetupStep: TypeAlias = Step | MapSection
 
 
-def _steps(*variables: str) -> Kind:
+class _Section(Choice):
+    """What the step `map` maps."""
+
+    def parse(self, node: ScalarNode, document: Document) -> Any:
+        super().parse(node, document)
+        return MapSection()
+
+
+def _step(*variables: str, **more: Kind) -> Kind:
     write = Record(Write, kinds={"value": NumberOrVariable(*variables)})
-    step = OneKey({"write": write, "read": Record(Read), "wait": Record(Wait)})
-    return ListOf(step, "a list of steps", at_least=1)
+    return OneKey({"write": write, "read": Record(Read), "wait": Record(Wait), **more})
+
+
+def _steps(*variables: str) -> ListOf:
+    return ListOf(_step(*variables), "a list of steps", at_least=1)
+
+
+_SETUP_STEPS = ListOf(_step(map=_Section("data_section")), "a list of steps")
 
 
 _READ = OneKey({"read": Record(Read)})
@@ -105,11 +127,14 @@ class Dirty:
     )
     largest: int = key(Size("1", "1GiB"), "Most bytes, `$length`, that it writes at once.")
     pin: tuple[Step, ...] | None = key(
-        _steps("$iova", "$length"),
-        "Has the driver pin the pages of this range, for good. Without it, the rules on pinned pages are n/a.",
+        OrNone(_steps("$iova", "$length")),
+        "Has the driver pin the pages of this range, for good. Without it, the rules on pinned pages are not-run; "
+        "`none`: the driver pins no pages for the device.",
         default=None,
     )
-    unpin: tuple[Step, ...] | None = key(_steps("$iova", "$length"), "Undoes `pin` for the same range.", default=None)
+    unpin: tuple[Step, ...] | None = key(
+        OrNone(_steps("$iova", "$length")), "Undoes `pin` for the same range.", default=None
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if (self.pin is None) != (self.unpin is None):
@@ -127,38 +152,69 @@ class VisibleState:
     )
 
 
+_EVERY_DEVICE = "{}; leave the key out, and leave the rules that need it out by name in a plan"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stimulus:
-    """How to make the device do something. A rule that needs a part left out here is n/a."""
+    """How to make the device do something. A rule that needs a part left out here is not-run."""
 
     running: Running | None = key(
-        Record(Running),
-        "Shows whether the device runs. Without it, the rules on stopping are n/a.",
+        OrNone(Record(Running), refused=_EVERY_DEVICE.format("every device does something while it runs")),
+        "Shows whether the device runs. Without it, the rules on stopping are not-run.",
         default=None,
     )
     dma: Dma | None = key(
-        Record(Dma),
-        "Makes the device write memory. Without it, the rules on DMA while stopped are n/a.",
+        OrNone(Record(Dma)),
+        "Makes the device write memory over and over. Without it, the rules on DMA while stopped are not-run; "
+        "`none`: the device has no way to do so.",
         default=None,
     )
     dirty: Dirty | None = key(
-        Record(Dirty),
-        "Makes the device write at one address, once. Without it, the rules on which pages are reported dirty are n/a.",
+        OrNone(Record(Dirty)),
+        "Makes the device write at one address, once. Without it, the rules on which pages are reported dirty are "
+        "not-run; `none`: the device writes no memory.",
         default=None,
     )
     visible_state: VisibleState | None = key(
-        Record(VisibleState),
-        "Shows whether a state arrives. Without it, the rules on what a saved state restores are n/a.",
+        OrNone(Record(VisibleState), refused=_EVERY_DEVICE.format("every device that migrates has a state that shows")),
+        "Shows whether a state arrives. Without it, the rules on what a saved state restores are not-run.",
         default=None,
     )
     error: tuple[Step, ...] | None = key(
-        _steps(),
+        OrNone(_steps()),
         "Makes the next write of device_state fail, and the device report the error state. "
-        "Without it, the rules on errors are n/a.",
+        "Without it, the rules on errors are not-run; `none`: no error can be provoked.",
         default=None,
     )
     save_fault: tuple[Step, ...] | None = key(
-        _steps(),
-        "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is n/a.",
+        OrNone(_steps()),
+        "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is "
+        "not-run; `none`: no such fault can be provoked.",
         default=None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a device needs before it is used; done with the second device as well."""
+
+    after_open: tuple[SetupStep, ...] = key(_SETUP_STEPS, "Steps done each time the device was opened.", default=())
+    after_reset: tuple[SetupStep, ...] = key(_SETUP_STEPS, "Steps done each time the device was reset.", default=())
+
+
+def programs(stimulus: Stimulus, setup: Setup) -> dict[str, tuple[SetupStep, ...]]:
+    """Every list of steps of a profile, by its dotted path."""
+    found: dict[str, tuple[SetupStep, ...] | None] = {
+        "setup.after_open": setup.after_open,
+        "setup.after_reset": setup.after_reset,
+        "stimulus.error": stimulus.error,
+        "stimulus.save_fault": stimulus.save_fault,
+    }
+    if dma := stimulus.dma:
+        found |= {"stimulus.dma.start": dma.start, "stimulus.dma.stop": dma.stop}
+    if dirty := stimulus.dirty:
+        found |= {f"stimulus.dirty.{name}": getattr(dirty, name) for name in ("write", "pin", "unpin")}
+    if visible := stimulus.visible_state:
+        found |= {"stimulus.visible_state.set": visible.set, "stimulus.visible_state.observe": visible.observe}
+    return {path: steps for path, steps in found.items() if steps}

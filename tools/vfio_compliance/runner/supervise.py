@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One run: starts pytest, follows its journal, ends it when a deadline passes, prints the result.
+"""One run: one test process after the other until every case has its verdict, then the result.
 
-Whatever becomes of the test process, the journal gets an end, the host is put back as it was, and nothing is left
-behind but the folder of the run.
+Whatever becomes of a test process, the rest of the cases is run by the next one, the journal gets an end, the host is
+put back as it was, and nothing is left behind but the folder of the run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import select
-import selectors
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -24,24 +18,17 @@ from typing import TextIO
 
 from ..profiles import Profile
 from ..results import inflight, journal, summary, terminal
+from .attempt import Attempt, Ending, How
 from .kernel_log import KernelLog
 from .progress import Progress, show
-
-#: pytest ends a test at its deadline; only a process that this does not reach is ended from here, so much later.
-_GRACE = 3.0
-
-#: Outside of tests (loading the suites, opening and closing the device) two tests' time is granted, and at least this.
-_BETWEEN = 60.0
-
-#: A process that was told to end, or said that it has, is given so long for it.
-_ENDING = 10.0
-
-#: A process that was killed is given so long to be gone before it is left behind.
-_DYING = 5.0
+from .rest import Rest
 
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LOG = "pytest.log"
+
+#: What somebody can do about a call that does not return.
+_HANG_REMEDY = "find out why the call does not return, or raise limits.test in the profile if the device is only slow"
 
 
 class RunError(Exception):
@@ -51,9 +38,10 @@ class RunError(Exception):
 def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen: TextIO, width: int) -> int:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
-    All that is found goes into the folder ``out``; ``options`` are handed on to pytest. A signal that asks this
-    process to end ends the run as soon as the device is closed; the result is that of a run that could not go on.
-    Raises RunError when ``out`` cannot be used or pytest refuses the options.
+    All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
+    dies is followed by another one, which runs the rest. A signal that asks this process to end ends the run as soon as
+    the device is closed; the result is that of a run that could not continue. Raises RunError when ``out`` cannot be
+    used or pytest refuses the options.
     """
     path = out / journal.NAME
     try:
@@ -64,13 +52,14 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
     progress = Progress(screen, width)
-    with log, contextlib.closing(_Watch(profile, out, path, progress)) as watch:
-        with _interruptions() as interruptions, watch.pytest(root, options, log.fileno()) as (process, pipe):
-            watch.follow(process, pipe, interruptions)
+    options = [f"--profile={profile.path}", f"--journal={path}", *options]
+    with log, contextlib.closing(_Run(profile, out, path, progress)) as running:
+        with _interruptions() as interrupted:
+            running.cases(root, options, log.fileno(), interrupted)
         progress.end()
-        watch.conclude(process)
+        running.conclude()
     result = summary.summarise(journal.read(path))
-    result.stops += watch.unwritten
+    result.stops += running.unwritten
     show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
     return result.exit_code
 
@@ -80,7 +69,7 @@ def _interruptions() -> Iterator[int]:
     """A descriptor that gives the numbers of signals that ask this process to end, which then do not end it."""
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def tell(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(writing, bytes([number]))
 
@@ -88,7 +77,7 @@ def _interruptions() -> Iterator[int]:
     before = {number: signal.getsignal(number) for number in _INTERRUPTIONS}
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     for number in before:
-        signal.signal(number, tell)
+        signal.signal(number, note)
     try:
         yield reading
     finally:
@@ -98,107 +87,103 @@ def _interruptions() -> Iterator[int]:
         os.close(writing)
 
 
-class _Watch:
-    """Follows one pytest process."""
+class _Run:
+    """What is the same for all test processes of a run."""
 
     def __init__(self, profile: Profile, out: Path, path: Path, progress: Progress) -> None:
         self._profile = profile
         self._out = out
         self._path = path
         self._progress = progress
-        self._inflight = inflight.create()
+        self._calls = inflight.create()
         self._kernel, self._blind = _kernel_log(profile)
+        self._rest = Rest()
         self._case: str | None = None
-        self._since = time.monotonic()
-        self._planned = False
-        #: Why there is nothing more to come; the journal says so already.
+        #: Why the run ends here; the journal says so already.
         self._over = ""
-        #: When the process, which has said that it ends or was told to, is to be gone.
-        self._gone_by: float | None = None
+        #: Why the test process cannot reach the device any more, where another one may.
+        self._lost = ""
         #: Files of the host that the run has changed, and what they held.
         self._changed: dict[str, str] = {}
         #: Records that the journal did not take.
         self.unwritten: list[journal.Record] = []
 
-    @contextlib.contextmanager
-    def pytest(self, root: Path, options: Sequence[str], log: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-        """The process, and the end of the pipe on which its events arrive; it is ended with the block."""
-        # What a process that was killed leaves in the folder for temporary files is removed with the folder.
-        with tempfile.TemporaryDirectory(prefix="vfio-", ignore_cleanup_errors=True) as scratch:
-            reading, writing = os.pipe()
-            command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"]
-            command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
-            command += [f"--profile={self._profile.path}", f"--journal={self._path}"]
-            command += [f"--progress-fd={writing}", f"--inflight-fd={self._inflight}", *options]
-            # What somebody set for runs of pytest of their own is not meant for this one.
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[writing, self._inflight],
-                start_new_session=True,
-                env=environment | {"TMPDIR": scratch},
-            )
-            os.close(writing)
-            try:
-                yield process, reading
-            finally:
-                os.close(reading)
-                _kill(process)
-
-    def follow(self, process: subprocess.Popen[bytes], pipe: int, interruptions: int) -> None:
-        """Until the process ends, or does not end by a deadline."""
-        rest = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
-            selector.register(interruptions, selectors.EVENT_READ)
+    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
+        """Run every case, by as many test processes as that takes."""
+        with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
+            more: list[str] = []
             while True:
-                ready = {key.fd for key, _ in selector.select(max(self._deadline() - time.monotonic(), 0))}
-                if interruptions in ready:
-                    if self._gone_by is not None:
-                        return
-                    self._interrupt(process, os.read(interruptions, 1)[0])
-                elif pipe in ready:
-                    data = os.read(pipe, 1 << 16)
-                    if not data:
-                        _await_exit(process)
-                        return
-                    *lines, rest = (rest + data).split(b"\n")
-                    for line in lines:
-                        self._take(json.loads(line))
-                else:
-                    if self._gone_by is None:
-                        self._hang(process)
+                self._case, self._lost = None, ""
+                attempt = Attempt(self._profile.limits, self._calls, self._take)
+                ending = attempt.run(root, [*options, *more], log, interruptions)
+                self._put_back()
+                if not self._continues(ending):
                     return
+                handover = Path(folder, "handover.json")
+                self._rest.hand_over(ending.message or self._lost).write(handover)
+                more = [f"--handover={handover}"]
 
-    def conclude(self, process: subprocess.Popen[bytes]) -> None:
-        """Give the host back what the process could not, and the journal its end. Raises RunError without a journal."""
-        for path, before in self._changed.items():
-            self._restore(Path(path), before)
-        if not self._planned:
+    def conclude(self) -> None:
+        """Give the journal its end. Raises RunError without a journal."""
+        if not self._rest.planned:
             raise RunError(self._over or _last_words(self._out / LOG))
-        if not self._over:
-            code = process.returncode
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            self._end("broken", f"the test process ended early, by {how}, in {self._where()}", f"see {self._out / LOG}")
         if self._kernel:
             self._look_at(self._kernel)
 
     def close(self) -> None:
-        """Let go of what the watch was kept with."""
-        os.close(self._inflight)
+        """Let go of what the run was watched with."""
+        os.close(self._calls)
         if self._kernel:
             self._kernel.close()
 
+    # -- the end of a test process ------------------------------------------------------------------------------------
+
+    def _continues(self, ending: Ending) -> bool:
+        """Put the end of a test process into the journal; whether another one continues the run."""
+        if self._kernel:
+            self._look_at(self._kernel)
+        if self._over:
+            return False
+        if ending.how is How.INTERRUPTED:
+            return self._stop(ending.message, "run again, into another folder")
+        if not self._rest.planned:  # what pytest itself said is in its log
+            self._over = ending.message if ending.how is How.HUNG else ""
+            return False
+        if ending.how is How.FINISHED:
+            return bool(self._lost) and self._rest.left
+        self._rest.cut_off(ending.case)
+        fields = {"case": ending.case, "message": ending.message}
+        if ending.how is How.HUNG:
+            self._write("hang", **fields, remedy=_HANG_REMEDY, call=inflight.last(self._calls), process=ending.process)
+        elif ending.case is not None:
+            self._write("broken", **fields, remedy=f"see {self._out / LOG}")
+        elif not self._rest.left:
+            self._stop(ending.message, f"see {self._out / LOG}")
+        return self._rest.left
+
+    def _stop(self, message: str, remedy: str) -> bool:
+        """Say why the run ends here, in the journal if there is one."""
+        self._over = message
+        self._write("broken", message=message, remedy=remedy)
+        return False
+
+    def _put_back(self) -> None:
+        """Give the host back what the test process could not."""
+        for path, before in self._changed.items():
+            try:
+                Path(path).write_text(f"{before}\n")
+                self._write("restored", path=path)
+            except OSError as error:
+                self._write("note", text=f"{path} could not be set back to {before!r}: {error.strerror}")
+        self._changed.clear()
+
+    # -- its records --------------------------------------------------------------------------------------------------
+
     def _take(self, record: journal.Record) -> None:
         event = record["event"]
-        self._since = time.monotonic()
-        if event == "plan":
-            self._planned = True
-            if self._blind:
-                self._write("note", text=self._blind)
+        self._rest.take(record)
+        if event == "plan" and self._blind:
+            self._write("note", text=self._blind)
         elif event == "start":
             self._case = record["case"]
         elif event == "end":
@@ -209,70 +194,22 @@ class _Watch:
             self._changed[record["path"]] = record["before"]
         elif event == "restored":
             del self._changed[record["path"]]
+        elif event == "lost":
+            self._lost = record["message"]
+        elif event == "broken":
+            self._over = record["message"]
         elif event == "unwritten":
             self._over = record["message"]
             self.unwritten.append(record)
-        elif event == "finish":
-            self._over = self._over or "finished"
-            self._gone_by = self._since + _ENDING
         self._progress.show(record)
-
-    def _deadline(self) -> float:
-        if self._gone_by is not None:
-            return self._gone_by
-        limit = self._profile.limits.test
-        return self._since + (max(2 * limit, _BETWEEN) if self._case is None else limit + _GRACE)
 
     def _look_at(self, kernel: KernelLog) -> None:
         if lines := kernel.complaints():
             self._write("kernel", case=self._case, lines=lines)
 
-    def _interrupt(self, process: subprocess.Popen[bytes], number: int) -> None:
-        self._end(
-            "broken",
-            f"interrupted by {signal.Signals(number).name} in {self._where()}",
-            "run again, into another folder",
-        )
-        self._gone_by = time.monotonic() + _ENDING
-        process.send_signal(signal.SIGTERM)
-
-    def _hang(self, process: subprocess.Popen[bytes]) -> None:
-        self._end(
-            "hang",
-            f"no progress before the deadline (limits.test in {self._profile.path}): {self._where()}",
-            "find out why the call does not return, or raise the limit if the device is only slow",
-            case=self._case,
-            call=inflight.last(self._inflight),
-            process={name: _proc(process.pid, name) for name in ("wchan", "stack", "syscall", "status")},
-        )
-
-    def _where(self) -> str:
-        """The case under way, and the last call that was made."""
-        call = inflight.last(self._inflight)
-        case = self._case or "no case"
-        if call is None:
-            return f"{case}, before any call"
-        what = f"{call['verb']} on {call['target']}"
-        if call["verb"] in ("read", "write"):
-            what = f"{call['verb']} of {call['length']} bytes at 0x{call['number']:x} of {call['target']}"
-        elif call["verb"] == "ioctl":
-            what = f"{call['verb']} 0x{call['number']:x} on {call['target']}"
-        return f"{case}, last call {what}, {call['seconds']} s ago"
-
-    def _end(self, event: str, message: str, remedy: str, **fields: object) -> None:
-        """Say why there is nothing more to come, in the journal if there is one."""
-        self._over = message
-        if self._planned:
-            self._write(event, message=message, remedy=remedy, **fields)
-
-    def _restore(self, path: Path, before: str) -> None:
-        try:
-            path.write_text(f"{before}\n")
-            self._write("restored", path=str(path))
-        except OSError as error:
-            self._write("note", text=f"{path} could not be set back to {before!r}: {error.strerror}")
-
     def _write(self, event: str, **fields: object) -> None:
+        if not self._rest.planned:
+            return
         try:
             with journal.Journal(self._path) as appended:
                 appended.write(event, **fields)
@@ -295,29 +232,3 @@ def _last_words(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     complaints = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return "\n".join(complaints or [f"pytest did not start; the end of {log}:", *lines[-20:]])
-
-
-def _proc(pid: int, name: str) -> str:
-    try:
-        return Path("/proc", str(pid), name).read_text()
-    except OSError as error:
-        return f"not readable: {error.strerror}"
-
-
-def _await_exit(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the process to exit, without taking note: its number stays its own until it is waited for."""
-    descriptor = os.pidfd_open(process.pid)
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        poll.poll(_ENDING * 1000)
-    finally:
-        os.close(descriptor)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and what it started; one that cannot die is left behind."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_DYING)

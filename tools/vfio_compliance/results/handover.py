@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What one test process leaves to the next one, when it was ended before it had run every case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Handover(NamedTuple):
+    """Where a run stands when a new test process continues it."""
+
+    #: Of the new process, counted from 1.
+    number: int
+    #: Why it is needed, in words.
+    why: str
+    #: Cases that are not run again.
+    done: frozenset[str]
+    #: By rule: how many of its cases hung or ended their process.
+    cut: dict[str, int]
+    #: The way by which the device is reached first, counted from 0.
+    way: int
+    #: Seconds since the first process began.
+    seconds: float
+
+    def write(self, path: Path) -> None:
+        """Raises OSError."""
+        path.write_text(json.dumps(self._replace(done=sorted(self.done))._asdict()), encoding="utf-8")  # type: ignore[arg-type]
+
+    @classmethod
+    def read(cls, path: Path) -> Handover:
+        """Raises OSError, ValueError."""
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**fields, "done": frozenset(fields["done"])})

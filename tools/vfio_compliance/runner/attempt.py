@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One test process: started, followed by its journal, ended when a deadline passes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from ..profiles import Limits
+from ..results import inflight
+from ..results.journal import Record
+
+#: Seconds until a test process has loaded the suites: its own start, on however slow a machine, is not the device's.
+_START_UP = 600.0
+
+#: pytest ends a test at its deadline; only a process that this does not reach is ended from here, after this much more.
+_GRACE = 3.0
+
+#: Outside of tests (opening and closing the device) two tests' time is granted, and at least this.
+_BETWEEN = 60.0
+
+#: Seconds for a process to end after it was asked to, or said that it has finished.
+_ENDING = 10.0
+
+#: Seconds for a killed process to be gone; then it is left behind.
+_DYING = 1.0
+
+
+class How(Enum):
+    """How a test process came to its end."""
+
+    FINISHED = "finished"
+    #: It was ended from here: a deadline passed.
+    HUNG = "hung"
+    #: It ended before it had said that it has finished.
+    DIED = "died"
+    INTERRUPTED = "interrupted"
+
+
+class Ending(NamedTuple):
+    """The end of a test process: in which case, why in words, and what was seen of a process that hung."""
+
+    how: How
+    case: str | None
+    message: str = ""
+    process: dict[str, str] | None = None
+
+
+class Attempt:
+    """Starts one test process and follows it. ``take`` gets each of its records."""
+
+    def __init__(self, limits: Limits, calls: int, take: Callable[[Record], None]) -> None:
+        """``calls`` is the descriptor of the memory in which the process notes each call before it is made."""
+        self._limits = limits
+        self._calls = calls
+        self._take = take
+        self._case: str | None = None
+        self._since = time.monotonic()
+        self._started = False
+        self._finished = False
+        #: When a process that has finished, or was asked to end, has to be gone.
+        self._gone_by: float | None = None
+        self._interrupted = ""
+
+    def run(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> Ending:
+        """Until the process ends, or does not end by a deadline. ``log`` takes its output.
+
+        ``interruptions`` is a descriptor that gives the numbers of signals that ask this process to end.
+        """
+        with self._pytest(root, options, log) as (process, pipe):
+            return self._follow(process, pipe, interruptions)
+
+    @contextlib.contextmanager
+    def _pytest(self, root: Path, options: Sequence[str], log: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+        """The process, and the end of the pipe on which its events arrive; it is ended with the block."""
+        # What a process that was killed leaves in the folder for temporary files is removed with the folder.
+        with tempfile.TemporaryDirectory(prefix="vfio-", ignore_cleanup_errors=True) as scratch:
+            reading, writing = os.pipe()
+            command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"]
+            command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
+            command += [f"--progress-fd={writing}", f"--inflight-fd={self._calls}", *options]
+            # What somebody set for runs of pytest of their own is not meant for this one.
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[writing, self._calls],
+                start_new_session=True,
+                env=environment | {"TMPDIR": scratch},
+            )
+            os.close(writing)
+            try:
+                yield process, reading
+            finally:
+                os.close(reading)
+                _kill(process)
+
+    def _follow(self, process: subprocess.Popen[bytes], pipe: int, interruptions: int) -> Ending:
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            selector.register(interruptions, selectors.EVENT_READ)
+            while True:
+                ready = {key.fd for key, _ in selector.select(max(self._deadline() - time.monotonic(), 0))}
+                if interruptions in ready:
+                    if self._interrupted:
+                        return self._ending(How.INTERRUPTED)
+                    self._interrupt(process, os.read(interruptions, 1)[0])
+                elif pipe in ready:
+                    data = os.read(pipe, 1 << 16)
+                    if not data:
+                        _await_exit(process)
+                        return self._ended(process)
+                    *lines, rest = (rest + data).split(b"\n")
+                    for line in lines:
+                        self._note(json.loads(line))
+                elif self._gone_by is not None:
+                    return self._ended(process)
+                else:
+                    return self._hung(process)
+
+    def _note(self, record: Record) -> None:
+        event = record["event"]
+        self._since = time.monotonic()
+        if event in ("plan", "process"):
+            self._started = True
+        elif event == "start":
+            self._case = record["case"]
+        elif event == "end":
+            self._case = None
+        elif event == "finish":
+            self._finished = True
+            self._gone_by = self._since + _ENDING
+        self._take(record)
+
+    def _deadline(self) -> float:
+        if self._gone_by is not None:
+            return self._gone_by
+        if not self._started:
+            return self._since + _START_UP
+        limit = self._limits.test
+        return self._since + (max(2 * limit, _BETWEEN) if self._case is None else limit + _GRACE)
+
+    def _interrupt(self, process: subprocess.Popen[bytes], number: int) -> None:
+        self._interrupted = f"interrupted by {signal.Signals(number).name} in {self._where()}"
+        self._gone_by = time.monotonic() + _ENDING
+        process.send_signal(signal.SIGTERM)
+
+    # -- how it ended -------------------------------------------------------------------------------------------------
+
+    def _ending(self, how: How, message: str = "", process: dict[str, str] | None = None) -> Ending:
+        return Ending(how, self._case, self._interrupted or message, process)
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> Ending:
+        if self._interrupted:
+            return self._ending(How.INTERRUPTED)
+        if self._finished:
+            return self._ending(How.FINISHED)
+        code = process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return self._ending(How.DIED, f"the test process ended early, by {how}, in {self._where()}")
+
+    def _hung(self, process: subprocess.Popen[bytes]) -> Ending:
+        if not self._started:
+            return self._ending(How.HUNG, f"the test process did not load the suites within {_START_UP:g} s")
+        seen = {name: _proc(process.pid, name) for name in ("wchan", "stack", "syscall", "status")}
+        return self._ending(How.HUNG, f"no progress before the deadline: {self._where()}", seen)
+
+    def _where(self) -> str:
+        """The case under way, and the last call that was made."""
+        call = inflight.last(self._calls)
+        case = self._case or "no case"
+        if call is None:
+            return f"{case}, before any call"
+        what = f"{call['verb']} on {call['target']}"
+        if call["verb"] in ("read", "write"):
+            what = f"{call['verb']} of {call['length']} bytes at 0x{call['number']:x} of {call['target']}"
+        elif call["verb"] == "ioctl":
+            what = f"{call['verb']} 0x{call['number']:x} on {call['target']}"
+        return f"{case}, last call {what}, {call['seconds']} s ago"
+
+
+def _proc(pid: int, name: str) -> str:
+    try:
+        return Path("/proc", str(pid), name).read_text()
+    except OSError as error:
+        return f"not readable: {error.strerror}"
+
+
+def _await_exit(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the process to exit, without taking note: its number stays its own until it is waited for."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(_ENDING * 1000)
+    finally:
+        os.close(descriptor)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the process and what it started; one that cannot die is left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_DYING)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is left of a run once a test process has ended before its time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from ..results.handover import Handover
+from ..results.journal import Record
+from ..results.verdict import Verdict
+
+
+class Rest:
+    """Follows the records of a run. A case is done when it ended, hung, or ended its process."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        #: Rule by case; None until the plan is known.
+        self._planned: dict[str, str] | None = None
+        self._done: set[str] = set()
+        self._cut: Counter[str] = Counter()
+        #: The number of the present test process, and how many cases were done when it began.
+        self._number, self._before = 1, 0
+        #: The way by which the device is reached, counted from 0, and how many ways there are.
+        self._way, self._ways = 0, 1
+
+    @property
+    def planned(self) -> bool:
+        """Whether the run got as far as a plan."""
+        return self._planned is not None
+
+    @property
+    def left(self) -> bool:
+        """Whether a case is left, and a way to the device."""
+        return bool((self._planned or {}).keys() - self._done) and self._way < self._ways
+
+    @property
+    def out_of_ways(self) -> bool:
+        """Whether no way to the device is left."""
+        return self._way >= self._ways
+
+    def take(self, record: Record) -> None:
+        """Take note of a record of the test process."""
+        event = record["event"]
+        if event == "plan":
+            self._planned = dict(record["cases"])
+        elif event == "end":
+            self._done.add(record["case"])
+            self._cut[record["rule"]] += record["verdict"] == Verdict.HANG.value
+        elif event == "way":
+            self._way, self._ways = record["way"], record["ways"]
+        elif event == "lost":
+            self._way += 1
+
+    def cut_off(self, case: str | None) -> None:
+        """The test process ended in ``case``. Outside of any, and before any, it was the way that led nowhere."""
+        if case is not None:
+            self._done.add(case)
+            self._cut[(self._planned or {}).get(case, "")] += 1
+        elif len(self._done) == self._before:
+            self._way += 1
+
+    def hand_over(self, why: str) -> Handover:
+        """What the next test process is to know; from here on it is the present one."""
+        self._number, self._before = self._number + 1, len(self._done)
+        seconds = time.monotonic() - self._began
+        return Handover(self._number, why, frozenset(self._done), dict(self._cut), self._way, seconds)
