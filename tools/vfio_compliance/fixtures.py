@@ -195,7 +195,7 @@ def tracker(session: Session, device: Device) -> Iterator[DirtyTracker]:
 def container(session: Session, tracker: DirtyTracker) -> Container:
     """A container that offers dirty page tracking, which is off."""
     if not session.container.offers_tracking:
-        raise NotApplicable("the container offers no dirty page tracking: no capability says so, and START is refused")
+        raise NotApplicable(session.container.no_tracking)
     return session.container
 
 
@@ -217,10 +217,10 @@ def container_growth(information: Container) -> Growth:
 def region_growth(device: Device) -> Growth:
     """What the device says of a region, as it grows with argsz: the first with capabilities, else the first of all."""
     ask = partial(device.try_request, VFIO_DEVICE_GET_REGION_INFO)
-    growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
-    if not growths:
+    if not device.regions:
         raise NotApplicable("the device has no regions")
-    return next((growth for growth in growths if growth.has_capabilities), growths[0])
+    region = next((region for region in device.regions if region.chain), device.regions[0])
+    return Growth(REGION, ask, region.index.to_bytes(4, "little"))
 
 
 @pytest.fixture

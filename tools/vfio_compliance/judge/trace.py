@@ -191,7 +191,7 @@ class Reader:
         most = record.length if verb in ("read", "write") else 0
         value = self._number(fields, "value", -1, most)
         code = self._number(fields, "errno", 0, _MOST_ERRNO)
-        if (value < 0) != (code > 0):
+        if value >= 0 and code:
             raise self._wrong(f'"value" {value} and "errno" {code} do not go together')
         took = self._number(fields, "took", 0, _LARGEST) if "took" in fields else 0
         record = record._replace(value=value, errno=code, took=took)
