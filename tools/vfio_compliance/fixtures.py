@@ -217,10 +217,10 @@ def container_growth(information: Container) -> Growth:
 def region_growth(device: Device) -> Growth:
     """What the device says of a region, as it grows with argsz: the first with capabilities, else the first of all."""
     ask = partial(device.try_request, VFIO_DEVICE_GET_REGION_INFO)
-    if not device.regions:
+    growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
+    if not growths:
         raise NotApplicable("the device has no regions")
-    region = next((region for region in device.regions if region.chain), device.regions[0])
-    return Growth(REGION, ask, region.index.to_bytes(4, "little"))
+    return next((growth for growth in growths if growth.has_capabilities), growths[0])
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_the_largest_bitmap_comes_through(connect: Connect) -> None:
         peer.stream.sendall(bitmap)
         peer.wait_for_end()
 
-    client = connect(script)
+    client = connect(script, _version(True))
     with GuardedBuffer(size) as memory:
         argument = bytearray(struct.pack("<IIQQQQQ", 48, 4, 0, size << 15, 4096, size, memory.address))
         assert client.ioctl(Target.CONTAINER, VFIO_IOMMU_DIRTY_PAGES, argument) == (0, 0)

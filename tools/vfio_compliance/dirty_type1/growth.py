@@ -54,6 +54,12 @@ class Growth:
         return memory[:room]
 
     @property
+    def has_capabilities(self) -> bool:
+        """Whether the fixed part says that there are capabilities."""
+        memory = self.argument(self.shape.fixed, self.shape.fixed)
+        return self._ask(memory).ok and bool(_number(memory, 4) & self.shape.caps)
+
+    @property
     def needed(self) -> int:
         """Bytes of the whole, as the fixed part says; at least the fixed part. Raises RuleBroken."""
         return len(self._whole)
