@@ -220,6 +220,8 @@ def region_growth(device: Device) -> Growth:
     growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
     if not growths:
         raise NotApplicable("the device has no regions")
+    if not growths[0].answers:  # a device may refuse after other requests; right after an open it has to answer
+        device.reopen()
     return next((growth for growth in growths if growth.has_capabilities), growths[0])
 
 

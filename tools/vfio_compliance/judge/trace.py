@@ -28,10 +28,10 @@ end        the last line: the recorder ended in an orderly way
 ========== ======================================================================================================
 
 ``offset`` and ``length`` are in bytes, in the region. ``value`` is what the call returned: bytes moved, 0 for a reset
-or map, -1 for a failure, and then ``errno`` says which (0 otherwise). ``data`` are the bytes that came, or those that
-were to be written, in hexadecimal: all of them where they are at most 64; ``sha256`` is their digest where they are
-more. A read that failed or gave nothing has neither. ``took`` is how long the call took, in microseconds; it may be
-left out. Keys that are not listed are ignored.
+or map, -1 for a failure, and then ``errno`` says which (0 where it gave none, and otherwise). ``data`` are the bytes
+that came, or those that were to be written, in hexadecimal: all of them where they are at most 64; ``sha256`` is their
+digest where they are more. A read that failed or gave nothing has neither. ``took`` is how long the call took, in
+microseconds; it may be left out. Keys that are not listed are ignored.
 
 A file that was cut short or is not of this format gives a TraceError that says where and what. Nothing that it says
 can make a reader use more than a line's memory.
