@@ -203,7 +203,8 @@ def container(session: Session, tracker: DirtyTracker) -> Container:
 def information(session: Session, device: Device) -> Container:
     """A container that can be asked what it offers."""
     if not session.container.tells:
-        raise NotApplicable("no container can be asked: the page size was agreed on when the transport connected")
+        agreed = "no container can be asked: the page size was agreed on when the transport connected"
+        raise NotApplicable(session.transport.no_tracking or agreed)
     return session.container
 
 

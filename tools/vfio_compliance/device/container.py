@@ -106,7 +106,7 @@ class Container:
     def _info(self, size: int) -> bytes:
         outcome, answer = self.try_info(size)
         if outcome.value < 0:
-            raise DeviceError(ASKING, "success", errno_name(outcome.errno))
+            raise DeviceError(ASKING, "success", errno_name(outcome.errno), outcome.errno)
         return answer
 
     # -- memory -----------------------------------------------------------------------------------------------------
