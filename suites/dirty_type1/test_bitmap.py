@@ -112,10 +112,12 @@ def test_buffer_size(guest, room, count):
         "write 5; get 0 130; write 6; get 0 130; write 5; write 7",
     ],
 )
-def test_written_is_set(guest, writes):
+def test_written_is_set(guest, observe, writes):
     """Every page that the device wrote since it was last reported is reported."""
     for answer in guest.play(f"map 0 130; start; {writes}; get 0 130"):
         answer.complete()
+    for question, seen in guest.observations.items():
+        observe(question, seen)
 
 
 @pytest.mark.rule("dirty.bitmap.nothing-else")

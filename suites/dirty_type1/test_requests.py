@@ -22,7 +22,14 @@ HEAD, UNMAP, FULL = 8, 24, 48
 #: Addresses at which no argument can be read, by the names of the fixture.
 UNREADABLE = ("NULL", "unmapped", "cut")
 
+#: The largest argsz of all; where less can be asked for, that is tried instead.
 MOST = 2**32 - 1
+
+
+def size_name(size):
+    """An argsz in the name of a case."""
+    return "the largest argsz" if size == MOST else f"argsz {size}"
+
 
 #: Bytes of memory that an argsz of more is given.
 ROOM = 4096
@@ -104,7 +111,7 @@ def test_request_argsz(container, witness, misplace, operation, wrong):
 @pytest.mark.parametrize(
     ("operation", "argsz"),
     [
-        (operation, argsz)
+        pytest.param(operation, argsz, id=f"{operation}-{size_name(argsz).removeprefix('argsz ')}")
         for operation in OPERATIONS
         for argsz in (HEAD + 1, HEAD + 8, FULL + 1, FULL + 8, ROOM, MOST)
         if operation != "GET_BITMAP" or argsz > FULL
@@ -114,6 +121,7 @@ def test_request_long_argsz(container, witness, operation, argsz):
     """More argument than the operation needs, filled with ones, makes no difference."""
     flag, before = OPERATIONS[operation]
     witness.begin(tracking=before)
+    argsz = min(argsz, container.largest_argsz)
     argument = witness.dirty_request(flag, argsz)
     what = f"{operation} with argsz {argsz}"
     argument += ONES * (min(argsz, ROOM) - len(argument))
@@ -156,13 +164,14 @@ LONG_ENOUGH = (UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST)
 @pytest.mark.parametrize(
     ("argsz", "flags", "place"),
     [
-        *(pytest.param(argsz, 0, None, id=f"argsz {argsz}") for argsz in (*range(UNMAP), *LONG_ENOUGH)),
+        *(pytest.param(argsz, 0, None, id=size_name(argsz)) for argsz in (*range(UNMAP), *LONG_ENOUGH)),
         *(pytest.param(UNMAP, 1 << bit, None, id=f"flag 0x{1 << bit:x}") for bit in range(3, 32)),
         *(pytest.param(UNMAP, 0, place, id=place) for place in UNREADABLE),
     ],
 )
 def test_unmap_plain(container, witness, misplace, argsz, flags, place, tracking):
     """An argument of 24 bytes unmaps, so does more, all ones; less, an unknown flag, a bad address change nothing."""
+    argsz = min(argsz, container.largest_argsz)
     argument = witness.unmap_request(flags, argsz)
     argument += ONES * (min(argsz, ROOM) - len(argument))
     before = bytes(argument)
@@ -190,16 +199,16 @@ SIZES = [*range(64), *(f"whole{by:+}" for by in range(-40, 9)), ROOM, MOST]
 GUARDED = (16, 20, 24, 32, "whole-1", "whole+0")
 
 INFORMATION = [
-    *(pytest.param(size, None, id=f"argsz {size}") for size in SIZES),
+    *(pytest.param(size, None, id=size_name(size)) for size in SIZES),
     *(pytest.param(size, "guarded", id=f"argsz {size}, guarded") for size in GUARDED),
     *(pytest.param("whole+0", place, id=place) for place in (*UNREADABLE, "read-only")),
 ]
 
 
-def judge_information(growth, misplace, size, place):
+def judge_information(container, growth, misplace, size, place):
     argsz = size if isinstance(size, int) else growth.needed + int(size.removeprefix("whole"))
     if place is None:
-        growth.judge(max(argsz, 0))
+        growth.judge(min(max(argsz, 0), container.largest_argsz))
     elif place == "guarded":
         misplace("unmapped", b"?")  # addresses can be expressed
         growth.judge_guarded(max(argsz, growth.shape.least))
@@ -211,11 +220,11 @@ def judge_information(growth, misplace, size, place):
 @pytest.mark.parametrize(("size", "place"), INFORMATION)
 def test_container_information(container, container_growth, misplace, size, place):
     """Too little is refused, enough brings the whole, what is between tells what is enough; nothing goes past argsz."""
-    judge_information(container_growth, misplace, size, place)
+    judge_information(container, container_growth, misplace, size, place)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @pytest.mark.parametrize(("size", "place"), INFORMATION)
 def test_region_information(container, region_growth, misplace, size, place):
     """The same for a region that has capabilities."""
-    judge_information(region_growth, misplace, size, place)
+    judge_information(container, region_growth, misplace, size, place)

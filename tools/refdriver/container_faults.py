@@ -31,7 +31,7 @@ _FLAGS = wire.DIRTY_START | wire.DIRTY_STOP | wire.DIRTY_GET
 _UNMAP_FLAGS = wire.UNMAP_GET_BITMAP | wire.UNMAP_ALL
 _LOW_HALF, _ENOUGH = 2**32 - 1, 2**32 - 1
 #: argsz from which on a signed number is negative.
-_NEGATIVE = 1 << 31
+_NEGATIVE = 1 << 15
 #: Bytes of both requests as a user of the kernel has them, without the address of the bitmap.
 _WITHOUT_ADDRESS = 40
 
@@ -161,7 +161,7 @@ class FaultyContainer(Container):
             needed = GET_FIXED + min(fields(wire.DIRTY_RANGE, body, wire.DIRTY.size)[3], LARGEST_BITMAP)
         if argsz > needed and "dirty-argsz-exact-only" in self._defects:
             raise Refusal(EINVAL)
-        if argsz >= _NEGATIVE and "dirty-argsz-signed" in self._defects:
+        if argsz >= _NEGATIVE and flags != wire.DIRTY_GET and "dirty-argsz-signed" in self._defects:
             raise Refusal(EINVAL)
 
     def _pass_flags(self, flags: int) -> int:

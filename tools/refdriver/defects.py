@@ -246,7 +246,7 @@ DEFECTS: dict[str, str] = {
     "dirty-argsz-stop-unchecked": "STOP with an argsz of 0 to 7 succeeds",
     "dirty-argsz-refused-but-applied": "START or STOP with an argsz of 0 to 7 answers an error, yet takes effect",
     "dirty-argsz-exact-only": "tracking requests whose argsz is larger than needed are refused",
-    "dirty-argsz-signed": "tracking requests with an argsz from 2^31 on are refused",
+    "dirty-argsz-signed": "START and STOP with an argsz from 2^15 on are refused",
     "flags-two-accepted": "of several flags at once the lowest one counts",
     "flags-none-accepted": "a tracking request without a flag succeeds and does nothing",
     "flags-unknown-ignored": "unknown flags of a tracking request are ignored; alone they succeed and do nothing",

@@ -197,7 +197,7 @@ def tracker(session: Session, device: Device) -> Iterator[DirtyTracker]:
 def container(session: Session, tracker: DirtyTracker) -> Container:
     """A container that offers dirty page tracking, which is off."""
     if not session.container.offers_tracking:
-        raise NotApplicable("the container offers no dirty page tracking: no capability says so, and START is refused")
+        raise NotApplicable(session.container.no_tracking)
     return session.container
 
 
@@ -205,7 +205,8 @@ def container(session: Session, tracker: DirtyTracker) -> Container:
 def information(session: Session, device: Device) -> Container:
     """A container that can be asked what it offers."""
     if not session.container.tells:
-        raise NotApplicable("no container can be asked: the page size was agreed on when the transport connected")
+        agreed = "no container can be asked: the page size was agreed on when the transport connected"
+        raise NotApplicable(session.transport.no_tracking or agreed)
     return session.container
 
 
@@ -222,6 +223,8 @@ def region_growth(device: Device) -> Growth:
     growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
     if not growths:
         raise NotApplicable("the device has no regions")
+    if not growths[0].answers:  # a device may refuse after other requests; right after an open it has to answer
+        device.reopen()
     return next((growth for growth in growths if growth.has_capabilities), growths[0])
 
 

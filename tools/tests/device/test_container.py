@@ -34,7 +34,13 @@ class Kernel:
         self.tracking = False
         self.mapped = set()
         self.transport = SimpleNamespace(
-            ioctl=self.ioctl, memory=Memory, kernel=kernel, dirty_page_size=None, host_fault=lambda *_: None
+            ioctl=self.ioctl,
+            memory=Memory,
+            kernel=kernel,
+            dirty_page_size=None,
+            no_tracking="",
+            largest_bitmap=2**64 - 1,
+            host_fault=lambda *_: None,
         )
 
     def ioctl(self, target, request, argument):

@@ -27,7 +27,7 @@ def tracker(chain=b"", *, flags=CAPS, first=24, needed=None, code=0, agreed=None
         view[: len(answer)] = answer
         return Outcome(-1 if code else 0, code)
 
-    return DirtyTracker(SimpleNamespace(dirty_page_size=agreed, ioctl=ioctl))
+    return DirtyTracker(SimpleNamespace(dirty_page_size=agreed, no_tracking="", ioctl=ioctl))
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,14 @@ class Guest:
     def __init__(self):
         self.tracking = self.mapped = self.recorded = False
         self.can_write = True
+        self.served = ()
         self.history = SimpleNamespace(reported=lambda *_: None)
 
     def iova(self, page):
         return page * PAGE
+
+    def take_served(self, first, count):
+        return self.served
 
     def map(self, first, count):
         self.mapped = True

@@ -227,7 +227,8 @@ class HostileServer:
             self._tell(f"header {name}", HEADER.pack(*fields) + body, *descriptors)
         elif choice < 0.52:
             errno = rng.choice((rng.randrange(200), number(rng, 4)))
-            self._tell("error", HEADER.pack(ident, command, 16, _REPLY | _ERROR, errno))
+            body = bytes(rng.choice((0, 0, len(body), 4096, 1 << 20)))
+            self._tell("error", HEADER.pack(ident, command, 16 + len(body), _REPLY | _ERROR, errno) + body)
         elif choice < 0.57:
             self._tell("less data", *_shrunk(rng, ident, command, body), *descriptors)
         elif choice < 0.63:

@@ -98,9 +98,9 @@ def _complete(error: Exception, *texts: str) -> str:
 
 
 def _told(outcome: Outcome) -> str:
-    assert (outcome.value < 0) == (outcome.errno > 0), outcome
-    assert outcome.errno < 4096, outcome
-    return "refused" if outcome.errno else "ok"
+    assert outcome.value < 0 or not outcome.errno, outcome
+    assert 0 <= outcome.errno < 4096, outcome
+    return "ok" if outcome.ok else "refused"
 
 
 def _open(session: Session, rng: Random) -> str:

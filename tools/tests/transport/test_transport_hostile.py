@@ -33,7 +33,6 @@ from vfio_compliance.uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
     VFIO_DEVICE_GET_IRQ_INFO,
     VFIO_DEVICE_GET_REGION_INFO,
-    VFIO_DEVICE_RESET,
 )
 
 #: The read that most of these answer: 4 bytes at 0x10 of region 9.
@@ -145,18 +144,11 @@ VIOLATIONS: dict[str, tuple[Answer, str, str]] = {
         "offset 0x10 of region 9",
         "offset 0x10 of region 8",
     ),
-    "error with a payload": (
-        lambda peer, request: peer.reply(request, b"abcd", flags=REPLY | ERROR, error=22),
-        "an error of 16 bytes",
-        "a size of 20",
-    ),
-    "error that is no errno": (
-        lambda peer, request: peer.reply(request, flags=REPLY | ERROR, error=2**31),
-        "an errno up to 4095",
+    "error with a body of absurd size": (
+        lambda peer, request: peer.send(request.id, 9, flags=REPLY | ERROR, error=22, size=2**31),
+        "an error with a size of 16 to 1052688 bytes",
         "2147483648",
     ),
-    "one descriptor": (_descriptors(1), "at most 0 descriptor(s)", "1"),
-    "eight descriptors": (_descriptors(8), "at most 0 descriptor(s)", "8"),
     "two hundred descriptors": (_descriptors(200), "at most 8 descriptors", "more"),
     "a command that no server has": (
         lambda peer, request: peer.send(1, 9, ACCESS, flags=0),
@@ -316,34 +308,11 @@ def test_a_late_reply_reaches_no_other_call(connect: Connect) -> None:
     assert client.read(9, 0x10, 4)[1] == b"good"
 
 
-def test_a_reply_too_many_is_not_an_answer(connect: Connect) -> None:
-    """A second reply to the same command has an id that nobody waits for."""
-
-    def script(peer: Peer) -> None:
-        request = peer.receive()
-        peer.reply(request, ACCESS + b"abcd")
-        peer.reply(request, ACCESS + b"abcd")
-        peer.wait_for_end()
-
-    client = connect(script)
-    assert client.read(9, 0x10, 4)[1] == b"abcd"
-    with pytest.raises(ProtocolViolation) as caught:
-        client.read(9, 0x10, 4)
-    assert (caught.value.expected, caught.value.seen) == ("id 3", "id 2")
-
-
 def test_a_reply_that_nobody_asked_for_is_noticed(connect: Connect) -> None:
     """While the client only listens, nothing but requests may come."""
     client = connect(lambda peer: peer.send(1, 9, ACCESS))
     with pytest.raises(ProtocolViolation, match="nothing, or a command"):
         client.pause(1)
-
-
-def test_an_error_without_errno_is_a_failure(connect: Connect) -> None:
-    """The protocol allows error 0; the outcome must not look like success."""
-    client = connect(_answering(lambda peer, request: peer.reply(request, flags=REPLY | ERROR)))
-    outcome, data = client.read(9, 0x10, 4)
-    assert (outcome, data, outcome.ok) == ((-1, errno.EIO), b"", False)
 
 
 @pytest.mark.parametrize(
@@ -454,7 +423,6 @@ def test_a_region_has_one_descriptor_at_most(connect: Connect, count: int) -> No
 @pytest.mark.parametrize(
     ("request_number", "argument", "answer", "expected"),
     [
-        pytest.param(VFIO_DEVICE_RESET, None, b"abcd", "a size of 16 bytes", id="reset with a payload"),
         pytest.param(
             VFIO_IOMMU_UNMAP_DMA,
             struct.pack("<IIQQ", 24, 0, 0, 4096),

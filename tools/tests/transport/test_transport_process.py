@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -16,7 +17,8 @@ from time import monotonic
 
 import pytest
 
-from vfio_compliance.transport import CallTimeout, PeerGone, SetupError, VfioUser, VfioUserSettings
+from vfio_compliance.transport import CallTimeout, Death, PeerGone, SetupError, VfioUser, VfioUserSettings
+from vfio_compliance.transport.vfio_user.process import HUNG_PATIENCE
 
 TINY = str(Path(__file__).with_name("tiny_server.py"))
 
@@ -92,8 +94,9 @@ def test_a_dead_server_is_started_again(client: Start) -> None:
     device.open()
     assert _who(device)[1] == 0
     assert device.starts == 2
-    assert device.deaths == ["was killed by SIGABRT, without a word"]
-    assert "SIGABRT" in device.identity()["server deaths"]
+    assert device.take_deaths() == [
+        Death("the server", "was killed by SIGABRT, without a word", "between two connections")
+    ]
 
 
 def test_a_server_for_one_client_is_started_again(client: Start) -> None:
@@ -145,6 +148,211 @@ def test_a_server_that_ignores_sigterm_is_killed(client: Start, monkeypatch: pyt
     device.shutdown()
     assert _ended(pidfd, 0)
     os.close(pidfd)
+
+
+# Deaths
+
+SERVER = "the server"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers have all the time they need to show what their client's leaving does to them."""
+    monkeypatch.setattr("vfio_compliance.transport.vfio_user.client._FAREWELL", 60.0)
+    monkeypatch.setattr("vfio_compliance.transport.vfio_user.client._FAREWELLS", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [("SIGSEGV", "was killed by SIGSEGV"), ("SIGKILL", "was killed by SIGKILL"), ("3", "exited with status 3")],
+)
+def test_a_death_at_close_is_reported_once(client: Start, end: str, how: str) -> None:
+    """A server that dies while it cleans up after its client; the next open has another one."""
+    device = client(f"cleanup ends in {end}")
+    device.open()
+    device.close()
+    assert device.take_deaths() == [
+        Death(SERVER, f"{how}; its last line was: cleaning up", "when its client closed the connection")
+    ]
+    device.open()
+    assert device.starts == 2
+    assert device.take_deaths() == []
+    device.shutdown()
+    assert len(device.take_deaths()) == 1
+    assert len(device.deaths) == 2
+    assert not device.remarks
+
+
+@pytest.mark.usefixtures("patient")
+def test_ending_with_its_client_is_a_remark(client: Start) -> None:
+    """With status 0, once for all the times that it happens."""
+    device = client("cleanup ends in 0")
+    incarnations = set()
+    for _ in range(3):
+        device.open()
+        incarnations.add(device.incarnation)
+        device.close()
+    device.shutdown()
+    assert len(incarnations) == 3
+    assert device.take_deaths() == []
+    assert device.remarks == [
+        "the server ends with its client: with status 0; another one is started for the next client"
+    ]
+
+
+def test_a_death_during_a_call_is_reported_once(client: Start) -> None:
+    """With the call; neither closing nor opening again counts it twice."""
+    device = client("crash")
+    device.open()
+    with pytest.raises(PeerGone):
+        device.read(0, 0, 8)
+    death = Death(
+        SERVER,
+        "was killed by SIGSEGV; its last line was: about to crash",
+        "during REGION_READ of 8 bytes at offset 0x0 of region 0",
+    )
+    assert device.take_deaths() == [death]
+    device.close()
+    device.open()
+    device.shutdown()
+    assert device.deaths == [death]
+
+
+def test_an_end_with_status_0_under_a_client_is_a_death(client: Start) -> None:
+    """Whatever the status: the connection was open."""
+    device = client("leave")
+    device.open()
+    with pytest.raises(PeerGone):
+        device.read(0, 0, 8)
+    (death,) = device.take_deaths()
+    assert death.how == "exited with status 0, without a word"
+    device.close()
+    assert not device.remarks
+
+
+def test_hanging_up_on_the_client_is_reported(client: Start) -> None:
+    """A server that runs on."""
+    device = client("hang up")
+    device.open()
+    with pytest.raises(PeerGone):
+        device.read(0, 0, 8)
+    (death,) = device.take_deaths()
+    assert death.how.startswith("closed the connection; it (process ")
+    device.shutdown()
+    assert device.take_deaths() == []
+
+
+def test_a_death_between_two_calls_is_noticed(client: Start) -> None:
+    """By looking, before any call."""
+    device = client()
+    device.open()
+    pid, _ = _who(device)
+    pidfd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGBUS)
+    assert _ended(pidfd)
+    os.close(pidfd)
+    assert device.take_deaths() == [
+        Death(SERVER, "was killed by SIGBUS, without a word", "while its client was connected")
+    ]
+    with pytest.raises(PeerGone):
+        device.read(0, 0, 8)
+    device.close()
+    assert device.take_deaths() == []
+
+
+def test_a_crash_when_asked_to_end_is_reported(client: Start) -> None:
+    """SIGTERM is ours, what comes of it is not."""
+    device = client("upset by the end")
+    device.open()
+    device.shutdown()
+    assert device.take_deaths() == [Death(SERVER, "was killed by SIGSEGV, without a word", "when it was asked to end")]
+
+
+def test_our_own_signals_are_no_death(client: Start) -> None:
+    """SIGTERM, and SIGKILL for a server that did not answer."""
+    for way in ("serve", "silent"):
+        device = client(way, deadline=1)
+        device.open()
+        if way == "silent":
+            with pytest.raises(CallTimeout):
+                device.read(0, 0, 8)
+        device.shutdown()
+        assert device.deaths == []
+
+
+@pytest.mark.usefixtures("patient")
+def test_the_second_server_is_named(client: Start) -> None:
+    """Whose death it was."""
+    first = client()
+    second = VfioUser(client("cleanup ends in SIGSEGV").settings, first)
+    second.open()
+    second.close()
+    (death,) = second.take_deaths()
+    assert death.who == "the second server"
+    assert first.take_deaths() == []
+    second.shutdown()
+
+
+def test_the_way_back_from_a_hung_server_is_short(client: Start) -> None:
+    """It ends for sure, even where it ignores SIGTERM, and another one serves."""
+    device = client("silent and stubborn", deadline=1)
+    device.open()
+    hung = device.incarnation
+    pidfd = os.pidfd_open(hung)
+    with pytest.raises(CallTimeout):
+        device.read(0, 0, 8)
+    assert HUNG_PATIENCE <= 0.5
+    device.close()
+    assert _ended(pidfd, 0)
+    os.close(pidfd)
+    device.open()
+    assert device.incarnation != hung
+    assert device.deaths == []
+
+
+def test_a_server_that_never_listened_is_not_reported_twice(client: Start) -> None:
+    """To open the device has failed, and said how the server ended."""
+    device = client("exit")
+    with pytest.raises(SetupError):
+        device.open()
+    assert device.take_deaths() == []
+
+
+def test_the_same_server_is_the_same_incarnation(client: Start) -> None:
+    """Process number of the server, as long as it serves."""
+    device = client()
+    assert device.incarnation == 0
+    device.open()
+    assert device.incarnation == _who(device)[0]
+    first = device.incarnation
+    device.close()
+    device.open()
+    assert device.incarnation == first
+    device.shutdown()
+    device.open()
+    assert device.incarnation != first
+
+
+def test_a_server_that_is_only_a_socket_closes_the_connection(tmp_path: Path) -> None:
+    """No status is known of it."""
+    path = tmp_path / "device.sock"
+    server = subprocess.Popen([sys.executable, "-S", "-E", TINY, "hang up", str(path)])
+    device = VfioUser(VfioUserSettings(str(path), None, 10.0, 10.0))
+    while not device.is_open:
+        assert server.poll() is None
+        with contextlib.suppress(SetupError):  # it does not listen yet
+            device.open()
+    with pytest.raises(PeerGone):
+        device.read(0, 0, 8)
+    assert device.take_deaths() == [
+        Death(SERVER, "closed the connection", "during REGION_READ of 8 bytes at offset 0x0 of region 0")
+    ]
+    assert device.incarnation == server.pid
+    device.close()
+    assert device.take_deaths() == []
+    server.kill()
+    server.wait()
 
 
 # Failures to start

@@ -28,12 +28,25 @@ def _serve(stream: socket.socket, way: str, served: int) -> None:
             print("about to crash", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
             return
+        elif way == "leave":
+            sys.exit(0)
+        elif way == "hang up":
+            return
         elif way == "silent" and not served:
             continue
         else:
             # What a read gives: the server's process and how many clients it has had.
             answer = payload[:16] + struct.pack("<II", os.getpid(), served)
         stream.sendall(struct.pack("<HHIII", number, command, 16 + len(answer), 1, 0) + answer)
+
+
+def _end(how: str) -> None:
+    """Some work first, then a signal by its name, or a status."""
+    print("cleaning up", flush=True)
+    sum(range(300_000))
+    if how.isdigit():
+        sys.exit(int(how))
+    os.kill(os.getpid(), signal.Signals[how])
 
 
 def main() -> None:
@@ -44,8 +57,11 @@ def main() -> None:
     if way == "deaf":
         print("listening elsewhere", flush=True)
         signal.pause()
-    if way == "stubborn":
+    if way in ("stubborn", "silent and stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        way = way.removesuffix(" and stubborn")
+    if way == "upset by the end":
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGSEGV))
     if way == "talkative":
         print("x" * 200_000, file=sys.stderr, flush=True)
     listener = socket.socket(socket.AF_UNIX)
@@ -59,6 +75,8 @@ def main() -> None:
         served += 1
         if way == "once":
             sys.exit(0)
+        if way.startswith("cleanup ends in "):
+            _end(way.rpartition(" ")[2])
 
 
 main()

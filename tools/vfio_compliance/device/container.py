@@ -58,27 +58,43 @@ class Container:
             raise DeviceError(ASKING, f"at most the {len(answer)} bytes asked for, and {_LARGEST_INFO}", f"{needed}")
         return ContainerInfo.parse(answer)
 
+    @property
+    def no_tracking(self) -> str:
+        """Why no dirty pages are tracked, as a sentence, where nothing announces it."""
+        silent = "no capability says so, and START is refused"
+        return self._transport.no_tracking or f"the container offers no dirty page tracking: {silent}"
+
+    @property
+    def largest_argsz(self) -> int:
+        """The largest argsz that can be asked for."""
+        return self._transport.largest_argsz
+
     def page_sizes(self) -> int:
         """The page sizes that bitmaps may have: bit n for 2^n bytes; 0: no tracking is announced.
 
         Where transport and device agreed on one it is that. Raises DeviceError as info() does.
         """
+        if self._transport.no_tracking:
+            return 0
         if (agreed := self._transport.dirty_page_size) is not None:
             return agreed
         migration = self.info().migration
         return migration.pgsize_bitmap if migration else 0
 
     def largest_bitmap(self) -> int:
-        """Bytes of a bitmap at most; what fits into 64 bits where there is no capability, or one that allows for none.
+        """Bytes of a bitmap at most; what can be asked for where there is no capability, or one that allows for none.
 
         Raises DeviceError as info() does.
         """
         migration = self.info().migration if self.tells else None
-        return (migration.max_dirty_bitmap_size if migration else 0) or (1 << 64) - 1
+        most = self._transport.largest_bitmap
+        return min(most, (migration.max_dirty_bitmap_size if migration else 0) or most)
 
     @cached_property
     def offers_tracking(self) -> bool:
         """Whether there is anything to judge: a page size was agreed on, a capability is there, or START succeeds."""
+        if self._transport.no_tracking:
+            return False
         with suppress(DeviceError):
             if self.page_sizes():
                 return True
@@ -90,7 +106,7 @@ class Container:
     def _info(self, size: int) -> bytes:
         outcome, answer = self.try_info(size)
         if outcome.value < 0:
-            raise DeviceError(ASKING, "success", errno_name(outcome.errno))
+            raise DeviceError(ASKING, "success", errno_name(outcome.errno), outcome.errno)
         return answer
 
     # -- memory -----------------------------------------------------------------------------------------------------

@@ -29,19 +29,29 @@ _REGION_FIXED = ffi.sizeof("struct vfio_region_info")
 
 
 class Device:
-    """An open device. Regions are asked for once per open and kept."""
+    """An open device. What it says of itself it is asked right after each open, and that is kept until the next.
+
+    A device may refuse to answer later, in the middle of a migration. A refusal is kept as well: it is raised by
+    whatever needs the answer.
+    """
 
     def __init__(self, transport: Transport, set_up: Callable[[Device, str], None] | None = None) -> None:
         """``set_up`` is called with ``after_open`` after each open, with ``after_reset`` after each reset."""
         self.transport = transport
         self._set_up = set_up or (lambda device, moment: None)
-        self._flags: DeviceFlags | None = None
+        self._info: tuple[DeviceFlags, int] | None = None
         self._regions: list[Region] | None = None
+        self._refusal: DeviceError | None = None
 
     def open(self) -> None:
-        """Open the device. Raises TransportError."""
-        self._flags = self._regions = None
+        """Open the device and ask what it is. Raises TransportError; a refused question does not."""
+        self._info = self._regions = self._refusal = None
         self.transport.open()
+        try:
+            self._info = self._info_now()
+            self._regions = self._regions_of(self._info[1])
+        except DeviceError as error:
+            self._refusal = error
         self._set_up(self, "after_open")
 
     def close(self) -> None:
@@ -70,33 +80,27 @@ class Device:
 
     def info(self) -> tuple[DeviceFlags, int]:
         """Flags, and how many region indexes there are. Raises DeviceError."""
-        info: Any = ffi.new("struct vfio_device_info *", {"argsz": ffi.sizeof("struct vfio_device_info")})
-        self._ask("asking for the device's information", VFIO_DEVICE_GET_INFO, info)
-        if info.num_regions > _MOST_REGIONS:
-            raise DeviceError(
-                "asking for the device's information",
-                f"at most {_MOST_REGIONS} regions",
-                f"{info.num_regions}",
-            )
-        self._flags = DeviceFlags(info.flags)
-        return self._flags, info.num_regions
+        if self._info is None:
+            self._raise_refusal()
+            self._info = self._info_now()
+        return self._info
 
     @property
     def announces_reset(self) -> bool:
         """Whether the device says that it can be reset. Raises DeviceError."""
-        flags = self.info()[0] if self._flags is None else self._flags
-        return DeviceFlags.RESET in flags
+        return DeviceFlags.RESET in self.info()[0]
 
     @property
     def regions(self) -> list[Region]:
         """Every region index in order. Raises DeviceError for an answer that cannot be used."""
         if self._regions is None:
-            self._regions = self.regions_now()
+            self._raise_refusal()
+            self._regions = self._regions_of(self.info()[1])
         return self._regions
 
     def regions_now(self) -> list[Region]:
         """As ``regions``, but asked for anew, and not kept. Raises DeviceError."""
-        return [self._region(index) for index in range(self.info()[1])]
+        return self._regions_of(self._info_now()[1])
 
     def region(self, index: int) -> Region:
         """The region of this index. Raises DeviceError for one that the device does not have."""
@@ -108,6 +112,21 @@ class Device:
         """Regions that announce themselves as the migration region (kabi v23, lines 38 and 47)."""
         wanted = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
         return [region for region in self.regions if region.type == wanted]
+
+    def _raise_refusal(self) -> None:
+        if (refusal := self._refusal) is not None:
+            raise DeviceError(refusal.what, refusal.expected, refusal.seen, refusal.errno) from refusal
+
+    def _info_now(self) -> tuple[DeviceFlags, int]:
+        what = "asking for the device's information"
+        info: Any = ffi.new("struct vfio_device_info *", {"argsz": ffi.sizeof("struct vfio_device_info")})
+        self._ask(what, VFIO_DEVICE_GET_INFO, info)
+        if info.num_regions > _MOST_REGIONS:
+            raise DeviceError(what, f"at most {_MOST_REGIONS} regions", f"{info.num_regions}")
+        return DeviceFlags(info.flags), info.num_regions
+
+    def _regions_of(self, count: int) -> list[Region]:
+        return [self._region(index) for index in range(count)]
 
     def _region(self, index: int) -> Region:
         what = f"asking for the information of region {index}"
@@ -143,4 +162,4 @@ class Device:
 
 def _accepted(what: str, outcome: Outcome) -> None:
     if outcome.value < 0:
-        raise DeviceError(what, "success", errno_name(outcome.errno))
+        raise DeviceError(what, "success", errno_name(outcome.errno), outcome.errno)

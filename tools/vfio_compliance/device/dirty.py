@@ -34,6 +34,11 @@ class DirtyTracker:
         return self._container.largest_bitmap()
 
     @property
+    def no_tracking(self) -> str:
+        """Why no dirty pages are tracked, as a sentence, where nothing announces it."""
+        return self._container.no_tracking
+
+    @property
     def offered(self) -> bool:
         """Whether anything says that pages are tracked, a capability or a START that succeeds."""
         return self._container.offers_tracking

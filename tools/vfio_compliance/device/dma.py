@@ -60,7 +60,10 @@ class DmaMap:
             outcome = self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument)
             if outcome.value < 0:
                 raise self._transport.host_fault(VFIO_IOMMU_MAP_DMA, outcome, self.size) or DeviceError(
-                    f"mapping {self.size} bytes at IOVA 0x{self.iova:x}", "success", errno_name(outcome.errno)
+                    f"mapping {self.size} bytes at IOVA 0x{self.iova:x}",
+                    "success",
+                    errno_name(outcome.errno),
+                    outcome.errno,
                 )
         except BaseException:
             self._memory.release()

@@ -12,7 +12,9 @@ from ..transport import PeerGone, ProtocolViolation
 
 
 def errno_name(number: int) -> str:
-    """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number that the system does not know."""
+    """``EINVAL (Invalid argument)`` for 22; ``errno 4095`` for a number that the system does not know; 0 is none."""
+    if not number:
+        return "an error without an errno"
     known = errno.errorcode.get(number)
     return f"{known} ({os.strerror(number)})" if known else f"errno {number}"
 

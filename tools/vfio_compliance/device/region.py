@@ -115,7 +115,8 @@ class Region:
         while done < len(data):
             outcome = self.try_write(offset + done, data[done:] if done else data)
             if outcome.value <= 0:
-                raise DeviceError(self._did("writing", offset + done, len(data) - done), "bytes taken", tell(outcome))
+                did = self._did("writing", offset + done, len(data) - done)
+                raise DeviceError(did, "bytes taken", tell(outcome), outcome.errno)
             done += outcome.value
 
     def read(self, offset: int, width: int) -> int:

@@ -54,6 +54,11 @@ class Growth:
         return memory[:room]
 
     @property
+    def answers(self) -> bool:
+        """Whether the fixed part is given now."""
+        return self._ask(self.argument(self.shape.fixed, self.shape.fixed)).ok
+
+    @property
     def has_capabilities(self) -> bool:
         """Whether the fixed part says that there are capabilities."""
         memory = self.argument(self.shape.fixed, self.shape.fixed)

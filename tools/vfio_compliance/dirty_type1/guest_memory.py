@@ -29,34 +29,49 @@ _FAR = 1 << 32
 
 
 class Answer:
-    """One dirty bitmap, compared with what happened. Its pages are those of the guest, bit 0 being page ``first``."""
+    """One dirty bitmap, compared with what happened. Its pages are those of the guest, bit 0 being page ``first``.
 
-    def __init__(self, what: str, memory: GuardedBuffer, first: int, expected: Expected) -> None:
-        self.what = what
+    A page that the device wrote by a message is known to the client that served it: it need not be in the bitmap, and
+    may be there.
+    """
+
+    def __init__(
+        self, guest: GuestMemory, memory: GuardedBuffer, first: int, expected: Expected, served: Pages
+    ) -> None:
+        """``served`` are the pages of the range that were written by messages since they were last reported."""
+        self.what = guest.path()
         self._spilled, bitmap = memory.spilled, memory.view
+        self._at = guest.at
         self.must, self.may, clean = expected
         missing, extra = compare(bitmap, self.must.shifted(-first), self.may.shifted(-first))
-        self.missing, self.extra = missing.shifted(first), extra.shifted(first)
+        #: Of the pages that a message wrote and a bitmap has to report, those that this one leaves to the client.
+        self.left_to_client = missing.shifted(first) & served
+        self.missing, self.extra = missing.shifted(first) - served, extra.shifted(first)
         # What nobody wrote is looked at as if it had to be clear.
+        clean -= served
         told = compare(bitmap, Pages(), (self.may - clean).shifted(-first)).extra
         self.false_dirty = told.shifted(first) & clean
 
     def complete(self) -> None:
         """Each page that was written or is pinned is reported."""
         if self.missing:
-            broken(self.what, expected=f"dirty: {self.must}", seen=f"reported clean: {self.missing}")
+            broken(
+                self.what, expected=f"dirty: {self._at(self.must)}", seen=f"reported clean: {self._at(self.missing)}"
+            )
 
     def bounded(self) -> None:
         """Nothing is reported but pages that are mapped and in the range."""
         if self._spilled:
             broken(self.what, expected="nothing written but the bitmap", seen="bytes in front of its memory written")
         if self.extra:
-            broken(self.what, expected=f"bits of mapped pages alone: {self.may}", seen=f"set too: {self.extra}")
+            alone, too = self._at(self.may), self._at(self.extra)
+            broken(self.what, expected=f"bits of mapped pages alone: {alone}", seen=f"set too: {too}")
 
     def exact(self) -> None:
         """No clean page is reported."""
         if self.false_dirty:
-            broken(self.what, expected=f"dirty: {self.must}, no other", seen=f"dirty: {self.false_dirty}")
+            must, seen = self._at(self.must), self._at(self.false_dirty)
+            broken(self.what, expected=f"dirty: {must}, no other", seen=f"dirty: {seen}")
 
 
 class GuestMemory:
@@ -79,7 +94,7 @@ class GuestMemory:
         if not self.page_sizes:
             if self.tracker.offered:
                 raise Unjudged("the container tracks dirty pages, but names no page size that a bitmap may have")
-            raise NotApplicable("the container offers no dirty page tracking")
+            raise NotApplicable(self.tracker.no_tracking)
         #: Bytes of a page: the smallest of them.
         self.page = self.page_sizes & -self.page_sizes
         if self.page > mmap.PAGESIZE:
@@ -89,6 +104,9 @@ class GuestMemory:
         self.unsure = False
         self._mappings: dict[int, DmaMap] = {}
         self._done: list[str] = []
+        #: Pages that the device wrote by messages, while tracking was on, since they were last reported.
+        self._served = Pages()
+        self._where_served: set[str] = set()
 
     def __enter__(self) -> GuestMemory:
         return self
@@ -107,7 +125,7 @@ class GuestMemory:
 
     def map(self, first: int, count: int, *, judged: bool = False) -> None:
         """Map ``count`` pages from page ``first`` on. Raises NotApplicable for far ones that cannot be mapped."""
-        self._tell(f"map {Pages.run(first, count)}")
+        self._tell(f"map {self.at(Pages.run(first, count))}")
         try:
             with nullcontext() if judged else given():
                 self._mappings[first] = DmaMap(self.transport, self.iova(first), count * self.page).__enter__()
@@ -129,8 +147,9 @@ class GuestMemory:
         with GuardedBuffer(self._room(count, slack)) as into:
             outcome = self._mappings[first].try_unmap(into, self.page)
             expected = self.history.expected(first, count)
-            self._unmapped(first, outcome)
-            return Answer(self._told(first, count, "unmapping with the bitmap"), into, first, expected)
+            served = self.take_served(first, count)
+            self._unmapped(first, outcome, telling=True)
+            return self._compared(into, first, expected, served)
 
     def try_unmap_telling(
         self, first: int, *, page: int | None = None, room: int | None = None, readonly: bool = False
@@ -142,8 +161,10 @@ class GuestMemory:
             if readonly:
                 into.readonly()
             outcome = mapping.try_unmap(into, self.page if page is None else page, room=room)
-        self._tell(f"unmap {Pages.run(first, count)} with the bitmap, wrongly: {told(outcome)}")
+        wrong = self._wrong(page, room, readonly=readonly)
+        self._tell(f"unmap {self.at(Pages.run(first, count))} with the bitmap{wrong}, {_answered(outcome)}")
         if outcome.ok:
+            self.take_served(first, count)
             self.history.unmap(Pages.run(first, count))
         return outcome
 
@@ -152,7 +173,11 @@ class GuestMemory:
         mapping = self._mappings[first]
         if not Container(self.transport).maps(mapping.iova, mapping.size):
             mapping.mapped = False
-            broken(f"{self._path()}; map it again", expected="an error: it is mapped", seen="success")
+            broken(f"{self.path()}; map it again", expected="an error: it is mapped", seen="success")
+
+    def at(self, pages: Pages) -> str:
+        """Where pages lie for the device, in words."""
+        return pages.at(self.iova)
 
     def mapping(self, first: int) -> DmaMap:
         """The mapping that starts at page ``first``."""
@@ -210,34 +235,36 @@ class GuestMemory:
             if memory[:_MARK] == pattern or memory[-_MARK:] == pattern:
                 missed = f"the device did not write all {length} bytes at 0x{self.iova(first) + at:x}"
                 raise NotApplicable(missed) if self.iova(first) >= _FAR else Unjudged(missed)
-        self._tell(f"write {pages}")
+        self._tell(f"let the device write {self.at(pages)}")
         self.history.wrote(pages)
 
     def pin(self, first: int, count: int) -> None:
         """Have the driver pin these pages."""
         self.actor.pin(self.iova(first), count * self.page)
-        self._tell(f"pin {Pages.run(first, count)}")
+        self._tell(f"let the driver pin {self.at(Pages.run(first, count))}")
         self.history.pin(Pages.run(first, count))
 
     def unpin(self, first: int, count: int) -> None:
         """Have it let go of the same."""
         self.actor.unpin(self.iova(first), count * self.page)
-        self._tell(f"unpin {Pages.run(first, count)}")
+        self._tell(f"let the driver unpin {self.at(Pages.run(first, count))}")
         self.history.unpin(Pages.run(first, count))
 
     # -- tracking -------------------------------------------------------------------------------------------------
 
     def start(self, *, judged: bool = False) -> None:
         """Begin tracking."""
+        self._forget_served()
         with nullcontext() if judged else given():
-            self._asked("start", self.tracker.try_start())
+            self._asked("start tracking", self.tracker.try_start())
         self.history.start()
 
     def stop(self) -> None:
         """End tracking."""
         with given():
-            self._asked("stop", self.tracker.try_stop())
+            self._asked("stop tracking", self.tracker.try_stop())
         self.history.stop()
+        self._forget_served()
 
     def get(self, first: int, count: int, *, slack: int = 0) -> Answer:
         """The bitmap of ``count`` pages from ``first`` on, in memory with ``slack`` bytes more than it needs."""
@@ -246,9 +273,9 @@ class GuestMemory:
             expected = self.history.expected(first, count)
             if not outcome.ok and Pages.run(first, count) - self.history.mapped:
                 raise NotApplicable("a range with pages that are not mapped is refused, which the text leaves open")
-            self._asked(f"get {Pages.run(first, count)}", outcome)
+            self._asked(self._fetch(first, count), outcome)
             self.history.reported(first, count)
-            return Answer(self._told(first, count, "the bitmap"), into, first, expected)
+            return self._compared(into, first, expected, self.take_served(first, count))
 
     def get_all(self) -> list[Answer]:
         """The bitmap of each mapping by itself."""
@@ -284,37 +311,39 @@ class GuestMemory:
                 self.page if page is None else page,
                 room=needed if room is None else room,
             )
-        self._tell(f"get {Pages.run(first, count)}, wrongly: {told(outcome)}")
+        wrong = self._wrong(page, room, readonly=readonly, short=short, further=further, longer=longer)
+        self._tell(f"{self._fetch(first, count)}{wrong}, {_answered(outcome)}")
         if outcome.ok:
             self._not_hidden(first, count, 0 if readonly else 8 * (needed - short))
             self.history.reported(first, count)
+            self.take_served(first, count)
         return outcome
 
     def _not_hidden(self, first: int, count: int, told: int) -> None:
         """No page that has to be reported lies behind the first ``told`` ones, whose bits alone could be written."""
         if hidden := self.history.expected(first + told, max(0, count - told)).must:
-            what = f"{self._path()}, of which only the bits of the first {told} pages could be written"
-            broken(what, expected=f"an error, for {hidden} could not be reported", seen="success")
+            what = f"{self.path()}, of which only the bits of the first {told} pages could be written"
+            broken(what, expected=f"an error, for the bits of {self.at(hidden)} could not be written", seen="success")
 
     # -- without a history ----------------------------------------------------------------------------------------
 
     def reported(self, first: int, count: int) -> Pages:
-        """The pages of a range that are reported dirty, to be compared with the memory itself."""
+        """The pages of a range that are reported dirty, or known from messages, to be compared with the memory."""
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
             if not outcome.ok and (holes := Pages.run(first, count) - self.history.mapped):
                 return self._reported_apart(Pages.run(first, count) - holes)
             if not outcome.ok:
-                raise DeviceError(f"the bitmap of pages {Pages.run(first, count)}", "success", told(outcome))
-            return set_bits(into.view).shifted(first)
+                raise DeviceError(self._fetch(first, count), "success", told(outcome), outcome.errno)
+            return set_bits(into.view).shifted(first) | self.take_served(first, count)
 
     def _reported_apart(self, pages: Pages) -> Pages:
         """The same where a range with holes is refused, which the text leaves open: mapping by mapping."""
-        told = Pages()
+        found = Pages()
         for first, mapping in self._mappings.items():
             if first in pages:
-                told |= self.reported(first, mapping.size // self.page)
-        return told
+                found |= self.reported(first, mapping.size // self.page)
+        return found
 
     @contextmanager
     def leaving(self, first: int) -> Iterator[tuple[Pages, memoryview]]:
@@ -324,9 +353,11 @@ class GuestMemory:
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = mapping.try_unmap(into, self.page)
             if not outcome.ok:
-                raise DeviceError(f"unmapping {Pages.run(first, count)}", "success", told(outcome))
+                what = f"unmap {self.at(Pages.run(first, count))} with the bitmap"
+                raise DeviceError(what, "success", told(outcome), outcome.errno)
+            served = self.take_served(first, count)
             self.history.unmap(Pages.run(first, count))
-            yield set_bits(into.view).shifted(first), mapping.view
+            yield set_bits(into.view).shifted(first) | served, mapping.view
         self._mappings.pop(first).__exit__(None, None, None)
 
     # -- scripts --------------------------------------------------------------------------------------------------
@@ -364,30 +395,93 @@ class GuestMemory:
         """Bytes of a bitmap of ``count`` pages, and ``slack`` more. Raises NotApplicable above the largest."""
         size = bitmap_bytes(count) + slack
         with given():
-            largest = self.tracker.largest_bitmap() if size > _SMALL else size
+            largest = self.tracker.largest_bitmap() if size > _SMALL else self.transport.largest_bitmap
         if size > largest:
             raise NotApplicable(f"{size} bytes are more than the largest bitmap of {largest} bytes")
         return size
 
+    # -- pages written by messages ----------------------------------------------------------------------------------
+
+    @property
+    def observations(self) -> dict[str, str]:
+        """Where pages written by messages were found, question and answer; nothing when there were none."""
+        return (
+            {"pages written by DMA_WRITE messages": ", ".join(sorted(self._where_served))} if self._where_served else {}
+        )
+
+    def take_served(self, first: int, count: int) -> Pages:
+        """The pages of a range that the device wrote by messages since they were last asked for; they are told now."""
+        self._look_at_messages()
+        span = Pages.run(first, count)
+        served, self._served = self._served & span, self._served - span
+        return served
+
+    def _look_at_messages(self) -> None:
+        if written := self.transport.take_message_writes():
+            each = max(1, (self.transport.dirty_page_size or mmap.PAGESIZE) // self.page)
+            pages = Pages((page, page + each) for page in ((address - IOVA) // self.page for address in written))
+            self._served |= pages & self.history.mapped
+
+    def _forget_served(self) -> None:
+        self.transport.take_message_writes()
+        self._served = Pages()
+
+    def _compared(self, into: GuardedBuffer, first: int, expected: Expected, served: Pages) -> Answer:
+        answer = Answer(self, into, first, expected, served)
+        if answer.left_to_client:
+            self._where_served.add("known to the client alone")
+        if served & answer.must - answer.left_to_client:
+            self._where_served.add("in the server's bitmap")
+        return answer
+
     # -- what to say ----------------------------------------------------------------------------------------------
 
-    def _unmapped(self, first: int, outcome: Outcome) -> None:
-        pages = Pages.run(first, self._mappings[first].size // self.page)
-        self._asked(f"unmap {pages}", outcome)
+    def path(self) -> str:
+        """What was done, the last steps of it."""
+        shown = self._done[-_TOLD:]
+        return "; ".join(["..."] * (len(self._done) > len(shown)) + shown)
+
+    def _unmapped(self, first: int, outcome: Outcome, *, telling: bool = False) -> None:
+        count = self._mappings[first].size // self.page
+        pages = Pages.run(first, count)
+        self._asked(f"unmap {self.at(pages)}" + " with the bitmap" * telling, outcome)
+        self.take_served(first, count)
         self.history.unmap(pages)
         self._mappings.pop(first).__exit__(None, None, None)
 
     def _asked(self, what: str, outcome: Outcome) -> None:
-        if not outcome.ok:
-            raise DeviceError(f"{self._path()}: {what}", "success", told(outcome))
         self._tell(what)
+        if not outcome.ok:
+            raise DeviceError(self.path(), "success", told(outcome), outcome.errno)
 
     def _tell(self, step: str) -> None:
         self._done.append(step)
 
-    def _path(self) -> str:
-        told = self._done[-_TOLD:]
-        return "; ".join(["..."] * (len(self._done) > len(told)) + told)
+    def _fetch(self, first: int, count: int) -> str:
+        pages = self.at(Pages.run(first, count)) if count > 0 else f"no pages from 0x{self.iova(first):x}"
+        return f"fetch the bitmap of {pages}"
 
-    def _told(self, first: int, count: int, what: str) -> str:
-        return f"{self._path()}: {what}, from page {first} (IOVA 0x{self.iova(first):x}) for {count}"
+    @staticmethod
+    def _wrong(
+        page: int | None,
+        room: int | None,
+        *,
+        readonly: bool = False,
+        short: int = 0,
+        further: int = 0,
+        longer: int = 0,
+    ) -> str:
+        """In what a request may be wrong."""
+        ways = {
+            f" for pages of {page} bytes": page is not None,
+            f" into {room} bytes": room is not None,
+            " into memory that cannot be written": readonly,
+            f" into memory that ends {short} bytes before its end": short,
+            f", {further} bytes further": further,
+            f" and {longer} bytes more": longer,
+        }
+        return "".join(words for words, wrong in ways.items() if wrong)
+
+
+def _answered(outcome: Outcome) -> str:
+    return "which succeeded" if outcome.ok else f"which was refused with {told(outcome)}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock, Thread
 
 from ..checks import Unjudged, broken
-from ..model.pages import Pages
+from ..model.pages import Pages, counted
 from .guest_memory import GuestMemory
 
 #: Mappings that stay, and one that is unmapped with its bitmap: first page and pages of each.
@@ -57,13 +57,13 @@ class _Log:
     def add(self, since: float, what: str, pages: Pages) -> None:
         self.lines.append((since, self.now(), what, pages))
 
-    def of(self, page: int) -> str:
-        """When ``page`` was written and reported."""
+    def of(self, page: int, iova: int) -> str:
+        """When ``page``, which is at ``iova``, was written and reported."""
         lines = [line for line in sorted(self.lines) if page in line[3]]
         told = [f"{what} {since:.2f}-{until:.2f} ms" for since, until, what, _ in lines]
         if not any(what.startswith("reported") for _, _, what, _ in lines):
             told.append("never reported")
-        return f"page {page} ({', '.join(told)})"
+        return f"the page at 0x{iova:x} ({', '.join(told)})"
 
 
 class Rounds:
@@ -189,11 +189,11 @@ class Rounds:
         if bytes(memory) == copy:
             return
         differ = [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
-        told = "; ".join(log.of(start + index) for index in differ[:4])
+        told = "; ".join(log.of(start + index, self._guest.iova(start + index)) for index in differ[:4])
         broken(
             f"round {self.tally.rounds} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
             expected="every written page reported after its last write, so that the copy is the memory",
-            seen=f"{len(differ)} of them not so: {told}",
+            seen=f"{counted(len(differ))} not so: {told}",
         )
 
     @contextmanager

@@ -28,10 +28,10 @@ end        the last line: the recorder ended in an orderly way
 ========== ======================================================================================================
 
 ``offset`` and ``length`` are in bytes, in the region. ``value`` is what the call returned: bytes moved, 0 for a reset
-or map, -1 for a failure, and then ``errno`` says which (0 otherwise). ``data`` are the bytes that came, or those that
-were to be written, in hexadecimal: all of them where they are at most 64; ``sha256`` is their digest where they are
-more. A read that failed or gave nothing has neither. ``took`` is how long the call took, in microseconds; it may be
-left out. Keys that are not listed are ignored.
+or map, -1 for a failure, and then ``errno`` says which (0 where it gave none, and otherwise). ``data`` are the bytes
+that came, or those that were to be written, in hexadecimal: all of them where they are at most 64; ``sha256`` is their
+digest where they are more. A read that failed or gave nothing has neither. ``took`` is how long the call took, in
+microseconds; it may be left out. Keys that are not listed are ignored.
 
 A file that was cut short or is not of this format gives a TraceError that says where and what. Nothing that it says
 can make a reader use more than a line's memory.
@@ -191,7 +191,7 @@ class Reader:
         most = record.length if verb in ("read", "write") else 0
         value = self._number(fields, "value", -1, most)
         code = self._number(fields, "errno", 0, _MOST_ERRNO)
-        if (value < 0) != (code > 0):
+        if value >= 0 and code:
             raise self._wrong(f'"value" {value} and "errno" {code} do not go together')
         took = self._number(fields, "took", 0, _LARGEST) if "took" in fields else 0
         record = record._replace(value=value, errno=code, took=took)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 #: Bits in a word of a bitmap.
@@ -16,6 +16,9 @@ _CHUNK: Final = 1 << 18
 _CLOSER: Final = 64
 
 _UNIFORM: Final = (bytes(_CHUNK), b"\xff" * _CHUNK)
+
+#: Runs of pages that are named one by one.
+_SHOWN: Final = 8
 
 #: Runs of wrong bits that a comparison gathers before it leaves the rest out.
 _MOST_RUNS: Final = 256
@@ -110,12 +113,22 @@ class Pages:
     def __repr__(self) -> str:
         return f"Pages({self})"
 
+    def at(self, address: Callable[[int], int]) -> str:
+        """``the page at 0x9003000, 6 pages from 0x9007000``: where they lie, by what ``address`` gives for a page."""
+        shown = [
+            f"{end - first} pages from 0x{address(first):x}" if end - first > 1 else f"the page at 0x{address(first):x}"
+            for first, end in self.runs[:_SHOWN]
+        ]
+        if len(self.runs) > _SHOWN:
+            shown.append(f"... ({len(self)} pages)")
+        return ", ".join(shown) or "none"
+
     def __str__(self) -> str:
         """``3, 7-12`` and how many there are when not all are shown."""
         if not self.runs:
             return "none"
-        shown = [f"{first}-{end - 1}" if end - first > 1 else f"{first}" for first, end in self.runs[:8]]
-        if len(self.runs) > 8:
+        shown = [f"{first}-{end - 1}" if end - first > 1 else f"{first}" for first, end in self.runs[:_SHOWN]]
+        if len(self.runs) > _SHOWN:
             shown.append(f"... ({len(self)} pages)")
         return ", ".join(shown)
 

@@ -36,6 +36,8 @@ def describe(call: list[Any], migration: int | None) -> str:
             answer = f"only {value} bytes"
     else:
         text = f"{verb} {_REQUESTS.get(number, hex(number))}" if verb == "ioctl" else f"{verb} {target}"
+        if verb == "ioctl":
+            text += _asked(number, bytes.fromhex(sent))
         if verb == "ioctl" and target.startswith(_SECOND):
             text += f" on the {target}"
         answer = _error(code) if value < 0 else "ok"
@@ -43,9 +45,23 @@ def describe(call: list[Any], migration: int | None) -> str:
     return f"{text} -> {answer}{repeated}  [{microseconds} us]"
 
 
+def _asked(number: int, sent: bytes) -> str:
+    """What of a container is asked that its request's number does not say; nothing where it was not kept."""
+    if len(sent) < 8:
+        return ""
+    flags = int.from_bytes(sent[4:8], "little")
+    if number == type1.VFIO_IOMMU_UNMAP_DMA:
+        return " with the dirty bitmap" if flags & type1.DmaUnmapFlags.GET_DIRTY_BITMAP else ""
+    if number == type1.VFIO_IOMMU_DIRTY_PAGES:
+        known = {type1.DirtyPagesFlags.START: "START", type1.DirtyPagesFlags.STOP: "STOP"}
+        known[type1.DirtyPagesFlags.GET_BITMAP] = "GET_BITMAP"
+        return f" {known[type1.DirtyPagesFlags(flags)]}" if flags in known else f" with flags 0x{flags:x}"
+    return ""
+
+
 def _number(data: bytes) -> str:
     return f"0x{int.from_bytes(data, 'little'):x}"
 
 
 def _error(code: int) -> str:
-    return errno.errorcode.get(code, f"errno {code}")
+    return errno.errorcode.get(code, f"errno {code}") if code else "an error without an errno"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How calls reach a driver: through the kernel's group interface or a vfio-user socket, always traced."""
 
-from .base import Argument, Memory, Outcome, Target, Transport
+from .base import Argument, Death, Memory, Outcome, Target, Transport
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
 from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
@@ -13,6 +13,7 @@ __all__ = [
     "Call",
     "CallTimeout",
     "Counts",
+    "Death",
     "GuardedBuffer",
     "KernelGroup",
     "KernelGroupSettings",

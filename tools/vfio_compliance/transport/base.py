@@ -28,6 +28,7 @@ __all__ = [
     "Call",
     "CallTimeout",
     "Counts",
+    "Death",
     "Memory",
     "Outcome",
     "PeerGone",
@@ -56,7 +57,10 @@ class Target(Enum):
 
 
 class Outcome(NamedTuple):
-    """How a call ended: what the system call returned, and errno (0 exactly when it succeeded)."""
+    """How a call ended: what the system call returned, -1 for a failure, and then the errno.
+
+    errno is 0 after a success, and after a failure that gave none: a vfio-user server can refuse without a reason.
+    """
 
     value: int
     errno: int
@@ -64,7 +68,18 @@ class Outcome(NamedTuple):
     @property
     def ok(self) -> bool:
         """True when the call succeeded, be it with less than was asked."""
-        return self.errno == 0
+        return self.value >= 0
+
+
+class Death(NamedTuple):
+    """The end of a server that should not have come: a signal, a status other than 0, or a connection left open."""
+
+    #: "the server" or "the second server".
+    who: str
+    #: A clause without subject: "was killed by SIGSEGV; its last line was: ...".
+    how: str
+    #: "during ...", "when its client closed the connection", "between two connections" and so on.
+    when: str
 
 
 _SUCCESSES: Final = tuple(Outcome(value, 0) for value in range(65))
@@ -173,6 +188,11 @@ class Transport(ABC):
         self._region_names = _RegionNames(prefix)
         self._names = {target: prefix + target.value for target in Target}
         self.is_open = False
+        #: Every server that died, in order.
+        self.deaths: list[Death] = []
+        #: What the other side does that a client puts up with, each kind once, and notes on servers that came and went.
+        self.remarks: list[str] = []
+        self._told_deaths = 0
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
     def __enter__(self) -> Transport:
@@ -361,6 +381,44 @@ class Transport(ABC):
         ``length`` is the number of bytes concerned (the size of a DMA mapping).
         """
         return None
+
+    def take_deaths(self) -> list[Death]:
+        """The deaths since the last time, those that nobody has noticed yet among them."""
+        self._look_for_deaths()
+        told, self._told_deaths = self._told_deaths, len(self.deaths)
+        return self.deaths[told:]
+
+    def _look_for_deaths(self) -> None:  # noqa: B027 - only servers die
+        """Notice a server that has ended unseen."""
+
+    @property
+    def incarnation(self) -> int:
+        """Differs when another server process answers after a reopen; 0 where there is none, or it is not known."""
+        return 0
+
+    @property
+    def largest_argsz(self) -> int:
+        """The largest argsz that a request may have here."""
+        return 2**32 - 1
+
+    @property
+    def largest_bitmap(self) -> int:
+        """Most bytes of a dirty bitmap that can be asked for here, whatever the container says."""
+        return 2**64 - 1
+
+    @property
+    def no_tracking(self) -> str:
+        """Why it is known that no dirty pages are tracked, as a sentence; empty where the container has to be asked."""
+        return ""
+
+    def take_message_writes(self) -> list[int]:
+        """Pages, by their I/O virtual addresses, that the device wrote by messages since the last time.
+
+        They have ``dirty_page_size``, or the size of this machine's pages where there is none. Who serves such a
+        message knows what was written, whether the device's bitmap has it or not. Empty where devices reach memory
+        by themselves.
+        """
+        return []
 
     @property
     def dirty_page_size(self) -> int | None:

@@ -3,22 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import socket
+import struct
 import weakref
 from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar, Final
 
 from ...uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
-from ..base import Argument, Memory, Outcome, Target, Transport, failure, success
-from ..errors import PeerGone, SetupError
+from ..base import Argument, Death, Memory, Outcome, Target, Transport, failure, success
+from ..errors import CallTimeout, PeerGone, SetupError
 from ..regions import INFO_SIZE, map_region
 from .connection import MAX_DATA, MAX_FDS, Connection
 from .dma import DmaTable
-from .ioctls import Ioctls, RegionFiles
+from .ioctls import Ioctls, RegionFiles, largest_argsz, largest_bitmap
 from .process import ServerProcess, check_path, connect
 from .wire import REGION_ACCESS, Command, Peer, describe, pack_version, unpack_version
 
@@ -30,6 +32,13 @@ _MOST_AT_ONCE: Final = 0x7FFFF000
 
 #: Larger information than this, in bytes, is not asked for.
 _MOST_INFO: Final = 1 << 20
+
+#: Seconds that a server gets to show what its client's leaving does to it, once and in all.
+_FAREWELL: Final = 0.1
+_FAREWELLS: Final = 1.0
+
+#: pid, uid, gid of a socket's other end.
+_CREDENTIALS: Final = struct.Struct("3i")
 
 _UNREACHED: Final = Peer(0, 0)
 
@@ -78,8 +87,12 @@ class VfioUser(Transport):
         self.server = _UNREACHED
         #: How often a server was started.
         self.starts = 0
-        #: How each server ended that ended by itself between two opens.
-        self.deaths: list[str] = []
+        self._who = "the server" if beside is None else "the second server"
+        self._kinds: set[str] = set()
+        self._farewells = _FAREWELLS
+        self._incarnation = 0
+        #: Whether the server of this connection was there before it.
+        self._reused = False
         self._process: ServerProcess | None = None
         self._connection: Connection | None = None
         self._ioctls: Ioctls | None = None
@@ -93,9 +106,33 @@ class VfioUser(Transport):
         try:
             self.close()
         finally:
-            if self._process is not None:
-                self._process.stop()
-                self._process = None
+            self._end_process()
+
+    @property
+    def incarnation(self) -> int:
+        """Process number of the server that answered last; 0 before the first, or where it cannot be seen."""
+        return self._incarnation
+
+    @property
+    def largest_argsz(self) -> int:
+        """The largest argsz whose reply fits into a message, as the server's VERSION has it; 1 MiB at most."""
+        return largest_argsz(self.server)
+
+    @property
+    def largest_bitmap(self) -> int:
+        """Bytes of a dirty bitmap that fit into a message; no limit where the server speaks for a container."""
+        return super().largest_bitmap if self.server.container_info else largest_bitmap(self.server)
+
+    @property
+    def no_tracking(self) -> str:
+        """A server whose VERSION has neither ``migration`` nor a container to ask offers none."""
+        if self.server.migration_pgsize is not None or self.server.container_info:
+            return ""
+        return "the server's VERSION reply has no `migration` capability: it offers no dirty page tracking"
+
+    def take_message_writes(self) -> list[int]:
+        """The pages that DMA_WRITE messages changed."""
+        return self._dma.take_written()
 
     def memory(self, length: int) -> Memory:
         """Memory backed by a file, which DMA_MAP hands to the server."""
@@ -135,34 +172,33 @@ class VfioUser(Transport):
         if settings.command is not None:
             found["command"] = " ".join((*settings.command, *settings.extra_arguments))
             found["server starts"] = str(self.starts)
-            if self.deaths:
-                found["server deaths"] = "; ".join(self.deaths)
         return found
 
     # The bare verbs
 
     def _open(self) -> None:
-        fresh = self._ensure_server()
+        self._reused = not self._ensure_server()
         try:
             try:
                 self._shake_hands()
             except (PeerGone, SetupError):
                 # A server may serve one client only and be about to exit when the next one connects.
-                if fresh or self._process is None or self._process.running:
+                if not self._reused or self._process is None or self._process.running:
                     raise
-                self._ensure_server()
+                self._reused = not self._ensure_server()
                 self._shake_hands()
         except BaseException:
-            if self._process is not None:
-                self._process.stop()
+            self._end_process()
             raise
 
     def _close(self) -> None:
         connection, self._connection, self._ioctls = self._connection, None, None
         if connection is not None:
             connection.close()
-            if connection.lost is not None and self._process is not None:
-                self._process.stop()  # nobody knows in which state it is
+            if connection.lost is not None:  # nobody knows in which state the server is
+                self._end_process(hung=isinstance(connection.lost, CallTimeout))
+            else:
+                self._farewell()
         self._regions.clear()
         self._dma.clear()
 
@@ -243,25 +279,94 @@ class VfioUser(Transport):
     def _ensure_server(self) -> bool:
         """Have a server run; True when it was started just now."""
         settings = self.settings
-        if settings.command is None or (self._process is not None and self._process.running):
+        self._look_for_deaths()
+        if settings.command is None or self._process is not None:
             return False
-        if self._process is not None:
-            self._bury(self._process)
         self._process = ServerProcess(settings.command + settings.extra_arguments, settings.socket)
         self.starts += 1
         return True
 
-    def _bury(self, process: ServerProcess) -> None:
-        """Clear away a server that is not running any more."""
-        self._process = None
-        if not process.stopped:
-            self.deaths.append(process.epitaph())
+    # -- servers that end -------------------------------------------------------------------------------------------
+
+    def _look_for_deaths(self) -> None:
+        process = self._process
+        if process is not None and not process.running:
+            connected = self._connection is not None and self._connection.lost is None
+            self._bury(process, "while its client was connected" if connected else "between two connections")
+
+    def _farewell(self) -> None:
+        """See what the server does when its client has left."""
+        process = self._process
+        if process is None:
+            return
+        began = monotonic()
+        if not process.settle(min(_FAREWELL, self._farewells), self._incarnation):
+            self._bury(process, "when its client closed the connection")
+        self._farewells = max(0.0, self._farewells - (monotonic() - began))
+
+    def _end_process(self, *, hung: bool = False) -> None:
+        """End the server that was started, if there is one."""
+        self._look_for_deaths()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.stop(hung=hung)
+        if (end := process.end) is not None and end.crashed:
+            self._report(process, "when it was asked to end")
+
+    def _bury(self, process: ServerProcess, when: str) -> None:
+        """Clear away a server that has ended by itself. To end with status 0 after its client has left is its right."""
+        end = process.end
+        if end is not None and end.clean and self._connection is None:
+            if process.served and not process.reported:
+                self.remark(
+                    "ends with its client",
+                    "with status 0; another one is started for the next client",
+                )
+        else:
+            self._report(process, when)
+        if self._connection is None:
+            self._process = None
             process.stop()
+
+    def _report(self, process: ServerProcess, when: str) -> None:
+        if process.served and not process.reported:  # one that never got so far has failed open(), which says so
+            process.reported = True
+            self.deaths.append(Death(self._who, process.epitaph(), when))
+
+    def _hung_up(self, when: str) -> str:
+        """The server has closed the connection: what became of it, in words, where it was started here."""
+        process = self._process
+        left_before = self._connection is None and self._reused  # it may have been ending with its last client
+        if process is None:
+            if not left_before:
+                self.deaths.append(Death(self._who, "closed the connection", when))
+            return ""
+        told = process.epitaph()
+        end = process.end
+        if end is None:
+            self._report_hanging_up(process, told, when)
+        elif not (left_before and end.clean):
+            self._report(process, when)
+        return told
+
+    def _report_hanging_up(self, process: ServerProcess, told: str, when: str) -> None:
+        if not process.reported:
+            process.reported = True
+            self.deaths.append(Death(self._who, f"closed the connection; it {told}", when))
+
+    def remark(self, kind: str, example: str) -> None:
+        """Note what the server does that a client puts up with, each kind once."""
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            self.remarks.append(f"{self._who} {kind}: {example}")
 
     def _connect(self) -> socket.socket:
         settings = self.settings
         if self._process is not None:
-            return self._process.connect(settings.start_deadline)
+            stream = self._process.connect(settings.start_deadline)
+            self._process.served = True
+            return stream
         assert settings.socket is not None
         check_path(settings.socket)
         try:
@@ -280,33 +385,34 @@ class VfioUser(Transport):
             ) from None
 
     def _shake_hands(self) -> None:
-        connection = Connection(self._connect(), self.settings.call_deadline, self._dma.serve, self._epitaph)
+        stream = self._connect()
+        connection = Connection(stream, self.settings.call_deadline, self._dma.serve, self._hung_up, self.remark)
         proposed = Peer(0, 0, MAX_FDS, MAX_DATA, mmap.PAGESIZE)
         try:
             reply = connection.exchange(Command.VERSION, pack_version(proposed), room=_VERSION_ROOM)
-            if reply.errno:
+            if reply.refused:
+                why = os.strerror(reply.errno) if reply.errno else "it does not say why"
                 raise SetupError(
-                    f"the server refused version 0.0 of the protocol: {os.strerror(reply.errno)}",
+                    f"the server refused version 0.0 of the protocol: {why}",
                     "use a server that speaks vfio-user 0.0",
                 )
             self.server = unpack_version(reply.payload, proposed)
         except BaseException:
             connection.close()
             raise
+        self._incarnation = _process_behind(stream)
+        self._dma.page = self.dirty_page_size or mmap.PAGESIZE
         self._most = min(self.server.max_data_xfer_size, _MOST_AT_ONCE)
         self._connection = connection
         self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server)
 
-    def _epitaph(self) -> str:
-        return "" if self._process is None else self._process.epitaph()
-
     def _read_piece(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         connection = self._connection or self._connected()
         request = REGION_ACCESS.pack(offset & 2**64 - 1, region, length)
-        code, payload, _, data = connection.exchange(
+        refused, code, payload, _, data = connection.exchange(
             Command.REGION_READ, request, room=REGION_ACCESS.size + length, fixed=REGION_ACCESS.size
         )
-        if code:
+        if refused:
             return failure(code), b""
         count = len(data)
         if count == length and payload == request:
@@ -323,8 +429,10 @@ class VfioUser(Transport):
     def _write_piece(self, region: int, offset: int, data: bytes | memoryview) -> Outcome:
         connection = self._connection or self._connected()
         request = REGION_ACCESS.pack(offset & 2**64 - 1, region, len(data))
-        code, payload, _, _ = connection.exchange(Command.REGION_WRITE, request, data, room=REGION_ACCESS.size)
-        if code:
+        refused, code, payload, _, _ = connection.exchange(
+            Command.REGION_WRITE, request, data, room=REGION_ACCESS.size, lenient=True
+        )
+        if refused:
             return failure(code)
         if payload == request:
             return success(len(data))
@@ -346,3 +454,11 @@ class VfioUser(Transport):
         if count > length:
             raise connection.violated(about, f"a count up to {length}", f"{count}")
         return int(count)
+
+
+def _process_behind(stream: socket.socket) -> int:
+    """Process number of who listened on the socket; 0 where that is not visible from here."""
+    with contextlib.suppress(OSError):
+        pid, _, _ = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return int(pid)
+    return 0

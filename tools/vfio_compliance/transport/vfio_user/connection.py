@@ -5,6 +5,9 @@ A message is taken from the socket only when its header is one that may come now
 what the request at hand can bring, so that no server can make this process allocate, wait or keep
 descriptors beyond that. The first failure of any kind closes the socket: where the next message begins is
 then unknown.
+
+What a client has to put up with ends nothing: a body after an error reply, a payload where none is defined, a
+second reply, descriptors that were not asked for, flags without a meaning. It is dropped, and remarked on.
 """
 
 from __future__ import annotations
@@ -57,11 +60,21 @@ _LARGEST_PIECE: Final = 1 << 20
 #: More than this comes in so many parts that the kernel had better wait for them.
 _MANY_PARTS: Final = 1 << 16
 _MOST_EARLY: Final = 64
+#: Bytes of what is dropped that are in memory at a time.
+_DROPPED_AT_ONCE: Final = 1 << 16
+#: Bytes of a payload that is dropped at most: that of the longest message that carries data.
+_MOST_DROPPED: Final = MAX_DATA + (1 << 12)
+#: So many commands back a reply is taken for a second answer.
+_REMEMBERED: Final = 64
 
 
 class Reply(NamedTuple):
-    """The answer to a command: errno when it was refused, else payload and descriptors (now the caller's)."""
+    """The answer to a command: refused, with the errno that it gives (0: none), else payload and descriptors.
 
+    The descriptors are the caller's now.
+    """
+
+    refused: bool
     errno: int
     payload: bytes
     descriptors: tuple[int, ...]
@@ -81,6 +94,8 @@ class _Expected(NamedTuple):
     takes: int
     #: Bytes of payload before the data.
     fixed: int
+    #: Whether more than ``room`` bytes may come, to be dropped: the reply carries nothing that was asked for.
+    lenient: bool
 
     def __str__(self) -> str:
         return describe(self.command, self.request)
@@ -103,20 +118,34 @@ def _timeval(milliseconds: int) -> bytes:
 class Connection:
     """A connected socket and the one command that may be under way on it.
 
-    ``deadline`` is in seconds per message exchange. ``epitaph`` says what became of the server, for PeerGone.
+    ``deadline`` is in seconds per message exchange. ``hung_up`` is called when the server has closed the connection,
+    with what was under way, and says what became of it, for PeerGone. ``remark`` takes what the server does that a
+    client puts up with, a kind of deviation and an example of it.
     Safe to use from several threads: their commands follow one another.
     """
 
-    def __init__(self, stream: socket.socket, deadline: float, serve: Serve, epitaph: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        stream: socket.socket,
+        deadline: float,
+        serve: Serve,
+        hung_up: Callable[[str], str],
+        remark: Callable[[str, str], None],
+    ) -> None:
         stream.setblocking(True)  # each call says for itself whether it waits
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(int(deadline * 1000) + 1))
         self.lost: BaseException | None = None
         self._stream = stream
         self._deadline = deadline
         self._serve = serve
-        self._epitaph = epitaph
+        self._hung_up = hung_up
+        self._remark = remark
         self._lock = threading.Lock()
         self._next_id = 0
+        #: Id and command of what was answered last.
+        self._answered: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        #: Id of a reply to an earlier command that came instead of the one that is awaited; -1: none did.
+        self._stale = -1
         self._expected: _Expected | None = None
         self._early: deque[Message] = deque()
         self._descriptors: list[int] = []
@@ -147,22 +176,31 @@ class Connection:
         room: int = 0,
         takes: int = 0,
         fixed: int | None = None,
+        lenient: bool = False,
     ) -> Reply:
         """Send a command made of ``request`` and ``data``, and wait for its reply.
 
         ``room`` bounds the reply's payload in bytes, ``takes`` its descriptors. What follows its first ``fixed``
-        bytes, where that is given, is data, kept apart. Requests of the server that come first are served.
+        bytes, where that is given, is data, kept apart. A ``lenient`` one may have more than ``room``: it is dropped.
+        Requests of the server that come first are served.
         Raises PeerGone, ProtocolViolation, CallTimeout; OSError when a descriptor to be sent is bad.
         """
         with self._lock:
             self._check()
             self._next_id = number = self._next_id + 1 & 0xFFFF
             header = HEADER.pack(number, command, HEADER.size + len(request) + len(data), TYPE_COMMAND, 0)
-            self._expected = _Expected(number, command, request, room, takes, room if fixed is None else fixed)
+            fixed = room if fixed is None else fixed
+            self._expected = _Expected(number, command, request, room, takes, fixed, lenient)
+            self._stale = -1
             self._end = monotonic() + self._deadline
             try:
                 self._send(header + request, data, descriptors)
                 return self._await_reply()
+            except CallTimeout as error:
+                self._give_up(error)
+                if self._stale < 0:
+                    raise
+                raise ProtocolViolation(f"reply to {self._what()}", f"id {number}", f"id {self._stale}") from error
             except BaseException as error:
                 self._give_up(error)
                 raise
@@ -179,7 +217,9 @@ class Connection:
                     if not self._ahead and not self._readable.poll(max(0, int(left * 1000 + 0.999))):
                         return
                     self._end = monotonic() + self._deadline
-                    self._answer(self._receive())
+                    message = self._receive()
+                    if message.header.flags & TYPE_MASK == TYPE_COMMAND:
+                        self._answer(message)
                     if left <= 0:
                         return
             except BaseException as error:
@@ -205,6 +245,9 @@ class Connection:
 
     def _what(self) -> str:
         return "no command under way" if self._expected is None else str(self._expected)
+
+    def _while(self) -> str:
+        return "between two calls" if self._expected is None else f"during {self._expected}"
 
     # Sending
 
@@ -244,12 +287,30 @@ class Connection:
             message = self._early.popleft() if self._early else self._receive()
             header = message.header
             if header.flags & TYPE_MASK == TYPE_REPLY:
+                if not self._is_answer(header):
+                    continue
+                refused = bool(header.flags & FLAG_ERROR)
+                code = self._refusal(header) if refused else 0
                 self._expected = None
-                # Refused without a reason is refused all the same.
-                code = (header.error or 5) if header.flags & FLAG_ERROR else 0
-                return Reply(code, message.payload, message.descriptors, message.data)
+                self._answered.append((header.id, header.command))
+                return Reply(refused, code, message.payload, message.descriptors, message.data)
             self._answer(message)
             self._left("requests of the server, but no answer")
+
+    def _is_answer(self, header: Header) -> bool:
+        """Whether a reply is that of the command under way; else it is a second one to an earlier command."""
+        if self._expected is not None and header.id == self._expected.id:
+            return True
+        self._stale = header.id
+        self._left(f"a reply with id {header.id}, but no answer")
+        return False
+
+    def _refusal(self, header: Header) -> int:
+        """The errno of an error reply; 0 where it has none."""
+        if 0 < header.error <= MAX_ERRNO:
+            return header.error
+        self._remark("refuses without an errno", f"the error reply to {self._what()} has {header.error} as its errno")
+        return 0
 
     def _answer(self, message: Message) -> None:
         header = message.header
@@ -267,48 +328,87 @@ class Connection:
         reach = min(self._expected.fixed, _FEW) if self._expected else 0
         header = Header._make(HEADER.unpack(self._take(HEADER.size, HEADER.size, reach, _WAIT)))
         is_reply = header.flags & TYPE_MASK == TYPE_REPLY
-        takes = self._check_reply(header) if is_reply else self._check_command(header)
-        payload, data = self._take_payload(header, self._expected.fixed if is_reply and self._expected else header.size)
-        descriptors = tuple(self._descriptors)
-        if len(descriptors) > takes:
-            raise ProtocolViolation(self._about(header), f"at most {takes} descriptor(s)", f"{len(descriptors)}")
+        room, takes = self._check_reply(header) if is_reply else self._check_command(header)
+        expected = self._expected
+        fixed = expected.fixed if is_reply and expected else header.size
+        payload, data = self._take_payload(header, min(header.size - HEADER.size, room), fixed)
+        self._drop(header, len(payload) + len(data))
         if not is_reply:
             self._check_access(header, payload)
+        return Message(header, payload, self._take_descriptors(header, takes), data)
+
+    def _take_descriptors(self, header: Header, takes: int) -> tuple[int, ...]:
+        """The descriptors that came with a message; what nobody asked for is closed."""
+        came = len(self._descriptors)
+        if not came:
+            return ()
+        if 0 < takes < came:
+            raise ProtocolViolation(self._about(header), f"at most {takes} descriptor(s)", f"{came}")
+        if not takes:
+            self._remark("sends descriptors that nobody asked for", f"{came} with the {self._about(header)}")
+            close_all(self._descriptors)
+        taken = tuple(self._descriptors) if takes else ()
         self._descriptors.clear()
-        return Message(header, payload, descriptors, data)
+        return taken
+
+    def _drop(self, header: Header, done: int) -> None:
+        """Read what is left of a message, in pieces."""
+        left = header.size - HEADER.size - done
+        while left:
+            left -= len(self._take(min(left, _DROPPED_AT_ONCE), header.size))
 
     def _about(self, header: Header) -> str:
         kind = "reply to" if header.flags & TYPE_MASK == TYPE_REPLY else "server's"
         return f"{kind} {self._what() if kind == 'reply to' else command_name(header.command)}"
 
-    def _check_reply(self, header: Header) -> int:
+    def _check_reply(self, header: Header) -> tuple[int, int]:
+        """How much of a reply's payload, and how many of its descriptors, are of use."""
         expected = self._expected
-        if expected is None:
-            raise ProtocolViolation(
-                "message from the server",
-                "nothing, or a command",
-                f"a reply to {command_name(header.command)} with id {header.id}",
-            )
-        if header.id != expected.id:
-            raise ProtocolViolation(self._about(header), f"id {expected.id}", f"id {header.id}")
+        if expected is None or header.id != expected.id:
+            self._check_second(header)
+            return 0, 0
         if header.command != expected.command:
             raise ProtocolViolation(
                 self._about(header),
                 f"command {command_name(expected.command)}",
                 f"{command_name(header.command)}",
             )
-        if header.flags & FLAG_ERROR:
-            if header.size != HEADER.size:
-                raise ProtocolViolation(self._about(header), "an error of 16 bytes", f"a size of {header.size}")
-            if header.error > MAX_ERRNO:
-                raise ProtocolViolation(self._about(header), f"an errno up to {MAX_ERRNO}", f"{header.error}")
-            return 0
-        if not HEADER.size <= header.size <= HEADER.size + expected.room:
-            bounds = f"16 to {HEADER.size + expected.room}" if expected.room else "16"
-            raise ProtocolViolation(self._about(header), f"a size of {bounds} bytes", f"{header.size}")
-        return expected.takes
+        self._look_at_flags(header)
+        refused = bool(header.flags & FLAG_ERROR)
+        room = 0 if refused else expected.room
+        most = max(expected.room, _MOST_DROPPED) if refused or expected.lenient else room
+        if not HEADER.size <= header.size <= HEADER.size + most:
+            bounds = f"16 to {HEADER.size + most}" if most else "16"
+            kind = "an error with " if refused else ""
+            raise ProtocolViolation(self._about(header), f"{kind}a size of {bounds} bytes", f"{header.size}")
+        if header.size > HEADER.size + room:
+            much = f"{header.size - HEADER.size - room} bytes with the {self._about(header)}"
+            kind = "sends a body after an error" if refused else "sends more payload than a reply has"
+            self._remark(kind, much)
+        return room, 0 if refused else expected.takes
 
-    def _check_command(self, header: Header) -> int:
+    def _check_second(self, header: Header) -> None:
+        """A second reply to a command that was answered is dropped; any other is none that may come."""
+        expected = self._expected
+        if (header.id, header.command) not in self._answered:
+            if expected is not None:
+                raise ProtocolViolation(self._about(header), f"id {expected.id}", f"id {header.id}")
+            seen = f"a reply to {command_name(header.command)} with id {header.id}"
+            raise ProtocolViolation("message from the server", "nothing, or a command", seen)
+        about = f"second reply to {command_name(header.command)}, with id {header.id}"
+        if not HEADER.size <= header.size <= HEADER.size + _MOST_DROPPED:
+            raise ProtocolViolation(about, f"a size of 16 to {HEADER.size + _MOST_DROPPED} bytes", f"{header.size}")
+        self._remark("answers a command twice", f"a {about}")
+
+    def _look_at_flags(self, header: Header) -> None:
+        if unknown := header.flags & ~(TYPE_MASK | FLAG_ERROR):
+            self._remark("sets flags that a reply does not have", f"0x{unknown:x} in the {self._about(header)}")
+        if header.error and not header.flags & FLAG_ERROR:
+            self._remark(
+                "gives an errno without the error flag", f"{header.error} in the {self._about(header)}, which succeeded"
+            )
+
+    def _check_command(self, header: Header) -> tuple[int, int]:
         if header.flags & TYPE_MASK != TYPE_COMMAND:
             raise ProtocolViolation(
                 f"message from the server during {self._what()}",
@@ -327,7 +427,7 @@ class Connection:
             raise ProtocolViolation(
                 f"server's {command_name(header.command)}", f"a size of {fixed} to {most}", f"{header.size}"
             )
-        return 0
+        return header.size, 0
 
     def _check_access(self, header: Header, payload: bytes) -> None:
         _, count = DMA_ACCESS.unpack_from(payload)
@@ -337,9 +437,8 @@ class Connection:
                 f"server's {describe(header.command, payload)}", f"{count} bytes of data", f"{data}"
             )
 
-    def _take_payload(self, header: Header, fixed: int) -> tuple[bytes, bytes]:
-        """The payload, cut after ``fixed`` bytes; much data is received apart, since to cut it off is to copy it."""
-        length = header.size - HEADER.size
+    def _take_payload(self, header: Header, length: int, fixed: int) -> tuple[bytes, bytes]:
+        """``length`` bytes, cut after ``fixed``; much data is received apart, since to cut it off is to copy it."""
         if length - fixed > _MANY_PARTS:
             return self._take(fixed, header.size), self._take(length - fixed, header.size)
         payload = self._take(length, header.size)
@@ -405,7 +504,7 @@ class Connection:
         return int(left * 1000) + 1
 
     def _gone(self, when: str) -> NoReturn:
-        epitaph = self._epitaph()
+        epitaph = self._hung_up(self._while())
         raise PeerGone(
             f"{self._what()}: the server closed the connection {when}" + (epitaph and f"; it {epitaph}"),
             "find out why the server hung up; a server that the suite starts is started again on reopening",

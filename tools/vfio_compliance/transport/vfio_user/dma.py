@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 from time import perf_counter_ns
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ class DmaTable:
     def __init__(self, tracer: Tracer) -> None:
         self._mappings: list[Mapping] = []
         self._tracer = tracer
+        #: Bytes of a page, for take_written().
+        self.page = mmap.PAGESIZE
+        #: Pages that the server wrote by message since take_written().
+        self._written: set[int] = set()
 
     def add(self, mapping: Mapping) -> None:
         """Note that the server accepted a mapping."""
@@ -44,6 +49,12 @@ class DmaTable:
     def clear(self) -> None:
         """Forget all of them."""
         self._mappings.clear()
+        self._written.clear()
+
+    def take_written(self) -> list[int]:
+        """Addresses of the pages that the server wrote by message since the last time."""
+        written, self._written = self._written, set()
+        return [page * self.page for page in sorted(written)]
 
     def serve(self, command: int, payload: bytes) -> tuple[int, bytes]:
         """Do a server's DMA_READ or DMA_WRITE: errno and the payload of the reply.
@@ -67,6 +78,7 @@ class DmaTable:
                 for piece in pieces:
                     piece[:] = data[done : done + len(piece)]
                     done += len(piece)
+                self._written.update(range(address // self.page, -(-(address + count) // self.page)))
             else:
                 answer = b"".join(pieces)
         for piece in pieces:

@@ -35,7 +35,7 @@ from ...uapi.vfio import (
 from .. import libc
 from ..base import Argument, Memory, Outcome, Target, argument_view, failure, success
 from ..regions import Placement, placement
-from .connection import Connection, close_all
+from .connection import MAX_DATA, Connection, close_all
 from .dma import DmaTable, Mapping
 from .wire import (
     BITMAP,
@@ -81,7 +81,12 @@ class RegionFiles:
         self._known: dict[int, tuple[Placement, int]] = {}
 
     def put(self, index: int, where: Placement, descriptor: int) -> None:
-        """Note what the server last said of a region; takes the descriptor (-1: none) over."""
+        """Note what the server last said of a region; takes the descriptor over.
+
+        An answer without one (-1) takes none away: it comes with the whole information only.
+        """
+        if descriptor < 0:
+            _, descriptor = self._known.pop(index, (where, -1))
         self._drop(index)
         self._known[index] = where, descriptor
 
@@ -116,6 +121,8 @@ class Ioctls:
         self._dma = dma
         self._find_memory = find_memory
         self._most_descriptors = server.max_msg_fds
+        # A server that gives the container's information says there how large a bitmap it gives.
+        self._most_argsz = 2**32 - 1 if server.container_info else largest_argsz(server)
         self._handlers: dict[tuple[Target, int], Callable[[memoryview], Outcome]] = {
             (Target.DEVICE, VFIO_DEVICE_GET_INFO): self._device_info,
             (Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO): self._region_info,
@@ -139,8 +146,8 @@ class Ioctls:
         return failure(errno.EFAULT) if view is None else handler(view)
 
     def _plain(self, command: Command, payload: bytes, descriptors: tuple[int, ...] = ()) -> Outcome:
-        reply = self._connection.exchange(command, payload, descriptors=descriptors)
-        return failure(reply.errno) if reply.errno else success(0)
+        reply = self._connection.exchange(command, payload, descriptors=descriptors, lenient=True)
+        return failure(reply.errno) if reply.refused else success(0)
 
     # Information
 
@@ -159,7 +166,7 @@ class Ioctls:
         room = min(max(_u32(request), fixed, _INFO_ROOM), _LARGEST_INFO)
         is_region = command is Command.DEVICE_GET_REGION_INFO
         reply = self._connection.exchange(command, request, room=room, takes=1 if is_region else 0)
-        if reply.errno:
+        if reply.refused:
             return failure(reply.errno)
         payload = reply.payload
         try:
@@ -192,7 +199,7 @@ class Ioctls:
     def _container_info(self, view: memoryview) -> Outcome:
         argument = bytes(view[:CONTAINER_INFO_ROOM]).ljust(4, b"\0")  # argsz at least
         reply = self._connection.exchange(Command.CONTAINER_GET_INFO, argument, room=CONTAINER_INFO_ROOM)
-        if reply.errno:
+        if reply.refused:
             return failure(reply.errno)
         count = min(len(view), len(reply.payload))
         view[:count] = reply.payload[:count]
@@ -224,7 +231,9 @@ class Ioctls:
         if memory is None:
             return failure(errno.EFAULT)
         start = vaddr - memory.address
-        outcome = self._plain(Command.DMA_MAP, DMA_MAP.pack(argsz, flags, start, iova, size), (memory.descriptor,))
+        # Where no descriptor may be sent the server reaches the memory by messages alone.
+        descriptors = (memory.descriptor,) if self._most_descriptors else ()
+        outcome = self._plain(Command.DMA_MAP, DMA_MAP.pack(argsz, flags, start, iova, size), descriptors)
         if outcome.ok:
             self._dma.add(Mapping(iova, size, flags, memory, start))
         return outcome
@@ -234,13 +243,13 @@ class Ioctls:
         argsz, flags, iova, size = DMA_UNMAP.unpack_from(head)
         page, bitmap_size, address = _bitmap(head, DMA_UNMAP.size)
         if flags & UNMAP_FLAG_BITMAP:
-            request = DMA_UNMAP.pack(_wire_argsz(argsz, _KERNEL_UNMAP, bitmap_size), flags, iova, size)
+            request = DMA_UNMAP.pack(self._wire_argsz(argsz, _KERNEL_UNMAP, bitmap_size), flags, iova, size)
             request += BITMAP.pack(page, bitmap_size)
             outcome, answer = self._with_bitmap(Command.DMA_UNMAP, request, size, page, bitmap_size, address)
         else:
             request = DMA_UNMAP.pack(argsz, flags, iova, size)
-            reply = self._connection.exchange(Command.DMA_UNMAP, request, room=DMA_UNMAP.size)
-            if reply.errno:
+            reply = self._connection.exchange(Command.DMA_UNMAP, request, room=DMA_UNMAP.size, lenient=True)
+            if reply.refused:
                 return failure(reply.errno)
             outcome, answer = success(0), reply.payload
             if len(answer) < DMA_UNMAP.size:
@@ -263,11 +272,17 @@ class Ioctls:
             return self._plain(Command.DIRTY_PAGES, DIRTY_PAGES.pack(argsz, flags))
         iova, size = DIRTY_RANGE.unpack_from(head, DIRTY_PAGES.size)
         page, bitmap_size, address = _bitmap(head, DIRTY_PAGES.size + DIRTY_RANGE.size)
-        request = DIRTY_PAGES.pack(_wire_argsz(argsz, _KERNEL_GET, bitmap_size), flags)
+        request = DIRTY_PAGES.pack(self._wire_argsz(argsz, _KERNEL_GET, bitmap_size), flags)
         request += DIRTY_RANGE.pack(iova, size) + BITMAP.pack(page, bitmap_size)
         # Several flags are for the server to refuse; one that takes another of them for the operation sends no bitmap.
         alone = flags == DIRTY_FLAG_GET
         return self._with_bitmap(Command.DIRTY_PAGES, request, size, page, bitmap_size, address, alone=alone)[0]
+
+    def _wire_argsz(self, argsz: int, enough: int, bitmap_size: int) -> int:
+        """What an argsz for the kernel becomes when the bitmap takes the place of its address."""
+        if argsz < enough:
+            return argsz
+        return max(enough - _POINTER, min(argsz - _POINTER + bitmap_size, self._most_argsz))
 
     def _with_bitmap(
         self,
@@ -288,7 +303,7 @@ class Ioctls:
         fixed = len(request)
         room = fixed + min(bitmap_size, _LARGEST_BITMAP)
         reply = self._connection.exchange(command, request, room=room)
-        if reply.errno:
+        if reply.refused:
             return failure(reply.errno), b""
         payload = reply.payload
         if not payload and not alone:
@@ -323,6 +338,11 @@ def _bitmap(structure: bytes, at: int) -> tuple[int, int, int]:
     return page, size, int.from_bytes(structure[at + BITMAP.size : at + BITMAP.size + _POINTER], "little")
 
 
-def _wire_argsz(argsz: int, enough: int, bitmap_size: int) -> int:
-    """What an argsz for the kernel becomes when the bitmap takes the place of its address."""
-    return argsz if argsz < enough else min(argsz - _POINTER + bitmap_size, 2**32 - 1)
+def largest_argsz(server: Peer) -> int:
+    """Most bytes of a reply's payload that may be asked for: no message may be longer than what was agreed on."""
+    return min(server.max_data_xfer_size, MAX_DATA)
+
+
+def largest_bitmap(server: Peer) -> int:
+    """Most bytes of a dirty bitmap that fit into such a reply, in whole words."""
+    return max(0, largest_argsz(server) - DIRTY_PAGES.size - DIRTY_RANGE.size - BITMAP.size) // 8 * 8

@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from .. import libc
 from ..errors import SetupError
@@ -34,8 +34,14 @@ _LONGEST_PATH: Final = 107
 #: Seconds from SIGTERM to SIGKILL, and from there until a server that cannot be killed is left alone.
 _STOP_DEADLINE: Final = 2.0
 
+#: Seconds from SIGTERM to SIGKILL for a server that did not answer.
+HUNG_PATIENCE: Final = 0.5
+
 #: Seconds granted to a server that hung up for its exit to show.
 _EXIT_GRACE: Final = 0.3
+
+#: Milliseconds between two looks at whether a server has noticed that its client left.
+_LOOK: Final = 1
 
 #: Milliseconds between two attempts to connect to a server that is starting; its exit ends the wait.
 _RETRY: Final = 2
@@ -66,6 +72,35 @@ def check_path(path: str) -> None:
         )
 
 
+class End(NamedTuple):
+    """How a server ended: the number of the signal that did it, or else the status with which it exited."""
+
+    signal: int
+    status: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether it exited by itself, with status 0."""
+        return not self.signal and not self.status
+
+    @property
+    def crashed(self) -> bool:
+        """Whether a signal ended it that stop() does not send."""
+        return self.signal not in (0, signal.SIGTERM, signal.SIGKILL)
+
+    def __str__(self) -> str:
+        if not self.signal:
+            return f"exited with status {self.status}"
+        named = self.signal in set(signal.Signals)  # most real-time signals have no name
+        return f"was killed by {signal.Signals(self.signal).name if named else f'signal {self.signal}'}"
+
+
+class _Patience:
+    """Seconds from SIGTERM to SIGKILL."""
+
+    seconds = _STOP_DEADLINE
+
+
 class ServerProcess:
     """A running server. Making one starts it; raises SetupError when the command cannot be run.
 
@@ -91,6 +126,10 @@ class ServerProcess:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         self.pid = process.pid
+        #: Whether a client was ever connected, and whether its end was reported.
+        self.served = self.reported = False
+        self._process = process
+        self._patience = _Patience()
         self._pidfd = os.pidfd_open(process.pid)
         self._tail = bytearray()
         assert process.stdout is not None
@@ -98,7 +137,9 @@ class ServerProcess:
             target=_drain, args=(process.stdout, self._tail), daemon=True, name=f"output of {self.command[0]}"
         )
         self._reader.start()
-        self._finish = weakref.finalize(self, _finish, process, self._pidfd, self._reader, folder, os.getpid())
+        self._finish = weakref.finalize(
+            self, _finish, process, self._pidfd, self._reader, folder, os.getpid(), self._patience
+        )
 
     @property
     def stopped(self) -> bool:
@@ -133,23 +174,49 @@ class ServerProcess:
                     "check that its command hands the path over ({socket} in the profile stands for it)",
                 )
 
-    def epitaph(self) -> str:
-        """How the server ended and the last line that it wrote, as a clause without subject."""
-        _wait(self._pidfd, int(_EXIT_GRACE * 1000))
+    @property
+    def end(self) -> End | None:
+        """How the server ended; None while it runs, or when it cannot be ended."""
+        code = self._process.returncode
+        if code is not None:
+            return End(-min(code, 0), max(code, 0))
+        if self.stopped:
+            return None
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
+            return None
+        return End(0, ended.si_status) if ended.si_code == os.CLD_EXITED else End(ended.si_status, 0)
+
+    def epitaph(self) -> str:
+        """How the server ended and the last line that it wrote, as a clause without subject."""
+        if not self.stopped:
+            _wait(self._pidfd, int(_EXIT_GRACE * 1000))
+        end = self.end
+        if end is None:
             return f"(process {self.pid}) still runs{self._last_words()}"
         self._reader.join(_EXIT_GRACE)
-        if ended.si_code == os.CLD_EXITED:
-            how = f"exited with status {ended.si_status}"
-        else:
-            number = ended.si_status
-            named = number in set(signal.Signals)  # most real-time signals have no name
-            how = f"was killed by {signal.Signals(number).name if named else f'signal {number}'}"
-        return how + self._last_words()
+        return f"{end}{self._last_words()}"
 
-    def stop(self) -> None:
-        """End the server and everything in its process group; nothing happens the second time."""
+    def settle(self, seconds: float, pid: int) -> bool:
+        """Wait until the server, process ``pid``, has dealt with its client's leaving; whether it runs on.
+
+        That is when it has exited, or all its threads wait for something again: closing the connection has made the
+        one that waited for the client ready to run. At most ``seconds``, which a server that never waits uses up.
+        """
+        end = monotonic() + seconds
+        while self.running:
+            if not _busy(pid or self.pid) or monotonic() >= end:
+                return not _wait(self._pidfd, 0)
+            _wait(self._pidfd, _LOOK)
+        return False
+
+    def stop(self, *, hung: bool = False) -> None:
+        """End the server and everything in its process group; nothing happens the second time.
+
+        One that has ``hung`` gets little time to end by itself.
+        """
+        if hung:
+            self._patience.seconds = HUNG_PATIENCE
         self._finish()
 
     def _last_words(self) -> str:
@@ -224,6 +291,18 @@ def _drain(output: IO[bytes], tail: bytearray) -> None:
             del tail[:-TAIL]
 
 
+def _busy(pid: int) -> bool:
+    """Whether a thread of the process runs, or waits for the kernel to finish something."""
+    try:
+        for thread in os.scandir(f"/proc/{pid}/task"):
+            with open(f"{thread.path}/stat", "rb") as stat_file:
+                if stat_file.read().rpartition(b")")[2].split()[0] in b"RDXZ":
+                    return True
+    except OSError:  # a thread, or all of it, that ends just now
+        return True
+    return False
+
+
 def _wait(pidfd: int, milliseconds: int) -> bool:
     """True when the process has exited, which is awaited for at most this long."""
     poll = select.poll()
@@ -232,17 +311,21 @@ def _wait(pidfd: int, milliseconds: int) -> bool:
 
 
 def _finish(
-    process: subprocess.Popen[bytes], pidfd: int, reader: threading.Thread, folder: str | None, owner: int
+    process: subprocess.Popen[bytes],
+    pidfd: int,
+    reader: threading.Thread,
+    folder: str | None,
+    owner: int,
+    patience: _Patience,
 ) -> None:
     if os.getpid() != owner:
         return  # a fork of the suite that ends must not take the server along
-    patience = int(_STOP_DEADLINE * 1000)
     if not _wait(pidfd, 0):
         _signal_group(process.pid, signal.SIGTERM)
-        _wait(pidfd, patience)
+        _wait(pidfd, int(min(patience.seconds, _STOP_DEADLINE) * 1000))
     # Not reaped yet, so the number of the group cannot have become somebody else's.
     _signal_group(process.pid, signal.SIGKILL)
-    if _wait(pidfd, patience):
+    if _wait(pidfd, int(_STOP_DEADLINE * 1000)):
         process.wait()
     os.close(pidfd)
     reader.join(_EXIT_GRACE)

@@ -128,11 +128,21 @@ def describe(command: int, payload: bytes) -> str:
         _, _, _, address, size = DMA_MAP.unpack_from(payload)
         return f"{name} of {size:#x} bytes at {address:#x}"
     if command == Command.DMA_UNMAP and len(payload) >= DMA_UNMAP.size:
-        _, _, address, size = DMA_UNMAP.unpack_from(payload)
-        return f"{name} of {size:#x} bytes at {address:#x}"
+        _, flags, address, size = DMA_UNMAP.unpack_from(payload)
+        how = ", with its dirty bitmap" if flags & UNMAP_FLAG_BITMAP else ""
+        return f"{name} of {size:#x} bytes at {address:#x}{how}"
     if command == Command.DIRTY_PAGES and len(payload) >= DIRTY_PAGES.size:
-        return f"{name} with flags {DIRTY_PAGES.unpack_from(payload)[1]:#x}"
+        return f"{name} {_dirty(payload)}"
     return name
+
+
+def _dirty(payload: bytes) -> str:
+    """What a DIRTY_PAGES request asks for."""
+    flags = DIRTY_PAGES.unpack_from(payload)[1]
+    if flags == DIRTY_FLAG_GET and len(payload) >= DIRTY_PAGES.size + DIRTY_RANGE.size:
+        address, size = DIRTY_RANGE.unpack_from(payload, DIRTY_PAGES.size)
+        return f"to get the bitmap of {size:#x} bytes at {address:#x}"
+    return {1: "to start tracking", 2: "to stop tracking"}.get(flags, f"with flags {flags:#x}")
 
 
 @dataclass(frozen=True)

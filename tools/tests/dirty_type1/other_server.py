@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The reference device behind a wire as other authors have it: other_server.py SOCKET WAY...
+
+=================  ==================================================================================================
+messages           it takes no descriptors, so that it writes memory by messages alone
+both               every second page is written by a message
+forgets-messages   what it writes by messages is not in its bitmap
+forgets-mapped     what it writes through mappings is not in its bitmap
+body               an error reply has a body, as large as that of a good one
+echo               a reply without a payload repeats its request
+no-errno           an error reply gives no errno, but for the answers to writes
+busy               information is refused once there was any other request
+no-migration       its VERSION says nothing about migration
+small              it moves 4096 bytes in one message
+plain              it speaks for no container
+=================  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import ClassVar
+from unittest import mock
+
+from refdriver import __main__ as program
+from refdriver import connection, memory, server, session, wire
+
+ROOM = 4096
+
+
+class Connection(connection.Connection):
+    """A connection of one of those ways."""
+
+    ways: ClassVar[set[str]] = set()
+    busy = False
+
+    def receive(self) -> connection.Message:
+        message = super().receive()
+        self.busy |= message.command not in (wire.VERSION, wire.DEVICE_GET_INFO, wire.DEVICE_GET_REGION_INFO)
+        return message
+
+    def refuse(self, message: connection.Message, errno: int) -> None:
+        if "no-errno" in self.ways and message.command != wire.REGION_WRITE:
+            errno = 0
+        body = bytes(max(24, len(message.body))) if "body" in self.ways else b""
+        head = wire.HEADER.pack(message.ident, message.command, 16 + len(body), wire.TYPE_REPLY | wire.ERROR, errno)
+        self._send(head + body)
+
+    def reply(
+        self, message: connection.Message, body: bytes, fd: int | None = None, data: bytes | memoryview = b""
+    ) -> None:
+        informs = message.command in (wire.DEVICE_GET_INFO, wire.DEVICE_GET_REGION_INFO)
+        if informs and self.busy and "busy" in self.ways:
+            self.refuse(message, 16)
+        elif "echo" in self.ways and not body and not data:
+            super().reply(message, message.body or b"echo", fd)
+        else:
+            super().reply(message, body, fd, data)
+
+
+def greeting(minor: int, most: int = wire.MAX_DATA) -> bytes:
+    """The reply to VERSION."""
+    ways = Connection.ways
+    capabilities = {
+        "max_msg_fds": 0 if "messages" in ways else 1,
+        "max_data_xfer_size": ROOM if "small" in ways else most,
+        "container_info": "plain" not in ways,
+    }
+    if "no-migration" not in ways:
+        capabilities["migration"] = {"pgsize": 4096}
+    return wire.VERSION_HEAD.pack(0, minor) + json.dumps({"capabilities": capabilities}).encode() + b"\0"
+
+
+def by_message(mapping: memory.Mapping, at: int) -> bool:
+    """Whether a write to a mapping goes by a message."""
+    odd = (mapping.address + at) // 4096 % 2
+    return mapping._content is None or ("both" in Connection.ways and bool(odd))
+
+
+def write(self: memory.Mapping, at: int, data: bytes, peer: connection.Connection) -> None:
+    """In place of Mapping.write: page by page."""
+    while data:
+        piece = data[: 4096 - (self.address + at) % 4096]
+        if by_message(self, at):
+            memory._ask_to_write(self.address + at, piece, peer)
+        else:
+            assert self._content is not None
+            self._content[at : at + len(piece)] = piece
+        at, data = at + len(piece), data[len(piece) :]
+
+
+def recorded(self: memory.GuestMemory, address: int, length: int, streamed: bool = False) -> None:
+    """In place of the tracker's wrote(): what is not forgotten."""
+    end = address + length
+    while address < end:
+        piece = min(end, (address // 4096 + 1) * 4096) - address
+        mapping = self._at(address)
+        assert mapping is not None
+        way = "forgets-messages" if by_message(mapping, address - mapping.address) else "forgets-mapped"
+        if way not in Connection.ways:
+            self.dirty.wrote_before(address, piece, streamed)  # type: ignore[attr-defined]
+        address += piece
+
+
+def attach(self: memory.GuestMemory, peer: connection.Connection) -> None:
+    """In place of GuestMemory.attach()."""
+    self._peer = peer
+    if not hasattr(self.dirty, "wrote_before"):
+        self.dirty.wrote_before = self.dirty.wrote  # type: ignore[attr-defined]
+        self.dirty.wrote = lambda *arguments: recorded(self, *arguments)  # type: ignore[method-assign]
+
+
+def main() -> int:
+    path, *ways = sys.argv[1:]
+    Connection.ways = {way for way in ways if not way.startswith("--")}
+    options = [way for way in ways if way.startswith("--")]
+    with (
+        mock.patch.object(server, "Connection", Connection),
+        mock.patch.object(session, "greeting", greeting),
+        mock.patch.object(memory.Mapping, "write", write),
+        mock.patch.object(memory.GuestMemory, "attach", attach),
+    ):
+        return program.main([f"--socket-path={path}", *options])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
