@@ -375,3 +375,24 @@ def test_an_emulation_that_panics_before_all_else_is_booted_again(
     assert len(booted) == boots
     assert judged.ending == "panicked"
     assert ("once more" in capsys.readouterr().out) == (boots == 2)
+
+
+@pytest.mark.parametrize("modules", [True, False], ids=["with modules", "without modules"])
+def test_guest_makes_each_mount_point_before_it_mounts(monkeypatch: pytest.MonkeyPatch, modules: bool) -> None:
+    """A host may have no /lib/modules, then only the guest's kernel brings it; a kernel may have none either."""
+    made: list[str] = []
+    mounted: list[str] = []
+
+    def mount(program: list[str]) -> str:
+        mounted.append(program[-1])
+        return "" if program[-1] in made else "mount point does not exist"
+
+    monkeypatch.setattr(guest.os, "makedirs", lambda path, exist_ok: made.append(path))
+    monkeypatch.setattr(guest.os.path, "isdir", lambda path: modules or path != "/lib/modules")
+    monkeypatch.setattr(guest.os.path, "realpath", lambda path: path.replace("/lib/", "/usr/lib/"))
+    monkeypatch.setattr(guest.os, "chroot", lambda _: None)
+    monkeypatch.setattr(guest.os, "chdir", lambda _: None)
+    monkeypatch.setattr(guest, "_do", mount)
+    assert guest._enter_cached_root("/keep") == ""
+    assert ("/run/vm/root/usr/lib/modules" in mounted) == modules
+    assert mounted[-1] == "/run/vm/root/keep"
