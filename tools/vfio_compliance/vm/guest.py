@@ -17,7 +17,7 @@ from typing import Any
 
 MARK = "\x1evm "
 SHARE = "host_root"  # the tag of the host's root as a second 9p share
-_DEVICES = 2
+_DEVICES = 4  # two that a run opens together, and two to continue with when a call never returns
 _DEVICE = Path(f"/sys/bus/platform/devices/vfio_refdriver.{_DEVICES - 1}")  # the last that comes
 _PCI = Path("/sys/bus/pci")
 _DEVICE_SECONDS = 15.0
