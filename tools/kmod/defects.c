@@ -14,6 +14,7 @@
 static const char *const names[REFD_DEFECT_COUNT] = {
 #define REFD_DEFECT_NAME(symbol, name) [REFD_DEFECT_##symbol] = name,
 	REFD_DEFECTS(REFD_DEFECT_NAME)
+	REFD_LOSSES(REFD_DEFECT_NAME)
 #undef REFD_DEFECT_NAME
 };
 

@@ -413,9 +413,20 @@
 	/* reads past the section's middle are a byte off */			\
 	X(PARTITION_TORN, "partition-torn")
 
+/*
+ * Ways in which a driver loses its caller: lost.c. They break no rule, and show
+ * that a run continues without that caller.
+ */
+#define REFD_LOSSES(X)								\
+	/* the 20th write of device_state reads a null pointer; later ones do not */ \
+	X(OOPS_ONCE, "oops-once")						\
+	/* the 20th write of device_state sleeps, deaf to signals; later ones do not */ \
+	X(HANG_ONCE, "hang-once")
+
 enum refd_defect {
 #define REFD_DEFECT_ENUM(symbol, name) REFD_DEFECT_##symbol,
 	REFD_DEFECTS(REFD_DEFECT_ENUM)
+	REFD_LOSSES(REFD_DEFECT_ENUM)
 #undef REFD_DEFECT_ENUM
 	REFD_DEFECT_COUNT
 };

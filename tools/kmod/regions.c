@@ -293,6 +293,8 @@ ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t c
 	ret = locate(refd, *offset, count, &index, &place);
 	if (ret || !count)
 		return ret;
+	if (index == REGION_MIGRATION && !place)
+		refd_strike();
 	if (mutex_lock_killable(&refd->lock))
 		return -EINTR;
 	switch (index) {

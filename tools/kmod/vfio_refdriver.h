@@ -281,6 +281,9 @@ void refd_end_saving(struct refd_device *refd);
 int refd_consume(struct refd_device *refd, u64 size);
 int refd_finish_resuming(struct refd_device *refd, bool works);
 
+/* lost.c: without the lock */
+void refd_strike(void);
+
 /* state_defects.c: device_state as defects have it; all with the lock held */
 int refd_refusal(struct refd_device *refd, u32 from, u32 to);
 void refd_note_move(struct refd_device *refd, u32 from, u32 to);

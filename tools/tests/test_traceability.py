@@ -53,10 +53,14 @@ def test_defects_are_those_of_the_driver():
 
 
 def test_module_has_the_same_defects(project):
-    """The kernel module's defects go by the names of the server's; it has none of what a kernel does for it."""
+    """The kernel module's defects go by the names of the server's; it has none of what a kernel does for it.
+
+    Two more break no rule: a run has to continue when a driver oopses or hangs.
+    """
     source = (project / "tools/kmod/defects.h").read_text()
     known = set(re.findall(r'X\([A-Z0-9_]+, "([a-z0-9-]+)"\)', source))
-    assert known == {defect for rule in CATALOGUE if rule.side == "driver" for defect in rule.defects}
+    provable = {defect for rule in CATALOGUE if rule.side == "driver" for defect in rule.defects}
+    assert known == provable | {"oops-once", "hang-once"}
 
 
 def test_each_defect_says_what_is_seen():

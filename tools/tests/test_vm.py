@@ -4,6 +4,7 @@
 import subprocess
 import sys
 import time
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from vfio_compliance.results.kernel_log import complaints, taint_letters
 from vfio_compliance.results.verdict import worst_exit
 from vfio_compliance.vm import boot, command, console, guest, host, kernels, module, outcome, packages
+from vfio_compliance.vm.accelerator import Accelerator
 from vfio_compliance.vm.apt import Mirror
 from vfio_compliance.vm.cache import Cache
 from vfio_compliance.vm.errors import VmError
+from vfio_compliance.vm.life import Life
 
 INDEX = """\
 Package: linux-image-6.1.0-9-amd64
@@ -323,7 +326,7 @@ def _follow(script: str, tmp_path: Path, deadline: float) -> tuple[boot.Boot, li
     shown: list[str] = []
     console = tmp_path / "console.log"
     line = [sys.executable, "-c", f"MARK = {guest.MARK!r}\n{script}"]
-    result = boot.run(line, console, deadline, tmp_path, shown.append, lambda event, at: None)
+    result = boot.run(line, console, deadline, tmp_path, shown.append, lambda event, at: None, Life(inf, inf))
     return result, shown, console.read_text()
 
 
@@ -367,8 +370,29 @@ def test_an_emulation_that_panics_before_all_else_is_booted_again(
     monkeypatch.setattr(boot, "command_line", lambda *_: [])
     arguments, commands = command.parse(["--out", str(tmp_path), "--cache", str(tmp_path / "cache")])
     judged = outcome.Outcome("6.12", "6.12.0")
-    machine = boot.Machine(1, "1G", kvm)
-    command._Run(arguments, commands, machine)._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
+    chosen = Accelerator("kvm" if kvm else "tcg", "")
+    command._Run(arguments, commands, chosen)._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
     assert len(booted) == boots
     assert judged.ending == "panicked"
     assert ("once more" in capsys.readouterr().out) == (boots == 2)
+
+
+@pytest.mark.parametrize("modules", [True, False], ids=["with modules", "without modules"])
+def test_guest_makes_each_mount_point_before_it_mounts(monkeypatch: pytest.MonkeyPatch, modules: bool) -> None:
+    """A host may have no /lib/modules, then only the guest's kernel brings it; a kernel may have none either."""
+    made: list[str] = []
+    mounted: list[str] = []
+
+    def mount(program: list[str]) -> str:
+        mounted.append(program[-1])
+        return "" if program[-1] in made else "mount point does not exist"
+
+    monkeypatch.setattr(guest.os, "makedirs", lambda path, exist_ok: made.append(path))
+    monkeypatch.setattr(guest.os.path, "isdir", lambda path: modules or path != "/lib/modules")
+    monkeypatch.setattr(guest.os.path, "realpath", lambda path: path.replace("/lib/", "/usr/lib/"))
+    monkeypatch.setattr(guest.os, "chroot", lambda _: None)
+    monkeypatch.setattr(guest.os, "chdir", lambda _: None)
+    monkeypatch.setattr(guest, "_do", mount)
+    assert guest._enter_cached_root("/keep") == ""
+    assert ("/run/vm/root/usr/lib/modules" in mounted) == modules
+    assert mounted[-1] == "/run/vm/root/keep"

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from vfio_compliance.vm import guest, host
 from vfio_compliance.vm.console import plain
+from vfio_compliance.vm.life import Life
 
 # Hardware that QEMU shows but nothing here uses: probing it costs an emulated guest seven seconds.
 _UNUSED = (
@@ -27,7 +28,11 @@ _UNUSED = (
 # Two of QEMU's teaching devices, which do DMA, behind an IOMMU that translates and remaps interrupts. Each has a slot
 # of its own, hence a group of its own, and high ones: the low ones go to whatever virtme-ng adds.
 PCI_DEVICES = ("0000:00:10.0", "0000:00:11.0")
-_IOMMU = "-machine kernel-irqchip=split -device intel-iommu,intremap=on"
+# An emulated IOMMU needs this machine and an interrupt controller that is not wholly in the kernel. virtme-ng names the
+# machine in some cases only; QEMU merges all -machine options, and these come last.
+_MACHINE = "-machine q35,kernel-irqchip=split,accel={}"
+_IOMMU = "-device intel-iommu,intremap=on"
+_TICK = 1.0  # seconds between two looks at a guest that starts
 _GRACE = 5.0  # seconds between asking the virtual machine to end and killing it
 
 
@@ -42,11 +47,15 @@ class Machine:
 
 @dataclass
 class Boot:
-    """What a boot showed: its length in seconds, whether the deadline ended it, the guest's reports."""
+    """What a boot showed: its length in seconds, whether the deadline ended it, the guest's reports.
+
+    ``stalled`` says why a guest whose life was watched did not come up.
+    """
 
     seconds: float = 0.0
     timed_out: bool = False
     status: int = 0
+    stalled: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def last(self, event: str) -> dict[str, Any] | None:
@@ -76,11 +85,17 @@ def command_line(boot: Path, machine: Machine, plan: Path, folder: Path, deadlin
     command += ["--force-9p", "--append", f"modprobe.blacklist={_UNUSED}"]
     command += ["--rwdir", str(folder)]
     command += ["--append", "intel_iommu=on"]
+    command += [f"--qemu-opts={' '.join(hardware(machine))}"]
+    return [*command, "--", script]
+
+
+def hardware(machine: Machine) -> list[str]:
+    """What QEMU is asked for beside what virtme-ng asks for: the machine, the IOMMU, the devices, the host's files."""
     share = f"-fsdev local,id={guest.SHARE},path=/,security_model=none,readonly=on,multidevs=remap"
     share += f" -device virtio-9p-pci,fsdev={guest.SHARE},mount_tag={guest.SHARE}"
     pci = " ".join(f"-device edu,addr={address.rpartition(':')[2]}" for address in PCI_DEVICES)
-    command += [f"--qemu-opts={share} {_IOMMU} {pci}"]
-    return [*command, "--", script]
+    kind = _MACHINE.format("kvm" if machine.kvm else "tcg")
+    return f"{kind} {share} {_IOMMU} {pci}".split()
 
 
 def run(
@@ -90,8 +105,9 @@ def run(
     scratch: Path,
     show: Callable[[str], None],
     report: Callable[[dict[str, Any], float], None],
+    life: Life,
 ) -> Boot:
-    """Runs the call and returns when the machine has ended or ``deadline`` seconds are over.
+    """Runs the call and returns when the machine has ended, ``deadline`` seconds are over or ``life`` gives up.
 
     Guest output goes to ``show`` as it comes, reports of the guest to ``report`` with the seconds since the
     start, the kernel's console to the file ``console``; temporary files go to ``scratch``. No process of it is
@@ -117,22 +133,26 @@ def run(
             with contextlib.suppress(ValueError):
                 event = json.loads(tail)
                 boot.events.append(event)
+                life.up = True
                 report(event, time.monotonic() - start)
 
     try:
         with open(console, "w") as log:
 
             def kernel(text: str) -> None:
+                life.line(plain(text))
                 log.write(plain(text) + "\n")
                 log.flush()
 
             assert process.stdout is not None
             assert process.stderr is not None
             readers = {process.stdout: _Lines(output), process.stderr: _Lines(kernel)}
-            boot.timed_out = not _pump(readers, start + deadline)
+            ended = _pump(readers, start + deadline, life)
             for lines in readers.values():
                 lines.flush()
-        boot.status = _end(process) if boot.timed_out else process.wait()
+            boot.stalled = life.stillborn() if ended else life.stalled()
+            boot.timed_out = not (ended or boot.stalled)
+        boot.status = process.wait() if ended else _end(process)
     finally:
         _end(process)
         for stream in (process.stdout, process.stderr):
@@ -160,16 +180,16 @@ class _Lines:
             self._rest = b""
 
 
-def _pump(readers: "dict[IO[bytes], _Lines]", deadline: float) -> bool:
-    """Copies until both streams have ended; False when the deadline came first."""
+def _pump(readers: "dict[IO[bytes], _Lines]", deadline: float, life: Life) -> bool:
+    """Copies until both streams have ended; False when the deadline came first, or the guest stalled."""
     with selectors.DefaultSelector() as selector:
         for stream in readers:
             selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or life.stalled():
                 return False
-            for entry, _ in selector.select(left):
+            for entry, _ in selector.select(min(left, _TICK)):
                 data = os.read(entry.fd, 65536)
                 if data:
                     readers[entry.fileobj].feed(data)  # type: ignore[index]

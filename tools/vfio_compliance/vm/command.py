@@ -2,6 +2,7 @@
 """``vfio-compliance vm``: the suite, or any command, on real kernels in virtual machines."""
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ from vfio_compliance.results import matrix, summary
 from vfio_compliance.results.kernel_log import complaints, taint_letters
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, worst_exit
 from vfio_compliance.vm import boot, host, kernels, module
+from vfio_compliance.vm.accelerator import CHOICES, Accelerator
 from vfio_compliance.vm.cache import Cache, default_root
 from vfio_compliance.vm.console import foreign_taint, panic_reason
 from vfio_compliance.vm.errors import VmError
+from vfio_compliance.vm.life import Life
 from vfio_compliance.vm.outcome import Outcome, table
 
 _PROJECT = Path(__file__).resolve().parents[3]
 _KERNELS = ["5.10", "6.1", "6.12", "7.3"]
 #: What every guest judges without other orders, and what one with the reference module loaded judges too.
 _TARGETS, _MODULE_TARGETS = ["qemu-edu"], ["refdriver-kernel"]
+_Report = Callable[[dict[str, Any], float], None]
 _TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LAST_LINES = 8
 _WORDS = 50
@@ -86,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("results/vm"), metavar="DIR", help="results (default results/vm)")
     add("--cache", type=Path, metavar="DIR", help=f"kernels and builds (default {default_root()})")
     add("--deadline", type=duration, default=900.0, metavar="TIME", help="limit of one boot (default 15min)")
+    add(
+        "--accel",
+        choices=CHOICES,
+        default="auto",
+        help="KVM, emulation (tcg), or KVM where a kernel boots on it (auto, default)",
+    )
     add("--memory", default="1G", metavar="SIZE", help="of the guest (default 1G)")
     add("--cpus", type=int, default=2, metavar="N", help="of the guest (default 2)")
     add("--no-module", action="store_true", help="neither build nor load the reference driver")
@@ -138,13 +148,14 @@ def main(argv: list[str]) -> int:
     tools += host.FETCH if arguments.kernels else ()
     tools += () if arguments.no_module else host.BUILD
     complaints = host.missing(tools)
+    obstacle = host.why_no_kvm() if arguments.accel != "tcg" else ""
+    complaints += [f"--accel kvm: {obstacle}"] if obstacle and arguments.accel == "kvm" else []
     if complaints:
         print("\n".join(complaints), file=sys.stderr)
         return EXIT_BROKEN
-    obstacle = host.why_no_kvm()
-    machine = boot.Machine(arguments.cpus, arguments.memory, not obstacle)
-    print(f"software emulation (no KVM: {obstacle})" if obstacle else "KVM", flush=True)
-    run = _Run(arguments, commands, machine)
+    accelerator = Accelerator(arguments.accel, obstacle)
+    print(accelerator.says, flush=True)
+    run = _Run(arguments, commands, accelerator)
     wanted: list[tuple[str, Path | None]] = [(label, None) for label in arguments.kernels]
     wanted += [(path.resolve().name, path) for path in arguments.kernel]
     outcomes = []
@@ -165,10 +176,10 @@ def main(argv: list[str]) -> int:
 class _Run:
     """One call of the program: what is the same for all its kernels."""
 
-    def __init__(self, arguments: argparse.Namespace, commands: list[list[str]], machine: boot.Machine) -> None:
+    def __init__(self, arguments: argparse.Namespace, commands: list[list[str]], accelerator: Accelerator) -> None:
         self.arguments = arguments
         self.commands = commands
-        self.machine = machine
+        self.accelerator = accelerator
         self.out: Path = arguments.out.absolute()
         self.cache = Cache(arguments.cache or default_root())
         self.labels: list[str] = []
@@ -253,7 +264,7 @@ class _Run:
         folder = self.out / label
         folder.mkdir(parents=True, exist_ok=True)
         console, dmesg = folder / "console.log", folder / "dmesg.log"
-        for old in (console, dmesg):
+        for old in (*folder.glob("console*.log"), dmesg):
             old.unlink(missing_ok=True)
         commands = self.commands
         if not commands:
@@ -277,19 +288,7 @@ class _Run:
         with tempfile.TemporaryDirectory(prefix=".vm-", dir=folder) as private:
             plan_file = Path(private) / "plan.json"
             plan_file.write_text(json.dumps(plan))
-            deadline = self.arguments.deadline
-            line = boot.command_line(kernel.boot, self.machine, plan_file, folder, deadline)
-            _say(label, "boot", f"{self.machine.cpus} CPUs, {self.machine.memory} of memory")
-
-            def report(event: dict[str, Any], at: float) -> None:
-                _follow(event, at, commands, outcome)
-
-            result = boot.run(line, console, deadline, Path(private), _show, report)
-            if not (self.machine.kvm or result.events) and panic_reason(console.read_text()):
-                # Emulated processors that patch their own code trip over each other, seldom, and before all else.
-                first = console.rename(console.with_name("console-first.log"))
-                _say(label, "note", f"the emulation panicked before the guest was up; see {_short(first)}; once more")
-                result = boot.run(line, console, deadline, Path(private), _show, report)
+            result = self._start(kernel, plan_file, console, functools.partial(_follow, commands, outcome))
         if "boot" in outcome.seconds:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
         runs = dict(_runs(label, folder, began))
@@ -298,6 +297,30 @@ class _Run:
             self.columns.append(matrix.column(label, run))
             if outcome.ending and not run.totals:
                 subprocess.run([sys.executable, "-m", "vfio_compliance", "report", str(place)], check=False)
+
+    def _start(self, kernel: kernels.Kernel, plan: Path, console: Path, report: _Report) -> boot.Boot:
+        """Boots the kernel and follows it to its end, on KVM or by emulation."""
+        label = console.parent.name
+        deadline, scratch = self.arguments.deadline, plan.parent
+
+        def attempt(kvm: bool, life: Life) -> boot.Boot:
+            machine = boot.Machine(self.arguments.cpus, self.arguments.memory, kvm)
+            line = boot.command_line(kernel.boot, machine, plan, console.parent, deadline)
+            kind = "KVM" if kvm else "emulation"
+            _say(label, "boot", f"{kind}, {machine.cpus} CPUs, {machine.memory} of memory")
+            result = boot.run(line, console, deadline, scratch, _show, report, life)
+            if not (kvm or result.events) and panic_reason(console.read_text()):
+                # Emulated processors that patch their own code trip over each other, seldom, and before all else.
+                first = console.rename(console.with_name("console-first.log"))
+                _say(label, "note", f"the emulation panicked before the guest was up; see {_short(first)}; once more")
+                result = boot.run(line, console, deadline, scratch, _show, report, life)
+            return result
+
+        def fall_back(why: str) -> None:
+            first = console.rename(console.with_name("console-kvm.log"))
+            _say(label, "note", f"software emulation, for KVM runs no kernel here: {why}; see {_short(first)}")
+
+        return self.accelerator.boot(attempt, fall_back)
 
 
 def _runs(label: str, folder: Path, began: float) -> Iterator[tuple[Path, summary.Summary]]:
@@ -327,7 +350,7 @@ def _show(text: str) -> None:
     sys.stdout.flush()
 
 
-def _follow(event: dict[str, Any], at: float, commands: list[list[str]], outcome: Outcome) -> None:
+def _follow(commands: list[list[str]], outcome: Outcome, event: dict[str, Any], at: float) -> None:
     """Tells the user, and the outcome, what the guest reported."""
     kind, label = event["event"], outcome.label
     if kind == "up":
@@ -356,7 +379,11 @@ def _judge(
     if log is None:
         panic = panic_reason(text)
         place = f"after {result.seconds:.0f} s{_where(result, commands)}; see {_short(console)}"
-        if panic:
+        if result.stalled:
+            outcome.ending = "no boot"
+            outcome.add(EXIT_BROKEN)
+            _say(outcome.label, "BROKEN", f"guest did not come up ({result.stalled}), ended {place}")
+        elif panic:
             outcome.ending = "panicked"
             outcome.add(EXIT_BROKEN)
             _say(outcome.label, "PANIC", f"guest panicked {place}")

@@ -17,7 +17,7 @@ from typing import Any
 
 MARK = "\x1evm "
 SHARE = "host_root"  # the tag of the host's root as a second 9p share
-_DEVICES = 2
+_DEVICES = 4  # two that a run opens together, and two to continue with when a call never returns
 _DEVICE = Path(f"/sys/bus/platform/devices/vfio_refdriver.{_DEVICES - 1}")  # the last that comes
 _PCI = Path("/sys/bus/pci")
 _DEVICE_SECONDS = 15.0
@@ -61,18 +61,22 @@ def _enter_cached_root(keep: str) -> str:
     the root may be written, into memory. ``keep`` is the folder that stays shared with the host.
     """
     lower, upper, root = "/run/vm/host", "/run/vm/changes", "/run/vm/root"
-    for folder in (lower, f"{upper}/upper", f"{upper}/work", root):
+    for folder in (f"{upper}/upper", f"{upper}/work"):
         os.makedirs(folder, exist_ok=True)
     cached = "trans=virtio,version=9p2000.L,access=any,msize=512000,cache=loose,ro"
+    # Real paths, for a link that begins at / would lead out of the new root. A host may have no /lib/modules, and a
+    # kernel no modules: what is missing is made in the guest's memory, never on the host.
+    places = [os.path.realpath(place) for place in ("/dev", "/proc", "/sys", "/lib/modules") if os.path.isdir(place)]
     layers = f"lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work"
     mounts = [
         ["-t", "9p", "-o", cached, SHARE, lower],
         ["-t", "overlay", "-o", layers, "overlay", root],
-        *(["--rbind", place, root + place] for place in ("/dev", "/proc", "/sys", "/lib/modules")),
+        *(["--rbind", place, root + place] for place in places),
         ["-t", "tmpfs", "tmpfs", f"{root}/run"],
-        ["--bind", keep, root + keep],
+        ["--bind", keep, root + os.path.realpath(keep)],
     ]
     for arguments in mounts:
+        os.makedirs(arguments[-1], exist_ok=True)
         complaint = _do(["mount", *arguments])
         if complaint:
             return complaint
