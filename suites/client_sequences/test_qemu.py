@@ -83,7 +83,7 @@ def works(actor):
 def shows(actor, expected):
     """The device shows ``expected``."""
     if expected is None:
-        raise checks.NotApplicable("the profile has no stimulus.visible_state")
+        raise checks.Silent("stimulus.visible_state")
     checks.equal("observing the device", actor.show(), expected, checks.hexes)
 
 
@@ -141,13 +141,13 @@ def test_snapshot(migration, qemu, profile, shown):
 
 @pytest.mark.rule("qemu.paused.migrates")
 def test_paused_guest(qemu, profile, destination, loading, shown):
-    """Saved from stop and loaded into a device that was reset, all without mappings, the state is the one before."""
+    """Saved from stop and loaded into a device that was reset, the state is the one before."""
     qemu.stop_guest()
-    qemu.setup_save(mapped=False)
+    qemu.setup_save()
     buffers = qemu.complete(profile.limits.largest_state)
     destination.device.reset()
     differ(destination.actor)
-    loading.setup_load(mapped=False)
+    loading.setup_load()
     loading.load(buffers)
     loading.run_guest()
     shows(destination.actor, shown)
@@ -191,15 +191,16 @@ def test_source_runs_again(migration, qemu, actor, shown, path):
     migration.enter(*path)
     qemu.run_guest()
     in_state(migration, "after the guest was continued", RUNNING)
-    works(actor)
-    shows(actor, shown)
+    if actor.can_watch:
+        works(actor)
+    if shown is not None:
+        shows(actor, shown)
 
 
 @pytest.mark.rule("qemu.load.restores")
-@pytest.mark.parametrize("mapped", [True, False], ids=["through mappings", "in pieces"])
-def test_load_restores(source, target, loading, mapped):
+def test_load_restores(source, target, loading):
     """Each write and read of loading is carried out, running is reached, and the device shows what the source did."""
-    loading.setup_load(mapped=mapped)
+    loading.setup_load()
     loading.load(source["buffers"])
     loading.run_guest()
     shows(target.actor, source["shown"])
@@ -212,7 +213,9 @@ def test_load_waits(source, target, loading):
     loading.load(source["buffers"])
     in_state(target.migration, "after the last buffer", RESUMING)
     loading.run_guest()
-    works(target.actor)
+    in_state(target.migration, "after the guest was continued", RUNNING)
+    if target.actor.can_watch:
+        works(target.actor)
 
 
 @pytest.mark.rule("qemu.load.cut-buffer-safe")

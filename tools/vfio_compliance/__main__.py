@@ -7,6 +7,7 @@ import argparse
 import datetime
 import io
 import os
+import random
 import shutil
 import signal
 import sys
@@ -86,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case"
     )
     run.add_argument(
+        "--skip", action="append", default=[], metavar="WHAT", help="leave out a rule, its beginning, a clause, a case"
+    )
+    run.add_argument("--plan", type=Path, metavar="FILE", help="a plan: which rules are left out of the run, and why")
+    run.add_argument(
         "--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose"
     )
     run.add_argument(
@@ -135,7 +140,10 @@ def _run(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("results", f"{profile.name}-{now}")
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
     options += [] if arguments.stress is None else [f"--stress={arguments.stress}"]
-    options += [] if arguments.seed is None else [f"--seed={arguments.seed}"]
+    options += [f"--skip={what}" for what in arguments.skip]
+    options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
+    # Every test process of the run takes the same.
+    options += [f"--seed={random.randrange(1 << 32) if arguments.seed is None else arguments.seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
     try:
         return run(_root(), profile, out, options, sys.stdout, _width())

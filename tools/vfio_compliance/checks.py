@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from .device.errors import DeviceError, errno_name
 from .device.errors import Unreachable as Unreachable
 from .device.errors import given as given
 from .device.region import tell
-from .transport import Outcome
+from .transport import Outcome, PeerGone, ProtocolViolation
 
 T = TypeVar("T")
 
@@ -52,6 +53,22 @@ class Unjudged(Exception):
     """The rule cannot be judged here, because something that it stands on failed; the message says what."""
 
 
+@contextmanager
+def unless(control: Callable[[], object], when: str) -> Iterator[None]:
+    """What goes wrong in the block is this rule's matter only if ``control``, which leaves its subject out, goes well.
+
+    ``when`` says in what circumstances the control was made. Raises Unjudged where that goes wrong as well.
+    """
+    try:
+        yield
+    except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
+        try:
+            control()
+        except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as same:
+            raise Unjudged(f"the same goes wrong {when}: {same}") from None
+        raise error from None
+
+
 def hexes(values: Iterable[int]) -> str:
     """Numbers in hexadecimal, for what is expected and seen."""
     return " ".join(f"0x{value:x}" for value in values)
@@ -86,9 +103,16 @@ def accepted(what: str, outcome: Outcome, length: int) -> None:
 
 
 def refused(what: str, outcome: Outcome) -> None:
-    """A read or write failed with an errno; any errno will do."""
-    if outcome.value >= 0 or not outcome.errno:
+    """A read or write failed."""
+    if outcome.value >= 0:
         raise RuleBroken(what, "an error", tell(outcome))
+
+
+def refused_with_errno(what: str, outcome: Outcome) -> None:
+    """A read or write failed with an errno; any errno will do."""
+    refused(what, outcome)
+    if not outcome.errno:
+        raise RuleBroken(what, "an error with an errno", "an error with errno 0")
 
 
 def succeeded(what: str, outcome: Outcome) -> None:

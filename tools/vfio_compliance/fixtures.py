@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .checks import NotApplicable, Silent, missing
+from .checks import NotApplicable, Silent, missing, succeeded, unless
 from .device import Container, Device, DirtyTracker, MigrationRegion, Qemu
 from .dirty_type1.growth import CONTAINER, REGION, Growth
 from .dirty_type1.guest_memory import GuestMemory
@@ -22,6 +22,7 @@ from .profiles import Profile
 from .session import Destination, Session
 from .stimulus import Actor
 from .transport import GuardedBuffer
+from .uapi.migration_v1 import DeviceState
 from .uapi.type1 import VFIO_IOMMU_GET_INFO
 from .uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
 
@@ -68,6 +69,39 @@ def header(session: Session, device: Device) -> MigrationRegion:
 def migration(session: Session, device: Device) -> MigrationRegion:
     """The migration region of a device that is RUNNING."""
     return session.prepare()
+
+
+@pytest.fixture
+def fresh(session: Session) -> Callable[[], MigrationRegion]:
+    """Brings the device back to RUNNING in the middle of a test, by a reset or what stands in for it."""
+
+    def bring_back() -> MigrationRegion:
+        session.plain()
+        return session.prepare()
+
+    return bring_back
+
+
+@pytest.fixture
+def recovers(device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[], None]:
+    """Sees that a reset brings the device back from where it is now, if a reset of a running device is accepted."""
+
+    def control() -> None:
+        fresh()
+        device.reset()
+
+    def reset() -> None:
+        with unless(control, "in running"):
+            succeeded("resetting the device afterwards", device.try_reset())
+            fresh()
+
+    return reset
+
+
+@pytest.fixture
+def opened_in(session: Session, migration: MigrationRegion) -> DeviceState:
+    """device_state as it was read first after the device was opened for the first time."""
+    return session.opened_in
 
 
 @pytest.fixture(scope="session")

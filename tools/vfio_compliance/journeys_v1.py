@@ -79,6 +79,8 @@ class Resumed:
     """What was seen while a state was given back."""
 
     failure: DeviceError | None = None
+    #: What the device showed before; None where the profile cannot show it.
+    before: list[int] | None = None
     #: Buffers that the device took.
     taken: int = 0
     #: device_state once all of the state was given.
@@ -193,7 +195,7 @@ class Journeys:
         resumed = Resumed()
         with self._session.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):
-                _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
+                resumed.before = _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
                 _change(migration, RESUMING, resumed)
                 for buffer in stream.buffers:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
@@ -210,6 +212,8 @@ class Journeys:
         tracer = self._session.transport.tracer
         before = len(tracer.calls)
         tracer.digests = True
+        # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
+        migration.mapped, migration.refused = False, None
         try:
             yield
         except DeviceError as error:

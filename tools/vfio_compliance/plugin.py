@@ -23,6 +23,7 @@ from . import __version__, profiles, spec
 from .checks import NotApplicable, RuleBroken, Silent, Unjudged
 from .device import DeviceError, Unreachable
 from .fixtures import OBSERVATIONS, SESSION, SHORTENING, STRESS
+from .profiles import plan as plans
 from .results.handover import Handover
 from .results.inflight import Inflight
 from .results.journal import FORMAT, Journal, JournalError
@@ -42,7 +43,7 @@ SECONDS: pytest.StashKey[float] = pytest.StashKey()
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
 #: What an earlier test process left, which this one continues.
 HANDOVER: pytest.StashKey[Handover] = pytest.StashKey()
-PLAN: pytest.StashKey[profiles.Plan] = pytest.StashKey()
+PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
 #: Set once this test process cannot reach the device any more, and another one may.
 LOST: pytest.StashKey[bool] = pytest.StashKey()
 #: By rule: how many of its cases hung or ended their process.
@@ -63,7 +64,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
     group.addoption("--handover", type=Path, help="continue a run: what an earlier test process left")
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
-    group.addoption("--skip", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case")
+    group.addoption(
+        "--skip", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case"
+    )
     group.addoption("--plan", type=Path, help="a plan: which rules a run leaves out, and why")
     group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
     group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
@@ -101,9 +104,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except (profiles.ProfileError, spec.SpecError, Broken, OSError) as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[CUT] = Counter(config.stash[HANDOVER].cut if handover else {})
-    for index, waiver in enumerate(profile.waivers):
-        if waiver.rule not in catalogue.rules:
-            raise pytest.UsageError(f"{profile.where(f'waivers.{index}.rule')}: there is no rule {waiver.rule}")
+    if problems := profile.unknown_rules(catalogue.rules):
+        raise pytest.UsageError(str(profiles.ProfileError(problems)))
     if config.option.seed is None:
         config.option.seed = random.randrange(1 << 32)
     session.tell = partial(_tell, config)
@@ -114,9 +116,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _plan(path: Path | None, catalogue: spec.Catalogue) -> profiles.Plan:
+def _plan(path: Path | None, catalogue: spec.Catalogue) -> plans.Plan:
     """The plan of the run. Raises ProfileError."""
-    return profiles.load_plan(path, list(catalogue.rules)) if path else profiles.DEFAULT_PLAN
+    if path is None:
+        return plans.DEFAULT
+    plan = plans.load(path)
+    if problems := plan.problems(catalogue.rules):
+        raise profiles.ProfileError(problems)
+    return plan
 
 
 # -- the journal ------------------------------------------------------------------------------------------------------
@@ -227,9 +234,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.nodeid not in handover.done]
 
 
-def _select(
-    catalogue: spec.Catalogue, option: str, patterns: list[str], items: list[pytest.Item]
-) -> set[pytest.Item]:
+def _select(catalogue: spec.Catalogue, option: str, patterns: list[str], items: list[pytest.Item]) -> set[pytest.Item]:
     """The items that any of ``patterns`` names. Raises UsageError for one that names nothing."""
     wanted: set[pytest.Item] = set()
     for pattern in patterns:
@@ -317,7 +322,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     _tell(item.config, "start", case=item.nodeid, rule=_rule_of(item))
     if not (reason := _left_out(item, opened)):
         return None
-    item.stash[PHASES] = [(Verdict.NOT_RUN, {"what": reason})]
+    item.stash[PHASES] = list[tuple[Verdict, Failure | None]]([(Verdict.NOT_RUN, {"what": reason})])
     _record(item, opened, 0.0)
     return True
 
@@ -385,7 +390,7 @@ def _judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Fail
     if isinstance(error, Unjudged):
         return Verdict.NOT_RUN, {"what": str(error)}
     if isinstance(error, Unreachable):
-        return Verdict.NOT_RUN, _failure(error) | ({"judged_by": error.judged_by} if error.judged_by else {})
+        return Verdict.NOT_RUN, _failure(error)
     if isinstance(error, CallTimeout):
         path = {"path": error.path} if error.path else {}
         return Verdict.HANG, {"what": error.message, "remedy": error.remedy} | path

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .device import Container, Device, DeviceError, MigrationRegion, Unreachable
 from .device.errors import errno_name
@@ -18,10 +18,19 @@ from .dirty_type1.guest_memory import GuestMemory
 from .dirty_type1.histories import Histories
 from .journeys_v1 import Journeys
 from .model.states_v1 import name
-from .profiles import KernelGroupDevice, Profile, SecondInKernel, SecondServer, VfioUserDevice
+from .profiles import (
+    KernelGroupDevice,
+    Profile,
+    SecondInKernel,
+    SecondServer,
+    SpareInKernel,
+    SpareServer,
+    VfioUserDevice,
+)
 from .stimulus import Actor, steps_of
 from .transport import (
     CallTimeout,
+    Death,
     KernelGroupSettings,
     Transport,
     TransportError,
@@ -81,8 +90,8 @@ class Session:
         self._migration: MigrationRegion | None = None
         #: The regions, as a device just opened describes them; empty where it could not be asked.
         self._described: list[Region] = []
-        #: The state in which the device was found when it was first opened.
-        self._found: DeviceState | None = None
+        #: device_state as it was first read, after the device was opened; RUNNING until then.
+        self.opened_in = DeviceState.RUNNING
         #: The device announces that it can be reset; one that does not is left as it is.
         self._resettable = False
         self._reset_hangs = 0
@@ -115,8 +124,10 @@ class Session:
             self._described = self.device.regions
             self._find_migration()
             self._check_profile()
+            if self._migration:
+                self.opened_in = self._migration.state()
         except DeviceError as error:
-            self._no_migration = str(error)
+            self._no_migration = self._no_migration or str(error)
         with suppress(DeviceError):
             self._resettable = self.device.announces_reset
         self.tell(
@@ -133,7 +144,8 @@ class Session:
                 continue
             self.tell("way", way=self._way, ways=len(ways))
             try:
-                return way()
+                way()
+                return
             except (Broken, TransportError) as error:
                 if self._way == len(ways) - 1:
                     raise
@@ -142,7 +154,11 @@ class Session:
     def _ways(self) -> list[Callable[[], None]]:
         """The ways to open the device."""
         recovered = [self._open_recovered] if self.profile.device.recovery else []
-        return [self.device.open, *recovered, *(partial(self._open_spare, spare) for spare in self.profile.device.spares)]
+        return [
+            self.device.open,
+            *recovered,
+            *(partial(self._open_spare, spare) for spare in self.profile.device.spares),
+        ]
 
     def _open_recovered(self) -> None:
         self._run_recovery(self.profile.device.recovery or (), "device.recovery")
@@ -254,9 +270,13 @@ class Session:
         """Raises Broken, Unreachable."""
         place = f"{self.profile.where('device.second')}: the second device"
         problem, remedy = "", ""
-        for way in (lambda: True, partial(self._restart, device), partial(self._recover_second, device)):
+        ways: list[Callable[[], bool]] = [
+            partial(self._restart, device),
+            partial(self._recover_second, device),
+        ]
+        for way in (None, *ways):
             try:
-                if way():
+                if way is None or way():
                     device.open()
                     problem = self._prepare_second(device, place)
             except TransportError as error:
@@ -293,7 +313,9 @@ class Session:
         found = device.migration_regions()
         if not found:
             raise Unreachable("looking for the migration region", "one", self._no_migration or "none")
-        return MigrationRegion(found[0], self.profile.limits.largest_state)
+        region = MigrationRegion(found[0], self.profile.limits.largest_state)
+        region.mapped = self.profile.claims.data_section == "mapped-only"
+        return region
 
     def _restored_on(self) -> str:
         second = self.profile.device.second
@@ -339,9 +361,7 @@ class Session:
             return ""
         try:
             state = migration.state()
-            if self._found is None:
-                self._found = state
-            if state not in (DeviceState.RUNNING, DeviceState.ERROR) and (insist or state == self._found):
+            if state not in (DeviceState.RUNNING, DeviceState.ERROR) and (insist or state == self.opened_in):
                 self._note_once(f"device_state reads {name(state)} after open or reset; running is written then")
                 migration.try_set_state(DeviceState.RUNNING)
                 state = migration.state()
@@ -424,7 +444,7 @@ class Session:
         """Raises Broken where the stimulus fits no device such as this one."""
         if self._no_migration and "migration_v1" in self.profile.interfaces:
             return  # the wrong device, most likely: each case says so
-        for place, step in steps_of(self.profile.stimulus):
+        for place, step in steps_of(self.profile):
             if step.region >= len(self.device.regions):
                 seen = f"the device has {len(self.device.regions)} regions, counted from 0"
             elif step.offset + step.width > (size := self.device.regions[step.region].size):
@@ -466,6 +486,10 @@ class Session:
         return None
 
 
+#: Where a device is reached.
+Where: TypeAlias = KernelGroupDevice | SpareInKernel | VfioUserDevice | SecondServer | SpareServer
+
+
 def _difference(first: list[Region], second: list[Region]) -> str:
     """In what two devices with these regions are not of the same kind; nothing when they are. Raises DeviceError."""
     if len(first) != len(second):
@@ -489,10 +513,10 @@ def _transport(profile: Profile, defects: Sequence[str], beside: Transport | Non
     return _to(profile, device.second if beside and device.second else device, defects, beside)
 
 
-def _to(profile: Profile, where: Place, defects: Sequence[str], beside: Transport | None = None) -> Transport:
+def _to(profile: Profile, where: Where, defects: Sequence[str], beside: Transport | None = None) -> Transport:
     """A way to the device, the second one or a spare one, as ``where`` says."""
     device = profile.device
-    if isinstance(where, (KernelGroupDevice, OtherInKernel)):
+    if isinstance(where, (KernelGroupDevice, SpareInKernel)):
         return create(KernelGroupSettings(name=where.name, group=where.group, sysfs=where.sysfs), beside)
     assert isinstance(device, VfioUserDevice)
     option = device.defects.option if device.defects else None

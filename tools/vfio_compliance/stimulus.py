@@ -13,9 +13,8 @@ from typing import TypeVar
 from .checks import missing
 from .device import Device, DeviceError, DmaMap, Unreachable
 from .device.dma import DMA_SIZE, IOVA
-from .profiles import Dirty, MapSection, Profile, Read, Step, Stimulus, VisibleState, Wait, Write
+from .profiles import Dirty, MapSection, Profile, Read, Step, VisibleState, Wait, Write, programs
 from .transport import TransportError
-
 
 T = TypeVar("T")
 
@@ -49,23 +48,14 @@ class Activity:
         return first, now
 
 
-def steps_of(stimulus: Stimulus) -> Iterator[tuple[str, Step]]:
-    """Every step of ``stimulus``, with its place in the profile."""
-    if stimulus.running:
-        yield "stimulus.running.sample", stimulus.running.sample
-    lists: dict[str, Sequence[Step]] = {"error": stimulus.error or (), "save_fault": stimulus.save_fault or ()}
-    if stimulus.dirty:
-        lists |= {f"dirty.{name}": getattr(stimulus.dirty, name) or () for name in ("write", "pin", "unpin")}
-    if stimulus.dma:
-        lists |= {"dma.start": stimulus.dma.start, "dma.stop": stimulus.dma.stop}
-    if stimulus.visible_state:
-        lists |= {
-            "visible_state.set": stimulus.visible_state.set,
-            "visible_state.observe": stimulus.visible_state.observe,
-        }
-    for name, steps in lists.items():
+def steps_of(profile: Profile) -> Iterator[tuple[str, Step]]:
+    """Every register access of the profile's stimulus and setup, with its place."""
+    if running := profile.stimulus.running:
+        yield "stimulus.running.sample", running.sample
+    for name, steps in programs(profile.stimulus, profile.setup).items():
         for index, step in enumerate(steps):
-            yield f"stimulus.{name}.{index}", step
+            if not isinstance(step, MapSection):
+                yield f"{name}.{index}", step
 
 
 class Actor:
@@ -157,16 +147,23 @@ class Actor:
 
     def pin(self, iova: int, length: int) -> None:
         """Have the driver pin the pages of a range, which it may write from now on."""
-        self._run("stimulus.dirty.pin", self._wanted("dirty.pin", self._dirty().pin), {"$iova": iova, "$length": length})
+        steps = self._wanted("dirty.pin", self._dirty().pin)
+        self._run("stimulus.dirty.pin", steps, {"$iova": iova, "$length": length})
 
     def unpin(self, iova: int, length: int) -> None:
         """Undo pin() for the same range."""
-        self._run("stimulus.dirty.unpin", self._wanted("dirty.unpin", self._dirty().unpin), {"$iova": iova, "$length": length})
+        steps = self._wanted("dirty.unpin", self._dirty().unpin)
+        self._run("stimulus.dirty.unpin", steps, {"$iova": iova, "$length": length})
 
     def _dirty(self) -> Dirty:
         return self._wanted("dirty", self._stimulus.dirty)
 
     # -- state and faults -----------------------------------------------------------------------------------------
+
+    @property
+    def can_watch(self) -> bool:
+        """Whether the profile says how a working device is told from a stopped one."""
+        return self._stimulus.running is not None
 
     @property
     def can_put(self) -> bool:

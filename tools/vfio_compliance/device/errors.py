@@ -23,10 +23,10 @@ class DeviceError(Exception):
     """The driver refused or cut short what a verb asked for, or answered something that cannot be used.
 
     ``what`` says what was done, ``expected`` and ``seen`` what should have come and what came. ``errno`` is that of a
-    refusal, 0 for an answer that cannot be used.
+    refusal, None for an answer that cannot be used.
     """
 
-    def __init__(self, what: str, expected: str, seen: str, errno: int = 0) -> None:
+    def __init__(self, what: str, expected: str, seen: str, errno: int | None = None) -> None:
         super().__init__(f"{what}: expected {expected}, seen {seen}")
         self.what = what
         self.expected = expected
@@ -40,23 +40,18 @@ class StepFailed(DeviceError):
     ``step`` names it: a register, ``place``, ``size``, ``data`` or ``end``.
     """
 
-    def __init__(self, step: str, what: str, expected: str, seen: str, errno: int = 0) -> None:
+    def __init__(self, step: str, what: str, expected: str, seen: str, errno: int | None = None) -> None:
         super().__init__(what, expected, seen, errno)
         self.step = step
 
 
 class Unreachable(DeviceError):
-    """What a test starts from could not be reached.
-
-    ``judged_by`` is the id of the rule that judges the way there, where it is known.
-    """
-
-    judged_by = ""
+    """What a test starts from could not be reached; another rule judges the way there."""
 
 
 @contextmanager
-def given(judged_by: str = "") -> Iterator[None]:
-    """Steps that a rule stands on and other rules are about, one of them ``judged_by``.
+def given() -> Iterator[None]:
+    """Steps that a rule stands on and other rules are about.
 
     Raises Unreachable where the driver refuses a step, ends the connection or breaks its protocol.
     """
@@ -65,10 +60,6 @@ def given(judged_by: str = "") -> Iterator[None]:
     except Unreachable:
         raise
     except DeviceError as error:
-        reached = Unreachable(error.what, error.expected, error.seen)
+        raise Unreachable(error.what, error.expected, error.seen) from None
     except (PeerGone, ProtocolViolation) as error:
-        reached = Unreachable(error.message, "an answer", "none that can be used")
-    else:
-        return
-    reached.judged_by = judged_by
-    raise reached from None
+        raise Unreachable(error.message, "an answer", "none that can be used") from None

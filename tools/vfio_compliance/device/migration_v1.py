@@ -24,7 +24,6 @@ from .errors import DeviceError, StepFailed, given
 from .region import Area, Region, tell
 from .stream import PIECE, Stream
 
-
 #: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
 _ENOUGH_OF_THE_SAME = 64
 
@@ -56,7 +55,12 @@ class MigrationRegion:
         """The value of ``register``. Raises DeviceError."""
         outcome, data = self.try_read(register)
         if outcome.value != register.width:
-            raise DeviceError(f"reading {register.name}", f"{register.width} bytes", tell(outcome), outcome.errno)
+            raise DeviceError(
+                f"reading {register.name}",
+                f"{register.width} bytes",
+                tell(outcome),
+                outcome.errno if outcome.value < 0 else None,
+            )
         return int.from_bytes(data, "little")
 
     def write(self, register: Register, value: int) -> None:
@@ -104,6 +108,10 @@ class MigrationRegion:
                 if self.state() != state:
                     self.set_state(state)
 
+    def run(self) -> None:
+        """Bring a device that is not RUNNING there. Raises Unreachable."""
+        self.enter(DeviceState.RUNNING)
+
     def in_error(self) -> bool:
         """Whether device_state reads the error state. Raises DeviceError."""
         return self.state() == DeviceState.ERROR
@@ -150,8 +158,9 @@ class MigrationRegion:
         The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
         times before each buffer, which is to make no difference. In pre-copy a running device may offer data for ever:
         ``enough`` says of the bytes so far whether to leave it at that; and the first data may come late: it is waited
-        for ``patience`` seconds. A state has to come to its end ``within`` that time. Raises StepFailed when the driver refuses a step, offers an empty buffer while bytes
-        are pending, or more than the largest state in all, or in one buffer.
+        for ``patience`` seconds. A state has to come to its end ``within`` the time given. Raises StepFailed when the
+        driver refuses a step, offers an empty buffer while bytes are pending, the same one for ever, or more than the
+        largest state in all, or in one buffer.
         """
         stream = Stream() if into is None else into
         before, end = stream.total, time.monotonic() + within
@@ -174,7 +183,7 @@ class MigrationRegion:
         return stream
 
     def _is_it_endless(self, stream: Stream, stands: bool) -> None:
-        """The time is up: raises StepFailed, at step ``end`` if the same buffer comes again and again, else ``time``."""
+        """Out of time. Raises StepFailed: at step ``end`` if the same buffer comes again and again, else ``time``."""
         again = stream.same_at_end() if stands else 1
         if again > _ENOUGH_OF_THE_SAME:
             raise StepFailed("end", "reading the state to its end", "an end", f"the same buffer {again} times")
@@ -221,6 +230,14 @@ class MigrationRegion:
     def read_data(self, offset: int, length: int) -> bytes:
         """Read a part of a buffer, as well as the device lets it be read. Raises StepFailed."""
         with memoryview(self._piece(offset, length)) as view:
+            return bytes(view)
+
+    def peek(self, offset: int, length: int) -> bytes:
+        """What can be seen of ``length`` bytes of the section, part of a buffer or not; nothing if that is refused."""
+        outcome, data = self.region.try_read(offset, length)
+        if outcome.ok or not (view := self.region.view(offset, length)):
+            return data
+        with view:
             return bytes(view)
 
     def _data(self, area: Area) -> Iterator[bytes | memoryview]:

@@ -75,7 +75,9 @@ class Stream:
         last = self.buffers[-1]
         times = 0
         for buffer in reversed(self.buffers):
-            if buffer[:2] != last[:2] or any(a != b for a, b in zip(self.pieces(buffer), self.pieces(last), strict=True)):
+            if buffer[:2] != last[:2] or any(
+                a != b for a, b in zip(self.pieces(buffer), self.pieces(last), strict=True)
+            ):
                 break
             times += 1
         return times
