@@ -78,8 +78,6 @@
 	X(STATE_LATCHED_AFTER_SECOND_FAILURE, "state-latched-after-second-failure") \
 	/* after a refused write in pre-copy every later one is refused too, until reset */ \
 	X(STATE_LATCHED_IN_PRE_COPY, "state-latched-in-pre-copy")		\
-	/* the state before is kept over a reset */				\
-	X(RESET_KEEPS_STATE, "reset-keeps-state")				\
 	/* a reset in pre-copy or stop-and-copy ends in pre-copy */		\
 	X(RESET_KEEPS_SAVING, "reset-keeps-saving")				\
 	/* no reset in STOP */							\
@@ -328,8 +326,6 @@
 	X(MAPPED_WRITES_UNSEEN, "mapped-writes-unseen")				\
 	/* a buffer is consumed when the next one is given */			\
 	X(DATA_CONSUMED_LATE, "data-consumed-late")				\
-	/* the same of a buffer smaller than the largest */			\
-	X(SHORT_BUFFER_CONSUMED_LATE, "short-buffer-consumed-late")		\
 	/* no reset once data was refused */					\
 	X(BAD_DATA_WEDGES, "bad-data-wedges")					\
 	/* bad data is taken and thrown away, half a state will do */		\
@@ -396,6 +392,8 @@
 	X(OFFSET_HIGH_HALF, "offset-high-half")					\
 	/* what is mappable cannot be read otherwise */				\
 	X(DATA_READ_REFUSED, "data-read-refused")				\
+	/* what is mappable cannot be written otherwise */			\
+	X(DATA_WRITE_REFUSED, "data-write-refused")				\
 	/* past the first page of a buffer nothing can be read */		\
 	X(DATA_READ_REFUSED_PAST_PAGE, "data-read-refused-past-page")		\
 	/* a buffer has to be read at once */					\

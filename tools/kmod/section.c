@@ -183,7 +183,11 @@ ssize_t refd_section_write(struct refd_device *refd, const char __user *buffer, 
 			   u32 place)
 {
 	struct refd_range *written = &refd->transfer.written;
+	u64 offset, size;
 
+	if (defect(DATA_WRITE_REFUSED) && refd_mappable(refd, &offset, &size) &&
+	    place < offset + size && offset < place + count)
+		return -EINVAL;
 	if (defect(DATA_WRITE_WHOLE_ONLY) && refd_state(refd) == REFD_STATE_RESUMING) {
 		if (written->size || place != refd_data_offset(refd))
 			return -EINVAL;

@@ -356,8 +356,6 @@ u32 refd_after_reset(struct refd_device *refd)
 	}
 	if (defect(RESET_KEEPS_SAVING) && BIT(state) & SAVING)
 		return PRE_COPY;
-	if (defect(RESET_KEEPS_STATE))
-		return state;
 	return defect(RESET_TO_STOP) ? STOP : RUNNING;
 }
 

@@ -427,13 +427,6 @@ static int consume_held(struct refd_device *refd)
 	return held.size ? apply_or_wedge(refd, &held) : 0;
 }
 
-/* Whether a buffer waits for the next one, or for the end of RESUMING; by defects alone. */
-static bool consumed_late(struct refd_device *refd, u64 size)
-{
-	return defect(DATA_CONSUMED_LATE) ||
-	       (defect(SHORT_BUFFER_CONSUMED_LATE) && size < refd->buffer_size);
-}
-
 /* A write of data_size: the buffer is consumed when it returns. */
 int refd_consume(struct refd_device *refd, u64 size)
 {
@@ -458,7 +451,7 @@ int refd_consume(struct refd_device *refd, u64 size)
 	    (written.offset != buffer.offset || written.size != size))
 		return -EINVAL;
 	ret = consume_held(refd);
-	if (!ret && size && consumed_late(refd, size)) {
+	if (!ret && size && defect(DATA_CONSUMED_LATE)) {
 		transfer->held = buffer;
 	} else if (!ret && size) {
 		work();

@@ -60,7 +60,6 @@ DEFECTS: dict[str, str] = {
     "reserved-bit-31-stops": "a write with bit 31 set is taken for STOP",
     "reserved-bits-swallowed": "a write with one of bits 3-31 set succeeds and does nothing",
     # Reset, open and close.
-    "reset-keeps-state": "reset succeeds and leaves device_state unchanged",
     "reset-keeps-saving": "a reset in pre-copy or stop-and-copy ends in pre-copy",
     "reset-refused-in-stop": "reset fails in STOP",
     "reset-refused-mid-buffer": "reset fails while a buffer is there to be read",
@@ -172,7 +171,6 @@ DEFECTS: dict[str, str] = {
     "data-write-narrow-misplaced": "writes to the data section of less than 4 bytes go to a multiple of 4",
     "mapped-writes-unseen": "what is written through mapped memory is not seen",
     "data-consumed-late": "a buffer is consumed only at the next write of data_size, or when RESUMING is left",
-    "short-buffer-consumed-late": "a buffer that is smaller than the largest waits likewise",
     "bad-data-wedges": "once damaged data was refused every reset fails",
     "bad-data-swallowed": "damaged data is taken and thrown away, and RESUMING may be left with what has come",
     "bad-size-outlives-reset": "after a data_size larger than the section was refused, reset ends in RESUMING",
@@ -207,6 +205,7 @@ DEFECTS: dict[str, str] = {
     "offset-in-registers": "for the second buffer data_offset reads 16",
     "offset-high-half": "data_offset has the number of the buffer in its high half",
     "data-read-refused": "what may be mapped cannot be read with a read",
+    "data-write-refused": "what may be mapped cannot be written with a write",
     "data-read-refused-past-page": "reads that reach past the first page of a buffer answer EINVAL",
     "data-read-whole-only": "a buffer has to be read at once; other reads answer EINVAL",
     "data-read-narrow-refused": "reads of a buffer of less than 4 bytes answer EINVAL",

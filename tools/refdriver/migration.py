@@ -552,7 +552,7 @@ class MigrationRegion:
         if self._refuses_buffer(value):
             raise Refusal(EINVAL)
         self._consume_unconsumed(self._incoming)
-        if value and self._is_consumed_late(value):
+        if value and self._is_consumed_late():
             self._unconsumed = place, value
         elif value:
             self._work()
@@ -566,10 +566,9 @@ class MigrationRegion:
         again = "resume-again-refused" in self._defects and self._state_defects.resumed
         return again or ("resume-odd-size-refused" in self._defects and size % 8 != 0)
 
-    def _is_consumed_late(self, size: int) -> bool:
-        """Whether a buffer waits for the next one, or for the end of RESUMING; by defects alone."""
-        short = "short-buffer-consumed-late" in self._defects and size < self.section.largest_buffer
-        return short or "data-consumed-late" in self._defects
+    def _is_consumed_late(self) -> bool:
+        """Whether a buffer waits for the next one, or for the end of RESUMING; only with a defect."""
+        return "data-consumed-late" in self._defects
 
     def _consume(self, incoming: Incoming, place: int, size: int) -> None:
         if "resume-again-ignored" in self._defects and self._state_defects.resumed:

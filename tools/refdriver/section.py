@@ -217,6 +217,8 @@ class DataSection:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Any part, mapped or not."""
         check_range(offset, len(data), self.end)
+        if "data-write-refused" in self._defects and self._may_be_mapped(offset, len(data)):
+            raise Refusal(EINVAL)
         if len(data) < _WORD:
             if "data-write-narrow-refused" in self._defects:
                 raise Refusal(EINVAL)

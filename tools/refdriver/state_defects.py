@@ -293,8 +293,6 @@ class StateDefects:
                 return ERROR
         if "reset-keeps-saving" in self._chosen and state in SAVING:
             return PRE_COPY
-        if "reset-keeps-state" in self._chosen:
-            return state
         return STOP if "reset-to-stop" in self._chosen else RUNNING
 
     def after_close(self, state: int) -> int:

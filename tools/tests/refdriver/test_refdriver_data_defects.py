@@ -499,8 +499,6 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("data-write-narrow-misplaced", written_narrowly, (0, b"\0\0ab"), (0, b"ab\0\0")),
     ("mapped-writes-unseen", taken_from_the_view, 0, EINVAL),
     ("mapped-writes-unseen", carried, "whole", "whole"),
-    ("short-buffer-consumed-late", left_overwritten, 0, EINVAL),
-    ("short-buffer-consumed-late", carried, "whole", "whole"),
     ("bad-data-swallowed", given_nonsense, (EINVAL, EINVAL), (0, 0)),
     ("bad-size-outlives-reset", reset_after_bad_size, (EINVAL, RUNNING), (EINVAL, RESUMING)),
     ("half-state-reads-next", left_half, (EINVAL, RESUMING), (EINVAL, RUNNING)),

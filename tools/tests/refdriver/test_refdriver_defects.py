@@ -203,7 +203,6 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ),
     ("stop-and-copy-reads-stop", lambda b: (b.go(STOP_AND_COPY), b.state(), b.go(RUNNING)), (4, 2, 4), (4, 0, 4)),
     ("reserved-bits-confuse", lambda b: b.now(8 | RUNNING), RUNNING, 8 | 2),
-    ("reset-keeps-state", lambda b: (b.go(STOP), b.reset(), b.state()), (4, 0, 1), (4, 0, 0)),
     ("reset-refused-in-stop", lambda b: (b.reset(), b.go(STOP), b.reset() < 0), (0, 4, False), (0, 4, True)),
     ("reset-keeps-error", lambda b: (b.fault(), b.reset(), b.state()), (ERROR, 0, 1), (ERROR, 0, ERROR)),
     ("reset-to-stop", lambda b: (b.reset(), b.state()), (0, 1), (0, 0)),
