@@ -52,7 +52,7 @@ def _carry_out(words: list[str]) -> int:
     if words[:1] == ["check"]:
         from .profiles.command import check
 
-        return check(words[1:])
+        return check(words[1:], spec.load(_root() / "suites").rules.keys())
     if words[:1] == ["vm"]:
         from .vm.command import main as vm
 
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("rule", help="a rule, its beginning, or a clause")
     explain.set_defaults(carry_out=_explain)
 
-    commands.add_parser("check", help="check profiles without touching a device")
+    commands.add_parser("check", help="check profiles and plans without touching a device")
     commands.add_parser("judge", help="judge a client by a trace of what it did, or by the journal of a run")
     commands.add_parser("proxy", help="record a trace of any client of a vfio-user server")
     commands.add_parser("vm", help="judge the reference kernel module in a virtual machine")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Profiles that somebody has damaged."""
+"""Profiles and plans that somebody has damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import yaml
 from campaign import Campaign
 from text_mutation import mutate_text, mutate_tree
 
-from vfio_compliance.profiles import ProfileError, load
+from vfio_compliance import spec
+from vfio_compliance.profiles import ProfileError, load, plan, programs
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.document import LARGEST_FILE, WHOLE_FILE
 
@@ -25,11 +26,41 @@ _LONGEST = 2000
 _Dumper = getattr(yaml, "CDumper", yaml.Dumper)
 
 
+#: What no shipped profile has.
+RARE = """\
+format: 1
+name: rare
+interfaces: [migration_v1]
+device:
+  transport: vfio-user
+  socket: /run/s
+  second: {socket: /run/t, recovery: [recover, "2"]}
+  recovery: [recover, "1"]
+  spares: [{socket: /run/u}, {socket: /run/v}]
+claims: {data_section: mapped-only}
+setup:
+  after_open: [{map: data_section}, {write: {region: 0, offset: 0, width: 4, value: 1}}]
+  after_reset: [{wait: {region: 0, offset: 0, width: 4, equals: 1, within: 1s}}]
+stimulus: {dma: none, dirty: none, error: none, save_fault: none}
+skip: [{case: v1.reset, reason: it wedges}]
+"""
+PLAN = """\
+format: 1
+name: no-faults
+description: For devices in production
+leave_out:
+  - {rule: v1.error, reason: fused off}
+  - {rule: v1.reserved.reads-zero, reason: a counter}
+"""
+
+
 def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
     """A profile loads, or each of its problems has a place in the file and fits a line."""
     counted = campaign("profiles", "damaged_profiles")
     texts = [path.read_text(encoding="utf-8") for path in sorted((project / "profiles").glob("*.yaml"))]
+    texts += [RARE]
     trees = [yaml.safe_load(text) for text in texts]
+    rules = spec.load(project / "suites").rules
     path = tmp_path / "p.yaml"
 
     def trial(rng: Random) -> None:
@@ -41,7 +72,9 @@ def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_p
         path.write_bytes(data)
         counted.gave(kind, data.decode(errors="backslashreplace"))
         try:
-            load(path)
+            loaded = load(path)
+            _check_problems(ProfileError(loaded.unknown_rules(rules)), path, data, some=False)
+            assert all(steps for steps in programs(loaded.stimulus, loaded.setup).values())
             counted.came("a profile")
         except ProfileError as error:
             _check_problems(error, path, data)
@@ -52,6 +85,34 @@ def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_p
     counted.run(1000, trial)
 
 
+def test_plans(campaign: Callable[[str, str], Campaign], project: Path, tmp_path: Path) -> None:
+    """A plan loads, and its rules are compared with those there are, or each of its problems has a place."""
+    counted = campaign("plans", "damaged_profiles")
+    rules = spec.load(project / "suites").rules
+    path = tmp_path / "p.yaml"
+
+    def trial(rng: Random) -> None:
+        if rng.random() < 0.5:
+            kind, data = mutate_text(rng, PLAN)
+        else:
+            kind, tree = mutate_tree(rng, yaml.safe_load(PLAN))
+            kind, data = f"tree {kind}", _dump(tree)
+        path.write_bytes(data)
+        counted.gave(kind, data.decode(errors="backslashreplace"))
+        try:
+            loaded = plan.load(path)
+            _check_problems(ProfileError(loaded.problems(rules)), path, data, some=False)
+            assert all(loaded.leaves_out(rule) is None or loaded.left_out for rule in rules)
+            counted.came("a plan")
+        except ProfileError as error:
+            _check_problems(error, path, data)
+            counted.came(f"{min(len(error.problems), 10)} problem(s)")
+        if rng.random() < 0.1:
+            _check_command(path)
+
+    counted.run(300, trial)
+
+
 def _dump(tree: Any) -> bytes:
     try:
         text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
@@ -60,8 +121,8 @@ def _dump(tree: Any) -> bytes:
     return text.encode()
 
 
-def _check_problems(error: ProfileError, path: Path, data: bytes) -> None:
-    assert error.problems
+def _check_problems(error: ProfileError, path: Path, data: bytes, *, some: bool = True) -> None:
+    assert error.problems or not some
     lines = len(re.split("\r\n|[\n\r\x85\u2028\u2029]", data.decode(errors="replace")))
     for problem in error.problems:
         text = str(problem)

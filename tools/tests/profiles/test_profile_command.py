@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_compliance.__main__ import main
 from vfio_compliance.profiles.command import check
 
 SMALL = """\
@@ -16,6 +17,8 @@ interfaces: [migration_v1]
 device: {transport: vfio-user, socket: /run/s}
 limits: {}
 """
+PLAN = "format: 1\nname: p\nleave_out: [{rule: v1.reset, reason: a}]\n"
+RULES = {"v1.reset.state-is-running", "v1.reserved.reads-zero"}
 
 
 @pytest.fixture
@@ -50,6 +53,68 @@ def test_problems_are_shown_with_their_lines(folder: Path, capsys: pytest.Captur
         "c.yaml: cannot be read: No such file or directory\n"
         "c.yaml: 1 problem\n"
     )
+
+
+def test_every_program_of_a_profile_is_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.yaml").write_text(
+        "format: 1\nname: a\ninterfaces: [migration_v1]\n"
+        "device:\n"
+        "  transport: vfio-user\n"
+        '  command: ["{python}", -m, server, "{socket}", "two words", ""]\n'
+        "  recovery: [recover]\n"
+        "  second:\n"
+        "    recovery: [recover, the-other]\n"
+    )
+    assert check(["a.yaml"]) == 0
+    assert capsys.readouterr().out == (
+        "a.yaml:6:3: device.command runs {python} -m server {socket} 'two words' ''\n"
+        "a.yaml:7:3: device.recovery runs recover\n"
+        "a.yaml:9:5: device.second.recovery runs recover the-other\n"
+        "a.yaml: ok\n"
+    )
+
+
+def test_a_waiver_of_an_unknown_rule_is_a_problem(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    waivers = "".join(
+        f"  - {{rule: {rule}, reason: a}}\n" for rule in ("v1.reserved.reads-zero", "v1.reserved.read-zero")
+    )
+    (folder / "a.yaml").write_text(f"{SMALL}waivers:\n{waivers}")
+    assert check(["a.yaml"], RULES) == 2
+    assert capsys.readouterr().out == (
+        "a.yaml:8:12: there is no rule `v1.reserved.read-zero`; did you mean `v1.reserved.reads-zero`?\n"
+        "      - {rule: v1.reserved.read-zero, reason: a}\n"
+        "               ^\n"
+        "a.yaml: 1 problem\n"
+    )
+
+
+def test_the_command_knows_the_rules(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.yaml").write_text(f"{SMALL}waivers: [{{rule: v1.reserved.reads-one, reason: a}}]\n")
+    (folder / "b.yaml").write_text(PLAN)
+    assert main(["check", "a.yaml", "b.yaml"]) == 2
+    out = capsys.readouterr().out
+    assert "a.yaml:6:18: there is no rule `v1.reserved.reads-one`; did you mean `v1.reserved.reads-zero`?\n" in out
+    assert out.endswith("b.yaml: ok\n")
+
+
+def test_a_plan_is_checked_as_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.yaml").write_text(PLAN)
+    (folder / "b.yaml").write_text(PLAN.replace("v1.reset", "v1.rest"))
+    (folder / "c.yaml").write_text(PLAN.replace("leave_out", "leaveout"))
+    assert check(["a.yaml", "b.yaml", "c.yaml"], RULES) == 2
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "a.yaml: ok"
+    assert out[1] == "b.yaml:3:20: there is no rule `v1.rest`; did you mean `v1.reset`?"
+    assert out[4:] == [
+        "b.yaml: 1 problem",
+        "c.yaml:1:1: the key `leave_out` is missing",
+        "    format: 1",
+        "    ^",
+        "c.yaml:3:1: unknown key `leaveout`; did you mean `leave_out`?",
+        "    leaveout: [{rule: v1.reset, reason: a}]",
+        "    ^",
+        "c.yaml: 2 problems",
+    ]
 
 
 def test_the_caret_stands_right_behind_tabs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

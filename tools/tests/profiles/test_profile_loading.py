@@ -21,9 +21,14 @@ from vfio_compliance.profiles import (
     KernelDefects,
     KernelGroupDevice,
     Limits,
+    MapSection,
     Read,
     Running,
     ServerDefects,
+    Setup,
+    Skip,
+    SpareInKernel,
+    SpareServer,
     Stimulus,
     VfioUserDevice,
     VisibleState,
@@ -39,7 +44,6 @@ format: 1
 name: small
 interfaces: [migration_v1]
 device: {transport: kernel-group, name: "0000:05:00.0", group: 12}
-limits: {}
 """
 
 FULL = """\
@@ -60,7 +64,7 @@ device:
   recovery: [recover, "7"]
   defects: {option: "--defect={name}"}
 claims:
-  data_section: partitioned
+  data_section: mapped-only
   precopy_data: false
   transitions: [pre-copy -> running, stop -> stop]
   page_size: 4096
@@ -84,6 +88,11 @@ stimulus:
 waivers:
   - {rule: v1.a-b.c, reason: because, link: "https://bugs.example.com/1", expires: 2027-01-31, shows: "0x1"}
   - {rule: v1.a-b.c, reason: because, expires: "2027-01-31"}
+setup:
+  after_open: [map: data_section, write: {region: 0, offset: 0, width: 1, value: 1}]
+  after_reset:
+    - {wait: {region: 0, offset: 0, width: 1, equals: 1, within: 1s}}
+skip: [{case: "test_a[b -> c]", reason: because}]
 """
 
 
@@ -113,7 +122,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         defects=ServerDefects(option="--defect={name}"),
     )
     assert profile.claims == Claims(
-        data_section="partitioned",
+        data_section="mapped-only",
         precopy_data=False,
         transitions=(("pre-copy", "running"), ("stop", "stop")),
         page_size=4096,
@@ -143,6 +152,12 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         Waiver(rule="v1.a-b.c", reason="because", link="https://bugs.example.com/1", expires=day, shows="0x1"),
         Waiver(rule="v1.a-b.c", reason="because", link=None, expires=day, shows=None),
     )
+    assert profile.setup == Setup(
+        after_open=(MapSection(), Write(region=0, offset=0, width=1, value=1)),
+        after_reset=(Wait(region=0, offset=0, width=1, equals=1, within=1.0),),
+    )
+    assert profile.skip == (Skip(case="test_a[b -> c]", reason="because"),)
+    assert profile.denied == frozenset()
 
 
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
@@ -154,7 +169,64 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert profile.claims == Claims(data_section=None, precopy_data=None, transitions=(), page_size=None)
     assert profile.limits == Limits(largest_state=2**30, call=5.0, test=30.0, run=600.0)
     assert profile.stimulus == Stimulus(running=None, dma=None, visible_state=None, error=None)
-    assert profile.waivers == ()
+    assert profile.waivers == profile.skip == ()
+    assert profile.setup == Setup(after_open=(), after_reset=())
+    assert not profile.denies("stimulus.dma")
+
+
+SPARES = {
+    "vfio-user": ("second: {socket: /b, recovery: [r]}, socket: /a", "{socket: /c}, {socket: /d}"),
+    "kernel-group": (
+        "second: {name: b, group: 1, recovery: [r]}, name: a, group: 1",
+        "{name: c, group: 1}, {name: d, sysfs: /sys/d}",
+    ),
+}
+
+
+@pytest.mark.parametrize("transport", SPARES)
+def test_spares_and_a_recovery_of_the_second_device(tmp_path: Path, transport: str) -> None:
+    rest, spares = SPARES[transport]
+    device = f"device: {{transport: {transport}, {rest}, spares: [{spares}]}}"
+    found = loaded(tmp_path, f"format: 1\nname: a\ninterfaces: [migration_v1]\n{device}\n").device
+    assert found.second is not None
+    assert found.second.recovery == ("r",)
+    assert (
+        found.spares
+        == {
+            "vfio-user": (SpareServer(socket="/c"), SpareServer(socket="/d")),
+            "kernel-group": (SpareInKernel(name="c", group=1), SpareInKernel(name="d", sysfs="/sys/d")),
+        }[transport]
+    )
+
+
+def test_a_denied_key_is_not_the_same_as_one_left_out(tmp_path: Path) -> None:
+    text = SMALL.replace("group: 12", "group: 12, second: none") + "stimulus: {dma: none, dirty: none, error: none}\n"
+    profile = loaded(tmp_path, text)
+    denied = ("device.second", "stimulus.dma", "stimulus.dirty", "stimulus.dirty.pin", "stimulus.error")
+    assert all(profile.denies(key) for key in denied)
+    assert not any(profile.denies(key) for key in ("stimulus.save_fault", "stimulus.err", "stimulus", "device"))
+    assert (profile.device.second, profile.stimulus) == (None, Stimulus())
+    assert profile != loaded(tmp_path, SMALL)
+    assert pickle.loads(pickle.dumps(profile)) == profile
+
+
+@pytest.mark.parametrize("given", ["pin: none", "unpin: none", "pin: none, unpin: none"])
+def test_pinning_is_denied_as_a_whole(tmp_path: Path, given: str) -> None:
+    dirty = f"{{write: [read: {{region: 0, offset: 0, width: 1}}], largest: 1, {given}}}"
+    profile = loaded(tmp_path, SMALL + f"stimulus: {{dirty: {dirty}}}\n")
+    assert profile.denies("stimulus.dirty.pin")
+    assert profile.denies("stimulus.dirty.unpin")
+    assert not profile.denies("stimulus.dirty")
+
+
+def test_the_programs_of_a_profile_are_all_its_lists_of_steps(tmp_path: Path) -> None:
+    profile = loaded(tmp_path, FULL)
+    found = profiles.programs(profile.stimulus, profile.setup)
+    assert list(found) == [
+        *("setup.after_open", "setup.after_reset", "stimulus.error", "stimulus.dma.start", "stimulus.dma.stop"),
+        *("stimulus.visible_state.set", "stimulus.visible_state.observe"),
+    ]
+    assert found["setup.after_open"] == profile.setup.after_open
 
 
 def test_a_kernel_device_by_its_folder(tmp_path: Path) -> None:
@@ -190,7 +262,7 @@ def test_path_and_digest_are_those_of_the_file(tmp_path: Path) -> None:
 def test_a_byte_order_mark_and_dos_lines_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
-    assert load(path).where("limits") == f"{path}:5:1"
+    assert load(path).where("device") == f"{path}:4:1"
 
 
 def test_a_profile_cannot_be_changed_and_can_be_sent_to_another_process(tmp_path: Path) -> None:

@@ -293,6 +293,51 @@ ONE_PROBLEM = {
         device("name: a, group: 1, §second: {name: b}", "kernel-group"),
         "the key `group` or `sysfs` is missing",
     ),
+    "second device in the same folder": (
+        device("name: a, sysfs: /sys/x, second: {name: b, sysfs: §/sys/./x}", "kernel-group"),
+        "`/sys/./x` is the device itself; name another one",
+    ),
+    "spare device that is the device": (
+        device("name: a, group: 1, spares: [{name: §a, group: 2}]", "kernel-group"),
+        "`a` is the device itself; name another one",
+    ),
+    "spare device that is the second one": (
+        device("name: a, group: 1, second: {name: b, group: 1}, spares: [{name: §b, group: 2}]", "kernel-group"),
+        "`b` is the second device; name another one",
+    ),
+    "spare device in the folder of another spare": (
+        device("name: a, group: 1, spares: [{name: b, sysfs: /sys/x}, {name: c, sysfs: §/sys/x/}]", "kernel-group"),
+        "`/sys/x/` is a spare already; name another one",
+    ),
+    "spare device without a group": (
+        device("name: a, group: 1, spares: [§{name: b}]", "kernel-group"),
+        "the key `group` or `sysfs` is missing",
+    ),
+    "spare server that is the device": (
+        device("socket: /run/s, spares: [{socket: §/run//s}]"),
+        "`/run//s` is the device itself; name another one",
+    ),
+    "spare server that is the second one": (
+        device("socket: /s, second: {socket: /t}, spares: [{socket: /u}, {socket: §/t}]"),
+        "`/t` is the second device; name another one",
+    ),
+    "spare server twice": (
+        device("socket: /s, spares: [{socket: /t}, {socket: §/t}]"),
+        "`/t` is a spare already; name another one",
+    ),
+    "spare server without a socket": (device("socket: /s, spares: [§{}]"), "the key `socket` is missing"),
+    "spare server with a long path": (
+        device(f"socket: /s, spares: [{{socket: §/{'s' * 107}}}]"),
+        "the path of a socket has at most 107 bytes",
+    ),
+    "spare that recovers": (
+        device("socket: /s, spares: [{socket: /t, §recovery: [r]}]"),
+        "unknown key `recovery`",
+    ),
+    "recovery of the second device by a shell": (
+        device("socket: /s, second: {socket: /t, recovery: §cycle it}"),
+        "expected a list of arguments such as [program, argument], found `cycle it`",
+    ),
     "command that is not told the socket": (
         device("command: §[server]"),
         "without `socket`, one argument must hold `{socket}` for the server to know where to listen",
@@ -385,6 +430,91 @@ ONE_PROBLEM = {
         "longer than a whole test may take (30 s)",
     ),
     "DMA slower than a test": (start("0").replace("1s", "§1min"), "longer than a whole test may take (30 s)"),
+    "steps that wait longer than a test": (
+        (
+            "stimulus: {error: [{wait: {region: 0, offset: 0, width: 1, equals: 1, within: 20s}},"
+            " {wait: {region: 0, offset: 0, width: 1, equals: 1, within: §10s}},"
+            " {wait: {region: 0, offset: 0, width: 1, equals: 1, within: 10s}}]}"
+        ),
+        "the waits of `stimulus.error` last 30 s up to here; a whole test may take 30 s",
+    ),
+    # what the device does not have
+    "none of what every device has": (
+        "stimulus: {running: §none}",
+        (
+            "this cannot be `none`: every device does something while it runs; leave the key out, and leave the rules "
+            "that need it out by name in a plan"
+        ),
+    ),
+    "none of a state that shows": (
+        "stimulus: {visible_state: §none}",
+        (
+            "this cannot be `none`: every device that migrates has a state that shows; leave the key out, and leave "
+            "the rules that need it out by name in a plan"
+        ),
+    ),
+    "another word for none": (
+        "stimulus: {dma: §no}",
+        "expected a mapping (`key: value`), or `none` for a device without it; found `no`",
+    ),
+    "nothing for none": (
+        "stimulus: {error: §}",
+        "expected a list of steps, or `none` for a device without it; found nothing",
+    ),
+    "none of something that cannot be denied": ("limits: §none", "expected a mapping (`key: value`), found `none`"),
+    "pin denied and unpin given": (
+        (
+            "stimulus: {dirty: {write: [read: {region: 0, offset: 0, width: 1}], largest: 1, pin: none, unpin: §"
+            "[read: {region: 0, offset: 0, width: 1}]}}"
+        ),
+        "`pin` and `unpin` belong together; give both or neither",
+    ),
+    "no memory written, yet judged by it": (
+        "interfaces: [migration_v1, dirty_type1]\nstimulus: {dirty: §none}",
+        (
+            "dirty_type1 is judged by what the device writes, so this cannot be `none`; leave dirty_type1 out of "
+            "`interfaces`, or leave this key out"
+        ),
+    ),
+    "no memory written, yet by DMA": (
+        start("0").replace("{dma", "{dirty: §none, dma"),
+        "`none` says that the device writes no memory, yet `dma` makes it do so",
+    ),
+    # setup
+    "map outside of the setup": (
+        "stimulus: {error: [{§map: data_section}]}",
+        "expected `write`, `read` or `wait`, found `map`",
+    ),
+    "map of something else": (
+        "setup: {after_open: [{map: §data_sections}]}",
+        "expected `data_section`, found `data_sections`; did you mean `data_section`?",
+    ),
+    "map without a migration region": (
+        "interfaces: [dirty_type1]\nsetup: {after_reset: [{map: §data_section}]}",
+        "there is a data section only with migration_v1 in `interfaces`",
+    ),
+    "map of what is trapped": (
+        "claims: {data_section: trapped}\nsetup: {after_open: [{map: §data_section}]}",
+        "`claims.data_section` says that it cannot be mapped: `trapped`",
+    ),
+    "variable in the setup": (
+        "setup: {after_open: [{write: {region: 0, offset: 0, width: 4, value: §$iova}}]}",
+        "`$iova` is not known here; expected a number",
+    ),
+    "setup that waits longer than a test": (
+        (
+            "setup: {after_open: [{wait: {region: 0, offset: 0, width: 1, equals: 1, within: 20s}}],"
+            " after_reset: [{wait: {region: 0, offset: 0, width: 1, equals: 1, within: §10s}}]}"
+        ),
+        "the waits of `setup` last 30 s up to here; a whole test may take 30 s",
+    ),
+    "misspelt setup": ("setup: {§after_opening: []}", "unknown key `after_opening`; did you mean `after_open`?"),
+    # skip
+    "skip without reason": ("skip:\n  - §case: a", "the key `reason` is missing"),
+    "skip of no case": ("skip:\n  - §reason: a", "the key `case` is missing"),
+    "skip of blank text": ('skip: [{case: §" ", reason: a}]', "expected text, found blank text"),
+    "skip twice": ("skip: [{case: a, reason: b}, {case: §a, reason: c}]", "`a` is skipped already"),
+    "key of a plan": ("§leave_out: []", "unknown key `leave_out`; it belongs to a plan"),
     # waivers
     "waiver without reason": ("waivers:\n  - §rule: v1.a", "the key `reason` is missing"),
     "waiver of no rule": (
@@ -452,13 +582,29 @@ WHOLE_TEXTS = {
     ),
     "deep nesting": ("name: " + "[" * 15 + "§" + "[" * 5000, "nested deeper than 16 levels"),
     "deep nesting of mappings": ("{a: " * 16 + "§" + "{a: " * 5000, "nested deeper than 16 levels"),
+    "deep nesting of both": ("[{a: " * 8 + "§" + "[{a: " * 5000, "nested deeper than 16 levels"),
+    "deep nesting of lists in lines": ("- " * 16 + "§" + "- " * 5000, "nested deeper than 16 levels"),
+    "deep nesting of mappings in lines": (
+        "".join(f"{' ' * level}{'§' * (level == 16)}a:\n" for level in range(400)),
+        "nested deeper than 16 levels",
+    ),
+    "deep nesting after much else": (
+        "# a line\n" * 100 + with_part("name: [" + "[" * 14 + "§" + "[" * 5000),
+        "nested deeper than 16 levels",
+    ),
     "control character": ("name: a§\x00b\n", "not text in UTF-8 (character U+0000)"),
     "escape sequence": ("name: a\nvendor: §\x1b[31m\n", "not text in UTF-8 (character U+001B)"),
 }
 
 
+@pytest.mark.parametrize("parser", ["CSafeLoader", "SafeLoader"])
 @pytest.mark.parametrize(("text", "message"), WHOLE_TEXTS.values(), ids=WHOLE_TEXTS)
-def test_a_text_that_is_no_profile_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_text_that_is_no_profile_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str, parser: str
+) -> None:
+    if not hasattr(yaml, parser):
+        pytest.skip("PyYAML is built without libyaml")
+    monkeypatch.setattr(document, "_LOADER", getattr(yaml, parser))
     found, marks = problems_of(tmp_path, text)
     assert found == [(*mark, message) for mark in marks]
     assert len(found) == 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,11 @@ def test_the_template_speaks_of_every_key() -> None:
         ("  sysfs:", "  group: 1\n  sysfs:"),
         ("  sysfs:", "  # sysfs:"),
         ("waivers: []", "waivers: [{rule: v1.a}]"),
+        ("skip: []", "skip: [{case: a}]"),
+        ("error: none", "error: no"),
+        ("error: none", "error: [{map: data_section}]"),
+        ("skip: []", "setup: {after_open: [{map: data}]}"),
+        ("skip: []", "setup: {after_open: none}"),
     ],
 )
 def test_the_schema_refuses_what_loading_refuses(old: str, new: str, validator: Any, tmp_path: Path) -> None:
@@ -107,6 +113,34 @@ def test_the_schema_refuses_what_loading_refuses(old: str, new: str, validator: 
     assert not validator.is_valid(as_json(text))
     with pytest.raises(ProfileError):
         load(path)
+
+
+def removals(part: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Each key of a tree: its dotted path, the mapping that has it, and its name."""
+    for name, value in list(part.items() if isinstance(part, dict) else enumerate(part)):
+        if isinstance(part, dict):
+            yield f"{path}{name}", part, name
+        if isinstance(value, (dict, list)):
+            yield from removals(value, f"{path}{name}.")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_is_optional_may_be_left_out(path: Path, validator: Any, tmp_path: Path) -> None:
+    """A profile without one of its keys loads, for every key but those that name the device and what is judged."""
+    tree = as_json(path.read_text(encoding="utf-8"))
+    needed = set()
+    for dotted, holder, name in list(removals(tree)):
+        value = holder.pop(name)
+        (tmp_path / "p.yaml").write_text(json.dumps(tree), encoding="utf-8")
+        try:
+            load(tmp_path / "p.yaml")
+        except ProfileError:
+            needed.add(dotted)
+        else:
+            assert validator.is_valid(tree), dotted
+        holder[name] = value
+    assert {dotted for dotted in needed if "." not in dotted} == {"format", "name", "interfaces", "device"}
+    assert not any(dotted.startswith(("limits", "claims")) for dotted in needed)
 
 
 def mutate(text: str, rng: random.Random) -> str:

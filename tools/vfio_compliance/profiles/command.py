@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Collection
 
@@ -64,7 +65,12 @@ def _profile(path: str, rules: Collection[str] | None) -> list[str]:
 def _programs(profile: Profile) -> list[str]:
     """A line for each program that a run may start: where it is named, and its arguments as they are written."""
     programs = commands(profile.device).items()
-    return [f"{profile.where(dotted)}: {dotted} runs {shlex.join(command)}" for dotted, command in programs]
+    return [f"{profile.where(dotted)}: {dotted} runs {_joined(command)}" for dotted, command in programs]
+
+
+def _joined(command: Collection[str]) -> str:
+    """The arguments in a row; quoted where they would not be seen as one each."""
+    return " ".join(each if re.fullmatch(r"[^\s'\"\\]+", each) else shlex.quote(each) for each in command)
 
 
 def _excerpt(problem: Problem) -> str:

@@ -24,8 +24,18 @@ def load(path: str | os.PathLike[str]) -> Profile:
     """
     document = Document(os.fspath(path))
     profile: Profile = read(document, PROFILE, {"leave_out": "; it belongs to a plan"})
-    source, denied = document.source(), frozenset(document.denied)
-    return dataclasses.replace(profile, path=Path(path), source=source, denied=denied)
+    profile = dataclasses.replace(profile, path=Path(path), source=document.source(), denied=_denied(document))
+    for name, message in profile.contradictions():
+        document.complain(document.values[name], message)
+    if document.problems:
+        raise ProfileError(document.problems)
+    return profile
+
+
+def _denied(document: Document) -> frozenset[str]:
+    """The keys that are `none`; `pin` and `unpin` go together."""
+    pinning = {"stimulus.dirty.pin", "stimulus.dirty.unpin"}
+    return frozenset(document.denied | (pinning if document.denied & pinning else set()))
 
 
 def read(document: Document, kind: Record, elsewhere: Mapping[str, str]) -> Any:

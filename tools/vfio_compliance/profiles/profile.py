@@ -209,6 +209,19 @@ class Profile:
         """
         return any(dotted == key or dotted.startswith(f"{key}.") for key in self.denied)
 
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Problems of what is denied, for the loader: dotted key and message."""
+        if "stimulus.dirty" not in self.denied:
+            return
+        if "dirty_type1" in self.interfaces:
+            advice = "leave dirty_type1 out of `interfaces`, or leave this key out"
+            yield (
+                "stimulus.dirty",
+                f"dirty_type1 is judged by what the device writes, so this cannot be `none`; {advice}",
+            )
+        elif self.stimulus.dma:
+            yield "stimulus.dirty", "`none` says that the device writes no memory, yet `dma` makes it do so"
+
     def unknown_rules(self, known: Collection[str]) -> list[Problem]:
         """A problem for each waiver of a rule whose id is not `known`."""
         named = {f"waivers.{index}.rule": waiver.rule for index, waiver in enumerate(self.waivers)}

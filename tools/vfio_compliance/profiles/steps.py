@@ -184,13 +184,13 @@ class Stimulus:
     error: tuple[Step, ...] | None = key(
         OrNone(_steps()),
         "Makes the next write of device_state fail, and the device report the error state. "
-        "Without it, the rules on errors are not-run; `none`: no error can be provoked.",
+        "Without it, the rules on errors are not-run; `none`: there is no way to make it fail.",
         default=None,
     )
     save_fault: tuple[Step, ...] | None = key(
         OrNone(_steps()),
         "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is "
-        "not-run; `none`: no such fault can be provoked.",
+        "not-run; `none`: there is no way to make it fail.",
         default=None,
     )
 
