@@ -124,6 +124,10 @@ def test_client_rules_are_those_of_the_judge():
         ("also: [5]", "also is not to be (5,)"),
         ("defects: {d: 1}", "defects is not to be {'d': 1}"),
         ("defects: [d]", "defects is not to be ('d',)"),
+        ("stands_on: a.b", "stands_on is not to be 'a.b'"),
+        ("stands_on: [5]", "stands_on is not to be (5,)"),
+        ("stands_on: [a.c]", "x.y: stands on unknown rule a.c"),
+        ("stands_on: [x.y]", "x.y: stands on itself"),
     ],
 )
 def test_bad_rules_are_named(tmp_path, record, complaint):
@@ -141,6 +145,58 @@ def test_bad_rules_are_named(tmp_path, record, complaint):
     with pytest.raises(spec.SpecError, match=r"rules\.yaml") as caught:
         spec.load(tmp_path)
     assert complaint in str(caught.value)
+
+
+def catalogue_of(folder, **foundations):
+    """A catalogue of rules a, b, c, ... in two suites, each standing on others."""
+    half = len(foundations) // 2
+    names = list(foundations)
+    for suite, part in (("one", names[:half]), ("two", names[half:])):
+        (folder / suite).mkdir()
+        head = "interface: i\ntext: {name: t}\nareas: {X: x}\nclauses: {X-1: x}\nrules:\n"
+        rules = "".join(
+            f"- {{id: {name}, clause: X-1, says: S., level: must, status: documented, side: driver, source: s,"
+            f" defects: {{d: seen}}, stands_on: [{', '.join(foundations[name])}]}}\n"
+            for name in part
+        )
+        (folder / suite / "rules.yaml").write_text(head + (rules or "  []\n"))
+    return spec.load(folder)
+
+
+def test_roots_are_nearest_first(tmp_path):
+    """What a rule stands on by way of others follows what it names itself; each is there once."""
+    catalogue = catalogue_of(tmp_path, a="bc", b="d", c="de", d="f", e="", f="")
+    assert catalogue.roots("a") == ("b", "c", "d", "e", "f")
+    assert catalogue.roots("c") == ("d", "e", "f")
+    assert catalogue.roots("f") == ()
+    assert catalogue.rules["a"].stands_on == ("b", "c")
+
+
+def test_a_long_way_down_is_no_trouble(tmp_path):
+    """A rule at the end of thousands, and the same with an end that leads back to the beginning."""
+    rules = {f"r{number}": [f"r{number + 1}"] for number in range(3000)}
+    (tmp_path / "good").mkdir()
+    assert len(catalogue_of(tmp_path / "good", **rules, r3000=[]).roots("r0")) == 3000
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(spec.SpecError, match="r0: stands on itself, by way of r1, r2"):
+        catalogue_of(tmp_path / "bad", **rules, r3000=["r0"])
+
+
+@pytest.mark.parametrize(
+    ("foundations", "complaint"),
+    [
+        ({"a": "a"}, "a: stands on itself"),
+        ({"a": "b", "b": "a"}, "a: stands on itself, by way of b"),
+        ({"a": "b", "b": "c", "c": "db", "d": ""}, "b: stands on itself, by way of c"),
+        ({"a": "b", "b": "", "c": "dx", "d": ""}, "c: stands on unknown rule x"),
+        ({"a": "b", "b": "c", "c": "xy"}, "c: stands on unknown rule x, y"),
+    ],
+)
+def test_a_rule_stands_on_known_ones_and_never_on_itself(tmp_path, foundations, complaint):
+    """A cycle is named from where it begins, across suites; so is a rule that is not there."""
+    with pytest.raises(spec.SpecError, match=r"rules\.yaml: ") as caught:
+        catalogue_of(tmp_path, **foundations)
+    assert str(caught.value).endswith(f"rules.yaml: {complaint}")
 
 
 @pytest.mark.parametrize(

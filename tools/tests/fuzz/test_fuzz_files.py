@@ -146,6 +146,9 @@ def test_rules(campaign: Callable[[str, str], Campaign], project: Path, tmp_path
     document["rules"][3:] = []
     used = {clause for rule in document["rules"] for clause in (rule["clause"], *rule.get("also", ()))}
     document["clauses"] = {clause: title for clause, title in document["clauses"].items() if clause in used}
+    names = [rule["id"] for rule in document["rules"]]
+    document["rules"][0]["stands_on"] = names[1:]
+    document["rules"][1]["stands_on"] = names[2:]
     text = yaml.dump(document, sort_keys=False)
     path = tmp_path / "suite" / "rules.yaml"
     path.parent.mkdir()
@@ -165,6 +168,7 @@ def test_rules(campaign: Callable[[str, str], Campaign], project: Path, tmp_path
         else:
             assert all(rule.area and rule.clauses for rule in catalogue)
             catalogue.matching("qemu")
+            assert all(rule.id not in catalogue.roots(rule.id) for rule in catalogue)
             counted.came("taken")
 
     counted.run(200, trial)

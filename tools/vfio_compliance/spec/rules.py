@@ -48,6 +48,8 @@ class Rule:
     defects: Mapping[str, str] = field(default_factory=dict)
     #: Clauses of the client's side that its test breaks on purpose, to see what the driver does.
     provokes: tuple[str, ...] = ()
+    #: Ids of the rules without which it cannot be judged: where one of them is broken, that is the cause.
+    stands_on: tuple[str, ...] = ()
     #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
     unprovable: str = ""
     #: Whether a device that breaks it does not conform; a suite of rules that are no law says ``blocking: false``.
@@ -80,6 +82,15 @@ class Catalogue:
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules.values())
 
+    def roots(self, rule_id: str) -> tuple[str, ...]:
+        """Ids of all rules that a rule stands on, directly or by way of others: the nearest first, each once."""
+        found: dict[str, None] = {}
+        nearest = [rule_id]
+        while nearest:
+            nearest = [each for near in nearest for each in self.rules[near].stands_on if each not in found]
+            found |= dict.fromkeys(nearest)
+        return tuple(found)
+
     def matching(self, pattern: str) -> list[Rule]:
         """Rules whose id or clause is ``pattern``, or starts with it at a word boundary (``v1.reset``, ``DS``)."""
         return [
@@ -104,8 +115,8 @@ def by_defect(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
 def load(suites: Path) -> Catalogue:
     """Read ``*/rules.yaml`` below ``suites``.
 
-    Raises SpecError for a missing or malformed file, an unknown word, a repeated id, or a clause that the
-    file does not list.
+    Raises SpecError for a missing or malformed file, an unknown word, a repeated id, a clause that the
+    file does not list, or a rule that stands on an unknown one or, in the end, on itself.
     """
     files = sorted(suites.glob("*/rules.yaml"))
     if not files:
@@ -126,7 +137,40 @@ def load(suites: Path) -> Catalogue:
             raise SpecError(f"{file}: the key {error} is missing") from None
         except (AttributeError, TypeError, ValueError, SpecError) as error:
             raise SpecError(f"{file}: {error}") from None
+    _check_foundations(rules, suites)
     return Catalogue(rules, areas, clauses)
+
+
+def _check_foundations(rules: Mapping[str, Rule], suites: Path) -> None:
+    """Raises SpecError, with the file, for a rule that stands on an unknown one, or on itself."""
+    for rule in rules.values():
+        where = f"{suites / rule.suite / 'rules.yaml'}: {rule.id}"
+        if unknown := [each for each in rule.stands_on if each not in rules]:
+            raise SpecError(f"{where}: stands on unknown rule {', '.join(unknown)}")
+    settled: set[str] = set()
+    for rule in rules.values():
+        if cycle := _cycle(rule.id, rules, settled):
+            where = f"{suites / rules[cycle[0]].suite / 'rules.yaml'}: {cycle[0]}"
+            raise SpecError(f"{where}: stands on itself" + (f", by way of {', '.join(cycle[1:])}" if cycle[1:] else ""))
+
+
+def _cycle(start: str, rules: Mapping[str, Rule], settled: set[str]) -> list[str]:
+    """Ids on a way from a rule down to itself that is reached from ``start``; ``settled`` has those that lead to none.
+
+    Each rule is visited once, and no call is nested, however long the ways are.
+    """
+    way = {start: iter(rules[start].stands_on)}  # from the start to where the search is
+    while way:
+        last = next(reversed(way))
+        below = next(way[last], None)
+        if below is None:
+            settled.add(last)
+            del way[last]
+        elif below in way:
+            return [*way][[*way].index(below) :]
+        elif below not in settled:
+            way[below] = iter(rules[below].stands_on)
+    return []
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -169,7 +213,7 @@ def _check_types(rule: Rule) -> None:
         if isinstance(value, Mapping):
             inner, good = [*value, *value.values()], each.name == "defects"
         elif isinstance(value, tuple):
-            inner, good = [*value], each.name in ("also", "provokes")
+            inner, good = [*value], each.name in ("also", "provokes", "stands_on")
         else:
             inner, good = [], type(value).__name__ == each.type
         if not good or not all(isinstance(item, str) for item in inner):
