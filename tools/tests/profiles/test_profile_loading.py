@@ -68,7 +68,7 @@ claims:
   precopy_data: false
   transitions: [pre-copy -> running, stop -> stop]
   page_size: 4096
-limits: {largest_state: 64 KiB, call: 1.5s, test: 5000ms, run: 2h}
+limits: {largest_state: 64 KiB, call: 1.5s, test: 50000ms, run: 2h}
 stimulus:
   running:
     sample: {read: {region: 0, offset: 0x08, width: 8}}
@@ -127,7 +127,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         transitions=(("pre-copy", "running"), ("stop", "stop")),
         page_size=4096,
     )
-    assert profile.limits == Limits(largest_state=65536, call=1.5, test=5.0, run=7200.0)
+    assert profile.limits == Limits(largest_state=65536, call=1.5, test=50.0, run=7200.0)
     assert profile.stimulus == Stimulus(
         running=Running(sample=Read(region=0, offset=8, width=8), changes_within=0.01),
         dma=Dma(
@@ -277,7 +277,7 @@ def test_both_parsers_of_pyyaml_give_the_same(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
     pure = loaded(tmp_path, FULL)
     assert pure == by_default
-    assert pure.places == by_default.places
+    assert pure.source == by_default.source
 
 
 def test_loading_needs_neither_pytest_nor_a_transport() -> None:

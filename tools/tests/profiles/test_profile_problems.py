@@ -151,7 +151,7 @@ ONE_PROBLEM = {
     ),
     "choice": (
         "claims: {data_section: §maped}",
-        "expected `trapped`, `mapped` or `partitioned`, found `maped`; did you mean `mapped`?",
+        "expected `trapped`, `mapped`, `partitioned` or `mapped-only`, found `maped`; did you mean `mapped`?",
     ),
     "interface": (
         "interfaces: [§migration_v2]",
@@ -275,7 +275,7 @@ ONE_PROBLEM = {
     ),
     "second server that is the first": (
         device("socket: /s, second: {socket: §/s}"),
-        "this is the device itself; give the socket of another one",
+        "`/s` is the device itself; name another one",
     ),
     "second server with a long path": (
         device(f"socket: /s, second: {{socket: §/{'s' * 107}}}"),
@@ -538,7 +538,7 @@ def test_a_mistake_is_named_where_it_is(tmp_path: Path, text: str, message: str)
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     found, marks = problems_of(
         tmp_path,
-        "§§§format: 1\n"
+        "§§format: 1\n"
         "§nam: device\n"
         "device:\n"
         "  transport: kernel-group\n"
@@ -556,11 +556,10 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
     assert [message for _, _, message in found] == [
         "the key `name` is missing",
         "the key `interfaces` is missing",
-        "the key `limits` is missing",
         "unknown key `nam`; did you mean `name`?",
         'YAML reads `7` as a number; for text, put it in quotes: "7"',
         "expected a number, found `twelve`",
-        "expected `trapped`, `mapped` or `partitioned`, found `trap`; did you mean `trapped`?",
+        "expected `trapped`, `mapped`, `partitioned` or `mapped-only`, found `trap`; did you mean `trapped`?",
         "expected a transition such as `stop -> running`, found `stop`",
         "`running -> stop` is drawn in the interface, so every driver has it; claim only others",
         "`-1` is out of range: 0 to 65535",

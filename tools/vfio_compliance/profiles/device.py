@@ -102,8 +102,8 @@ class SecondServer:
 
 
 _SECOND = (
-    "Another device of the same kind, on which a saved state is restored. Left out: it is on the device itself, and the "
-    "rules on two devices are not-run; `none`: there is no other one."
+    "Another device of the same kind, on which a saved state is restored. Left out: it is on the device itself, and "
+    "the rules on two devices are not-run; `none`: there is no other one."
 )
 _SPARES = "Devices of the same kind that take the device's place, in this order, when it does not come back."
 _GROUP = ("group", "sysfs")
@@ -126,10 +126,8 @@ def _named_twice(devices: Mapping[str, Mapping[str, str | None]]) -> Iterator[tu
                 continue
             earlier = seen.setdefault((name, written if name == "name" else os.path.realpath(written)), path)
             if earlier != path:
-                yield (
-                    f"{path}.{name}",
-                    f"{quoted(written)} is {_ROLES.get(earlier, 'a spare already')}; name another one",
-                )
+                role = _ROLES.get(earlier, "a spare already")
+                yield f"{path}.{name}", f"{quoted(written)} is {role}; name another one"
                 break
 
 

@@ -152,16 +152,12 @@ class OrNone(Kind):
             return None
         if node.value == "none":
             document.complain(node, f"this cannot be `none`: {self.refused}")
-        elif self.refused:
+            return BAD
+        if self.refused:
             return self.kind.read(node, path, document)
-        else:
-            document.complain(
-                node, f"expected {self._wanted()}, or `none` for a device without it; found {_shape(node)}"
-            )
+        wanted = self.kind.wanted if isinstance(self.kind, ListOf) else _MAPPING
+        document.complain(node, f"expected {wanted}, or `none` for a device without it; found {_shape(node)}")
         return BAD
-
-    def _wanted(self) -> str:
-        return self.kind.wanted if isinstance(self.kind, ListOf) else _MAPPING
 
     def schema(self) -> Schema:
         schema = self.kind.schema()
