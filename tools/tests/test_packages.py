@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The list of package versions: it has all that the project asks for, and what it has is asked for that way."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from itertools import chain
+
+import pytest
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    tomllib = pytest.importorskip("tomli")
+
+
+def plain(name):
+    """A package's name as registries compare it."""
+    return re.sub("[-_.]+", "-", re.match(r"[\w.-]+", name)[0]).lower()
+
+
+@pytest.fixture
+def versions(project):
+    """The lines of the list by the name of the package."""
+    lines = (project / "tools" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return {plain(line): line for line in lines if line and not line.startswith("#")}
+
+
+def test_what_the_project_asks_for_has_a_version(project, versions):
+    """Each dependency, of each extra and of the build, and tox itself are in the list."""
+    about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = chain.from_iterable(about["project"]["optional-dependencies"].values())
+    asked = [*about["build-system"]["requires"], *about["project"]["dependencies"], *extras, "tox"]
+    assert {plain(each) for each in asked} - versions.keys() == set()
+
+
+def test_each_version_is_one_version(versions):
+    """A line has one exact version, and a marker at most for older Pythons."""
+    pattern = r'[\w.-]+==[\w.]+(; python_version >= "3\.\d+")?'
+    assert [line for line in versions.values() if not re.fullmatch(pattern, line)] == []
+
+
+def test_tox_installs_by_the_list(project):
+    """Every environment takes the list, unless it is replaced from outside."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(project / "tox.ini", encoding="utf-8")
+    assert settings["constraints"]["file"] == "{env:VFIO_CONSTRAINTS:{tox_root}/tools/constraints.txt}"
+    assert "-c {[constraints]file}" in settings["testenv"]["deps"]
+    assert settings["testenv"]["constrain_package_deps"] == "true"
+    assert [name for name in settings.sections() if name.startswith("testenv:") and "deps" in settings[name]] == []
