@@ -15,8 +15,8 @@ Region 0, 4 KiB of registers:
     0x38  4  ENABLE     what some styles want to be written first
     0x3c  4  PIN        1: the pages of LENGTH bytes at ADDRESS are pinned; 2: no longer
 
-Region 1, 20 KiB of memory. Region 2, the migration region: the header is trapped, the data section lies behind a page of
-its own and can be mapped.
+Region 1, 20 KiB of memory. Region 2, the migration region: the header is trapped, the data section begins at the next
+page and can be mapped.
 
 A saved state is a buffer for each page of memory and one for the registers; each begins with what it is.
 """

@@ -32,7 +32,7 @@ from styles import STYLES  # noqa: E402
 
 BROKEN = {"fail", "hang", "kernel", "stale"}
 
-#: Leaves N cases of each rule, spread evenly; a plugin for any checkout.
+#: Leaves N cases of each rule, spread evenly, and all of some rules; a plugin for any checkout.
 THIN = """
 from collections import defaultdict
 import os
@@ -40,10 +40,14 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    most, cases = int(os.environ["FOREIGN_MOST"]), defaultdict(list)
+    most, whole, cases = int(os.environ["FOREIGN_MOST"]), os.environ["FOREIGN_WHOLE"].split(), defaultdict(list)
     for item in items:
         cases[next(item.iter_markers("rule")).args[0]].append(item)
-    kept = {item for those in cases.values() for item in those[:: -(-len(those) // most)]}
+    kept = {
+        item
+        for rule, those in cases.items()
+        for item in (those if rule in whole else those[:: -(-len(those) // most)])
+    }
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
 """
@@ -54,7 +58,7 @@ class Outcome(NamedTuple):
 
     cases: dict[str, Counter[str]]
     deaths: int
-    exit: int
+    exit: int | None
     last: str
     seconds: float
     failures: dict[str, str]
@@ -65,10 +69,11 @@ class Outcome(NamedTuple):
 
     def total(self, *verdicts: str) -> int:
         """So many cases ended so; all without any."""
-        return sum(n for seen in self.cases.values() for verdict, n in seen.items() if verdict in verdicts or not verdicts)
+        counts = [item for seen in self.cases.values() for item in seen.items()]
+        return sum(number for verdict, number in counts if verdict in verdicts or not verdicts)
 
 
-def read(journal: Path, status: int, output: str) -> Outcome:
+def read(journal: Path, status: int | None, output: str) -> Outcome:
     """The outcome of a run."""
     cases: defaultdict[str, Counter[str]] = defaultdict(Counter)
     rules, ended, hung = {}, set(), set()
@@ -118,23 +123,35 @@ def blocks(rule: str) -> bool:
     return not rule.startswith("qemu.")
 
 
-def differences(style: type[Style], outcome: Outcome, *, thinned: bool = False) -> list[str]:
-    """Where an outcome is not what a style expects; each a line. ``thinned``: some cases were not selected."""
+def differences(style: type[Style], outcome: Outcome) -> list[str]:
+    """Where an outcome is not what a style expects; each a line."""
     seen = outcome.rules(BROKEN)
-    wrong = [f"broken but should not be: {rule} ({outcome.failures.get(rule, 'hang')})" for rule in sorted(seen)
-             if rule not in style.breaks and not matches(rule, style.may)]
-    wrong += [f"not broken: {rule} {dict(outcome.cases.get(rule, {}))}" for rule in sorted(style.breaks - seen)
-              if rule not in style.may and not thinned]
-    wrong += [f"not judged: {rule} ({outcome.failures.get(rule, 'no end')})"
-              for rule in sorted(outcome.rules({"not-run", "broken"}))
-              if rule not in style.breaks and not matches(rule, style.unjudged | style.may)]
-    wrong += [f"nothing judged of {pattern}" for pattern in sorted(style.judged)
-              if not any(fnmatch(rule, pattern) and {"pass", *BROKEN} & set(verdicts)
-                         for rule, verdicts in outcome.cases.items())]
-    if style.dies != bool(outcome.deaths) and not matches("*", style.may):
+    wrong = [
+        f"broken but should not be: {rule} ({outcome.failures.get(rule, 'hang')})"
+        for rule in sorted(seen)
+        if rule not in style.breaks and not matches(rule, style.may)
+    ]
+    wrong += [
+        f"not broken: {rule} {dict(outcome.cases.get(rule, {}))}"
+        for rule in sorted(style.breaks - seen)
+        if rule not in style.may
+    ]
+    wrong += [
+        f"not judged: {rule} ({outcome.failures.get(rule, 'no end')})"
+        for rule in sorted(outcome.rules({"not-run", "broken"}))
+        if rule not in style.breaks and not matches(rule, style.unjudged | style.may)
+    ]
+    wrong += [
+        f"nothing judged of {pattern}"
+        for pattern in sorted(style.judged)
+        if not any(
+            fnmatch(rule, pattern) and {"pass", *BROKEN} & set(verdicts) for rule, verdicts in outcome.cases.items()
+        )
+    ]
+    if (style.dies and not outcome.deaths) or (outcome.deaths and not style.dies):
         wrong.append(f"deaths recorded: {outcome.deaths}")
     wanted = exits(style, outcome)
-    if outcome.exit not in wanted:
+    if outcome.exit is not None and outcome.exit not in wanted:
         wrong.append(f"exit code {outcome.exit}, expected {' or '.join(map(str, sorted(wanted)))}")
     if not outcome.cases:
         wrong.append("no journal")
@@ -160,7 +177,8 @@ def run(name: str, project: Path, out: Path, most: int | None, timeout: float) -
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project / "tools"), str(out)])}
     if most:
         (out / "foreign_thin.py").write_text(THIN)
-        environment |= {"FOREIGN_MOST": str(most), "PYTEST_ADDOPTS": "-p foreign_thin"}
+        whole = " ".join(style.breaks)
+        environment |= {"FOREIGN_MOST": str(most), "FOREIGN_WHOLE": whole, "PYTEST_ADDOPTS": "-p foreign_thin"}
     command = [sys.executable, "-m", "vfio_compliance", "run", str(path), "--out", str(folder / "result")]
     command += [part for rule in style.only for part in ("--only", rule)]
     with open(folder / "output.txt", "w+") as output:
@@ -180,22 +198,32 @@ def run(name: str, project: Path, out: Path, most: int | None, timeout: float) -
     return read(folder / "result" / "journal.jsonl", status, text)
 
 
+def summary(style: type[Style]) -> str:
+    """A style in a sentence."""
+    line = (style.__doc__ or "").splitlines()[0]
+    return f"{line}  [needs {style.needs}]" if style.needs else line
+
+
 def table(name: str, outcome: Outcome, wrong: list[str]) -> str:
     """A style's part of the table."""
     style = STYLES[name]
     seen = sorted(outcome.rules(BROKEN))
-    judged = outcome.total() - outcome.total("not-run", "broken")
+    unjudged = outcome.total("not-run", "broken")
+    numbers = (
+        f"{outcome.total() - unjudged} of {outcome.total()} judged, {unjudged} not-run, {outcome.total('n/a')} n/a"
+    )
     lines = [
-        f"{'ok   ' if not wrong else 'WRONG'} {name}: {(style.__doc__ or '').splitlines()[0]}"
-        + (f"  [needs {style.needs}]" if style.needs else ""),
+        f"{'WRONG' if wrong else 'ok   '} {name}: {summary(style)}",
         f"      expected {', '.join(sorted(style.breaks)) or 'none'}",
         f"      seen     {shorten(seen)}",
-        f"      {judged} of {outcome.total()} judged, {outcome.total('not-run', 'broken')} not-run, "
-        f"{outcome.total('n/a')} n/a, {outcome.deaths} deaths, exit {outcome.exit}, {outcome.seconds:.0f} s",
+        f"      {numbers}, {outcome.deaths} deaths, exit {outcome.exit}, {outcome.seconds:.0f} s",
         f"      last     {outcome.last}",
     ]
-    return "\n".join(lines + [f"      !! {line}" for line in wrong[:12]]
-                     + ([f"      !! and {len(wrong) - 12} more"] if len(wrong) > 12 else []))
+    return "\n".join(
+        lines
+        + [f"      !! {line}" for line in wrong[:12]]
+        + ([f"      !! and {len(wrong) - 12} more"] if len(wrong) > 12 else [])
+    )
 
 
 def shorten(rules: list[str]) -> str:
@@ -218,7 +246,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, default=HERE.parents[2], help="the checkout whose suite judges")
     parser.add_argument("--styles", help="names or patterns, by commas")
-    parser.add_argument("--only", type=lambda text: re.split("[, ]", text), help="v1 or dirty; v1 without it unless --styles")
+    parser.add_argument(
+        "--only", type=lambda text: re.split("[, ]", text), help="v1 or dirty; v1 without it unless --styles"
+    )
     parser.add_argument("--most", type=int, help="at most so many cases of each rule")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="folder for profiles, journals and table.txt")
@@ -237,11 +267,13 @@ def main() -> int:
     project = arguments.project.resolve()
     failed = []
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool, open(out / "table.txt", "a") as file:
-        runs = {pool.submit(run, name, project, out.resolve(), arguments.most, arguments.timeout): name for name in names}
+        runs = {
+            pool.submit(run, name, project, out.resolve(), arguments.most, arguments.timeout): name for name in names
+        }
         for future in concurrent.futures.as_completed(runs):
             name = runs[future]
             outcome = future.result()
-            wrong = differences(STYLES[name], outcome, thinned=bool(arguments.most))
+            wrong = differences(STYLES[name], outcome)
             failed += [name] if wrong else []
             for stream in (sys.stdout, file):
                 print(table(name, outcome, wrong), file=stream, flush=True)

@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import styles  # noqa: E402
+import styles
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF012 (what a class declares is never changed)
 """The data section, saving, and resuming."""
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ MOVES = {
     "v1.resuming.*",
     "v1.stop-and-copy.state-is-whole",
     "v1.pre-copy.later-changes-carried",
+    "v1.client.*",
     "qemu.load.*",
     "qemu.paused.migrates",
 }
@@ -30,7 +32,7 @@ SAVES = MOVES | {
     "v1.transition.resuming-to-running",
     "v1.transition.running-to-pre-copy",
     "v1.error.surfaces",
-    "v1.client.*",
+    "v1.state.never-changes-by-itself",
     "qemu.*",
 }
 
@@ -110,6 +112,9 @@ class MappedOnlyUnclaimed(MappedOnly):
 
     profile: ClassVar[dict[str, object]] = {}
     needs = ""
+    # A profile that says mapped-only is the way to have the rest judged.
+    unjudged = SAVES
+    judged = {"v1.state.five-states", "v1.reserved.*", "v1.undrawn.safe", "v1.saving.pending-means-data"}
 
 
 class ReadNeedsMapping(MappedOnly):
@@ -125,7 +130,13 @@ class WriteNeedsMapping(Style):
     # LAY-05 forbids that; the suite's rules of it speak of reading, and of writing these.
     breaks = {"v1.resuming.takes-data"}
     may = {"v1.resuming.any-split", "v1.layout.read-always-works", "v1.resuming.offset-each-buffer"}
-    unjudged = MOVES | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
+    unjudged = MOVES | {
+        "v1.transition.resuming-to-running",
+        "v1.transition.running-to-pre-copy",
+        "v1.client.*",
+        "v1.saving.pending-has-no-effect",
+        "v1.state.never-changes-by-itself",
+    }
 
     def write_section(self, offset: int, data: bytes) -> None:
         raise Refusal
@@ -316,6 +327,12 @@ class EndlessSame(Style):
             self.buffer = None
             return self.estimate()
         return super().read_pending()
+
+
+class EndlessSameLarge(EndlessSame):
+    """The same, where a state may be as large as 1 GiB."""
+
+    profile = {"limits.largest_state": "1GiB"}
 
 
 class EndlessNew(EndlessSame):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF012 (what a class declares is never changed)
 """Memory of the client, and which pages of it were written."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF012 (what a class declares is never changed)
 """Opening, reset, closing, and the death of a server."""
 
 from __future__ import annotations
@@ -334,7 +335,7 @@ class Exits0WhileOpen(Style):
     dies = True
     exit = 1
     may = ALL  # the case at hand fails
-    calls_before = 2000
+    calls_before = 300
 
     def on_region_read(self, body: bytes) -> bytes:
         if self.calls >= self.calls_before and self.once():
@@ -346,9 +347,9 @@ class Exits0WhileOpen(Style):
 
 
 class SegfaultsOnce(Exits0WhileOpen):
-    """The server dies by SIGSEGV at its 3000th access, once."""
+    """The server dies by SIGSEGV at its 400th access, once."""
 
-    calls_before = 3000
+    calls_before = 400
 
     def end_it(self) -> NoReturn:
         segfault()
@@ -364,9 +365,9 @@ class SegfaultsOnceAtOnce(Exits0WhileOpen):
 
 
 class Exits3Once(Exits0WhileOpen):
-    """The server ends with status 3 at its 1500th access, once."""
+    """The server ends with status 3 at its 500th access, once."""
 
-    calls_before = 1500
+    calls_before = 500
 
     def end_it(self) -> NoReturn:
         leave(3)
@@ -510,7 +511,7 @@ class HangsOnce(Style):
     exit = 3
     may = ALL  # the case at hand
     profile = {"limits.call": "500ms"}
-    value, countdown = STOP_AND_COPY, 20
+    value, countdown = STOP_AND_COPY, 6
 
     def judge_write(self, value: int) -> None:
         if value == self.value:
@@ -526,12 +527,12 @@ class HangsOnceInResuming(HangsOnce):
 
 
 class HangsOnceInReset(Style):
-    """The 50th reset is never answered; a new server is fine."""
+    """The 20th reset is never answered; a new server is fine."""
 
     exit = 3
     may = ALL  # the case at hand
     profile = {"limits.call": "500ms"}
-    countdown = 50
+    countdown = 20
 
     def on_reset(self, body: bytes) -> bytes:
         self.countdown -= 1
@@ -545,7 +546,14 @@ class HangsInEverySave(Style):
 
     exit = 3
     breaks = {"v1.saving.pending-means-data"}
-    may = unjudged = {"v1.saving.*", "v1.layout.*", "v1.resuming.*", "v1.error.surfaces", "v1.data-offset.*", "qemu.*"} | {
+    may = unjudged = {
+        "v1.saving.*",
+        "v1.layout.*",
+        "v1.resuming.*",
+        "v1.error.surfaces",
+        "v1.data-offset.*",
+        "qemu.*",
+    } | {
         "v1.header.register-places",
         "v1.pre-copy.*",
         "v1.stop-and-copy.*",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF012 (what a class declares is never changed)
 """The server's side of vfio-user: one connection after the other, one command after the other.
 
 Written from the protocol's text alone, and standing by itself: it imports nothing of this project, so that a mistake in
-the suite's own reading of the protocol cannot be repeated here. A device is a subclass that has a method for each command.
+the suite's own reading of the protocol cannot be repeated here. A device is a subclass with a method for each command.
 """
 
 from __future__ import annotations
