@@ -116,6 +116,7 @@ class ReservedReadRefused(Style):
     """Reading the reserved register is refused."""
 
     breaks = {"v1.reserved.reads-zero"}
+    unjudged = {"v1.reserved.ignores-writes"}  # what a write left cannot be read
 
     def read_reserved(self) -> int:
         raise Refusal
@@ -155,6 +156,7 @@ class ReservedRefusedInResuming(Style):
     """Reading the reserved register is refused in resuming."""
 
     breaks = {"v1.reserved.reads-zero"}
+    unjudged = {"v1.reserved.ignores-writes"}
 
     def read_reserved(self) -> int:
         if self.state == RESUMING:
@@ -166,12 +168,35 @@ class ReservedWithoutPayload(Style):
     """Reading the reserved register succeeds without the four bytes."""
 
     breaks = {"v1.reserved.reads-zero"}
+    # Each of these reads it, beside what it is about.
+    unjudged = {"v1.reserved.ignores-writes", "v1.state.never-changes-by-itself"}
     register = RESERVED
 
     def on_region_read(self, body: bytes) -> bytes:
         reply = super().on_region_read(body)
         offset, region, _ = ACCESS.unpack_from(body)
         return reply[: ACCESS.size] if (offset, region) == (self.register, MIGRATION) else reply
+
+
+class ReservedWriteUncounted(Style):
+    """Writing the reserved register succeeds with a count of 0."""
+
+    breaks = {"v1.reserved.ignores-writes"}
+
+    def on_region_write(self, body: bytes) -> bytes:
+        reply = super().on_region_write(body)
+        reserved = ACCESS.unpack_from(body)[:2] == (RESERVED, MIGRATION)
+        return reply[:12] + bytes(4) if reserved else reply
+
+
+class ReservedWriteWithoutPayload(Style):
+    """Writing the reserved register succeeds with a bare header."""
+
+    breaks = {"v1.reserved.ignores-writes"}
+
+    def on_region_write(self, body: bytes) -> bytes:
+        reply = super().on_region_write(body)
+        return b"" if ACCESS.unpack_from(body)[:2] == (RESERVED, MIGRATION) else reply
 
 
 class SizeWithoutPayload(ReservedWithoutPayload):
@@ -229,6 +254,18 @@ class ErrorsWithLargeBody(Style):
 
     def refuse(self, number: int, command: int, flags: int, refusal: Refusal) -> None:
         refusal.body = bytes(1 << 20)
+        super().refuse(number, command, flags, refusal)
+
+
+class ErrorsWithOddBody(Style):
+    """An error reply has a body of one to seven bytes."""
+
+    good = True
+    length = 0
+
+    def refuse(self, number: int, command: int, flags: int, refusal: Refusal) -> None:
+        self.length = self.length % 7 + 1
+        refusal.body = b"\xff" * self.length
         super().refuse(number, command, flags, refusal)
 
 

@@ -13,6 +13,8 @@ from wire import Refusal
 
 #: What rests on data that came through.
 MOVES = {
+    "v1.saving.pending-has-no-effect",
+    "v1.state.never-changes-by-itself",
     "v1.resuming.*",
     "v1.stop-and-copy.state-is-whole",
     "v1.pre-copy.later-changes-carried",
@@ -32,7 +34,6 @@ SAVES = MOVES | {
     "v1.transition.resuming-to-running",
     "v1.transition.running-to-pre-copy",
     "v1.error.surfaces",
-    "v1.state.never-changes-by-itself",
     "qemu.*",
 }
 
@@ -130,13 +131,7 @@ class WriteNeedsMapping(Style):
     # LAY-05 forbids that; the suite's rules of it speak of reading, and of writing these.
     breaks = {"v1.resuming.takes-data"}
     may = {"v1.resuming.any-split", "v1.layout.read-always-works", "v1.resuming.offset-each-buffer"}
-    unjudged = MOVES | {
-        "v1.transition.resuming-to-running",
-        "v1.transition.running-to-pre-copy",
-        "v1.client.*",
-        "v1.saving.pending-has-no-effect",
-        "v1.state.never-changes-by-itself",
-    }
+    unjudged = MOVES | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
 
     def write_section(self, offset: int, data: bytes) -> None:
         raise Refusal
@@ -505,8 +500,10 @@ class AppliesAtOnce(Image):
 class ConsumesLate(Image):
     """A buffer is used when the next data_offset is read, or running is written, and not before."""
 
-    # Seen by a client that writes the next data at once at the place that it knows.
     breaks = {"v1.resuming.consumed-when-told"}
+    # Seen only by a client that writes the next data at once at the place that it knows. One that asks for the place of
+    # each buffer, as RSM-01 has it, meets nothing wrong.
+    may = breaks
 
     def clear_data(self) -> None:
         super().clear_data()
@@ -531,6 +528,28 @@ class ConsumesLate(Image):
     def leave(self, new: int) -> None:
         if self.state == RESUMING:
             self.consume()
+
+
+class ConsumedByTheNext(Image):
+    """A buffer is used when the next data_size is written, or running; by then the next data lies there."""
+
+    breaks = {"v1.resuming.consumed-when-told", "v1.resuming.data-is-used"}
+    # The same loss, as each of these puts it.
+    may = MOVES
+    unjudged = MOVES
+
+    def clear_data(self) -> None:
+        super().clear_data()
+        self.told = 0
+
+    def take(self, size: int) -> None:
+        before, self.told = self.told, size
+        if before:
+            super().take(before)
+
+    def leave(self, new: int) -> None:
+        if self.state == RESUMING and self.told:
+            super().take(self.told)
 
 
 class LastBufferAtTheEnd(Image):
@@ -637,6 +656,39 @@ class PlainThin(Style):
     profile = {"claims": None, "stimulus": None, "limits": None}
 
 
+class PlainUnseen(PlainThin):
+    """The good device, and the profile names no visible state."""
+
+    unjudged = MOVES | {"v1.saving.*", "v1.pre-copy.later-changes-carried", "qemu.*"}
+    judged = {"v1.state.stopped-before-return", "v1.saving.ends"}
+    profile = {"stimulus.visible_state": None}
+
+
+class ForgetsAllUnseen(ForgetsAllThin):
+    """All data is taken and none used, and the profile names no visible state."""
+
+    unjudged = PlainUnseen.unjudged
+    judged = PlainUnseen.judged
+    profile = {"stimulus.visible_state": None}
+
+
+class PlainUnwatched(PlainThin):
+    """The good device, and the profile names nothing that runs."""
+
+    # What can be seen without it is judged.
+    unjudged = {
+        "v1.state.running-bit",
+        "v1.state.stopped-before-return",
+        "v1.stop-and-copy.stops",
+        "v1.pre-copy.keeps-running",
+        "v1.open.running",
+        "v1.transition.resuming-to-running",
+        "qemu.*",
+    }
+    judged = {"v1.transition.resuming-to-running", "v1.open.running", "qemu.load.waits-for-guest"}
+    profile = {"stimulus.running": None}
+
+
 class ForgetsOneBuffer(Style):
     """The third page of memory is taken, and not used."""
 
@@ -661,7 +713,8 @@ class SavesOnlyPreCopy(Style):
     """After pre-copy stop-and-copy offers the registers alone: what changed since is lost."""
 
     breaks = {"v1.pre-copy.later-changes-carried"}
-    may = {"qemu.live.completes"}
+    may = {"qemu.live.completes", "qemu.load.restores"}  # QEMU's states come that way
+    unjudged = {"v1.saving.pending-has-no-effect"}
     before = 0
 
     def enter(self, new: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from style import Style, segfault
+from style import Style, hang, segfault
 from wire import Refusal
 
 #: A page that is written and in no bitmap: each of these asks for it in its own way.
@@ -82,6 +82,21 @@ class DiesOnUnmap(Dirty):
 
     def on_dma_unmap(self, body: bytes) -> bytes:
         segfault()
+
+
+class HangsOnUnmapOnce(Dirty):
+    """One unmapping is never answered; a new server is fine."""
+
+    exit = 3
+    may = {"*"}  # the case at hand
+    profile = {"limits.call": "500ms"}
+    countdown = 10
+
+    def on_dma_unmap(self, body: bytes) -> bytes:
+        self.countdown -= 1
+        if not self.countdown and self.once():
+            hang()
+        return super().on_dma_unmap(body)
 
 
 class DiesOnBitmapAtUnmap(Dirty):

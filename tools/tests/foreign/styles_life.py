@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import threading
 import time
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from device import (
     DRAWN,
@@ -373,6 +375,27 @@ class Exits3Once(Exits0WhileOpen):
         leave(3)
 
 
+class KilledOnce(Exits0WhileOpen):
+    """The server is killed by SIGKILL that is not the suite's, once."""
+
+    calls_before = 350
+
+    def end_it(self) -> NoReturn:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class TakesItsTimeToDie(Exits0WhileOpen):
+    """The connection ends at once, the process a moment later with status 3, once."""
+
+    calls_before = 250
+
+    def end_it(self) -> NoReturn:
+        self.client.close()
+        time.sleep(0.3)
+        leave(3)
+
+
 class DropsConnectionOnce(Exits0WhileOpen):
     """The server closes the connection in the middle, once, and serves the next client."""
 
@@ -380,6 +403,40 @@ class DropsConnectionOnce(Exits0WhileOpen):
 
     def end_it(self) -> NoReturn:
         raise Gone
+
+
+class Exits1OnSigterm(Style):
+    """The server ends with status 1 when it is asked to end."""
+
+    good = True  # the suite asked for it
+
+    def opened(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: leave(1))
+        super().opened()
+
+
+class IgnoresSigterm(Style):
+    """The server does not end when it is asked to."""
+
+    good = True  # no rule speaks of it; the suite has other means
+
+    def opened(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        super().opened()
+
+
+class LeavesAChild(Style):
+    """The server has a child that outlives it for a while, with its descriptors."""
+
+    good = True
+    begun = False
+
+    def opened(self) -> None:
+        super().opened()
+        if not self.begun and not os.fork():
+            time.sleep(20)
+            leave(0)
+        self.begun = True
 
 
 class DiesOnState(Style):
@@ -526,6 +583,77 @@ class HangsOnceInResuming(HangsOnce):
     value, countdown = RESUMING, 1
 
 
+class HangsOnceAndLives(HangsOnce):
+    """One write of device_state is not answered until the client has gone; the same process serves the next."""
+
+    def judge_write(self, value: int) -> None:
+        if value == self.value:
+            self.countdown -= 1
+            if not self.countdown and self.once():
+                while self.client.recv(4096):
+                    pass
+                raise Gone
+
+
+class HangsOnceInVersion(Style):
+    """The third connection is taken, and its VERSION never answered; a new server is fine."""
+
+    exit = 3
+    may = ALL  # the case at hand
+    profile = {"limits.call": "500ms"}
+    connections = 0
+
+    def on_version(self, body: bytes) -> bytes:
+        self.connections += 1
+        if self.connections == 3 and self.once():
+            hang()
+        return super().on_version(body)
+
+
+class SecondHangsOnce(Style):
+    """The second device never answers the first write of resuming; a new server is fine."""
+
+    exit = 3
+    may = ALL  # the case at hand
+    profile = {"limits.call": "500ms"}
+    place = 0
+
+    def opened(self) -> None:
+        super().opened()
+        while not self.place or not self.mine(self.place):
+            self.place += 1
+
+    def mine(self, place: int) -> bool:
+        """Whether this process is the one with that number."""
+        path = os.path.join(self.scratch, f"process-{place}")
+        try:
+            with open(path, "x") as file:
+                file.write(str(os.getpid()))
+        except FileExistsError:
+            with open(path) as file:
+                return file.read() == str(os.getpid())
+        return True
+
+    def judge_write(self, value: int) -> None:
+        if self.place == 2 and value == RESUMING and self.once():
+            self.end_it()
+
+    def end_it(self) -> None:
+        """What goes wrong."""
+        hang()
+
+
+class SecondDiesOnce(SecondHangsOnce):
+    """The second device dies at the first write of resuming; a new server is fine."""
+
+    exit = 1
+    dies = True
+    profile: ClassVar[dict[str, object]] = {}
+
+    def end_it(self) -> None:
+        segfault()
+
+
 class HangsOnceInReset(Style):
     """The 20th reset is never answered; a new server is fine."""
 
@@ -626,6 +754,26 @@ class EnableAndStart(EnableAfterReset):
     may = QEMU_STARTS | {"v1.reset.ends-running"}
     unjudged = {"v1.reset.*"}
     opens_in = resets_to = STOP
+
+
+class SetupFails(Style):
+    """The good device; the profile's steps after opening wait for what never comes."""
+
+    good = True
+    unjudged = ALL
+    exit = 2
+    profile = {
+        "setup.after_open": [
+            {"wait": {"region": 0, "offset": ENABLE, "width": 4, "mask": 1, "equals": 1, "within": "50ms"}}
+        ]
+    }
+    needs = "setup"
+
+
+class SetupRefused(SetupFails):
+    """The good device; the profile's steps after opening are refused."""
+
+    profile = {"setup.after_open": [{"write": {"region": 0, "offset": 0x800, "width": 4, "value": 1}}]}
 
 
 class MappedBeforeSaving(Style):
