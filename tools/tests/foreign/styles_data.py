@@ -644,7 +644,7 @@ class ForgetsAllThin(ForgetsAll):
     may: ClassVar[set[str]] = set()
     unjudged = {"*"}
     exit = 2
-    profile = {"claims": None, "stimulus": None, "limits": None}
+    profile = {"claims": None, "stimulus": None}
 
 
 class PlainThin(Style):
@@ -653,7 +653,14 @@ class PlainThin(Style):
     good = True
     unjudged = {"*"}
     exit = 2
-    profile = {"claims": None, "stimulus": None, "limits": None}
+    profile = {"claims": None, "stimulus": None}
+
+
+class NoLimits(Style):
+    """The good device, and the profile names no limits."""
+
+    good = True
+    profile = {"limits": None}
 
 
 class PlainUnseen(PlainThin):
