@@ -29,6 +29,8 @@ ALL = {"*"}
 QEMU_STARTS = {"qemu.save.begins-in-running", "qemu.error.next-guest-runs"}
 #: In stop a device that knows only the text's arrows can be left by reset alone.
 RESET_RULES = {"v1.reset.accepted", "v1.reset.recovers-error", "v1.reset.ends-running"}
+#: One case of this begins with a reset.
+AFTER_RESET = {"v1.transition.running-to-resuming"}
 QEMU_UNDRAWN = {
     "qemu.paused.migrates",
     "qemu.cancel.returns-to-running",
@@ -73,7 +75,7 @@ class StopAtOpenAndReset(Style):
     breaks = {"v1.open.running"}
     # Its default is stop, and a reset leads to the default: a judge may count that as one fault or as two.
     may = QEMU_STARTS | {"v1.reset.ends-running"}
-    unjudged = {"v1.reset.*"}
+    unjudged = {"v1.reset.*"} | AFTER_RESET
     opens_in = resets_to = STOP
 
 
@@ -82,7 +84,7 @@ class StopAtOpenResetKeeps(Style):
 
     breaks = {"v1.open.running"}
     may = QEMU_STARTS | {"v1.reset.ends-running"}
-    unjudged = {"v1.reset.*"}
+    unjudged = {"v1.reset.*"} | AFTER_RESET
     opens_in = STOP
 
     def on_reset(self, body: bytes) -> bytes:
@@ -96,7 +98,7 @@ class StopAtOpenNoReset(Style):
 
     breaks = {"v1.open.running", "v1.reset.accepted"}
     may = QEMU_STARTS
-    unjudged = RESET_RULES
+    unjudged = RESET_RULES | AFTER_RESET
     opens_in = STOP
     has_reset = False
 
@@ -125,7 +127,7 @@ class NoReset(Style):
 
     breaks = {"v1.reset.accepted"}
     may = {"qemu.error.next-guest-runs"}  # its first step is a reset
-    unjudged = RESET_RULES
+    unjudged = RESET_RULES | AFTER_RESET
     has_reset = False
 
 
@@ -144,7 +146,7 @@ class ResetRefused(Style):
 
     breaks = {"v1.reset.accepted"}
     may = {"qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES
+    unjudged = RESET_RULES | AFTER_RESET
 
     def on_reset(self, body: bytes) -> bytes:
         raise Refusal(errno.EIO)
@@ -154,7 +156,7 @@ class ResetRefusedInStop(Style):
     """A reset is refused in stop."""
 
     breaks = {"v1.reset.accepted"}
-    unjudged = {"v1.reset.ends-running"}
+    unjudged = {"v1.reset.ends-running"} | AFTER_RESET
     refused_in: tuple[int, ...] = (STOP,)
 
     def on_reset(self, body: bytes) -> bytes:
@@ -173,7 +175,7 @@ class ResetRefusedWhileSaving(ResetRefusedInStop):
     """A reset is refused in pre-copy and in stop-and-copy."""
 
     # The set-up of recovers-error resets in stop-and-copy.
-    unjudged = {"v1.reset.ends-running", "v1.reset.recovers-error"}
+    unjudged = {"v1.reset.ends-running", "v1.reset.recovers-error"} | AFTER_RESET
     refused_in = (PRE_COPY, STOP_AND_COPY)
 
 
@@ -212,7 +214,7 @@ class ResetToStop(Style):
 
     breaks = {"v1.reset.ends-running"}
     may = {"qemu.error.next-guest-runs", "v1.reset.recovers-error"}  # QEMU resets before it starts a guest
-    unjudged = {"v1.reset.recovers-error"}
+    unjudged = {"v1.reset.recovers-error"} | AFTER_RESET
     resets_to = STOP
 
 
@@ -241,7 +243,7 @@ class KeepsOverCloseNoReset(Keeper):
 
     breaks = {"v1.close.needs-no-stop", "v1.reset.accepted"}
     may = {"v1.open.running", "qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES
+    unjudged = RESET_RULES | AFTER_RESET
     has_reset = False
 
 
@@ -276,7 +278,7 @@ class LeavesWithClientNoReset(LeavesWithClient):
     good = False
     breaks = {"v1.reset.accepted"}
     may = {"qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES
+    unjudged = RESET_RULES | AFTER_RESET
     has_reset = False
 
 
@@ -526,7 +528,7 @@ class DiesOnReset(Style):
     dies = True
     breaks = {"v1.reset.accepted"}
     may = RESET_RULES | {"qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES
+    unjudged = RESET_RULES | AFTER_RESET
 
     def on_reset(self, body: bytes) -> bytes:
         segfault()
@@ -752,7 +754,7 @@ class EnableAndStart(EnableAfterReset):
     good = False
     breaks = {"v1.open.running"}
     may = QEMU_STARTS | {"v1.reset.ends-running"}
-    unjudged = {"v1.reset.*"}
+    unjudged = {"v1.reset.*"} | AFTER_RESET
     opens_in = resets_to = STOP
 
 
