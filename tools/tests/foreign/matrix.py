@@ -134,7 +134,7 @@ def differences(style: type[Style], outcome: Outcome) -> list[str]:
     wrong = [
         f"broken but should not be: {rule} ({outcome.failures.get(rule, 'hang')})"
         for rule in sorted(seen)
-        if rule not in style.breaks and not matches(rule, style.may)
+        if rule not in style.breaks and not matches(rule, style.may | clients(style))
     ]
     wrong += [
         f"not broken: {rule} {dict(outcome.cases.get(rule, {}))}"
