@@ -94,7 +94,7 @@ class MappedOnly(Style):
 
     breaks = {"v1.layout.read-always-works"}
     # Writing is the other half of the same fault.
-    may = {"v1.resuming.any-split", "v1.resuming.takes-data"}
+    may = {"v1.layout.write-always-works", "v1.resuming.any-split", "v1.resuming.takes-data"}
     # Pieces that are read and written need read() and write().
     unjudged = {"v1.saving.any-split", "v1.resuming.any-split", "v1.layout.mapped-view-agrees"}
     judged = {"v1.saving.*", "v1.resuming.data-is-used", "v1.stop-and-copy.state-is-whole", "qemu.load.restores"}
@@ -128,9 +128,9 @@ class ReadNeedsMapping(MappedOnly):
 class WriteNeedsMapping(Style):
     """Data is written through the mapping only; reading works both ways."""
 
-    # LAY-05 forbids that; the suite's rules of it speak of reading, and of writing these.
-    breaks = {"v1.resuming.takes-data"}
-    may = {"v1.resuming.any-split", "v1.layout.read-always-works", "v1.resuming.offset-each-buffer"}
+    breaks = {"v1.layout.write-always-works"}
+    # The same fault, as each of these meets it.
+    may = {"v1.resuming.takes-data", "v1.resuming.any-split"}
     unjudged = MOVES | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
 
     def write_section(self, offset: int, data: bytes) -> None:
@@ -140,7 +140,7 @@ class WriteNeedsMapping(Style):
 class MappedOnlyWritesReadBack(MappedOnly):
     """Data read by read() is zeros; the mapping has it. The profile says mapped-only."""
 
-    may = {"v1.layout.mapped-view-agrees", "v1.resuming.any-split", "v1.resuming.takes-data"}
+    may = MappedOnly.may | {"v1.layout.mapped-view-agrees"}
 
     def read_section(self, offset: int, count: int) -> bytes:
         return bytes(count)

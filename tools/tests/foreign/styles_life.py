@@ -31,6 +31,8 @@ QEMU_STARTS = {"qemu.save.begins-in-running", "qemu.error.next-guest-runs"}
 RESET_RULES = {"v1.reset.accepted", "v1.reset.recovers-error", "v1.reset.ends-running"}
 #: One case of this begins with a reset.
 AFTER_RESET = {"v1.transition.running-to-resuming"}
+#: These say of a reset that it works, after what they are about.
+ENDS_IN_RESET = {"v1.undrawn.safe", "v1.resuming.bad-data-safe"}
 QEMU_UNDRAWN = {
     "qemu.paused.migrates",
     "qemu.cancel.returns-to-running",
@@ -75,7 +77,7 @@ class StopAtOpenAndReset(Style):
     breaks = {"v1.open.running"}
     # Its default is stop, and a reset leads to the default: a judge may count that as one fault or as two.
     may = QEMU_STARTS | {"v1.reset.ends-running"}
-    unjudged = {"v1.reset.*"} | AFTER_RESET
+    unjudged = {"v1.reset.*"} | AFTER_RESET | ENDS_IN_RESET
     opens_in = resets_to = STOP
 
 
@@ -84,7 +86,7 @@ class StopAtOpenResetKeeps(Style):
 
     breaks = {"v1.open.running"}
     may = QEMU_STARTS | {"v1.reset.ends-running"}
-    unjudged = {"v1.reset.*"} | AFTER_RESET
+    unjudged = {"v1.reset.*"} | AFTER_RESET | ENDS_IN_RESET
     opens_in = STOP
 
     def on_reset(self, body: bytes) -> bytes:
@@ -98,7 +100,7 @@ class StopAtOpenNoReset(Style):
 
     breaks = {"v1.open.running", "v1.reset.accepted"}
     may = QEMU_STARTS
-    unjudged = RESET_RULES | AFTER_RESET
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
     opens_in = STOP
     has_reset = False
 
@@ -127,7 +129,7 @@ class NoReset(Style):
 
     breaks = {"v1.reset.accepted"}
     may = {"qemu.error.next-guest-runs"}  # its first step is a reset
-    unjudged = RESET_RULES | AFTER_RESET
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
     has_reset = False
 
 
@@ -146,7 +148,7 @@ class ResetRefused(Style):
 
     breaks = {"v1.reset.accepted"}
     may = {"qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES | AFTER_RESET
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
 
     def on_reset(self, body: bytes) -> bytes:
         raise Refusal(errno.EIO)
@@ -156,7 +158,7 @@ class ResetRefusedInStop(Style):
     """A reset is refused in stop."""
 
     breaks = {"v1.reset.accepted"}
-    unjudged = {"v1.reset.ends-running"} | AFTER_RESET
+    unjudged = {"v1.reset.ends-running"} | AFTER_RESET | ENDS_IN_RESET
     refused_in: tuple[int, ...] = (STOP,)
 
     def on_reset(self, body: bytes) -> bytes:
@@ -175,7 +177,7 @@ class ResetRefusedWhileSaving(ResetRefusedInStop):
     """A reset is refused in pre-copy and in stop-and-copy."""
 
     # The set-up of recovers-error resets in stop-and-copy.
-    unjudged = {"v1.reset.ends-running", "v1.reset.recovers-error"} | AFTER_RESET
+    unjudged = {"v1.reset.ends-running", "v1.reset.recovers-error"} | AFTER_RESET | ENDS_IN_RESET
     refused_in = (PRE_COPY, STOP_AND_COPY)
 
 
@@ -214,7 +216,7 @@ class ResetToStop(Style):
 
     breaks = {"v1.reset.ends-running"}
     may = {"qemu.error.next-guest-runs", "v1.reset.recovers-error"}  # QEMU resets before it starts a guest
-    unjudged = {"v1.reset.recovers-error"} | AFTER_RESET
+    unjudged = {"v1.reset.recovers-error"} | AFTER_RESET | ENDS_IN_RESET
     resets_to = STOP
 
 
@@ -243,7 +245,7 @@ class KeepsOverCloseNoReset(Keeper):
 
     breaks = {"v1.close.needs-no-stop", "v1.reset.accepted"}
     may = {"v1.open.running", "qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES | AFTER_RESET
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
     has_reset = False
 
 
@@ -278,7 +280,7 @@ class LeavesWithClientNoReset(LeavesWithClient):
     good = False
     breaks = {"v1.reset.accepted"}
     may = {"qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES | AFTER_RESET
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
     has_reset = False
 
 
@@ -528,7 +530,7 @@ class DiesOnReset(Style):
     dies = True
     breaks = {"v1.reset.accepted"}
     may = RESET_RULES | {"qemu.error.next-guest-runs"}
-    unjudged = RESET_RULES | AFTER_RESET
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
 
     def on_reset(self, body: bytes) -> bytes:
         segfault()
@@ -691,6 +693,9 @@ class HangsInEverySave(Style):
         "v1.reset.*",
         "v1.pending.read-only",
         "v1.state.never-changes-by-itself",
+        # A transition may be seen in the course of a whole save.
+        "v1.state.reads-what-was-written",
+        "v1.state.write-is-whole",
     }
     judged = {"v1.state.five-states", "v1.reserved.*", "v1.width.*", "v1.open.running", "v1.undrawn.safe", "v1.close.*"}
     profile = {"limits.call": "500ms"}
@@ -754,7 +759,7 @@ class EnableAndStart(EnableAfterReset):
     good = False
     breaks = {"v1.open.running"}
     may = QEMU_STARTS | {"v1.reset.ends-running"}
-    unjudged = {"v1.reset.*"} | AFTER_RESET
+    unjudged = {"v1.reset.*"} | AFTER_RESET | ENDS_IN_RESET
     opens_in = resets_to = STOP
 
 
