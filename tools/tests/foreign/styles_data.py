@@ -22,6 +22,14 @@ MOVES = {
     "qemu.load.*",
     "qemu.paused.migrates",
 }
+#: Transitions that may be seen in the course of a whole save and load.
+WAYS = {
+    "v1.state.reads-what-was-written",
+    "v1.state.write-is-whole",
+    "v1.transition.live-migration",
+    "v1.transition.stop-and-copy-to-stop",
+    "v1.layout.write-always-works",
+}
 #: What rests on data that can be saved.
 SAVES = MOVES | {
     "v1.saving.*",
@@ -131,7 +139,7 @@ class WriteNeedsMapping(Style):
     breaks = {"v1.layout.write-always-works"}
     # The same fault, as each of these meets it.
     may = {"v1.resuming.takes-data", "v1.resuming.any-split"}
-    unjudged = MOVES | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
+    unjudged = MOVES | WAYS | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
 
     def write_section(self, offset: int, data: bytes) -> None:
         raise Refusal
@@ -140,7 +148,9 @@ class WriteNeedsMapping(Style):
 class MappedOnlyWritesReadBack(MappedOnly):
     """Data read by read() is zeros; the mapping has it. The profile says mapped-only."""
 
-    may = MappedOnly.may | {"v1.layout.mapped-view-agrees"}
+    # read() works, and what it gives is not the data.
+    breaks = {"v1.layout.mapped-view-agrees"}
+    may = MappedOnly.may | {"v1.layout.read-always-works"}
 
     def read_section(self, offset: int, count: int) -> bytes:
         return bytes(count)
@@ -313,7 +323,7 @@ class EndlessSame(Style):
     breaks = {"v1.saving.ends"}
     # All that needs a whole state cannot be judged; QEMU would never be done.
     may = {"qemu.*", "v1.saving.offers-state"}
-    unjudged = SAVES
+    unjudged = SAVES | WAYS
     judged = {"v1.state.*", "v1.reserved.*", "v1.saving.pending-means-data", "v1.undrawn.safe", "v1.close.*"}
     profile = {"limits.largest_state": "128KiB"}
 
@@ -736,7 +746,7 @@ class ResumingRefusesData(Style):
 
     breaks = {"v1.resuming.takes-data"}
     may = MOVES
-    unjudged = MOVES | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
+    unjudged = MOVES | WAYS | {"v1.transition.resuming-to-running", "v1.transition.running-to-pre-copy"}
 
     def take(self, size: int) -> None:
         raise Refusal
