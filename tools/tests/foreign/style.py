@@ -31,8 +31,8 @@ class Style(Device):
     unjudged: ClassVar[set[str]] = set()
     #: Rules of which at least a case is judged, passed or failed; for styles whose ``unjudged`` is wide.
     judged: ClassVar[set[str]] = set()
-    #: Whether the server's death is a verdict.
-    dies: ClassVar[bool] = False
+    #: Whether the server's death is a verdict; None where it hangs up and lives, which may be told as either.
+    dies: ClassVar[bool | None] = False
     #: Exit code where the rules do not say it.
     exit: ClassVar[int | None] = None
     #: What the profile says otherwise: dotted keys, None takes one out.

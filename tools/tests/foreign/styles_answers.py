@@ -332,6 +332,7 @@ class ThreeByteAccessHangsUp(Style):
 
     # No error is returned, so the refusal that the text asks for is missing.
     breaks = {"v1.width.read-native-only", "v1.width.write-native-only"}
+    dies = None
 
     def access(self, body: bytes) -> None:
         """Hang up where it is one."""
