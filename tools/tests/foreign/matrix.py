@@ -160,7 +160,7 @@ def differences(style: type[Style], outcome: Outcome) -> list[str]:
             fnmatch(rule, pattern) and {"pass", *BROKEN} & set(verdicts) for rule, verdicts in outcome.cases.items()
         )
     ]
-    if (style.dies and not outcome.deaths) or (outcome.deaths and not style.dies):
+    if style.dies not in (None, bool(outcome.deaths)):
         wrong.append(f"deaths recorded: {outcome.deaths}")
     wanted = exits(style, outcome)
     if outcome.exit is not None and outcome.exit not in wanted:
@@ -172,9 +172,11 @@ def differences(style: type[Style], outcome: Outcome) -> list[str]:
 
 def exits(style: type[Style], outcome: Outcome) -> set[int]:
     """The exit codes that a style allows, given what was seen."""
+    if style.dies is None and not style.breaks:
+        return {1, 2}
     if style.exit is not None:
         # Hangs beside broken rules: 1, as a broken rule comes first.
-        return {style.exit, 1} if style.exit == 3 else {style.exit}
+        return {1, 3} if style.exit == 3 else {style.exit}
     if style.dies or any(blocks(rule) for rule in style.breaks - style.may):
         return {1}
     return {1} if any(blocks(rule) for rule in outcome.rules(BROKEN)) else {0}
