@@ -361,6 +361,8 @@ class EndlessNew(EndlessSame):
 class EndlessTiny(EndlessSame):
     """In stop-and-copy buffers of one byte come for ever."""
 
+    profile = {"limits.largest_state": "64KiB"}
+
     def to_save(self, state: int) -> list[tuple[int, int]]:
         return [(0, 1)]
 
