@@ -1,0 +1,877 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF012 (what a class declares is never changed)
+"""Opening, reset, closing, and the death of a server."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from typing import ClassVar, NoReturn
+
+from device import (
+    DRAWN,
+    ENABLE,
+    ERROR,
+    PRE_COPY,
+    RESUMING,
+    RUNNING,
+    STOP,
+    STOP_AND_COPY,
+)
+from style import SELF_WRITES, UNDRAWN, Style, abort, hang, leave, segfault
+from wire import Gone, Refusal
+
+ALL = {"*"}
+#: QEMU takes RUNNING for granted where it begins: on such a device it fails, whatever the text calls the fault.
+QEMU_STARTS = {"qemu.save.begins-in-running", "qemu.error.next-guest-runs"}
+#: In stop a device that knows only the text's arrows can be left by reset alone.
+RESET_RULES = {"v1.reset.accepted", "v1.reset.recovers-error", "v1.reset.ends-running"}
+#: One case of this begins with a reset.
+AFTER_RESET = {"v1.transition.running-to-resuming"}
+#: These say of a reset that it works, after what they are about.
+ENDS_IN_RESET = {"v1.undrawn.safe", "v1.resuming.bad-data-safe"}
+QEMU_UNDRAWN = {
+    "qemu.paused.migrates",
+    "qemu.cancel.returns-to-running",
+    "qemu.source.runs-again",
+}
+QEMU_SELF_WRITES = {"qemu.live.completes", "qemu.complete.self-write-harmless", "qemu.snapshot.begins"}
+
+
+class Plain(Style):
+    """The good device as it is."""
+
+    good = True
+
+
+class Alone(Style):
+    """The good device without a second one: what it saved is restored on itself."""
+
+    good = True
+    profile = {"device.second": None}
+
+
+# -- the default state --------------------------------------------------------------------------------------------
+
+
+class OpensInStop(Style):
+    """In stop at every open; a reset gives running."""
+
+    breaks = {"v1.open.running"}
+    may = QEMU_STARTS
+    opens_in = STOP
+
+
+class OpensInStopAlone(OpensInStop):
+    """In stop at every open; a reset gives running; there is no second device."""
+
+    profile = {"device.second": None}
+
+
+class StopAtOpenAndReset(Style):
+    """In stop at every open and after a reset; running can be written there."""
+
+    breaks = {"v1.open.running"}
+    # Its default is stop, and a reset leads to the default: a judge may count that as one fault or as two.
+    may = QEMU_STARTS | {"v1.reset.ends-running"}
+    unjudged = {"v1.reset.*"} | AFTER_RESET | ENDS_IN_RESET
+    opens_in = resets_to = STOP
+
+
+class StopAtOpenResetKeeps(Style):
+    """In stop at every open; a reset keeps the state, except that it leaves error for stop."""
+
+    breaks = {"v1.open.running"}
+    may = QEMU_STARTS | {"v1.reset.ends-running"}
+    unjudged = {"v1.reset.*"} | AFTER_RESET | ENDS_IN_RESET
+    opens_in = STOP
+
+    def on_reset(self, body: bytes) -> bytes:
+        self.power_on()
+        self.enter(STOP if self.state == ERROR else self.state)
+        return b""
+
+
+class StopAtOpenNoReset(Style):
+    """In stop at every open, and no reset at all; as four of five real drivers are."""
+
+    breaks = {"v1.open.running", "v1.reset.accepted"}
+    may = QEMU_STARTS
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
+    opens_in = STOP
+    has_reset = False
+
+
+class OpensInResuming(Style):
+    """In resuming at every open; a reset gives running."""
+
+    breaks = {"v1.open.running"}
+    may = QEMU_STARTS
+    opens_in = RESUMING
+
+
+class OpensInPreCopy(Style):
+    """In pre-copy at every open; a reset gives running."""
+
+    breaks = {"v1.open.running"}
+    may = QEMU_STARTS
+    opens_in = PRE_COPY
+
+
+# -- reset --------------------------------------------------------------------------------------------------------
+
+
+class NoReset(Style):
+    """No reset: it is not announced, and it is refused."""
+
+    breaks = {"v1.reset.accepted"}
+    may = {"qemu.error.next-guest-runs"}  # its first step is a reset
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
+    has_reset = False
+
+
+class NoResetFewArrows(NoReset):
+    """No reset, and no transitions but the text's: from stop only closing leads on."""
+
+    may = QEMU_UNDRAWN | QEMU_SELF_WRITES | {"qemu.error.next-guest-runs"}
+    profile = {"claims.transitions": []}
+
+    def allows(self, old: int, new: int) -> bool:
+        return (old, new) in DRAWN
+
+
+class ResetRefused(Style):
+    """A reset is announced, and always refused."""
+
+    breaks = {"v1.reset.accepted"}
+    may = {"qemu.error.next-guest-runs"}
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
+
+    def on_reset(self, body: bytes) -> bytes:
+        raise Refusal(errno.EIO)
+
+
+class ResetRefusedInStop(Style):
+    """A reset is refused in stop."""
+
+    breaks = {"v1.reset.accepted"}
+    unjudged = {"v1.reset.ends-running"} | AFTER_RESET | ENDS_IN_RESET
+    refused_in: tuple[int, ...] = (STOP,)
+
+    def on_reset(self, body: bytes) -> bytes:
+        if self.state in self.refused_in:
+            raise Refusal(errno.EBUSY)
+        return super().on_reset(body)
+
+
+class ResetRefusedInResuming(ResetRefusedInStop):
+    """A reset is refused in resuming."""
+
+    refused_in = (RESUMING,)
+
+
+class ResetRefusedWhileSaving(ResetRefusedInStop):
+    """A reset is refused in pre-copy and in stop-and-copy."""
+
+    # The set-up of recovers-error resets in stop-and-copy.
+    unjudged = {"v1.reset.ends-running", "v1.reset.recovers-error"} | AFTER_RESET | ENDS_IN_RESET
+    refused_in = (PRE_COPY, STOP_AND_COPY)
+
+
+class ResetRefusedInError(ResetRefusedInStop):
+    """A reset is refused in the error state, the one place where the text asks for it."""
+
+    breaks = {"v1.reset.recovers-error"}
+    may = {"qemu.error.next-guest-runs"}  # closing leaves the error state here, so QEMU's reset is in running
+    unjudged = set()
+    refused_in = (ERROR,)
+
+
+class ResetKeepsState(Style):
+    """A reset succeeds, clears the registers and keeps device_state, except that it leaves error for running."""
+
+    good = True  # A-07 is a should, and disputed
+
+    def on_reset(self, body: bytes) -> bytes:
+        self.power_on()
+        self.enter(RUNNING if self.state == ERROR else self.state)
+        return b""
+
+
+class ResetKeepsStateFewArrows(ResetKeepsState):
+    """The same, with no transitions but the text's: from stop only closing leads on."""
+
+    may = QEMU_UNDRAWN | QEMU_SELF_WRITES
+    profile = {"claims.transitions": []}
+
+    def allows(self, old: int, new: int) -> bool:
+        return (old, new) in DRAWN
+
+
+class ResetToStop(Style):
+    """A reset leaves the device in stop; it opens in running."""
+
+    breaks = {"v1.reset.ends-running"}
+    may = {"qemu.error.next-guest-runs", "v1.reset.recovers-error"}  # QEMU resets before it starts a guest
+    unjudged = {"v1.reset.recovers-error"} | AFTER_RESET | ENDS_IN_RESET
+    resets_to = STOP
+
+
+# -- closing ------------------------------------------------------------------------------------------------------
+
+
+class Keeper(Style):
+    def closed(self) -> None:
+        before = self.state
+        super().closed()
+        self.state = before
+
+    def opened(self) -> None:
+        self.enter(self.state)
+
+
+class KeepsOverClose(Keeper):
+    """The state is kept over a close; a reset gives running."""
+
+    breaks = {"v1.close.needs-no-stop"}
+    may = {"v1.open.running"}  # the next user's first read: the same fault, by another clause
+
+
+class KeepsOverCloseNoReset(Keeper):
+    """The state is kept over a close, the error state too, and there is no reset."""
+
+    breaks = {"v1.close.needs-no-stop", "v1.reset.accepted"}
+    may = {"v1.open.running", "qemu.error.next-guest-runs"}
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
+    has_reset = False
+
+
+class NeedsStopBeforeClose(Style):
+    """Closed while running it is in stop for the next user, as it was not shut down."""
+
+    breaks = {"v1.close.needs-no-stop"}
+    may = {"v1.open.running"} | QEMU_STARTS
+    opens_in = RUNNING
+
+    def closed(self) -> None:
+        clean = self.state == STOP
+        super().closed()
+        self.opens_in = RUNNING if clean else STOP
+
+
+# -- the end of the process ---------------------------------------------------------------------------------------
+
+
+class LeavesWithClient(Style):
+    """The server ends with status 0 when its client has gone."""
+
+    good = True
+
+    def closed(self) -> None:
+        leave(0)
+
+
+class LeavesWithClientNoReset(LeavesWithClient):
+    """The same, and there is no reset: each way back is a new server."""
+
+    good = False
+    breaks = {"v1.reset.accepted"}
+    may = {"qemu.error.next-guest-runs"}
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
+    has_reset = False
+
+
+class LeavesWithClientOpensInStop(LeavesWithClient):
+    """The same, in stop at every open."""
+
+    good = False
+    breaks = {"v1.open.running"}
+    may = QEMU_STARTS
+    opens_in = STOP
+
+
+class SegfaultsAtClose(Style):
+    """The server dies by SIGSEGV when its client has gone."""
+
+    dies = True
+
+    def closed(self) -> None:
+        segfault()
+
+
+class AbortsAtClose(Style):
+    """The server dies by SIGABRT when its client has gone."""
+
+    dies = True
+
+    def closed(self) -> None:
+        abort()
+
+
+class Exits3AtClose(Style):
+    """The server ends with status 3 when its client has gone."""
+
+    dies = True
+
+    def closed(self) -> None:
+        leave(3)
+
+
+class Exits3BetweenConnections(Style):
+    """The server ends with status 3 a moment after its client has gone."""
+
+    dies = True
+    delay = 0.05
+    status = 3
+
+    def closed(self) -> None:
+        super().closed()
+        threading.Timer(self.delay, leave, [self.status]).start()
+        # No new client is taken: it would be a connection, and the case another one.
+        self.listener.close()
+        time.sleep(10)
+
+
+class Exits0WhileOpen(Style):
+    """The server ends with status 0 in the middle of a connection, once."""
+
+    dies = True
+    exit = 1
+    may = ALL  # the case at hand fails
+    calls_before = 300
+
+    def on_region_read(self, body: bytes) -> bytes:
+        if self.calls >= self.calls_before and self.once():
+            self.end_it()
+        return super().on_region_read(body)
+
+    def end_it(self) -> NoReturn:
+        leave(0)
+
+
+class SegfaultsOnce(Exits0WhileOpen):
+    """The server dies by SIGSEGV at its 400th access, once."""
+
+    calls_before = 400
+
+    def end_it(self) -> NoReturn:
+        segfault()
+
+
+class SegfaultsOnceAtOnce(Exits0WhileOpen):
+    """The server dies by SIGSEGV at its first access, once."""
+
+    calls_before = 0
+
+    def end_it(self) -> NoReturn:
+        segfault()
+
+
+class Exits3Once(Exits0WhileOpen):
+    """The server ends with status 3 at its 500th access, once."""
+
+    calls_before = 500
+
+    def end_it(self) -> NoReturn:
+        leave(3)
+
+
+class KilledOnce(Exits0WhileOpen):
+    """The server is killed by SIGKILL that is not the suite's, once."""
+
+    calls_before = 350
+
+    def end_it(self) -> NoReturn:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class TakesItsTimeToDie(Exits0WhileOpen):
+    """The connection ends at once, the process a moment later with status 3, once."""
+
+    calls_before = 250
+
+    def end_it(self) -> NoReturn:
+        self.client.close()
+        time.sleep(0.3)
+        leave(3)
+
+
+class DropsConnectionOnce(Exits0WhileOpen):
+    """The server closes the connection in the middle, once, and serves the next client."""
+
+    dies = None
+
+    def end_it(self) -> NoReturn:
+        raise Gone
+
+
+class Exits1OnSigterm(Style):
+    """The server ends with status 1 when it is asked to end."""
+
+    good = True  # the suite asked for it
+
+    def opened(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: leave(1))
+        super().opened()
+
+
+class IgnoresSigterm(Style):
+    """The server does not end when it is asked to."""
+
+    good = True  # no rule speaks of it; the suite has other means
+
+    def opened(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        super().opened()
+
+
+class LeavesAChild(Style):
+    """The server has a child that outlives it for a while, with its descriptors."""
+
+    good = True
+    begun = False
+
+    def opened(self) -> None:
+        super().opened()
+        if not self.begun and not os.fork():
+            time.sleep(20)
+            leave(0)
+        self.begun = True
+
+
+class DiesOnState(Style):
+    value = 5
+
+    def judge_write(self, value: int) -> None:
+        if value & 7 == self.value:
+            segfault()
+
+
+class DiesOn5(DiesOnState):
+    """The server dies when 101b is written."""
+
+    dies = True
+    breaks = {"v1.state.invalid-never-entered"}
+    # Each of these writes the value itself, in its body.
+    may = {"v1.state.failure-*", "v1.state.usable-after-refusal"}
+    unjudged = {"v1.state.failure-*", "v1.state.usable-after-refusal"}
+
+
+class DiesOn7(DiesOn5):
+    """The server dies when 111b is written."""
+
+    value = 7
+
+
+class DiesOn6(DiesOn5):
+    """The server dies when 110b is written."""
+
+    value = 6
+    breaks = {"v1.state.error-never-accepted"}
+
+
+class DiesOnReservedBits(Style):
+    """The server dies when bits 3 to 31 are written."""
+
+    dies = True
+    breaks = {"v1.state.reserved-bits"}
+
+    def judge_write(self, value: int) -> None:
+        if value >> 3:
+            abort()
+
+
+class DiesOnStopUndrained(Style):
+    """The server dies when it is stopped in stop-and-copy while data is left."""
+
+    dies = True
+    breaks = {"v1.saving.left-at-any-point"}
+    # These go the same way undrained in their bodies, and need not.
+    may = {"v1.transition.stop-and-copy-to-stop", "v1.transition.live-migration", "v1.undrawn.*"}
+
+    def leave(self, new: int) -> None:
+        if self.state == STOP_AND_COPY and new == STOP and self.plan:
+            segfault()
+
+
+class DiesOnPreCopyUndrained(Style):
+    """The server dies when it goes from pre-copy to stop-and-copy while data is left."""
+
+    dies = True
+    breaks = {"v1.saving.left-at-any-point"}
+    may = {"v1.transition.live-migration", "qemu.live.completes"}  # QEMU goes that way
+    unjudged = {"qemu.*"}
+
+    def leave(self, new: int) -> None:
+        if self.state == PRE_COPY and new == STOP_AND_COPY and self.plan:
+            segfault()
+
+
+class DiesOnUndrawn(Style):
+    """The server dies on a transition that is not drawn."""
+
+    dies = True
+    breaks = {"v1.undrawn.safe"}
+    may = QEMU_UNDRAWN
+    unjudged = QEMU_UNDRAWN
+    profile = {"claims.transitions": SELF_WRITES}
+
+    def leave(self, new: int) -> None:
+        if new != self.state and (self.state, new) not in DRAWN:
+            segfault()
+
+
+class DiesOnReset(Style):
+    """The server dies when it is reset."""
+
+    dies = True
+    breaks = {"v1.reset.accepted"}
+    may = RESET_RULES | {"qemu.error.next-guest-runs"}
+    unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
+
+    def on_reset(self, body: bytes) -> bytes:
+        segfault()
+
+
+class DiesOnResetInError(Style):
+    """The server dies when it is reset in the error state."""
+
+    dies = True
+    breaks = {"v1.reset.recovers-error"}
+
+    def on_reset(self, body: bytes) -> bytes:
+        if self.state == ERROR:
+            segfault()
+        return super().on_reset(body)
+
+
+class DiesOnBadData(Style):
+    """The server dies when a buffer is given that it cannot read."""
+
+    dies = True
+    breaks = {"v1.resuming.bad-data-safe"}
+    # Buffers in two pieces are such ones.
+    may = {"qemu.load.cut-buffer-safe"}
+
+    def take(self, size: int) -> None:
+        try:
+            super().take(size)
+        except Exception:
+            segfault()
+
+
+# -- hangs --------------------------------------------------------------------------------------------------------
+
+
+class HangsOnce(Style):
+    """One write of device_state is never answered; a new server is fine."""
+
+    exit = 3
+    may = ALL  # the case at hand
+    profile = {"limits.call": "500ms"}
+    value, countdown = STOP_AND_COPY, 6
+
+    def judge_write(self, value: int) -> None:
+        if value == self.value:
+            self.countdown -= 1
+            if not self.countdown and self.once():
+                hang()
+
+
+class HangsOnceInResuming(HangsOnce):
+    """The first write of resuming is never answered; a new server is fine."""
+
+    value, countdown = RESUMING, 1
+
+
+class HangsOnceAndLives(HangsOnce):
+    """One write of device_state is not answered until the client has gone; the same process serves the next."""
+
+    def judge_write(self, value: int) -> None:
+        if value == self.value:
+            self.countdown -= 1
+            if not self.countdown and self.once():
+                while self.client.recv(4096):
+                    pass
+                raise Gone
+
+
+class HangsOnceInVersion(Style):
+    """The third connection is taken, and its VERSION never answered; a new server is fine."""
+
+    exit = 3
+    may = ALL  # the case at hand
+    profile = {"limits.call": "500ms"}
+    connections = 0
+
+    def on_version(self, body: bytes) -> bytes:
+        self.connections += 1
+        if self.connections == 3 and self.once():
+            hang()
+        return super().on_version(body)
+
+
+class SecondHangsOnce(Style):
+    """The second device never answers the first write of resuming; a new server is fine."""
+
+    exit = 3
+    may = ALL  # the case at hand
+    profile = {"limits.call": "500ms"}
+    place = 0
+
+    def opened(self) -> None:
+        super().opened()
+        while not self.place or not self.mine(self.place):
+            self.place += 1
+
+    def mine(self, place: int) -> bool:
+        """Whether this process is the one with that number."""
+        path = os.path.join(self.scratch, f"process-{place}")
+        try:
+            with open(path, "x") as file:
+                file.write(str(os.getpid()))
+        except FileExistsError:
+            with open(path) as file:
+                return file.read() == str(os.getpid())
+        return True
+
+    def judge_write(self, value: int) -> None:
+        if self.place == 2 and value == RESUMING and self.once():
+            self.end_it()
+
+    def end_it(self) -> None:
+        """What goes wrong."""
+        hang()
+
+
+class SecondDiesOnce(SecondHangsOnce):
+    """The second device dies at the first write of resuming; a new server is fine."""
+
+    exit = 1
+    dies = True
+    profile: ClassVar[dict[str, object]] = {}
+
+    def end_it(self) -> None:
+        segfault()
+
+
+class HangsOnceInReset(Style):
+    """The third reset is never answered; a new server is fine."""
+
+    exit = 3
+    may = ALL  # the case at hand
+    profile = {"limits.call": "500ms"}
+    countdown = 3
+
+    def on_reset(self, body: bytes) -> bytes:
+        self.countdown -= 1
+        if not self.countdown and self.once():
+            hang()
+        return super().on_reset(body)
+
+
+class HangsInEverySave(Style):
+    """data_offset is never answered while a state is saved."""
+
+    exit = 3
+    breaks = {"v1.saving.pending-means-data"}
+    may = unjudged = {
+        "v1.saving.*",
+        "v1.layout.*",
+        "v1.resuming.*",
+        "v1.error.surfaces",
+        "v1.data-offset.*",
+        "qemu.*",
+    } | {
+        "v1.header.register-places",
+        "v1.pre-copy.*",
+        "v1.stop-and-copy.*",
+        "v1.transition.*",
+        "v1.reset.*",
+        "v1.pending.read-only",
+        "v1.state.never-changes-by-itself",
+        # A transition may be seen in the course of a whole save.
+        "v1.state.reads-what-was-written",
+        "v1.state.write-is-whole",
+    }
+    judged = {"v1.state.five-states", "v1.reserved.*", "v1.width.*", "v1.open.running", "v1.undrawn.safe", "v1.close.*"}
+    profile = {"limits.call": "500ms"}
+
+    def read_offset(self) -> int:
+        if self.saving():
+            hang()
+        return super().read_offset()
+
+
+class HangsOnInvalid(Style):
+    """A write of 101b is never answered."""
+
+    exit = 3
+    breaks = {"v1.state.invalid-never-entered"}
+    may = {"v1.state.failure-*", "v1.state.usable-after-refusal"}
+    unjudged = breaks | may
+    profile = {"limits.call": "500ms"}
+
+    def judge_write(self, value: int) -> None:
+        if value & 7 == 5:
+            hang()
+
+
+# -- what must be done first --------------------------------------------------------------------------------------
+
+ENABLING = [{"write": {"region": 0, "offset": ENABLE, "width": 4, "value": 1}}]
+
+
+class EnableAfterOpen(Style):
+    """Running is refused until a register was written, once for each client; a reset keeps the register."""
+
+    good = True
+    profile = {"setup.after_open": ENABLING}
+    needs = "setup"
+
+    def allows(self, old: int, new: int) -> bool:
+        return new != RUNNING or bool(self.registers[ENABLE])
+
+    def on_reset(self, body: bytes) -> bytes:
+        before = self.registers[ENABLE]
+        super().on_reset(body)
+        self.registers[ENABLE] = before
+        return b""
+
+
+class EnableAfterReset(EnableAfterOpen):
+    """Running is refused until a register was written, after each open and each reset."""
+
+    profile = {"setup.after_open": ENABLING, "setup.after_reset": ENABLING}
+
+    def on_reset(self, body: bytes) -> bytes:
+        super().on_reset(body)
+        self.registers[ENABLE] = 0
+        return b""
+
+
+class EnableAndStart(EnableAfterReset):
+    """The same, and in stop after each open and reset, as long as the register is 0."""
+
+    good = False
+    breaks = {"v1.open.running"}
+    may = QEMU_STARTS | {"v1.reset.ends-running"}
+    unjudged = {"v1.reset.*"} | AFTER_RESET | ENDS_IN_RESET
+    opens_in = resets_to = STOP
+
+
+class SetupFails(Style):
+    """The good device; the profile's steps after opening wait for what never comes."""
+
+    good = True
+    unjudged = ALL
+    exit = 2
+    profile = {
+        "setup.after_open": [
+            {"wait": {"region": 0, "offset": ENABLE, "width": 4, "mask": 1, "equals": 1, "within": "50ms"}}
+        ]
+    }
+    needs = "setup"
+
+
+class SetupRefused(SetupFails):
+    """The good device; the profile's steps after opening are refused."""
+
+    profile = {"setup.after_open": [{"write": {"region": 0, "offset": 0x800, "width": 4, "value": 1}}]}
+
+
+class MappedBeforeSaving(Style):
+    """No saving until the client has mapped the section, which the server sees in /proc."""
+
+    good = True
+    profile = {"setup.after_open": [{"map": "data_section"}]}
+    needs = "setup"
+
+    def allows(self, old: int, new: int) -> bool:
+        return new not in (PRE_COPY, STOP_AND_COPY) or self.client_maps()
+
+    def client_maps(self) -> bool:
+        """Whether the section's file is among the client's mappings."""
+        import socket
+        import struct
+
+        process, _, _ = struct.unpack("3i", self.client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        with open(f"/proc/{process}/maps") as maps:
+            return "foreign-section" in maps.read()
+
+
+# -- transitions --------------------------------------------------------------------------------------------------
+
+
+class RefusesUndrawn(Style):
+    """No transition but the text's, and no self-write."""
+
+    good = True
+    may = QEMU_UNDRAWN | QEMU_SELF_WRITES  # QEMU needs them; the text does not
+    profile = {"claims.transitions": []}
+
+    def allows(self, old: int, new: int) -> bool:
+        return (old, new) in DRAWN
+
+
+class RefusesSelfWrites(Style):
+    """Every transition, but no self-write."""
+
+    good = True
+    may = QEMU_SELF_WRITES | {"qemu.paused.migrates"}  # from stop, too, QEMU writes stop-and-copy twice
+    profile = {"claims.transitions": UNDRAWN}
+
+    def allows(self, old: int, new: int) -> bool:
+        return old != new
+
+
+class RefusesUndrawnTakesSelfWrites(Style):
+    """No transition but the text's; a self-write is taken."""
+
+    good = True
+    may = QEMU_UNDRAWN
+    profile = {"claims.transitions": SELF_WRITES}
+
+    def allows(self, old: int, new: int) -> bool:
+        return old == new or (old, new) in DRAWN
+
+
+class RefusedLeadsToError(Style):
+    """Whatever is refused leads to the error state."""
+
+    good = True  # DS-06
+    may = QEMU_UNDRAWN | QEMU_SELF_WRITES
+    profile = {"claims.transitions": []}
+
+    def write_state(self, value: int) -> None:
+        try:
+            super().write_state(value)
+        except Refusal:
+            self.enter(ERROR)
+            raise
+
+    def allows(self, old: int, new: int) -> bool:
+        return (old, new) in DRAWN
+
+
+class ReservedBitsRefused(Style):
+    """A write of device_state with any of bits 3 to 31 is refused."""
+
+    good = True
+
+    def judge_write(self, value: int) -> None:
+        if value >> 3:
+            raise Refusal
+
+
+class HighBitsRead(Style):
+    """device_state reads with bits set above the three, and takes them back."""
+
+    good = True  # they are reserved for what comes: a user masks and preserves them
+
+    def read_header(self, offset: int) -> int:
+        return super().read_header(offset) | (0x5A0 if offset == 0 else 0)
