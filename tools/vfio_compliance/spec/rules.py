@@ -48,6 +48,8 @@ class Rule:
     defects: Mapping[str, str] = field(default_factory=dict)
     #: Clauses of the client's side that its test breaks on purpose, to see what the driver does.
     provokes: tuple[str, ...] = ()
+    #: Rules that its test can only judge where they hold.
+    stands_on: tuple[str, ...] = ()
     #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
     unprovable: str = ""
     #: Whether a device that breaks it does not conform; a suite of rules that are no law says ``blocking: false``.
