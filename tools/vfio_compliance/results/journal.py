@@ -17,6 +17,7 @@ restored   ``path`` holds again what it held before
 broken     the run could not continue: message and remedy; with ``case``, in the middle of it
 hang       a call did not return: message and remedy; in ``case``, or outside of any
 death      a server ended that should run: ``who``, ``how`` and ``when``; in ``case``, or outside of any
+lost       this test process cannot reach the device any more: ``message``
 process    a new test process continues the run: its ``number``, and ``why``
 finish     a test process came to its end: its totals of calls, opens, resets, bytes
 ========== ==========================================================================================

@@ -140,6 +140,7 @@ RECORDS: Final[dict[str, Shape]] = {
     "broken": {"message": str, "remedy": str, "case?": (str, None)},
     "death": {"who": str, "how": str, "when": str, "case": (str, None)},
     "process": {"number": int, "why": str},
+    "lost": {"message": str},
     "hang": {"case": (str, None), "message": str, "remedy": str},
     "finish": {
         **dict.fromkeys(("calls", "opens", "resets", "bytes_read", "bytes_written", "passes?"), int),
