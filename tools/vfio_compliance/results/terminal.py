@@ -188,7 +188,8 @@ def _fault(number: str, fault: _Fault, summary: Summary, numbers: Mapping[str, i
     """All about a fault. Of one that has its cause elsewhere, less."""
     all_cases = _count(len(summary.cases_of(fault.rule)), "case")
     causes = _causes(summary, fault.rule)
-    yield f"{number}{fault.verdict.value.upper()}  {fault.rule}  ({len(fault.cases)} of {all_cases})"
+    head = f"{number}{fault.verdict.value.upper()}  "
+    yield from _wrap(head, f"{fault.rule}  ({len(fault.cases)} of {all_cases})", width)
     yield from _explanation(summary.rules[fault.rule], width)
     for cause in causes:
         where = f"see {numbers[cause]})" if cause in numbers else "as the profile's waiver says"
@@ -383,7 +384,7 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
     verdicts = Counter(verdict.value for verdict in summary.verdicts.values())
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     yield ""
-    yield f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}"
+    yield from _wrap("", f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}", width)
     totals = summary.totals
     cases = (
         f"{sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())} of {len(summary.cases)} cases"
@@ -395,7 +396,7 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
             f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved, "
             f"{_count(totals.get('passes', 0), 'full save pass', 'es')}"
         )
-    yield f"{cases}, {summary.seconds:.1f} s"
+    yield from _wrap("", f"{cases}, {summary.seconds:.1f} s", width)
     for answer in summary.answers():
         yield from _wrap("", f"{answer.title}: {_ANSWER[answer.works]} {_some(answer.because)}".rstrip(), width)
     word, detail = summary.verdict
