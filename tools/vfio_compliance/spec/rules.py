@@ -171,7 +171,7 @@ def _check_types(rule: Rule) -> None:
         if isinstance(value, Mapping):
             inner, good = [*value, *value.values()], each.name == "defects"
         elif isinstance(value, tuple):
-            inner, good = [*value], each.name in ("also", "provokes")
+            inner, good = [*value], each.name in ("also", "provokes", "stands_on")
         else:
             inner, good = [], type(value).__name__ == each.type
         if not good or not all(isinstance(item, str) for item in inner):
