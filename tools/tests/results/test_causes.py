@@ -70,6 +70,12 @@ def test_a_waived_cause():
     assert "waived: v1.a  (1 of 1 case)" in report
 
 
+def test_a_waiver_that_is_not_needed():
+    """The block says so; there is no call to look at, and a rerun of the case would not show it."""
+    report = lines(ended("a", "pass"), ended("b", "pass"), waivers=[waiver(rule="v1.a")])
+    assert block(report, "1) STALE  v1.a  (1 of 1 case)")[-1] == "   seen      the rule held; remove the waiver"
+
+
 def test_rules_that_stand_on_each_other():
     """No catalogue has them, but a damaged journal may: each is shown."""
     rules = {"v1.a": {"stands_on": ["v1.b"]}, "v1.b": {"stands_on": ["v1.a"]}}

@@ -54,7 +54,12 @@ class Case:
     def broke(self) -> bool:
         """Whether the rule was seen to be broken, by a waiver or not; an expired one has not excused it."""
         broken = self.verdict in (Verdict.FAIL, Verdict.KERNEL, Verdict.WAIVED)
-        return broken or (self.verdict is Verdict.STALE and "waiver" in self.failure)
+        return broken or (self.verdict is Verdict.STALE and not self.needless)
+
+    @property
+    def needless(self) -> bool:
+        """Whether it is stale because its rule held, so that the waiver is not needed; not because that has expired."""
+        return self.verdict is Verdict.STALE and "waiver" not in self.failure
 
     @property
     def counts_always(self) -> bool:

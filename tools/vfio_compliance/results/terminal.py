@@ -342,6 +342,8 @@ def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
             yield from _labelled(label, case.failure[key], width)
     if "traceback" in case.failure:
         yield textwrap.indent(case.failure["traceback"], "           ")
+    if case.needless:
+        return  # nothing went wrong in it, and alone it would not show that the waiver is stale
     lines = [describe(call, summary.target.get("migration")) for call in case.calls]
     if len(lines) > most:
         lines = [f"({len(lines) - most} before these)", *lines[-most:]]
