@@ -231,11 +231,12 @@ def test_a_waived_complaint_does_not_excuse_more(cut):
     made = summarise(told(*events, planned=("a",), waivers=[waiver(rule="v1.a", shows="BUG: it")]))
     assert made.cases[case("a")].verdict is (Verdict.HANG if cut is hang else Verdict.BROKEN)
     assert "BUG: it" in render(made)
+    assert made.waived_log == ["BUG: it"]
 
 
 def test_a_waived_complaint_outside_of_any_case():
     """It becomes a note."""
     complaint = {"event": "kernel", "case": None, "lines": ["BUG: it", "BUG: that"]}
     made = summarise(told(ended("a", "fail", **FAILED), complaint, waivers=[waiver(rule="v1.b", shows="BUG: it")]))
-    assert made.kernel_log == ["BUG: that"]
+    assert (made.kernel_log, made.waived_log) == (["BUG: that"], ["BUG: it"])
     assert any("BUG: it" in note for note in made.notes)

@@ -118,9 +118,11 @@ class _Waivers:
         else:
             case.verdict = Verdict.WAIVED
         case.failure["waiver"] = reason
+        self._summary.waived_log += case.kernel_log
 
     def _waive_log(self, lines: list[str], reason: str) -> None:
         """Complaints outside of any case, where no rule is to be marked."""
+        self._summary.waived_log += lines
         self._summary.kernel_log = [line for line in self._summary.kernel_log if line not in lines]
         text = "\n".join(lines)
         self._summary.notes[f"the kernel logged outside of any case, waived ({reason}):\n{text}"] += 1

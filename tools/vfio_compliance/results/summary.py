@@ -102,6 +102,8 @@ class Summary:
     deaths: list[str] = field(default_factory=list)
     #: What the kernel logged outside of any case that shows a fault in it, by line.
     kernel_log: list[str] = field(default_factory=list)
+    #: Lines of the kernel's log that were waived, in a case or outside of any.
+    waived_log: list[str] = field(default_factory=list)
     #: The sums of the ``finish`` records; empty when no test process got there.
     totals: Counter[str] = field(default_factory=Counter)
     #: Seconds from the first record to the last.
@@ -187,11 +189,6 @@ class Summary:
             broken = [rule for rule in rules if verdicts.get(rule) in _SAYS_NO]
             silent = [rule for rule in rules if verdicts.get(rule) not in (*_SAYS_NO, Verdict.PASS)]
             yield Answer(title, False if broken else None if silent else True, broken or silent)
-
-    @property
-    def waived_log(self) -> list[str]:
-        """Lines of the kernel's log that were waived."""
-        return [line for case in self.cases.values() if case.verdict is Verdict.WAIVED for line in case.kernel_log]
 
 
 def summarise(records: Iterable[Record], today: datetime.date | None = None) -> Summary:
