@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from vfio_compliance.results.journal import FORMAT, Record
+from vfio_compliance.results.journal import Record
 
-NOON = 1_800_000_000.0
+sys.path.insert(0, str(Path(__file__).parent))  # whatever the import mode
+
+from stories import CALL, NOON, OTHERS, first
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def records() -> Callable[..., list[Record]]:
     ) -> list[Record]:
         cases = {f"suites/s/test_it.py::test_it[case {number}]": "v1.one" for number in range(planned or len(verdicts))}
         cases |= {f"suites/q/test_q.py::test_{name}": f"q.{name}" for name, _ in zip(OTHERS, others, strict=False)}
-        made = [_run(list(waivers)), {"event": "plan", "cases": [list(case) for case in cases.items()]}]
+        made = [first(list(waivers), cases), {"event": "plan", "cases": [list(case) for case in cases.items()]}]
         made.append({"event": "target", "identity": {"transport": "none"}, "migration": 9})
         for (case, rule), verdict in zip(cases.items(), verdicts + others, strict=False):
             failure = {"what": "doing it", "expected": "one thing", "seen": "another"} if verdict != "pass" else None
@@ -45,21 +48,3 @@ def records() -> Callable[..., list[Record]]:
         return [{"time": NOON + second} | record for second, record in enumerate(made)]
 
     return build
-
-
-CALL: list[Any] = ["read", "region 9", 8, 8, "", "0100000000000000", 8, 0, 12, 3]
-
-
-#: Rules that do not block.
-OTHERS = ("one", "two")
-
-
-def _run(waivers: list[Record]) -> Record:
-    rule: Record = {"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must"}
-    rule |= {"status": "documented", "side": "driver", "source": "text, line 1", "suite": "s"}
-    rule |= {"also": [], "defects": ["d"], "unprovable": ""}
-    aside = {"clause": "Q-01", "suite": "q", "blocking": False}
-    run: Record = {"event": "run", "format": FORMAT, "version": "0", "kernel": "Linux", "description": "a device"}
-    run |= {"profile": {"path": "p.yaml", "name": "p"}, "defects": [], "limits": {}}
-    run |= {"areas": {"DS": "Device state", "Q": "Works with Q"}}
-    return run | {"waivers": waivers, "rules": [rule, *(rule | aside | {"id": f"q.{name}"} for name in OTHERS)]}

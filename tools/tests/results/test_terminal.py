@@ -26,8 +26,9 @@ def test_width(records, verdict):
             record["failure"] = dict.fromkeys(("what", "expected", "seen", "remedy"), LONG)
     text = render(summarise(made), 100)
     assert LONG.split()[0] in text
+    *lines, _ = text.splitlines()  # the last one is a single line, whoever reads it
     # A command is to be copied as it stands.
-    assert not [line for line in text.splitlines() if len(line) > 100 and not line.startswith("   rerun")]
+    assert not [line for line in lines if len(line) > 100 and not line.startswith("   rerun")]
 
 
 def test_failure_says_it_all(records):
@@ -43,7 +44,7 @@ def test_failure_says_it_all(records):
         "another",
         "read pending_bytes -> 0x1  (3 times)  [12 us]",
         "vfio-compliance run p.yaml --only 'suites/s/test_it.py::test_it[case 0]'",
-        "FAIL: the device breaks rules",
+        "NOT CONFORMANT by plan default: 1 rule broken",
     ):
         assert words in text
 
@@ -81,16 +82,16 @@ def test_fault_of_the_suite(records):
 @pytest.mark.parametrize(
     ("others", "answer", "conclusion"),
     [
-        (("pass", "pass"), "Works with Q: yes", "PASS: every rule that was judged held"),
+        (("pass", "pass"), "Works with Q: yes", "CONFORMANT by plan default: 3 rules held"),
         (
             ("fail", "pass"),
             "Works with Q: no, because the device breaks q.one",
-            "PASS: every rule of the interface that",
+            "CONFORMANT by plan default: 2 rules held (1 non-blocking broken)",
         ),
         (
             ("pass",),
             "Works with Q: not known, because nothing is said by q.two",
-            "PASS: every rule that was judged held",
+            "CONFORMANT by plan default: 2 rules held",
         ),
     ],
 )
@@ -98,7 +99,7 @@ def test_answer(records, others, answer, conclusion):
     """What rules that do not block say stands before the conclusion, which does not claim that they held."""
     *_, before, last = render(summarise(records("pass", others=others))).splitlines()
     assert before == answer
-    assert last.startswith(conclusion)
+    assert last == conclusion
 
 
 def test_failure_that_does_not_block(records):

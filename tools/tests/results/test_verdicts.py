@@ -7,9 +7,9 @@ from itertools import combinations
 
 import pytest
 
-from vfio_compliance.results.verdict import Verdict, exit_code, gravest
+from vfio_compliance.results.verdict import Verdict, exit_code, gravest, worst_exit
 
-GRAVEST_FIRST = ["hang", "fail", "stale", "kernel", "broken", "not-run", "waived", "pass", "n/a"]
+GRAVEST_FIRST = ["fail", "stale", "kernel", "hang", "broken", "not-run", "waived", "pass", "n/a"]
 
 CODES = {"hang": 3, "fail": 1, "stale": 1, "kernel": 1, "broken": 2, "not-run": 2, "waived": 0, "pass": 0, "n/a": 4}
 
@@ -37,3 +37,12 @@ def test_nothing():
     """A rule without a case was not run, and a run without a rule judged nothing."""
     assert gravest([]) is Verdict.NOT_RUN
     assert exit_code([]) == 4
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 3], 3), ([3, 1], 1), ([1, 3, 2, 4, 0], 1), ([0, 137], 1)],
+)
+def test_several_runs(codes, code):
+    """Together they come out as one run would: broken before hung before not judged."""
+    assert worst_exit(codes) == worst_exit(reversed(codes)) == code

@@ -55,6 +55,36 @@ def test_terminal():
     assert lines == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]", ""]
 
 
+def test_what_goes_wrong_outside_of_cases():
+    """Hangs, ends of processes and of servers are shown at once, each in a line; a case counts once."""
+    out = io.StringIO()
+    shown = Progress(out, 100)
+    shown.show({"event": "plan", "cases": CASES})
+    shown.show({"event": "target"})
+    first, second, _ = (case for case, _ in CASES)
+    for record in (
+        {"event": "hang", "case": first, "message": "no progress", "remedy": ""},
+        {"event": "process", "number": 2, "why": "no progress\nat all"},
+        {"event": "target"},
+        {"event": "end", "case": second, "rule": "v1.one", "verdict": "fail"},
+        {"event": "broken", "case": second, "message": "the process ended", "remedy": ""},
+        {"event": "death", "case": second, "who": "the server", "how": "was killed", "when": "late"},
+        {"event": "hang", "case": None, "message": "closing", "remedy": ""},
+        {"event": "broken", "message": "interrupted", "remedy": ""},
+        {"event": "way", "way": 1, "ways": 2},
+    ):
+        shown.show(record)
+    assert out.getvalue().splitlines()[2:] == [
+        "HANG    v1.one  test_it.py::test_it[0]",
+        "test process 2: no progress",
+        "FAIL    v1.one  test_it.py::test_it[1]",
+        "BROKEN  v1.one  test_it.py::test_it[1]",
+        "DIED    the server was killed",
+        "HANG    closing",
+        "BROKEN  interrupted",
+    ]
+
+
 @pytest.mark.parametrize("width", [20, 40])
 def test_narrow(width):
     """Nothing is wider than the screen."""

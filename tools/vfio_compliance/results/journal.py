@@ -4,7 +4,7 @@
 Records, by their ``event``:
 
 ========== ==========================================================================================
-run        first: program version, profile, kernel, and the rules of the run in full
+run        first: program version, profile, plan, selection, kernel, and the rules of the run in full
 plan       the cases that were selected: ``cases`` is a list of [case, rule]
 target     what the device said of itself when it was opened
 start      a case begins
@@ -14,9 +14,12 @@ explored   an exploration goes on: ``steps`` or rounds so far
 kernel     lines that the kernel logged, or a taint, while ``case`` ran
 changed    a file of the host is about to be written; ``before`` is what ``path`` held
 restored   ``path`` holds again what it held before
-broken     the run could not go on: message and remedy
-hang       a call that no case answers for did not return, or the outside watcher ended the run
-finish     last: totals of calls, opens, resets, bytes
+broken     the run could not continue: message and remedy; with ``case``, in the middle of it
+hang       a call did not return: message and remedy; in ``case``, or outside of any
+death      a server ended that should run: ``who``, ``how`` and ``when``; in ``case``, or outside of any
+lost       this test process cannot reach the device any more: ``message``
+process    a new test process continues the run: its ``number``, and ``why``
+finish     a test process came to its end: its totals of calls, opens, resets, bytes
 ========== ==========================================================================================
 """
 

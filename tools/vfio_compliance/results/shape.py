@@ -78,6 +78,7 @@ _RULE: Final[Shape] = {
     "defects": ([str], {str: str}),
     "also?": [str],
     "provokes?": [str],
+    "stands_on?": [str],
     "blocking?": bool,
     "on_request?": bool,
     str: str,
@@ -91,6 +92,10 @@ _WAIVER: Final[Shape] = {
     "expires": (_is_date, None),
     "sometimes": bool,
 }
+
+_PLAN: Final[Shape] = {"name": str, "path?": str, "left_out": [{"rule": str, "reason": str}]}
+
+_SELECTION: Final[Shape] = {"only": [str], "skip": [str], "rules": int, "cases": int}
 
 #: Saying what was expected without what was seen says nothing.
 _FAILURE: Final[Shape] = ({"what": str, "expected": str, "seen": str, str: str}, {"what": str, str: str})
@@ -113,6 +118,10 @@ RECORDS: Final[dict[str, Shape]] = {
         "areas": {str: str},
         "rules": [_RULE],
         "waivers": [_WAIVER],
+        "interfaces?": [str],
+        "plan?": _PLAN,
+        "selection?": _SELECTION,
+        "skips?": [{"case": str, "reason": str}],
     },
     "plan": {"cases": [_is_pair]},
     "target": {"identity?": {str: str}, "migration?": (int, None)},
@@ -128,7 +137,10 @@ RECORDS: Final[dict[str, Shape]] = {
     },
     "note": {"text": str},
     "kernel": {"case": (str, None), "lines": [str]},
-    "broken": {"message": str, "remedy": str},
+    "broken": {"message": str, "remedy": str, "case?": (str, None)},
+    "death": {"who": str, "how": str, "when": str, "case": (str, None)},
+    "process": {"number": int, "why": str},
+    "lost": {"message": str},
     "hang": {"case": (str, None), "message": str, "remedy": str},
     "finish": {
         **dict.fromkeys(("calls", "opens", "resets", "bytes_read", "bytes_written", "passes?"), int),

@@ -7,10 +7,15 @@ import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..spec import Rule
+from .calls import count
+from .conclusion import RunVerdict, conclude
 from .journal import JournalError, Record
+from .scope import Scope, scope_of
+from .settle import settle
 from .shape import is_record
 from .verdict import Verdict, exit_code, gravest
 
@@ -18,7 +23,10 @@ from .verdict import Verdict, exit_code, gravest
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 
 #: Verdicts that a reader has to do something about.
-TROUBLE = (Verdict.HANG, Verdict.FAIL, Verdict.STALE, Verdict.KERNEL, Verdict.BROKEN)
+TROUBLE = (Verdict.FAIL, Verdict.STALE, Verdict.KERNEL, Verdict.HANG, Verdict.BROKEN)
+
+#: Records after which a new test process is to continue the run, if a case is left.
+_CUTS = ("broken", "hang", "lost")
 
 _COUNTS_ALWAYS = (Verdict.HANG, Verdict.KERNEL, Verdict.BROKEN)
 _SAYS_NO = (Verdict.HANG, Verdict.FAIL, Verdict.KERNEL, Verdict.WAIVED)
@@ -32,11 +40,31 @@ class Case:
     rule: str
     verdict: Verdict = Verdict.NOT_RUN
     seconds: float = 0.0
-    #: what, expected, seen, remedy, traceback: those that apply.
+    #: what, expected, seen, remedy, traceback, wants, judged_by, ...: those that apply.
     failure: dict[str, str] = field(default_factory=dict)
     calls: list[list[Any]] = field(default_factory=list)
-    #: What the kernel logged meanwhile that tells of a fault in it.
+    #: What the kernel logged meanwhile that shows a fault in it.
     kernel_log: list[str] = field(default_factory=list)
+    #: The ends of servers meanwhile, in words.
+    deaths: list[str] = field(default_factory=list)
+    #: Whether its end is recorded: its own, or that of its test process.
+    over: bool = False
+
+    @property
+    def broke(self) -> bool:
+        """Whether the rule was seen to be broken, by a waiver or not; an expired one has not excused it."""
+        broken = self.verdict in (Verdict.FAIL, Verdict.KERNEL, Verdict.WAIVED)
+        return broken or (self.verdict is Verdict.STALE and not self.needless)
+
+    @property
+    def needless(self) -> bool:
+        """Whether it is stale because its rule held, so that the waiver is not needed; not because that has expired."""
+        return self.verdict is Verdict.STALE and "waiver" not in self.failure
+
+    @property
+    def counts_always(self) -> bool:
+        """Whether it counts though its rule does not block: that is no matter of rules."""
+        return self.verdict in _COUNTS_ALWAYS or (self.verdict is Verdict.FAIL and bool(self.deaths))
 
 
 @dataclass(frozen=True)
@@ -60,45 +88,96 @@ class Summary:
     #: What the device said of itself; empty when it was never opened.
     target: Record
     rules: dict[str, Rule]
-    cases: dict[str, Case]
+    cases: dict[str, Case] = field(default_factory=dict)
     #: Question and answers where the text is silent, each with how often it was seen.
-    observed: dict[str, Counter[str]]
-    notes: Counter[str]
-    #: Why the run could not go on: message and remedy of each ``broken`` record.
-    stops: list[Record]
-    hang: Record | None
-    #: The ``finish`` record; empty when the run did not get there.
-    totals: Record
+    observed: dict[str, Counter[str]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    #: Why a new test process continued the run, each time.
+    processes: list[str] = field(default_factory=list)
+    #: Why the run could not continue: message and remedy each time.
+    stops: list[Record] = field(default_factory=list)
+    #: Calls outside of any case that did not return: message and remedy of each.
+    hangs: list[Record] = field(default_factory=list)
+    #: Ends of servers outside of any case, in words.
+    deaths: list[str] = field(default_factory=list)
+    #: What the kernel logged outside of any case that shows a fault in it, by line.
+    kernel_log: list[str] = field(default_factory=list)
+    #: Lines of the kernel's log that were waived, in a case or outside of any.
+    waived_log: list[str] = field(default_factory=list)
+    #: The sums of the ``finish`` records; empty when no test process got there.
+    totals: Counter[str] = field(default_factory=Counter)
     #: Seconds from the first record to the last.
-    seconds: float
+    seconds: float = 0.0
 
     def cases_of(self, rule: str) -> list[Case]:
         """The selected cases of a rule, in the order in which they ran."""
-        return [case for case in self.cases.values() if case.rule == rule]
+        return self._cases_by_rule.get(rule, [])
+
+    @cached_property
+    def _cases_by_rule(self) -> dict[str, list[Case]]:
+        """Asked for once every case is known."""
+        cases: dict[str, list[Case]] = {}
+        for case in self.cases.values():
+            cases.setdefault(case.rule, []).append(case)
+        return cases
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict on each selected rule, in the order of the rules."""
-        cases: dict[str, list[Verdict]] = {}
-        for case in self.cases.values():
-            cases.setdefault(case.rule, []).append(case.verdict)
-        return {rule: gravest(cases[rule]) for rule in self.rules if rule in cases}
+        cases = self._cases_by_rule
+        return {rule: gravest(case.verdict for case in cases[rule]) for rule in self.rules if rule in cases}
+
+    @cached_property
+    def scope(self) -> Scope:
+        """What was to be judged: plan, selection, and what they leave out."""
+        return scope_of(self.run, self.rules, [case.rule for case in self.cases.values()])
+
+    @property
+    def counted(self) -> dict[str, Verdict]:
+        """The verdict on each rule as far as it counts.
+
+        Rules that do not block count when nothing else was selected; else only where the device hung, a server died,
+        the kernel complained, or the fault was ours.
+        """
+        all_count = not any(rule.blocking and self.cases_of(rule.id) for rule in self.rules.values())
+        counted = {}
+        for rule in self.rules.values():
+            cases = [case for case in self.cases_of(rule.id) if rule.blocking or all_count or case.counts_always]
+            if cases:
+                counted[rule.id] = gravest(case.verdict for case in cases)
+        return counted
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the run.
-
-        Rules that do not block count when nothing else was selected; else only where the device hung, the kernel
-        complained, or the fault was ours: that is no matter of rules.
-        """
-        blocking = [verdict for rule, verdict in self.verdicts.items() if self.rules[rule].blocking]
-        others = [verdict for rule, verdict in self.verdicts.items() if not self.rules[rule].blocking]
-        verdicts = blocking + [verdict for verdict in others if not blocking or verdict in _COUNTS_ALWAYS]
-        if self.stops:
-            verdicts.append(Verdict.BROKEN)
-        if self.hang:
-            verdicts.append(Verdict.HANG)
+        """Exit code of the run."""
+        verdicts = [*self.counted.values()]
+        for happened, verdict in (
+            (self.stops, Verdict.BROKEN),
+            (self.hangs, Verdict.HANG),
+            (self.deaths, Verdict.FAIL),
+            (self.kernel_log, Verdict.KERNEL),
+        ):
+            verdicts += [verdict] if happened else []
         return exit_code(verdicts)
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """The verdict on the device, which says no more than was judged."""
+        return conclude(self)
+
+    def foundations(self, rule: str) -> list[str]:
+        """All rules that a rule stands on, the nearest first."""
+        found: dict[str, None] = {}
+        nearest = [rule]
+        while nearest:
+            below = [each for id_ in nearest if id_ in self.rules for each in self.rules[id_].stands_on]
+            nearest = [each for each in dict.fromkeys(below) if each not in found and each != rule]
+            found |= dict.fromkeys(nearest)
+        return list(found)
+
+    def failed(self, rule: str) -> bool:
+        """Whether a rule was broken in this run, or a call of its cases hung: others may have failed by it."""
+        return any(case.broke or case.verdict is Verdict.HANG for case in self.cases_of(rule))
 
     def answers(self) -> Iterator[Answer]:
         """One for each area of rules that do not block, if any rule of it was selected."""
@@ -111,11 +190,6 @@ class Summary:
             silent = [rule for rule in rules if verdicts.get(rule) not in (*_SAYS_NO, Verdict.PASS)]
             yield Answer(title, False if broken else None if silent else True, broken or silent)
 
-    @property
-    def waived_log(self) -> list[str]:
-        """Lines of the kernel's log that were waived."""
-        return [line for case in self.cases.values() if case.verdict is Verdict.WAIVED for line in case.kernel_log]
-
 
 def summarise(records: Iterable[Record], today: datetime.date | None = None) -> Summary:
     """Add up a journal, whole or not. ``today`` decides whether a waiver has expired; the day of the run unless given.
@@ -127,22 +201,22 @@ def summarise(records: Iterable[Record], today: datetime.date | None = None) -> 
         run, *rest = records
         if not is_record(run):
             raise ValueError("a field is missing, or not of its type")
-        summary = Summary(run, {}, _rules(run), {}, {}, Counter(), [], None, {}, 0.0)
+        summary = Summary(run, {}, _rules(run))
         began = last = float(run["time"])
     except _MALFORMED as error:
         raise JournalError(f"the journal's first record is none of this version: {error!r}") from None
+    reader = _Reader(summary)
     for number, record in enumerate(rest, 2):
         try:
             if not is_record(record):
                 raise ValueError
             last = float(record["time"])
-            _add(summary, record)
+            reader.take(record)
         except _MALFORMED:
             summary.stops.append({"message": f"line {number} of the journal is damaged", "remedy": "run again"})
-    if not (summary.totals or summary.stops or summary.hang):
-        summary.stops.append({"message": "the journal ends before the run did", "remedy": "run again"})
+    reader.end()
     summary.seconds = last - began
-    _waive(summary, today or datetime.date.fromtimestamp(began))
+    settle(summary, today or datetime.date.fromtimestamp(began))
     return summary
 
 
@@ -154,75 +228,102 @@ def _rules(run: Record) -> dict[str, Rule]:
     return rules
 
 
-def _add(summary: Summary, record: Record) -> None:
-    event = record["event"]
-    if event == "plan":
-        summary.cases = {case: Case(case, rule) for case, rule in record["cases"]}
-    elif event == "target":
-        summary.target = record
-    elif event == "start":
-        summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
-    elif event == "end":
-        ended = summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
-        ended.verdict = Verdict(record["verdict"])
-        ended.seconds, ended.calls = record["seconds"], record["calls"]
-        ended.failure = record["failure"] or {}
+class _Reader:
+    """Adds one record after the other to a summary."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        #: The record by which the present test process came to its end.
+        self._last: Record | None = None
+        #: What the present test process has done, as far as its cases tell; it may not get to count itself.
+        self._counts: Counter[str] = Counter()
+
+    def take(self, record: Record) -> None:
+        """Raises one of _MALFORMED for a record that is not as it was written."""
+        take = getattr(self, f"_take_{record['event']}", None)
+        if take is not None:
+            take(record)
+
+    def end(self) -> None:
+        """There is nothing more to come: if the run had not come to its end, that is a stop."""
+        summary, last = self._summary, self._last
+        if last is None and not summary.stops:
+            summary.stops.append({"message": "the journal ends before the run did", "remedy": "run again"})
+        if last and last["event"] in _CUTS and not all(case.over for case in summary.cases.values()):
+            summary.stops.append({"remedy": "find out why, then run again", **last})
+        if summary.processes:
+            summary.totals.update(self._counts)
+
+    def _case(self, record: Record) -> Case:
+        return self._summary.cases.setdefault(record["case"], Case(record["case"], record["rule"]))
+
+    def _cut_off(self, record: Record, verdict: Verdict) -> bool:
+        """The test process ended, or had to be ended, in a case; whether it was in one."""
+        case = self._summary.cases.get(record.get("case") or "")
+        if case is None:
+            return False
+        failure = {"what": record["message"], "remedy": record["remedy"]}
+        if case.over and gravest((case.verdict, verdict)) is not verdict:
+            case.failure["then"] = record["message"]
+        else:
+            case.verdict, case.failure = verdict, failure
+        case.over = True
+        return True
+
+    def _take_plan(self, record: Record) -> None:
+        for case, rule in record["cases"]:
+            self._summary.cases.setdefault(case, Case(case, rule))
+
+    def _take_target(self, record: Record) -> None:
+        self._summary.target = record
+
+    def _take_start(self, record: Record) -> None:
+        self._case(record)
+        self._last = None
+
+    def _take_end(self, record: Record) -> None:
+        verdict = Verdict(record["verdict"])
+        case = self._case(record)
+        case.over, case.verdict, case.failure = True, verdict, record["failure"] or {}
+        case.seconds, case.calls = record["seconds"], record["calls"]
+        self._counts.update(count(case.calls))
         for question, answer in record["observed"].items():
-            summary.observed.setdefault(question, Counter())[answer] += 1
-    elif event == "note":
-        summary.notes[record["text"]] += 1
-    elif event == "kernel":
-        _add_kernel(summary, record)
-    elif event == "broken":
-        summary.stops.append(record)
-    elif event == "hang":
-        summary.hang = record
-        if case := summary.cases.get(record["case"] or ""):
-            case.verdict, case.failure = Verdict.HANG, {"what": record["message"]}
-    elif event == "finish":
-        summary.totals = record
+            self._summary.observed.setdefault(question, Counter())[answer] += 1
 
+    def _take_note(self, record: Record) -> None:
+        self._summary.notes[record["text"]] += 1
 
-def _add_kernel(summary: Summary, record: Record) -> None:
-    """A case during which the kernel complained did not pass, whatever else is said of it."""
-    case = summary.cases.get(record["case"] or "")
-    lines = "\n".join(record["lines"])
-    if case is None:
-        summary.notes[f"the kernel logged outside of any case:\n{lines}"] += 1
-        return
-    case.kernel_log += record["lines"]
-    if case.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.NOT_RUN, Verdict.KERNEL):
-        seen = f"{case.failure['seen']}\n{lines}" if case.verdict is Verdict.KERNEL else lines
-        case.verdict = Verdict.KERNEL
-        case.failure = {"what": "watching the kernel's log", "expected": "no complaint", "seen": seen}
-    else:
-        case.failure["kernel"] = lines
+    def _take_kernel(self, record: Record) -> None:
+        case = self._summary.cases.get(record["case"] or "")
+        (self._summary if case is None else case).kernel_log.extend(record["lines"])
 
+    def _take_death(self, record: Record) -> None:
+        case = self._summary.cases.get(record["case"] or "")
+        (self._summary if case is None else case).deaths.append(f"{record['when']}, {record['who']} {record['how']}")
 
-def _waive(summary: Summary, today: datetime.date) -> None:
-    for waiver in summary.run["waivers"]:
-        expired = waiver["expires"] and datetime.date.fromisoformat(waiver["expires"]) < today
-        cases = summary.cases_of(waiver["rule"])
-        failing = [case for case in cases if case.verdict in (Verdict.FAIL, Verdict.KERNEL)]
-        for case in failing:
-            listed = waiver["case"] in case.id if waiver["case"] else True
-            # What a kernel complains of is waived by its own words only, line by line.
-            for seen in case.kernel_log or [case.failure.get("seen", "")]:
-                listed &= waiver["shows"] in seen if waiver["shows"] else not case.kernel_log
-            listed &= case.verdict is Verdict.KERNEL or not case.kernel_log
-            if expired:
-                case.failure["waiver"] = f"waived until {waiver['expires']} only: {waiver['reason']}"
-                case.verdict = Verdict.STALE
-            elif listed:
-                case.failure["waiver"] = waiver["reason"]
-                case.verdict = Verdict.WAIVED
-            else:
-                only = " and ".join(repr(words) for words in (waiver["case"], waiver["shows"]) if words)
-                case.failure["waiver"] = f"waived only where it shows {only}: {waiver['reason']}"
-        if cases and not failing and not waiver["sometimes"] and all(case.verdict is Verdict.PASS for case in cases):
-            cases[0].verdict = Verdict.STALE
-            cases[0].failure = {
-                "what": "comparing with the profile's waivers",
-                "expected": f"the rule broken, as waived: {waiver['reason']}",
-                "seen": "the rule held; remove the waiver",
-            }
+    def _take_broken(self, record: Record) -> None:
+        self._last = record
+        if not self._cut_off(record, Verdict.BROKEN):
+            self._last = {"event": "stop"}
+            self._summary.stops.append(record)
+
+    def _take_hang(self, record: Record) -> None:
+        self._last = record
+        if not self._cut_off(record, Verdict.HANG):
+            self._last = {"event": "stop"}
+            self._summary.hangs.append(record)
+
+    def _take_lost(self, record: Record) -> None:
+        self._last = record
+
+    def _take_process(self, record: Record) -> None:
+        self._last = None
+        self._summary.processes.append(record["why"])
+        self._summary.totals.update(self._counts)
+        self._counts.clear()
+
+    def _take_finish(self, record: Record) -> None:
+        self._summary.totals.update({key: value for key, value in record.items() if type(value) is int})
+        self._counts.clear()
+        if self._last is None or self._last["event"] != "lost":
+            self._last = record

@@ -7,29 +7,50 @@ import datetime
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ..spec import Rule
 from .calls import describe
+from .conclusion import reason
 from .summary import TROUBLE, Case, Summary
-from .verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_NOTHING, EXIT_OK, Verdict
+from .verdict import Verdict
 
 #: How many of the last calls of a failing case are shown, and how many of a rule's other failing cases.
 _CALLS = 12
 _CASES = 8
+
+#: The same for a rule that stands on one that failed.
+_DEPENDENT_CALLS = 4
+_DEPENDENT_CASES = 2
+
+#: How many different ways are shown in which cases could not be judged because one rule failed.
+_WAYS = 3
+
+#: How many reasons are shown for which test processes were started.
+_PROCESSES = 3
 
 #: How many rules are named of those that have the same reason not to be judged.
 _RULES = 8
 
 _LABEL = 10
 
-_CONCLUSION = {
-    EXIT_OK: "PASS: every rule that was judged held",
-    EXIT_FAIL: "FAIL: the device breaks rules",
-    EXIT_BROKEN: "INCOMPLETE: not every rule could be judged",
-    EXIT_HANG: "HANG: the device did not answer in time",
-    EXIT_NOTHING: "NOTHING: no rule was judged",
-}
+#: Columns of the table of rules, and of one with a rule's verdict, name and cases alone.
+_WIDE = 78
+_ROW, _NARROW_ROW = "  {0:8}{1:8}{2:44}{3:7}{4:>9}", "  {0:8}{2:39}{4:>10}"
+
+#: What is shown of a failure, and the words before it.
+_FIELDS = (
+    ("what", "did"),
+    ("expected", "expected"),
+    ("seen", "seen"),
+    ("also", "also"),
+    ("then", "then"),
+    ("server", "server"),
+    ("kernel", "kernel"),
+    ("remedy", "remedy"),
+    ("waiver", "waiver"),
+)
 
 _ANSWER = {True: "yes", False: "no, because the device breaks", None: "not known, because nothing is said by"}
 
@@ -38,8 +59,8 @@ def render(summary: Summary, width: int = 100) -> str:
     """All of the result, in lines of at most ``width`` columns where words allow it."""
     pieces = [
         *_heading(summary, width),
-        *_table(summary),
-        *_behaviour(summary),
+        *_table(summary, width),
+        *_behaviour(summary, width),
         *_notes(summary, width),
         *_failures(summary, width),
         *_end(summary, width),
@@ -68,77 +89,203 @@ def _heading(summary: Summary, width: int) -> Iterator[str]:
         yield from _wrap(f"  {key:18}", value, width)
 
 
-def _table(summary: Summary) -> Iterator[str]:
+def _table(summary: Summary, width: int) -> Iterator[str]:
     if all(case.verdict is Verdict.NOT_RUN and not case.failure for case in summary.cases.values()):
         return  # the run ended before the first case: the reason, which comes last, is all there is to say
+    row = _ROW if width >= _WIDE else _NARROW_ROW
     for area, title in summary.run["areas"].items():
         rules = {id_: verdict for id_, verdict in summary.verdicts.items() if summary.rules[id_].area == area}
         if rules:
             yield ""
-            yield f"{title:62}{'level':7}{'cases':>9}"
+            heads = row.format("", "", "", "level", "cases")
+            yield f"{title:{len(heads) - len(heads.lstrip())}}{heads.lstrip()}"
         for id_, verdict in rules.items():
             rule = summary.rules[id_]
             cases = Counter(case.verdict for case in summary.cases_of(id_))
             count = str(cases[verdict]) if len(cases) == 1 else f"{cases[verdict]} of {cases.total()}"
             quiet = verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE)
-            mark = verdict.value if quiet else verdict.value.upper()
-            yield f"  {mark:8}{rule.clause:8}{rule.id:44}{rule.level:7}{count:>9}"
+            yield row.format(verdict.value if quiet else verdict.value.upper(), rule.clause, rule.id, rule.level, count)
 
 
-def _behaviour(summary: Summary) -> Iterator[str]:
+def _behaviour(summary: Summary, width: int) -> Iterator[str]:
     if summary.observed:
         yield ""
         yield "Where the text is silent, this device does"
         widest = max(map(len, summary.observed))
+        beside = width - widest >= 40
         for question, answers in summary.observed.items():
+            if not beside:
+                yield from _wrap("  ", question, width)
+            start = f"  {question:{widest}}  " if beside else "      "
             for answer, times in answers.items():
-                yield f"  {question:{widest}}  {answer}" + (f"  ({times} times)" if times > 1 else "")
+                yield from _wrap(start, answer + (f"  ({times} times)" if times > 1 else ""), width)
 
 
 def _notes(summary: Summary, width: int) -> Iterator[str]:
-    if summary.notes:
+    notes = [text + (f" ({times} times)" if times > 1 else "") for text, times in summary.notes.items()]
+    if summary.processes:
+        notes.append(_processes(summary.processes))
+    if notes:
         yield ""
         yield "Notes"
-        for text, times in summary.notes.items():
-            yield from _wrap("  ", f"{text}" + (f" ({times} times)" if times > 1 else ""), width)
+    for text in notes:
+        yield from _wrap("  ", text, width)
+
+
+def _processes(reasons: Sequence[str]) -> str:
+    text = f"a new test process was started {_count(len(reasons), 'time')}:"
+    shown = [f"\n  {reason}" for reason in reasons[:_PROCESSES]]
+    more = f"\n  and {len(reasons) - _PROCESSES} more" if len(reasons) > _PROCESSES else ""
+    return text + "".join(shown) + more
+
+
+class _Fault(NamedTuple):
+    """Cases of a rule that ended in the same verdict."""
+
+    rule: str
+    verdict: Verdict
+    cases: list[Case]
+
+
+def _faults(summary: Summary) -> list[_Fault]:
+    """What the reader has to do something about, what others stand on first, each followed by those others."""
+    by_rule = {
+        rule: [
+            _Fault(rule, troubled, cases)
+            for troubled in TROUBLE
+            if (cases := [case for case in summary.cases_of(rule) if case.verdict is troubled])
+        ]
+        for rule in summary.verdicts
+    }
+    causes = {rule: [cause for cause in _causes(summary, rule) if by_rule.get(cause)] for rule in by_rule}
+    first = [rule for rule in by_rule if not causes[rule]]
+    order = [rule for root in first for rule in (root, *(each for each in by_rule if causes[each][:1] == [root]))]
+    order += [rule for rule in by_rule if rule not in order]  # rules that stand on each other, in a damaged journal
+    return [fault for rule in order for fault in by_rule[rule]]
+
+
+def _causes(summary: Summary, rule: str) -> list[str]:
+    """Of the rules that a rule stands on, those that failed and stand on no other that did, in the order of rules."""
+    failed = {each for each in summary.foundations(rule) if summary.failed(each)}
+    return [each for each in summary.rules if each in failed and failed.isdisjoint(summary.foundations(each))]
 
 
 def _failures(summary: Summary, width: int) -> Iterator[str]:
-    number = 0
-    for id_, verdict in summary.verdicts.items():
-        rule = summary.rules[id_]
-        for troubled in TROUBLE:
-            cases = [case for case in summary.cases_of(id_) if case.verdict is troubled]
-            if cases:
-                number += 1
-                yield ""
-                all_cases = _count(len(summary.cases_of(id_)), "case")
-                yield f"{number}) {troubled.value.upper()}  {id_}  ({len(cases)} of {all_cases})"
-                yield from _explanation(rule, width)
-                yield from _case(cases[0], summary, width)
-                yield from _others(cases[1:], width)
-        if verdict is Verdict.WAIVED:
+    faults = _faults(summary)
+    numbers: dict[str, int] = {}
+    for number, fault in enumerate(faults, 1):
+        numbers.setdefault(fault.rule, number)
+    for number, fault in enumerate(faults, 1):
+        yield ""
+        yield from _fault(f"{number}) ", fault, summary, numbers, width)
+    yield from _waived(summary, width)
+    yield from _not_judged(summary, numbers, width)
+    yield from _grouped(Verdict.NOT_APPLICABLE, "Not applicable", summary, width)
+    yield from _left_out(summary, width)
+
+
+def _fault(number: str, fault: _Fault, summary: Summary, numbers: Mapping[str, int], width: int) -> Iterator[str]:
+    """All about a fault. Of one that has its cause elsewhere, less."""
+    all_cases = _count(len(summary.cases_of(fault.rule)), "case")
+    causes = _causes(summary, fault.rule)
+    head = f"{number}{fault.verdict.value.upper()}  "
+    yield from _wrap(head, f"{fault.rule}  ({len(fault.cases)} of {all_cases})", width)
+    yield from _explanation(summary.rules[fault.rule], width)
+    for cause in causes:
+        where = f"see {numbers[cause]})" if cause in numbers else "as the profile's waiver says"
+        yield from _labelled("stands on", f"{cause}, which failed: {where}", width)
+    yield from _case(fault.cases[0], summary, _DEPENDENT_CALLS if causes else _CALLS, width)
+    yield from _others(fault.cases, _DEPENDENT_CASES if causes else _CASES, width)
+
+
+def _waived(summary: Summary, width: int) -> Iterator[str]:
+    for rule in summary.verdicts:
+        reasons: dict[str, list[Case]] = {}
+        for case in summary.cases_of(rule):
+            if case.verdict is Verdict.WAIVED:
+                reasons.setdefault(case.failure["waiver"], []).append(case)
+        for text, cases in reasons.items():
             yield ""
-            yield f"waived: {id_}"
-            waived = [case for case in summary.cases_of(id_) if case.verdict is Verdict.WAIVED]
-            yield from _labelled("reason", waived[0].failure.get("waiver", ""), width)
-            yield from _others(waived, width, "in")
-    for verdict, title in ((Verdict.NOT_RUN, "Not judged"), (Verdict.NOT_APPLICABLE, "Not applicable")):
-        yield from _left_out(verdict, title, summary, width)
+            yield f"waived: {rule}  ({len(cases)} of {_count(len(summary.cases_of(rule)), 'case')})"
+            yield from _labelled("reason", text, width)
+            yield from _lines_of(cases, cases[0], _CASES, "in", width)
 
 
-def _left_out(verdict: Verdict, title: str, summary: Summary, width: int) -> Iterator[str]:
-    """Cases that say nothing about their rule, grouped by the reason."""
+def _not_judged(summary: Summary, numbers: Mapping[str, int], width: int) -> Iterator[str]:
+    """First what follows from a rule that failed, then what the profile is silent about, then all else."""
+    failed: dict[str, list[Case]] = {}
+    silent: dict[str, list[Case]] = {}
+    for case in summary.cases.values():
+        if case.verdict is Verdict.NOT_RUN:
+            if wants := case.failure.get("wants"):
+                silent.setdefault(wants, []).append(case)
+            elif _judged_elsewhere(summary, case):
+                failed.setdefault(case.failure["judged_by"], []).append(case)
+    for rule, cases in failed.items():
+        yield from _group_head("Not judged", cases)
+        yield from _labelled("because", f"{rule} failed: see {numbers[rule]})", width)
+        ways = list(dict.fromkeys(sentence(case.failure) for case in cases))
+        for index, way in enumerate(ways[:_WAYS]):
+            yield from _labelled("" if index else "met by", way, width)
+        if len(ways) > _WAYS:
+            yield from _labelled("", f"and in {_count(len(ways) - _WAYS, 'other way')}", width)
+        yield from _names(cases, width)
+    for cases in silent.values():
+        yield from _group_head("Not judged", cases)
+        yield from _labelled("because", reason(summary, cases[0]), width)
+        add = f"add it to {summary.run['profile']['path']} (see profiles/template.yaml)"
+        yield from _labelled("remedy", f"{add}, or leave the rules out by a plan", width)
+        yield from _names(cases, width)
+    yield from _grouped(Verdict.NOT_RUN, "Not judged", summary, width)
+
+
+def _judged_elsewhere(summary: Summary, case: Case) -> bool:
+    """Whether what went wrong is the matter of another rule, which failed in this run and is shown so."""
+    rule = case.failure.get("judged_by", "")
+    return any(each.verdict in TROUBLE for each in summary.cases_of(rule)) and summary.failed(rule)
+
+
+def _grouped(verdict: Verdict, title: str, summary: Summary, width: int) -> Iterator[str]:
+    """Cases that say nothing about their rule, by the reason."""
     reasons: dict[str, list[Case]] = {}
     for case in summary.cases.values():
-        if case.verdict is verdict and case.failure:
-            reasons.setdefault(sentence(case.failure), []).append(case)
-    for reason, cases in reasons.items():
-        rules = dict.fromkeys(case.rule for case in cases)
+        if case.verdict is verdict and "wants" not in case.failure and not _judged_elsewhere(summary, case):
+            text = sentence(case.failure) if case.failure else "the run ended before"
+            if rule := case.failure.get("judged_by"):
+                text += f" ({rule} is about that)"
+            reasons.setdefault(text, []).append(case)
+    for text, cases in reasons.items():
+        yield from _group_head(title, cases)
+        yield from _labelled("because", text, width)
+        yield from _names(cases, width)
+
+
+def _group_head(title: str, cases: Sequence[Case]) -> Iterator[str]:
+    yield ""
+    yield f"{title}: {_count(len(cases), 'case')} of {_count(len({case.rule for case in cases}), 'rule')}"
+
+
+def _names(cases: Sequence[Case], width: int) -> Iterator[str]:
+    yield from _labelled("rules", _some([*dict.fromkeys(case.rule for case in cases)]), width)
+
+
+def _left_out(summary: Summary, width: int) -> Iterator[str]:
+    """What was never meant to be judged in this run."""
+    scope = summary.scope
+    for text, rules in scope.left_out.items():
         yield ""
-        yield f"{title}: {_count(len(cases), 'case')} of {_count(len(rules), 'rule')}"
-        yield from _labelled("because", reason, width)
-        yield from _labelled("rules", _some([*rules]), width)
+        yield f"Left out by plan {scope.plan}: {_count(len(rules), 'rule')}"
+        yield from _labelled("because", text, width)
+        yield from _labelled("rules", _some(rules), width)
+    if scope.only or scope.skip:
+        of_rules = f"{len(summary.verdicts)} of {_count(scope.rules, 'rule')}"
+        yield ""
+        yield f"Selected: {len(summary.cases)} of {_count(scope.cases or 0, 'case')}, {of_rules}"
+        for option, patterns in (("--only", scope.only), ("--skip", scope.skip)):
+            for index, pattern in enumerate(patterns[:_RULES]):
+                yield from _labelled("" if index else option, pattern, width)
+            if len(patterns) > _RULES:
+                yield from _labelled("", f"and {len(patterns) - _RULES} more", width)
 
 
 def _some(rules: Sequence[str]) -> str:
@@ -147,14 +294,25 @@ def _some(rules: Sequence[str]) -> str:
     return ", ".join(rules[:_RULES]) + rest
 
 
-def _others(cases: list[Case], width: int, label: str = "also in") -> Iterator[str]:
-    """Cases that a rule failed in, a line each, as far as there is room."""
-    for index, case in enumerate(cases[:_CASES]):
-        parameters = case.id.partition("[")[2].rstrip("]")
-        seen = case.failure.get("seen") or case.failure.get("what", "")
-        yield from _labelled("" if index else label, f"{parameters}: {seen}", width)
-    if len(cases) > _CASES:
-        yield from _labelled("", f"and {_count(len(cases) - _CASES, 'more case')}", width)
+def _others(cases: Sequence[Case], most: int, width: int) -> Iterator[str]:
+    """The cases after the first one, which is shown in full."""
+    yield from _lines_of(cases[1:], cases[0], most, "also in", width)
+
+
+def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: int) -> Iterator[str]:
+    """Cases that a rule failed in, a line each, as far as there is room: what differs from the ``first`` one."""
+    for index, case in enumerate(cases[:most]):
+        yield from _labelled("" if index else label, _unlike(case, first), width)
+    if len(cases) > most:
+        yield from _labelled("", f"and {_count(len(cases) - most, 'more case')}", width)
+
+
+def _unlike(case: Case, first: Case) -> str:
+    """The name of a case, what was done unless the ``first`` one says it, and what was seen."""
+    what, seen = case.failure["what"], case.failure.get("seen", "")
+    name = case.id.partition("[")[2].rstrip("]") or _short(case)
+    did = what if what != first.failure["what"] or not seen else ""
+    return ": ".join(filter(None, ("" if did.startswith(name) else name, did, seen)))
 
 
 def _count(number: int, noun: str, plural: str = "s") -> str:
@@ -175,24 +333,22 @@ def _explanation(rule: Rule, width: int) -> Iterator[str]:
     yield from _labelled("clause", f"{', '.join(rule.clauses)} ({kind}), {rule.source}", width)
 
 
-def _case(case: Case, summary: Summary, width: int) -> Iterator[str]:
-    yield from _labelled("case", _parameters(case), width)
+def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
+    """A case in full, with so many of its last calls."""
+    yield from _labelled("case", _short(case), width)
     yield from _table_of(case.failure.get("path", ""))
-    for key, label in (
-        ("what", "did"),
-        ("expected", "expected"),
-        ("seen", "seen"),
-        ("remedy", "remedy"),
-        ("waiver", "waiver"),
-        ("kernel", "kernel"),
-    ):
+    for key, label in _FIELDS:
         if key in case.failure:
             yield from _labelled(label, case.failure[key], width)
     if "traceback" in case.failure:
         yield textwrap.indent(case.failure["traceback"], "           ")
-    for index, call in enumerate(case.calls[-_CALLS:]):
-        label = "calls" if not index else ""
-        yield f"   {label:{_LABEL}}{describe(call, summary.target.get('migration'))}"
+    if case.needless:
+        return  # nothing went wrong in it, and alone it would not show that the waiver is stale
+    lines = [describe(call, summary.target.get("migration")) for call in case.calls]
+    if len(lines) > most:
+        lines = [f"({len(lines) - most} before these)", *lines[-most:]]
+    for index, line in enumerate(lines):
+        yield from _wrap(f"   {'' if index else 'calls':{_LABEL}}", line, width, hanging="  ")
     yield f"   {'rerun':{_LABEL}}{rerun(summary, case)}"
 
 
@@ -210,7 +366,7 @@ def rerun(summary: Summary, case: Case) -> str:
     return shlex.join([*words, *case.failure.get("options", "").split(), "--only", case.id])
 
 
-def _parameters(case: Case) -> str:
+def _short(case: Case) -> str:
     return case.id.rpartition("/")[2]
 
 
@@ -219,14 +375,18 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
         yield ""
         yield from _labelled("stopped", stop["message"], width)
         yield from _labelled("remedy", stop["remedy"], width)
-    if summary.hang:
+    for hang in summary.hangs:
         yield ""
-        yield from _labelled("hang", summary.hang["message"], width)
-        yield from _labelled("remedy", summary.hang["remedy"], width)
+        yield from _labelled("hang", hang["message"], width)
+        yield from _labelled("remedy", hang["remedy"], width)
+    for label, seen in (("died", summary.deaths), ("kernel", summary.kernel_log)):
+        if seen:
+            yield ""
+            yield from _labelled(label, "\n".join(seen), width)
     verdicts = Counter(verdict.value for verdict in summary.verdicts.values())
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     yield ""
-    yield f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}"
+    yield from _wrap("", f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}", width)
     totals = summary.totals
     cases = (
         f"{sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())} of {len(summary.cases)} cases"
@@ -238,28 +398,25 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
             f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved, "
             f"{_count(totals.get('passes', 0), 'full save pass', 'es')}"
         )
-    yield f"{cases}, {summary.seconds:.1f} s"
+    yield from _wrap("", f"{cases}, {summary.seconds:.1f} s", width)
     for answer in summary.answers():
         yield from _wrap("", f"{answer.title}: {_ANSWER[answer.works]} {_some(answer.because)}".rstrip(), width)
-    conclusion = _CONCLUSION[summary.exit_code]
-    if summary.exit_code == EXIT_OK and any(verdict in TROUBLE for verdict in summary.verdicts.values()):
-        conclusion = "PASS: every rule of the interface that was judged held"
-    if summary.exit_code == EXIT_OK and verdicts[Verdict.NOT_APPLICABLE.value]:
-        conclusion += f" ({verdicts[Verdict.NOT_APPLICABLE.value]} not applicable)"
-    yield conclusion
+    word, detail = summary.verdict
+    yield f"{word} by plan {summary.scope.plan}: {detail}"
 
 
 def _labelled(label: str, text: str, width: int) -> Iterator[str]:
     return _wrap(f"   {label:{_LABEL}}", text, width)
 
 
-def _wrap(start: str, text: str, width: int) -> Iterator[str]:
+def _wrap(start: str, text: str, width: int, hanging: str = "") -> Iterator[str]:
+    """Lines of ``text`` after ``start``; those that continue one are ``hanging`` behind it."""
     for line in text.splitlines() or [""]:
         yield from textwrap.wrap(
             line,
             width,
             initial_indent=start,
-            subsequent_indent=" " * len(start),
+            subsequent_indent=" " * len(start) + hanging,
             break_long_words=False,
             break_on_hyphens=False,
         ) or [start]

@@ -18,13 +18,13 @@ class Verdict(Enum):
     WAIVED = "waived"
     #: Listed as broken, but it held, or broke in another way, or the listing has expired.
     STALE = "stale"
-    #: The profile does not claim what the rule is about, and the rule is optional.
+    #: A claim of the profile denies it, or this transport cannot express it.
     NOT_APPLICABLE = "n/a"
     #: The rule held, but the kernel warned, oopsed or got tainted meanwhile.
     KERNEL = "kernel"
     #: Our set-up or the host failed.
     BROKEN = "broken"
-    #: Not judged: the run ended before, or what the case stands on could not be reached.
+    #: Not judged: the run ended before, what the case stands on failed, or the profile is silent about what it needs.
     NOT_RUN = "not-run"
     #: A call did not return by its deadline.
     HANG = "hang"
@@ -32,10 +32,10 @@ class Verdict(Enum):
 
 #: From what decides a rule to what decides least: the first that any case has is the verdict of its rule.
 _GRAVEST_FIRST = (
-    Verdict.HANG,
     Verdict.FAIL,
     Verdict.STALE,
     Verdict.KERNEL,
+    Verdict.HANG,
     Verdict.BROKEN,
     Verdict.NOT_RUN,
     Verdict.WAIVED,
@@ -50,10 +50,10 @@ EXIT_HANG = 3
 EXIT_NOTHING = 4
 
 _EXIT = {
-    Verdict.HANG: EXIT_HANG,
     Verdict.FAIL: EXIT_FAIL,
     Verdict.STALE: EXIT_FAIL,
     Verdict.KERNEL: EXIT_FAIL,
+    Verdict.HANG: EXIT_HANG,
     Verdict.BROKEN: EXIT_BROKEN,
     Verdict.NOT_RUN: EXIT_BROKEN,
     Verdict.WAIVED: EXIT_OK,
@@ -62,7 +62,7 @@ _EXIT = {
 }
 
 
-_WORST_EXIT_FIRST = (EXIT_HANG, EXIT_FAIL, EXIT_BROKEN, EXIT_NOTHING, EXIT_OK)
+_WORST_EXIT_FIRST = (EXIT_FAIL, EXIT_HANG, EXIT_BROKEN, EXIT_NOTHING, EXIT_OK)
 
 
 def worst_exit(codes: Iterable[int]) -> int:
@@ -78,7 +78,7 @@ def gravest(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> int:
-    """Exit code of a run: 3 hang, 1 a rule broken, 2 not all could be judged, 0 all held, 4 nothing was judged.
+    """Exit code of a run: 1 a rule was broken, else 3 a call hung, else 2 something was not judged, else 0; 4 nothing.
 
     A broken rule outweighs an incomplete run: what was seen to be broken stays so, whatever else had run.
     """

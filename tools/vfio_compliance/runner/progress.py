@@ -29,34 +29,71 @@ def show(out: TextIO, text: str) -> None:
 
 
 class Progress:
-    """On a terminal one line that keeps changing, in a log a line now and then; broken rules at once in both."""
+    """On a terminal one line that keeps changing, in a log a line now and then; what went wrong at once in both."""
 
     def __init__(self, out: TextIO, width: int) -> None:
         self._out = out
         self._width = width
         self._live = out.isatty()
-        self._planned = self._done = self._troubled = 0
+        #: Rule by case.
+        self._planned: dict[str, str] = {}
+        self._done: set[str] = set()
+        self._troubled: set[str] = set()
+        self._open = False
         self._logged = time.monotonic()
 
     def show(self, record: Record) -> None:
         """Take note of ``record``, and show what it changes."""
-        event = record["event"]
-        if event == "plan":
-            self._planned = len(record["cases"])
-            self._line(f"{self._planned} cases to run")
-        elif event == "target":
+        show = getattr(self, f"_show_{record['event']}", None)
+        if show is not None:
+            show(record)
+
+    def _show_plan(self, record: Record) -> None:
+        self._planned = dict(record["cases"])
+        self._line(f"{len(self._planned)} cases to run")
+
+    def _show_target(self, record: Record) -> None:
+        if not self._open:
             self._line("the device is open")
-        elif event == "start" and self._live:
-            self._status(record["case"].rpartition("/")[2])
-        elif event == "explored" and self._live:
-            self._status(f"{record['steps']} steps")
-        elif event == "end":
-            self._done += 1
-            if Verdict(record["verdict"]) in TROUBLE:
-                self._troubled += 1
-                self._line(f"{record['verdict'].upper():8}{record['rule']}  {record['case'].rpartition('/')[2]}")
-            if not self._live and time.monotonic() - self._logged > _LOG_EVERY:
-                self._line(self._count())
+        self._open = True
+
+    def _show_start(self, record: Record) -> None:
+        self._status(_short(record["case"]))
+
+    def _show_explored(self, record: Record) -> None:
+        self._status(f"{record['steps']} steps")
+
+    def _show_end(self, record: Record) -> None:
+        self._over(record["case"], Verdict(record["verdict"]))
+
+    def _show_hang(self, record: Record) -> None:
+        self._cut_off(record, Verdict.HANG)
+
+    def _show_broken(self, record: Record) -> None:
+        self._cut_off(record, Verdict.BROKEN)
+
+    def _show_death(self, record: Record) -> None:
+        died = f"{record['who']} {record['how']}".splitlines()[0]
+        self._line(f"{'DIED':8}{died}")
+
+    def _show_process(self, record: Record) -> None:
+        self._line(f"test process {record['number']}: {record['why']}".splitlines()[0])
+
+    def _cut_off(self, record: Record, verdict: Verdict) -> None:
+        """The test process ended in a case, or outside of any."""
+        case = record.get("case")
+        if case in self._planned:
+            self._over(case, verdict)
+        else:
+            self._line(f"{verdict.value.upper():8}{record['message']}".splitlines()[0])
+
+    def _over(self, case: str, verdict: Verdict) -> None:
+        self._done.add(case)
+        if verdict in TROUBLE:
+            self._troubled.add(case)
+            self._line(f"{verdict.value.upper():8}{self._planned.get(case, '')}  {_short(case)}")
+        if not self._live and time.monotonic() - self._logged > _LOG_EVERY:
+            self._line(self._count())
 
     def end(self) -> None:
         """Clear the line that keeps changing."""
@@ -64,10 +101,13 @@ class Progress:
             show(self._out, "\r\x1b[K")
 
     def _count(self) -> str:
-        trouble = f", {self._troubled} in trouble" if self._troubled else ""
-        return f"{self._done}/{self._planned} cases{trouble}"
+        trouble = f", {len(self._troubled)} in trouble" if self._troubled else ""
+        return f"{len(self._done)}/{len(self._planned)} cases{trouble}"
 
     def _status(self, text: str) -> None:
+        """Show in the line that keeps changing; a log has none."""
+        if not self._live:
+            return
         line = f"{self._count()}  {text}"[: self._width - 1]
         show(self._out, f"\r\x1b[K{line}")
 
@@ -75,3 +115,8 @@ class Progress:
         self._logged = time.monotonic()
         start = "\r\x1b[K" if self._live else ""
         show(self._out, f"{start}{text[: self._width]}\n")
+
+
+def _short(case: str) -> str:
+    """The name of a case without its folders."""
+    return case.rpartition("/")[2]

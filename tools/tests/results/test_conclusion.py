@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict of a run, which says no more than was judged."""
+
+from __future__ import annotations
+
+import pytest
+from stories import case, ended, told, waiver
+
+from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.terminal import render
+
+SILENT = {"what": "the profile says nothing about stimulus.running", "wants": "stimulus.running"}
+SELECTED = {"only": ["v1.a"], "skip": [], "rules": 9, "cases": 99}
+
+
+def verdict(records):
+    """Word, detail and exit code; the last line of the report says the same."""
+    made = summarise(records)
+    assert render(made).splitlines()[-1] == f"{made.verdict.word} by plan {made.scope.plan}: {made.verdict.detail}"
+    return made.verdict.word, made.verdict.detail, made.exit_code
+
+
+@pytest.mark.parametrize(
+    ("events", "word", "detail", "code"),
+    [
+        ([ended("a", "pass"), ended("b", "pass")], "CONFORMANT", "2 rules held", 0),
+        ([ended("a", "pass"), ended("b", "n/a")], "CONFORMANT", "1 rule held (1 not applicable)", 0),
+        ([ended("a", "fail"), ended("b", "fail")], "NOT CONFORMANT", "2 rules broken", 1),
+        ([ended("a", "kernel"), ended("b", "pass")], "NOT CONFORMANT", "1 rule broken", 1),
+        (
+            [ended("a", "fail"), ended("b", "hang"), ended("c", "broken"), ended("d", "not-run")],
+            *("NOT CONFORMANT", "1 rule broken, a call hung in 1, 2 not judged", 1),
+        ),
+        ([ended("a", "hang"), ended("b", "pass")], "INCOMPLETE", "a call hung in 1 rule", 3),
+        (
+            [ended("a", "hang"), ended("b", "not-run", what="it is late")],
+            *("INCOMPLETE", "a call hung in 1 rule; 1 rule not judged, because it is late", 3),
+        ),
+        (
+            [ended("a", "not-run", **SILENT), ended("b", "not-run", **SILENT), ended("c", "not-run", what="no cable")],
+            *("INCOMPLETE", "3 rules not judged, because the profile says nothing about stimulus.running"),
+            2,
+        ),
+        (
+            [ended("a", "broken", what="no memory"), ended("b", "pass")],
+            "INCOMPLETE",
+            "1 rule not judged, because no",
+            2,
+        ),
+        ([ended("a", "n/a"), ended("b", "n/a")], "NOTHING JUDGED", "2 not applicable", 4),
+        ([], "NOTHING JUDGED", "no case was run", 4),
+    ],
+)
+def test_words(events, word, detail, code):
+    """One of few words, each with its exit code, and how many rules it is about."""
+    found = verdict(told(*events))
+    assert (found[0], found[2]) == (word, code)
+    assert found[1].startswith(detail)
+
+
+def test_most_rules_give_the_reason():
+    """The reason of the most rules is named, the others are counted."""
+    silent = [ended(name, "not-run", **SILENT) for name in ("b", "c")]
+    _, detail, _ = verdict(told(ended("a", "not-run", what="no cable"), *silent))
+    assert detail.endswith("because the profile says nothing about stimulus.running (and 1 other reason)")
+
+
+def test_a_rule_that_failed_is_a_reason():
+    """What could not be judged because of it names it, not what was seen of it."""
+    events = [ended("a", "hang"), ended("b", "not-run", judged_by="v1.a", expected="x", seen="y")]
+    assert verdict(told(*events))[1] == "a call hung in 1 rule; 1 rule not judged, because v1.a failed"
+    other = [ended("a", "pass"), ended("b", "not-run", judged_by="v1.a", expected="x", seen="y")]
+    assert verdict(told(*other))[1] == "1 rule not judged, because doing it: y"
+
+
+@pytest.mark.parametrize(
+    ("happened", "detail", "code"),
+    [
+        ({"event": "broken", "message": "no cable", "remedy": ""}, "the run could not continue", 2),
+        ({"event": "hang", "case": None, "message": "m", "remedy": ""}, "a call hung outside of any case", 3),
+        (
+            {"event": "death", "case": None, "who": "the server", "how": "ended", "when": "at close"},
+            *("a server died outside of any case", 1),
+        ),
+        ({"event": "kernel", "case": None, "lines": ["BUG: it"]}, "the kernel complained outside of any case", 1),
+    ],
+)
+def test_what_happens_to_the_run_itself(happened, detail, code):
+    """It counts though every case passed, and a selection says it too."""
+    word = "NOT CONFORMANT" if code == 1 else "INCOMPLETE"
+    assert verdict(told(ended("a", "pass"), happened)) == (word, detail, code)
+    selected = verdict(told(ended("a", "pass"), happened, selection=SELECTED))
+    assert selected == ("SELECTION", f"1 of 9 rules (1 of 99 cases): 1 held, {detail}", code)
+
+
+@pytest.mark.parametrize(
+    ("events", "detail", "code"),
+    [
+        ([ended("a", "pass"), ended("b", "fail")], "2 of 9 rules (2 of 99 cases): 1 broken, 1 held", 1),
+        ([ended("a", "n/a")], "1 of 9 rules (1 of 99 cases): 1 not applicable", 4),
+        ([ended("a[1]", "not-run"), ended("a[2]", "pass")], "1 of 9 rules (2 of 99 cases): 1 not judged", 2),
+        ([ended("a", "hang")], "1 of 9 rules (1 of 99 cases): 1 with a call that hung", 3),
+    ],
+)
+@pytest.mark.parametrize("option", ["only", "skip"])
+def test_a_selection_is_never_a_certificate(events, detail, code, option):
+    """It says of how many rules and cases it is, however it was made."""
+    chosen = SELECTED | {"only": [], "skip": [], option: ["v1.a"]}
+    assert verdict(told(*events, selection=chosen)) == ("SELECTION", detail, code)
+
+
+def test_an_exploration_is_no_certificate():
+    """The rules that a run has to ask for are none of a plan's."""
+    found = verdict(told(ended("a", "pass"), rules={"v1.a": {"on_request": True}}))
+    assert found == ("SELECTION", "1 rule of --stress: 1 held", 0)
+
+
+def test_old_journals():
+    """One that knows no plan is of the default one; a rule without a case shows that others were chosen."""
+    old = told(ended("a", "pass"))
+    for key in ("plan", "selection", "skips"):
+        del old[0][key]
+    assert verdict(old) == ("CONFORMANT", "1 rule held", 0)
+    part = told(ended("a", "pass"), rules={"v1.b": {}})
+    del part[0]["selection"]
+    assert verdict(part) == ("SELECTION", "1 of 2 rules: 1 held", 0)
+
+
+def test_rules_of_other_interfaces_were_not_left_out():
+    """An old journal of a device without them is that of a whole run."""
+    old = told(
+        ended("a", "pass"), rules={"v1.a": {"interface": "one"}, "v1.b": {"interface": "two"}}, interfaces=["one"]
+    )
+    del old[0]["selection"]
+    assert verdict(old)[0] == "CONFORMANT"
+
+
+def test_the_plan_is_named():
+    """With what it leaves out: a rule by its id, or by the beginning of it; the nearest entry has the reason."""
+    left_out = [{"rule": "v1.slow", "reason": "it is slow"}, {"rule": "v1.slow.least", "reason": "it is slowest"}]
+    rules = {name: {} for name in ("v1.slow.one", "v1.slow.least", "v1.slower")}
+    made = told(ended("a", "pass"), rules=rules, plan={"name": "quick", "path": "q.yaml", "left_out": left_out})
+    summary = summarise(made)
+    assert summary.scope.left_out == {"it is slow": ["v1.slow.one"], "it is slowest": ["v1.slow.least"]}
+    lines = render(summary).splitlines()
+    assert lines[-1] == "CONFORMANT by plan quick: 1 rule held (2 left out by the plan)"
+    at = lines.index("Left out by plan quick: 1 rule")
+    assert lines[at + 1 : at + 3] == ["   because   it is slow", "   rules     v1.slow.one"]
+
+
+def test_waived():
+    """How many rules were waived stands in the word."""
+    events = [ended("a", "fail", expected="x", seen="y"), ended("b", "pass")]
+    found = verdict(told(*events, waivers=[waiver(rule="v1.a")]))
+    assert found == ("CONFORMANT WITH WAIVERS (1)", "1 rule held, 1 broken as waived", 0)
+
+
+def test_a_waiver_that_is_not_needed():
+    """The rule held, so no rule is said to be broken; an expired waiver of a broken rule excuses nothing."""
+    events = [ended("a", "fail", expected="x", seen="y"), ended("b", "pass")]
+    needless, expired = waiver(rule="v1.b"), waiver(rule="v1.a", expires="2020-01-01")
+    found = verdict(told(*events[1:], waivers=[needless]))
+    assert found == ("NOT CONFORMANT", "no rule broken, but 1 waiver is stale: its rule holds", 1)
+    assert verdict(told(*events, waivers=[expired]))[1] == "1 rule broken"
+    both = verdict(told(*events, waivers=[expired, needless]))
+    assert both[1] == "1 rule broken, 1 waiver is stale: its rule holds"
+
+
+def test_a_server_that_dies_counts_though_the_rule_does_not_block():
+    """Like a hang, it is no matter of rules."""
+    death = {"event": "death", "case": case("q"), "who": "the server", "how": "ended", "when": "at close"}
+    events = [ended("a", "pass"), ended("q", "pass"), death]
+    assert verdict(told(*events, rules={"v1.q": {"blocking": False}})) == ("NOT CONFORMANT", "1 rule broken", 1)
+
+
+def test_a_kernel_that_complains_counts_beside_a_failure_that_does_not():
+    """One case of a rule that does not block fails, another one upsets the kernel."""
+    events = [ended("a", "pass"), ended("q[1]", "fail"), ended("q[2]", "pass")]
+    events.append({"event": "kernel", "case": case("q[2]"), "lines": ["BUG: it"]})
+    assert verdict(told(*events, rules={"v1.q": {"blocking": False}}))[2] == 1

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Several test processes, servers that died, and waivers: what is decided once the whole journal was read."""
+
+from __future__ import annotations
+
+import pytest
+from stories import case, ended, told, waiver
+
+from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.terminal import render
+from vfio_compliance.results.verdict import Verdict
+
+PROCESS = {"event": "process", "number": 2, "why": "the first one hung"}
+FINISH = {"event": "finish", "calls": 10, "opens": 1, "resets": 1, "bytes_read": 1, "bytes_written": 1}
+
+
+def start(name):
+    """A case begins."""
+    return {"event": "start", "case": case(name), "rule": f"v1.{name.partition('[')[0]}"}
+
+
+def hang(name):
+    """A case hung, or a call outside of any."""
+    return {"event": "hang", "case": name and case(name), "message": "no progress", "remedy": "find out why"}
+
+
+def broken(name):
+    """The test process ended in a case, or could not go on."""
+    return {"event": "broken", "case": name and case(name), "message": "the process ended", "remedy": "see the log"}
+
+
+def death(name, when="during read of pending_bytes"):
+    """A server was killed."""
+    died = {"who": "the server", "how": "was killed by SIGSEGV; its last line was: oops", "when": when}
+    return {"event": "death", "case": name and case(name)} | died
+
+
+DIED = "during read of pending_bytes, the server was killed by SIGSEGV; its last line was: oops"
+
+
+def verdicts(summary):
+    """The verdict on each case, by its short name."""
+    return {id_.rpartition("test_")[2]: each.verdict.value for id_, each in summary.cases.items()}
+
+
+# -- several test processes -------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_continued_after_hangs():
+    """Each case that hung is a verdict; the rest was judged, and the run came to its end."""
+    made = summarise(
+        told(start("a"), hang("a"), PROCESS, start("b"), hang("b"), PROCESS, ended("c", "pass"), planned=("a", "b"))
+    )
+    assert verdicts(made) == {"a": "hang", "b": "hang", "c": "pass"}
+    assert (made.stops, made.hangs, made.exit_code) == ([], [], 3)
+    assert "a new test process was started 2 times:" in render(made)
+
+
+@pytest.mark.parametrize(("kernel", "verdict", "code"), [(False, "broken", 2), (True, "kernel", 1)])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_case_that_ended_its_process(kernel, verdict, code, first):
+    """It is broken, or the kernel's complaint says why, whichever was recorded first; this is no stop."""
+    complaint = [{"event": "kernel", "case": case("a"), "lines": ["BUG: it"]}] if kernel else []
+    events = [start("a"), *(complaint if first else []), broken("a"), *([] if first else complaint)]
+    made = summarise(told(*events, PROCESS, ended("b", "pass"), planned=("a",)))
+    assert verdicts(made) == {"a": verdict, "b": "pass"}
+    assert (made.stops, made.exit_code) == ([], code)
+    assert "the process ended" in render(made)
+
+
+@pytest.mark.parametrize("cut", [hang, broken])
+def test_nothing_continued_the_run(cut):
+    """A case was left: why it was not run is said at the end. Where none was left, nothing is missing."""
+    *records, _ = told(start("a"), cut("a"), planned=("a", "b"))
+    made = summarise(records)
+    assert [stop["message"] for stop in made.stops] == [cut("a")["message"]]
+    *records, _ = told(start("a"), cut("a"), planned=("a",))
+    assert summarise(records).stops == []
+
+
+@pytest.mark.parametrize(("events", "stops"), [([PROCESS, ended("a", "pass")], []), ([], ["no way is left"])])
+def test_a_process_that_lost_the_device(events, stops):
+    """It says so and finishes; the run has stopped if no other one continues it."""
+    lost = {"event": "lost", "message": "no way is left"}
+    made = summarise(told(start("a"), lost, FINISH, *events, planned=("a",)))
+    assert [stop["message"] for stop in made.stops] == stops
+
+
+def test_a_process_that_ends_without_a_word():
+    """The journal ends in the middle of the second process, though the first one came to its end."""
+    *records, _ = told(ended("a", "pass"), FINISH, PROCESS, start("b"), planned=("b",))
+    assert [stop["message"] for stop in summarise(records).stops] == ["the journal ends before the run did"]
+
+
+def test_totals_of_all_processes():
+    """Their own counts where they got that far, else what their cases recorded."""
+    made = summarise(told(ended("a", "pass"), FINISH, PROCESS, ended("b", "pass"), start("c"), hang("c"), PROCESS))
+    assert made.totals["calls"] == 10 + 15 * 3 + 1
+    assert made.totals["bytes_read"] == 1 + 15 * 3 * 8 + 1
+
+
+def test_a_hang_after_a_failure():
+    """What was seen of the rule stays; the hang is said beside it."""
+    made = summarise(told(ended("a", "fail", expected="x", seen="y"), hang("a")))
+    assert verdicts(made) == {"a": "fail"}
+    assert "   then      no progress" in render(made).splitlines()
+
+
+def test_a_task_that_the_kernel_calls_hung():
+    """That is the hang itself, seen from the kernel; another complaint is more than that."""
+    for line, verdict in (("INFO: task pytest:1 blocked for more than 120 seconds.", "hang"), ("BUG: it", "kernel")):
+        complaint = {"event": "kernel", "case": case("a"), "lines": [line]}
+        assert verdicts(summarise(told(start("a"), hang("a"), complaint, planned=("a",)))) == {"a": verdict}
+
+
+# -- servers that died ------------------------------------------------------------------------------------------------
+
+
+def test_a_death_is_a_failure():
+    """Of the rule of the case in which it was seen; what was said of the case before stays."""
+    for before, also in (("pass", ""), ("not-run", "the pipe broke"), ("broken", "the pipe broke")):
+        made = summarise(told(ended("a", before, what="the pipe broke"), death("a")))
+        assert verdicts(made) == {"a": "fail"}
+        failure = made.cases[case("a")].failure
+        assert (failure["what"], failure["expected"]) == ("watching the server", "it keeps running")
+        assert failure["seen"] == DIED
+        assert failure.get("also", "") == also
+        assert made.exit_code == 1
+
+
+@pytest.mark.parametrize("verdict", ["fail", "hang"])
+def test_a_death_beside_a_failure(verdict):
+    """One fault, one failure: the death is a line of it. The order of the records makes no difference."""
+    for events in ([ended("a", verdict), death("a")], [death("a"), ended("a", verdict)]):
+        made = summarise(told(*events))
+        assert verdicts(made) == {"a": verdict}
+        assert made.cases[case("a")].failure["server"] == DIED
+
+
+def test_a_death_with_its_cause_elsewhere():
+    """The rule that failed is named in a note; the case says what it said. The way to it may be long."""
+    rules = {"v1.c": {"stands_on": ["v1.b"]}, "v1.b": {"stands_on": ["v1.a"]}, "v1.a": {}}
+    events = [ended("c", "not-run"), death("c"), ended("a", "pass"), death("a"), ended("b", "pass")]
+    made = summarise(told(*events, rules=rules))
+    assert verdicts(made) == {"c": "not-run", "a": "fail", "b": "pass"}
+    assert f"test_it.py::test_c: {DIED}; this is put down to v1.a, which failed" in made.notes
+
+
+def test_a_death_in_a_set_up_that_another_rule_judges():
+    """The rule that the failure names is the cause, if it failed; else the death is a failure here."""
+    for found, expected in (("fail", "not-run"), ("pass", "fail")):
+        made = summarise(told(ended("a", found), ended("b", "not-run", judged_by="v1.a"), death("b")))
+        assert verdicts(made)["b"] == expected
+
+
+def test_a_death_outside_of_any_case():
+    """It is shown at the end, with when and how."""
+    made = summarise(told(ended("a", "pass"), death(None, "between two connections")))
+    assert made.exit_code == 1
+    assert "died      between two connections, the server was killed by SIGSEGV" in render(made)
+
+
+# -- waivers ----------------------------------------------------------------------------------------------------------
+
+FAILED = {"expected": "x", "seen": "y"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "events", "expected"),
+    [
+        ({"case": "[run"}, [ended("a[run]", "fail", **FAILED), ended("a[stop]", "pass")], ["waived", "pass"]),
+        ({"case": "[run"}, [ended("a[run]", "fail", **FAILED), ended("a[stop]", "fail", **FAILED)], ["waived", "fail"]),
+        ({"case": "[run"}, [ended("a[run]", "pass"), ended("a[stop]", "fail", **FAILED)], ["stale", "fail"]),
+        ({"case": "[run"}, [ended("a[run]", "pass"), ended("a[stop]", "pass")], ["stale", "pass"]),
+        ({"case": "[run"}, [ended("a[run]", "not-run"), ended("a[stop]", "pass")], ["not-run", "pass"]),
+        ({"case": "[run"}, [ended("a[stop]", "pass")], ["pass"]),
+        ({}, [ended("a[run]", "n/a"), ended("a[stop]", "pass")], ["n/a", "stale"]),
+        ({}, [ended("a[run]", "n/a")], ["n/a"]),
+        ({}, [ended("a[run]", "pass"), ended("a[stop]", "hang")], ["pass", "hang"]),
+        (
+            {"case": "[run", "expires": "2020-01-01"},
+            [ended("a[run]", "fail", **FAILED), ended("a[stop]", "fail", **FAILED)],
+            ["stale", "fail"],
+        ),
+    ],
+)
+def test_a_waiver_is_for_its_cases(listed, events, expected):
+    """It excuses these alone, and is stale only when all of them were run and held."""
+    made = summarise(told(*events, waivers=[waiver(rule="v1.a", **listed)]))
+    assert list(verdicts(made).values()) == expected
+
+
+@pytest.mark.parametrize("option", ["only", "skip"])
+def test_no_waiver_is_stale_in_a_selection(option):
+    """The cases that it is for may be among those that were not selected: the printed rerun leads there."""
+    chosen = {"only": [], "skip": [], "rules": 1, "cases": 2, option: ["v1.a"]}
+    made = summarise(told(ended("a[run]", "pass"), waivers=[waiver(rule="v1.a")], selection=chosen))
+    assert verdicts(made) == {"a[run]": "pass"}
+    failed = told(ended("a[run]", "fail", **FAILED), waivers=[waiver(rule="v1.a")], selection=chosen)
+    assert verdicts(summarise(failed)) == {"a[run]": "waived"}
+
+
+def test_a_waiver_for_no_case():
+    """Its words are in the name of no case: that is said, as it may be a slip."""
+    made = summarise(told(ended("a[run]", "pass"), waivers=[waiver(rule="v1.a", case="[runing")]))
+    assert "the waiver of v1.a is for no case: '[runing'" in made.notes
+
+
+def test_two_waivers_of_one_rule():
+    """Each is looked at by itself."""
+    listed = [waiver(rule="v1.a", case="[run", reason="one"), waiver(rule="v1.a", case="[stop", reason="two")]
+    events = [ended("a[run]", "fail", **FAILED), ended("a[stop]", "fail", **FAILED)]
+    made = summarise(told(*events, waivers=listed))
+    assert [each.failure["waiver"] for each in made.cases.values()] == ["one", "two"]
+    made = summarise(told(ended("a[run]", "pass"), ended("a[stop]", "pass"), waivers=listed))
+    assert set(verdicts(made).values()) == {"stale"}
+
+
+@pytest.mark.parametrize(("shows", "expected"), [(None, "fail"), ("SIGSEGV", "waived"), ("another", "fail")])
+def test_a_death_is_waived_by_its_own_words(shows, expected):
+    """Neither a waiver without words covers it, nor one of another fault."""
+    made = summarise(told(ended("a", "pass"), death("a"), waivers=[waiver(rule="v1.a", shows=shows)]))
+    assert verdicts(made) == {"a": expected}
+
+
+@pytest.mark.parametrize("cut", [hang, broken])
+def test_a_waived_complaint_does_not_excuse_more(cut):
+    """The kernel's complaint is known; that the case came to no end is not."""
+    complaint = {"event": "kernel", "case": case("a"), "lines": ["BUG: it"]}
+    events = [start("a"), complaint, cut("a"), PROCESS]
+    made = summarise(told(*events, planned=("a",), waivers=[waiver(rule="v1.a", shows="BUG: it")]))
+    assert made.cases[case("a")].verdict is (Verdict.HANG if cut is hang else Verdict.BROKEN)
+    assert "BUG: it" in render(made)
+    assert made.waived_log == ["BUG: it"]
+
+
+def test_a_waived_complaint_outside_of_any_case():
+    """It becomes a note."""
+    complaint = {"event": "kernel", "case": None, "lines": ["BUG: it", "BUG: that"]}
+    made = summarise(told(ended("a", "fail", **FAILED), complaint, waivers=[waiver(rule="v1.b", shows="BUG: it")]))
+    assert (made.kernel_log, made.waived_log) == (["BUG: that"], ["BUG: it"])
+    assert any("BUG: it" in note for note in made.notes)

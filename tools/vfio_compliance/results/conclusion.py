@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict on the device, in a word and a line that says no more than was judged."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
+
+if TYPE_CHECKING:
+    from .summary import Case, Summary
+
+#: Characters of a reason; all of it stands above the verdict.
+_LONGEST = 120
+
+
+class RunVerdict(NamedTuple):
+    """CONFORMANT, CONFORMANT WITH WAIVERS (n), NOT CONFORMANT, INCOMPLETE, SELECTION or NOTHING JUDGED; and why."""
+
+    word: str
+    detail: str
+
+
+def conclude(summary: Summary) -> RunVerdict:
+    """By what was judged of what there was to judge."""
+    tally, code, scope = _Tally(summary), summary.exit_code, summary.scope
+    if scope.selection and summary.cases:
+        return RunVerdict("SELECTION", f"{_chosen(summary)}: {_listed([*tally.all(), *_outside(summary)])}")
+    if code == EXIT_NOTHING:
+        return RunVerdict("NOTHING JUDGED", _listed(tally.all()) or "no case was run")
+    if code == EXIT_FAIL:
+        return RunVerdict("NOT CONFORMANT", _listed([*tally.trouble(), *_outside(summary)]))
+    if code != EXIT_OK:
+        return RunVerdict("INCOMPLETE", "; ".join(_missing(summary, tally)))
+    held = f"{_rules(tally.held)} held"
+    if waived := tally[Verdict.WAIVED]:
+        return RunVerdict(f"CONFORMANT WITH WAIVERS ({waived})", f"{held}, {waived} broken as waived{tally.aside()}")
+    return RunVerdict("CONFORMANT", held + tally.aside())
+
+
+class _Tally:
+    """How many rules came out how. Those that do not count are apart."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        counted, verdicts = summary.counted, summary.verdicts
+        self._counted = Counter(counted.values())
+        self._uncounted = Counter(verdict for rule, verdict in verdicts.items() if rule not in counted)
+        #: Rules whose waiver is not needed any more, though nothing of them is broken.
+        self.needless = sum(_needless(summary, rule) for rule, verdict in counted.items() if verdict is Verdict.STALE)
+
+    def __getitem__(self, verdict: Verdict) -> int:
+        return self._counted[verdict]
+
+    @property
+    def held(self) -> int:
+        return self._counted[Verdict.PASS] + self._uncounted[Verdict.PASS]
+
+    @property
+    def broken(self) -> int:
+        return self[Verdict.FAIL] + self[Verdict.KERNEL] + self[Verdict.STALE] - self.needless
+
+    @property
+    def unjudged(self) -> int:
+        return self[Verdict.NOT_RUN] + self[Verdict.BROKEN]
+
+    def trouble(self) -> Iterator[str]:
+        """What speaks against the device, then what is missing."""
+        if self.broken:
+            yield f"{_rules(self.broken)} broken"
+        if self.needless:
+            stale = _count(self.needless, "waiver")
+            stale += " is stale: its rule holds" if self.needless == 1 else " are stale: their rules hold"
+            yield stale if self.broken else f"no rule broken, but {stale}"
+        if self[Verdict.HANG]:
+            yield f"a call hung in {self[Verdict.HANG]}"
+        if self.unjudged:
+            yield f"{self.unjudged} not judged"
+
+    def all(self) -> Iterator[str]:
+        """Each number that is not 0."""
+        for number, words in (
+            (self.broken, "broken"),
+            (self.needless, "with a stale waiver"),
+            (self[Verdict.HANG], "with a call that hung"),
+            (self.unjudged, "not judged"),
+            (self[Verdict.WAIVED], "broken as waived"),
+            (self.held, "held"),
+            (self._not_applicable, "not applicable"),
+            *self._apart(),
+        ):
+            if number:
+                yield f"{number} {words}"
+
+    def aside(self) -> str:
+        """What says nothing for or against the device, in parentheses."""
+        left_out = sum(map(len, self._summary.scope.left_out.values()))
+        parts = [(self._not_applicable, "not applicable"), (left_out, "left out by the plan"), *self._apart()]
+        text = _listed(f"{number} {words}" for number, words in parts if number)
+        return f" ({text})" if text else ""
+
+    @property
+    def _not_applicable(self) -> int:
+        return self._counted[Verdict.NOT_APPLICABLE] + self._uncounted[Verdict.NOT_APPLICABLE]
+
+    def _apart(self) -> list[tuple[int, str]]:
+        broken = sum(self._uncounted[verdict] for verdict in (Verdict.FAIL, Verdict.STALE, Verdict.WAIVED))
+        return [(broken, "non-blocking broken"), (self._uncounted[Verdict.NOT_RUN], "non-blocking not judged")]
+
+
+def _needless(summary: Summary, rule: str) -> bool:
+    """Of a rule with a stale waiver: whether it is stale because the rule held, not because it has expired."""
+    return not any(case.verdict is Verdict.STALE and case.broke for case in summary.cases_of(rule))
+
+
+def _chosen(summary: Summary) -> str:
+    scope, rules = summary.scope, len(summary.verdicts)
+    if any(summary.rules[rule].on_request for rule in summary.verdicts):
+        return _rules(rules, "rule of --stress", "rules of --stress")
+    cases = f" ({len(summary.cases)} of {_count(scope.cases, 'case')})" if scope.cases is not None else ""
+    return f"{rules} of {_rules(scope.rules)}{cases}"
+
+
+def _missing(summary: Summary, tally: _Tally) -> Iterator[str]:
+    """What there is no verdict on, and why."""
+    if tally[Verdict.HANG]:
+        yield f"a call hung in {_rules(tally[Verdict.HANG])}"
+    if tally.unjudged:
+        first, *others = _reasons(summary).most_common()
+        more = f" (and {_count(len(others), 'other reason')})" if others else ""
+        yield f"{_rules(tally.unjudged)} not judged, because {first[0]}{more}"
+    yield from _outside(summary)
+
+
+def _outside(summary: Summary) -> Iterator[str]:
+    """What happened to the run rather than to a rule."""
+    for happened, words in (
+        (summary.deaths, "a server died outside of any case"),
+        (summary.kernel_log, "the kernel complained outside of any case"),
+        (summary.hangs, "a call hung outside of any case"),
+        (summary.stops, "the run could not continue"),
+    ):
+        if happened:
+            yield words
+
+
+def _reasons(summary: Summary) -> Counter[str]:
+    """Why rules that count were not judged, each with the number of rules."""
+    reasons: Counter[str] = Counter()
+    for rule, verdict in summary.counted.items():
+        if verdict in (Verdict.NOT_RUN, Verdict.BROKEN):
+            reasons.update({reason(summary, case) for case in summary.cases_of(rule) if case.verdict is verdict})
+    return reasons
+
+
+def reason(summary: Summary, case: Case) -> str:
+    """Why a case was not judged, in a clause of moderate length."""
+    failure = case.failure
+    if wants := failure.get("wants"):
+        return f"the profile says nothing about {wants}"
+    if (rule := failure.get("judged_by")) and summary.failed(rule):
+        return f"{rule} failed"
+    if not failure:
+        return "the run ended before"
+    what = failure["what"].splitlines()[0]
+    text = f"{what}: {failure['seen'].splitlines()[0]}" if failure.get("seen") else what
+    return textwrap.shorten(text, _LONGEST, placeholder=" ...")
+
+
+def _rules(number: int, one: str = "rule", several: str = "rules") -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(parts: Iterable[str]) -> str:
+    return ", ".join(parts)
