@@ -30,7 +30,7 @@ ALLOWED = {
     "record": {"device", "judge", "results", "transport", "uapi"},
     "checks": {"device", "transport"},
     "stimulus": {"checks", "device", "profiles", "transport"},
-    "journeys_v1": {"checks", "device", "model", "session", "stimulus", "uapi"},
+    "journeys_v1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
     "dirty_type1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
     "stress": {"device", "model", "profiles", "session", "stimulus", "transport", "uapi"},
     "session": {

@@ -213,6 +213,7 @@ class _Run:
         try:
             with journal.Journal(self._path) as appended:
                 appended.write(event, **fields)
+                self._progress.show({"event": event, **fields})
         except journal.JournalError as error:
             self.unwritten.append({"message": str(error), "remedy": journal.REMEDY})
 
