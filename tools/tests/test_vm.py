@@ -303,7 +303,7 @@ def test_console_line_loses_its_paint() -> None:
 
 @pytest.mark.parametrize(
     ("codes", "code"),
-    [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 1, 0], 1), ([1, 3, 2], 3), ([0, 137], 1), ([5], 1)],
+    [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 1, 0], 1), ([1, 3, 2], 1), ([3, 2], 3), ([0, 137], 1), ([5], 1)],
 )
 def test_worst_exit_code_wins(codes: list[int], code: int) -> None:
     assert worst_exit(codes) == code

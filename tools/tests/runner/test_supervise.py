@@ -14,7 +14,7 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.results import journal, summary
-from vfio_compliance.runner import supervise
+from vfio_compliance.runner import attempt, supervise
 from vfio_compliance.runner.supervise import RunError
 
 #: Begins the run as the plugin does; what it does next is the test's.
@@ -103,7 +103,7 @@ def test_no_complaint(run):
 
 def test_lingering(run, tmp_path, monkeypatch):
     """A test process that has finished but does not go is ended, with all that it started; the result counts."""
-    monkeypatch.setattr(supervise, "_ENDING", 0.5)
+    monkeypatch.setattr(attempt, "_ENDING", 0.5)
     code, _ = run(
         'sleeper = subprocess.Popen(["sleep", "600"])',
         f'Path("{tmp_path}/sleeper").write_text(str(sleeper.pid))',
@@ -121,7 +121,7 @@ def test_lingering(run, tmp_path, monkeypatch):
 
 def test_nothing_happens(run, monkeypatch):
     """Between two cases, too, a test process has only so much time."""
-    monkeypatch.setattr(supervise, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
+    monkeypatch.setattr(attempt, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
     load = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path: dataclasses.replace(load(path), limits=BRIEF))
     code, text = run("begin(config)", "time.sleep(600)")
