@@ -77,14 +77,15 @@ def test_what_the_second_device_breaks_is_seen(two, defect):
 
 def test_a_byte_that_differs_is_seen(two, monkeypatch):
     """One byte of the restored device's memory is another one."""
-    set_state = MigrationRegion.set_state
+    try_set_state = MigrationRegion.try_set_state
 
     def spoil(region, state):
-        set_state(region, state)
+        outcome = try_set_state(region, state)
         if state == DeviceState.RUNNING:
             assert region.region._transport.write(2, 0x8003, b"\x01").ok
+        return outcome
 
-    monkeypatch.setattr(MigrationRegion, "set_state", spoil)
+    monkeypatch.setattr(MigrationRegion, "try_set_state", spoil)
     result = two((), RESTORES)
     assert result.verdicts == {"v1.resuming.data-is-used": Verdict.FAIL}
 

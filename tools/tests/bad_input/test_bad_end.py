@@ -40,9 +40,10 @@ def test_interrupted_twice(run):
 
 
 def test_test_process_killed(run):
-    """The run says who died, and where."""
+    """The run says who died, and where, and the next process runs the rest, until three cases ended like this."""
     finished = run(f"{SECOND}:kill")
-    assert finished.cases == ["pass", *REST]
+    assert finished.cases[:2] == ["pass", "broken"]
+    assert finished.cases.count("broken") == len(finished.cases) - finished.cases.count("pass") <= 3
     assert "the test process ended early, by signal SIGKILL" in finished.words
     assert "last call read of 8 bytes at 0x8 of region 9" in finished.words
     assert finished.code == 2
@@ -51,7 +52,8 @@ def test_test_process_killed(run):
 def test_test_process_stopped(run):
     """A process that no signal can reach is ended from outside, and the call named that it was in."""
     finished = run(f"{SECOND}:stop", limits={"test": "8s", "call": "8s"})
-    assert finished.cases == ["pass", "hang", *REST[1:]]
+    assert finished.cases[:3] == ["pass", "hang", "pass"]  # each process stops in its second case
+    assert finished.cases.count("hang") == 3
     assert "test_pending_read_only[pre-copy-0x12345000], last call read of 8 bytes at 0x8 of region 9" in finished.words
     assert finished.code == 3
 
