@@ -142,7 +142,8 @@ class Session:
         for self._way, way in enumerate(ways):
             if self._way < first and self._way < len(ways) - 1:
                 continue
-            self.tell("way", way=self._way, ways=len(ways))
+            if len(ways) > 1:
+                self.tell("way", way=self._way, ways=len(ways))
             try:
                 way()
                 return
