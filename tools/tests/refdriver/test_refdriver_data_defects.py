@@ -363,13 +363,6 @@ def taken_from_the_view(client: Client) -> int:
     return client.try_write(MIGRATION, SIZE, struct.pack("<Q", len(buffer)))[0]
 
 
-def left_overwritten(client: Client) -> int:
-    """Errno of leaving RESUMING when other bytes have taken the last buffer's place."""
-    restoring(client)
-    assert client.try_write(MIGRATION, SECTION, b"nonsense" * 4)[0] == 0
-    return client.try_go(RUNNING)
-
-
 def given_nonsense(client: Client) -> tuple[int, int]:
     """Errnos of giving a damaged buffer, and of leaving RESUMING then."""
     client.go(RESUMING)
@@ -442,6 +435,7 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("pre-copy-drops-late-change", late_changes, (True, True), (True, False)),
     ("pre-copy-drops-late-change", carried, "whole", "whole"),
     ("offset-outside-section", buffers_inside, [True] * 5, [True] * 4 + [False]),
+    ("data-write-refused", lambda c: c.try_write(MIGRATION, SECTION, b"nonsense")[0], 0, EINVAL),
     ("data-read-refused", lambda c: pieces_read(c)[0], 0, EINVAL),
     ("data-read-whole-only", pieces_read, (0, 0), (0, EINVAL)),
     ("data-read-whole-only", carried, "whole", "whole"),
