@@ -56,11 +56,17 @@ def test_open_running(request, device, migration, look):
 @pytest.mark.rule("v1.close.needs-no-stop")
 @pytest.mark.parametrize("state", STATES, ids=name)
 def test_close_needs_no_stop(fresh, device, migration, state):
-    """The device is closed in a state, and the next user finds it as if it had been closed in running."""
+    """The device is closed in a state, and the next user finds it as if it had been stopped before."""
     migration.enter(state)
     seen = as_found(device, migration)
-    expected = RUNNING if seen == RUNNING else as_found(device, fresh())
+    expected = RUNNING if seen == RUNNING else as_found_after_stop(device, fresh())
     checks.equal(f"reading device_state after closing the device in {name(state)} and opening it", seen, expected, name)
+
+
+def as_found_after_stop(device, migration):
+    """device_state as the next user finds it where this one stopped the device."""
+    migration.enter(STOP)
+    return as_found(device, migration)
 
 
 def as_found(device, migration):

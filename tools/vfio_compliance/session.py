@@ -32,6 +32,7 @@ from .transport import (
     CallTimeout,
     Death,
     KernelGroupSettings,
+    PeerGone,
     Transport,
     TransportError,
     VfioUserSettings,
@@ -94,7 +95,7 @@ class Session:
         self.opened_in = DeviceState.RUNNING
         #: The device announces that it can be reset; one that does not is left as it is.
         self._resettable = False
-        self._reset_hangs = 0
+        self._bad_resets = 0
         #: Why the device could not be brought to running the last time, and how many times in a row.
         self._stuck, self._failures = "", 0
         #: The way by which the device is reached, as an index of _ways().
@@ -295,7 +296,12 @@ class Session:
         if other := _difference(self._described or self.device.regions, device.regions):
             raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
         if self._resettable:
-            device.try_reset()
+            try:
+                device.try_reset()
+            except (CallTimeout, PeerGone) as error:
+                self._reset_failed(error)
+                device.transport.shutdown()
+                device.open()
         if self._migration is None:
             return ""
         if self._problem(self._migration_of(device)):
@@ -380,15 +386,19 @@ class Session:
             return True  # there is no way to a known state, and what a container holds its user puts away
         try:
             outcome = self.device.try_reset()
-        except CallTimeout as error:
-            self._reset_hangs += 1
-            if self._reset_hangs == _MOST_FAILURES:
-                self._resettable = False
-                self.note(f"the device is not reset before a case any more: {error.message}, {_MOST_FAILURES} times")
+        except (CallTimeout, PeerGone) as error:
+            self._reset_failed(error)
             raise
         if not outcome.ok:
             self._note_once(f"the device refused a reset: {errno_name(outcome.errno)}")
         return outcome.ok
+
+    def _reset_failed(self, error: TransportError) -> None:
+        """A reset did not end as calls do; when that is so again and again it is not part of the set-up any more."""
+        self._bad_resets += 1
+        if self._bad_resets == _MOST_FAILURES:
+            self._resettable = False
+            self.note(f"the device is not reset before a case any more: {error.message}, {_MOST_FAILURES} times")
 
     def _reopen(self) -> bool:
         self.lost = True
