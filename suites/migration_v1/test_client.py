@@ -35,7 +35,9 @@ def judge_clause(device, migration, clause, least=1):
 def saved(journeys):
     """A state that was saved, of a buffer at least, and how."""
     suspended = journeys.suspend()
-    if not suspended.whole().buffers:
+    suspended.whole()
+    journeys.resume(journeys.suspend)  # at once, so that one case has all that became of the data
+    if not suspended.stream.buffers:
         raise checks.NotApplicable("the device has no state to save")
     return suspended
 

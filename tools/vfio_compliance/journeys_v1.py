@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from .checks import Silent, Unjudged
+from .checks import Silent, Unjudged, given
 from .device import DeviceError, MigrationRegion, StepFailed, Stream
 from .device.region import tell
 from .model.client_v1 import Access
@@ -146,7 +146,8 @@ class Journeys:
             saved.visible = _show(self._session.actor, value)
             for state in path:
                 before = saved.stream.total
-                _change(migration, state, saved)
+                with given():
+                    _change(migration, state, saved)
                 if state == PRE_COPY:
                     migration.save(saved.stream, reads, self._enough(), self.patience)
                 else:
@@ -156,7 +157,8 @@ class Journeys:
                 if state == PRE_COPY:
                     saved.visible = _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
-            _change(migration, STOP, saved)
+            with given():
+                _change(migration, STOP, saved)
         return saved
 
     def change(self, transition: Transition) -> Change:
@@ -167,7 +169,7 @@ class Journeys:
         if transition.after == STOP and transition.before == RUNNING:
             migration = self.begin()
             return Change(migration.try_set_state(STOP), migration.state())
-        for flow in (self.live, self.suspend):
+        for flow in (self.suspend, self.live):
             if change := flow().changes.get(transition):
                 return change
         if RESUMING in transition and (change := self.resume(self.suspend).changes.get(transition)):
@@ -196,7 +198,8 @@ class Journeys:
         with self._session.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):
                 resumed.before = _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
-                _change(migration, RESUMING, resumed)
+                with given():
+                    _change(migration, RESUMING, resumed)
                 for buffer in stream.buffers:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
                     resumed.taken += 1
