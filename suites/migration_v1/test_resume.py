@@ -134,6 +134,7 @@ def test_any_split(restored, migration, actor, saved, stream, split, monkeypatch
         if not migration.region.areas:
             raise checks.NotApplicable("the data is not in a mappable area")
         monkeypatch.setattr(migration, "mapped", True)
+    monkeypatch.setattr(migration, "falls_back", restored.refused is not None)
     actor.put(OTHER)
     migration.enter(RESUMING)
     for buffer in stream.buffers:

@@ -37,6 +37,8 @@ class MigrationRegion:
         self.largest = largest
         #: Data goes through a mapping of the section where it can be mapped, not through read() and write().
         self.mapped = False
+        #: A mapping takes the place of a read() or write() of data that is refused.
+        self.falls_back = True
         #: The first read() or write() of data that was refused where a mapping took its place.
         self.refused: DeviceError | None = None
 
@@ -221,7 +223,7 @@ class MigrationRegion:
             try:
                 self.region.write_bytes(offset, data)
             except DeviceError as error:
-                if not self.region.fill(offset, data):
+                if not self.falls_back or not self.region.fill(offset, data):
                     raise
                 self._map_from_now_on(error)
         except DeviceError as error:
