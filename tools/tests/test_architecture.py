@@ -37,7 +37,7 @@ ALLOWED = {
         *("device", "dirty_type1", "journeys_v1", "model", "profiles", "results", "stimulus", "transport", "uapi"),
     },
     "fixtures": {
-        *("checks", "device", "dirty_type1", "journeys_v1", "profiles", "session", "stimulus", "stress"),
+        *("checks", "device", "dirty_type1", "journeys_v1", "model", "profiles", "session", "stimulus", "stress"),
         *("transport", "uapi"),
     },
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .checks import NotApplicable, Silent, missing, succeeded, unless
+from .checks import NotApplicable, Silent, missing, one_of, succeeded, unless
 from .device import Container, Device, DirtyTracker, MigrationRegion, Qemu
 from .dirty_type1.growth import CONTAINER, REGION, Growth
 from .dirty_type1.guest_memory import GuestMemory
@@ -18,6 +18,7 @@ from .dirty_type1.histories import Histories
 from .dirty_type1.rounds import ROUNDS, Rounds, Tally
 from .dirty_type1.witness import Witness
 from .journeys_v1 import Journeys
+from .model.states_v1 import name
 from .profiles import Profile
 from .session import Destination, Session
 from .stimulus import Actor
@@ -83,7 +84,7 @@ def fresh(session: Session) -> Callable[[], MigrationRegion]:
 
 
 @pytest.fixture
-def recovers(device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[], None]:
+def recovers(session: Session, device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[], None]:
     """Sees that a reset brings the device back from where it is now, if a reset of a running device is accepted."""
 
     def control() -> None:
@@ -91,9 +92,12 @@ def recovers(device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[
         device.reset()
 
     def reset() -> None:
+        migration = session.migration()
+        kept = {migration.state()} - {DeviceState.ERROR}
         with unless(control, "in running"):
             succeeded("resetting the device afterwards", device.try_reset())
-            fresh()
+            allowed = dict.fromkeys((DeviceState.RUNNING, session.opened_in, *kept))
+            one_of("reading device_state after the reset", migration.state(), list(allowed), name)
 
     return reset
 
