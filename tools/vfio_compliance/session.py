@@ -278,9 +278,10 @@ class Session:
         ]
         for way in (None, *ways):
             try:
-                if way is None or way():
-                    device.open()
-                    problem = self._prepare_second(device, place)
+                if way is not None and not way():
+                    continue
+                device.open()
+                problem = self._prepare_second(device, place)
             except TransportError as error:
                 device.transport.shutdown()
                 problem, remedy = error.message, error.remedy.replace("device.", "device.second.")
