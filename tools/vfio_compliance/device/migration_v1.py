@@ -267,8 +267,11 @@ class MigrationRegion:
             raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
 
     def _map_from_now_on(self, refusal: DeviceError) -> None:
-        """read() or write() does not move data on this device, and a mapping does."""
-        self.mapped, self.refused = True, self.refused or refusal
+        """read() or write() does not move data on this device, and a mapping does.
+
+        The refusal is kept without its traceback, whose frames hold a view of the mapping: the device stayed open.
+        """
+        self.mapped, self.refused = True, self.refused or refusal.with_traceback(None)
 
     def _step(self, register: Register) -> int:
         try:
