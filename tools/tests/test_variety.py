@@ -37,6 +37,9 @@ REGISTERS_ALONE = {
 }
 
 
+#: The whole stimulus.
+EVERYTHING = ("running", "dma", "dirty", "visible_state", "save_fault", "error")
+
 #: Why rules may be n/a to every server.
 ALWAYS = ("each server has a container of its own", "bad pointers cannot be expressed here")
 
@@ -44,7 +47,7 @@ ALWAYS = ("each server has a container of its own", "bad pointers cannot be expr
 NOT_MAPPED = ("the data is not in a mappable area",)
 ONE_BUFFER = ("the state came in a single buffer",)
 UNCLAIMED = ("the profile does not claim",)
-NO_STIMULUS = ("the profile has no stimulus",)
+NO_STIMULUS = ("the profile says that the device has no stimulus",)
 
 
 class Kind(NamedTuple):
@@ -55,12 +58,14 @@ class Kind(NamedTuple):
     claims: Mapping[str, Any] = MappingProxyType({})
     #: Beginnings of the rules' names.
     rules: tuple[str, ...] = (V1, QEMU)
-    #: Keys of the profile's stimulus: another value, or None for a device that cannot do this.
+    #: Keys of the profile's stimulus: another value; "none" for a device that cannot do this, None to leave it out.
     stimulus: Mapping[str, Any] = MappingProxyType({})
     #: At most so many cases of a rule are tried, without --whole.
     cases: int = 12
     #: Why rules may be n/a to it, by how the reason begins.
     silence: tuple[str, ...] = ()
+    #: What the profile says nothing about: rules that need it are not run.
+    wanting: frozenset[str] = frozenset()
 
 
 TRAPPED = {"data_section": "trapped"}
@@ -126,16 +131,23 @@ KINDS = {
     "slow buffers": Kind("--slow=2000"),
     "slow in everything": Kind("--slow-access=300", cases=4),
     "a reset that leaves what can be seen": Kind("--reset=keep"),
-    "nothing to be seen of it": Kind(
+    "no DMA and no faults": Kind(
         "",
-        stimulus=dict.fromkeys(("running", "dma", "dirty", "visible_state", "save_fault", "error")),
+        stimulus=dict.fromkeys(("dma", "dirty", "save_fault", "error"), "none"),
         silence=NO_STIMULUS,
+    ),
+    "nothing said of it": Kind(
+        "",
+        stimulus=dict.fromkeys(EVERYTHING),
+        wanting=frozenset(f"stimulus.{key}" for key in EVERYTHING if key != DIRTY),
     ),
     # The container.
     "everything dirty": Kind(
-        "--dirty-scope=everything", {"dirty_scope": "everything"}, (DIRTY, QEMU), silence=UNCLAIMED
+        "--dirty-scope=everything", {"dirty_scope": "everything"}, (DIRTY, QEMU), silence=("the profile claims that every",)
     ),
-    "dirty for ever": Kind("--dirty-scope=sticky", {"dirty_scope": None}, (DIRTY, QEMU), silence=UNCLAIMED),
+    "dirty for ever": Kind(
+        "--dirty-scope=sticky", {"dirty_scope": None}, (DIRTY, QEMU), wanting=frozenset({"claims.dirty_scope"})
+    ),
     "whole mappings alone, repeats refused": Kind("--ranges=whole --restart=refuse", rules=(DIRTY,)),
     "no holes, unmapping across": Kind(
         "--ranges=mapped --unmapping=across", rules=(DIRTY, QEMU), silence=("a range with pages that are not mapped",)
@@ -144,10 +156,13 @@ KINDS = {
         "--largest-bitmap=4096 --capabilities=mixed --iova=pc", rules=(DIRTY, QEMU)
     ),
     "IOVA not told, nothing pinned": Kind(
-        "--iova=none --regions=crowded", rules=(DIRTY, QEMU), stimulus={"dirty": {"pin": None, "unpin": None}}
+        "--iova=none --regions=crowded", rules=(DIRTY, QEMU), stimulus={"dirty": {"pin": "none", "unpin": "none"}}
     ),
     "a device without DMA": Kind(
-        "--unmapping=across", rules=(DIRTY,), stimulus={"dma": None, "dirty": None}, silence=NO_STIMULUS
+        "--unmapping=across",
+        rules=(DIRTY,),
+        stimulus={"dma": None, "dirty": None},
+        wanting=frozenset({"stimulus.dma", "stimulus.dirty"}),
     ),
 }
 
@@ -167,6 +182,8 @@ def profile(project, tmp_path, name):
     document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
     document["device"]["command"] += kind.options.split()
     document["limits"] |= {"largest_state": "8MiB", "test": "12s"}
+    if DIRTY not in kind.rules:
+        document["interfaces"].remove("dirty_type1")
     document |= {part: changed(document[part], getattr(kind, part)) for part in ("claims", "stimulus")}
     path = tmp_path / "profile.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -200,10 +217,13 @@ def test_no_false_alarm(judge_in_process, profile, pytestconfig, tmp_path, count
 
     silent = [rule for rule, verdict in result.verdicts.items() if verdict is Verdict.NOT_APPLICABLE]
     alarms = {rule: result.verdicts[rule] for rule in result.verdicts if result.verdicts[rule] is not Verdict.PASS}
-    for rule in silent:
+    wanting = {rule for rule, verdict in alarms.items() if verdict is Verdict.NOT_RUN and kind.wanting}
+    for rule in {*silent, *wanting}:
         del alarms[rule]
     assert not alarms
-    assert result.exit_code == 0
+    assert result.exit_code == (2 if wanting else 0)
+    unjudged = [case for rule in wanting for case in result.cases_of(rule) if case.verdict is Verdict.NOT_RUN]
+    assert {case.failure.get("wants", case.failure["what"]) for case in unjudged} == kind.wanting
     assert result.totals["passes"] <= 4 + bool(kind.claims.get("repeatable_state"))
     reasons = {case.failure["what"] for rule in silent for case in result.cases_of(rule) if "what" in case.failure}
     unexpected = {reason for reason in reasons if not reason.startswith((*ALWAYS, *kind.silence))}
