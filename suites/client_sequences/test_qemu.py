@@ -118,9 +118,9 @@ def test_live_migration(migration, qemu, profile, shown, kept):
 
 @pytest.mark.rule("qemu.complete.self-write-harmless")
 @pytest.mark.parametrize("path", [(PRE_COPY, STOP_AND_COPY), (STOP_AND_COPY,)], ids=["live migration", "snapshot"])
-def test_self_write(migration, qemu, path):
+def test_self_write(reach, migration, qemu, path):
     """A device that has bytes pending in stop-and-copy has them after the write too."""
-    migration.enter(*path)
+    reach(*path)
     before = migration.read(PENDING_BYTES)
     qemu.setup_save()
     in_state(migration, "after stop-and-copy was written again", STOP_AND_COPY)
@@ -140,12 +140,13 @@ def test_snapshot(migration, qemu, profile, shown):
 
 
 @pytest.mark.rule("qemu.paused.migrates")
-def test_paused_guest(qemu, profile, destination, loading, shown):
+def test_paused_guest(request, qemu, profile, shown):
     """Saved from stop and loaded into a device that was reset, the state is the one before."""
     qemu.stop_guest()
     qemu.setup_save()
     buffers = qemu.complete(profile.limits.largest_state)
-    destination.device.reset()
+    destination = request.getfixturevalue("destination")  # may be the device itself, which was busy until now
+    loading = request.getfixturevalue("loading")
     differ(destination.actor)
     loading.setup_load()
     loading.load(buffers)
@@ -167,10 +168,10 @@ CANCELLED = {
 
 @pytest.mark.rule("qemu.cancel.returns-to-running")
 @pytest.mark.parametrize("where", CANCELLED)
-def test_cancel(migration, qemu, actor, profile, where):
+def test_cancel(reach, migration, qemu, actor, profile, where):
     """Running is reached by one write, the device works there, and pre-copy can be entered."""
     path, reading = CANCELLED[where]
-    migration.enter(*path)
+    reach(*path)
     if reading and migration.read(PENDING_BYTES):
         migration.place()
     qemu.cancel()
@@ -186,9 +187,9 @@ def test_cancel(migration, qemu, actor, profile, where):
     [(PRE_COPY, STOP_AND_COPY, STOP), (STOP_AND_COPY, STOP), (STOP,)],
     ids=["live migration", "snapshot", "pause"],
 )
-def test_source_runs_again(migration, qemu, actor, shown, path):
+def test_source_runs_again(reach, migration, qemu, actor, shown, path):
     """From stop, running is reached by one write; the device works, and shows what it showed."""
-    migration.enter(*path)
+    reach(*path)
     qemu.run_guest()
     in_state(migration, "after the guest was continued", RUNNING)
     if actor.can_watch:

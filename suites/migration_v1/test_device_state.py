@@ -102,10 +102,10 @@ STOPPING = [transition for transition in DRAWN if is_running(transition.before) 
 @pytest.mark.rule("v1.state.stopped-before-return")
 @pytest.mark.parametrize("activity", ["counter", "dma"])
 @pytest.mark.parametrize("transition", STOPPING, ids=str)
-def test_stopped_before_return(migration, actor, transition, activity):
+def test_stopped_before_return(reach, migration, actor, transition, activity):
     """Looked at from the moment the write returns, neither a running value nor memory changes."""
     with nullcontext(actor.counter()) if activity == "counter" else actor.dma() as watched:
-        migration.enter(transition.before)
+        reach(transition.before, leaving=True)
         if not watched.goes_on():
             raise checks.Unjudged(f"{watched.name} does not change in {name(transition.before)} either")
         migration.enter(transition.after)

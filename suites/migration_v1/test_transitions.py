@@ -109,8 +109,8 @@ def test_running_to_resuming(fresh, device, migration, saved):
     """Resuming can be written to a running device, also where its state was being saved before a reset."""
     if saved:
         migration.enter(STOP_AND_COPY)
-        if not device.try_reset().ok:
-            raise checks.Unjudged("the reset was refused; another rule judges that")
+        with checks.given():
+            device.reset()
         migration = fresh()
     go(migration, RESUMING)
 

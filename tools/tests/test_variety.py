@@ -143,7 +143,7 @@ KINDS = {
     ),
     # The container.
     "everything dirty": Kind(
-        "--dirty-scope=everything", {"dirty_scope": "everything"}, (DIRTY, QEMU), silence=("the profile claims that every",)
+        "--dirty-scope=everything", {"dirty_scope": "everything"}, (DIRTY, QEMU), silence=("the profile claims",)
     ),
     "dirty for ever": Kind(
         "--dirty-scope=sticky", {"dirty_scope": None}, (DIRTY, QEMU), wanting=frozenset({"claims.dirty_scope"})

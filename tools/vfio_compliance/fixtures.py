@@ -20,6 +20,7 @@ from .dirty_type1.witness import Witness
 from .journeys_v1 import Journeys
 from .model.states_v1 import name
 from .profiles import Profile
+from .reach import Reach
 from .session import Destination, Session
 from .stimulus import Actor
 from .transport import GuardedBuffer
@@ -84,23 +85,31 @@ def fresh(session: Session) -> Callable[[], MigrationRegion]:
 
 
 @pytest.fixture
-def recovers(session: Session, device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[], None]:
-    """Sees that a reset brings the device back from where it is now, as it does when the device is running."""
+def reach(session: Session, device: Device) -> Reach:
+    """Brings the device along states; may reset it now, so ask for it before whatever that would disturb."""
+    session.reach.get_ready()
+    return session.reach
 
-    def control() -> None:
-        fresh()
-        device.reset()
+
+@pytest.fixture
+def recovers(session: Session, device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[], None]:
+    """Sees that a reset brings the device back from where it is now, as from the same state entered as documented."""
 
     def reset() -> None:
-        migration = session.migration()
-        kept = {migration.state()} - {DeviceState.ERROR}
-        with unless(control, "in running"):
+        state = session.migration().state()
+        documented = DeviceState.RUNNING if state == DeviceState.ERROR else state
+
+        def control() -> None:
+            fresh().enter(documented)
+            device.reset()
+
+        with unless(control, f"in {name(documented)} entered as documented"):
             succeeded("resetting the device afterwards", device.try_reset())
-        left = migration.state()
-        allowed = dict.fromkeys((DeviceState.RUNNING, session.opened_in, *kept))
+        left = session.migration().state()
+        allowed = dict.fromkeys((DeviceState.RUNNING, session.opened_in, documented))
         if left not in allowed:
             control()
-            allowed[migration.state()] = None
+            allowed[session.migration().state()] = None
         one_of("reading device_state after the reset", left, list(allowed), name)
 
     return reset

@@ -115,8 +115,8 @@ class Journeys:
         self.resume = cache(self._resume)
 
     def begin(self) -> MigrationRegion:
-        """A device that was reset and is RUNNING. Raises what Session.prepare() raises."""
-        self._session.plain()
+        """A device that was reset, or opened anew, and is RUNNING. Raises what Session.prepare() raises."""
+        self._session.renew()
         return self._session.prepare()
 
     def _suspend(self) -> Saved:
@@ -160,6 +160,14 @@ class Journeys:
             with given():
                 _change(migration, STOP, saved)
         return saved
+
+    def drain(self, migration: MigrationRegion) -> None:
+        """Read what is offered in the present state, in pre-copy until it is enough. Raises Unreachable."""
+        with given():
+            if migration.state() == PRE_COPY:
+                migration.save(enough=self._enough())
+            else:
+                migration.save(within=self._session.profile.limits.test / 3)
 
     def change(self, transition: Transition) -> Change:
         """How a documented transition was made, in a flow that did before it all that the text has a user do.
@@ -216,13 +224,14 @@ class Journeys:
         before = len(tracer.calls)
         tracer.digests = True
         # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
-        migration.mapped, migration.refused = False, None
+        migration.mapped = migration.tries_both = self._session.profile.claims.data_section == "mapped-only"
+        migration.refused = None
         try:
             yield
         except DeviceError as error:
             journey.failure = error
         finally:
-            tracer.digests = False
+            tracer.digests = migration.tries_both = False
         journey.traffic = list(migration.accesses(tracer.calls[before:]))
         journey.refused = migration.refused
 

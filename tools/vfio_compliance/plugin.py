@@ -29,7 +29,7 @@ from .results.inflight import Inflight
 from .results.journal import FORMAT, Journal, JournalError
 from .results.verdict import EXIT_BROKEN, Verdict, gravest
 from .session import Broken, Lost, Session, kernel_release
-from .transport import Call, CallTimeout, SetupError, TransportError
+from .transport import Call, CallTimeout, GivenUp, SetupError, TransportError
 
 pytest_plugins = ["vfio_compliance.fixtures"]
 
@@ -402,6 +402,8 @@ def _judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Fail
         return Verdict.FAIL, _failure(error) | error.more
     if isinstance(error, DeviceError):
         return refused, _failure(error)
+    if isinstance(error, GivenUp):
+        return Verdict.NOT_RUN, {"what": error.message, "remedy": error.remedy}
     if isinstance(error, TransportError):
         return refused, {"what": error.message, "remedy": error.remedy}
     return Verdict.BROKEN, {

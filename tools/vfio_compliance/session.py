@@ -27,6 +27,7 @@ from .profiles import (
     SpareServer,
     VfioUserDevice,
 )
+from .reach import Reach
 from .stimulus import Actor, steps_of
 from .transport import (
     CallTimeout,
@@ -84,6 +85,7 @@ class Session:
         )
         self.journeys = Journeys(self)
         self.histories = Histories(self)
+        self.reach = Reach(self)
         #: Puts an event into the journal, once there is one.
         self.tell: Callable[..., None] = lambda event, **fields: None
         #: Why no test can have the migration region, once that is known.
@@ -151,6 +153,7 @@ class Session:
             except (Broken, TransportError) as error:
                 if self._way == len(ways) - 1:
                     raise
+                self.tell_trouble(error)
                 self.note(f"the device cannot be opened: {error.message}")
 
     def _ways(self) -> list[Callable[[], None]]:
@@ -221,12 +224,29 @@ class Session:
         self._bring_back(None, self._reset)
         return self.device
 
+    def renew(self) -> None:
+        """Forget what the device was brought to: reset it or, where it has no reset, open it again.
+
+        Raises Broken, Lost, CallTimeout.
+        """
+        self._bring_back(None, self._reset if self._resettable else self._reopen)
+
     def take_deaths(self) -> list[Death]:
         """The ends of servers that nothing asked for, since this was last called; remarks on the way become notes."""
         transports = [self.transport, *([self._second.transport] if self._second else [])]
         for remark in (remark for transport in transports for remark in transport.remarks):
             self._note_once(remark)
         return [death for transport in transports for death in transport.take_deaths()]
+
+    def tell_trouble(self, error: Exception) -> None:
+        """Put into the journal what ``error``, met on the way to a test, says of the device: a hang, a dead server.
+
+        It is no verdict on the test, and the run is not to pass it over.
+        """
+        for death in self.take_deaths():
+            self.tell("death", **death._asdict(), case=None)
+        if isinstance(error, CallTimeout):
+            self.tell("unanswered", message=error.message, remedy=error.remedy)
 
     @contextmanager
     def guest(self) -> Iterator[GuestMemory]:
@@ -251,7 +271,7 @@ class Session:
         if self._second is None:
             yield None
             return
-        if self.lost:
+        if self._out_of_reach:
             self.plain()
         try:
             self._open_second(self._second)
@@ -283,6 +303,7 @@ class Session:
                 device.open()
                 problem = self._prepare_second(device, place)
             except TransportError as error:
+                self.tell_trouble(error)
                 device.transport.shutdown()
                 problem, remedy = error.message, error.remedy.replace("device.", "device.second.")
             if not problem:
@@ -300,6 +321,7 @@ class Session:
             try:
                 device.try_reset()
             except (CallTimeout, PeerGone) as error:
+                self.tell_trouble(error)
                 self._reset_failed(error)
                 device.transport.shutdown()
                 device.open()
@@ -350,6 +372,7 @@ class Session:
             except DeviceError as error:
                 problem = str(error)
             except (Broken, TransportError) as error:
+                self.tell_trouble(error)
                 self.lost, problem, remedy = True, error.message, error.remedy
             if not problem:
                 return ""
@@ -377,11 +400,15 @@ class Session:
             return str(error)
         return "" if state == DeviceState.RUNNING else f"device_state reads {name(state)}"
 
+    @property
+    def _out_of_reach(self) -> bool:
+        return self.lost or self.transport.gone
+
     def _as_it_is(self) -> bool:
-        return not self.lost
+        return not self._out_of_reach
 
     def _reset(self) -> bool:
-        if self.lost:
+        if self._out_of_reach:
             return False
         if not self._resettable:
             return True  # there is no way to a known state, and what a container holds its user puts away

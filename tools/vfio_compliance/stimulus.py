@@ -14,7 +14,7 @@ from .checks import missing
 from .device import Device, DeviceError, DmaMap, Unreachable
 from .device.dma import DMA_SIZE, IOVA
 from .profiles import Dirty, MapSection, Profile, Read, Step, VisibleState, Wait, Write, programs
-from .transport import TransportError
+from .transport import PeerGone, ProtocolViolation, TransportError
 
 T = TypeVar("T")
 
@@ -114,8 +114,9 @@ class Actor:
                 with suppress(DeviceError, TransportError):
                     self._run("stimulus.dma.stop", dma.stop, variables)
                 raise
-            self._device.try_reset()  # the device may have been stopped meanwhile, and is to take the steps that follow
-            self._run("stimulus.dma.stop", dma.stop, variables)
+            with suppress(DeviceError, PeerGone, ProtocolViolation):  # what was to be judged was judged
+                self._device.try_reset()  # it may have been stopped meanwhile, and is to take the steps that follow
+                self._run("stimulus.dma.stop", dma.stop, variables)
 
     @contextmanager
     def stream(self, iova: int, length: int) -> Iterator[float]:

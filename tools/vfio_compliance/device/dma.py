@@ -75,7 +75,7 @@ class DmaMap:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self.mapped:
+            if self.mapped and not self._transport.gone:
                 self.try_unmap()
         except TransportError:
             if error is None:

@@ -20,7 +20,7 @@ from ..uapi.migration_v1 import (
     DeviceState,
     Register,
 )
-from .errors import DeviceError, StepFailed, given
+from .errors import DeviceError, StepFailed, Unreachable, given
 from .region import Area, Region, tell
 from .stream import PIECE, Stream
 
@@ -39,6 +39,8 @@ class MigrationRegion:
         self.mapped = False
         #: A mapping takes the place of a read() or write() of data that is refused.
         self.falls_back = True
+        #: The next time that data goes through a mapping, read() or write() is tried as well, to see whether it works.
+        self.tries_both = False
         #: The first read() or write() of data that was refused where a mapping took its place.
         self.refused: DeviceError | None = None
 
@@ -64,6 +66,14 @@ class MigrationRegion:
                 outcome.errno if outcome.value < 0 else None,
             )
         return int.from_bytes(data, "little")
+
+    def glance(self, register: Register) -> int | None:
+        """The value of ``register``; None where it cannot be read, in whatever way, which another rule judges."""
+        try:
+            with given():
+                return self.read(register)
+        except Unreachable:
+            return None
 
     def write(self, register: Register, value: int) -> None:
         """Set ``register``. Raises DeviceError when the driver refuses or takes a part only."""
@@ -218,6 +228,7 @@ class MigrationRegion:
     def write_data(self, offset: int, data: bytes) -> None:
         """Write a part of a buffer, as well as the device lets it be written. Raises StepFailed."""
         try:
+            self._try(lambda: self.region.write_bytes(offset, data))
             if self.mapped and self.region.fill(offset, data):
                 return
             try:
@@ -236,11 +247,14 @@ class MigrationRegion:
 
     def peek(self, offset: int, length: int) -> bytes:
         """What can be seen of ``length`` bytes of the section, part of a buffer or not; nothing if that is refused."""
-        outcome, data = self.region.try_read(offset, length)
-        if outcome.ok or not (view := self.region.view(offset, length)):
-            return data
-        with view:
-            return bytes(view)
+        if not self.mapped:
+            outcome, data = self.region.try_read(offset, length)
+            if outcome.ok:
+                return data
+        if view := self.region.view(offset, length):
+            with view:
+                return bytes(view)
+        return self.region.try_read(offset, length)[1]
 
     def _data(self, area: Area) -> Iterator[bytes | memoryview]:
         for start in range(0, area.size, PIECE):
@@ -254,6 +268,7 @@ class MigrationRegion:
     def _piece(self, offset: int, length: int) -> bytes | memoryview:
         """A view of a mapping, which the caller releases, or what read() gave. Raises StepFailed."""
         try:
+            self._try(lambda: self.region.read_bytes(offset, length))
             if self.mapped and (view := self.region.view(offset, length)):
                 return view
             try:
@@ -265,6 +280,14 @@ class MigrationRegion:
                 return view
         except DeviceError as error:
             raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
+
+    def _try(self, move: Callable[[], object]) -> None:
+        if self.tries_both:
+            self.tries_both = False
+            try:
+                move()
+            except DeviceError as error:
+                self.refused = error.with_traceback(None)
 
     def _map_from_now_on(self, refusal: DeviceError) -> None:
         """read() or write() does not move data on this device, and a mapping does.

@@ -39,6 +39,11 @@ def _deaths(summary: Summary) -> None:
         cause = next((rule for rule in causes if rule != case.rule and summary.failed(rule)), None)
         if case.verdict in (Verdict.FAIL, Verdict.HANG):
             case.failure["server"] = seen
+        elif case.verdict is Verdict.NOT_RUN and case.failure:
+            # What the rule needs was not reached: the death is no verdict on it, and the run does not pass it over.
+            case.failure["server"] = seen
+            summary.deaths += case.deaths
+            case.deaths = []
         elif cause:
             name = case.id.rpartition("/")[2]
             summary.notes[f"{name}: {seen}; this is put down to {cause}, which failed"] += 1

@@ -142,6 +142,7 @@ RECORDS: Final[dict[str, Shape]] = {
     "process": {"number": int, "why": str},
     "lost": {"message": str},
     "hang": {"case": (str, None), "message": str, "remedy": str},
+    "unanswered": {"message": str, "remedy": str},
     "finish": {
         **dict.fromkeys(("calls", "opens", "resets", "bytes_read", "bytes_written", "passes?"), int),
     },

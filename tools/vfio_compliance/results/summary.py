@@ -313,6 +313,9 @@ class _Reader:
             self._last = {"event": "stop"}
             self._summary.hangs.append(record)
 
+    def _take_unanswered(self, record: Record) -> None:
+        self._summary.hangs.append(record)
+
     def _take_lost(self, record: Record) -> None:
         self._last = record
 

@@ -2,7 +2,7 @@
 """How calls reach a driver: through the kernel's group interface or a vfio-user socket, always traced."""
 
 from .base import Argument, Death, Memory, Outcome, Target, Transport
-from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
+from .errors import CallTimeout, GivenUp, PeerGone, ProtocolViolation, SetupError, TransportError
 from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
 from .trace import Call, Counts, Tracer
@@ -14,6 +14,7 @@ __all__ = [
     "CallTimeout",
     "Counts",
     "Death",
+    "GivenUp",
     "GuardedBuffer",
     "KernelGroup",
     "KernelGroupSettings",

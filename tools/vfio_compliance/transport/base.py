@@ -382,6 +382,11 @@ class Transport(ABC):
         """
         return None
 
+    @property
+    def gone(self) -> bool:
+        """The device is open, and no call on it can be answered any more: it has to be opened again."""
+        return False
+
     def take_deaths(self) -> list[Death]:
         """The deaths since the last time, those that nobody has noticed yet among them."""
         self._look_for_deaths()

@@ -40,6 +40,10 @@ class PeerGone(TransportError):
     code = errno.EPIPE
 
 
+class GivenUp(PeerGone):
+    """The connection ended in an earlier call, whose error said so: this says nothing of the present one."""
+
+
 class ProtocolViolation(TransportError):
     """The other side sent something that the protocol does not allow.
 

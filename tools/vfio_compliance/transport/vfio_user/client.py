@@ -286,6 +286,11 @@ class VfioUser(Transport):
         self.starts += 1
         return True
 
+    @property
+    def gone(self) -> bool:
+        """The connection ended, or was given up."""
+        return self._connection is not None and self._connection.lost is not None
+
     # -- servers that end -------------------------------------------------------------------------------------------
 
     def _look_for_deaths(self) -> None:

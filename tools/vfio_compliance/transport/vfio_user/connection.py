@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple, NoReturn
 
-from ..errors import CallTimeout, PeerGone, ProtocolViolation
+from ..errors import CallTimeout, GivenUp, PeerGone, ProtocolViolation
 from .wire import (
     DMA_ACCESS,
     FLAG_ERROR,
@@ -238,7 +238,7 @@ class Connection:
 
     def _check(self) -> None:
         if self.lost is not None:
-            raise PeerGone(
+            raise GivenUp(
                 f"the connection was given up earlier: {getattr(self.lost, 'message', self.lost)!s}",
                 "close the device and open it again",
             )
