@@ -33,12 +33,14 @@ ALLOWED = {
     "journeys_v1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
     "dirty_type1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
     "stress": {"device", "model", "profiles", "session", "stimulus", "transport", "uapi"},
+    "reach": {"device", "session", "transport", "uapi"},
     "session": {
-        *("device", "dirty_type1", "journeys_v1", "model", "profiles", "results", "stimulus", "transport", "uapi"),
+        *("device", "dirty_type1", "journeys_v1", "model", "profiles", "reach", "results", "stimulus", "transport"),
+        "uapi",
     },
     "fixtures": {
-        *("checks", "device", "dirty_type1", "journeys_v1", "model", "profiles", "session", "stimulus", "stress"),
-        *("transport", "uapi"),
+        *("checks", "device", "dirty_type1", "journeys_v1", "model", "profiles", "reach", "session", "stimulus"),
+        *("stress", "transport", "uapi"),
     },
     "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
     "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},

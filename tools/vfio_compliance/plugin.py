@@ -322,7 +322,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     _tell(item.config, "start", case=item.nodeid, rule=_rule_of(item))
     if not (reason := _left_out(item, opened)):
         return None
-    item.stash[PHASES] = list[tuple[Verdict, Failure | None]]([(Verdict.NOT_RUN, {"what": reason})])
+    item.stash[PHASES] = list[tuple[Verdict, Failure | None]]([(Verdict.NOT_RUN, {"what": reason, "skipped": "yes"})])
     _record(item, opened, 0.0)
     return True
 

@@ -37,6 +37,7 @@ class Kernel:
             ioctl=self.ioctl,
             memory=Memory,
             kernel=kernel,
+            gone=False,
             dirty_page_size=None,
             no_tracking="",
             largest_bitmap=2**64 - 1,

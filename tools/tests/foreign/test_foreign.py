@@ -18,28 +18,6 @@ from styles import STYLES
 #: Cases of each rule; those of the rules that a style breaks are all run.
 MOST = 1
 
-#: Styles that the suite does not judge yet as they say.
-PENDING = {
-    "aborts-at-close",
-    "dies-on-reset",
-    "dies-on-stop-undrained",
-    "drops-connection-once",
-    "exits-3-at-close",
-    "exits-3-between-connections",
-    "keeps-over-close-no-reset",
-    "killed-once",
-    "leaves-with-client-no-reset",
-    "mapped-only-writes-read-back",
-    "needs-stop-before-close",
-    "no-reset",
-    "reserved-without-payload",
-    "reset-refused",
-    "second-dies-once",
-    "segfaults-at-close",
-    "segfaults-once-at-once",
-    "stop-at-open-no-reset",
-}
-
 #: Styles that take minutes.
 ONLY_WHOLE = {"slow-answers", "slow-first-answer", "endless-same-large"}
 
@@ -49,13 +27,7 @@ def needs_a_run(style: type[Style]) -> bool:
     return style.dies or style.exit is not None
 
 
-def selected() -> list[object]:
-    """The styles as parameters, those that wait for a mend marked."""
-    marks = {name: [pytest.mark.xfail(reason="not mended yet", strict=False)] for name in PENDING}
-    return [pytest.param(name, marks=marks.get(name, [])) for name in STYLES if name not in ONLY_WHOLE]
-
-
-@pytest.mark.parametrize("name", selected())
+@pytest.mark.parametrize("name", [name for name in STYLES if name not in ONLY_WHOLE])
 def test_style_is_judged_as_it_says(name, request, project, tmp_path):
     """Exactly the rules that a style breaks are broken, and the others are judged."""
     style = STYLES[name]

@@ -99,14 +99,15 @@ def test_what_was_done_in_other_cases():
     ]
 
 
+STANDS = {"v1.b": {"stands_on": ["v1.a"]}, "v1.a": {}}
+
+
 def test_not_judged_because_of_a_rule():
     """The rule that failed is named once, with the ways in which that was met."""
-    seen = [
-        ended(f"b[{number}]", "not-run", what=f"going to {number}", judged_by="v1.a", **FAILED) for number in range(5)
-    ]
-    report = lines(ended("a", "fail", **FAILED), *seen)
+    seen = [ended(f"b[{number}]", "not-run", what=f"going to {number}", **FAILED) for number in range(5)]
+    report = lines(ended("a", "fail", **FAILED), *seen, rules=STANDS)
     assert block(report, "Not judged: 5 cases of 1 rule") == [
-        "   because   v1.a failed: see 1)",
+        "   stands on v1.a, which failed: see 1)",
         "   met by    going to 0: expected x, seen y",
         "             going to 1: expected x, seen y",
         "             going to 2: expected x, seen y",
@@ -115,11 +116,11 @@ def test_not_judged_because_of_a_rule():
     ]
 
 
-def test_not_judged_though_that_rule_held():
-    """What was seen is the reason then."""
-    report = lines(ended("a", "pass"), ended("b", "not-run", judged_by="v1.a", **FAILED))
-    reason = "   because   doing it: expected x, seen y (v1.a is about that)"
-    assert block(report, "Not judged: 1 case of 1 rule")[0] == reason
+@pytest.mark.parametrize(("found", "more"), [("pass", {}), ("fail", {"skipped": "yes"})])
+def test_not_judged_for_another_reason(found, more):
+    """What was seen, or the choice of the user, is the reason then."""
+    report = lines(ended("a", found, **FAILED), ended("b", "not-run", **FAILED | more), rules=STANDS)
+    assert block(report, "Not judged: 1 case of 1 rule")[0] == "   because   doing it: expected x, seen y"
 
 
 def test_not_judged_for_want_of_a_key():

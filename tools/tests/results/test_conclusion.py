@@ -67,10 +67,11 @@ def test_most_rules_give_the_reason():
 
 def test_a_rule_that_failed_is_a_reason():
     """What could not be judged because of it names it, not what was seen of it."""
-    events = [ended("a", "hang"), ended("b", "not-run", judged_by="v1.a", expected="x", seen="y")]
-    assert verdict(told(*events))[1] == "a call hung in 1 rule; 1 rule not judged, because v1.a failed"
-    other = [ended("a", "pass"), ended("b", "not-run", judged_by="v1.a", expected="x", seen="y")]
-    assert verdict(told(*other))[1] == "1 rule not judged, because doing it: y"
+    rules = {"v1.b": {"stands_on": ["v1.a"]}, "v1.a": {}}
+    events = [ended("a", "hang"), ended("b", "not-run", expected="x", seen="y")]
+    assert verdict(told(*events, rules=rules))[1] == "a call hung in 1 rule; 1 rule not judged, because v1.a failed"
+    other = [ended("a", "pass"), ended("b", "not-run", expected="x", seen="y")]
+    assert verdict(told(*other, rules=rules))[1] == "1 rule not judged, because doing it: y"
 
 
 @pytest.mark.parametrize(

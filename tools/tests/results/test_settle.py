@@ -118,7 +118,7 @@ def test_a_task_that_the_kernel_calls_hung():
 
 def test_a_death_is_a_failure():
     """Of the rule of the case in which it was seen; what was said of the case before stays."""
-    for before, also in (("pass", ""), ("not-run", "the pipe broke"), ("broken", "the pipe broke")):
+    for before, also in (("pass", ""), ("broken", "the pipe broke")):
         made = summarise(told(ended("a", before, what="the pipe broke"), death("a")))
         assert verdicts(made) == {"a": "fail"}
         failure = made.cases[case("a")].failure
@@ -140,17 +140,18 @@ def test_a_death_beside_a_failure(verdict):
 def test_a_death_with_its_cause_elsewhere():
     """The rule that failed is named in a note; the case says what it said. The way to it may be long."""
     rules = {"v1.c": {"stands_on": ["v1.b"]}, "v1.b": {"stands_on": ["v1.a"]}, "v1.a": {}}
-    events = [ended("c", "not-run"), death("c"), ended("a", "pass"), death("a"), ended("b", "pass")]
+    events = [ended("c", "not-run", what="b"), death("c"), ended("a", "pass"), death("a"), ended("b", "pass")]
     made = summarise(told(*events, rules=rules))
     assert verdicts(made) == {"c": "not-run", "a": "fail", "b": "pass"}
     assert f"test_it.py::test_c: {DIED}; this is put down to v1.a, which failed" in made.notes
 
 
-def test_a_death_in_a_set_up_that_another_rule_judges():
-    """The rule that the failure names is the cause, if it failed; else the death is a failure here."""
-    for found, expected in (("fail", "not-run"), ("pass", "fail")):
-        made = summarise(told(ended("a", found), ended("b", "not-run", judged_by="v1.a"), death("b")))
-        assert verdicts(made)["b"] == expected
+def test_a_death_in_a_set_up():
+    """It is no verdict on the rule that was to be judged after it; it counts, and is shown at the end."""
+    made = summarise(told(ended("a", "pass"), ended("b", "not-run", what="going there"), death("b")))
+    assert verdicts(made) == {"a": "pass", "b": "not-run"}
+    assert made.exit_code == 1
+    assert f"died      {DIED}" in render(made)
 
 
 def test_a_death_outside_of_any_case():

@@ -161,7 +161,7 @@ def reason(summary: Summary, case: Case) -> str:
     failure = case.failure
     if wants := failure.get("wants"):
         return f"the profile says nothing about {wants}"
-    if (rule := failure.get("judged_by")) and summary.failed(rule):
+    if rule := summary.hindrance(case):
         return f"{rule} failed"
     if not failure:
         return "the run ended before"

@@ -35,18 +35,17 @@ def _deaths(summary: Summary) -> None:
     # What a rule stands on comes before the rule.
     for case in sorted(dead, key=lambda case: len(summary.foundations(case.rule))):
         seen = "\n".join(case.deaths)
-        causes = [*summary.foundations(case.rule), *filter(None, [case.failure.get("judged_by")])]
-        cause = next((rule for rule in causes if rule != case.rule and summary.failed(rule)), None)
+        cause = next(iter(summary.causes(case.rule)), None)
         if case.verdict in (Verdict.FAIL, Verdict.HANG):
             case.failure["server"] = seen
+        elif cause:
+            name = case.id.rpartition("/")[2]
+            summary.notes[f"{name}: {seen}; this is put down to {cause}, which failed"] += 1
+            case.deaths = []
         elif case.verdict is Verdict.NOT_RUN and case.failure:
             # What the rule needs was not reached: the death is no verdict on it, and the run does not pass it over.
             case.failure["server"] = seen
             summary.deaths += case.deaths
-            case.deaths = []
-        elif cause:
-            name = case.id.rpartition("/")[2]
-            summary.notes[f"{name}: {seen}; this is put down to {cause}, which failed"] += 1
             case.deaths = []
         else:
             _overrule(case, Verdict.FAIL, {"what": "watching the server", "expected": "it keeps running", "seen": seen})

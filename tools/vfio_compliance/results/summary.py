@@ -40,7 +40,7 @@ class Case:
     rule: str
     verdict: Verdict = Verdict.NOT_RUN
     seconds: float = 0.0
-    #: what, expected, seen, remedy, traceback, wants, judged_by, ...: those that apply.
+    #: what, expected, seen, remedy, traceback, wants, skipped, ...: those that apply.
     failure: dict[str, str] = field(default_factory=dict)
     calls: list[list[Any]] = field(default_factory=list)
     #: What the kernel logged meanwhile that shows a fault in it.
@@ -178,6 +178,17 @@ class Summary:
     def failed(self, rule: str) -> bool:
         """Whether a rule was broken in this run, or a call of its cases hung: others may have failed by it."""
         return any(case.broke or case.verdict is Verdict.HANG for case in self.cases_of(rule))
+
+    def causes(self, rule: str) -> list[str]:
+        """Of the rules that a rule stands on, those that failed and stand on none that did, in the order of rules."""
+        failed = {each for each in self.foundations(rule) if self.failed(each)}
+        return [each for each in self.rules if each in failed and failed.isdisjoint(self.foundations(each))]
+
+    def hindrance(self, case: Case) -> str:
+        """The rule that failed and without which this case could not be judged; nothing where none is known."""
+        if case.verdict is not Verdict.NOT_RUN or not case.failure or {"wants", "skipped"} & case.failure.keys():
+            return ""
+        return next(iter(self.causes(case.rule)), "")
 
     def answers(self) -> Iterator[Answer]:
         """One for each area of rules that do not block, if any rule of it was selected."""

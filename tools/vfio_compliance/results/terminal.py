@@ -157,17 +157,11 @@ def _faults(summary: Summary) -> list[_Fault]:
         ]
         for rule in summary.verdicts
     }
-    causes = {rule: [cause for cause in _causes(summary, rule) if by_rule.get(cause)] for rule in by_rule}
+    causes = {rule: [cause for cause in summary.causes(rule) if by_rule.get(cause)] for rule in by_rule}
     first = [rule for rule in by_rule if not causes[rule]]
     order = [rule for root in first for rule in (root, *(each for each in by_rule if causes[each][:1] == [root]))]
     order += [rule for rule in by_rule if rule not in order]  # rules that stand on each other, in a damaged journal
     return [fault for rule in order for fault in by_rule[rule]]
-
-
-def _causes(summary: Summary, rule: str) -> list[str]:
-    """Of the rules that a rule stands on, those that failed and stand on no other that did, in the order of rules."""
-    failed = {each for each in summary.foundations(rule) if summary.failed(each)}
-    return [each for each in summary.rules if each in failed and failed.isdisjoint(summary.foundations(each))]
 
 
 def _failures(summary: Summary, width: int) -> Iterator[str]:
@@ -187,7 +181,7 @@ def _failures(summary: Summary, width: int) -> Iterator[str]:
 def _fault(number: str, fault: _Fault, summary: Summary, numbers: Mapping[str, int], width: int) -> Iterator[str]:
     """All about a fault. Of one that has its cause elsewhere, less."""
     all_cases = _count(len(summary.cases_of(fault.rule)), "case")
-    causes = _causes(summary, fault.rule)
+    causes = summary.causes(fault.rule)
     head = f"{number}{fault.verdict.value.upper()}  "
     yield from _wrap(head, f"{fault.rule}  ({len(fault.cases)} of {all_cases})", width)
     yield from _explanation(summary.rules[fault.rule], width)
@@ -219,11 +213,12 @@ def _not_judged(summary: Summary, numbers: Mapping[str, int], width: int) -> Ite
         if case.verdict is Verdict.NOT_RUN:
             if wants := case.failure.get("wants"):
                 silent.setdefault(wants, []).append(case)
-            elif _judged_elsewhere(summary, case):
-                failed.setdefault(case.failure["judged_by"], []).append(case)
+            elif rule := summary.hindrance(case):
+                failed.setdefault(rule, []).append(case)
     for rule, cases in failed.items():
         yield from _group_head("Not judged", cases)
-        yield from _labelled("because", f"{rule} failed: see {numbers[rule]})", width)
+        where = f"see {numbers[rule]})" if rule in numbers else "as the profile's waiver says"
+        yield from _labelled("stands on", f"{rule}, which failed: {where}", width)
         ways = list(dict.fromkeys(sentence(case.failure) for case in cases))
         for index, way in enumerate(ways[:_WAYS]):
             yield from _labelled("" if index else "met by", way, width)
@@ -239,20 +234,12 @@ def _not_judged(summary: Summary, numbers: Mapping[str, int], width: int) -> Ite
     yield from _grouped(Verdict.NOT_RUN, "Not judged", summary, width)
 
 
-def _judged_elsewhere(summary: Summary, case: Case) -> bool:
-    """Whether what went wrong is the matter of another rule, which failed in this run and is shown so."""
-    rule = case.failure.get("judged_by", "")
-    return any(each.verdict in TROUBLE for each in summary.cases_of(rule)) and summary.failed(rule)
-
-
 def _grouped(verdict: Verdict, title: str, summary: Summary, width: int) -> Iterator[str]:
     """Cases that say nothing about their rule, by the reason."""
     reasons: dict[str, list[Case]] = {}
     for case in summary.cases.values():
-        if case.verdict is verdict and "wants" not in case.failure and not _judged_elsewhere(summary, case):
+        if case.verdict is verdict and "wants" not in case.failure and not summary.hindrance(case):
             text = sentence(case.failure) if case.failure else "the run ended before"
-            if rule := case.failure.get("judged_by"):
-                text += f" ({rule} is about that)"
             reasons.setdefault(text, []).append(case)
     for text, cases in reasons.items():
         yield from _group_head(title, cases)

@@ -82,15 +82,6 @@ class Catalogue:
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules.values())
 
-    def roots(self, rule_id: str) -> tuple[str, ...]:
-        """Ids of all rules that a rule stands on, directly or by way of others: the nearest first, each once."""
-        found: dict[str, None] = {}
-        nearest = [rule_id]
-        while nearest:
-            nearest = [each for near in nearest for each in self.rules[near].stands_on if each not in found]
-            found |= dict.fromkeys(nearest)
-        return tuple(found)
-
     def matching(self, pattern: str) -> list[Rule]:
         """Rules whose id or clause is ``pattern``, or starts with it at a word boundary (``v1.reset``, ``DS``)."""
         return [
