@@ -212,6 +212,7 @@ class Session:
         that the profile can start is started again, and the profile's recovery command is run; each is noted.
         """
         migration = self.migration()
+        migration.mapped, migration.refused = self._maps_only, None
         if self._failures < _MOST_FAILURES:
             self._stuck = self._bring_back(migration, self._as_it_is)
             self._failures = self._failures + 1 if self._stuck else 0
@@ -292,6 +293,7 @@ class Session:
         """Raises Broken, Unreachable."""
         place = f"{self.profile.where('device.second')}: the second device"
         problem, remedy = "", ""
+        errors: list[TransportError] = []
         ways: list[Callable[[], bool]] = [
             partial(self._restart, device),
             partial(self._recover_second, device),
@@ -303,10 +305,12 @@ class Session:
                 device.open()
                 problem = self._prepare_second(device, place)
             except TransportError as error:
-                self.tell_trouble(error)
+                errors.append(error)
                 device.transport.shutdown()
                 problem, remedy = error.message, error.remedy.replace("device.", "device.second.")
             if not problem:
+                for error in errors:
+                    self.tell_trouble(error)
                 return
             self.note(f"the second device did not get to running: {problem}")
         if not device.transport.is_open:
@@ -344,8 +348,12 @@ class Session:
         if not found:
             raise Unreachable("looking for the migration region", "one", self._no_migration or "none")
         region = MigrationRegion(found[0], self.profile.limits.largest_state)
-        region.mapped = self.profile.claims.data_section == "mapped-only"
+        region.mapped = self._maps_only
         return region
+
+    @property
+    def _maps_only(self) -> bool:
+        return self.profile.claims.data_section == "mapped-only"
 
     def _restored_on(self) -> str:
         second = self.profile.device.second

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A driver that oopses under its caller, or never lets it go: that case is a verdict, and all others are judged.
+
+Only a kernel can do this, and it is not the same afterwards. In a virtual machine:
+
+    vfio-compliance vm --kernels 6.12 --ignore-log -- pytest -p no:cacheprovider tools/tests/test_lost_callers.py \\
+        --target profiles/refdriver-kernel.yaml
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance import profiles
+from vfio_compliance.results import journal, summary
+from vfio_compliance.results.verdict import Verdict
+
+GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.WAIVED}
+
+#: Lets the caller go that ``hang-once`` holds, so that the next test of this file has the device.
+RELEASE = Path("/sys/module/vfio_refdriver/parameters/release")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("defect", "verdict", "code"), [("hang-once", Verdict.HANG, 3), ("oops-once", Verdict.KERNEL, 1)]
+)
+def test_the_run_goes_on(target, project, tmp_path, count, tell, defect, verdict, code):
+    """One case has the verdict, a second test process judges the rest, on a spare device where this one is held."""
+    if profiles.load(target).device.transport != "kernel-group":
+        pytest.skip("a server's end is seen elsewhere: only a kernel holds a caller for ever")
+    out = tmp_path / "result"
+    command = [sys.executable, "-m", "vfio_compliance", "run", str(target), "--out", str(out), f"--defect={defect}"]
+    ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    RELEASE.write_text("1")
+    records = list(journal.read(out / journal.NAME))
+    result = summary.summarise(records)
+    struck = {case.id: case.verdict for case in result.cases.values() if case.verdict not in GOOD}
+    assert list(struck.values()) == [verdict], (struck, ended.stdout[-2000:])
+    assert len(result.processes) == 1
+    assert (ended.returncode, result.exit_code) == (code, code)
+    times = {each["event"]: each["time"] for each in records if each["event"] in ("hang", "broken", "process", "way")}
+    tell(f"{defect}: {dict(Counter(case.verdict.value for case in result.cases.values()))}; {times}")
+    count(cases_judged_after_a_lost_caller=len(result.cases) - 1)
