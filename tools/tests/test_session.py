@@ -60,7 +60,7 @@ def begin(monkeypatch, project):
     """Starts a session with a device, by the profile of one that has nothing to migrate; what it told, too."""
 
     def start(transport):
-        monkeypatch.setattr(session, "_transport", lambda profile, defects, beside=None: transport)
+        monkeypatch.setattr(session, "_to", lambda profile, where, defects, beside=None: transport)
         opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml"), [])
         told = []
         opened.tell = lambda event, **fields: told.append((event, fields))

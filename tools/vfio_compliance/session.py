@@ -78,11 +78,10 @@ class Session:
         """Raises Broken when defects are asked for that the profile has no way to switch on."""
         self.profile = profile
         self._defects = list(defects)
+        #: The spare device that has taken the place of the device.
+        self._taken: SpareInKernel | SpareServer | None = None
         self._defects_before: str | None = None
-        self._use(_transport(profile, defects))
-        self._second = (
-            Device(_transport(profile, defects, self.transport), self._set_up) if profile.device.second else None
-        )
+        self._use(_to(profile, profile.device, defects))
         self.journeys = Journeys(self)
         self.histories = Histories(self)
         self.reach = Reach(self)
@@ -107,10 +106,16 @@ class Session:
         self._noted: set[str] = set()
 
     def _use(self, transport: Transport) -> None:
+        """Reach the device by ``transport``, and the second one beside it: they share what a container shares."""
         self.transport = transport
         self.device = Device(transport, self._set_up)
         self.container = Container(transport)
         self.actor = Actor(self.device, self.profile)
+        second = self.profile.device.second
+        self._second = self._beside(second) if second else None
+
+    def _beside(self, where: SecondInKernel | SecondServer | SpareInKernel | SpareServer) -> Device:
+        return Device(_to(self.profile, where, self._defects, self.transport), self._set_up)
 
     # -- begin and end --------------------------------------------------------------------------------------------
 
@@ -174,6 +179,7 @@ class Session:
         transport = _to(self.profile, spare, self._defects)
         transport.tracer = self.transport.tracer
         self._use(transport)
+        self._taken = spare
         self.device.open()
 
     def finish(self) -> None:
@@ -275,8 +281,7 @@ class Session:
         if self._out_of_reach:
             self.plain()
         try:
-            self._open_second(self._second)
-            yield self._second
+            yield self._open_second(self._second)
         finally:
             self._second.close()
 
@@ -289,19 +294,23 @@ class Session:
             else:
                 yield Destination(device, self._migration_of(device), Actor(device, self.profile))
 
-    def _open_second(self, device: Device) -> None:
+    def _open_second(self, device: Device) -> Device:
         """Raises Broken, Unreachable."""
         place = f"{self.profile.where('device.second')}: the second device"
         problem, remedy = "", ""
         errors: list[TransportError] = []
-        ways: list[Callable[[], bool]] = [
-            partial(self._restart, device),
-            partial(self._recover_second, device),
+        spares = [spare for spare in self.profile.device.spares if spare is not self._taken]
+        ways: list[Callable[[Device], bool]] = [
+            lambda device: True,
+            self._restart,
+            self._recover_second,
+            *(partial(self._replace_second, spare) for spare in spares),
         ]
-        for way in (None, *ways):
+        for way in ways:
             try:
-                if way is not None and not way():
+                if not way(device):
                     continue
+                device = self._second or device
                 device.open()
                 problem = self._prepare_second(device, place)
             except TransportError as error:
@@ -309,9 +318,9 @@ class Session:
                 device.transport.shutdown()
                 problem, remedy = error.message, error.remedy.replace("device.", "device.second.")
             if not problem:
-                for error in errors:
-                    self.tell_trouble(error)
-                return
+                for met in errors:
+                    self.tell_trouble(met)
+                return device
             self.note(f"the second device did not get to running: {problem}")
         if not device.transport.is_open:
             raise Broken(f"{place} cannot be opened: {problem}", remedy)
@@ -341,6 +350,12 @@ class Session:
             return False
         device.transport.shutdown()
         self._run_recovery(second.recovery, "device.second.recovery")
+        return True
+
+    def _replace_second(self, spare: SpareInKernel | SpareServer, device: Device) -> bool:
+        device.transport.shutdown()
+        self.note(f"a spare device takes the place of the second device: {spare}")
+        self._second = self._beside(spare)
         return True
 
     def _migration_of(self, device: Device) -> MigrationRegion:
@@ -549,20 +564,14 @@ def _difference(first: list[Region], second: list[Region]) -> str:
     return ""
 
 
-def _transport(profile: Profile, defects: Sequence[str], beside: Transport | None = None) -> Transport:
-    """A way to the device of the profile or, ``beside`` that one, to its second device."""
+def _to(profile: Profile, where: Where, defects: Sequence[str], beside: Transport | None = None) -> Transport:
+    """A way to the device, the second one or a spare one, as ``where`` says, or ``beside`` the way to another."""
     device = profile.device
     if defects and device.defects is None:
         raise Broken(
             f"{profile.path}: this device has no way to switch on defects",
             "use --defect with the reference device only",
         )
-    return _to(profile, device.second if beside and device.second else device, defects, beside)
-
-
-def _to(profile: Profile, where: Where, defects: Sequence[str], beside: Transport | None = None) -> Transport:
-    """A way to the device, the second one or a spare one, as ``where`` says."""
-    device = profile.device
     if isinstance(where, (KernelGroupDevice, SpareInKernel)):
         return create(KernelGroupSettings(name=where.name, group=where.group, sysfs=where.sysfs), beside)
     assert isinstance(device, VfioUserDevice)

@@ -146,6 +146,11 @@ class Actor:
         """Have the device write ``length`` bytes at ``iova``; they are written when this returns."""
         self._run("stimulus.dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
 
+    @property
+    def can_pin(self) -> bool:
+        """Whether the profile says how to have pages pinned."""
+        return bool(self._stimulus.dirty and self._stimulus.dirty.pin)
+
     def pin(self, iova: int, length: int) -> None:
         """Have the driver pin the pages of a range, which it may write from now on."""
         steps = self._wanted("dirty.pin", self._dirty().pin)

@@ -239,7 +239,9 @@ class GuestMemory:
         self.history.wrote(pages)
 
     def pin(self, first: int, count: int) -> None:
-        """Have the driver pin these pages."""
+        """Have the driver pin these pages. Raises NotApplicable where it makes no difference, and nobody says how."""
+        if self._everything and not self.actor.can_pin:
+            raise NotApplicable("the profile claims that every mapped page is reported, pinned or not")
         self.actor.pin(self.iova(first), count * self.page)
         self._tell(f"let the driver pin {self.at(Pages.run(first, count))}")
         self.history.pin(Pages.run(first, count))
