@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import signal
 import struct
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter_ns
-from types import FrameType
 from typing import Any
 
 from . import __version__
 from .device import DeviceError
 from .device.capability import parse_chain
+from .interruptions import interruptions
 from .judge.trace import Region, TraceError, Writer
 from .results.verdict import EXIT_BROKEN, EXIT_OK
 from .transport import SetupError
@@ -128,7 +125,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--once", action="store_true", help="end when the first client has left")
     arguments = parser.parse_args(argv)
     try:
-        with _signals() as stop, contextlib.ExitStack() as undo:
+        with interruptions() as stop, contextlib.ExitStack() as undo:
             proxy = Proxy(arguments.listen, arguments.connect, _say)
             undo.callback(proxy.close)
             recorded = f"vfio-user from {arguments.listen} to {arguments.connect}"
@@ -147,25 +144,6 @@ def main(argv: list[str]) -> int:
         _say(f"cannot listen on {arguments.listen}: {error.strerror}")
         return EXIT_BROKEN
     return EXIT_OK
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[int]:
-    """A descriptor that can be read once a signal asked this process to end, which then does not end it."""
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(writing, b"!")
-
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield reading
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(reading)
-        os.close(writing)
 
 
 def _say(line: str) -> None:

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
+from ..interruptions import interruptions
 from ..profiles import Profile
 from ..results import inflight, journal, summary, terminal
 from .attempt import Attempt, Ending, How
 from .kernel_log import KernelLog
 from .progress import Progress, show
 from .rest import Rest
-
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LOG = "pytest.log"
 
@@ -54,7 +51,7 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     progress = Progress(screen, width)
     options = [f"--profile={profile.path}", f"--journal={path}", *options]
     with log, contextlib.closing(_Run(profile, out, path, progress)) as running:
-        with _interruptions() as interrupted:
+        with interruptions() as interrupted:
             running.cases(root, options, log.fileno(), interrupted)
         progress.end()
         running.conclude()
@@ -62,29 +59,6 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     result.stops += running.unwritten
     show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
     return result.exit_code
-
-
-@contextlib.contextmanager
-def _interruptions() -> Iterator[int]:
-    """A descriptor that gives the numbers of signals that ask this process to end, which then do not end it."""
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(writing, bytes([number]))
-
-    # One that is ignored already (under nohup, in the background) stays so.
-    before = {number: signal.getsignal(number) for number in _INTERRUPTIONS}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield reading
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(reading)
-        os.close(writing)
 
 
 class _Run:
