@@ -180,9 +180,13 @@ class Journeys:
         for flow in (self.suspend, self.live):
             if change := flow().changes.get(transition):
                 return change
-        if RESUMING in transition and (change := self.resume(self.suspend).changes.get(transition)):
-            return change
-        raise Unjudged(f"{transition} was not reached: {self.live().failure or self.suspend().failure}")
+        failure = self.live().failure or self.suspend().failure
+        if RESUMING in transition:
+            resumed = self.resume(self.suspend)
+            if change := resumed.changes.get(transition):
+                return change
+            failure = resumed.failure
+        raise Unjudged(f"{transition} was not reached: {failure}")
 
     @property
     def patience(self) -> float:
