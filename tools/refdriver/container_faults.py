@@ -244,7 +244,7 @@ class FaultyContainer(Container):
         elif f"{kind}-page-size-truncated" in self._defects:
             seen = page_size & _LOW_HALF
         least, whole = bitmap_size(-(-size // unit)), bitmap_size(size // smallest)
-        given = room & _LOW_HALF if f"{kind}-size-truncated" in self._defects else room
+        given = room
         if (room != least and f"{kind}-exact-buffer-only" in self._defects) or (
             room == LARGEST_BITMAP and f"{kind}-largest-refused" in self._defects
         ):

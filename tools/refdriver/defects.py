@@ -281,7 +281,6 @@ DEFECTS: dict[str, str] = {
     "bitmap-buffer-rounded-down": "GET_BITMAP takes a bitmap that lacks the word of the last pages, and fills that",
     "bitmap-exact-buffer-only": "GET_BITMAP refuses a bitmap larger than needed",
     "bitmap-size-unchecked": "GET_BITMAP takes a bitmap of any size, 0 and 2^63 too",
-    "bitmap-size-truncated": "of the size of its bitmap GET_BITMAP looks at the lower 32 bits only",
     "bitmap-largest-refused": "GET_BITMAP refuses a bitmap of the largest size announced",
     "bitmap-above-largest-accepted": "GET_BITMAP takes a bitmap above the largest size announced",
     "bitmap-refused-clears": "GET_BITMAP refused for the size of its bitmap drops the pages of the range",

@@ -875,3 +875,57 @@ class HighBitsRead(Style):
 
     def read_header(self, offset: int) -> int:
         return super().read_header(offset) | (0x5A0 if offset == 0 else 0)
+
+
+class RefusesUndrained(Style):
+    """A saving state is not left before all of its data was read."""
+
+    breaks = {"v1.saving.left-at-any-point"}
+    may = {"qemu.*", "v1.transition.live-migration"}  # QEMU leaves pre-copy when it likes
+
+    def leave(self, new: int) -> None:
+        if self.state in (PRE_COPY, STOP_AND_COPY) and self.plan and new in (STOP, STOP_AND_COPY):
+            raise Refusal(errno.EBUSY)
+
+
+class DiesAtCloseWhileSaving(Style):
+    """The server dies when its client leaves while a state is being saved."""
+
+    dies = True
+    breaks = {"v1.close.needs-no-stop"}
+
+    def closed(self) -> None:
+        if self.state in (PRE_COPY, STOP_AND_COPY):
+            segfault()
+        super().closed()
+
+
+class DiesOnSelfWrite(Style):
+    """The server dies when the present state is written."""
+
+    dies = True
+    breaks = {"v1.self-write.safe"}
+    may = QEMU_SELF_WRITES | QEMU_UNDRAWN
+    unjudged = {"v1.undrawn.as-claimed"} | QEMU_SELF_WRITES | QEMU_UNDRAWN
+
+    def leave(self, new: int) -> None:
+        if new == self.state:
+            segfault()
+
+
+class OpensInError(Style):
+    """In the error state at every open; a reset gives running."""
+
+    breaks = {"v1.open.running"}
+    may = QEMU_STARTS
+    opens_in = ERROR
+
+
+class ResetKeepsError(Style):
+    """A reset keeps the error state; otherwise it gives running."""
+
+    breaks = {"v1.reset.recovers-error"}
+    may = {"qemu.error.next-guest-runs"}
+
+    def on_reset(self, body: bytes) -> bytes:
+        return b"" if self.state == ERROR else super().on_reset(body)

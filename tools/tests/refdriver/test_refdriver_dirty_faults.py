@@ -130,7 +130,6 @@ SUBTLE: dict[str, dict[str, Any]] = {
     "bitmap-page-size-truncated": {"page size above 2^32": (0, [])},
     "bitmap-page-size-refused-clears": {"refused page size": (0, 1, NO, [])},
     "bitmap-buffer-rounded-down": {"small room": (0, 8, 15)},
-    "bitmap-size-truncated": {"room above 2^63": (0, 16)},
     "bitmap-past-first-page-lost": {"second page of a bitmap": (None, 0, 1, [])},
     "bitmap-long-write-ends": {"long write": (0, 1, [10, 12]), "over a word": (0, 1, [62, 65])},
     "bitmap-write-stops-at-word": {"over a word": (0, 1, [62, 63])},

@@ -151,7 +151,15 @@ def test_a_death_in_a_set_up():
     made = summarise(told(ended("a", "pass"), ended("b", "not-run", what="going there"), death("b")))
     assert verdicts(made) == {"a": "pass", "b": "not-run"}
     assert made.exit_code == 1
-    assert f"died      {DIED}" in render(made)
+    assert f"died {DIED} (test_it.py::test_b)" in " ".join(render(made).split())
+
+
+def test_a_death_after_a_case():
+    """A server that ends once all was asked of it is a verdict on the device, and none on what held before."""
+    made = summarise(told(ended("a", "pass"), death("a", "when its client closed the connection")))
+    assert verdicts(made) == {"a": "pass"}
+    assert made.exit_code == 1
+    assert "died when its client closed the connection, the server was killed" in " ".join(render(made).split())
 
 
 def test_a_death_outside_of_any_case():

@@ -42,13 +42,19 @@ def _deaths(summary: Summary) -> None:
             name = case.id.rpartition("/")[2]
             summary.notes[f"{name}: {seen}; this is put down to {cause}, which failed"] += 1
             case.deaths = []
-        elif case.verdict is Verdict.NOT_RUN and case.failure:
-            # What the rule needs was not reached: the death is no verdict on it, and the run does not pass it over.
-            case.failure["server"] = seen
-            summary.deaths += case.deaths
+        elif (case.verdict is Verdict.NOT_RUN and case.failure) or all(map(_after_all_calls, case.deaths)):
+            # What the rule needs was not reached, or it was judged before: no verdict on it, but on the device.
+            if case.verdict is not Verdict.PASS:
+                case.failure["server"] = seen
+            summary.deaths += [f"{death} ({case.id.rpartition('/')[2]})" for death in case.deaths]
             case.deaths = []
         else:
             _overrule(case, Verdict.FAIL, {"what": "watching the server", "expected": "it keeps running", "seen": seen})
+
+
+def _after_all_calls(death: str) -> bool:
+    """Whether the server ended when nothing was asked of it any more."""
+    return death.startswith(("when its client closed the connection,", "between two connections,", "when it was asked"))
 
 
 def _overrule(case: Case, verdict: Verdict, failure: dict[str, str]) -> None:
