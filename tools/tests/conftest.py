@@ -14,7 +14,7 @@ import pytest
 
 from vfio_compliance.results import journal, summary
 
-sys.path.insert(0, str(Path(__file__).parent))  # for proofs, whatever the import mode
+sys.path.insert(0, str(Path(__file__).parent / "proofs"))  # for proofs, whatever the import mode
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,6 +31,6 @@ def test_it_builds_and_says_what_it_lacks(program, tmp_path):
 
 def test_the_findings_name_each_program():
     """And no other."""
-    text = (PROJECT / "FINDINGS.md").read_text()
+    text = (PROJECT / "tools/findings/README.md").read_text()
     assert PROGRAMS
     assert [path.name for path in PROGRAMS if f"`{path.name}`" not in text] == []

@@ -78,8 +78,8 @@ def test_side_failures_are_of_other_rules():
 
 
 def test_the_page_of_proofs_is_up_to_date(project):
-    """PROOFS.md is what its generator writes now."""
-    assert (project / "PROOFS.md").read_text().splitlines() == list(page())
+    """The page of proofs is what its generator writes now."""
+    assert (project / "tools/tests/proofs/README.md").read_text().splitlines() == list(page())
 
 
 def test_defects_are_listed_with_their_rules(capsys):

@@ -50,7 +50,7 @@ folder, is kept. In every argument {out} and {kernel} are replaced. A lone --the
 one after the other in the same boot, whatever the one before gave:
 
   vfio-compliance vm --kernels 6.12 -- vfio-compliance run profiles/refdriver-kernel.yaml --out {out} \\
-      --then pytest -p no:cacheprovider tools/tests/test_defects.py --target profiles/refdriver-kernel.yaml
+      --then pytest -p no:cacheprovider tools/tests/proofs/test_defects.py --target profiles/refdriver-kernel.yaml
 
 Exit code: the worst of all kernels, in the order 1 fail, 3 hang, 2 broken, 4 nothing judged, 0. A guest that
 misses its deadline is a hang; one that panics or cannot be booted is broken; a kernel log with a warning, an

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What proves each rule: the defects that break it, what its failure says then, and what breaks beside it.
 
-``python tools/tests/proofs.py > PROOFS.md`` writes it down for those who read verdicts.
+``python tools/tests/proofs/proofs.py > tools/tests/proofs/README.md`` writes it down for those who read verdicts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from refdriver.defects import DEFECTS as DESCRIPTIONS
 from vfio_compliance import spec
 from vfio_compliance.spec.tests import find
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 SIDE_FAILURES = Path(__file__).with_name("side_failures.yaml")
 
 CATALOGUE = spec.load(PROJECT / "suites")
@@ -28,7 +28,7 @@ DEFECTS = spec.by_defect(CATALOGUE)
 
 _INTRODUCTION = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->
-<!-- Made by `python tools/tests/proofs.py > PROOFS.md`; the self-tests compare. -->
+<!-- Made by `python tools/tests/proofs/proofs.py > tools/tests/proofs/README.md`; the self-tests compare. -->
 # What proves the rules
 
 A test that never failed proves nothing. So the reference driver can be broken on purpose, in one way at a time, and
@@ -57,7 +57,7 @@ def shown(pattern: str, sentence: str) -> bool:
 
 
 def page() -> Iterator[str]:
-    """The lines of PROOFS.md."""
+    """The lines of README.md."""
     beside = side_failures()
     provable = [rule for rule in CATALOGUE if rule.defects]
     others = [rule for rule in CATALOGUE if rule.unprovable]

@@ -3,8 +3,8 @@
 
 Only a kernel can do this, and it is not the same afterwards. In a virtual machine:
 
-    vfio-compliance vm --kernels 6.12 --ignore-log -- pytest -p no:cacheprovider tools/tests/test_lost_callers.py \\
-        --target profiles/refdriver-kernel.yaml
+    vfio-compliance vm --kernels 6.12 --ignore-log -- \\
+        pytest -p no:cacheprovider tools/tests/proofs/test_lost_callers.py --target profiles/refdriver-kernel.yaml
 """
 
 from __future__ import annotations
