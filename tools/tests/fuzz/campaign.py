@@ -12,12 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any
 
 #: Seconds in which a case has to be over, whatever it does: each of its calls has a deadline far below that.
 CASE_DEADLINE = 60.0
+
+#: Seconds that what was closed may take to be so.
+_SETTLING = 5.0
 
 #: Bytes of address space that a case may take on top of what the process has.
 ROOM = 512 << 20
@@ -62,6 +65,7 @@ class Campaign:
         ``trial`` gets its source of chance, gives inputs and tells of each by ``gave``. It ends in its deadline and in
         bounded memory, and of the process ``pid`` no more descriptors are open afterwards than after the first case.
         """
+        gc.collect()  # what other tests left is not to be closed in the middle of this, and hide what is left open
         began = monotonic()
         numbers = iter(range(1 << 32)) if self._only is None else iter([self._only])
         for number in numbers:
@@ -69,8 +73,7 @@ class Campaign:
                 trial(Random(f"{self.seed} {self.name} {number}"))
             open_now = descriptors(pid)
             if self.descriptors and open_now > self.descriptors[0]:
-                gc.collect()  # an exception that was caught may have kept something alive
-                open_now = descriptors(pid)
+                open_now = _settled(pid, self.descriptors[0])
             self.descriptors = (self.descriptors[0] if self.descriptors else open_now, open_now)
             assert open_now <= self.descriptors[0], self._failure(number, f"left open: {self.descriptors}")
             self.cases += 1
@@ -137,6 +140,16 @@ def bounded_memory() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _settled(pid: int | str, most: int) -> int:
+    """How many descriptors are open once there are no more than ``most``, or after a while."""
+    end = monotonic() + _SETTLING
+    while True:
+        gc.collect()  # an exception that was caught may have kept something alive
+        if (open_now := descriptors(pid)) <= most or monotonic() > end:
+            return open_now
+        sleep(0.01)  # the other side, or another thread, is still closing
 
 
 def descriptors(pid: int | str = "self") -> int:
