@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(carry_out=_run)
 
     report = commands.add_parser("report", help="show the result of a run again, from its journal")
-    report.add_argument("folder", type=Path, help="what --out named")
+    report.add_argument("folder", type=Path, help="what --out named, or the journal in it")
     report.set_defaults(carry_out=_report)
 
     listing = commands.add_parser("list", help="all rules: clause, rule, level, who has to keep it, test")
@@ -155,7 +155,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from .results import journal, summary, terminal
 
     try:
-        result = summary.summarise(journal.read(arguments.folder / journal.NAME))
+        place = arguments.folder
+        result = summary.summarise(journal.read(place / journal.NAME if place.is_dir() else place))
     except journal.JournalError as error:
         raise Complaint(str(error)) from None
     print(terminal.render(result, _width()))
@@ -209,6 +210,7 @@ def _explain(arguments: argparse.Namespace) -> int:
             + ("" if rule.blocking else "; a device that breaks it conforms all the same")
             + ("; judged by run --stress alone" if rule.on_request else ""),
             "source": rule.source,
+            "stands on": ", ".join(rule.stands_on) or "no other rule",
             "test": f"{test.file.relative_to(_root())}:{test.line} {test.name}" if test else "none",
             "it says": test.says if test else "",
             "defects": ", ".join(rule.defects) or f"none can prove it: {rule.unprovable}",
@@ -222,7 +224,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _matching(catalogue: spec.Catalogue, pattern: str) -> list[spec.Rule]:
     if rules := catalogue.matching(pattern):
         return rules
-    raise Complaint(f"no rule or clause {pattern!r}; see vfio-compliance list")
+    raise Complaint(f"no rule or clause {pattern!r}; {catalogue.hint(pattern)}")
 
 
 if __name__ == "__main__":

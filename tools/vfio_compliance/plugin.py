@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import random
 import signal
@@ -243,10 +242,8 @@ def _select(catalogue: spec.Catalogue, option: str, patterns: list[str], items: 
         rules = {rule.id for rule in catalogue.matching(pattern)}
         found = {item for item in items if _rule_of(item) in rules or item.nodeid.endswith(pattern)}
         if not found:
-            names = [*catalogue.rules, *catalogue.clauses, *{rule.id.rpartition(".")[0] for rule in catalogue}]
-            near = difflib.get_close_matches(pattern, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; see vfio-compliance list"
-            raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case{hint}")
+            hint = catalogue.hint(pattern)
+            raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case; {hint}")
         wanted |= found
     return wanted
 

@@ -17,6 +17,8 @@ READS_ZERO = "v1.reserved.reads-zero"
     ("options", "words"),
     [
         (("--only=v1.pending.readonly",), "no such rule, clause or case; did you mean v1.pending.read-only?"),
+        (("--only=READS-ZERO",), f"did you mean {READS_ZERO}?"),
+        (("--only=reserved-bit",), "did you mean v1.state.reserved-bits or v1.client.preserves-reserved-bits?"),
         (("--only=nonsense",), "see vfio-compliance list"),
         (("--defect=stop-latte",), "did you mean"),
         (("--out=/dev/null/run",), "/dev/null/run: Not a directory; name another folder with --out"),
@@ -150,14 +152,16 @@ def test_waiver_of_no_rule(run):
     ids=["missing", "empty", "foreign", "incomplete"],
 )
 def test_report_on_no_run(tmp_path, capsys, content, words):
-    """A folder that holds no run is refused in one line."""
+    """A folder that holds no run is refused in one line, and so is its journal."""
+    journal = tmp_path / "journal.jsonl"
     if content is not None:
-        (tmp_path / "journal.jsonl").write_text(content)
-    assert main(["report", str(tmp_path)]) == 2
-    shown = capsys.readouterr()
-    assert words in shown.err
-    assert shown.out == ""
-    assert len(shown.err.splitlines()) == 1
+        journal.write_text(content)
+    for place in (tmp_path, journal):
+        assert main(["report", str(place)]) == 2
+        shown = capsys.readouterr()
+        assert words in shown.err
+        assert shown.out == ""
+        assert len(shown.err.splitlines()) == 1
 
 
 def test_defect_of_an_ordinary_device(run):

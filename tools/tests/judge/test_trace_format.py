@@ -30,6 +30,7 @@ def test_round_trip(tmp_path):
     """Every kind of record comes back as it was written."""
     path = tmp_path / "trace"
     writer = Writer(path, "a test", maps_seen=True)
+    assert path.stat().st_mode & 0o777 == 0o600  # the data in it is its owner's
     writer.region(0.25, MIGRATION)
     writer.simple("open", 0.5)
     writer.access("read", 1.0, 12, (9, 0, 4), 4, 0, b"\1\0\0\0")

@@ -101,6 +101,13 @@ def test_no_complaint(run):
         run('os.write(2, b"farewell\\n")', "os._exit(1)")
 
 
+def test_what_is_found_is_the_owners(run, tmp_path):
+    """Nobody else reads it: a saved state can hold a guest's secrets."""
+    run('begin(config).write("finish", **TOTALS)', "os._exit(0)")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
+    assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600}
+
+
 def test_lingering(run, tmp_path, monkeypatch):
     """A test process that has finished but does not go is ended, with all that it started; the result counts."""
     monkeypatch.setattr(attempt, "_ENDING", 0.5)

@@ -257,7 +257,7 @@ class Writer:
         """Raises TraceError when the file cannot be made, or is there already."""
         self.path = path
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             raise TraceError(f"{path}: is there already; name another file") from None
         except OSError as error:

@@ -42,9 +42,10 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     """
     path = out / journal.NAME
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)  # a saved state can hold a guest's secrets
         if path.exists():
             raise RunError(f"{out} already holds a run; name another folder with --out")
+        (out / LOG).touch(mode=0o600)
         log = (out / LOG).open("wb")
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 import yaml
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+#: How many names a hint has.
+_MOST_NAMED = 3
 
 LEVELS = ("must", "should", "may")
 STATUSES = ("documented", "clarified", "disputed", "unspecified")
@@ -92,6 +96,16 @@ class Catalogue:
                 for name in (rule.id, *rule.clauses)
             )
         ]
+
+    def hint(self, pattern: str) -> str:
+        """What a pattern that matches nothing may have meant: names it is a part of, in any case, or a similar one."""
+        beginnings = {rule.id.rpartition(".")[0] for rule in self}
+        names = [*self.rules, *sorted(beginnings), *self.clauses]
+        parts = [name for name in names if pattern.lower() in name.lower()]
+        lower = {name.lower(): name for name in names}
+        near = difflib.get_close_matches(pattern.lower(), lower, n=1)
+        meant = (parts or [lower[name] for name in near])[:_MOST_NAMED]
+        return f"did you mean {' or '.join(meant)}?" if meant else "see vfio-compliance list"
 
 
 def by_defect(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:

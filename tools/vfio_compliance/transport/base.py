@@ -320,30 +320,6 @@ class Transport(ABC):
             tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration, tracer.digest(data)))
         return outcome
 
-    def read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
-        """Read to a raw address, good or bad. Raises NotImplementedError without ``takes_pointers``."""
-        tracer = self.tracer
-        name = self._region_names[region]
-        if tracer.on_begin is not None:
-            tracer.on_begin("read", name, offset, length)
-        started = perf_counter_ns()
-        outcome = self._read_to(region, offset, length, address)
-        duration = perf_counter_ns() - started
-        tracer.add(("read", name, offset, length, b"", b"", outcome.value, outcome.errno, started, duration))
-        return outcome
-
-    def write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
-        """Write from a raw address, good or bad. Raises NotImplementedError without ``takes_pointers``."""
-        tracer = self.tracer
-        name = self._region_names[region]
-        if tracer.on_begin is not None:
-            tracer.on_begin("write", name, offset, length)
-        started = perf_counter_ns()
-        outcome = self._write_from(region, offset, length, address)
-        duration = perf_counter_ns() - started
-        tracer.add(("write", name, offset, length, b"", b"", outcome.value, outcome.errno, started, duration))
-        return outcome
-
     def map(self, region: int, offset: int, length: int) -> mmap.mmap:
         """Map part of a region, shared, for reading and writing. Raises OSError when that is refused.
 
@@ -451,9 +427,3 @@ class Transport(ABC):
 
     @abstractmethod
     def _map(self, region: int, offset: int, length: int) -> mmap.mmap: ...
-
-    def _read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
-        raise NotImplementedError("this transport cannot express raw addresses")
-
-    def _write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
-        raise NotImplementedError("this transport cannot express raw addresses")

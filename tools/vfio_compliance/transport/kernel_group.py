@@ -327,20 +327,6 @@ class KernelGroup(Transport):
             count = self._pwrite(self._device, data, len(data), libc.signed64(position))
         return success(count) if count >= 0 else failure(self._system.errno())
 
-    def _read_to(self, region: int, offset: int, length: int, address: int) -> Outcome:
-        where, code = self._ask(region)
-        if where is None:
-            return failure(code)
-        position = libc.signed64(where.offset + offset)
-        return self._outcome(self._pread(self._device, libc.pointer(address), length, position))
-
-    def _write_from(self, region: int, offset: int, length: int, address: int) -> Outcome:
-        where, code = self._ask(region)
-        if where is None:
-            return failure(code)
-        position = libc.signed64(where.offset + offset)
-        return self._outcome(self._pwrite(self._device, libc.pointer(address), length, position))
-
     def _map(self, region: int, offset: int, length: int) -> mmap.mmap:
         where, code = self._ask(region)
         if where is None:
