@@ -12,7 +12,7 @@ POSITIONS = (*range(130), 4094, 4095, 4096)
 #: The last bits of a bitmap's first page, and the first of its second one.
 FAR = (32767, 32768, 32769)
 
-#: More memory than there is, and how many bitmaps more. To believe it is no fault, nor to refuse it.
+#: Sizes of more memory than a machine has: 2^63 bytes, and so many bitmaps. A driver may accept or refuse them.
 HUGE = {"2^63": 0, "2^63 more": 1}
 
 #: Sizes that a page of a bitmap cannot have, from the size that it has.

@@ -111,7 +111,7 @@ def test_usable_after_refusal(fresh, migration, actor, state, value):
     except checks.Unjudged:
         if state not in MOVES:
             raise
-        # The device lets nobody go before the data was moved: then the moving has to go on.
+        # The device refuses to leave this state before all data was moved. So moving data has to work.
         fail_twice(fresh(), actor, state, value)
         migration.read(MOVES[state])
 

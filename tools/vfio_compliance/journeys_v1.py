@@ -148,10 +148,7 @@ class Journeys:
                 before = saved.stream.total
                 with given():
                     _change(migration, state, saved)
-                if state == PRE_COPY:
-                    migration.save(saved.stream, reads, self._enough(), self.patience)
-                else:
-                    migration.save(saved.stream, reads, within=self._session.profile.limits.test / 3)
+                self._read_out(migration, state, saved.stream, reads)
                 saved.offered[state] = saved.stream.total - before
                 saved.drained[state] = migration.state()
                 if state == PRE_COPY:
@@ -164,10 +161,15 @@ class Journeys:
     def drain(self, migration: MigrationRegion) -> None:
         """Read what is offered in the present state, in pre-copy until it is enough. Raises Unreachable."""
         with given():
-            if migration.state() == PRE_COPY:
-                migration.save(enough=self._enough())
-            else:
-                migration.save(within=self._session.profile.limits.test / 3)
+            self._read_out(migration, migration.state())
+
+    def _read_out(
+        self, migration: MigrationRegion, state: DeviceState, into: Stream | None = None, reads: int = 1
+    ) -> None:
+        if state == PRE_COPY:
+            migration.save(into, reads, self._enough(), self.patience)
+        else:
+            migration.save(into, reads, within=self._session.profile.limits.test / 3)
 
     def change(self, transition: Transition) -> Change:
         """How a documented transition was made, in a flow that did before it all that the text has a user do.

@@ -294,7 +294,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if opened is None:
         return
     opened.finish()
-    _tell_deaths(config, None)
+    opened.tell_deaths()
     counts = opened.transport.tracer.counts
     opened.tell(
         "finish",
@@ -361,19 +361,14 @@ def pytest_runtest_makereport(
     phases.append(_judge(error, Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN))
     if isinstance(error, TransportError) or phases[-1][0] is Verdict.HANG:
         opened.lost = True
-    _tell_deaths(item.config, item)
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
+    if call.when == "teardown":
+        opened.tell_deaths(item.nodeid)
     if call.when == "teardown" and LOST not in item.config.stash:  # the next test process runs the case again
         verdict = _record(item, opened, seconds)
         item.config.stash[CUT][str(_rule_of(item))] += verdict is Verdict.HANG
         _stop_in_time(item.session, opened)
     return report
-
-
-def _tell_deaths(config: pytest.Config, item: pytest.Item | None) -> None:
-    """Put each end of a server into the journal that has come since this was last asked."""
-    for death in config.stash[SESSION].take_deaths():
-        _tell(config, "death", **death._asdict(), case=item.nodeid if item else None)
 
 
 def _judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Failure | None]:

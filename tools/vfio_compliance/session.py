@@ -238,8 +238,13 @@ class Session:
         """
         self._bring_back(None, self._reset if self._resettable else self._reopen)
 
-    def take_deaths(self) -> list[Death]:
-        """The ends of servers that nothing asked for, since this was last called; remarks on the way become notes."""
+    def tell_deaths(self, case: str | None = None) -> None:
+        """Put into the journal the ends of servers that nobody asked for; ``case`` is the test that was running."""
+        for death in self._take_deaths():
+            self.tell("death", **death._asdict(), case=case)
+
+    def _take_deaths(self) -> list[Death]:
+        """Those that have come since this was last called; remarks on the way become notes."""
         transports = [self.transport, *([self._second.transport] if self._second else [])]
         for remark in (remark for transport in transports for remark in transport.remarks):
             self._note_once(remark)
@@ -250,8 +255,7 @@ class Session:
 
         It is no verdict on the test, and the run is not to pass it over.
         """
-        for death in self.take_deaths():
-            self.tell("death", **death._asdict(), case=None)
+        self.tell_deaths()
         if isinstance(error, CallTimeout):
             self.tell("unanswered", message=error.message, remedy=error.remedy)
 

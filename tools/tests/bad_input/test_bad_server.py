@@ -129,7 +129,7 @@ def test_no_migration_region(run):
 
 
 def test_reset_that_kills_the_server(judge):
-    """Before a test the server is started again; its end is shown and counts, and is no verdict on the test's rule."""
+    """Before a test the server is started again; its death is reported for the run, not for the test's rule."""
     finished = judge("DEVICE_RESET#2:die=11")
     assert finished.verdicts == {READ_ONLY: "pass"}
     assert "not-run" not in finished.cases
