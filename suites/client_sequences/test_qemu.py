@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance import checks
-from vfio_compliance.model.states_v1 import name
+from vfio_compliance.migration_v1.states import name
+from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP

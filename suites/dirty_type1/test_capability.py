@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance import checks
+from vfio_compliance.run import checks
 from vfio_compliance.uapi.type1 import (
     VFIO_IOMMU_DIRTY_PAGES,
     VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,

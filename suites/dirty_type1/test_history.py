@@ -3,8 +3,8 @@
 
 import pytest
 
-from vfio_compliance.checks import Unjudged
-from vfio_compliance.model.dirty_scripts import FAILING, SCRIPTS, SOUND, holding
+from vfio_compliance.dirty_type1.scripts import FAILING, SCRIPTS, SOUND, holding
+from vfio_compliance.run.checks import Unjudged
 
 #: Fewer rounds than this say little.
 FEWEST_ROUNDS = 5

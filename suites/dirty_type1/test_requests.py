@@ -5,13 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance import checks
-from vfio_compliance.uapi.type1 import (
-    VFIO_IOMMU_DIRTY_PAGES,
-    VFIO_IOMMU_UNMAP_DMA,
-    DirtyPagesFlags,
-    DmaUnmapFlags,
-)
+from vfio_compliance.run import checks
+from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_UNMAP_DMA, DirtyPagesFlags, DmaUnmapFlags
 
 START, STOP, GET = DirtyPagesFlags.START, DirtyPagesFlags.STOP, DirtyPagesFlags.GET_BITMAP
 TELLING = DmaUnmapFlags.GET_DIRTY_BITMAP

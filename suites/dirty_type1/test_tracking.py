@@ -3,7 +3,7 @@
 
 import pytest
 
-from vfio_compliance.checks import declined, told
+from vfio_compliance.run.checks import declined, told
 
 
 @pytest.mark.rule("dirty.tracking.reports-from-start")

@@ -3,8 +3,8 @@
 
 import pytest
 
-from vfio_compliance.checks import NotApplicable, declined
-from vfio_compliance.model.pages import BOUNDARIES, bitmap_bytes, counted
+from vfio_compliance.dirty_type1.pages import BOUNDARIES, bitmap_bytes, counted
+from vfio_compliance.run.checks import NotApplicable, declined
 
 POSITIONS = (*range(66), 127, 128, 129)
 

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from vfio_compliance import checks
-from vfio_compliance.model.states_v1 import DRAWN, STATES, is_running, name
+from vfio_compliance.migration_v1.states import DRAWN, STATES, is_running, name
+from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, REGISTERS, DeviceState
 
 ERROR = DeviceState.ERROR

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance import checks
+from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import state_is_error, state_set_error, state_valid
 
 #: What the table of states says of each value of the three bits.

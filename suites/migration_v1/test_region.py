@@ -8,14 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from vfio_compliance import checks
-from vfio_compliance.model.states_v1 import name
-from vfio_compliance.uapi.migration_v1 import (
-    DATA_OFFSET,
-    DEVICE_STATE,
-    HEADER_SIZE,
-    DeviceState,
-)
+from vfio_compliance.migration_v1.states import name
+from vfio_compliance.run import checks
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, HEADER_SIZE, DeviceState
 
 
 @pytest.mark.rule("v1.region.announced")

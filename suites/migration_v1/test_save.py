@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance import checks
+from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES, DeviceState
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY

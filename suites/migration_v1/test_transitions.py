@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from vfio_compliance import checks
-from vfio_compliance.model.states_v1 import SELF_WRITES, STATES, UNDRAWN, Transition, name
+from vfio_compliance.migration_v1.states import SELF_WRITES, STATES, UNDRAWN, Transition, name
+from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, DeviceState
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance import checks
+from vfio_compliance.run import checks
 
 
 def judge(trouble):

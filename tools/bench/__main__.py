@@ -20,9 +20,10 @@ from typing import Any
 
 import cffi
 
-from vfio_compliance.device import Device, DirtyTracker, MigrationRegion
+from vfio_compliance.device import Device, DirtyTracker
 from vfio_compliance.device.dma import IOVA
-from vfio_compliance.model.pages import Pages, bitmap_bytes, compare
+from vfio_compliance.dirty_type1.pages import Pages, bitmap_bytes, compare
+from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.results import inflight, journal, summary
 from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings

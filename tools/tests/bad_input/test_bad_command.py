@@ -7,7 +7,7 @@ import datetime
 
 import pytest
 
-from vfio_compliance.__main__ import main
+from vfio_compliance.cli.main import main
 
 READ_ONLY = "v1.pending.read-only"
 READS_ZERO = "v1.reserved.reads-zero"

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vfio_compliance import plugin
+from vfio_compliance.plugin import hooks as plugin
 from vfio_compliance.results import journal
 
 #: In the second of the cases of the rule.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vfio_compliance import session
+from vfio_compliance.run import session
 from vfio_compliance.transport import KernelGroup, Outcome, SetupError, Target, VfioUser
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_MAP_DMA
 from vfio_compliance.uapi.vfio import VFIO_CHECK_EXTENSION, VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER, ffi

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from vfio_compliance.checks import RuleBroken
 from vfio_compliance.dirty_type1.growth import CONTAINER, REGION, Growth
+from vfio_compliance.run.checks import RuleBroken
 from vfio_compliance.transport import GuardedBuffer, Outcome, libc
 from vfio_compliance.transport.base import failure, success
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from vfio_compliance.checks import NotApplicable, RuleBroken, broken
 from vfio_compliance.device import Container, DeviceError
 from vfio_compliance.dirty_type1.witness import Witness
+from vfio_compliance.run.checks import NotApplicable, RuleBroken, broken
 from vfio_compliance.transport import GuardedBuffer, Outcome, libc
 
 PAGE = 4096

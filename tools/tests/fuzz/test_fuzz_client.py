@@ -12,7 +12,8 @@ from campaign import Campaign
 from hostile_server import Client
 from mutation import number
 
-from vfio_compliance.device import Container, Device, DeviceError, DirtyTracker, DmaMap, MigrationRegion
+from vfio_compliance.device import Container, Device, DeviceError, DirtyTracker, DmaMap
+from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.transport import GuardedBuffer, Outcome, Target, TransportError
 from vfio_compliance.uapi.type1 import (
     VFIO_IOMMU_DIRTY_PAGES,

@@ -16,9 +16,9 @@ import yaml
 from campaign import Campaign
 from text_mutation import mutate_text, mutate_tree
 
-from vfio_compliance import spec
-from vfio_compliance.__main__ import main
-from vfio_compliance.judge.trace import Region, Writer
+from vfio_compliance import rules as spec
+from vfio_compliance.cli.main import main
+from vfio_compliance.clients.trace import Region, Writer
 from vfio_compliance.results import journal, matrix, summary
 
 Lines: TypeAlias = list[str]

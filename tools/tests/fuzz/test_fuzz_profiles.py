@@ -15,7 +15,7 @@ import yaml
 from campaign import Campaign
 from text_mutation import mutate_text, mutate_tree
 
-from vfio_compliance import spec
+from vfio_compliance import rules as spec
 from vfio_compliance.profiles import ProfileError, load, plan, programs
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.document import LARGEST_FILE, WHOLE_FILE

@@ -18,8 +18,8 @@ from campaign import RIGHT, Campaign
 from hostile_client import HEADER, Descriptors, requests
 from mutation import mutate, number
 
-from vfio_compliance.judge.trace import Reader, Writer
-from vfio_compliance.record import Recording
+from vfio_compliance.clients.record import Recording
+from vfio_compliance.clients.trace import Reader, Writer
 from vfio_compliance.transport.vfio_user.proxy import Proxy
 
 _DEADLINE = 30.0

@@ -12,10 +12,10 @@ from campaign import Campaign
 from hostile_server import region_info, type1_info
 from mutation import mutate
 
+from vfio_compliance.clients.record import Recording
+from vfio_compliance.clients.trace import Reader, Writer
 from vfio_compliance.device import ContainerInfo, DeviceError, Region
 from vfio_compliance.device.capability import parse_chain
-from vfio_compliance.judge.trace import Reader, Writer
-from vfio_compliance.record import Recording
 from vfio_compliance.transport import Transport
 from vfio_compliance.transport.vfio_user.observer import Moment
 from vfio_compliance.uapi.vfio import RegionFlags

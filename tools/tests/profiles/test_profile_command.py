@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_compliance.__main__ import main
+from vfio_compliance.cli.main import main
 from vfio_compliance.profiles.command import check
 
 SMALL = """\

@@ -14,8 +14,8 @@ from pathlib import Path
 import yaml
 
 from refdriver.defects import DEFECTS as DESCRIPTIONS
-from vfio_compliance import spec
-from vfio_compliance.spec.tests import find
+from vfio_compliance import rules as spec
+from vfio_compliance.rules.tests import find
 
 PROJECT = Path(__file__).resolve().parents[3]
 SIDE_FAILURES = Path(__file__).with_name("side_failures.yaml")

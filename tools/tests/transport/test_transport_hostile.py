@@ -29,11 +29,7 @@ from vfio_compliance.transport import (
 from vfio_compliance.transport.vfio_user.wire import Peer as Proposal
 from vfio_compliance.transport.vfio_user.wire import pack_version
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_UNMAP_DMA
-from vfio_compliance.uapi.vfio import (
-    VFIO_DEVICE_GET_INFO,
-    VFIO_DEVICE_GET_IRQ_INFO,
-    VFIO_DEVICE_GET_REGION_INFO,
-)
+from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_GET_REGION_INFO
 
 #: The read that most of these answer: 4 bytes at 0x10 of region 9.
 ACCESS = struct.pack("<QII", 0x10, 9, 4)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One class per kernel object. Verbs raise DeviceError when the driver refuses; their ``try_`` twins return it."""
 
+from ..migration_v1.qemu import Qemu
+from ..migration_v1.region import MigrationRegion
 from .capability import MalformedChain
 from .container import Container
 from .container_info import ContainerInfo, MigrationCapability
@@ -8,8 +10,6 @@ from .device import Device
 from .dirty import DirtyTracker
 from .dma import DmaMap
 from .errors import DeviceError, StepFailed, Unreachable
-from .migration_v1 import MigrationRegion
-from .qemu_v1 import Qemu
 from .region import Area, Region
 from .stream import Buffer, Stream
 

@@ -6,11 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..uapi.type1 import (
-    VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
-    VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
-    IommuInfoFlags,
-)
+from ..uapi.type1 import VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, IommuInfoFlags
 from ..uapi.vfio import ffi
 from .capability import Capability, parse_chain
 from .errors import DeviceError

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ..model.pages import bitmap_bytes
+from ..dirty_type1.pages import bitmap_bytes
 from ..transport import GuardedBuffer, Outcome, Transport
 from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, DirtyPagesFlags
 from ..uapi.vfio import ffi

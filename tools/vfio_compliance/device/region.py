@@ -7,11 +7,7 @@ import mmap
 from dataclasses import dataclass
 
 from ..transport import Outcome, Transport
-from ..uapi.vfio import (
-    VFIO_REGION_INFO_CAP_SPARSE_MMAP,
-    VFIO_REGION_INFO_CAP_TYPE,
-    RegionFlags,
-)
+from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags
 from .capability import Capability
 from .errors import DeviceError, errno_name
 

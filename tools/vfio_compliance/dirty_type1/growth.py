@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..checks import broken, declined, equal, succeeded
+from ..run.checks import broken, declined, equal, succeeded
 from ..transport import GuardedBuffer, Outcome
 from ..uapi.type1 import IommuInfoFlags
 from ..uapi.vfio import RegionFlags, ffi

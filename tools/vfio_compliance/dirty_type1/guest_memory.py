@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
 
-from ..checks import NotApplicable, Unjudged, broken, given, told
 from ..device import Container, DeviceError, DirtyTracker, DmaMap
 from ..device.dma import IOVA
-from ..model.dirty_history import Expected, History
-from ..model.dirty_scripts import steps
-from ..model.pages import Pages, bitmap_bytes, compare, set_bits
-from ..stimulus import Actor
+from ..run.checks import NotApplicable, Unjudged, broken, given, told
+from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, Transport
+from .history import Expected, History
+from .pages import Pages, bitmap_bytes, compare, set_bits
+from .scripts import steps
 
 #: Bytes that a write to a single page changes, and steps of a history that a message tells.
 _MARK, _TOLD = 8, 14

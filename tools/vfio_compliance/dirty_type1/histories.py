@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..checks import NotApplicable, Unjudged
 from ..device import DeviceError
-from ..model.dirty_scripts import SCRIPTS
+from ..run.checks import NotApplicable, Unjudged
 from .guest_memory import Answer
+from .scripts import SCRIPTS
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..run.session import Session
 
 
 class Histories:

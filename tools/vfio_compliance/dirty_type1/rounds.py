@@ -13,9 +13,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock, Thread
 
-from ..checks import Unjudged, broken
-from ..model.pages import Pages, counted
+from ..run.checks import Unjudged, broken
 from .guest_memory import GuestMemory
+from .pages import Pages, counted
 
 #: Mappings that stay, and one that is unmapped with its bitmap: first page and pages of each.
 _STAYING, _LEAVING = ((0, 70), (70, 3), (129, 40)), (200, 65)

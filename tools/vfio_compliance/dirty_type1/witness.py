@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ..checks import NotApplicable, broken
 from ..device import Container, DeviceError
+from ..run.checks import NotApplicable, broken
 from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
 from .guest_memory import GuestMemory
 

@@ -19,16 +19,7 @@ from yaml.nodes import ScalarNode
 
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
 from vfio_compliance.profiles.document import Document, Problem, Source, listed, quoted
-from vfio_compliance.profiles.kinds import (
-    Boolean,
-    Choice,
-    Date,
-    Duration,
-    OneOfNumbers,
-    Prose,
-    Size,
-    Text,
-)
+from vfio_compliance.profiles.kinds import Boolean, Choice, Date, Duration, OneOfNumbers, Prose, Size, Text
 from vfio_compliance.profiles.records import ListOf, Record, key
 from vfio_compliance.profiles.steps import MapSection, Setup, SetupStep, Stimulus, Wait, programs
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..spec import Rule
+from ..rules import Rule
 from .journal import Record
 
 #: Of a journal that was written before there were plans.

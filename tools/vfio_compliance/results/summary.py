@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..spec import Rule
+from ..rules import Rule
 from .calls import count
 from .conclusion import RunVerdict, conclude
 from .journal import JournalError, Record

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..spec import Rule
+from ..rules import Rule
 from .calls import describe
 from .conclusion import reason
 from .summary import TROUBLE, Case, Summary

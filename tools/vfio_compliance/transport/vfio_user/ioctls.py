@@ -18,12 +18,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from ...uapi.type1 import (
-    VFIO_IOMMU_DIRTY_PAGES,
-    VFIO_IOMMU_GET_INFO,
-    VFIO_IOMMU_MAP_DMA,
-    VFIO_IOMMU_UNMAP_DMA,
-)
+from ...uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
 from ...uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
     VFIO_DEVICE_GET_IRQ_INFO,

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance judge`, as its user meets it: exit codes, what is shown, and files that are not right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from clients import DATA_OFFSET, RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
+
+from vfio_compliance.cli.main import main
+from vfio_compliance.clients.trace import Region, Writer
+
+MIGRATION = Region(9, 0x5000, (), True)
+A, B = b"a" * 100, b"b" * 10
+GOOD = [*saved(A, B), *resumed(A, B)]
+DISORDERED = [*saved(A), *to(STOP, RUNNING), *to(RUNNING, STOP_AND_COPY), pending(9), size(8), read(DATA_OFFSET, 64)]
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Writes a trace of these accesses, a millisecond apart; the path."""
+
+    def write(accesses, name="trace", region=MIGRATION, maps_seen=True):
+        writer = Writer(tmp_path / name, "a client made up for a test", maps_seen=maps_seen)
+        if region:
+            writer.region(0.0, region)
+        for number, access in enumerate(accesses, 1):
+            time = number / 1000
+            if access.verb in ("open", "close", "gap"):
+                writer.simple(access.verb, time)
+            elif access.verb == "reset":
+                writer.reset(time, 1, 5 if access.value < 0 else 0)
+            else:
+                code = 22 if access.value < 0 else 0
+                place = (9, access.offset, access.length)
+                writer.access(access.verb, time, 1, place, access.value, code, access.data, access.digest)
+        writer.close(len(accesses) / 1000 + 1)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def judge(capsys):
+    """Runs the command; exit code, what it said, and its complaint."""
+
+    def run(*words):
+        code = main(["judge", *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_a_good_client(record, judge):
+    """All that was put to the test was kept: exit 0, with a line for each clause."""
+    code, text, complaint = judge(record(GOOD))
+    assert (code, complaint) == (0, "")
+    lines = {line.split()[0]: " ".join(line.split()[1:4]) for line in text.splitlines() if line[:2] == "  "}
+    assert lines["SAV-11"] == "kept 2 times"
+    assert lines["RSM-07"] == "kept 2 times"
+    assert lines["SAV-02"] == "kept 1 time"
+    assert lines["DS-07"] == "not exercised In"
+    assert lines["TR-01c"].startswith("not exercised")
+    assert "a client made up for a test" in text
+    assert text.endswith("PASS: every clause that was put to the test was kept\n")
+
+
+def test_a_bad_client(record, judge):
+    """An offence: exit 1; its access, time, what was expected and seen, and what was done around it, in words."""
+    code, text, _ = judge(record(DISORDERED))
+    assert code == 1
+    number = len(DISORDERED) - 1
+    shown = text.partition("1) ")[2]
+    assert shown.startswith(f"BROKEN  SAV-11 at access {number + 1}, {number / 1000:.6f} s\n")
+    assert "expected  data_offset (step b) to be read before data_size (step c)" in shown
+    assert "seen      data_size was read without data_offset" in shown
+    assert f">{number + 1:>6}  read data_size -> 0x8" in shown
+    assert f" {number + 2:>6}  read data_offset -> 0x40" in shown
+    assert f" {number:>6}  read pending_bytes -> 0x9" in shown
+    assert "SAV-11  BROKEN 1 time, kept 1 time " in text
+    assert text.endswith("FAIL: the client breaks clauses\n")
+
+
+def test_many_offences_are_counted(record, judge):
+    """The same offence again and again is shown a few times, then counted."""
+    _, text, _ = judge(record([*saved(A), *to(STOP, STOP_AND_COPY), *[pending(0), size(8)] * 20]))
+    assert "SAV-02 was broken 17 times more" in text
+    assert text.count("BROKEN  SAV-02") == 3
+
+
+def test_nothing_to_judge(record, judge):
+    """A trace without any access to the migration region is no pass: exit 4."""
+    code, text, _ = judge(record([]))
+    assert code == 4
+    assert text.count("not exercised") == 13
+
+
+def test_two_traces(record, judge):
+    """--source gives what was saved elsewhere."""
+    source, target = record(saved(A, B), "source"), record(resumed(B, A), "target")
+    assert judge(target)[0] == 0
+    code, text, _ = judge(target, "--source", source)
+    assert code == 1
+    assert "RSM-05  BROKEN 1 time" in text
+    assert judge(record(resumed(A, B), "right"), "--source", source)[0] == 0
+
+
+def test_a_source_that_has_nothing(record, judge):
+    """--source with a trace in which nothing was saved is a mistake of the user's: exit 2."""
+    code, _, complaint = judge(record(resumed(A)), "--source", record(resumed(A), "source"))
+    assert code == 2
+    assert "nothing was saved in it" in complaint
+
+
+def test_which_region(record, judge):
+    """A trace that does not know the migration region wants it named."""
+    path = record(GOOD, region=None)
+    code, text, _ = judge(path)
+    assert code == 2
+    assert "name it with --region" in " ".join(text.split())
+    assert judge(path, "--region", "9")[0] == 0
+    assert judge(path, "--region", "8")[0] == 4
+
+
+def test_mappings_that_nobody_saw(record, judge):
+    """Where the data section can be mapped and the recorder is blind to that, the result says what was not judged."""
+    unseen = [access for access in GOOD if access.offset != 0x1000 or access.verb not in ("read", "write")]
+    region = Region(9, 0x5000, ((0x1000, 0x4000),), True)
+    code, text, _ = judge(record(unseen, region=region, maps_seen=False))
+    assert code == 0
+    assert "may have gone through a mapping" in " ".join(text.split())
+    assert judge(record(unseen, "seen", region=region))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"), [(GOOD, 2), (DISORDERED, 1)], ids=["kept until there", "broken before"]
+)
+def test_damaged(record, judge, client, expected):
+    """A trace is judged up to its damage, which is told with file and line; what was broken before stays so."""
+    path = record(client)
+    with open(path, "a") as file:
+        file.write('{"verb": "dance", "time": 0}\n')
+    code, text, _ = judge(path)
+    assert code == expected
+    assert f"{path}:{len(client) + 4}: there is no verb 'dance'" in " ".join(text.split())
+
+
+def test_no_end(record, judge):
+    """A trace whose recorder was killed is judged, with a note."""
+    path = record(GOOD)
+    lines = Path(path).read_text().splitlines(keepends=True)
+    Path(path).write_text("".join(lines[:-1]))
+    code, text, _ = judge(path)
+    assert code == 0
+    assert "the trace has no end" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ":1: the file is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), ":1: not"),
+        (b'{"event": "start"}\n', ":1: neither a trace nor the journal of a run"),
+        (b'{"event": "run"}\n', "not a journal of format 1"),
+        (b'{"event": "run", "format": 1}\n', ":1: not a record of a journal"),
+        (
+            b'{"event": "run", "format": 1, "rules": []}\n{"event": "end", "case": "x"}\n',
+            ":2: not a record of a journal",
+        ),
+        (b'{"event": "run", "format": 1, "rules": []}\nhello\n', ":2: not a record of a journal"),
+        (b'{"event": "run", "format": 1, "rules": []}\n', "found no migration region"),
+    ],
+    ids=["empty", "picture", "other JSON", "old journal", "bare journal", "bad case", "bad line", "no region"],
+)
+def test_foreign_files(tmp_path, judge, content, words):
+    """What is neither a trace nor a run is refused with the place and the reason: exit 2, no traceback."""
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    code, text, complaint = judge(str(path))
+    assert code == 2
+    assert words in " ".join((text + complaint).split())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["read", "region 9", 0, 4],
+        ["read", "region 9", 0, 4, "", "zz", 4, 0, 1, 1],
+        ["read", "region 9", "0", 4, "", "", 4, 0, 1, 1],
+        ["read", "region 9", 0, 4, "", "", 4, 0, 1, 1, 7],
+        "read",
+    ],
+    ids=str,
+)
+def test_a_journal_with_a_bad_call(tmp_path, judge, call):
+    """A call that is none is told with its line."""
+    records = [
+        {"event": "run", "format": 1, "rules": []},
+        {"event": "target", "migration": 9},
+        {"event": "end", "case": "c", "rule": "r", "calls": [call]},
+    ]
+    (tmp_path / "journal.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    code, text, _ = judge(str(tmp_path))
+    assert code == 2
+    assert "journal.jsonl:3: not a record of a journal" in " ".join(text.split())
+
+
+def test_missing(tmp_path, judge):
+    """A file that is not there, or a folder without a run, is named."""
+    assert "nowhere: No such file" in judge(str(tmp_path / "nowhere"))[2]
+    assert "journal.jsonl: No such file" in judge(str(tmp_path))[2]

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What was restored against what was saved, where the trace does not show everything."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from clients import (
+    BASE,
+    CLOSE,
+    GAP,
+    OPEN,
+    RESUMING,
+    RUNNING,
+    STOP,
+    STOP_AND_COPY,
+    gave,
+    got,
+    judged,
+    moved,
+    offset,
+    pending,
+    resumed,
+    saved,
+    size,
+    to,
+    write,
+)
+
+from vfio_compliance.migration_v1.client import Access, Judge, stream
+from vfio_compliance.uapi.migration_v1 import DATA_SIZE
+
+A, B, C = b"a" * 100, b"b" * 100, b"c" * 50
+MAPPED = Access("map", BASE, 0x1000)
+RESTORED = ("RSM-05", "RSM-06", "RSM-07")
+
+
+def counts(result):
+    """How often each clause of restoring was kept and broken."""
+    return [result[clause] for clause in RESTORED]
+
+
+def pieces(verb, content, *cuts):
+    """Content moved in several accesses."""
+    ends = [*cuts, len(content)]
+    return [moved(verb, content[a:b], BASE + a) for a, b in zip([0, *cuts], ends, strict=True)]
+
+
+def taken(content, *cuts):
+    """One buffer saved in pieces."""
+    return [pending(9), offset(), size(len(content)), *pieces("read", content, *cuts)]
+
+
+def given(content, *cuts):
+    """One buffer given in pieces."""
+    return [offset(), *pieces("write", content, *cuts), write(DATA_SIZE, len(content))]
+
+
+def suspend(*steps):
+    """A device saved by these steps, and stopped."""
+    return [OPEN, *to(RUNNING, STOP_AND_COPY), *steps, pending(0), *to(STOP_AND_COPY, STOP)]
+
+
+def resume(*steps):
+    """A device that takes a state by these steps, and runs."""
+    return [OPEN, *to(RUNNING, RESUMING), *steps, *to(RESUMING, RUNNING)]
+
+
+def test_source_in_another_trace():
+    """What another client saved is compared with as if it had been in the same trace."""
+    source = judged(saved(A, B)).judge.saved
+    assert counts(judged(resumed(A, B), source=source)) == [(2, 0)] * 3
+    assert judged(resumed(B, A), source=source).clauses == ["RSM-05"]
+
+
+def test_nothing_to_compare_with():
+    """Without what was saved nothing is judged, and the result says so."""
+    result = judged(resumed(A, B))
+    assert counts(result) == [(0, 0)] * 3
+    assert ["was not saved in this trace" in remark for remark in result.judge.remarks] == [True]
+
+
+def test_the_last_state_saved_counts():
+    """After a second save a client restores the second state."""
+    assert judged(saved(A), saved(B), resumed(B)).offences == []
+    assert judged(saved(A), saved(B), resumed(A)).clauses == ["RSM-07"]
+
+
+def test_equal_buffers_are_no_disorder():
+    """Buffers with the same content are told apart by their place."""
+    assert judged(saved(A, A, B, A), resumed(A, A, B, A)).offences == []
+    assert judged(saved(A, A, B), resumed(A, B)).clauses == ["RSM-05"]
+
+
+@pytest.mark.parametrize("first", [(), (40,), (8, 16, 24, 64)], ids=str)
+@pytest.mark.parametrize("second", [(), (50,), (8, 16, 24, 64)], ids=str)
+def test_pieces_do_not_matter(first, second):
+    """A buffer in short pieces is the same as whole."""
+    result = judged(suspend(*taken(A, *first)), resume(*given(A, *second)))
+    assert result.offences == []
+    assert counts(result) == [(1, 0)] * 3
+
+
+@pytest.mark.parametrize(("first", "second", "known"), [((90,), (90,), 1), ((90,), (), 0), ((1,), (90,), 0)], ids=str)
+def test_pieces_may_hide_the_content(first, second, known):
+    """Long pieces can be compared with equal ones only; what cannot be is held against nobody."""
+    result = judged(suspend(*taken(A, *first)), resume(*given(A, *second)))
+    assert result.offences == []
+    assert counts(result) == [(known, 0), (1, 0), (known, 0)]
+
+
+def test_changed_in_one_piece():
+    """In pieces or not, a byte that differs is found where the content is known."""
+    changed = A[:70] + b"!" + A[71:]
+    assert judged(suspend(*taken(A, 40)), resume(*given(changed, 40))).clauses == ["RSM-07"]
+    assert judged(suspend(*taken(A)), resume(*given(changed, 40))).clauses == ["RSM-07"]
+    assert judged(suspend(*taken(A, 10)), resume(*given(changed, 10))).clauses == ["RSM-07"]
+
+
+def test_unknown_content_is_not_guessed():
+    """Data without a digest is judged by its size only."""
+    bare = [access._replace(digest="") for access in suspend(*taken(A))]
+    result = judged(bare, resume(*given(A)))
+    assert counts(result) == [(0, 0), (1, 0), (0, 0)]
+    assert any("not in the trace" in remark for remark in result.judge.remarks)
+
+
+def test_mapped_data_is_not_held_against_a_client():
+    """Where the client may have used a mapping, missing data is no offence; the result says that it was not seen."""
+    client = [
+        *(OPEN, MAPPED, *to(RUNNING, STOP_AND_COPY), pending(9), offset(), size(100), pending(9), offset(), size(50)),
+        *(
+            pending(0),
+            *to(STOP_AND_COPY, STOP),
+            *resume(MAPPED, offset(), write(DATA_SIZE, 100), offset(), write(DATA_SIZE, 50)),
+        ),
+    ]
+    result = judged(client)
+    assert result.offences == []
+    assert result["RSM-06"] == (2, 0)
+    assert result["RSM-07"] == (0, 0)
+    assert any("which no trace shows" in remark for remark in result.judge.remarks)
+    without = [access for access in client if access.verb != "map"]
+    assert set(judged(without).clauses) == {"SAV-11", "FLD-06"}
+
+
+def test_sizes_count_where_data_is_mapped():
+    """A buffer given in another size is an offence, seen or not."""
+    client = suspend(MAPPED, pending(9), offset(), size(100)), resume(MAPPED, offset(), write(DATA_SIZE, 50))
+    assert judged(*client).clauses == ["RSM-06"]
+
+
+def test_a_mapping_ends_with_the_device():
+    """What one client mapped, the next has not."""
+    client = [OPEN, MAPPED, CLOSE, OPEN, *to(RUNNING, STOP_AND_COPY), pending(9), offset(), size(100), pending(9)]
+    assert judged(client).clauses == ["SAV-11"]
+
+
+def test_a_gap_hides_what_was_saved():
+    """Where accesses are missing, what was saved is not known, and nothing is compared with it."""
+    client = [OPEN, *to(RUNNING, STOP_AND_COPY), pending(9), *got(A), GAP, pending(9), *got(B), pending(0)]
+    assert judged(client, to(STOP_AND_COPY, STOP), resumed(A, B)).offences == []
+
+
+def test_memory_does_not_grow_with_the_state():
+    """Many thousand buffers, or a buffer in as many pieces, cost no more than a hundred bytes or two each."""
+
+    def long_save():
+        yield from suspend()[:3]
+        for number in range(5_000):
+            content = number.to_bytes(8, "little")
+            yield from (pending(9), *got(content))
+        yield from (pending(9), offset(), size(10_000))
+        for at in range(0, 10_000, 2):
+            yield moved("read", b"x", BASE + at)
+
+    judge = Judge()
+    tracemalloc.start()
+    try:
+        for access in long_save():
+            judge.take(access)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert judge.kept["SAV-11"] == 5_000
+    assert peak < 2 << 20
+
+
+def test_too_many_buffers_are_not_compared(monkeypatch):
+    """A state of more buffers than are remembered is not compared, and the result says so."""
+    monkeypatch.setattr(stream, "MOST_BUFFERS", 2)
+    result = judged(saved(A, B, C), resumed(C, B, A))
+    assert result.offences == []
+    assert any("more buffers" in remark for remark in result.judge.remarks)
+
+
+def test_a_step_after_the_whole_buffer_is_given_again():
+    """Giving a buffer once more after the device ran is a state of its own."""
+    assert judged(saved(A), resumed(A), resumed(A)).offences == []
+    assert judged(saved(A), OPEN, to(RUNNING, RESUMING), gave(A), gave(A)).clauses == ["RSM-05"]

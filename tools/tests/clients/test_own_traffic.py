@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite as a client: its runs judged, with and without a proxy in between, and a client that breaks each clause."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vfio_compliance import rules as spec
+from vfio_compliance.clients import sources
+from vfio_compliance.clients.trace import Reader
+from vfio_compliance.clients.verdict import judge
+from vfio_compliance.device import Device, DeviceError
+from vfio_compliance.migration_v1.client import CLAUSES, Judge
+from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.results import journal, summary
+from vfio_compliance.transport import VfioUser, VfioUserSettings
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
+
+RUNNING, STOP, RESUMING = DeviceState.RUNNING, DeviceState.STOP, DeviceState.RESUMING
+STOP_AND_COPY = DeviceState.STOP_AND_COPY
+
+DEADLINE = 30.0
+
+#: What a trace tells more of than a journal: in that most data has no digest, and each case is judged by itself, so
+#: that the reset before the next one is not part of it.
+MORE = {"DS-07", "RSM-05", "RSM-06", "RSM-07"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    code: int
+
+    @property
+    def result(self):
+        """What its journal amounts to."""
+        return summary.summarise(journal.read(self.folder / journal.NAME))
+
+
+class Proxied:
+    """A reference server behind the recorder, each in its own process."""
+
+    def __init__(self, folder, *options):
+        self.socket, self.trace = str(folder / "a"), folder / "trace"
+        self._command = [sys.executable, "-m", "vfio_compliance", "proxy", "--listen", self.socket]
+        self._command += ["--connect", str(folder / "b"), "--trace", str(self.trace), *options]
+        server = [sys.executable, "-m", "refdriver", f"--socket-path={folder / 'b'}"]
+        self._server = subprocess.Popen(server)
+        self.process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr
+        readable, _, _ = select.select([self.process.stderr], [], [], DEADLINE)
+        assert readable
+        assert "listening on" in self.process.stderr.readline()
+        end = time.monotonic() + DEADLINE
+        while not (folder / "b").exists() and time.monotonic() < end:
+            select.select([], [], [], 0.002)
+
+    def end(self, number=signal.SIGTERM):
+        """Tell the recorder to end; its exit code, and what it said."""
+        self.process.send_signal(number)
+        _, said = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, said
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in (self.process, self._server):
+            process.kill()
+            process.wait()
+        self.process.stderr.close()
+
+
+def run(project, profile, folder):
+    """A run as its user starts it."""
+    command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), "--out", str(folder)]
+    ended = subprocess.run(command, cwd=project, stdout=subprocess.DEVNULL, timeout=90, check=False)
+    return Run(folder, ended.returncode)
+
+
+@pytest.fixture(scope="module")
+def direct(project, tmp_path_factory):
+    """A run of all rules on the reference device."""
+    return run(project, "profiles/reference.yaml", tmp_path_factory.mktemp("direct") / "out")
+
+
+@pytest.fixture(scope="module")
+def proxied(project, tmp_path_factory):
+    """The same through a proxy, and the trace of it."""
+    folder = tmp_path_factory.mktemp("p")
+    document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
+    document["device"] = {"transport": "vfio-user", "socket": str(folder / "a")}
+    (folder / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    with Proxied(folder) as between:
+        through = run(project, folder / "profile.yaml", folder / "out")
+        assert between.end() == (0, "")
+    return through, between.trace
+
+
+def test_own_run_is_clean(direct):
+    """What the suite does as a client breaks no clause, but where a rule says that its test does so on purpose."""
+    result = judge(sources.load(direct.folder))
+    assert result.found == []
+    assert result.exit_code == 0
+    assert all(result.kept[clause] for clause in CLAUSES)
+
+
+def test_what_is_provoked_is_written_down(direct, project):
+    """The clauses that a test breaks are those that its rule announces, no more and no fewer."""
+    rules = {case.id: case.rule for case in direct.result.cases.values()}
+    provoked: dict[str, set[str]] = {}
+    source = sources.load(direct.folder)
+    for part in source.parts:
+        judged = judge(replace(source, parts=iter([replace(part, provokes=())])))
+        provoked.setdefault(rules[part.case], set()).update(+judged.broken)
+    announced = {rule.id: set(rule.provokes) for rule in spec.load(project / "suites")}
+    assert {rule: clauses for rule, clauses in provoked.items() if clauses} == {
+        rule: clauses for rule, clauses in announced.items() if clauses
+    }
+
+
+def test_the_run_is_unchanged(direct, proxied):
+    """Through a proxy every rule gets the verdict that it gets without."""
+    through, _ = proxied
+    assert (through.code, direct.code) == (0, 0)
+    assert through.result.verdicts == direct.result.verdicts
+
+
+def test_the_trace_is_complete(proxied):
+    """Every access that the run made is in the trace: in order, with the same answer and the same data."""
+    through, trace = proxied
+    made = []
+    for part in sources.load(through.folder).parts:
+        for entry in part.entries:
+            verb, target, number, length, sent, received, value, code = entry.call[:8]
+            if verb in ("read", "write"):
+                made.append((verb, target, number, length, value, code, sent or received))
+            elif verb == "ioctl" and entry.access:
+                made.append(("reset", "", 0, 0, value, code, ""))
+    recorded = []
+    for record in Reader(trace):
+        if record.verb in ("read", "write"):
+            target = f"region {record.region}"
+            place = (record.verb, target, record.offset, record.length, record.value, record.errno)
+            recorded.append((*place, record.data.hex() or record.sha256))
+        elif record.verb == "reset":
+            recorded.append(("reset", "", 0, 0, record.value, record.errno, ""))
+    del recorded[: recorded.index(made[0])]  # what is looked at before the first case belongs to none
+    assert [access[:6] for access in recorded] == [access[:6] for access in made]
+    for seen, own in zip(recorded, made, strict=True):
+        assert seen[6] == own[6] or (seen[4] > 64 and len(seen[6]) == 64) or own[4] < 0
+
+
+def test_the_trace_is_judged_as_the_journal(proxied):
+    """A judge finds in the trace what it finds in the journal, though nobody tells it what was meant as provocation."""
+    through, trace = proxied
+    own, seen = judge(sources.load(through.folder)), judge(sources.load(trace))
+    assert not seen.damage
+    # The journal is judged case by case. The trace as a whole knows what was saved before bad data was given on
+    # purpose, and holds that against other clauses.
+    alone = CLAUSES.keys() - {"FLD-06", "RSM-05", "RSM-06", "RSM-07"}
+    assert {clause: seen.broken[clause] for clause in alone} == {clause: own.provoked[clause] for clause in alone}
+    assert {clause: seen.kept[clause] for clause in alone - MORE} == {
+        clause: own.kept[clause] for clause in alone - MORE
+    }
+    assert all(seen.kept[clause] >= own.kept[clause] for clause in MORE)
+
+
+# -- a client driven by hand ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A reference server and a client of it."""
+    transport = VfioUser(
+        VfioUserSettings(None, ("{python}", "-m", "refdriver", "--socket-path={socket}"), DEADLINE, DEADLINE)
+    )
+    device = Device(transport)
+    device.open()
+    yield device
+    transport.shutdown()
+
+
+@pytest.fixture
+def migration(server):
+    """Its migration region, after a reset; the trace begins here, with digests."""
+    server.reset()
+    region = MigrationRegion(server.migration_regions()[0], 1 << 30)
+    server.transport.tracer.take()
+    server.transport.tracer.digests = True
+    server.reset()
+    return region
+
+
+def save(migration):
+    """A saved state: its buffers."""
+    migration.enter(STOP_AND_COPY)
+    stream = migration.save()
+    return [stream.data(buffer) for buffer in stream.buffers]
+
+
+def restore(server, migration, buffers):
+    """Give it back."""
+    server.reset()
+    migration.enter(RESUMING)
+    for buffer in buffers:
+        migration.load_buffer(len(buffer), [buffer])
+    migration.enter(RUNNING)
+
+
+def writes_after_failure(server, migration):
+    migration.state()
+    migration.try_write(DEVICE_STATE, DeviceState.INVALID_5)
+    migration.read(PENDING_BYTES)
+
+
+def writes_in_error(server, migration):
+    server.region(0).write(0x40, 4, 1)
+    migration.try_set_state(STOP)
+    migration.try_set_state(RUNNING)
+
+
+def writes_without_reading(server, migration):
+    migration.write(DEVICE_STATE, STOP)
+
+
+def resumes_from_stop(server, migration):
+    migration.enter(STOP, RESUMING)
+
+
+def reads_past_the_buffer(server, migration):
+    migration.enter(STOP_AND_COPY)
+    migration.read(PENDING_BYTES)
+    area = migration.place()
+    migration.region.read_bytes(area.offset - 8, 8)
+
+
+def forgets_the_size(server, migration):
+    migration.enter(RESUMING)
+    migration.region.write_bytes(migration.read(DATA_OFFSET), bytes(16))
+    migration.try_set_state(RUNNING)
+
+
+def iterates_at_zero(server, migration):
+    save(migration)
+    migration.read(DATA_OFFSET)
+
+
+def reads_size_first(server, migration):
+    migration.enter(STOP_AND_COPY)
+    migration.read(PENDING_BYTES)
+    migration.read(DATA_SIZE)
+    migration.read(DATA_OFFSET)
+
+
+def goes_on_after_an_error(server, migration):
+    migration.enter(STOP_AND_COPY)
+    migration.read(PENDING_BYTES)
+    area = migration.place()
+    migration.region.try_read(area.offset, migration.region.size)
+    migration.read(PENDING_BYTES)
+
+
+def swaps_buffers(server, migration):
+    first, second, *rest = save(migration)
+    restore(server, migration, [second, first, *rest])
+
+
+def splits_a_buffer(server, migration):
+    first, *rest = save(migration)
+    restore(server, migration, [first[:100], first[100:], *rest])
+
+
+def changes_a_byte(server, migration):
+    first, *rest = save(migration)
+    restore(server, migration, [bytes([first[0] ^ 1]) + first[1:], *rest])
+
+
+BREAKERS = {
+    "DS-04": writes_after_failure,
+    "DS-07": writes_in_error,
+    "DS-15": writes_without_reading,
+    "TR-04a": resumes_from_stop,
+    "FLD-04": reads_past_the_buffer,
+    "FLD-06": forgets_the_size,
+    "SAV-02": iterates_at_zero,
+    "SAV-11": reads_size_first,
+    "ERR-02": goes_on_after_an_error,
+    "RSM-05": swaps_buffers,
+    "RSM-06": splits_a_buffer,
+    "RSM-07": changes_a_byte,
+}
+
+
+def judged(server, migration):
+    """The judge of all that was done since the test began."""
+    judge = Judge()
+    for access in migration.accesses(server.transport.tracer.take()):
+        judge.take(access)
+    judge.end()
+    return judge
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_each_clause_broken_by_hand(server, migration, clause):
+    """On a real server: a client that breaks the clause is caught; one that migrates properly is not."""
+    with contextlib.suppress(DeviceError):  # the server may notice as well
+        BREAKERS[clause](server, migration)
+    judge = judged(server, migration)
+    assert judge.broken[clause] == 1
+    server.reset()
+    restore(server, migration, save(migration))
+    assert set(judged(server, migration).broken.values()) == {0}
+
+
+# -- the recorder as a program ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_ended_by_a_signal(tmp_path, number):
+    """With a client connected a signal ends it in order: exit 0, the trace has its end, the socket is gone."""
+    with Proxied(tmp_path) as between:
+        device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
+        device.open()
+        MigrationRegion(device.migration_regions()[0], 1 << 30).state()
+        assert between.end(number) == (0, "")
+        device.close()
+    verbs = [record.verb for record in Reader(between.trace)]
+    assert verbs[-3:] == ["read", "close", "end"]
+    assert not Path(between.socket).exists()
+
+
+def test_once(tmp_path):
+    """With --once it ends when the first client has left."""
+    with Proxied(tmp_path, "--once") as between:
+        device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
+        device.open()
+        device.close()
+        assert between.process.wait(DEADLINE) == 0
+    assert [record.verb for record in Reader(between.trace)][-2:] == ["close", "end"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--trace", "{here}/there"], "is there already"),
+        (["--trace", "{here}/no/such/folder"], "No such file"),
+        (["--trace", "{here}/new", "--listen", "{here}/there"], "is not a socket"),
+        (["--trace", "{here}/new", "--listen", "{here}/no/such/a"], "cannot listen on"),
+        (["--trace", "{here}/new", "--listen", "{here}/" + "x" * 200], "more than the 107"),
+    ],
+    ids=["trace", "folder", "file", "no folder", "long"],
+)
+def test_what_cannot_be(tmp_path, capsys, words, complaint):
+    """A trace or a socket that cannot be made: exit 2, one line, and nothing is changed."""
+    from vfio_compliance.cli.main import main
+
+    (tmp_path / "there").write_text("mine")
+    options = ["--listen", f"{tmp_path}/a", "--connect", f"{tmp_path}/b"]
+    assert main(["proxy", *options, *(word.replace("{here}", str(tmp_path)) for word in words)]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert len(said.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+    assert (tmp_path / "there").read_text() == "mine"

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Exploring the reference device: the good one for a time, and ones that are broken, hang or die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vfio_compliance import profiles
+from vfio_compliance.device import Device
+from vfio_compliance.migration_v1.exploration.explorer import Explorer
+from vfio_compliance.migration_v1.exploration.threads import Threads
+from vfio_compliance.results import journal, summary
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.run.session import Session
+
+WALK = "stress.walk.answers-allowed"
+
+#: Defects of which the model has no notion: it knows the text, not what can go wrong. And what the last line says.
+FOUND = {
+    "state-latched-after-failure": ("-> ", "success", "EIO"),
+    "second-offset-refused": ("read data_offset", "0x", "EINVAL"),
+    "early-leave-wedges": ("read device_state", "", "invalid 101b"),
+    "pre-copy-must-drain": ("pre-copy -> stop-and-copy", "success", "EBUSY"),
+    "data-offset-writable": ("read data_offset", "0x", "0x"),
+    "reset-keeps-error": ("read device_state", "running", "error"),
+}
+
+LONGEST = 10
+
+
+def explore(path, seconds, *defects, seed=1):
+    """What is found, and what was done."""
+    session = Session(profiles.load(path), defects)
+    session.start()
+    try:
+        explorer = Explorer(session, seed, lambda steps: None)
+        return explorer.explore(seconds, shortening=20), explorer.tally
+    finally:
+        session.finish()
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_short_path_to_each_defect(target, name):
+    """What is wrong is found, and shown by a path of at most ten steps that goes wrong again."""
+    finding, _ = explore(target, 30, name)
+    assert finding
+    assert finding.repeatable
+    assert 0 < len(finding.lines) <= LONGEST
+    last = finding.lines[-1]
+    assert all(part in text for part, text in zip(FOUND[name], last, strict=True)), last
+
+
+def test_a_seed_finds_it_again(target):
+    """The seed that is reported leads to the finding at once, however much was explored before."""
+    finding, _ = explore(target, 60, "bad-data-wedges")
+    assert finding
+    again, tally = explore(target, 60, "bad-data-wedges", seed=finding.seed)
+    assert again
+    assert again.seed == finding.seed
+    assert tally.rounds <= 1
+
+
+def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(target, monkeypatch):
+    """It is opened again instead; a second thread reads before and after that."""
+    monkeypatch.setattr(Device, "announces_reset", False)
+    session = Session(profiles.load(target), [])
+    session.start()
+    try:
+        rounds = Threads(session, 1, lambda rounds: None).watch(1)
+    finally:
+        session.finish()
+    assert rounds
+    assert session.transport.tracer.counts.opens > rounds
+
+
+@pytest.fixture
+def run(project, tmp_path, monkeypatch):
+    """Explores as a user would, in another process: the result, and what was shown."""
+
+    def start(*options, profile="profiles/reference.yaml"):
+        command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), f"--out={tmp_path / 'out'}", *options]
+        environment = {**os.environ, "COLUMNS": "100"}
+        ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=110)
+        assert "Traceback" not in ended.stdout + ended.stderr
+        if not (tmp_path / "out" / journal.NAME).exists():
+            return None, ended.stderr
+        result = summary.summarise(journal.read(tmp_path / "out" / journal.NAME))
+        assert result.exit_code == ended.returncode
+        return result, ended.stdout
+
+    return start
+
+
+@pytest.fixture
+def hasty(project, tmp_path):
+    """Profile of the good device that grants less time to a test than is spent on exploring."""
+    document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
+    document["limits"] |= {"call": "6s", "test": "8s"}
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    return tmp_path / "profile.yaml"
+
+
+def test_the_good_device_stands_it(run, hasty, project):
+    """All rules of the suite hold, and no others are judged; nothing is left in the checkout."""
+    result, text = run("--stress=20s", profile=hasty)
+    assert set(result.verdicts.values()) == {Verdict.PASS}
+    assert {rule.id for rule in result.rules.values() if rule.on_request} == set(result.verdicts)
+    assert "explored: " in text
+    assert not (project / ".hypothesis").exists()
+
+
+def test_the_path_is_shown(run):
+    """The report has the path, a line for each step, no wider than the terminal, and a command that finds it again."""
+    result, text = run("--stress=60s", "--seed=1", "--defect=second-offset-refused", f"--only={WALK}")
+    assert result.verdicts == {WALK: Verdict.FAIL}
+    path = text.partition("   path      did")[2].partition("   did       ")[0].splitlines()
+    assert 3 <= len(path) <= LONGEST + 1
+    assert path[-1].split()[:2] == ["read", "data_offset"]
+    assert path[-1].endswith(" EINVAL")
+    assert max(map(len, path)) <= 100
+    assert "--stress 60s --seed " in text.partition("rerun")[2]
+
+
+@pytest.fixture
+def hostile(project, tmp_path):
+    """Profile of a server that plays a trick on its client."""
+
+    def write(trick):
+        document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
+        server = Path(__file__).parents[1] / "bad_input/hostile_server.py"
+        document["device"]["command"] = ["{python}", str(server), "{socket}", trick]
+        document["limits"]["call"] = "2s"
+        (tmp_path / "profile.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+        return tmp_path / "profile.yaml"
+
+    return write
+
+
+def test_a_hang_is_a_hang(run, hostile):
+    """A device that does not answer is tried once, and the report has the path to the call."""
+    result, text = run("--stress=60s", f"--only={WALK}", profile=hostile("data_size#3-:hang"))
+    assert result.verdicts == {WALK: Verdict.HANG}
+    assert "REGION_READ" in text
+    assert text.partition("   path      did")[2]
+
+
+def test_a_server_that_dies_is_found(hostile):
+    """The last step of the path is the one that had no answer."""
+    finding, _ = explore(hostile("data_size#2-:die"), 30)
+    assert finding
+    assert finding.repeatable
+    assert len(finding.lines) <= LONGEST
+    assert "closed the connection" in finding.lines[-1].seen
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--stress=soon"], "expected a time such as `500ms`"),
+        (["--stress=1ms"], "`1ms` is out of range: 1s to 24h"),
+        ([f"--only={WALK}"], "no such rule, clause or case"),
+    ],
+)
+def test_what_is_no_request(run, options, complaint):
+    """A time that is none is refused, and so is a rule of this suite without a time for it."""
+    _, text = run(*options)
+    assert complaint in text

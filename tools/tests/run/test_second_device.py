@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A state is restored on the second device where the profile names one, and that device is judged then."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import yaml
+
+from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.results import terminal
+from vfio_compliance.results.calls import describe
+from vfio_compliance.results.verdict import EXIT_BROKEN, Verdict
+from vfio_compliance.transport.vfio_user.process import ServerProcess
+from vfio_compliance.uapi.migration_v1 import DeviceState
+
+RESTORES = "suites/migration_v1/test_resume.py::test_data_is_used[once]"
+LOST_BUFFERS = "suites/migration_v1/test_resume.py::test_every_buffer_counts"
+SERVER = ("{python}", "-m", "refdriver", "--socket-path={socket}")
+
+
+@pytest.fixture
+def two(project, tmp_path, judge_in_process):
+    """Judges with a good server as the device and one with other options, unless they are None, as the second one."""
+    servers = []
+
+    def judge(options, *cases):
+        paths = [str(tmp_path / "first"), str(tmp_path / "second")]
+        servers.append(ServerProcess(SERVER, paths[0]))
+        if options is not None:
+            servers.append(ServerProcess((*SERVER, *options), paths[1]))
+        for server in servers:
+            server.connect(30).close()
+        document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
+        document["device"] = {"transport": "vfio-user", "socket": paths[0], "second": {"socket": paths[1]}}
+        document["limits"]["call"] = "1s"
+        profile = tmp_path / "profile.yaml"
+        profile.write_text(yaml.safe_dump(document, sort_keys=False))
+        return judge_in_process(profile, tmp_path, *cases)
+
+    yield judge
+    for server in servers:
+        server.stop()
+
+
+def stop_of(result):
+    """Why nothing could be judged."""
+    assert result.exit_code == EXIT_BROKEN
+    assert [case.verdict for case in result.cases.values()] == [Verdict.BROKEN]
+    (stop,) = result.stops
+    return stop["message"], stop["remedy"]
+
+
+def test_both_devices_are_used(two, tmp_path):
+    """The state goes from one to the other; the totals have the calls of both, and the report says where it went."""
+    result = two((), RESTORES)
+    assert result.verdicts == {"v1.resuming.data-is-used": Verdict.PASS}
+    targets = {call[1] for case in result.cases.values() for call in case.calls}
+    assert {"device", "region 9", "second device", "second region 9"} <= targets
+    assert result.totals["opens"] == 2
+    text = terminal.render(result)
+    assert f"restored on       {tmp_path / 'second'}" in text
+
+
+@pytest.mark.parametrize("defect", ["resuming-data-ignored", "resume-last-buffer-only", "resume-drops-a-buffer"])
+def test_what_the_second_device_breaks_is_seen(two, defect):
+    """The first device is good."""
+    result = two((f"--defect={defect}",), RESTORES, LOST_BUFFERS)
+    assert result.verdicts == dict.fromkeys(
+        ["v1.resuming.data-is-used", "v1.resuming.every-buffer-counts"], Verdict.FAIL
+    )
+    told = {describe(call, 9).partition(" -> ")[0] for case in result.cases.values() for call in case.calls}
+    assert {"open second device", "ioctl VFIO_DEVICE_RESET on the second device"} <= told
+    assert {"read device_state", "read second device's device_state", "close second device"} <= told
+
+
+def test_a_byte_that_differs_is_seen(two, monkeypatch):
+    """One byte of the restored device's memory is another one."""
+    try_set_state = MigrationRegion.try_set_state
+
+    def spoil(region, state):
+        outcome = try_set_state(region, state)
+        if state == DeviceState.RUNNING:
+            assert region.region._transport.write(2, 0x8003, b"\x01").ok
+        return outcome
+
+    monkeypatch.setattr(MigrationRegion, "try_set_state", spoil)
+    result = two((), RESTORES)
+    assert result.verdicts == {"v1.resuming.data-is-used": Verdict.FAIL}
+
+
+def test_a_device_of_another_kind(two, tmp_path):
+    """It would not be judged fairly."""
+    message, remedy = stop_of(two(("--memory=131072",), RESTORES))
+    assert f"{tmp_path / 'profile.yaml'}:" in message
+    assert "the second device is of another kind: its region 2 has 131072 bytes, not 65536" in message
+    assert remedy == "name a device of the same kind"
+
+
+def test_no_second_device(two, tmp_path):
+    """Nobody listens at its socket."""
+    message, remedy = stop_of(two(None, RESTORES))
+    assert f"{tmp_path / 'profile.yaml'}:" in message
+    assert f"the second device cannot be opened: cannot connect to {tmp_path / 'second'}: No such file" in message
+    assert "correct device.second.socket in the profile" in remedy
+
+
+def test_a_second_device_that_is_busy(two, tmp_path):
+    """Its server has another client."""
+    with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "second"))
+        listener.listen()
+        client.connect(str(tmp_path / "second"))
+        message, _ = stop_of(two(None, RESTORES))
+    assert "the second device cannot be opened: VERSION: no answer within 1 s" in message

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The watcher, with test processes that do what no suite does."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance import profiles
+from vfio_compliance.results import journal, summary
+from vfio_compliance.watch import attempt, supervise
+from vfio_compliance.watch.supervise import RunError
+
+#: Begins the run as the plugin does; what it does next is the test's.
+BEGINNING = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from vfio_compliance.results.journal import FORMAT, Journal
+
+def pytest_addoption(parser):
+    for name in ("profile", "journal", "progress-fd", "inflight-fd"):
+        parser.addoption(f"--{name}")
+
+def begin(config):
+    opened = Journal(Path(config.getoption("--journal")), int(config.getoption("--progress-fd")))
+    opened.write("run", format=FORMAT, rules=[], profile={"path": "p"}, areas={}, defects=[], waivers=[])
+    opened.write("plan", cases=[])
+    return opened
+
+TOTALS = dict.fromkeys(("calls", "opens", "resets", "bytes_read", "bytes_written"), 0)
+
+def pytest_configure(config):
+"""
+
+
+BRIEF = profiles.Limits(largest_state=1, call=0.1, test=0.1, run=0.1)
+
+
+@pytest.fixture
+def run(tmp_path: Path, project: Path):
+    """Gives a function that watches a test process which runs these lines."""
+
+    def start(*lines: str) -> tuple[int, str]:
+        (tmp_path / "suites").mkdir()
+        (tmp_path / "tox.ini").write_text("[pytest]\n")
+        (tmp_path / "conftest.py").write_text(BEGINNING + "".join(f"    {line}\n" for line in lines))
+        screen = io.StringIO()
+        before = len(os.listdir("/proc/self/fd"))
+        profile = profiles.load(project / "profiles/reference.yaml")
+        try:
+            return supervise.run(tmp_path, profile, tmp_path / "out", [], screen, 100), screen.getvalue()
+        finally:
+            assert len(os.listdir("/proc/self/fd")) == before
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    return start
+
+
+def result(tmp_path):
+    """What the journal says."""
+    return summary.summarise(journal.read(tmp_path / "out" / journal.NAME))
+
+
+def test_host_is_put_back(run, tmp_path):
+    """What the test process changed and could not put back is put back, and the journal says so."""
+    parameter = tmp_path / "parameter"
+    parameter.write_text("as it was\n")
+    code, text = run(
+        f'begin(config).write("changed", path="{parameter}", before="as it was")',
+        f'Path("{parameter}").write_text("changed")',
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    assert parameter.read_text() == "as it was\n"
+    assert "restored" in [record["event"] for record in journal.read(tmp_path / "out" / journal.NAME)]
+    assert "the test process ended early, by signal SIGKILL, in no case, before any call" in " ".join(text.split())
+    assert code == 2
+
+
+def test_host_that_cannot_be_put_back(run, tmp_path):
+    """What cannot be put back is told, with what it was."""
+    gone = tmp_path / "folder" / "parameter"
+    run(f'begin(config).write("changed", path="{gone}", before="old")', "os._exit(9)")
+    assert f"{gone} could not be set back to 'old': No such file or directory" in result(tmp_path).notes
+
+
+def test_complaint_of_pytest(run):
+    """A run that pytest refuses does not begin, and its complaint is all that is shown."""
+    with pytest.raises(RunError, match=r"^do not do that$"):
+        run("import pytest", 'raise pytest.UsageError("do not do that")')
+
+
+def test_no_complaint(run):
+    """Without one, what was written last is shown."""
+    with pytest.raises(RunError, match=r"pytest did not start; the end of .*pytest.log:\nfarewell"):
+        run('os.write(2, b"farewell\\n")', "os._exit(1)")
+
+
+def test_what_is_found_is_the_owners(run, tmp_path):
+    """Nobody else reads it: a saved state can hold a guest's secrets."""
+    run('begin(config).write("finish", **TOTALS)', "os._exit(0)")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
+    assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600}
+
+
+def test_lingering(run, tmp_path, monkeypatch):
+    """A test process that has finished but does not go is ended, with all that it started; the result counts."""
+    monkeypatch.setattr(attempt, "_ENDING", 0.5)
+    code, _ = run(
+        'sleeper = subprocess.Popen(["sleep", "600"])',
+        f'Path("{tmp_path}/sleeper").write_text(str(sleeper.pid))',
+        'begin(config).write("finish", **TOTALS)',
+        "time.sleep(600)",
+    )
+    assert code == 4
+    assert not result(tmp_path).stops
+    sleeper = Path("/proc", (tmp_path / "sleeper").read_text(), "stat")
+    end = time.monotonic() + 60
+    while sleeper.exists() and sleeper.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_nothing_happens(run, monkeypatch):
+    """Between two cases, too, a test process has only so much time."""
+    monkeypatch.setattr(attempt, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
+    load = profiles.load
+    monkeypatch.setattr(profiles, "load", lambda path: dataclasses.replace(load(path), limits=BRIEF))
+    code, text = run("begin(config)", "time.sleep(600)")
+    assert "no progress before the deadline" in text
+    assert "no case, before any call" in " ".join(text.split())
+    assert code == 3
+
+
+def test_folder_for_temporary_files(run, tmp_path):
+    """The test process gets one of its own, which is gone in the end with what was left in it."""
+    run(
+        "import tempfile",
+        "folder = tempfile.mkdtemp()",
+        f'Path("{tmp_path}/folder").write_text(folder)',
+        "begin(config)",
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    assert not Path((tmp_path / "folder").read_text()).parent.exists()
+
+
+def test_options_for_other_runs_of_pytest(run, tmp_path, monkeypatch):
+    """What the user sets for pytest in general does not reach the suites."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    code, _ = run('begin(config).write("finish", **TOTALS)', "os._exit(0)")
+    assert code == 4

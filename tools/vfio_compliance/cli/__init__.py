@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command vfio-compliance: one file for each of its commands."""

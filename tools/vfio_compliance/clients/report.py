@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a judge found, as text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from ..migration_v1.client import CLAUSES, FREE
+from ..results.calls import describe
+from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
+from .verdict import Found, Result
+
+_CONCLUSION = {
+    EXIT_OK: "PASS: every clause that was put to the test was kept",
+    EXIT_FAIL: "FAIL: the client breaks clauses",
+    EXIT_BROKEN: "INCOMPLETE: not all of it could be read",
+    EXIT_NOTHING: "NOTHING: no clause was put to the test",
+}
+
+
+def render(result: Result, width: int) -> str:
+    """All of the result, in lines of at most ``width`` columns where words allow it."""
+    return "\n".join([*_table(result, width), *_offences(result, width), *_end(result, width)])
+
+
+def _table(result: Result, width: int) -> Iterator[str]:
+    yield result.source.title
+    yield ""
+    rows = {clause: (_standing(result, clause), says) for clause, says in CLAUSES.items()}
+    stopped, otherwise = result.closed_stopped, result.closed_otherwise
+    says = f"The device may be stopped before it is closed ({_times(stopped)} it was), or not ({_times(otherwise)})."
+    rows[FREE] = "free to choose" if stopped or otherwise else "not exercised", says
+    column = max(len(standing) for standing, _ in rows.values()) + 2
+    for clause, (standing, says) in rows.items():
+        yield from _wrap(f"  {clause:8}{standing:{column}}", says, width)
+
+
+def _standing(result: Result, clause: str) -> str:
+    words = []
+    if result.broken[clause]:
+        words.append(f"BROKEN {_times(result.broken[clause])}")
+    if result.kept[clause]:
+        words.append(f"kept {_times(result.kept[clause])}")
+    if result.provoked[clause] and not words:
+        words.append(f"on purpose {_times(result.provoked[clause])}")
+    return ", ".join(words) or "not exercised"
+
+
+def _offences(result: Result, width: int) -> Iterator[str]:
+    for number, found in enumerate(result.found, 1):
+        offence = found.offence
+        yield ""
+        yield f"{number}) BROKEN  {offence.clause} at access {offence.access}{_when(found)}"
+        yield from _labelled("clause", CLAUSES[offence.clause], width)
+        if found.case:
+            yield from _labelled("case", found.case, width)
+        yield from _labelled("expected", offence.expected, width)
+        yield from _labelled("seen", offence.seen, width)
+        for index, entry in enumerate(found.around):
+            label = "" if index else "accesses"
+            mark = ">" if entry.number == offence.access else " "
+            told = describe(entry.call, result.source.migration)
+            yield f"   {label:10}{mark}{entry.number:>6}  {told}"
+    for clause, count in result.broken.items():
+        shown = sum(found.offence.clause == clause for found in result.found)
+        if count > shown:
+            yield ""
+            yield f"{clause} was broken {_times(count - shown)} more"
+
+
+def _when(found: Found) -> str:
+    for entry in found.around:
+        if entry.number == found.offence.access and entry.time is not None:
+            return f", {entry.time:.6f} s"
+    return ""
+
+
+def _end(result: Result, width: int) -> Iterator[str]:
+    for remark, times in result.remarks.items():
+        yield ""
+        yield from _labelled("note", f"{remark} ({_times(times)})", width)
+    for note in result.source.notes:
+        yield ""
+        yield from _labelled("note", note, width)
+    if result.provoked:
+        told = ", ".join(f"{clause} {_times(count)}" for clause, count in sorted(result.provoked.items()))
+        yield ""
+        yield from _labelled("note", f"broken on purpose, by cases that provoke the driver so: {told}", width)
+    if result.damage:
+        yield ""
+        yield from _labelled("damaged", result.damage, width)
+    exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in CLAUSES)
+    yield ""
+    yield f"{result.accesses} accesses, {exercised} of {len(CLAUSES)} clauses put to the test"
+    yield _CONCLUSION[result.exit_code]
+
+
+def _times(count: int) -> str:
+    return "1 time" if count == 1 else f"{count} times"
+
+
+def _labelled(label: str, text: str, width: int) -> list[str]:
+    return _wrap(f"   {label:10}", text, width)
+
+
+def _wrap(start: str, text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

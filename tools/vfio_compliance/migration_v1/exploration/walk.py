@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One walk: takes steps on a device and has the model judge each answer."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from ...device import Device, DeviceError
+from ...run.stimulus import Actor
+from ...transport import Outcome
+from ...uapi.migration_v1 import (
+    DATA_OFFSET,
+    DATA_SIZE,
+    DEVICE_STATE,
+    HEADER_SIZE,
+    PENDING_BYTES,
+    RESERVED,
+    DeviceState,
+    Register,
+)
+from ..model import Answer, Deviation, DeviceModel, Layout
+from ..region import MigrationRegion
+from ..states import drawn_from, name
+from .path import Line, Strayed, told
+
+T = TypeVar("T")
+
+#: A state of more buffers or bytes than these is not read to its end.
+_MOST_BUFFERS, _MOST_BYTES = 64, 4 << 20
+
+#: Where an access behind the registers is tried, from a place of note: so many bytes further.
+_NEAR = (-8, -1, 0, 1, 8)
+
+
+class Walk:
+    """Steps on a device that is RUNNING. Each public verb from ``move`` on is a step, which can be taken at any time.
+
+    Raises Strayed for an answer that the text forbids, TransportError where none came.
+    """
+
+    def __init__(self, device: Device, migration: MigrationRegion, actor: Actor) -> None:
+        """Raises DeviceError when the device does not say of what parts its migration region is."""
+        self._device = device
+        self._migration = migration
+        self._actor = actor
+        region = migration.region
+        areas = [(area.offset, area.size) for area in region.areas]
+        self.model = DeviceModel(Layout(region.size, areas, mmap.PAGESIZE))
+        #: Held while the device is not open, for a second thread to keep away then.
+        self.closed = threading.Lock()
+        #: What was done so far.
+        self.lines: list[Line] = []
+
+    # -- device_state ---------------------------------------------------------------------------------------------
+
+    def move(self, choice: int) -> None:
+        """Take one of the transitions that are drawn from the present state; from stop and error, reset."""
+        targets = drawn_from(self.model.state)
+        if targets:
+            self.write_state(targets[choice % len(targets)])
+        else:
+            self.reset()
+
+    def enter(self, state: DeviceState) -> None:
+        """Go to a state by a drawn transition, and by way of a reset where none leads there from the present one."""
+        if state not in drawn_from(self.model.state):
+            self.reset()
+        if state != self.model.state:
+            self.write_state(state)
+
+    def write_state(self, value: int) -> None:
+        """Write any value to device_state."""
+        self._write_state(value, provoked=False)
+
+    def fail(self, choice: int) -> None:
+        """Take a drawn transition after the device was told to fail, where nothing else could be in the way."""
+        if self.model.sure_to_move:
+            targets = drawn_from(self.model.state)
+            self._stimulate("tell the device to fail", self._actor.provoke_error)
+            self._write_state(targets[choice % len(targets)], provoked=True)
+
+    def _write_state(self, value: int, provoked: bool) -> None:
+        did = f"{name(self.model.state)} -> {name(value)}" + (", told to fail" if provoked else "")
+        self._write(did, DEVICE_STATE, value, lambda answer: self.model.write_state(value, answer, provoked))
+
+    def read_state(self) -> None:
+        """Read device_state."""
+        outcome, data = self._migration.try_read(DEVICE_STATE)
+        seen = told(outcome, name(int.from_bytes(data, "little")) if data else "")
+        self._judge("read device_state", seen, self.model.read_state, outcome, data)
+
+    def reset(self) -> None:
+        """Reset the device, and read device_state."""
+        if not self._device.announces_reset:
+            return self.reopen()
+        outcome = self._device.try_reset()
+        self._conclude("reset", told(outcome, "success"), lambda: self.model.reset(_answer(outcome)))
+        return self._read_state_too()
+
+    def reopen(self) -> None:
+        """Close the device and open it again, and read device_state."""
+        with self.closed:
+            self._device.reopen()
+        self.model.reopened()
+        self.lines.append(Line("close and open", "success", "success"))
+        self._read_state_too()
+
+    def _read_state_too(self) -> None:
+        """Read device_state, and tell of it in the line of the step before if it is what it has to be."""
+        self.read_state()
+        state = self.lines.pop()
+        self.lines[-1] = self.lines[-1]._replace(seen=f"{self.lines[-1].seen}, reads {state.seen}")
+
+    # -- the other registers --------------------------------------------------------------------------------------
+
+    def read_reserved(self) -> None:
+        """Read the reserved register."""
+        self._read(RESERVED, self.model.read_reserved)
+
+    def write_reserved(self, value: int) -> None:
+        """Write the reserved register."""
+        self._write(f"write 0x{value:x} to reserved", RESERVED, value, self.model.write_reserved)
+
+    def read_pending(self) -> int:
+        """Read pending_bytes."""
+        return self._read(PENDING_BYTES, self.model.read_pending)
+
+    def read_offset(self) -> int:
+        """Read data_offset."""
+        return self._read(DATA_OFFSET, self.model.read_offset)
+
+    def read_size(self) -> int:
+        """Read data_size."""
+        return self._read(DATA_SIZE, self.model.read_size)
+
+    def write_pending(self, value: int) -> None:
+        """Write pending_bytes, which is read-only; and read it before and after where that is in order."""
+        in_order = self.model.saving and not self.model.saving.place
+        if in_order:
+            self.read_pending()
+        self._write(f"write 0x{value:x} to pending_bytes", PENDING_BYTES, value, self.model.write_read_only)
+        if in_order:
+            self.read_pending()
+
+    def write_offset(self, value: int) -> None:
+        """Write data_offset, which is read-only; and read it where that is in order."""
+        self._write(f"write 0x{value:x} to data_offset", DATA_OFFSET, value, self.model.write_read_only)
+        if self.model.resuming or (self.model.saving and self.model.saving.place):
+            self.read_offset()
+
+    def write_size(self, value: int) -> None:
+        """Write data_size, wherever."""
+        did = f"write 0x{value:x} to data_size"
+        self._write(did, DATA_SIZE, value, lambda answer: self.model.write_size(value, answer))
+
+    def read_oddly(self, place: tuple[int, int]) -> None:
+        """Read a part of the header, offset and length, that is not one register."""
+        offset, width = place
+        outcome, data = self._migration.region.try_read(offset, width)
+        self._judge(f"read {width} bytes at {offset}", told(outcome), self.model.access_oddly, outcome, data)
+
+    def write_oddly(self, place: tuple[int, int], value: int) -> None:
+        """Write a part of the header, offset and length, that is not one register."""
+        offset, width = place
+        data = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
+        outcome = self._migration.region.try_write(offset, data)
+        did = f"write 0x{value:x}, {width} bytes at {offset}"
+        self._judge(did, told(outcome), self.model.access_oddly, outcome)
+
+    # -- the data section -----------------------------------------------------------------------------------------
+
+    def peek(self, place: int, near: int, length: int) -> None:
+        """Read behind the registers, near the start or end of the region or of the present buffer."""
+        self._read_data(self._offset(place, near), length)
+
+    def _read_data(self, offset: int, length: int) -> int:
+        """Bytes read."""
+        outcome, data = self._migration.region.try_read(offset, length)
+
+        def judge(answer: Answer) -> str:
+            return self.model.read_data(offset, length, answer)
+
+        self._judge(f"read {length} bytes at 0x{offset:x}", told(outcome), judge, outcome, data)
+        return len(data)
+
+    def poke(self, place: int, near: int, data: bytes) -> None:
+        """Write behind the registers, in the same places."""
+        self._write_data(self._offset(place, near), data)
+
+    def _write_data(self, offset: int, data: bytes) -> int:
+        """Bytes taken."""
+        outcome = self._migration.region.try_write(offset, data)
+
+        def judge(answer: Answer) -> str:
+            return self.model.write_data(offset, data, answer)
+
+        self._judge(f"write {len(data)} bytes at 0x{offset:x}", told(outcome), judge, outcome)
+        return max(outcome.value, 0)
+
+    def _offset(self, place: int, near: int) -> int:
+        """Where to peek and poke: never at a register."""
+        size = self._migration.region.size
+        places = [HEADER_SIZE, size]
+        if self.model.saving and self.model.saving.place:
+            start, length = self.model.saving.place
+            places = [start, start + (length or 0), *places]
+        if self.model.resuming and self.model.resuming.place:
+            places = [self.model.resuming.place, *places]
+        return max(places[place % len(places)] + _NEAR[near % len(_NEAR)], HEADER_SIZE)
+
+    # -- whole buffers --------------------------------------------------------------------------------------------
+
+    def save_buffer(self, pieces: int = 1) -> int:
+        """Steps a to e of saving: pending_bytes, and where there is any, data_offset, data_size and the data.
+
+        A device that does not save goes to pre-copy or stop-and-copy first. Gives the size of the buffer, 0 for none.
+        """
+        if self.model.saving is None or self.model.failed:
+            self.enter(DeviceState.PRE_COPY if pieces % 2 else DeviceState.STOP_AND_COPY)
+        return self._read_buffer(pieces) if self.read_pending() else 0
+
+    def read_again(self, pieces: int = 1) -> None:
+        """Read the buffer that is there once more, registers and data."""
+        saving = self.model.saving
+        if saving and saving.place and not self.model.failed:
+            self._read_buffer(pieces)
+
+    def _read_buffer(self, pieces: int) -> int:
+        offset, size = self.read_offset(), self.read_size()
+        if self.model.saving is None or self.model.saving.undefined or size > _MOST_BYTES:
+            return 0
+        length = -(-size // pieces)
+        for start in range(0, size, length):
+            self._fetch(offset + start, min(length, size - start))
+        return size
+
+    def _fetch(self, offset: int, length: int) -> None:
+        """Read so many bytes of a buffer, in as many reads as the device wants."""
+        while length:
+            done = self._read_data(offset, length)
+            offset, length = offset + done, length - done
+
+    def save_rest(self, reads: int = 1) -> None:
+        """Read buffers until nothing is pending, in stop-and-copy unless it is done in pre-copy; a line for all.
+
+        pending_bytes is read ``reads`` times before each.
+        """
+        if self.model.saving is None or self.model.failed:
+            self.enter(DeviceState.STOP_AND_COPY)
+        if self.model.saving is None:
+            return
+        with _Folded(self, "read the rest of the state" + (f", asking {reads} times" if reads > 1 else "")) as folded:
+            total = 0
+            for number in range(_MOST_BUFFERS):
+                pending = [self.read_pending() for _ in range(reads)]
+                if not pending[-1] or self.model.saving.undefined or total > _MOST_BYTES:
+                    break
+                total += self._read_buffer(1)
+                folded.done(f"{total} bytes, buffers: {number + 1}")
+
+    def load_buffer(self, pieces: int = 1) -> None:
+        """Steps a to c of resuming, with the next buffer of the state that was saved on this walk."""
+        if self.model.stream and (self.model.resuming is None or self.model.failed):
+            self.enter(DeviceState.RESUMING)
+        resuming = self.model.resuming
+        if resuming is None or self.model.failed or (buffer := resuming.next_buffer) is None:
+            return
+        place = self.read_offset()
+        length = -(-len(buffer) // pieces)
+        for start in range(0, len(buffer), length):
+            if resuming.undefined:
+                return
+            self._store(place + start, buffer[start : start + length])
+        self.write_size(len(buffer))
+
+    def _store(self, offset: int, data: bytes) -> None:
+        while data and (done := self._write_data(offset, data)):
+            offset, data = offset + done, data[done:]
+
+    def load_rest(self) -> None:
+        """Give the device the rest of the state that was saved on this walk; in a line for all of it."""
+        resuming = self.model.resuming
+        if resuming is None or self.model.failed or resuming.next_buffer is None:
+            return
+        with _Folded(self, "write the rest of the saved state") as folded:
+            before = resuming.taken
+            while not (resuming.undefined or self.model.failed) and resuming.next_buffer is not None:
+                self.load_buffer()
+                folded.done(f"buffers: {resuming.taken - before}")
+
+    # -- whole states ---------------------------------------------------------------------------------------------
+
+    def save_whole(self, reads: int = 1) -> None:
+        """Stop the device, and read its state to the end."""
+        self.enter(DeviceState.STOP_AND_COPY)
+        self.save_rest(reads)
+
+    def save_live(self, value: int, buffers: int) -> None:
+        """Read some buffers in pre-copy, change the device, and read the rest of its state in stop-and-copy."""
+        self.enter(DeviceState.PRE_COPY)
+        with _Folded(self, f"read as many as {buffers} buffers") as folded:
+            total = 0
+            for number in range(buffers):
+                total += self.save_buffer()
+                folded.done(f"{total} bytes, buffers: {number + 1}")
+        self.put(value)
+        if self.model.saving and not self.model.saving.undefined:
+            self.read_pending()
+        self.write_state(DeviceState.STOP_AND_COPY)
+        self.save_rest()
+
+    def migrate(self) -> None:
+        """Give the device the state that was saved on this walk, let it run, and look at it."""
+        if self.model.stream:
+            self.enter(DeviceState.RESUMING)
+            self.load_rest()
+            self.write_state(DeviceState.RUNNING)
+            self.show()
+
+    # -- what the profile knows -----------------------------------------------------------------------------------
+
+    def put(self, value: int) -> None:
+        """Put a number into the device's visible state, while it runs; and look at it."""
+        if self.model.failed or not self.model.runs or not self._actor.can_put:
+            return
+        did = f"put 0x{value:x} into the state"
+        self._stimulate(did, lambda: self._actor.put(value))
+        self.lines.append(Line(did, "success", "success"))
+        self.model.visible = self._stimulate("look at the visible state", self._actor.show)
+
+    def show(self) -> None:
+        """Look at the visible state, while the device runs."""
+        if not self.model.failed and self.model.runs and self.model.visible is not None and self._actor.can_put:
+            seen = self._stimulate("look at the visible state", self._actor.show)
+            self._conclude("look at the visible state", _hexes(seen), lambda: self.model.shown(seen))
+
+    def sample(self) -> None:
+        """Look at what changes while the device runs; twice where it is not to change."""
+        self._look()
+        if not self.model.runs:
+            self._look()
+
+    def _look(self) -> None:
+        value = self._stimulate("look at the running sample", self._actor.counter().sample)
+        self._conclude("look at the running sample", hex(value), lambda: self.model.sampled(value))
+
+    def halt(self, choice: int) -> None:
+        """Stop a device that runs, and look at what changes while it runs."""
+        if self.model.runs and not self.model.failed:
+            self.write_state((DeviceState.STOP, DeviceState.STOP_AND_COPY)[choice % 2])
+            self.sample()
+
+    # -- carrying out ---------------------------------------------------------------------------------------------
+
+    def _stimulate(self, did: str, act: Callable[[], T]) -> T:
+        try:
+            return act()
+        except DeviceError as error:
+            raise Strayed(self.lines, Line(did, error.expected, error.seen)) from None
+
+    def _read(self, register: Register, judge: Callable[[Answer], str]) -> int:
+        outcome, data = self._migration.try_read(register)
+        number = int.from_bytes(data, "little")
+        shown = hex(number) if register in (RESERVED, DATA_OFFSET) else str(number)
+        seen = told(outcome, shown if outcome.value == register.width else "")
+        self._judge(f"read {register.name}", seen, judge, outcome, data)
+        return number
+
+    def _write(self, did: str, register: Register, value: int, judge: Callable[[Answer], str]) -> None:
+        outcome = self._migration.try_write(register, value)
+        self._judge(did, told(outcome, "success" if outcome.value == register.width else ""), judge, outcome)
+
+    def _judge(self, did: str, seen: str, judge: Callable[[Answer], str], outcome: Outcome, data: bytes = b"") -> None:
+        """Have the model judge an answer. After a refusal device_state is read, as the text wants of a client."""
+        self._conclude(did, seen, lambda: judge(_answer(outcome, data)))
+        if not outcome.ok:
+            self._read_state_too()
+
+    def _conclude(self, did: str, seen: str, judge: Callable[[], str]) -> None:
+        try:
+            self.lines.append(Line(did, judge(), seen))
+        except Deviation as deviation:
+            raise Strayed(self.lines, Line(did, deviation.expected, deviation.seen or seen)) from None
+
+
+class _Folded:
+    """Shows the buffers that are moved in its block as one line."""
+
+    def __init__(self, walk: Walk, did: str) -> None:
+        self._lines = walk.lines
+        self._did = did
+        self._before = self._done = len(walk.lines)
+        self._seen = "nothing"
+
+    def done(self, seen: str) -> None:
+        """One more buffer was moved, which makes ``seen`` in all."""
+        self._done, self._seen = len(self._lines), seen
+
+    def __enter__(self) -> _Folded:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        line = Line(self._did, "all steps taken", self._seen)
+        if isinstance(error, Strayed):
+            error.lines[self._before : self._done] = [line] if self._done > self._before else []
+        else:
+            self._lines[self._before :] = [line]
+
+
+def _answer(outcome: Outcome, data: bytes = b"") -> Answer:
+    return Answer(outcome.value if outcome.ok else -1, data)
+
+
+def _hexes(values: list[int]) -> str:
+    return " ".join(map(hex, values))

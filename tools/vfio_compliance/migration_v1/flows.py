@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whole flows of saving and resuming, each driven once per run and judged by many rules.
+
+On a large device one pass over the state moves gigabytes: what only has to be looked at is looked at here, once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..device import DeviceError, StepFailed, Stream
+from ..device.region import tell
+from ..run.checks import Silent, Unjudged, given
+from ..run.stimulus import Actor
+from ..transport import Outcome
+from ..uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
+from .client import Access
+from .region import MigrationRegion
+from .states import Transition, name
+
+if TYPE_CHECKING:
+    from ..run.session import Session
+
+PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
+STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING
+
+#: Values for the visible state: one before pre-copy, one that replaces it meanwhile, one for a suspended device, and
+#: one for a device that is about to be given another's state.
+EARLY, LATE, QUIET = 0x0101_0202_0303_0404, 0xF0F0_E1E1_D2D2_C3C3, 0x0123_4567_89AB_CDEF
+OTHER = 0x6969_9696_3C3C_C3C3
+
+
+class Change(NamedTuple):
+    """How a write of device_state was answered, and the state that was read after it."""
+
+    outcome: Outcome
+    now: DeviceState
+
+
+@dataclass
+class Saved:
+    """What was seen while a state was saved."""
+
+    stream: Stream = field(default_factory=Stream)
+    #: Bytes that were handed out in each state.
+    offered: dict[DeviceState, int] = field(default_factory=dict)
+    #: The step at which the journey ended before its time.
+    failure: DeviceError | None = None
+    #: pending_bytes, read again and again after it was 0 in stop-and-copy.
+    after_the_end: list[int] = field(default_factory=list)
+    #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
+    visible: list[int] | None = None
+    #: device_state once the data of a state was read, by the state that the device was brought into.
+    drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
+    #: What the suite did as a client, for those who judge clients.
+    traffic: list[Access] = field(default_factory=list)
+    #: How each change of device_state was answered, and what was read after it.
+    changes: dict[Transition, Change] = field(default_factory=dict)
+    #: The first read() of data that was refused, where a mapping took its place.
+    refused: DeviceError | None = None
+
+    def failed_at(self, *steps: str) -> DeviceError | None:
+        """The failure, if it was at one of ``steps``."""
+        return self.failure if isinstance(self.failure, StepFailed) and self.failure.step in steps else None
+
+    def whole(self) -> Stream:
+        """The state, read to its end. Raises Unjudged where the journey did not come so far."""
+        if self.failure:
+            raise Unjudged(f"the state could not be saved: {self.failure}")
+        return self.stream
+
+
+@dataclass
+class Resumed:
+    """What was seen while a state was given back."""
+
+    failure: DeviceError | None = None
+    #: What the device showed before; None where the profile cannot show it.
+    before: list[int] | None = None
+    #: Buffers that the device took.
+    taken: int = 0
+    #: device_state once all of the state was given.
+    filled: DeviceState | None = None
+    #: What the device showed once it was RUNNING; None where the profile cannot show it.
+    visible: list[int] | None = None
+    #: Why it did not go on to pre-copy after that, if it did not.
+    stayed: DeviceError | None = None
+    #: What the suite did as a client.
+    traffic: list[Access] = field(default_factory=list)
+    #: How each change of device_state was answered, and what was read after it.
+    changes: dict[Transition, Change] = field(default_factory=dict)
+    #: The first write() of data that was refused, where a mapping took its place.
+    refused: DeviceError | None = None
+
+    def whole(self) -> Resumed:
+        """The journey, made to its end. Raises Unjudged where it did not come so far."""
+        if self.failure:
+            raise Unjudged(f"the state could not be given to the device: {self.failure}")
+        return self
+
+
+class Journeys:
+    """The journeys of one run. Each starts from a device that was reset, and is made when it is first asked for."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.suspend = cache(self._suspend)
+        self.live = cache(self._live)
+        self.calm = cache(self._calm)
+        self.disturbed = cache(self._disturbed)
+        self.resume = cache(self._resume)
+
+    def begin(self) -> MigrationRegion:
+        """A device that was reset, or opened anew, and is RUNNING. Raises what Session.prepare() raises."""
+        self._session.renew()
+        return self._session.prepare()
+
+    def _suspend(self) -> Saved:
+        """Running, stop-and-copy, stop; read as the text says, and no more than that."""
+        return self._save((STOP_AND_COPY,), QUIET)
+
+    def _live(self) -> Saved:
+        """Running, pre-copy, stop-and-copy, stop; the visible state changes in pre-copy.
+
+        pending_bytes is read over and over before each buffer, as clients do that ask for an estimate.
+        """
+        return self._save((PRE_COPY, STOP_AND_COPY), EARLY, reads=4)
+
+    def _calm(self) -> Saved:
+        """As live, with a single read: another pass over the state, to be asked for only where live went wrong."""
+        return self._save((PRE_COPY, STOP_AND_COPY), EARLY)
+
+    def _disturbed(self) -> Saved:
+        """As suspend, with pending_bytes read over and over before each buffer."""
+        return self._save((STOP_AND_COPY,), QUIET, reads=4)
+
+    def _save(self, path: tuple[DeviceState, ...], value: int, reads: int = 1) -> Saved:
+        """Along ``path``, with ``value`` in the visible state; ``reads`` of pending_bytes before each buffer."""
+        saved = Saved()
+        migration = self.begin()
+        with self._recorded(migration, saved):
+            saved.visible = _show(self._session.actor, value)
+            for state in path:
+                before = saved.stream.total
+                with given():
+                    _change(migration, state, saved)
+                self._read_out(migration, state, saved.stream, reads)
+                saved.offered[state] = saved.stream.total - before
+                saved.drained[state] = migration.state()
+                if state == PRE_COPY:
+                    saved.visible = _show(self._session.actor, LATE)
+            saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
+            with given():
+                _change(migration, STOP, saved)
+        return saved
+
+    def drain(self, migration: MigrationRegion) -> None:
+        """Read what is offered in the present state, in pre-copy until it is enough. Raises Unreachable."""
+        with given():
+            self._read_out(migration, migration.state())
+
+    def _read_out(
+        self, migration: MigrationRegion, state: DeviceState, into: Stream | None = None, reads: int = 1
+    ) -> None:
+        if state == PRE_COPY:
+            migration.save(into, reads, self._enough(), self.patience)
+        else:
+            migration.save(into, reads, within=self._session.profile.limits.test / 3)
+
+    def change(self, transition: Transition) -> Change:
+        """How a documented transition was made, in a flow that did before it all that the text has a user do.
+
+        Raises Unjudged where no flow came so far, or the transition is in none.
+        """
+        if transition.after == STOP and transition.before == RUNNING:
+            migration = self.begin()
+            return Change(migration.try_set_state(STOP), migration.state())
+        for flow in (self.suspend, self.live):
+            if change := flow().changes.get(transition):
+                return change
+        failure = self.live().failure or self.suspend().failure
+        if RESUMING in transition:
+            resumed = self.resume(self.suspend)
+            if change := resumed.changes.get(transition):
+                return change
+            failure = resumed.failure
+        raise Unjudged(f"{transition} was not reached: {failure}")
+
+    @property
+    def patience(self) -> float:
+        """Seconds that data in pre-copy may take to come, where the profile claims that it does."""
+        profile = self._session.profile
+        return profile.limits.call / 10 if profile.claims.precopy_data else 0.0
+
+    def _enough(self) -> Callable[[int], bool]:
+        """Whether so many bytes will do for pre-copy, which need not end: a whole state, or what time allows."""
+        limits = self._session.profile.limits
+        end = time.monotonic() + limits.test / 6
+        return lambda total: total >= limits.largest_state or time.monotonic() >= end
+
+    def _resume(self, journey: Callable[[], Saved], times: int = 1) -> Resumed:
+        """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one.
+
+        All of that as many ``times``, one after the other without a reset.
+        """
+        stream = journey().whole()
+        resumed = Resumed()
+        with self._session.destination() as (_, migration, actor), self._recorded(migration, resumed):
+            for _ in range(times):
+                resumed.before = _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
+                with given():
+                    _change(migration, RESUMING, resumed)
+                for buffer in stream.buffers:
+                    migration.load_buffer(buffer.size, stream.pieces(buffer))
+                    resumed.taken += 1
+                resumed.filled = migration.state()
+                _change(migration, RUNNING, resumed)
+                resumed.visible = _show(actor)
+            resumed.stayed = _refusal(migration, PRE_COPY)
+        return resumed
+
+    @contextmanager
+    def _recorded(self, migration: MigrationRegion, journey: Saved | Resumed) -> Iterator[None]:
+        """Keep what the client did, and what the driver refused, which ends the journey."""
+        tracer = self._session.transport.tracer
+        before = len(tracer.calls)
+        tracer.digests = True
+        # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
+        migration.mapped = migration.tries_both = self._session.profile.claims.data_section == "mapped-only"
+        migration.refused = None
+        try:
+            yield
+        except DeviceError as error:
+            journey.failure = error
+        finally:
+            tracer.digests = migration.tries_both = False
+        journey.traffic = list(migration.accesses(tracer.calls[before:]))
+        journey.refused = migration.refused
+
+
+def _change(migration: MigrationRegion, state: DeviceState, journey: Saved | Resumed) -> None:
+    """Change to ``state``, and take note of how that was answered. Raises DeviceError."""
+    before = migration.state()
+    outcome = migration.try_set_state(state)
+    now = migration.state()
+    journey.changes[Transition(before, state)] = Change(outcome, now)
+    if outcome.value != DEVICE_STATE.width or now != state:
+        what = f"writing {name(state)} in {name(before)}"
+        raise DeviceError(what, f"4 bytes taken, then {name(state)}", f"{tell(outcome)}, then {name(now)}")
+
+
+def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | None:
+    """What was wrong with a change to ``state``; None when it was made."""
+    try:
+        migration.set_state(state)
+    except DeviceError as error:
+        return error
+    return None
+
+
+def _show(actor: Actor, value: int | None = None) -> list[int] | None:
+    """What the device shows, of ``value`` if one is to be put there; None where the profile does not say how."""
+    try:
+        if value is not None:
+            actor.put(value)
+        return actor.show()
+    except Silent:
+        return None

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The way to a state that a test is about, along which the device goes whatever its manners."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..device import Unreachable
+from ..transport import CallTimeout
+from ..uapi.migration_v1 import DeviceState
+
+if TYPE_CHECKING:
+    from ..run.session import Session
+
+#: The states in which data is read, and where the probe goes on to from each.
+_NEXT = {
+    DeviceState.PRE_COPY: DeviceState.STOP_AND_COPY,
+    DeviceState.STOP_AND_COPY: DeviceState.STOP,
+}
+
+
+class Reach:
+    """Brings the device along states.
+
+    Tests leave a saving state at once, for a whole state takes long to read. A driver that does not bear this breaks a
+    rule of its own, and all other rules are judged on a device whose data is read first.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        #: The saving states that are not left before their data was read, once that was tried.
+        self._drained: frozenset[DeviceState] | None = None
+
+    def get_ready(self) -> None:
+        """Find out, once, which saving states the device does not leave before their data was read; it is reset then.
+
+        Raises Unreachable.
+        """
+        if self._drained is None:
+            self._drained = frozenset(state for state in _NEXT if not self._lets_go(state))
+            self._session.journeys.begin()
+
+    def __call__(self, *states: DeviceState, leaving: bool = False) -> None:
+        """Bring a RUNNING device into each of ``states``, the last of which is to be left again if ``leaving``.
+
+        Raises Unreachable.
+        """
+        migration = self._session.migration()
+        for left, state in enumerate(states, 1 - len(states)):
+            migration.enter(state)
+            if state in (self._drained or ()) and (left or leaving):
+                self._session.journeys.drain(migration)
+
+    def _lets_go(self, state: DeviceState) -> bool:
+        session = self._session
+        migration = session.journeys.begin()
+        migration.enter(state)
+        try:
+            migration.enter(_NEXT[state])
+        except (Unreachable, CallTimeout) as error:
+            session.lost |= isinstance(error, CallTimeout)
+            session.tell_trouble(error)
+            return False
+        return True

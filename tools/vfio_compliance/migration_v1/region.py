@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The migration region of version 1: its registers, device_state, and moving data through it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from ..device.errors import DeviceError, StepFailed, Unreachable, given
+from ..device.region import Area, Region, tell
+from ..device.stream import PIECE, Stream
+from ..transport import Call, Outcome
+from ..uapi.migration_v1 import (
+    DATA_OFFSET,
+    DATA_SIZE,
+    DEVICE_STATE,
+    HEADER_SIZE,
+    PENDING_BYTES,
+    VFIO_DEVICE_STATE_MASK,
+    DeviceState,
+    Register,
+)
+from .client import Access, access_verb
+from .states import name
+
+#: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
+_ENOUGH_OF_THE_SAME = 64
+
+
+class MigrationRegion:
+    """Access to the registers, as a well-behaved client makes it unless the verb says otherwise."""
+
+    def __init__(self, region: Region, largest: int) -> None:
+        self.region = region
+        #: A state, and so a buffer, has at most so many bytes; a driver that claims more is not believed.
+        self.largest = largest
+        #: Data goes through a mapping of the section where it can be mapped, not through read() and write().
+        self.mapped = False
+        #: A mapping takes the place of a read() or write() of data that is refused.
+        self.falls_back = True
+        #: The next time that data goes through a mapping, read() or write() is tried as well, to see whether it works.
+        self.tries_both = False
+        #: The first read() or write() of data that was refused where a mapping took its place.
+        self.refused: DeviceError | None = None
+
+    # -- registers ------------------------------------------------------------------------------------------------
+
+    def try_read(self, register: Register) -> tuple[Outcome, bytes]:
+        """Read ``register`` at its width; what the driver answered, and the bytes that came."""
+        return self.region.try_read(register.offset, register.width)
+
+    def try_write(self, register: Register, value: int) -> Outcome:
+        """Write ``value``, modulo the register's width, to ``register``; what the driver answered."""
+        bits = value & (1 << 8 * register.width) - 1
+        return self.region.try_write(register.offset, bits.to_bytes(register.width, "little"))
+
+    def read(self, register: Register) -> int:
+        """The value of ``register``. Raises DeviceError."""
+        outcome, data = self.try_read(register)
+        if outcome.value != register.width:
+            raise DeviceError(
+                f"reading {register.name}",
+                f"{register.width} bytes",
+                tell(outcome),
+                outcome.errno if outcome.value < 0 else None,
+            )
+        return int.from_bytes(data, "little")
+
+    def glance(self, register: Register) -> int | None:
+        """The value of ``register``; None where it cannot be read, in whatever way, which another rule judges."""
+        try:
+            with given():
+                return self.read(register)
+        except Unreachable:
+            return None
+
+    def write(self, register: Register, value: int) -> None:
+        """Set ``register``. Raises DeviceError when the driver refuses or takes a part only."""
+        outcome = self.try_write(register, value)
+        if outcome.value != register.width:
+            raise DeviceError(f"writing 0x{value:x} to {register.name}", f"{register.width} bytes taken", tell(outcome))
+
+    # -- device_state ---------------------------------------------------------------------------------------------
+
+    def state(self) -> DeviceState:
+        """The three low bits of device_state; the others are reserved, and may read as anything. Raises DeviceError."""
+        return DeviceState(self.read(DEVICE_STATE) & VFIO_DEVICE_STATE_MASK)
+
+    def try_set_state(self, state: int) -> Outcome:
+        """Ask for ``state``, keeping bits 3-31 as they are read first (kabi v23, lines 87-89).
+
+        After a failure device_state is read again, as the text wants of a user (lines 64-67).
+        Raises DeviceError when device_state cannot be read.
+        """
+        kept = self.read(DEVICE_STATE) & ~VFIO_DEVICE_STATE_MASK
+        outcome = self.try_write(DEVICE_STATE, kept | state)
+        if outcome.value != DEVICE_STATE.width:
+            self.state()
+        return outcome
+
+    def set_state(self, state: int) -> None:
+        """Ask for ``state`` and see that it is there. Raises DeviceError."""
+        outcome = self.try_set_state(state)
+        now = self.state()
+        if outcome.value != DEVICE_STATE.width or now != state:
+            raise DeviceError(
+                f"changing device_state to {name(state)}",
+                f"4 bytes taken, then {name(state)}",
+                f"{tell(outcome)}, then {name(now)}",
+            )
+
+    def enter(self, *states: DeviceState) -> None:
+        """Bring the device into each of ``states`` in turn, as the way to what a test is about. Raises Unreachable.
+
+        From RUNNING a single drawn transition leads to each of the five states; the present state is not written again.
+        """
+        with given():
+            for state in states:
+                if self.state() != state:
+                    self.set_state(state)
+
+    def run(self) -> None:
+        """Bring a device that is not RUNNING there. Raises Unreachable."""
+        self.enter(DeviceState.RUNNING)
+
+    def in_error(self) -> bool:
+        """Whether device_state reads the error state. Raises DeviceError."""
+        return self.state() == DeviceState.ERROR
+
+    # -- data -----------------------------------------------------------------------------------------------------
+
+    def wait_for_data(self, seconds: float) -> int:
+        """pending_bytes, read until it is not zero or ``seconds`` have passed. Raises StepFailed."""
+        end = time.monotonic() + seconds
+        while not (pending := self._step(PENDING_BYTES)) and time.monotonic() < end:
+            self.region.pause(seconds / 100)
+        return pending
+
+    def place(self, size: int | None = None) -> Area:
+        """Where the data lies or goes: data_offset, and ``size``, else data_size, which is read after it.
+
+        Raises StepFailed when the driver refuses, or the place overlaps the registers, leaves the region, or is larger
+        than the largest state.
+        """
+        offset = self._step(DATA_OFFSET)
+        area = Area(offset, self._step(DATA_SIZE) if size is None else size)
+        if area.offset < HEADER_SIZE or area.offset + area.size > self.region.size:
+            room = Area(HEADER_SIZE, self.region.size - HEADER_SIZE)
+            raise StepFailed("place", "taking the place of the data", f"a buffer inside {room}", str(area))
+        self._believe(area.size)
+        return area
+
+    def _believe(self, total: int) -> None:
+        """Raises StepFailed for more bytes than the largest state has."""
+        if total > self.largest:
+            limit = f"at most {self.largest} bytes (limits.largest_state)"
+            raise StepFailed("end", "saving the state", limit, f"{total} so far")
+
+    def save(
+        self,
+        into: Stream | None = None,
+        reads: int = 1,
+        enough: Callable[[int], bool] | None = None,
+        patience: float = 0.0,
+        within: float = math.inf,
+    ) -> Stream:
+        """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
+
+        The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
+        times before each buffer, which is to make no difference. In pre-copy a running device may offer data for ever:
+        ``enough`` says of the bytes so far whether to leave it at that; and the first data may come late: it is waited
+        for ``patience`` seconds. A state has to come to its end ``within`` the time given. Raises StepFailed when the
+        driver refuses a step, offers an empty buffer while bytes are pending, the same one for ever, or more than the
+        largest state in all, or in one buffer.
+        """
+        stream = Stream() if into is None else into
+        before, end = stream.total, time.monotonic() + within
+        pending = self.wait_for_data(patience)
+        while pending and not (enough and enough(stream.total - before)):
+            for _ in range(reads - 1):
+                self._step(PENDING_BYTES)
+            area = self.place()
+            if not area.size:
+                raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
+            if not enough:
+                self._believe(stream.total - before + area.size)
+            stream.add(area.offset, self._data(area))
+            before_it, pending = pending, self._step(PENDING_BYTES)
+            if not enough and time.monotonic() > end:
+                self._is_it_endless(stream, before_it == pending)
+        # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
+        if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:
+            self.region.count_pass()
+        return stream
+
+    def _is_it_endless(self, stream: Stream, stands: bool) -> None:
+        """Out of time. Raises StepFailed: at step ``end`` if the same buffer comes again and again, else ``time``."""
+        again = stream.same_at_end() if stands else 1
+        if again > _ENOUGH_OF_THE_SAME:
+            raise StepFailed("end", "reading the state to its end", "an end", f"the same buffer {again} times")
+        limit = f"within a third of limits.test, at limits.largest_state of {self.largest} bytes"
+        raise StepFailed("time", "reading the state to its end", f"an end {limit}", f"{stream.total} bytes so far")
+
+    def read_buffer(self) -> None:
+        """Read the buffer that is offered to its last byte (steps b to d); it is not kept. Raises StepFailed."""
+        for _ in self._data(self.place()):
+            pass
+
+    def load(self, stream: Stream) -> None:
+        """Give a saved state to a device in resuming, buffer by buffer (kabi v23, lines 230-237).
+
+        Raises StepFailed when the driver refuses a step or offers no room for a buffer.
+        """
+        for buffer in stream.buffers:
+            self.load_buffer(buffer.size, stream.pieces(buffer))
+
+    def load_buffer(self, size: int, pieces: Iterable[bytes]) -> None:
+        """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
+        place = self.place(size).offset
+        for piece in pieces:
+            self.write_data(place, piece)
+            place += len(piece)
+        outcome = self.try_write(DATA_SIZE, size)
+        if outcome.value != DATA_SIZE.width:
+            raise StepFailed("data_size", f"writing {size} to data_size", "8 bytes taken", tell(outcome))
+
+    def write_data(self, offset: int, data: bytes) -> None:
+        """Write a part of a buffer, as well as the device lets it be written. Raises StepFailed."""
+        try:
+            self._try(lambda: self.region.write_bytes(offset, data))
+            if self.mapped and self.region.fill(offset, data):
+                return
+            try:
+                self.region.write_bytes(offset, data)
+            except DeviceError as error:
+                if not self.falls_back or not self.region.fill(offset, data):
+                    raise
+                self._map_from_now_on(error)
+        except DeviceError as error:
+            raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
+
+    def read_data(self, offset: int, length: int) -> bytes:
+        """Read a part of a buffer, as well as the device lets it be read. Raises StepFailed."""
+        with memoryview(self._piece(offset, length)) as view:
+            return bytes(view)
+
+    def peek(self, offset: int, length: int) -> bytes:
+        """What can be seen of ``length`` bytes of the section, part of a buffer or not; nothing if that is refused."""
+        if not self.mapped:
+            outcome, data = self.region.try_read(offset, length)
+            if outcome.ok:
+                return data
+        if view := self.region.view(offset, length):
+            with view:
+                return bytes(view)
+        return self.region.try_read(offset, length)[1]
+
+    def _data(self, area: Area) -> Iterator[bytes | memoryview]:
+        for start in range(0, area.size, PIECE):
+            piece = self._piece(area.offset + start, min(PIECE, area.size - start))
+            if isinstance(piece, memoryview):
+                with piece:
+                    yield piece
+            else:
+                yield piece
+
+    def _piece(self, offset: int, length: int) -> bytes | memoryview:
+        """A view of a mapping, which the caller releases, or what read() gave. Raises StepFailed."""
+        try:
+            self._try(lambda: self.region.read_bytes(offset, length))
+            if self.mapped and (view := self.region.view(offset, length)):
+                return view
+            try:
+                return self.region.read_bytes(offset, length)
+            except DeviceError as error:
+                if not (view := self.region.view(offset, length)):
+                    raise
+                self._map_from_now_on(error)
+                return view
+        except DeviceError as error:
+            raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
+
+    def _try(self, move: Callable[[], object]) -> None:
+        if self.tries_both:
+            self.tries_both = False
+            try:
+                move()
+            except DeviceError as error:
+                self.refused = error.with_traceback(None)
+
+    def _map_from_now_on(self, refusal: DeviceError) -> None:
+        """read() or write() does not move data on this device, and a mapping does.
+
+        The refusal is kept without its traceback, whose frames hold a view of the mapping: the device stayed open.
+        """
+        self.mapped, self.refused = True, self.refused or refusal.with_traceback(None)
+
+    def _step(self, register: Register) -> int:
+        try:
+            return self.read(register)
+        except DeviceError as error:
+            raise StepFailed(register.name, error.what, error.expected, error.seen, error.errno) from None
+
+    # -- the client's side ----------------------------------------------------------------------------------------
+
+    def accesses(self, calls: Iterable[Call]) -> Iterator[Access]:
+        """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
+        target = f"region {self.region.index}"
+        for number, call in enumerate(calls, 1):
+            data = call.sent if call.verb == "write" else call.received
+            if verb := access_verb(call.verb, call.target, call.number, target):
+                yield Access(verb, call.number, call.length, call.value, data, call.digest, number)

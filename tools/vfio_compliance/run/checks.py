@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a test says when it judges: each check names what was done, what was expected and what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
+
+from ..device.errors import DeviceError, errno_name
+from ..device.errors import Unreachable as Unreachable
+from ..device.errors import given as given
+from ..device.region import tell
+from ..transport import Outcome, PeerGone, ProtocolViolation
+
+T = TypeVar("T")
+
+
+#: What a verb raises when the driver does not go along.
+Refused = DeviceError
+
+
+class RuleBroken(AssertionError):
+    """The driver broke the rule that the running test judges."""
+
+    def __init__(self, what: str, expected: str, seen: str, **more: str) -> None:
+        """``more`` goes into the report: ``path``, a line for each step, and ``options`` by which a run repeats it."""
+        super().__init__(f"{what}: expected {expected}, seen {seen}")
+        self.what = what
+        self.expected = expected
+        self.seen = seen
+        self.more = more
+
+
+class NotApplicable(Exception):
+    """A claim of the profile denies what the rule is about, or it cannot be expressed here; the message says which."""
+
+
+class Silent(Exception):
+    """The profile says nothing about ``key``, which the rule needs; a dotted key such as ``stimulus.running``."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the profile says nothing about {key}")
+        self.key = key
+
+
+def missing(key: str, *, denied: bool) -> NotApplicable | Silent:
+    """What to raise where the profile does not give ``key``: it denies that there is anything, or says nothing."""
+    return NotApplicable(f"the profile says that the device has no {key}") if denied else Silent(key)
+
+
+class Unjudged(Exception):
+    """The rule cannot be judged here, because something that it stands on failed; the message says what."""
+
+
+@contextmanager
+def unless(control: Callable[[], object], when: str) -> Iterator[None]:
+    """What goes wrong in the block is this rule's matter only if ``control``, which leaves its subject out, goes well.
+
+    ``when`` says in what circumstances the control was made. Raises Unjudged where that goes wrong as well.
+    """
+    try:
+        yield
+    except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
+        try:
+            control()
+        except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as same:
+            raise Unjudged(f"the same goes wrong {when}: {same}") from None
+        raise error from None
+
+
+def hexes(values: Iterable[int]) -> str:
+    """Numbers in hexadecimal, for what is expected and seen."""
+    return " ".join(f"0x{value:x}" for value in values)
+
+
+def broken(what: str, *, expected: str, seen: str, **more: str) -> NoReturn:
+    """Judge the rule broken; see RuleBroken for ``more``."""
+    raise RuleBroken(what, expected, seen, **more)
+
+
+def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> None:
+    """``seen`` is ``expected``; ``show`` puts a value into words."""
+    if seen != expected:
+        raise RuleBroken(what, show(expected), show(seen))
+
+
+def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] = str) -> None:
+    """``seen`` is among ``allowed``."""
+    if seen not in allowed:
+        raise RuleBroken(what, " or ".join(dict.fromkeys(show(value) for value in allowed)), show(seen))
+
+
+def told(outcome: Outcome) -> str:
+    """What a request answered, in words."""
+    return errno_name(outcome.errno) if outcome.value < 0 else "success"
+
+
+def accepted(what: str, outcome: Outcome, length: int) -> None:
+    """A read or write of ``length`` bytes was carried out whole."""
+    if outcome.value != length:
+        raise RuleBroken(what, f"{length} bytes", tell(outcome))
+
+
+def refused(what: str, outcome: Outcome) -> None:
+    """A read or write failed."""
+    if outcome.value >= 0:
+        raise RuleBroken(what, "an error", tell(outcome))
+
+
+def refused_with_errno(what: str, outcome: Outcome) -> None:
+    """A read or write failed with an errno; any errno will do."""
+    refused(what, outcome)
+    if not outcome.errno:
+        raise RuleBroken(what, "an error with an errno", "an error with errno 0")
+
+
+def succeeded(what: str, outcome: Outcome) -> None:
+    """A request succeeded."""
+    if outcome.value < 0:
+        raise RuleBroken(what, "success", errno_name(outcome.errno))
+
+
+def declined(what: str, outcome: Outcome) -> None:
+    """A request failed; any errno will do, and none as well, which no rule about requests asks for."""
+    if outcome.value >= 0:
+        raise RuleBroken(what, "an error", "success")

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run: one test process after the other until every case has its verdict, then the result.
+
+Whatever becomes of a test process, the rest of the cases is run by the next one, the journal gets an end, the host is
+put back as it was, and nothing is left behind but the folder of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from ..common.signals import interruptions
+from ..profiles import Profile
+from ..results import inflight, journal, summary, terminal
+from .attempt import Attempt, Ending, How
+from .kernel_log import KernelLog
+from .progress import Progress, show
+from .rest import Rest
+
+LOG = "pytest.log"
+
+#: What somebody can do about a call that does not return.
+_HANG_REMEDY = "find out why the call does not return, or raise limits.test in the profile if the device is only slow"
+
+
+class RunError(Exception):
+    """The run could not be started; the message says why."""
+
+
+def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen: TextIO, width: int) -> int:
+    """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
+
+    All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
+    dies is followed by another one, which runs the rest. A signal that asks this process to end ends the run as soon as
+    the device is closed; the result is that of a run that could not continue. Raises RunError when ``out`` cannot be
+    used or pytest refuses the options.
+    """
+    path = out / journal.NAME
+    try:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)  # a saved state can hold a guest's secrets
+        if path.exists():
+            raise RunError(f"{out} already holds a run; name another folder with --out")
+        (out / LOG).touch(mode=0o600)
+        log = (out / LOG).open("wb")
+    except OSError as error:
+        raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
+    progress = Progress(screen, width)
+    options = [f"--profile={profile.path}", f"--journal={path}", *options]
+    with log, contextlib.closing(_Run(profile, out, path, progress)) as running:
+        with interruptions() as interrupted:
+            running.cases(root, options, log.fileno(), interrupted)
+        progress.end()
+        running.conclude()
+    result = summary.summarise(journal.read(path))
+    result.stops += running.unwritten
+    show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
+    return result.exit_code
+
+
+class _Run:
+    """What is the same for all test processes of a run."""
+
+    def __init__(self, profile: Profile, out: Path, path: Path, progress: Progress) -> None:
+        self._profile = profile
+        self._out = out
+        self._path = path
+        self._progress = progress
+        self._calls = inflight.create()
+        self._kernel, self._blind = _kernel_log(profile)
+        self._rest = Rest()
+        self._case: str | None = None
+        #: Why the run ends here; the journal says so already.
+        self._over = ""
+        #: Why the test process cannot reach the device any more, where another one may.
+        self._lost = ""
+        #: Files of the host that the run has changed, and what they held.
+        self._changed: dict[str, str] = {}
+        #: Records that the journal did not take.
+        self.unwritten: list[journal.Record] = []
+
+    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
+        """Run every case, by as many test processes as that takes."""
+        with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
+            more: list[str] = []
+            while True:
+                self._case, self._lost = None, ""
+                attempt = Attempt(self._profile.limits, self._calls, self._take)
+                ending = attempt.run(root, [*options, *more], log, interruptions)
+                self._put_back()
+                if not self._continues(ending):
+                    return
+                handover = Path(folder, "handover.json")
+                self._rest.hand_over(ending.message or self._lost).write(handover)
+                more = [f"--handover={handover}"]
+
+    def conclude(self) -> None:
+        """Give the journal its end. Raises RunError without a journal."""
+        if not self._rest.planned:
+            raise RunError(self._over or _last_words(self._out / LOG))
+        if self._kernel:
+            self._look_at(self._kernel)
+
+    def close(self) -> None:
+        """Let go of what the run was watched with."""
+        os.close(self._calls)
+        if self._kernel:
+            self._kernel.close()
+
+    # -- the end of a test process ------------------------------------------------------------------------------------
+
+    def _continues(self, ending: Ending) -> bool:
+        """Put the end of a test process into the journal; whether another one continues the run."""
+        if self._kernel:
+            self._look_at(self._kernel)
+        if self._over:
+            return False
+        if ending.how is How.INTERRUPTED:
+            return self._stop(ending.message, "run again, into another folder")
+        if not self._rest.planned:  # what pytest itself said is in its log
+            self._over = ending.message if ending.how is How.HUNG else ""
+            return False
+        if ending.how is How.FINISHED:
+            return bool(self._lost) and self._rest.left
+        self._rest.cut_off(ending.case)
+        fields = {"case": ending.case, "message": ending.message}
+        if ending.how is How.HUNG:
+            self._write("hang", **fields, remedy=_HANG_REMEDY, call=inflight.last(self._calls), process=ending.process)
+        elif ending.case is not None:
+            self._write("broken", **fields, remedy=f"see {self._out / LOG}")
+        elif not self._rest.left:
+            self._stop(ending.message, f"see {self._out / LOG}")
+        return self._rest.left
+
+    def _stop(self, message: str, remedy: str) -> bool:
+        """Say why the run ends here, in the journal if there is one."""
+        self._over = message
+        self._write("broken", message=message, remedy=remedy)
+        return False
+
+    def _put_back(self) -> None:
+        """Give the host back what the test process could not."""
+        for path, before in self._changed.items():
+            try:
+                Path(path).write_text(f"{before}\n")
+                self._write("restored", path=path)
+            except OSError as error:
+                self._write("note", text=f"{path} could not be set back to {before!r}: {error.strerror}")
+        self._changed.clear()
+
+    # -- its records --------------------------------------------------------------------------------------------------
+
+    def _take(self, record: journal.Record) -> None:
+        event = record["event"]
+        self._rest.take(record)
+        if event == "plan" and self._blind:
+            self._write("note", text=self._blind)
+        elif event == "start":
+            self._case = record["case"]
+        elif event == "end":
+            if self._kernel:
+                self._look_at(self._kernel)
+            self._case = None
+        elif event == "changed":
+            self._changed[record["path"]] = record["before"]
+        elif event == "restored":
+            del self._changed[record["path"]]
+        elif event == "lost":
+            self._lost = record["message"]
+        elif event == "broken":
+            self._over = record["message"]
+        elif event == "unwritten":
+            self._over = record["message"]
+            self.unwritten.append(record)
+        self._progress.show(record)
+
+    def _look_at(self, kernel: KernelLog) -> None:
+        if lines := kernel.complaints():
+            self._write("kernel", case=self._case, lines=lines)
+
+    def _write(self, event: str, **fields: object) -> None:
+        if not self._rest.planned:
+            return
+        try:
+            with journal.Journal(self._path) as appended:
+                appended.write(event, **fields)
+                self._progress.show({"event": event, **fields})
+        except journal.JournalError as error:
+            self.unwritten.append({"message": str(error), "remedy": journal.REMEDY})
+
+
+def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
+    """The kernel's log where a kernel judges; else why it is not watched, if that is worth a note."""
+    if profile.device.transport == "vfio-user":
+        return None, ""
+    try:
+        return KernelLog(), ""
+    except (OSError, ValueError) as error:
+        return None, f"the kernel's log was not watched: {error}; run as root to have it watched"
+
+
+def _last_words(log: Path) -> str:
+    """What pytest said last: its own complaint where there is one."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    complaints = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return "\n".join(complaints or [f"pytest did not start; the end of {log}:", *lines[-20:]])
