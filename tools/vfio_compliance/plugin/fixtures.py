@@ -29,17 +29,11 @@ from ..transport import GuardedBuffer
 from ..uapi.migration_v1 import DeviceState
 from ..uapi.type1 import VFIO_IOMMU_GET_INFO
 from ..uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
+from .options import SHORTENING
+from .stash import OBSERVATIONS, SESSION, STRESS
 
 if TYPE_CHECKING:
     from ..migration_v1.exploration.stress import Stress
-
-#: Seconds in which what an exploration has found is made short.
-SHORTENING = 20.0
-
-SESSION: pytest.StashKey[Session] = pytest.StashKey()
-#: Seconds for which the run was asked to explore the device.
-STRESS: pytest.StashKey[float | None] = pytest.StashKey()
-OBSERVATIONS: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")

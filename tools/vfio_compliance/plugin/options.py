@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options of a run, and what they name."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from .. import profiles, rules
+from ..profiles import plan as plans
+
+#: Seconds in which what an exploration has found is made short.
+SHORTENING = 20.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vfio-compliance")
+    group.addoption("--profile", type=Path, help="the device to judge: a file of profiles/")
+    group.addoption("--journal", type=Path, help="append every event to this file")
+    group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
+    group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
+    group.addoption("--handover", type=Path, help="continue a run: what an earlier test process left")
+    group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
+    group.addoption(
+        "--skip", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case"
+    )
+    group.addoption("--plan", type=Path, help="a plan: which rules a run leaves out, and why")
+    group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
+    group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    group.addoption("--stress", metavar="TIME", help="run the rules of suites/stress alone, so long")
+    group.addoption("--defect", action="append", default=[], help="break the reference device in this way")
+
+
+def stress_seconds(config: pytest.Config) -> float | None:
+    """For how long to explore; None where that was not asked for."""
+    text: str | None = config.getoption("--stress")
+    if text is None:
+        return None
+    if not importlib.util.find_spec("hypothesis"):
+        raise pytest.UsageError("--stress needs the package hypothesis: pip install -e '.[stress]'")
+    try:
+        return profiles.duration(text, "1s", "24h")
+    except ValueError as error:
+        raise pytest.UsageError(f"--stress: {error}") from None
+
+
+def plan_of(path: Path | None, catalogue: rules.Catalogue) -> plans.Plan:
+    """The plan of the run. Raises ProfileError."""
+    if path is None:
+        return plans.DEFAULT
+    plan = plans.load(path)
+    if problems := plan.problems(catalogue.rules):
+        raise profiles.ProfileError(problems)
+    return plan

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which cases are run."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from .. import rules
+from .stash import CATALOGUE, PLAN, SESSION, STRESS
+
+
+def rule_of(item: pytest.Item) -> str | None:
+    """The rule that the case judges; None for a test that judges none."""
+    marker = item.get_closest_marker("rule")
+    return str(marker.args[0]) if marker else None
+
+
+def plan_cases(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
+    """The items that the plan has for the profile. Raises UsageError for one whose rule is unknown."""
+    catalogue = config.stash[CATALOGUE]
+    judged = [item for item in items if rule_of(item)]
+    if strangers := sorted({str(rule_of(item)) for item in judged} - catalogue.rules.keys()):
+        raise pytest.UsageError(f"tests name rules that no rules.yaml has: {', '.join(strangers)}")
+    claimed, plan = config.stash[SESSION].profile.interfaces, config.stash[PLAN]
+    exploring = config.stash[STRESS] is not None
+
+    def is_planned(rule: rules.Rule) -> bool:
+        return rule.interface in claimed and rule.on_request == exploring and not plan.leaves_out(rule.id)
+
+    return [item for item in judged if is_planned(catalogue.rules[str(rule_of(item))])]
+
+
+def select(config: pytest.Config, planned: list[pytest.Item]) -> set[pytest.Item]:
+    """Those of ``planned`` that --only and --skip leave. Raises UsageError where they name nothing."""
+    catalogue = config.stash[CATALOGUE]
+    only, skip = config.getoption("--only"), config.getoption("--skip")
+    wanted = _named(catalogue, "--only", only, planned) if only else set(planned)
+    return wanted - _named(catalogue, "--skip", skip, planned)
+
+
+def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
+    """What matters most comes first; with --shuffle, a random order."""
+    catalogue = config.stash[CATALOGUE]
+    arranged = sorted(items, key=lambda item: not catalogue.rules[str(rule_of(item))].blocking)
+    if config.getoption("--shuffle"):
+        random.Random(config.getoption("--seed")).shuffle(arranged)
+    return arranged
+
+
+def _named(catalogue: rules.Catalogue, option: str, patterns: list[str], items: list[pytest.Item]) -> set[pytest.Item]:
+    """The items that any of ``patterns`` names. Raises UsageError for one that names nothing."""
+    wanted: set[pytest.Item] = set()
+    for pattern in patterns:
+        if not pattern:
+            raise pytest.UsageError(f"{option} wants a rule, the beginning of one, a clause or a case")
+        ids = {rule.id for rule in catalogue.matching(pattern)}
+        found = {item for item in items if rule_of(item) in ids or item.nodeid.endswith(pattern)}
+        if not found:
+            hint = catalogue.hint(pattern)
+            raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case; {hint}")
+        wanted |= found
+    return wanted

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the hooks of one run keep for each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from .. import rules
+from ..profiles import plan as plans
+from ..results.handover import Handover
+from ..results.journal import Journal
+from ..results.verdict import Verdict
+from ..run.session import Session
+
+#: Why a case did not pass: what was done, what was expected, what was seen, and more by name.
+Failure = dict[str, str]
+
+CATALOGUE: pytest.StashKey[rules.Catalogue] = pytest.StashKey()
+JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
+PHASES: pytest.StashKey[list[tuple[Verdict, Failure | None]]] = pytest.StashKey()
+SECONDS: pytest.StashKey[float] = pytest.StashKey()
+#: When the cases began, in seconds of the monotonic clock.
+BEGAN: pytest.StashKey[float] = pytest.StashKey()
+#: What an earlier test process left, which this one continues.
+HANDOVER: pytest.StashKey[Handover] = pytest.StashKey()
+PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
+#: Set once this test process cannot reach the device any more, and another one may.
+LOST: pytest.StashKey[bool] = pytest.StashKey()
+#: By rule: how many of its cases hung or ended their process.
+CUT: pytest.StashKey[Counter[str]] = pytest.StashKey()
+
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+#: Seconds for which the run was asked to explore the device.
+STRESS: pytest.StashKey[float | None] = pytest.StashKey()
+#: What a case saw the device do where the specification is silent: a question, and the answer.
+OBSERVATIONS: pytest.StashKey[dict[str, str]] = pytest.StashKey()

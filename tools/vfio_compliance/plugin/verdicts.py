@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an error means for the rule that is judged."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from ..device import DeviceError, Unreachable
+from ..results.verdict import Verdict
+from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
+from ..run.session import Broken
+from ..transport import CallTimeout, GivenUp, SetupError, TransportError
+from .stash import (
+    Failure,
+)
+
+#: After these the device or the host cannot be used any more.
+ENDS_THE_RUN = (Broken, SetupError)
+
+
+def judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Failure | None]:
+    """The verdict on one phase of a case, and the reason; ``refused`` is the one for a driver that did not go along."""
+    if error is None:
+        return Verdict.PASS, None
+    if isinstance(error, NotApplicable):
+        return Verdict.NOT_APPLICABLE, {"what": str(error)}
+    if isinstance(error, Silent):
+        return Verdict.NOT_RUN, {"what": str(error), "wants": error.key}
+    if isinstance(error, Unjudged):
+        return Verdict.NOT_RUN, {"what": str(error)}
+    if isinstance(error, Unreachable):
+        return Verdict.NOT_RUN, _failure(error)
+    if isinstance(error, CallTimeout):
+        path = {"path": error.path} if error.path else {}
+        return Verdict.HANG, {"what": error.message, "remedy": error.remedy} | path
+    if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
+        return Verdict.HANG, {"what": f"the test did not end in time: {error}", "remedy": "see limits.test"}
+    if isinstance(error, ENDS_THE_RUN):
+        return Verdict.BROKEN, {"what": error.message, "remedy": error.remedy}
+    if isinstance(error, RuleBroken):
+        return Verdict.FAIL, _failure(error) | error.more
+    if isinstance(error, DeviceError):
+        return refused, _failure(error)
+    if isinstance(error, GivenUp):
+        return Verdict.NOT_RUN, {"what": error.message, "remedy": error.remedy}
+    if isinstance(error, TransportError):
+        return refused, {"what": error.message, "remedy": error.remedy}
+    return Verdict.BROKEN, {
+        "what": f"the suite itself failed: {error!r}",
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _failure(error: RuleBroken | DeviceError) -> Failure:
+    return {"what": error.what, "expected": error.expected, "seen": error.seen}
