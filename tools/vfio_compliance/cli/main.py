@@ -127,7 +127,7 @@ def _width() -> int:
 
 def _root() -> Path:
     """The folder that has the suites: the checkout this program runs from, or the present folder."""
-    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
+    for root in (Path(__file__).resolve().parents[3], Path.cwd()):
         if (root / "suites").is_dir():
             return root
     raise Complaint("no folder `suites` here: start vfio-compliance in the project's checkout")
