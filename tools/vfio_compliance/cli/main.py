@@ -51,9 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _carry_out(words: list[str]) -> int:
     # These have options of their own.
     if words[:1] == ["check"]:
+        from ..interfaces import PROFILE
         from ..profiles.command import check
 
-        return check(words[1:], spec.load(_root() / "suites").rules.keys())
+        return check(words[1:], PROFILE, spec.load(_root() / "suites").rules.keys())
     if words[:1] == ["vm"]:
         from ..vm.command import main as vm
 
@@ -134,9 +135,10 @@ def _root() -> Path:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from ..interfaces import PROFILE
     from ..watch.supervise import RunError, run
 
-    profile = profiles.load(arguments.profile)
+    profile = profiles.load(arguments.profile, PROFILE)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or Path("results", f"{profile.name}-{now}")
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]

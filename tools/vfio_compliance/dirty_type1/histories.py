@@ -11,14 +11,14 @@ from .guest_memory import Answer
 from .scripts import SCRIPTS
 
 if TYPE_CHECKING:
-    from ..run.session import Session
+    from .interface import Dirtying
 
 
 class Histories:
     """The scripts of model.dirty_scripts, played on the device of a run."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, dirtying: Dirtying) -> None:
+        self._dirtying = dirtying
         self._played: dict[str, list[Answer] | Exception] = {}
 
     def play(self, name: str) -> list[Answer]:
@@ -31,9 +31,9 @@ class Histories:
         return played
 
     def _play(self, name: str) -> list[Answer] | Exception:
-        self._session.plain()
+        self._dirtying.session.plain()
         try:
-            with self._session.guest() as memory:
+            with self._dirtying.guest() as memory:
                 return memory.play(SCRIPTS[name])
         except NotApplicable as reason:
             return reason

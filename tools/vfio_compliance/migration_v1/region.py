@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from ..device.device import Device
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
 from ..device.region import Area, Region, tell
 from ..device.stream import PIECE, Stream
@@ -18,6 +19,8 @@ from ..uapi.migration_v1 import (
     HEADER_SIZE,
     PENDING_BYTES,
     VFIO_DEVICE_STATE_MASK,
+    VFIO_REGION_SUBTYPE_MIGRATION,
+    VFIO_REGION_TYPE_MIGRATION,
     DeviceState,
     Register,
 )
@@ -26,6 +29,12 @@ from .states import name
 
 #: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
 _ENOUGH_OF_THE_SAME = 64
+
+
+def migration_regions(device: Device) -> list[Region]:
+    """Regions that announce themselves as the migration region (kabi v23, lines 38 and 47). Raises DeviceError."""
+    wanted = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
+    return [region for region in device.regions if region.type == wanted]
 
 
 class MigrationRegion:

@@ -14,7 +14,8 @@ import pytest
 from .. import __version__
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
-from ..run.session import Session, kernel_release
+from ..run.reaching import kernel_release
+from ..run.session import Session
 from ..transport import Call
 from .selection import rule_of
 from .stash import (

@@ -10,7 +10,7 @@ import pytest
 from ..device import DeviceError, Unreachable
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
-from ..run.session import Broken
+from ..run.errors import Broken
 from ..transport import CallTimeout, GivenUp, SetupError, TransportError
 from .stash import (
     Failure,

@@ -14,7 +14,8 @@ from vfio_compliance.profiles.device import (
 from vfio_compliance.profiles.document import Place, Problem, ProfileError
 from vfio_compliance.profiles.kinds import duration
 from vfio_compliance.profiles.loader import load
-from vfio_compliance.profiles.profile import DRAWN, STATES, Claims, Limits, Profile, Skip, State, Waiver
+from vfio_compliance.profiles.profile import Limits, Profile, Skip, Waiver, profile_format
+from vfio_compliance.profiles.sections import Claims, Section
 from vfio_compliance.profiles.steps import (
     Dirty,
     Dma,
@@ -32,8 +33,6 @@ from vfio_compliance.profiles.steps import (
 )
 
 __all__ = [
-    "DRAWN",
-    "STATES",
     "Claims",
     "Dirty",
     "Dma",
@@ -49,13 +48,13 @@ __all__ = [
     "Running",
     "SecondInKernel",
     "SecondServer",
+    "Section",
     "ServerDefects",
     "Setup",
     "SetupStep",
     "Skip",
     "SpareInKernel",
     "SpareServer",
-    "State",
     "Step",
     "Stimulus",
     "VfioUserDevice",
@@ -65,5 +64,6 @@ __all__ = [
     "Write",
     "duration",
     "load",
+    "profile_format",
     "programs",
 ]
