@@ -15,19 +15,17 @@ from .. import __version__
 from ..common.signals import interruptions
 from ..device import DeviceError
 from ..device.capability import parse_chain
+from ..interfaces import REGION_TYPE
 from ..results.verdict import EXIT_BROKEN, EXIT_OK
 from ..transport import SetupError
 from ..transport.regions import INFO_SIZE
 from ..transport.vfio_user.observer import Moment
 from ..transport.vfio_user.proxy import Proxy
-from ..uapi.migration_v1 import VFIO_REGION_SUBTYPE_MIGRATION, VFIO_REGION_TYPE_MIGRATION
 from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags, ffi
 from .trace import Region, TraceError, Writer
 
 #: Regions that are told apart, and areas of one.
 _MOST_REGIONS, _MOST_AREAS = 4096, 1024
-
-_MIGRATION = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
 
 _EPILOG = """\
 The client connects to A in place of B. Each client that comes is served, one after the other, and all go into the same
@@ -104,7 +102,7 @@ def _region(index: int, filled: Any, info: bytes, mappable: bool) -> Region:
     areas: tuple[tuple[int, int], ...] = ((0, filled.size),)
     for capability in chain:
         if capability.id == VFIO_REGION_INFO_CAP_TYPE:
-            migration = struct.unpack_from("<II", capability.payload) == _MIGRATION
+            migration = struct.unpack_from("<II", capability.payload) == REGION_TYPE
         elif capability.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP:
             (count,) = struct.unpack_from("<I", capability.payload)
             pairs = range(8, 8 + 16 * min(count, _MOST_AREAS), 16)

@@ -10,9 +10,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..migration_v1.client import Access, access_verb
 from ..results import journal
 from ..results.shape import is_call
+from ..run.client import Access, access_verb
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
 #: A call that a journal has once with a count is judged so often at most: more cannot change anything.

@@ -107,6 +107,10 @@ class Device:
             raise DeviceError(f"looking for region {index}", f"more than {index} regions", f"{len(self.regions)}")
         return self.regions[index]
 
+    def regions_of_type(self, wanted: tuple[int, int]) -> list[Region]:
+        """The regions that announce themselves by this type and subtype. Raises DeviceError."""
+        return [region for region in self.regions if region.type == wanted]
+
     def _raise_refusal(self) -> None:
         if (refusal := self._refusal) is not None:
             raise DeviceError(refusal.what, refusal.expected, refusal.seen, refusal.errno) from refusal

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..device import DeviceError, StepFailed, Stream
 from ..device.region import tell
 from ..run.checks import Silent, Unjudged, given
+from ..run.client import Access
 from ..run.stimulus import Actor
 from ..transport import Outcome
 from ..uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
-from .client import Access
 from .region import MigrationRegion
 from .states import Transition, name
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from ..device import Device, Region
 from ..run.interface import Interface
 from ..run.session import Session
+from .client import Judge
 from .migration import Migration
 from .profile import MigrationSection
-from .region import migration_regions
+from .region import REGION_TYPE
 
 
 class MigrationV1(Interface):
@@ -16,10 +16,8 @@ class MigrationV1(Interface):
 
     section = MigrationSection
     fixtures = "vfio_compliance.migration_v1.fixtures"
-
-    def find(self, device: Device) -> list[Region]:
-        """Its migration region. Raises DeviceError."""
-        return migration_regions(device)
+    judge = Judge
+    region_type = REGION_TYPE
 
     def attach(self, session: Session) -> Migration:
         """It on the device of a run."""

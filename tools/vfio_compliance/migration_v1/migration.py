@@ -15,7 +15,7 @@ from .actor import MigrationActor
 from .flows import Journeys
 from .profile import MigrationClaims
 from .reach import Reach
-from .region import MigrationRegion, migration_regions
+from .region import REGION_TYPE, MigrationRegion
 from .states import name
 
 
@@ -57,7 +57,7 @@ class Migration(Attachment):
     def look(self) -> None:
         """Find the region, and the state in which the device opens."""
         try:
-            self.regions = migration_regions(self.session.device)
+            self.regions = self.session.device.regions_of_type(REGION_TYPE)
             if not self.regions:
                 self.missing = (
                     f"none of the {len(self.session.device.regions)} regions announces type 3, subtype 1: is "
@@ -119,7 +119,7 @@ class Migration(Attachment):
                 yield Destination(device, self._region_of(device), MigrationActor(device, session.profile))
 
     def _region_of(self, device: Device) -> MigrationRegion:
-        found = migration_regions(device)
+        found = device.regions_of_type(REGION_TYPE)
         if not found:
             raise Unreachable("looking for the migration region", "one", self.missing or "none")
         region = MigrationRegion(found[0], self.session.profile.limits.largest_state)

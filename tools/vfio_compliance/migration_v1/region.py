@@ -7,10 +7,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from ..device.device import Device
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
 from ..device.region import Area, Region, tell
 from ..device.stream import PIECE, Stream
+from ..run.client import Access, access_verb
 from ..transport import Call, Outcome
 from ..uapi.migration_v1 import (
     DATA_OFFSET,
@@ -24,17 +24,14 @@ from ..uapi.migration_v1 import (
     DeviceState,
     Register,
 )
-from .client import Access, access_verb
 from .states import name
 
 #: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
 _ENOUGH_OF_THE_SAME = 64
 
 
-def migration_regions(device: Device) -> list[Region]:
-    """Regions that announce themselves as the migration region (kabi v23, lines 38 and 47). Raises DeviceError."""
-    wanted = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
-    return [region for region in device.regions if region.type == wanted]
+#: Type and subtype by which a region announces itself as the migration region (kabi v23, lines 38 and 47).
+REGION_TYPE = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
 
 
 class MigrationRegion:

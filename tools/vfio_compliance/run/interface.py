@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..device import Device, Region
 from ..profiles import Section
+from .client import ClientJudge
 
 if TYPE_CHECKING:
     from .session import Session
@@ -19,8 +20,12 @@ class Interface(ABC):
 
     #: What it adds to the format of profiles; its name is the word for it in profiles, rules and journals.
     section: ClassVar[type[Section]]
+    #: Type and subtype of the region through which it is used; None for an interface without one.
+    region_type: ClassVar[tuple[int, int] | None] = None
     #: Module with the fixtures that its tests ask for.
     fixtures: ClassVar[str]
+    #: What judges its clients by what they do to its region; None: nothing.
+    judge: ClassVar[type[ClientJudge] | None] = None
 
     @property
     def name(self) -> str:
@@ -28,8 +33,8 @@ class Interface(ABC):
         return self.section.name
 
     def find(self, device: Device) -> Sequence[Region]:
-        """The regions of a device through which it is used; none for an interface without one. Raises DeviceError."""
-        return ()
+        """The regions of a device through which it is used. Raises DeviceError."""
+        return device.regions_of_type(self.region_type) if self.region_type else ()
 
     @abstractmethod
     def attach(self, session: Session) -> Attachment:
