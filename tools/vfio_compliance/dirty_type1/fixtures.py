@@ -74,7 +74,7 @@ def other_device(session: Session, guest: GuestMemory) -> Iterator[Actor]:
 @pytest.fixture(scope="session")
 def histories(dirtying: Dirtying) -> Histories:
     """Histories of guest memory, each made when it is first asked for."""
-    return dirtying.histories
+    return Histories(dirtying)
 
 
 @pytest.fixture

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..device import DeviceError
 from ..run.checks import NotApplicable, Unjudged
 from .guest_memory import Answer
+from .interface import Dirtying
 from .scripts import SCRIPTS
-
-if TYPE_CHECKING:
-    from .interface import Dirtying
 
 
 class Histories:
-    """The scripts of model.dirty_scripts, played on the device of a run."""
+    """The scripts, played on the device of a run."""
 
     def __init__(self, dirtying: Dirtying) -> None:
         self._dirtying = dirtying

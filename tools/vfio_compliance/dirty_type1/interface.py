@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 from ..run.interface import Attachment, Interface
 from ..run.session import Session
 from .guest_memory import GuestMemory
-from .histories import Histories
 from .profile import DirtyClaims, DirtySection
 
 
@@ -27,11 +25,6 @@ class DirtyType1(Interface):
 
 class Dirtying(Attachment):
     """What the device of a run does to the memory of a guest."""
-
-    @cached_property
-    def histories(self) -> Histories:
-        """Histories of guest memory, each made when it is first asked for."""
-        return Histories(self)
 
     @contextmanager
     def guest(self) -> Iterator[GuestMemory]:

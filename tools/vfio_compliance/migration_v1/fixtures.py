@@ -55,11 +55,17 @@ def fresh(session: Session, v1: Migration) -> Callable[[], MigrationRegion]:
     return bring_back
 
 
+@pytest.fixture(scope="session")
+def way_to(v1: Migration, journeys: Journeys) -> Reach:
+    """Brings the device along states; what it has to know of the device for that is found out once."""
+    return Reach(v1, journeys)
+
+
 @pytest.fixture
-def reach(v1: Migration, device: Device) -> Reach:
+def reach(way_to: Reach, device: Device) -> Reach:
     """Brings the device along states; may reset it now, so ask for it before whatever that would disturb."""
-    v1.reach.get_ready()
-    return v1.reach
+    way_to.get_ready()
+    return way_to
 
 
 @pytest.fixture
@@ -107,7 +113,7 @@ def actor(v1: Migration, migration: MigrationRegion) -> MigrationActor:
 @pytest.fixture(scope="session")
 def journeys(v1: Migration) -> Journeys:
     """The whole flows of saving and resuming, each made when it is first asked for."""
-    return v1.journeys
+    return Journeys(v1)
 
 
 @pytest.fixture

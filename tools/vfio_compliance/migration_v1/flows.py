@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..device import DeviceError, StepFailed, Stream
 from ..device.region import tell
@@ -20,11 +20,9 @@ from ..run.client import Access
 from ..run.stimulus import Actor
 from ..transport import Outcome
 from ..uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
+from .migration import Migration
 from .region import MigrationRegion
 from .states import Transition, name
-
-if TYPE_CHECKING:
-    from .migration import Migration
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING

@@ -12,9 +12,7 @@ from ..device import Device, DeviceError, Unreachable
 from ..run.interface import Attachment
 from ..uapi.migration_v1 import DeviceState
 from .actor import MigrationActor
-from .flows import Journeys
 from .profile import MigrationClaims
-from .reach import Reach
 from .region import REGION_TYPE, MigrationRegion
 from .states import name
 
@@ -38,16 +36,6 @@ class Migration(Attachment):
     def claims(self) -> MigrationClaims:
         """What the profile claims."""
         return self.session.profile.claims_of(MigrationClaims)
-
-    @cached_property
-    def journeys(self) -> Journeys:
-        """The whole flows of saving and resuming."""
-        return Journeys(self)
-
-    @cached_property
-    def reach(self) -> Reach:
-        """The way to a state."""
-        return Reach(self)
 
     @property
     def actor(self) -> MigrationActor:

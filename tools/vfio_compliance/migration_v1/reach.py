@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..device import Unreachable
 from ..transport import CallTimeout
 from ..uapi.migration_v1 import DeviceState
-
-if TYPE_CHECKING:
-    from .migration import Migration
+from .flows import Journeys
+from .migration import Migration
 
 #: The states in which data is read, and where the probe goes on to from each.
 _NEXT = {
@@ -26,8 +23,8 @@ class Reach:
     rule of its own, and all other rules are judged on a device whose data is read first.
     """
 
-    def __init__(self, migration: Migration) -> None:
-        self._migration = migration
+    def __init__(self, migration: Migration, journeys: Journeys) -> None:
+        self._migration, self._journeys = migration, journeys
         #: The saving states that are not left before their data was read, once that was tried.
         self._drained: frozenset[DeviceState] | None = None
 
@@ -49,7 +46,7 @@ class Reach:
         for left, state in enumerate(states, 1 - len(states)):
             region.enter(state)
             if state in (self._drained or ()) and (left or leaving):
-                self._migration.journeys.drain(region)
+                self._journeys.drain(region)
 
     def _lets_go(self, state: DeviceState) -> bool:
         session, region = self._migration.session, self._migration.begin()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Device profiles: what a device is, how to reach it, what it claims, and how to make it do something."""
 
+from vfio_compliance.profiles.claims import Claims
 from vfio_compliance.profiles.device import (
     KernelDefects,
     KernelGroupDevice,
@@ -14,8 +15,7 @@ from vfio_compliance.profiles.device import (
 from vfio_compliance.profiles.document import Place, Problem, ProfileError
 from vfio_compliance.profiles.kinds import duration
 from vfio_compliance.profiles.loader import load
-from vfio_compliance.profiles.profile import Limits, Profile, Skip, Waiver, profile_format
-from vfio_compliance.profiles.sections import Claims, Section
+from vfio_compliance.profiles.profile import Limits, Profile, Section, Skip, Waiver, profile_format
 from vfio_compliance.profiles.steps import (
     Dirty,
     Dma,

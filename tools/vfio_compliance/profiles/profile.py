@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+from vfio_compliance.profiles.claims import Claims, together
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
 from vfio_compliance.profiles.document import Problem, Source, quoted
 from vfio_compliance.profiles.kinds import Boolean, Choice, Date, Duration, OneOfNumbers, Prose, Size, Text
 from vfio_compliance.profiles.records import ListOf, Record, key
-from vfio_compliance.profiles.sections import Claims, Section, together
 from vfio_compliance.profiles.steps import Setup, Stimulus, Wait, programs
 
 FORMAT = 1
@@ -84,6 +84,27 @@ class Skip:
 
     case: str = key(Text(), "Text in the names of the cases, or the id of their rule.")
     reason: str = key(Prose(), "Why they are not judged.")
+
+
+class Section:
+    """What one interface adds; the word by which profiles name it is ``name``."""
+
+    name: ClassVar[str]
+    #: What is judged, in a few words: "the migration region".
+    about: ClassVar[str]
+    #: Its keys below ``claims`` and ``stimulus``.
+    claims: ClassVar[type[Claims]] = Claims
+    stimulus: ClassVar[type[Stimulus]] = Stimulus
+
+    @staticmethod
+    def problems(profile: Profile) -> Iterator[tuple[str, str]]:
+        """Dotted key and message of what is wrong between its keys and others."""
+        yield from ()
+
+    @staticmethod
+    def contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
+        """The same of what is denied by the word ``none``."""
+        yield from ()
 
 
 @dataclass(frozen=True, kw_only=True)
