@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The parser of the program and of each of its commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from ..common.suggest import did_you_mean, similar
+
+#: What each command adds its own parser to.
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes whole words only, and complains of others with its own usage and what they may have meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """All words are to be known: a command's own parser is asked through this one, too."""
+        arguments, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            meant = (similar(option, self._option_string_actions) for option in options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(*meant)}")
+        return arguments, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Called for each word that an argument with choices is given; a command is one of those."""
+        if action.choices is not None and value not in action.choices:
+            known = ", ".join(action.choices)
+            hint = did_you_mean(similar(str(value), action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {known}){hint}")
