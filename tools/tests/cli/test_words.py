@@ -28,6 +28,7 @@ def test_help_shows_all(monkeypatch, capsys, columns, command):
     code, text, complaint = said(capsys, command, "--help")
     assert (code, complaint) == (0, "")
     assert text.startswith(f"usage: vfio-compliance {command}")
+    assert all(len(line) <= int(columns) for line in text.splitlines() if line[:2] != "  " and "usage" not in line)
     flat = "".join(text.split())
     for action in COMMANDS[command]._actions:
         if action.help != argparse.SUPPRESS:

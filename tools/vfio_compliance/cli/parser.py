@@ -8,16 +8,28 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from ..common.suggest import did_you_mean, similar
+from ..common.wrap import wrap
 
 #: What each command adds its own parser to.
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class _Paragraphs(argparse.HelpFormatter):
+    """Keeps paragraphs apart, and those that are indented as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.rstrip().split("\n\n")
+        return "\n\n".join(
+            each if each.startswith(" ") else "\n".join(wrap(indent, " ".join(each.split()), width))
+            for each in paragraphs
+        )
 
 
 class Parser(argparse.ArgumentParser):
     """Takes whole words only, and complains of others with its own usage and what they may have meant."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, formatter_class=_Paragraphs, **options)
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """All words are to be known: a command's own parser is asked through this one, too."""

@@ -43,7 +43,6 @@ def add(commands: Commands) -> None:
         help="judge the reference kernel module in a virtual machine",
         description="Boot real kernels in virtual machines, load the reference driver, run commands inside.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s [options] [-- COMMAND... [--then COMMAND...]...]",
     )
     option = parser.add_argument
