@@ -54,7 +54,3 @@ def parser() -> Parser:
     for command in _COMMANDS:
         command.add(commands)
     return program
-
-
-if __name__ == "__main__":
-    sys.exit(main())
