@@ -36,7 +36,7 @@ def test_similar(word, found):
 def test_question():
     """A question with as many words as were found."""
     assert did_you_mean() == did_you_mean(None) == ""
-    assert did_you_mean("a", None) == "; did you mean `a`?"
+    assert did_you_mean("a", None, "a") == "; did you mean `a`?"
     assert did_you_mean("a", "b") == "; did you mean `a` or `b`?"
     assert did_you_mean("a", "b", "c") == "; did you mean `a`, `b` or `c`?"
 

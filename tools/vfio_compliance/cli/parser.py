@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 from ..common.suggest import did_you_mean, similar
 from ..common.wrap import wrap
 
+#: For how many unknown options a similar one is looked for.
+_MOST_COMPARED = 3
+
 #: What each command adds its own parser to.
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -36,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         arguments, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-            meant = (similar(option, self._option_string_actions) for option in options)
+            meant = (similar(option, self._option_string_actions) for option in options[:_MOST_COMPARED])
             self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(*meant)}")
         return arguments, unknown
 

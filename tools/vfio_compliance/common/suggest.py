@@ -22,7 +22,7 @@ def similar(word: str, known: Iterable[str], likeness: float = 0.6) -> str | Non
 
 def did_you_mean(*words: str | None) -> str:
     """The end of a message: "; did you mean `a`, `b` or `c`?", or nothing where no word was found."""
-    found = [f"`{word}`" for word in words if word]
+    found = [f"`{word}`" for word in dict.fromkeys(words) if word]
     if not found:
         return ""
     *others, last = found

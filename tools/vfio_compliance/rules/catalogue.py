@@ -118,7 +118,7 @@ class Catalogue:
 
 
 def _within(word: str, name: str) -> bool:
-    """Whether a word is in the middle of another one wherever it is in a name."""
+    """Whether no word of a name begins with this one, which is somewhere in it."""
     return not re.search(rf"(?<![a-z0-9]){re.escape(word)}", name.lower())
 
 
