@@ -138,6 +138,6 @@ def test_of_a_long_line_only_the_place_is_shown(folder: Path, capsys: pytest.Cap
 
 def test_no_profile_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        check([], PROFILE)
+        main(["check"])
     assert caught.value.code == 2
     assert "PROFILE" in capsys.readouterr().err

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
+from ..common.wrap import wrap
 from ..interfaces import JUDGE
 from ..results.calls import describe
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
@@ -33,7 +33,7 @@ def _table(result: Result, width: int) -> Iterator[str]:
     rows[JUDGE.free] = "free to choose" if stopped or otherwise else "not exercised", says
     column = max(len(standing) for standing, _ in rows.values()) + 2
     for clause, (standing, says) in rows.items():
-        yield from _wrap(f"  {clause:8}{standing:{column}}", says, width)
+        yield from wrap(f"  {clause:8}{standing:{column}}", says, width)
 
 
 def _standing(result: Result, clause: str) -> str:
@@ -100,16 +100,5 @@ def _times(count: int) -> str:
     return "1 time" if count == 1 else f"{count} times"
 
 
-def _labelled(label: str, text: str, width: int) -> list[str]:
-    return _wrap(f"   {label:10}", text, width)
-
-
-def _wrap(start: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _labelled(label: str, text: str, width: int) -> Iterator[str]:
+    return wrap(f"   {label:10}", text, width)

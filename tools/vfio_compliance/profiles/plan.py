@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from yaml.nodes import MappingNode
 
-from vfio_compliance.profiles.document import Document, Problem, Source, similar
+from vfio_compliance.common.suggest import similar
+from vfio_compliance.profiles.document import Document, Problem, Source
 from vfio_compliance.profiles.kinds import OneOfNumbers, Prose, Text
 from vfio_compliance.profiles.loader import read
 from vfio_compliance.profiles.profile import FORMAT, NAME, Profile
