@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Completion of commands and options for shells, and the manual page: `python tools/shell` writes them anew.
+"""Completion of commands and options for shells, and the manual page, made from the parser of the program.
 
-They are made from the parser of the program, so that they say what --help says. Another folder can be given.
+`python tools/shell FOLDER` writes all of them to a folder. The manual page is kept here, and renewed by
+`python tools/shell`; the completions are not, for their frame is that of shtab, under a licence of its own.
 """
 
 from __future__ import annotations
@@ -27,10 +28,6 @@ MANUAL = "vfio-compliance.1"
 #: Arguments that name files, beside those that are a Path.
 _FILES = {"files", "listen", "connect"}
 
-_HEAD = """\
-# SPDX-License-Identifier: GPL-2.0-only AND MPL-2.0
-# Made by `python tools/shell`; the frame is that of shtab (MPL-2.0). The self-tests compare.
-"""
 _MANUAL_HEAD = r""".\" SPDX-License-Identifier: GPL-2.0-only
 .\" Made by `python tools/shell`. The self-tests compare.
 """
@@ -43,8 +40,7 @@ def completion(shell: str) -> str:
         for action in command._actions:
             if action.type is Path or action.dest in _FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-    text = re.sub(r"(?m)^# AUTOMATICALLY GENERATED.*\n(#.*\n)*", _HEAD, shtab.complete(program, shell), count=1)
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return shtab.complete(program, shell)
 
 
 def manual() -> str:
@@ -74,13 +70,13 @@ def _commands(program: Parser) -> Iterator[Parser]:
     yield from commands.choices.values()
 
 
-def main(folder: Path) -> None:
-    """Write all files."""
+def main(folder: Path | None) -> None:
+    """Write all files to a folder; without one, the manual page to where it is kept."""
     os.environ["COLUMNS"] = "100000"  # however wide the terminal is: no line is broken here
-    for shell, name in SHELLS.items():
-        (folder / name).write_text(completion(shell), encoding="utf-8")
-    (folder / MANUAL).write_text(manual(), encoding="utf-8")
+    for shell, name in SHELLS.items() if folder else ():
+        Path(folder or "", name).write_text(completion(shell), encoding="utf-8")
+    Path(folder or Path(__file__).parent, MANUAL).write_text(manual(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(*sys.argv[1:2]) if sys.argv[1:] else Path(__file__).parent)
+    main(Path(sys.argv[1]) if sys.argv[1:] else None)

@@ -36,7 +36,7 @@ ROOMS = {
     "clients": {*RUN, "interfaces"},
     "watch": {*RESULTS, "profiles"},
     "vm": RESULTS,
-    "cli": {*RESULTS, "profiles", "interfaces", "clients", "watch", "vm"},
+    "cli": {*RUN, "interfaces", "clients", "watch", "vm"},
     "__main__": {"cli"},
 }
 

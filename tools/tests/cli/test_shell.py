@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The files of tools/shell: they are what the program's parser gives, and a shell completes by them."""
+"""What tools/shell makes: the manual page that is kept is current, and a shell completes by what the parser gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import sys
 
 import pytest
 
-FILES = ["vfio-compliance.bash", "_vfio-compliance", "vfio-compliance.tcsh", "vfio-compliance.1"]
+from vfio_compliance.cli.main import parser
+
+MANUAL = "vfio-compliance.1"
+SHELLS = ["vfio-compliance.bash", "_vfio-compliance", "vfio-compliance.tcsh"]
 
 BASH = """\
 source "$1"
@@ -25,26 +28,32 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def made(project, tmp_path_factory):
-    """The files as they are made now; by other versions of the makers they may differ, which says nothing."""
-    listed = (project / "tools" / "constraints.txt").read_text(encoding="utf-8")
-    for maker in ("shtab", "argparse-manpage"):
-        pinned = re.search(rf"(?m)^{maker}==([\w.]+)", listed)[1]
-        try:
-            installed = importlib.metadata.version(maker)
-        except importlib.metadata.PackageNotFoundError:
-            pytest.skip(f"{maker} is not installed")
-        if installed != pinned:
-            pytest.skip(f"the files were made by {maker} {pinned}; {installed} is installed")
+    """The files as they are made now."""
+    pytest.importorskip("shtab")
+    pytest.importorskip("argparse_manpage")
     folder = tmp_path_factory.mktemp("shell")
     subprocess.run([sys.executable, project / "tools" / "shell", folder], check=True)
     return folder
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_current(project, made, name):
-    """`python tools/shell` makes this file as it is."""
-    kept = (project / "tools" / "shell" / name).read_text(encoding="utf-8")
-    assert kept == (made / name).read_text(encoding="utf-8"), "python tools/shell writes it anew"
+def test_manual_is_current(project, made):
+    """It is what `python tools/shell` makes; another version of its maker may make it otherwise, which says nothing."""
+    listed = (project / "tools" / "constraints.txt").read_text(encoding="utf-8")
+    pinned = re.search(r"(?m)^argparse-manpage==([\w.]+)", listed)[1]
+    if (installed := importlib.metadata.version("argparse-manpage")) != pinned:
+        pytest.skip(f"the page was made by argparse-manpage {pinned}; {installed} is installed")
+    kept = (project / "tools" / "shell" / MANUAL).read_text(encoding="utf-8")
+    assert kept == (made / MANUAL).read_text(encoding="utf-8"), "python tools/shell writes it anew"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_all_commands_and_options(made, shell):
+    """None is left out, whatever the shell."""
+    text = (made / shell).read_text(encoding="utf-8")
+    program = parser()
+    (commands,) = (action.choices for action in program._actions if isinstance(action.choices, dict))
+    words = {option for each in commands.values() for action in each._actions for option in action.option_strings}
+    assert {word for word in {*commands, *words} if word.lstrip("-") not in text} == set()
 
 
 @pytest.mark.parametrize(
@@ -60,11 +69,11 @@ def test_current(project, made, name):
     ],
     ids=" ".join,
 )
-def test_bash_completes(project, words, completed):
+def test_bash_completes(project, made, words, completed):
     """Commands, options, files and choices."""
     if not shutil.which("bash"):
         pytest.skip("there is no bash")
-    call = ["bash", "-c", BASH, "bash", project / "tools" / "shell" / "vfio-compliance.bash", "vfio-compliance", *words]
+    call = ["bash", "-c", BASH, "bash", made / SHELLS[0], "vfio-compliance", *words]
     ended = subprocess.run(call, capture_output=True, text=True, cwd=project, check=True)
     assert ended.stdout.split() == completed
 
@@ -73,7 +82,7 @@ def test_manual_is_read_without_a_warning(project):
     """groff finds nothing to complain of."""
     if not shutil.which("groff"):
         pytest.skip("there is no groff")
-    page = project / "tools" / "shell" / "vfio-compliance.1"
+    page = project / "tools" / "shell" / MANUAL
     ended = subprocess.run(["groff", "-man", "-Tutf8", "-ww", page], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
     assert "EXIT STATUS" in re.sub("\x1b\\[[0-9;]*m|.\x08", "", ended.stdout)

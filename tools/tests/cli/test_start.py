@@ -30,7 +30,6 @@ print(*sys.modules)
         ("list", ["vfio_compliance.profiles", "difflib"]),
         ("list --defects", ["vfio_compliance.profiles", "vfio_compliance.rules.tests"]),
         ("explain v1.reserved", ["vfio_compliance.profiles", "difflib"]),
-        ("check profiles/reference.yaml", ["vfio_compliance.rules.tests", "difflib"]),
     ],
 )
 def test_loads_little(project, words, more):
