@@ -3,7 +3,8 @@
 
 import pytest
 
-from vfio_compliance.dirty_type1.pages import BOUNDARIES, bitmap_bytes, counted
+from vfio_compliance.common.words import counted
+from vfio_compliance.dirty_type1.pages import BOUNDARIES, bitmap_bytes
 from vfio_compliance.run.checks import declined, told
 
 #: Every bit of the first two words and what follows, and the last ones of a bitmap as large as a page.
@@ -50,7 +51,7 @@ def test_bit_per_page(guest, position):
 
 
 @pytest.mark.rule("dirty.bitmap.of-the-range")
-@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=lambda count: counted(count, "page"))
 @pytest.mark.parametrize("where", ["the first", "the second", "both", "both and holes"])
 def test_of_the_range(guest, where, count):
     """A bitmap tells of the pages of the range that is asked for, and of all of them."""
@@ -82,7 +83,7 @@ def test_page_size(guest, size):
 
 
 @pytest.mark.rule("dirty.bitmap.buffer-size")
-@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=lambda count: counted(count, "page"))
 @pytest.mark.parametrize("room", ["exact", "a word more", "a page more", "a word less", "0", "2^63", "2^63 more"])
 def test_buffer_size(guest, observe, room, count):
     """Memory that is large enough for the bitmap is taken, larger memory too; smaller memory is refused."""
@@ -100,7 +101,10 @@ def test_buffer_size(guest, observe, room, count):
         guest.make_dirty(count - 1)
     else:
         size = needed - 8 if room == "a word less" else 0
-        declined(f"asking for the bitmap of {counted(count)} into {size} bytes", guest.try_get(0, count, room=size))
+        declined(
+            f"asking for the bitmap of {counted(count, 'page')} into {counted(size, 'byte')}",
+            guest.try_get(0, count, room=size),
+        )
     guest.get(0, count).complete()
 
 
@@ -129,7 +133,7 @@ def test_written_is_set(guest, observe, writes):
 
 
 @pytest.mark.rule("dirty.bitmap.nothing-else")
-@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=lambda count: counted(count, "page"))
 @pytest.mark.parametrize(
     "around",
     ["exact", "larger memory", "a hole behind", "a hole before", "between two others", "what was unmapped behind"],

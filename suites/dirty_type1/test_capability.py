@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.type1 import (
     VFIO_IOMMU_DIRTY_PAGES,
@@ -94,12 +95,13 @@ def test_page_sizes(container, information, capability, profile, request):
     if claim is not None:
         checks.equal(f"{what}: the smallest, which claims.page_size gives", smallest, claim)
     if smallest > LARGEST_PAGE:
-        raise checks.NotApplicable(f"a page of {smallest} bytes is larger than those that are tried")
+        raise checks.NotApplicable(f"a page of {counted(smallest, 'byte')} is larger than those that are tried")
     guest = request.getfixturevalue("guest")
     count = max(1, smallest // guest.page)
     guest.map(0, count)
     guest.start()
-    checks.succeeded(f"asking for a bitmap with {smallest} bytes a page", guest.try_get(0, count, page=smallest))
+    what = f"asking for a bitmap with {counted(smallest, 'byte')} a page"
+    checks.succeeded(what, guest.try_get(0, count, page=smallest))
 
 
 @pytest.mark.rule("dirty.capability.largest-bitmap")
@@ -110,10 +112,11 @@ def test_largest_bitmap(container, capability, guest, more, pages):
     """The range that fills the largest bitmap can be asked for, whatever is mapped of it; nothing above it can."""
     most = largest = capability.max_dirty_bitmap_size
     if largest < WORD:
-        checks.broken("reading the size of the largest bitmap", expected=f"{WORD} bytes at least", seen=f"{largest}")
+        least = f"{counted(WORD, 'byte')} at least"
+        checks.broken("reading the size of the largest bitmap", expected=least, seen=f"{largest}")
     if largest > LARGEST_TRIED:
         if more:
-            raise checks.NotApplicable(f"a bitmap of {largest} bytes is larger than those that are tried")
+            raise checks.NotApplicable(f"a bitmap of {counted(largest, 'byte')} is larger than those that are tried")
         largest = min(most, LARGEST_TRIED + WORD)  # which it has to take as well
     guest.map(0, 1)
     guest.start()
@@ -129,5 +132,6 @@ def test_largest_bitmap(container, capability, guest, more, pages):
             bitmap_size=whole + more,
         )
         outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
-    what = f"asking for {whole * 8 + pages} pages from IOVA 0 on in {whole + more} bytes, where {most} are the most"
+    asked = f"{counted(whole * 8 + pages, 'page')} from IOVA 0 on in {counted(whole + more, 'byte')}"
+    what = f"asking for {asked}, where {most} are the most"
     (checks.declined if more else checks.succeeded)(what, outcome)

@@ -3,14 +3,15 @@
 
 import pytest
 
-from vfio_compliance.dirty_type1.pages import BOUNDARIES, bitmap_bytes, counted
+from vfio_compliance.common.words import counted
+from vfio_compliance.dirty_type1.pages import BOUNDARIES, bitmap_bytes
 from vfio_compliance.run.checks import NotApplicable, declined
 
 POSITIONS = (*range(66), 127, 128, 129)
 
 
 @pytest.mark.rule("dirty.unmap.reports-then-unmaps")
-@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=lambda count: counted(count, "page"))
 @pytest.mark.parametrize("how", ["written", "pinned"])
 def test_reports_then_unmaps(guest, how, count):
     """The bitmap says what the last query before the unmapping would have said, and then the range is unmapped."""
@@ -27,7 +28,7 @@ def test_reports_then_unmaps(guest, how, count):
 
 
 @pytest.mark.rule("dirty.unmap.buffer-size")
-@pytest.mark.parametrize("count", BOUNDARIES, ids=counted)
+@pytest.mark.parametrize("count", BOUNDARIES, ids=lambda count: counted(count, "page"))
 @pytest.mark.parametrize("room", ["exact", "a page more", "a word less", "0"])
 def test_buffer_size(guest, room, count):
     """Memory that is large enough for the bitmap is taken; smaller memory is refused."""
@@ -38,7 +39,10 @@ def test_buffer_size(guest, room, count):
         guest.unmap_telling(0, slack=4096 if room == "a page more" else 0).complete()
         return
     size = {"a word less": bitmap_bytes(count) - 8, "0": 0}[room]
-    declined(f"unmapping {counted(count)} with {size} bytes for the bitmap", guest.try_unmap_telling(0, room=size))
+    declined(
+        f"unmapping {counted(count, 'page')} with {counted(size, 'byte')} for the bitmap",
+        guest.try_unmap_telling(0, room=size),
+    )
     guest.still_mapped(0)
     guest.unmap_telling(0).complete()
 
@@ -70,7 +74,7 @@ def test_page_size(guest, size):
     guest.make_dirty(69)
     wrong = {"0": 0, "3": 3, "a half": guest.page // 2, "twice": 2 * guest.page, "2^63": 1 << 63}[size]
     if wrong and wrong & guest.page_sizes == wrong:
-        raise NotApplicable(f"pages of {wrong} bytes are supported")
+        raise NotApplicable(f"pages of {counted(wrong, 'byte')} are supported")
     declined(f"unmapping with a bitmap of {wrong}-byte pages", guest.try_unmap_telling(0, page=wrong))
     guest.still_mapped(0)
     guest.unmap_telling(0).complete()

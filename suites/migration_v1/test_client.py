@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.migration_v1.client import Judge
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
@@ -22,7 +23,8 @@ def judge_traffic(accesses, clause, least=1):
         if offence.clause == clause:
             checks.broken(f"judging call {offence.access} of the client", expected=offence.expected, seen=offence.seen)
     if judge.kept[clause] < least:
-        raise checks.Unjudged(f"{clause} was put to the test {judge.kept[clause]} times, {least} are needed to judge")
+        often = counted(judge.kept[clause], "time")
+        raise checks.Unjudged(f"{clause} was put to the test {often}, {least} needed to judge")
     return judge
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.migration_v1.states import name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, HEADER_SIZE, DeviceState
@@ -29,7 +30,7 @@ def test_one_region_announces_itself(device, after):
         checks.broken(
             "looking through the type capabilities of all regions",
             expected="exactly one region of type 3, subtype 1",
-            seen=seen or f"no type capability on any of {len(regions)} regions",
+            seen=seen or f"no type capability on any of {counted(len(regions), 'region')}",
         )
 
 
@@ -64,7 +65,7 @@ def test_areas_lie_inside(header):
         if not area.size or area.offset + area.size > header.region.size:
             checks.broken(
                 "reading the mappable areas",
-                expected=f"areas that are not empty, inside the region's 0x{header.region.size:x} bytes",
+                expected=f"areas that are not empty, inside the region's {counted(header.region.size, 'byte', '#x')}",
                 seen=str(area),
             )
 
@@ -96,7 +97,7 @@ def test_section_as_claimed(header, profile):
     else:
         whole = covered == header.region.size - first
         seen = ["partitioned", "mapped", "mapped-only"] if whole else ["partitioned"]
-    what = f"comparing the mappable areas with claims.data_section ({covered} bytes in areas)"
+    what = f"comparing the mappable areas with claims.data_section ({counted(covered, 'byte')} in areas)"
     if claim not in seen:
         checks.broken(what, expected=claim, seen=seen[0])
 

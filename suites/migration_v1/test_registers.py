@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.migration_v1.states import STATES, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import (
@@ -51,7 +52,7 @@ def test_register_places(migration, state, register):
         if register is DATA_SIZE:
             migration.read(DATA_OFFSET)
     outcome, _ = migration.try_read(register)
-    checks.accepted(f"reading {register.width} bytes at offset {register.offset}", outcome, register.width)
+    checks.accepted(f"reading {counted(register.width, 'byte')} at offset {register.offset}", outcome, register.width)
 
 
 @pytest.mark.rule("v1.width.read-native-only")
@@ -61,7 +62,7 @@ def test_other_reads_refused(migration, case):
     offset, width = case
     migration.enter(STOP_AND_COPY)
     outcome, _ = migration.region.try_read(offset, width)
-    checks.refused(f"reading {width} bytes at offset {offset}", outcome)
+    checks.refused(f"reading {counted(width, 'byte')} at offset {offset}", outcome)
     checks.one_of("reading device_state afterwards", migration.state(), (STOP_AND_COPY, ERROR), name)
 
 
@@ -73,7 +74,7 @@ def test_other_writes_refused(migration, case):
     migration.enter(RESUMING)
     outcome = migration.region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little"))
     checks.one_of("reading device_state afterwards", migration.state(), (RESUMING, ERROR), name)
-    checks.refused(f"writing {width} bytes at offset {offset}", outcome)
+    checks.refused(f"writing {counted(width, 'byte')} at offset {offset}", outcome)
 
 
 @pytest.mark.rule("v1.reserved.reads-zero")

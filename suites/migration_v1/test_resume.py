@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.migration_v1.states import name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, DeviceState
@@ -105,7 +106,7 @@ def test_data_is_used(journeys, saved, times):
 def test_every_buffer_counts(journeys, saved, several):
     """A state of several buffers is restored whole."""
     resumed = journeys.resume(journeys.suspend).whole()
-    what = f"observing the device after resuming from {len(several.buffers)} buffers"
+    what = f"observing the device after resuming from {counted(len(several.buffers), 'buffer')}"
     checks.equal(what, resumed.visible, saved.visible, checks.hexes)
 
 
@@ -117,7 +118,7 @@ def test_consumed_when_told(resumed, saved, several):
     resumed.whole()
     if resumed.visible == resumed.before:
         raise checks.Unjudged("nothing of the state is restored; another rule judges that")
-    what = f"observing the device after {len(several.buffers)} buffers, each written over by the next one"
+    what = f"observing the device after {counted(len(several.buffers), 'buffer')}, each written over by the next one"
     checks.equal(what, resumed.visible, saved.visible, checks.hexes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES, DeviceState
 
@@ -223,7 +224,7 @@ def test_offset_returns_when_ready(pending, profile):
         first = pending.read_data(place.offset + place.size - tail, tail)
         pending.region.pause(profile.limits.call / 50)
         later = pending.read_data(place.offset + place.size - tail, tail)
-    checks.equal(f"reading the last {tail} bytes of a buffer at once and later", first, later, bytes.hex)
+    checks.equal(f"reading the last {counted(tail, 'byte')} of a buffer at once and later", first, later, bytes.hex)
 
 
 @pytest.mark.rule("v1.saving.buffer-stays")
@@ -260,7 +261,8 @@ def test_any_split(pending, split):
     for start in dict.fromkeys([*first, *last]):
         length = min(step, place.size - start)
         piece = read(place.offset + start, length)
-        checks.equal(f"reading {length} bytes at {start} of a buffer", piece, whole[start : start + length], bytes.hex)
+        what = f"reading {counted(length, 'byte')} at {start} of a buffer"
+        checks.equal(what, piece, whole[start : start + length], bytes.hex)
 
 
 @pytest.mark.rule("v1.layout.mapped-view-agrees")
@@ -304,5 +306,5 @@ def test_error_surfaces(actor, migration, path):
     checks.broken(
         "saving a state while the device meets a fault",
         expected="an error at one of the accesses",
-        seen=f"a state of {total} bytes, {end}",
+        seen=f"a state of {counted(total, 'byte')}, {end}",
     )

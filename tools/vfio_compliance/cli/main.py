@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .. import __version__, profiles
 from .. import rules as spec
+from ..common.words import counted
 from ..results.verdict import EXIT_BROKEN, EXIT_OK
 
 _LABEL = 10
@@ -179,7 +180,8 @@ def _list(arguments: argparse.Namespace) -> int:
         where = f"{test.file.name}::{test.name}" if test else "none"
         print(f"{rule.clause:8}{rule.id:44}{rule.level:7}{rule.status:12}{rule.side:8}{where}")
     covered = {clause for rule in rules for clause in rule.clauses}
-    print(f"{len(rules)} rules, {len(covered)} clauses, {sum(rule.id in tests for rule in rules)} with a test")
+    with_test = sum(rule.id in tests for rule in rules)
+    print(f"{counted(len(rules), 'rule')}, {counted(len(covered), 'clause')}, {with_test} with a test")
     return EXIT_OK
 
 
@@ -192,7 +194,8 @@ def _list_defects(rules: list[spec.Rule]) -> None:
     for rule in rules:
         if rule.unprovable:
             unprovable.setdefault(rule.unprovable, []).append(rule.id)
-    print(f"{len(proofs)} defects, {sum(bool(rule.defects) for rule in rules)} of {len(rules)} rules proven by them")
+    proven_rules = sum(bool(rule.defects) for rule in rules)
+    print(f"{counted(len(proofs), 'defect')}, {proven_rules} of {counted(len(rules), 'rule')} proven by them")
     for reason, names in unprovable.items():
         print(f"not proven by a defect: {', '.join(names)}\n    {reason}")
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from ..common.words import counted
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
 from ..device.region import Area, Region, tell
 from ..device.stream import PIECE, Stream
@@ -61,7 +62,7 @@ class MigrationRegion:
         if outcome.value != register.width:
             raise DeviceError(
                 f"reading {register.name}",
-                f"{register.width} bytes",
+                counted(register.width, "byte"),
                 tell(outcome),
                 outcome.errno if outcome.value < 0 else None,
             )
@@ -79,7 +80,8 @@ class MigrationRegion:
         """Set ``register``. Raises DeviceError when the driver refuses or takes a part only."""
         outcome = self.try_write(register, value)
         if outcome.value != register.width:
-            raise DeviceError(f"writing 0x{value:x} to {register.name}", f"{register.width} bytes taken", tell(outcome))
+            taken = f"{counted(register.width, 'byte')} taken"
+            raise DeviceError(f"writing 0x{value:x} to {register.name}", taken, tell(outcome))
 
     # -- device_state ---------------------------------------------------------------------------------------------
 
@@ -154,7 +156,7 @@ class MigrationRegion:
     def _believe(self, total: int) -> None:
         """Raises StepFailed for more bytes than the largest state has."""
         if total > self.largest:
-            limit = f"at most {self.largest} bytes (limits.largest_state)"
+            limit = f"at most {counted(self.largest, 'byte')} (limits.largest_state)"
             raise StepFailed("end", "saving the state", limit, f"{total} so far")
 
     def save(
@@ -198,9 +200,11 @@ class MigrationRegion:
         """Out of time. Raises StepFailed: at step ``end`` if the same buffer comes again and again, else ``time``."""
         again = stream.same_at_end() if stands else 1
         if again > _ENOUGH_OF_THE_SAME:
-            raise StepFailed("end", "reading the state to its end", "an end", f"the same buffer {again} times")
-        limit = f"within a third of limits.test, at limits.largest_state of {self.largest} bytes"
-        raise StepFailed("time", "reading the state to its end", f"an end {limit}", f"{stream.total} bytes so far")
+            seen = f"the same buffer {counted(again, 'time')}"
+            raise StepFailed("end", "reading the state to its end", "an end", seen)
+        limit = f"within a third of limits.test, at limits.largest_state of {counted(self.largest, 'byte')}"
+        seen = f"{counted(stream.total, 'byte')} so far"
+        raise StepFailed("time", "reading the state to its end", f"an end {limit}", seen)
 
     def read_buffer(self) -> None:
         """Read the buffer that is offered to its last byte (steps b to d); it is not kept. Raises StepFailed."""

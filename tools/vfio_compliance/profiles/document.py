@@ -28,6 +28,8 @@ from yaml.events import (
 )
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from vfio_compliance.common.words import counted, enumerated
+
 LARGEST_FILE = 256 * 1024
 DEEPEST = 16
 LONGEST_QUOTE = 60
@@ -89,11 +91,6 @@ def quoted(text: str) -> str:
 def listed(words: Iterable[str], last: str = "or") -> str:
     """`a`, `b` or `c`."""
     return enumerated([f"`{word}`" for word in words], last)
-
-
-def enumerated(items: list[str], last: str = "or") -> str:
-    """a, b or c."""
-    return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def similar(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
@@ -268,7 +265,7 @@ class Document:
         return root
 
     def _complain_of_depth(self, place: Place) -> None:
-        self.complain(place, f"nested deeper than {DEEPEST} levels")
+        self.complain(place, f"nested deeper than {counted(DEEPEST, 'level')}")
 
     def _node(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
+from ..common.words import counted, enumerated
 from ..device.errors import DeviceError, errno_name
 from ..device.errors import Unreachable as Unreachable
 from ..device.errors import given as given
@@ -88,7 +89,7 @@ def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> No
 def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] = str) -> None:
     """``seen`` is among ``allowed``."""
     if seen not in allowed:
-        raise RuleBroken(what, " or ".join(dict.fromkeys(show(value) for value in allowed)), show(seen))
+        raise RuleBroken(what, enumerated(dict.fromkeys(show(value) for value in allowed)), show(seen))
 
 
 def told(outcome: Outcome) -> str:
@@ -99,7 +100,7 @@ def told(outcome: Outcome) -> str:
 def accepted(what: str, outcome: Outcome, length: int) -> None:
     """A read or write of ``length`` bytes was carried out whole."""
     if outcome.value != length:
-        raise RuleBroken(what, f"{length} bytes", tell(outcome))
+        raise RuleBroken(what, counted(length, "byte"), tell(outcome))
 
 
 def refused(what: str, outcome: Outcome) -> None:

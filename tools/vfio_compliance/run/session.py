@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from ..common.words import counted
 from ..device import Container, Device, DeviceError, Unreachable
 from ..device.errors import errno_name
 from ..device.region import Region
@@ -454,7 +455,8 @@ class Session:
         self._bad_resets += 1
         if self._bad_resets == _MOST_FAILURES:
             self._resettable = False
-            self.note(f"the device is not reset before a case any more: {error.message}, {_MOST_FAILURES} times")
+            often = counted(_MOST_FAILURES, "time")
+            self.note(f"the device is not reset before a case any more: {error.message}, {often}")
 
     def _reopen(self) -> bool:
         self.lost = True
@@ -501,7 +503,7 @@ class Session:
         found = self.device.migration_regions()
         if not found:
             self._no_migration = (
-                f"none of the {len(self.device.regions)} regions announces type 3, subtype 1: is migration "
+                f"none of the {counted(len(self.device.regions), 'region')} announces type 3, subtype 1: is migration "
                 "switched on in the driver, and is this the right device?"
             )
             return
@@ -513,14 +515,14 @@ class Session:
             return  # the wrong device, most likely: each case says so
         for place, step in steps_of(self.profile):
             if step.region >= len(self.device.regions):
-                seen = f"the device has {len(self.device.regions)} regions, counted from 0"
+                seen = f"the device has {counted(len(self.device.regions), 'region')}, counted from 0"
             elif step.offset + step.width > (size := self.device.regions[step.region].size):
-                seen = f"region {step.region} has {size} bytes"
+                seen = f"region {step.region} has {counted(size, 'byte')}"
             else:
                 continue
             raise Broken(
-                f"{self.profile.where(place)}: {place} accesses {step.width} bytes at 0x{step.offset:x} of region "
-                f"{step.region}, but {seen}",
+                f"{self.profile.where(place)}: {place} accesses {counted(step.width, 'byte')} at 0x{step.offset:x} "
+                f"of region {step.region}, but {seen}",
                 "correct the stimulus in the profile",
             )
 
@@ -560,10 +562,10 @@ Where: TypeAlias = KernelGroupDevice | SpareInKernel | VfioUserDevice | SecondSe
 def _difference(first: list[Region], second: list[Region]) -> str:
     """In what two devices with these regions are not of the same kind; nothing when they are. Raises DeviceError."""
     if len(first) != len(second):
-        return f"it has {len(second)} regions, not {len(first)}"
+        return f"it has {counted(len(second), 'region')}, not {len(first)}"
     for mine, its in zip(first, second, strict=True):
         if mine.size != its.size:
-            return f"its region {its.index} has {its.size} bytes, not {mine.size}"
+            return f"its region {its.index} has {counted(its.size, 'byte')}, not {mine.size}"
         if mine.type != its.type:
             return f"its region {its.index} has type {its.type}, not {mine.type}"
     return ""

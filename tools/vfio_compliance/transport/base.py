@@ -19,6 +19,7 @@ from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 import cffi
 
+from ..common.words import counted
 from ..uapi.vfio import ffi
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
 from .trace import KEPT_BYTES, SECOND, Call, Counts, Tracer
@@ -122,7 +123,7 @@ class Memory:
 
     def __init__(self, length: int, descriptor: int = -1) -> None:
         if length <= 0:
-            raise ValueError(f"memory of {length} bytes")
+            raise ValueError(f"memory of {counted(length, 'byte')}")
         self.length = length
         self.descriptor = descriptor
         self._close = None if descriptor < 0 else weakref.finalize(self, _close_descriptor, descriptor)
