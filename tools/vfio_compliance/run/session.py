@@ -521,7 +521,7 @@ class Session:
             else:
                 continue
             raise Broken(
-                f"{self.profile.where(place)}: {place} accesses {counted(step.width, 'byte')} at 0x{step.offset:x} "
+                f"{self.profile.where(place)}: {place} is for {counted(step.width, 'byte')} at 0x{step.offset:x} "
                 f"of region {step.region}, but {seen}",
                 "correct the stimulus in the profile",
             )

@@ -248,7 +248,7 @@ class Transport(ABC):
             raise
         tracer.add(("close", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
         if held:
-            raise RuntimeError(f"{held} mapping(s) of the device are still in use and keep it open")
+            raise RuntimeError(f"the device cannot be closed: {counted(held, 'mapping')} of it still in use")
 
     def shutdown(self) -> None:
         """Close the device and end whatever was started to have it."""

@@ -344,7 +344,7 @@ class Connection:
         if not came:
             return ()
         if 0 < takes < came:
-            raise ProtocolViolation(self._about(header), f"at most {takes} descriptor(s)", f"{came}")
+            raise ProtocolViolation(self._about(header), f"at most {counted(takes, 'descriptor')}", f"{came}")
         if not takes:
             self._remark("sends descriptors that nobody asked for", f"{came} with the {self._about(header)}")
             close_all(self._descriptors)
