@@ -68,6 +68,11 @@ class Answer:
             alone, too = self._at(self.may), self._at(self.extra)
             broken(self.what, expected=f"bits of mapped pages alone: {alone}", seen=f"set too: {too}")
 
+    def correct(self) -> None:
+        """Each page that has to be reported is, and nothing is but what may be: complete() and bounded()."""
+        self.complete()
+        self.bounded()
+
     def exact(self) -> None:
         """No clean page is reported."""
         if self.false_dirty:
@@ -210,6 +215,12 @@ class GuestMemory:
             self.map(0, count)
             self.start()
             self.write(page)
+
+    def dirty_last(self, count: int) -> None:
+        """Map ``count`` pages, begin tracking, and see to it that the last of them has to be reported."""
+        self.map(0, count)
+        self.start()
+        self.make_dirty(count - 1)
 
     def make_dirty(self, first: int, count: int = 1) -> None:
         """See to it that these pages have to be reported: by a write, unless every mapped page is reported anyway."""

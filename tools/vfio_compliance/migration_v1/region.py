@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from ..common.words import counted
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
@@ -27,6 +28,21 @@ from .states import name
 
 #: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
 _ENOUGH_OF_THE_SAME = 64
+
+
+class Change(NamedTuple):
+    """How a write of device_state was answered, and the state that was read after it."""
+
+    outcome: Outcome
+    now: DeviceState
+
+    @property
+    def answer(self) -> str:
+        """``accepted`` or ``refused``."""
+        return "accepted" if self.outcome.ok else "refused"
+
+    def __str__(self) -> str:
+        return f"{self.answer}, reads {name(self.now)}"
 
 
 class MigrationRegion:
@@ -111,6 +127,11 @@ class MigrationRegion:
                 f"4 bytes taken, then {name(state)}",
                 f"{tell(outcome)}, then {name(now)}",
             )
+
+    def attempt(self, value: int) -> Change:
+        """Write ``value`` to device_state, all 32 bits of it, whatever comes of that. Raises DeviceError."""
+        outcome = self.try_write(DEVICE_STATE, value)
+        return Change(outcome, self.state())
 
     def enter(self, *states: DeviceState) -> None:
         """Bring the device into each of ``states`` in turn, as the way to what a test is about. Raises Unreachable.

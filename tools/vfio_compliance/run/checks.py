@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ..common.words import counted, enumerated
 from ..device.errors import DeviceError, errno_name
@@ -13,6 +13,9 @@ from ..device.errors import Unreachable as Unreachable
 from ..device.errors import given as given
 from ..device.region import tell
 from ..transport import Outcome, PeerGone, ProtocolViolation
+
+if TYPE_CHECKING:
+    from .stimulus import Activity
 
 T = TypeVar("T")
 
@@ -90,6 +93,44 @@ def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] 
     """``seen`` is among ``allowed``."""
     if seen not in allowed:
         raise RuleBroken(what, enumerated(dict.fromkeys(show(value) for value in allowed)), show(seen))
+
+
+def shows(when: str, seen: list[int] | None, expected: list[int] | None) -> None:
+    """What the device shows ``when`` is what it is to show, all of it. Raises Silent where the profile cannot tell."""
+    if expected is None:
+        raise Silent("stimulus.visible_state")
+    equal(f"observing the device {when}".rstrip(), seen, expected, lambda values: hexes(values or ()))
+
+
+def flawless(failure: DeviceError | None) -> None:
+    """Nothing failed in a flow, or not where this rule looks; else the failure says what is broken."""
+    if failure:
+        raise RuleBroken(failure.what, failure.expected, failure.seen)
+
+
+# -- a device at work -----------------------------------------------------------------------------------------------
+
+
+def goes_on(activity: Activity, when: str = "") -> None:
+    """The device is seen to work ``when``."""
+    if not activity.goes_on():
+        raise RuleBroken(f"watching {activity.name} for {activity.within:g} s {when}".rstrip(), "a change", "none")
+
+
+def stands_still(what: str, watched: tuple[int, int]) -> None:
+    """The device is not seen to work: what Activity.watch() saw first and last is the same."""
+    first, now = watched
+    if now != first:
+        raise RuleBroken(what, f"{first:#x} all the time", f"{now:#x}")
+
+
+def at_work(activity: Activity, when: str) -> None:
+    """The device is seen to work ``when`` it is nothing but running. Raises Unjudged: there is nothing to compare."""
+    if not activity.goes_on():
+        raise Unjudged(f"{activity.name} does not change {when} either")
+
+
+# -- answers --------------------------------------------------------------------------------------------------------
 
 
 def told(outcome: Outcome) -> str:

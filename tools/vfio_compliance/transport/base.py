@@ -248,7 +248,7 @@ class Transport(ABC):
             raise
         tracer.add(("close", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
         if held:
-            raise RuntimeError(f"the device cannot be closed: {counted(held, 'mapping')} of it still in use")
+            raise RuntimeError(f"the device stays open: {counted(held, 'mapping')} of it still in use")
 
     def shutdown(self) -> None:
         """Close the device and end whatever was started to have it."""
