@@ -18,6 +18,7 @@ from .. import __version__, profiles
 from .. import rules as spec
 from ..common.words import counted
 from ..results.verdict import EXIT_BROKEN, EXIT_OK
+from ..rules.tests import Test, by_rule
 
 _LABEL = 10
 
@@ -166,18 +167,15 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ..rules.tests import find
-
     catalogue = spec.load(_root() / "suites")
-    tests = {test.rule: test for test in find(_root() / "suites")}
+    tests = by_rule(_root() / "suites")
     rules = _matching(catalogue, arguments.pattern) if arguments.pattern else list(catalogue)
     if arguments.defects:
         _list_defects(rules)
         return EXIT_OK
     print(f"{'clause':8}{'rule':44}{'level':7}{'status':12}{'side':8}test")
     for rule in rules:
-        test = tests.get(rule.id)
-        where = f"{test.file.name}::{test.name}" if test else "none"
+        where = ", ".join(f"{test.file.name}::{test.name}" for test in tests.get(rule.id, [])) or "none"
         print(f"{rule.clause:8}{rule.id:44}{rule.level:7}{rule.status:12}{rule.side:8}{where}")
     covered = {clause for rule in rules for clause in rule.clauses}
     with_test = sum(rule.id in tests for rule in rules)
@@ -201,12 +199,9 @@ def _list_defects(rules: list[spec.Rule]) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from ..rules.tests import find
-
     catalogue = spec.load(_root() / "suites")
-    tests = {test.rule: test for test in find(_root() / "suites")}
+    tests = by_rule(_root() / "suites")
     for rule in _matching(catalogue, arguments.rule):
-        test = tests.get(rule.id)
         lines = {
             "rule": rule.says,
             "clause": "; ".join(f"{clause} {catalogue.clauses[clause]}" for clause in rule.clauses),
@@ -215,14 +210,25 @@ def _explain(arguments: argparse.Namespace) -> int:
             + ("; judged by run --stress alone" if rule.on_request else ""),
             "source": rule.source,
             "stands on": ", ".join(rule.stands_on) or "no other rule",
-            "test": f"{test.file.relative_to(_root())}:{test.line} {test.name}" if test else "none",
-            "it says": test.says if test else "",
+            **_told(tests.get(rule.id, [])),
             "defects": ", ".join(rule.defects) or f"none can prove it: {rule.unprovable}",
         }
         print(rule.id)
         for label, text in lines.items():
             print(f"   {label:{_LABEL}}{text}")
     return EXIT_OK
+
+
+def _told(tests: list[Test]) -> dict[str, str]:
+    """Where the tests of a rule are, and what they say."""
+    if not tests:
+        return {"test": "none"}
+    lines: dict[str, str] = {}
+    for number, test in enumerate(tests, 1):
+        which = f" {number}" if len(tests) > 1 else ""
+        lines[f"test{which}"] = f"{test.file.relative_to(_root())}:{test.line} {test.name}"
+        lines["it says" + which] = test.says
+    return lines
 
 
 def _matching(catalogue: spec.Catalogue, pattern: str) -> list[spec.Rule]:
