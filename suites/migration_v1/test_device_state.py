@@ -91,7 +91,7 @@ def judge_moved(now, state):
 
 
 @pytest.mark.rule("v1.state.running-bit")
-@pytest.mark.parametrize("state", filter(is_running, STATES), ids=name)
+@pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
 def test_running_bit(migration, actor, state):
     """The device is seen to work in the states with bit 0."""
     counter = actor.counter()

@@ -15,7 +15,7 @@ import yaml
 
 from refdriver.defects import DEFECTS as DESCRIPTIONS
 from vfio_compliance import rules as spec
-from vfio_compliance.rules.tests import Test, by_rule
+from vfio_compliance.rules.tests import by_rule, places
 
 PROJECT = Path(__file__).resolve().parents[3]
 SIDE_FAILURES = Path(__file__).with_name("side_failures.yaml")
@@ -86,7 +86,7 @@ def page() -> Iterator[str]:
                 clause,
                 title,
                 _code(rule.id),
-                _places(TESTS[rule.id]),
+                f"{rule.suite}/{places(TESTS[rule.id])}",
                 ", ".join(map(_code, rule.defects)) or "none",
             )
             for clause, title in CATALOGUE.clauses.items()
@@ -115,12 +115,6 @@ def _grouped(reasons: dict[str, str]) -> str:
     for rule, reason in reasons.items():
         rules.setdefault(reason, []).append(_code(rule))
     return "<br>".join(f"{', '.join(names)}: {reason}" for reason, names in rules.items())
-
-
-def _places(tests: list[Test]) -> str:
-    """Where the tests of one rule are: a file, and their names in it."""
-    file = tests[0].file
-    return f"{file.parent.name}/{file.name}::{', '.join(test.name for test in tests)}"
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from .. import __version__, profiles
 from .. import rules as spec
 from ..common.words import counted
 from ..results.verdict import EXIT_BROKEN, EXIT_OK
-from ..rules.tests import Test, by_rule
+from ..rules.tests import Test, by_rule, places
 
 _LABEL = 10
 
@@ -175,7 +175,7 @@ def _list(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     print(f"{'clause':8}{'rule':44}{'level':7}{'status':12}{'side':8}test")
     for rule in rules:
-        where = ", ".join(f"{test.file.name}::{test.name}" for test in tests.get(rule.id, [])) or "none"
+        where = places(tests[rule.id]) if rule.id in tests else "none"
         print(f"{rule.clause:8}{rule.id:44}{rule.level:7}{rule.status:12}{rule.side:8}{where}")
     covered = {clause for rule in rules for clause in rule.clauses}
     with_test = sum(rule.id in tests for rule in rules)

@@ -37,6 +37,11 @@ def by_rule(suites: Path) -> dict[str, list[Test]]:
     return tests
 
 
+def places(tests: list[Test]) -> str:
+    """Where the tests of one rule are: ``test_it.py::test_one, test_other``."""
+    return f"{tests[0].file.name}::{', '.join(test.name for test in tests)}"
+
+
 def _rules(function: ast.FunctionDef) -> Iterator[str]:
     for decorator in function.decorator_list:
         if (
