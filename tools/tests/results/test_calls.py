@@ -42,7 +42,7 @@ def test_requests_with_flags_are_told_apart(request_number, flags, code, words):
         (["read", "region 9", 8, 8, "", "0100", 2, 0, 3, 1], "read pending_bytes -> only 2 bytes  [3 us]"),
         (
             ["write", "region 0", 4, 4, "02000000", "", 1, 0, 3, 1],
-            "write 4 bytes at 0x4 of region 0 = 0x2 -> only 1 bytes  [3 us]",
+            "write 4 bytes at 0x4 of region 0 = 0x2 -> only 1 byte  [3 us]",
         ),
         (
             ["write", "region 0", 4, 16, "00" * 16, "", 16, 0, 3, 1],
@@ -84,7 +84,7 @@ def test_requests_with_flags_are_told_apart(request_number, flags, code, words):
             ["ioctl", "container", VFIO_IOMMU_MAP_DMA, 4, "04000000", "", -1, 22, 3, 1],
             "ioctl VFIO_IOMMU_MAP_DMA -> EINVAL  [3 us]",
         ),
-        (["omitted", "", 1234, 0, "", "", 0, 0, 3, 1], "(1234 calls are left out)"),
+        (["omitted", "", 1234, 0, "", "", 0, 0, 3, 1], "(1234 calls left out)"),
     ],
 )
 def test_calls_in_words(call, words):

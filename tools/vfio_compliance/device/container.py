@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from struct import Struct
 
+from ..common.words import counted
 from ..transport import Argument, GuardedBuffer, Outcome, Target, Transport
 from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, DirtyPagesFlags
 from .container_info import ASKING, FIXED, ContainerInfo
@@ -55,7 +56,8 @@ class Container:
             answer = self._info(needed)
             needed = int.from_bytes(answer[:4], "little")
         if needed > len(answer):
-            raise DeviceError(ASKING, f"at most the {len(answer)} bytes asked for, and {_LARGEST_INFO}", f"{needed}")
+            limit = f"at most the {counted(len(answer), 'byte')} asked for, and {_LARGEST_INFO}"
+            raise DeviceError(ASKING, limit, f"{needed}")
         return ContainerInfo.parse(answer)
 
     @property

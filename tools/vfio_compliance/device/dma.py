@@ -6,6 +6,7 @@ from __future__ import annotations
 from struct import Struct
 from types import TracebackType
 
+from ..common.words import counted
 from ..transport import GuardedBuffer, Outcome, Target, Transport, TransportError
 from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags, DmaUnmapFlags
 from ..uapi.vfio import ffi
@@ -60,7 +61,7 @@ class DmaMap:
             outcome = self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument)
             if outcome.value < 0:
                 raise self._transport.host_fault(VFIO_IOMMU_MAP_DMA, outcome, self.size) or DeviceError(
-                    f"mapping {self.size} bytes at IOVA 0x{self.iova:x}",
+                    f"mapping {counted(self.size, 'byte')} at IOVA 0x{self.iova:x}",
                     "success",
                     errno_name(outcome.errno),
                     outcome.errno,

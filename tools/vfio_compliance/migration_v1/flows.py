@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple
 
 from ..device import DeviceError, StepFailed, Stream
 from ..device.region import tell
 from ..run.checks import Silent, Unjudged, given
 from ..run.client import Access
 from ..run.stimulus import Actor
-from ..transport import Outcome
 from ..uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
 from .migration import Migration
-from .region import MigrationRegion
+from .region import Change, MigrationRegion
 from .states import Transition, name
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
@@ -33,38 +31,37 @@ EARLY, LATE, QUIET = 0x0101_0202_0303_0404, 0xF0F0_E1E1_D2D2_C3C3, 0x0123_4567_8
 OTHER = 0x6969_9696_3C3C_C3C3
 
 
-class Change(NamedTuple):
-    """How a write of device_state was answered, and the state that was read after it."""
+@dataclass
+class Journey:
+    """What was seen on the way, whichever it was."""
 
-    outcome: Outcome
-    now: DeviceState
+    #: The step at which the journey ended before its time.
+    failure: DeviceError | None = None
+    #: What the suite did as a client, for those who judge clients.
+    traffic: list[Access] = field(default_factory=list)
+    #: How each change of device_state was answered, and what was read after it.
+    changes: dict[Transition, Change] = field(default_factory=dict)
+    #: The first read() or write() of data that was refused, where a mapping took its place.
+    refused: DeviceError | None = None
+
+    def failed_at(self, *steps: str) -> DeviceError | None:
+        """The failure, if it was at one of ``steps``."""
+        return self.failure if isinstance(self.failure, StepFailed) and self.failure.step in steps else None
 
 
 @dataclass
-class Saved:
+class Saved(Journey):
     """What was seen while a state was saved."""
 
     stream: Stream = field(default_factory=Stream)
     #: Bytes that were handed out in each state.
     offered: dict[DeviceState, int] = field(default_factory=dict)
-    #: The step at which the journey ended before its time.
-    failure: DeviceError | None = None
     #: pending_bytes, read again and again after it was 0 in stop-and-copy.
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
     #: device_state once the data of a state was read, by the state that the device was brought into.
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
-    #: What the suite did as a client, for those who judge clients.
-    traffic: list[Access] = field(default_factory=list)
-    #: How each change of device_state was answered, and what was read after it.
-    changes: dict[Transition, Change] = field(default_factory=dict)
-    #: The first read() of data that was refused, where a mapping took its place.
-    refused: DeviceError | None = None
-
-    def failed_at(self, *steps: str) -> DeviceError | None:
-        """The failure, if it was at one of ``steps``."""
-        return self.failure if isinstance(self.failure, StepFailed) and self.failure.step in steps else None
 
     def whole(self) -> Stream:
         """The state, read to its end. Raises Unjudged where the journey did not come so far."""
@@ -74,10 +71,9 @@ class Saved:
 
 
 @dataclass
-class Resumed:
+class Resumed(Journey):
     """What was seen while a state was given back."""
 
-    failure: DeviceError | None = None
     #: What the device showed before; None where the profile cannot show it.
     before: list[int] | None = None
     #: Buffers that the device took.
@@ -88,12 +84,6 @@ class Resumed:
     visible: list[int] | None = None
     #: Why it did not go on to pre-copy after that, if it did not.
     stayed: DeviceError | None = None
-    #: What the suite did as a client.
-    traffic: list[Access] = field(default_factory=list)
-    #: How each change of device_state was answered, and what was read after it.
-    changes: dict[Transition, Change] = field(default_factory=dict)
-    #: The first write() of data that was refused, where a mapping took its place.
-    refused: DeviceError | None = None
 
     def whole(self) -> Resumed:
         """The journey, made to its end. Raises Unjudged where it did not come so far."""
@@ -219,7 +209,7 @@ class Journeys:
         return resumed
 
     @contextmanager
-    def _recorded(self, migration: MigrationRegion, journey: Saved | Resumed) -> Iterator[None]:
+    def _recorded(self, migration: MigrationRegion, journey: Journey) -> Iterator[None]:
         """Keep what the client did, and what the driver refused, which ends the journey."""
         tracer = self._session.transport.tracer
         before = len(tracer.calls)
@@ -237,7 +227,7 @@ class Journeys:
         journey.refused = migration.refused
 
 
-def _change(migration: MigrationRegion, state: DeviceState, journey: Saved | Resumed) -> None:
+def _change(migration: MigrationRegion, state: DeviceState, journey: Journey) -> None:
     """Change to ``state``, and take note of how that was answered. Raises DeviceError."""
     before = migration.state()
     outcome = migration.try_set_state(state)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from .. import profiles, rules
+from ..common.words import counted
 from ..interfaces import INTERFACES, PROFILE
 from ..results.handover import Handover
 from ..results.inflight import Inflight
@@ -175,7 +176,7 @@ def _left_out(item: pytest.Item, opened: Session) -> str:
     """Why the case is not run; nothing when it is."""
     rule = str(rule_of(item))
     if item.config.stash[CUT][rule] >= _MOST_CUT:
-        return f"{_MOST_CUT} cases of this rule hung or ended the test process"
+        return f"{counted(_MOST_CUT, 'case')} of this rule hung or ended the test process"
     for skip in opened.profile.skip:
         if skip.case in item.nodeid or skip.case == rule:
             return f"skipped by the profile: {skip.reason}"

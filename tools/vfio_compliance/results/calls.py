@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from ..common.words import counted
 from ..uapi import migration_v1, type1, vfio
 
 _REGISTERS = {(register.offset, register.width): register.name for register in migration_v1.REGISTERS}
@@ -48,25 +49,29 @@ def describe(call: list[Any], migration: int | None) -> str:
     """One recorded call as a line; ``migration`` is the index of the migration region, to name its registers."""
     verb, target, number, length, sent, received, value, code, microseconds, times = call[:10]
     if verb == "omitted":
-        return f"({number} calls are left out)"
+        return f"({counted(number, 'call')} left out)"
     if verb in ("read", "write"):
         text = _access(call, migration)
     elif verb == "ioctl":
         second = f" on the {target}" if target.startswith(_SECOND) else ""
         text = f"ioctl {_REQUESTS.get(number, hex(number))}{_asked(number, bytes.fromhex(sent))}{second}"
     else:
-        text = f"{verb} {f'{length} bytes at 0x{number:x} of ' if length else ''}{target}"
-    repeated = f"  ({times} times)" if times > 1 else ""
+        text = f"{verb} {_place(number, length)}{target}"
+    repeated = f"  ({counted(times, 'time')})" if times > 1 else ""
     return f"{text} -> {_answer(verb, length, received, value, code)}{repeated}  [{microseconds} us]"
 
 
 def _access(call: list[Any], migration: int | None) -> str:
     verb, target, number, length, sent = call[:5]
-    place = f"{length} bytes at 0x{number:x} of {target}"
+    place = f"{_place(number, length)}{target}"
     if target.removeprefix(_SECOND) == f"region {migration}" and (number, length) in _REGISTERS:
         place = ("second device's " if target.startswith(_SECOND) else "") + _REGISTERS[number, length]
     written = _number(bytes.fromhex(sent)) if verb == "write" else ""
     return f"{verb} {place}{f' = {written}' if written else ''}"
+
+
+def _place(number: int, length: int) -> str:
+    return f"{counted(length, 'byte')} at 0x{number:x} of " if length else ""
 
 
 def _answer(verb: str, length: int, received: str, value: int, code: int) -> str:
@@ -75,8 +80,8 @@ def _answer(verb: str, length: int, received: str, value: int, code: int) -> str
     if verb not in ("read", "write"):
         return "ok"
     if value < length:
-        return f"only {value} bytes"
-    return (_number(bytes.fromhex(received)) if verb == "read" else "") or f"{value} bytes"
+        return f"only {counted(value, 'byte')}"
+    return (_number(bytes.fromhex(received)) if verb == "read" else "") or counted(value, "byte")
 
 
 def _asked(number: int, sent: bytes) -> str:
@@ -101,7 +106,7 @@ _OPERATIONS = {int(flag): str(flag.name) for flag in type1.DirtyPagesFlags}
 
 def _range(number: int, sent: bytes) -> str:
     address, length = (int.from_bytes(sent[at : at + 8], "little") for at in _RANGES[number])
-    return f" of 0x{length:x} bytes at 0x{address:x}" if len(sent) >= _RANGES[number][1] + 8 else ""
+    return f" of {counted(length, 'byte', '#x')} at 0x{address:x}" if len(sent) >= _RANGES[number][1] + 8 else ""
 
 
 def _number(data: bytes) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..common.words import counted
 from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def conclude(summary: Summary) -> RunVerdict:
         return RunVerdict("NOT CONFORMANT", _listed([*tally.trouble(), *_outside(summary)]))
     if code != EXIT_OK:
         return RunVerdict("INCOMPLETE", "; ".join(_missing(summary, tally)))
-    held = f"{_rules(tally.held)} held"
+    held = f"{counted(tally.held, 'rule')} held"
     if waived := tally[Verdict.WAIVED]:
         return RunVerdict(f"CONFORMANT WITH WAIVERS ({waived})", f"{held}, {waived} broken as waived{tally.aside()}")
     return RunVerdict("CONFORMANT", held + tally.aside())
@@ -70,9 +71,9 @@ class _Tally:
     def trouble(self) -> Iterator[str]:
         """What speaks against the device, then what is missing."""
         if self.broken:
-            yield f"{_rules(self.broken)} broken"
+            yield f"{counted(self.broken, 'rule')} broken"
         if self.needless:
-            stale = _count(self.needless, "waiver")
+            stale = counted(self.needless, "waiver")
             stale += " is stale: its rule holds" if self.needless == 1 else " are stale: their rules hold"
             yield stale if self.broken else f"no rule broken, but {stale}"
         if self[Verdict.HANG]:
@@ -119,19 +120,19 @@ def _needless(summary: Summary, rule: str) -> bool:
 def _chosen(summary: Summary) -> str:
     scope, rules = summary.scope, len(summary.verdicts)
     if any(summary.rules[rule].on_request for rule in summary.verdicts):
-        return _rules(rules, "rule of --stress", "rules of --stress")
-    cases = f" ({len(summary.cases)} of {_count(scope.cases, 'case')})" if scope.cases is not None else ""
-    return f"{rules} of {_rules(scope.rules)}{cases}"
+        return f"{counted(rules, 'rule')} of --stress"
+    cases = f" ({len(summary.cases)} of {counted(scope.cases, 'case')})" if scope.cases is not None else ""
+    return f"{rules} of {counted(scope.rules, 'rule')}{cases}"
 
 
 def _missing(summary: Summary, tally: _Tally) -> Iterator[str]:
     """What there is no verdict on, and why."""
     if tally[Verdict.HANG]:
-        yield f"a call hung in {_rules(tally[Verdict.HANG])}"
+        yield f"a call hung in {counted(tally[Verdict.HANG], 'rule')}"
     if tally.unjudged:
         first, *others = _reasons(summary).most_common()
-        more = f" (and {_count(len(others), 'other reason')})" if others else ""
-        yield f"{_rules(tally.unjudged)} not judged, because {first[0]}{more}"
+        more = f" (and {counted(len(others), 'other reason')})" if others else ""
+        yield f"{counted(tally.unjudged, 'rule')} not judged, because {first[0]}{more}"
     yield from _outside(summary)
 
 
@@ -168,14 +169,6 @@ def reason(summary: Summary, case: Case) -> str:
     what = failure["what"].splitlines()[0]
     text = f"{what}: {failure['seen'].splitlines()[0]}" if failure.get("seen") else what
     return textwrap.shorten(text, _LONGEST, placeholder=" ...")
-
-
-def _rules(number: int, one: str = "rule", several: str = "rules") -> str:
-    return f"{number} {one if number == 1 else several}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(parts: Iterable[str]) -> str:

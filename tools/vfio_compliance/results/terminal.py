@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ..common.words import counted
 from ..common.wrap import wrap
 from ..rules import Rule
 from .calls import describe
@@ -119,11 +120,11 @@ def _behaviour(summary: Summary, width: int) -> Iterator[str]:
                 yield from wrap("  ", question, width)
             start = f"  {question:{widest}}  " if beside else "      "
             for answer, times in answers.items():
-                yield from wrap(start, answer + (f"  ({times} times)" if times > 1 else ""), width)
+                yield from wrap(start, answer + (f"  ({counted(times, 'time')})" if times > 1 else ""), width)
 
 
 def _notes(summary: Summary, width: int) -> Iterator[str]:
-    notes = [text + (f" ({times} times)" if times > 1 else "") for text, times in summary.notes.items()]
+    notes = [text + (f" ({counted(times, 'time')})" if times > 1 else "") for text, times in summary.notes.items()]
     if summary.processes:
         notes.append(_processes(summary.processes))
     if notes:
@@ -134,7 +135,7 @@ def _notes(summary: Summary, width: int) -> Iterator[str]:
 
 
 def _processes(reasons: Sequence[str]) -> str:
-    text = f"a new test process was started {_count(len(reasons), 'time')}:"
+    text = f"a new test process was started {counted(len(reasons), 'time')}:"
     shown = [f"\n  {reason}" for reason in reasons[:_PROCESSES]]
     more = f"\n  and {len(reasons) - _PROCESSES} more" if len(reasons) > _PROCESSES else ""
     return text + "".join(shown) + more
@@ -181,7 +182,7 @@ def _failures(summary: Summary, width: int) -> Iterator[str]:
 
 def _fault(number: str, fault: _Fault, summary: Summary, numbers: Mapping[str, int], width: int) -> Iterator[str]:
     """All about a fault. Of one that has its cause elsewhere, less."""
-    all_cases = _count(len(summary.cases_of(fault.rule)), "case")
+    all_cases = counted(len(summary.cases_of(fault.rule)), "case")
     causes = summary.causes(fault.rule)
     head = f"{number}{fault.verdict.value.upper()}  "
     yield from wrap(head, f"{fault.rule}  ({len(fault.cases)} of {all_cases})", width)
@@ -201,7 +202,7 @@ def _waived(summary: Summary, width: int) -> Iterator[str]:
                 reasons.setdefault(case.failure["waiver"], []).append(case)
         for text, cases in reasons.items():
             yield ""
-            yield f"waived: {rule}  ({len(cases)} of {_count(len(summary.cases_of(rule)), 'case')})"
+            yield f"waived: {rule}  ({len(cases)} of {counted(len(summary.cases_of(rule)), 'case')})"
             yield from _labelled("reason", text, width)
             yield from _lines_of(cases, cases[0], _CASES, "in", width)
 
@@ -224,7 +225,7 @@ def _not_judged(summary: Summary, numbers: Mapping[str, int], width: int) -> Ite
         for index, way in enumerate(ways[:_WAYS]):
             yield from _labelled("" if index else "met by", way, width)
         if len(ways) > _WAYS:
-            yield from _labelled("", f"and in {_count(len(ways) - _WAYS, 'other way')}", width)
+            yield from _labelled("", f"and in {counted(len(ways) - _WAYS, 'other way')}", width)
         yield from _names(cases, width)
     for cases in silent.values():
         yield from _group_head("Not judged", cases)
@@ -250,7 +251,7 @@ def _grouped(verdict: Verdict, title: str, summary: Summary, width: int) -> Iter
 
 def _group_head(title: str, cases: Sequence[Case]) -> Iterator[str]:
     yield ""
-    yield f"{title}: {_count(len(cases), 'case')} of {_count(len({case.rule for case in cases}), 'rule')}"
+    yield f"{title}: {counted(len(cases), 'case')} of {counted(len({case.rule for case in cases}), 'rule')}"
 
 
 def _names(cases: Sequence[Case], width: int) -> Iterator[str]:
@@ -262,13 +263,13 @@ def _left_out(summary: Summary, width: int) -> Iterator[str]:
     scope = summary.scope
     for text, rules in scope.left_out.items():
         yield ""
-        yield f"Left out by plan {scope.plan}: {_count(len(rules), 'rule')}"
+        yield f"Left out by plan {scope.plan}: {counted(len(rules), 'rule')}"
         yield from _labelled("because", text, width)
         yield from _labelled("rules", _some(rules), width)
     if scope.only or scope.skip:
-        of_rules = f"{len(summary.verdicts)} of {_count(scope.rules, 'rule')}"
+        of_rules = f"{len(summary.verdicts)} of {counted(scope.rules, 'rule')}"
         yield ""
-        yield f"Selected: {len(summary.cases)} of {_count(scope.cases or 0, 'case')}, {of_rules}"
+        yield f"Selected: {len(summary.cases)} of {counted(scope.cases or 0, 'case')}, {of_rules}"
         for option, patterns in (("--only", scope.only), ("--skip", scope.skip)):
             for index, pattern in enumerate(patterns[:_RULES]):
                 yield from _labelled("" if index else option, pattern, width)
@@ -292,7 +293,7 @@ def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: 
     for index, case in enumerate(cases[:most]):
         yield from _labelled("" if index else label, _unlike(case, first), width)
     if len(cases) > most:
-        yield from _labelled("", f"and {_count(len(cases) - most, 'more case')}", width)
+        yield from _labelled("", f"and {counted(len(cases) - most, 'more case')}", width)
 
 
 def _unlike(case: Case, first: Case) -> str:
@@ -301,10 +302,6 @@ def _unlike(case: Case, first: Case) -> str:
     name = case.id.partition("[")[2].rstrip("]") or _short(case)
     did = what if what != first.failure["what"] or not seen else ""
     return ": ".join(filter(None, ("" if did.startswith(name) else name, did, seen)))
-
-
-def _count(number: int, noun: str, plural: str = "s") -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"
 
 
 def sentence(failure: dict[str, str]) -> str:
@@ -374,17 +371,16 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
     verdicts = Counter(verdict.value for verdict in summary.verdicts.values())
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     yield ""
-    yield from wrap("", f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}", width)
+    yield from wrap("", f"{counted(sum(verdicts.values()), 'rule')}: {counts or 'none'}", width)
     totals = summary.totals
-    cases = (
-        f"{sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())} of {len(summary.cases)} cases"
-    )
+    judged = sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())
+    cases = f"{judged} of {counted(len(summary.cases), 'case')}"
     if totals:
         moved = totals["bytes_read"] + totals["bytes_written"]
         cases += (
-            f", {_count(totals['calls'], 'call')}, {_count(totals['opens'], 'open')}, "
-            f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved, "
-            f"{_count(totals.get('passes', 0), 'full save pass', 'es')}"
+            f", {counted(totals['calls'], 'call')}, {counted(totals['opens'], 'open')}, "
+            f"{counted(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved, "
+            f"{counted(totals.get('passes', 0), 'full save pass')}"
         )
     yield from wrap("", f"{cases}, {summary.seconds:.1f} s", width)
     for answer in summary.answers():

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..common.words import counted
 from ..device import Device, DeviceError, Unreachable
 from ..device.errors import errno_name
 from ..profiles import VfioUserDevice
@@ -101,9 +102,8 @@ class Recovery:
         self._bad_resets += 1
         if self._bad_resets == _MOST_FAILURES:
             self.resettable = False
-            self._session.note(
-                f"the device is not reset before a case any more: {error.message}, {_MOST_FAILURES} times"
-            )
+            often = counted(_MOST_FAILURES, "time")
+            self._session.note(f"the device is not reset before a case any more: {error.message}, {often}")
 
     def _reopen(self) -> bool:
         self._session.lost = True

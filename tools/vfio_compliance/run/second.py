@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..common.words import counted
 from ..device import Device, Region, Unreachable
 from ..profiles import SecondInKernel, SpareInKernel, SpareServer
 from ..transport import CallTimeout, PeerGone, Transport, TransportError
@@ -128,10 +129,10 @@ class SecondDevice:
 def _difference(first: list[Region], second: list[Region]) -> str:
     """In what two devices with these regions are not of the same kind; nothing when they are. Raises DeviceError."""
     if len(first) != len(second):
-        return f"it has {len(second)} regions, not {len(first)}"
+        return f"it has {counted(len(second), 'region')}, not {len(first)}"
     for mine, its in zip(first, second, strict=True):
         if mine.size != its.size:
-            return f"its region {its.index} has {its.size} bytes, not {mine.size}"
+            return f"its region {its.index} has {counted(its.size, 'byte')}, not {mine.size}"
         if mine.type != its.type:
             return f"its region {its.index} has type {its.type}, not {mine.type}"
     return ""

@@ -8,9 +8,15 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TypeVar
 
+from ..common.words import counted
 from ..device import Container, Device, DeviceError, Region
 from ..profiles import Profile, SpareInKernel, SpareServer
-from ..transport import CallTimeout, Death, Transport, TransportError
+from ..transport import (
+    CallTimeout,
+    Death,
+    Transport,
+    TransportError,
+)
 from .defects import DefectSwitch
 from .errors import Broken
 from .interface import Attachment, Interface
@@ -154,14 +160,14 @@ class Session:
             return  # the wrong device, most likely: each case says so
         for place, step in steps_of(self.profile):
             if step.region >= len(self.device.regions):
-                seen = f"the device has {len(self.device.regions)} regions, counted from 0"
+                seen = f"the device has {counted(len(self.device.regions), 'region')}, counted from 0"
             elif step.offset + step.width > (size := self.device.regions[step.region].size):
-                seen = f"region {step.region} has {size} bytes"
+                seen = f"region {step.region} has {counted(size, 'byte')}"
             else:
                 continue
             raise Broken(
-                f"{self.profile.where(place)}: {place} accesses {step.width} bytes at 0x{step.offset:x} of region "
-                f"{step.region}, but {seen}",
+                f"{self.profile.where(place)}: {place} is for {counted(step.width, 'byte')} at 0x{step.offset:x} "
+                f"of region {step.region}, but {seen}",
                 "correct the stimulus in the profile",
             )
 

@@ -19,6 +19,7 @@ from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 import cffi
 
+from ..common.words import counted
 from ..uapi.vfio import ffi
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
 from .trace import KEPT_BYTES, SECOND, Call, Counts, Tracer
@@ -122,7 +123,7 @@ class Memory:
 
     def __init__(self, length: int, descriptor: int = -1) -> None:
         if length <= 0:
-            raise ValueError(f"memory of {length} bytes")
+            raise ValueError(f"memory of {counted(length, 'byte')}")
         self.length = length
         self.descriptor = descriptor
         self._close = None if descriptor < 0 else weakref.finalize(self, _close_descriptor, descriptor)
@@ -247,7 +248,7 @@ class Transport(ABC):
             raise
         tracer.add(("close", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
         if held:
-            raise RuntimeError(f"{held} mapping(s) of the device are still in use and keep it open")
+            raise RuntimeError(f"the device stays open: {counted(held, 'mapping')} of it still in use")
 
     def shutdown(self) -> None:
         """Close the device and end whatever was started to have it."""

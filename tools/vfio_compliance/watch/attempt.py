@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common import processes
+from ..common.words import counted
 from ..profiles import Limits
 from ..results import inflight
 from ..results.journal import Record
@@ -186,7 +187,8 @@ class Attempt:
             return f"{case}, before any call"
         what = f"{call['verb']} on {call['target']}"
         if call["verb"] in ("read", "write"):
-            what = f"{call['verb']} of {call['length']} bytes at 0x{call['number']:x} of {call['target']}"
+            length = counted(int(call["length"]), "byte")
+            what = f"{call['verb']} of {length} at 0x{call['number']:x} of {call['target']}"
         elif call["verb"] == "ioctl":
             what = f"{call['verb']} 0x{call['number']:x} on {call['target']}"
         return f"{case}, last call {what}, {call['seconds']} s ago"

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TextIO
 
+from ..common.words import counted
 from ..results.journal import Record
 from ..results.summary import TROUBLE
 from ..results.verdict import Verdict
@@ -50,7 +51,7 @@ class Progress:
 
     def _show_plan(self, record: Record) -> None:
         self._planned = dict(record["cases"])
-        self._line(f"{len(self._planned)} cases to run")
+        self._line(f"{counted(len(self._planned), 'case')} to run")
 
     def _show_target(self, record: Record) -> None:
         if not self._open:
@@ -61,7 +62,7 @@ class Progress:
         self._status(_short(record["case"]))
 
     def _show_explored(self, record: Record) -> None:
-        self._status(f"{record['steps']} steps")
+        self._status(counted(record["steps"], "step"))
 
     def _show_end(self, record: Record) -> None:
         self._over(record["case"], Verdict(record["verdict"]))
@@ -102,7 +103,7 @@ class Progress:
 
     def _count(self) -> str:
         trouble = f", {len(self._troubled)} in trouble" if self._troubled else ""
-        return f"{len(self._done)}/{len(self._planned)} cases{trouble}"
+        return f"{len(self._done)}/{counted(len(self._planned), 'case')}{trouble}"
 
     def _status(self, text: str) -> None:
         """Show in the line that keeps changing; a log has none."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar, Final
 
+from ...common.words import counted
 from ...uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
 from ..base import Argument, Death, Memory, Outcome, Target, Transport, failure, success
 from ..errors import CallTimeout, PeerGone, SetupError
@@ -137,7 +138,7 @@ class VfioUser(Transport):
     def memory(self, length: int) -> Memory:
         """Memory backed by a file, which DMA_MAP hands to the server."""
         if length <= 0:
-            raise ValueError(f"memory of {length} bytes")
+            raise ValueError(f"memory of {counted(length, 'byte')}")
         descriptor = os.memfd_create("dma", os.MFD_CLOEXEC)
         try:
             os.truncate(descriptor, -(-length // mmap.PAGESIZE) * mmap.PAGESIZE)
@@ -426,7 +427,7 @@ class VfioUser(Transport):
         if int.from_bytes(payload[12:16], "little") != count:
             raise connection.violated(
                 f"reply to {describe(Command.REGION_READ, request)}",
-                f"{int.from_bytes(payload[12:16], 'little')} bytes of data as its count says",
+                f"{counted(int.from_bytes(payload[12:16], 'little'), 'byte')} of data as its count says",
                 f"{count}",
             )
         return success(count), data
@@ -447,7 +448,7 @@ class VfioUser(Transport):
         """The count of a reply to a region access, which repeats offset and region of the request."""
         about = f"reply to {describe(command, request)}"
         if len(payload) < REGION_ACCESS.size:
-            raise connection.violated(about, f"at least {REGION_ACCESS.size} bytes", f"{len(payload)}")
+            raise connection.violated(about, f"at least {counted(REGION_ACCESS.size, 'byte')}", f"{len(payload)}")
         offset, region, count = REGION_ACCESS.unpack_from(payload)
         asked_offset, asked_region, _ = REGION_ACCESS.unpack(request)
         if (offset, region) != (asked_offset, asked_region):
