@@ -11,10 +11,10 @@ T = TypeVar("T")
 class Made(Protocol):
     """Gives the class that is used for one of this package: that one, or one that comes from it."""
 
-    def __call__(self, good: type[T], /) -> type[T]:
-        """The class to make objects of in place of ``good``."""
+    def __call__(self, kind: type[T], /) -> type[T]:
+        """The class to make objects of, where ``kind`` is asked for."""
 
 
-def as_it_is(good: type[T], /) -> type[T]:
+def as_it_is(kind: type[T], /) -> type[T]:
     """Each class itself."""
-    return good
+    return kind

@@ -20,8 +20,8 @@ class Commands:
         self._device = device
         self._arrangement = options.capabilities
         self._most = options.largest_transfer
-        #: Most bytes that one read gives, as agreed with the client.
-        self.most_read = options.largest_transfer
+        # What one read gives at most, as agreed with the client.
+        self._most_read = options.largest_transfer
         #: By command.
         self.handlers: dict[int, Handler] = {
             wire.DEVICE_GET_INFO: self._get_info,
@@ -35,7 +35,7 @@ class Commands:
 
     def agree(self, peer_max_data: int) -> None:
         """The client takes no more than so many bytes of data in one message."""
-        self.most_read = min(self._most, peer_max_data)
+        self._most_read = min(self._most, peer_max_data)
 
     # The device and its regions.
 
@@ -73,7 +73,7 @@ class Commands:
         request = body[:16]
         offset, index, count = wire.REGION_ACCESS.unpack(request)
         region = self._device.regions.get(index)
-        if region is None or count > self.most_read:
+        if region is None or count > self._most_read:
             raise Refusal(EINVAL)
         data = region.read(offset, count)
         return Answer(request if len(data) == count else wire.REGION_ACCESS.pack(offset, index, len(data)), data=data)

@@ -44,14 +44,18 @@ class DataSection:
         self._half = self.start + options.section // 2
         #: Bytes of a buffer at most.
         self.largest_buffer = options.largest_buffer
-        # What may be mapped is page aligned (kabi v23:189-190).
-        self._unit = 8 if self._kind == "trapped" else _PAGE
-        self._places = places(options.offset, self.start, self.end - self.largest_buffer, self._unit)
+        self._places = self._lay_out(options, self.start)
         #: The descriptor to map the section by; -1 without a user.
         self.fd = -1
         #: Offset and size of the buffer that is there to be read.
         self.present: tuple[int, int] | None = None
         self._memory = memoryview(b"")
+
+    def _lay_out(self, options: Options, first: int) -> Sequence[int]:
+        """The places of buffers, none of them before ``first``."""
+        # What may be mapped is page aligned (kabi v23:189-190).
+        unit = 8 if self._kind == "trapped" else _PAGE
+        return places(options.offset, first, self.end - self.largest_buffer, unit)
 
     @property
     def areas(self) -> list[Area]:

@@ -121,7 +121,6 @@ class UnannouncedWhileOn(Unannounced):
 @defect("tracking-start-needs-mapping", "START is refused while nothing is mapped")
 class StartNeedsMapping(DirtyTracker):
     def start(self) -> None:
-        """Begin."""
         if not self.tracking and not self._mapped(*EVERYWHERE):
             raise Refusal(EINVAL)
         super().start()

@@ -22,7 +22,6 @@ _NEGATIVE = 1 << 15
 @defect("dirty-restart-refused", "beginning to track dirty pages again is refused")
 class RestartRefused(DirtyTracker):
     def start(self) -> None:
-        """Begin."""
         if self.tracking:
             raise Refusal(EINVAL)
         super().start()

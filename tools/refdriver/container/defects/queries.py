@@ -118,7 +118,6 @@ class RefusedDirties(Undoing):
 @defect("bitmap-range-ignored", "GET_BITMAP reports from the start of the first mapping, not of the range")
 class RangeIgnored(DirtyTracker):
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of another range."""
         return super().get(next((start for start, _ in self._mapped(*EVERYWHERE)), address), size, room)
 
 
@@ -144,7 +143,6 @@ defect("bitmap-loses-last-page", "GET_BITMAP does not report the last page of th
 @defect("bitmap-cut-wedges", "GET_BITMAP of a range that cuts a mapping ends tracking")
 class CutWedges(DirtyTracker):
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range, maybe the last one."""
         bitmap = super().get(address, size, room)
         met = self._mapped(address, size)
         if any(start < address or address + size < start + length for start, length in met):

@@ -7,8 +7,8 @@ from ...overlays import defect
 from ..dirty import DirtyTracker, Mapped
 from ..pages import Bitmap, PageSet
 from ..ranges import Extent
+from .history import Beginning
 from .spoiling import WORD, Range, Spoilt, ones, spoiling
-from .tracking import Beginning
 
 #: Writes that a log between two queries holds.
 _MOST_LOGGED = 8
@@ -25,7 +25,6 @@ class BufferReused(Spoilt):
     _left_over = 0
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range, and of another one."""
         bitmap = super().get(address, size, room)
         self._respell(bitmap, address, size, self._add)
         return bitmap
@@ -35,7 +34,6 @@ class BufferReused(Spoilt):
         return bits | before
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._left_over = 0
 
@@ -62,7 +60,6 @@ defect("bitmap-word-dirty", "GET_BITMAP reports all mapped pages that share a wo
 @defect("bitmap-new-mapping-dirty", "the pages of a mapping made while pages are tracked are reported once")
 class NewMappingDirty(Beginning):
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range."""
         bitmap = super().get(address, size, room)
         first, end = self._pages(address, size)
         for start, length in self._mapped(address, size):
@@ -90,7 +87,6 @@ class UnalignedBase(Spoilt):
     _skew = 0
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range, shifted."""
         bitmap = super().get(address, size, room)
         skew = self._skew
         self._respell(bitmap, address, size, lambda bits, of: bits << skew)
@@ -99,7 +95,6 @@ class UnalignedBase(Spoilt):
         return bitmap
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._skew = 0
 
@@ -111,7 +106,6 @@ class SetOnce(Spoilt):
         self._reported = PageSet()
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range, of what is new in it."""
         bitmap = super().get(address, size, room)
         self._respell(bitmap, address, size, self._take_out)
         return bitmap
@@ -125,7 +119,6 @@ class SetOnce(Spoilt):
         return bits
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._reported.clear()
 
@@ -134,7 +127,6 @@ class Partial(DirtyTracker):
     """Records some parts of a write."""
 
     def wrote(self, address: int, length: int) -> None:
-        """Take note of a write, or of some of it."""
         for part in self._noticed(address, length):
             super().wrote(*part)
 
@@ -169,19 +161,16 @@ class LogOverflows(DirtyTracker):
     _logged = 0
 
     def wrote(self, address: int, length: int) -> None:
-        """Take note of a write, if there is room."""
         if self.tracking:
             self._logged += 1
         if self._logged <= _MOST_LOGGED:
             super().wrote(address, length)
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range."""
         self._logged = 0
         return super().get(address, size, room)
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._logged = 0
 
@@ -191,7 +180,6 @@ class DropsEvery64th(DirtyTracker):
     _writes = 0
 
     def wrote(self, address: int, length: int) -> None:
-        """Take note of a write, or not."""
         self._writes += self.tracking
         if self._writes % 64:
             super().wrote(address, length)
@@ -219,7 +207,6 @@ class Race(Distinguishing):
         self._overdue = (0, 0)
 
     def wrote(self, address: int, length: int) -> None:
-        """Take note of a write, in time or not."""
         if not self.streaming:
             self._settle()
         super().wrote(address, length)
@@ -227,17 +214,14 @@ class Race(Distinguishing):
             self._settle()
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range."""
         self._settle()
         return super().get(address, size, room)
 
     def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range that is being unmapped."""
         self._settle()
         return super().get_unmapped(address, size, room)
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._overdue = (0, 0)
 
@@ -245,6 +229,5 @@ class Race(Distinguishing):
 @defect("stream-untracked", "what the DMA stream writes is not recorded")
 class StreamUntracked(Distinguishing):
     def wrote(self, address: int, length: int) -> None:
-        """Take note of a write, or not."""
         if not self.streaming:
             super().wrote(address, length)

@@ -63,7 +63,6 @@ def spoiling(spoiler: Spoiler) -> type[Spoilt]:
 
     class Spoiling(Spoilt):
         def get(self, address: int, size: int, room: int) -> Bitmap:
-            """The bitmap of a range, spoilt."""
             bitmap = super().get(address, size, room)
             self._respell(bitmap, address, size, spoiler)
             return bitmap
@@ -76,7 +75,6 @@ def spoiling_unmapped(spoiler: Spoiler) -> type[Spoilt]:
 
     class SpoilingUnmapped(Spoilt):
         def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
-            """The bitmap of a range that is being unmapped, spoilt."""
             bitmap = super().get_unmapped(address, size, room)
             self._respell(bitmap, address, size, spoiler)
             return bitmap

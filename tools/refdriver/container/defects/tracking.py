@@ -10,55 +10,10 @@ from ..memory import GuestMemory
 from ..pages import Bitmap, PageSet
 from ..pins import Pin
 from ..ranges import EVERYWHERE, Extent
+from .history import Concealing, Ignoring
 
 #: Queries after which a tracker is tired.
 _MOST_QUERIES = 4
-
-
-class Beginning(DirtyTracker):
-    """Remembers what was there at START."""
-
-    def __init__(self, mapped: Mapped, scope: str) -> None:
-        super().__init__(mapped, scope)
-        #: Addresses of mappings.
-        self._old: set[int] = set()
-        self._old_pins: set[Pin] = set()
-
-    def start(self) -> None:
-        """Begin."""
-        again = self.tracking
-        super().start()
-        if not again:
-            self._old = {start for start, _ in self._mapped(*EVERYWHERE)}
-            self._old_pins = set(self.pins.meeting(*EVERYWHERE))
-
-    def stop(self) -> None:
-        """End."""
-        super().stop()
-        self._old.clear()
-        self._old_pins.clear()
-
-    def forget(self, address: int, size: int) -> None:
-        """A mapping has gone."""
-        super().forget(address, size)
-        self._old.discard(address)
-
-
-class Ignoring(Beginning):
-    """Ignores some of what is pinned."""
-
-    def _knows(self, pin: Pin) -> bool:
-        return True
-
-    def unpin(self, pin: Pin) -> None:
-        """Unpin a range; without a word what is ignored."""
-        if self._knows(pin):
-            super().unpin(pin)
-        else:
-            self.pins.remove(pin)
-
-    def _pinned(self, address: int, size: int) -> list[Pin]:
-        return [pin for pin in super()._pinned(address, size) if self._knows(pin)]
 
 
 class Overlooking(Ignoring):
@@ -75,7 +30,6 @@ class Overlooking(Ignoring):
         return super()._knows(pin) and not self._overlooks(self._is_old(pin.address))
 
     def wrote(self, address: int, length: int) -> None:
-        """Take note of a write, or not."""
         if not self._overlooks(self._is_old(address)):
             super().wrote(address, length)
 
@@ -96,25 +50,6 @@ class OldMappingsOnly(Overlooking):
 class ForgetsPinned(Ignoring):
     def _knows(self, pin: Pin) -> bool:
         return super()._knows(pin) and pin not in self._old_pins
-
-
-class Concealing(Beginning):
-    """Does not report some of what is pinned before it is unpinned, or unmapped."""
-
-    _unmapping = False
-
-    def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range that is being unmapped."""
-        self._unmapping = True
-        bitmap = super().get_unmapped(address, size, room)
-        self._unmapping = False
-        return bitmap
-
-    def _conceals(self, pin: Pin) -> bool:
-        return False
-
-    def _pinned(self, address: int, size: int) -> list[Pin]:
-        return [pin for pin in super()._pinned(address, size) if not self._conceals(pin)]
 
 
 @defect("tracking-forgets-later-pins", "what is pinned after START is reported only once it is unpinned")
@@ -139,13 +74,11 @@ class PinnedOnce(Concealing):
         self._told_pins: set[Pin] = set()
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range."""
         bitmap = super().get(address, size, room)
         self._told_pins.update(self.pins.meeting(address, size))
         return bitmap
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._told_pins.clear()
 
@@ -156,7 +89,6 @@ class PinnedOnce(Concealing):
 @defect("tracking-below-4g-only", "writes at IOVAs from 2^32 on are not recorded")
 class Below4gOnly(DirtyTracker):
     def wrote(self, address: int, length: int) -> None:
-        """Take note of a write, or not."""
         if address < 1 << 32:
             super().wrote(address, length)
 
@@ -167,7 +99,6 @@ class Silent(DirtyTracker):
     _silent = False
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._silent = False
 
@@ -178,7 +109,6 @@ class Silent(DirtyTracker):
 @defect("tracking-one-shot", "after the first GET_BITMAP nothing is reported until the next STOP and START")
 class OneShot(Silent):
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range."""
         bitmap = super().get(address, size, room)
         self._silent = True
         return bitmap
@@ -189,13 +119,11 @@ class Tires(Silent):
     _queries = 0
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range."""
         self._queries += 1
         self._silent |= self._queries > _MOST_QUERIES
         return super().get(address, size, room)
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._queries = 0
 
@@ -203,7 +131,6 @@ class Tires(Silent):
 @defect("tracking-ends-when-unmapped", "tracking ends when the last mapping goes")
 class EndsWhenUnmapped(DirtyTracker):
     def forget(self, address: int, size: int) -> None:
-        """A mapping has gone."""
         super().forget(address, size)
         if not self._mapped(*EVERYWHERE):
             self.stop()
@@ -212,7 +139,6 @@ class EndsWhenUnmapped(DirtyTracker):
 @defect("bitmap-ends-tracking", "GET_BITMAP ends tracking")
 class BitmapEndsTracking(DirtyTracker):
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range, the last one."""
         bitmap = super().get(address, size, room)
         self.stop()
         return bitmap
@@ -222,7 +148,6 @@ class Keeping(DirtyTracker):
     """Does not forget everything at STOP."""
 
     def stop(self) -> None:
-        """End."""
         kept, self._written = self._kept(), PageSet()
         super().stop()
         self._written = kept
@@ -251,7 +176,6 @@ class StopKeepsUnpinned(Keeping):
         self._unpinned = PageSet()
 
     def unpin(self, pin: Pin) -> None:
-        """Unpin a range."""
         if self.tracking:
             self._unpinned.add(*self._pages(pin.address, pin.size))
         super().unpin(pin)
@@ -268,7 +192,6 @@ class Lasting(DirtyTracker):
     _wedged = False
 
     def stop(self) -> None:
-        """End."""
         self.has_ended |= self.tracking
         super().stop()
 
@@ -287,12 +210,10 @@ class Recovering(GuestMemory):
     """Tells the tracker of resets."""
 
     def reset(self) -> None:
-        """The device was reset."""
         super().reset()
         self._recover()
 
     def detach(self) -> None:
-        """The client has gone."""
         super().detach()
         self._recover()
 
@@ -304,7 +225,6 @@ class Recovering(GuestMemory):
 @defect("tracking-restart-wedges", "a second START succeeds, and nothing is reported from then on until reset")
 class RestartWedges(Lasting):
     def start(self) -> None:
-        """Begin, or worse."""
         self._wedged |= self.tracking
         super().start()
 
@@ -312,7 +232,6 @@ class RestartWedges(Lasting):
 @defect("tracking-restart-clears", "a second START forgets what was recorded")
 class RestartClears(DirtyTracker):
     def start(self) -> None:
-        """Begin, and forget."""
         if self.tracking:
             self._written.clear()
         super().start()
@@ -323,7 +242,6 @@ class RestartClears(DirtyTracker):
 )
 class StopAgainWedges(Lasting):
     def stop(self) -> None:
-        """End, or worse."""
         self._wedged |= not self.tracking and bool(self._mapped(*EVERYWHERE))
         super().stop()
 

@@ -15,9 +15,9 @@ from ..pages import Bitmap
 from ..pins import Pin
 from ..ranges import EVERYWHERE
 from . import tolerance
+from .history import Concealing
 from .spoiling import WORD, ones, second_word_lost, spoiling_unmapped
 from .tolerance import Tolerant
-from .tracking import Concealing
 
 _UNMAP = wire.DMA_UNMAP
 _FLAGS = wire.UNMAP_GET_BITMAP | wire.UNMAP_ALL
@@ -52,19 +52,16 @@ class AfterQueryEmpty(DirtyTracker):
         self._queried: list[tuple[int, int]] = []
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range."""
         self._queried.append(self._pages(address, size))
         return super().get(address, size, room)
 
     def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range that is being unmapped."""
         first, end = self._pages(address, size)
         if any(low < end and first < high for low, high in self._queried):
             return Bitmap(room)
         return super().get_unmapped(address, size, room)
 
     def stop(self) -> None:
-        """End."""
         super().stop()
         self._queried.clear()
 
@@ -157,7 +154,6 @@ defect("unmap-bitmap-second-word-lost", "the bitmap of an unmapping leaves the s
 @defect("unmap-bitmap-neighbours", "the last word of an unmapping's bitmap tells of the pages behind the range, too")
 class BitmapNeighbours(DirtyTracker):
     def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
-        """The bitmap of a range that is being unmapped, and of what is behind it."""
         word = WORD * self.page_size
         return super().get_unmapped(address, -(-size // word) * word, room)
 
@@ -179,7 +175,6 @@ class ForgetsNeighbours(Container):
 @defect("unmap-forgets-word", "an unmapping forgets the pages that share a multiple of 64 pages with the range")
 class ForgetsWord(DirtyTracker):
     def forget(self, address: int, size: int) -> None:
-        """A mapping has gone, and more."""
         super().forget(address, size)
         first, end = self._pages(address, size)
         self._written.discard(first // WORD * WORD, -(-end // WORD) * WORD)

@@ -11,7 +11,6 @@ from ..description import Description
 @defect("region-info-argsz-kept", "region information that does not fit leaves argsz as it was")
 class ArgszKept(Commands):
     def fit(self, description: Description, room: int) -> tuple[bytes, bool]:
-        """The fixed part does not say how much is needed."""
         if description.needed <= room:
             return super().fit(description, room)
         return description.fixed(room, 0), False
@@ -20,7 +19,6 @@ class ArgszKept(Commands):
 @defect("region-info-past-argsz", "the capabilities of a region are written although argsz has no room for them")
 class PastArgsz(Commands):
     def fit(self, description: Description, room: int) -> tuple[bytes, bool]:
-        """It always does."""
         return super().fit(description, max(room, description.needed))
 
 
@@ -29,6 +27,5 @@ class PastArgsz(Commands):
 )
 class PartOfChain(Commands):
     def fit(self, description: Description, room: int) -> tuple[bytes, bool]:
-        """Some of it does."""
         whole, _ = super().fit(description, description.needed)
         return whole[:room], description.needed <= room

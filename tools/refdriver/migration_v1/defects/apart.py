@@ -13,20 +13,16 @@ class Apart(DataSection):
     _served = memoryview(b"")
 
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self._served = memoryview(bytearray(self.end))
 
     def close(self) -> None:
-        """The user has gone."""
         super().close()
         self._served = memoryview(b"")
 
     def room(self, place: int) -> memoryview:
-        """Where the device puts a buffer."""
         return self._served[place:]
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """Any part."""
         data = super().read(offset, count)
         return data if self.present is None else self._served[offset : offset + count]

@@ -29,7 +29,6 @@ class ReservedStale(MigrationRegion):
     _last_read = 0
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """And remember."""
         data = super().read(offset, count)
         if (offset, count) in self._registers:
             self._last_read = int.from_bytes(data, "little")
@@ -93,7 +92,6 @@ def pending_writable(when: Callable[[MigrationRegion], bool]) -> type[MigrationR
             return 8
 
         def read_pending(self) -> int:
-            """What it was set to."""
             pending = super().read_pending()
             return pending if self._set_pending is None else self._set_pending
 
@@ -133,7 +131,6 @@ class OffsetWritable(MigrationRegion):
         return 8
 
     def read_offset(self) -> int:
-        """What it was set to."""
         offset = super().read_offset()
         return offset if self._set_offset is None else self._set_offset
 

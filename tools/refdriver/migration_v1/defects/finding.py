@@ -23,12 +23,10 @@ class TypeMissing(MigrationRegion):
 @defect("region-type-lost-by-reset", "a reset takes the type capability away until the device is opened again")
 class TypeLostByReset(MigrationRegion):
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self.kind = MigrationRegion.kind
 
     def reset(self) -> None:
-        """Back to the default state."""
         super().reset()
         self.kind = None
 
@@ -37,9 +35,7 @@ class TypeLostByReset(MigrationRegion):
 class AnnouncedTwice(Device):
     @property
     def region_count(self) -> int:
-        """One too many."""
         return super().region_count + 1
 
     def kind(self, index: int) -> Kind | None:
-        """What a region says that it is."""
         return super().kind(self.layout.migration if index == self.layout.indexes else index)

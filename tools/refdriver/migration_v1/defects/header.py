@@ -22,7 +22,6 @@ class Late(MigrationRegion):
     _unread = False
 
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self._unread = True
 
@@ -31,7 +30,6 @@ class Late(MigrationRegion):
         self._unread = False
 
     def read_state(self) -> int:
-        """Later."""
         if self._unread:
             self._unread = False
             raise Refusal(EAGAIN)
@@ -49,7 +47,6 @@ class PendingMisplaced(MigrationRegion):
 @defect("size-read-short", "in pre-copy a read of data_size gives four bytes only")
 class SizeReadShort(MigrationRegion):
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """Too little."""
         data = super().read(offset, count)
         return data[:4] if (offset, count) == SIZE and self.state == PRE_COPY else data
 
@@ -58,7 +55,6 @@ class OddWidths(MigrationRegion):
     """Answers what is not one whole register in a way of its own."""
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """As ever, but for the odd ones."""
         if (offset, count) in self._registers or offset >= self.section.start:
             return super().read(offset, count)
         end = offset + count
@@ -66,7 +62,6 @@ class OddWidths(MigrationRegion):
         return self._read_oddly(offset, count, met)
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
-        """As ever, but for the odd ones."""
         if (offset, len(data)) in self._registers or offset >= self.section.start:
             return super().write(offset, data)
         return self._write_oddly(offset, data)

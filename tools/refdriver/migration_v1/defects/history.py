@@ -21,7 +21,6 @@ class History(MigrationRegion):
     _hurt = False
 
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self._saved = self._hurt = False
 
@@ -49,7 +48,6 @@ class Counting(MigrationRegion):
     _in_a_row = 0
 
     def write_state(self, value: int) -> None:
-        """Count what is refused."""
         try:
             super().write_state(value)
         except Refusal:

@@ -15,7 +15,6 @@ from .history import History
 @defect("reset-keeps-saving", "a reset in pre-copy or stop-and-copy ends in pre-copy")
 class ResetKeepsSaving(MigrationRegion):
     def reset(self) -> None:
-        """To another state."""
         if self.state not in SAVING:
             super().reset()
         elif self.state != PRE_COPY:
@@ -25,7 +24,6 @@ class ResetKeepsSaving(MigrationRegion):
 @defect("reset-refused-in-stop", "reset fails in STOP")
 class ResetRefusedInStop(MigrationRegion):
     def reset(self) -> None:
-        """Or not."""
         if self.state == STOP:
             raise Refusal(EBUSY)
         super().reset()
@@ -34,7 +32,6 @@ class ResetRefusedInStop(MigrationRegion):
 @defect("reset-refused-mid-buffer", "reset fails while a buffer is there to be read")
 class ResetRefusedMidBuffer(MigrationRegion):
     def reset(self) -> None:
-        """Or not."""
         if self._outgoing is not None and self._outgoing.offered:
             raise Refusal(EBUSY)
         super().reset()
@@ -43,7 +40,6 @@ class ResetRefusedMidBuffer(MigrationRegion):
 @defect("reset-keeps-error", "reset does not leave the error state")
 class ResetKeepsError(MigrationRegion):
     def reset(self) -> None:
-        """Or not."""
         if self.state != ERROR:
             super().reset()
 
@@ -53,12 +49,10 @@ class ResetRecoversOnce(MigrationRegion):
     _has_recovered = False
 
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self._has_recovered = False
 
     def reset(self) -> None:
-        """Or not."""
         hurt = self.state == ERROR
         if not (hurt and self._has_recovered):
             super().reset()
@@ -76,7 +70,6 @@ class ResetErrorRefusesSaving(History):
 @defect("reset-to-stop", "reset ends in STOP")
 class ResetToStop(MigrationRegion):
     def reset(self) -> None:
-        """To another state."""
         if self.state != STOP:
             self._force(STOP)
 
@@ -120,7 +113,6 @@ class WriteIgnored(MigrationRegion):
 @defect("open-in-stop", "whoever opens the device finds it in STOP")
 class OpenInStop(MigrationRegion):
     def open(self) -> None:
-        """A user begins, elsewhere."""
         super().open()
         self._force(STOP)
 
@@ -128,7 +120,6 @@ class OpenInStop(MigrationRegion):
 @defect("open-stands-still", "whoever opens the device finds it RUNNING, and standing still until reset")
 class OpenStandsStill(MigrationRegion):
     def open(self) -> None:
-        """A user begins, and nothing moves."""
         super().open()
         self._machine.halt()
 
@@ -137,7 +128,6 @@ class Keeping(MigrationRegion):
     """May be left in a state that its next user finds it in."""
 
     def close(self) -> None:
-        """The user has gone."""
         if self._is_kept():
             self.section.close()
         else:
@@ -162,7 +152,6 @@ class ErrorOutlivesClose(Keeping):
         return self.state == ERROR or super()._is_kept()
 
     def reset(self) -> None:
-        """At the second time."""
         outlives, self._outlives = self._outlives, False
         if not (outlives and self.state == ERROR):
             super().reset()

@@ -5,20 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import EAGAIN, EINVAL
-from time import monotonic_ns
 
-from ...device.device import Device
 from ...device.machine import SAVE_FAULT
 from ...overlays import defect, part_of
 from ...refusal import Refusal
 from ..region import MigrationRegion
-from ..section import DataSection
 from ..states import PRE_COPY, STOP_AND_COPY
 from ..stream import PASS_PRE_COPY, Outgoing
+from .late import Awaiting, Hiding, LateByte
 from .saving import at_last
 
 _PAGE = 4096
-_LATE_NS = 20_000_000
 
 # data_offset.
 
@@ -34,7 +31,6 @@ def refusing_offset(when: Callable[[int, Outgoing], bool]) -> type[MigrationRegi
             self._has_refused_offset = False
 
         def read_offset(self) -> int:
-            """At the second time."""
             outgoing = self._outgoing
             due = outgoing is not None and outgoing.left() and when(self.state, outgoing)
             if due and not self._has_refused_offset:
@@ -61,7 +57,6 @@ def advancing(*states: int) -> type[MigrationRegion]:
 
     class Advancing(MigrationRegion):
         def read_offset(self) -> int:
-            """And more."""
             outgoing = self._outgoing
             if outgoing is not None and self.state in states and outgoing.offered and not at_last(outgoing):
                 outgoing.advance()
@@ -84,68 +79,11 @@ class RereadsDrift(MigrationRegion):
     _told: tuple[Outgoing | None, int] = (None, 0)
 
     def read_offset(self) -> int:
-        """Another one each time."""
         outgoing = self._outgoing
         buffer = outgoing, 0 if outgoing is None else outgoing.number
         again, self._told = buffer == self._told, buffer
         offset = super().read_offset()
         return offset + 8 if again and outgoing is not None and outgoing.offered and outgoing.number else offset
-
-
-class LateByte(DataSection):
-    """A buffer may lack its last byte for a while."""
-
-    #: Where the byte is missing, which one, and when it comes.
-    _missing: tuple[int, int, int] | None = None
-
-    def delay_last_byte(self) -> None:
-        """Have the last byte of the present buffer arrive later."""
-        if self.present is not None and self.present[1] and self._missing is None:
-            at = sum(self.present) - 1
-            room = self.room(at)
-            self._missing = (at, room[0], monotonic_ns() + _LATE_NS)
-            room[0] = 0
-
-    @property
-    def awaits(self) -> bool:
-        """Whether ``arrive`` has to be called from time to time."""
-        return self._missing is not None
-
-    def arrive(self) -> None:
-        """Let the byte arrive when it is time."""
-        if self._missing is not None and monotonic_ns() >= self._missing[2]:
-            at, byte, _ = self._missing
-            self.room(at)[0] = byte
-            self._missing = None
-
-    def show(self, place: int, size: int) -> None:
-        """Another buffer is there."""
-        super().show(place, size)
-        self._missing = None
-
-    def withdraw(self) -> None:
-        """None is."""
-        super().withdraw()
-        self._missing = None
-
-
-class Awaiting(Device):
-    """Has the late bytes of its data section arrive."""
-
-    def _sections(self) -> list[LateByte]:
-        sections = [region.section for region in self.special.values() if isinstance(region, MigrationRegion)]
-        return [section for section in sections if isinstance(section, LateByte)]
-
-    @property
-    def restless(self) -> bool:
-        """Whether ``tick`` has to be called from time to time."""
-        return super().restless or any(section.awaits for section in self._sections())
-
-    def tick(self) -> None:
-        """Do what is due."""
-        super().tick()
-        for section in self._sections():
-            section.arrive()
 
 
 class ReturnsEarly(MigrationRegion):
@@ -159,7 +97,6 @@ class ReturnsEarly(MigrationRegion):
             super()._work()
 
     def read_offset(self) -> int:
-        """Before the buffer is whole."""
         outgoing = self._outgoing
         fresh = outgoing is not None and not outgoing.offered
         offset = super().read_offset()
@@ -186,44 +123,11 @@ for _overlay in (LateByte, Awaiting):
 # Data that comes late.
 
 
-class Hiding(DataSection):
-    """A part of a buffer may be missing."""
-
-    #: Where bytes are missing, and which.
-    _hidden: tuple[int, bytes] | None = None
-
-    def hide(self, start: int) -> None:
-        """Have the present buffer lack what comes from ``start`` on, until ``reveal``."""
-        if self.present is not None and start < self.present[1]:
-            place, size = self.present[0] + start, self.present[1] - start
-            room = self.room(place)
-            self._hidden = place, bytes(room[:size])
-            room[:size] = bytes(size)
-
-    def reveal(self) -> None:
-        """Let appear what was hidden."""
-        if self._hidden is not None:
-            place, data = self._hidden
-            self.room(place)[: len(data)] = data
-            self._hidden = None
-
-    def show(self, place: int, size: int) -> None:
-        """Another buffer is there."""
-        super().show(place, size)
-        self._hidden = None
-
-    def withdraw(self) -> None:
-        """None is."""
-        super().withdraw()
-        self._hidden = None
-
-
 def lazy(start: int, first: int) -> type[MigrationRegion]:
     """A region whose buffers lack what comes from ``start`` on until data_size is read; the ``first`` few do not."""
 
     class Lazy(MigrationRegion):
         def read_offset(self) -> int:
-            """Before the buffer is whole."""
             outgoing = self._outgoing
             fresh = outgoing is not None and not outgoing.offered
             offset = super().read_offset()
@@ -233,7 +137,6 @@ def lazy(start: int, first: int) -> type[MigrationRegion]:
             return offset
 
         def read_size(self) -> int:
-            """And it is whole."""
             size = super().read_size()
             assert isinstance(self.section, Hiding)
             self.section.reveal()
@@ -261,7 +164,6 @@ def empty_once(when: Callable[[Outgoing], bool]) -> type[Outgoing]:
         _was_empty = False
 
         def offer(self, room: memoryview) -> int:
-            """Put the present buffer into ``room``, or nothing."""
             if self._was_empty or not when(self):
                 return super().offer(room)
             self._was_empty = self.offered = True
@@ -282,7 +184,6 @@ defect("size-zero-before-last", "an iteration with a data_size of 0 comes before
 @defect("size-off-by-one", "data_size is one less than what was made available")
 class SizeOffByOne(Outgoing):
     def size(self) -> int:
-        """A read of data_size."""
         return max(super().size() - 1, 0)
 
 
@@ -291,12 +192,10 @@ class SizeReadOnce(Outgoing):
     _was_read = False
 
     def advance(self) -> None:
-        """Go on to the next buffer."""
         super().advance()
         self._was_read = False
 
     def size(self) -> int:
-        """A read of data_size."""
         size = super().size()
         again, self._was_read = self._was_read, self._was_read or size > 0
         return 0 if again else size
@@ -305,7 +204,6 @@ class SizeReadOnce(Outgoing):
 @defect("data-size-read-refused", "reading data_size while saving answers EINVAL")
 class SizeReadRefused(MigrationRegion):
     def read_size(self) -> int:
-        """Or not."""
         if self._outgoing is not None:
             raise Refusal(EINVAL)
         return super().read_size()
@@ -314,7 +212,6 @@ class SizeReadRefused(MigrationRegion):
 @defect("size-refused-at-last", "reading data_size of the last buffer answers EINVAL")
 class SizeRefusedAtLast(MigrationRegion):
     def read_size(self) -> int:
-        """Or not."""
         if self._outgoing is not None and at_last(self._outgoing):
             raise Refusal(EINVAL)
         return super().read_size()
@@ -329,7 +226,6 @@ class NeverAdvances(Outgoing):
 @defect("buffer-resent", "the first buffer is offered again in place of the second one")
 class Resent(Outgoing):
     def offer(self, room: memoryview) -> int:
-        """Put the present buffer into ``room``, or another one."""
         size = super().offer(room)
         if self.number == 1:
             self._size, _ = self._put(room, 0, self.step, 0)
@@ -371,7 +267,6 @@ class FaultTruncates(Hushing):
         outgoing.end()
 
     def read_pending(self) -> int:
-        """What is left, which may be nothing from now on."""
         pending = super().read_pending()
         if pending and self._outgoing is not None and self._fails_next():
             self._machine.count_down(SAVE_FAULT)

@@ -23,7 +23,6 @@ _LOW_HALF = 0xFFFF_FFFF
 @defect("resuming-data-refused", "a write of data_size in RESUMING is refused")
 class DataRefused(MigrationRegion):
     def write_size(self, size: int) -> None:
-        """Never."""
         raise Refusal(EINVAL)
 
 
@@ -53,7 +52,6 @@ class AgainRefused(History):
 @defect("resume-offset-marches", "in RESUMING data_offset moves on by a buffer each time, past the region's end")
 class OffsetMarches(MigrationRegion):
     def read_offset(self) -> int:
-        """Further and further."""
         behind = 0 if self._incoming is None else self._incoming.number
         return super().read_offset() + behind * self.section.largest_buffer
 
@@ -74,7 +72,6 @@ class AgainIgnored(History):
 @defect("resume-high-half-lost", "registers are restored without their bits from 32 on")
 class HighHalfLost(Machine):
     def load(self, image: bytes) -> None:
-        """Take saved registers on."""
         super().load(IMAGE.pack(*(value & _LOW_HALF for value in IMAGE.unpack(image))))
 
 
@@ -113,7 +110,6 @@ class SecondOffsetRefused(MigrationRegion):
         self._offset_was_read = False
 
     def read_offset(self) -> int:
-        """At the first time."""
         if self.state == RESUMING and self._offset_was_read:
             raise Refusal(EINVAL)
         self._offset_was_read = True
@@ -129,12 +125,10 @@ class OffsetWantsPending(MigrationRegion):
         self._pending_was_read = False
 
     def read_pending(self) -> int:
-        """And more."""
         self._pending_was_read = True
         return super().read_pending()
 
     def read_offset(self) -> int:
-        """After the other one."""
         if self.state == RESUMING and not self._pending_was_read:
             raise Refusal(EINVAL)
         return super().read_offset()
@@ -150,7 +144,6 @@ class WriteWholeOnly(MigrationRegion):
         self._written = None
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
-        """A register, or a buffer."""
         if self._incoming is not None and offset >= self.section.start:
             if self._written is not None or offset != self._place():
                 raise Refusal(EINVAL)
@@ -167,7 +160,6 @@ class WriteWholeOnly(MigrationRegion):
 @defect("data-write-narrow-refused", "writes to the data section of less than 4 bytes answer EINVAL")
 class WriteNarrowRefused(DataSection):
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """What is wide enough."""
         if len(data) < _WORD:
             raise Refusal(EINVAL)
         super().write(offset, data)
@@ -176,24 +168,20 @@ class WriteNarrowRefused(DataSection):
 @defect("data-write-narrow-misplaced", "writes to the data section of less than 4 bytes go to a multiple of 4")
 class WriteNarrowMisplaced(DataSection):
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Somewhere."""
         super().write(offset - offset % _WORD if len(data) < _WORD else offset, data)
 
 
 @defect("mapped-writes-unseen", "what is written through mapped memory is not seen")
 class WritesUnseen(Apart):
     def show(self, place: int, size: int) -> None:
-        """A buffer is there."""
         super().show(place, size)
         self._memory[place : place + size] = self._served[place : place + size]
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """To both memories."""
         super().write(offset, data)
         self._served[offset : offset + len(data)] = data
 
     def taken(self, place: int, size: int) -> memoryview:
-        """What was written."""
         return self._served[place : place + size]
 
 
@@ -230,7 +218,6 @@ class BadDataWedges(MigrationRegion):
     _wedged = False
 
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self._wedged = False
 
@@ -242,7 +229,6 @@ class BadDataWedges(MigrationRegion):
             raise
 
     def reset(self) -> None:
-        """Or not."""
         if self._wedged:
             raise Refusal(EIO)
         super().reset()
@@ -251,7 +237,6 @@ class BadDataWedges(MigrationRegion):
 @defect("bad-data-swallowed", "damaged data is taken and thrown away, and RESUMING may be left with what has come")
 class BadDataSwallowed(Undemanding):
     def take(self, buffer: memoryview) -> None:
-        """Take whatever comes."""
         try:
             super().take(buffer)
         except Refusal:
@@ -267,7 +252,6 @@ class BadSizeOutlivesReset(MigrationRegion):
         super()._take(incoming, size)
 
     def reset(self) -> None:
-        """To another state."""
         was_bad, self._was_bad = self._was_bad, False
         if was_bad:
             self._force(RESUMING)

@@ -22,7 +22,6 @@ class Lingering(Machine):
     _halt_at: int | None = None
 
     def halt(self) -> None:
-        """Stand still, some day."""
         self._settle()
         if self._since is None or self._halt_at is not None:
             return
@@ -32,20 +31,17 @@ class Lingering(Machine):
             super().halt()
 
     def run(self) -> None:
-        """Work from now on."""
         self._settle()
         self._halt_at = None
         super().run()
 
     def reset(self) -> None:
-        """Give everything its initial value."""
         if self._halt_at is not None:
             self._since = self._halt_at = None
         super().reset()
 
     @property
     def working(self) -> bool:
-        """Whether the device runs at this moment."""
         self._settle()
         return super().working
 
@@ -88,7 +84,6 @@ part_of("pre-copy-exit-late")(Lingering)
 class DmaContinues(Machine):
     @property
     def streaming(self) -> bool:
-        """Whether the device runs or not."""
         return self.stream_is_on
 
 
@@ -97,19 +92,16 @@ class OneLateDma(Machine):
     _one_more = False
 
     def reset(self) -> None:
-        """Give everything its initial value."""
         super().reset()
         self._one_more = False
 
     def halt(self) -> None:
-        """Stand still, but for one write."""
         if self.working and self.streaming:
             self._one_more, self._stream_due = True, monotonic_ns() + _LATE_NS
         super().halt()
 
     @property
     def streaming(self) -> bool:
-        """Whether the device runs, or one write is to come."""
         return super().streaming or (self.stream_is_on and self._one_more)
 
     def _write_stream(self) -> None:

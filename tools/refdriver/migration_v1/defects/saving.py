@@ -56,7 +56,6 @@ class Undemanding(Incoming):
     """Takes a part of a state for a state."""
 
     def registers(self) -> bytes | None:
-        """The registers of what came; None when no data ever came."""
         return bytes(self._registers) if self.touched else None
 
 
@@ -130,7 +129,6 @@ class AskedAgain(Outgoing):
     asked_again = False
 
     def pending(self) -> int:
-        """A read of pending_bytes."""
         if not self.offered and self.asked and self.left():
             self.asked_again = True
             self._ask_again()
@@ -142,7 +140,6 @@ class AskedAgain(Outgoing):
         """It is read once more before a buffer, which must not matter (kabi v23:200-201)."""
 
     def advance(self) -> None:
-        """Go on to the next buffer."""
         super().advance()
         self.asked = 0
 
@@ -164,7 +161,6 @@ class PendingReadChangesBuffer(AskedAgain):
         self._spoilt = True
 
     def offer(self, room: memoryview) -> int:
-        """Put the present buffer into ``room``."""
         size = super().offer(room)
         if self._spoilt:
             room[0] ^= 0xFF
@@ -191,7 +187,6 @@ class PendingReturns(Outgoing):
     _has_paused = False
 
     def pending(self) -> int:
-        """A read of pending_bytes."""
         pending = super().pending()
         if self.which == PASS_WHOLE and at_last(self) and not self._has_paused:
             self._has_paused = True
@@ -204,7 +199,6 @@ class PendingReturnsLater(Outgoing):
     _zeros = 0
 
     def pending(self) -> int:
-        """A read of pending_bytes."""
         pending = super().pending()
         if self.which == PASS_WHOLE and not self.left():
             self._zeros += 1
@@ -215,7 +209,6 @@ class PendingReturnsLater(Outgoing):
 @defect("pending-zero-early", "pending_bytes reads 0 while the last buffer is still to come")
 class PendingZeroEarly(Outgoing):
     def pending(self) -> int:
-        """A read of pending_bytes."""
         pending = super().pending()
         return 0 if at_last(self) else pending
 
@@ -223,7 +216,6 @@ class PendingZeroEarly(Outgoing):
 @defect("two-pending-reads-needed", "a buffer is offered only after a second read of pending_bytes")
 class TwoPendingReadsNeeded(AskedAgain):
     def offer(self, room: memoryview) -> int:
-        """Put the present buffer into ``room``, or not yet."""
         if self.asked < 2:
             raise Refusal(EAGAIN)
         return super().offer(room)

@@ -11,7 +11,7 @@ from ...options import Options
 from ...overlays import defect
 from ...refusal import Refusal
 from ..region import SIZE, MigrationRegion
-from ..section import DataSection, places
+from ..section import DataSection
 from ..states import RESUMING
 from ..stream import Outgoing
 from .apart import Apart
@@ -27,7 +27,6 @@ def telling(told: Callable[[MigrationRegion, int], int]) -> type[MigrationRegion
 
     class Telling(MigrationRegion):
         def read_offset(self) -> int:
-            """Another one."""
             return told(self, super().read_offset())
 
     return Telling
@@ -38,7 +37,6 @@ def telling_of_buffer(told: Callable[[DataSection, Outgoing, int], int]) -> type
 
     class TellingOfBuffer(MigrationRegion):
         def read_offset(self) -> int:
-            """Another one."""
             offset, outgoing = super().read_offset(), self._outgoing
             return offset if outgoing is None or not outgoing.offered else told(self.section, outgoing, offset)
 
@@ -60,7 +58,7 @@ class Unaligned(DataSection):
         super().__init__(options)
         first = self.start + 8
         self.largest_buffer = min(self.largest_buffer, self.end - first)
-        self._places = places(options.offset, first, self.end - self.largest_buffer, self._unit)
+        self._places = self._lay_out(options, first)
 
 
 @defect("data-offset-unaligned-later", "the second buffer and those after it lie 8 bytes past a page start")
@@ -68,10 +66,9 @@ class UnalignedLater(DataSection):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.largest_buffer = min(self.largest_buffer, self.end - self.start - 8)
-        self._places = places(options.offset, self.start, self.end - self.largest_buffer, self._unit)
+        self._places = self._lay_out(options, self.start)
 
     def place(self, number: int) -> int:
-        """data_offset for the buffer of this number."""
         return super().place(number) + (8 if number else 0)
 
 
@@ -84,7 +81,6 @@ def areas(change: Callable[[DataSection, list[Area]], list[Area]]) -> type[DataS
     class Areas(DataSection):
         @property
         def areas(self) -> list[Area]:
-            """What may be mapped, as they say."""
             true = super().areas
             return change(self, true) if true else []
 
@@ -127,7 +123,6 @@ defect("offset-high-half", "data_offset has the number of the buffer in its high
 @defect("data-read-refused", "what may be mapped cannot be read with a read")
 class ReadRefused(DataSection):
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """What may not."""
         if self.may_be_mapped(offset, count):
             raise Refusal(EINVAL)
         return super().read(offset, count)
@@ -136,7 +131,6 @@ class ReadRefused(DataSection):
 @defect("data-write-refused", "what may be mapped cannot be written with a write")
 class WriteRefused(DataSection):
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """What may not."""
         if self.may_be_mapped(offset, len(data)):
             raise Refusal(EINVAL)
         super().write(offset, data)
@@ -147,7 +141,6 @@ def refusing_reads(when: Callable[[int, int, Area], bool]) -> type[DataSection]:
 
     class RefusingReads(DataSection):
         def read(self, offset: int, count: int) -> bytes | memoryview:
-            """What is not refused."""
             if self.present is not None and when(offset, count, self.present):
                 raise Refusal(EINVAL)
             return super().read(offset, count)
@@ -169,7 +162,6 @@ defect("data-read-narrow-refused", "reads of a buffer of less than 4 bytes answe
 @defect("data-read-narrow-misplaced", "reads of a buffer of less than 4 bytes begin at a multiple of 4")
 class ReadNarrowMisplaced(DataSection):
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """Somewhere."""
         if self.present is not None and count < _WORD:
             offset -= offset % _WORD
         return super().read(offset, count)
@@ -178,7 +170,6 @@ class ReadNarrowMisplaced(DataSection):
 @defect("data-read-once", "bytes of a buffer read zero the second time")
 class ReadOnce(DataSection):
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """And never again."""
         data = super().read(offset, count)
         if self.present is None:
             return data
@@ -193,12 +184,10 @@ class ViewStale(Apart):
     _before = b""
 
     def show(self, place: int, size: int) -> None:
-        """A buffer is there."""
         super().show(place, size)
         self._memory[:], self._before = self._before, bytes(self._served)
 
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self._before = bytes(self.end)
 
@@ -206,7 +195,6 @@ class ViewStale(Apart):
 @defect("mapped-view-first-page", "mapped memory shows no more of a buffer than its first page")
 class ViewFirstPage(Apart):
     def show(self, place: int, size: int) -> None:
-        """A buffer is there."""
         super().show(place, size)
         end = place + min(size, _PAGE)
         self._memory[place:end] = self._served[place:end]
@@ -215,7 +203,6 @@ class ViewFirstPage(Apart):
 @defect("partition-torn", "reads past the first half of the data section are shifted by one byte")
 class Torn(DataSection):
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """Shifted."""
         data = super().read(offset, count)
         if self.present is None or offset + count <= self._half:
             return data

@@ -17,7 +17,6 @@ _BIT_31 = 1 << 31
 @defect("state-read-stale", "device_state reads the state before the last change")
 class ReadStale(History):
     def read_state(self) -> int:
-        """What was."""
         return self._previous
 
 
@@ -30,7 +29,6 @@ class ReadStaleOnce(MigrationRegion):
         super()._move(new)
 
     def read_state(self) -> int:
-        """What was."""
         if self._is_stale:
             self._is_stale = False
             return PRE_COPY
@@ -119,14 +117,12 @@ class FailureEndsPreCopy(Counting):
 @defect("state-failure-reports-7", "after a refused write device_state reads 111b")
 class FailureReports7(Counting):
     def read_state(self) -> int:
-        """Wrong after a failure."""
         return 0b111 if self._in_a_row else super().read_state()
 
 
 @defect("state-fault-reports-7", "the error state reads 111b")
 class FaultReports7(MigrationRegion):
     def read_state(self) -> int:
-        """Wrong in the error state."""
         return 0b111 if self.state == ERROR else super().read_state()
 
 
@@ -196,7 +192,6 @@ defect("state-error-accepted-in-resuming", "in RESUMING a user's write of 110b s
 @defect("state-changes-by-itself", "reading pending_bytes in stop-and-copy turns the state into STOP")
 class ChangesByItself(MigrationRegion):
     def read_pending(self) -> int:
-        """And more."""
         pending = super().read_pending()
         if self.state == STOP_AND_COPY:
             self.state = STOP
@@ -206,7 +201,6 @@ class ChangesByItself(MigrationRegion):
 @defect("drained-stops", "stop-and-copy turns into STOP when pending_bytes reads 0")
 class DrainedStops(MigrationRegion):
     def read_pending(self) -> int:
-        """And more."""
         pending = super().read_pending()
         if self.state == STOP_AND_COPY and self._outgoing is not None and not self._outgoing.left():
             self.state = STOP
@@ -216,7 +210,6 @@ class DrainedStops(MigrationRegion):
 @defect("resuming-runs-by-itself", "RESUMING turns into RUNNING when the last buffer of a state was taken")
 class RunsByItself(MigrationRegion):
     def write_size(self, size: int) -> None:
-        """And more."""
         super().write_size(size)
         if self._incoming is not None and self._incoming.complete:
             self._make_transition(RUNNING)
@@ -225,14 +218,12 @@ class RunsByItself(MigrationRegion):
 @defect("stop-and-copy-reads-stop", "010b reads back as 000b")
 class StopAndCopyReadsStop(MigrationRegion):
     def read_state(self) -> int:
-        """Without the bit that says so."""
         return STOP if self.state == STOP_AND_COPY else super().read_state()
 
 
 @defect("pre-copy-reads-running", "011b reads back as 001b")
 class PreCopyReadsRunning(MigrationRegion):
     def read_state(self) -> int:
-        """Without the bit that says so."""
         return RUNNING if self.state == PRE_COPY else super().read_state()
 
 

@@ -125,12 +125,10 @@ class UndrawnWedges(MigrationRegion):
     _wedged = False
 
     def open(self) -> None:
-        """A user begins."""
         super().open()
         self._wedged = False
 
     def reset(self) -> None:
-        """Or not."""
         if self._wedged:
             raise Refusal(EIO)
         super().reset()
