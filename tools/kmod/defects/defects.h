@@ -85,7 +85,7 @@
 	/* after one refused write all are refused, until reset */		\
 	DEFECT(state_latched_after_failure, "state-latched-after-failure", write_state) \
 	/* after two refused writes every later one is refused too, until reset */ \
-	DEFECT(state_latched_after_second_failure, "state-latched-after-second-failure", write_state) \
+	DEFECT(state_latched_after_second_failure, "state-latched-after-second-failure", write_state)\
 	/* after a refused write in pre-copy every later one is refused too, until reset */ \
 	DEFECT(state_latched_in_pre_copy, "state-latched-in-pre-copy", write_state) \
 	/* a successful write of device_state reports as many bytes as the state's number */ \

@@ -11,7 +11,7 @@
 
 #include "../vfio_refdriver.h"
 
-/* Some of the device's states and what several defects have to do with */
+/* Short names for states, and for sets of them */
 #define STOP		REFD_STATE_STOP
 #define RUNNING		REFD_STATE_RUNNING
 #define COPY		REFD_STATE_STOP_AND_COPY
@@ -22,6 +22,7 @@
 #define ANY		GENMASK(REFD_STATE_MASK, 0)
 #define SAVING		(BIT(PRE_COPY) | BIT(COPY))
 
+/* How late comes what is late */
 #define LATE_MS		20
 
 /* Since the device was opened */
