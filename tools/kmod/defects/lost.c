@@ -9,7 +9,6 @@
 #include <linux/moduleparam.h>
 
 #include "defects.h"
-#include "vfio_refdriver.h"
 
 /* Which write of device_state is struck, counted while the defect is chosen. */
 #define STRIKES_AT	20
@@ -18,20 +17,28 @@ static atomic_t oops_writes, hang_writes;
 static const u32 *never_set;
 static DECLARE_COMPLETION(lost);
 
-static bool strikes(enum refd_defect which, atomic_t *writes)
+static bool strikes(u64 index, u32 place, atomic_t *writes)
 {
-	return refd_defect_chosen(which) && atomic_inc_return(writes) == STRIKES_AT;
+	return index == REFD_REGION_MIGRATION && !place &&
+	       atomic_inc_return(writes) == STRIKES_AT;
 }
 
-/* A write of device_state begins. The caller may not come back, or not soon. */
-void refd_strike(void)
+ssize_t defect_oops_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			 size_t count, u32 place)
 {
-	if (strikes(REFD_DEFECT_OOPS_ONCE, &oops_writes))
+	if (strikes(index, place, &oops_writes))
 		(void)READ_ONCE(*READ_ONCE(never_set));
-	if (strikes(REFD_DEFECT_HANG_ONCE, &hang_writes)) {
+	return under(oops_once)(refd, index, buffer, count, place);
+}
+
+ssize_t defect_hang_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			 size_t count, u32 place)
+{
+	if (strikes(index, place, &hang_writes)) {
 		reinit_completion(&lost);
 		wait_for_completion(&lost);
 	}
+	return under(hang_once)(refd, index, buffer, count, place);
 }
 
 static int release_set(const char *value, const struct kernel_param *kp)
