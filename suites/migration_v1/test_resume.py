@@ -83,7 +83,7 @@ def test_write_always_works(journeys, stream):
     """Each buffer could be written by write(), mappable or not."""
     resumed = journeys.resume(journeys.suspend)
     if resumed.refused:
-        checks.broken(resumed.refused.what, expected=resumed.refused.expected, seen=resumed.refused.seen)
+        checks.broken_by(resumed.refused)
     judge_step(resumed, "data")
 
 

@@ -20,7 +20,7 @@ LOOK, PAGES, PAGE = 128, 4, 4096
 def judge_step(saved, *steps):
     """The journey did not fail at one of ``steps``."""
     if failure := saved.failed_at(*steps):
-        checks.broken(failure.what, expected=failure.expected, seen=failure.seen)
+        checks.broken_by(failure)
 
 
 def judge_restored(journeys, journey):
@@ -33,7 +33,7 @@ def judge_restored(journeys, journey):
     if isinstance(resumed.failure, checks.Unreachable):
         resumed.whole()
     if resumed.failure:
-        checks.broken(resumed.failure.what, expected=resumed.failure.expected, seen=resumed.failure.seen)
+        checks.broken_by(resumed.failure)
     checks.equal("observing the device restored from it", resumed.visible, saved.visible, checks.hexes)
 
 
@@ -110,7 +110,7 @@ def test_read_always_works(journeys, journey):
     saved = getattr(journeys, journey)()
     judge_step(saved, "data")
     if saved.refused:
-        checks.broken(saved.refused.what, expected=saved.refused.expected, seen=saved.refused.seen)
+        checks.broken_by(saved.refused)
 
 
 @pytest.mark.rule("v1.saving.ends")

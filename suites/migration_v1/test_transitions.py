@@ -31,8 +31,9 @@ def made(journeys, transition):
 def judge_change(transition, change):
     """The write was accepted whole, and the device is there."""
     what = f"writing {name(transition.after)} in {name(transition.before)}"
-    checks.accepted(what, change.outcome, 4)
-    checks.equal(f"reading device_state after {what}", change.now, transition.after, name)
+    with checks.about(change.call):
+        checks.accepted(what, change.outcome, 4)
+        checks.equal(f"reading device_state after {what}", change.now, transition.after, name)
 
 
 @pytest.mark.rule("v1.open.running")

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..common.moment import latest_call
 from ..device import DeviceError, StepFailed, Stream
 from ..device.region import tell
 from ..run.checks import Silent, Unjudged, given
@@ -36,10 +36,11 @@ OTHER = 0x6969_9696_3C3C_C3C3
 
 
 class Change(NamedTuple):
-    """How a write of device_state was answered, and the state that was read after it."""
+    """How a write of device_state was answered, the state that was read after it, and the number of that call."""
 
     outcome: Outcome
     now: DeviceState
+    call: int
 
 
 @dataclass
@@ -109,11 +110,12 @@ class Journeys:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.suspend = cache(self._suspend)
-        self.live = cache(self._live)
-        self.calm = cache(self._calm)
-        self.disturbed = cache(self._disturbed)
-        self.resume = cache(self._resume)
+        shared = session.transport.tracer.shared
+        self.suspend = shared(self._suspend)
+        self.live = shared(self._live)
+        self.calm = shared(self._calm)
+        self.disturbed = shared(self._disturbed)
+        self.resume = shared(self._resume)
 
     def begin(self) -> MigrationRegion:
         """A device that was reset, or opened anew, and is RUNNING. Raises what Session.prepare() raises."""
@@ -179,7 +181,7 @@ class Journeys:
         """
         if transition.after == STOP and transition.before == RUNNING:
             migration = self.begin()
-            return Change(migration.try_set_state(STOP), migration.state())
+            return Change(migration.try_set_state(STOP), migration.state(), latest_call())
         for flow in (self.suspend, self.live):
             if change := flow().changes.get(transition):
                 return change
@@ -228,8 +230,7 @@ class Journeys:
     def _recorded(self, migration: MigrationRegion, journey: Saved | Resumed) -> Iterator[None]:
         """Keep what the client did, and what the driver refused, which ends the journey."""
         tracer = self._session.transport.tracer
-        before = len(tracer.calls)
-        tracer.digests = True
+        before = tracer.last
         # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
         migration.mapped = migration.tries_both = self._session.profile.claims.data_section == "mapped-only"
         migration.refused = None
@@ -238,8 +239,8 @@ class Journeys:
         except DeviceError as error:
             journey.failure = error
         finally:
-            tracer.digests = migration.tries_both = False
-        journey.traffic = list(migration.accesses(tracer.calls[before:]))
+            migration.tries_both = False
+        journey.traffic = list(migration.accesses(call for call in tracer.calls if call.serial > before))
         journey.refused = migration.refused
 
 
@@ -248,7 +249,7 @@ def _change(migration: MigrationRegion, state: DeviceState, journey: Saved | Res
     before = migration.state()
     outcome = migration.try_set_state(state)
     now = migration.state()
-    journey.changes[Transition(before, state)] = Change(outcome, now)
+    journey.changes[Transition(before, state)] = Change(outcome, now, latest_call())
     if outcome.value != DEVICE_STATE.width or now != state:
         what = f"writing {name(state)} in {name(before)}"
         raise DeviceError(what, f"4 bytes taken, then {name(state)}", f"{tell(outcome)}, then {name(now)}")

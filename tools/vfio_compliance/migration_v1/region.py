@@ -308,6 +308,5 @@ class MigrationRegion:
         """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
         target = f"region {self.region.index}"
         for number, call in enumerate(calls, 1):
-            data = call.sent if call.verb == "write" else call.received
             if verb := access_verb(call.verb, call.target, call.number, target):
-                yield Access(verb, call.number, call.length, call.value, data, call.digest, number)
+                yield Access(verb, call.number, call.length, call.value, *call.moved, number)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import pytest
 
@@ -17,9 +18,19 @@ from ..run.session import Session
 #: Why a case did not pass: what was done, what was expected, what was seen, and more by name.
 Failure = dict[str, str]
 
+
+class Phase(NamedTuple):
+    """How the set-up, the body or the clean-up of a case ended."""
+
+    verdict: Verdict
+    failure: Failure | None = None
+    #: Running number of the call that shows it; 0 for none.
+    call: int = 0
+
+
 CATALOGUE: pytest.StashKey[rules.Catalogue] = pytest.StashKey()
 JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
-PHASES: pytest.StashKey[list[tuple[Verdict, Failure | None]]] = pytest.StashKey()
+PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
 #: When the cases began, in seconds of the monotonic clock.
 BEGAN: pytest.StashKey[float] = pytest.StashKey()

@@ -6,9 +6,11 @@ Records, by their ``event``:
 ========== ==========================================================================================
 run        first: program version, profile, plan, selection, kernel, and the rules of the run in full
 plan       the cases that were selected: ``cases`` is a list of [case, rule]
+opening    the calls by which a test process opened the device
 target     what the device said of itself when it was opened
 start      a case begins
-end        a case is over: verdict, seconds, failure, observations, the calls made
+end        a case is over: verdict, seconds, failure, observations, the calls made, the running number of the one that
+           shows the failure (0: none), and what calls of earlier cases it stands on: ``first``, ``last`` and ``case``
 note       something worth telling that is no verdict
 explored   an exploration goes on: ``steps`` or rounds so far
 kernel     lines that the kernel logged, or a taint, while ``case`` ran

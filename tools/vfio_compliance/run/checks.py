@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
+from ..common.moment import AfterCall
 from ..device.errors import DeviceError, errno_name
 from ..device.errors import Unreachable as Unreachable
 from ..device.errors import given as given
@@ -20,7 +21,7 @@ T = TypeVar("T")
 Refused = DeviceError
 
 
-class RuleBroken(AssertionError):
+class RuleBroken(AfterCall, AssertionError):
     """The driver broke the rule that the running test judges."""
 
     def __init__(self, what: str, expected: str, seen: str, **more: str) -> None:
@@ -77,6 +78,22 @@ def hexes(values: Iterable[int]) -> str:
 def broken(what: str, *, expected: str, seen: str, **more: str) -> NoReturn:
     """Judge the rule broken; see RuleBroken for ``more``."""
     raise RuleBroken(what, expected, seen, **more)
+
+
+def broken_by(refusal: DeviceError) -> NoReturn:
+    """Judge the rule broken by what the driver did in a flow."""
+    with about(refusal.after):
+        broken(refusal.what, expected=refusal.expected, seen=refusal.seen)
+
+
+@contextmanager
+def about(call: int) -> Iterator[None]:
+    """What is judged in the block was shown by the call of this running number, and not by the last one."""
+    try:
+        yield
+    except RuleBroken as error:
+        error.after = call
+        raise
 
 
 def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, NamedTuple
 
+from ...common.calls import OMITTED, SECOND
 from ...uapi.migration_v1 import HEADER_SIZE, REGISTERS
 from ...uapi.vfio import VFIO_DEVICE_RESET
 
 Verb = Literal["read", "write", "reset", "open", "close", "map", "gap"]
 
 _OF_REGION: dict[str, Verb] = {"read": "read", "write": "write", "map": "map"}
-_OF_DEVICE: dict[str, Verb] = {"open": "open", "close": "close", "omitted": "gap"}
+_OF_DEVICE: dict[str, Verb] = {"open": "open", "close": "close"}
 
 _REGISTERS = {(register.offset, register.width): register.name for register in REGISTERS}
 
@@ -22,10 +23,14 @@ def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None
 
     Where there is a second device the two take turns: each turn begins and ends with an open or a close.
     """
-    target = target.removeprefix("second ")
+    target = target.removeprefix(SECOND)
+    if verb == OMITTED:
+        return "gap"
     if verb == "ioctl":
         return "reset" if number == VFIO_DEVICE_RESET else None
-    return _OF_REGION.get(verb) if target == region else _OF_DEVICE.get(verb)
+    if target == "device":
+        return _OF_DEVICE.get(verb)
+    return _OF_REGION.get(verb) if target == region else None
 
 
 class Access(NamedTuple):
