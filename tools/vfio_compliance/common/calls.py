@@ -67,7 +67,7 @@ class Call(NamedTuple):
     length: int = 0
     #: What went in, or its first bytes; an ioctl's by-value argument as eight little-endian bytes; of a file its path.
     sent: bytes = b""
-    #: What came out, or its first bytes; for an ioctl the argument as it was afterwards.
+    #: What came out, or its first bytes; for an ioctl the argument as it was afterwards (JSON has it where it changed).
     received: bytes = b""
     #: What the system call returned, -1 on failure.
     value: int = 0
@@ -100,7 +100,8 @@ class Call(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, without those that have their default."""
-        return fields.written(self._asdict(), self._field_defaults)
+        same = {"received": self.sent} if self.verb == "ioctl" and self.length else {}
+        return fields.written(self._asdict(), self._field_defaults | same)
 
     @classmethod
     def from_json(cls, value: object) -> Call:
@@ -108,6 +109,8 @@ class Call(NamedTuple):
         found = fields.read(value, _CALL)
         if "verb" not in found or "target" not in found:
             raise ValueError("the call has no verb, or no target")
+        if found["verb"] == "ioctl" and found.get("length"):
+            found.setdefault("received", found.get("sent", b""))
         return cls(**found)
 
 

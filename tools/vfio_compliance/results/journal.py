@@ -101,7 +101,8 @@ class Journal:
 
 
 def _line(event: str, fields: Record) -> bytes:
-    line = json.dumps({"event": event, "time": round(time.time(), 6), **fields}, ensure_ascii=False) + "\n"
+    record = {"event": event, "time": round(time.time(), 6), **fields}
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
     return line.encode("utf-8", "backslashreplace")
 
 

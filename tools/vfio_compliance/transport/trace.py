@@ -239,13 +239,17 @@ class Tracer:
         serial = self._taken + 1
         starts = [start for start, _ in self._parts]
         for record in self._records:
-            *call, started, duration, sent_digest, received_digest, behind = (
-                record if len(record) == 13 else (*record, "", "", None)
+            verb, target, number, length, sent, received, value, errno, started, duration = record[:10]
+            sent_digest, received_digest, behind = record[10:] or ("", "", None)
+            yield Call(
+                *(verb, target, number, length, sent, received, value, errno, started - self._began, duration),
+                sent_digest=_made(sent_digest),
+                received_digest=_made(received_digest),
+                behind=behind,
+                serial=serial,
+                part=self._parts[bisect_right(starts, serial) - 1][1],
             )
-            part = self._parts[bisect_right(starts, serial) - 1][1]
-            digests = _made(sent_digest), _made(received_digest)
-            yield Call(*call, started - self._began, duration, *digests, behind, serial=serial, part=part)
-            serial += record[2] if record[0] == OMITTED else 1
+            serial += number if verb == OMITTED else 1
 
     def _shorten(self) -> None:
         self.counts  # noqa: B018 - what is dropped is counted first
