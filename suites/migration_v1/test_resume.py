@@ -22,7 +22,7 @@ def judge_step(resumed, *steps):
     """The journey did not fail at one of ``steps``."""
     failure = resumed.failure
     if failure and getattr(failure, "step", None) in steps:
-        checks.broken(failure.what, expected=failure.expected, seen=failure.seen)
+        checks.broken_by(failure)
 
 
 @pytest.fixture
@@ -98,7 +98,8 @@ def test_offset_each_buffer(journeys, several):
 def test_data_is_used(journeys, saved, times):
     """A device that showed something else before shows all of the saved state each time that it resumed from it."""
     resumed = journeys.resume(journeys.suspend, *times).whole()
-    checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
+    with checks.about(resumed.at["visible"]):
+        checks.equal("observing the device after resuming", resumed.visible, saved.visible, checks.hexes)
 
 
 @pytest.mark.rule("v1.resuming.every-buffer-counts")
@@ -106,7 +107,8 @@ def test_every_buffer_counts(journeys, saved, several):
     """A state of several buffers is restored whole."""
     resumed = journeys.resume(journeys.suspend).whole()
     what = f"observing the device after resuming from {len(several.buffers)} buffers"
-    checks.equal(what, resumed.visible, saved.visible, checks.hexes)
+    with checks.about(resumed.at["visible"]):
+        checks.equal(what, resumed.visible, saved.visible, checks.hexes)
 
 
 @pytest.mark.rule("v1.resuming.consumed-when-told")

@@ -34,7 +34,8 @@ def judge_restored(journeys, journey):
         resumed.whole()
     if resumed.failure:
         checks.broken_by(resumed.failure)
-    checks.equal("observing the device restored from it", resumed.visible, saved.visible, checks.hexes)
+    with checks.about(resumed.at["visible"]):
+        checks.equal("observing the device restored from it", resumed.visible, saved.visible, checks.hexes)
 
 
 def restores(journeys):
@@ -120,7 +121,8 @@ def test_ends(journeys, journey):
     saved = getattr(journeys, journey)()
     judge_step(saved, "end")
     saved.whole()
-    checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
+    with checks.about(saved.at["after_the_end"]):
+        checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
 
 
 @pytest.mark.rule("v1.stop-and-copy.state-is-whole")

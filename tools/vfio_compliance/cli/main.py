@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     run.add_argument("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    run.add_argument("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
     run.set_defaults(carry_out=_run)
 
     report = commands.add_parser("report", help="show the result of a run again, from its journal")
@@ -146,6 +147,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Every test process of the run takes the same.
     options += [f"--seed={random.randrange(1 << 32) if arguments.seed is None else arguments.seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
+    options += ["--keep-data"] if arguments.keep_data else []
     try:
         return run(_root(), profile, out, options, sys.stdout, _width())
     except RunError as error:

@@ -58,6 +58,8 @@ class Saved:
     visible: list[int] | None = None
     #: device_state once the data of a state was read, by the state that the device was brought into.
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
+    #: The running numbers of the calls that showed ``after_the_end``.
+    at: dict[str, int] = field(default_factory=dict)
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)
     #: How each change of device_state was answered, and what was read after it.
@@ -91,6 +93,8 @@ class Resumed:
     visible: list[int] | None = None
     #: Why it did not go on to pre-copy after that, if it did not.
     stayed: DeviceError | None = None
+    #: The running number of the call that showed ``visible``.
+    at: dict[str, int] = field(default_factory=dict)
     #: What the suite did as a client.
     traffic: list[Access] = field(default_factory=list)
     #: How each change of device_state was answered, and what was read after it.
@@ -157,6 +161,7 @@ class Journeys:
                 if state == PRE_COPY:
                     saved.visible = _show(self._session.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
+            saved.at["after_the_end"] = latest_call()
             with given():
                 _change(migration, STOP, saved)
         return saved
@@ -223,6 +228,7 @@ class Journeys:
                 resumed.filled = migration.state()
                 _change(migration, RUNNING, resumed)
                 resumed.visible = _show(actor)
+                resumed.at["visible"] = latest_call()
             resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
 

@@ -24,13 +24,14 @@ from ..run.checks import NotApplicable
 from ..run.session import Broken, Lost, Session
 from ..transport import CallTimeout, TransportError
 from .journal import begin_journal, record, tell, tell_opening
-from .options import SHORTENING, plan_of, stress_seconds
+from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
 from .stash import (
     BEGAN,
     CATALOGUE,
     CUT,
+    DATA,
     HANDOVER,
     LOST,
     PHASES,
@@ -71,9 +72,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = random.randrange(1 << 32)
     session.tell = partial(tell, config)
-    count_calls(lambda: session.transport.tracer.last)
+    tracer = session.transport.tracer
+    count_calls(lambda: tracer.last)
+    store = config.stash[DATA] = data_store(config)
+    tracer.keep = store.keep if store else None
     if (inflight := config.getoption("--inflight-fd")) is not None:
-        session.transport.tracer.on_begin = Inflight(inflight).begin
+        tracer.on_begin = Inflight(inflight).begin
     if config.getoption("--progress-fd") is not None:
         # Its watcher ends it so; the device is to be closed then as at the end of any run.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -148,6 +152,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     opened.finish()
     opened.tell_deaths()
+    if (store := config.stash[DATA]) and store.complaint:
+        opened.note(store.complaint)
     counts = opened.transport.tracer.counts
     opened.tell(
         "finish",

@@ -10,6 +10,7 @@ import pytest
 
 from .. import rules
 from ..profiles import plan as plans
+from ..results.data import DataStore
 from ..results.handover import Handover
 from ..results.journal import Journal
 from ..results.verdict import Verdict
@@ -36,6 +37,8 @@ SECONDS: pytest.StashKey[float] = pytest.StashKey()
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
 #: What an earlier test process left, which this one continues.
 HANDOVER: pytest.StashKey[Handover] = pytest.StashKey()
+#: Where data is kept, if it is.
+DATA: pytest.StashKey[DataStore | None] = pytest.StashKey()
 PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
 #: Set once this test process cannot reach the device any more, and another one may.
 LOST: pytest.StashKey[bool] = pytest.StashKey()

@@ -35,7 +35,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 NAME = "journal.jsonl"
 
 #: What to do about a journal that takes no more.

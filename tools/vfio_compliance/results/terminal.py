@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from ..rules import Rule
 from .conclusion import reason
-from .excerpt import excerpt, where_failed
-from .registers import registers_of
+from .excerpt import excerpt
 from .summary import TROUBLE, Case, Summary
 from .verdict import Verdict
 
@@ -332,22 +331,9 @@ def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
         yield textwrap.indent(case.failure["traceback"], "           ")
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
-    yield from _calls(case, summary, most, width)
+    for index, line in enumerate(excerpt(case, summary, most)):
+        yield from _wrap(f"   {'' if index else 'calls':{_LABEL}}{line.mark}", line.text, width, hanging="  ")
     yield f"   {'rerun':{_LABEL}}{rerun(summary, case)}"
-
-
-def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
-    """The calls around the one that shows the failure, in whichever case that was made."""
-    for span in case.stands_on:
-        yield from _labelled("stands on", f"calls {span.first} to {span.last}, made in {_short_name(span.case)}", width)
-    calls, elsewhere = where_failed(case, summary)
-    label = "calls"
-    if elsewhere:
-        yield from _labelled(label, f"made in {_short_name(elsewhere)}:", width)
-        label = ""
-    for line in excerpt(calls, case.failed_call, most, registers_of(summary.target.get("migration"))):
-        yield from _wrap(f"   {label:{_LABEL}}{line.mark}", line.text, width, hanging="  ")
-        label = ""
 
 
 def _table_of(path: str) -> Iterator[str]:
@@ -365,11 +351,7 @@ def rerun(summary: Summary, case: Case) -> str:
 
 
 def _short(case: Case) -> str:
-    return _short_name(case.id)
-
-
-def _short_name(case: str) -> str:
-    return case.rpartition("/")[2]
+    return case.id.rpartition("/")[2]
 
 
 def _end(summary: Summary, width: int) -> Iterator[str]:
