@@ -306,9 +306,9 @@ class _Reader:
         verdict = Verdict(record["verdict"])
         case = self._case(record)
         case.over, case.verdict, case.failure = True, verdict, record["failure"] or {}
-        case.seconds, case.failed_call = record["seconds"], record["failed_call"]
+        case.seconds, case.failed_call = record["seconds"], record.get("failed_call", 0)
         case.calls = list(map(Call.from_json, record["calls"]))
-        case.stands_on = list(map(Span.from_json, record["stands_on"]))
+        case.stands_on = list(map(Span.from_json, record.get("stands_on", ())))
         self._counts.update(count(case.calls))
         for question, answer in record["observed"].items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1
