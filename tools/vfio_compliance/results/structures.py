@@ -127,9 +127,11 @@ def _chain(layout: Layout, data: bytes) -> Iterator[str]:
         seen.append(at)
         known = layout.capabilities.get(header["id"], Capability("unknown"))
         end = header["next"] if header["next"] > at else len(data)
-        inside = _members(known.struct, data[:end], at) if known.struct else ()
-        text = _braces(_shown((each for each in inside if each[0] != "header"), None))
-        yield f"capability {header['id']} ({known.name}) version {header['version']} {text}".rstrip(" {}")
+        text = f"capability {header['id']} ({known.name}) version {header['version']}"
+        if known.struct:
+            inside = (each for each in _members(known.struct, data[:end], at) if each[0] != "header")
+            text += f" {_braces(_shown(inside, None))}"
+        yield text
         at = header["next"]
 
 
