@@ -151,7 +151,11 @@ TABLE = {3: [Register("ring", 4, 4, {2: "on"})]}
         (Call("map", "region 9", 4096, 8192), "map 8192 bytes at 0x1000 of region 9 -> ok"),
         (Call("open", "second device", value=-1, errno=16), "open second device -> EBUSY"),
         (Call("open", "group", sent=b"/dev/vfio/12", value=5), "open group (/dev/vfio/12) -> ok"),
-        (Call("version", "device", 0, 40, bytes(40)), "version device -> ok"),
+        (
+            Call("version", "device", 0, 7, b"\0\0\1\0{}\0", b"\0\0\1\0[]"),
+            "version 0.1 {} of the device -> 0.1 []",
+        ),
+        (Call("version", "device", 0, 4, bytes(4), value=-1, errno=22), "version 0.0 of the device -> EINVAL"),
     ],
 )
 def test_calls_in_words(call, words):

@@ -54,6 +54,9 @@ def describe(call: Call, registers: Registers) -> str:
     elif call.verb == "ioctl":
         second = f" on the {call.target}" if call.target.startswith(SECOND) else ""
         text = f"ioctl {_request(call)}{second} -> {_reply(call)}"
+    elif call.verb == "version":
+        answer = _error(call.errno) if call.value < 0 else _version(call.received)
+        text = f"version {_version(call.sent)} of the {call.target} -> {answer}"
     else:
         text = f"{_other(call)} -> {_error(call.errno) if call.value < 0 else 'ok'}"
     repeated = f"  ({call.times} times)" if call.times > 1 else ""
@@ -143,8 +146,14 @@ def _behind(memory: Behind) -> str:
 # -- all others -------------------------------------------------------------------------------------------------------
 
 
+def _version(data: bytes) -> str:
+    """A protocol's version and what its side can do: two numbers, then text."""
+    major, minor = (int.from_bytes(data[at : at + 2], "little") for at in (0, 2))
+    return f"{major}.{minor} {data[4:].rstrip(bytes(1)).decode(errors='backslashreplace')}".rstrip()
+
+
 def _other(call: Call) -> str:
-    if call.length and call.verb != "version":
+    if call.length:
         return f"{call.verb} {call.length} bytes at 0x{call.number:x} of {call.target}"
     path = f" ({call.sent.decode(errors='backslashreplace')})" if call.verb == "open" and call.sent else ""
     return f"{call.verb} {call.target}{path}"
