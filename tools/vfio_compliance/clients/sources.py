@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common.calls import Call
-from ..migration_v1.client import Access, access_verb
 from ..results import journal
+from ..run.client import Access, access_verb
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
 #: A call that a journal has once with a count is judged so often at most: more cannot change anything.

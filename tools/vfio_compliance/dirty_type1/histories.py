@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..device import DeviceError
 from ..run.checks import NotApplicable, Unjudged
 from .guest_memory import Answer
+from .interface import Dirtying
 from .scripts import SCRIPTS
-
-if TYPE_CHECKING:
-    from ..run.session import Session
 
 
 class Histories:
-    """The scripts of model.dirty_scripts, played on the device of a run."""
+    """The scripts, played on the device of a run."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._played = session.transport.tracer.shared(self._play)
+    def __init__(self, dirtying: Dirtying) -> None:
+        self._dirtying = dirtying
+        self._played = dirtying.session.transport.tracer.shared(self._play)
 
     def play(self, name: str) -> list[Answer]:
         """The bitmaps of a script. Raises NotApplicable, and Unjudged where the driver did not go along to its end."""
@@ -29,9 +25,9 @@ class Histories:
         return played
 
     def _play(self, name: str) -> list[Answer] | Exception:
-        self._session.plain()
+        self._dirtying.session.plain()
         try:
-            with self._session.guest() as memory:
+            with self._dirtying.guest() as memory:
                 return memory.play(SCRIPTS[name])
         except NotApplicable as reason:
             return reason

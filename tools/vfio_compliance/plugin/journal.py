@@ -13,7 +13,8 @@ from .. import __version__
 from ..common.calls import compact
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
-from ..run.session import Session, kernel_release
+from ..run.reaching import kernel_release
+from ..run.session import Session
 from ..transport import Tracer
 from .selection import rule_of
 from .stash import (

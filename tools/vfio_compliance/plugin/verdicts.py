@@ -11,7 +11,7 @@ from ..common.moment import AfterCall
 from ..device import DeviceError, Unreachable
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
-from ..run.session import Broken
+from ..run.errors import Broken
 from ..transport import CallTimeout, GivenUp, SetupError, Tracer, TransportError
 from .stash import (
     Failure,

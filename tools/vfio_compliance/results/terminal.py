@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ..common.wrap import wrap
 from ..rules import Rule
 from .conclusion import reason
 from .excerpt import excerpt
@@ -77,7 +78,7 @@ def _printable(line: str) -> str:
 
 def _heading(summary: Summary, width: int) -> Iterator[str]:
     run = summary.run
-    yield from _wrap("", f"{run['profile'].get('name', '?')}: {run.get('description') or 'no description'}", width)
+    yield from wrap("", f"{run['profile'].get('name', '?')}: {run.get('description') or 'no description'}", width)
     began = datetime.datetime.fromtimestamp(run["time"], datetime.timezone.utc)
     identity = {"judged": f"{began:%Y-%m-%d %H:%M} UTC by vfio-compliance {run.get('version', '?')}"}
     if digest := run["profile"].get("digest"):
@@ -86,7 +87,7 @@ def _heading(summary: Summary, width: int) -> Iterator[str]:
     if run.get("defects"):
         identity["broken on purpose"] = ", ".join(run["defects"])
     for key, value in identity.items():
-        yield from _wrap(f"  {key:18}", value, width)
+        yield from wrap(f"  {key:18}", value, width)
 
 
 def _table(summary: Summary, width: int) -> Iterator[str]:
@@ -115,10 +116,10 @@ def _behaviour(summary: Summary, width: int) -> Iterator[str]:
         beside = width - widest >= 40
         for question, answers in summary.observed.items():
             if not beside:
-                yield from _wrap("  ", question, width)
+                yield from wrap("  ", question, width)
             start = f"  {question:{widest}}  " if beside else "      "
             for answer, times in answers.items():
-                yield from _wrap(start, answer + (f"  ({times} times)" if times > 1 else ""), width)
+                yield from wrap(start, answer + (f"  ({times} times)" if times > 1 else ""), width)
 
 
 def _notes(summary: Summary, width: int) -> Iterator[str]:
@@ -129,7 +130,7 @@ def _notes(summary: Summary, width: int) -> Iterator[str]:
         yield ""
         yield "Notes"
     for text in notes:
-        yield from _wrap("  ", text, width)
+        yield from wrap("  ", text, width)
 
 
 def _processes(reasons: Sequence[str]) -> str:
@@ -183,7 +184,7 @@ def _fault(number: str, fault: _Fault, summary: Summary, numbers: Mapping[str, i
     all_cases = _count(len(summary.cases_of(fault.rule)), "case")
     causes = summary.causes(fault.rule)
     head = f"{number}{fault.verdict.value.upper()}  "
-    yield from _wrap(head, f"{fault.rule}  ({len(fault.cases)} of {all_cases})", width)
+    yield from wrap(head, f"{fault.rule}  ({len(fault.cases)} of {all_cases})", width)
     yield from _explanation(summary.rules[fault.rule], width)
     for cause in causes:
         where = f"see {numbers[cause]})" if cause in numbers else "as the profile's waiver says"
@@ -332,7 +333,7 @@ def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
     for index, line in enumerate(excerpt(case, summary, most)):
-        yield from _wrap(f"   {'' if index else 'calls':{_LABEL}}{line.mark}", line.text, width, hanging="  ")
+        yield from wrap(f"   {'' if index else 'calls':{_LABEL}}{line.mark}", line.text, width, hanging="  ")
     yield f"   {'rerun':{_LABEL}}{rerun(summary, case)}"
 
 
@@ -370,7 +371,7 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
     verdicts = Counter(verdict.value for verdict in summary.verdicts.values())
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     yield ""
-    yield from _wrap("", f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}", width)
+    yield from wrap("", f"{_count(sum(verdicts.values()), 'rule')}: {counts or 'none'}", width)
     totals = summary.totals
     cases = (
         f"{sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())} of {len(summary.cases)} cases"
@@ -382,26 +383,12 @@ def _end(summary: Summary, width: int) -> Iterator[str]:
             f"{_count(totals['resets'], 'reset')}, {moved / 1024:.0f} KiB moved, "
             f"{_count(totals.get('passes', 0), 'full save pass', 'es')}"
         )
-    yield from _wrap("", f"{cases}, {summary.seconds:.1f} s", width)
+    yield from wrap("", f"{cases}, {summary.seconds:.1f} s", width)
     for answer in summary.answers():
-        yield from _wrap("", f"{answer.title}: {_ANSWER[answer.works]} {_some(answer.because)}".rstrip(), width)
+        yield from wrap("", f"{answer.title}: {_ANSWER[answer.works]} {_some(answer.because)}".rstrip(), width)
     word, detail = summary.verdict
     yield f"{word} by plan {summary.scope.plan}: {detail}"
 
 
 def _labelled(label: str, text: str, width: int) -> Iterator[str]:
-    return _wrap(f"   {label:{_LABEL}}", text, width)
-
-
-def _wrap(start: str, text: str, width: int, hanging: str = "") -> Iterator[str]:
-    """Lines of ``text`` after ``start``; those that continue one are ``hanging`` behind it."""
-    for line in text.splitlines() or [""]:
-        yield from textwrap.wrap(
-            line,
-            width,
-            initial_indent=start,
-            subsequent_indent=" " * len(start) + hanging,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [start]
-        start = " " * len(start)
+    return wrap(f"   {label:{_LABEL}}", text, width)
