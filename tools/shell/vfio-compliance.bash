@@ -3,7 +3,7 @@
 
 _shtab_vfio_compliance_subparsers=(run report list explain check judge proxy vm)
 
-_shtab_vfio_compliance_run_option_strings=(-h --help --out --only --skip --plan --defect --stress --seed --shuffle)
+_shtab_vfio_compliance_run_option_strings=(-h --help --out --only --skip --plan --defect --stress --seed --shuffle --keep-data)
 _shtab_vfio_compliance_report_option_strings=(-h --help)
 _shtab_vfio_compliance_list_option_strings=(-h --help --defects)
 _shtab_vfio_compliance_explain_option_strings=(-h --help)
@@ -34,6 +34,7 @@ _shtab_vfio_compliance_pos_0_choices=(run report list explain check judge proxy 
 _shtab_vfio_compliance_run__h_nargs=0
 _shtab_vfio_compliance_run___help_nargs=0
 _shtab_vfio_compliance_run___shuffle_nargs=0
+_shtab_vfio_compliance_run___keep_data_nargs=0
 _shtab_vfio_compliance_report__h_nargs=0
 _shtab_vfio_compliance_report___help_nargs=0
 _shtab_vfio_compliance_list__h_nargs=0

@@ -14,7 +14,7 @@ complete vfio-compliance \
         'c/--headers=/f/' \
         'c/--cache=/f/' \
         'c/--accel=/(auto kvm tcg)/' \
-        'c/--/(accel cache connect cpus deadline defect defects headers help ignore-log kernel kernels listen memory no-module once only out plan region seed shuffle skip source stress trace version)/' \
+        'c/--/(accel cache connect cpus deadline defect defects headers help ignore-log keep-data kernel kernels listen memory no-module once only out plan region seed shuffle skip source stress trace version)/' \
         'c/-/(- h)/' \
         'n/--out/f/' \
         'n/--plan/f/' \
