@@ -20,19 +20,21 @@ every_state = pytest.mark.parametrize("state", STATES, ids=name)
 @pytest.mark.parametrize("transition", DRAWN, ids=str)
 def test_reads_what_was_written(journeys, migration, transition):
     """The first read after a documented transition gives the new state."""
-    outcome, now = journeys.change(transition)
+    outcome, now, call = journeys.change(transition)
     if outcome.value < 0:
         raise checks.Unjudged(f"{transition} was refused; another rule judges that")
-    checks.equal(f"reading device_state after {transition}", now, transition.after, name)
+    with checks.about(call):
+        checks.equal(f"reading device_state after {transition}", now, transition.after, name)
 
 
 @pytest.mark.rule("v1.state.write-is-whole")
 @pytest.mark.parametrize("transition", DRAWN, ids=str)
 def test_write_is_whole(journeys, migration, transition):
     """The write that makes a documented transition never reports fewer than four bytes."""
-    outcome, _ = journeys.change(transition)
+    outcome, _, call = journeys.change(transition)
     if outcome.ok:
-        checks.accepted(f"writing device_state for {transition}", outcome, DEVICE_STATE.width)
+        with checks.about(call):
+            checks.accepted(f"writing device_state for {transition}", outcome, DEVICE_STATE.width)
 
 
 @pytest.mark.rule("v1.state.five-states")

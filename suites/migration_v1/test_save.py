@@ -30,7 +30,8 @@ def judge_restored(journeys, journey):
     if isinstance(resumed.failure, checks.Unreachable):
         resumed.whole()
     checks.flawless(resumed.failure)
-    checks.shows("restored from it", resumed.visible, saved.visible)
+    with checks.about(resumed.at["visible"]):
+        checks.shows("restored from it", resumed.visible, saved.visible)
 
 
 def restores(journeys):
@@ -115,7 +116,8 @@ def test_ends(journeys, journey):
     saved = getattr(journeys, journey)()
     checks.flawless(saved.failed_at("end"))
     saved.whole()
-    checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
+    with checks.about(saved.at["after_the_end"]):
+        checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
 
 
 @pytest.mark.rule("v1.stop-and-copy.state-is-whole")

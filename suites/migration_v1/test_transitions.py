@@ -83,7 +83,8 @@ def test_running_to_pre_copy(migration):
 def test_resumed_to_pre_copy(journeys, migration):
     """Pre-copy can be written to a device that has resumed."""
     if stayed := journeys.resume(journeys.suspend).whole().stayed:
-        checks.broken(f"{stayed.what} once it was resumed", expected=stayed.expected, seen=stayed.seen)
+        with checks.about(stayed.after):
+            checks.broken(f"{stayed.what} once it was resumed", expected=stayed.expected, seen=stayed.seen)
 
 
 @pytest.mark.rule("v1.transition.stop-and-copy-to-stop")

@@ -146,8 +146,8 @@ def test_waiver_of_no_rule(run):
     [
         (None, "No such file or directory"),
         ("", "the run ended before anything was recorded"),
-        ("not ours\n", "not a journal of format 1"),
-        ('{"event": "run", "format": 1}\n', "the journal's first record is none of this version"),
+        ("not ours\n", "not a journal of format 2"),
+        ('{"event": "run", "format": 2}\n', "the journal's first record is none of this version"),
     ],
     ids=["missing", "empty", "foreign", "incomplete"],
 )

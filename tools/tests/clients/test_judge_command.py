@@ -164,14 +164,14 @@ def test_no_end(record, judge):
         (b"", ":1: the file is empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), ":1: not"),
         (b'{"event": "start"}\n', ":1: neither a trace nor the journal of a run"),
-        (b'{"event": "run"}\n', "not a journal of format 1"),
-        (b'{"event": "run", "format": 1}\n', ":1: not a record of a journal"),
+        (b'{"event": "run"}\n', "not a journal of format 2"),
+        (b'{"event": "run", "format": 2}\n', ":1: not a record of a journal"),
         (
-            b'{"event": "run", "format": 1, "rules": []}\n{"event": "end", "case": "x"}\n',
+            b'{"event": "run", "format": 2, "rules": []}\n{"event": "end", "case": "x"}\n',
             ":2: not a record of a journal",
         ),
-        (b'{"event": "run", "format": 1, "rules": []}\nhello\n', ":2: not a record of a journal"),
-        (b'{"event": "run", "format": 1, "rules": []}\n', "found no migration region"),
+        (b'{"event": "run", "format": 2, "rules": []}\nhello\n', ":2: not a record of a journal"),
+        (b'{"event": "run", "format": 2, "rules": []}\n', "found no migration region"),
     ],
     ids=["empty", "picture", "other JSON", "old journal", "bare journal", "bad case", "bad line", "no region"],
 )
@@ -187,10 +187,11 @@ def test_foreign_files(tmp_path, judge, content, words):
 @pytest.mark.parametrize(
     "call",
     [
+        {"verb": "read"},
+        {"verb": "read", "target": "region 9", "received": "zz"},
+        {"verb": "read", "target": "region 9", "number": "0"},
+        {"verb": "read", "target": "region 9", "colour": "red"},
         ["read", "region 9", 0, 4],
-        ["read", "region 9", 0, 4, "", "zz", 4, 0, 1, 1],
-        ["read", "region 9", "0", 4, "", "", 4, 0, 1, 1],
-        ["read", "region 9", 0, 4, "", "", 4, 0, 1, 1, 7],
         "read",
     ],
     ids=str,
@@ -198,7 +199,7 @@ def test_foreign_files(tmp_path, judge, content, words):
 def test_a_journal_with_a_bad_call(tmp_path, judge, call):
     """A call that is none is told with its line."""
     records = [
-        {"event": "run", "format": 1, "rules": []},
+        {"event": "run", "format": 2, "rules": []},
         {"event": "target", "migration": 9},
         {"event": "end", "case": "c", "rule": "r", "calls": [call]},
     ]

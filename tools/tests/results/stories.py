@@ -9,7 +9,10 @@ from vfio_compliance.results.journal import FORMAT, Record
 
 NOON = 1_800_000_000.0
 
-CALL: list[Any] = ["read", "region 9", 8, 8, "", "0100000000000000", 8, 0, 12, 3]
+CALL: Record = {
+    **{"verb": "read", "target": "region 9", "number": 8, "length": 8, "received": "0100000000000000", "value": 8},
+    **{"duration_ns": 12_000, "serial": 7, "times": 3},
+}
 
 
 #: Rules that do not block.

@@ -47,13 +47,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
+from ..common.calls import KEPT_BYTES
 from ..common.words import counted
 
 NAME: Final = "vfio-compliance"
 VERSION: Final = 1
-
-#: Bytes up to which data is there in full.
-KEPT_BYTES: Final = 64
 
 #: Bytes of the longest line.
 LONGEST_LINE: Final = 1 << 20

@@ -115,7 +115,9 @@ class Device:
 
     def _raise_refusal(self) -> None:
         if (refusal := self._refusal) is not None:
-            raise DeviceError(refusal.what, refusal.expected, refusal.seen, refusal.errno) from refusal
+            again = DeviceError(refusal.what, refusal.expected, refusal.seen, refusal.errno)
+            again.after = refusal.after
+            raise again from refusal
 
     def _info_now(self) -> tuple[DeviceFlags, int]:
         what = "asking for the device's information"

@@ -8,11 +8,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
+from typing import NoReturn
 
+from ..common.moment import latest_call
 from ..common.words import counted
 from ..device import Container, DeviceError, DirtyTracker, DmaMap
 from ..device.dma import IOVA
-from ..run.checks import NotApplicable, Unjudged, broken, given, told
+from ..run.checks import NotApplicable, Unjudged, about, broken, given, told
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, Transport
 from ..uapi.type1 import bitmap_bytes
@@ -42,6 +44,7 @@ class Answer:
     ) -> None:
         """``served`` are the pages of the range that were written by messages since they were last reported."""
         self.what = guest.path()
+        self._call = latest_call()
         self._spilled, bitmap = memory.spilled, memory.view
         self._at = guest.at
         self.must, self.may, clean = expected
@@ -57,17 +60,15 @@ class Answer:
     def complete(self) -> None:
         """Each page that was written or is pinned is reported."""
         if self.missing:
-            broken(
-                self.what, expected=f"dirty: {self._at(self.must)}", seen=f"reported clean: {self._at(self.missing)}"
-            )
+            self._broken(f"dirty: {self._at(self.must)}", f"reported clean: {self._at(self.missing)}")
 
     def bounded(self) -> None:
         """Nothing is reported but pages that are mapped and in the range."""
         if self._spilled:
-            broken(self.what, expected="nothing written but the bitmap", seen="bytes in front of its memory written")
+            self._broken("nothing written but the bitmap", "bytes in front of its memory written")
         if self.extra:
             alone, too = self._at(self.may), self._at(self.extra)
-            broken(self.what, expected=f"bits of mapped pages alone: {alone}", seen=f"set too: {too}")
+            self._broken(f"bits of mapped pages alone: {alone}", f"set too: {too}")
 
     def correct(self) -> None:
         """Each page that has to be reported is, and nothing is but what may be: complete() and bounded()."""
@@ -78,7 +79,12 @@ class Answer:
         """No clean page is reported."""
         if self.false_dirty:
             must, seen = self._at(self.must), self._at(self.false_dirty)
-            broken(self.what, expected=f"dirty: {must}, no other", seen=f"dirty: {seen}")
+            self._broken(f"dirty: {must}, no other", f"dirty: {seen}")
+
+    def _broken(self, expected: str, seen: str) -> NoReturn:
+        """However late that is judged, the call that gave the bitmap is the one that shows it."""
+        with about(self._call):
+            broken(self.what, expected=expected, seen=seen)
 
 
 class GuestMemory:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ..run.checks import NotApplicable, Unjudged, accepted, one_of
+from ..common.moment import latest_call
+from ..run.checks import NotApplicable, Unjudged, about, accepted, one_of
 from ..uapi.migration_v1 import DEVICE_STATE, DeviceState
 from .actor import MigrationActor
 from .region import Change, MigrationRegion
@@ -32,18 +33,20 @@ def in_state(migration: MigrationRegion, when: str, *allowed: DeviceState) -> No
 def made(transition: Transition, change: Change) -> None:
     """The write was accepted whole, and the device is there."""
     what = f"writing {name(transition.after)} in {name(transition.before)}"
-    accepted(what, change.outcome, DEVICE_STATE.width)
-    one_of(f"reading device_state after {what}", change.now, [transition.after], name)
+    with about(change.call):
+        accepted(what, change.outcome, DEVICE_STATE.width)
+        one_of(f"reading device_state after {what}", change.now, [transition.after], name)
 
 
 def goes_to(migration: MigrationRegion, state: DeviceState) -> None:
     """The driver accepts ``state``, and the device is there."""
     transition = Transition(migration.state(), state)
     outcome = migration.try_set_state(state)
-    made(transition, Change(outcome, migration.state()))
+    made(transition, Change(outcome, migration.state(), latest_call()))
 
 
 def safe(what: str, change: Change, transition: Transition) -> None:
     """Where the text is silent: the new state if the write was accepted, else the old one or the error state."""
     allowed = [transition.after] if change.outcome.ok else [transition.before, DeviceState.ERROR]
-    one_of(f"reading device_state after {what}", change.now, allowed, name)
+    with about(change.call):
+        one_of(f"reading device_state after {what}", change.now, allowed, name)

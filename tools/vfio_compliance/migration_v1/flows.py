@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 
+from ..common.moment import latest_call
 from ..device import DeviceError, StepFailed, Stream
 from ..device.region import tell
 from ..run.checks import Silent, Unjudged, given
@@ -37,6 +37,8 @@ class Journey:
 
     #: The step at which the journey ended before its time.
     failure: DeviceError | None = None
+    #: The running numbers of the calls that showed what is judged later, by the name of the field.
+    at: dict[str, int] = field(default_factory=dict)
     #: What the suite did as a client, for those who judge clients.
     traffic: list[Access] = field(default_factory=list)
     #: How each change of device_state was answered, and what was read after it.
@@ -98,11 +100,12 @@ class Journeys:
     def __init__(self, migration: Migration) -> None:
         self._migration = migration
         self._session = migration.session
-        self.suspend = cache(self._suspend)
-        self.live = cache(self._live)
-        self.calm = cache(self._calm)
-        self.disturbed = cache(self._disturbed)
-        self.resume = cache(self._resume)
+        shared = self._session.transport.tracer.shared
+        self.suspend = shared(self._suspend)
+        self.live = shared(self._live)
+        self.calm = shared(self._calm)
+        self.disturbed = shared(self._disturbed)
+        self.resume = shared(self._resume)
 
     def _suspend(self) -> Saved:
         """Running, stop-and-copy, stop; read as the text says, and no more than that."""
@@ -139,6 +142,7 @@ class Journeys:
                 if state == PRE_COPY:
                     saved.visible = _show(self._migration.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
+            saved.at["after_the_end"] = latest_call()
             with given():
                 _change(migration, STOP, saved)
         return saved
@@ -163,7 +167,7 @@ class Journeys:
         """
         if transition.after == STOP and transition.before == RUNNING:
             migration = self._migration.begin()
-            return Change(migration.try_set_state(STOP), migration.state())
+            return Change(migration.try_set_state(STOP), migration.state(), latest_call())
         for flow in (self.suspend, self.live):
             if change := flow().changes.get(transition):
                 return change
@@ -205,6 +209,7 @@ class Journeys:
                 resumed.filled = migration.state()
                 _change(migration, RUNNING, resumed)
                 resumed.visible = _show(actor)
+                resumed.at["visible"] = latest_call()
             resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
 
@@ -212,8 +217,7 @@ class Journeys:
     def _recorded(self, migration: MigrationRegion, journey: Journey) -> Iterator[None]:
         """Keep what the client did, and what the driver refused, which ends the journey."""
         tracer = self._session.transport.tracer
-        before = len(tracer.calls)
-        tracer.digests = True
+        before = tracer.last
         # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
         migration.mapped = migration.tries_both = self._migration.claims.data_section == "mapped-only"
         migration.refused = None
@@ -222,8 +226,8 @@ class Journeys:
         except DeviceError as error:
             journey.failure = error
         finally:
-            tracer.digests = migration.tries_both = False
-        journey.traffic = list(migration.accesses(tracer.calls[before:]))
+            migration.tries_both = False
+        journey.traffic = list(migration.accesses(call for call in tracer.calls if call.serial > before))
         journey.refused = migration.refused
 
 
@@ -232,7 +236,7 @@ def _change(migration: MigrationRegion, state: DeviceState, journey: Journey) ->
     before = migration.state()
     outcome = migration.try_set_state(state)
     now = migration.state()
-    journey.changes[Transition(before, state)] = Change(outcome, now)
+    journey.changes[Transition(before, state)] = Change(outcome, now, latest_call())
     if outcome.value != DEVICE_STATE.width or now != state:
         what = f"writing {name(state)} in {name(before)}"
         raise DeviceError(what, f"4 bytes taken, then {name(state)}", f"{tell(outcome)}, then {name(now)}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from ..common.moment import latest_call
 from ..common.words import counted
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
 from ..device.region import Area, Region, tell
@@ -37,10 +38,11 @@ REGION_TYPE = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
 
 
 class Change(NamedTuple):
-    """How a write of device_state was answered, and the state that was read after it."""
+    """How a write of device_state was answered, the state that was read after it, and the number of that call."""
 
     outcome: Outcome
     now: DeviceState
+    call: int
 
     @property
     def answer(self) -> str:
@@ -137,7 +139,7 @@ class MigrationRegion:
     def attempt(self, value: int) -> Change:
         """Write ``value`` to device_state, all 32 bits of it, whatever comes of that. Raises DeviceError."""
         outcome = self.try_write(DEVICE_STATE, value)
-        return Change(outcome, self.state())
+        return Change(outcome, self.state(), latest_call())
 
     def enter(self, *states: DeviceState) -> None:
         """Bring the device into each of ``states`` in turn, as the way to what a test is about. Raises Unreachable.
@@ -339,6 +341,5 @@ class MigrationRegion:
         """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
         target = f"region {self.region.index}"
         for number, call in enumerate(calls, 1):
-            data = call.sent if call.verb == "write" else call.received
             if verb := access_verb(call.verb, call.target, call.number, target):
-                yield Access(verb, call.number, call.length, call.value, data, call.digest, number)
+                yield Access(verb, call.number, call.length, call.value, *call.moved, number)

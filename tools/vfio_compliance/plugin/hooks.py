@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from .. import profiles, rules
+from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
+from ..common.moment import count_calls
 from ..common.words import counted
 from ..interfaces import INTERFACES, PROFILE
 from ..results.handover import Handover
@@ -24,14 +26,15 @@ from ..run.checks import NotApplicable
 from ..run.errors import Broken, Lost
 from ..run.session import Session
 from ..transport import CallTimeout, TransportError
-from .journal import begin_journal, record, tell
-from .options import SHORTENING, plan_of, stress_seconds
+from .journal import begin_journal, record, tell, tell_opening
+from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
 from .stash import (
     BEGAN,
     CATALOGUE,
     CUT,
+    DATA,
     HANDOVER,
     LOST,
     PHASES,
@@ -39,9 +42,9 @@ from .stash import (
     SECONDS,
     SESSION,
     STRESS,
-    Failure,
+    Phase,
 )
-from .verdicts import ENDS_THE_RUN, judge
+from .verdicts import ENDS_THE_RUN, blamed, judge
 
 pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for interface in INTERFACES)]
 
@@ -72,8 +75,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = random.randrange(1 << 32)
     session.tell = partial(tell, config)
+    tracer = session.transport.tracer
+    count_calls(lambda: tracer.last)
+    store = config.stash[DATA] = data_store(config)
+    tracer.keep = store.keep if store else None
     if (inflight := config.getoption("--inflight-fd")) is not None:
-        session.transport.tracer.on_begin = Inflight(inflight).begin
+        tracer.on_begin = Inflight(inflight).begin
     if config.getoption("--progress-fd") is not None:
         # Its watcher ends it so; the device is to be closed then as at the end of any run.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -112,6 +119,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         _stop(session, "the suites could not be loaded", "see pytest.log in the folder of the run")
         return True
     handover = session.config.stash.get(HANDOVER, None)
+    opened.transport.tracer.enter(OPENING)
     try:
         opened.start(handover.way if handover else 0)
     except CallTimeout as error:
@@ -120,7 +128,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     except (Broken, TransportError) as error:
         _stop(session, error.message, error.remedy)
         return True
-    opened.transport.tracer.take()  # these calls belong to no case
+    finally:
+        tell_opening(opened)
     session.config.stash[BEGAN] = time.monotonic() - (handover.seconds if handover else 0.0)
     return None
 
@@ -146,6 +155,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     opened.finish()
     opened.tell_deaths()
+    if (store := config.stash[DATA]) and store.complaint:
+        opened.note(store.complaint)
     counts = opened.transport.tracer.counts
     opened.tell(
         "finish",
@@ -165,11 +176,32 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     if opened is None:
         return None
     tell(item.config, "start", case=item.nodeid, rule=rule_of(item))
+    opened.transport.tracer.begin(item.nodeid)
     if not (reason := _left_out(item, opened)):
         return None
-    item.stash[PHASES] = list[tuple[Verdict, Failure | None]]([(Verdict.NOT_RUN, {"what": reason, "skipped": "yes"})])
+    item.stash[PHASES] = [Phase(Verdict.NOT_RUN, {"what": reason, "skipped": "yes"})]
     record(item, opened, 0.0)
     return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    _enter(item, SET_UP)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    _enter(item, BODY)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    _enter(item, CLEAN_UP)
+
+
+def _enter(item: pytest.Item, part: str) -> None:
+    if (opened := item.config.stash.get(SESSION, None)) is not None:
+        opened.transport.tracer.enter(part)
 
 
 def _left_out(item: pytest.Item, opened: Session) -> str:
@@ -206,8 +238,9 @@ def pytest_runtest_makereport(
     rule = item.config.stash[CATALOGUE].rules[str(rule_of(item))]
     # What the driver answers in the test itself is held against it; before and after, or where the client is
     # judged, it is not the rule that broke.
-    phases.append(judge(error, Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN))
-    if isinstance(error, TransportError) or phases[-1][0] is Verdict.HANG:
+    refused = Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN
+    phases.append(Phase(*judge(error, refused), blamed(error, opened.transport.tracer)))
+    if isinstance(error, TransportError) or phases[-1].verdict is Verdict.HANG:
         opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
     if call.when == "teardown":

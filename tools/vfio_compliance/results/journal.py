@@ -6,9 +6,11 @@ Records, by their ``event``:
 ========== ==========================================================================================
 run        first: program version, profile, plan, selection, kernel, and the rules of the run in full
 plan       the cases that were selected: ``cases`` is a list of [case, rule]
+opening    the calls by which a test process opened the device
 target     what the device said of itself when it was opened
 start      a case begins
-end        a case is over: verdict, seconds, failure, observations, the calls made
+end        a case is over: verdict, seconds, failure, observations, the calls made, the running number of the one that
+           shows the failure (0: none), and what calls of earlier cases it stands on: ``first``, ``last`` and ``case``
 note       something worth telling that is no verdict
 explored   an exploration goes on: ``steps`` or rounds so far
 kernel     lines that the kernel logged, or a taint, while ``case`` ran
@@ -33,7 +35,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 NAME = "journal.jsonl"
 
 #: What to do about a journal that takes no more.
@@ -99,7 +101,8 @@ class Journal:
 
 
 def _line(event: str, fields: Record) -> bytes:
-    line = json.dumps({"event": event, "time": round(time.time(), 6), **fields}, ensure_ascii=False) + "\n"
+    record = {"event": event, "time": round(time.time(), 6), **fields}
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
     return line.encode("utf-8", "backslashreplace")
 
 

@@ -14,9 +14,6 @@ Shape: TypeAlias = "type[Any] | list[Any] | dict[Any, Any] | tuple[Any, ...] | C
 #: Seconds since 1970 up to which there are dates.
 _LAST_SECOND = 253_402_300_799
 
-#: Fields of a call that are texts, and numbers; one more text may follow.
-_TEXTS, _NUMBERS = (0, 1, 4, 5), (2, 3, 6, 7, 8, 9)
-
 
 def fits(value: Any, shape: Shape) -> bool:
     """Whether a value read from JSON is of a shape. True and false are no numbers."""
@@ -42,22 +39,6 @@ def _record_fits(value: dict[str, Any], shape: dict[Any, Any]) -> bool:
     )
 
 
-def is_call(call: Any) -> bool:
-    """Whether this is a call as a journal has it, with its bytes in hexadecimal."""
-    if not isinstance(call, list) or not 10 <= len(call) <= 11:
-        return False
-    if not all(type(call[at]) is str for at in (*_TEXTS, *range(10, len(call)))):
-        return False
-    if not all(type(call[at]) is int for at in _NUMBERS):
-        return False
-    try:
-        for text in (call[4], call[5], *call[10:]):
-            bytes.fromhex(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_time(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= _LAST_SECOND
 
@@ -68,6 +49,10 @@ def _is_date(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_pair(value: Any) -> bool:
@@ -132,9 +117,12 @@ RECORDS: Final[dict[str, Shape]] = {
         "verdict": str,
         "seconds": (int, float),
         "failure": (None, _is_failure),
+        "failed_call?": int,
         "observed": {str: str},
-        "calls": [is_call],
+        "stands_on?": [_is_object],
+        "calls": [_is_object],
     },
+    "opening": {"calls": [_is_object]},
     "note": {"text": str},
     "kernel": {"case": (str, None), "lines": [str]},
     "broken": {"message": str, "remedy": str, "case?": (str, None)},

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
+from ..common.calls import Call, Span
 from ..rules import Rule
 from .calls import count
 from .conclusion import RunVerdict, conclude
@@ -42,7 +42,11 @@ class Case:
     seconds: float = 0.0
     #: what, expected, seen, remedy, traceback, wants, skipped, ...: those that apply.
     failure: dict[str, str] = field(default_factory=dict)
-    calls: list[list[Any]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    #: Running number of the call that shows the failure; 0 where there is none.
+    failed_call: int = 0
+    #: Calls of other cases that it was judged from.
+    stands_on: list[Span] = field(default_factory=list)
     #: What the kernel logged meanwhile that shows a fault in it.
     kernel_log: list[str] = field(default_factory=list)
     #: The ends of servers meanwhile, in words.
@@ -89,6 +93,8 @@ class Summary:
     target: Record
     rules: dict[str, Rule]
     cases: dict[str, Case] = field(default_factory=dict)
+    #: The calls by which the last test process opened the device.
+    opening: list[Call] = field(default_factory=list)
     #: Question and answers where the text is silent, each with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
@@ -288,6 +294,10 @@ class _Reader:
     def _take_target(self, record: Record) -> None:
         self._summary.target = record
 
+    def _take_opening(self, record: Record) -> None:
+        self._summary.opening = list(map(Call.from_json, record["calls"]))
+        self._counts.update(count(self._summary.opening))
+
     def _take_start(self, record: Record) -> None:
         self._case(record)
         self._last = None
@@ -296,7 +306,9 @@ class _Reader:
         verdict = Verdict(record["verdict"])
         case = self._case(record)
         case.over, case.verdict, case.failure = True, verdict, record["failure"] or {}
-        case.seconds, case.calls = record["seconds"], record["calls"]
+        case.seconds, case.failed_call = record["seconds"], record.get("failed_call", 0)
+        case.calls = list(map(Call.from_json, record["calls"]))
+        case.stands_on = list(map(Span.from_json, record.get("stands_on", ())))
         self._counts.update(count(case.calls))
         for question, answer in record["observed"].items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1

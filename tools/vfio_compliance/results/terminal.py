@@ -13,8 +13,8 @@ from typing import NamedTuple
 from ..common.words import counted
 from ..common.wrap import wrap
 from ..rules import Rule
-from .calls import describe
 from .conclusion import reason
+from .excerpt import excerpt
 from .summary import TROUBLE, Case, Summary
 from .verdict import Verdict
 
@@ -329,11 +329,8 @@ def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
         yield textwrap.indent(case.failure["traceback"], "           ")
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
-    lines = [describe(call, summary.target.get("migration")) for call in case.calls]
-    if len(lines) > most:
-        lines = [f"({len(lines) - most} before these)", *lines[-most:]]
-    for index, line in enumerate(lines):
-        yield from wrap(f"   {'' if index else 'calls':{_LABEL}}", line, width, hanging="  ")
+    for index, line in enumerate(excerpt(case, summary, most)):
+        yield from wrap(f"   {'' if index else 'calls':{_LABEL}}{line.mark}", line.text, width, hanging="  ")
     yield f"   {'rerun':{_LABEL}}{rerun(summary, case)}"
 
 

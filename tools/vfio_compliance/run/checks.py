@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from ..common.moment import AfterCall
 from ..common.words import counted, enumerated
 from ..device.errors import DeviceError, errno_name
 from ..device.errors import Unreachable as Unreachable
@@ -24,7 +25,7 @@ T = TypeVar("T")
 Refused = DeviceError
 
 
-class RuleBroken(AssertionError):
+class RuleBroken(AfterCall, AssertionError):
     """The driver broke the rule that the running test judges."""
 
     def __init__(self, what: str, expected: str, seen: str, **more: str) -> None:
@@ -83,6 +84,22 @@ def broken(what: str, *, expected: str, seen: str, **more: str) -> NoReturn:
     raise RuleBroken(what, expected, seen, **more)
 
 
+def broken_by(refusal: DeviceError) -> NoReturn:
+    """Judge the rule broken by what the driver did in a flow."""
+    with about(refusal.after):
+        broken(refusal.what, expected=refusal.expected, seen=refusal.seen)
+
+
+@contextmanager
+def about(call: int) -> Iterator[None]:
+    """What is judged in the block was shown by the call of this running number, and not by the last one."""
+    try:
+        yield
+    except RuleBroken as error:
+        error.after = call
+        raise
+
+
 def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> None:
     """``seen`` is ``expected``; ``show`` puts a value into words."""
     if seen != expected:
@@ -103,7 +120,7 @@ def shows(when: str, seen: Iterable[int], expected: Iterable[int]) -> None:
 def flawless(failure: DeviceError | None) -> None:
     """Nothing failed in a flow, or not where this rule looks; else the failure says what is broken."""
     if failure:
-        raise RuleBroken(failure.what, failure.expected, failure.seen)
+        broken_by(failure)
 
 
 # -- a device at work -----------------------------------------------------------------------------------------------

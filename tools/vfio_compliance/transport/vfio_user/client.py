@@ -11,7 +11,7 @@ import socket
 import struct
 import weakref
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import ClassVar, Final
 
 from ...common.words import counted
@@ -19,7 +19,7 @@ from ...uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
 from ..base import Argument, Death, Memory, Outcome, Target, Transport, failure, success
 from ..errors import CallTimeout, PeerGone, SetupError
 from ..regions import INFO_SIZE, map_region
-from .connection import MAX_DATA, MAX_FDS, Connection
+from .connection import MAX_DATA, MAX_FDS, Connection, Reply
 from .dma import DmaTable
 from .ioctls import Ioctls, RegionFiles, largest_argsz, largest_bitmap
 from .process import ServerProcess, check_path, connect
@@ -395,7 +395,7 @@ class VfioUser(Transport):
         connection = Connection(stream, self.settings.call_deadline, self._dma.serve, self._hung_up, self.remark)
         proposed = Peer(0, 0, MAX_FDS, MAX_DATA, mmap.PAGESIZE)
         try:
-            reply = connection.exchange(Command.VERSION, pack_version(proposed), room=_VERSION_ROOM)
+            reply = self._agree(connection, pack_version(proposed))
             if reply.refused:
                 why = os.strerror(reply.errno) if reply.errno else "it does not say why"
                 raise SetupError(
@@ -411,6 +411,22 @@ class VfioUser(Transport):
         self._most = min(self.server.max_data_xfer_size, _MOST_AT_ONCE)
         self._connection = connection
         self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server)
+
+    def _agree(self, connection: Connection, proposal: bytes) -> Reply:
+        """Exchange versions, which is traced: what each side can do decides what later calls may be."""
+        tracer, name = self.tracer, self._names[Target.DEVICE]
+        call = ("version", name, 0, len(proposal), proposal)
+        if tracer.on_begin is not None:
+            tracer.on_begin(*call[:4])
+        started = perf_counter_ns()
+        try:
+            reply = connection.exchange(Command.VERSION, proposal, room=_VERSION_ROOM)
+        except BaseException as error:
+            tracer.failed(*call, error, started)
+            raise
+        value = -1 if reply.refused else 0
+        tracer.add((*call, reply.payload, value, reply.errno, started, perf_counter_ns() - started))
+        return reply
 
     def _read_piece(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         connection = self._connection or self._connected()
