@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from vfio_compliance.results.terminal import sentence
 
 from vfio_compliance.plugin import fixtures
 from vfio_compliance.results.summary import Summary
-from vfio_compliance.results.terminal import sentence
 from vfio_compliance.results.verdict import Verdict
 
 HERE = Path(__file__).parent

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import pytest
 from proofs import CATALOGUE, DEFECTS, shown, side_failures
+from vfio_compliance.results.terminal import sentence
 
 from vfio_compliance import profiles
 from vfio_compliance.plugin import fixtures
 from vfio_compliance.results.summary import TROUBLE
-from vfio_compliance.results.terminal import sentence
 from vfio_compliance.results.verdict import Verdict
 
 #: What is judged on request only, each rule with each of its defects.

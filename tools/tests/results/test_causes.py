@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 from stories import ended, told, waiver
+from vfio_compliance.results.terminal import render
 
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
 
 FAILED = {"expected": "x", "seen": "y"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 from stories import case, ended, told, waiver
+from vfio_compliance.results.terminal import render
 
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
 
 SILENT = {"what": "the profile says nothing about stimulus.running", "wants": "stimulus.running"}
 SELECTED = {"only": ["v1.a"], "skip": [], "rules": 9, "cases": 99}

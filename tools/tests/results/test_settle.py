@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 from stories import case, ended, told, waiver
+from vfio_compliance.results.terminal import render
 
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
 from vfio_compliance.results.verdict import Verdict
 
 PROCESS = {"event": "process", "number": 2, "why": "the first one hung"}

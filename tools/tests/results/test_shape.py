@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
+from vfio_compliance.results.shape import fits, is_call, is_record
+from vfio_compliance.results.terminal import render
 
 from vfio_compliance.results.journal import JournalError
-from vfio_compliance.results.shape import fits, is_call, is_record
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
 
 CALL = ["read", "region 9", 8, 8, "", "0100000000000000", 8, 0, 12, 3]
 

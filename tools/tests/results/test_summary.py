@@ -7,9 +7,9 @@ import datetime
 
 import pytest
 from stories import waiver
+from vfio_compliance.results.terminal import render
 
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
 from vfio_compliance.results.verdict import Verdict
 
 TODAY = datetime.date(2027, 1, 15)

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
+from vfio_compliance.results.terminal import render
 
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
 
 LONG = "a word and another " * 20
 

@@ -153,7 +153,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ..results import journal, summary, terminal
+    from ..results import journal, summary
+    from ..results.writers import terminal
 
     try:
         place = arguments.folder

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..migration_v1.client import Access, access_verb
-from ..results import journal
-from ..results.shape import is_call
+from ..results import events, journal
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
 #: A call that a journal has once with a count is judged so often at most: more cannot change anything.
@@ -138,21 +137,17 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
     provokes: dict[str, tuple[str, ...]] = {}
     finished = False
     try:
-        for line, record in enumerate(journal.read(path), 1):
-            try:
-                event = record["event"]
-                if event == "run":
-                    provokes = {rule["id"]: tuple(rule.get("provokes", ())) for rule in record["rules"]}
-                elif event == "target" and source.migration is None:
-                    source.migration = record["migration"]
-                elif event == "end":
-                    if not all(map(is_call, record["calls"])):
-                        raise ValueError
-                    entries = _calls(record["calls"], source.migration)
-                    yield Part(entries, str(record["case"]), provokes.get(record["rule"], ()))
-                finished = event == "finish"
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise TraceError(f"{path}:{line}: not a record of a journal") from None
+        for number, line in enumerate(journal.read(path), 1):
+            if isinstance(line, journal.Damaged):
+                raise TraceError(f"{path}:{number}: not a record of a journal: {line.why}")
+            match line.event:
+                case events.Run(rules=rules):
+                    provokes = {rule.id: rule.provokes for rule in rules}
+                case events.Target(migration=migration) if source.migration is None:
+                    source.migration = migration
+                case events.End() as end:
+                    yield Part(_calls(end.calls, source.migration), end.case, provokes.get(end.rule, ()))
+            finished = isinstance(line.event, events.Finish)
     except journal.JournalError as error:
         raise TraceError(str(error)) from None
     if not finished:
@@ -161,7 +156,7 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
         raise TraceError(f"{path}: the run found no migration region")
 
 
-def _calls(calls: list[list[Any]], migration: int | None) -> Iterator[Entry]:
+def _calls(calls: Iterable[list[Any]], migration: int | None) -> Iterator[Entry]:
     for number, call in enumerate(calls, 1):
         verb, target, at, length, sent, received, value, _, _, times = call[:10]
         kind = access_verb(verb, target, at, f"region {migration}")

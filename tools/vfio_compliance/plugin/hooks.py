@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from .. import profiles, rules
+from ..results import events
+from ..results.failure import Failure
 from ..results.handover import Handover
 from ..results.inflight import Inflight
 from ..results.journal import JournalError
@@ -36,7 +38,6 @@ from .stash import (
     SECONDS,
     SESSION,
     STRESS,
-    Failure,
 )
 from .verdicts import ENDS_THE_RUN, judge
 
@@ -112,7 +113,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     try:
         opened.start(handover.way if handover else 0)
     except CallTimeout as error:
-        opened.tell("hang", case=None, message=error.message, remedy=error.remedy)
+        opened.tell(events.Hang(error.message, error.remedy, None))
         return True
     except (Broken, TransportError) as error:
         _stop(session, error.message, error.remedy)
@@ -125,7 +126,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def _stop(session: pytest.Session, message: str, remedy: str) -> None:
     """The reason why the cases that are left will not be run."""
     if not session.shouldstop:
-        session.config.stash[SESSION].tell("broken", message=message, remedy=remedy)
+        session.config.stash[SESSION].tell(events.Broken(message, remedy, None))
         session.shouldstop = f"{message} ({remedy})"
 
 
@@ -145,13 +146,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     opened.tell_deaths()
     counts = opened.transport.tracer.counts
     opened.tell(
-        "finish",
-        calls=sum(counts.verbs.values()),
-        opens=counts.opens,
-        resets=counts.resets,
-        bytes_read=counts.bytes_read,
-        bytes_written=counts.bytes_written,
-        passes=counts.passes,
+        events.Finish(
+            calls=sum(counts.verbs.values()),
+            opens=counts.opens,
+            resets=counts.resets,
+            bytes_read=counts.bytes_read,
+            bytes_written=counts.bytes_written,
+            passes=counts.passes,
+        )
     )
 
 
@@ -161,10 +163,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
-    tell(item.config, "start", case=item.nodeid, rule=rule_of(item))
+    tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
     if not (reason := _left_out(item, opened)):
         return None
-    item.stash[PHASES] = list[tuple[Verdict, Failure | None]]([(Verdict.NOT_RUN, {"what": reason, "skipped": "yes"})])
+    item.stash[PHASES] = list[tuple[Verdict, Failure | None]]([(Verdict.NOT_RUN, Failure(reason, skipped=True))])
     record(item, opened, 0.0)
     return True
 
@@ -190,7 +192,7 @@ def pytest_runtest_makereport(
         return report
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, Lost):
-        opened.tell("lost", message=error.message)
+        opened.tell(events.Lost(error.message))
         item.config.stash[LOST] = True
         item.session.shouldstop = error.message
         return report
@@ -201,9 +203,10 @@ def pytest_runtest_makereport(
         report.longrepr = (str(item.path), item.location[1] or 0, str(error))
     phases = item.stash.setdefault(PHASES, [])
     rule = item.config.stash[CATALOGUE].rules[str(rule_of(item))]
-    # What the driver answers in the test itself is held against it; before and after, or where the client is
-    # judged, it is not the rule that broke.
-    phases.append(judge(error, Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN))
+    # What the driver answers in the test itself is held against it; before and after, or where the suite itself is
+    # judged, it is not the rule that broke. What the suite breaks is a fault of ours.
+    broken = Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL
+    phases.append(judge(error, broken if call.when == "call" and not rule.of_the_suite else Verdict.NOT_RUN, broken))
     if isinstance(error, TransportError) or phases[-1][0] is Verdict.HANG:
         opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration

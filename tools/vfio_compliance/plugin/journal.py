@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from .. import __version__
+from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
+from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.session import Session, kernel_release
 from ..transport import Call
@@ -38,53 +40,52 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
         return
     journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
     if handover := config.stash.get(HANDOVER, None):
-        journal.write("process", number=handover.number, why=handover.why)
+        journal.write(events.Process(handover.number, handover.why))
         return
+    journal.write(_run(config, planned))
+    if config.getoption("--shuffle"):
+        journal.write(events.Note(f"cases in a random order (--shuffle --seed {config.getoption('--seed')})"))
+    journal.write(events.Plan(tuple((item.nodeid, str(rule_of(item))) for item in cases)))
+
+
+def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
     profile, catalogue, plan = config.stash[SESSION].profile, config.stash[CATALOGUE], config.stash[PLAN]
-    journal.write(
-        "run",
+    of_device = [rule for rule in map(str, map(rule_of, planned)) if not catalogue.rules[rule].of_the_suite]
+    device = {
+        "vendor": profile.vendor,
+        "product": profile.product,
+        "driver": " ".join(filter(None, (profile.driver, profile.version))),
+    }
+    return events.Run(
         format=FORMAT,
         version=__version__,
-        profile={"path": str(profile.path), "name": profile.name, "digest": profile.digest},
+        profile=JudgedProfile(str(profile.path), profile.name, profile.digest),
         description=profile.description,
-        interfaces=profile.interfaces,
-        device={
-            key: value
-            for key, value in (
-                ("vendor", profile.vendor),
-                ("product", profile.product),
-                ("driver", " ".join(filter(None, (profile.driver, profile.version)))),
-            )
-            if value
-        },
+        interfaces=tuple(profile.interfaces),
+        device={key: value for key, value in device.items() if value},
         kernel=kernel_release(),
-        defects=config.getoption("--defect"),
+        defects=tuple(config.getoption("--defect")),
         seed=config.getoption("--seed"),
         limits=asdict(profile.limits),
-        plan={"name": plan.name, "path": str(plan.path), "left_out": [asdict(each) for each in plan.left_out]},
-        selection={
-            "only": config.getoption("--only"),
-            "skip": config.getoption("--skip"),
-            "rules": len({rule_of(item) for item in planned}),
-            "cases": len(planned),
-        },
-        skips=[asdict(skip) for skip in profile.skip],
-        waivers=[
-            asdict(waiver) | {"expires": str(waiver.expires) if waiver.expires else None} for waiver in profile.waivers
-        ],
+        plan=ChosenPlan(plan.name, str(plan.path), tuple(LeftOut(each.rule, each.reason) for each in plan.left_out)),
+        selection=Selection(
+            only=tuple(config.getoption("--only")),
+            skip=tuple(config.getoption("--skip")),
+            rules=len(set(of_device)),
+            cases=len(of_device),
+        ),
+        skips=tuple(Skip(each.case, each.reason) for each in profile.skip),
+        waivers=tuple(Waiver(**asdict(each)) for each in profile.waivers),
         areas=catalogue.areas,
-        rules=[asdict(rule) for rule in catalogue],
+        rules=tuple(catalogue),
     )
-    if config.getoption("--shuffle"):
-        journal.write("note", text=f"cases in a random order (--shuffle --seed {config.getoption('--seed')})")
-    journal.write("plan", cases=[[item.nodeid, rule_of(item)] for item in cases])
 
 
-def tell(config: pytest.Config, event: str, **fields: Any) -> None:
+def tell(config: pytest.Config, event: events.Event) -> None:
     """Put an event into the journal. A run without a journal is not worth going on with."""
     if JOURNAL in config.stash:
         try:
-            config.stash[JOURNAL].write(event, **fields)
+            config.stash[JOURNAL].write(event)
         except JournalError as error:
             pytest.exit(str(error), EXIT_BROKEN)
 
@@ -97,14 +98,15 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     if verdict is Verdict.PASS and any(phase is Verdict.NOT_APPLICABLE for phase, _ in phases):
         verdict = Verdict.NOT_APPLICABLE
     opened.tell(
-        "end",
-        case=item.nodeid,
-        rule=rule_of(item),
-        verdict=verdict.value,
-        seconds=round(seconds, 6),
-        failure=next((failure for phase, failure in phases if phase is verdict), None),
-        observed=item.stash.get(OBSERVATIONS, {}),
-        calls=_compact(opened.transport.tracer.take()),
+        events.End(
+            case=item.nodeid,
+            rule=str(rule_of(item)),
+            verdict=verdict,
+            seconds=round(seconds, 6),
+            failure=next((failure for phase, failure in phases if phase is verdict), None),
+            observed=dict(item.stash.get(OBSERVATIONS, {})),
+            calls=tuple(_compact(opened.transport.tracer.take())),
+        )
     )
     return verdict
 

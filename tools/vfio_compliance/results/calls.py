@@ -23,12 +23,28 @@ _REQUESTS = {
 _SECOND = "second "
 
 
+#: Fields of a call that are texts, and numbers; one more text, a digest, may follow.
+_TEXTS, _NUMBERS, _FIELDS = (0, 1, 4, 5), (2, 3, 6, 7, 8, 9), 10
+
 #: The argument of a request that names a range: where its address and its length in bytes stand.
 _RANGES = {
     type1.VFIO_IOMMU_MAP_DMA: (16, 24),
     type1.VFIO_IOMMU_UNMAP_DMA: (8, 16),
     type1.VFIO_IOMMU_DIRTY_PAGES: (8, 16),
 }
+
+
+def read_call(value: Any) -> list[Any]:
+    """A call read from JSON, with its bytes in hexadecimal. Raises ValueError for what is none."""
+    if not isinstance(value, list) or not _FIELDS <= len(value) <= _FIELDS + 1:
+        raise ValueError("not a call")
+    if not all(type(value[at]) is str for at in (*_TEXTS, *range(_FIELDS, len(value)))):
+        raise ValueError("a call without its words")
+    if not all(type(value[at]) is int for at in _NUMBERS):
+        raise ValueError("a call without its numbers")
+    for text in (value[4], value[5], *value[_FIELDS:]):
+        bytes.fromhex(text)
+    return value
 
 
 def count(calls: Iterable[list[Any]]) -> Counter[str]:

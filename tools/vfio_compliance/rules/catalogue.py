@@ -69,6 +69,11 @@ class Rule:
         return self.clause.partition("-")[0]
 
     @property
+    def of_the_suite(self) -> bool:
+        """Whether it judges the suite itself, its traffic and the header that it goes by, and no device."""
+        return self.side == "client"
+
+    @property
     def clauses(self) -> tuple[str, ...]:
         """The clause and those covered besides."""
         return (self.clause, *self.also)

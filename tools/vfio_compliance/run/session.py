@@ -29,6 +29,7 @@ from ..profiles import (
     SpareServer,
     VfioUserDevice,
 )
+from ..results import events
 from ..transport import (
     CallTimeout,
     Death,
@@ -87,7 +88,7 @@ class Session:
         self.histories = Histories(self)
         self.reach = Reach(self)
         #: Puts an event into the journal, once there is one.
-        self.tell: Callable[..., None] = lambda event, **fields: None
+        self.tell: Callable[[events.Event], None] = lambda event: None
         #: Why no test can have the migration region, once that is known.
         self._no_migration: str | None = None
         self._migration: MigrationRegion | None = None
@@ -139,11 +140,8 @@ class Session:
             self._no_migration = self._no_migration or str(error)
         with suppress(DeviceError):
             self._resettable = self.device.announces_reset
-        self.tell(
-            "target",
-            identity=self.transport.identity() | ({"restored on": self._restored_on()} if self._migration else {}),
-            migration=self._migration.region.index if self._migration else None,
-        )
+        identity = self.transport.identity() | ({"restored on": self._restored_on()} if self._migration else {})
+        self.tell(events.Target(identity, self._migration.region.index if self._migration else None))
 
     def _reach(self, first: int) -> None:
         """Open the device by one way after the other. Raises what the last of them raises."""
@@ -152,7 +150,7 @@ class Session:
             if self._way < first and self._way < len(ways) - 1:
                 continue
             if len(ways) > 1:
-                self.tell("way", way=self._way, ways=len(ways))
+                self.tell(events.Way(self._way, len(ways)))
             try:
                 way()
                 return
@@ -197,7 +195,7 @@ class Session:
 
     def note(self, text: str) -> None:
         """Put ``text`` into the journal."""
-        self.tell("note", text=text)
+        self.tell(events.Note(text))
 
     def _note_once(self, text: str) -> None:
         if text not in self._noted:
@@ -242,7 +240,7 @@ class Session:
     def tell_deaths(self, case: str | None = None) -> None:
         """Put into the journal the ends of servers that nobody asked for; ``case`` is the test that was running."""
         for death in self._take_deaths():
-            self.tell("death", **death._asdict(), case=case)
+            self.tell(events.Death(*death, case))
 
     def _take_deaths(self) -> list[Death]:
         """Those that have come since this was last called; remarks on the way become notes."""
@@ -258,7 +256,7 @@ class Session:
         """
         self.tell_deaths()
         if isinstance(error, CallTimeout):
-            self.tell("unanswered", message=error.message, remedy=error.remedy)
+            self.tell(events.Unanswered(error.message, error.remedy))
 
     @contextmanager
     def guest(self) -> Iterator[GuestMemory]:
@@ -531,7 +529,7 @@ class Session:
         try:
             before = parameter.read_text().strip()
             # Told first: whoever watches this process puts it back if this process cannot.
-            self.tell("changed", path=str(parameter), before=before)
+            self.tell(events.Changed(str(parameter), before))
             self._defects_before = before
             parameter.write_text(",".join(self._defects))
         except OSError as error:
@@ -543,7 +541,7 @@ class Session:
     def _restore_defects(self) -> None:
         if self._parameter is not None and self._defects_before is not None:
             self._parameter.write_text(f"{self._defects_before}\n")  # to write nothing at all would change nothing
-            self.tell("restored", path=str(self._parameter))
+            self.tell(events.Restored(str(self._parameter)))
 
     @property
     def _parameter(self) -> Path | None:

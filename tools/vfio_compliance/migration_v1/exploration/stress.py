@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...results.events import Explored
 from ...run.session import Session
 from ...transport import TransportError
 from .explorer import Explorer
@@ -96,4 +97,4 @@ class Stress:
         now = time.monotonic()
         if now >= self._next_sign:
             self._next_sign = now + _SIGN_OF_LIFE
-            self._session.tell("explored", steps=steps)
+            self._session.tell(Explored(steps))
