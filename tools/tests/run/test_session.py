@@ -9,6 +9,7 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, Unreachable
+from vfio_compliance.results.events import Target
 from vfio_compliance.run import session
 from vfio_compliance.transport import Outcome, Target, Transport
 from vfio_compliance.transport.base import argument_view
@@ -64,7 +65,7 @@ def begin(monkeypatch, project):
         monkeypatch.setattr(session, "_to", lambda profile, where, defects, beside=None: transport)
         opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml"), [])
         told = []
-        opened.tell = lambda event, **fields: told.append((event, fields))
+        opened.tell = told.append
         opened.start()
         return opened, told
 
@@ -77,7 +78,7 @@ def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
     opened, told = begin(device)
     assert opened.plain() is opened.plain() is opened.device
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
-    assert [event for event, _ in told] == ["target"]
+    assert told == [Target({}, None)]
 
 
 def test_device_that_announces_reset_is_asked_for_it(begin):
@@ -87,13 +88,13 @@ def test_device_that_announces_reset_is_asked_for_it(begin):
     opened.plain()
     opened.plain()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
-    assert [event for event, _ in told] == ["target"]
+    assert told == [Target({}, None)]
 
 
 def test_device_without_migration_is_a_target(begin):
     """Nothing is missed until a case asks for the migration region."""
     opened, told = begin(PciDevice(PCI))
-    assert told == [("target", {"identity": {}, "migration": None})]
+    assert told == [Target({}, None)]
     with pytest.raises(Unreachable, match="none of the 9 regions"):
         opened.migration()
 

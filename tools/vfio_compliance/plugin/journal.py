@@ -97,6 +97,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     # A phase that passed says nothing against one that was not applicable.
     if verdict is Verdict.PASS and any(phase is Verdict.NOT_APPLICABLE for phase, _ in phases):
         verdict = Verdict.NOT_APPLICABLE
+    observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
     opened.tell(
         events.End(
             case=item.nodeid,
@@ -104,7 +105,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             verdict=verdict,
             seconds=round(seconds, 6),
             failure=next((failure for phase, failure in phases if phase is verdict), None),
-            observed=dict(item.stash.get(OBSERVATIONS, {})),
+            observed=observed,
             calls=tuple(_compact(opened.transport.tracer.take())),
         )
     )

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 #: Takes a value read from JSON and gives that of a field. Raises ValueError.
-Reader: TypeAlias = Callable[[Any], Any]
+_Reader: TypeAlias = Callable[[Any], Any]
 
 #: What a number has to be for the machine that it is about: signed or not, it has 64 bits.
 _NUMBERS: Final = range(-(1 << 63), 1 << 64)
@@ -30,26 +30,30 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-@cache
-def reader(kind: Any) -> Reader:
-    """Reads what ``plain`` has written of a field of type ``kind``. True and false are no numbers.
+def read(kind: Any, value: Any) -> Any:
+    """What ``plain`` has written of a field of type ``kind``. Raises ValueError. True and false are no numbers.
 
     Texts, numbers, dates, enumerations by their values, dataclasses, tuples of these, mappings from texts to these, or
     None beside one of these. Where a type is annotated with a function, that one reads it. Fields of a dataclass that
     have a default may be missing; a key that names no field is passed over.
     """
+    return _reader(kind)(value)
+
+
+@cache
+def _reader(kind: Any) -> _Reader:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _as_is(arguments[1])
     if origin in (Union, types.UnionType):
-        (one,) = (reader(each) for each in arguments if each is not type(None))
+        (one,) = (_reader(each) for each in arguments if each is not type(None))
         return lambda value: None if value is None else one(value)
     if origin is tuple and arguments[-1] is Ellipsis:
-        return _list(reader(arguments[0]))
+        return _list(_reader(arguments[0]))
     if origin is tuple:
-        return _row([reader(each) for each in arguments])
+        return _row([_reader(each) for each in arguments])
     if origin is Mapping:
-        return _mapping(reader(arguments[1]))
+        return _mapping(_reader(arguments[1]))
     if is_dataclass(kind):
         return _record(kind)
     if issubclass(kind, Enum):
@@ -57,36 +61,36 @@ def reader(kind: Any) -> Reader:
     return _LEAVES[kind]
 
 
-def _as_is(read: Reader) -> Reader:
-    return read
+def _as_is(one: _Reader) -> _Reader:
+    return one
 
 
 def _default(each: Field[Any]) -> Any:
     return each.default if each.default_factory is MISSING else each.default_factory()
 
 
-def _list(one: Reader) -> Reader:
+def _list(one: _Reader) -> _Reader:
     return lambda value: tuple([one(each) for each in _exactly(list, value)])
 
 
-def _row(readers: list[Reader]) -> Reader:
-    def read(value: Any) -> tuple[Any, ...]:
+def _row(readers: list[_Reader]) -> _Reader:
+    def take(value: Any) -> tuple[Any, ...]:
         if len(_exactly(list, value)) != len(readers):
             raise ValueError(f"{len(value)} values, where {len(readers)} belong")
         return tuple(one(each) for one, each in zip(readers, value, strict=True))
 
-    return read
+    return take
 
 
-def _mapping(one: Reader) -> Reader:
+def _mapping(one: _Reader) -> _Reader:
     return lambda value: {key: one(each) for key, each in _exactly(dict, value).items()}
 
 
-def _record(kind: Any) -> Reader:
+def _record(kind: Any) -> _Reader:
     hints = get_type_hints(kind, include_extras=True)
-    known = [(each.name, reader(hints[each.name]), _default(each) is MISSING) for each in fields(kind)]
+    known = [(each.name, _reader(hints[each.name]), _default(each) is MISSING) for each in fields(kind)]
 
-    def read(value: Any) -> Any:
+    def take(value: Any) -> Any:
         values = {}
         _exactly(dict, value)
         for name, one, needed in known:
@@ -99,7 +103,7 @@ def _record(kind: Any) -> Reader:
                 raise ValueError(f"{name} is missing")
         return kind(**values)
 
-    return read
+    return take
 
 
 def _exactly(kind: type[Any], value: Any) -> Any:
@@ -124,7 +128,7 @@ def _date(value: Any) -> datetime.date:
 
 _NAMES: Final = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "record"}
 
-_LEAVES: Final[dict[Any, Reader]] = {
+_LEAVES: Final[dict[Any, _Reader]] = {
     str: lambda value: _exactly(str, value),
     bool: lambda value: _exactly(bool, value),
     int: _number,

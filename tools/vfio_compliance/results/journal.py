@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
-from . import events
+from . import events, fields
 from .events import Event
-from .fields import plain, reader
 
 FORMAT = 2
 NAME = "journal.jsonl"
@@ -109,8 +108,12 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def line(event: Event, at: float | None = None) -> bytes:
     """An event as a journal has it; ``at`` is the time of day in seconds, now unless given."""
-    record = {"event": events.name(type(event)), "time": round(time.time(), 6) if at is None else at, **plain(event)}
-    return (json.dumps(record, ensure_ascii=False, default=plain) + "\n").encode("utf-8", "backslashreplace")
+    record = {
+        "event": events.name(type(event)),
+        "time": round(time.time(), 6) if at is None else at,
+        **fields.plain(event),
+    }
+    return (json.dumps(record, ensure_ascii=False, default=fields.plain) + "\n").encode("utf-8", "backslashreplace")
 
 
 def parse(text: str | bytes) -> Line:
@@ -130,8 +133,7 @@ def _event(record: dict[str, Any]) -> Event | None:
         raise ValueError("no event")
     if name not in events.KINDS:
         return None
-    kind: Hashable = events.KINDS[name]
-    event: Event = reader(kind)(record)
+    event: Event = fields.read(events.KINDS[name], record)
     return event
 
 
