@@ -19,9 +19,22 @@ MIGRATION = Region(9, 0x5000, (), True)
 A, B = b"a" * 100, b"b" * 10
 GOOD = [*saved(A, B), *resumed(A, B)]
 RUN = Run(
-    **dict(format=FORMAT, version="0", profile=JudgedProfile("p", "p", ""), description="", interfaces=(), device={}),
-    **dict(kernel="", defects=(), seed=0, limits={}, plan=ChosenPlan("default", "", ()), areas={}, rules=()),
-    **dict(selection=Selection((), (), 0, 0), skips=(), waivers=()),
+    format=FORMAT,
+    version="0",
+    profile=JudgedProfile("p", "p", ""),
+    description="",
+    interfaces=(),
+    device={},
+    kernel="",
+    defects=(),
+    seed=0,
+    limits={},
+    plan=ChosenPlan("default", "", ()),
+    selection=Selection((), (), 0, 0),
+    skips=(),
+    waivers=(),
+    areas={},
+    rules=(),
 )
 DISORDERED = [*saved(A), *to(STOP, RUNNING), *to(RUNNING, STOP_AND_COPY), pending(9), size(8), read(DATA_OFFSET, 64)]
 

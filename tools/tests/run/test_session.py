@@ -9,7 +9,7 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, Unreachable
-from vfio_compliance.results.events import Target
+from vfio_compliance.results import events
 from vfio_compliance.run import session
 from vfio_compliance.transport import Outcome, Target, Transport
 from vfio_compliance.transport.base import argument_view
@@ -78,7 +78,7 @@ def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
     opened, told = begin(device)
     assert opened.plain() is opened.plain() is opened.device
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
-    assert told == [Target({}, None)]
+    assert told == [events.Target({}, None)]
 
 
 def test_device_that_announces_reset_is_asked_for_it(begin):
@@ -88,13 +88,13 @@ def test_device_that_announces_reset_is_asked_for_it(begin):
     opened.plain()
     opened.plain()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
-    assert told == [Target({}, None)]
+    assert told == [events.Target({}, None)]
 
 
 def test_device_without_migration_is_a_target(begin):
     """Nothing is missed until a case asks for the migration region."""
     opened, told = begin(PciDevice(PCI))
-    assert told == [Target({}, None)]
+    assert told == [events.Target({}, None)]
     with pytest.raises(Unreachable, match="none of the 9 regions"):
         opened.migration()
 

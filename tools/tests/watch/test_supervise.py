@@ -27,9 +27,22 @@ from vfio_compliance.results.journal import FORMAT, Journal
 from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection
 
 RUN = Run(
-    **dict(format=FORMAT, version="0", profile=JudgedProfile("p", "p", ""), description="", interfaces=(), device={}),
-    **dict(kernel="", defects=(), seed=0, limits={}, plan=ChosenPlan("default", "", ()), areas={}, rules=()),
-    **dict(selection=Selection((), (), 0, 0), skips=(), waivers=()),
+    format=FORMAT,
+    version="0",
+    profile=JudgedProfile("p", "p", ""),
+    description="",
+    interfaces=(),
+    device={},
+    kernel="",
+    defects=(),
+    seed=0,
+    limits={},
+    plan=ChosenPlan("default", "", ()),
+    selection=Selection((), (), 0, 0),
+    skips=(),
+    waivers=(),
+    areas={},
+    rules=(),
 )
 
 def pytest_addoption(parser):
