@@ -180,7 +180,7 @@ def _list(arguments: argparse.Namespace) -> int:
         where = f"{test.file.name}::{test.name}" if test else "none"
         print(f"{rule.clause:8}{rule.id:44}{rule.level:7}{rule.status:12}{rule.side:8}{where}")
     covered = {clause for rule in rules for clause in rule.clauses}
-    print(f"{len(rules)} rules, {len(covered)} clauses, {sum(rule.id in tests for rule in rules)} with a test")
+    print(f"{spec.numbers(rules)}; {len(covered)} clauses, {sum(rule.id in tests for rule in rules)} with a test")
     return EXIT_OK
 
 

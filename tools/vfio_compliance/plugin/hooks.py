@@ -205,8 +205,8 @@ def pytest_runtest_makereport(
     rule = item.config.stash[CATALOGUE].rules[str(rule_of(item))]
     # What the driver answers in the test itself is held against it; before and after, or where the suite itself is
     # judged, it is not the rule that broke. What the suite breaks is a fault of ours.
-    broken = Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL
-    phases.append(judge(error, broken if call.when == "call" and not rule.of_the_suite else Verdict.NOT_RUN, broken))
+    refused = Verdict.FAIL if call.when == "call" and not rule.of_the_suite else Verdict.NOT_RUN
+    phases.append(judge(error, refused, Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL))
     if isinstance(error, TransportError) or phases[-1][0] is Verdict.HANG:
         opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration

@@ -138,9 +138,9 @@ def _event(record: dict[str, Any]) -> Event | None:
 
 
 def _time(value: object) -> float:
-    if type(value) not in (int, float) or not 0 <= value <= _LAST_SECOND:  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LAST_SECOND:
         raise ValueError("no time")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def read(path: Path) -> Iterator[Line]:

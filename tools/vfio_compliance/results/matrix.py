@@ -9,6 +9,7 @@ from itertools import groupby
 
 from .summary import TROUBLE, Summary
 from .verdict import Verdict
+from .wording import count
 
 _ABSENT = "-"
 _GAP = 2
@@ -50,18 +51,14 @@ def render(columns: Iterable[Column], width: int, *, whole: bool = False) -> lis
         lines += [_row(part, rule, rules, _MARK) for rule in unlike]
         lines += [_row(part, rule, rules, " " * len(_MARK)) for rule in shown]
     if passing:
-        lines += ["", f"{_rules(len(passing))}: pass everywhere"]
+        lines += ["", f"{count(len(passing), 'rule')}: pass everywhere"]
     several = len({each.kernel for each in columns}) > 1
     if several and rules:
-        lines += [f"{_rules(len(unlike))}: the kernels differ (marked {_MARK.strip()})" if unlike else _ALIKE]
+        lines += [f"{count(len(unlike), 'rule')}: the kernels differ (marked {_MARK.strip()})" if unlike else _ALIKE]
     return [*lines, *_silence(columns)]
 
 
 _ALIKE = "no rule on which the kernels differ"
-
-
-def _rules(number: int) -> str:
-    return f"{number} rule{'' if number == 1 else 's'}"
 
 
 def _by_target(columns: Iterable[Column]) -> list[Column]:

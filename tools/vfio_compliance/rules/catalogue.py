@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -111,6 +112,16 @@ class Catalogue:
         near = difflib.get_close_matches(pattern.lower(), lower, n=1)
         meant = (parts or [lower[name] for name in near])[:_MOST_NAMED]
         return f"did you mean {' or '.join(meant)}?" if meant else "see vfio-compliance list"
+
+
+def numbers(rules: Iterable[Rule]) -> str:
+    """How many rules these are, told apart as the end of a run does."""
+    kinds = Counter(
+        "of the suite itself" if rule.of_the_suite else "of --stress" if rule.on_request else "" for rule in rules
+    )
+    of_device = kinds.pop("", 0)
+    besides = " and ".join(f"{number} {kind}" for kind, number in kinds.items())
+    return f"{of_device} {'rule' if of_device == 1 else 'rules'}" + (f", besides {besides}" if besides else "")
 
 
 def by_defect(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
