@@ -3,8 +3,9 @@
 
 import pytest
 
-from vfio_compliance.dirty_type1.pages import BOUNDARIES, bitmap_bytes, counted
+from vfio_compliance.dirty_type1.pages import BOUNDARIES, counted
 from vfio_compliance.run.checks import declined, told
+from vfio_compliance.uapi.type1 import bitmap_bytes
 
 #: Every bit of the first two words and what follows, and the last ones of a bitmap as large as a page.
 POSITIONS = (*range(130), 4094, 4095, 4096)

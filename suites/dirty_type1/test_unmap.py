@@ -3,8 +3,9 @@
 
 import pytest
 
-from vfio_compliance.dirty_type1.pages import BOUNDARIES, bitmap_bytes, counted
+from vfio_compliance.dirty_type1.pages import BOUNDARIES, counted
 from vfio_compliance.run.checks import NotApplicable, declined
+from vfio_compliance.uapi.type1 import bitmap_bytes
 
 POSITIONS = (*range(66), 127, 128, 129)
 

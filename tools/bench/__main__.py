@@ -23,7 +23,7 @@ import cffi
 from vfio_compliance.device import Device, DirtyTracker
 from vfio_compliance.device.dma import IOVA
 from vfio_compliance.dirty_type1.pages import Pages, bitmap_bytes, compare
-from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.results import inflight, journal, summary
 from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings
@@ -93,7 +93,7 @@ def register_access(client: Path) -> None:
     """The best of a few rounds for each way of reading device_state from the same server."""
     with reference() as (device, socket):
         transport = device.transport
-        migration = MigrationRegion(device.migration_regions()[0], STATE)
+        migration = MigrationRegion(device.regions_of_type(REGION_TYPE)[0], STATE)
         index, (_, offset, width) = migration.region.index, DEVICE_STATE
         ways: dict[str, Callable[[], object]] = {
             "the bare transport": lambda: transport._read(index, offset, width),
@@ -185,7 +185,7 @@ def _both_ways(*sockets: Path) -> tuple[list[float], list[float]]:
         transport = VfioUser(VfioUserSettings(str(socket), None, call_deadline=5, start_deadline=5))
         device = Device(transport)
         device.open()
-        migration = MigrationRegion(device.migration_regions()[0], STATE)
+        migration = MigrationRegion(device.regions_of_type(REGION_TYPE)[0], STATE)
         small.append(min(nanoseconds(migration.state, transport) for _ in range(ROUNDS)))
         read_memory = partial(device.region(2).read_bytes, 0, 1 << 16)
         large.append(min(nanoseconds(read_memory, transport, 1000) for _ in range(ROUNDS)))
@@ -208,7 +208,7 @@ def large_state(client: Path) -> None:
     options = (f"--memory={STATE}", "--buffer=16777216", "--section=16777216", "--pre-copy=none")
     print(f"moving a state of {STATE >> 20} MiB, {PIECE >> 20} MiB a call, best of {ROUNDS}; MiB/s saving, loading")
     with reference(*options) as (device, socket):
-        index = device.migration_regions()[0].index
+        index = device.regions_of_type(REGION_TYPE)[0].index
         idle = memory(os.getpid())
         for way in ("read-write", "mmap"):
             ours, peaks, theirs = [], [], []
@@ -228,7 +228,7 @@ def large_state(client: Path) -> None:
 
 def move(device: Device, mapped: bool) -> tuple[float, float]:
     """Seconds that saving and loading took."""
-    migration = MigrationRegion(device.migration_regions()[0], 2 * STATE)
+    migration = MigrationRegion(device.regions_of_type(REGION_TYPE)[0], 2 * STATE)
     migration.mapped = mapped
     migration.enter(DeviceState.STOP_AND_COPY)
     begin = time.monotonic()

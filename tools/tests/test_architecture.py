@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,40 +16,32 @@ PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = PROJECT / "tools"
 PACKAGE = TOOLS / "vfio_compliance"
 
-#: What each part of the package may import of the others; a file on the top level counts as a part.
-ALLOWED = {
+#: The rooms of the package, each with the rooms from which it may import; a file on the top level counts as a room.
+#: What stands in a row is known to all that come after it: uapi <- transport <- device <- run <- interfaces.
+RESULTS = {"common", "rules", "results"}
+RUN = {"common", "uapi", "transport", "device", "profiles", *RESULTS, "run"}
+ROOMS = {
+    "common": set(),
     "uapi": set(),
-    "transport": {"uapi"},
-    "model": {"uapi"},
-    "device": {"uapi", "transport", "model"},
-    "spec": set(),
-    "profiles": set(),
-    "results": {"uapi", "spec"},
-    "interruptions": set(),
-    "runner": {"interruptions", "results", "spec", "profiles"},
-    "vm": {"results"},
-    "judge": {"model", "results"},
-    "record": {"device", "interruptions", "judge", "results", "transport", "uapi"},
-    "checks": {"device", "transport"},
-    "stimulus": {"checks", "device", "profiles", "transport"},
-    "journeys_v1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
-    "dirty_type1": {"checks", "device", "model", "session", "stimulus", "transport", "uapi"},
-    "stress": {"device", "model", "profiles", "session", "stimulus", "transport", "uapi"},
-    "reach": {"device", "session", "transport", "uapi"},
-    "session": {
-        *("device", "dirty_type1", "journeys_v1", "model", "profiles", "reach", "results", "stimulus", "transport"),
-        "uapi",
-    },
-    "fixtures": {
-        *("checks", "device", "dirty_type1", "journeys_v1", "model", "profiles", "reach", "session", "stimulus"),
-        *("stress", "transport", "uapi"),
-    },
-    "plugin": {"checks", "device", "fixtures", "profiles", "results", "session", "spec", "transport"},
-    "__main__": {"judge", "profiles", "record", "results", "runner", "spec", "vm"},
+    "transport": {"common", "uapi"},
+    "device": {"common", "uapi", "transport"},
+    "rules": {"common"},
+    "profiles": {"common"},
+    "results": {"common", "rules", "uapi"},
+    "run": RUN - {"run"},
+    "migration_v1": RUN,
+    "dirty_type1": RUN,
+    "interfaces": {"profiles", "run", "migration_v1", "dirty_type1"},
+    "plugin": {*RUN, "interfaces"},
+    "clients": {*RUN, "interfaces"},
+    "watch": {*RESULTS, "profiles"},
+    "vm": RESULTS,
+    "cli": {*RUN, "interfaces", "clients", "watch", "vm"},
+    "__main__": {"cli"},
 }
 
-#: The face towards pytest.
-MAY_IMPORT_PYTEST = {"plugin", "fixtures"}
+#: The rooms of interfaces; no shared room names them.
+INTERFACES = sorted(name for name in ROOMS["interfaces"] if name not in RUN)
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -71,22 +64,47 @@ def part_of(file: Path) -> str:
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_arrows(file):
-    """A part imports only the parts that it may know."""
-    part = part_of(file)
-    if part == "__init__":
-        return
-    parts = {name.split(".")[1] for name in imports(file) if name.startswith("vfio_compliance.")}
-    foreign = parts - ALLOWED[part] - {part, "__version__"}
-    assert not foreign, f"{part} must not import {foreign}"
+def rooms_known_to(room: str) -> set[str]:
+    """All rooms that a file of ``room`` imports from."""
+    names = [name for file in FILES if part_of(file) == room for name in imports(file)]
+    known = {name.split(".")[1] for name in names if name.startswith("vfio_compliance.")}
+    return known - {room, "__version__"}
+
+
+def test_every_room_is_here():
+    """A new room needs a word on what it may know."""
+    assert {part_of(file) for file in FILES} - {"__init__"} == ROOMS.keys()
+
+
+@pytest.mark.parametrize(
+    ("room", "other"), [(room, other) for room in ROOMS for other in ROOMS if room != other], ids=str
+)
+def test_arrows(room, other):
+    """A room imports from another one only where an arrow says so."""
+    assert other not in rooms_known_to(room) - ROOMS[room]
+
+
+def test_no_circle():
+    """The arrows lead from the rooms that know nothing to those that know all, and never back."""
+    graph = graphlib.TopologicalSorter({room: rooms_known_to(room) for room in ROOMS})
+    assert len([*graph.static_order()]) == len(ROOMS)
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_shared_rooms_name_no_interface(interface):
+    """A new interface is one more line in interfaces.py, and no change in what all interfaces share."""
+    shared = [file for file in FILES if part_of(file) not in {*INTERFACES, "uapi", "interfaces"}]
+    assert [
+        str(file.relative_to(PACKAGE)) for file in shared if re.search(rf"\b{interface}\b", file.read_text("utf-8"))
+    ] == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_pytest_has_one_face(file):
-    """Only the plugin and the fixtures import pytest."""
+    """Only the plugin and the fixtures of interfaces import pytest."""
     tops = {name.partition(".")[0] for name in imports(file)}
-    assert part_of(file) in MAY_IMPORT_PYTEST or not tops & {"pytest", "_pytest", "pytest_timeout"}
+    face = part_of(file) == "plugin" or (part_of(file) in INTERFACES and file.name == "fixtures.py")
+    assert face or not tops & {"pytest", "_pytest", "pytest_timeout"}
 
 
 def test_two_readings_of_the_wire():
@@ -110,8 +128,9 @@ def test_suites_know_no_target(file):
     """A test names no transport, no vendor and no device; and it imports only what judges."""
     text = file.read_text(encoding="utf-8").lower()
     assert not re.search(r"vfio.user|kernel_?group|refdriver|socket|\bedu\b", text)
-    parts = {name.split(".")[1] for name in imports(file) if name.startswith("vfio_compliance.")}
-    assert parts <= {"checks", "model", "uapi"}
+    known = [name for name in imports(file) if name.startswith("vfio_compliance.")]
+    allowed = ("run.checks", "uapi", "common", *INTERFACES)
+    assert [name for name in known if not name.partition(".")[2].startswith(allowed)] == []
 
 
 def tracked() -> list[Path]:

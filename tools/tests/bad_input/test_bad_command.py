@@ -16,9 +16,9 @@ READS_ZERO = "v1.reserved.reads-zero"
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--only=v1.pending.readonly",), "no such rule, clause or case; did you mean v1.pending.read-only?"),
-        (("--only=READS-ZERO",), f"did you mean {READS_ZERO}?"),
-        (("--only=reserved-bit",), "did you mean v1.state.reserved-bits or v1.client.preserves-reserved-bits?"),
+        (("--only=v1.pending.readonly",), "no such rule, clause or case; did you mean `v1.pending.read-only`?"),
+        (("--only=READS-ZERO",), f"did you mean `{READS_ZERO}`?"),
+        (("--only=reserved-bit",), "did you mean `v1.state.reserved-bits` or `v1.client.preserves-reserved-bits`?"),
         (("--only=nonsense",), "see vfio-compliance list"),
         (("--defect=stop-latte",), "did you mean"),
         (("--out=/dev/null/run",), "/dev/null/run: Not a directory; name another folder with --out"),

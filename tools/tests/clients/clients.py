@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vfio_compliance.migration_v1.client import Access, Judge, Offence, Stream
+from vfio_compliance.migration_v1.client import Judge, Stream
+from vfio_compliance.run.client import Access, Offence
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState, Register
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP

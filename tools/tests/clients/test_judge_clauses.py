@@ -31,7 +31,8 @@ from clients import (
     write,
 )
 
-from vfio_compliance.migration_v1.client import CLAUSES, Access
+from vfio_compliance.migration_v1.client import CLAUSES
+from vfio_compliance.run.client import Access
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, RESERVED
 
 A, B, C = bytes(range(16)), bytes(100), b"c" * 100

@@ -28,7 +28,8 @@ from clients import (
     write,
 )
 
-from vfio_compliance.migration_v1.client import Access, Judge, stream
+from vfio_compliance.migration_v1.client import Judge, stream
+from vfio_compliance.run.client import Access
 from vfio_compliance.uapi.migration_v1 import DATA_SIZE
 
 A, B, C = b"a" * 100, b"b" * 100, b"c" * 50

@@ -21,7 +21,7 @@ from vfio_compliance.clients.trace import Reader
 from vfio_compliance.clients.verdict import judge
 from vfio_compliance.device import Device, DeviceError
 from vfio_compliance.migration_v1.client import CLAUSES, Judge
-from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.results import journal, summary
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
@@ -197,7 +197,7 @@ def server():
 def migration(server):
     """Its migration region, after a reset; the trace begins here, with digests."""
     server.reset()
-    region = MigrationRegion(server.migration_regions()[0], 1 << 30)
+    region = MigrationRegion(server.regions_of_type(REGION_TYPE)[0], 1 << 30)
     server.transport.tracer.take()
     server.transport.tracer.digests = True
     server.reset()
@@ -334,7 +334,7 @@ def test_ended_by_a_signal(tmp_path, number):
     with Proxied(tmp_path) as between:
         device = Device(VfioUser(VfioUserSettings(between.socket, None, DEADLINE, DEADLINE)))
         device.open()
-        MigrationRegion(device.migration_regions()[0], 1 << 30).state()
+        MigrationRegion(device.regions_of_type(REGION_TYPE)[0], 1 << 30).state()
         assert between.end(number) == (0, "")
         device.close()
     verbs = [record.verb for record in Reader(between.trace)]

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from vfio_compliance.dirty_type1.pages import Pages, bitmap_bytes, compare, set_bits
+from vfio_compliance.dirty_type1.pages import Pages, compare, set_bits
+from vfio_compliance.uapi.type1 import bitmap_bytes
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hostile_server import Client
 from mutation import number
 
 from vfio_compliance.device import Container, Device, DeviceError, DirtyTracker, DmaMap
-from vfio_compliance.migration_v1.region import MigrationRegion
+from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.transport import GuardedBuffer, Outcome, Target, TransportError
 from vfio_compliance.uapi.type1 import (
     VFIO_IOMMU_DIRTY_PAGES,
@@ -220,7 +220,7 @@ def _regions(session: Session, rng: Random) -> str:
     device = Device(session.client)
     for region in device.regions:
         assert all(area.offset >= 0 for area in region.areas)
-    device.migration_regions()
+    device.regions_of_type(REGION_TYPE)
     return "ok"
 
 
@@ -232,7 +232,7 @@ def _container(session: Session, rng: Random) -> str:
 
 
 def _save(session: Session, rng: Random) -> str:
-    for region in Device(session.client).migration_regions():
+    for region in Device(session.client).regions_of_type(REGION_TYPE):
         migration = MigrationRegion(region, largest=1 << 22)
         migration.set_state(rng.choice((2, 3)))
         assert migration.save().total <= 1 << 22

@@ -16,6 +16,7 @@ from campaign import Campaign
 from text_mutation import mutate_text, mutate_tree
 
 from vfio_compliance import rules as spec
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, load, plan, programs
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.document import LARGEST_FILE, WHOLE_FILE
@@ -72,7 +73,7 @@ def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_p
         path.write_bytes(data)
         counted.gave(kind, data.decode(errors="backslashreplace"))
         try:
-            loaded = load(path)
+            loaded = load(path, PROFILE)
             _check_problems(ProfileError(loaded.unknown_rules(rules)), path, data, some=False)
             assert all(steps for steps in programs(loaded.stimulus, loaded.setup).values())
             counted.came("a profile")
@@ -140,5 +141,5 @@ def _check_problems(error: ProfileError, path: Path, data: bytes, *, some: bool 
 def _check_command(path: Path) -> None:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = check([str(path)])
+        code = check([str(path)], PROFILE)
     assert (code, said.getvalue().endswith(": ok\n")) in ((0, True), (2, False))

@@ -65,7 +65,9 @@ class Region:
 def client(region):
     """The client of a device that has this region alone."""
     transport = SimpleNamespace(tracer=SimpleNamespace(counts=Counts()))
-    return Qemu(SimpleNamespace(migration_regions=lambda: [region], regions=[region], transport=transport), 1 << 30)
+    return Qemu(
+        SimpleNamespace(regions_of_type=lambda wanted: [region], regions=[region], transport=transport), 1 << 30
+    )
 
 
 @pytest.mark.parametrize(

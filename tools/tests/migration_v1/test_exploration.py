@@ -13,8 +13,10 @@ import yaml
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device
+from vfio_compliance.interfaces import INTERFACES, PROFILE
 from vfio_compliance.migration_v1.exploration.explorer import Explorer
 from vfio_compliance.migration_v1.exploration.threads import Threads
+from vfio_compliance.migration_v1.migration import Migration
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.session import Session
@@ -36,10 +38,10 @@ LONGEST = 10
 
 def explore(path, seconds, *defects, seed=1):
     """What is found, and what was done."""
-    session = Session(profiles.load(path), defects)
+    session = Session(profiles.load(path, PROFILE), defects, INTERFACES)
     session.start()
     try:
-        explorer = Explorer(session, seed, lambda steps: None)
+        explorer = Explorer(session.of(Migration), seed, lambda steps: None)
         return explorer.explore(seconds, shortening=20), explorer.tally
     finally:
         session.finish()
@@ -69,10 +71,10 @@ def test_a_seed_finds_it_again(target):
 def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(target, monkeypatch):
     """It is opened again instead; a second thread reads before and after that."""
     monkeypatch.setattr(Device, "announces_reset", False)
-    session = Session(profiles.load(target), [])
+    session = Session(profiles.load(target, PROFILE), [], INTERFACES)
     session.start()
     try:
-        rounds = Threads(session, 1, lambda rounds: None).watch(1)
+        rounds = Threads(session.of(Migration), 1, lambda rounds: None).watch(1)
     finally:
         session.finish()
     assert rounds

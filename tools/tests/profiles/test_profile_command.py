@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vfio_compliance.cli.main import main
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles.command import check
 
 SMALL = """\
@@ -30,14 +31,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_right_profiles_are_ok(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.yaml", "b.yaml"):
         (folder / name).write_text(SMALL)
-    assert check(["a.yaml", "b.yaml"]) == 0
+    assert check(["a.yaml", "b.yaml"], PROFILE) == 0
     assert capsys.readouterr().out == "a.yaml: ok\nb.yaml: ok\n"
 
 
 def test_problems_are_shown_with_their_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(SMALL.replace("{}", "{call: 5}").replace("name", "nmae"))
     (folder / "b.yaml").write_text(SMALL)
-    assert check(["a.yaml", "b.yaml", "c.yaml"]) == 2
+    assert check(["a.yaml", "b.yaml", "c.yaml"], PROFILE) == 2
     assert capsys.readouterr().out == (
         "a.yaml:1:1: the key `name` is missing\n"
         "    format: 1\n"
@@ -65,7 +66,7 @@ def test_every_program_of_a_profile_is_listed(folder: Path, capsys: pytest.Captu
         "  second:\n"
         "    recovery: [recover, the-other]\n"
     )
-    assert check(["a.yaml"]) == 0
+    assert check(["a.yaml"], PROFILE) == 0
     assert capsys.readouterr().out == (
         "a.yaml:6:3: device.command runs {python} -m server {socket} 'two words' ''\n"
         "a.yaml:7:3: device.recovery runs recover\n"
@@ -79,7 +80,7 @@ def test_a_waiver_of_an_unknown_rule_is_a_problem(folder: Path, capsys: pytest.C
         f"  - {{rule: {rule}, reason: a}}\n" for rule in ("v1.reserved.reads-zero", "v1.reserved.read-zero")
     )
     (folder / "a.yaml").write_text(f"{SMALL}waivers:\n{waivers}")
-    assert check(["a.yaml"], RULES) == 2
+    assert check(["a.yaml"], PROFILE, RULES) == 2
     assert capsys.readouterr().out == (
         "a.yaml:8:12: there is no rule `v1.reserved.read-zero`; did you mean `v1.reserved.reads-zero`?\n"
         "      - {rule: v1.reserved.read-zero, reason: a}\n"
@@ -101,7 +102,7 @@ def test_a_plan_is_checked_as_one(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "a.yaml").write_text(PLAN)
     (folder / "b.yaml").write_text(PLAN.replace("v1.reset", "v1.rest"))
     (folder / "c.yaml").write_text(PLAN.replace("leave_out", "leaveout"))
-    assert check(["a.yaml", "b.yaml", "c.yaml"], RULES) == 2
+    assert check(["a.yaml", "b.yaml", "c.yaml"], PROFILE, RULES) == 2
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "a.yaml: ok"
     assert out[1] == "b.yaml:3:20: there is no rule `v1.rest`; did you mean `v1.reset`?"
@@ -119,7 +120,7 @@ def test_a_plan_is_checked_as_one(folder: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_caret_stands_right_behind_tabs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(SMALL.replace("limits: {}", "limits:\t{call:\t5}"))
-    assert check(["a.yaml"]) == 2
+    assert check(["a.yaml"], PROFILE) == 2
     _, source, caret, _ = capsys.readouterr().out.splitlines()
     assert source == "    limits:\t{call:\t5}"
     assert caret == "           \t      \t^"
@@ -128,7 +129,7 @@ def test_the_caret_stands_right_behind_tabs(folder: Path, capsys: pytest.Capture
 def test_of_a_long_line_only_the_place_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     transitions = ", ".join(["stop -> stop"] * 1000)
     (folder / "a.yaml").write_text(SMALL + f"claims: {{transitions: [{transitions}, stop -> spot]}}\n")
-    assert check(["a.yaml"]) == 2
+    assert check(["a.yaml"], PROFILE) == 2
     message, source, caret, _ = capsys.readouterr().out.splitlines()
     assert message.startswith("a.yaml:6:14024: `spot` is no state")
     assert len(source) <= 4 + 100
@@ -137,6 +138,6 @@ def test_of_a_long_line_only_the_place_is_shown(folder: Path, capsys: pytest.Cap
 
 def test_no_profile_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        check([])
+        main(["check"])
     assert caught.value.code == 2
     assert "PROFILE" in capsys.readouterr().err

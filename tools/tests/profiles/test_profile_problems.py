@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, document, load
 
 MARK = "§"
@@ -41,7 +42,7 @@ def problems_of(tmp_path: Path, marked: str) -> tuple[list[tuple[int, int, str]]
     path = tmp_path / "p.yaml"
     path.write_text(marked.replace(MARK, ""), encoding="utf-8")
     with pytest.raises(ProfileError) as caught:
-        load(path)
+        load(path, PROFILE)
     for problem in caught.value.problems:
         line, column = problem.place
         assert str(problem) == f"{path}:{line}:{column}: {problem.message}"
@@ -679,7 +680,7 @@ def test_bytes_that_are_no_utf_8_have_their_place(tmp_path: Path, content: bytes
     path = tmp_path / "p.yaml"
     path.write_bytes(content)
     with pytest.raises(ProfileError) as caught:
-        load(path)
+        load(path, PROFILE)
     assert str(caught.value) == f"{path}:2:9: not text in UTF-8 (byte 0xff)"
 
 
@@ -687,7 +688,7 @@ def test_a_binary_file_is_one_problem(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(range(256)))
     with pytest.raises(ProfileError) as caught:
-        load(path)
+        load(path, PROFILE)
     assert str(caught.value) == f"{path}:1:1: not text in UTF-8 (character U+007F)"
 
 
@@ -695,7 +696,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_bytes(b"#" * (256 * 1024 + 1))
     with pytest.raises(ProfileError) as caught:
-        load(path)
+        load(path, PROFILE)
     assert str(caught.value) == f"{path}: larger than 256 KiB; this is no profile"
 
 
@@ -709,18 +710,18 @@ def test_thousands_of_mistakes_are_all_told(tmp_path: Path) -> None:
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
     with pytest.raises(ProfileError) as caught:
-        load(path)
+        load(path, PROFILE)
     assert str(caught.value) == f"{path}: cannot be read: No such file or directory"
 
 
 def test_a_folder_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
-        load(tmp_path)
+        load(tmp_path, PROFILE)
     assert str(caught.value) == f"{tmp_path}: cannot be read: Is a directory"
 
 
 def test_a_name_that_no_file_can_have_is_one_clear_line() -> None:
     with pytest.raises(ProfileError) as caught:
-        load("a\0b")
+        load("a\0b", PROFILE)
     assert len(caught.value.problems) == 1
     assert "cannot be read" in str(caught.value)

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, document, load, schema
 from vfio_compliance.profiles.profile import Profile
 
@@ -50,8 +51,8 @@ def as_json(text: str) -> Any:
 
 def test_the_published_schema_is_current() -> None:
     published = (FOLDER / "profile.schema.json").read_text(encoding="utf-8")
-    assert published == schema.text(), (
-        "renew it: python -m vfio_compliance.profiles.schema > profiles/profile.schema.json"
+    assert published == schema.text(PROFILE), (
+        "renew it: python -m vfio_compliance.cli.schema > profiles/profile.schema.json"
     )
 
 
@@ -61,7 +62,7 @@ def test_the_template_is_shipped() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_a_shipped_profile_loads_and_fits_the_schema(path: Path, validator: Any) -> None:
-    assert load(path).format == 1
+    assert load(path, PROFILE).format == 1
     assert [error.message for error in validator.iter_errors(as_json(path.read_text(encoding="utf-8")))] == []
 
 
@@ -75,7 +76,7 @@ def test_the_template_speaks_of_every_key() -> None:
             return set()
         return set(part.get("properties", {})).union(*map(keys, part.values()))
 
-    known = keys(json.loads(schema.text()))
+    known = keys(json.loads(schema.text(PROFILE)))
     assert {"precopy_data", "changes_within", "parameter", "within", "recovery"} <= known
     assert {key for key in known if f"{key}:" not in template} == set()
 
@@ -112,7 +113,7 @@ def test_the_schema_refuses_what_loading_refuses(old: str, new: str, validator: 
     assert found
     assert not validator.is_valid(as_json(text))
     with pytest.raises(ProfileError):
-        load(path)
+        load(path, PROFILE)
 
 
 def removals(part: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -133,7 +134,7 @@ def test_what_is_optional_may_be_left_out(path: Path, validator: Any, tmp_path: 
         value = holder.pop(name)
         (tmp_path / "p.yaml").write_text(json.dumps(tree), encoding="utf-8")
         try:
-            load(tmp_path / "p.yaml")
+            load(tmp_path / "p.yaml", PROFILE)
         except ProfileError:
             needed.add(dotted)
         else:
@@ -175,7 +176,7 @@ def judged(path: Path, text: str, validator: Any) -> Profile | None:
     """Load a mutant: it fits the schema, or each of its problems has a message and a place in the file."""
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        profile = load(path)
+        profile = load(path, PROFILE)
     except ProfileError as refusal:
         problems = refusal.problems
     else:

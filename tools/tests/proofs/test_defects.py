@@ -12,6 +12,7 @@ import pytest
 from proofs import CATALOGUE, DEFECTS, shown, side_failures
 
 from vfio_compliance import profiles
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.plugin import fixtures
 from vfio_compliance.results.summary import TROUBLE
 from vfio_compliance.results.verdict import Verdict
@@ -26,7 +27,7 @@ CASES, ROUNDS = 1, 6
 @pytest.fixture(scope="module")
 def breakable(target) -> set[str]:
     """The rules that the reference driver can break: behind a kernel not those that the kernel keeps for it."""
-    in_kernel = profiles.load(target).device.transport == "kernel-group"
+    in_kernel = profiles.load(target, PROFILE).device.transport == "kernel-group"
     return {rule.id for rule in CATALOGUE if not rule.on_request and not (in_kernel and rule.side == "kernel")}
 
 

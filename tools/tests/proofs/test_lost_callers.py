@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from vfio_compliance import profiles
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.events import Broken, Hang, Process, Way
 from vfio_compliance.results.verdict import Verdict
@@ -33,7 +34,7 @@ RELEASE = Path("/sys/module/vfio_refdriver/parameters/release")
 )
 def test_the_run_goes_on(target, project, tmp_path, count, tell, defect, verdict, code):
     """One case has the verdict, a second test process judges the rest, on a spare device where this one is held."""
-    if profiles.load(target).device.transport != "kernel-group":
+    if profiles.load(target, PROFILE).device.transport != "kernel-group":
         pytest.skip("a server's end is seen elsewhere: only a kernel holds a caller for ever")
     out = tmp_path / "result"
     command = [sys.executable, "-m", "vfio_compliance", "run", str(target), "--out", str(out), f"--defect={defect}"]

@@ -9,8 +9,11 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, Unreachable
+from vfio_compliance.interfaces import INTERFACES, PROFILE
+from vfio_compliance.migration_v1.migration import Migration
 from vfio_compliance.results import events
 from vfio_compliance.run import session
+from vfio_compliance.run.errors import Broken
 from vfio_compliance.transport import Outcome, Target, Transport
 from vfio_compliance.transport.base import argument_view
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_REGION_INFO, VFIO_DEVICE_RESET, ffi
@@ -62,8 +65,8 @@ def begin(monkeypatch, project):
     """Starts a session with a device, by the profile of one that has nothing to migrate; what it told, too."""
 
     def start(transport):
-        monkeypatch.setattr(session, "_to", lambda profile, where, defects, beside=None: transport)
-        opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml"), [])
+        monkeypatch.setattr(session, "way_to", lambda profile, where, defects, beside=None: transport)
+        opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml", PROFILE), [], INTERFACES)
         told = []
         opened.tell = told.append
         opened.start()
@@ -96,18 +99,18 @@ def test_device_without_migration_is_a_target(begin):
     opened, told = begin(PciDevice(PCI))
     assert told == [events.Target({}, None)]
     with pytest.raises(Unreachable, match="none of the 9 regions"):
-        opened.migration()
+        opened.of(Migration).region()
 
 
 def test_stimulus_that_does_not_fit_is_found_without_migration_too(begin, monkeypatch):
     """The place in the profile is named."""
     profile = profiles.load
-    monkeypatch.setattr(profiles, "load", lambda path: profile(path.with_name("refdriver-kernel.yaml")))
+    monkeypatch.setattr(profiles, "load", lambda path, kind: profile(path.with_name("refdriver-kernel.yaml"), kind))
     with pytest.raises(Unreachable, match="none of the 9 regions"):
-        begin(PciDevice(PCI))[0].migration()  # a device that claims migration and has none: the cases say so
+        begin(PciDevice(PCI))[0].of(Migration).region()  # a device that claims migration and has none: the cases say so
     monkeypatch.setattr(profiles, "load", profile)
     small = PciDevice(PCI, refuses=0)
-    with pytest.raises(session.Broken, match=r"qemu-edu\.yaml:\d+:\d+: .* but region 0 has 0 bytes"):
+    with pytest.raises(Broken, match=r"qemu-edu\.yaml:\d+:\d+: .* but region 0 has 0 bytes"):
         begin(small)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vfio_compliance.cli.main import main, parser
+from vfio_compliance.cli.vm import orders
 from vfio_compliance.results.kernel_log import complaints, taint_letters
 from vfio_compliance.results.verdict import worst_exit
 from vfio_compliance.vm import boot, command, console, guest, host, kernels, module, outcome, packages
@@ -210,37 +212,30 @@ def test_missing_tools_end_the_command_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(host, "search_path", lambda: str(tmp_path))
-    assert command.main(["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]) == 2
+    assert main(["vm", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) >= len([*host.BOOT, *host.FETCH, *host.BUILD])
     assert list(tmp_path.iterdir()) == []
 
 
+def ordered(*options: str) -> command.Orders:
+    """What a call with these options is to do."""
+    return orders(parser().parse_args(["vm", *options]))
+
+
 def test_commands_are_split_without_a_shell() -> None:
-    arguments, commands = command.parse(
-        [
-            "--kernels",
-            "6.1,6.12",
-            "--deadline",
-            "90s",
-            "--",
-            "run",
-            "--out",
-            "{out}",
-            "--then",
-            "echo",
-            "a b;c",
-        ]
+    asked = ordered(
+        "--kernels", "6.1,6.12", "--deadline", "90s", "--", "run", "--out", "{out}", "--then", "echo", "a b;c"
     )
-    assert (arguments.kernels, arguments.deadline) == (["6.1", "6.12"], 90.0)
-    assert commands == [["run", "--out", "{out}"], ["echo", "a b;c"]]
-    assert command.fill(commands[0], Path("/r/6.1"), "6.1") == ["run", "--out", "/r/6.1"]
+    assert (asked.kernels, asked.deadline) == (["6.1", "6.12"], 90.0)
+    assert asked.commands == [["run", "--out", "{out}"], ["echo", "a b;c"]]
+    assert command.fill(asked.commands[0], Path("/r/6.1"), "6.1") == ["run", "--out", "/r/6.1"]
 
 
 def test_without_a_command_the_suite_runs() -> None:
-    arguments, commands = command.parse([])
-    assert arguments.kernels == ["5.10", "6.1", "6.12", "7.3"]
-    assert commands == []
+    asked = ordered()
+    assert asked.kernels == ["5.10", "6.1", "6.12", "7.3"]
+    assert asked.commands == ordered("--").commands == []
     judged = [each[2] for each in command.default_commands(module=True)]
     assert judged == ["profiles/qemu-edu.yaml", "profiles/refdriver-kernel.yaml"]
     assert command.default_commands(module=False) == command.default_commands(module=True)[:1]
@@ -257,12 +252,15 @@ def test_without_a_command_the_suite_runs() -> None:
         ["--headers", "/x"],
         ["--", "a", "--then"],
         ["--", "--then", "a"],
+        ["run"],
+        ["--ignore-log", "run", "--", "run"],
+        ["--ignore"],
     ],
     ids=" ".join,
 )
 def test_wrong_usage_is_refused(argv: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        command.parse(argv)
+        ordered(*argv)
 
 
 @pytest.mark.parametrize(
@@ -368,10 +366,10 @@ def test_an_emulation_that_panics_before_all_else_is_booted_again(
 
     monkeypatch.setattr(boot, "run", run)
     monkeypatch.setattr(boot, "command_line", lambda *_: [])
-    arguments, commands = command.parse(["--out", str(tmp_path), "--cache", str(tmp_path / "cache")])
+    asked = ordered("--out", str(tmp_path), "--cache", str(tmp_path / "cache"))
     judged = outcome.Outcome("6.12", "6.12.0")
     chosen = Accelerator("kvm" if kvm else "tcg", "")
-    command._Run(arguments, commands, chosen)._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
+    command._Run(asked, chosen)._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
     assert len(booted) == boots
     assert judged.ending == "panicked"
     assert ("once more" in capsys.readouterr().out) == (boots == 2)

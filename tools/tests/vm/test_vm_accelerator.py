@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from vfio_compliance.cli.main import main, parser
+from vfio_compliance.cli.vm import orders
 from vfio_compliance.vm import boot, command, guest, host, kernels, life, outcome
 from vfio_compliance.vm.accelerator import Accelerator
 from vfio_compliance.vm.life import Life
@@ -160,7 +162,7 @@ def test_no_device_is_an_obstacle_and_ends_forced_kvm_before_any_work(
     assert host.why_no_kvm(tmp_path / "kvm") == f"there is no {tmp_path}/kvm"
     monkeypatch.setattr(host, "missing", lambda tools: [])
     monkeypatch.setattr(host, "why_no_kvm", lambda: "there is none")
-    assert command.main(["--accel", "kvm", "--out", str(tmp_path), "--cache", str(tmp_path)]) == 2
+    assert main(["vm", "--accel", "kvm", "--out", str(tmp_path), "--cache", str(tmp_path)]) == 2
     assert capsys.readouterr().err == "--accel kvm: there is none\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -171,9 +173,10 @@ def _runs(monkeypatch: pytest.MonkeyPatch, script: Callable[[bool], str]) -> Non
 
 
 def _boot(tmp_path: Path, *options: str) -> outcome.Outcome:
-    arguments, _ = command.parse(["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *options])
+    words = ["vm", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *options, "--", "true"]
+    asked = orders(parser().parse_args(words))
     judged = outcome.Outcome("6.12", "6.12.0")
-    run = command._Run(arguments, [["true"]], Accelerator(arguments.accel, ""))
+    run = command._Run(asked, Accelerator(asked.accel, ""))
     run._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
     return judged
 

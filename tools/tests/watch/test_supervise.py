@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vfio_compliance import profiles
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.events import Restored
 from vfio_compliance.watch import attempt, supervise
@@ -74,7 +75,7 @@ def run(tmp_path: Path, project: Path):
         (tmp_path / "conftest.py").write_text(BEGINNING + "".join(f"    {line}\n" for line in lines))
         screen = io.StringIO()
         before = len(os.listdir("/proc/self/fd"))
-        profile = profiles.load(project / "profiles/reference.yaml")
+        profile = profiles.load(project / "profiles/reference.yaml", PROFILE)
         try:
             return supervise.run(tmp_path, profile, tmp_path / "out", [], screen, 100), screen.getvalue()
         finally:
@@ -152,7 +153,7 @@ def test_nothing_happens(run, monkeypatch):
     """Between two cases, too, a test process has only so much time."""
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
     load = profiles.load
-    monkeypatch.setattr(profiles, "load", lambda path: dataclasses.replace(load(path), limits=BRIEF))
+    monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=BRIEF))
     code, text = run("begin(config)", "time.sleep(600)")
     assert "no progress before the deadline" in text
     assert "no case, before any call" in " ".join(text.split())

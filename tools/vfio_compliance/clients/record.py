@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance proxy`: records what any client does to any vfio-user server, as a trace that can be judged."""
+"""Records what any client does to any vfio-user server, as a trace that can be judged."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import struct
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -15,25 +14,15 @@ from .. import __version__
 from ..common.signals import interruptions
 from ..device import DeviceError
 from ..device.capability import parse_chain
-from ..results.verdict import EXIT_BROKEN, EXIT_OK
-from ..transport import SetupError
+from ..interfaces import REGION_TYPE
 from ..transport.regions import INFO_SIZE
 from ..transport.vfio_user.observer import Moment
 from ..transport.vfio_user.proxy import Proxy
-from ..uapi.migration_v1 import VFIO_REGION_SUBTYPE_MIGRATION, VFIO_REGION_TYPE_MIGRATION
 from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags, ffi
-from .trace import Region, TraceError, Writer
+from .trace import Region, Writer
 
 #: Regions that are told apart, and areas of one.
 _MOST_REGIONS, _MOST_AREAS = 4096, 1024
-
-_MIGRATION = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
-
-_EPILOG = """\
-The client connects to A in place of B. Each client that comes is served, one after the other, and all go into the same
-trace; SIGINT and SIGTERM end it. What the server's memory, and regions that the client maps, are used for goes past
-any proxy and is not in the trace.
-"""
 
 
 class Recording:
@@ -104,7 +93,7 @@ def _region(index: int, filled: Any, info: bytes, mappable: bool) -> Region:
     areas: tuple[tuple[int, int], ...] = ((0, filled.size),)
     for capability in chain:
         if capability.id == VFIO_REGION_INFO_CAP_TYPE:
-            migration = struct.unpack_from("<II", capability.payload) == _MIGRATION
+            migration = struct.unpack_from("<II", capability.payload) == REGION_TYPE
         elif capability.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP:
             (count,) = struct.unpack_from("<I", capability.payload)
             pairs = range(8, 8 + 16 * min(count, _MOST_AREAS), 16)
@@ -112,39 +101,18 @@ def _region(index: int, filled: Any, info: bytes, mappable: bool) -> Region:
     return Region(index, filled.size, areas if mappable and RegionFlags.MMAP in flags else (), migration)
 
 
-def main(argv: list[str]) -> int:
-    """Carry out the command; its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="vfio-compliance proxy",
-        description="Record what a client does to a vfio-user server, for vfio-compliance judge.",
-        epilog=_EPILOG,
-    )
-    parser.add_argument("--listen", required=True, metavar="A", help="path of the socket for clients")
-    parser.add_argument("--connect", required=True, metavar="B", help="path of the server's socket")
-    parser.add_argument("--trace", required=True, type=Path, metavar="FILE", help="new file for the trace")
-    parser.add_argument("--once", action="store_true", help="end when the first client has left")
-    arguments = parser.parse_args(argv)
-    try:
-        with interruptions() as stop, contextlib.ExitStack() as undo:
-            proxy = Proxy(arguments.listen, arguments.connect, _say)
-            undo.callback(proxy.close)
-            recorded = f"vfio-user from {arguments.listen} to {arguments.connect}"
-            writer = Writer(arguments.trace, f"{recorded}, by vfio-compliance {__version__} proxy", maps_seen=False)
-            recording = Recording(writer)
-            undo.callback(recording.finish)
-            _say(f"listening on {arguments.listen} for {arguments.connect}, trace in {arguments.trace}")
-            proxy.serve(recording, stop, arguments.once)
-    except SetupError as error:
-        _say(f"{error.message} ({error.remedy})")
-        return EXIT_BROKEN
-    except TraceError as error:
-        _say(str(error))
-        return EXIT_BROKEN
-    except OSError as error:
-        _say(f"cannot listen on {arguments.listen}: {error.strerror}")
-        return EXIT_BROKEN
-    return EXIT_OK
+def record(listen: str, connect: str, trace: Path, once: bool, say: Callable[[str], None]) -> None:
+    """Stand between clients and a server and write the trace: until a signal comes or, ``once``, the first one leaves.
 
-
-def _say(line: str) -> None:
-    print(f"vfio-compliance proxy: {line}", file=sys.stderr, flush=True)
+    The paths are those of the sockets for clients and of the server. Raises SetupError, TraceError, or OSError when
+    ``listen`` cannot be listened on.
+    """
+    with interruptions() as stop, contextlib.ExitStack() as undo:
+        proxy = Proxy(listen, connect, say)
+        undo.callback(proxy.close)
+        recorded = f"vfio-user from {listen} to {connect}"
+        writer = Writer(trace, f"{recorded}, by vfio-compliance {__version__} proxy", maps_seen=False)
+        recording = Recording(writer)
+        undo.callback(recording.finish)
+        say(f"listening on {listen} for {connect}, trace in {trace}")
+        proxy.serve(recording, stop, once)

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
-from ..migration_v1.client import CLAUSES, FREE
+from ..common.wrap import wrap
+from ..interfaces import JUDGE
 from ..results.calls import describe
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
 from .verdict import Found, Result
@@ -27,13 +27,13 @@ def render(result: Result, width: int) -> str:
 def _table(result: Result, width: int) -> Iterator[str]:
     yield result.source.title
     yield ""
-    rows = {clause: (_standing(result, clause), says) for clause, says in CLAUSES.items()}
+    rows = {clause: (_standing(result, clause), says) for clause, says in JUDGE.clauses.items()}
     stopped, otherwise = result.closed_stopped, result.closed_otherwise
     says = f"The device may be stopped before it is closed ({_times(stopped)} it was), or not ({_times(otherwise)})."
-    rows[FREE] = "free to choose" if stopped or otherwise else "not exercised", says
+    rows[JUDGE.free] = "free to choose" if stopped or otherwise else "not exercised", says
     column = max(len(standing) for standing, _ in rows.values()) + 2
     for clause, (standing, says) in rows.items():
-        yield from _wrap(f"  {clause:8}{standing:{column}}", says, width)
+        yield from wrap(f"  {clause:8}{standing:{column}}", says, width)
 
 
 def _standing(result: Result, clause: str) -> str:
@@ -52,7 +52,7 @@ def _offences(result: Result, width: int) -> Iterator[str]:
         offence = found.offence
         yield ""
         yield f"{number}) BROKEN  {offence.clause} at access {offence.access}{_when(found)}"
-        yield from _labelled("clause", CLAUSES[offence.clause], width)
+        yield from _labelled("clause", JUDGE.clauses[offence.clause], width)
         if found.case:
             yield from _labelled("case", found.case, width)
         yield from _labelled("expected", offence.expected, width)
@@ -90,9 +90,9 @@ def _end(result: Result, width: int) -> Iterator[str]:
     if result.damage:
         yield ""
         yield from _labelled("damaged", result.damage, width)
-    exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in CLAUSES)
+    exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in JUDGE.clauses)
     yield ""
-    yield f"{result.accesses} accesses, {exercised} of {len(CLAUSES)} clauses put to the test"
+    yield f"{result.accesses} accesses, {exercised} of {len(JUDGE.clauses)} clauses put to the test"
     yield _CONCLUSION[result.exit_code]
 
 
@@ -100,16 +100,5 @@ def _times(count: int) -> str:
     return "1 time" if count == 1 else f"{count} times"
 
 
-def _labelled(label: str, text: str, width: int) -> list[str]:
-    return _wrap(f"   {label:10}", text, width)
-
-
-def _wrap(start: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _labelled(label: str, text: str, width: int) -> Iterator[str]:
+    return wrap(f"   {label:10}", text, width)

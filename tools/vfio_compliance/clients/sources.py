@@ -10,8 +10,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..migration_v1.client import Access, access_verb
 from ..results import events, journal
+from ..run.client import Access, access_verb
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
 #: A call that a journal has once with a count is judged so often at most: more cannot change anything.

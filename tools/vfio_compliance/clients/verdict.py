@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Any
 
-from ..migration_v1.client import CLAUSES, Judge, Offence, Stream
+from ..interfaces import JUDGE
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
+from ..run.client import Offence
 from .sources import Entry, Part, Source
 from .trace import TraceError
 
@@ -41,7 +43,7 @@ class Result:
     closed_otherwise: int = 0
     accesses: int = 0
     #: What was saved last.
-    saved: Stream | None = None
+    saved: Any = None
     #: Why not all of it could be read.
     damage: str = ""
 
@@ -55,7 +57,7 @@ class Result:
         return EXIT_OK if self.kept.total() else EXIT_NOTHING
 
 
-def judge(source: Source, saved: Stream | None = None) -> Result:
+def judge(source: Source, saved: Any = None) -> Result:
     """Judge all of ``source``; ``saved`` is what another client saved, which this one restores.
 
     A source that is damaged is judged up to the damage.
@@ -69,8 +71,8 @@ def judge(source: Source, saved: Stream | None = None) -> Result:
     return result
 
 
-def _judge_part(result: Result, part: Part, saved: Stream | None) -> None:
-    judging = Judge(saved)
+def _judge_part(result: Result, part: Part, saved: Any) -> None:
+    judging = JUDGE(saved)
     recent: deque[Entry] = deque(maxlen=_BEFORE + 1)
     open_ended: list[Found] = []
 
@@ -98,7 +100,7 @@ def _judge_part(result: Result, part: Part, saved: Stream | None) -> None:
                 note(judging.take(entry.access))
     finally:
         note(judging.end())
-        for clause in CLAUSES:
+        for clause in JUDGE.clauses:
             result.kept[clause] += judging.kept[clause]
         result.remarks.update(judging.remarks)
         result.closed_stopped += judging.closed_stopped

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One class per kernel object. Verbs raise DeviceError when the driver refuses; their ``try_`` twins return it."""
 
-from ..migration_v1.qemu import Qemu
-from ..migration_v1.region import MigrationRegion
 from .capability import MalformedChain
 from .container import Container
 from .container_info import ContainerInfo, MigrationCapability
@@ -24,8 +22,6 @@ __all__ = [
     "DmaMap",
     "MalformedChain",
     "MigrationCapability",
-    "MigrationRegion",
-    "Qemu",
     "Region",
     "StepFailed",
     "Stream",

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ..transport import Argument, Outcome, Target, Transport
-from ..uapi.migration_v1 import VFIO_REGION_SUBTYPE_MIGRATION, VFIO_REGION_TYPE_MIGRATION
 from ..uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
     VFIO_DEVICE_GET_REGION_INFO,
@@ -108,9 +107,8 @@ class Device:
             raise DeviceError(f"looking for region {index}", f"more than {index} regions", f"{len(self.regions)}")
         return self.regions[index]
 
-    def migration_regions(self) -> list[Region]:
-        """Regions that announce themselves as the migration region (kabi v23, lines 38 and 47)."""
-        wanted = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
+    def regions_of_type(self, wanted: tuple[int, int]) -> list[Region]:
+        """The regions that announce themselves by this type and subtype. Raises DeviceError."""
         return [region for region in self.regions if region.type == wanted]
 
     def _raise_refusal(self) -> None:

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from ..dirty_type1.pages import bitmap_bytes
 from ..transport import GuardedBuffer, Outcome, Transport
-from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, DirtyPagesFlags
+from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, DirtyPagesFlags, bitmap_bytes
 from ..uapi.vfio import ffi
 from .container import Container
 

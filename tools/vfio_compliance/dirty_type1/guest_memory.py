@@ -14,8 +14,9 @@ from ..device.dma import IOVA
 from ..run.checks import NotApplicable, Unjudged, broken, given, told
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, Transport
+from ..uapi.type1 import bitmap_bytes
 from .history import Expected, History
-from .pages import Pages, bitmap_bytes, compare, set_bits
+from .pages import Pages, compare, set_bits
 from .scripts import steps
 
 #: Bytes that a write to a single page changes, and steps of a history that a message tells.

@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..device import DeviceError
 from ..run.checks import NotApplicable, Unjudged
 from .guest_memory import Answer
+from .interface import Dirtying
 from .scripts import SCRIPTS
-
-if TYPE_CHECKING:
-    from ..run.session import Session
 
 
 class Histories:
-    """The scripts of model.dirty_scripts, played on the device of a run."""
+    """The scripts, played on the device of a run."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, dirtying: Dirtying) -> None:
+        self._dirtying = dirtying
         self._played: dict[str, list[Answer] | Exception] = {}
 
     def play(self, name: str) -> list[Answer]:
@@ -31,9 +27,9 @@ class Histories:
         return played
 
     def _play(self, name: str) -> list[Answer] | Exception:
-        self._session.plain()
+        self._dirtying.session.plain()
         try:
-            with self._session.guest() as memory:
+            with self._dirtying.guest() as memory:
                 return memory.play(SCRIPTS[name])
         except NotApplicable as reason:
             return reason

@@ -23,12 +23,6 @@ _SHOWN: Final = 8
 #: Runs of wrong bits that a comparison gathers before it leaves the rest out.
 _MOST_RUNS: Final = 256
 
-
-def bitmap_bytes(pages: int) -> int:
-    """Bytes of a bitmap for so many pages, in whole 64-bit words."""
-    return -(-pages // WORD_BITS) * 8
-
-
 #: Numbers of pages around the edges of a bitmap's bytes and words, and of a page of it.
 BOUNDARIES: Final = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
 

@@ -11,20 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..device import DeviceError, StepFailed, Stream
 from ..device.region import tell
 from ..run.checks import Silent, Unjudged, given
+from ..run.client import Access
 from ..run.stimulus import Actor
 from ..transport import Outcome
 from ..uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
-from .client import Access
+from .migration import Migration
 from .region import MigrationRegion
 from .states import Transition, name
-
-if TYPE_CHECKING:
-    from ..run.session import Session
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING
@@ -107,18 +105,14 @@ class Resumed:
 class Journeys:
     """The journeys of one run. Each starts from a device that was reset, and is made when it is first asked for."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, migration: Migration) -> None:
+        self._migration = migration
+        self._session = migration.session
         self.suspend = cache(self._suspend)
         self.live = cache(self._live)
         self.calm = cache(self._calm)
         self.disturbed = cache(self._disturbed)
         self.resume = cache(self._resume)
-
-    def begin(self) -> MigrationRegion:
-        """A device that was reset, or opened anew, and is RUNNING. Raises what Session.prepare() raises."""
-        self._session.renew()
-        return self._session.prepare()
 
     def _suspend(self) -> Saved:
         """Running, stop-and-copy, stop; read as the text says, and no more than that."""
@@ -142,9 +136,9 @@ class Journeys:
     def _save(self, path: tuple[DeviceState, ...], value: int, reads: int = 1) -> Saved:
         """Along ``path``, with ``value`` in the visible state; ``reads`` of pending_bytes before each buffer."""
         saved = Saved()
-        migration = self.begin()
+        migration = self._migration.begin()
         with self._recorded(migration, saved):
-            saved.visible = _show(self._session.actor, value)
+            saved.visible = _show(self._migration.actor, value)
             for state in path:
                 before = saved.stream.total
                 with given():
@@ -153,7 +147,7 @@ class Journeys:
                 saved.offered[state] = saved.stream.total - before
                 saved.drained[state] = migration.state()
                 if state == PRE_COPY:
-                    saved.visible = _show(self._session.actor, LATE)
+                    saved.visible = _show(self._migration.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             with given():
                 _change(migration, STOP, saved)
@@ -178,7 +172,7 @@ class Journeys:
         Raises Unjudged where no flow came so far, or the transition is in none.
         """
         if transition.after == STOP and transition.before == RUNNING:
-            migration = self.begin()
+            migration = self._migration.begin()
             return Change(migration.try_set_state(STOP), migration.state())
         for flow in (self.suspend, self.live):
             if change := flow().changes.get(transition):
@@ -195,7 +189,7 @@ class Journeys:
     def patience(self) -> float:
         """Seconds that data in pre-copy may take to come, where the profile claims that it does."""
         profile = self._session.profile
-        return profile.limits.call / 10 if profile.claims.precopy_data else 0.0
+        return profile.limits.call / 10 if self._migration.claims.precopy_data else 0.0
 
     def _enough(self) -> Callable[[int], bool]:
         """Whether so many bytes will do for pre-copy, which need not end: a whole state, or what time allows."""
@@ -210,7 +204,7 @@ class Journeys:
         """
         stream = journey().whole()
         resumed = Resumed()
-        with self._session.destination() as (_, migration, actor), self._recorded(migration, resumed):
+        with self._migration.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):
                 resumed.before = _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
                 with given():
@@ -231,7 +225,7 @@ class Journeys:
         before = len(tracer.calls)
         tracer.digests = True
         # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
-        migration.mapped = migration.tries_both = self._session.profile.claims.data_section == "mapped-only"
+        migration.mapped = migration.tries_both = self._migration.claims.data_section == "mapped-only"
         migration.refused = None
         try:
             yield

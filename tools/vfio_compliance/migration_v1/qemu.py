@@ -31,7 +31,7 @@ from ..uapi.migration_v1 import (
     state_is_error,
     state_valid,
 )
-from .region import MigrationRegion
+from .region import REGION_TYPE, MigrationRegion
 from .states import name
 
 #: Bytes at each end of unmapped data that are moved in pieces. QEMU moves all of it so; what lies between is moved by
@@ -51,7 +51,7 @@ class Qemu:
     @cached_property
     def _region(self) -> MigrationRegion:
         """The first region of the right type."""
-        found = self._device.migration_regions()
+        found = self._device.regions_of_type(REGION_TYPE)
         if not found or not found[0].size:
             seen = "an empty one" if found else f"none among {len(self._device.regions)} regions"
             raise DeviceError("looking for the migration region", "a region of type 3, subtype 1", seen)

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..device import Unreachable
 from ..transport import CallTimeout
 from ..uapi.migration_v1 import DeviceState
-
-if TYPE_CHECKING:
-    from ..run.session import Session
+from .flows import Journeys
+from .migration import Migration
 
 #: The states in which data is read, and where the probe goes on to from each.
 _NEXT = {
@@ -26,8 +23,8 @@ class Reach:
     rule of its own, and all other rules are judged on a device whose data is read first.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, migration: Migration, journeys: Journeys) -> None:
+        self._migration, self._journeys = migration, journeys
         #: The saving states that are not left before their data was read, once that was tried.
         self._drained: frozenset[DeviceState] | None = None
 
@@ -38,25 +35,24 @@ class Reach:
         """
         if self._drained is None:
             self._drained = frozenset(state for state in _NEXT if not self._lets_go(state))
-            self._session.journeys.begin()
+            self._migration.begin()
 
     def __call__(self, *states: DeviceState, leaving: bool = False) -> None:
         """Bring a RUNNING device into each of ``states``, the last of which is to be left again if ``leaving``.
 
         Raises Unreachable.
         """
-        migration = self._session.migration()
+        region = self._migration.region()
         for left, state in enumerate(states, 1 - len(states)):
-            migration.enter(state)
+            region.enter(state)
             if state in (self._drained or ()) and (left or leaving):
-                self._session.journeys.drain(migration)
+                self._journeys.drain(region)
 
     def _lets_go(self, state: DeviceState) -> bool:
-        session = self._session
-        migration = session.journeys.begin()
-        migration.enter(state)
+        session, region = self._migration.session, self._migration.begin()
+        region.enter(state)
         try:
-            migration.enter(_NEXT[state])
+            region.enter(_NEXT[state])
         except (Unreachable, CallTimeout) as error:
             session.lost |= isinstance(error, CallTimeout)
             session.tell_trouble(error)

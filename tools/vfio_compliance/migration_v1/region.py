@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
 from ..device.region import Area, Region, tell
 from ..device.stream import PIECE, Stream
+from ..run.client import Access, access_verb
 from ..transport import Call, Outcome
 from ..uapi.migration_v1 import (
     DATA_OFFSET,
@@ -18,14 +19,19 @@ from ..uapi.migration_v1 import (
     HEADER_SIZE,
     PENDING_BYTES,
     VFIO_DEVICE_STATE_MASK,
+    VFIO_REGION_SUBTYPE_MIGRATION,
+    VFIO_REGION_TYPE_MIGRATION,
     DeviceState,
     Register,
 )
-from .client import Access, access_verb
 from .states import name
 
 #: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
 _ENOUGH_OF_THE_SAME = 64
+
+
+#: Type and subtype by which a region announces itself as the migration region (kabi v23, lines 38 and 47).
+REGION_TYPE = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
 
 
 class MigrationRegion:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from .. import profiles, rules
+from ..interfaces import INTERFACES, PROFILE
 from ..results import events
 from ..results.failure import Failure
 from ..results.handover import Handover
@@ -21,7 +22,8 @@ from ..results.inflight import Inflight
 from ..results.journal import JournalError
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable
-from ..run.session import Broken, Lost, Session
+from ..run.errors import Broken, Lost
+from ..run.session import Session
 from ..transport import CallTimeout, TransportError
 from .journal import begin_journal, record, tell
 from .options import SHORTENING, plan_of, stress_seconds
@@ -41,7 +43,7 @@ from .stash import (
 )
 from .verdicts import ENDS_THE_RUN, judge
 
-pytest_plugins = ["vfio_compliance.plugin.fixtures"]
+pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for interface in INTERFACES)]
 
 
 #: A rule of which this number of cases hung is not run any further: each one costs a deadline.
@@ -56,10 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STRESS] = stress_seconds(config)
     handover: Path | None = config.getoption("--handover")
     try:
-        profile = profiles.load(path)
+        profile = profiles.load(path, PROFILE)
         catalogue = config.stash[CATALOGUE] = rules.load(Path(config.rootpath, "suites"))
         config.stash[PLAN] = plan_of(config.getoption("--plan"), catalogue)
-        session = config.stash[SESSION] = Session(profile, config.getoption("--defect"))
+        session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), INTERFACES)
         if handover is not None:
             config.stash[HANDOVER] = Handover.read(handover)
     except (profiles.ProfileError, rules.SpecError, Broken, OSError) as error:

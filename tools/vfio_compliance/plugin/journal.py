@@ -16,7 +16,8 @@ from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
-from ..run.session import Session, kernel_release
+from ..run.reaching import kernel_release
+from ..run.session import Session
 from ..transport import Call
 from .selection import rule_of
 from .stash import (

@@ -58,7 +58,6 @@ def _named(catalogue: rules.Catalogue, option: str, patterns: list[str], items: 
         ids = {rule.id for rule in catalogue.matching(pattern)}
         found = {item for item in items if rule_of(item) in ids or item.nodeid.endswith(pattern)}
         if not found:
-            hint = catalogue.hint(pattern)
-            raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case; {hint}")
+            raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case{catalogue.hint(pattern)}")
         wanted |= found
     return wanted

@@ -12,7 +12,7 @@ from ..device import DeviceError, Unreachable
 from ..results.failure import Failure
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
-from ..run.session import Broken
+from ..run.errors import Broken
 from ..transport import CallTimeout, GivenUp, SetupError, TransportError
 
 #: After these the device or the host cannot be used any more.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Device profiles: what a device is, how to reach it, what it claims, and how to make it do something."""
 
+from vfio_compliance.profiles.claims import Claims
 from vfio_compliance.profiles.device import (
     KernelDefects,
     KernelGroupDevice,
@@ -14,7 +15,7 @@ from vfio_compliance.profiles.device import (
 from vfio_compliance.profiles.document import Place, Problem, ProfileError
 from vfio_compliance.profiles.kinds import duration
 from vfio_compliance.profiles.loader import load
-from vfio_compliance.profiles.profile import DRAWN, STATES, Claims, Limits, Profile, Skip, State, Waiver
+from vfio_compliance.profiles.profile import Limits, Profile, Section, Skip, Waiver, profile_format
 from vfio_compliance.profiles.steps import (
     Dirty,
     Dma,
@@ -32,8 +33,6 @@ from vfio_compliance.profiles.steps import (
 )
 
 __all__ = [
-    "DRAWN",
-    "STATES",
     "Claims",
     "Dirty",
     "Dma",
@@ -49,13 +48,13 @@ __all__ = [
     "Running",
     "SecondInKernel",
     "SecondServer",
+    "Section",
     "ServerDefects",
     "Setup",
     "SetupStep",
     "Skip",
     "SpareInKernel",
     "SpareServer",
-    "State",
     "Step",
     "Stimulus",
     "VfioUserDevice",
@@ -65,5 +64,6 @@ __all__ = [
     "Write",
     "duration",
     "load",
+    "profile_format",
     "programs",
 ]

@@ -1,40 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance check FILE...`: is a profile or a plan right, and if not, where?"""
+"""Is a profile or a plan right, and if not, where?"""
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from vfio_compliance.profiles import plan
 from vfio_compliance.profiles.device import commands
 from vfio_compliance.profiles.document import WHOLE_FILE, Problem, ProfileError
 from vfio_compliance.profiles.loader import load
 from vfio_compliance.profiles.profile import Profile
+from vfio_compliance.profiles.records import Record
 
 _BEFORE, _WIDTH = 60, 100  # characters of a long line shown before the place, and altogether
 
 
-def check(argv: list[str], rules: Collection[str] | None = None) -> int:
-    """Load each file; print the programs that a run would start and `path: ok`, or its problems with their lines.
+def check(files: Iterable[str], kind: Record, rules: Collection[str] | None = None) -> int:
+    """Load each file, a profile of the format `kind` or a plan, and say what is wrong with it, and where.
+
+    For one that is right, print the programs that a run would start, and `path: ok`.
 
     Names of rules are compared with `rules`, the ids of the catalogue, where these are given. Gives 0 when all are
     right, and 2 otherwise: a wrong profile is a fault of the set-up, not of the device.
     """
-    parser = argparse.ArgumentParser(
-        prog="vfio-compliance check",
-        description="Check profiles and plans without touching a device. Programs that a profile would run are listed.",
-    )
-    parser.add_argument("files", nargs="+", metavar="PROFILE", help="a profile, or a plan, in YAML")
-    right = [_check(path, rules) for path in parser.parse_args(argv).files]
+    right = [_check(path, kind, rules) for path in files]
     return 0 if all(right) else 2
 
 
-def _check(path: str, rules: Collection[str] | None) -> bool:
+def _check(path: str, kind: Record, rules: Collection[str] | None) -> bool:
     try:
-        lines = _plan(path, rules) if plan.is_plan(path) else _profile(path, rules)
+        lines = _plan(path, rules) if plan.is_plan(path) else _profile(path, kind, rules)
     except ProfileError as error:
         for problem in error.problems:
             print(problem)
@@ -55,8 +52,8 @@ def _plan(path: str, rules: Collection[str] | None) -> list[str]:
     return []
 
 
-def _profile(path: str, rules: Collection[str] | None) -> list[str]:
-    loaded = load(path)
+def _profile(path: str, kind: Record, rules: Collection[str] | None) -> list[str]:
+    loaded = load(path, kind)
     if rules is not None and (problems := loaded.unknown_rules(rules)):
         raise ProfileError(problems)
     return _programs(loaded)

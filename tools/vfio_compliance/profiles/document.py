@@ -28,6 +28,8 @@ from yaml.events import (
 )
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from vfio_compliance.common.suggest import did_you_mean, similar
+
 LARGEST_FILE = 256 * 1024
 DEEPEST = 16
 LONGEST_QUOTE = 60
@@ -96,17 +98,6 @@ def enumerated(items: list[str], last: str = "or") -> str:
     return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def similar(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """The end of a message: `; did you mean ...?` when a known word is similar, or nothing."""
-    if len(word) > 80:
-        return ""
-    import difflib  # only a file with mistakes pays for it
-
-    lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=likeness)
-    return f"; did you mean `{lower[close[0]]}`?" if close else ""
-
-
 @dataclass(frozen=True)
 class Source:
     """The file that something was read from: what is needed to name a place in it later on."""
@@ -132,7 +123,7 @@ class Source:
         strangers = {dotted: rule for dotted, rule in named.items() if rule not in known}
         problems = []
         for count, (dotted, rule) in enumerate(strangers.items()):
-            hint = similar(rule, words) if count < MOST_SUGGESTIONS else ""
+            hint = did_you_mean(similar(rule, words)) if count < MOST_SUGGESTIONS else ""
             place = self.values[dotted]
             message = f"there is no rule {quoted(rule)}{hint}"
             problems.append(Problem(self.file, place, message, self.lines[place.line - 1]))
@@ -173,7 +164,7 @@ class Document:
         if self._suggestions >= MOST_SUGGESTIONS:
             return ""
         self._suggestions += 1
-        return similar(word, known, likeness)
+        return did_you_mean(similar(word, known, likeness))
 
     def tree(self) -> Node | None:
         """Read the file. Gives None, with the problems noted, when it holds no usable YAML document."""

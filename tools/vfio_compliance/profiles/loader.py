@@ -12,18 +12,18 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from vfio_compliance.profiles.document import Document, ProfileError, quoted
-from vfio_compliance.profiles.profile import FORMAT, PROFILE, Profile
+from vfio_compliance.profiles.profile import FORMAT, Profile
 from vfio_compliance.profiles.records import Record, entries
 
 
-def load(path: str | os.PathLike[str]) -> Profile:
-    """Read a profile.
+def load(path: str | os.PathLike[str], kind: Record) -> Profile:
+    """Read a profile of the format ``kind``, which profile_format() makes.
 
     Raises ProfileError with everything that is wrong with it. What only shows when several keys of a mapping
     are seen together is looked for once each of them is right by itself.
     """
     document = Document(os.fspath(path))
-    profile: Profile = read(document, PROFILE, {"leave_out": "; it belongs to a plan"})
+    profile: Profile = read(document, kind, {"leave_out": "; it belongs to a plan"})
     profile = dataclasses.replace(profile, path=Path(path), source=document.source(), denied=_denied(document))
     for name, message in profile.contradictions():
         document.complain(document.values[name], message)

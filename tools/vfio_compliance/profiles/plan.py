@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from yaml.nodes import MappingNode
 
-from vfio_compliance.profiles.document import Document, Problem, Source, similar
+from vfio_compliance.common.suggest import similar
+from vfio_compliance.profiles.document import Document, Problem, Source
 from vfio_compliance.profiles.kinds import OneOfNumbers, Prose, Text
 from vfio_compliance.profiles.loader import read
-from vfio_compliance.profiles.profile import FORMAT, PROFILE
+from vfio_compliance.profiles.profile import FORMAT, NAME, Profile
 from vfio_compliance.profiles.records import ListOf, Record, key
 
 
@@ -37,7 +38,7 @@ class _File:
     """The format of a plan."""
 
     format: int = key(OneOfNumbers(FORMAT), "Version of this format.")
-    name: str = key(PROFILE.kinds["name"], "Short name of the plan, used in reports.")
+    name: str = key(NAME, "Short name of the plan, used in reports.")
     description: str = key(Prose(), "What it is for, in a line.", default="")
     leave_out: tuple[LeftOut, ...] = key(ListOf(Record(LeftOut), "a list of rules"), "The rules that are left out.")
 
@@ -72,7 +73,7 @@ DEFAULT = Plan()
 _MOST_KEYS = 10  # that are looked at to tell a plan from a profile
 
 _PLAN = Record(_File)
-_OF_A_PROFILE = {name: "; it belongs to a profile" for name in PROFILE.kinds if name not in _PLAN.kinds}
+_OF_A_PROFILE = {name: "; it belongs to a profile" for name in Record(Profile).kinds if name not in _PLAN.kinds}
 
 
 def load(path: str | os.PathLike[str]) -> Plan:

@@ -10,95 +10,28 @@ count from the folder in which the suite is run.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import ClassVar, TypeVar
 
-from yaml.nodes import ScalarNode
-
+from vfio_compliance.profiles.claims import Claims, together
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
-from vfio_compliance.profiles.document import Document, Problem, Source, listed, quoted
+from vfio_compliance.profiles.document import Problem, Source, quoted
 from vfio_compliance.profiles.kinds import Boolean, Choice, Date, Duration, OneOfNumbers, Prose, Size, Text
 from vfio_compliance.profiles.records import ListOf, Record, key
-from vfio_compliance.profiles.steps import MapSection, Setup, SetupStep, Stimulus, Wait, programs
+from vfio_compliance.profiles.steps import Setup, Stimulus, Wait, programs
 
 FORMAT = 1
 
-State: TypeAlias = Literal["running", "pre-copy", "stop-and-copy", "stop", "resuming"]
-STATES: tuple[State, ...] = ("running", "pre-copy", "stop-and-copy", "stop", "resuming")
+NAME = Text("a name of letters, digits, `.`, `_` and `-`", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-#: The transitions that the interface draws: every driver has them, so none can be claimed.
-DRAWN = (
-    "running -> stop",
-    "running -> stop-and-copy",
-    "running -> pre-copy",
-    "pre-copy -> stop-and-copy",
-    "stop-and-copy -> stop",
-    "running -> resuming",
-    "resuming -> running",
-)
+C = TypeVar("C", bound=Claims)
+S = TypeVar("S", bound=Stimulus)
 
 
-class _Transition(Choice):
-    def __init__(self) -> None:
-        every = (f"{source} -> {target}" for source in STATES for target in STATES)
-        super().__init__(*(transition for transition in every if transition not in DRAWN))
-
-    def parse(self, node: ScalarNode, document: Document) -> Any:
-        source, _, target = super().parse(node, document).partition(" -> ")
-        return source, target
-
-    def refusal(self, text: str, document: Document) -> str:
-        if text in DRAWN:
-            return f"{quoted(text)} is drawn in the interface, so every driver has it; claim only others"
-        states = [state.strip() for state in text.split("->")]
-        if "error" in states:
-            return "the error state is entered by the driver and left by reset; no transition claims it"
-        unknown = [state for state in states if state not in STATES]
-        if unknown and len(states) == 2:
-            hint = document.did_you_mean(unknown[0], STATES)
-            return f"{quoted(unknown[0])} is no state; expected {listed(STATES)}{hint}"
-        hint = document.did_you_mean(text, self.words)
-        return f"expected a transition such as `stop -> running`, found {quoted(text)}{hint}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claims:
-    """Facts about the device, with which probing must agree. None: not claimed, so neither is it expected."""
-
-    data_section: Literal["trapped", "mapped", "partitioned", "mapped-only"] | None = key(
-        Choice("trapped", "mapped", "partitioned", "mapped-only"),
-        "How the data section is accessed: by read and write only; by mmap as a whole, or in parts, and by read and "
-        "write; or by mmap alone.",
-        default=None,
-    )
-    precopy_data: bool | None = key(Boolean(), "Whether data is offered while still running.", default=None)
-    transitions: tuple[tuple[State, State], ...] = key(
-        ListOf(_Transition(), "a list of transitions"),
-        "Transitions that work though the interface does not draw them; `stop -> stop` writes a state again.",
-        default=(),
-    )
-    repeatable_state: bool | None = key(
-        Boolean(),
-        "Whether a device that does nothing saves the same bytes each time. Then two saved states are compared byte "
-        "for byte.",
-        default=None,
-    )
-    page_size: int | None = key(
-        Size("4KiB", "1GiB", power_of_two=True), "Granularity of dirty page tracking.", default=None
-    )
-    dirty_scope: Literal["everything", "written"] | None = key(
-        Choice("everything", "written"),
-        "Which pages are reported dirty: every mapped one (a device behind an IOMMU that pins nothing), or those alone "
-        "that were written or are pinned.",
-        default=None,
-    )
-
-    def problems(self) -> Iterator[tuple[str, str]]:
-        for index, transition in enumerate(self.transitions):
-            if transition in self.transitions[:index]:
-                yield f"transitions.{index}", f"`{' -> '.join(transition)}` is listed twice"
+def _interfaces(names: Sequence[str]) -> ListOf:
+    return ListOf(Choice(*names), "a list of interfaces", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,25 +86,41 @@ class Skip:
     reason: str = key(Prose(), "Why they are not judged.")
 
 
+class Section:
+    """What one interface adds; the word by which profiles name it is ``name``."""
+
+    name: ClassVar[str]
+    #: What is judged, in a few words: "the migration region".
+    about: ClassVar[str]
+    #: Its keys below ``claims`` and ``stimulus``.
+    claims: ClassVar[type[Claims]] = Claims
+    stimulus: ClassVar[type[Stimulus]] = Stimulus
+
+    @staticmethod
+    def problems(profile: Profile) -> Iterator[tuple[str, str]]:
+        """Dotted key and message of what is wrong between its keys and others."""
+        yield from ()
+
+    @staticmethod
+    def contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
+        """The same of what is denied by the word ``none``."""
+        yield from ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """What a profile says about one device."""
 
     format: int = key(OneOfNumbers(FORMAT), "Version of this format.")
-    name: str = key(
-        Text("a name of letters, digits, `.`, `_` and `-`", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
-        "Short name of the device, used in reports and names of files.",
-    )
+    name: str = key(NAME, "Short name of the device, used in reports and names of files.")
     description: str = key(Prose(), "What the device is, in a line.", default="")
     vendor: str | None = key(Text(), "Who makes it.", default=None)
     product: str | None = key(Text(), "What it is sold as.", default=None)
     driver: str | None = key(Text(), "The vendor driver under test.", default=None)
     version: str | None = key(Text(), "Its version, in quotes.", default=None)
-    interfaces: tuple[Literal["migration_v1", "dirty_type1"], ...] = key(
-        ListOf(Choice("migration_v1", "dirty_type1"), "a list of interfaces", at_least=1),
-        "What is judged: the migration region (migration_v1), the container's dirty page tracking (dirty_type1).",
-    )
+    interfaces: tuple[str, ...] = key(_interfaces(()), "What is judged")
     device: KernelGroupDevice | VfioUserDevice = key(DEVICE, "How to reach the device.")
+    #: Of the class that all interfaces together make; see claims_of().
     claims: Claims = key(Record(Claims), "Facts about the device that probing must agree with.", default=Claims())
     limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.", default=Limits())
     setup: Setup = key(Record(Setup), "What the device needs before it is used.", default=Setup())
@@ -182,6 +131,9 @@ class Profile:
     skip: tuple[Skip, ...] = key(
         ListOf(Record(Skip), "a list of cases to skip"), "Cases that are left unjudged, and why.", default=()
     )
+
+    #: What the interfaces add to the format.
+    sections: ClassVar[tuple[type[Section], ...]] = ()
 
     path: Path = Path()
     source: Source = field(default=Source(), repr=False, compare=False)
@@ -200,17 +152,21 @@ class Profile:
         """
         return any(dotted == key or dotted.startswith(f"{key}.") for key in self.denied)
 
+    def claims_of(self, kind: type[C]) -> C:
+        """What the profile claims, as the class of one interface."""
+        assert isinstance(self.claims, kind)
+        return self.claims
+
+    def stimulus_of(self, kind: type[S]) -> S:
+        """The stimulus, as the class of one interface."""
+        assert isinstance(self.stimulus, kind)
+        return self.stimulus
+
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Problems of what is denied, for the loader: dotted key and message."""
-        if "stimulus.dirty" not in self.denied:
-            return
-        if "dirty_type1" in self.interfaces:
-            advice = "leave dirty_type1 out of `interfaces`, or leave this key out"
-            yield (
-                "stimulus.dirty",
-                f"dirty_type1 is judged by what the device writes, so this cannot be `none`; {advice}",
-            )
-        elif self.stimulus.dma:
+        found = [each for section in self.sections for each in section.contradictions(self)]
+        yield from found
+        if not found and "stimulus.dirty" in self.denied and self.stimulus.dma:
             yield "stimulus.dirty", "`none` says that the device writes no memory, yet `dma` makes it do so"
 
     def unknown_rules(self, known: Collection[str]) -> list[Problem]:
@@ -221,7 +177,8 @@ class Profile:
     def problems(self) -> Iterator[tuple[str, str]]:
         stimulus, test = self.stimulus, self.limits.test
         yield from self._long_waits()
-        yield from self._needless_maps()
+        for section in self.sections:
+            yield from section.problems(self)
         if stimulus.running and stimulus.running.changes_within >= test:
             yield "stimulus.running.changes_within", f"longer than a whole test may take ({test:g} s)"
         if stimulus.dma and stimulus.dma.writes_within >= test:
@@ -253,17 +210,6 @@ class Profile:
                     yield path, f"the waits of `{group}` last {total:g} s up to here; a whole test may take {test:g} s"
                     break
 
-    def _needless_maps(self) -> Iterator[tuple[str, str]]:
-        for name in ("after_open", "after_reset"):
-            steps: tuple[SetupStep, ...] = getattr(self.setup, name)
-            for index, step in enumerate(steps):
-                if not isinstance(step, MapSection):
-                    continue
-                if "migration_v1" not in self.interfaces:
-                    yield f"setup.{name}.{index}.map", "there is a data section only with migration_v1 in `interfaces`"
-                elif self.claims.data_section == "trapped":
-                    yield f"setup.{name}.{index}.map", "`claims.data_section` says that it cannot be mapped: `trapped`"
-
     def where(self, dotted: str) -> str:
         """`file:line:column` of a key such as `stimulus.running.sample` or `waivers.0`.
 
@@ -272,4 +218,22 @@ class Profile:
         return self.source.where(dotted)
 
 
-PROFILE = Record(Profile)
+def profile_format(sections: Sequence[type[Section]]) -> Record:
+    """The format of profiles for the interfaces that these sections are of, in their order."""
+    its_claims = together("Claims", str(Claims.__doc__), Claims, [section.claims for section in sections])
+    its_stimulus = together("Stimulus", str(Stimulus.__doc__), Stimulus, [section.stimulus for section in sections])
+    about = ", ".join(f"{section.about} ({section.name})" for section in sections)
+
+    @dataclass(frozen=True, kw_only=True)
+    class WithSections(Profile):
+        __doc__ = Profile.__doc__
+        interfaces: tuple[str, ...] = key(
+            _interfaces([section.name for section in sections]), f"What is judged: {about}."
+        )
+        claims: Claims = key(
+            Record(its_claims), "Facts about the device that probing must agree with.", default=its_claims()
+        )
+        stimulus: Stimulus = key(Record(its_stimulus), "How to make the device do something.", default=its_stimulus())
+
+    WithSections.sections = tuple(sections)
+    return Record(WithSections)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
 from yaml.nodes import ScalarNode
@@ -82,7 +82,8 @@ def _step(*variables: str, **more: Kind) -> Kind:
     return OneKey({"write": write, "read": Record(Read), "wait": Record(Wait), **more})
 
 
-def _steps(*variables: str) -> ListOf:
+def steps(*variables: str) -> ListOf:
+    """A program of at least one step; a write may name one of ``variables`` for its value."""
     return ListOf(_step(*variables), "a list of steps", at_least=1)
 
 
@@ -107,10 +108,10 @@ class Dma:
     """Makes the device write memory of the guest, over and over, until told to stop."""
 
     start: tuple[Step, ...] = key(
-        _steps("$iova", "$length"),
+        steps("$iova", "$length"),
         "Starts the writes. `$iova`: the address to write to; `$length`: the bytes that may be written.",
     )
-    stop: tuple[Step, ...] = key(_steps("$iova", "$length"), "Ends the writes.")
+    stop: tuple[Step, ...] = key(steps("$iova", "$length"), "Ends the writes.")
     writes_within: float = key(
         Duration("1us", "24h"), "Once started, the device writes at least once in this time, again and again."
     )
@@ -121,19 +122,19 @@ class Dirty:
     """Makes the device write, or pin, memory at an address that the suite chooses, once."""
 
     write: tuple[Step, ...] = key(
-        _steps("$iova", "$length"),
+        steps("$iova", "$length"),
         "Has the device write `$length` bytes at `$iova`. With the last step they are written: end with a `wait` "
         "where that takes time.",
     )
     largest: int = key(Size("1", "1GiB"), "Most bytes, `$length`, that it writes at once.")
     pin: tuple[Step, ...] | None = key(
-        OrNone(_steps("$iova", "$length")),
+        OrNone(steps("$iova", "$length")),
         "Has the driver pin the pages of this range, for good. Without it, the rules on pinned pages are not-run; "
         "`none`: the driver pins no pages for the device.",
         default=None,
     )
     unpin: tuple[Step, ...] | None = key(
-        OrNone(_steps("$iova", "$length")), "Undoes `pin` for the same range.", default=None
+        OrNone(steps("$iova", "$length")), "Undoes `pin` for the same range.", default=None
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -145,7 +146,7 @@ class Dirty:
 class VisibleState:
     """Puts a value into the part of the device that migrates, and shows it."""
 
-    set: tuple[Step, ...] = key(_steps("$value"), "Stores `$value`, a number that the suite chooses.")
+    set: tuple[Step, ...] = key(steps("$value"), "Stores `$value`, a number that the suite chooses.")
     observe: tuple[Read, ...] = key(
         ListOf(_READ, "a list of reads", at_least=1),
         "Reads that show what is stored. They give the same on the device that the state was moved to.",
@@ -181,18 +182,6 @@ class Stimulus:
         "Shows whether a state arrives. Without it, the rules on what a saved state restores are not-run.",
         default=None,
     )
-    error: tuple[Step, ...] | None = key(
-        OrNone(_steps()),
-        "Makes the next write of device_state fail, and the device report the error state. "
-        "Without it, the rules on errors are not-run; `none`: there is no way to make it fail.",
-        default=None,
-    )
-    save_fault: tuple[Step, ...] | None = key(
-        OrNone(_steps()),
-        "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is "
-        "not-run; `none`: there is no way to make it fail.",
-        default=None,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,16 +194,13 @@ class Setup:
 
 def programs(stimulus: Stimulus, setup: Setup) -> dict[str, tuple[SetupStep, ...]]:
     """Every list of steps of a profile, by its dotted path."""
-    found: dict[str, tuple[SetupStep, ...] | None] = {
-        "setup.after_open": setup.after_open,
-        "setup.after_reset": setup.after_reset,
-        "stimulus.error": stimulus.error,
-        "stimulus.save_fault": stimulus.save_fault,
-    }
-    if dma := stimulus.dma:
-        found |= {"stimulus.dma.start": dma.start, "stimulus.dma.stop": dma.stop}
-    if dirty := stimulus.dirty:
-        found |= {f"stimulus.dirty.{name}": getattr(dirty, name) for name in ("write", "pin", "unpin")}
-    if visible := stimulus.visible_state:
-        found |= {"stimulus.visible_state.set": visible.set, "stimulus.visible_state.observe": visible.observe}
-    return {path: steps for path, steps in found.items() if steps}
+    return dict([*_programs("setup", setup), *_programs("stimulus", stimulus)])
+
+
+def _programs(path: str, record: Any) -> Iterator[tuple[str, tuple[SetupStep, ...]]]:
+    for each in fields(record):
+        inner, value = f"{path}.{each.name}", getattr(record, each.name)
+        if isinstance(value, tuple) and value:
+            yield inner, value
+        elif is_dataclass(value):
+            yield from _programs(inner, value)

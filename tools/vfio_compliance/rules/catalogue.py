@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ..common.suggest import did_you_mean, similar
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -104,14 +106,26 @@ class Catalogue:
         ]
 
     def hint(self, pattern: str) -> str:
-        """What a pattern that matches nothing may have meant: names it is a part of, in any case, or a similar one."""
-        beginnings = {rule.id.rpartition(".")[0] for rule in self}
-        names = [*self.rules, *sorted(beginnings), *self.clauses]
-        parts = [name for name in names if pattern.lower() in name.lower()]
-        lower = {name.lower(): name for name in names}
-        near = difflib.get_close_matches(pattern.lower(), lower, n=1)
-        meant = (parts or [lower[name] for name in near])[:_MOST_NAMED]
-        return f"did you mean {' or '.join(meant)}?" if meant else "see vfio-compliance list"
+        """The end of a message about a pattern that matches nothing: which names it may have meant.
+
+        Those that it is a part of, in any case, the beginning of a word before the middle; or else those that it is
+        like, as a whole or in their last part.
+        """
+        beginnings = sorted({rule.id.rpartition(".")[0] for rule in self})
+        names = [*beginnings, *self.rules, *self.clauses]
+        word = pattern.lower()
+        meant = [name for name in names if name.lower() == word]
+        meant = meant or sorted((name for name in names if word in name.lower()), key=lambda name: _within(word, name))
+        if not meant and (whole := similar(pattern, names)):
+            meant = [whole]
+        if not meant and (part := similar(pattern, {name.rpartition(".")[2] for name in names})):
+            meant = [name for name in names if name.rpartition(".")[2] == part]
+        return did_you_mean(*meant[:_MOST_NAMED]) or "; see vfio-compliance list"
+
+
+def _within(word: str, name: str) -> bool:
+    """Whether no word of a name begins with this one, which is somewhere in it."""
+    return not re.search(rf"(?<![a-z0-9]){re.escape(word)}", name.lower())
 
 
 def numbers(rules: Iterable[Rule]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..device import Device, DeviceError, DmaMap, Unreachable
+from ..device import Device, DeviceError, DmaMap, Region, Unreachable
 from ..device.dma import DMA_SIZE, IOVA
 from ..profiles import Dirty, MapSection, Profile, Read, Step, VisibleState, Wait, Write, programs
 from ..transport import PeerGone, ProtocolViolation, TransportError
@@ -66,32 +66,35 @@ class Actor:
 
     def __init__(self, device: Device, profile: Profile) -> None:
         self._device = device
-        self._profile = profile
+        self.profile = profile
         self._stimulus = profile.stimulus
 
-    def _wanted(self, key: str, value: T | None) -> T:
+    def wanted(self, key: str, value: T | None) -> T:
         """``value`` of a key below ``stimulus``."""
         if value is None:
-            raise missing(f"stimulus.{key}", denied=self._profile.denies(f"stimulus.{key}"))
+            raise missing(f"stimulus.{key}", denied=self.profile.denies(f"stimulus.{key}"))
         return value
 
-    def set_up(self, moment: str) -> None:
-        """The steps of ``setup.after_open`` or ``setup.after_reset``. Raises Unreachable."""
-        steps: Sequence[Step | MapSection] = getattr(self._profile.setup, moment)
+    def set_up(self, moment: str, find: Callable[[Device], Iterable[Region]]) -> None:
+        """The steps of ``setup.after_open`` or ``setup.after_reset``. Raises DeviceError, Unreachable.
+
+        ``find`` gives the regions of a device that the step ``map`` maps, as far as they can be mapped.
+        """
+        steps: Sequence[Step | MapSection] = getattr(self.profile.setup, moment)
         for step in steps:
             if isinstance(step, MapSection):
-                for region in self._device.migration_regions():
+                for region in find(self._device):
                     region.map_areas()
             else:
-                self._run(f"setup.{moment}", [step], {})
+                self.run(f"setup.{moment}", [step], {})
 
     def counter(self) -> Activity:
         """What ``stimulus.running`` samples."""
-        running = self._wanted("running", self._stimulus.running)
+        running = self.wanted("running", self._stimulus.running)
         sample = running.sample
         return Activity(
             "the running sample",
-            lambda: self._run("stimulus.running.sample", [sample], {})[0],
+            lambda: self.run("stimulus.running.sample", [sample], {})[0],
             running.changes_within,
             self._device.transport.pause,
         )
@@ -99,10 +102,10 @@ class Actor:
     @contextmanager
     def dma(self) -> Iterator[Activity]:
         """Memory that the device writes over and over, by ``stimulus.dma``, until the block ends."""
-        dma = self._wanted("dma", self._stimulus.dma)
+        dma = self.wanted("dma", self._stimulus.dma)
         variables = {"$iova": IOVA, "$length": DMA_SIZE}
         with DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory:
-            self._run("stimulus.dma.start", dma.start, variables)
+            self.run("stimulus.dma.start", dma.start, variables)
             try:
                 yield Activity(
                     "the memory that the device writes",
@@ -112,11 +115,11 @@ class Actor:
                 )
             except BaseException:  # is not to be hidden by a device that cannot be stopped any more
                 with suppress(DeviceError, TransportError):
-                    self._run("stimulus.dma.stop", dma.stop, variables)
+                    self.run("stimulus.dma.stop", dma.stop, variables)
                 raise
             with suppress(DeviceError, PeerGone, ProtocolViolation):  # what was to be judged was judged
                 self._device.try_reset()  # it may have been stopped meanwhile, and is to take the steps that follow
-                self._run("stimulus.dma.stop", dma.stop, variables)
+                self.run("stimulus.dma.stop", dma.stop, variables)
 
     @contextmanager
     def stream(self, iova: int, length: int) -> Iterator[float]:
@@ -124,16 +127,16 @@ class Actor:
 
         Raises NotApplicable, Silent.
         """
-        dma = self._wanted("dma", self._stimulus.dma)
+        dma = self.wanted("dma", self._stimulus.dma)
         variables = {"$iova": iova, "$length": length}
-        self._run("stimulus.dma.start", dma.start, variables)
+        self.run("stimulus.dma.start", dma.start, variables)
         try:
             yield dma.writes_within
         except BaseException:  # is not to be hidden by a device that cannot be stopped any more
             with suppress(DeviceError, TransportError):
-                self._run("stimulus.dma.stop", dma.stop, variables)
+                self.run("stimulus.dma.stop", dma.stop, variables)
             raise
-        self._run("stimulus.dma.stop", dma.stop, variables)
+        self.run("stimulus.dma.stop", dma.stop, variables)
 
     # -- single writes, for dirty page tracking -------------------------------------------------------------------
 
@@ -144,7 +147,7 @@ class Actor:
 
     def write(self, iova: int, length: int) -> None:
         """Have the device write ``length`` bytes at ``iova``; they are written when this returns."""
-        self._run("stimulus.dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
+        self.run("stimulus.dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
 
     @property
     def can_pin(self) -> bool:
@@ -153,16 +156,16 @@ class Actor:
 
     def pin(self, iova: int, length: int) -> None:
         """Have the driver pin the pages of a range, which it may write from now on."""
-        steps = self._wanted("dirty.pin", self._dirty().pin)
-        self._run("stimulus.dirty.pin", steps, {"$iova": iova, "$length": length})
+        steps = self.wanted("dirty.pin", self._dirty().pin)
+        self.run("stimulus.dirty.pin", steps, {"$iova": iova, "$length": length})
 
     def unpin(self, iova: int, length: int) -> None:
         """Undo pin() for the same range."""
-        steps = self._wanted("dirty.unpin", self._dirty().unpin)
-        self._run("stimulus.dirty.unpin", steps, {"$iova": iova, "$length": length})
+        steps = self.wanted("dirty.unpin", self._dirty().unpin)
+        self.run("stimulus.dirty.unpin", steps, {"$iova": iova, "$length": length})
 
     def _dirty(self) -> Dirty:
-        return self._wanted("dirty", self._stimulus.dirty)
+        return self.wanted("dirty", self._stimulus.dirty)
 
     # -- state and faults -----------------------------------------------------------------------------------------
 
@@ -178,24 +181,16 @@ class Actor:
 
     def put(self, value: int) -> None:
         """Put ``value`` into the visible state."""
-        self._run("stimulus.visible_state.set", self._visible().set, {"$value": value})
+        self.run("stimulus.visible_state.set", self._visible().set, {"$value": value})
 
     def show(self) -> list[int]:
         """What the visible state's observers read."""
-        return self._run("stimulus.visible_state.observe", self._visible().observe, {})
-
-    def provoke_error(self) -> None:
-        """Make the next write of device_state fail with the error state."""
-        self._run("stimulus.error", self._wanted("error", self._stimulus.error), {})
-
-    def provoke_save_fault(self) -> None:
-        """Make the device fail while it saves its state, once it has been told to."""
-        self._run("stimulus.save_fault", self._wanted("save_fault", self._stimulus.save_fault), {})
+        return self.run("stimulus.visible_state.observe", self._visible().observe, {})
 
     def _visible(self) -> VisibleState:
-        return self._wanted("visible_state", self._stimulus.visible_state)
+        return self.wanted("visible_state", self._stimulus.visible_state)
 
-    def _run(self, name: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
+    def run(self, name: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
         """Values of the read steps, in order.
 
         Raises Unreachable: no rule says that the registers of the profile's stimulus are there.

@@ -83,3 +83,8 @@ class DirtyPagesFlags(IntFlag):
     STOP = 2
     #: Fetch the bitmap of a range.
     GET_BITMAP = 4
+
+
+def bitmap_bytes(pages: int) -> int:
+    """Bytes of a dirty bitmap for ``pages`` pages: one bit each, in whole 64-bit words."""
+    return -(-pages // 64) * 8

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from vfio_compliance.vm.boot import Boot
 from vfio_compliance.vm.life import Life
 
-CHOICES = ("auto", "kvm", "tcg")
-
 
 class Accelerator:
     """The choice, made once for all kernels of a call by the first that comes up.
 
-    ``wanted`` is one of ``CHOICES``, ``obstacle`` why KVM cannot be tried (empty: it can).
+    ``wanted`` is auto, kvm or tcg, ``obstacle`` why KVM cannot be tried (empty: it can).
     """
 
     def __init__(self, wanted: str, obstacle: str) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import selectors
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from vfio_compliance.common import processes
 from vfio_compliance.vm import guest, host
 from vfio_compliance.vm.console import plain
 from vfio_compliance.vm.life import Life
@@ -54,7 +54,6 @@ class Boot:
 
     seconds: float = 0.0
     timed_out: bool = False
-    status: int = 0
     stalled: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -116,14 +115,7 @@ def run(
     boot = Boot()
     start = time.monotonic()
     environment = {**os.environ, "PATH": host.search_path(), "TMPDIR": str(scratch)}
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
+    process = processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
     def output(text: str) -> None:
         head, mark, tail = text.partition(guest.MARK)
@@ -152,9 +144,10 @@ def run(
                 lines.flush()
             boot.stalled = life.stillborn() if ended else life.stalled()
             boot.timed_out = not (ended or boot.stalled)
-        boot.status = process.wait() if ended else _end(process)
+        if ended:
+            processes.await_exit(process)
     finally:
-        _end(process)
+        processes.end(process, _GRACE, _GRACE)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
@@ -196,17 +189,3 @@ def _pump(readers: "dict[IO[bytes], _Lines]", deadline: float, life: Life) -> bo
                 else:
                     selector.unregister(entry.fileobj)
     return True
-
-
-def _end(process: "subprocess.Popen[bytes]") -> int:
-    """Ends the process and all it started, first by asking, and waits for it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
-            # The group may outlive its leader: only when it is empty is the work done.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            return process.returncode
-    return process.wait()

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-compliance vm``: the suite, or any command, on real kernels in virtual machines."""
+"""The suite, or any command, on real kernels in virtual machines."""
 
-import argparse
 import functools
 import json
 import os
-import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from vfio_compliance.results import matrix, summary
 from vfio_compliance.results.kernel_log import complaints, taint_letters
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, worst_exit
 from vfio_compliance.vm import boot, host, kernels, module
-from vfio_compliance.vm.accelerator import CHOICES, Accelerator
+from vfio_compliance.vm.accelerator import Accelerator
 from vfio_compliance.vm.cache import Cache, default_root
 from vfio_compliance.vm.console import foreign_taint, panic_reason
 from vfio_compliance.vm.errors import VmError
@@ -30,95 +28,38 @@ from vfio_compliance.vm.life import Life
 from vfio_compliance.vm.outcome import Outcome, table
 
 _PROJECT = Path(__file__).resolve().parents[3]
-_KERNELS = ["5.10", "6.1", "6.12", "7.3"]
 #: What every guest judges without other orders, and what one with the reference module loaded judges too.
 _TARGETS, _MODULE_TARGETS = ["qemu-edu"], ["refdriver-kernel"]
 _Report = Callable[[dict[str, Any], float], None]
-_TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LAST_LINES = 8
 _WORDS = 50
 _WIDEST = 100
-_EPILOG = """\
-Without a COMMAND the suite judges profiles/qemu-edu.yaml on every kernel, and profiles/refdriver-kernel.yaml where
-the reference driver is loaded; it is left out, and that is said, on kernels that it is not made for. At the end comes
-a table of rules by kernels, which is written to matrix.txt in the folder of results, too. What such a call left
-there before is replaced.
-
-Each COMMAND runs inside the guest as root, in the checkout, with this Python environment on its PATH and no
-shell. The guest sees the host's files read-only (changes are forgotten); only {out}, the kernel's own results
-folder, is kept. In every argument {out} and {kernel} are replaced. A lone --then separates commands that run
-one after the other in the same boot, whatever the one before gave:
-
-  vfio-compliance vm --kernels 6.12 -- vfio-compliance run profiles/refdriver-kernel.yaml --out {out} \\
-      --then pytest -p no:cacheprovider tools/tests/proofs/test_defects.py --target profiles/refdriver-kernel.yaml
-
-Exit code: the worst of all kernels, in the order 1 fail, 3 hang, 2 broken, 4 nothing judged, 0. A guest that
-misses its deadline is a hang; one that panics or cannot be booted is broken; a kernel log with a warning, an
-oops or a foreign taint is a fail.
-"""
 
 
-def duration(text: str) -> float:
-    """Seconds from ``500ms``, ``30s``, ``15min`` or ``1h``. Raises argparse.ArgumentTypeError otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|min|h)", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 15min or 1h")
-    return float(match[1]) * _TIMES[match[2]]
+@dataclass(frozen=True)
+class Orders:
+    """What one call is to do: on which kernels, how, and what in them."""
 
-
-def _series(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    wrong = [name for name in names if not re.fullmatch(r"\d+\.\d[\w.+~-]*", name)]
-    if wrong or not names:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of kernels such as 6.1,6.12")
-    return names
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="vfio-compliance vm",
-        description="Boot real kernels in virtual machines, load the reference driver, run commands inside.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [options] [-- COMMAND... [--then COMMAND...]...]",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--kernels", type=_series, metavar="LIST", help=f"of Debian, newest of each (default {','.join(_KERNELS)})")
-    add("--kernel", type=Path, action="append", default=[], metavar="PATH", help="your build tree or bzImage")
-    add("--headers", type=Path, metavar="DIR", help="what to build the module against, for a bare bzImage")
-    add("--out", type=Path, default=Path("results/vm"), metavar="DIR", help="results (default results/vm)")
-    add("--cache", type=Path, metavar="DIR", help=f"kernels and builds (default {default_root()})")
-    add("--deadline", type=duration, default=900.0, metavar="TIME", help="limit of one boot (default 15min)")
-    add(
-        "--accel",
-        choices=CHOICES,
-        default="auto",
-        help="KVM, emulation (tcg), or KVM where a kernel boots on it (auto, default)",
-    )
-    add("--memory", default="1G", metavar="SIZE", help="of the guest (default 1G)")
-    add("--cpus", type=int, default=2, metavar="N", help="of the guest (default 2)")
-    add("--ignore-log", action="store_true", help="a kernel log that is not clean is shown, and does not count")
-    add("--no-module", action="store_true", help="neither build nor load the reference driver")
-    return parser
-
-
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[list[str]]]:
-    """The options, and the guest commands (none: those that the kernel asks for). Exits on a usage error."""
-    options, _, rest = _split(list(argv), "--")
-    parser = _parser()
-    arguments = parser.parse_args(options)
-    if arguments.kernels is None:
-        arguments.kernels = [] if arguments.kernel else list(_KERNELS)
-    if arguments.headers and not arguments.kernel:
-        parser.error("--headers belongs to --kernel")
-    commands = []
-    while rest:
-        command, separator, rest = _split(rest, "--then")
-        if not command or (separator and not rest):
-            parser.error("--then stands between two commands")
-        commands.append(command)
-    return arguments, commands
+    #: Debian's, by series; and the user's own build trees and images.
+    kernels: Sequence[str]
+    own: Sequence[Path]
+    #: What to build the module against, for an image.
+    headers: Path | None
+    #: Folders of results, and of kernels and builds.
+    out: Path
+    cache: Path | None
+    #: Seconds that one boot may take.
+    deadline: float
+    #: auto, kvm or tcg.
+    accel: str
+    #: Of the guest, as QEMU writes it.
+    memory: str
+    cpus: int
+    #: Whether the reference driver is built and loaded, and whether a kernel log that is not clean counts.
+    module: bool
+    log_counts: bool
+    #: For the guest; none: those that the kernel asks for.
+    commands: Sequence[list[str]]
 
 
 def default_commands(*, module: bool) -> list[list[str]]:
@@ -129,60 +70,50 @@ def default_commands(*, module: bool) -> list[list[str]]:
     ]
 
 
-def _split(words: list[str], separator: str) -> tuple[list[str], bool, list[str]]:
-    if separator not in words:
-        return words, False, []
-    place = words.index(separator)
-    return words[:place], True, words[place + 1 :]
-
-
 def fill(command: Sequence[str], out: Path, label: str) -> list[str]:
     """A guest command with ``{out}`` and ``{kernel}`` replaced."""
     return [word.replace("{out}", str(out)).replace("{kernel}", label) for word in command]
 
 
-def main(argv: list[str]) -> int:
-    """Runs ``vfio-compliance vm``; gives the exit code."""
-    arguments, commands = parse(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a guest is not to outlive whoever started it
+def run(orders: Orders) -> int:
+    """Boots each kernel and runs the commands in it; gives the exit code."""
     tools = list(host.BOOT)
-    tools += host.FETCH if arguments.kernels else ()
-    tools += () if arguments.no_module else host.BUILD
+    tools += host.FETCH if orders.kernels else ()
+    tools += host.BUILD if orders.module else ()
     complaints = host.missing(tools)
-    obstacle = host.why_no_kvm() if arguments.accel != "tcg" else ""
-    complaints += [f"--accel kvm: {obstacle}"] if obstacle and arguments.accel == "kvm" else []
+    obstacle = host.why_no_kvm() if orders.accel != "tcg" else ""
+    complaints += [f"--accel kvm: {obstacle}"] if obstacle and orders.accel == "kvm" else []
     if complaints:
         print("\n".join(complaints), file=sys.stderr)
         return EXIT_BROKEN
-    accelerator = Accelerator(arguments.accel, obstacle)
+    accelerator = Accelerator(orders.accel, obstacle)
     print(accelerator.says, flush=True)
-    run = _Run(arguments, commands, accelerator)
-    wanted: list[tuple[str, Path | None]] = [(label, None) for label in arguments.kernels]
-    wanted += [(path.resolve().name, path) for path in arguments.kernel]
+    running = _Run(orders, accelerator)
+    wanted: list[tuple[str, Path | None]] = [(label, None) for label in orders.kernels]
+    wanted += [(path.resolve().name, path) for path in orders.own]
     outcomes = []
     for label, path in wanted:
         try:
-            outcomes.append(run.kernel(label, path))
+            outcomes.append(running.kernel(label, path))
         except KeyboardInterrupt:
             print("\ninterrupted: the virtual machine is ended, nothing half-made is kept", flush=True)
             outcomes.append(Outcome(label, ending="interrupted", code=EXIT_BROKEN))
             break
-    run.compare()
+    running.compare()
     print()
     print("\n".join(table(outcomes)))
-    print(f"results: {run.out}")
+    print(f"results: {running.out}")
     return worst_exit(o.code for o in outcomes)
 
 
 class _Run:
     """One call of the program: what is the same for all its kernels."""
 
-    def __init__(self, arguments: argparse.Namespace, commands: list[list[str]], accelerator: Accelerator) -> None:
-        self.arguments = arguments
-        self.commands = commands
+    def __init__(self, orders: Orders, accelerator: Accelerator) -> None:
+        self.orders = orders
         self.accelerator = accelerator
-        self.out: Path = arguments.out.absolute()
-        self.cache = Cache(arguments.cache or default_root())
+        self.out = orders.out.absolute()
+        self.cache = Cache(orders.cache or default_root())
         self.labels: list[str] = []
         #: The runs that were made, by kernel.
         self.columns: list[matrix.Column] = []
@@ -192,7 +123,7 @@ class _Run:
         outcome = Outcome(label)
         try:
             with self.cache.locked():
-                kernel = kernels.own(path, self.arguments.headers) if path else self._debian(outcome)
+                kernel = kernels.own(path, self.orders.headers) if path else self._debian(outcome)
                 label = outcome.label = self._unused(kernel.label)
                 outcome.release = kernel.release
                 if kernel.note:
@@ -247,7 +178,7 @@ class _Run:
         return kernel
 
     def _module(self, kernel: kernels.Kernel, outcome: Outcome) -> Path | None:
-        if self.arguments.no_module or kernel.headers is None:
+        if not self.orders.module or kernel.headers is None:
             return None
         if why := module.unfit(kernel):
             _say(outcome.label, "note", f"without the reference module: {why}")
@@ -267,7 +198,7 @@ class _Run:
         console, dmesg = folder / "console.log", folder / "dmesg.log"
         for old in (*folder.glob("console*.log"), dmesg):
             old.unlink(missing_ok=True)
-        commands = self.commands
+        commands = list(self.orders.commands)
         if not commands:
             commands = default_commands(module=ko is not None)
             for earlier in (folder / target for target in (*_TARGETS, *_MODULE_TARGETS)):
@@ -294,7 +225,7 @@ class _Run:
             outcome.seconds["run"] = result.seconds - outcome.seconds["boot"]
         runs = dict(_runs(label, folder, began))
         waived = [line for run in runs.values() for line in run.waived_log]
-        _judge(result, console, commands, outcome, waived, log_counts=not self.arguments.ignore_log)
+        _judge(result, console, commands, outcome, waived, log_counts=self.orders.log_counts)
         for place, run in runs.items():
             self.columns.append(matrix.column(label, run))
             if outcome.ending and not run.totals:
@@ -303,10 +234,10 @@ class _Run:
     def _start(self, kernel: kernels.Kernel, plan: Path, console: Path, report: _Report) -> boot.Boot:
         """Boots the kernel and follows it to its end, on KVM or by emulation."""
         label = console.parent.name
-        deadline, scratch = self.arguments.deadline, plan.parent
+        deadline, scratch = self.orders.deadline, plan.parent
 
         def attempt(kvm: bool, life: Life) -> boot.Boot:
-            machine = boot.Machine(self.arguments.cpus, self.arguments.memory, kvm)
+            machine = boot.Machine(self.orders.cpus, self.orders.memory, kvm)
             line = boot.command_line(kernel.boot, machine, plan, console.parent, deadline)
             kind = "KVM" if kvm else "emulation"
             _say(label, "boot", f"{kind}, {machine.cpus} CPUs, {machine.memory} of memory")

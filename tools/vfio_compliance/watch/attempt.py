@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import selectors
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from ..common import processes
 from ..profiles import Limits
 from ..results import inflight
 from ..results.events import End, Event, Finish, Plan, Process, Start
@@ -93,13 +93,11 @@ class Attempt:
             command += [f"--progress-fd={writing}", f"--inflight-fd={self._calls}", *options]
             # What somebody set for runs of pytest of their own is not meant for this one.
             environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-            process = subprocess.Popen(
+            process = processes.start(
                 command,
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=[writing, self._calls],
-                start_new_session=True,
                 env=environment | {"TMPDIR": scratch},
             )
             os.close(writing)
@@ -107,7 +105,7 @@ class Attempt:
                 yield process, reading
             finally:
                 os.close(reading)
-                _kill(process)
+                processes.end(process, 0, _DYING)
 
     def _follow(self, process: subprocess.Popen[bytes], pipe: int, interruptions: int) -> Ending:
         rest = b""
@@ -123,7 +121,7 @@ class Attempt:
                 elif pipe in ready:
                     data = os.read(pipe, 1 << 16)
                     if not data:
-                        _await_exit(process)
+                        processes.await_exit(process, _ENDING)
                         return self._ended(process)
                     *lines, rest = (rest + data).split(b"\n")
                     for line in lines:
@@ -196,22 +194,3 @@ def _proc(pid: int, name: str) -> str:
         return Path("/proc", str(pid), name).read_text()
     except OSError as error:
         return f"not readable: {error.strerror}"
-
-
-def _await_exit(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the process to exit, without taking note: its number stays its own until it is waited for."""
-    descriptor = os.pidfd_open(process.pid)
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        poll.poll(_ENDING * 1000)
-    finally:
-        os.close(descriptor)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and what it started; one that cannot die is left behind."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_DYING)

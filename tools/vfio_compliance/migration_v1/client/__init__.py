@@ -6,9 +6,7 @@ judge the next one. What a client moved through a mapping is in no trace; where 
 held against the client, and ``Judge.remarks`` says so.
 """
 
-from .access import Access, access_verb
 from .judge import CLAUSES, FREE, Judge, judge
-from .ledger import Offence
 from .stream import Stream
 
-__all__ = ["CLAUSES", "FREE", "Access", "Judge", "Offence", "Stream", "access_verb", "judge"]
+__all__ = ["CLAUSES", "FREE", "Judge", "Stream", "judge"]

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from ...run.client import Access, ClientJudge, Offence
 from ...uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, VFIO_DEVICE_STATE_MASK, DeviceState, state_is_error
 from ..states import name
-from .access import Access
+from .access import is_data, register_of
 from .comparison import Comparison
-from .ledger import Ledger, Offence
+from .ledger import Ledger
 from .loop import Loop
 from .resuming import Resuming
 from .saving import Saving
@@ -42,12 +43,15 @@ SAVED_TOO_MUCH = "more buffers were saved than a judge remembers: what was given
 _SAVING = (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY)
 
 
-class Judge:
+class Judge(ClientJudge):
     """Takes one access after the other and gives the offences that each one completes.
 
     ``source`` is what another client saved; by default what was saved last in the same trace. Where a trace does not
     show mappings, whoever feeds the judge tells it of each one that may have been made.
     """
+
+    clauses = CLAUSES
+    free = FREE
 
     def __init__(self, source: Stream | None = None) -> None:
         self._ledger = Ledger()
@@ -88,7 +92,7 @@ class Judge:
         """Judge the next access."""
         self._ledger.number = access.number
         if access.verb in ("read", "write"):
-            if access.register == DEVICE_STATE.name:
+            if register_of(access) == DEVICE_STATE.name:
                 self._device_state(access)
             else:
                 self._other(access)
@@ -135,7 +139,7 @@ class Judge:
             self._ledger.offend(
                 "DS-04",
                 "device_state to be read after the write of it that failed",
-                f"a {access.verb} of {access.register or 'another place'} came first",
+                f"a {access.verb} of {register_of(access) or 'another place'} came first",
             )
 
     def _check_write(self, value: int) -> None:
@@ -213,7 +217,7 @@ class Judge:
             self._saving.take(access)
         elif self._resuming:
             self._resuming.take(access)
-        elif self._ended and (access.is_data or access.offset >= PENDING_BYTES.offset):
+        elif self._ended and (is_data(access) or access.offset >= PENDING_BYTES.offset):
             self._ended.step(access)
             self._ended = None
 

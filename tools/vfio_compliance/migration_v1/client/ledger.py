@@ -4,17 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 
-
-class Offence(NamedTuple):
-    """A clause that the client broke, at the access with this number."""
-
-    clause: str
-    access: int
-    expected: str
-    #: A sentence.
-    seen: str
+from ...run.client import Offence
 
 
 class Ledger:

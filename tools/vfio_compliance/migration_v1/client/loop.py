@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from .access import Access
+from ...run.client import Access
+from .access import register_of
 from .ledger import Ledger
 
 
@@ -28,7 +29,7 @@ class Loop:
             self._failed = ""
         self.begun = True
         if access.value < 0:
-            self.fail(f"a {access.verb} of {access.register or 'data'} that failed")
+            self.fail(f"a {access.verb} of {register_of(access) or 'data'} that failed")
         return access.value >= 0
 
     def fail(self, how: str) -> None:

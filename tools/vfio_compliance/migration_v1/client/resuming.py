@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...run.client import Access
 from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, VFIO_DEVICE_STATE_RUNNING
-from .access import Access
+from .access import is_data, register_of
 from .comparison import Comparison
 from .ledger import Ledger
 from .loop import Loop
@@ -51,9 +52,9 @@ class Resuming(Loop):
 
     def take(self, access: Access) -> None:
         """An access to the region other than to device_state."""
-        asks = access.verb == "read" and access.register == DATA_OFFSET.name
-        tells = access.verb == "write" and access.register == DATA_SIZE.name
-        if not (asks or tells or (access.verb == "write" and access.is_data)):
+        asks = access.verb == "read" and register_of(access) == DATA_OFFSET.name
+        tells = access.verb == "write" and register_of(access) == DATA_SIZE.name
+        if not (asks or tells or (access.verb == "write" and is_data(access))):
             return
         carried_out = self.step(access)
         # What was refused may have been wrong: a write is judged all the same.
@@ -63,7 +64,7 @@ class Resuming(Loop):
             self._write_data(access)
         elif access.ok:
             self._read_offset(access)
-        if not carried_out or not (access.is_data or access.ok):
+        if not carried_out or not (is_data(access) or access.ok):
             self._lose_track()
 
     def leave(self, state: int | None) -> None:

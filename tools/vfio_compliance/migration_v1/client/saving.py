@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...run.client import Access
 from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES
-from .access import Access
+from .access import is_data, register_of
 from .ledger import Ledger
 from .loop import Loop
 from .stream import Areas, Content, Coverage, Stream, Transaction
@@ -61,11 +62,11 @@ class Saving(Loop):
 
     def take(self, access: Access) -> None:
         """An access to the region other than to device_state."""
-        register = access.register
-        if access.verb != "read" or not (access.is_data or register in _STEPS):
+        register = register_of(access)
+        if access.verb != "read" or not (is_data(access) or register in _STEPS):
             return
         carried_out = self.step(access)
-        if access.is_data:
+        if is_data(access):
             self._read_data(access)  # a read that was refused may have been a client's fault
         elif not access.ok:
             pass
@@ -75,7 +76,7 @@ class Saving(Loop):
             self._read_offset(access.content)
         else:
             self._read_size(access.content)
-        if not carried_out or not (access.is_data or access.ok):
+        if not carried_out or not (is_data(access) or access.ok):
             self._lose_track()
 
     def leave(self) -> None:

@@ -10,7 +10,7 @@ import hashlib
 from bisect import bisect_left
 from typing import NamedTuple
 
-from .access import Access
+from ...run.client import Access
 
 #: Buffers of one state that are remembered; a hundred bytes or two each.
 MOST_BUFFERS = 1 << 17

@@ -14,8 +14,10 @@ from pathlib import Path
 from hypothesis import configuration
 
 from ...device import DeviceError
-from ...run.session import Broken, Session
+from ...run.errors import Broken
 from ...transport import CallTimeout, TransportError
+from ..migration import Migration
+from ..profile import MigrationStimulus
 from ..states import name
 from .path import Line, Strayed
 from .shorten import Step, shorten
@@ -57,8 +59,9 @@ class _Ended(BaseException):
 class Explorer:
     """Explores one device for a time. ``tell`` is told before each step how many there were."""
 
-    def __init__(self, session: Session, seed: int, tell: Callable[[int], None]) -> None:
-        self._session = session
+    def __init__(self, migration: Migration, seed: int, tell: Callable[[int], None]) -> None:
+        self._migration = migration
+        self._session = migration.session
         self._seed = seed
         self._tell = tell
         self.tally = Tally()
@@ -90,7 +93,7 @@ class Explorer:
     def _round(self, seed: int) -> None:
         self.tally.rounds += 1
         try:
-            draw(seed, lambda: self._begin(seed), self._session.profile.stimulus)
+            draw(seed, lambda: self._begin(seed), self._session.profile.stimulus_of(MigrationStimulus))
         except (_Ended, Exception):
             if not self._ended:  # else it is only that hypothesis does not like to be cut short
                 raise
@@ -119,7 +122,7 @@ class Explorer:
         self.tally.walks += 1
         self._session.transport.tracer.take()  # of many walks only the last one can be of interest
         self._session.plain()
-        return Walk(self._session.device, self._session.prepare(), self._session.actor)
+        return Walk(self._session.device, self._migration.prepare(), self._migration.actor)
 
     def _take(self, walk: Walk, step: Step) -> list[Line]:
         """The lines of the walk if it goes wrong with this step."""

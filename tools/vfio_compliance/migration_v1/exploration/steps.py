@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, Phase, Verbosity, seed, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 
-from ...profiles import Stimulus
 from ...uapi.migration_v1 import HEADER_SIZE, REGISTERS
+from ..profile import MigrationStimulus
 from ..states import STATES, UNWRITABLE
 from .shorten import Step
 
@@ -47,7 +47,7 @@ _data = strategies.binary(min_size=1, max_size=16)
 Begin = Callable[[], Callable[[Step], None]]
 
 
-def draw(number: int, begin: Begin, stimulus: Stimulus) -> None:
+def draw(number: int, begin: Begin, stimulus: MigrationStimulus) -> None:
     """One round of walks, all from the seed ``number``. What is raised while a step is taken ends it."""
     machine = type("Device", (_Machine,), {"begin": staticmethod(begin), "stimulus": stimulus})
     seed(number)(machine)
@@ -85,7 +85,7 @@ class _Machine(RuleBasedStateMachine):
     """The steps. The last one is a reset: a walk answers for what it leaves behind."""
 
     begin: Begin
-    stimulus: Stimulus
+    stimulus: MigrationStimulus
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...results.events import Explored
-from ...run.session import Session
 from ...transport import TransportError
+from ..migration import Migration
 from .explorer import Explorer
 from .path import Line, Strayed, render
 from .threads import Threads
@@ -37,8 +37,9 @@ class Trouble:
 class Stress:
     """Uses one device at random for ``seconds`` in all, and as long as ``shortening`` more where something is found."""
 
-    def __init__(self, session: Session, seed: int, seconds: float, shortening: float) -> None:
-        self._session = session
+    def __init__(self, migration: Migration, seed: int, seconds: float, shortening: float) -> None:
+        self._migration = migration
+        self._session = migration.session
         self._seed = seed
         self._seconds = seconds
         self._shortening = shortening
@@ -46,7 +47,7 @@ class Stress:
 
     def explore(self) -> Trouble | None:
         """One thread takes any steps in any order. Raises CallTimeout, and what Session.prepare() raises."""
-        explorer = Explorer(self._session, self._seed, self._sign_of_life)
+        explorer = Explorer(self._migration, self._seed, self._sign_of_life)
         finding = None
         try:
             finding = explorer.explore(self._seconds * _ALONE, self._shortening)
@@ -81,7 +82,7 @@ class Stress:
         return self._threads("read a state twice at once", Threads.share)
 
     def _threads(self, did: str, act: Callable[[Threads, float], int]) -> Trouble | None:
-        threads = Threads(self._session, self._seed, self._sign_of_life)
+        threads = Threads(self._migration, self._seed, self._sign_of_life)
         try:
             rounds = act(threads, self._seconds * _TOGETHER)
         except Strayed as strayed:

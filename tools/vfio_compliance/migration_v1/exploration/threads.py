@@ -18,9 +18,9 @@ from time import perf_counter_ns
 from typing import NamedTuple, TypeVar
 
 from ...device import DeviceError
-from ...run.session import Session
 from ...transport import Outcome
 from ...uapi.migration_v1 import DEVICE_STATE, RESERVED, VFIO_DEVICE_STATE_MASK, DeviceState
+from ..migration import Migration
 from ..region import MigrationRegion
 from ..states import STATES, drawn_from, name
 from .path import Line, Strayed, told
@@ -103,8 +103,9 @@ class Threads:
     Session.prepare() raises.
     """
 
-    def __init__(self, session: Session, seed: int, tell: Callable[[int], None]) -> None:
-        self._session = session
+    def __init__(self, migration: Migration, seed: int, tell: Callable[[int], None]) -> None:
+        self._migration = migration
+        self._session = migration.session
         self._random = Random(seed)
         self._tell = tell
 
@@ -119,7 +120,7 @@ class Threads:
     def _beside_reader(self, seconds: float, watched: bool) -> int:
         rounds = 0
         for migration in self._rounds(seconds):
-            walk = Walk(self._session.device, migration, self._session.actor)
+            walk = Walk(self._session.device, migration, self._migration.actor)
             reads: list[Read] = []
             stays = [Stay(0, perf_counter_ns(), DeviceState.RUNNING, False)]
             try:
@@ -150,7 +151,7 @@ class Threads:
         """Two threads read the same buffer at once, and both get its bytes."""
         rounds = 0
         for migration in self._rounds(seconds):
-            walk = Walk(self._session.device, migration, self._session.actor)
+            walk = Walk(self._session.device, migration, self._migration.actor)
             walk.enter(DeviceState.STOP_AND_COPY)
             while walk.save_buffer() and (saving := walk.model.saving):
                 place, content = saving.place, saving.content
@@ -172,7 +173,7 @@ class Threads:
             self._session.plain()
             self._tell(rounds)
             rounds += 1
-            yield self._session.prepare()
+            yield self._migration.prepare()
 
 
 def _look(walk: Walk, migration: MigrationRegion, into: list[Read]) -> None:

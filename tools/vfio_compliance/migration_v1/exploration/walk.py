@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ...device import Device, DeviceError
-from ...run.stimulus import Actor
 from ...transport import Outcome
 from ...uapi.migration_v1 import (
     DATA_OFFSET,
@@ -21,6 +20,7 @@ from ...uapi.migration_v1 import (
     DeviceState,
     Register,
 )
+from ..actor import MigrationActor
 from ..model import Answer, Deviation, DeviceModel, Layout
 from ..region import MigrationRegion
 from ..states import drawn_from, name
@@ -41,7 +41,7 @@ class Walk:
     Raises Strayed for an answer that the text forbids, TransportError where none came.
     """
 
-    def __init__(self, device: Device, migration: MigrationRegion, actor: Actor) -> None:
+    def __init__(self, device: Device, migration: MigrationRegion, actor: MigrationActor) -> None:
         """Raises DeviceError when the device does not say of what parts its migration region is."""
         self._device = device
         self._migration = migration

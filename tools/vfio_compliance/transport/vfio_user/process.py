@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import select
 import shutil
 import signal
 import socket
@@ -22,6 +20,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Final, NamedTuple
 
+from ...common import processes
 from .. import libc
 from ..errors import SetupError
 
@@ -40,11 +39,11 @@ HUNG_PATIENCE: Final = 0.5
 #: Seconds granted to a server that hung up for its exit to show.
 _EXIT_GRACE: Final = 0.3
 
-#: Milliseconds between two looks at whether a server has noticed that its client left.
-_LOOK: Final = 1
+#: Seconds between two looks at whether a server has noticed that its client left.
+_LOOK: Final = 0.001
 
-#: Milliseconds between two attempts to connect to a server that is starting; its exit ends the wait.
-_RETRY: Final = 2
+#: Seconds between two attempts to connect to a server that is starting; its exit ends the wait.
+_RETRY: Final = 0.002
 
 
 def connect(path: str, deadline: float) -> socket.socket:
@@ -149,7 +148,7 @@ class ServerProcess:
     @property
     def running(self) -> bool:
         """False once the server has exited."""
-        return not self.stopped and not _wait(self._pidfd, 0)
+        return not self.stopped and not processes.exited(self._pidfd)
 
     def connect(self, deadline: float) -> socket.socket:
         """Connect, waiting up to ``deadline`` seconds for the server to listen. Raises SetupError."""
@@ -163,7 +162,7 @@ class ServerProcess:
                         f"cannot connect to the server's socket {self.path}: {error.strerror}",
                         f"see what {' '.join(self.command)} does with its socket",
                     ) from None
-            if _wait(self._pidfd, _RETRY):
+            if processes.exited(self._pidfd, _RETRY):
                 raise SetupError(
                     f"the server ended before it listened on {self.path}: it {self.epitaph()}",
                     f"run it by hand to see why: {' '.join(self.command)}",
@@ -190,7 +189,7 @@ class ServerProcess:
     def epitaph(self) -> str:
         """How the server ended and the last line that it wrote, as a clause without subject."""
         if not self.stopped:
-            _wait(self._pidfd, int(_EXIT_GRACE * 1000))
+            processes.exited(self._pidfd, _EXIT_GRACE)
         end = self.end
         if end is None:
             return f"(process {self.pid}) still runs{self._last_words()}"
@@ -206,8 +205,8 @@ class ServerProcess:
         end = monotonic() + seconds
         while self.running:
             if not _busy(pid or self.pid) or monotonic() >= end:
-                return not _wait(self._pidfd, 0)
-            _wait(self._pidfd, _LOOK)
+                return not processes.exited(self._pidfd)
+            processes.exited(self._pidfd, _LOOK)
         return False
 
     def stop(self, *, hung: bool = False) -> None:
@@ -262,14 +261,7 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
             os._exit(1)  # the parent died before the kernel was told
 
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
+        return processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
     except FileNotFoundError:
         raise SetupError(
             f"the server's command {command[0]} was not found",
@@ -303,13 +295,6 @@ def _busy(pid: int) -> bool:
     return False
 
 
-def _wait(pidfd: int, milliseconds: int) -> bool:
-    """True when the process has exited, which is awaited for at most this long."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(milliseconds))
-
-
 def _finish(
     process: subprocess.Popen[bytes],
     pidfd: int,
@@ -320,19 +305,8 @@ def _finish(
 ) -> None:
     if os.getpid() != owner:
         return  # a fork of the suite that ends must not take the server along
-    if not _wait(pidfd, 0):
-        _signal_group(process.pid, signal.SIGTERM)
-        _wait(pidfd, int(min(patience.seconds, _STOP_DEADLINE) * 1000))
-    # Not reaped yet, so the number of the group cannot have become somebody else's.
-    _signal_group(process.pid, signal.SIGKILL)
-    if _wait(pidfd, int(_STOP_DEADLINE * 1000)):
-        process.wait()
+    processes.end(process, min(patience.seconds, _STOP_DEADLINE), _STOP_DEADLINE)
     os.close(pidfd)
     reader.join(_EXIT_GRACE)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _signal_group(leader: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from ....common.wrap import wrap
 from ...summary import Summary
 from ...verdict import Verdict
 from ...wording import count
-from .layout import OF_THE_SUITE, labelled, some, wrap
+from .layout import OF_THE_SUITE, labelled, some
 
 _ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "not known, because nothing is said by"}
 

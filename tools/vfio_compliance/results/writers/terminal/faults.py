@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from ....common.wrap import wrap
 from ....rules import Rule
 from ...calls import describe
 from ...case import Case
@@ -15,7 +16,7 @@ from ...failure import Failure
 from ...summary import TROUBLE, Summary
 from ...verdict import Verdict
 from ...wording import count
-from .layout import LABEL, OF_THE_SUITE, labelled, wrap
+from .layout import LABEL, OF_THE_SUITE, labelled
 
 #: How many of the last calls of a failing case are shown, and how many of a rule's other failing cases.
 _CALLS: Final = 12

@@ -6,8 +6,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
+from ....common.wrap import wrap
 from ...summary import Summary
-from .layout import wrap
 
 
 def heading(summary: Summary, width: int) -> Iterator[str]:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How blocks look: lines that are wrapped, and lines with a label before them."""
+"""How blocks look: lines with a label before them, and names that are many."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
+
+from ....common.wrap import wrap
 
 #: Columns of a label.
 LABEL: Final = 10
@@ -15,20 +16,6 @@ MOST_RULES: Final = 8
 
 #: What is said of the rules that judge the suite itself.
 OF_THE_SUITE: Final = "the suite itself"
-
-
-def wrap(start: str, text: str, width: int, hanging: str = "") -> Iterator[str]:
-    """Lines of ``text`` after ``start``; those that continue one are ``hanging`` behind it."""
-    for line in text.splitlines() or [""]:
-        yield from textwrap.wrap(
-            line,
-            width,
-            initial_indent=start,
-            subsequent_indent=" " * len(start) + hanging,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [start]
-        start = " " * len(start)
 
 
 def labelled(label: str, text: str, width: int) -> Iterator[str]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ....common.wrap import wrap
 from ...summary import Summary
 from ...wording import count
-from .layout import wrap
 
 #: Columns that an answer needs beside its question.
 _ROOM: Final = 40

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Completion of commands and options for shells, and the manual page, made from the parser of the program.
+
+`python tools/shell FOLDER` writes all of them to a folder. The manual page is kept here, and renewed by
+`python tools/shell`; the completions are not, for their frame is that of shtab, under a licence of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from argparse import Action
+from collections.abc import Iterator
+from pathlib import Path
+
+import shtab
+from argparse_manpage.manpage import Manpage
+
+from vfio_compliance import __version__
+from vfio_compliance.cli.main import parser
+from vfio_compliance.cli.parser import Parser
+
+#: Each shell's file, by the name under which the shell looks for it where it does.
+SHELLS = {"bash": "vfio-compliance.bash", "zsh": "_vfio-compliance", "tcsh": "vfio-compliance.tcsh"}
+MANUAL = "vfio-compliance.1"
+
+#: Arguments that name files, beside those that are a Path.
+_FILES = {"files", "listen", "connect"}
+
+_MANUAL_HEAD = r""".\" SPDX-License-Identifier: GPL-2.0-only
+.\" Made by `python tools/shell`. The self-tests compare.
+"""
+
+
+def completion(shell: str) -> str:
+    """What a shell reads to complete the words of a call."""
+    program = parser()
+    for command in _commands(program):
+        for action in command._actions:
+            if action.type is Path or action.dest in _FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return shtab.complete(program, shell)
+
+
+def manual() -> str:
+    """The manual page, in roff."""
+    program = parser()
+    said = program.description or ""
+    codes = (program.epilog or "").removeprefix("exit codes: ")
+    program.epilog = None
+    assert program._subparsers
+    program._subparsers.title = "commands"
+    for command in _commands(program):
+        # What stands below the options in --help has no place of its own in the page.
+        command.description = "\n\n".join(filter(None, (command.description, command.epilog)))
+    page = Manpage(program, format="single-commands-section")
+    page.description = said[:1].lower() + said[1:].rstrip(".")
+    page.source, page.manual, page.date = f"vfio-compliance {__version__}", "User Commands", ""
+    page.add_section("exit status", ">", codes)
+    # What is indented is to be copied: its lines stay as they are.
+    return _MANUAL_HEAD + re.sub(r"(?m)((?:^  .*\n)+)", r".nf\n\1.fi\n", str(page))
+
+
+def _commands(program: Parser) -> Iterator[Parser]:
+    """The parser of each command."""
+    assert program._subparsers
+    commands: Action = program._subparsers._group_actions[0]
+    assert isinstance(commands.choices, dict)
+    yield from commands.choices.values()
+
+
+def main(folder: Path | None) -> None:
+    """Write all files to a folder; without one, the manual page to where it is kept."""
+    os.environ["COLUMNS"] = "100000"  # however wide the terminal is: no line is broken here
+    for shell, name in SHELLS.items() if folder else ():
+        Path(folder or "", name).write_text(completion(shell), encoding="utf-8")
+    Path(folder or Path(__file__).parent, MANUAL).write_text(manual(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if sys.argv[1:] else None)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tools/shell makes: the manual page that is kept is current, and a shell completes by what the parser gives."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from vfio_compliance.cli.main import parser
+
+MANUAL = "vfio-compliance.1"
+SHELLS = ["vfio-compliance.bash", "_vfio-compliance", "vfio-compliance.tcsh"]
+
+BASH = """\
+source "$1"
+shift
+COMP_WORDS=("$@")
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_shtab_vfio_compliance 2>/dev/null
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def made(project, tmp_path_factory):
+    """The files as they are made now."""
+    pytest.importorskip("shtab")
+    pytest.importorskip("argparse_manpage")
+    folder = tmp_path_factory.mktemp("shell")
+    subprocess.run([sys.executable, project / "tools" / "shell", folder], check=True)
+    return folder
+
+
+def test_manual_is_current(project, made):
+    """It is what `python tools/shell` makes; another version of its maker may make it otherwise, which says nothing."""
+    listed = (project / "tools" / "constraints.txt").read_text(encoding="utf-8")
+    pinned = re.search(r"(?m)^argparse-manpage==([\w.]+)", listed)[1]
+    if (installed := importlib.metadata.version("argparse-manpage")) != pinned:
+        pytest.skip(f"the page was made by argparse-manpage {pinned}; {installed} is installed")
+    kept = (project / "tools" / "shell" / MANUAL).read_text(encoding="utf-8")
+    assert kept == (made / MANUAL).read_text(encoding="utf-8"), "python tools/shell writes it anew"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_all_commands_and_options(made, shell):
+    """None is left out, whatever the shell."""
+    text = (made / shell).read_text(encoding="utf-8")
+    program = parser()
+    (commands,) = (action.choices for action in program._actions if isinstance(action.choices, dict))
+    words = {option for each in commands.values() for action in each._actions for option in action.option_strings}
+    assert {word for word in {*commands, *words} if word.lstrip("-") not in text} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["ru"], ["run"]),
+        (["re"], ["report"]),
+        (["--v"], ["--version"]),
+        (["run", "profiles/reference.yaml", "--s"], ["--skip", "--stress", "--seed", "--shuffle"]),
+        (["run", "profiles/refe"], ["profiles/reference.yaml"]),
+        (["check", "profiles/refe"], ["profiles/reference.yaml"]),
+        (["vm", "--accel", "k"], ["kvm"]),
+    ],
+    ids=" ".join,
+)
+def test_bash_completes(project, made, words, completed):
+    """Commands, options, files and choices."""
+    if not shutil.which("bash"):
+        pytest.skip("there is no bash")
+    call = ["bash", "-c", BASH, "bash", made / SHELLS[0], "vfio-compliance", *words]
+    ended = subprocess.run(call, capture_output=True, text=True, cwd=project, check=True)
+    assert ended.stdout.split() == completed
+
+
+def test_manual_is_read_without_a_warning(project):
+    """groff finds nothing to complain of."""
+    if not shutil.which("groff"):
+        pytest.skip("there is no groff")
+    page = project / "tools" / "shell" / MANUAL
+    ended = subprocess.run(["groff", "-man", "-Tutf8", "-ww", page], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+    assert "EXIT STATUS" in re.sub("\x1b\\[[0-9;]*m|.\x08", "", ended.stdout)

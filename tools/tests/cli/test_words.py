@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the program takes and what it says: --help has all of it, and a wrong word is met with the right one."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from vfio_compliance.cli.main import main, parser
+
+COMMANDS = next(action.choices for action in parser()._actions if action.choices)
+
+
+def said(capsys, *words):
+    """Exit code of a call that argparse ends, and the two things that it wrote."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("columns", ["60", "100"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_all(monkeypatch, capsys, columns, command):
+    """Each option and each word on it, in lines that fit, in the help of a command; the command in the program's."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert f"    {command} " in said(capsys, "--help")[1]
+    code, text, complaint = said(capsys, command, "--help")
+    assert (code, complaint) == (0, "")
+    assert text.startswith(f"usage: vfio-compliance {command}")
+    assert all(len(line) <= int(columns) for line in text.splitlines() if line[:2] != "  " and "usage" not in line)
+    flat = "".join(text.split())
+    for action in COMMANDS[command]._actions:
+        if action.help != argparse.SUPPRESS:
+            assert "".join(action.help.split()) in flat
+            assert all(option in text for option in action.option_strings)
+    for told in filter(None, (COMMANDS[command].description, COMMANDS[command].epilog)):
+        assert "".join(told.split()) in flat
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_no_word_is_cut_short(command):
+    """An option is written whole, so that a new one never changes what a script means."""
+    assert not (COMMANDS[command] if command else parser()).allow_abbrev
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "complaint"),
+    [
+        (["rnu"], "COMMAND", "'rnu' (choose from run, report, list, explain, check, judge, proxy, vm); did you mean "),
+        (["rnu"], "COMMAND", "; did you mean `run`?"),
+        (["--verson"], "COMMAND", "unrecognized arguments: --verson; did you mean `--version`?"),
+        ([], "COMMAND", "the following arguments are required: COMMAND"),
+        (["run", "a.yaml", "--onyl", "x"], "run [", "unrecognized arguments: --onyl x; did you mean `--only`?"),
+        (["run", "a.yaml", "--onl=x"], "run [", "unrecognized arguments: --onl=x; did you mean `--only`?"),
+        (["list", "v1", "v2"], "list [", "unrecognized arguments: v2\n"),
+        (
+            ["vm", "--accel", "kmv"],
+            "vm [",
+            "'kmv' (choose from auto, kvm, tcg); did you mean `kvm`?",
+        ),
+        (["vm", "run"], "vm [", "unrecognized arguments: run; a COMMAND stands after a lone --"),
+        (["vm", "--deadline", "15"], "vm [", "'15' is no time such as 30s, 15min or 1h"),
+        (["judge"], "judge [", "the following arguments are required: trace"),
+    ],
+)
+def test_wrong_words(capsys, words, usage, complaint):
+    """Exit 2, the usage of the command that was meant, and what is wrong."""
+    code, text, told = said(capsys, *words)
+    assert (code, text) == (2, "")
+    assert told.startswith("usage: vfio-compliance ")
+    assert usage in told
+    assert complaint in told
+
+
+@pytest.mark.parametrize("command", ["list", "explain"])
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("RESERVED", "; did you mean `v1.reserved`, `v1.reserved.reads-zero` or `v1.reserved.ignores-writes`?"),
+        ("V1.Reserved", "; did you mean `v1.reserved`?"),
+        ("Reads-Zero", "; did you mean `v1.reserved.reads-zero`?"),
+        ("ads-zer", "; did you mean `v1.reserved.reads-zero`?"),
+        ("reads-zreo", "; did you mean `v1.reserved.reads-zero`?"),
+        ("v1.reserved.read-zeros", "; did you mean `v1.reserved.reads-zero`?"),
+        ("ds-08", "; did you mean `DS-08`?"),
+        ("nonsense", "; see vfio-compliance list"),
+        ("x" * 10_000, "; see vfio-compliance list"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_unknown_rule(capsys, command, pattern, hint):
+    """Any part of a name, in any case, finds the name; so does one with a slip in it."""
+    assert main([command, pattern]) == 2
+    assert capsys.readouterr() == ("", f"vfio-compliance: no rule or clause {pattern!r}{hint}\n")

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance check FILE...`: is a profile or a plan right, and if not, where?"""
+
+from __future__ import annotations
+
+import argparse
+
+from .checkout import catalogue
+from .parser import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check",
+        help="check profiles and plans without touching a device",
+        description="Check profiles and plans without touching a device. Programs that a profile would run are listed.",
+    )
+    parser.add_argument("files", nargs="+", metavar="PROFILE", help="a profile, or a plan, in YAML")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Check each file: 0 when all are right, else 2."""
+    from ..interfaces import PROFILE
+    from ..profiles.command import check
+
+    return check(arguments.files, PROFILE, catalogue().rules)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What commands share: the checkout with its rules, the terminal, and words for what the user can put right."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..rules import Catalogue, Rule
+
+
+class Complaint(Exception):
+    """Something that the user can put right; the message is all there is to say."""
+
+
+def root() -> Path:
+    """The folder that has the suites: the checkout this program runs from, or the present folder."""
+    for folder in (Path(__file__).resolve().parents[3], Path.cwd()):
+        if (folder / "suites").is_dir():
+            return folder
+    raise Complaint("no folder `suites` here: start vfio-compliance in the project's checkout")
+
+
+def catalogue() -> Catalogue:
+    """All rules. Raises Complaint for a file of rules that is wrong."""
+    from .. import rules
+
+    try:
+        return rules.load(root() / "suites")
+    except rules.SpecError as error:
+        raise Complaint(str(error)) from None
+
+
+def matching(known: Catalogue, pattern: str) -> list[Rule]:
+    """The rules that a pattern names. Raises Complaint when it names none."""
+    if found := known.matching(pattern):
+        return found
+    raise Complaint(f"no rule or clause {pattern!r}{known.hint(pattern)}")
+
+
+def width() -> int:
+    """Columns for what is printed."""
+    return min(shutil.get_terminal_size((100, 24)).columns, 120)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance explain RULE`: all that is known about a rule."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..results.verdict import EXIT_OK
+from .checkout import catalogue, matching, root
+from .parser import Commands
+
+if TYPE_CHECKING:
+    from ..rules import Catalogue, Rule
+    from ..rules.tests import Test
+
+_LABEL = 10
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("explain", help="all about a rule")
+    parser.add_argument("rule", help="a rule, its beginning, or a clause")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Print what each of the rules says and where it comes from, and its test."""
+    known = catalogue()
+    rules = matching(known, arguments.rule)
+    from ..rules.tests import find
+
+    tests = {test.rule: test for test in find(root() / "suites")}
+    for rule in rules:
+        print(rule.id)
+        for label, text in _about(rule, known, tests.get(rule.id)).items():
+            print(f"   {label:{_LABEL}}{text}")
+    return EXIT_OK
+
+
+def _about(rule: Rule, known: Catalogue, test: Test | None) -> dict[str, str]:
+    return {
+        "rule": rule.says,
+        "clause": "; ".join(f"{clause} {known.clauses[clause]}" for clause in rule.clauses),
+        "level": f"{rule.level}, {rule.status}, to be kept by the {rule.side}"
+        + ("" if rule.blocking else "; a device that breaks it conforms all the same")
+        + ("; judged by run --stress alone" if rule.on_request else ""),
+        "source": rule.source,
+        "stands on": ", ".join(rule.stands_on) or "no other rule",
+        "test": f"{test.file.relative_to(root())}:{test.line} {test.name}" if test else "none",
+        "it says": test.says if test else "",
+        "defects": ", ".join(rule.defects) or f"none can prove it: {rule.unprovable}",
+    }

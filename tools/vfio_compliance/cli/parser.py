@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The parser of the program and of each of its commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from ..common.suggest import did_you_mean, similar
+from ..common.wrap import wrap
+
+#: For how many unknown options a similar one is looked for.
+_MOST_COMPARED = 3
+
+#: What each command adds its own parser to.
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class _Paragraphs(argparse.HelpFormatter):
+    """Keeps paragraphs apart, and those that are indented as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.rstrip().split("\n\n")
+        return "\n\n".join(
+            each if each.startswith(" ") else "\n".join(wrap(indent, " ".join(each.split()), width))
+            for each in paragraphs
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes whole words only, and complains of others with its own usage and what they may have meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Paragraphs, **options)
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """All words are to be known: a command's own parser is asked through this one, too."""
+        arguments, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            meant = (similar(option, self._option_string_actions) for option in options[:_MOST_COMPARED])
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(*meant)}")
+        return arguments, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Called for each word that an argument with choices is given; a command is one of those."""
+        if action.choices is not None and value not in action.choices:
+            known = ", ".join(action.choices)
+            hint = did_you_mean(similar(str(value), action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {known}){hint}")

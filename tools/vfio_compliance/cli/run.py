@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance run PROFILE`: judge a device."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..results.verdict import EXIT_BROKEN
+from .checkout import Complaint, root, width
+from .parser import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("run", help="judge the device of a profile")
+    option = parser.add_argument
+    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("--out", type=Path, help="folder for the journal and all else that is found")
+    option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
+    option(
+        "--skip", action="append", default=[], metavar="WHAT", help="leave out a rule, its beginning, a clause, a case"
+    )
+    option("--plan", type=Path, metavar="FILE", help="a plan: which rules are left out of the run, and why")
+    option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
+    option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
+    option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
+    option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Judge the device; exit code of the run."""
+    import datetime
+
+    from .. import profiles
+    from ..interfaces import PROFILE
+    from ..watch.supervise import RunError, run
+
+    try:
+        profile = profiles.load(arguments.profile, PROFILE)
+    except profiles.ProfileError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BROKEN
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = arguments.out or Path("results", f"{profile.name}-{now}")
+    try:
+        return run(root(), profile, out, _options(arguments), sys.stdout, width())
+    except RunError as error:
+        raise Complaint(str(error)) from None
+
+
+def _options(arguments: argparse.Namespace) -> list[str]:
+    """What each test process of the run is told, every one the same."""
+    import random
+
+    seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
+    options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
+    options += [] if arguments.stress is None else [f"--stress={arguments.stress}"]
+    options += [f"--skip={what}" for what in arguments.skip]
+    options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
+    options += [f"--seed={seed}"]
+    return [*options, "--shuffle"] if arguments.shuffle else options

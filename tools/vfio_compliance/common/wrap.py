@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Text in lines that fit."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+
+def wrap(start: str, text: str, width: int, hanging: str = "") -> Iterator[str]:
+    """Lines of ``text`` after ``start``, of at most ``width`` columns where words allow it.
+
+    Lines of ``text`` stay lines; those that continue one are ``hanging`` behind it.
+    """
+    for line in text.splitlines() or [""]:
+        yield from textwrap.wrap(
+            line,
+            width,
+            initial_indent=start,
+            subsequent_indent=" " * len(start) + hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [start]
+        start = " " * len(start)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests of dirty page tracking ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from ..device import Container, Device, DirtyTracker
+from ..profiles import Profile
+from ..run.checks import NotApplicable, Silent, missing
+from ..run.session import Session
+from ..run.stimulus import Actor
+from ..transport import GuardedBuffer
+from ..uapi.type1 import VFIO_IOMMU_GET_INFO
+from ..uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
+from .growth import CONTAINER, REGION, Growth
+from .guest_memory import GuestMemory
+from .histories import Histories
+from .interface import Dirtying
+from .profile import DirtyClaims
+from .rounds import ROUNDS, Rounds, Tally
+from .witness import Witness
+
+
+@pytest.fixture(scope="session")
+def dirtying(session: Session) -> Dirtying:
+    """What the device of the run does to memory."""
+    return session.of(Dirtying)
+
+
+@pytest.fixture
+def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[[bool, bool], Tally]:
+    """Migration in small, many times, on memory that is written meanwhile; the numbers go into the report."""
+
+    def run(stream: bool, unmapping: bool) -> Tally:
+        tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(ROUNDS, session.profile.limits.test / 6)
+        session.note(f"copied by dirty bitmaps alone: {tally} (--seed {seed})")
+        return tally
+
+    return run
+
+
+@pytest.fixture
+def guest(dirtying: Dirtying, device: Device) -> Iterator[GuestMemory]:
+    """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable where none can be tracked."""
+    with dirtying.guest() as memory:
+        yield memory
+
+
+@pytest.fixture
+def known_writes(profile: Profile) -> None:
+    """A container that knows which pages its devices wrote. Raises NotApplicable where every mapped page counts."""
+    if profile.claims_of(DirtyClaims).dirty_scope is None:
+        raise Silent("claims.dirty_scope")
+    if profile.claims_of(DirtyClaims).dirty_scope != "written":
+        raise NotApplicable("the profile claims that every mapped page is reported")
+
+
+@pytest.fixture
+def other_device(session: Session, guest: GuestMemory) -> Iterator[Actor]:
+    """A second device in the container of the first."""
+    if not session.transport.kernel:
+        raise NotApplicable("each server has a container of its own")
+    with session.second() as device:
+        if device is None:
+            raise missing("device.second", denied=session.profile.denies("device.second"))
+        yield Actor(device, session.profile)
+
+
+@pytest.fixture(scope="session")
+def histories(dirtying: Dirtying) -> Histories:
+    """Histories of guest memory, each made when it is first asked for."""
+    return Histories(dirtying)
+
+
+@pytest.fixture
+def tracker(session: Session, device: Device) -> Iterator[DirtyTracker]:
+    """Dirty page tracking of a container where it is off, whether it is offered or not."""
+    tracker = DirtyTracker(session.transport)
+    tracker.try_stop()
+    yield tracker
+    if not session.lost:
+        tracker.try_stop()
+
+
+@pytest.fixture
+def container(session: Session, tracker: DirtyTracker) -> Container:
+    """A container that offers dirty page tracking, which is off."""
+    if not session.container.offers_tracking:
+        raise NotApplicable(session.container.no_tracking)
+    return session.container
+
+
+@pytest.fixture
+def information(session: Session, device: Device) -> Container:
+    """A container that can be asked what it offers."""
+    if not session.container.tells:
+        agreed = "no container can be asked: the page size was agreed on when the transport connected"
+        raise NotApplicable(session.transport.no_tracking or agreed)
+    return session.container
+
+
+@pytest.fixture
+def container_growth(information: Container) -> Growth:
+    """What the container says of itself, as it grows with argsz."""
+    return Growth(CONTAINER, partial(information.try_request, VFIO_IOMMU_GET_INFO))
+
+
+@pytest.fixture
+def region_growth(device: Device) -> Growth:
+    """What the device says of a region, as it grows with argsz: the first with capabilities, else the first of all."""
+    ask = partial(device.try_request, VFIO_DEVICE_GET_REGION_INFO)
+    growths = [Growth(REGION, ask, index.to_bytes(4, "little")) for index in range(device.info()[1])]
+    if not growths:
+        raise NotApplicable("the device has no regions")
+    if not growths[0].answers:  # a device may refuse after other requests; right after an open it has to answer
+        device.reopen()
+    return next((growth for growth in growths if growth.has_capabilities), growths[0])
+
+
+@pytest.fixture
+def witness(session: Session, container: Container, guest: GuestMemory) -> Iterator[Witness]:
+    """Memory of the guest that shows what a refused request has changed all the same."""
+    witness = Witness(container, guest)
+    yield witness
+    witness.release()
+    if not witness.sure:
+        session.lost = True  # nobody knows what is mapped and tracked now
+
+
+@pytest.fixture
+def misplace(session: Session) -> Iterator[Callable[[str, bytes], int]]:
+    """Puts an argument where it cannot be used, and gives its address.
+
+    ``NULL``, ``unmapped``, ``read-only``, or ``cut``: the last of its bytes is not there.
+    """
+    with ExitStack() as kept:
+
+        def put(place: str, argument: bytes) -> int:
+            if not session.transport.takes_pointers:
+                raise NotApplicable("bad pointers cannot be expressed here")
+            if place == "NULL":
+                return 0
+            inside = argument[:-1] if place == "cut" else argument
+            memory = kept.enter_context(GuardedBuffer(len(inside)))
+            memory.view[:] = inside
+            if place == "read-only":
+                memory.readonly()
+            return memory.end if place == "unmapped" else memory.address
+
+        yield put

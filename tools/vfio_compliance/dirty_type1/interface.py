@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Dirty page tracking by the container as an interface among others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..run.interface import Attachment, Interface
+from ..run.session import Session
+from .guest_memory import GuestMemory
+from .profile import DirtyClaims, DirtySection
+
+
+class DirtyType1(Interface):
+    """Dirty page tracking of type 1: it belongs to the container, and has no region."""
+
+    section = DirtySection
+    fixtures = "vfio_compliance.dirty_type1.fixtures"
+
+    def attach(self, session: Session) -> Dirtying:
+        """It on the device of a run."""
+        return Dirtying(self, session)
+
+
+class Dirtying(Attachment):
+    """What the device of a run does to the memory of a guest."""
+
+    @contextmanager
+    def guest(self) -> Iterator[GuestMemory]:
+        """Memory of a guest, until the block ends. Raises NotApplicable where no pages are tracked."""
+        session = self.session
+        scope = session.profile.claims_of(DirtyClaims).dirty_scope
+        memory = GuestMemory(session.transport, session.actor, scope)
+        try:
+            with memory:
+                yield memory
+        finally:
+            session.lost |= memory.unsure

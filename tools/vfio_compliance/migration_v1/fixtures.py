@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests of version 1 ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..device import Device
+from ..profiles import Profile
+from ..run.checks import one_of, succeeded, unless
+from ..run.exploring import Exploring
+from ..run.session import Session
+from ..uapi.migration_v1 import DeviceState
+from .actor import MigrationActor
+from .flows import Journeys
+from .migration import Destination, Migration
+from .qemu import Qemu
+from .reach import Reach
+from .region import MigrationRegion
+from .states import name
+
+if TYPE_CHECKING:
+    from .exploration.stress import Stress
+
+
+@pytest.fixture(scope="session")
+def v1(session: Session) -> Migration:
+    """Version 1 on the device of the run."""
+    return session.of(Migration)
+
+
+@pytest.fixture
+def header(v1: Migration, device: Device) -> MigrationRegion:
+    """The migration region after a reset, whatever state it is in."""
+    return v1.region()
+
+
+@pytest.fixture
+def migration(v1: Migration, device: Device) -> MigrationRegion:
+    """The migration region of a device that is RUNNING."""
+    return v1.prepare()
+
+
+@pytest.fixture
+def fresh(session: Session, v1: Migration) -> Callable[[], MigrationRegion]:
+    """Brings the device back to RUNNING in the middle of a test, by a reset or what stands in for it."""
+
+    def bring_back() -> MigrationRegion:
+        session.plain()
+        return v1.prepare()
+
+    return bring_back
+
+
+@pytest.fixture(scope="session")
+def way_to(v1: Migration, journeys: Journeys) -> Reach:
+    """Brings the device along states; what it has to know of the device for that is found out once."""
+    return Reach(v1, journeys)
+
+
+@pytest.fixture
+def reach(way_to: Reach, device: Device) -> Reach:
+    """Brings the device along states; may reset it now, so ask for it before whatever that would disturb."""
+    way_to.get_ready()
+    return way_to
+
+
+@pytest.fixture
+def recovers(v1: Migration, device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[], None]:
+    """Sees that a reset brings the device back from where it is now, as from the same state entered as documented."""
+
+    def reset() -> None:
+        state = v1.region().state()
+        documented = DeviceState.RUNNING if state == DeviceState.ERROR else state
+
+        def control() -> None:
+            fresh().enter(documented)
+            device.reset()
+
+        with unless(control, f"in {name(documented)} entered as documented"):
+            succeeded("resetting the device afterwards", device.try_reset())
+        left = v1.region().state()
+        allowed = dict.fromkeys((DeviceState.RUNNING, v1.opened_in, documented))
+        if left not in allowed:
+            control()
+            allowed[v1.region().state()] = None
+        one_of("reading device_state after the reset", left, list(allowed), name)
+
+    return reset
+
+
+@pytest.fixture
+def opened_in(v1: Migration, migration: MigrationRegion) -> DeviceState:
+    """device_state as it was read first after the device was opened for the first time."""
+    return v1.opened_in
+
+
+@pytest.fixture(scope="session")
+def pre_copy_patience(journeys: Journeys) -> float:
+    """Seconds to wait in pre-copy for data, which may take its time; none unless the profile claims that data comes."""
+    return journeys.patience
+
+
+@pytest.fixture
+def actor(v1: Migration, migration: MigrationRegion) -> MigrationActor:
+    """The profile's ways to make the device work, change and fail."""
+    return v1.actor
+
+
+@pytest.fixture(scope="session")
+def journeys(v1: Migration) -> Journeys:
+    """The whole flows of saving and resuming, each made when it is first asked for."""
+    return Journeys(v1)
+
+
+@pytest.fixture
+def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
+    """The device as QEMU uses it."""
+    client = Qemu(device, profile.limits.largest_state)
+    yield client
+    client.cleanup()
+
+
+@pytest.fixture
+def stress(v1: Migration, migration: MigrationRegion, seed: int, exploring: Exploring) -> Stress:
+    """Random operations, for a part of the time that the run was given for them."""
+    from .exploration.stress import Stress  # hypothesis is an optional package
+
+    return Stress(v1, seed, exploring.seconds, exploring.shortening)
+
+
+@pytest.fixture
+def destination(v1: Migration) -> Iterator[Destination]:
+    """Where a state is restored: the second device where there is one, else the device itself; RUNNING after a reset.
+
+    It is the device itself that this resets then, so ask for it after whatever that is to be asked first.
+    """
+    with v1.destination() as destination:
+        yield destination
+
+
+@pytest.fixture
+def loading(destination: Destination, profile: Profile) -> Iterator[Qemu]:
+    """The destination as QEMU uses it."""
+    client = Qemu(destination.device, profile.limits.largest_state)
+    yield client
+    client.cleanup()

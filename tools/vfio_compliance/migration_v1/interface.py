@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Version 1 as an interface among others."""
+
+from __future__ import annotations
+
+from ..run.interface import Interface
+from ..run.session import Session
+from .client import Judge
+from .migration import Migration
+from .profile import MigrationSection
+from .region import REGION_TYPE
+
+
+class MigrationV1(Interface):
+    """Version 1 of the migration interface: a region that announces itself by its type."""
+
+    section = MigrationSection
+    fixtures = "vfio_compliance.migration_v1.fixtures"
+    judge = Judge
+    region_type = REGION_TYPE
+
+    def attach(self, session: Session) -> Migration:
+        """It on the device of a run."""
+        return Migration(self, session)

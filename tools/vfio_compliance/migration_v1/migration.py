@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Version 1 on the device of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import NamedTuple
+
+from ..device import Device, DeviceError, Unreachable
+from ..run.interface import Attachment
+from ..uapi.migration_v1 import DeviceState
+from .actor import MigrationActor
+from .profile import MigrationClaims
+from .region import REGION_TYPE, MigrationRegion
+from .states import name
+
+
+class Destination(NamedTuple):
+    """Where a state is restored."""
+
+    device: Device
+    migration: MigrationRegion
+    actor: MigrationActor
+
+
+class Migration(Attachment):
+    """The migration region of the device, and what was found out about it; it is handed out in a known state."""
+
+    #: device_state as it was first read, after the device was opened; RUNNING until then.
+    opened_in = DeviceState.RUNNING
+    _region: MigrationRegion | None = None
+
+    @cached_property
+    def claims(self) -> MigrationClaims:
+        """What the profile claims."""
+        return self.session.profile.claims_of(MigrationClaims)
+
+    @property
+    def actor(self) -> MigrationActor:
+        """The profile's stimulus for the device."""
+        return MigrationActor(self.session.device, self.session.profile)
+
+    def look(self) -> None:
+        """Find the region, and the state in which the device opens."""
+        try:
+            self.regions = self.session.device.regions_of_type(REGION_TYPE)
+            if not self.regions:
+                self.missing = (
+                    f"none of the {len(self.session.device.regions)} regions announces type 3, subtype 1: is "
+                    "migration switched on in the driver, and is this the right device?"
+                )
+                return
+            self._region = self._region_of(self.session.device)
+        except DeviceError as error:
+            self.missing = str(error)
+            return
+        with suppress(DeviceError):
+            self.opened_in = self._region.state()
+
+    def identity(self) -> dict[str, str]:
+        """Where states are restored."""
+        return {} if self.missing else {"restored on": self.session.second_name or "the device itself, after a reset"}
+
+    def unready(self, device: Device, *, insist: bool) -> str:
+        """RUNNING is written where the device is in the state in which it opens or, to ``insist``, in any."""
+        if self.missing:
+            return ""
+        try:
+            region = self.region() if device is self.session.device else self._region_of(device)
+            state = region.state()
+            if state not in (DeviceState.RUNNING, DeviceState.ERROR) and (insist or state == self.opened_in):
+                self.session.note_once(f"device_state reads {name(state)} after open or reset; running is written then")
+                region.try_set_state(DeviceState.RUNNING)
+                state = region.state()
+        except DeviceError as error:
+            return str(error)
+        return "" if state == DeviceState.RUNNING else f"device_state reads {name(state)}"
+
+    def region(self) -> MigrationRegion:
+        """The migration region, whatever state the device is in. Raises Unreachable when there is none to use."""
+        if self._region is None:
+            raise Unreachable("looking for the migration region", "one", self.missing or "none")
+        return self._region
+
+    def prepare(self) -> MigrationRegion:
+        """The migration region of the device, which is RUNNING now. Raises Unreachable, Broken, Lost, CallTimeout."""
+        region = self.region()
+        region.mapped, region.refused = self._maps_only, None
+        self.session.recovery.prepare(self)
+        return region
+
+    def begin(self) -> MigrationRegion:
+        """As prepare(), after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
+        self.session.recovery.renew()
+        return self.prepare()
+
+    @contextmanager
+    def destination(self) -> Iterator[Destination]:
+        """The device on which a state is restored, RUNNING after a reset: the second one, or else the device itself."""
+        session = self.session
+        with session.second() as device:
+            if device is None:
+                yield Destination(session.plain(), self.prepare(), self.actor)
+            else:
+                yield Destination(device, self._region_of(device), MigrationActor(device, session.profile))
+
+    def _region_of(self, device: Device) -> MigrationRegion:
+        found = device.regions_of_type(REGION_TYPE)
+        if not found:
+            raise Unreachable("looking for the migration region", "one", self.missing or "none")
+        region = MigrationRegion(found[0], self.session.profile.limits.largest_state)
+        region.mapped = self._maps_only
+        return region
+
+    @property
+    def _maps_only(self) -> bool:
+        return self.claims.data_section == "mapped-only"

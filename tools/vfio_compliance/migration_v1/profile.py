@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+
+"""What version 1 adds to the format of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from yaml.nodes import ScalarNode
+
+from ..profiles import Claims, MapSection, Profile, Section, SetupStep, Step, Stimulus
+from ..profiles.document import Document, listed, quoted
+from ..profiles.kinds import Boolean, Choice
+from ..profiles.records import ListOf, OrNone, key
+from ..profiles.steps import steps
+
+State: TypeAlias = Literal["running", "pre-copy", "stop-and-copy", "stop", "resuming"]
+STATES: tuple[State, ...] = ("running", "pre-copy", "stop-and-copy", "stop", "resuming")
+
+#: The transitions that the interface draws: every driver has them, so none can be claimed.
+DRAWN = (
+    "running -> stop",
+    "running -> stop-and-copy",
+    "running -> pre-copy",
+    "pre-copy -> stop-and-copy",
+    "stop-and-copy -> stop",
+    "running -> resuming",
+    "resuming -> running",
+)
+
+
+class _Transition(Choice):
+    def __init__(self) -> None:
+        every = (f"{source} -> {target}" for source in STATES for target in STATES)
+        super().__init__(*(transition for transition in every if transition not in DRAWN))
+
+    def parse(self, node: ScalarNode, document: Document) -> Any:
+        source, _, target = super().parse(node, document).partition(" -> ")
+        return source, target
+
+    def refusal(self, text: str, document: Document) -> str:
+        if text in DRAWN:
+            return f"{quoted(text)} is drawn in the interface, so every driver has it; claim only others"
+        states = [state.strip() for state in text.split("->")]
+        if "error" in states:
+            return "the error state is entered by the driver and left by reset; no transition claims it"
+        unknown = [state for state in states if state not in STATES]
+        if unknown and len(states) == 2:
+            hint = document.did_you_mean(unknown[0], STATES)
+            return f"{quoted(unknown[0])} is no state; expected {listed(STATES)}{hint}"
+        hint = document.did_you_mean(text, self.words)
+        return f"expected a transition such as `stop -> running`, found {quoted(text)}{hint}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigrationClaims(Claims):
+    """What is claimed of the migration region and of the states that it moves."""
+
+    data_section: Literal["trapped", "mapped", "partitioned", "mapped-only"] | None = key(
+        Choice("trapped", "mapped", "partitioned", "mapped-only"),
+        "How the data section is accessed: by read and write only; by mmap as a whole, or in parts, and by read and "
+        "write; or by mmap alone.",
+        default=None,
+    )
+    precopy_data: bool | None = key(Boolean(), "Whether data is offered while still running.", default=None)
+    transitions: tuple[tuple[State, State], ...] = key(
+        ListOf(_Transition(), "a list of transitions"),
+        "Transitions that work though the interface does not draw them; `stop -> stop` writes a state again.",
+        default=(),
+    )
+    repeatable_state: bool | None = key(
+        Boolean(),
+        "Whether a device that does nothing saves the same bytes each time. Then two saved states are compared byte "
+        "for byte.",
+        default=None,
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A transition that is listed twice."""
+        yield from super().problems()
+        for index, transition in enumerate(self.transitions):
+            if transition in self.transitions[:index]:
+                yield f"transitions.{index}", f"`{' -> '.join(transition)}` is listed twice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigrationStimulus(Stimulus):
+    """How to make the device fail while it migrates."""
+
+    error: tuple[Step, ...] | None = key(
+        OrNone(steps()),
+        "Makes the next write of device_state fail, and the device report the error state. "
+        "Without it, the rules on errors are not-run; `none`: there is no way to make it fail.",
+        default=None,
+    )
+    save_fault: tuple[Step, ...] | None = key(
+        OrNone(steps()),
+        "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is "
+        "not-run; `none`: there is no way to make it fail.",
+        default=None,
+    )
+
+
+class MigrationSection(Section):
+    """The keys of version 1."""
+
+    name = "migration_v1"
+    about = "the migration region"
+    claims = MigrationClaims
+    stimulus = MigrationStimulus
+
+    @staticmethod
+    def problems(profile: Profile) -> Iterator[tuple[str, str]]:
+        """Steps of the set-up that map a data section where there is none to be mapped."""
+        for moment in ("after_open", "after_reset"):
+            program: tuple[SetupStep, ...] = getattr(profile.setup, moment)
+            for place in (
+                f"setup.{moment}.{at}.map" for at, step in enumerate(program) if isinstance(step, MapSection)
+            ):
+                if MigrationSection.name not in profile.interfaces:
+                    yield place, "there is a data section only with migration_v1 in `interfaces`"
+                elif profile.claims_of(MigrationClaims).data_section == "trapped":
+                    yield place, "`claims.data_section` says that it cannot be mapped: `trapped`"

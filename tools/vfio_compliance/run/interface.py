@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an interface tells the rooms that know none: a new one implements this, and is listed in interfaces.py."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ..device import Device, Region
+from ..profiles import Section
+from .client import ClientJudge
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class Interface(ABC):
+    """An interface that drivers implement. There is one object of it; what it knows of a device is an Attachment."""
+
+    #: What it adds to the format of profiles; its name is the word for it in profiles, rules and journals.
+    section: ClassVar[type[Section]]
+    #: Type and subtype of the region through which it is used; None for an interface without one.
+    region_type: ClassVar[tuple[int, int] | None] = None
+    #: Module with the fixtures that its tests ask for.
+    fixtures: ClassVar[str]
+    #: What judges its clients by what they do to its region; None: nothing.
+    judge: ClassVar[type[ClientJudge] | None] = None
+
+    @property
+    def name(self) -> str:
+        """The word for it."""
+        return self.section.name
+
+    def find(self, device: Device) -> Sequence[Region]:
+        """The regions of a device through which it is used. Raises DeviceError."""
+        return device.regions_of_type(self.region_type) if self.region_type else ()
+
+    @abstractmethod
+    def attach(self, session: Session) -> Attachment:
+        """It on the device of a run, which is not open yet."""
+
+
+class Attachment:
+    """An interface on the device of a run."""
+
+    def __init__(self, interface: Interface, session: Session) -> None:
+        self.name = interface.name
+        self.session = session
+        #: The regions through which it is used, as far as they were found.
+        self.regions: Sequence[Region] = ()
+        #: Why no test can use it here; empty when it is there.
+        self.missing = ""
+
+    def look(self) -> None:
+        """See whether the device has it. Called once, right after the device was opened. Raises TransportError."""
+
+    def unready(self, device: Device, *, insist: bool) -> str:
+        """What keeps it from being used on a device that was opened or reset; nothing when it can be.
+
+        What is there to be done about it may be done; to ``insist``, even what hides a fault. Raises TransportError.
+        """
+        return ""
+
+    def identity(self) -> dict[str, str]:
+        """What a report is to say of it beside what the transport says of the device."""
+        return {}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The ways back to a device that can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..device import Device, DeviceError, Unreachable
+from ..device.errors import errno_name
+from ..profiles import VfioUserDevice
+from ..transport import CallTimeout, PeerGone, TransportError
+from .errors import Broken, Lost
+from .interface import Attachment
+from .reaching import run_recovery
+
+if TYPE_CHECKING:
+    from .session import Session
+
+#: A device that could not be brought to running so many times in a row is not tried again; nor is a reset that hangs.
+_MOST_FAILURES = 3
+
+
+class Recovery:
+    """Brings the device of a run back. The documented way is the reset.
+
+    Where that did not help, the device is opened again, a vfio-user server that the profile can start is started
+    again, and the profile's recovery command is run; each is noted.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        #: The device announces that it can be reset; one that does not is left as it is.
+        self.resettable = False
+        self._bad_resets = 0
+        #: Why the device could not be brought to running the last time, and how many times in a row.
+        self._stuck, self._failures = "", 0
+
+    def prepare(self, attachment: Attachment) -> None:
+        """Have the device so that an interface can be used on it. Raises Unreachable, Broken, Lost, CallTimeout."""
+        if self._failures < _MOST_FAILURES:
+            self._stuck = self._bring_back(attachment, self._as_it_is)
+            self._failures = self._failures + 1 if self._stuck else 0
+        if self._stuck:
+            raise Unreachable("bringing the device to running", "running after a reset", self._stuck)
+
+    def reset(self) -> None:
+        """Have the device reset, or whatever has to stand in for that. Raises Broken, Lost, CallTimeout."""
+        self._bring_back(None, self._reset)
+
+    def renew(self) -> None:
+        """Have it reset or, where it has no reset, opened again. Raises Broken, Lost, CallTimeout."""
+        self._bring_back(None, self._reset if self.resettable else self._reopen)
+
+    def _bring_back(self, attachment: Attachment | None, first: Callable[[], bool]) -> str:
+        """Take one way after the other, ``first`` first, until the device is open and the interface can be used.
+
+        What is wrong with it after the last of them; nothing when all is well. Raises Broken when it cannot even be
+        opened, Lost where another process still has a way.
+        """
+        session = self._session
+        problem = remedy = ""
+        for way in (first, self._reopen, self._restart, self._recover):
+            try:
+                if not way():
+                    continue
+                problem = attachment.unready(session.device, insist=way != first) if attachment else ""
+            except DeviceError as error:
+                problem = str(error)
+            except (Broken, TransportError) as error:
+                session.tell_trouble(error)
+                session.lost, problem, remedy = True, error.message, error.remedy
+            if not problem:
+                return ""
+            session.note_once(f"the device did not get to running: {problem}")
+        if not session.lost:
+            return problem
+        if session.has_another_way:
+            raise Lost(f"the device cannot be opened again: {problem}")
+        raise Broken(f"the device cannot be opened again: {problem}", remedy)
+
+    def _as_it_is(self) -> bool:
+        return not self._session.out_of_reach
+
+    def _reset(self) -> bool:
+        if self._session.out_of_reach:
+            return False
+        if not self.resettable:
+            return True  # there is no way to a known state, and what a container holds its user puts away
+        try:
+            outcome = self._session.device.try_reset()
+        except (CallTimeout, PeerGone) as error:
+            self.reset_failed(error)
+            raise
+        if not outcome.ok:
+            self._session.note_once(f"the device refused a reset: {errno_name(outcome.errno)}")
+        return outcome.ok
+
+    def reset_failed(self, error: TransportError) -> None:
+        """A reset did not end as calls do; when that is so again and again it is not part of the set-up any more."""
+        self._bad_resets += 1
+        if self._bad_resets == _MOST_FAILURES:
+            self.resettable = False
+            self._session.note(
+                f"the device is not reset before a case any more: {error.message}, {_MOST_FAILURES} times"
+            )
+
+    def _reopen(self) -> bool:
+        self._session.lost = True
+        self._session.device.reopen()
+        self._session.lost = False
+        return True
+
+    def _restart(self) -> bool:
+        return self.restart(self._session.device) and self._reopen()
+
+    def restart(self, device: Device) -> bool:
+        """End the server of ``device``, where opening it again starts another one."""
+        known = self._session.profile.device
+        if not isinstance(known, VfioUserDevice) or not known.command:
+            return False
+        self._session.note("the server was started again to get the device back to running")
+        device.transport.shutdown()
+        return True
+
+    def _recover(self) -> bool:
+        command = self._session.profile.device.recovery
+        if not command:
+            return False
+        self._session.transport.shutdown()
+        self.run("device.recovery", command)
+        return self._reopen()
+
+    def run(self, place: str, command: tuple[str, ...]) -> None:
+        """Run a recovery command, which stands at ``place`` of the profile. Raises Broken."""
+        self._session.note(f"the recovery command was run: {' '.join(command)}")
+        run_recovery(self._session.profile, command, place)
