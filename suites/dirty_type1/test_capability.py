@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.type1 import (
     VFIO_IOMMU_DIRTY_PAGES,
@@ -33,16 +34,34 @@ def capability(information):
 
 
 @pytest.mark.rule("dirty.capability.announces-tracking")
-@pytest.mark.parametrize("when", ["before START", "after START", "after STOP"])
-def test_capability_announces_tracking(information, tracker, when):
-    """START succeeds where the capability is there, and only there; it stays there."""
-    outcome = tracker.try_start() if when != "before START" else None
-    if when == "after STOP":
-        tracker.try_stop()
+def test_capability_announces_tracking(information, tracker):
+    """START succeeds where the capability is there, and only there."""
+    judge_start(announces(information), tracker.try_start())
+
+
+@pytest.mark.rule("dirty.capability.announces-tracking")
+def test_capability_stays_after_start(information, tracker):
+    """The capability is there after a START that succeeded, and only then."""
+    outcome = tracker.try_start()
+    judge_start(announces(information), outcome)
+
+
+@pytest.mark.rule("dirty.capability.announces-tracking")
+def test_capability_stays_after_stop(information, tracker):
+    """START succeeds again after STOP where the capability is there then, and only there."""
+    tracker.try_start()
+    tracker.try_stop()
+    judge_start(announces(information), tracker.try_start())
+
+
+def announces(information):
+    """Whether the container says that it tracks dirty pages."""
     with checks.given():
-        announced = information.info().migration is not None
-    if when != "after START":
-        outcome = tracker.try_start()
+        return information.info().migration is not None
+
+
+def judge_start(announced, outcome):
+    """Tracking begins where it is announced."""
     if announced:
         checks.succeeded("starting to track dirty pages, which a capability announces", outcome)
     else:
@@ -94,31 +113,48 @@ def test_page_sizes(container, information, capability, profile, request):
     if claim is not None:
         checks.equal(f"{what}: the smallest, which claims.page_size gives", smallest, claim)
     if smallest > LARGEST_PAGE:
-        raise checks.NotApplicable(f"a page of {smallest} bytes is larger than those that are tried")
+        raise checks.NotApplicable(f"a page of {counted(smallest, 'byte')} is larger than those that are tried")
     guest = request.getfixturevalue("guest")
     count = max(1, smallest // guest.page)
     guest.map(0, count)
     guest.start()
-    checks.succeeded(f"asking for a bitmap with {smallest} bytes a page", guest.try_get(0, count, page=smallest))
+    what = f"asking for a bitmap with {counted(smallest, 'byte')} a page"
+    checks.succeeded(what, guest.try_get(0, count, page=smallest))
 
 
 @pytest.mark.rule("dirty.capability.largest-bitmap")
-@pytest.mark.parametrize(
-    ("more", "pages"), [(0, 0), (WORD, 0), (WORD, 1)], ids=["the largest", "a word more", "a page more"]
-)
-def test_largest_bitmap(container, capability, guest, more, pages):
-    """The range that fills the largest bitmap can be asked for, whatever is mapped of it; nothing above it can."""
-    most = largest = capability.max_dirty_bitmap_size
+def test_largest_bitmap(container, capability, guest):
+    """The range that fills the largest bitmap can be asked for, whatever is mapped of it."""
+    most = largest_of(capability)
+    tried = min(most, LARGEST_TRIED + WORD)  # it has to take less as well
+    checks.succeeded(*ask_for_words(container, guest, most, tried))
+
+
+@pytest.mark.rule("dirty.capability.largest-bitmap")
+@pytest.mark.parametrize("pages", [0, 1], ids=["a word more", "a page more"])
+def test_above_largest_bitmap(container, capability, guest, pages):
+    """Neither a larger bitmap nor a larger range can be asked for."""
+    most = largest_of(capability)
+    if most > LARGEST_TRIED:
+        raise checks.NotApplicable(f"a bitmap of {counted(most, 'byte')} is larger than those that are tried")
+    checks.declined(*ask_for_words(container, guest, most, most, more=WORD, pages=pages))
+
+
+def largest_of(capability):
+    """Bytes of the largest bitmap, which is not to be less than a word."""
+    largest = capability.max_dirty_bitmap_size
     if largest < WORD:
-        checks.broken("reading the size of the largest bitmap", expected=f"{WORD} bytes at least", seen=f"{largest}")
-    if largest > LARGEST_TRIED:
-        if more:
-            raise checks.NotApplicable(f"a bitmap of {largest} bytes is larger than those that are tried")
-        largest = min(most, LARGEST_TRIED + WORD)  # which it has to take as well
+        least = f"{counted(WORD, 'byte')} at least"
+        checks.broken("reading the size of the largest bitmap", expected=least, seen=f"{largest}")
+    return largest
+
+
+def ask_for_words(container, guest, most, size, *, more=0, pages=0):
+    """Ask for the range of a bitmap of ``size`` bytes and ``pages`` pages, with ``more`` memory; in words, answered."""
     guest.map(0, 1)
     guest.start()
     guest.get(0, 64)  # n/a where no range with holes is answered
-    whole = largest // WORD * WORD
+    whole = size // WORD * WORD
     with container.guarded(whole + more) as bitmap:
         argument = container.dirty_request(
             DirtyPagesFlags.GET_BITMAP,
@@ -129,5 +165,5 @@ def test_largest_bitmap(container, capability, guest, more, pages):
             bitmap_size=whole + more,
         )
         outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
-    what = f"asking for {whole * 8 + pages} pages from IOVA 0 on in {whole + more} bytes, where {most} are the most"
-    (checks.declined if more else checks.succeeded)(what, outcome)
+    asked = f"{counted(whole * 8 + pages, 'page')} from IOVA 0 on in {counted(whole + more, 'byte')}"
+    return f"asking for {asked}, where {most} are the most", outcome

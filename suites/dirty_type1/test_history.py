@@ -3,6 +3,7 @@
 
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.dirty_type1.scripts import FAILING, SCRIPTS, SOUND, holding
 from vfio_compliance.run.checks import Unjudged
 
@@ -50,4 +51,4 @@ def test_never_a_false_clean(rounds, stream, unmapping):
     """Memory that is copied by its dirty bitmaps alone while the device writes it is the memory in the end."""
     tally = rounds(stream=stream, unmapping=unmapping)
     if tally.rounds < FEWEST_ROUNDS:
-        raise Unjudged(f"{tally.rounds} rounds only before the time was up (a sixth of limits.test)")
+        raise Unjudged(f"{counted(tally.rounds, 'round')} only before the time was up (a sixth of limits.test)")

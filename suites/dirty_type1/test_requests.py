@@ -31,6 +31,9 @@ ROOM = 4096
 
 ONES = b"\xff"
 
+#: The least argsz of each operation.
+ENOUGH = {START: HEAD, STOP: HEAD, GET: FULL}
+
 #: Names of operations, with the tracking that they would end or, off, begin.
 OPERATIONS = {"START": (START, False), "STOP": (STOP, True), "GET_BITMAP": (GET, True)}
 
@@ -48,8 +51,8 @@ def test_request_numbers(container, witness, flag, before, after):
     """Request 0x3b75 with flag 1 begins tracking, with 2 it ends it, and with 4 it fills the bitmap."""
     witness.begin(tracking=before)
     what = f"request 0x3b75 with flag {flag}"
-    checks.succeeded(what, container.try_request(0x3B75, witness.dirty_request(flag, HEAD if flag < 4 else FULL)))
-    witness.settles(tracking=after, after=what, got=flag == 4)
+    checks.succeeded(what, container.try_request(0x3B75, witness.dirty_request(flag, ENOUGH[flag])))
+    witness.settles(tracking=after, after=what, got=flag == GET)
 
 
 COMBINED = {"no flag": 0, "1+2": 3, "1+4": 5, "2+4": 6, "1+2+4": 7}
@@ -80,26 +83,32 @@ def test_one_flag(container, witness, flags, tracking):
     """Flags that are not one of the three are refused, and what was tracked still is, or is not."""
     witness.begin(tracking=tracking)
     what = f"VFIO_IOMMU_DIRTY_PAGES with flags 0x{flags:x}, tracking {state(tracking)}"
-    outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(flags, FULL))
-    checks.declined(what, outcome)
-    witness.unchanged(what)
+    witness.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(flags, FULL)))
 
 
 @pytest.mark.rule("dirty.request.argsz")
-@pytest.mark.parametrize("wrong", [*range(HEAD), *UNREADABLE], ids=str)
+@pytest.mark.parametrize("argsz", range(HEAD))
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_request_argsz(container, witness, misplace, operation, wrong):
-    """An argsz below 8 is refused for each operation, and so is an argument that cannot be read."""
+def test_request_argsz(container, witness, operation, argsz):
+    """An argsz below 8 is refused for each operation."""
     flag, tracking = OPERATIONS[operation]
-    enough = FULL if flag == GET else HEAD
-    if isinstance(wrong, int):
-        what, argument = f"{operation} with argsz {wrong}", witness.dirty_request(flag, wrong)
-    else:
-        what, argument = f"{operation} at an address that is {wrong}", witness.dirty_request(flag, enough)
-        argument = misplace(wrong, argument[:enough])
+    argument = witness.dirty_request(flag, argsz)
     witness.begin(tracking=tracking)
-    checks.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument))
-    witness.unchanged(what)
+    outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
+    witness.declined(f"{operation} with argsz {argsz}", outcome)
+
+
+@pytest.mark.rule("dirty.request.argsz")
+@pytest.mark.parametrize("place", UNREADABLE)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_request_address(container, witness, misplace, operation, place):
+    """An argument that cannot be read is refused for each operation."""
+    flag, tracking = OPERATIONS[operation]
+    enough = ENOUGH[flag]
+    argument = misplace(place, witness.dirty_request(flag, enough)[:enough])
+    witness.begin(tracking=tracking)
+    outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
+    witness.declined(f"{operation} at an address that is {place}", outcome)
 
 
 @pytest.mark.rule("dirty.request.long-argsz")
@@ -130,96 +139,156 @@ def test_bitmap_argsz(container, witness, argsz):
     """GET_BITMAP with an argsz from 8 to 47 is refused; the bitmap's memory and what is on record stay as they were."""
     witness.begin(tracking=True)
     what = f"GET_BITMAP with argsz {argsz}"
-    checks.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(GET, argsz)))
-    witness.unchanged(what)
+    witness.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(GET, argsz)))
 
 
 # ---- VFIO_IOMMU_UNMAP_DMA -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule("dirty.unmap.argsz")
-@pytest.mark.parametrize("wrong", [*range(FULL), *UNREADABLE], ids=str)
-def test_unmap_argsz(container, witness, misplace, wrong):
+@pytest.mark.parametrize("argsz", range(FULL))
+def test_unmap_argsz(container, witness, argsz):
     """With the bitmap's flag an argsz below 48 is refused: all stays mapped, and on record."""
-    if isinstance(wrong, int):
-        what, argument = f"unmapping with the bitmap, argsz {wrong}", witness.unmap_request(TELLING, wrong)
-    else:
-        what = f"unmapping with the bitmap, at an address that is {wrong}"
-        argument = misplace(wrong, witness.unmap_request(TELLING, FULL))
+    argument = witness.unmap_request(TELLING, argsz)
     witness.begin(tracking=True)
-    checks.declined(what, container.try_request(VFIO_IOMMU_UNMAP_DMA, argument))
-    witness.unchanged(what)
+    outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
+    witness.declined(f"unmapping with the bitmap, argsz {argsz}", outcome)
 
 
-LONG_ENOUGH = (UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST)
+@pytest.mark.rule("dirty.unmap.argsz")
+@pytest.mark.parametrize("place", UNREADABLE)
+def test_unmap_address(container, witness, misplace, place):
+    """With the bitmap's flag an argument that cannot be read is refused: all stays mapped, and on record."""
+    argument = misplace(place, witness.unmap_request(TELLING, FULL))
+    witness.begin(tracking=True)
+    outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
+    witness.declined(f"unmapping with the bitmap, at an address that is {place}", outcome)
+
+
+on_or_off = pytest.mark.parametrize("tracking", [True, False], ids=state)
 
 
 @pytest.mark.rule("dirty.unmap.plain")
-@pytest.mark.parametrize("tracking", [True, False], ids=state)
-@pytest.mark.parametrize(
-    ("argsz", "flags", "place"),
-    [
-        *(pytest.param(argsz, 0, None, id=size_name(argsz)) for argsz in (*range(UNMAP), *LONG_ENOUGH)),
-        *(pytest.param(UNMAP, 1 << bit, None, id=f"flag 0x{1 << bit:x}") for bit in range(3, 32)),
-        *(pytest.param(UNMAP, 0, place, id=place) for place in UNREADABLE),
-    ],
-)
-def test_unmap_plain(container, witness, misplace, argsz, flags, place, tracking):
-    """An argument of 24 bytes unmaps, so does more, all ones; less, an unknown flag, a bad address change nothing."""
+@on_or_off
+@pytest.mark.parametrize("argsz", [UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST], ids=size_name)
+def test_unmap_plain(container, witness, argsz, tracking):
+    """An argument of 24 bytes unmaps, and so does more, filled with ones; of it the size alone is written."""
     argsz = min(argsz, container.largest_argsz)
-    argument = witness.unmap_request(flags, argsz)
+    argument = witness.unmap_request(0, argsz)
     argument += ONES * (min(argsz, ROOM) - len(argument))
     before = bytes(argument)
-    what = f"unmapping with argsz {argsz}, flags 0x{flags:x}" + (f", at an address that is {place}" if place else "")
-    used = misplace(place, before[:UNMAP]) if place else argument
+    what = f"unmapping with argsz {argsz}, flags 0x0"
     witness.begin(tracking=tracking)
-    outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, used)
-    if place or flags or argsz < UNMAP:
-        checks.declined(what, outcome)
-        witness.unchanged(what)
-        return
-    checks.succeeded(what, outcome)
+    checks.succeeded(what, container.try_request(VFIO_IOMMU_UNMAP_DMA, argument))
     checks.equal(f"reading the size after {what}", int.from_bytes(argument[16:24], "little"), witness.size)
     checks.equal(f"reading what is not the size after {what}", argument[:16] + argument[24:], before[:16] + before[24:])
     witness.gone(what)
 
 
+@pytest.mark.rule("dirty.unmap.plain")
+@on_or_off
+@pytest.mark.parametrize(
+    ("argsz", "flags"),
+    [
+        *(pytest.param(argsz, 0, id=size_name(argsz)) for argsz in range(UNMAP)),
+        *(pytest.param(UNMAP, 1 << bit, id=f"flag 0x{1 << bit:x}") for bit in range(3, 32)),
+    ],
+)
+def test_unmap_plain_refused(container, witness, argsz, flags, tracking):
+    """Less than 24 bytes of argument, or a flag that nobody knows, changes nothing."""
+    argument = witness.unmap_request(flags, argsz)
+    witness.begin(tracking=tracking)
+    outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
+    witness.declined(f"unmapping with argsz {argsz}, flags 0x{flags:x}", outcome)
+
+
+@pytest.mark.rule("dirty.unmap.plain")
+@on_or_off
+@pytest.mark.parametrize("place", UNREADABLE)
+def test_unmap_plain_address(container, witness, misplace, place, tracking):
+    """An argument that cannot be read changes nothing."""
+    argument = misplace(place, bytes(witness.unmap_request(0, UNMAP)[:UNMAP]))
+    witness.begin(tracking=tracking)
+    outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
+    witness.declined(f"unmapping with argsz {UNMAP}, flags 0x0, at an address that is {place}", outcome)
+
+
 # ---- information ----------------------------------------------------------------------------------------------------
 
 
+def exactly(size):
+    """An argsz that is known before."""
+    return lambda growth: size
+
+
+def around(by):
+    """An argsz ``by`` more than the whole has."""
+    return lambda growth: growth.needed + by
+
+
 #: argsz: each from 0 to what the fixed parts have and a little more, each around the end of the whole, and much more.
-SIZES = [*range(64), *(f"whole{by:+}" for by in range(-40, 9)), ROOM, MOST]
+SIZES = {
+    **{size_name(size): exactly(size) for size in range(64)},
+    **{size_name(f"whole{by:+}"): around(by) for by in range(-40, 9)},
+    **{size_name(size): exactly(size) for size in (ROOM, MOST)},
+}
+
+every_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 
 #: Those that are tried before an inaccessible page as well.
-GUARDED = (16, 20, 24, 32, "whole-1", "whole+0")
+guarded_sizes = pytest.mark.parametrize("name", [size_name(size) for size in (16, 20, 24, 32, "whole-1", "whole+0")])
 
-INFORMATION = [
-    *(pytest.param(size, None, id=size_name(size)) for size in SIZES),
-    *(pytest.param(size, "guarded", id=f"argsz {size}, guarded") for size in GUARDED),
-    *(pytest.param("whole+0", place, id=place) for place in (*UNREADABLE, "read-only")),
-]
-
-
-def judge_information(container, growth, misplace, size, place):
-    argsz = size if isinstance(size, int) else growth.needed + int(size.removeprefix("whole"))
-    if place is None:
-        growth.judge(min(max(argsz, 0), container.largest_argsz))
-    elif place == "guarded":
-        misplace("unmapped", b"?")  # addresses can be expressed
-        growth.judge_guarded(max(argsz, growth.shape.least))
-    else:
-        growth.judge_misplaced(place, misplace)
+every_place = pytest.mark.parametrize("place", [*UNREADABLE, "read-only"])
 
 
 @pytest.mark.rule("dirty.info.argsz")
-@pytest.mark.parametrize(("size", "place"), INFORMATION)
-def test_container_information(container, container_growth, misplace, size, place):
+@every_size
+def test_container_information(container, container_growth, size):
     """Too little is refused, enough brings the whole, what is between tells what is enough; nothing goes past argsz."""
-    judge_information(container, container_growth, misplace, size, place)
+    judge_size(container, container_growth, size)
+
+
+@pytest.mark.rule("dirty.info.argsz")
+@guarded_sizes
+def test_container_information_guarded(container, container_growth, misplace, name):
+    """The same where the argument ends before a page that cannot be accessed."""
+    judge_guarded(container_growth, misplace, name)
+
+
+@pytest.mark.rule("dirty.info.argsz")
+@every_place
+def test_container_information_address(container, container_growth, misplace, place):
+    """An argument that cannot be read or written is refused."""
+    container_growth.judge_misplaced(place, misplace)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
-@pytest.mark.parametrize(("size", "place"), INFORMATION)
-def test_region_information(container, region_growth, misplace, size, place):
-    """The same for a region that has capabilities."""
-    judge_information(container, region_growth, misplace, size, place)
+@every_size
+def test_region_information(container, region_growth, size):
+    """The same as of the container for a region that has capabilities."""
+    judge_size(container, region_growth, size)
+
+
+@pytest.mark.rule("dirty.region-info.argsz")
+@guarded_sizes
+def test_region_information_guarded(container, region_growth, misplace, name):
+    """The same where the argument ends before a page that cannot be accessed."""
+    judge_guarded(region_growth, misplace, name)
+
+
+@pytest.mark.rule("dirty.region-info.argsz")
+@every_place
+def test_region_information_address(container, region_growth, misplace, place):
+    """An argument that cannot be read or written is refused."""
+    region_growth.judge_misplaced(place, misplace)
+
+
+def judge_size(container, growth, size):
+    """What comes for an argsz, as far as one can be asked for."""
+    growth.judge(min(max(size(growth), 0), container.largest_argsz))
+
+
+def judge_guarded(growth, misplace, name):
+    """What comes for an argsz, in memory that ends there."""
+    misplace("unmapped", b"?")  # n/a where addresses cannot be expressed
+    growth.judge_guarded(max(SIZES[name](growth), growth.shape.least))

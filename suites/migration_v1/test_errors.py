@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.migration_v1.checks import enter_error, in_state
 from vfio_compliance.migration_v1.states import STATES, UNWRITABLE, drawn_from, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING_BYTES, DeviceState
@@ -12,62 +13,97 @@ from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING
 ERROR = DeviceState.ERROR
 RUNNING = DeviceState.RUNNING
 
-#: Ways to make a write of device_state fail: a value that is none, or a fault provoked in the device.
-FAULT = "provoked fault"
-
-every_failure = pytest.mark.parametrize(
-    "value", [*UNWRITABLE, FAULT], ids=lambda value: value if value == FAULT else name(value)
-)
+every_value = pytest.mark.parametrize("value", UNWRITABLE, ids=name)
 every_state = pytest.mark.parametrize("state", STATES, ids=name)
 
+# Each rule on failures has two tests: of a write that must fail because its value is no state, and of one that fails
+# because of a fault provoked in the device.
 
-def fail(migration, actor, value):
-    """Make a write of device_state that must fail; what was written, and how it was answered.
+
+def fail(migration, value):
+    """Make a write of device_state that must fail; how it was answered.
 
     A device that this is the end of is judged by the rules on the value itself.
     """
-    if value == FAULT:
-        actor.provoke_error()
-        value = next(iter(drawn_from(migration.state())), RUNNING)
     with checks.given():
-        return value, migration.try_write(DEVICE_STATE, value)
+        return migration.try_write(DEVICE_STATE, value)
+
+
+def fail_by_fault(migration, actor):
+    """Have the device fail at a documented transition, or at running; what was written, and how it was answered."""
+    actor.provoke_error()
+    value = next(iter(drawn_from(migration.state())), RUNNING)
+    return value, fail(migration, value)
 
 
 @pytest.mark.rule("v1.state.failure-has-errno")
-@every_failure
+@every_value
 @every_state
-def test_failure_has_errno(migration, actor, state, value):
+def test_failure_has_errno(migration, state, value):
     """A write that leaves another state than it asked for was answered with an error, and so is the same once more."""
     migration.enter(state)
-    asked, outcome = fail(migration, actor, value)
+    judge_errno(migration, value, fail(migration, value), f"in {name(state)}")
+    if not migration.in_error():
+        judge_errno(migration, value, fail(migration, value), f"again in {name(state)}")
+
+
+@pytest.mark.rule("v1.state.failure-has-errno")
+@every_state
+def test_fault_has_errno(migration, actor, state):
+    """A write that a fault kept from taking effect was answered with an error."""
+    migration.enter(state)
+    judge_errno(migration, *fail_by_fault(migration, actor), f"in {name(state)}")
+
+
+def judge_errno(migration, asked, outcome, where):
+    """A write that did not take effect was answered with an error."""
     if migration.state() != asked:
-        checks.refused_with_errno(f"writing {name(asked)}, which did not take effect, in {name(state)}", outcome)
-    if value == FAULT or migration.in_error():
-        return
-    _, again = fail(migration, actor, value)
-    if migration.state() != value:
-        checks.refused_with_errno(f"writing {name(value)}, which did not take effect, again in {name(state)}", again)
+        checks.refused_with_errno(f"writing {name(asked)}, which did not take effect, {where}", outcome)
 
 
 @pytest.mark.rule("v1.state.failure-keeps-state")
-@every_failure
+@every_value
 @every_state
-def test_failure_keeps_state(migration, actor, state, value):
+def test_failure_keeps_state(migration, state, value):
     """After a write that was answered with an error, the state is the one before, or error."""
     migration.enter(state)
-    asked, outcome = fail(migration, actor, value)
+    judge_kept(migration, state, value, fail(migration, value))
+
+
+@pytest.mark.rule("v1.state.failure-keeps-state")
+@every_state
+def test_fault_keeps_state(migration, actor, state):
+    """After a write that failed by a fault, the state is the one before, or error."""
+    migration.enter(state)
+    judge_kept(migration, state, *fail_by_fault(migration, actor))
+
+
+def judge_kept(migration, state, asked, outcome):
+    """The failure left the state before it, or the error state."""
     if outcome.ok:
         raise checks.Unjudged(f"the device accepted {name(asked)}; another rule judges that")
-    checks.one_of(f"reading device_state after {name(asked)} was refused", migration.state(), (state, ERROR), name)
+    in_state(migration, f"after {name(asked)} was refused", state, ERROR)
 
 
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
-@every_failure
+@every_value
 @every_state
-def test_failure_reported_as_error_only(migration, actor, state, value):
+def test_failure_reported_as_error_only(migration, state, value):
     """After a write that was answered with an error, no invalid value is read."""
     migration.enter(state)
-    asked, outcome = fail(migration, actor, value)
+    judge_report(migration, state, value, fail(migration, value))
+
+
+@pytest.mark.rule("v1.state.failure-reported-as-error-only")
+@every_state
+def test_fault_reported_as_error_only(migration, actor, state):
+    """After a write that failed by a fault, no invalid value is read."""
+    migration.enter(state)
+    judge_report(migration, state, *fail_by_fault(migration, actor))
+
+
+def judge_report(migration, state, asked, outcome):
+    """The failure is not reported by a value that is no state."""
     now = migration.state()
     if not outcome.ok and now in (DeviceState.INVALID_5, DeviceState.INVALID_7):
         checks.broken(
@@ -84,7 +120,7 @@ def test_invalid_never_entered(migration, state, value):
     """A written invalid value does not come back when device_state is read."""
     migration.enter(state)
     migration.try_write(DEVICE_STATE, value)
-    checks.one_of(f"reading device_state after writing {name(value)}", migration.state(), (state, ERROR), name)
+    in_state(migration, f"after writing {name(value)}", state, ERROR)
 
 
 @pytest.mark.rule("v1.state.error-never-accepted")
@@ -97,25 +133,6 @@ def test_error_never_accepted(migration, state):
         checks.broken("writing 110b", expected="an error", seen="success, and the device is in the error state")
 
 
-@pytest.mark.rule("v1.state.usable-after-refusal")
-@pytest.mark.parametrize("value", UNWRITABLE, ids=name)
-@every_state
-def test_usable_after_refusal(fresh, migration, actor, state, value):
-    """After refused writes a documented transition succeeds; from stop, where none is drawn, after a reset."""
-    fail_twice(migration, actor, state, value)
-    if not (drawn := drawn_from(state)):
-        return
-    try:
-        with checks.unless(lambda: leave(fresh(), state, drawn[0]), "without the refused writes"):
-            migration.set_state(drawn[0])
-    except checks.Unjudged:
-        if state not in MOVES:
-            raise
-        # The device refuses to leave this state before all data was moved. So moving data has to work.
-        fail_twice(fresh(), actor, state, value)
-        migration.read(MOVES[state])
-
-
 #: The states in which data is moved, and the register by which that begins.
 MOVES = {
     DeviceState.PRE_COPY: PENDING_BYTES,
@@ -124,15 +141,51 @@ MOVES = {
 }
 
 
-def fail_twice(migration, actor, state, value):
+@pytest.mark.rule("v1.state.usable-after-refusal")
+@every_value
+def test_usable_after_refusal(fresh, migration, value):
+    """After refused writes a running device makes a documented transition."""
+    fail_twice(migration, RUNNING, value)
+    go_on(fresh, migration, RUNNING)
+
+
+@pytest.mark.rule("v1.state.usable-after-refusal")
+@every_value
+@pytest.mark.parametrize("state", MOVES, ids=name)
+def test_usable_amid_data_after_refusal(fresh, migration, state, value):
+    """After refused writes a state in which data is moved is left, or data is moved where that has to come first."""
+    fail_twice(migration, state, value)
+    try:
+        go_on(fresh, migration, state)
+    except checks.Unjudged:
+        # The device refuses to leave this state before all data was moved. So moving data has to work.
+        fail_twice(fresh(), state, value)
+        migration.read(MOVES[state])
+
+
+@pytest.mark.rule("v1.state.usable-after-refusal")
+@every_value
+def test_stopped_after_refusal(migration, value):
+    """Refused writes leave stop, from which no transition is drawn, as it was."""
+    fail_twice(migration, DeviceState.STOP, value)
+
+
+def fail_twice(migration, state, value):
     """Two failed writes that leave the device in ``state``, or the rule is not about this device."""
     migration.enter(state)
     for _ in range(2):
-        _, outcome = fail(migration, actor, value)
+        outcome = fail(migration, value)
         if migration.in_error():
             raise checks.NotApplicable("the device reports the error state after it, which only a reset leaves")
         if outcome.ok or migration.state() != state:
             raise checks.Unjudged("the refusal did not leave the state as it was")
+
+
+def go_on(fresh, migration, state):
+    """Make a documented transition from ``state``. Raises Unjudged where that fails without refused writes, too."""
+    after = drawn_from(state)[0]
+    with checks.unless(lambda: leave(fresh(), state, after), "without the refused writes"):
+        migration.set_state(after)
 
 
 def leave(migration, state, after):
@@ -145,11 +198,8 @@ def leave(migration, state, after):
 @every_state
 def test_error_left_only_by_reset(migration, actor, state):
     """In the error state a write of each of the five states is refused, twice, and the error state stays."""
-    actor.provoke_error()
-    migration.try_set_state(DeviceState.STOP)
-    if not migration.in_error():
-        raise checks.Unjudged("the provoked failure did not lead to the error state")
+    enter_error(migration, actor)
     for time in ("once", "twice"):
         outcome = migration.try_write(DEVICE_STATE, state)
         checks.refused(f"writing {name(state)} {time} in the error state", outcome)
-        checks.equal("reading device_state afterwards", migration.state(), ERROR, name)
+        in_state(migration, "afterwards", ERROR)

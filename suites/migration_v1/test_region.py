@@ -8,20 +8,28 @@ from contextlib import suppress
 
 import pytest
 
+from vfio_compliance.common.words import counted
+from vfio_compliance.migration_v1.checks import need_data
 from vfio_compliance.migration_v1.states import name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, HEADER_SIZE, DeviceState
 
 
 @pytest.mark.rule("v1.region.announced")
-@pytest.mark.parametrize("after", ["open", "reset"])
-def test_one_region_announces_itself(device, after):
-    """Exactly one region has a type capability of type 3, subtype 1, whenever the device is asked."""
-    if after == "open":
-        device.reopen()
-        regions = device.regions
-    else:
-        regions = asked_again(device)  # which the fixture has reset
+def test_one_region_announces_itself(device):
+    """Exactly one region has a type capability of type 3, subtype 1, right after the device was opened."""
+    device.reopen()
+    judge_regions(device.regions)
+
+
+@pytest.mark.rule("v1.region.announced")
+def test_one_region_announces_itself_after_reset(device):
+    """Exactly one region has a type capability of type 3, subtype 1, once the device was reset."""
+    judge_regions(asked_again(device))  # the fixture has reset it
+
+
+def judge_regions(regions):
+    """One of them, and no other, is the migration region."""
     types = {region.index: region.type for region in regions if region.type is not None}
     found = [index for index, kind in types.items() if kind == (3, 1)]
     if len(found) != 1:
@@ -29,7 +37,7 @@ def test_one_region_announces_itself(device, after):
         checks.broken(
             "looking through the type capabilities of all regions",
             expected="exactly one region of type 3, subtype 1",
-            seen=seen or f"no type capability on any of {len(regions)} regions",
+            seen=seen or f"no type capability on any of {counted(len(regions), 'region')}",
         )
 
 
@@ -64,7 +72,7 @@ def test_areas_lie_inside(header):
         if not area.size or area.offset + area.size > header.region.size:
             checks.broken(
                 "reading the mappable areas",
-                expected=f"areas that are not empty, inside the region's 0x{header.region.size:x} bytes",
+                expected=f"areas that are not empty, inside the region's {counted(header.region.size, 'byte', '#x')}",
                 seen=str(area),
             )
 
@@ -96,31 +104,44 @@ def test_section_as_claimed(header, profile):
     else:
         whole = covered == header.region.size - first
         seen = ["partitioned", "mapped", "mapped-only"] if whole else ["partitioned"]
-    what = f"comparing the mappable areas with claims.data_section ({covered} bytes in areas)"
+    what = f"comparing the mappable areas with claims.data_section ({counted(covered, 'byte')} in areas)"
     if claim not in seen:
         checks.broken(what, expected=claim, seen=seen[0])
 
 
-#: States in which the place of the data can be asked for, and the buffers that are read before.
+def in_pre_copy(migration, patience):
+    migration.enter(DeviceState.PRE_COPY)
+    need_data(migration, patience)
+
+
+def in_stop_and_copy(migration, patience):
+    migration.enter(DeviceState.STOP_AND_COPY)
+    need_data(migration)
+
+
+def at_second_buffer(migration, patience):
+    in_stop_and_copy(migration, patience)
+    migration.read_buffer()
+    need_data(migration)
+
+
+def in_resuming(migration, patience):
+    migration.enter(DeviceState.RESUMING)
+
+
+#: Moments at which the place of the data can be asked for: how a running device gets there.
 MOMENTS = {
-    "pre-copy": (DeviceState.PRE_COPY, 0),
-    "stop-and-copy": (DeviceState.STOP_AND_COPY, 0),
-    "stop-and-copy, second buffer": (DeviceState.STOP_AND_COPY, 1),
-    "resuming": (DeviceState.RESUMING, 0),
+    "pre-copy": in_pre_copy,
+    "stop-and-copy": in_stop_and_copy,
+    "stop-and-copy, second buffer": at_second_buffer,
+    "resuming": in_resuming,
 }
 
 
 @pytest.fixture(params=MOMENTS.values(), ids=MOMENTS)
 def offered(request, migration, pre_copy_patience):
     """data_offset, read in a state and at a moment at which the text lets a user read it."""
-    state, buffers = request.param
-    migration.enter(state)
-    patience = pre_copy_patience if state == DeviceState.PRE_COPY else 0
-    for left in range(buffers, -1, -1):
-        if state != DeviceState.RESUMING and not migration.wait_for_data(patience):
-            raise checks.NotApplicable("the device offers no data, or no more, in this state")
-        if left:
-            migration.read_buffer()
+    request.param(migration, pre_copy_patience)
     return migration.read(DATA_OFFSET)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.common.words import counted
+from vfio_compliance.migration_v1.checks import in_state, need_data
 from vfio_compliance.migration_v1.states import STATES, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import (
     DATA_OFFSET,
     DATA_SIZE,
+    DEVICE_STATE,
     HEADER_SIZE,
     PENDING_BYTES,
     REGISTERS,
@@ -37,21 +40,39 @@ def place(case):
     return f"{case[1]}@{case[0]}"
 
 
+while_saving = pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=name)
+
+
 @pytest.mark.rule("v1.header.register-places")
-@pytest.mark.parametrize(
-    "register", [each for each in REGISTERS if each is not RESERVED], ids=lambda register: register.name
-)
-@pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=name)
+@pytest.mark.parametrize("register", [DEVICE_STATE, PENDING_BYTES], ids=lambda register: register.name)
+@while_saving
 def test_register_places(migration, state, register):
-    """While a state is saved a read of each register's width at its offset returns that many bytes."""
+    """While a state is saved a read of the register's width at its offset returns that many bytes."""
+    migration.enter(state)
+    judge_place(migration, register)
+
+
+#: The registers that tell of a buffer, each with those that are read before it.
+OF_A_BUFFER = {DATA_OFFSET: [], DATA_SIZE: [DATA_OFFSET]}
+
+
+@pytest.mark.rule("v1.header.register-places")
+@pytest.mark.parametrize("register", OF_A_BUFFER, ids=lambda register: register.name)
+@while_saving
+def test_data_register_places(migration, state, register):
+    """While data is offered a read of the register's width at its offset returns that many bytes."""
     migration.enter(state)
     with checks.given():
-        if register in (DATA_OFFSET, DATA_SIZE) and not migration.read(PENDING_BYTES):
-            raise checks.NotApplicable("the device offers no data")
-        if register is DATA_SIZE:
-            migration.read(DATA_OFFSET)
+        need_data(migration)
+        for earlier in OF_A_BUFFER[register]:
+            migration.read(earlier)
+    judge_place(migration, register)
+
+
+def judge_place(migration, register):
+    """The register is read where it should be, in the width that it should have."""
     outcome, _ = migration.try_read(register)
-    checks.accepted(f"reading {register.width} bytes at offset {register.offset}", outcome, register.width)
+    checks.accepted(f"reading {counted(register.width, 'byte')} at offset {register.offset}", outcome, register.width)
 
 
 @pytest.mark.rule("v1.width.read-native-only")
@@ -61,8 +82,8 @@ def test_other_reads_refused(migration, case):
     offset, width = case
     migration.enter(STOP_AND_COPY)
     outcome, _ = migration.region.try_read(offset, width)
-    checks.refused(f"reading {width} bytes at offset {offset}", outcome)
-    checks.one_of("reading device_state afterwards", migration.state(), (STOP_AND_COPY, ERROR), name)
+    checks.refused(f"reading {counted(width, 'byte')} at offset {offset}", outcome)
+    in_state(migration, "afterwards", STOP_AND_COPY, ERROR)
 
 
 @pytest.mark.rule("v1.width.write-native-only")
@@ -72,8 +93,8 @@ def test_other_writes_refused(migration, case):
     offset, width = case
     migration.enter(RESUMING)
     outcome = migration.region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little"))
-    checks.one_of("reading device_state afterwards", migration.state(), (RESUMING, ERROR), name)
-    checks.refused(f"writing {width} bytes at offset {offset}", outcome)
+    in_state(migration, "afterwards", RESUMING, ERROR)
+    checks.refused(f"writing {counted(width, 'byte')} at offset {offset}", outcome)
 
 
 @pytest.mark.rule("v1.reserved.reads-zero")
@@ -96,41 +117,75 @@ def test_reserved_ignores_writes(fresh, migration, state):
         fresh().enter(state)
     outcome = migration.try_write(RESERVED, ALL_ONES)
     checks.accepted("writing 0xffffffff to the reserved register", outcome, RESERVED.width)
-    checks.equal("reading device_state afterwards", migration.state(), state, name)
+    in_state(migration, "afterwards", state)
     if before is not None and (after := migration.glance(RESERVED)) is not None:
         checks.equal("reading the reserved register after writing it", after, before, hex)
 
 
+every_pending = pytest.mark.parametrize("value", [0, 0x1234_5000, 2**64 - 1], ids=hex)
+
+
 @pytest.mark.rule("v1.pending.read-only")
-@pytest.mark.parametrize("value", [0, 0x1234_5000, 2**64 - 1], ids=hex)
-@pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=name)
-def test_pending_read_only(migration, state, value):
-    """A write to pending_bytes does not set it, and in stop-and-copy neither ends nor prolongs what is pending."""
+@every_pending
+def test_pending_read_only_in_pre_copy(migration, value):
+    """A write to pending_bytes does not set it."""
+    before, after = write_pending(migration, PRE_COPY, value)
+    # While the device works it may have nothing left, or something again, at any time (A-09).
+    judge_pending(migration, PRE_COPY, value, before, after, kept=not value or after != value)
+
+
+@pytest.mark.rule("v1.pending.read-only")
+@every_pending
+def test_pending_read_only_in_stop_and_copy(migration, value):
+    """A write to pending_bytes does not set it, and neither ends nor prolongs what is pending."""
+    before, after = write_pending(migration, STOP_AND_COPY, value)
+    judge_pending(migration, STOP_AND_COPY, value, before, after, kept=bool(after) == bool(before) and after != value)
+
+
+def write_pending(migration, state, value):
+    """Write ``value`` in ``state``; what pending_bytes read before, and after."""
     migration.enter(state)
     with checks.given():
         before = migration.read(PENDING_BYTES)
     if before == value:
         raise checks.NotApplicable("the device already reads this value")
     migration.try_write(PENDING_BYTES, value)
-    after = migration.read(PENDING_BYTES)
-    # While the device works it may have nothing left, or something again, at any time (A-09).
-    changed = state == STOP_AND_COPY and bool(after) != bool(before)
-    if changed or (value and after == value):
+    return before, migration.read(PENDING_BYTES)
+
+
+def judge_pending(migration, state, value, before, after, kept):
+    """The write has changed neither pending_bytes, if it was ``kept``, nor the state."""
+    if not kept:
         checks.broken(f"reading pending_bytes after writing 0x{value:x} to it", expected=hex(before), seen=hex(after))
-    checks.equal("reading device_state afterwards", migration.state(), state, name)
+    in_state(migration, "afterwards", state)
+
+
+every_move = pytest.mark.parametrize("moved_by", [-8, 8, 4096, 2**32], ids="{:+}".format)
 
 
 @pytest.mark.rule("v1.data-offset.read-only")
-@pytest.mark.parametrize("moved_by", [-8, 8, 4096, 2**32], ids="{:+}".format)
-@pytest.mark.parametrize("state", [STOP_AND_COPY, RESUMING], ids=name)
-def test_data_offset_read_only(migration, state, moved_by):
-    """A write to data_offset does not move the place of the data."""
-    migration.enter(state)
+@every_move
+def test_data_offset_read_only_in_stop_and_copy(migration, moved_by):
+    """A write to data_offset does not move the place of a buffer that is offered."""
+    migration.enter(STOP_AND_COPY)
     with checks.given():
-        if state == STOP_AND_COPY and not migration.read(PENDING_BYTES):
-            raise checks.NotApplicable("the device offers no data")
+        need_data(migration)
+    judge_offset(migration, STOP_AND_COPY, moved_by)
+
+
+@pytest.mark.rule("v1.data-offset.read-only")
+@every_move
+def test_data_offset_read_only_in_resuming(migration, moved_by):
+    """A write to data_offset does not move the place to which data is written."""
+    migration.enter(RESUMING)
+    judge_offset(migration, RESUMING, moved_by)
+
+
+def judge_offset(migration, state, moved_by):
+    """data_offset reads after the write what it read before."""
+    with checks.given():
         migration.read(DATA_OFFSET)
         before = migration.read(DATA_OFFSET)  # again: what comes of reading twice is not the write's doing
     migration.try_write(DATA_OFFSET, max(before + moved_by, 0))
     checks.equal("reading data_offset after writing to it", migration.read(DATA_OFFSET), before, hex)
-    checks.equal("reading device_state afterwards", migration.state(), state, name)
+    in_state(migration, "afterwards", state)

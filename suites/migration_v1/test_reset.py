@@ -5,39 +5,37 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.migration_v1.checks import enter_error, in_state, need_data
 from vfio_compliance.migration_v1.states import STATES, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 
 RUNNING, ERROR = DeviceState.RUNNING, DeviceState.ERROR
 
-
-#: The five states, and two of them with a buffer that waits to be read.
-MOMENTS = {name(state): (state, False) for state in STATES}
-MOMENTS |= {f"{name(state)}, in a buffer": (state, True) for state in (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY)}
+every_state = pytest.mark.parametrize("state", STATES, ids=name)
 
 
 @pytest.mark.rule("v1.reset.accepted")
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_accepted(device, migration, moment):
+@every_state
+def test_accepted(device, migration, state):
     """The request succeeds."""
-    state, in_buffer = MOMENTS[moment]
     migration.enter(state)
-    if in_buffer:
-        offer(migration)
-    checks.succeeded(f"resetting the device in {moment}", device.try_reset())
+    checks.succeeded(f"resetting the device in {name(state)}", device.try_reset())
 
 
-def offer(migration):
-    """Ask for a buffer, and do not read it."""
+@pytest.mark.rule("v1.reset.accepted")
+@pytest.mark.parametrize("state", [DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY], ids=name)
+def test_accepted_in_a_buffer(device, migration, state):
+    """The request succeeds where a buffer waits to be read."""
+    migration.enter(state)
     with checks.given():
-        if not migration.read(PENDING_BYTES):
-            raise checks.NotApplicable("the device offers no data in this state")
+        need_data(migration)
         migration.place()
+    checks.succeeded(f"resetting the device in {name(state)}, in a buffer", device.try_reset())
 
 
 @pytest.mark.rule("v1.reset.ends-running")
-@pytest.mark.parametrize("state", STATES, ids=name)
+@every_state
 def test_ends_running(device, migration, opened_in, observe, state):
     """After a reset that succeeded device_state reads running, or what it reads after an open, or what it read before.
 
@@ -62,12 +60,9 @@ def test_recovers_error(fresh, device, migration, opened_in, actor, times):
     allowed = {RUNNING, opened_in, migration.state()} - {ERROR}
     fresh()
     for _ in range(times):
-        actor.provoke_error()
-        migration.try_set_state(DeviceState.STOP)
-        if not migration.in_error():
-            raise checks.Unjudged("the provoked failure did not lead to the error state")
+        enter_error(migration, actor)
         checks.succeeded("resetting the device in the error state", device.try_reset())
-        checks.one_of("reading device_state after the reset", migration.state(), allowed, name)
+        in_state(migration, "after the reset", *allowed)
         migration.run()
     migration.set_state(DeviceState.STOP_AND_COPY)
     migration.read(PENDING_BYTES)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES, DeviceState
 
@@ -17,12 +20,6 @@ CLOSE = 64
 LOOK, PAGES, PAGE = 128, 4, 4096
 
 
-def judge_step(saved, *steps):
-    """The journey did not fail at one of ``steps``."""
-    if failure := saved.failed_at(*steps):
-        checks.broken(failure.what, expected=failure.expected, seen=failure.seen)
-
-
 def judge_restored(journeys, journey):
     """The state that ``journey`` saved brings back what was visible."""
     saved = journey()
@@ -32,9 +29,9 @@ def judge_restored(journeys, journey):
     resumed = journeys.resume(journey)
     if isinstance(resumed.failure, checks.Unreachable):
         resumed.whole()
-    if resumed.failure:
-        checks.broken(resumed.failure.what, expected=resumed.failure.expected, seen=resumed.failure.seen)
-    checks.equal("observing the device restored from it", resumed.visible, saved.visible, checks.hexes)
+    checks.flawless(resumed.failure)
+    with checks.about(resumed.at["visible"]):
+        checks.shows("restored from it", resumed.visible, saved.visible)
 
 
 def restores(journeys):
@@ -48,7 +45,7 @@ def restores(journeys):
 def restores_calmly(journeys):
     """A live migration that reads pending_bytes once before each buffer has no fault, or it is not the reads' fault."""
     try:
-        judge_step(journeys.calm(), *STEPS)
+        checks.flawless(journeys.calm().failed_at(*STEPS))
         judge_restored(journeys, journeys.calm)
     except checks.RuleBroken as broken:
         raise checks.Unjudged(f"one read of pending_bytes is as bad: {broken}") from None
@@ -79,28 +76,28 @@ def test_offers_state(journeys, journey):
 @every_journey
 def test_pending_means_data(journeys, journey):
     """Each time that bytes were pending data_offset could be read right after."""
-    judge_step(getattr(journeys, journey)(), DATA_OFFSET.name)
+    checks.flawless(getattr(journeys, journey)().failed_at(DATA_OFFSET.name))
 
 
 @pytest.mark.rule("v1.saving.size-can-be-read")
 @every_journey
 def test_size_can_be_read(journeys, journey):
     """Each time that data_offset was read data_size could be read right after."""
-    judge_step(getattr(journeys, journey)(), DATA_SIZE.name)
+    checks.flawless(getattr(journeys, journey)().failed_at(DATA_SIZE.name))
 
 
 @pytest.mark.rule("v1.saving.buffer-not-empty")
 @every_journey
 def test_buffer_not_empty(journeys, journey):
     """No buffer was empty while bytes were pending."""
-    judge_step(getattr(journeys, journey)(), "size")
+    checks.flawless(getattr(journeys, journey)().failed_at("size"))
 
 
 @pytest.mark.rule("v1.layout.buffer-in-section")
 @every_journey
 def test_buffer_in_section(journeys, journey):
     """Each buffer lay past the registers and inside the region, from its first byte to its last."""
-    judge_step(getattr(journeys, journey)(), "place")
+    checks.flawless(getattr(journeys, journey)().failed_at("place"))
 
 
 @pytest.mark.rule("v1.layout.read-always-works")
@@ -108,9 +105,8 @@ def test_buffer_in_section(journeys, journey):
 def test_read_always_works(journeys, journey):
     """Each buffer could be read by read(), mappable or not."""
     saved = getattr(journeys, journey)()
-    judge_step(saved, "data")
-    if saved.refused:
-        checks.broken(saved.refused.what, expected=saved.refused.expected, seen=saved.refused.seen)
+    checks.flawless(saved.failed_at("data"))
+    checks.flawless(saved.refused)
 
 
 @pytest.mark.rule("v1.saving.ends")
@@ -118,9 +114,10 @@ def test_read_always_works(journeys, journey):
 def test_ends(journeys, journey):
     """The state is no larger than the profile's limit, and pending_bytes once 0 in stop-and-copy stays 0."""
     saved = getattr(journeys, journey)()
-    judge_step(saved, "end")
+    checks.flawless(saved.failed_at("end"))
     saved.whole()
-    checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
+    with checks.about(saved.at["after_the_end"]):
+        checks.equal("reading pending_bytes again after the end", saved.after_the_end, [0, 0, 0])
 
 
 @pytest.mark.rule("v1.stop-and-copy.state-is-whole")
@@ -144,14 +141,14 @@ def test_pending_has_no_effect(journeys, profile):
     """A state read with four reads of pending_bytes before each buffer is whole, and the same as one read with one."""
     restores(journeys)
     try:
-        judge_step(journeys.live(), *STEPS)
+        checks.flawless(journeys.live().failed_at(*STEPS))
         judge_restored(journeys, journeys.live)
     except checks.RuleBroken:
         restores_calmly(journeys)
         raise
     if profile.claims.repeatable_state:
         quiet, disturbed = journeys.suspend(), journeys.disturbed()
-        judge_step(disturbed, *STEPS)
+        checks.flawless(disturbed.failed_at(*STEPS))
         found = disturbed.whole().difference(quiet.whole())
         checks.equal("comparing both states", found, "", lambda what: what or "the same bytes in the same buffers")
 
@@ -223,7 +220,7 @@ def test_offset_returns_when_ready(pending, profile):
         first = pending.read_data(place.offset + place.size - tail, tail)
         pending.region.pause(profile.limits.call / 50)
         later = pending.read_data(place.offset + place.size - tail, tail)
-    checks.equal(f"reading the last {tail} bytes of a buffer at once and later", first, later, bytes.hex)
+    checks.equal(f"reading the last {counted(tail, 'byte')} of a buffer at once and later", first, later, bytes.hex)
 
 
 @pytest.mark.rule("v1.saving.buffer-stays")
@@ -240,27 +237,40 @@ def test_buffer_stays(pending):
     checks.equal("reading the data again", again == data, True, lambda same: "the same bytes" if same else "others")
 
 
-#: Ways to read a buffer that are all the same to the text: bytes at a time.
-SPLITS = (1, 2, 4, 8, 3, 100)
+@pytest.mark.rule("v1.saving.any-split")
+@pytest.mark.parametrize("split", [1, 2, 4, 8, 3, 100])
+def test_any_split(pending, split):
+    """The beginning and the end of a buffer, read in pieces, are what they are when it is read as a whole."""
+    place, whole = read_whole(pending)
+    first = range(0, min(CLOSE, place.size), split)
+    last = range(max(place.size - CLOSE, 0) // split * split, place.size, split)
+    for start in dict.fromkeys([*first, *last]):
+        judge_piece(pending, place, whole, start, min(split, place.size - start))
 
 
 @pytest.mark.rule("v1.saving.any-split")
-@pytest.mark.parametrize("split", [*SPLITS, "whole again"])
-def test_any_split(pending, split):
-    """The beginning and the end of a buffer, read in pieces, are what they are when it is read as a whole."""
+def test_whole_again(pending):
+    """A buffer that is read as a whole again is what it was."""
+    place, whole = read_whole(pending)
+    judge_piece(pending, place, whole, 0, place.size)
+
+
+def read_whole(pending):
+    """Where the buffer lies, and its bytes, of which there are some."""
     with checks.given():
         place = pending.place()
         whole = pending.read_data(place.offset, place.size)
     if not whole:
         raise checks.Unjudged("the buffer is empty; another rule judges that")
-    step = place.size if split == "whole again" else split
-    first = range(0, min(CLOSE, place.size), step)
-    last = range(max(place.size - CLOSE, 0) // step * step, place.size, step)
+    return place, whole
+
+
+def judge_piece(pending, place, whole, start, length):
+    """``length`` bytes from ``start`` on are those of the whole."""
     read = pending.read_data if pending.mapped else pending.region.read_bytes
-    for start in dict.fromkeys([*first, *last]):
-        length = min(step, place.size - start)
-        piece = read(place.offset + start, length)
-        checks.equal(f"reading {length} bytes at {start} of a buffer", piece, whole[start : start + length], bytes.hex)
+    piece = read(place.offset + start, length)
+    what = f"reading {counted(length, 'byte')} at {start} of a buffer"
+    checks.equal(what, piece, whole[start : start + length], bytes.hex)
 
 
 @pytest.mark.rule("v1.layout.mapped-view-agrees")
@@ -283,26 +293,44 @@ def test_mapped_view_agrees(pending):
 
 
 @pytest.mark.rule("v1.error.surfaces")
-@pytest.mark.parametrize("path", [(STOP_AND_COPY,), (PRE_COPY, STOP_AND_COPY)], ids=["suspend", "live"])
-def test_error_surfaces(actor, migration, path):
-    """A fault that the device meets while it saves is seen as an error of an access."""
+def test_error_surfaces(actor, migration):
+    """A fault that the device meets while it saves its state is seen as an error of an access."""
     actor.provoke_save_fault()
-    total, end = 0, "no error"
-    for state in path:
-        if not migration.try_set_state(state).ok:
-            return
-        try:
-            if state == STOP_AND_COPY:
-                total = migration.save().total
-            elif migration.read(PENDING_BYTES):
+    save_to_an_end(migration)
+
+
+@pytest.mark.rule("v1.error.surfaces")
+def test_error_surfaces_in_live_migration(actor, migration):
+    """A fault that the device meets from pre-copy on is seen as an error of an access."""
+    actor.provoke_save_fault()
+    if migration.try_set_state(PRE_COPY).ok:
+        with an_error():
+            if migration.read(PENDING_BYTES):
                 migration.read_buffer()  # one, for pre-copy need not end
-        except checks.Refused as failure:
-            if failure.errno is not None:
-                return
-            end = f"then {failure.what}: {failure.seen}"
-            break
+            save_to_an_end(migration)
+
+
+def save_to_an_end(migration):
+    """Save a state in stop-and-copy, which is to end by an error."""
+    if migration.try_set_state(STOP_AND_COPY).ok:
+        with an_error():
+            judge_unseen(migration.save().total, "no error")
+
+
+@contextmanager
+def an_error():
+    """What is done in the block may fail, by an errno."""
+    try:
+        yield
+    except checks.Refused as failure:
+        if failure.errno is None:
+            judge_unseen(0, f"then {failure.what}: {failure.seen}")
+
+
+def judge_unseen(total, end):
+    """The fault was no error of any access."""
     checks.broken(
         "saving a state while the device meets a fault",
         expected="an error at one of the accesses",
-        seen=f"a state of {total} bytes, {end}",
+        seen=f"a state of {counted(total, 'byte')}, {end}",
     )

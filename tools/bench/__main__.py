@@ -253,7 +253,7 @@ def journeys() -> None:
     for what, options, times in (("of a state of 256 MiB", large, 1), ("of the default state", (), 100)):
         with reference(*options) as (traced, _), reference(*options, kind=Untraced) as (bare, _):
             tracer = traced.transport.tracer
-            tracer.on_begin, tracer.digests = Inflight(inflight.create()).begin, True
+            tracer.on_begin = Inflight(inflight.create()).begin
             rounds = [[seconds(device, times) for device in (traced, bare)] for _ in range(ROUNDS)]
         with_trace, without = map(min, zip(*rounds, strict=True))
         print(f"  {what:28}{with_trace * 1e3:8.1f} ms {without * 1e3:8.1f} ms   {with_trace / without:5.2f} x")

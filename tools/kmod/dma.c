@@ -4,11 +4,9 @@
  * stream of counts while the device works.
  */
 #include <linux/delay.h>
-#include <linux/ktime.h>
 #include <linux/overflow.h>
 #include <linux/string.h>
 
-#include "defects.h"
 #include "vfio_refdriver.h"
 
 static void record(struct refd_device *refd, int result)
@@ -45,19 +43,25 @@ void refd_doorbell(struct refd_device *refd, u8 value)
 			  refd_register(refd, REFD_REG_DMA_LENGTH)));
 }
 
-static bool streams(struct refd_device *refd)
+/* Whether the user has the stream on, stopped or not. */
+bool refd_stream_on(struct refd_device *refd)
 {
-	return refd->open && (refd_register(refd, REFD_REG_CONTROL) & REFD_CONTROL_STREAM) &&
-	       (refd_works(refd) || refd->last_beat || defect(STOP_DMA_CONTINUES));
+	return refd->open && refd_register(refd, REFD_REG_CONTROL) & REFD_CONTROL_STREAM;
 }
 
-/* Whether it is time: a beat that a defect has left for later comes once. */
-static bool beat_is_due(struct refd_device *refd)
+/* Whether the stream writes at this moment. */
+bool refd_streams(struct refd_device *refd)
 {
-	if (refd->last_beat > ktime_get_ns())
-		return false;
-	refd->last_beat = 0;
-	return true;
+	return refd_stream_on(refd) && refd_works(refd);
+}
+
+/* One write of the stream. */
+void refd_beat(struct refd_device *refd)
+{
+	__le64 beat = cpu_to_le64(++refd->beats);
+
+	record(refd, vfio_dma_rw(&refd->vdev, refd_register(refd, REFD_REG_DMA_ADDRESS),
+				 &beat, sizeof(beat), true));
 }
 
 /*
@@ -67,7 +71,7 @@ static bool beat_is_due(struct refd_device *refd)
  */
 void refd_stream_start(struct refd_device *refd)
 {
-	if (streams(refd))
+	if (refd->ops->streams(refd))
 		queue_work(system_unbound_wq, &refd->stream);
 }
 
@@ -78,14 +82,9 @@ void refd_stream_work(struct work_struct *work)
 
 	for (;;) {
 		mutex_lock(&refd->lock);
-		more = streams(refd);
-		if (more && beat_is_due(refd)) {
-			__le64 beat = cpu_to_le64(++refd->beats);
-
-			record(refd, vfio_dma_rw(&refd->vdev,
-						 refd_register(refd, REFD_REG_DMA_ADDRESS),
-						 &beat, sizeof(beat), true));
-		}
+		more = refd->ops->streams(refd);
+		if (more)
+			refd_beat(refd);
 		mutex_unlock(&refd->lock);
 		if (!more)
 			return;

@@ -13,7 +13,6 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
-#include "defects.h"
 #include "vfio_refdriver.h"
 
 #define MOST_DEVICES	8
@@ -159,24 +158,6 @@ u32 refd_slow(void)
 	return READ_ONCE(slow.value);
 }
 
-/* All devices there are */
-static LIST_HEAD(all);
-static DEFINE_MUTEX(all_lock);
-
-/* Lets a change of the defects reach devices that are at work. */
-void refd_settle_all(void)
-{
-	struct refd_device *refd;
-
-	mutex_lock(&all_lock);
-	list_for_each_entry(refd, &all, entry) {
-		mutex_lock(&refd->lock);
-		refd_settle(refd);
-		mutex_unlock(&refd->lock);
-	}
-	mutex_unlock(&all_lock);
-}
-
 /* Operations */
 
 static void free_state(struct refd_device *refd)
@@ -184,7 +165,6 @@ static void free_state(struct refd_device *refd)
 	vfree(refd->live);
 	vfree(refd->image);
 	vfree(refd->window);
-	vfree(refd->shadow);
 }
 
 /*
@@ -197,29 +177,26 @@ static int resize(struct refd_device *refd)
 	u32 section_size = READ_ONCE(section.value);
 	size_t image_size = struct_size(refd->live, memory, memory_size);
 	struct refd_image *live, *image;
-	void *window, *shadow;
+	void *window;
 
 	if (refd->window && memory_size == refd->memory_size && section_size == refd->section_size)
 		return 0;
 	live = vzalloc(image_size);
 	image = vzalloc(image_size);
 	window = vmalloc_user(REFD_DATA_OFFSET + section_size);
-	shadow = vzalloc(REFD_DATA_OFFSET + section_size);
-	if (!live || !image || !window || !shadow) {
+	if (!live || !image || !window) {
 		vfree(live);
 		vfree(image);
 		vfree(window);
-		vfree(shadow);
 		return -ENOMEM;
 	}
 	free_state(refd);
 	refd->live = live;
 	refd->image = image;
 	refd->window = window;
-	refd->shadow = shadow;
 	refd->memory_size = memory_size;
 	refd->section_size = section_size;
-	refd_set_state(refd, REFD_STATE_RUNNING);
+	refd->ops->enter(refd, REFD_STATE_RUNNING);
 	return 0;
 }
 
@@ -239,10 +216,9 @@ static int refd_init(struct vfio_device *vdev)
 	struct refd_device *refd = to_refd(vdev);
 	int ret;
 
+	refd->ops = &refd_plain_ops;
 	mutex_init(&refd->lock);
-	INIT_LIST_HEAD(&refd->entry);
 	INIT_WORK(&refd->stream, refd_stream_work);
-	INIT_DELAYED_WORK(&refd->late, refd_late_work);
 	refd->bounce = kzalloc(REFD_BOUNCE_SIZE, GFP_KERNEL);
 	if (!refd->bounce)
 		return -ENOMEM;
@@ -268,7 +244,7 @@ static int refd_open(struct vfio_device *vdev)
 	mutex_lock(&refd->lock);
 	ret = resize(refd);
 	if (!ret)
-		refd_opened(refd);
+		refd->ops->opened(refd);
 	mutex_unlock(&refd->lock);
 	return ret;
 }
@@ -283,10 +259,9 @@ static void refd_close(struct vfio_device *vdev)
 	mutex_unlock(&refd->lock);
 	/* It finds the device closed; once it is gone nothing starts it again. */
 	cancel_work_sync(&refd->stream);
-	cancel_delayed_work_sync(&refd->late);
 }
 
-static long refd_get_info(unsigned long argument)
+static long refd_get_info(struct refd_device *refd, unsigned long argument)
 {
 	const unsigned long fixed = offsetofend(struct vfio_device_info, num_irqs);
 	void __user *user = (void __user *)argument;
@@ -297,7 +272,7 @@ static long refd_get_info(unsigned long argument)
 	if (info.argsz < fixed)
 		return -EINVAL;
 	info.flags = VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI;
-	info.num_regions = refd_region_count();
+	info.num_regions = refd->ops->region_count(refd);
 	info.num_irqs = VFIO_PCI_NUM_IRQS;
 	return copy_to_user(user, &info, fixed) ? -EFAULT : 0;
 }
@@ -325,9 +300,9 @@ static long refd_ioctl(struct vfio_device *vdev, unsigned int command, unsigned 
 
 	switch (command) {
 	case VFIO_DEVICE_GET_INFO:
-		return refd_get_info(argument);
+		return refd_get_info(refd, argument);
 	case VFIO_DEVICE_GET_REGION_INFO:
-		return refd_get_region_info(to_refd(vdev), argument);
+		return refd_get_region_info(refd, argument);
 	case VFIO_DEVICE_GET_IRQ_INFO:
 		return refd_get_irq_info(argument);
 	case VFIO_DEVICE_SET_IRQS:
@@ -335,7 +310,7 @@ static long refd_ioctl(struct vfio_device *vdev, unsigned int command, unsigned 
 	case VFIO_DEVICE_RESET:
 		if (mutex_lock_killable(&refd->lock))
 			return -EINTR;
-		ret = refd_reset(refd);
+		ret = refd->ops->reset(refd);
 		mutex_unlock(&refd->lock);
 		return ret;
 	default:
@@ -343,7 +318,7 @@ static long refd_ioctl(struct vfio_device *vdev, unsigned int command, unsigned 
 	}
 }
 
-static const struct vfio_device_ops refd_ops = {
+static const struct vfio_device_ops refd_vfio_ops = {
 	.name = REFD_NAME,
 	.init = refd_init,
 	.release = refd_release,
@@ -365,9 +340,6 @@ static void refd_remove(void *data)
 	struct refd_device *refd = data;
 
 	vfio_unregister_group_dev(&refd->vdev);
-	mutex_lock(&all_lock);
-	list_del_init(&refd->entry);
-	mutex_unlock(&all_lock);
 	vfio_put_device(&refd->vdev);
 }
 
@@ -376,17 +348,16 @@ static int refd_probe(struct platform_device *pdev)
 	struct refd_device *refd;
 	int ret;
 
-	refd = vfio_alloc_device(refd_device, vdev, &pdev->dev, &refd_ops);
+	refd = vfio_alloc_device(refd_device, vdev, &pdev->dev, &refd_vfio_ops);
 	if (IS_ERR(refd))
 		return PTR_ERR(refd);
-	ret = vfio_register_emulated_iommu_dev(&refd->vdev);
+	ret = refd_overlay(refd);
+	if (!ret)
+		ret = vfio_register_emulated_iommu_dev(&refd->vdev);
 	if (ret) {
 		vfio_put_device(&refd->vdev);
 		return ret;
 	}
-	mutex_lock(&all_lock);
-	list_add_tail(&refd->entry, &all);
-	mutex_unlock(&all_lock);
 	return devm_add_action_or_reset(&pdev->dev, refd_remove, refd);
 }
 

@@ -11,7 +11,6 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
-#include "defects.h"
 #include "vfio_refdriver.h"
 
 #define REGION_MASK		(BIT_ULL(REFD_REGION_SHIFT) - 1)
@@ -19,8 +18,6 @@
 #define REGION_REGISTERS	VFIO_PCI_BAR0_REGION_INDEX
 #define REGION_MEMORY		VFIO_PCI_BAR2_REGION_INDEX
 #define REGION_CONFIG		VFIO_PCI_CONFIG_REGION_INDEX
-#define REGION_MIGRATION	VFIO_PCI_NUM_REGIONS
-#define REGION_COUNT		(VFIO_PCI_NUM_REGIONS + 1)
 
 #define REGISTERS_SIZE		SZ_4K
 #define CONFIG_SIZE		256
@@ -36,86 +33,89 @@ static u32 region_size(struct refd_device *refd, u64 index)
 		return refd->memory_size;
 	case REGION_CONFIG:
 		return CONFIG_SIZE;
-	case REGION_MIGRATION:
+	case REFD_REGION_MIGRATION:
 		return refd_migration_size(refd);
 	default:
 		return 0;
 	}
 }
 
-/* How many region indexes there are; one of no size too many by defect. */
-u32 refd_region_count(void)
+/* How many region indexes there are. */
+u32 refd_region_count(struct refd_device *refd)
 {
-	return REGION_COUNT + defect(REGION_ANNOUNCED_TWICE);
+	return REFD_REGION_COUNT;
 }
 
-static int add_type(struct vfio_info_cap *caps)
+int refd_add_type(struct vfio_info_cap *caps, u32 type, u32 subtype)
 {
-	struct vfio_region_info_cap_type type = {
+	struct vfio_region_info_cap_type capability = {
 		.header.id = VFIO_REGION_INFO_CAP_TYPE,
 		.header.version = 1,
-		.type = VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
-		.subtype = VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+		.type = type,
+		.subtype = subtype,
 	};
 
-	if (defect(REGION_TYPE_MISSING))
-		return 0;
-	if (defect(REGION_SUBTYPE_ZERO))
-		type.subtype = 0;
-	return vfio_info_add_capability(caps, &type.header, sizeof(type));
+	return vfio_info_add_capability(caps, &capability.header, sizeof(capability));
 }
 
-/* Areas that defects list behind the true one */
-static const struct {
-	enum refd_defect defect;
-	u64 offset;
-	u64 size;
-} more_areas[] = {
-	{ REFD_DEFECT_AREA_EMPTY, REFD_DATA_OFFSET, 0 },
-	{ REFD_DEFECT_AREA_WRAPS, -(u64)SZ_4K, SZ_8K },
-	{ REFD_DEFECT_AREA_SECOND_COVERS_REGISTERS, 0, SZ_4K },
-};
+/* Says of a region that it is the migration region. */
+int refd_announce(struct refd_device *refd, struct vfio_info_cap *caps)
+{
+	return refd_add_type(caps, VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+			     VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED);
+}
 
-static int add_areas(struct vfio_info_cap *caps, u64 offset, u64 length)
+/* What of the migration region may be mapped; returns how many areas, REFD_AREAS_MAX at most. */
+u32 refd_list_areas(struct refd_device *refd, struct vfio_region_sparse_mmap_area *areas)
+{
+	u64 offset, size;
+
+	if (!refd->ops->mappable(refd, &offset, &size))
+		return 0;
+	areas[0].offset = offset;
+	areas[0].size = size;
+	return 1;
+}
+
+static int add_areas(struct refd_device *refd, struct vfio_region_info *info,
+		     struct vfio_info_cap *caps)
 {
 	struct vfio_region_info_cap_sparse_mmap *sparse;
-	size_t size = struct_size(sparse, areas, 1 + ARRAY_SIZE(more_areas));
-	unsigned int each;
-	int ret;
+	int ret = 0;
 
-	sparse = kzalloc(size, GFP_KERNEL);
+	sparse = kzalloc(struct_size(sparse, areas, REFD_AREAS_MAX), GFP_KERNEL);
 	if (!sparse)
 		return -ENOMEM;
 	sparse->header.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
 	sparse->header.version = 1;
-	sparse->nr_areas = 1;
-	sparse->areas[0].offset = offset;
-	sparse->areas[0].size = length;
-	for (each = 0; each < ARRAY_SIZE(more_areas); each++) {
-		if (!refd_defect_chosen(more_areas[each].defect))
-			continue;
-		sparse->areas[sparse->nr_areas].offset = more_areas[each].offset;
-		sparse->areas[sparse->nr_areas++].size = more_areas[each].size;
+	sparse->nr_areas = refd->ops->list_areas(refd, sparse->areas);
+	if (sparse->nr_areas) {
+		info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
+		ret = vfio_info_add_capability(caps, &sparse->header,
+					       struct_size(sparse, areas, sparse->nr_areas));
 	}
-	size = struct_size(sparse, areas, sparse->nr_areas);
-	ret = vfio_info_add_capability(caps, &sparse->header, size);
 	kfree(sparse);
 	return ret;
 }
 
-static int describe_migration(struct refd_device *refd, struct vfio_region_info *info,
-			      struct vfio_info_cap *caps)
+/* What there is to say of a region. */
+int refd_describe(struct refd_device *refd, struct vfio_region_info *info,
+		  struct vfio_info_cap *caps)
 {
-	u64 offset, size;
-	int ret = 0;
+	int ret;
 
-	if (!(defect(REGION_TYPE_LOST_BY_RESET) && refd->past.was_reset))
-		ret = add_type(caps);
-	if (!ret && refd_mappable(refd, &offset, &size)) {
-		info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
-		ret = add_areas(caps, offset, size);
-	}
-	return ret;
+	info->size = region_size(refd, info->index);
+	info->offset = (u64)info->index << REFD_REGION_SHIFT;
+	info->flags = 0;
+	info->cap_offset = 0;
+	if (info->size)
+		info->flags |= VFIO_REGION_INFO_FLAG_READ;
+	if (info->size && info->index != REGION_CONFIG)
+		info->flags |= VFIO_REGION_INFO_FLAG_WRITE;
+	if (info->index != REFD_REGION_MIGRATION)
+		return 0;
+	ret = refd->ops->announce(refd, caps);
+	return ret ? ret : add_areas(refd, info, caps);
 }
 
 /* The sizes are those of the user who asks: they stay while the device is open. */
@@ -125,24 +125,13 @@ long refd_get_region_info(struct refd_device *refd, unsigned long argument)
 	void __user *user = (void __user *)argument;
 	struct vfio_info_cap caps = { 0 };
 	struct vfio_region_info info;
-	int ret = 0;
+	int ret;
 
 	if (copy_from_user(&info, user, fixed))
 		return -EFAULT;
-	if (info.argsz < fixed || info.index >= refd_region_count())
+	if (info.argsz < fixed || info.index >= refd->ops->region_count(refd))
 		return -EINVAL;
-	info.size = region_size(refd, info.index);
-	info.offset = (u64)info.index << REFD_REGION_SHIFT;
-	info.flags = 0;
-	info.cap_offset = 0;
-	if (info.size)
-		info.flags |= VFIO_REGION_INFO_FLAG_READ;
-	if (info.size && info.index != REGION_CONFIG)
-		info.flags |= VFIO_REGION_INFO_FLAG_WRITE;
-	if (info.index == REGION_MIGRATION)
-		ret = describe_migration(refd, &info, &caps);
-	else if (info.index >= REGION_COUNT)
-		ret = add_type(&caps);
+	ret = refd->ops->describe(refd, &info, &caps);
 	if (ret)
 		goto out;
 
@@ -207,10 +196,10 @@ static ssize_t read_migration(struct refd_device *refd, char __user *buffer, siz
 	ssize_t ret;
 
 	if (place >= REFD_DATA_OFFSET)
-		return refd_section_read(refd, buffer, count, place);
+		return refd->ops->section_read(refd, buffer, count, place);
 	if (count > sizeof(bytes))
 		return -EINVAL;
-	ret = refd_migration_read(refd, place, count, bytes);
+	ret = refd->ops->migration_read(refd, place, count, bytes);
 	return ret < 0 ? ret : read_bytes(buffer, bytes, ret);
 }
 
@@ -246,9 +235,9 @@ static ssize_t write_migration(struct refd_device *refd, const char __user *buff
 	int ret;
 
 	if (place >= REFD_DATA_OFFSET)
-		return refd_section_write(refd, buffer, count, place);
+		return refd->ops->section_write(refd, buffer, count, place);
 	ret = get_value(buffer, count, &value);
-	return ret ? ret : refd_migration_write(refd, place, count, value);
+	return ret ? ret : refd->ops->migration_write(refd, place, count, value);
 }
 
 ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, loff_t *offset)
@@ -282,19 +271,12 @@ ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, l
 	return ret;
 }
 
-ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t count,
-		   loff_t *offset)
+/* A write that lies wholly inside a region. */
+ssize_t refd_write_region(struct refd_device *refd, u64 index, const char __user *buffer,
+			  size_t count, u32 place)
 {
-	struct refd_device *refd = to_refd(vdev);
 	ssize_t ret;
-	u64 index;
-	u32 place;
 
-	ret = locate(refd, *offset, count, &index, &place);
-	if (ret || !count)
-		return ret;
-	if (index == REGION_MIGRATION && !place)
-		refd_strike();
 	if (mutex_lock_killable(&refd->lock))
 		return -EINTR;
 	switch (index) {
@@ -311,6 +293,21 @@ ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t c
 		ret = write_migration(refd, buffer, count, place);
 	}
 	mutex_unlock(&refd->lock);
+	return ret;
+}
+
+ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t count,
+		   loff_t *offset)
+{
+	struct refd_device *refd = to_refd(vdev);
+	ssize_t ret;
+	u64 index;
+	u32 place;
+
+	ret = locate(refd, *offset, count, &index, &place);
+	if (ret || !count)
+		return ret;
+	ret = refd->ops->write_region(refd, index, buffer, count, place);
 	if (ret > 0)
 		*offset += ret;
 	return ret;
@@ -324,12 +321,12 @@ int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	u64 from = (u64)vma->vm_pgoff << PAGE_SHIFT;
 	u64 offset, size;
 
-	if (from >> REFD_REGION_SHIFT != REGION_MIGRATION || !(vma->vm_flags & VM_SHARED) ||
-	    !refd_mappable(refd, &offset, &size))
+	if (from >> REFD_REGION_SHIFT != REFD_REGION_MIGRATION || !(vma->vm_flags & VM_SHARED) ||
+	    !refd->ops->mappable(refd, &offset, &size))
 		return -EINVAL;
 	from &= REGION_MASK;
 	if (from < offset || from - offset >= size || length > size - (from - offset))
 		return -EINVAL;
-	/* The defects may name more than there is; this checks against the memory itself. */
+	/* This holds the range against the memory that there is, whatever was said of it. */
 	return remap_vmalloc_range(vma, refd->window, from >> PAGE_SHIFT);
 }

@@ -8,11 +8,9 @@
 #include <linux/minmax.h>
 #include <linux/time64.h>
 
-#include "defects.h"
 #include "vfio_refdriver.h"
 
 #define REFD_ID			0x314d4656
-#define REFD_LATE_NS		(20 * NSEC_PER_MSEC)
 
 enum {
 	AT_ID		= 0x00,
@@ -85,19 +83,27 @@ bool refd_works(struct refd_device *refd)
 	return ktime_get_ns() < refd->clock_until;
 }
 
-/* Starts or stops the device as its state and the defects say. */
+/* Whether the device works in its present state: bit 0 says so. */
+bool refd_should_work(struct refd_device *refd)
+{
+	return refd->state & REFD_STATE_BIT_RUNNING;
+}
+
+/* The device stops as of the last look at the clock. */
+void refd_halt(struct refd_device *refd)
+{
+	refd->clock_until = refd->clock_since;
+}
+
+/* Makes the device what its state and the options say. */
 void refd_settle(struct refd_device *refd)
 {
-	refd_section_settle(refd);
+	refd->ops->lay_out(refd);
 	refd_clock_fold(refd);
-	if (refd_should_work(refd)) {
+	if (refd->ops->should_work(refd))
 		refd->clock_until = U64_MAX;
-		refd->last_beat = 0;
-	} else if (refd->clock_until == U64_MAX) {
-		refd->clock_until = refd->clock_since + (refd_stops_late(refd) ? REFD_LATE_NS : 0);
-		if (defect(STOP_ONE_LATE_DMA))
-			refd->last_beat = refd->clock_since + REFD_LATE_NS;
-	}
+	else if (refd->clock_until == U64_MAX)
+		refd->ops->halt(refd);
 	refd_stream_start(refd);
 }
 

@@ -8,6 +8,7 @@
  * that pass makes a restore complete.
  */
 #include <linux/bits.h>
+#include <linux/build_bug.h>
 #include <linux/crc32.h>
 #include <linux/delay.h>
 #include <linux/errno.h>
@@ -15,28 +16,26 @@
 #include <linux/minmax.h>
 #include <linux/string.h>
 
-#include "defects.h"
 #include "vfio_refdriver.h"
 
 #define PASS_PRE_COPY	1
 #define PASS_WHOLE	2
-#define PASS_MASK	3
 #define KIND_FIRST	BIT(2)
 #define KIND_LAST	BIT(3)
-
-#define GARBAGE		0xa5
 
 struct trailer {
 	__le32 crc;		/* of the pass so far */
 	u8 kind;		/* the pass, and KIND_ bits; never 0 */
 } __packed;
 
-static u32 image_size(struct refd_device *refd)
+static_assert(sizeof(struct trailer) == REFD_TRAILER_SIZE);
+
+u32 refd_image_size(struct refd_device *refd)
 {
 	return sizeof(struct refd_image) + refd->memory_size;
 }
 
-static u8 *image_bytes(struct refd_device *refd)
+u8 *refd_image_bytes(struct refd_device *refd)
 {
 	return (u8 *)refd->image;
 }
@@ -51,36 +50,51 @@ static u32 crc_on(u32 crc, const u8 *bytes, u32 length, u8 kind)
 	return crc32(crc32(crc, bytes, length), &kind, sizeof(kind));
 }
 
-static void take_image(struct refd_device *refd)
+void refd_take_image(struct refd_device *refd)
 {
 	refd_clock_fold(refd);
-	memcpy(refd->image, refd->live, image_size(refd));
+	memcpy(refd->image, refd->live, refd_image_size(refd));
 }
 
 /* The time that a buffer takes. */
-static void work(void)
+void refd_work(struct refd_device *refd)
 {
 	if (refd_slow())
 		fsleep(refd_slow());
+}
+
+/* Counts a fault register down; true when this is the time to fail. */
+static bool fails_now(u32 *fault)
+{
+	return *fault && !--*fault;
+}
+
+/* A state was entered. */
+void refd_begin_transfer(struct refd_device *refd)
+{
+	refd->transfer = (struct refd_transfer) { 0 };
+	if (refd_saving(refd))
+		refd->ops->begin_saving(refd);
+	else if (refd->state == REFD_STATE_RESUMING)
+		refd->ops->take_image(refd);
 }
 
 /* Saving */
 
 bool refd_saving(struct refd_device *refd)
 {
-	return refd_state(refd) == REFD_STATE_PRE_COPY ||
-	       refd_state(refd) == REFD_STATE_STOP_AND_COPY;
+	return refd->state == REFD_STATE_PRE_COPY || refd->state == REFD_STATE_STOP_AND_COPY;
 }
 
 static u8 saving_pass(struct refd_device *refd)
 {
-	return refd_state(refd) == REFD_STATE_PRE_COPY ? PASS_PRE_COPY : PASS_WHOLE;
+	return refd->state == REFD_STATE_PRE_COPY ? PASS_PRE_COPY : PASS_WHOLE;
 }
 
 /* Bytes of the image that fit into one buffer. */
-static u32 step(struct refd_device *refd)
+u32 refd_step(struct refd_device *refd)
 {
-	return refd->buffer_size - sizeof(struct trailer);
+	return refd->buffer_size - REFD_TRAILER_SIZE;
 }
 
 /* Bytes that the user still has to fetch. */
@@ -90,69 +104,21 @@ u64 refd_left(struct refd_device *refd)
 
 	if (!refd_saving(refd))
 		return 0;
-	return left + (u64)DIV_ROUND_UP(left, step(refd)) * sizeof(struct trailer);
+	return left + (u64)DIV_ROUND_UP(left, refd_step(refd)) * REFD_TRAILER_SIZE;
 }
 
-/* Whether the present buffer is the last one. */
-bool refd_at_last(struct refd_device *refd)
-{
-	u32 left = refd->transfer.end - refd->transfer.position;
-
-	return refd_saving(refd) && left && left <= step(refd);
-}
-
-/* As take_image(), with what defects leave as pre-copy offered it, up to a byte of the image. */
-static void take_image_after_pre_copy(struct refd_device *refd, u32 offered)
-{
-	u32 middle = offsetof(struct refd_image, memory) + refd->memory_size / 2;
-	u32 end = image_size(refd);
-
-	if (defect(PRE_COPY_SNAPSHOT_ONLY) ||
-	    (defect(PENDING_READ_FORGETS_CHANGES) && refd->asked_again))
-		return;
-	if (defect(PRE_COPY_REGISTERS_STALE)) {
-		memcpy(refd->image->memory, refd->live->memory, refd->memory_size);
-		return;
-	}
-	if (!defect(PRE_COPY_DROPS_LATE_CHANGE) || offered <= middle) {
-		take_image(refd);
-		return;
-	}
-	refd_clock_fold(refd);
-	memcpy(refd->image, refd->live, middle);
-	memcpy(image_bytes(refd) + offered, (u8 *)refd->live + offered, end - offered);
-}
-
-/* Whether defects have the state that was just entered offer nothing. */
-static bool offers_nothing(struct refd_device *refd)
-{
-	bool final = saving_pass(refd) == PASS_WHOLE;
-	u32 before = refd->previous_state;
-
-	return defect(SAVING_IGNORED) || (defect(PRE_COPY_SILENT) && !final) ||
-	       (defect(PRE_COPY_SAYS_ALL) && final && before == REFD_STATE_PRE_COPY) ||
-	       (defect(STOP_SAVES_NOTHING) && final && before == REFD_STATE_STOP);
-}
-
-static void begin_saving(struct refd_device *refd, u32 offered)
+void refd_begin_saving(struct refd_device *refd)
 {
 	struct refd_transfer *transfer = &refd->transfer;
-	bool final = saving_pass(refd) == PASS_WHOLE;
+	u8 pass = saving_pass(refd);
 
-	if (final && refd->previous_state == REFD_STATE_PRE_COPY)
-		take_image_after_pre_copy(refd, offered);
-	else
-		take_image(refd);
+	refd->ops->take_image(refd);
 	if (refd_quiet())
 		refd->image->registers[REFD_REG_COUNTER] = 0;
-	refd->asked_again = false;
-
-	transfer->start = pass_start(saving_pass(refd));
+	transfer->start = pass_start(pass);
 	transfer->position = transfer->start;
-	transfer->end = image_size(refd);
-	if (defect(SAVE_STREAM_TRUNCATED) && transfer->end > transfer->start)
-		transfer->end -= (transfer->end - 1 - transfer->start) % step(refd) + 1;
-	if (offers_nothing(refd) || (!final && !refd_pre_copy_has_data()))
+	transfer->end = refd_image_size(refd);
+	if (pass == PASS_PRE_COPY && !refd_pre_copy_has_data())
 		transfer->end = transfer->start;
 }
 
@@ -167,181 +133,54 @@ void refd_advance(struct refd_device *refd)
 	transfer->length = 0;
 	transfer->size = 0;
 	transfer->staged = false;
-	transfer->asked = 0;
-	transfer->offset_reads = 0;
-	transfer->size_asked = false;
-	transfer->hidden = false;
-	refd_section_withdraw(refd);
-}
-
-/* pending_bytes is read again though no buffer was: only defects mind. */
-static void asked_again(struct refd_device *refd)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-
-	refd->asked_again = true;
-	if (defect(PENDING_READ_ADVANCES)) {
-		transfer->length = min(step(refd), transfer->end - transfer->position);
-		refd_advance(refd);
-	}
-	if (defect(PENDING_READ_CHANGES_BUFFER))
-		transfer->spoilt = true;
-}
-
-/* A read of pending_bytes: the user is done with the buffer that it was given. */
-void refd_pending_asked(struct refd_device *refd)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-
-	transfer->pending_asked = true;
-	if (!refd_saving(refd))
-		return;
-	if (transfer->staged) {
-		if (!defect(BUFFER_NEVER_ADVANCES))
-			refd_advance(refd);
-	} else if (transfer->asked && refd_left(refd)) {
-		asked_again(refd);
-	}
-	transfer->asked++;
-	if (defect(FAULT_TRUNCATES) && refd->save_fault == 1 && refd_left(refd)) {
-		refd->save_fault = 0;
-		transfer->end = transfer->position;
-	}
-	transfer->reads_zero = refd_at_last(refd) && defect(PENDING_ZERO_EARLY);
-	if (refd_at_last(refd) && defect(PENDING_RETURNS) && !transfer->was_zero &&
-	    saving_pass(refd) == PASS_WHOLE) {
-		transfer->was_zero = true;
-		transfer->reads_zero = true;
-	}
-	transfer->zeros += !refd_left(refd);
 }
 
 /* Lays a buffer out; returns its size, and the checksum after it. */
-static u32 put(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *crc)
+u32 refd_lay(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *crc)
 {
+	const u8 *bytes = refd_image_bytes(refd) + start;
 	struct trailer trailer = { .kind = saving_pass(refd) };
 
 	if (start == refd->transfer.start)
 		trailer.kind |= KIND_FIRST;
-	if (start + length == image_size(refd))
+	if (start + length == refd_image_size(refd))
 		trailer.kind |= KIND_LAST;
-	if (defect(SAVE_FIRST_PAGE_ONLY) && length > SZ_4K)
-		memset(image_bytes(refd) + start + SZ_4K, 0, length - SZ_4K);
-	*crc = crc_on(*crc, image_bytes(refd) + start, length, trailer.kind);
+	*crc = crc_on(*crc, bytes, length, trailer.kind);
 	trailer.crc = cpu_to_le32(*crc);
-	memcpy(room, image_bytes(refd) + start, length);
+	memcpy(room, bytes, length);
 	memcpy(room + length, &trailer, sizeof(trailer));
 	return length + sizeof(trailer);
 }
 
-/* Counts a fault register down; true when this is the time to fail. */
-static bool fails_now(u32 *fault)
+/* Puts the present buffer where the user finds it. */
+void refd_offer(struct refd_device *refd)
 {
-	return *fault && !--*fault;
-}
+	struct refd_transfer *transfer = &refd->transfer;
+	u8 *room = refd->ops->room(refd, refd_data_offset(refd));
 
-/* Makes an empty buffer available; the present one comes after it. */
-static void stage_nothing(struct refd_transfer *transfer)
-{
 	transfer->staged = true;
 	transfer->next_crc = transfer->crc;
+	transfer->length = min(refd_step(refd), transfer->end - transfer->position);
+	transfer->size = refd->ops->lay(refd, room, transfer->position, transfer->length,
+					&transfer->next_crc);
 }
 
-/* Whether defects hide a fault: no error, and the present buffer, if there is one, is garbage. */
-static bool hides_fault(struct refd_device *refd)
+/* When it fails the buffer is not lost: the user may ask for it again, or give up. */
+int refd_make_buffer(struct refd_device *refd)
 {
-	struct refd_transfer *transfer = &refd->transfer;
-
-	if (defect(FAULT_TRUNCATES))
-		transfer->end = transfer->position;
-	else if (defect(FAULT_EMPTIES_BUFFER))
-		stage_nothing(transfer);
-	else if (!defect(FAULT_IN_PRE_COPY_SILENT) || refd_state(refd) != REFD_STATE_PRE_COPY)
-		return defect(FAULT_BAD_DATA);
-	return true;
-}
-
-/* Whether an empty buffer is due; only defects offer one, and once. */
-static bool offers_empty(struct refd_device *refd)
-{
-	return !refd->transfer.was_empty &&
-	       (defect(SIZE_ZERO_WHILE_PENDING) ||
-		(defect(SIZE_ZERO_IN_PRE_COPY) && saving_pass(refd) == PASS_PRE_COPY) ||
-		(defect(SIZE_ZERO_BEFORE_LAST) && refd_at_last(refd)));
-}
-
-/* Whether defects have data_offset read before the data is there. */
-bool refd_returns_early(struct refd_device *refd)
-{
-	return defect(OFFSET_RETURNS_EARLY) ||
-	       (defect(OFFSET_RETURNS_EARLY_LATER) && refd->transfer.number);
-}
-
-/* Lays the present buffer out again, all of it. */
-void refd_reveal(struct refd_device *refd)
-{
-	struct refd_transfer *transfer = &refd->transfer;
-	u32 crc = transfer->crc;
-
-	if (transfer->hidden)
-		put(refd, refd_section_room(refd, refd->present.offset), transfer->position,
-		    transfer->length, &crc);
-	transfer->hidden = false;
+	if (fails_now(&refd->save_fault))
+		return -EIO;
+	refd->ops->work(refd);
+	refd->ops->offer(refd);
+	return 0;
 }
 
 /* Makes the present buffer available, unless it is already or none is left. */
 int refd_stage(struct refd_device *refd)
 {
-	struct refd_transfer *transfer = &refd->transfer;
-	u32 place = refd_place(refd, transfer->number);
-	bool garbage = false;
-	u32 again = 0;
-	u8 *room;
-
-	if (!refd_saving(refd) || transfer->staged || !refd_left(refd))
+	if (refd->transfer.staged || !refd_left(refd))
 		return 0;
-	if (defect(TWO_PENDING_READS_NEEDED) && transfer->asked < 2)
-		return -EAGAIN;
-	if (fails_now(&refd->save_fault)) {
-		/* The buffer is not lost: the user may ask for it again, or give up. */
-		if (!hides_fault(refd))
-			return -EIO;
-		if (transfer->staged || !refd_left(refd))
-			return 0;
-		garbage = true;
-	}
-	if (!refd_returns_early(refd))
-		work();
-	if (offers_empty(refd)) {
-		transfer->was_empty = true;
-		stage_nothing(transfer);
-		return 0;
-	}
-	room = refd_section_room(refd, place);
-	transfer->staged = true;
-	transfer->next_crc = transfer->crc;
-	transfer->length = min(step(refd), transfer->end - transfer->position);
-	transfer->size = put(refd, room, transfer->position, transfer->length,
-			     &transfer->next_crc);
-	if (defect(BUFFER_RESENT) && transfer->number == 1)
-		transfer->size = put(refd, room, transfer->start, step(refd), &again);
-	if (transfer->spoilt)
-		room[0] ^= 0xff;
-	transfer->spoilt = false;
-	if (garbage)
-		memset(room, GARBAGE, transfer->size);
-	refd_section_show(refd, place, transfer->size);
-	refd_disturb_work(refd);
-	return 0;
-}
-
-/* Nothing more is offered. */
-void refd_end_saving(struct refd_device *refd)
-{
-	if (!refd_saving(refd))
-		return;
-	refd->transfer.end = refd->transfer.position;
-	refd->transfer.staged = false;
+	return refd->ops->make_buffer(refd);
 }
 
 /* Resuming */
@@ -354,22 +193,28 @@ static bool registers_valid(const __le64 *registers)
 	       le64_to_cpu(registers[REFD_REG_DMA_LENGTH]) <= REFD_DMA_MAX;
 }
 
+/* Keeps the part of the image that came in a buffer; returns where it is now. */
+const u8 *refd_keep(struct refd_device *refd, const u8 *bytes, u32 length)
+{
+	return memcpy(refd_image_bytes(refd) + refd->transfer.position, bytes, length);
+}
+
 /*
  * Puts one buffer into the image. The window may be mapped, and the user still
  * at work there: what is checked is what was taken out of it.
  */
-static int apply(struct refd_device *refd, const struct refd_range *buffer)
+int refd_apply(struct refd_device *refd, const struct refd_range *buffer)
 {
 	struct refd_transfer *transfer = &refd->transfer;
-	const u8 *bytes = refd_section_taken(refd, buffer->offset);
-	u32 length = buffer->size - sizeof(struct trailer);
+	const u8 *bytes = refd->ops->taken(refd, buffer->offset);
+	u32 length = buffer->size - REFD_TRAILER_SIZE;
 	struct trailer trailer;
-	const u8 *taken;
-	u32 crc;
+	const u8 *kept;
+	u32 left, crc;
 	u8 pass;
 
 	transfer->begun = true;
-	if (buffer->size <= sizeof(struct trailer))
+	if (buffer->size <= REFD_TRAILER_SIZE)
 		return -EINVAL;
 	memcpy(&trailer, bytes + length, sizeof(trailer));
 	pass = trailer.kind & ~(KIND_FIRST | KIND_LAST);
@@ -384,23 +229,15 @@ static int apply(struct refd_device *refd, const struct refd_range *buffer)
 		transfer->crc = 0;
 		transfer->complete = false;
 	}
-	if (length > image_size(refd) - transfer->position)
-		return -EINVAL;
-	if (!(trailer.kind & KIND_LAST) != (length < image_size(refd) - transfer->position))
+	left = refd_image_size(refd) - transfer->position;
+	if (length > left || !(trailer.kind & KIND_LAST) != (length < left))
 		return -EINVAL;
 
-	if (defect(RESUME_LAST_BUFFER_ONLY))
-		take_image(refd);
-	taken = bytes;
-	if (!defect(RESUME_DROPS_A_BUFFER) || transfer->number != 1) {
-		transfer->complete = false;
-		taken = memcpy(image_bytes(refd) + transfer->position, bytes, length);
-	}
-	crc = crc_on(transfer->crc, taken, length, trailer.kind);
+	transfer->complete = false;
+	kept = refd->ops->keep(refd, bytes, length);
+	crc = crc_on(transfer->crc, kept, length, trailer.kind);
 	if (le32_to_cpu(trailer.crc) != crc)
 		return -EINVAL;
-	if (defect(RESUME_FIRST_PAGE_ONLY) && length > SZ_4K)
-		memset(image_bytes(refd) + transfer->position + SZ_4K, 0, length - SZ_4K);
 	transfer->crc = crc;
 	transfer->position += length;
 	transfer->number++;
@@ -408,95 +245,54 @@ static int apply(struct refd_device *refd, const struct refd_range *buffer)
 	return 0;
 }
 
-static int apply_or_wedge(struct refd_device *refd, const struct refd_range *buffer)
-{
-	bool ignored = defect(RESUMING_DATA_IGNORED) ||
-		       (defect(RESUME_AGAIN_IGNORED) && refd->past.resumed);
-	int ret = ignored ? 0 : apply(refd, buffer);
-
-	if (ret)
-		refd->wedged = true;
-	return defect(BAD_DATA_SWALLOWED) ? 0 : ret;
-}
-
-static int consume_held(struct refd_device *refd)
-{
-	struct refd_range held = refd->transfer.held;
-
-	refd->transfer.held = (struct refd_range) { 0 };
-	return held.size ? apply_or_wedge(refd, &held) : 0;
-}
-
 /* A write of data_size: the buffer is consumed when it returns. */
 int refd_consume(struct refd_device *refd, u64 size)
 {
 	struct refd_range buffer = { .offset = refd_data_offset(refd), .size = size };
-	struct refd_transfer *transfer = &refd->transfer;
-	struct refd_range written = transfer->written;
 	int ret;
 
-	if (refd_state(refd) != REFD_STATE_RESUMING || defect(RESUMING_DATA_REFUSED))
+	if (refd->state != REFD_STATE_RESUMING)
 		return -EINVAL;
 	if (fails_now(&refd->load_fault))
 		return -EIO;
-	transfer->written = (struct refd_range) { 0 };
-	if (size > refd_migration_size(refd) - buffer.offset) {
-		refd->bad_size = defect(BAD_SIZE_OUTLIVES_RESET);
+	if (size > refd_migration_size(refd) - buffer.offset)
 		return -EINVAL;
+	if (size) {
+		refd->ops->work(refd);
+		ret = refd->ops->apply(refd, &buffer);
+		if (ret)
+			return ret;
 	}
-	if ((defect(RESUME_ODD_SIZE_REFUSED) && size % sizeof(u64)) ||
-	    (defect(RESUME_AGAIN_REFUSED) && refd->past.resumed))
-		return -EINVAL;
-	if (defect(DATA_WRITE_WHOLE_ONLY) && written.size &&
-	    (written.offset != buffer.offset || written.size != size))
-		return -EINVAL;
-	ret = consume_held(refd);
-	if (!ret && size && defect(DATA_CONSUMED_LATE)) {
-		transfer->held = buffer;
-	} else if (!ret && size) {
-		work();
-		ret = apply_or_wedge(refd, &buffer);
-	}
-	if (!ret)
-		transfer->size = size;
-	return ret;
-}
-
-/*
- * The device becomes what was restored, if that is a whole state. Half of one is
- * dropped, or refused where the device is to work next.
- */
-int refd_finish_resuming(struct refd_device *refd, bool works)
-{
-	__le64 *registers = refd->image->registers;
-	int ret = consume_held(refd);
-	u32 which;
-
-	if (ret)
-		return ret;
-	if (!refd->transfer.begun)
-		return 0;
-	if (!refd->transfer.complete && !defect(SAVE_STREAM_TRUNCATED) &&
-	    !defect(BAD_DATA_SWALLOWED))
-		return works ? -EINVAL : 0;
-	if (!registers_valid(registers))
-		return -EINVAL;
-	refd_clock_fold(refd);
-	if (refd_quiet())
-		registers[REFD_REG_COUNTER] = refd->live->registers[REFD_REG_COUNTER];
-	for (which = 0; which < REFD_REG_COUNT && defect(RESUME_HIGH_HALF_LOST); which++)
-		registers[which] &= cpu_to_le64(U32_MAX);
-	memcpy(refd->live, refd->image, image_size(refd));
+	refd->transfer.size = size;
 	return 0;
 }
 
-/* A state was entered. Offered is what pre-copy, if that was before, offered of the image. */
-void refd_begin_transfer(struct refd_device *refd, u32 offered)
+/* Whether what came is all of a state. */
+bool refd_is_whole(struct refd_device *refd)
 {
-	refd->transfer = (struct refd_transfer) { 0 };
-	refd_section_withdraw(refd);
-	if (refd_saving(refd))
-		begin_saving(refd, offered);
-	else if (refd_state(refd) == REFD_STATE_RESUMING)
-		take_image(refd);
+	return refd->transfer.complete;
+}
+
+/* The device becomes what was restored. */
+void refd_adopt(struct refd_device *refd)
+{
+	__le64 *registers = refd->image->registers;
+
+	refd_clock_fold(refd);
+	if (refd_quiet())
+		registers[REFD_REG_COUNTER] = refd->live->registers[REFD_REG_COUNTER];
+	memcpy(refd->live, refd->image, refd_image_size(refd));
+}
+
+/* Half a state is dropped, or refused where the device is to work next. */
+int refd_finish_resuming(struct refd_device *refd, bool works)
+{
+	if (!refd->transfer.begun)
+		return 0;
+	if (!refd->ops->is_whole(refd))
+		return works ? -EINVAL : 0;
+	if (!registers_valid(refd->image->registers))
+		return -EINVAL;
+	refd->ops->adopt(refd);
+	return 0;
 }

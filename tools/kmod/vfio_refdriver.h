@@ -12,7 +12,6 @@
 #ifndef VFIO_REFDRIVER_H
 #define VFIO_REFDRIVER_H
 
-#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/semaphore.h>
 #include <linux/sizes.h>
@@ -68,26 +67,28 @@ struct refd_image {
 	u8 memory[];
 };
 
-/* What the present user has seen of device_state, for the defects that go by it. */
-struct refd_past {
-	/* Since the device was opened */
-	bool unread;		/* device_state was neither read nor the device reset */
-	bool was_reset;
-	bool saved;		/* a saving state was entered */
-	bool recovered;		/* a reset ended the error state */
-	bool cancelled;		/* pre-copy was left for RESUMING */
-	/* Since the last reset */
-	u32 refusals;		/* writes that were refused */
-	bool latched;		/* all are */
-	bool resumed;		/* a state was given to the device, and it left RESUMING */
-	bool hurt;		/* that reset ended the error state */
-	/* In a row */
-	u32 refused;		/* writes that were */
-	u32 asked_in_error;	/* writes in the error state */
-	u32 stale_reads;	/* reads, and one more, that give the state before */
+/* The registers of the migration region */
+enum refd_field {
+	REFD_FIELD_STATE,
+	REFD_FIELD_RESERVED,
+	REFD_FIELD_PENDING,
+	REFD_FIELD_OFFSET,
+	REFD_FIELD_SIZE,
+	REFD_FIELD_COUNT
 };
 
-/* Part of the migration region; without a size: none. */
+/* Where each of them lies */
+struct refd_place {
+	u8 offset;
+	u8 width;
+};
+
+extern const struct refd_place refd_places[REFD_FIELD_COUNT];
+
+/* What makes a buffer checkable, behind its part of the image */
+#define REFD_TRAILER_SIZE	5
+
+/* Part of the migration region */
 struct refd_range {
 	u32 offset;
 	u32 size;
@@ -115,22 +116,6 @@ struct refd_transfer {
 	u8 pass;
 	bool begun;		/* a buffer came */
 	bool complete;		/* the whole image was accepted */
-
-	/* What defects need to know */
-	u32 asked;		/* reads of pending_bytes since the last buffer */
-	u32 zeros;		/* reads of pending_bytes since nothing is left */
-	u32 offset_reads;	/* of the present buffer */
-	bool pending_asked;	/* pending_bytes was read */
-	bool offset_asked;	/* data_offset was read or refused before */
-	bool offset_refused;	/* data_offset was refused once */
-	bool hidden;		/* a part of the present buffer is still to appear */
-	bool size_asked;	/* data_size of the present buffer was read before */
-	bool was_empty;		/* an empty buffer was offered */
-	bool was_zero;		/* pending_bytes was 0 before its time */
-	bool reads_zero;	/* pending_bytes is 0 although bytes are left */
-	bool spoilt;		/* the next buffer has a wrong byte */
-	struct refd_range held;		/* a buffer that is still to be consumed */
-	struct refd_range written;	/* the one write to the section since the last buffer */
 };
 
 /* What is pinned; see refd_dma_unmap() for why the lock is no mutex. */
@@ -143,7 +128,8 @@ struct refd_pins {
 
 struct refd_device {
 	struct vfio_device vdev;
-	struct list_head entry;		/* in the module's list of devices */
+	const struct refd_ops *ops;
+	void *private;			/* of whoever laid other operations over these */
 	struct mutex lock;
 	bool open;
 
@@ -166,43 +152,93 @@ struct refd_device {
 	u64 clock_until;
 
 	u32 state;
-	u32 previous_state;
-	struct refd_past past;
-	bool stuck;			/* RUNNING, and yet standing still */
-	bool restless;			/* the reverse */
-	u64 last_beat;			/* when the DMA stream writes once more though stopped */
-	u64 last_read;			/* what the last read of a register of region 9 gave */
-	/* What defects let the user write where nothing can be written */
-	u32 reserved;
-	u64 pending;
-	bool pending_written;
-	u64 data_offset;
 
-	/* Settled under the lock, for options and defects may change at any time */
+	/* Settled under the lock, for options may change at any time */
 	u32 buffer_offset;		/* in the window, of the first buffer */
+	u32 buffer_end;			/* in the window, of the room for buffers */
 	u32 buffer_size;		/* bytes at most */
 	u32 buffer_step;		/* from one place for a buffer to the next */
 	u32 buffer_places;
-	u32 buffer_drift;		/* added to all places but the first, by a defect */
 
 	struct refd_transfer transfer;
 	struct refd_image *image;	/* being saved or restored */
 	void *window;			/* the migration region; mappable */
-	void *shadow;			/* as large: what reads show when stale is set */
 	void *bounce;			/* REFD_BOUNCE_SIZE bytes, for one call */
-	struct refd_range present;	/* the buffer that is there to be read */
-
-	/* More of what defects leave behind */
-	bool stale;			/* the window shows the last buffer */
-	bool wedged;			/* resume data was refused */
-	bool asked_again;		/* pending_bytes was, in the last pre-copy */
-	bool bad_size;			/* a data_size past the end was refused */
-	bool error_outlives;		/* the device was closed in the error state */
-	bool missing;			/* a byte of the window is late: */
-	u32 missing_at;
-	u8 missing_byte;
-	struct delayed_work late;	/* brings it */
 };
+
+/*
+ * The steps in which the driver does its work. It takes each by way of the
+ * device's table, refd_plain_ops unless somebody laid others over these, and
+ * each is found as refd_NAME() in the file named here.
+ */
+struct refd_ops {
+	/* regions.c; without the lock */
+	u32 (*region_count)(struct refd_device *refd);
+	int (*announce)(struct refd_device *refd, struct vfio_info_cap *caps);
+	int (*describe)(struct refd_device *refd, struct vfio_region_info *info,
+			struct vfio_info_cap *caps);
+	u32 (*list_areas)(struct refd_device *refd, struct vfio_region_sparse_mmap_area *areas);
+	ssize_t (*write_region)(struct refd_device *refd, u64 index, const char __user *buffer,
+				size_t count, u32 place);
+
+	/* registers.c, dma.c: working and standing still */
+	bool (*should_work)(struct refd_device *refd);
+	void (*halt)(struct refd_device *refd);
+	bool (*streams)(struct refd_device *refd);
+
+	/* migration.c: the registers of region 9 */
+	enum refd_field (*find)(struct refd_device *refd, u32 offset, u32 width);
+	ssize_t (*migration_read)(struct refd_device *refd, u32 offset, u32 width, u8 *bytes);
+	ssize_t (*migration_write)(struct refd_device *refd, u32 offset, u32 width, u64 value);
+	int (*touch)(struct refd_device *refd, enum refd_field field);
+	u64 (*peek)(struct refd_device *refd, enum refd_field field);
+	ssize_t (*store)(struct refd_device *refd, enum refd_field field, u64 value);
+
+	/* states.c */
+	ssize_t (*write_state)(struct refd_device *refd, u32 value);
+	int (*change_state)(struct refd_device *refd, u32 value);
+	bool (*is_state)(struct refd_device *refd, u32 value);
+	int (*check)(struct refd_device *refd, u32 from, u32 to);
+	int (*transition)(struct refd_device *refd, u32 from, u32 to);
+	void (*enter)(struct refd_device *refd, u32 state);
+	int (*reset)(struct refd_device *refd);
+	void (*restart)(struct refd_device *refd);
+	void (*opened)(struct refd_device *refd);
+	void (*hand_over)(struct refd_device *refd);
+
+	/* section.c; mappable() without the lock */
+	bool (*mappable)(struct refd_device *refd, u64 *offset, u64 *size);
+	void (*lay_out)(struct refd_device *refd);
+	u32 (*place)(struct refd_device *refd, u32 number);
+	u8 *(*room)(struct refd_device *refd, u32 place);
+	const u8 *(*taken)(struct refd_device *refd, u32 place);
+	ssize_t (*section_read)(struct refd_device *refd, char __user *buffer, size_t count,
+				u32 place);
+	ssize_t (*section_write)(struct refd_device *refd, const char __user *buffer,
+				 size_t count, u32 place);
+
+	/* transfer.c: saving */
+	void (*take_image)(struct refd_device *refd);
+	void (*begin_saving)(struct refd_device *refd);
+	int (*make_buffer)(struct refd_device *refd);
+	void (*work)(struct refd_device *refd);
+	void (*offer)(struct refd_device *refd);
+	u32 (*lay)(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *crc);
+	void (*advance)(struct refd_device *refd);
+
+	/* transfer.c: resuming */
+	int (*consume)(struct refd_device *refd, u64 size);
+	int (*apply)(struct refd_device *refd, const struct refd_range *buffer);
+	const u8 *(*keep)(struct refd_device *refd, const u8 *bytes, u32 length);
+	bool (*is_whole)(struct refd_device *refd);
+	int (*finish_resuming)(struct refd_device *refd, bool works);
+	void (*adopt)(struct refd_device *refd);
+};
+
+extern const struct refd_ops refd_plain_ops;
+
+/* Lets other operations be laid over the device's; to be called before it is registered. */
+int refd_overlay(struct refd_device *refd);
 
 enum refd_data_section {
 	REFD_DATA_MAPPED,
@@ -210,7 +246,7 @@ enum refd_data_section {
 	REFD_DATA_PARTITIONED,
 };
 
-/* main.c: options, and the ends of a device's life */
+/* main.c: options */
 enum refd_data_section refd_data_section(void);
 bool refd_undrawn_refused(void);
 bool refd_read_only_refused(void);
@@ -219,15 +255,25 @@ bool refd_pre_copy_has_data(void);
 bool refd_quiet(void);
 u32 refd_buffer(void);
 u32 refd_slow(void);
-void refd_settle_all(void);
 
 /* regions.c: what the user asks for through the device's file */
+#define REFD_REGION_MIGRATION	VFIO_PCI_NUM_REGIONS
+#define REFD_REGION_COUNT	(VFIO_PCI_NUM_REGIONS + 1)
+#define REFD_AREAS_MAX		4
+
 ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, loff_t *offset);
 ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t count,
 		   loff_t *offset);
 int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
-u32 refd_region_count(void);
 long refd_get_region_info(struct refd_device *refd, unsigned long argument);
+u32 refd_region_count(struct refd_device *refd);
+int refd_add_type(struct vfio_info_cap *caps, u32 type, u32 subtype);
+int refd_announce(struct refd_device *refd, struct vfio_info_cap *caps);
+int refd_describe(struct refd_device *refd, struct vfio_region_info *info,
+		  struct vfio_info_cap *caps);
+u32 refd_list_areas(struct refd_device *refd, struct vfio_region_sparse_mmap_area *areas);
+ssize_t refd_write_region(struct refd_device *refd, u64 index, const char __user *buffer,
+			  size_t count, u32 place);
 
 /* registers.c: region 0 and the clock; all with the lock held */
 u64 refd_register(struct refd_device *refd, enum refd_register which);
@@ -236,10 +282,15 @@ int refd_registers_read(struct refd_device *refd, u32 offset, u32 width, u64 *va
 int refd_registers_write(struct refd_device *refd, u32 offset, u32 width, u64 value);
 void refd_clock_fold(struct refd_device *refd);
 bool refd_works(struct refd_device *refd);
+bool refd_should_work(struct refd_device *refd);
+void refd_halt(struct refd_device *refd);
 void refd_settle(struct refd_device *refd);
 
 /* dma.c: with the lock held, but for the work function */
 void refd_doorbell(struct refd_device *refd, u8 value);
+bool refd_stream_on(struct refd_device *refd);
+bool refd_streams(struct refd_device *refd);
+void refd_beat(struct refd_device *refd);
 void refd_stream_start(struct refd_device *refd);
 void refd_stream_work(struct work_struct *work);
 
@@ -250,71 +301,63 @@ int refd_pin(struct refd_device *refd, u32 what);
 void refd_unpin_all(struct refd_device *refd);
 void refd_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length);
 
-/* section.c: the memory behind region 9; all with the lock held, but for the work function */
+/* migration.c: the registers of region 9; all with the lock held */
+enum refd_field refd_find(struct refd_device *refd, u32 offset, u32 width);
+ssize_t refd_migration_read(struct refd_device *refd, u32 offset, u32 width, u8 *bytes);
+ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u64 value);
+int refd_touch(struct refd_device *refd, enum refd_field field);
+u64 refd_peek(struct refd_device *refd, enum refd_field field);
+ssize_t refd_store(struct refd_device *refd, enum refd_field field, u64 value);
+
+/* states.c: device_state, reset, open, close; all with the lock held */
+bool refd_drawn(u32 from, u32 to);
+ssize_t refd_write_state(struct refd_device *refd, u32 value);
+int refd_change_state(struct refd_device *refd, u32 value);
+bool refd_is_state(struct refd_device *refd, u32 value);
+int refd_check(struct refd_device *refd, u32 from, u32 to);
+int refd_transition(struct refd_device *refd, u32 from, u32 to);
+void refd_enter(struct refd_device *refd, u32 state);
+int refd_reset(struct refd_device *refd);
+void refd_restart(struct refd_device *refd);
+void refd_opened(struct refd_device *refd);
+void refd_closed(struct refd_device *refd);
+void refd_hand_over(struct refd_device *refd);
+
+/* section.c: the memory behind region 9; all but mappable() with the lock held */
 u32 refd_migration_size(struct refd_device *refd);
 bool refd_mappable(struct refd_device *refd, u64 *offset, u64 *size);
-void refd_section_settle(struct refd_device *refd);
-void refd_section_clear(struct refd_device *refd);
+void refd_divide(struct refd_device *refd, u32 first, u32 end);
+void refd_lay_out(struct refd_device *refd);
 u32 refd_place(struct refd_device *refd, u32 number);
-u8 *refd_section_room(struct refd_device *refd, u32 place);
-void refd_section_show(struct refd_device *refd, u32 place, u32 size);
-void refd_section_hide(struct refd_device *refd, u32 start);
-const u8 *refd_section_taken(struct refd_device *refd, u32 place);
-void refd_section_withdraw(struct refd_device *refd);
-void refd_section_delay(struct refd_device *refd);
-void refd_late_work(struct work_struct *work);
+u32 refd_data_offset(struct refd_device *refd);
+u8 *refd_room(struct refd_device *refd, u32 place);
+const u8 *refd_taken(struct refd_device *refd, u32 place);
+void refd_section_clear(struct refd_device *refd);
 ssize_t refd_section_read(struct refd_device *refd, char __user *buffer, size_t count, u32 place);
 ssize_t refd_section_write(struct refd_device *refd, const char __user *buffer, size_t count,
 			   u32 place);
 
 /* transfer.c: the device's state as data; all with the lock held */
+u32 refd_image_size(struct refd_device *refd);
+u8 *refd_image_bytes(struct refd_device *refd);
 bool refd_saving(struct refd_device *refd);
+u32 refd_step(struct refd_device *refd);
 u64 refd_left(struct refd_device *refd);
-bool refd_at_last(struct refd_device *refd);
-void refd_begin_transfer(struct refd_device *refd, u32 offered);
-void refd_pending_asked(struct refd_device *refd);
+void refd_begin_transfer(struct refd_device *refd);
+void refd_take_image(struct refd_device *refd);
+void refd_begin_saving(struct refd_device *refd);
 void refd_advance(struct refd_device *refd);
-bool refd_returns_early(struct refd_device *refd);
 int refd_stage(struct refd_device *refd);
-void refd_reveal(struct refd_device *refd);
-void refd_end_saving(struct refd_device *refd);
+int refd_make_buffer(struct refd_device *refd);
+void refd_work(struct refd_device *refd);
+void refd_offer(struct refd_device *refd);
+u32 refd_lay(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *crc);
 int refd_consume(struct refd_device *refd, u64 size);
+int refd_apply(struct refd_device *refd, const struct refd_range *buffer);
+const u8 *refd_keep(struct refd_device *refd, const u8 *bytes, u32 length);
+bool refd_is_whole(struct refd_device *refd);
 int refd_finish_resuming(struct refd_device *refd, bool works);
-
-/* lost.c: without the lock */
-void refd_strike(void);
-
-/* state_defects.c: device_state as defects have it; all with the lock held */
-int refd_refusal(struct refd_device *refd, u32 from, u32 to);
-void refd_note_move(struct refd_device *refd, u32 from, u32 to);
-void refd_note_start(struct refd_device *refd, u32 before);
-void refd_note_open(struct refd_device *refd);
-int refd_state_asked(struct refd_device *refd);
-u32 refd_reported_state(struct refd_device *refd);
-bool refd_confused(struct refd_device *refd, u32 value);
-u32 refd_meaning(u32 value);
-bool refd_takes(u32 from, u32 value);
-bool refd_leaves_error(struct refd_device *refd, u32 to);
-u32 refd_end(u32 from, u32 to, bool is_drawn);
-ssize_t refd_answer(struct refd_device *refd, u32 from, u32 value);
-ssize_t refd_answer_refused(struct refd_device *refd, u32 from, u32 value, int error);
-bool refd_should_work(struct refd_device *refd);
-bool refd_stays_stopped(u32 from, u32 to);
-bool refd_stops_late(struct refd_device *refd);
-void refd_disturb_work(struct refd_device *refd);
-int refd_reset_refusal(struct refd_device *refd);
-u32 refd_after_reset(struct refd_device *refd);
-u32 refd_after_close(struct refd_device *refd);
-
-/* migration.c: the registers of region 9; all with the lock held */
-u32 refd_state(struct refd_device *refd);
-u32 refd_data_offset(struct refd_device *refd);
-void refd_set_state(struct refd_device *refd, u32 state);
-ssize_t refd_migration_read(struct refd_device *refd, u32 offset, u32 width, u8 *bytes);
-ssize_t refd_migration_write(struct refd_device *refd, u32 offset, u32 width, u64 value);
-int refd_reset(struct refd_device *refd);
-void refd_opened(struct refd_device *refd);
-void refd_closed(struct refd_device *refd);
+void refd_adopt(struct refd_device *refd);
 
 static inline struct refd_device *to_refd(struct vfio_device *vdev)
 {

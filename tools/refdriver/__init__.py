@@ -5,8 +5,9 @@ It is served over vfio-user, in a process of its own (``python -m refdriver``). 
 its datasheet. Comments cite the interface as ``kabi v23:LINE``: "vfio: KABI for migration interface", v23,
 Message-ID <1589999088-31477-2-git-send-email-kwankhede@nvidia.com>, by line of the posted message.
 
-From the wire inwards: ``server`` accepts clients, ``session`` answers one client's commands, ``connection``
-frames messages after ``wire``; ``device`` holds the regions, of which ``machine`` is the one that works and
-``migration`` the one that saves and resumes it; ``memory`` and ``dirty`` are the guest's memory as the device
-sees it. ``defects`` names the ways in which all this can be broken on purpose.
+A room for each part, which imports only from those before it: ``socket`` has messages and sessions, ``container``
+guest memory and its dirty pages, ``device`` the registers and what a user asks of a device, ``migration_v1`` the
+region that saves and resumes it. ``driver`` puts them together. All of these know nothing of how they are broken
+on purpose: that is laid over their classes by what stands in the rooms' folders ``defects``, listed in
+``defects.py``; ``overlays`` says how.
 """

@@ -1,73 +1,175 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What can be chosen about the device when it is started (DEVICE.md, Options)."""
+"""What can be chosen about the device when it is started (DEVICE.md, Options).
+
+Each option is declared once, as a field of Options. The command line, the defaults and the bounds follow from that.
+The first value of a choice is what the device does unless told otherwise; the kernel module does that, and nothing
+else.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import argparse
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, NamedTuple
 
-from .manner import Manner, out_of_bounds
-
-DATA_SECTIONS = ("mapped", "trapped", "partitioned", "scattered")
-OFFSETS = ("fixed", "moving", "middle", "last")
-PRE_COPY = ("data", "none", "endless", "bursts")
-DIRTY_SCOPES = ("written", "everything", "sticky")
-
-MOST_MEMORY = 2 << 30
 #: Half a section has to be whole pages, so that either half can be mapped.
 SECTION_UNIT = 8 << 10
-MOST_SECTION = 256 << 20
 #: Of a section that is not mapped, and of where it begins.
 TRAPPED_UNIT = 8
-_PAGE = 4 << 10
 LEAST_BUFFER = 8
-MOST_SLOW = 10_000_000
+_BUFFER = 16 << 10
+_PAGE = 4 << 10
+
+_KEY = "option"
 
 
-class Options(NamedTuple):
-    """How this device is built; the default is the device that keeps every rule."""
+class Choice(NamedTuple):
+    """An option with a few values."""
 
-    #: Bytes of device memory, at most MOST_MEMORY.
-    memory: int = 64 << 10
-    #: Bytes of the data section: a multiple of SECTION_UNIT, or of TRAPPED_UNIT, at most MOST_SECTION.
-    section: int = 16 << 10
-    #: Bytes of a buffer at most: from LEAST_BUFFER to the whole section.
-    buffer: int = 16 << 10
-    #: Where in the section buffers lie: one of OFFSETS.
-    offset: str = "fixed"
-    #: Which part of the data section may be mapped: one of DATA_SECTIONS.
-    data_section: str = "mapped"
-    #: How the device memory is offered in pre-copy: one of PRE_COPY.
-    pre_copy: str = "data"
-    #: Microseconds for making a buffer available, and for consuming one.
-    slow: int = 0
-    #: Whether COUNTER is left out of the state.
-    quiet: bool = False
-    #: Whether a transition that the interface does not draw is refused.
-    refuse_undrawn: bool = False
-    #: Whether a write to a read-only register is refused rather than ignored.
-    refuse_read_only: bool = False
-    #: Which pages count as dirty: one of DIRTY_SCOPES.
-    dirty_scope: str = "written"
-    #: Whether the device memory and the SCRATCH registers survive a reset.
-    reset_keeps: bool = False
-    #: What else the text leaves to the device.
-    manner: Manner = Manner()
-    #: Names of the defects that are in force.
-    defects: frozenset[str] = frozenset()
+    values: tuple[str, ...]
+    help: str
+
+
+class Number(NamedTuple):
+    """An option with a number, and its bounds where these do not depend on other options."""
+
+    least: int | None
+    most: int | None
+    unit: str
+    help: str
+
+
+def _choice(values: str, help_text: str) -> Any:
+    """A field with one of a few values; ``values`` are separated by blanks."""
+    choice = Choice(tuple(values.split()), help_text)
+    return field(default=choice.values[0], metadata={_KEY: choice})
+
+
+def _number(default: int | None, least: int | None, most: int | None, unit: str, help_text: str) -> Any:
+    """A field with a number."""
+    return field(default=default, metadata={_KEY: Number(least, most, unit, help_text)})
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this device is built; DEVICE.md says what each value does. Sizes are in bytes."""
+
+    # The device, its data and its section.
+    data_section: str = _choice(
+        "mapped trapped partitioned scattered",
+        "what of the data section can be mapped: all (default), none, the first half, some areas",
+    )
+    memory: int = _number(64 << 10, 0, 2 << 30, "BYTES", "device memory")
+    section: int = _number(16 << 10, 1, 256 << 20, "BYTES", "data section")
+    buffer: int | None = _number(
+        None, None, None, "BYTES", f"largest buffer (default: {_BUFFER}, or the section when that is less)"
+    )
+    offset: str = _choice(
+        "fixed moving middle last", "where in the data section buffers lie (default: fixed, at its start)"
+    )
+    pre_copy: str = _choice(
+        "data none endless bursts",
+        "how pre-copy offers the device memory: once (default), never, again and again, with pauses",
+    )
+    slow: int = _number(
+        0, 0, 10_000_000, "MICROSECONDS", "time that it takes to make a buffer available, or to consume one"
+    )
+    quiet: str = _choice("no yes", "whether COUNTER is left out of the state")
+    undrawn: str = _choice("accept refuse", "transitions that the interface does not draw")
+    read_only: str = _choice("ignore refuse", "writes to read-only registers")
+    dirty_scope: str = _choice(
+        "written everything sticky",
+        "which pages are dirty: those written or pinned (default), every mapped one, the former for ever",
+    )
+    reset: str = _choice("clear keep", "what a reset does to the device memory and the SCRATCH registers")
+    pending: str = _choice(
+        "exact over one growing drifting",
+        "what pending_bytes reads while there is data: the bytes, 4 GiB more, 1, more each buffer, other each time",
+    )
+    buffers: str = _choice("even mixed", "whether all buffers but the last are of the same size")
+    bad_data: str = _choice(
+        "refuse drop fail",
+        "damaged or missing buffers in RESUMING: refused at once, dropped at the end, or the end is an error",
+    )
+    # Answers.
+    self_writes: str = _choice("accept refuse", "writes of the present state")
+    reserved_bits: str = _choice("ignore refuse keep", "bits 3-31 of a written device_state")
+    after_failure: str = _choice(
+        "state error", "what a refused write of device_state leaves: the state, or the error state"
+    )
+    undefined: str = _choice(
+        "serve refuse", "registers and data in a state, or out of the order, in which they mean nothing"
+    )
+    # What the device says of itself.
+    regions: str = _choice("plain crowded bare far", "which regions there are, and which of them is for migration")
+    capabilities: str = _choice("plain mixed", "whether chains are in order, or reversed with unknown ones and gaps")
+    # The container.
+    restart: str = _choice("accept refuse", "START while pages are tracked, STOP while none are")
+    ranges: str = _choice(
+        "any whole mapped",
+        "bitmaps of ranges that cut a mapping or have holes: all are given, none that cut, or neither",
+    )
+    unmapping: str = _choice("exact across", "whether several mappings, or none, can be unmapped as one")
+    iova: str = _choice("all pc none", "the ranges of usable IOVA: one of everything, those of a PC, or not told")
+    # Numbers of all these.
+    section_at: int = _number(4096, 32, 1 << 36, "BYTES", "where in its region the data section begins")
+    errno: int = _number(0, 0, 4095, "N", "the one errno of all refusals; 0: each its own")
+    slow_access: int = _number(0, 0, 1_000_000, "MICROSECONDS", "time that each access of a region takes")
+    largest_transfer: int = _number(1 << 20, 4096, 1 << 20, "BYTES", "most data in one message")
+    largest_bitmap: int = _number(1 << 28, 8, 1 << 28, "BYTES", "the largest dirty bitmap")
+
+    @property
+    def largest_buffer(self) -> int:
+        """Bytes of a buffer at most."""
+        return min(_BUFFER, self.section) if self.buffer is None else self.buffer
 
     def problems(self) -> list[str]:
         """One line for each number that is out of its bounds."""
         lines = []
-        if not 0 <= self.memory <= MOST_MEMORY:
-            lines.append(f"--memory={self.memory}: it is 0 to {MOST_MEMORY} bytes")
+        for each in fields(self):
+            value, kind = getattr(self, each.name), each.metadata[_KEY]
+            bounded = isinstance(kind, Number) and kind.least is not None and kind.most is not None
+            if bounded and not kind.least <= value <= kind.most:
+                unit = "" if kind.unit == "N" else f" {kind.unit.lower()}"
+                lines.append(f"{_spelt(each)}={value}: it is {kind.least} to {kind.most}{unit}")
+        return lines + self._problems_of_section()
+
+    def _problems_of_section(self) -> list[str]:
+        """The same for what depends on the kind of the section."""
+        lines = []
         trapped = self.data_section == "trapped"
         unit = TRAPPED_UNIT if trapped else SECTION_UNIT
-        if self.section % unit or not 0 < self.section <= MOST_SECTION:
-            lines.append(f"--section={self.section}: it is a multiple of {unit}, at most {MOST_SECTION} bytes")
-        if self.manner.section_at % (TRAPPED_UNIT if trapped else _PAGE):
-            lines.append(f"--section-at={self.manner.section_at}: what can be mapped begins at a page")
-        if not LEAST_BUFFER <= self.buffer <= self.section:
-            lines.append(f"--buffer={self.buffer}: it is {LEAST_BUFFER} bytes to the section's {self.section}")
-        if not 0 <= self.slow <= MOST_SLOW:
-            lines.append(f"--slow={self.slow}: it is 0 to {MOST_SLOW} microseconds")
-        return lines + out_of_bounds(self.manner)
+        if self.section % unit:
+            lines.append(f"--section={self.section}: it is a multiple of {unit}")
+        if self.section_at % (TRAPPED_UNIT if trapped else _PAGE):
+            lines.append(f"--section-at={self.section_at}: what can be mapped begins at a page")
+        if not LEAST_BUFFER <= self.largest_buffer <= self.section:
+            lines.append(f"--buffer={self.largest_buffer}: it is {LEAST_BUFFER} bytes to the section's {self.section}")
+        return lines
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command line say each option."""
+    for each in fields(Options):
+        kind: Choice | Number = each.metadata[_KEY]
+        told = kind.help if "(default" in kind.help else f"{kind.help} (default: %(default)s)"
+        if isinstance(kind, Choice):
+            parser.add_argument(_spelt(each), choices=kind.values, default=each.default, help=told)
+        else:
+            parser.add_argument(_spelt(each), type=int, default=each.default, metavar=kind.unit, help=told)
+
+
+def from_arguments(chosen: argparse.Namespace) -> Options:
+    """The options that a command line has said."""
+    return Options(**{each.name: getattr(chosen, each.name) for each in fields(Options)})
+
+
+def values_of(name: str) -> tuple[str, ...]:
+    """What can be chosen for an option."""
+    choice: Choice = Options.__dataclass_fields__[name].metadata[_KEY]
+    return choice.values
+
+
+def _spelt(each: Field[Any]) -> str:
+    """An option as the command line has it."""
+    return f"--{each.name.replace('_', '-')}"

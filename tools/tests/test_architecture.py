@@ -109,7 +109,7 @@ def test_pytest_has_one_face(file):
 
 def test_two_readings_of_the_wire():
     """The reference driver knows of the package nothing but the ABI; the package knows nothing of the driver."""
-    for file in (TOOLS / "refdriver").glob("*.py"):
+    for file in (TOOLS / "refdriver").rglob("*.py"):
         assert all(name.split(".")[1:2] == ["uapi"] for name in imports(file) if name.startswith("vfio_compliance")), (
             file
         )
@@ -119,7 +119,7 @@ def test_two_readings_of_the_wire():
 
 def test_nothing_imports_suites():
     """Suites are loaded by pytest, never by code."""
-    for file in [*FILES, *(TOOLS / "refdriver").glob("*.py")]:
+    for file in [*FILES, *(TOOLS / "refdriver").rglob("*.py")]:
         assert not any(name.partition(".")[0] == "suites" for name in imports(file)), file
 
 

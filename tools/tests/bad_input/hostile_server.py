@@ -37,8 +37,8 @@ from typing import ClassVar
 from unittest import mock
 
 from refdriver import __main__ as program
-from refdriver import connection, server, wire
-from refdriver.layout import LAYOUTS
+from refdriver.device.layout import LAYOUTS
+from refdriver.socket import connection, server, wire
 
 COMMANDS = {
     wire.VERSION: "VERSION",

@@ -54,7 +54,9 @@ def test_test_process_stopped(run):
     finished = run(f"{SECOND}:stop", limits={"test": "8s", "call": "8s"})
     assert finished.cases[:3] == ["pass", "hang", "pass"]  # each process stops in its second case
     assert finished.cases.count("hang") == 3
-    assert "test_pending_read_only[pre-copy-0x12345000], last call read of 8 bytes at 0x8 of region 9" in finished.words
+    assert (
+        "test_pending_read_only_in_pre_copy[0x12345000], last call read of 8 bytes at 0x8 of region 9" in finished.words
+    )
     assert finished.code == 3
 
 

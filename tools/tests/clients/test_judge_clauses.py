@@ -267,10 +267,10 @@ OFFENDERS = {
         "adds one": ([*saved(A, B), *resumed(A, B, C)], "a buffer of 100 bytes was given after all of them"),
     },
     "RSM-06": {
-        "splits": ([*saved(A, B, C), *resumed(A, B[:50], B[50:], C)], "50 bytes were given"),
-        "merges": ([*saved(A, B, C), *resumed(A + B, C)], "116 bytes were given"),
-        "cuts short": ([*saved(A, B, C), *resumed(A[:8], B, C)], "8 bytes were given"),
-        "appends": ([*saved(A, B, C), *resumed(A, B, C + A)], "116 bytes were given"),
+        "splits": ([*saved(A, B, C), *resumed(A, B[:50], B[50:], C)], "50 bytes given"),
+        "merges": ([*saved(A, B, C), *resumed(A + B, C)], "116 bytes given"),
+        "cuts short": ([*saved(A, B, C), *resumed(A[:8], B, C)], "8 bytes given"),
+        "appends": ([*saved(A, B, C), *resumed(A, B, C + A)], "116 bytes given"),
     },
     "RSM-07": {
         "one byte": ([*saved(A, B, C), *resumed(A, B[:99] + b"!", C)], "other bytes were written"),

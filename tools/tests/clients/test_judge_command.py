@@ -209,10 +209,11 @@ def test_foreign_files(tmp_path, judge, content, words):
 @pytest.mark.parametrize(
     "call",
     [
+        {"verb": "read"},
+        {"verb": "read", "target": "region 9", "received": "zz"},
+        {"verb": "read", "target": "region 9", "number": "0"},
+        {"verb": "read", "target": "region 9", "colour": "red"},
         ["read", "region 9", 0, 4],
-        ["read", "region 9", 0, 4, "", "zz", 4, 0, 1, 1],
-        ["read", "region 9", "0", 4, "", "", 4, 0, 1, 1],
-        ["read", "region 9", 0, 4, "", "", 4, 0, 1, 1, 7],
         "read",
     ],
     ids=str,

@@ -199,7 +199,6 @@ def migration(server):
     server.reset()
     region = MigrationRegion(server.regions_of_type(REGION_TYPE)[0], 1 << 30)
     server.transport.tracer.take()
-    server.transport.tracer.digests = True
     server.reset()
     return region
 

@@ -24,7 +24,8 @@ from typing import ClassVar
 from unittest import mock
 
 from refdriver import __main__ as program
-from refdriver import connection, memory, server, session, wire
+from refdriver.container import memory
+from refdriver.socket import connection, server, session, wire
 
 ROOM = 4096
 
@@ -90,7 +91,7 @@ def write(self: memory.Mapping, at: int, data: bytes, peer: connection.Connectio
         at, data = at + len(piece), data[len(piece) :]
 
 
-def recorded(self: memory.GuestMemory, address: int, length: int, streamed: bool = False) -> None:
+def recorded(self: memory.GuestMemory, address: int, length: int) -> None:
     """In place of the tracker's wrote(): what is not forgotten."""
     end = address + length
     while address < end:
@@ -99,7 +100,7 @@ def recorded(self: memory.GuestMemory, address: int, length: int, streamed: bool
         assert mapping is not None
         way = "forgets-messages" if by_message(mapping, address - mapping.address) else "forgets-mapped"
         if way not in Connection.ways:
-            self.dirty.wrote_before(address, piece, streamed)  # type: ignore[attr-defined]
+            self.dirty.wrote_before(address, piece)  # type: ignore[attr-defined]
         address += piece
 
 

@@ -16,10 +16,10 @@ from random import Random
 from campaign import RIGHT, Campaign
 from mutation import EDGES, mutate, number
 
-from refdriver.connection import Message
-from refdriver.device import Device
-from refdriver.options import DATA_SECTIONS, Options
-from refdriver.session import Session
+from refdriver.driver import Driver, build
+from refdriver.options import Options, values_of
+from refdriver.socket.connection import Message
+from refdriver.socket.session import Session
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 
 HEADER = struct.Struct("<HHIII")
@@ -62,7 +62,7 @@ class Client(VfioUser):
         super().__init__(VfioUserSettings("none", None, AMPLE, AMPLE))
         self._campaign = campaign
         self._spoil: Random | None = None
-        self._devices = [Device(Options(data_section=kind)) for kind in DATA_SECTIONS]
+        self._drivers = [build(Options(data_section=kind)) for kind in values_of("data_section")]
 
     def spoil(self, rng: Random | None) -> None:
         """From the next open() on; None: no longer."""
@@ -71,7 +71,7 @@ class Client(VfioUser):
 
     def _connect(self) -> socket.socket:
         rng = self._spoil
-        return HostileServer(rng, self._campaign, rng.choice(self._devices) if rng else self._devices[0]).client
+        return HostileServer(rng, self._campaign, rng.choice(self._drivers) if rng else self._drivers[0]).client
 
 
 class _Exchange:
@@ -103,9 +103,9 @@ class _Exchange:
 class _Session(Session):
     """The reference server's, step by step."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, driver: Driver) -> None:
         self._exchange = _Exchange()
-        super().__init__(device, self._exchange)  # type: ignore[arg-type]
+        super().__init__(driver, self._exchange)  # type: ignore[arg-type]
         self._greeted = False
 
     def answer(self, message: bytes, descriptors: tuple[int, ...]) -> tuple[bytes, tuple[int, ...]]:
@@ -122,7 +122,7 @@ class _Session(Session):
 class HostileServer:
     """One connection. Without ``rng`` nothing is spoilt."""
 
-    def __init__(self, rng: Random | None, campaign: Campaign, device: Device) -> None:
+    def __init__(self, rng: Random | None, campaign: Campaign, driver: Driver) -> None:
         self._rng = rng
         self._campaign = campaign
         self._share = rng.choice((0.2, 0.5, 0.9)) if rng else 0.0
@@ -135,10 +135,10 @@ class HostileServer:
         self._given: list[int] = []
         self._to_client: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._hung_up = False
-        self._device = device
-        device.reset()
-        device.open()
-        self._session = _Session(device)
+        self._device = driver.device
+        self._device.reset()
+        self._device.open()
+        self._session = _Session(driver)
 
     def close(self) -> None:
         """Both ends, and the device."""

@@ -15,13 +15,13 @@ import yaml
 
 from refdriver.defects import DEFECTS as DESCRIPTIONS
 from vfio_compliance import rules as spec
-from vfio_compliance.rules.tests import find
+from vfio_compliance.rules.tests import by_rule, places
 
 PROJECT = Path(__file__).resolve().parents[3]
 SIDE_FAILURES = Path(__file__).with_name("side_failures.yaml")
 
 CATALOGUE = spec.load(PROJECT / "suites")
-TESTS = {test.rule: test for test in find(PROJECT / "suites")}
+TESTS = by_rule(PROJECT / "suites")
 
 #: Each defect with the rules that it is there to prove, and what their failures say.
 DEFECTS = spec.by_defect(CATALOGUE)
@@ -67,7 +67,8 @@ def page() -> Iterator[str]:
         ("what", "how many"),
         [
             ("clauses of the interface, each with a rule", len(CATALOGUE.clauses)),
-            ("rules, each with one test", len(CATALOGUE.rules)),
+            ("rules, each with a test or a few", len(CATALOGUE.rules)),
+            ("tests", sum(map(len, TESTS.values()))),
             ("rules proven by defects", len(provable)),
             ("defects", len(DEFECTS)),
             ("pairs of a rule and a defect that is there to break it", sum(len(rule.defects) for rule in provable)),
@@ -79,13 +80,13 @@ def page() -> Iterator[str]:
     yield from _table(("rule", "kept by", "why"), [(_code(rule.id), rule.side, rule.unprovable) for rule in others])
     yield from ("", "## From clause to rule, test and defects", "")
     yield from _table(
-        ("clause", "about", "rule", "test", "defects"),
+        ("clause", "about", "rule", "tests", "defects"),
         [
             (
                 clause,
                 title,
                 _code(rule.id),
-                f"{TESTS[rule.id].file.parent.name}/{TESTS[rule.id].file.name}::{TESTS[rule.id].name}",
+                f"{rule.suite}/{places(TESTS[rule.id])}",
                 ", ".join(map(_code, rule.defects)) or "none",
             )
             for clause, title in CATALOGUE.clauses.items()

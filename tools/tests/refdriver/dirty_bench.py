@@ -11,12 +11,12 @@ from typing import Any
 from guest_memory import BASE, PAGE
 from raw_client import CONTROL, DMA_ADDRESS, DMA_LENGTH, DOORBELL, PIN, PIN_ADDRESS, PIN_LENGTH, STATUS, eventually
 
-from refdriver.connection import Connection
-from refdriver.container_faults import make_container
-from refdriver.device import Device
+from refdriver.defects import broken
+from refdriver.driver import build
 from refdriver.options import Options
 from refdriver.refusal import Refusal
-from refdriver.requests import Answer
+from refdriver.socket.connection import Connection
+from refdriver.socket.requests import Answer
 
 
 class Bench:
@@ -27,11 +27,10 @@ class Bench:
     """
 
     def __init__(self, *defects: str) -> None:
-        self.device = Device(Options(defects=frozenset(defects)))
-        self.device.open()
-        self.container = make_container(self.device.guest, self.device.defects, self.device.manner)
+        self.driver = build(Options(), broken(defects))
+        self.device = self.driver.device
         self.sockets = socket.socketpair()
-        self.device.guest.attach(Connection(self.sockets[0]))
+        self.driver.open(Connection(self.sockets[0]))
         self.memory = os.memfd_create("guest")
         os.ftruncate(self.memory, 300 * PAGE)
         for first, count in ((0, 100), (100, 30), (140, 10)):
@@ -47,7 +46,7 @@ class Bench:
     def answer(self, command: int, body: bytes, *fds: int) -> Answer | int:
         """The reply, or the refusal."""
         try:
-            return self.container.handlers[command](body, fds)
+            return self.driver.handlers[command](body, fds)
         except Refusal as refusal:
             return -refusal.errno
 

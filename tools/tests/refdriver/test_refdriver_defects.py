@@ -32,9 +32,10 @@ from test_refdriver_dirty_defects import DEFECTS as DIRTY
 from test_refdriver_dirty_defects import PERVASIVE
 from test_refdriver_dirty_faults import SUBTLE
 
-from refdriver.defects import DEFECTS
-from refdriver.description import region_info
-from refdriver.device import Device
+from refdriver.defects import DEFECTS, broken
+from refdriver.device.description import describe
+from refdriver.driver import build
+from refdriver.migration_v1.region import MigrationRegion
 from refdriver.options import Options
 from refdriver.refusal import Refusal
 
@@ -43,7 +44,11 @@ class Bench:
     """A device without a server, opened. Refusals are given as negative errnos."""
 
     def __init__(self, *defects: str) -> None:
-        self.device = Device(Options(defects=frozenset(defects)))
+        self.driver = build(Options(), broken(defects))
+        self.device = self.driver.device
+        migration = self.device.special[9]
+        assert isinstance(migration, MigrationRegion)
+        self.migration = migration
         self.device.open()
 
     def read(self, offset: int, count: int, region: int = 9) -> int:
@@ -111,7 +116,7 @@ class Bench:
         buffers = []
         while self.read(PENDING, 8) > 0:
             offset, size = self.read(OFFSET, 8), self.read(SIZE, 8)
-            buffers.append(bytes(self.device.migration.read(offset, size)))
+            buffers.append(bytes(self.migration.read(offset, size)))
         return buffers
 
     def arrived(self, *states: int) -> tuple[int, int]:
@@ -133,7 +138,7 @@ class Bench:
         self.device.reset()
         self.go(RESUMING)
         for buffer in buffers:
-            self.device.migration.write(self.read(OFFSET, 8), buffer)
+            self.migration.write(self.read(OFFSET, 8), buffer)
             self.write(SIZE, 8, len(buffer))
 
     def given(self) -> int:
@@ -145,13 +150,13 @@ class Bench:
     def length(self, offset: int, count: int) -> int:
         """How many bytes a read gives."""
         try:
-            return len(self.device.migration.read(offset, count))
+            return len(self.migration.read(offset, count))
         except Refusal as refusal:
             return -refusal.errno
 
     def describe(self, index: int = 9) -> tuple[int, ...]:
         """Offset and size of the area, the region's size, and the subtype (-1 without a type capability)."""
-        info, _ = region_info(self.device, index, 4096)
+        info, _ = self.driver.commands.fit(describe(self.device, index, "plain"), 4096)
         place, size = struct.unpack_from("<12xIQ", info)
         areas, subtype = (0, 0), -1
         while place:
@@ -510,12 +515,12 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ),
     (
         "area-second-covers-registers",
-        lambda b: b.device.migration.section.areas,
+        lambda b: b.migration.areas,
         [(4096, 16384)],
         [(4096, 16384), (0, 4096)],
     ),
-    ("area-empty", lambda b: b.device.migration.section.areas[1:], [], [(4096, 0)]),
-    ("area-wraps", lambda b: b.device.migration.section.areas[1:], [], [(2**64 - 4096, 8192)]),
+    ("area-empty", lambda b: b.migration.areas[1:], [], [(4096, 0)]),
+    ("area-wraps", lambda b: b.migration.areas[1:], [], [(2**64 - 4096, 8192)]),
 ]
 
 

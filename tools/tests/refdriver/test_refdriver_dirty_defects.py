@@ -11,7 +11,7 @@ import pytest
 from dirty_bench import Bench
 from guest_memory import PAGE
 
-from refdriver.description import region_info
+from refdriver.device.description import describe
 
 START, STOP = 1, 2
 LARGEST = 1 << 28
@@ -20,7 +20,7 @@ NO = -22
 
 def region(bench: Bench, argsz: int) -> tuple[int, int, int]:
     """argsz, cap_offset and length of the description of the migration region."""
-    reply, _ = region_info(bench.device, 9, argsz)
+    reply, _ = bench.driver.commands.fit(describe(bench.device, 9, "plain"), argsz)
     return *struct.unpack_from("<I8xI", reply), len(reply)
 
 

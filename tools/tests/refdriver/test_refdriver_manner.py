@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from errno import EBUSY, EINVAL, EIO, ENODATA
@@ -28,9 +29,9 @@ from raw_client import (
 )
 from raw_client import SIZE as DATA_SIZE
 
-from refdriver.layout import LAYOUTS
-from refdriver.manner import CHOICES, NUMBERS, Manner
-from refdriver.section import places, scattered
+from refdriver.device.layout import LAYOUTS
+from refdriver.migration_v1.section import places, scattered
+from refdriver.options import Options, add_options, from_arguments
 
 ERROR = 0b110
 
@@ -45,10 +46,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def test_does_as_the_module_does_by_default() -> None:
-    """The first value of each option is that of a device that was told nothing."""
-    first = {field: choice.values[0] for field, choice in CHOICES.items()}
-    numbers = {field: number.default for field, number in NUMBERS.items()}
-    assert Manner()._asdict() == first | numbers
+    """A command line without options gives the default device, which is the first value of each choice."""
+    parser = ArgumentParser()
+    add_options(parser)
+    assert from_arguments(parser.parse_args([])) == Options()
+    choices = {action.dest: action.choices for action in parser._actions if action.choices}
+    assert all(getattr(Options(), name) == next(iter(values)) for name, values in choices.items())
+    assert Options().problems() == []
 
 
 @pytest.mark.parametrize("option", ["--section-at=100", "--errno=-1", "--largest-bitmap=4", "--section-at=16"])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from vfio_compliance.common.calls import Call
 from vfio_compliance.results.events import End, Event, Finish, Plan, Run
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.journal import FORMAT, Recorded
@@ -16,7 +17,7 @@ from vfio_compliance.rules import Rule
 
 NOON = 1_800_000_000.0
 
-CALL: list[Any] = ["read", "region 9", 8, 8, "", "0100000000000000", 8, 0, 12, 3]
+CALL = Call("read", "region 9", 8, 8, b"", b"\1" + bytes(7), 8, duration_ns=12_000, serial=7, times=3)
 
 RULE = Rule(
     **{"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must", "status": "documented"},

@@ -51,7 +51,7 @@ def test_failure_says_it_all(records):
         "doing it",
         "one thing",
         "another",
-        "read pending_bytes -> 0x1  (3 times)  [12 us]",
+        "     7  read pending_bytes -> 0x1  (3 times)  [12 us]",
         "vfio-compliance run p.yaml --only 'suites/s/test_it.py::test_it[case 0]'",
         "NOT CONFORMANT by plan default: 1 rule broken",
     ):

@@ -10,6 +10,7 @@ import yaml
 
 from vfio_compliance.migration_v1.region import MigrationRegion
 from vfio_compliance.results.calls import describe
+from vfio_compliance.results.registers import registers_of
 from vfio_compliance.results.verdict import EXIT_BROKEN, Verdict
 from vfio_compliance.results.writers import terminal
 from vfio_compliance.transport.vfio_user.process import ServerProcess
@@ -56,7 +57,7 @@ def test_both_devices_are_used(two, tmp_path):
     """The state goes from one to the other; the totals have the calls of both, and the report says where it went."""
     result = two((), RESTORES)
     assert result.verdicts == {"v1.resuming.data-is-used": Verdict.PASS}
-    targets = {call[1] for case in result.cases.values() for call in case.calls}
+    targets = {call.target for case in result.cases.values() for call in case.calls}
     assert {"device", "region 9", "second device", "second region 9"} <= targets
     assert result.totals["opens"] == 2
     text = terminal.render(result)
@@ -70,7 +71,9 @@ def test_what_the_second_device_breaks_is_seen(two, defect):
     assert result.verdicts == dict.fromkeys(
         ["v1.resuming.data-is-used", "v1.resuming.every-buffer-counts"], Verdict.FAIL
     )
-    told = {describe(call, 9).partition(" -> ")[0] for case in result.cases.values() for call in case.calls}
+    told = {
+        describe(call, registers_of(9)).partition(" -> ")[0] for case in result.cases.values() for call in case.calls
+    }
     assert {"open second device", "ioctl VFIO_DEVICE_RESET on the second device"} <= told
     assert {"read device_state", "read second device's device_state", "close second device"} <= told
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 from scripted_server import COMMAND, ERROR, REPLY, Connect, Peer, Request
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.device import Container, Device, DeviceError
 from vfio_compliance.transport import CallTimeout, ProtocolViolation, Target, VfioUser
 from vfio_compliance.transport.vfio_user.wire import describe
@@ -56,7 +57,8 @@ def test_a_body_after_an_error_is_skipped(connect: Connect, body: int) -> None:
         assert _read(client) == ((-1, errno.EBUSY), b"")
     assert _read(client) == ((4, 0), b"good")
     (remark,) = client.remarks
-    assert remark.startswith(f"the server sends a body after an error: {body} bytes with the reply to REGION_READ of")
+    much = counted(body, "byte")
+    assert remark.startswith(f"the server sends a body after an error: {much} with the reply to REGION_READ of")
 
 
 def test_a_skipped_body_takes_no_memory(connect: Connect) -> None:

@@ -180,8 +180,12 @@ def test_opening_takes_the_documented_steps(device: KernelGroup, kernel: FakeKer
     assert kernel.requests[1][2] == kernel.requests[4][2] == 3
     assert kernel.open_files == ["12", "device", "vfio"]
     calls = device.tracer.take()
-    assert [call.number for call in calls] == [number for _, number in steps] + [0]
-    assert calls[5].sent == NAME.encode() + b"\0"
+    container, *asked, device_fd = [call for call in calls if call.verb == "ioctl"]
+    assert [call.number for call in (container, *asked, device_fd)] == [number for _, number in steps]
+    assert device_fd.sent == NAME.encode() + b"\0"
+    opened = [(call.target, call.sent.rpartition(b"/")[2]) for call in calls if call.verb == "open"]
+    assert opened == [("container", b"vfio"), ("group", b"12"), ("device", b"")]
+    assert [call.serial for call in calls] == list(range(1, 10))
     device.close()
     assert kernel.open_files == []
     device.open()

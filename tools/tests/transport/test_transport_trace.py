@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from vfio_compliance.transport import Argument, Call, Memory, Outcome, SetupError, Target, Tracer, Transport
+from vfio_compliance.common.calls import Behind, Call, Span
+from vfio_compliance.transport import Argument, Memory, Outcome, Pointing, SetupError, Target, Tracer, Transport
 from vfio_compliance.transport.base import argument_view, failure, success
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET, ffi
 
@@ -125,18 +126,98 @@ def test_somebody_can_watch_calls_begin() -> None:
 
 @pytest.mark.parametrize("length", [100, 1 << 20])
 def test_digests_are_those_of_what_was_moved(length: int) -> None:
-    """All of it, where somebody asked for them and the record has not all of it; more than wait to be made at once."""
+    """All of it, where the record has not all of it; more than wait to be made at once. Who keeps data gets each."""
     device = Plain()
-    device.read(9, 4096, length)
-    device.tracer.digests = True
+    kept: dict[str, bytes] = {}
+    device.tracer.keep = kept.__setitem__
     for number in range(20):
         device.write(9, 4096, bytes([number]) * length)
     device.read(9, 4096, length)
     device.read(9, 4096, 64)
     expected = [sha256(bytes([number]) * length).hexdigest() for number in range(20)]
-    digests = [call.digest for call in device.tracer.calls]
-    assert digests == ["", *expected, sha256(bytes(length)).hexdigest(), ""]
-    assert [call.digest for call in device.tracer.take()] == digests
+    calls = device.tracer.calls
+    assert [call.sent_digest for call in calls] == [*expected, "", ""]
+    assert [call.received_digest for call in calls] == [""] * 20 + [sha256(bytes(length)).hexdigest(), ""]
+    assert device.tracer.take() == calls
+    assert kept == {sha256(data).hexdigest(): data for data in kept.values()}
+    assert set(kept) == {*expected, sha256(bytes(length)).hexdigest()}
+
+
+@pytest.mark.parametrize("length", [4096, 4097])
+def test_arguments_are_whole_up_to_4_kib(length: int) -> None:
+    """Of a larger one the start is recorded, before and after, and both digests."""
+    device = Plain()
+    device.ioctl(Target.DEVICE, 7, bytearray(length))
+    (call,) = device.tracer.calls
+    before, after = bytes(length), b"\xaa" + bytes(length - 1)
+    if length == 4096:
+        assert call[4:6] == (before, after)
+        assert call.sent_digest == call.received_digest == ""
+    else:
+        assert call[4:6] == (before[:64], after[:64])
+        assert (call.sent_digest, call.received_digest) == tuple(sha256(each).hexdigest() for each in (before, after))
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        (b"\x05\x80", Behind(2, b"\x05\x80", "", 3, (0, 2, 15))),
+        (bytes(100) + b"\xff\xff", Behind(102, b"", "digest", 16, tuple(range(800, 808)))),
+        (bytes((16 << 20) + 1), Behind((16 << 20) + 1)),
+    ],
+    ids=["small", "large", "too large"],
+)
+def test_what_an_argument_points_to(memory: bytes, expected: Behind) -> None:
+    """The bytes or their digest, how many bits are set, and the first of them; of very much memory its size."""
+    device = Plain()
+    device.ioctl(Target.CONTAINER, 7, Pointing(b"argument", memoryview(memory)))
+    (call,) = device.tracer.calls
+    assert call.behind == expected._replace(digest=expected.digest and sha256(memory).hexdigest())
+
+
+def test_calls_are_numbered_and_know_their_part() -> None:
+    """Over all cases; a part in which nothing was called is in no record. An error knows the call that it came from."""
+    device = Plain()
+    device.tracer.enter("opening")
+    device.open()
+    assert [(call.serial, call.part) for call in device.tracer.take()] == [(1, "opening")]
+    device.tracer.enter("set-up")
+    device.read(9, 0, 4)
+    device.tracer.enter("body")
+    assert device.tracer.part_began == 3
+    device.tracer.enter("clean-up")
+    device.read(9, 0, 4)
+    with pytest.raises(SetupError) as raised:
+        device.read(9, 14, 4)
+    assert raised.value.after == device.tracer.last == 4
+    calls = device.tracer.calls
+    assert [(call.serial, call.part) for call in calls] == [(2, "set-up"), (3, "clean-up"), (4, "clean-up")]
+
+
+def test_what_is_shared_names_its_calls() -> None:
+    """To whoever asks again in another case, and all that it was made from; not while it is made."""
+    device = Plain()
+    tracer = device.tracer
+    first = tracer.shared(lambda name: device.read(9, 0, 4)[0].value)
+    second = tracer.shared(lambda: first("x") + device.read(9, 0, 4)[0].value)
+    seen = {}
+    for case, ask in (("one", lambda: first("x")), ("two", second), ("three", second), ("four", lambda: first("y"))):
+        tracer.begin(case)
+        ask()
+        seen[case] = list(tracer.spans)
+    one, two = Span(1, 1, "one"), Span(2, 2, "two")
+    assert seen == {"one": [], "two": [one], "three": [one, two], "four": []}
+    assert tracer.last == 3
+
+
+def test_what_cannot_be_made_is_made_again() -> None:
+    """An error is not shared."""
+    device = Plain()
+    broken = device.tracer.shared(lambda: device.read(9, 14, 4))
+    for _ in range(2):
+        with pytest.raises(SetupError):
+            broken()
+    assert device.tracer.last == 2
 
 
 def test_a_long_trace_keeps_its_ends() -> None:
@@ -150,6 +231,8 @@ def test_a_long_trace_keeps_its_ends() -> None:
     assert calls[-1].number == 999
     gap = calls[25]
     assert gap.verb == "omitted"
+    assert [call.serial for call in calls[:26]] == list(range(1, 27))
+    assert (gap.last + 1, calls[-1].serial, tracer.last) == (calls[26].serial, 1000, 1000)
     assert gap.number + len(calls) - 1 == 1000
     assert tracer.counts.verbs["read"] == 1000
     assert tracer.counts.bytes_read == 4000

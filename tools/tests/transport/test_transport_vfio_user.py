@@ -452,7 +452,7 @@ def test_a_region_is_mapped_through_the_servers_file(connect: Connect) -> None:
     again = client.map(9, 4096, 4096)
     assert again[:4] == b"abcd"
     assert os.pread(descriptor, 4, 8192) == b"abcd"
-    assert [call.verb for call in client.tracer.calls] == ["open", "ioctl", "map", "map"]
+    assert [call.verb for call in client.tracer.calls] == ["version", "open", "ioctl", "map", "map"]
     client.close()
     assert mapping.closed
     assert again.closed

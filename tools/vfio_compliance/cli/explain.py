@@ -28,17 +28,17 @@ def carry_out(arguments: argparse.Namespace) -> int:
     """Print what each of the rules says and where it comes from, and its test."""
     known = catalogue()
     rules = matching(known, arguments.rule)
-    from ..rules.tests import find
+    from ..rules.tests import by_rule
 
-    tests = {test.rule: test for test in find(root() / "suites")}
+    tests = by_rule(root() / "suites")
     for rule in rules:
         print(rule.id)
-        for label, text in _about(rule, known, tests.get(rule.id)).items():
+        for label, text in _about(rule, known, tests.get(rule.id, [])).items():
             print(f"   {label:{_LABEL}}{text}")
     return EXIT_OK
 
 
-def _about(rule: Rule, known: Catalogue, test: Test | None) -> dict[str, str]:
+def _about(rule: Rule, known: Catalogue, tests: list[Test]) -> dict[str, str]:
     return {
         "rule": rule.says,
         "clause": "; ".join(f"{clause} {known.clauses[clause]}" for clause in rule.clauses),
@@ -47,7 +47,18 @@ def _about(rule: Rule, known: Catalogue, test: Test | None) -> dict[str, str]:
         + ("; judged by run --stress alone" if rule.on_request else ""),
         "source": rule.source,
         "stands on": ", ".join(rule.stands_on) or "no other rule",
-        "test": f"{test.file.relative_to(root())}:{test.line} {test.name}" if test else "none",
-        "it says": test.says if test else "",
+        **_told(tests),
         "defects": ", ".join(rule.defects) or f"none can prove it: {rule.unprovable}",
     }
+
+
+def _told(tests: list[Test]) -> dict[str, str]:
+    """Where the tests of a rule are, and what they say."""
+    if not tests:
+        return {"test": "none"}
+    lines: dict[str, str] = {}
+    for number, test in enumerate(tests, 1):
+        which = f" {number}" if len(tests) > 1 else ""
+        lines[f"test{which}"] = f"{test.file.relative_to(root())}:{test.line} {test.name}"
+        lines["it says" + which] = test.says
+    return lines

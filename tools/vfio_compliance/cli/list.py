@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..common.words import counted
 from ..results.verdict import EXIT_OK
 from .checkout import catalogue, matching, root
 from .parser import Commands
@@ -35,16 +36,16 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 def _rules(rules: list[Rule]) -> None:
     from ..rules import numbers
-    from ..rules.tests import find
+    from ..rules.tests import by_rule, places
 
-    tests = {test.rule: test for test in find(root() / "suites")}
+    tests = by_rule(root() / "suites")
     print(f"{'clause':8}{'rule':44}{'level':7}{'status':12}{'side':8}test")
     for rule in rules:
-        test = tests.get(rule.id)
-        where = f"{test.file.name}::{test.name}" if test else "none"
+        where = places(tests[rule.id]) if rule.id in tests else "none"
         print(f"{rule.clause:8}{rule.id:44}{rule.level:7}{rule.status:12}{rule.side:8}{where}")
     covered = {clause for rule in rules for clause in rule.clauses}
-    print(f"{numbers(rules)}; {len(covered)} clauses, {sum(rule.id in tests for rule in rules)} with a test")
+    with_test = sum(rule.id in tests for rule in rules)
+    print(f"{numbers(rules)}; {counted(len(covered), 'clause')}, {with_test} with a test")
 
 
 def _defects(rules: list[Rule]) -> None:
@@ -58,6 +59,7 @@ def _defects(rules: list[Rule]) -> None:
     for rule in rules:
         if rule.unprovable:
             unprovable.setdefault(rule.unprovable, []).append(rule.id)
-    print(f"{len(proofs)} defects, {sum(bool(rule.defects) for rule in rules)} of {len(rules)} rules proven by them")
+    proven_rules = sum(bool(rule.defects) for rule in rules)
+    print(f"{counted(len(proofs), 'defect')}, {proven_rules} of {counted(len(rules), 'rule')} proven by them")
     for reason, names in unprovable.items():
         print(f"not proven by a defect: {', '.join(names)}\n    {reason}")

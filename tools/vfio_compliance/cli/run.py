@@ -27,6 +27,7 @@ def add(commands: Commands) -> None:
     option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -61,4 +62,5 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     options += [f"--skip={what}" for what in arguments.skip]
     options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
     options += [f"--seed={seed}"]
-    return [*options, "--shuffle"] if arguments.shuffle else options
+    options += ["--shuffle"] if arguments.shuffle else []
+    return [*options, "--keep-data"] if arguments.keep_data else options

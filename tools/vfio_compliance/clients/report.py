@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..common.words import counted
 from ..common.wrap import wrap
-from ..interfaces import JUDGE
+from ..interfaces import JUDGE, JUDGED
 from ..results.calls import describe
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
 from .verdict import Found, Result
@@ -29,7 +30,8 @@ def _table(result: Result, width: int) -> Iterator[str]:
     yield ""
     rows = {clause: (_standing(result, clause), says) for clause, says in JUDGE.clauses.items()}
     stopped, otherwise = result.closed_stopped, result.closed_otherwise
-    says = f"The device may be stopped before it is closed ({_times(stopped)} it was), or not ({_times(otherwise)})."
+    often, seldom = counted(stopped, "time"), counted(otherwise, "time")
+    says = f"The device may be stopped before it is closed ({often} it was), or not ({seldom})."
     rows[JUDGE.free] = "free to choose" if stopped or otherwise else "not exercised", says
     column = max(len(standing) for standing, _ in rows.values()) + 2
     for clause, (standing, says) in rows.items():
@@ -39,15 +41,16 @@ def _table(result: Result, width: int) -> Iterator[str]:
 def _standing(result: Result, clause: str) -> str:
     words = []
     if result.broken[clause]:
-        words.append(f"BROKEN {_times(result.broken[clause])}")
+        words.append(f"BROKEN {counted(result.broken[clause], 'time')}")
     if result.kept[clause]:
-        words.append(f"kept {_times(result.kept[clause])}")
+        words.append(f"kept {counted(result.kept[clause], 'time')}")
     if result.provoked[clause] and not words:
-        words.append(f"on purpose {_times(result.provoked[clause])}")
+        words.append(f"on purpose {counted(result.provoked[clause], 'time')}")
     return ", ".join(words) or "not exercised"
 
 
 def _offences(result: Result, width: int) -> Iterator[str]:
+    known = {} if result.source.migration is None else {result.source.migration: JUDGED.registers}
     for number, found in enumerate(result.found, 1):
         offence = found.offence
         yield ""
@@ -60,13 +63,13 @@ def _offences(result: Result, width: int) -> Iterator[str]:
         for index, entry in enumerate(found.around):
             label = "" if index else "accesses"
             mark = ">" if entry.number == offence.access else " "
-            told = describe(entry.call, result.source.migration)
+            told = describe(entry.call, known) if entry.call else ""
             yield f"   {label:10}{mark}{entry.number:>6}  {told}"
     for clause, count in result.broken.items():
         shown = sum(found.offence.clause == clause for found in result.found)
         if count > shown:
             yield ""
-            yield f"{clause} was broken {_times(count - shown)} more"
+            yield f"{clause} was broken {counted(count - shown, 'time')} more"
 
 
 def _when(found: Found) -> str:
@@ -79,12 +82,12 @@ def _when(found: Found) -> str:
 def _end(result: Result, width: int) -> Iterator[str]:
     for remark, times in result.remarks.items():
         yield ""
-        yield from _labelled("note", f"{remark} ({_times(times)})", width)
+        yield from _labelled("note", f"{remark} ({counted(times, 'time')})", width)
     for note in result.source.notes:
         yield ""
         yield from _labelled("note", note, width)
     if result.provoked:
-        told = ", ".join(f"{clause} {_times(count)}" for clause, count in sorted(result.provoked.items()))
+        told = ", ".join(f"{clause} {counted(count, 'time')}" for clause, count in sorted(result.provoked.items()))
         yield ""
         yield from _labelled("note", f"broken on purpose, by cases that provoke the driver so: {told}", width)
     if result.damage:
@@ -92,12 +95,9 @@ def _end(result: Result, width: int) -> Iterator[str]:
         yield from _labelled("damaged", result.damage, width)
     exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in JUDGE.clauses)
     yield ""
-    yield f"{result.accesses} accesses, {exercised} of {len(JUDGE.clauses)} clauses put to the test"
+    clauses = counted(len(JUDGE.clauses), "clause")
+    yield f"{counted(result.accesses, 'access')}, {exercised} of {clauses} put to the test"
     yield _CONCLUSION[result.exit_code]
-
-
-def _times(count: int) -> str:
-    return "1 time" if count == 1 else f"{count} times"
 
 
 def _labelled(label: str, text: str, width: int) -> Iterator[str]:

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ..common.calls import Call
+from ..interfaces import JUDGED
 from ..results import events, journal
 from ..run.client import Access, access_verb
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
@@ -25,8 +27,8 @@ class Entry(NamedTuple):
     #: Seconds since the beginning, where that is known.
     time: float | None
     access: Access | None
-    #: As a journal has it, to be put into words.
-    call: list[Any]
+    #: To be put into words; None for what no record tells of.
+    call: Call | None
 
 
 @dataclass
@@ -102,7 +104,7 @@ def _entries(reader: Reader, source: Source) -> Iterator[Entry]:
             # The next client may have mapped as much.
             unseen = areas if record.verb == "open" else ()
         for offset, length in unseen:
-            yield Entry(number, record.time, Access("map", offset, length), [])
+            yield Entry(number, record.time, Access("map", offset, length), None)
     if not ended:
         source.notes.append("the trace has no end: its recorder was stopped short, what came later is not in it")
     if source.migration is None:
@@ -119,12 +121,18 @@ def _access(record: Record, number: int, migration: int | None) -> Access | None
     return Access(verb, record.offset, record.length, record.value, record.data, record.sha256, number)
 
 
-def _call(record: Record) -> list[Any]:
+def _call(record: Record) -> Call:
     target = "device" if record.region < 0 else f"region {record.region}"
-    data = record.data.hex()
-    sent, received = (data, "") if record.verb == "write" else ("", data)
-    place = [record.verb, target, record.offset, record.length]
-    return [*place, sent, received, record.value, record.errno, record.took, 1]
+    call = Call(
+        *(record.verb, target, record.offset, record.length),
+        value=record.value,
+        errno=record.errno,
+        started_ns=int(record.time * 1e9),
+        duration_ns=record.took * 1000,
+    )
+    if record.verb == "write":
+        return call._replace(sent=record.data, sent_digest=record.sha256)
+    return call._replace(received=record.data, received_digest=record.sha256)
 
 
 def _run(path: Path, region: int | None) -> Source:
@@ -143,8 +151,8 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
             match line.event:
                 case events.Run(rules=rules):
                     provokes = {rule.id: rule.provokes for rule in rules}
-                case events.Target(migration=migration) if source.migration is None:
-                    source.migration = migration
+                case events.Target(regions=regions) if source.migration is None:
+                    source.migration = next((each.index for each in regions if each.interface == JUDGED.name), None)
                 case events.End() as end:
                     yield Part(_calls(end.calls, source.migration), end.case, provokes.get(end.rule, ()))
             finished = isinstance(line.event, events.Finish)
@@ -156,13 +164,9 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
         raise TraceError(f"{path}: the run found no migration region")
 
 
-def _calls(calls: Iterable[list[Any]], migration: int | None) -> Iterator[Entry]:
+def _calls(calls: Iterable[Call], migration: int | None) -> Iterator[Entry]:
     for number, call in enumerate(calls, 1):
-        verb, target, at, length, sent, received, value, _, _, times = call[:10]
-        kind = access_verb(verb, target, at, f"region {migration}")
-        access = None
-        if kind:
-            data = bytes.fromhex(sent if verb == "write" else received)
-            access = Access(kind, at, length, value, data, call[10] if len(call) > 10 else "", number)
-        for _ in repeat(None, min(times, _MOST_REPEATS)):
+        kind = access_verb(call.verb, call.target, call.number, f"region {migration}")
+        access = Access(kind, call.number, call.length, call.value, *call.moved, number) if kind else None
+        for _ in repeat(None, min(call.times, _MOST_REPEATS)):
             yield Entry(number, None, access, call)

@@ -47,11 +47,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
+from ..common.calls import KEPT_BYTES
+from ..common.words import counted
+
 NAME: Final = "vfio-compliance"
 VERSION: Final = 1
-
-#: Bytes up to which data is there in full.
-KEPT_BYTES: Final = 64
 
 #: Bytes of the longest line.
 LONGEST_LINE: Final = 1 << 20
@@ -142,7 +142,7 @@ class Reader:
         if not line:
             return None
         if len(line) > LONGEST_LINE:
-            raise self._wrong(f"a line of more than {LONGEST_LINE} bytes")
+            raise self._wrong(f"a line of more than {counted(LONGEST_LINE, 'byte')}")
         if not line.endswith(b"\n"):
             raise self._wrong("the file ends inside this line: it was cut short")
         try:
@@ -207,13 +207,13 @@ class Reader:
             return record._replace(sha256=digest)
         text = self._text(fields, "data") if size else ""
         if not re.fullmatch(rf"[0-9a-f]{{{2 * size}}}", text, re.ASCII):
-            raise self._wrong(f'"data" is {size} bytes in hexadecimal, not {_short(text)}')
+            raise self._wrong(f'"data" is {counted(size, "byte")} in hexadecimal, not {_short(text)}')
         return record._replace(data=bytes.fromhex(text))
 
     def _region(self, fields: dict[str, Any]) -> Region:
         areas = fields.get("areas")
         if not isinstance(areas, list) or len(areas) > _MOST_AREAS:
-            raise self._wrong(f'"areas" is a list of at most {_MOST_AREAS} areas, not {_short(areas)}')
+            raise self._wrong(f'"areas" is a list of at most {counted(_MOST_AREAS, "area")}, not {_short(areas)}')
         for area in areas:
             good = isinstance(area, list) and len(area) == 2 and all(type(each) is int for each in area)
             if not good or not all(0 <= each <= _LARGEST for each in area):

@@ -90,7 +90,7 @@ def _judge_part(result: Result, part: Part, saved: Any) -> None:
     try:
         for entry in part.entries:
             if entry.call and not (recent and recent[-1].number == entry.number):
-                result.accesses += entry.call[9]
+                result.accesses += entry.call.times
                 recent.append(entry)
                 for found in open_ended:
                     found.around.append(entry)

@@ -8,7 +8,8 @@ from contextlib import suppress
 from functools import cached_property
 from struct import Struct
 
-from ..transport import Argument, GuardedBuffer, Outcome, Target, Transport
+from ..common.words import counted
+from ..transport import Argument, GuardedBuffer, Outcome, Pointing, Target, Transport
 from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, DirtyPagesFlags
 from .container_info import ASKING, FIXED, ContainerInfo
 from .dma import DmaMap, unmap_request
@@ -55,7 +56,8 @@ class Container:
             answer = self._info(needed)
             needed = int.from_bytes(answer[:4], "little")
         if needed > len(answer):
-            raise DeviceError(ASKING, f"at most the {len(answer)} bytes asked for, and {_LARGEST_INFO}", f"{needed}")
+            limit = f"at most the {counted(len(answer), 'byte')} asked for, and {_LARGEST_INFO}"
+            raise DeviceError(ASKING, limit, f"{needed}")
         return ContainerInfo.parse(answer)
 
     @property
@@ -143,6 +145,6 @@ class Container:
         """The 48 bytes of VFIO_IOMMU_DIRTY_PAGES with a range; without a bitmap all behind the flags is ones."""
         if bitmap is None:
             return bytearray(_HEAD.pack(argsz, flags) + b"\xff" * (_GET.size - _HEAD.size))
-        return bytearray(_GET.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address))
+        return Pointing(_GET.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address), bitmap.view)
 
     unmap_request = staticmethod(unmap_request)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..common.words import counted
 from ..uapi.type1 import VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, IommuInfoFlags
 from ..uapi.vfio import ffi
 from .capability import Capability, parse_chain
@@ -72,7 +73,8 @@ class ContainerInfo:
             return None
         count, room = _number(found, 0, 4), (len(found.payload) - 8) // 16
         if count > room:
-            raise DeviceError(ASKING, f"at most {room} IOVA ranges in what was returned", f"nr_iovas {count}")
+            most = f"at most {counted(room, 'IOVA range')} in what was returned"
+            raise DeviceError(ASKING, most, f"nr_iovas {count}")
         return [(_number(found, at, 8), _number(found, at + 8, 8)) for at in range(8, 8 + 16 * count, 16)]
 
     def _find(self, name: str, capability: int, least: int) -> Capability | None:
@@ -81,7 +83,7 @@ class ContainerInfo:
         if found and len(found.payload) < least:
             raise DeviceError(
                 ASKING,
-                f"a {name} capability of {_HEADER + least} bytes at least",
+                f"a {name} capability of {counted(_HEADER + least, 'byte')} at least",
                 f"{_HEADER + len(found.payload)} up to the end of the structure",
             )
         return found

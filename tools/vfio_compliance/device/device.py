@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
+from ..common.words import counted
 from ..transport import Argument, Outcome, Target, Transport
 from ..uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
@@ -104,7 +105,8 @@ class Device:
     def region(self, index: int) -> Region:
         """The region of this index. Raises DeviceError for one that the device does not have."""
         if index >= len(self.regions):
-            raise DeviceError(f"looking for region {index}", f"more than {index} regions", f"{len(self.regions)}")
+            wanted = f"more than {counted(index, 'region')}"
+            raise DeviceError(f"looking for region {index}", wanted, f"{len(self.regions)}")
         return self.regions[index]
 
     def regions_of_type(self, wanted: tuple[int, int]) -> list[Region]:
@@ -113,14 +115,16 @@ class Device:
 
     def _raise_refusal(self) -> None:
         if (refusal := self._refusal) is not None:
-            raise DeviceError(refusal.what, refusal.expected, refusal.seen, refusal.errno) from refusal
+            again = DeviceError(refusal.what, refusal.expected, refusal.seen, refusal.errno)
+            again.after = refusal.after
+            raise again from refusal
 
     def _info_now(self) -> tuple[DeviceFlags, int]:
         what = "asking for the device's information"
         info: Any = ffi.new("struct vfio_device_info *", {"argsz": ffi.sizeof("struct vfio_device_info")})
         self._ask(what, VFIO_DEVICE_GET_INFO, info)
         if info.num_regions > _MOST_REGIONS:
-            raise DeviceError(what, f"at most {_MOST_REGIONS} regions", f"{info.num_regions}")
+            raise DeviceError(what, f"at most {counted(_MOST_REGIONS, 'region')}", f"{info.num_regions}")
         return DeviceFlags(info.flags), info.num_regions
 
     def _regions_of(self, count: int) -> list[Region]:
@@ -137,7 +141,9 @@ class Device:
         _accepted(what, outcome)
         if info.argsz > len(answer):
             raise DeviceError(
-                what, f"no more than the {len(answer)} bytes asked for, and {_LARGEST_INFO} at most", f"{info.argsz}"
+                what,
+                f"no more than the {counted(len(answer), 'byte')} asked for, and {_LARGEST_INFO} at most",
+                f"{info.argsz}",
             )
         flags = RegionFlags(info.flags)
         chain = (

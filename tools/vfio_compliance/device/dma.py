@@ -6,7 +6,8 @@ from __future__ import annotations
 from struct import Struct
 from types import TracebackType
 
-from ..transport import GuardedBuffer, Outcome, Target, Transport, TransportError
+from ..common.words import counted
+from ..transport import GuardedBuffer, Outcome, Pointing, Target, Transport, TransportError
 from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags, DmaUnmapFlags
 from ..uapi.vfio import ffi
 from .errors import DeviceError, errno_name
@@ -60,7 +61,7 @@ class DmaMap:
             outcome = self._transport.ioctl(Target.CONTAINER, VFIO_IOMMU_MAP_DMA, argument)
             if outcome.value < 0:
                 raise self._transport.host_fault(VFIO_IOMMU_MAP_DMA, outcome, self.size) or DeviceError(
-                    f"mapping {self.size} bytes at IOVA 0x{self.iova:x}",
+                    f"mapping {counted(self.size, 'byte')} at IOVA 0x{self.iova:x}",
                     "success",
                     errno_name(outcome.errno),
                     outcome.errno,
@@ -118,5 +119,6 @@ def unmap_request(
 ) -> bytearray:
     """The 48 bytes of VFIO_IOMMU_UNMAP_DMA with a bitmap; without one all behind the size is ones."""
     ones = (1 << 64) - 1
-    wanted = (page, bitmap_size, bitmap.address) if bitmap else (ones, ones, ones)
-    return bytearray(_REQUEST.pack(argsz, flags, iova, size, *wanted))
+    if bitmap is None:
+        return bytearray(_REQUEST.pack(argsz, flags, iova, size, ones, ones, ones))
+    return Pointing(_REQUEST.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address), bitmap.view)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..common.moment import AfterCall
 from ..transport import PeerGone, ProtocolViolation
 
 
@@ -19,7 +20,7 @@ def errno_name(number: int) -> str:
     return f"{known} ({os.strerror(number)})" if known else f"errno {number}"
 
 
-class DeviceError(Exception):
+class DeviceError(AfterCall):
     """The driver refused or cut short what a verb asked for, or answered something that cannot be used.
 
     ``what`` says what was done, ``expected`` and ``seen`` what should have come and what came. ``errno`` is that of a

@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 from dataclasses import dataclass
 
+from ..common.words import counted
 from ..transport import Outcome, Transport
 from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags
 from .capability import Capability
@@ -66,7 +67,7 @@ class Region:
         if 8 + 16 * count > len(payload):
             raise DeviceError(
                 f"reading the sparse mmap capability of region {self.index}",
-                f"at most {(len(payload) - 8) // 16} areas in what was returned",
+                f"at most {counted((len(payload) - 8) // 16, 'area')} in what was returned",
                 f"nr_areas {count}",
             )
         numbers = [int.from_bytes(payload[at : at + 8], "little") for at in range(8, 8 + 16 * count, 8)]
@@ -78,7 +79,7 @@ class Region:
                 if len(link.payload) < length:
                     raise DeviceError(
                         f"reading capability {capability} of region {self.index}",
-                        f"at least {length} bytes after its header",
+                        f"at least {counted(length, 'byte')} after its header",
                         f"{len(link.payload)}",
                     )
                 return link.payload
@@ -173,9 +174,9 @@ class Region:
         return self._transport.map(self.index, area.offset, area.size)
 
     def _did(self, verb: str, offset: int, length: int) -> str:
-        return f"{verb} {length} bytes at 0x{offset:x} of region {self.index}"
+        return f"{verb} {counted(length, 'byte')} at 0x{offset:x} of region {self.index}"
 
 
 def tell(outcome: Outcome) -> str:
     """What a read or write answered, in words."""
-    return errno_name(outcome.errno) if outcome.value < 0 else f"{outcome.value} bytes"
+    return errno_name(outcome.errno) if outcome.value < 0 else counted(outcome.value, "byte")

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from ..common.words import counted
+
 #: Bytes moved at once.
 PIECE = 1 << 20
 
@@ -60,10 +62,10 @@ class Stream:
     def difference(self, other: Stream) -> str:
         """Where ``other`` is not the same, in words; nothing when all of it is, buffer by buffer. Raises OSError."""
         if len(self.buffers) != len(other.buffers):
-            return f"{len(self.buffers)} buffers, not {len(other.buffers)}"
+            return f"{counted(len(self.buffers), 'buffer')}, not {len(other.buffers)}"
         for number, (mine, its) in enumerate(zip(self.buffers, other.buffers, strict=True), 1):
             if mine.size != its.size:
-                return f"{mine.size} bytes in buffer {number}, not {its.size}"
+                return f"{counted(mine.size, 'byte')} in buffer {number}, not {its.size}"
             if any(one != another for one, another in zip(self.pieces(mine), other.pieces(its), strict=True)):
                 return f"other bytes in buffer {number}"
         return ""

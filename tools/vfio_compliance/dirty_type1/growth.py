@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..common.words import counted
 from ..run.checks import broken, declined, equal, succeeded
 from ..transport import GuardedBuffer, Outcome
 from ..uapi.type1 import IommuInfoFlags
@@ -160,7 +161,7 @@ class Growth:
             broken(
                 f"looking at the memory after {what}",
                 expected=f"nothing written from byte {start} on",
-                seen=f"{len(changed)} bytes written, the first of them byte {changed[0]}",
+                seen=f"{counted(len(changed), 'byte')} written, the first of them byte {changed[0]}",
             )
 
     def _asking(self, argsz: int) -> str:

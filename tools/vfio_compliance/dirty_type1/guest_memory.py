@@ -8,10 +8,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
+from typing import NoReturn
 
+from ..common.moment import latest_call
+from ..common.words import counted
 from ..device import Container, DeviceError, DirtyTracker, DmaMap
 from ..device.dma import IOVA
-from ..run.checks import NotApplicable, Unjudged, broken, given, told
+from ..run.checks import NotApplicable, Unjudged, about, broken, given, told
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, Transport
 from ..uapi.type1 import bitmap_bytes
@@ -41,6 +44,7 @@ class Answer:
     ) -> None:
         """``served`` are the pages of the range that were written by messages since they were last reported."""
         self.what = guest.path()
+        self._call = latest_call()
         self._spilled, bitmap = memory.spilled, memory.view
         self._at = guest.at
         self.must, self.may, clean = expected
@@ -56,23 +60,31 @@ class Answer:
     def complete(self) -> None:
         """Each page that was written or is pinned is reported."""
         if self.missing:
-            broken(
-                self.what, expected=f"dirty: {self._at(self.must)}", seen=f"reported clean: {self._at(self.missing)}"
-            )
+            self._broken(f"dirty: {self._at(self.must)}", f"reported clean: {self._at(self.missing)}")
 
     def bounded(self) -> None:
         """Nothing is reported but pages that are mapped and in the range."""
         if self._spilled:
-            broken(self.what, expected="nothing written but the bitmap", seen="bytes in front of its memory written")
+            self._broken("nothing written but the bitmap", "bytes in front of its memory written")
         if self.extra:
             alone, too = self._at(self.may), self._at(self.extra)
-            broken(self.what, expected=f"bits of mapped pages alone: {alone}", seen=f"set too: {too}")
+            self._broken(f"bits of mapped pages alone: {alone}", f"set too: {too}")
+
+    def correct(self) -> None:
+        """Each page that has to be reported is, and nothing is but what may be: complete() and bounded()."""
+        self.complete()
+        self.bounded()
 
     def exact(self) -> None:
         """No clean page is reported."""
         if self.false_dirty:
             must, seen = self._at(self.must), self._at(self.false_dirty)
-            broken(self.what, expected=f"dirty: {must}, no other", seen=f"dirty: {seen}")
+            self._broken(f"dirty: {must}, no other", f"dirty: {seen}")
+
+    def _broken(self, expected: str, seen: str) -> NoReturn:
+        """However late that is judged, the call that gave the bitmap is the one that shows it."""
+        with about(self._call):
+            broken(self.what, expected=expected, seen=seen)
 
 
 class GuestMemory:
@@ -99,7 +111,7 @@ class GuestMemory:
         #: Bytes of a page: the smallest of them.
         self.page = self.page_sizes & -self.page_sizes
         if self.page > mmap.PAGESIZE:
-            raise NotApplicable(f"pages of {self.page} bytes, larger than this machine's, are not tried")
+            raise NotApplicable(f"pages of {counted(self.page, 'byte')}, larger than this machine's, are not tried")
         self.history = History(self._everything)
         #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
         self.unsure = False
@@ -211,6 +223,12 @@ class GuestMemory:
             self.start()
             self.write(page)
 
+    def dirty_last(self, count: int) -> None:
+        """Map ``count`` pages, begin tracking, and see to it that the last of them has to be reported."""
+        self.map(0, count)
+        self.start()
+        self.make_dirty(count - 1)
+
     def make_dirty(self, first: int, count: int = 1) -> None:
         """See to it that these pages have to be reported: by a write, unless every mapped page is reported anyway."""
         if not self._everything:
@@ -234,7 +252,7 @@ class GuestMemory:
             memory[:_MARK] = memory[-_MARK:] = pattern
             actor.write(self.iova(first) + at, length)
             if memory[:_MARK] == pattern or memory[-_MARK:] == pattern:
-                missed = f"the device did not write all {length} bytes at 0x{self.iova(first) + at:x}"
+                missed = f"the device did not write all {counted(length, 'byte')} at 0x{self.iova(first) + at:x}"
                 raise NotApplicable(missed) if self.iova(first) >= _FAR else Unjudged(missed)
         self._tell(f"let the device write {self.at(pages)}")
         self.history.wrote(pages)
@@ -284,6 +302,11 @@ class GuestMemory:
         """The bitmap of each mapping by itself."""
         return [self.get(first, mapping.size // self.page) for first, mapping in sorted(self._mappings.items())]
 
+    def nothing_lost(self) -> None:
+        """The bitmap of each mapping by itself reports every page that has to be. Raises RuleBroken."""
+        for answer in self.get_all():
+            answer.complete()
+
     def try_get(
         self,
         first: int,
@@ -325,7 +348,7 @@ class GuestMemory:
     def _not_hidden(self, first: int, count: int, told: int) -> None:
         """No page that has to be reported lies behind the first ``told`` ones, whose bits alone could be written."""
         if hidden := self.history.expected(first + told, max(0, count - told)).must:
-            what = f"{self.path()}, of which only the bits of the first {told} pages could be written"
+            what = f"{self.path()}, of which only the bits of the first {counted(told, 'page')} could be written"
             broken(what, expected=f"an error, for the bits of {self.at(hidden)} could not be written", seen="success")
 
     # -- without a history ----------------------------------------------------------------------------------------
@@ -400,7 +423,7 @@ class GuestMemory:
         with given():
             largest = self.tracker.largest_bitmap() if size > _SMALL else self.transport.largest_bitmap
         if size > largest:
-            raise NotApplicable(f"{size} bytes are more than the largest bitmap of {largest} bytes")
+            raise NotApplicable(f"a bitmap of {counted(size, 'byte')} is larger than the largest, {largest}")
         return size
 
     # -- pages written by messages ----------------------------------------------------------------------------------
@@ -475,15 +498,15 @@ class GuestMemory:
         longer: int = 0,
     ) -> str:
         """In what a request may be wrong."""
-        ways = {
-            f" for pages of {page} bytes": page is not None,
-            f" into {room} bytes": room is not None,
-            " into memory that cannot be written": readonly,
-            f" into memory that ends {short} bytes before its end": short,
-            f", {further} bytes further": further,
-            f" and {longer} bytes more": longer,
-        }
-        return "".join(words for words, wrong in ways.items() if wrong)
+        ways = (
+            "" if page is None else f" for pages of {counted(page, 'byte')}",
+            "" if room is None else f" into {counted(room, 'byte')}",
+            " into memory that cannot be written" if readonly else "",
+            f" into memory that ends {counted(short, 'byte')} before its end" if short else "",
+            f", {counted(further, 'byte')} further" if further else "",
+            f" and {counted(longer, 'byte')} more" if longer else "",
+        )
+        return "".join(ways)
 
 
 def _answered(outcome: Outcome) -> str:

@@ -15,13 +15,11 @@ class Histories:
 
     def __init__(self, dirtying: Dirtying) -> None:
         self._dirtying = dirtying
-        self._played: dict[str, list[Answer] | Exception] = {}
+        self._played = dirtying.session.transport.tracer.shared(self._play)
 
     def play(self, name: str) -> list[Answer]:
         """The bitmaps of a script. Raises NotApplicable, and Unjudged where the driver did not go along to its end."""
-        if name not in self._played:
-            self._played[name] = self._play(name)
-        played = self._played[name]
+        played = self._played(name)
         if isinstance(played, Exception):
             raise played
         return played

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from ..common.words import counted
+
 #: Bits in a word of a bitmap.
 WORD_BITS: Final = 64
 
@@ -25,11 +27,6 @@ _MOST_RUNS: Final = 256
 
 #: Numbers of pages around the edges of a bitmap's bytes and words, and of a page of it.
 BOUNDARIES: Final = (1, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097)
-
-
-def counted(pages: int) -> str:
-    """``1 page``, ``7 pages``."""
-    return "1 page" if pages == 1 else f"{pages} pages"
 
 
 class Pages:
@@ -110,11 +107,13 @@ class Pages:
     def at(self, address: Callable[[int], int]) -> str:
         """``the page at 0x9003000, 6 pages from 0x9007000``: where they lie, by what ``address`` gives for a page."""
         shown = [
-            f"{end - first} pages from 0x{address(first):x}" if end - first > 1 else f"the page at 0x{address(first):x}"
+            f"{counted(end - first, 'page')} from 0x{address(first):x}"
+            if end - first > 1
+            else f"the page at 0x{address(first):x}"
             for first, end in self.runs[:_SHOWN]
         ]
         if len(self.runs) > _SHOWN:
-            shown.append(f"... ({len(self)} pages)")
+            shown.append(f"... ({counted(len(self), 'page')})")
         return ", ".join(shown) or "none"
 
     def __str__(self) -> str:
@@ -123,7 +122,7 @@ class Pages:
             return "none"
         shown = [f"{first}-{end - 1}" if end - first > 1 else f"{first}" for first, end in self.runs[:_SHOWN]]
         if len(self.runs) > _SHOWN:
-            shown.append(f"... ({len(self)} pages)")
+            shown.append(f"... ({counted(len(self), 'page')})")
         return ", ".join(shown)
 
 

@@ -13,9 +13,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock, Thread
 
+from ..common.words import counted
 from ..run.checks import Unjudged, broken
 from .guest_memory import GuestMemory
-from .pages import Pages, counted
+from .pages import Pages
 
 #: Mappings that stay, and one that is unmapped with its bitmap: first page and pages of each.
 _STAYING, _LEAVING = ((0, 70), (70, 3), (129, 40)), (200, 65)
@@ -41,7 +42,8 @@ class Tally:
     copied: int = 0
 
     def __str__(self) -> str:
-        return f"{self.rounds} rounds, {self.writes} writes, {self.bitmaps} bitmaps, {self.copied} pages copied"
+        done = (self.rounds, "round"), (self.writes, "write"), (self.bitmaps, "bitmap"), (self.copied, "page")
+        return f"{', '.join(counted(number, noun) for number, noun in done)} copied"
 
 
 @dataclass
@@ -193,7 +195,7 @@ class Rounds:
         broken(
             f"round {self.tally.rounds} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
             expected="every written page reported after its last write, so that the copy is the memory",
-            seen=f"{counted(len(differ))} not so: {told}",
+            seen=f"{counted(len(differ), 'page')} not so: {told}",
         )
 
     @contextmanager

@@ -6,7 +6,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ..device import Container, DeviceError
-from ..run.checks import NotApplicable, broken
+from ..run.checks import NotApplicable, broken, declined
+from ..transport import Outcome
 from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
 from .guest_memory import GuestMemory
 
@@ -70,6 +71,11 @@ class Witness:
         )
 
     # -- afterwards -------------------------------------------------------------------------------------------------
+
+    def declined(self, what: str, outcome: Outcome) -> None:
+        """The request failed, and all is as begin() left it."""
+        declined(what, outcome)
+        self.unchanged(what)
 
     def unchanged(self, after: str) -> None:
         """All is as begin() left it: tracking, what it recorded, the memory for the bitmap, and the mapping."""

@@ -10,18 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from typing import NamedTuple
 
+from ..common.moment import latest_call
 from ..device import DeviceError, StepFailed, Stream
 from ..device.region import tell
 from ..run.checks import Silent, Unjudged, given
 from ..run.client import Access
 from ..run.stimulus import Actor
-from ..transport import Outcome
 from ..uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
 from .migration import Migration
-from .region import MigrationRegion
+from .region import Change, MigrationRegion
 from .states import Transition, name
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
@@ -33,38 +31,39 @@ EARLY, LATE, QUIET = 0x0101_0202_0303_0404, 0xF0F0_E1E1_D2D2_C3C3, 0x0123_4567_8
 OTHER = 0x6969_9696_3C3C_C3C3
 
 
-class Change(NamedTuple):
-    """How a write of device_state was answered, and the state that was read after it."""
+@dataclass
+class Journey:
+    """What was seen on the way, whichever it was."""
 
-    outcome: Outcome
-    now: DeviceState
+    #: The step at which the journey ended before its time.
+    failure: DeviceError | None = None
+    #: The running numbers of the calls that showed what is judged later, by the name of the field.
+    at: dict[str, int] = field(default_factory=dict)
+    #: What the suite did as a client, for those who judge clients.
+    traffic: list[Access] = field(default_factory=list)
+    #: How each change of device_state was answered, and what was read after it.
+    changes: dict[Transition, Change] = field(default_factory=dict)
+    #: The first read() or write() of data that was refused, where a mapping took its place.
+    refused: DeviceError | None = None
+
+    def failed_at(self, *steps: str) -> DeviceError | None:
+        """The failure, if it was at one of ``steps``."""
+        return self.failure if isinstance(self.failure, StepFailed) and self.failure.step in steps else None
 
 
 @dataclass
-class Saved:
+class Saved(Journey):
     """What was seen while a state was saved."""
 
     stream: Stream = field(default_factory=Stream)
     #: Bytes that were handed out in each state.
     offered: dict[DeviceState, int] = field(default_factory=dict)
-    #: The step at which the journey ended before its time.
-    failure: DeviceError | None = None
     #: pending_bytes, read again and again after it was 0 in stop-and-copy.
     after_the_end: list[int] = field(default_factory=list)
     #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
     visible: list[int] | None = None
     #: device_state once the data of a state was read, by the state that the device was brought into.
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
-    #: What the suite did as a client, for those who judge clients.
-    traffic: list[Access] = field(default_factory=list)
-    #: How each change of device_state was answered, and what was read after it.
-    changes: dict[Transition, Change] = field(default_factory=dict)
-    #: The first read() of data that was refused, where a mapping took its place.
-    refused: DeviceError | None = None
-
-    def failed_at(self, *steps: str) -> DeviceError | None:
-        """The failure, if it was at one of ``steps``."""
-        return self.failure if isinstance(self.failure, StepFailed) and self.failure.step in steps else None
 
     def whole(self) -> Stream:
         """The state, read to its end. Raises Unjudged where the journey did not come so far."""
@@ -74,10 +73,9 @@ class Saved:
 
 
 @dataclass
-class Resumed:
+class Resumed(Journey):
     """What was seen while a state was given back."""
 
-    failure: DeviceError | None = None
     #: What the device showed before; None where the profile cannot show it.
     before: list[int] | None = None
     #: Buffers that the device took.
@@ -88,12 +86,6 @@ class Resumed:
     visible: list[int] | None = None
     #: Why it did not go on to pre-copy after that, if it did not.
     stayed: DeviceError | None = None
-    #: What the suite did as a client.
-    traffic: list[Access] = field(default_factory=list)
-    #: How each change of device_state was answered, and what was read after it.
-    changes: dict[Transition, Change] = field(default_factory=dict)
-    #: The first write() of data that was refused, where a mapping took its place.
-    refused: DeviceError | None = None
 
     def whole(self) -> Resumed:
         """The journey, made to its end. Raises Unjudged where it did not come so far."""
@@ -108,11 +100,12 @@ class Journeys:
     def __init__(self, migration: Migration) -> None:
         self._migration = migration
         self._session = migration.session
-        self.suspend = cache(self._suspend)
-        self.live = cache(self._live)
-        self.calm = cache(self._calm)
-        self.disturbed = cache(self._disturbed)
-        self.resume = cache(self._resume)
+        shared = self._session.transport.tracer.shared
+        self.suspend = shared(self._suspend)
+        self.live = shared(self._live)
+        self.calm = shared(self._calm)
+        self.disturbed = shared(self._disturbed)
+        self.resume = shared(self._resume)
 
     def _suspend(self) -> Saved:
         """Running, stop-and-copy, stop; read as the text says, and no more than that."""
@@ -149,6 +142,7 @@ class Journeys:
                 if state == PRE_COPY:
                     saved.visible = _show(self._migration.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
+            saved.at["after_the_end"] = latest_call()
             with given():
                 _change(migration, STOP, saved)
         return saved
@@ -173,7 +167,7 @@ class Journeys:
         """
         if transition.after == STOP and transition.before == RUNNING:
             migration = self._migration.begin()
-            return Change(migration.try_set_state(STOP), migration.state())
+            return Change(migration.try_set_state(STOP), migration.state(), latest_call())
         for flow in (self.suspend, self.live):
             if change := flow().changes.get(transition):
                 return change
@@ -215,15 +209,15 @@ class Journeys:
                 resumed.filled = migration.state()
                 _change(migration, RUNNING, resumed)
                 resumed.visible = _show(actor)
+                resumed.at["visible"] = latest_call()
             resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
 
     @contextmanager
-    def _recorded(self, migration: MigrationRegion, journey: Saved | Resumed) -> Iterator[None]:
+    def _recorded(self, migration: MigrationRegion, journey: Journey) -> Iterator[None]:
         """Keep what the client did, and what the driver refused, which ends the journey."""
         tracer = self._session.transport.tracer
-        before = len(tracer.calls)
-        tracer.digests = True
+        before = tracer.last
         # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
         migration.mapped = migration.tries_both = self._migration.claims.data_section == "mapped-only"
         migration.refused = None
@@ -232,17 +226,17 @@ class Journeys:
         except DeviceError as error:
             journey.failure = error
         finally:
-            tracer.digests = migration.tries_both = False
-        journey.traffic = list(migration.accesses(tracer.calls[before:]))
+            migration.tries_both = False
+        journey.traffic = list(migration.accesses(call for call in tracer.calls if call.serial > before))
         journey.refused = migration.refused
 
 
-def _change(migration: MigrationRegion, state: DeviceState, journey: Saved | Resumed) -> None:
+def _change(migration: MigrationRegion, state: DeviceState, journey: Journey) -> None:
     """Change to ``state``, and take note of how that was answered. Raises DeviceError."""
     before = migration.state()
     outcome = migration.try_set_state(state)
     now = migration.state()
-    journey.changes[Transition(before, state)] = Change(outcome, now)
+    journey.changes[Transition(before, state)] = Change(outcome, now, latest_call())
     if outcome.value != DEVICE_STATE.width or now != state:
         what = f"writing {name(state)} in {name(before)}"
         raise DeviceError(what, f"4 bytes taken, then {name(state)}", f"{tell(outcome)}, then {name(now)}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import NamedTuple
 
+from ..common.words import counted
 from ..device import Device, DeviceError, Unreachable
 from ..run.interface import Attachment
 from ..uapi.migration_v1 import DeviceState
@@ -47,9 +48,10 @@ class Migration(Attachment):
         try:
             self.regions = self.session.device.regions_of_type(REGION_TYPE)
             if not self.regions:
+                regions = counted(len(self.session.device.regions), "region")
                 self.missing = (
-                    f"none of the {len(self.session.device.regions)} regions announces type 3, subtype 1: is "
-                    "migration switched on in the driver, and is this the right device?"
+                    f"none of the {regions} announces type 3, subtype 1: is migration switched on in the driver, and "
+                    "is this the right device?"
                 )
                 return
             self._region = self._region_of(self.session.device)

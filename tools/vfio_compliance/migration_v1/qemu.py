@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from ..common.words import counted
 from ..device.device import Device
 from ..device.dirty import DirtyTracker
 from ..device.dma import DMA_SIZE, IOVA, DmaMap
@@ -53,7 +54,7 @@ class Qemu:
         """The first region of the right type."""
         found = self._device.regions_of_type(REGION_TYPE)
         if not found or not found[0].size:
-            seen = "an empty one" if found else f"none among {len(self._device.regions)} regions"
+            seen = "an empty one" if found else f"none among {counted(len(self._device.regions), 'region')}"
             raise DeviceError("looking for the migration region", "a region of type 3, subtype 1", seen)
         return MigrationRegion(found[0], self._largest)
 
@@ -135,7 +136,8 @@ class Qemu:
             return []
         area = self._region.place()
         if area.size > most:
-            raise DeviceError("saving the state", f"at most {most} bytes more (limits.largest_state)", f"{area.size}")
+            limit = f"at most {counted(most, 'byte')} more (limits.largest_state)"
+            raise DeviceError("saving the state", limit, f"{area.size}")
         return [b"".join(self._read(area))] if area.size else []
 
     def complete(self, most: int) -> list[bytes]:

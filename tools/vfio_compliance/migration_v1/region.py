@@ -6,7 +6,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+from ..common.moment import latest_call
+from ..common.words import counted
 from ..device.errors import DeviceError, StepFailed, Unreachable, given
 from ..device.region import Area, Region, tell
 from ..device.stream import PIECE, Stream
@@ -32,6 +35,22 @@ _ENOUGH_OF_THE_SAME = 64
 
 #: Type and subtype by which a region announces itself as the migration region (kabi v23, lines 38 and 47).
 REGION_TYPE = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
+
+
+class Change(NamedTuple):
+    """How a write of device_state was answered, the state that was read after it, and the number of that call."""
+
+    outcome: Outcome
+    now: DeviceState
+    call: int
+
+    @property
+    def answer(self) -> str:
+        """``accepted`` or ``refused``."""
+        return "accepted" if self.outcome.ok else "refused"
+
+    def __str__(self) -> str:
+        return f"{self.answer}, reads {name(self.now)}"
 
 
 class MigrationRegion:
@@ -67,7 +86,7 @@ class MigrationRegion:
         if outcome.value != register.width:
             raise DeviceError(
                 f"reading {register.name}",
-                f"{register.width} bytes",
+                counted(register.width, "byte"),
                 tell(outcome),
                 outcome.errno if outcome.value < 0 else None,
             )
@@ -85,7 +104,8 @@ class MigrationRegion:
         """Set ``register``. Raises DeviceError when the driver refuses or takes a part only."""
         outcome = self.try_write(register, value)
         if outcome.value != register.width:
-            raise DeviceError(f"writing 0x{value:x} to {register.name}", f"{register.width} bytes taken", tell(outcome))
+            taken = f"{counted(register.width, 'byte')} taken"
+            raise DeviceError(f"writing 0x{value:x} to {register.name}", taken, tell(outcome))
 
     # -- device_state ---------------------------------------------------------------------------------------------
 
@@ -115,6 +135,11 @@ class MigrationRegion:
                 f"4 bytes taken, then {name(state)}",
                 f"{tell(outcome)}, then {name(now)}",
             )
+
+    def attempt(self, value: int) -> Change:
+        """Write ``value`` to device_state, all 32 bits of it, whatever comes of that. Raises DeviceError."""
+        outcome = self.try_write(DEVICE_STATE, value)
+        return Change(outcome, self.state(), latest_call())
 
     def enter(self, *states: DeviceState) -> None:
         """Bring the device into each of ``states`` in turn, as the way to what a test is about. Raises Unreachable.
@@ -160,7 +185,7 @@ class MigrationRegion:
     def _believe(self, total: int) -> None:
         """Raises StepFailed for more bytes than the largest state has."""
         if total > self.largest:
-            limit = f"at most {self.largest} bytes (limits.largest_state)"
+            limit = f"at most {counted(self.largest, 'byte')} (limits.largest_state)"
             raise StepFailed("end", "saving the state", limit, f"{total} so far")
 
     def save(
@@ -204,9 +229,11 @@ class MigrationRegion:
         """Out of time. Raises StepFailed: at step ``end`` if the same buffer comes again and again, else ``time``."""
         again = stream.same_at_end() if stands else 1
         if again > _ENOUGH_OF_THE_SAME:
-            raise StepFailed("end", "reading the state to its end", "an end", f"the same buffer {again} times")
-        limit = f"within a third of limits.test, at limits.largest_state of {self.largest} bytes"
-        raise StepFailed("time", "reading the state to its end", f"an end {limit}", f"{stream.total} bytes so far")
+            seen = f"the same buffer {counted(again, 'time')}"
+            raise StepFailed("end", "reading the state to its end", "an end", seen)
+        limit = f"within a third of limits.test, at limits.largest_state of {counted(self.largest, 'byte')}"
+        seen = f"{counted(stream.total, 'byte')} so far"
+        raise StepFailed("time", "reading the state to its end", f"an end {limit}", seen)
 
     def read_buffer(self) -> None:
         """Read the buffer that is offered to its last byte (steps b to d); it is not kept. Raises StepFailed."""
@@ -314,6 +341,5 @@ class MigrationRegion:
         """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
         target = f"region {self.region.index}"
         for number, call in enumerate(calls, 1):
-            data = call.sent if call.verb == "write" else call.received
             if verb := access_verb(call.verb, call.target, call.number, target):
-                yield Access(verb, call.number, call.length, call.value, data, call.digest, number)
+                yield Access(verb, call.number, call.length, call.value, *call.moved, number)

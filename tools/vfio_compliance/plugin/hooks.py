@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from .. import profiles, rules
+from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
+from ..common.moment import count_calls
+from ..common.words import counted
 from ..interfaces import INTERFACES, PROFILE
 from ..results import events
 from ..results.failure import Failure
@@ -25,14 +28,15 @@ from ..run.checks import NotApplicable
 from ..run.errors import Broken, Lost
 from ..run.session import Session
 from ..transport import CallTimeout, TransportError
-from .journal import begin_journal, record, tell
-from .options import SHORTENING, plan_of, stress_seconds
+from .journal import begin_journal, record, tell, tell_opening
+from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
 from .stash import (
     BEGAN,
     CATALOGUE,
     CUT,
+    DATA,
     HANDOVER,
     LOST,
     PHASES,
@@ -40,8 +44,9 @@ from .stash import (
     SECONDS,
     SESSION,
     STRESS,
+    Phase,
 )
-from .verdicts import ENDS_THE_RUN, judge
+from .verdicts import ENDS_THE_RUN, blamed, judge
 
 pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for interface in INTERFACES)]
 
@@ -72,8 +77,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = random.randrange(1 << 32)
     session.tell = partial(tell, config)
+    tracer = session.transport.tracer
+    count_calls(lambda: tracer.last)
+    store = config.stash[DATA] = data_store(config)
+    tracer.keep = store.keep if store else None
     if (inflight := config.getoption("--inflight-fd")) is not None:
-        session.transport.tracer.on_begin = Inflight(inflight).begin
+        tracer.on_begin = Inflight(inflight).begin
     if config.getoption("--progress-fd") is not None:
         # Its watcher ends it so; the device is to be closed then as at the end of any run.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -112,6 +121,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         _stop(session, "the suites could not be loaded", "see pytest.log in the folder of the run")
         return True
     handover = session.config.stash.get(HANDOVER, None)
+    opened.transport.tracer.enter(OPENING)
     try:
         opened.start(handover.way if handover else 0)
     except CallTimeout as error:
@@ -120,7 +130,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     except (Broken, TransportError) as error:
         _stop(session, error.message, error.remedy)
         return True
-    opened.transport.tracer.take()  # these calls belong to no case
+    finally:
+        tell_opening(opened)
     session.config.stash[BEGAN] = time.monotonic() - (handover.seconds if handover else 0.0)
     return None
 
@@ -146,6 +157,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     opened.finish()
     opened.tell_deaths()
+    if (store := config.stash[DATA]) and store.complaint:
+        opened.note(store.complaint)
     counts = opened.transport.tracer.counts
     opened.tell(
         events.Finish(
@@ -166,18 +179,39 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     if opened is None:
         return None
     tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
+    opened.transport.tracer.begin(item.nodeid)
     if not (reason := _left_out(item, opened)):
         return None
-    item.stash[PHASES] = list[tuple[Verdict, Failure | None]]([(Verdict.NOT_RUN, Failure(reason, skipped=True))])
+    item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
     record(item, opened, 0.0)
     return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    _enter(item, SET_UP)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    _enter(item, BODY)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    _enter(item, CLEAN_UP)
+
+
+def _enter(item: pytest.Item, part: str) -> None:
+    if (opened := item.config.stash.get(SESSION, None)) is not None:
+        opened.transport.tracer.enter(part)
 
 
 def _left_out(item: pytest.Item, opened: Session) -> str:
     """Why the case is not run; nothing when it is."""
     rule = str(rule_of(item))
     if item.config.stash[CUT][rule] >= _MOST_CUT:
-        return f"{_MOST_CUT} cases of this rule hung or ended the test process"
+        return f"{counted(_MOST_CUT, 'case')} of this rule hung or ended the test process"
     for skip in opened.profile.skip:
         if skip.case in item.nodeid or skip.case == rule:
             return f"skipped by the profile: {skip.reason}"
@@ -208,8 +242,9 @@ def pytest_runtest_makereport(
     # What the driver answers in the test itself is held against it; before and after, or where the suite itself is
     # judged, it is not the rule that broke. What the suite breaks is a fault of ours.
     refused = Verdict.FAIL if call.when == "call" and not rule.of_the_suite else Verdict.NOT_RUN
-    phases.append(judge(error, refused, Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL))
-    if isinstance(error, TransportError) or phases[-1][0] is Verdict.HANG:
+    judged = judge(error, refused, Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL)
+    phases.append(Phase(*judged, blamed(error, opened.transport.tracer)))
+    if isinstance(error, TransportError) or phases[-1].verdict is Verdict.HANG:
         opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
     if call.when == "teardown":

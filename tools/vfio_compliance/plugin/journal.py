@@ -3,22 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from .. import __version__
+from ..common.calls import compact
 from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
-from ..transport import Call
 from .selection import rule_of
 from .stash import (
     CATALOGUE,
@@ -94,10 +91,12 @@ def tell(config: pytest.Config, event: events.Event) -> None:
 def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     """Put the case into the journal; its verdict."""
     phases = item.stash[PHASES]
-    verdict = gravest(verdict for verdict, _ in phases)
+    verdict = gravest(phase.verdict for phase in phases)
     # A phase that passed says nothing against one that was not applicable.
-    if verdict is Verdict.PASS and any(phase is Verdict.NOT_APPLICABLE for phase, _ in phases):
+    if verdict is Verdict.PASS and any(phase.verdict is Verdict.NOT_APPLICABLE for phase in phases):
         verdict = Verdict.NOT_APPLICABLE
+    told = next(phase for phase in phases if phase.verdict is verdict)
+    tracer = opened.transport.tracer
     observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
     opened.tell(
         events.End(
@@ -105,23 +104,16 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             rule=str(rule_of(item)),
             verdict=verdict,
             seconds=round(seconds, 6),
-            failure=next((failure for phase, failure in phases if phase is verdict), None),
+            failure=told.failure,
+            failed_call=told.call,
             observed=observed,
-            calls=tuple(_compact(opened.transport.tracer.take())),
+            stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
+            calls=tuple(compact(tracer.take())),
         )
     )
     return verdict
 
 
-def _compact(calls: Iterable[Call]) -> list[list[Any]]:
-    """Calls as JSON, runs of the same call with the same answer as one with a count, and the digest if there is one."""
-    compact = []
-    for _, group in groupby(calls, key=lambda call: (*call[:8], call.digest)):
-        same = list(group)
-        verb, target, number, length, sent, received, value, errno = same[0][:8]
-        microseconds = sum(call.duration_ns for call in same) // 1000
-        compact.append(
-            [verb, target, number, length, sent.hex(), received.hex(), value, errno, microseconds, len(same)]
-            + ([same[0].digest] if same[0].digest else [])
-        )
-    return compact
+def tell_opening(opened: Session) -> None:
+    """Put into the journal the calls by which the device was opened."""
+    opened.tell(events.Opening(tuple(compact(opened.transport.tracer.take()))))

@@ -10,6 +10,8 @@ import pytest
 
 from .. import profiles, rules
 from ..profiles import plan as plans
+from ..results import data
+from ..results.data import DataStore
 
 #: Seconds in which what an exploration has found is made short.
 SHORTENING = 20.0
@@ -29,8 +31,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--plan", type=Path, help="a plan: which rules a run leaves out, and why")
     group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
     group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    group.addoption("--keep-data", action="store_true", help="keep all data that was moved beside the journal")
     group.addoption("--stress", metavar="TIME", help="run the rules of suites/stress alone, so long")
     group.addoption("--defect", action="append", default=[], help="break the reference device in this way")
+
+
+def data_store(config: pytest.Config) -> DataStore | None:
+    """Where data is kept; None where that was not asked for."""
+    if not config.getoption("--keep-data"):
+        return None
+    journal: Path | None = config.getoption("--journal")
+    if journal is None:
+        raise pytest.UsageError("--keep-data needs --journal: the data goes into the same folder")
+    try:
+        return DataStore(journal.parent / data.NAME)
+    except OSError as error:
+        raise pytest.UsageError(f"{journal.parent / data.NAME}: {error.strerror}") from None
 
 
 def stress_seconds(config: pytest.Config) -> float | None:

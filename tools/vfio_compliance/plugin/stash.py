@@ -4,25 +4,39 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import pytest
 
 from .. import rules
 from ..profiles import plan as plans
+from ..results.data import DataStore
 from ..results.failure import Failure
 from ..results.handover import Handover
 from ..results.journal import Journal
 from ..results.verdict import Verdict
 from ..run.session import Session
 
+
+class Phase(NamedTuple):
+    """How the set-up, the body or the clean-up of a case ended."""
+
+    verdict: Verdict
+    failure: Failure | None = None
+    #: Running number of the call that shows it; 0 for none.
+    call: int = 0
+
+
 CATALOGUE: pytest.StashKey[rules.Catalogue] = pytest.StashKey()
 JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
-PHASES: pytest.StashKey[list[tuple[Verdict, Failure | None]]] = pytest.StashKey()
+PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
 #: When the cases began, in seconds of the monotonic clock.
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
 #: What an earlier test process left, which this one continues.
 HANDOVER: pytest.StashKey[Handover] = pytest.StashKey()
+#: Where data is kept, if it is.
+DATA: pytest.StashKey[DataStore | None] = pytest.StashKey()
 PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
 #: Set once this test process cannot reach the device any more, and another one may.
 LOST: pytest.StashKey[bool] = pytest.StashKey()

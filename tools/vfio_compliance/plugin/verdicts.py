@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from ..common.moment import AfterCall
 from ..device import DeviceError, Unreachable
 from ..results.failure import Failure
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
 from ..run.errors import Broken
-from ..transport import CallTimeout, GivenUp, SetupError, TransportError
+from ..transport import CallTimeout, GivenUp, SetupError, Tracer, TransportError
 
 #: After these the device or the host cannot be used any more.
 ENDS_THE_RUN = (Broken, SetupError)
@@ -50,6 +51,18 @@ def judge(error: BaseException | None, refused: Verdict, broken: Verdict) -> tup
         return refused, Failure(error.message, remedy=error.remedy)
     trace = "".join(traceback.format_exception(error))
     return Verdict.BROKEN, Failure(f"the suite itself failed: {error!r}", traceback=trace)
+
+
+def blamed(error: BaseException | None, tracer: Tracer) -> int:
+    """The running number of the call that shows what went wrong in the phase that just ended; 0 for none.
+
+    Where nothing was called in it, that is the last call that it was judged from, of an earlier case.
+    """
+    if error is None:
+        return 0
+    call = error.after if isinstance(error, AfterCall) else tracer.last
+    looked_back = call == tracer.last < tracer.part_began and tracer.spans
+    return tracer.spans[-1].last if looked_back else call
 
 
 def _failure(error: RuleBroken | DeviceError) -> Failure:

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterable
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.profiles import plan
 from vfio_compliance.profiles.device import commands
 from vfio_compliance.profiles.document import WHOLE_FILE, Problem, ProfileError
@@ -37,7 +38,7 @@ def _check(path: str, kind: Record, rules: Collection[str] | None) -> bool:
             print(problem)
             print(_excerpt(problem), end="")
         count = len(error.problems)
-        print(f"{path}: {count} problem{'s' if count > 1 else ''}")
+        print(f"{path}: {counted(count, 'problem')}")
         return False
     for line in lines:
         print(line)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from yaml.nodes import ScalarNode
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.profiles.document import Document, quoted
 from vfio_compliance.profiles.kinds import Choice, Integer, Kind, Text
 from vfio_compliance.profiles.records import ListOf, OrNone, Record, Variant, key
@@ -178,7 +179,8 @@ class VfioUserDevice:
         sockets = {path: device.socket for path, device in _devices(self).items()}
         for path, socket in sockets.items():
             if socket is not None and len(socket.encode()) > _LONGEST_SOCKET_PATH:
-                yield f"{path}.socket".lstrip("."), f"the path of a socket has at most {_LONGEST_SOCKET_PATH} bytes"
+                most = counted(_LONGEST_SOCKET_PATH, "byte")
+                yield f"{path}.socket".lstrip("."), f"the path of a socket has at most {most}"
         yield from _named_twice({path: {"socket": socket} for path, socket in sockets.items()})
         if self.command is None:
             if self.defects is not None:

@@ -29,6 +29,7 @@ from yaml.events import (
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from vfio_compliance.common.suggest import did_you_mean, similar
+from vfio_compliance.common.words import counted, enumerated
 
 LARGEST_FILE = 256 * 1024
 DEEPEST = 16
@@ -91,11 +92,6 @@ def quoted(text: str) -> str:
 def listed(words: Iterable[str], last: str = "or") -> str:
     """`a`, `b` or `c`."""
     return enumerated([f"`{word}`" for word in words], last)
-
-
-def enumerated(items: list[str], last: str = "or") -> str:
-    """a, b or c."""
-    return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 @dataclass(frozen=True)
@@ -259,7 +255,7 @@ class Document:
         return root
 
     def _complain_of_depth(self, place: Place) -> None:
-        self.complain(place, f"nested deeper than {DEEPEST} levels")
+        self.complain(place, f"nested deeper than {counted(DEEPEST, 'level')}")
 
     def _node(
         self,

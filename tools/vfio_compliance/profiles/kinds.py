@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from vfio_compliance.common.words import enumerated
 from vfio_compliance.profiles.document import (
     BOOLEAN,
     LONGEST_QUOTE,
@@ -22,7 +23,6 @@ from vfio_compliance.profiles.document import (
     SKIPPED,
     STRING,
     Document,
-    enumerated,
     listed,
     quoted,
 )

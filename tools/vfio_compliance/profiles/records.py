@@ -14,7 +14,8 @@ from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from vfio_compliance.profiles.document import NULL, SKIPPED, STRING, Document, enumerated, listed, place_of, quoted
+from vfio_compliance.common.words import enumerated
+from vfio_compliance.profiles.document import NULL, SKIPPED, STRING, Document, listed, place_of, quoted
 from vfio_compliance.profiles.kinds import BAD, Kind, Schema, read_as
 
 _REQUIRED: Any = object()

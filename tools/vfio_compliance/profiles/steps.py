@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from yaml.nodes import ScalarNode
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.profiles.document import Document, quoted
 from vfio_compliance.profiles.kinds import Choice, Duration, Integer, Kind, NumberOrVariable, OneOfNumbers, Size
 from vfio_compliance.profiles.records import ListOf, OneKey, OrNone, Record, key
@@ -35,7 +36,7 @@ class Write(_Access):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if isinstance(self.value, int) and self.value >> 8 * self.width:
-            yield "value", f"{self.value:#x} does not fit into the width of {8 * self.width} bits"
+            yield "value", f"{self.value:#x} does not fit into the width of {counted(8 * self.width, 'bit')}"
         if self.value in ("$iova", "$length") and self.width < 4:
             yield "value", f"{quoted(str(self.value))} wants a register of 4 or 8 bytes, not {self.width}"
 
@@ -50,14 +51,14 @@ class Wait(_Access):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.equals >> 8 * self.width:
-            yield "equals", f"{self.equals:#x} does not fit into the width of {8 * self.width} bits"
+            yield "equals", f"{self.equals:#x} does not fit into the width of {counted(8 * self.width, 'bit')}"
         elif self.equals & ~self.mask:
             yield (
                 "equals",
                 f"{self.equals:#x} has bits outside the mask {self.mask:#x}; this never becomes true",
             )
         if self.mask != 2**64 - 1 and self.mask >> 8 * self.width:
-            yield "mask", f"{self.mask:#x} does not fit into the width of {8 * self.width} bits"
+            yield "mask", f"{self.mask:#x} does not fit into the width of {counted(8 * self.width, 'bit')}"
 
 
 @dataclass(frozen=True)

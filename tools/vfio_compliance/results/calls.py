@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Traced calls in words, as they stand in the journal."""
+"""Recorded calls in words."""
 
 from __future__ import annotations
 
 import errno
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
-from ..uapi import migration_v1, type1, vfio
-
-_REGISTERS = {(register.offset, register.width): register.name for register in migration_v1.REGISTERS}
+from ..common.calls import OMITTED, SECOND, Behind, Call
+from ..common.registers import Register
+from ..common.words import counted
+from ..uapi import type1, vfio
+from .registers import Registers
+from .structures import LAYOUTS, answered, asked
 
 _REQUESTS = {
     value: name
@@ -19,110 +21,143 @@ _REQUESTS = {
     if name.startswith("VFIO_") and isinstance(value, int) and value >= vfio.VFIO_GET_API_VERSION
 }
 
-#: What the name of a target begins with where it is the second device's.
-_SECOND = "second "
+#: Requests whose by-value argument is the number of an extension.
+_OF_EXTENSIONS = (vfio.VFIO_CHECK_EXTENSION, vfio.VFIO_SET_IOMMU)
+_EXTENSIONS = {type1.VFIO_TYPE1_IOMMU: "VFIO_TYPE1_IOMMU", type1.VFIO_TYPE1v2_IOMMU: "VFIO_TYPE1v2_IOMMU"}
+
+#: Bytes of data that are shown, and digits of a digest.
+_SHOWN_BYTES, _SHOWN_DIGITS = 16, 16
+
+#: Up to so many bytes are shown as one number.
+_NUMBER = 8
 
 
-#: Fields of a call that are texts, and numbers; one more text, a digest, may follow.
-_TEXTS, _NUMBERS, _FIELDS = (0, 1, 4, 5), (2, 3, 6, 7, 8, 9), 10
-
-#: The argument of a request that names a range: where its address and its length in bytes stand.
-_RANGES = {
-    type1.VFIO_IOMMU_MAP_DMA: (16, 24),
-    type1.VFIO_IOMMU_UNMAP_DMA: (8, 16),
-    type1.VFIO_IOMMU_DIRTY_PAGES: (8, 16),
-}
-
-
-def read_call(value: Any) -> list[Any]:
-    """A call read from JSON, with its bytes in hexadecimal. Raises ValueError for what is none."""
-    if not isinstance(value, list) or not _FIELDS <= len(value) <= _FIELDS + 1:
-        raise ValueError("not a call")
-    if not all(type(value[at]) is str for at in (*_TEXTS, *range(_FIELDS, len(value)))):
-        raise ValueError("a call without its words")
-    if not all(type(value[at]) is int for at in _NUMBERS):
-        raise ValueError("a call without its numbers")
-    for text in (value[4], value[5], *value[_FIELDS:]):
-        bytes.fromhex(text)
-    return value
-
-
-def count(calls: Iterable[list[Any]]) -> Counter[str]:
+def count(calls: Iterable[Call]) -> Counter[str]:
     """Totals of recorded calls, by the names that a ``finish`` record has for them."""
     totals: Counter[str] = Counter()
-    for verb, target, number, _, _, _, value, code, _, times in (call[:10] for call in calls):
-        totals["calls"] += number if verb == "omitted" else times
+    for call in calls:
+        verb, times = call.verb, call.times
+        totals["calls"] += call.number if verb == OMITTED else times
         if verb in ("read", "write"):
-            totals["bytes_read" if verb == "read" else "bytes_written"] += max(value, 0) * times
-        totals["opens"] += times * (verb == "open" and not code)
-        on_device = target.removeprefix(_SECOND) == "device"
-        totals["resets"] += times * (verb == "ioctl" and number == vfio.VFIO_DEVICE_RESET and on_device)
+            totals["bytes_read" if verb == "read" else "bytes_written"] += max(call.value, 0) * times
+        if call.target.removeprefix(SECOND) == "device":
+            totals["opens"] += times * (verb == "open" and not call.errno)
+            totals["resets"] += times * (verb == "ioctl" and call.number == vfio.VFIO_DEVICE_RESET)
     return totals
 
 
-def describe(call: list[Any], migration: int | None) -> str:
-    """One recorded call as a line; ``migration`` is the index of the migration region, to name its registers."""
-    verb, target, number, length, sent, received, value, code, microseconds, times = call[:10]
-    if verb == "omitted":
-        return f"({number} calls are left out)"
-    if verb in ("read", "write"):
-        text = _access(call, migration)
-    elif verb == "ioctl":
-        second = f" on the {target}" if target.startswith(_SECOND) else ""
-        text = f"ioctl {_REQUESTS.get(number, hex(number))}{_asked(number, bytes.fromhex(sent))}{second}"
+def describe(call: Call, registers: Registers) -> str:
+    """One record as a line: what was asked, what was answered, and how long that took."""
+    if call.verb == OMITTED:
+        return f"({counted(call.number, 'call')} left out)"
+    if call.verb in ("read", "write"):
+        text = _access(call, _register(call, registers))
+    elif call.verb == "ioctl":
+        second = f" on the {call.target}" if call.target.startswith(SECOND) else ""
+        text = f"ioctl {_request(call)}{second} -> {_reply(call)}"
+    elif call.verb == "version":
+        answer = _error(call.errno) if call.value < 0 else _version(call.received)
+        text = f"version {_version(call.sent)} of the {call.target} -> {answer}"
     else:
-        text = f"{verb} {f'{length} bytes at 0x{number:x} of ' if length else ''}{target}"
-    repeated = f"  ({times} times)" if times > 1 else ""
-    return f"{text} -> {_answer(verb, length, received, value, code)}{repeated}  [{microseconds} us]"
+        text = f"{_other(call)} -> {_error(call.errno) if call.value < 0 else 'ok'}"
+    repeated = f"  ({counted(call.times, 'time')})" if call.times > 1 else ""
+    return f"{text}{repeated}  [{call.duration_ns // 1000} us]"
 
 
-def _access(call: list[Any], migration: int | None) -> str:
-    verb, target, number, length, sent = call[:5]
-    place = f"{length} bytes at 0x{number:x} of {target}"
-    if target.removeprefix(_SECOND) == f"region {migration}" and (number, length) in _REGISTERS:
-        place = ("second device's " if target.startswith(_SECOND) else "") + _REGISTERS[number, length]
-    written = _number(bytes.fromhex(sent)) if verb == "write" else ""
-    return f"{verb} {place}{f' = {written}' if written else ''}"
+# -- reads and writes -------------------------------------------------------------------------------------------------
 
 
-def _answer(verb: str, length: int, received: str, value: int, code: int) -> str:
-    if value < 0:
-        return _error(code)
-    if verb not in ("read", "write"):
-        return "ok"
-    if value < length:
-        return f"only {value} bytes"
-    return (_number(bytes.fromhex(received)) if verb == "read" else "") or f"{value} bytes"
+def _register(call: Call, registers: Registers) -> Register | None:
+    """The register that was accessed whole."""
+    region = call.target.removeprefix(SECOND).removeprefix("region ")
+    of_region = registers.get(int(region), ()) if region.isascii() and region.isdecimal() else ()
+    return next((each for each in of_region if (each.offset, each.width) == (call.number, call.length)), None)
 
 
-def _asked(number: int, sent: bytes) -> str:
-    """What a request asks for that its number does not say; nothing where that was not kept."""
-    flags = int.from_bytes(sent[4:8], "little")
-    if number == vfio.VFIO_DEVICE_GET_REGION_INFO and len(sent) >= 12:
-        return f" of region {int.from_bytes(sent[8:12], 'little')}"
-    if len(sent) < 8 or number not in _RANGES:
-        return ""
-    place = _range(number, sent)
-    if number == type1.VFIO_IOMMU_UNMAP_DMA:
-        return place + (" with the dirty bitmap" if flags & type1.DmaUnmapFlags.GET_DIRTY_BITMAP else "")
-    if number == type1.VFIO_IOMMU_DIRTY_PAGES:
-        if flags not in _OPERATIONS:
-            return f" with flags 0x{flags:x}"
-        return f" {_OPERATIONS[flags]}" + (place if flags == type1.DirtyPagesFlags.GET_BITMAP else "")
-    return place
+def _access(call: Call, register: Register | None) -> str:
+    if register:
+        place = ("second device's " if call.target.startswith(SECOND) else "") + register.name
+    else:
+        place = f"{counted(call.length, 'byte')} at 0x{call.number:x} of {call.target}"
+    if call.verb == "write":
+        return f"write {place} = {_data(call, register)} -> {_moved(call) or counted(call.value, 'byte')}"
+    return f"read {place} -> {_moved(call) or _data(call, register)}"
 
 
-_OPERATIONS = {int(flag): str(flag.name) for flag in type1.DirtyPagesFlags}
+def _moved(call: Call) -> str:
+    """What became of an access that did not move all that it was to move; nothing for one that did."""
+    if call.value < 0:
+        return _error(call.errno)
+    return f"only {counted(call.value, 'byte')}" if call.value < call.length else ""
 
 
-def _range(number: int, sent: bytes) -> str:
-    address, length = (int.from_bytes(sent[at : at + 8], "little") for at in _RANGES[number])
-    return f" of 0x{length:x} bytes at 0x{address:x}" if len(sent) >= _RANGES[number][1] + 8 else ""
+def _data(call: Call, register: Register | None) -> str:
+    data, digest = call.moved
+    if 0 < len(data) <= _NUMBER and not digest:
+        number = int.from_bytes(data, "little")
+        name = register.values.get(number) if register else None
+        return f"0x{number:x} ({name})" if name else f"0x{number:x}"
+    return _bytes(data, digest)
 
 
-def _number(data: bytes) -> str:
-    """What fits a register as a number; nothing for other data."""
-    return f"0x{int.from_bytes(data, 'little'):x}" if 0 < len(data) <= 8 else ""
+def _bytes(data: bytes, digest: str) -> str:
+    """As many as can be shown, and the digest of all."""
+    text = data[:_SHOWN_BYTES].hex() + ("..." if len(data) > _SHOWN_BYTES or digest else "")
+    return f"{text or 'nothing'}, sha256 {digest[:_SHOWN_DIGITS]}..." if digest else text or "nothing"
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def _request(call: Call) -> str:
+    """Its name, and its argument as far as that was kept."""
+    name = _REQUESTS.get(call.number, hex(call.number))
+    if not call.sent:
+        return name
+    if call.number in LAYOUTS and call.length:
+        return f"{name} {asked(LAYOUTS[call.number], call.sent)}"
+    if call.number == vfio.VFIO_GROUP_GET_DEVICE_FD:
+        return f"{name} {call.sent.rstrip(bytes(1)).decode(errors='backslashreplace')}"
+    if call.length > _NUMBER:
+        return f"{name} {_bytes(call.sent, call.sent_digest)}"
+    value = int.from_bytes(call.sent, "little")
+    if call.number in _OF_EXTENSIONS and value in _EXTENSIONS:
+        return f"{name} {_EXTENSIONS[value]}"
+    return f"{name} {'' if call.length else 'at '}0x{value:x}"
+
+
+def _reply(call: Call) -> str:
+    text = _error(call.errno) if call.value < 0 else str(call.value) if call.value else "ok"
+    if call.number in LAYOUTS and call.length:
+        changed = answered(LAYOUTS[call.number], call.sent, call.received)
+        text += f" {changed}" if changed else ""
+    elif call.received != call.sent and call.length:
+        text += f" {_bytes(call.received, call.received_digest)}"
+    return f"{text}, {_behind(call.behind)}" if call.behind and call.value >= 0 else text
+
+
+def _behind(memory: Behind) -> str:
+    """A dirty bitmap: how many bits are set, and which."""
+    if not (memory.data or memory.digest):
+        return f"a bitmap of {memory.size} bytes"
+    numbers = ", ".join(map(str, memory.first)) + (", ..." if memory.bits > len(memory.first) else "")
+    return f"{memory.bits} of {8 * memory.size} bits set" + (f": {numbers}" if memory.bits else "")
+
+
+# -- all others -------------------------------------------------------------------------------------------------------
+
+
+def _version(data: bytes) -> str:
+    """A protocol's version and what its side can do: two numbers, then text."""
+    major, minor = (int.from_bytes(data[at : at + 2], "little") for at in (0, 2))
+    return f"{major}.{minor} {data[4:].rstrip(bytes(1)).decode(errors='backslashreplace')}".rstrip()
+
+
+def _other(call: Call) -> str:
+    if call.length:
+        return f"{call.verb} {call.length} bytes at 0x{call.number:x} of {call.target}"
+    path = f" ({call.sent.decode(errors='backslashreplace')})" if call.verb == "open" and call.sent else ""
+    return f"{call.verb} {call.target}{path}"
 
 
 def _error(code: int) -> str:

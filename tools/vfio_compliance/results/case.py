@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from ..common.calls import Call, Span
 from .events import Death
 from .failure import Failure
 from .verdict import Verdict
@@ -23,7 +23,11 @@ class Case:
     seconds: float = 0.0
     #: Why it did not pass; None where it did, and where nothing is known of it.
     failure: Failure | None = None
-    calls: tuple[list[Any], ...] = ()
+    calls: tuple[Call, ...] = ()
+    #: Running number of the call that shows the failure; 0 where there is none.
+    failed_call: int = 0
+    #: Calls of other cases that it was judged from.
+    stands_on: tuple[Span, ...] = ()
     #: What the kernel logged meanwhile that shows a fault in it.
     kernel_log: list[str] = field(default_factory=list)
     #: The ends of servers meanwhile.

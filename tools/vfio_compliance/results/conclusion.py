@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..common.words import counted
 from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
-from .wording import count
 
 if TYPE_CHECKING:
     from .case import Case
@@ -39,7 +39,7 @@ def conclude(summary: Summary) -> RunVerdict:
         return RunVerdict("NOT CONFORMANT", _listed([*tally.trouble(), *_outside(summary)]))
     if code != EXIT_OK:
         return RunVerdict("INCOMPLETE", "; ".join(_missing(summary, tally)))
-    held = f"{_rules(tally.held)} held"
+    held = f"{counted(tally.held, 'rule')} held"
     if waived := tally[Verdict.WAIVED]:
         return RunVerdict(f"CONFORMANT WITH WAIVERS ({waived})", f"{held}, {waived} broken as waived{tally.aside()}")
     return RunVerdict("CONFORMANT", held + tally.aside())
@@ -74,9 +74,9 @@ class _Tally:
     def trouble(self) -> Iterator[str]:
         """What speaks against the device, then what is missing."""
         if self.broken:
-            yield f"{_rules(self.broken)} broken"
+            yield f"{counted(self.broken, 'rule')} broken"
         if self.needless:
-            stale = count(self.needless, "waiver")
+            stale = counted(self.needless, "waiver")
             stale += " is stale: its rule holds" if self.needless == 1 else " are stale: their rules hold"
             yield stale if self.broken else f"no rule broken, but {stale}"
         if self[Verdict.HANG]:
@@ -125,16 +125,16 @@ def _chosen(summary: Summary) -> str:
     if any(summary.rules[rule].on_request for rule in verdicts):
         return _rules(len(verdicts), "rule of --stress", "rules of --stress")
     cases = sum(map(summary.of_device, summary.cases.values()))
-    return f"{len(verdicts)} of {_rules(scope.rules)} ({cases} of {count(scope.cases, 'case')})"
+    return f"{len(verdicts)} of {_rules(scope.rules)} ({cases} of {counted(scope.cases, 'case')})"
 
 
 def _missing(summary: Summary, tally: _Tally) -> Iterator[str]:
     """What there is no verdict on, and why."""
     if tally[Verdict.HANG]:
-        yield f"a call hung in {_rules(tally[Verdict.HANG])}"
+        yield f"a call hung in {counted(tally[Verdict.HANG], 'rule')}"
     if tally.unjudged:
         first, *others = _reasons(summary).most_common()
-        more = f" (and {count(len(others), 'other reason')})" if others else ""
+        more = f" (and {counted(len(others), 'other reason')})" if others else ""
         yield f"{_rules(tally.unjudged)} not judged, because {first[0]}{more}"
     yield from _outside(summary)
 

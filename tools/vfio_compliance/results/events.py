@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeAlias, get_args
+from typing import Annotated, Final, TypeAlias, get_args
 
+from ..common.calls import Call, Span
 from ..rules import Rule
-from .calls import read_call
 from .failure import Failure
 from .inflight import LastCall
-from .setting import ChosenPlan, JudgedProfile, Selection, Skip, Waiver
+from .setting import ChosenPlan, JudgedProfile, Selection, Skip, UsedRegion, Waiver
 from .verdict import Verdict
 
 # -- the run as a whole -----------------------------------------------------------------------------------------------
@@ -116,12 +116,19 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """A test process has opened the device, or has tried to: the calls by which it did so."""
+
+    calls: tuple[Annotated[Call, Call.from_json], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """The device was opened: what it said of itself."""
 
     identity: Mapping[str, str]
-    #: Index of the migration region; None where there is none.
-    migration: int | None
+    #: Those through which interfaces are used.
+    regions: tuple[UsedRegion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +225,11 @@ class End:
     #: What the device did where the text is silent: a question, and the answer.
     observed: Mapping[str, str]
     #: The calls that were made, one after the other.
-    calls: tuple[Annotated[list[Any], read_call], ...]
+    calls: tuple[Annotated[Call, Call.from_json], ...]
+    #: Running number of the call that shows the failure; 0 where there is none.
+    failed_call: int = 0
+    #: Calls of other cases that it was judged from.
+    stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
 
     def __post_init__(self) -> None:
         if self.verdict is not Verdict.PASS and self.failure is None:
@@ -245,6 +256,7 @@ Event: TypeAlias = (
     | Changed
     | Restored
     | Way
+    | Opening
     | Target
     | Kernel
     | Death

@@ -22,12 +22,19 @@ def plain(value: Any) -> Any:
     """The form in JSON of a value that ``json.dumps`` does not know: of a dataclass, what differs from its defaults."""
     if is_dataclass(value):
         held = ((each.name, getattr(value, each.name), _default(each)) for each in fields(value))
-        return {name: now for name, now, default in held if now is not default and now != default}
+        return {name: _plain(now) for name, now, default in held if now is not default and now != default}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime.date):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples know their own form in JSON, which would take them for lists."""
+    if isinstance(value, tuple) and value and hasattr(value[0], "to_json"):
+        return [each.to_json() for each in value]
+    return value
 
 
 def read(kind: Any, value: Any) -> Any:

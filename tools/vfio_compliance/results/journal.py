@@ -113,7 +113,8 @@ def line(event: Event, at: float | None = None) -> bytes:
         "time": round(time.time(), 6) if at is None else at,
         **fields.plain(event),
     }
-    return (json.dumps(record, ensure_ascii=False, default=fields.plain) + "\n").encode("utf-8", "backslashreplace")
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=fields.plain)
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def parse(text: str | bytes) -> Line:

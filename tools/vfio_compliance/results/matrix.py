@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from ..common.words import counted
 from .summary import TROUBLE, Summary
 from .verdict import Verdict
-from .wording import count
 
 _ABSENT = "-"
 _GAP = 2
@@ -51,10 +51,10 @@ def render(columns: Iterable[Column], width: int, *, whole: bool = False) -> lis
         lines += [_row(part, rule, rules, _MARK) for rule in unlike]
         lines += [_row(part, rule, rules, " " * len(_MARK)) for rule in shown]
     if passing:
-        lines += ["", f"{count(len(passing), 'rule')}: pass everywhere"]
+        lines += ["", f"{counted(len(passing), 'rule')}: pass everywhere"]
     several = len({each.kernel for each in columns}) > 1
     if several and rules:
-        lines += [f"{count(len(unlike), 'rule')}: the kernels differ (marked {_MARK.strip()})" if unlike else _ALIKE]
+        lines += [f"{counted(len(unlike), 'rule')}: the kernels differ (marked {_MARK.strip()})" if unlike else _ALIKE]
     return [*lines, *_silence(columns)]
 
 

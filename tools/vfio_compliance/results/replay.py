@@ -19,6 +19,7 @@ from .events import (
     Kernel,
     Lost,
     Note,
+    Opening,
     Plan,
     Process,
     Start,
@@ -56,6 +57,9 @@ class Replay:
             case Plan():
                 for case, rule in event.cases:
                     summary.cases.setdefault(case, Case(case, rule))
+            case Opening():
+                summary.opening = event.calls
+                self._counts.update(count(event.calls))
             case Target():
                 summary.target = event
             case Start():
@@ -106,6 +110,7 @@ class Replay:
         case = self._case(event)
         case.over, case.verdict, case.failure = True, event.verdict, event.failure
         case.seconds, case.calls = event.seconds, event.calls
+        case.failed_call, case.stands_on = event.failed_call, event.stands_on
         self._counts.update(count(case.calls))
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the event ``run`` holds: the profile, the plan and the selection by which a run judges."""
+"""What a run judges, and by what: the profile, the plan, the selection, and what was found of the device."""
 
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +72,23 @@ class Waiver:
     case: str | None = None
     #: It does not show in every run.
     sometimes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register of a region: byte offset from its start, and width in bytes."""
+
+    name: str
+    offset: int
+    width: int
+    #: Names for values that have one; a value is written as a decimal number.
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UsedRegion:
+    """A region of the device through which an interface is used."""
+
+    index: int
+    interface: str
+    registers: tuple[Register, ...]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from ..common.calls import Call
 from ..rules import Rule
 from .case import Case
 from .conclusion import RunVerdict, conclude
@@ -47,8 +48,10 @@ class Summary:
     #: When it began, in seconds since 1970.
     began: float
     #: What the device said of itself; empty when it was never opened.
-    target: Target = field(default_factory=lambda: Target({}, None))
+    target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)
+    #: The calls by which the last test process opened the device.
+    opening: tuple[Call, ...] = ()
     #: Question and answers where the text is silent, each with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)

@@ -21,12 +21,25 @@ class Test:
 
 
 def find(suites: Path) -> Iterator[Test]:
-    """Every test below ``suites`` that names a rule, in the order of files and lines; a rule has exactly one."""
+    """Every test below ``suites`` that names a rule, in the order of files and lines."""
     for file in sorted(suites.glob("*/test_*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 for rule in _rules(node):
                     yield Test(rule, file, node.lineno, node.name, ast.get_docstring(node) or "")
+
+
+def by_rule(suites: Path) -> dict[str, list[Test]]:
+    """The tests of each rule that has any: one, or one for each way in which the rule can be put to the test."""
+    tests: dict[str, list[Test]] = {}
+    for test in find(suites):
+        tests.setdefault(test.rule, []).append(test)
+    return tests
+
+
+def places(tests: list[Test]) -> str:
+    """Where the tests of one rule are: ``test_it.py::test_one, test_other``."""
+    return f"{tests[0].file.name}::{', '.join(test.name for test in tests)}"
 
 
 def _rules(function: ast.FunctionDef) -> Iterator[str]:

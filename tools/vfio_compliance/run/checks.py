@@ -5,13 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from ..common.moment import AfterCall
+from ..common.words import counted, enumerated
 from ..device.errors import DeviceError, errno_name
 from ..device.errors import Unreachable as Unreachable
 from ..device.errors import given as given
 from ..device.region import tell
 from ..transport import Outcome, PeerGone, ProtocolViolation
+
+if TYPE_CHECKING:
+    from .stimulus import Activity
 
 T = TypeVar("T")
 
@@ -20,7 +25,7 @@ T = TypeVar("T")
 Refused = DeviceError
 
 
-class RuleBroken(AssertionError):
+class RuleBroken(AfterCall, AssertionError):
     """The driver broke the rule that the running test judges."""
 
     def __init__(self, what: str, expected: str, seen: str, **more: str) -> None:
@@ -79,6 +84,22 @@ def broken(what: str, *, expected: str, seen: str, **more: str) -> NoReturn:
     raise RuleBroken(what, expected, seen, **more)
 
 
+def broken_by(refusal: DeviceError) -> NoReturn:
+    """Judge the rule broken by what the driver did in a flow."""
+    with about(refusal.after):
+        broken(refusal.what, expected=refusal.expected, seen=refusal.seen)
+
+
+@contextmanager
+def about(call: int) -> Iterator[None]:
+    """What is judged in the block was shown by the call of this running number, and not by the last one."""
+    try:
+        yield
+    except RuleBroken as error:
+        error.after = call
+        raise
+
+
 def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> None:
     """``seen`` is ``expected``; ``show`` puts a value into words."""
     if seen != expected:
@@ -88,7 +109,43 @@ def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> No
 def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] = str) -> None:
     """``seen`` is among ``allowed``."""
     if seen not in allowed:
-        raise RuleBroken(what, " or ".join(dict.fromkeys(show(value) for value in allowed)), show(seen))
+        raise RuleBroken(what, enumerated(dict.fromkeys(show(value) for value in allowed)), show(seen))
+
+
+def shows(when: str, seen: Iterable[int], expected: Iterable[int]) -> None:
+    """What the device shows ``when`` is what it is to show, all of it."""
+    equal(f"observing the device {when}".rstrip(), seen, expected, hexes)
+
+
+def flawless(failure: DeviceError | None) -> None:
+    """Nothing failed in a flow, or not where this rule looks; else the failure says what is broken."""
+    if failure:
+        broken_by(failure)
+
+
+# -- a device at work -----------------------------------------------------------------------------------------------
+
+
+def goes_on(activity: Activity, when: str = "") -> None:
+    """The device is seen to work ``when``."""
+    if not activity.goes_on():
+        raise RuleBroken(f"watching {activity.name} for {activity.within:g} s {when}".rstrip(), "a change", "none")
+
+
+def stands_still(what: str, watched: tuple[int, int]) -> None:
+    """The device is not seen to work: what Activity.watch() saw first and last is the same."""
+    first, now = watched
+    if now != first:
+        raise RuleBroken(what, f"{first:#x} all the time", f"{now:#x}")
+
+
+def at_work(activity: Activity, when: str) -> None:
+    """The device is seen to work ``when`` it is nothing but running. Raises Unjudged: there is nothing to compare."""
+    if not activity.goes_on():
+        raise Unjudged(f"{activity.name} does not change {when} either")
+
+
+# -- answers --------------------------------------------------------------------------------------------------------
 
 
 def told(outcome: Outcome) -> str:
@@ -99,7 +156,7 @@ def told(outcome: Outcome) -> str:
 def accepted(what: str, outcome: Outcome, length: int) -> None:
     """A read or write of ``length`` bytes was carried out whole."""
     if outcome.value != length:
-        raise RuleBroken(what, f"{length} bytes", tell(outcome))
+        raise RuleBroken(what, counted(length, "byte"), tell(outcome))
 
 
 def refused(what: str, outcome: Outcome) -> None:

@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from ..common.calls import OMITTED, SECOND
 from ..uapi.vfio import VFIO_DEVICE_RESET
 
 Verb = Literal["read", "write", "reset", "open", "close", "map", "gap"]
 
 _OF_REGION: dict[str, Verb] = {"read": "read", "write": "write", "map": "map"}
-_OF_DEVICE: dict[str, Verb] = {"open": "open", "close": "close", "omitted": "gap"}
+_OF_DEVICE: dict[str, Verb] = {"open": "open", "close": "close"}
 
 
 def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None:
@@ -21,10 +22,14 @@ def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None
 
     Where there is a second device the two take turns: each turn begins and ends with an open or a close.
     """
-    target = target.removeprefix("second ")
+    target = target.removeprefix(SECOND)
+    if verb == OMITTED:
+        return "gap"
     if verb == "ioctl":
         return "reset" if number == VFIO_DEVICE_RESET else None
-    return _OF_REGION.get(verb) if target == region else _OF_DEVICE.get(verb)
+    if target == "device":
+        return _OF_DEVICE.get(verb)
+    return _OF_REGION.get(verb) if target == region else None
 
 
 class Access(NamedTuple):

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How calls reach a driver: through the kernel's group interface or a vfio-user socket, always traced."""
 
-from .base import Argument, Death, Memory, Outcome, Target, Transport
+from ..common.calls import Call
+from .base import Argument, Death, Memory, Outcome, Pointing, Target, Transport
 from .errors import CallTimeout, GivenUp, PeerGone, ProtocolViolation, SetupError, TransportError
 from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
-from .trace import Call, Counts, Tracer
+from .trace import Counts, Tracer
 from .vfio_user import VfioUser, VfioUserSettings
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Memory",
     "Outcome",
     "PeerGone",
+    "Pointing",
     "ProtocolViolation",
     "SetupError",
     "Target",

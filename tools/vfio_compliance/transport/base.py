@@ -19,9 +19,11 @@ from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 import cffi
 
+from ..common.calls import KEPT_ARGUMENT, KEPT_BYTES, SECOND, Call
+from ..common.words import counted
 from ..uapi.vfio import ffi
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
-from .trace import KEPT_BYTES, SECOND, Call, Counts, Tracer
+from .trace import Counts, Digest, Tracer
 
 __all__ = [
     "Argument",
@@ -32,6 +34,7 @@ __all__ = [
     "Memory",
     "Outcome",
     "PeerGone",
+    "Pointing",
     "ProtocolViolation",
     "SetupError",
     "Target",
@@ -46,6 +49,14 @@ __all__ = [
 #: Argument of an ioctl: memory for both ways (cffi pointer or array that owns its memory, or bytearray), a
 #: number (by-value argument or raw address; bad pointers are written so), or nothing.
 Argument: TypeAlias = cffi.FFI.CData | bytearray | int | None
+
+
+class Pointing(bytearray):
+    """An ioctl's argument that names other memory by its address: ``behind`` is that memory."""
+
+    def __init__(self, argument: bytes, behind: memoryview) -> None:
+        super().__init__(argument)
+        self.behind = behind
 
 
 class Target(Enum):
@@ -124,7 +135,7 @@ class Memory:
 
     def __init__(self, length: int, descriptor: int = -1) -> None:
         if length <= 0:
-            raise ValueError(f"memory of {length} bytes")
+            raise ValueError(f"memory of {counted(length, 'byte')}")
         self.length = length
         self.descriptor = descriptor
         self._close = None if descriptor < 0 else weakref.finalize(self, _close_descriptor, descriptor)
@@ -249,7 +260,7 @@ class Transport(ABC):
             raise
         tracer.add(("close", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
         if held:
-            raise RuntimeError(f"{held} mapping(s) of the device are still in use and keep it open")
+            raise RuntimeError(f"the device stays open: {counted(held, 'mapping')} of it still in use")
 
     def shutdown(self) -> None:
         """Close the device and end whatever was started to have it."""
@@ -261,8 +272,11 @@ class Transport(ABC):
         name = self._names[target]
         view = argument_view(argument)
         length = 0 if view is None else len(view)
+        digest: Digest = ""
         if view is not None:
-            sent = bytes(view[:KEPT_BYTES])
+            sent = bytes(view)
+            if length > KEPT_ARGUMENT:
+                sent, digest = sent[:KEPT_BYTES], tracer.digest(sent)
         else:
             sent = (argument & 2**64 - 1).to_bytes(8, "little") if isinstance(argument, int) else b""
         if tracer.on_begin is not None:
@@ -271,12 +285,20 @@ class Transport(ABC):
         try:
             outcome = self._ioctl(target, request, argument)
         except BaseException as error:
-            tracer.failed("ioctl", name, request, length, sent, error, started)
+            tracer.failed("ioctl", name, request, length, sent, error, started, digest)
             raise
         duration = perf_counter_ns() - started
         value, code = outcome
-        received = b"" if view is None else bytes(view[:KEPT_BYTES])
-        tracer.add(("ioctl", name, request, length, sent, received, value, code, started, duration))
+        received = b"" if view is None else bytes(view)
+        if length <= KEPT_ARGUMENT and not isinstance(argument, Pointing):
+            tracer.add(("ioctl", name, request, length, sent, received, value, code, started, duration))
+            return outcome
+        answer: Digest = ""
+        if length > KEPT_ARGUMENT:
+            received, answer = received[:KEPT_BYTES], tracer.digest(received)
+        behind = tracer.behind(argument.behind) if isinstance(argument, Pointing) else None
+        call = ("ioctl", name, request, length, sent, received, value, code, started, duration)
+        tracer.add((*call, digest, answer, behind))
         return outcome
 
     def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
@@ -293,11 +315,11 @@ class Transport(ABC):
             raise
         duration = perf_counter_ns() - started
         value, code = outcome
-        if value <= KEPT_BYTES:
+        if len(data) <= KEPT_BYTES:
             tracer.add(("read", name, offset, length, b"", data, value, code, started, duration))
         else:
-            kept = data[:KEPT_BYTES]
-            tracer.add(("read", name, offset, length, b"", kept, value, code, started, duration, tracer.digest(data)))
+            call = ("read", name, offset, length, b"", data[:KEPT_BYTES], value, code, started, duration)
+            tracer.add((*call, "", tracer.digest(data), None))
         return result
 
     def write(self, region: int, offset: int, data: bytes) -> Outcome:
@@ -305,21 +327,22 @@ class Transport(ABC):
         tracer = self.tracer
         name = self._region_names[region]
         length = len(data)
-        sent = data if length <= KEPT_BYTES else data[:KEPT_BYTES]
+        sent, digest = (data, "") if length <= KEPT_BYTES else (data[:KEPT_BYTES], tracer.digest(data))
         if tracer.on_begin is not None:
             tracer.on_begin("write", name, offset, length)
         started = perf_counter_ns()
         try:
             outcome = self._write(region, offset, data)
         except BaseException as error:
-            tracer.failed("write", name, offset, length, sent, error, started)
+            tracer.failed("write", name, offset, length, sent, error, started, digest)
             raise
         duration = perf_counter_ns() - started
         value, code = outcome
         if length <= KEPT_BYTES:
             tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration))
         else:
-            tracer.add(("write", name, offset, length, sent, b"", value, code, started, duration, tracer.digest(data)))
+            call = ("write", name, offset, length, sent, b"", value, code, started, duration)
+            tracer.add((*call, digest, "", None))
         return outcome
 
     def map(self, region: int, offset: int, length: int) -> mmap.mmap:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
+from ..common.moment import AfterCall
 
-class TransportError(Exception):
+
+class TransportError(AfterCall):
     """Base of all: ``message`` says what is wrong and where, ``remedy`` what somebody can do about it."""
 
     #: The errno under which the trace records a call that ended so.

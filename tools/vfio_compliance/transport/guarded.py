@@ -8,6 +8,7 @@ import os
 from types import TracebackType
 from typing import Final
 
+from ..common.words import counted
 from . import libc
 
 #: Memory that costs nothing until it is written: MAP_NORESERVE has a name in few versions of Python.
@@ -24,7 +25,7 @@ class GuardedBuffer:
 
     def __init__(self, length: int) -> None:
         if length <= 0:
-            raise ValueError(f"memory of {length} bytes")
+            raise ValueError(f"memory of {counted(length, 'byte')}")
         self.length = length
         usable = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
         self._pages = mmap.mmap(-1, usable + 2 * mmap.PAGESIZE, UNTOUCHED)

@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from ..common.words import counted
 from .base import Outcome
 from .errors import SetupError
 
@@ -187,7 +188,7 @@ class Host:
             return self.no_memory(needed, free)
         soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
         return SetupError(
-            f"the kernel may not lock {needed} bytes of memory for DMA: RLIMIT_MEMLOCK is {_amount(soft)}"
+            f"the kernel may not lock {counted(needed, 'byte')} of memory for DMA: RLIMIT_MEMLOCK is {_amount(soft)}"
             f" (at most {_amount(hard)}), and memory mapped earlier counts too",
             f"ulimit -l {-(-needed // 1024) + 65536} (in KiB) before the run, or LimitMEMLOCK= in its unit;"
             " root with CAP_IPC_LOCK has no limit",
@@ -205,7 +206,7 @@ class Host:
         """There is not so much memory."""
         left = f"it has {free} to spare" if free is not None else "it has less to spare"
         return SetupError(
-            f"this machine cannot give a device {needed} bytes of memory: {left}",
+            f"this machine cannot give a device {counted(needed, 'byte')} of memory: {left}",
             "end what uses the memory, or give the machine more (a guest of vfio-compliance vm: --memory 2G)",
         )
 
@@ -279,7 +280,7 @@ def _user(number: int) -> str:
 
 
 def _amount(limit: int) -> str:
-    return "unlimited" if limit == resource.RLIM_INFINITY else f"{limit} bytes"
+    return "unlimited" if limit == resource.RLIM_INFINITY else counted(limit, "byte")
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -8,6 +8,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any, ClassVar, Final, Protocol
 
 from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_TYPE1v2_IOMMU
@@ -211,7 +212,7 @@ class KernelGroup(Transport):
     def _open_container(self) -> None:
         host = self._host
         try:
-            self._files[Target.CONTAINER] = self._system.open(host.container)
+            self._files[Target.CONTAINER] = self._open_file(Target.CONTAINER, host.container)
         except OSError as error:
             raise host.container_unopened(error) from None
         version = self.ioctl(Target.CONTAINER, VFIO_GET_API_VERSION, None)
@@ -224,7 +225,7 @@ class KernelGroup(Transport):
         """Open the group and put it into the container, which gets its IOMMU with the first group."""
         host = self._host
         try:
-            self._files[Target.GROUP] = self._system.open(host.group_file(group))
+            self._files[Target.GROUP] = self._open_file(Target.GROUP, host.group_file(group))
         except OSError as error:
             raise host.group_unopened(group, error) from None
         status = _ffi.new("uint32_t[2]", [8, 0])
@@ -241,6 +242,21 @@ class KernelGroup(Transport):
             outcome = self.ioctl(Target.CONTAINER, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)
             if not outcome.ok:
                 raise host.iommu_refused(group, outcome)
+
+    def _open_file(self, target: Target, path: Path) -> int:
+        """The descriptor of an opened file, a call like the others. Raises OSError."""
+        tracer, name = self.tracer, self._names[target]
+        if tracer.on_begin is not None:
+            tracer.on_begin("open", name, 0, 0)
+        sent = os.fsencode(path)
+        started = perf_counter_ns()
+        try:
+            descriptor = self._system.open(path)
+        except OSError as error:
+            tracer.failed("open", name, 0, 0, sent, error, started)
+            raise
+        tracer.add(("open", name, 0, 0, sent, b"", descriptor, 0, started, perf_counter_ns() - started))
+        return descriptor
 
     def _opened(self, target: Target) -> int:
         descriptor = self._files.get(target)

@@ -7,6 +7,7 @@ import errno
 import mmap
 from typing import Any, Final, NamedTuple
 
+from ..common.words import counted
 from ..uapi.vfio import RegionFlags, ffi
 
 #: Bytes of struct vfio_region_info, capabilities not counted.
@@ -30,7 +31,7 @@ def placement(info: memoryview) -> tuple[int, Placement]:
 def map_region(descriptor: int, where: Placement, offset: int, length: int) -> mmap.mmap:
     """Map ``length`` bytes from ``offset`` of the region, shared. Raises OSError only."""
     if length <= 0 or offset < 0:
-        raise OSError(errno.EINVAL, f"mapping of {length} bytes at {offset}")
+        raise OSError(errno.EINVAL, f"mapping of {counted(length, 'byte')} at {offset}")
     protection = mmap.PROT_READ if where.flags & RegionFlags.READ else 0
     if where.flags & RegionFlags.WRITE:
         protection |= mmap.PROT_WRITE

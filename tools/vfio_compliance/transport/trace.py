@@ -3,28 +3,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from time import perf_counter_ns
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
+from ..common.calls import BODY, KEPT_BYTES, OMITTED, SECOND, Behind, Call, Span
+from ..common.moment import AfterCall
 from ..uapi.vfio import VFIO_DEVICE_RESET
 from .errors import TransportError
 
-#: Bytes of what went in and came out that a record keeps.
-KEPT_BYTES: Final = 64
-
-#: What the name of a target begins with where it is the second device's.
-SECOND: Final = "second "
+T = TypeVar("T")
 
 _DEVICES: Final = ("device", SECOND + "device")
-
-#: Verb of the record that stands in for calls left out because the trace had grown to its limit.
-OMITTED: Final = "omitted"
-
 
 #: Less than so many bytes are not worth handing to another thread.
 _WORTH_A_THREAD: Final = 256 << 10
@@ -32,36 +28,9 @@ _WORTH_A_THREAD: Final = 256 << 10
 #: So many pieces of data may wait for their digest, which bounds the memory that they hold.
 _WAITING: Final = 8
 
-
-class Call(NamedTuple):
-    """One call as it was made and as it ended."""
-
-    #: "read", "write", "ioctl", "map", "open", "close"; of a vfio-user server also "dma-read", "dma-write".
-    verb: str
-    #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one.
-    target: str
-    #: Request number of an ioctl, offset inside the region, or I/O virtual address.
-    number: int
-    #: Bytes asked for (read, write, map) or size of the argument (ioctl; 0 when it went by value).
-    length: int
-    #: First bytes of what went in; an ioctl's by-value argument as eight little-endian bytes.
-    sent: bytes
-    #: First bytes of what came out; for an ioctl the argument as it was afterwards.
-    received: bytes
-    #: What the system call returned, -1 on failure.
-    value: int
-    #: 0 on success.
-    errno: int
-    #: ``time.perf_counter_ns`` when the call began.
-    started_ns: int
-    duration_ns: int
-    #: SHA-256 in hexadecimal of all that a read or write moved: when ``Tracer.digests`` asks for it, and where it is
-    #: more than what is kept.
-    digest: str = ""
-
-
-def _hash(data: bytes) -> str:
-    return sha256(data).hexdigest()
+#: Memory behind an argument is looked at up to so many bytes; of the bits that are set the first few are told.
+_MOST_BEHIND: Final = 16 << 20
+_FIRST_BITS: Final = 8
 
 
 def _made(digest: Digest) -> str:
@@ -92,46 +61,50 @@ class Counts:
             self.bytes_read += max(value, 0)
         elif verb == "write":
             self.bytes_written += max(value, 0)
-        elif verb == "open":
-            self.opens += not errno
-        elif verb == "ioctl" and number == VFIO_DEVICE_RESET and target in _DEVICES:
-            self.resets += 1
+        elif target in _DEVICES:
+            self.opens += verb == "open" and not errno
+            self.resets += verb == "ioctl" and number == VFIO_DEVICE_RESET
 
 
 #: A digest, or the promise of one.
 Digest: TypeAlias = str | Future[str]
 
-#: A Call before it is one: the fields in order. Plain tuples cost half as much to make, and the garbage collector
-#: does not walk them, which tells when there is one for each register access.
+#: A Call before it is one: its first fields in order, all of them known when it ended. Plain tuples cost half as much
+#: to make, and the garbage collector does not walk them, which tells when there is one for each register access.
 Record: TypeAlias = (
     tuple[str, str, int, int, bytes, bytes, int, int, int, int]
-    | tuple[str, str, int, int, bytes, bytes, int, int, int, int, Digest]
+    | tuple[str, str, int, int, bytes, bytes, int, int, int, int, Digest, Digest, Behind | None]
 )
 
 
-def _call(record: Record) -> Call:
-    return Call(*record[:10], *map(_made, record[10:]))
-
-
 class Tracer:
-    """Records calls in the order in which they ended.
+    """Records calls in the order in which they ended, and numbers them.
 
     ``on_begin``, when set, runs before each call with verb, target, number and length, so that somebody
     outside can name a call that never comes back. Once ``limit`` calls have gathered, those in the middle
     give way to one record of verb ``omitted`` whose number says how many: the way to the present state and
     the last calls both stay.
 
-    ``digests``, off at first, has the digest of longer data recorded too, for who wants to know whether what was
-    written is what was read; that of much data is made in a thread while more is on its way.
+    Of longer data the digest is recorded; that of much data is made in a thread while more is on its way. ``keep``,
+    when set, gets each such digest and its data, in whichever thread.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
         self.on_begin: Callable[[str, str, int, int], None] | None = None
+        self.keep: Callable[[str, bytes], None] | None = None
         self.limit = max(limit, 8)
-        self.digests = False
+        #: The case in which calls are made now, and calls made before that it was judged from.
+        self.case = ""
+        self.spans: list[Span] = []
+        #: The same of what is being made to be shared, the innermost last.
+        self._making: list[list[Span]] = []
+        self._began = perf_counter_ns()
         self._hasher: ThreadPoolExecutor | None = None
         self._hashing: deque[Digest] = deque()
         self._records: list[Record] = []
+        #: Running number of the last call that was taken, and from which one on each part of the present case lasts.
+        self._taken = 0
+        self._parts: list[tuple[int, str]] = [(1, BODY)]
         self._counted = 0
         self._counts = Counts()
         self._omitted = 0
@@ -139,7 +112,12 @@ class Tracer:
     @property
     def calls(self) -> list[Call]:
         """The calls recorded since the last take()."""
-        return list(map(_call, self._records))
+        return list(self._calls())
+
+    @property
+    def last(self) -> int:
+        """The running number of the last call; 0 before the first."""
+        return self._taken + len(self._records) + max(self._omitted - 1, 0)
 
     @property
     def counts(self) -> Counts:
@@ -154,24 +132,47 @@ class Tracer:
         """The calls recorded since the last time; the totals go on."""
         self.counts  # noqa: B018 - what is handed out is counted first
         calls = self.calls
+        self._taken = self.last
         self._records = []
+        self._parts = [(self._taken + 1, self._parts[-1][1])]
         self._counted = self._omitted = 0
         return calls
 
+    def begin(self, case: str) -> None:
+        """Calls are made in this case from now on."""
+        self.case, self.spans = case, []
+
+    def enter(self, part: str) -> None:
+        """What comes now is this part of the case."""
+        self._parts.append((self.last + 1, part))
+
+    @property
+    def part_began(self) -> int:
+        """The running number that the first call of the present part has, or will have."""
+        return self._parts[-1][0]
+
     def digest(self, data: bytes) -> Digest:
-        """The digest of what a call moved, for its record; nothing where none is wanted."""
-        if not self.digests:
-            return ""
+        """The digest of what a call moved, for its record."""
         if len(data) < _WORTH_A_THREAD:
-            return _hash(data)
+            return self._digest(data)
         self._hasher = self._hasher or ThreadPoolExecutor(1)
-        self._hashing.append(made := self._hasher.submit(_hash, data))
+        self._hashing.append(made := self._hasher.submit(self._digest, data))
         if len(self._hashing) > _WAITING:
             _made(self._hashing.popleft())
         return made
 
+    def behind(self, view: memoryview) -> Behind:
+        """What memory that an argument points to holds."""
+        size = len(view)
+        if size > _MOST_BEHIND:
+            return Behind(size)
+        data = bytes(view)
+        bits = int.from_bytes(data, "little")
+        kept = (data, "") if size <= KEPT_BYTES else (b"", self._digest(data))
+        return Behind(size, *kept, bits.bit_count(), tuple(_first_bits(bits)))
+
     def add(self, record: Record) -> None:
-        """Record a call that has ended; its bytes are cut to KEPT_BYTES already."""
+        """Record a call that has ended; its bytes are cut to what is kept already."""
         records = self._records
         records.append(record)
         if len(records) >= self.limit:
@@ -186,6 +187,7 @@ class Tracer:
         sent: bytes,
         error: BaseException,
         started_ns: int,
+        sent_digest: Digest = "",
     ) -> None:
         """Record a call that ends now, in an exception."""
         if isinstance(error, TransportError):
@@ -193,7 +195,61 @@ class Tracer:
         else:
             code = (isinstance(error, OSError) and error.errno) or TransportError.code
         duration = perf_counter_ns() - started_ns
-        self.add((verb, target, number, length, sent, b"", -1, code, started_ns, duration))
+        self.add((verb, target, number, length, sent, b"", -1, code, started_ns, duration, sent_digest, "", None))
+        if isinstance(error, AfterCall):
+            error.after = self.last
+
+    def shared(self, make: Callable[..., T]) -> Callable[..., T]:
+        """``make``, which makes calls, once for the same arguments; who asks again stands on those calls.
+
+        What it raises is not kept.
+        """
+        made: dict[tuple[Hashable, ...], tuple[T, list[Span]]] = {}
+
+        def ask(*arguments: Hashable) -> T:
+            if arguments not in made:
+                made[arguments] = self._make(partial(make, *arguments))
+            else:
+                self._stand_on(made[arguments][1])
+            return made[arguments][0]
+
+        return ask
+
+    def _make(self, make: Callable[[], T]) -> tuple[T, list[Span]]:
+        """Something, and the calls that it stands on: its own, and those of what was made before and used for it."""
+        before = self.last
+        self._making.append([])
+        try:
+            found = make()
+        finally:
+            used = self._making.pop()
+        return found, [*used, *([Span(before + 1, self.last, self.case)] if self.last > before else [])]
+
+    def _stand_on(self, spans: list[Span]) -> None:
+        for found in (self.spans, *self._making):
+            found += [span for span in spans if span not in found]
+
+    def _digest(self, data: bytes) -> str:
+        digest = sha256(data).hexdigest()
+        if self.keep is not None:
+            self.keep(digest, data)
+        return digest
+
+    def _calls(self) -> Iterator[Call]:
+        serial = self._taken + 1
+        starts = [start for start, _ in self._parts]
+        for record in self._records:
+            verb, target, number, length, sent, received, value, errno, started, duration = record[:10]
+            sent_digest, received_digest, behind = record[10:] or ("", "", None)
+            yield Call(
+                *(verb, target, number, length, sent, received, value, errno, started - self._began, duration),
+                sent_digest=_made(sent_digest),
+                received_digest=_made(received_digest),
+                behind=behind,
+                serial=serial,
+                part=self._parts[bisect_right(starts, serial) - 1][1],
+            )
+            serial += number if verb == OMITTED else 1
 
     def _shorten(self) -> None:
         self.counts  # noqa: B018 - what is dropped is counted first
@@ -204,3 +260,13 @@ class Tracer:
         duration = gap[-1][8] + gap[-1][9] - start
         self._records[first:last] = [(OMITTED, "", self._omitted, 0, b"", b"", 0, 0, start, duration)]
         self._counted = len(self._records)
+
+
+def _first_bits(bits: int) -> Iterator[int]:
+    """Numbers of the first bits that are set."""
+    for _ in range(_FIRST_BITS):
+        if not bits:
+            return
+        lowest = bits & -bits
+        yield lowest.bit_length() - 1
+        bits ^= lowest

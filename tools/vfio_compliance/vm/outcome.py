@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from vfio_compliance.results.verdict import EXIT_OK, worst_exit
 
+from ..common.words import counted
+
 STAGES = ("fetch", "unpack", "build", "boot", "run")
 
 
@@ -54,4 +56,4 @@ def _log_cell(outcome: Outcome) -> str:
         return outcome.ending
     if outcome.log is None:
         return "-"
-    return f"{len(outcome.log)} finding{'s' if len(outcome.log) > 1 else ''}" if outcome.log else "clean"
+    return counted(len(outcome.log), "finding") if outcome.log else "clean"

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TextIO
 
+from ..common.words import counted
 from ..results.events import Broken, Death, End, Event, Explored, Hang, Plan, Process, Start, Target
 from ..results.summary import TROUBLE
 from ..results.verdict import Verdict
@@ -89,7 +90,7 @@ class Progress:
 
     def _count(self) -> str:
         trouble = f", {len(self._troubled)} in trouble" if self._troubled else ""
-        return f"{len(self._done)}/{len(self._planned)} cases{trouble}"
+        return f"{len(self._done)}/{counted(len(self._planned), 'case')}{trouble}"
 
     def _status(self, text: str) -> None:
         """Show in the line that keeps changing; a log has none."""

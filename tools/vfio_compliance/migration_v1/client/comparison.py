@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 
+from ...common.words import counted
 from .ledger import Ledger
 from .stream import Stream, Transaction
 
@@ -55,8 +56,8 @@ class Comparison:
         else:
             self._ledger.offend(
                 "RSM-05",
-                f"no more than the {_count(len(self._source))} of the source",
-                f"a buffer of {buffer.size} bytes was given after all of them",
+                f"no more than the {counted(len(self._source), 'buffer')} of the source",
+                f"a buffer of {counted(buffer.size, 'byte')} was given after all of them",
             )
 
     def end(self) -> None:
@@ -64,7 +65,7 @@ class Comparison:
         if self._given and self._balance is None and self._due < len(self._source):
             self._ledger.offend(
                 "RSM-05",
-                f"all {_count(len(self._source))} of the source, in their order",
+                f"all {counted(len(self._source), 'buffer')} of the source, in their order",
                 f"the device was set running without the last {len(self._source) - self._due}",
             )
 
@@ -91,7 +92,7 @@ class Comparison:
         if self._due < len(self._source):
             expected = f"buffer {self._due + 1} of the source"
         else:
-            expected = f"nothing after the {_count(len(self._source))} of the source"
+            expected = f"nothing after the {counted(len(self._source), 'buffer')} of the source"
         again = " again" if place < self._due else ""
         self._ledger.offend("RSM-05", expected, f"buffer {place + 1} of the source was given{again}")
         if place > self._due:
@@ -102,7 +103,7 @@ class Comparison:
         self._ledger.keep("RSM-06")
         self._ledger.offend(
             "RSM-07",
-            f"the {buffer.size} bytes of buffer {self._due + 1} as they were read at the source",
+            f"the {counted(buffer.size, 'byte')} of buffer {self._due + 1} as they were read at the source",
             "other bytes were written",
         )
         self._due += 1
@@ -110,8 +111,8 @@ class Comparison:
     def _resized(self, buffer: Transaction, due: Transaction) -> None:
         self._ledger.offend(
             "RSM-06",
-            f"{due.size} bytes, the size of buffer {self._due + 1} of the source",
-            f"{buffer.size} bytes were given",
+            f"{counted(due.size, 'byte')}, the size of buffer {self._due + 1} of the source",
+            f"{counted(buffer.size, 'byte')} given",
         )
         self._due += 1
         self._align(buffer.size - due.size)
@@ -122,7 +123,3 @@ class Comparison:
             balance -= self._source[self._due].size
             self._due += 1
         self._balance = balance or None
-
-
-def _count(buffers: int) -> str:
-    return "1 buffer" if buffers == 1 else f"{buffers} buffers"

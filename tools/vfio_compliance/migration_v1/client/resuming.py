@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...common.words import counted
 from ...run.client import Access
 from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, VFIO_DEVICE_STATE_RUNNING
 from .access import is_data, register_of
@@ -135,13 +136,13 @@ class Resuming(Loop):
             self.ledger.offend(
                 "FLD-06",
                 "data_size to be written after the data, as its size",
-                f"data_size was written as {size} when {done} bytes of data had been written",
+                f"data_size was written as {size} when {counted(done, 'byte')} of data had been written",
             )
         if buffer.written.end > size:
             self._misplaced(
                 buffer,
-                f"data to be written inside the buffer of {size} bytes that data_size announces",
-                f"data was written up to {buffer.written.end} bytes from data_offset",
+                f"data to be written inside the buffer of {counted(size, 'byte')} that data_size announces",
+                f"data was written up to {counted(buffer.written.end, 'byte')} from data_offset",
             )
         if buffer.touched and not buffer.outside:
             self.ledger.keep("FLD-04")
@@ -160,5 +161,5 @@ class Resuming(Loop):
         self.ledger.offend(
             "FLD-06",
             "data_size to be written once the data of a buffer is",
-            f"{when}, and data_size was not written for the {buffer.written.inside(1 << 64)} bytes before",
+            f"{when}, and data_size was not written for the {counted(buffer.written.inside(1 << 64), 'byte')} before",
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...common.words import counted, enumerated
 from ...run.client import Access
 from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES
 from .access import is_data, register_of
@@ -106,7 +107,7 @@ class Saving(Loop):
             self.ledger.offend(
                 "SAV-11",
                 "pending_bytes to be read (step f) before data_offset (step b) of the next iteration",
-                f"data_offset was read again when all {current.size} bytes of the buffer had been",
+                f"data_offset was read again when all {counted(current.size, 'byte')} of the buffer had been",
             )
         self._under_way(DATA_OFFSET.name).offset = value
         self._last_offset = value
@@ -128,7 +129,7 @@ class Saving(Loop):
             name for name, value in (("data_offset", iteration.offset), ("data_size", iteration.size)) if value is None
         ]
         if missing:
-            names = " and ".join(missing)
+            names = enumerated(missing, "and")
             self._disorder(iteration, f"{names} to be read before the data (step d)", f"data was read without {names}")
         self._check_place(iteration, access)
         if iteration.offset is not None and access.value > 0:
@@ -202,12 +203,12 @@ class Saving(Loop):
             self.ledger.keep("FLD-04")
         unseen = not iteration.whole and self._areas.touch(iteration.offset, iteration.size)
         if next_one and not iteration.whole and not unseen:
-            size = "the" if iteration.size is None else f"the {iteration.size}"
+            size = "the bytes" if iteration.size is None else f"the {counted(iteration.size, 'byte')}"
             done = iteration.read.inside(iteration.size or 0)
             self._disorder(
                 iteration,
                 "the data of the buffer to be read (step d) before pending_bytes, which ends the iteration (step f)",
-                f"pending_bytes was read when {done} of {size} bytes had been",
+                f"pending_bytes was read when {done} of {size} had been",
             )
         if not iteration.faulty:
             self.ledger.keep("SAV-11")

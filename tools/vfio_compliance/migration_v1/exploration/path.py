@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ...common.words import counted
 from ...device.errors import errno_name
 from ...transport import Outcome
 
@@ -39,4 +40,4 @@ def told(outcome: Outcome, answer: str = "") -> str:
     """What a call answered, in a few words; ``answer`` is what to say of one that was carried out whole."""
     if not outcome.ok:
         return errno_name(outcome.errno).partition(" ")[0]
-    return answer or f"{outcome.value} bytes"
+    return answer or counted(outcome.value, "byte")

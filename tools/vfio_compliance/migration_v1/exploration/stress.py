@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...common.words import counted
 from ...results.events import Explored
 from ...transport import TransportError
 from ..migration import Migration
@@ -58,7 +59,8 @@ class Stress:
         finally:
             tally = explorer.tally
             states = ", ".join(f"{count} in {state}" for state, count in tally.states.most_common())
-            self._session.note(f"explored: {tally.steps} steps on {tally.walks} walks ({states}; --seed {self._seed})")
+            did = f"{counted(tally.steps, 'step')} on {counted(tally.walks, 'walk')}"
+            self._session.note(f"explored: {did} ({states}; --seed {self._seed})")
         if finding is None:
             return None
         if not finding.repeatable:
@@ -87,7 +89,7 @@ class Stress:
             rounds = act(threads, self._seconds * _TOGETHER)
         except Strayed as strayed:
             return self._trouble(strayed.lines, self._seed)
-        self._session.note(f"{did}: {rounds} rounds (--seed {self._seed})")
+        self._session.note(f"{did}: {counted(rounds, 'round')} (--seed {self._seed})")
         return None
 
     def _trouble(self, lines: list[Line], seed: int) -> Trouble:

@@ -17,6 +17,7 @@ from random import Random
 from time import perf_counter_ns
 from typing import NamedTuple, TypeVar
 
+from ...common.words import counted, enumerated
 from ...device import DeviceError
 from ...transport import Outcome
 from ...uapi.migration_v1 import DEVICE_STATE, RESERVED, VFIO_DEVICE_STATE_MASK, DeviceState
@@ -216,13 +217,13 @@ def judge_race(asked: Sequence[DeviceState], outcomes: Sequence[Outcome], read: 
     ]
     whole = [outcome.value == width for outcome in outcomes]
     if not any(whole) or any(outcome.ok and outcome.value != width for outcome in outcomes):
-        raise Strayed(lines[:1], lines[1]._replace(expected=f"{width} bytes for the first one"))
+        raise Strayed(lines[:1], lines[1]._replace(expected=f"{counted(width, 'byte')} for the first one"))
     allowed = {state for state, taken in zip(asked, whole, strict=True) if taken}
     if not all(whole):
         allowed.add(_ERROR)
     now = read()
     if now not in allowed:
-        raise Strayed(lines, Line("read device_state", " or ".join(sorted(map(name, allowed))), name(now)))
+        raise Strayed(lines, Line("read device_state", enumerated(sorted(map(name, allowed))), name(now)))
 
 
 def _fetch(migration: MigrationRegion, offset: int, size: int, lines: Sequence[Line]) -> bytes:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from ...common.words import counted
 from ...device import Device, DeviceError
 from ...transport import Outcome
 from ...uapi.migration_v1 import (
@@ -160,14 +161,14 @@ class Walk:
         """Read a part of the header, offset and length, that is not one register."""
         offset, width = place
         outcome, data = self._migration.region.try_read(offset, width)
-        self._judge(f"read {width} bytes at {offset}", told(outcome), self.model.access_oddly, outcome, data)
+        self._judge(f"read {counted(width, 'byte')} at {offset}", told(outcome), self.model.access_oddly, outcome, data)
 
     def write_oddly(self, place: tuple[int, int], value: int) -> None:
         """Write a part of the header, offset and length, that is not one register."""
         offset, width = place
         data = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
         outcome = self._migration.region.try_write(offset, data)
-        did = f"write 0x{value:x}, {width} bytes at {offset}"
+        did = f"write 0x{value:x}, {counted(width, 'byte')} at {offset}"
         self._judge(did, told(outcome), self.model.access_oddly, outcome)
 
     # -- the data section -----------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ class Walk:
         def judge(answer: Answer) -> str:
             return self.model.read_data(offset, length, answer)
 
-        self._judge(f"read {length} bytes at 0x{offset:x}", told(outcome), judge, outcome, data)
+        self._judge(f"read {counted(length, 'byte')} at 0x{offset:x}", told(outcome), judge, outcome, data)
         return len(data)
 
     def poke(self, place: int, near: int, data: bytes) -> None:
@@ -197,7 +198,7 @@ class Walk:
         def judge(answer: Answer) -> str:
             return self.model.write_data(offset, data, answer)
 
-        self._judge(f"write {len(data)} bytes at 0x{offset:x}", told(outcome), judge, outcome)
+        self._judge(f"write {counted(len(data), 'byte')} at 0x{offset:x}", told(outcome), judge, outcome)
         return max(outcome.value, 0)
 
     def _offset(self, place: int, near: int) -> int:
@@ -252,14 +253,15 @@ class Walk:
             self.enter(DeviceState.STOP_AND_COPY)
         if self.model.saving is None:
             return
-        with _Folded(self, "read the rest of the state" + (f", asking {reads} times" if reads > 1 else "")) as folded:
+        often = f", asking {counted(reads, 'time')}" if reads > 1 else ""
+        with _Folded(self, f"read the rest of the state{often}") as folded:
             total = 0
             for number in range(_MOST_BUFFERS):
                 pending = [self.read_pending() for _ in range(reads)]
                 if not pending[-1] or self.model.saving.undefined or total > _MOST_BYTES:
                     break
                 total += self._read_buffer(1)
-                folded.done(f"{total} bytes, buffers: {number + 1}")
+                folded.done(f"{counted(total, 'byte')}, buffers: {number + 1}")
 
     def load_buffer(self, pieces: int = 1) -> None:
         """Steps a to c of resuming, with the next buffer of the state that was saved on this walk."""
@@ -301,11 +303,11 @@ class Walk:
     def save_live(self, value: int, buffers: int) -> None:
         """Read some buffers in pre-copy, change the device, and read the rest of its state in stop-and-copy."""
         self.enter(DeviceState.PRE_COPY)
-        with _Folded(self, f"read as many as {buffers} buffers") as folded:
+        with _Folded(self, f"read as many as {counted(buffers, 'buffer')}") as folded:
             total = 0
             for number in range(buffers):
                 total += self.save_buffer()
-                folded.done(f"{total} bytes, buffers: {number + 1}")
+                folded.done(f"{counted(total, 'byte')}, buffers: {number + 1}")
         self.put(value)
         if self.model.saving and not self.model.saving.undefined:
             self.read_pending()

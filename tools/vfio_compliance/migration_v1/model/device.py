@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...common.words import enumerated
 from ...uapi.migration_v1 import VFIO_DEVICE_STATE_MASK, DeviceState
 from ..states import UNWRITABLE, drawn_from, is_running, name
 from .answer import ANYTHING, Answer, require
@@ -68,7 +69,7 @@ class DeviceModel:
     def read_state(self, answer: Answer) -> str:
         """device_state: what it was, or the error state where something has failed."""
         allowed = dict.fromkeys([self.state, *([ERROR] if self._may_have_failed or self._undefined else [])])
-        expected = " or ".join(name(state) for state in allowed)
+        expected = enumerated(name(state) for state in allowed)
         require(answer.value == 4 and answer.number & VFIO_DEVICE_STATE_MASK in allowed, expected)
         self._may_have_failed = False
         if answer.number & VFIO_DEVICE_STATE_MASK == ERROR != self.state:
@@ -80,13 +81,13 @@ class DeviceModel:
         asked = DeviceState(value & VFIO_DEVICE_STATE_MASK)
         expected = self._expected(asked, bool(value & ~VFIO_DEVICE_STATE_MASK), provoked)
         allowed = {TAKEN: answer.value == 4, REFUSED: answer.refused}
-        require(any(allowed[word] for word in expected), " or ".join(expected))
+        require(any(allowed[word] for word in expected), enumerated(expected))
         if answer.refused:
             self._may_have_failed = True
             self.changes += 1
         else:
             self._enter(asked)
-        return " or ".join(expected)
+        return enumerated(expected)
 
     def _expected(self, asked: DeviceState, reserved: bool, provoked: bool) -> tuple[str, ...]:
         """How the device has to answer a write of device_state."""

@@ -11,14 +11,15 @@ import socket
 import struct
 import weakref
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import ClassVar, Final
 
+from ...common.words import counted
 from ...uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
 from ..base import Argument, Death, Memory, Outcome, Target, Transport, failure, success
 from ..errors import CallTimeout, PeerGone, SetupError
 from ..regions import INFO_SIZE, map_region
-from .connection import MAX_DATA, MAX_FDS, Connection
+from .connection import MAX_DATA, MAX_FDS, Connection, Reply
 from .dma import DmaTable
 from .ioctls import Ioctls, RegionFiles, largest_argsz, largest_bitmap
 from .process import ServerProcess, check_path, connect
@@ -137,7 +138,7 @@ class VfioUser(Transport):
     def memory(self, length: int) -> Memory:
         """Memory backed by a file, which DMA_MAP hands to the server."""
         if length <= 0:
-            raise ValueError(f"memory of {length} bytes")
+            raise ValueError(f"memory of {counted(length, 'byte')}")
         descriptor = os.memfd_create("dma", os.MFD_CLOEXEC)
         try:
             os.truncate(descriptor, -(-length // mmap.PAGESIZE) * mmap.PAGESIZE)
@@ -395,7 +396,7 @@ class VfioUser(Transport):
         connection = Connection(stream, self.settings.call_deadline, self._dma.serve, self._hung_up, self.remark)
         proposed = Peer(0, 0, MAX_FDS, MAX_DATA, mmap.PAGESIZE)
         try:
-            reply = connection.exchange(Command.VERSION, pack_version(proposed), room=_VERSION_ROOM)
+            reply = self._agree(connection, pack_version(proposed))
             if reply.refused:
                 why = os.strerror(reply.errno) if reply.errno else "it does not say why"
                 raise SetupError(
@@ -412,6 +413,22 @@ class VfioUser(Transport):
         self._connection = connection
         self._ioctls = Ioctls(connection, self._regions, self._dma, self._find_memory, self.server)
 
+    def _agree(self, connection: Connection, proposal: bytes) -> Reply:
+        """Exchange versions, which is traced: what each side can do decides what later calls may be."""
+        tracer, name = self.tracer, self._names[Target.DEVICE]
+        call = ("version", name, 0, len(proposal), proposal)
+        if tracer.on_begin is not None:
+            tracer.on_begin(*call[:4])
+        started = perf_counter_ns()
+        try:
+            reply = connection.exchange(Command.VERSION, proposal, room=_VERSION_ROOM)
+        except BaseException as error:
+            tracer.failed(*call, error, started)
+            raise
+        value = -1 if reply.refused else 0
+        tracer.add((*call, reply.payload, value, reply.errno, started, perf_counter_ns() - started))
+        return reply
+
     def _read_piece(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         connection = self._connection or self._connected()
         request = REGION_ACCESS.pack(offset & 2**64 - 1, region, length)
@@ -427,7 +444,7 @@ class VfioUser(Transport):
         if int.from_bytes(payload[12:16], "little") != count:
             raise connection.violated(
                 f"reply to {describe(Command.REGION_READ, request)}",
-                f"{int.from_bytes(payload[12:16], 'little')} bytes of data as its count says",
+                f"{counted(int.from_bytes(payload[12:16], 'little'), 'byte')} of data as its count says",
                 f"{count}",
             )
         return success(count), data
@@ -448,7 +465,7 @@ class VfioUser(Transport):
         """The count of a reply to a region access, which repeats offset and region of the request."""
         about = f"reply to {describe(command, request)}"
         if len(payload) < REGION_ACCESS.size:
-            raise connection.violated(about, f"at least {REGION_ACCESS.size} bytes", f"{len(payload)}")
+            raise connection.violated(about, f"at least {counted(REGION_ACCESS.size, 'byte')}", f"{len(payload)}")
         offset, region, count = REGION_ACCESS.unpack_from(payload)
         asked_offset, asked_region, _ = REGION_ACCESS.unpack(request)
         if (offset, region) != (asked_offset, asked_region):

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple, NoReturn
 
+from ...common.words import counted
 from ..errors import CallTimeout, GivenUp, PeerGone, ProtocolViolation
 from .wire import (
     DMA_ACCESS,
@@ -343,7 +344,7 @@ class Connection:
         if not came:
             return ()
         if 0 < takes < came:
-            raise ProtocolViolation(self._about(header), f"at most {takes} descriptor(s)", f"{came}")
+            raise ProtocolViolation(self._about(header), f"at most {counted(takes, 'descriptor')}", f"{came}")
         if not takes:
             self._remark("sends descriptors that nobody asked for", f"{came} with the {self._about(header)}")
             close_all(self._descriptors)
@@ -378,11 +379,11 @@ class Connection:
         room = 0 if refused else expected.room
         most = max(expected.room, _MOST_DROPPED) if refused or expected.lenient else room
         if not HEADER.size <= header.size <= HEADER.size + most:
-            bounds = f"16 to {HEADER.size + most}" if most else "16"
+            bounds = f"16 to {counted(HEADER.size + most, 'byte')}" if most else "16 bytes"
             kind = "an error with " if refused else ""
-            raise ProtocolViolation(self._about(header), f"{kind}a size of {bounds} bytes", f"{header.size}")
+            raise ProtocolViolation(self._about(header), f"{kind}a size of {bounds}", f"{header.size}")
         if header.size > HEADER.size + room:
-            much = f"{header.size - HEADER.size - room} bytes with the {self._about(header)}"
+            much = f"{counted(header.size - HEADER.size - room, 'byte')} with the {self._about(header)}"
             kind = "sends a body after an error" if refused else "sends more payload than a reply has"
             self._remark(kind, much)
         return room, 0 if refused else expected.takes
@@ -397,7 +398,8 @@ class Connection:
             raise ProtocolViolation("message from the server", "nothing, or a command", seen)
         about = f"second reply to {command_name(header.command)}, with id {header.id}"
         if not HEADER.size <= header.size <= HEADER.size + _MOST_DROPPED:
-            raise ProtocolViolation(about, f"a size of 16 to {HEADER.size + _MOST_DROPPED} bytes", f"{header.size}")
+            sizes = f"16 to {counted(HEADER.size + _MOST_DROPPED, 'byte')}"
+            raise ProtocolViolation(about, f"a size of {sizes}", f"{header.size}")
         self._remark("answers a command twice", f"a {about}")
 
     def _look_at_flags(self, header: Header) -> None:
@@ -434,7 +436,7 @@ class Connection:
         data = len(payload) - DMA_ACCESS.size
         if header.command == Command.DMA_WRITE and count != data:
             raise ProtocolViolation(
-                f"server's {describe(header.command, payload)}", f"{count} bytes of data", f"{data}"
+                f"server's {describe(header.command, payload)}", f"{counted(count, 'byte')} of data", f"{data}"
             )
 
     def _take_payload(self, header: Header, length: int, fixed: int) -> tuple[bytes, bytes]:
@@ -471,10 +473,10 @@ class Connection:
             if ancillary:
                 self._collect(ancillary)
             if flags & CUT:
-                raise ProtocolViolation(self._what(), f"at most {MAX_FDS} descriptors", "more")
+                raise ProtocolViolation(self._what(), f"at most {counted(MAX_FDS, 'descriptor')}", "more")
             if not piece:
                 if pieces or count != size:
-                    self._gone(f"inside a message, {missing} of its {size} bytes missing")
+                    self._gone(f"inside a message, {missing} of its {counted(size, 'byte')} missing")
                 self._gone("instead of an answer")
             how = _FLAGS
             if len(piece) > missing:

@@ -8,8 +8,9 @@ import mmap
 from time import perf_counter_ns
 from typing import NamedTuple
 
+from ...common.calls import KEPT_BYTES
 from ..base import Memory
-from ..trace import KEPT_BYTES, Tracer
+from ..trace import Tracer
 from .connection import MAX_DATA
 from .wire import DMA_ACCESS, DMA_FLAG_READ, DMA_FLAG_WRITE, Command
 
@@ -84,9 +85,10 @@ class DmaTable:
         for piece in pieces:
             piece.release()
         duration = perf_counter_ns() - started
-        sent, received = answer[:KEPT_BYTES], data[:KEPT_BYTES]
         value = -1 if code else count
-        self._tracer.add((verb, "memory", address, count, sent, received, value, code, started, duration))
+        moved = (answer[:KEPT_BYTES], data[:KEPT_BYTES])
+        digests = [self._tracer.digest(all_) if len(all_) > KEPT_BYTES else "" for all_ in (answer, data)]
+        self._tracer.add((verb, "memory", address, count, *moved, value, code, started, duration, *digests, None))
         return code, DMA_ACCESS.pack(address, count) + answer
 
     def _find(self, address: int, count: int, writes: bool, pieces: list[memoryview]) -> int:

@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from ...common.words import counted
 from ...uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
 from ...uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
@@ -179,7 +180,7 @@ class Ioctls:
     def _check_info(self, command: Command, request: bytes, fixed: int, payload: bytes) -> None:
         about = f"reply to {describe(command, request)}"
         if len(payload) < fixed:
-            raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
+            raise self._connection.violated(about, f"at least {counted(fixed, 'byte')}", f"{len(payload)}")
         argsz = _u32(payload)
         if not len(payload) <= argsz <= _LARGEST_INFO:
             raise self._connection.violated(
@@ -249,7 +250,7 @@ class Ioctls:
             outcome, answer = success(0), reply.payload
             if len(answer) < DMA_UNMAP.size:
                 about = f"reply to {describe(Command.DMA_UNMAP, request)}"
-                raise self._connection.violated(about, f"{DMA_UNMAP.size} bytes", f"{len(answer)}")
+                raise self._connection.violated(about, counted(DMA_UNMAP.size, "byte"), f"{len(answer)}")
         if not answer:
             return outcome
         if flags & UNMAP_FLAG_ALL:
@@ -305,14 +306,14 @@ class Ioctls:
             return success(0), b""
         if len(payload) < fixed:
             about = f"reply to {describe(command, request)}"
-            raise self._connection.violated(about, f"at least {fixed} bytes", f"{len(payload)}")
+            raise self._connection.violated(about, f"at least {counted(fixed, 'byte')}", f"{len(payload)}")
         bitmap = memoryview(payload)[fixed:]
         if not bitmap and _u32(payload) > _u32(request):
             return failure(errno.EINVAL), b""  # it asks for more room, which the kernel calls invalid
         needed = -(-size // page) + 7 >> 3 if page else 0
         if len(bitmap) < min(needed, bitmap_size):
             about = f"reply to {describe(command, request)}"
-            raise self._connection.violated(about, f"a bitmap of {needed} bytes", f"{len(bitmap)}")
+            raise self._connection.violated(about, f"a bitmap of {counted(needed, 'byte')}", f"{len(bitmap)}")
         if bitmap and not libc.store(address, bitmap):
             return failure(errno.EFAULT), payload
         return success(0), payload

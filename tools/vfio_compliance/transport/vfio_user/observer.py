@@ -8,7 +8,7 @@ import hashlib
 from time import perf_counter_ns
 from typing import Final, NamedTuple, Protocol
 
-from ..trace import KEPT_BYTES
+from ...common.calls import KEPT_BYTES
 from .wire import (
     FLAG_ERROR,
     FLAG_NO_REPLY,

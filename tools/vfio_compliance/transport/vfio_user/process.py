@@ -21,6 +21,7 @@ from time import monotonic
 from typing import IO, Final, NamedTuple
 
 from ...common import processes
+from ...common.words import counted
 from .. import libc
 from ..errors import SetupError
 
@@ -65,7 +66,7 @@ def check_path(path: str) -> None:
     """Raises SetupError when no socket can have this path."""
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise SetupError(
-            f"the socket's path has {len(os.fsencode(path))} bytes, more than the {_LONGEST_PATH} that"
+            f"the socket's path has {counted(len(os.fsencode(path)), 'byte')}, more than the {_LONGEST_PATH} that"
             f" a UNIX socket takes: {path}",
             "choose a shorter path (or a shorter TMPDIR)",
         )

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from ...common.words import counted
 from .connection import CUT, close_all
 from .observer import MOST_UNANSWERED, Crowded, Observer, Seen, Sink
 from .process import check_path, clear, connect
@@ -115,7 +116,7 @@ class _Pump:
             try:
                 self._watch(seen)
             except Crowded:
-                raise _Ended(f"more than {MOST_UNANSWERED} commands of the client have no answer") from None
+                raise _Ended(f"more than {counted(MOST_UNANSWERED, 'command')} of the client have no answer") from None
 
     def _begin(self) -> None:
         header = Header._make(HEADER.unpack(self._header))
@@ -125,7 +126,8 @@ class _Pump:
         if self._left < 0:
             self._left = 0
             what = command_name(header.command)
-            self._fault = f"a message of the {self._name} ({what}) says that it has {header.size} bytes, fewer than 16"
+            size = counted(header.size, "byte")
+            self._fault = f"a message of the {self._name} ({what}) says that it has {size}, fewer than 16"
 
     def _take(self, most: int, may_end: bool = True) -> bytes:
         """Some bytes; none when there are none yet."""

@@ -13,6 +13,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
+from ...common.words import counted
 from ..errors import ProtocolViolation
 
 
@@ -118,19 +119,19 @@ def describe(command: int, payload: bytes) -> str:
     name = command_name(command)
     if command in (Command.REGION_READ, Command.REGION_WRITE) and len(payload) >= REGION_ACCESS.size:
         offset, region, count = REGION_ACCESS.unpack_from(payload)
-        return f"{name} of {count} bytes at offset {offset:#x} of region {region}"
+        return f"{name} of {counted(count, 'byte')} at offset {offset:#x} of region {region}"
     if command in (Command.DMA_READ, Command.DMA_WRITE) and len(payload) >= DMA_ACCESS.size:
         address, count = DMA_ACCESS.unpack_from(payload)
-        return f"{name} of {count} bytes at {address:#x}"
+        return f"{name} of {counted(count, 'byte')} at {address:#x}"
     if command in (Command.DEVICE_GET_REGION_INFO, Command.DEVICE_GET_IRQ_INFO) and len(payload) >= 12:
         return f"{name} of index {int.from_bytes(payload[8:12], 'little')}"
     if command == Command.DMA_MAP and len(payload) >= DMA_MAP.size:
         _, _, _, address, size = DMA_MAP.unpack_from(payload)
-        return f"{name} of {size:#x} bytes at {address:#x}"
+        return f"{name} of {counted(size, 'byte', '#x')} at {address:#x}"
     if command == Command.DMA_UNMAP and len(payload) >= DMA_UNMAP.size:
         _, flags, address, size = DMA_UNMAP.unpack_from(payload)
         how = ", with its dirty bitmap" if flags & UNMAP_FLAG_BITMAP else ""
-        return f"{name} of {size:#x} bytes at {address:#x}{how}"
+        return f"{name} of {counted(size, 'byte', '#x')} at {address:#x}{how}"
     if command == Command.DIRTY_PAGES and len(payload) >= DIRTY_PAGES.size:
         return f"{name} {_dirty(payload)}"
     return name
@@ -141,7 +142,7 @@ def _dirty(payload: bytes) -> str:
     flags = DIRTY_PAGES.unpack_from(payload)[1]
     if flags == DIRTY_FLAG_GET and len(payload) >= DIRTY_PAGES.size + DIRTY_RANGE.size:
         address, size = DIRTY_RANGE.unpack_from(payload, DIRTY_PAGES.size)
-        return f"to get the bitmap of {size:#x} bytes at {address:#x}"
+        return f"to get the bitmap of {counted(size, 'byte', '#x')} at {address:#x}"
     return {1: "to start tracking", 2: "to stop tracking"}.get(flags, f"with flags {flags:#x}")
 
 

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from ....common.words import counted
 from ....common.wrap import wrap
 from ...summary import Summary
 from ...verdict import Verdict
-from ...wording import count
 from .layout import OF_THE_SUITE, labelled, some
 
 _ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "not known, because nothing is said by"}
@@ -45,7 +45,7 @@ def _happened(summary: Summary, width: int) -> Iterator[str]:
 def _numbers(kind: str, verdicts: Mapping[str, Verdict]) -> str:
     counts = Counter(verdict.value for verdict in verdicts.values())
     listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
-    return f"{count(len(verdicts), 'rule')}{kind}: {listed or 'none'}"
+    return f"{counted(len(verdicts), 'rule')}{kind}: {listed or 'none'}"
 
 
 def _cost(summary: Summary) -> str:
@@ -54,6 +54,6 @@ def _cost(summary: Summary) -> str:
     parts = [f"{run} of {len(summary.cases)} cases"]
     if totals := summary.totals:
         moved = totals["bytes_read"] + totals["bytes_written"]
-        parts += [count(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]
-        parts += [f"{moved / 1024:.0f} KiB moved", count(totals["passes"], "full save pass", "es")]
+        parts += [counted(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]
+        parts += [f"{moved / 1024:.0f} KiB moved", counted(totals["passes"], "full save pass")]
     return ", ".join([*parts, f"{summary.seconds:.1f} s"])

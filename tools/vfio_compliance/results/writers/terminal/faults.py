@@ -8,17 +8,17 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from ....common.words import counted
 from ....common.wrap import wrap
 from ....rules import Rule
-from ...calls import describe
 from ...case import Case
+from ...excerpt import excerpt
 from ...failure import Failure
 from ...summary import TROUBLE, Summary
 from ...verdict import Verdict
-from ...wording import count
 from .layout import LABEL, OF_THE_SUITE, labelled
 
-#: How many of the last calls of a failing case are shown, and how many of a rule's other failing cases.
+#: How many of the calls of a failing case are shown, and how many of a rule's other failing cases.
 _CALLS: Final = 12
 _CASES: Final = 8
 
@@ -59,7 +59,7 @@ class Faults:
     def _fault(self, number: str, fault: _Fault, width: int) -> Iterator[str]:
         """All about a fault. Of one that has its cause elsewhere, less."""
         summary, rule = self._summary, self._summary.rules[fault.rule]
-        all_cases = count(len(summary.cases_of(rule.id)), "case")
+        all_cases = counted(len(summary.cases_of(rule.id)), "case")
         causes = summary.causes(rule.id)
         head = f"{number}{fault.verdict.value.upper()}  "
         yield from wrap(head, f"{rule.id}  ({len(fault.cases)} of {all_cases})", width)
@@ -97,7 +97,7 @@ def _waived(summary: Summary, width: int) -> Iterator[str]:
                 reasons.setdefault(case.why.waiver, []).append(case)
         for text, cases in reasons.items():
             yield ""
-            yield f"waived: {rule}  ({len(cases)} of {count(len(summary.cases_of(rule)), 'case')})"
+            yield f"waived: {rule}  ({len(cases)} of {counted(len(summary.cases_of(rule)), 'case')})"
             yield from labelled("reason", text, width)
             yield from _lines_of(cases, cases[0], _CASES, "in", width)
 
@@ -109,12 +109,12 @@ def _explanation(rule: Rule, width: int) -> Iterator[str]:
 
 
 def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
-    """A case in full, with so many of its last calls."""
+    """A case in full, with at most so many of its calls."""
     yield from labelled("case", case.name, width)
     yield from _failure(case.why, width)
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
-    yield from _calls(case, summary.target.migration, most, width)
+    yield from _calls(case, summary, most, width)
     yield f"   {'rerun':{LABEL}}{_rerun(summary, case)}"
 
 
@@ -138,12 +138,9 @@ def _failure(failure: Failure, width: int) -> Iterator[str]:
         yield textwrap.indent(failure.traceback, " " * (LABEL + 1))
 
 
-def _calls(case: Case, migration: int | None, most: int, width: int) -> Iterator[str]:
-    lines = [describe(call, migration) for call in case.calls]
-    if len(lines) > most:
-        lines = [f"({len(lines) - most} before these)", *lines[-most:]]
-    for index, line in enumerate(lines):
-        yield from wrap(f"   {'' if index else 'calls':{LABEL}}", line, width, hanging="  ")
+def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
+    for index, line in enumerate(excerpt(case, summary, most)):
+        yield from wrap(f"   {'' if index else 'calls':{LABEL}}{line.mark}", line.text, width, hanging="  ")
 
 
 def _rerun(summary: Summary, case: Case) -> str:
@@ -159,7 +156,7 @@ def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: 
     for index, case in enumerate(cases[:most]):
         yield from labelled("" if index else label, _unlike(case, first), width)
     if len(cases) > most:
-        yield from labelled("", f"and {count(len(cases) - most, 'more case')}", width)
+        yield from labelled("", f"and {counted(len(cases) - most, 'more case')}", width)
 
 
 def _unlike(case: Case, first: Case) -> str:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ....common.words import counted
 from ....common.wrap import wrap
 from ...summary import Summary
-from ...wording import count
 
 #: Columns that an answer needs beside its question.
 _ROOM: Final = 40
@@ -46,7 +46,7 @@ def notes(summary: Summary, width: int) -> Iterator[str]:
 
 
 def _processes(reasons: Sequence[str]) -> str:
-    text = f"a new test process was started {count(len(reasons), 'time')}:"
+    text = f"a new test process was started {counted(len(reasons), 'time')}:"
     shown = [f"\n  {reason}" for reason in reasons[:_PROCESSES]]
     more = f"\n  and {len(reasons) - _PROCESSES} more" if len(reasons) > _PROCESSES else ""
     return text + "".join(shown) + more

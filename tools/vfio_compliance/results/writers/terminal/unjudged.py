@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ....common.words import counted
 from ...case import Case
 from ...conclusion import reason
 from ...summary import Summary
 from ...verdict import Verdict
-from ...wording import count
 from .faults import Faults
 from .layout import MOST_RULES, OF_THE_SUITE, labelled, some
 
@@ -46,7 +46,7 @@ def _because_of_rules(cases: Sequence[Case], summary: Summary, faults: Faults, w
         for index, way in enumerate(ways[:_WAYS]):
             yield from labelled("" if index else "met by", way, width)
         if len(ways) > _WAYS:
-            yield from labelled("", f"and in {count(len(ways) - _WAYS, 'other way')}", width)
+            yield from labelled("", f"and in {counted(len(ways) - _WAYS, 'other way')}", width)
         yield from _names(hindered, width)
 
 
@@ -77,7 +77,7 @@ def _grouped(verdict: Verdict, title: str, cases: Sequence[Case], width: int) ->
 
 def _head(title: str, cases: Sequence[Case]) -> Iterator[str]:
     yield ""
-    yield f"{title}: {count(len(cases), 'case')} of {count(len({case.rule for case in cases}), 'rule')}"
+    yield f"{title}: {counted(len(cases), 'case')} of {counted(len({case.rule for case in cases}), 'rule')}"
 
 
 def _names(cases: Sequence[Case], width: int) -> Iterator[str]:
@@ -89,14 +89,14 @@ def left_out(summary: Summary, width: int) -> Iterator[str]:
     scope = summary.scope
     for text, rules in scope.left_out.items():
         yield ""
-        yield f"Left out by plan {scope.plan}: {count(len(rules), 'rule')}"
+        yield f"Left out by plan {scope.plan}: {counted(len(rules), 'rule')}"
         yield from labelled("because", text, width)
         yield from labelled("rules", some(rules), width)
     if scope.only or scope.skip:
         cases = sum(map(summary.of_device, summary.cases.values()))
-        of_rules = f"{len(summary.device_verdicts)} of {count(scope.rules, 'rule')}"
+        of_rules = f"{len(summary.device_verdicts)} of {counted(scope.rules, 'rule')}"
         yield ""
-        yield f"Selected: {cases} of {count(scope.cases, 'case')}, {of_rules}"
+        yield f"Selected: {cases} of {counted(scope.cases, 'case')}, {of_rules}"
         for option, patterns in (("--only", scope.only), ("--skip", scope.skip)):
             for index, pattern in enumerate(patterns[:MOST_RULES]):
                 yield from labelled("" if index else option, pattern, width)

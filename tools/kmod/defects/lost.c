@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Defects that cost a driver its caller, once each while the module is loaded.
+ * No lock is held then: others open, use and close the device as ever.
+ */
+#include <linux/atomic.h>
+#include <linux/compiler.h>
+#include <linux/completion.h>
+#include <linux/moduleparam.h>
+
+#include "defects.h"
+
+/* Which write of device_state is struck, counted while the defect is chosen. */
+#define STRIKES_AT	20
+
+static atomic_t oops_writes, hang_writes;
+static const u32 *never_set;
+static DECLARE_COMPLETION(lost);
+
+static bool strikes(u64 index, u32 place, atomic_t *writes)
+{
+	return index == REFD_REGION_MIGRATION && !place &&
+	       atomic_inc_return(writes) == STRIKES_AT;
+}
+
+ssize_t defect_oops_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			 size_t count, u32 place)
+{
+	if (strikes(index, place, &oops_writes))
+		(void)READ_ONCE(*READ_ONCE(never_set));
+	return under(oops_once)(refd, index, buffer, count, place);
+}
+
+ssize_t defect_hang_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			 size_t count, u32 place)
+{
+	if (strikes(index, place, &hang_writes)) {
+		reinit_completion(&lost);
+		wait_for_completion(&lost);
+	}
+	return under(hang_once)(refd, index, buffer, count, place);
+}
+
+static int release_set(const char *value, const struct kernel_param *kp)
+{
+	complete_all(&lost);
+	return 0;
+}
+
+static const struct kernel_param_ops release_ops = {
+	.set = release_set,
+};
+module_param_cb(release, &release_ops, NULL, 0200);
+MODULE_PARM_DESC(release, "whatever is written lets the caller go that hang-once holds");

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a device remembers for its defects, while any are chosen.
+ */
+#ifndef VFIO_REFDRIVER_PAST_H
+#define VFIO_REFDRIVER_PAST_H
+
+#include <linux/list.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+#include "../vfio_refdriver.h"
+
+/* Short names for states, and for sets of them */
+#define STOP		REFD_STATE_STOP
+#define RUNNING		REFD_STATE_RUNNING
+#define COPY		REFD_STATE_STOP_AND_COPY
+#define PRE_COPY	REFD_STATE_PRE_COPY
+#define RESUMING	REFD_STATE_RESUMING
+#define ERROR		REFD_STATE_ERROR
+
+#define ANY		GENMASK(REFD_STATE_MASK, 0)
+#define SAVING		(BIT(PRE_COPY) | BIT(COPY))
+
+/* How late comes what is late */
+#define LATE_MS		20
+
+/* Since the device was opened */
+struct refd_past_user {
+	bool unread;		/* header-late has not struck, nor was the device reset */
+	bool was_reset;
+	bool saved;		/* a saving state was entered */
+	bool recovered;		/* a reset ended the error state */
+	bool cancelled;		/* pre-copy was left for RESUMING */
+	/* Since the last reset */
+	u32 refusals;		/* writes of device_state that were refused */
+	bool latched;		/* all are */
+	bool resumed;		/* a state was given to the device, and it left RESUMING */
+	bool hurt;		/* that reset ended the error state */
+	/* In a row */
+	u32 refused;		/* writes that were */
+};
+
+/* Since the present state was entered */
+struct refd_past_state {
+	bool stuck;		/* stands still whatever the state */
+	bool restless;		/* the reverse */
+	u32 asked;		/* writes of device_state in the error state */
+	u32 stale_reads;	/* reads of it, and one more, that give the state before */
+	u32 reserved_bits;	/* of device_state as it reads */
+	bool pending_written;	/* what the user wrote where nothing can be written */
+	u64 pending;
+	u64 data_offset;
+	u32 zeros;		/* reads of pending_bytes since nothing is left */
+	bool pending_asked;	/* pending_bytes was read */
+	u32 offset_asked;	/* reads of data_offset */
+	bool offset_refused;	/* one of them was refused */
+	bool was_empty;		/* an empty buffer was offered */
+	bool was_zero;		/* pending_bytes was 0 before its time */
+	bool spoilt;		/* the next buffer has a wrong byte */
+	bool garbage;		/* the next buffer is nothing else */
+	struct refd_range held;		/* a buffer that is still to be consumed */
+	struct refd_range written;	/* the one write to the section since the last buffer */
+};
+
+/* Since the present buffer became that */
+struct refd_past_buffer {
+	u32 asked;		/* reads of pending_bytes */
+	u32 offset_reads;
+	bool size_asked;	/* data_size was read */
+	bool hidden;		/* a part is still to appear */
+	struct refd_range present;	/* where it is there to be read; of no size before */
+	bool missing;		/* a byte of the window is late: */
+	u32 missing_at;
+	u8 missing_byte;
+};
+
+struct refd_past {
+	struct refd_device *refd;
+	struct list_head entry;		/* in the list of all devices */
+
+	struct refd_past_user user;
+	struct refd_past_state state;
+	struct refd_past_buffer buffer;
+
+	u32 previous;		/* state */
+	u32 offered;		/* of the image, in the state before */
+	u32 reserved;		/* written to that register since the last reset */
+	u64 last_read;		/* what the last read of a register of region 9 gave */
+	bool asked_again;	/* pending_bytes was, in the last pre-copy */
+	bool wedged;		/* resume data was refused since the device was opened or reset */
+	bool bad_size;		/* a data_size past the end was refused */
+	bool error_outlives;	/* the device was closed in the error state */
+	bool stale;		/* the present buffer is in the shadow alone */
+	u8 *shadow;		/* a second window, and its size; see refd_shadow() */
+	u32 shadow_size;
+	struct delayed_work late_byte;	/* brings what is missing */
+	struct delayed_work late_beat;	/* one write of the DMA stream after its time */
+};
+
+static inline struct refd_past *past(struct refd_device *refd)
+{
+	return refd->private;
+}
+
+/* past.c: all with the device's lock held, but for the first two */
+struct refd_past *refd_past_new(struct refd_device *refd);
+void refd_past_free(struct refd_past *past);
+void refd_past_begin(struct refd_past *past);
+bool refd_at_last(struct refd_device *refd);
+u8 *refd_shadow(struct refd_device *refd);
+u8 *refd_served(struct refd_device *refd);
+
+/* saving.c, work.c: what is late */
+void refd_late_byte(struct work_struct *work);
+void refd_late_beat(struct work_struct *work);
+
+#endif

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trackers that treat what was there at START, or is pinned, in a way of its own."""
+
+from __future__ import annotations
+
+from ..dirty import DirtyTracker, Mapped
+from ..pages import Bitmap
+from ..pins import Pin
+from ..ranges import EVERYWHERE
+
+
+class Beginning(DirtyTracker):
+    """Remembers what was there at START."""
+
+    def __init__(self, mapped: Mapped, scope: str) -> None:
+        super().__init__(mapped, scope)
+        #: Addresses of mappings.
+        self._old: set[int] = set()
+        self._old_pins: set[Pin] = set()
+
+    def start(self) -> None:
+        again = self.tracking
+        super().start()
+        if not again:
+            self._old = {start for start, _ in self._mapped(*EVERYWHERE)}
+            self._old_pins = set(self.pins.meeting(*EVERYWHERE))
+
+    def stop(self) -> None:
+        super().stop()
+        self._old.clear()
+        self._old_pins.clear()
+
+    def forget(self, address: int, size: int) -> None:
+        super().forget(address, size)
+        self._old.discard(address)
+
+
+class Ignoring(Beginning):
+    """Ignores some of what is pinned."""
+
+    def _knows(self, pin: Pin) -> bool:
+        return True
+
+    def unpin(self, pin: Pin) -> None:
+        if self._knows(pin):
+            super().unpin(pin)
+        else:
+            self.pins.remove(pin)
+
+    def _pinned(self, address: int, size: int) -> list[Pin]:
+        return [pin for pin in super()._pinned(address, size) if self._knows(pin)]
+
+
+class Concealing(Beginning):
+    """Does not report some of what is pinned before it is unpinned, or unmapped."""
+
+    _unmapping = False
+
+    def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
+        self._unmapping = True
+        bitmap = super().get_unmapped(address, size, room)
+        self._unmapping = False
+        return bitmap
+
+    def _conceals(self, pin: Pin) -> bool:
+        return False
+
+    def _pinned(self, address: int, size: int) -> list[Pin]:
+        return [pin for pin in super()._pinned(address, size) if not self._conceals(pin)]

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the device has to do with its stream where the record of pages goes wrong by it."""
+
+from __future__ import annotations
+
+from ...container.defects.recording import Distinguishing
+from ...overlays import part_of
+from ..machine import Machine
+
+
+@part_of("bitmap-race", "stream-untracked")
+class Streaming(Machine):
+    """Says which writes are those of the DMA stream."""
+
+    def _write_stream(self) -> None:
+        tracker = self._guest.dirty
+        assert isinstance(tracker, Distinguishing)
+        tracker.streaming = True
+        super()._write_stream()
+        tracker.streaming = False

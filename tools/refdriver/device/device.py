@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The whole device: its regions as a user finds them, and what happens to all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..container.memory import GuestMemory
+from ..options import Options
+from .layout import LAYOUTS
+from .machine import Machine
+from .regions import Area, Kind, ReadOnly, Region, Slow, Special
+
+#: Vendor and device id; the rest is zero.
+_CONFIGURATION_SPACE = bytes.fromhex("f41af110").ljust(256, b"\0")
+
+
+class Device:
+    """One reference device. Its state outlives the users that come and go."""
+
+    def __init__(self, options: Options, guest: GuestMemory, machine: Machine, special: Mapping[int, Special]) -> None:
+        """``special``: the regions of a kind of their own, by index."""
+        self.layout = layout = LAYOUTS[options.regions]
+        self.guest = guest
+        self.machine = machine
+        self.special = special
+        #: The regions that exist, by index; the others have size 0.
+        self.regions: dict[int, Region] = {
+            **{index: ReadOnly(bytes(size)) for index, size in layout.idle.items()},
+            layout.registers: machine,
+            **special,
+        }
+        if layout.configuration is not None:
+            self.regions[layout.configuration] = ReadOnly(_CONFIGURATION_SPACE)
+        if options.memory:
+            self.regions[layout.memory] = machine.memory
+        if options.slow_access:
+            self.regions = {index: Slow(region, options.slow_access) for index, region in self.regions.items()}
+
+    @property
+    def region_count(self) -> int:
+        """How many region indexes there are."""
+        return self.layout.indexes
+
+    def kind(self, index: int) -> Kind | None:
+        """What a region says that it is."""
+        return self.special[index].kind if index in self.special else self.layout.kinds.get(index)
+
+    def areas(self, index: int) -> list[Area]:
+        """What of a region may be mapped."""
+        return list(self.special[index].areas) if index in self.special else []
+
+    @property
+    def restless(self) -> bool:
+        """Whether ``tick`` has to be called from time to time."""
+        return self.machine.streaming
+
+    def tick(self) -> None:
+        """Do what is due without the user's asking."""
+        self.machine.tick()
+
+    def open(self) -> None:
+        """A user begins."""
+        for region in self.special.values():
+            region.open()
+
+    def close(self) -> None:
+        """The user has gone: no DMA, no mapping and no descriptor of theirs is left; the rest is kept."""
+        self.machine.end_dma()
+        self.guest.detach()
+        for region in self.special.values():
+            region.close()
+
+    def reset(self) -> None:
+        """Bring the device to its initial state, whatever state it is in. Mappings are not the device's."""
+        for region in self.special.values():
+            region.reset()
+        self.machine.reset()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which regions the device has, and by which index: what a user has to find out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..socket import wire
+from .regions import Kind
+
+_PCI_VENDOR = 0x8000_0000 | 0x1AF4
+_GRAPHICS = 1
+_CHANNEL = 2
+
+
+class Layout(NamedTuple):
+    """Indexes of the regions that the device works with, and of those that are only there."""
+
+    #: How many indexes there are.
+    indexes: int
+    #: Of the region for migration, where the device is migrated by one.
+    migration: int
+    #: Whether the device calls itself a PCI device, whose regions up to 8 have their meaning by index.
+    pci: bool = True
+    registers: int = 0
+    memory: int = 2
+    #: The PCI configuration space.
+    configuration: int | None = 7
+    #: Bytes of read-only regions that are of no use, by index.
+    idle: Mapping[int, int] = {}
+    #: Kinds of those that tell, by index.
+    kinds: Mapping[int, Kind] = {}
+    #: Indexes that are counted, but refused with EINVAL when they are asked about, as VGA is where there is none.
+    refused: frozenset[int] = frozenset()
+
+    @property
+    def interrupts(self) -> int:
+        """How many interrupt indexes there are, all without vectors."""
+        return 5 if self.pci else 0
+
+
+LAYOUTS: dict[str, Layout] = {
+    "plain": Layout(indexes=10, migration=9),
+    # Other device-specific regions before and behind; 14 is of the migration type, but not of its subtype.
+    "crowded": Layout(
+        indexes=17,
+        migration=13,
+        idle={6: 2048, 9: 4096, 10: 256, 12: 64, 14: 1 << 20, 16: 8},
+        kinds={
+            9: (_PCI_VENDOR, 1),
+            10: (_GRAPHICS, 1),
+            12: (_CHANNEL, 1),
+            14: (wire.REGION_TYPE_MIGRATION, 2),
+            16: (0x7FFF, 1),
+        },
+        refused=frozenset({8}),
+    ),
+    # A platform device: an index means nothing, and there are no more than it takes.
+    "bare": Layout(indexes=3, migration=1, pci=False, configuration=None),
+    "far": Layout(indexes=120, migration=119, idle={118: 4096}, refused=frozenset({8, 60})),
+}

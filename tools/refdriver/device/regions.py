@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a region is to those who read and write it, and the plain kinds."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Sequence
+from errno import EINVAL
+from typing import Protocol
+
+from ..refusal import Refusal
+
+#: Type and subtype of a region.
+Kind = tuple[int, int]
+#: Offset in the region, and size.
+Area = tuple[int, int]
+
+
+class Region(Protocol):
+    """Something that can be read and written at offsets; both raise Refusal."""
+
+    size: int
+
+    def read(self, offset: int, count: int) -> bytes | memoryview:
+        """``count`` bytes, all of them. What is given is good until the region is next used."""
+
+    def write(self, offset: int, data: bytes | memoryview) -> int:
+        """Store ``data``; gives the count to report to the writer."""
+
+
+class Special(Region, Protocol):
+    """A region that says what it is for, can be mapped, and has a part in all that happens to the device."""
+
+    @property
+    def kind(self) -> Kind | None:
+        """What its capability says that it is."""
+
+    @property
+    def areas(self) -> Sequence[Area]:
+        """What of it may be mapped."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor to map it by, while the device is open."""
+
+    def open(self) -> None:
+        """A user begins."""
+
+    def close(self) -> None:
+        """The user has gone."""
+
+    def reset(self) -> None:
+        """Back to the initial state, just before the device's registers and memory go back to theirs."""
+
+
+def check_range(offset: int, count: int, size: int) -> None:
+    """EINVAL for an access that is not wholly inside a region of ``size`` bytes."""
+    if offset + count > size:
+        raise Refusal(EINVAL)
+
+
+class Memory:
+    """Plain memory, accessed at any width."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        # Pages that nobody has written to cost nothing, nor does giving them back.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._pages = mmap.mmap(-1, size, flags=flags) if size else None
+        #: All of it, to be read and written.
+        self.content = memoryview(bytearray() if self._pages is None else self._pages)
+
+    def read(self, offset: int, count: int) -> memoryview:
+        """Any part of it."""
+        check_range(offset, count, self.size)
+        return self.content[offset : offset + count]
+
+    def write(self, offset: int, data: bytes | memoryview) -> int:
+        """Any part of it."""
+        check_range(offset, len(data), self.size)
+        self.content[offset : offset + len(data)] = data
+        return len(data)
+
+    def clear(self) -> None:
+        """All zero."""
+        if self._pages is not None:
+            self._pages.madvise(mmap.MADV_DONTNEED)
+
+
+class ReadOnly:
+    """Fixed content; writes are refused with EINVAL."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self._content = content
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Any part of it."""
+        check_range(offset, count, self.size)
+        return self._content[offset : offset + count]
+
+    def write(self, offset: int, data: bytes | memoryview) -> int:
+        """Refused."""
+        raise Refusal(EINVAL)
+
+
+class Slow:
+    """A region around another one: every access takes its time, and nothing else happens meanwhile."""
+
+    def __init__(self, region: Region, microseconds: int) -> None:
+        self.size = region.size
+        self._region = region
+        self._seconds = microseconds / 1_000_000
+
+    def read(self, offset: int, count: int) -> bytes | memoryview:
+        """What the region reads, later."""
+        time.sleep(self._seconds)
+        return self._region.read(offset, count)
+
+    def write(self, offset: int, data: bytes | memoryview) -> int:
+        """The same for a write."""
+        time.sleep(self._seconds)
+        return self._region.write(offset, data)

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The saved state as it travels: cut into buffers that can be checked, and put together again.
+
+To the user it is opaque (kabi v23:239-241), so the format is the device's own. A pass carries the image, or the
+beginning of one, from its first byte to its last. A buffer is the next part of it, and a few bytes that say which
+pass that is (what pre-copy offered, or the whole), whether it is the first or the last part, and the checksum of
+the pass so far. A pass always begins with its first part: the user may leave pre-copy before the end of what it
+offers (kabi v23:145-148), and the whole that follows begins anew.
+
+Neither side keeps a copy of the image: its size is no measure of what the device needs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from errno import EINVAL
+from struct import Struct
+
+from ..device.machine import SAVED_REGISTERS_SIZE
+from ..refusal import Refusal
+
+PASS_PRE_COPY = 1
+PASS_WHOLE = 2
+_PASS = 3
+_FIRST = 4
+_LAST = 8
+
+#: Ends each buffer: checksum of the pass so far, then its kind, which is never 0.
+_TRAILER = Struct("<IB")
+
+
+class Image:
+    """A whole state as a row of bytes: device memory, then the registers."""
+
+    def __init__(self, memory: memoryview, registers: bytes | bytearray) -> None:
+        self._memory = memory
+        self._registers = memoryview(registers)
+        self.size = len(memory) + len(registers)
+
+    def parts(self, start: int, length: int) -> Iterator[memoryview]:
+        """The pieces of memory that make up a part of it."""
+        border = len(self._memory)
+        end = start + length
+        if start < border:
+            yield self._memory[start : min(end, border)]
+        if end > border:
+            yield self._registers[max(start - border, 0) : end - border]
+
+
+class Outgoing:
+    """The buffers of one saving state, handed out one after another (kabi v23:196-218).
+
+    ``offer`` makes the present buffer available; the next read of pending_bytes says that the user has it. Any
+    number of reads in between, or of pending_bytes alone, changes nothing.
+    """
+
+    def __init__(self, image: Image, which: int, largest: int, shares: tuple[int, ...]) -> None:
+        """``shares``: by what the largest buffer is divided to give the buffers' sizes, in turn."""
+        self._image = image
+        self._largest_step = largest - _TRAILER.size
+        self._shares = shares
+        self._end = image.size
+        #: PASS_PRE_COPY or PASS_WHOLE.
+        self.which = which
+        #: How many buffers the user has.
+        self.number = 0
+        #: Where the present buffer begins in the image, and how much of it that buffer carries.
+        self.position = 0
+        self.length = 0
+        self._checksum = 0
+        self._next_checksum = 0
+        #: Whether the present buffer has been made available, and its size.
+        self.offered = False
+        self._size = 0
+
+    @property
+    def step(self) -> int:
+        """How much of the image the present buffer carries, unless it is the last one."""
+        return max(self._largest_step // self._shares[self.number % len(self._shares)], 1)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of the image that the user does not have yet."""
+        return self._end - self.position
+
+    def left(self) -> int:
+        """Bytes not handed out yet; as an estimate where buffers differ in size."""
+        unsent = self.unsent
+        return unsent + -(-unsent // self.step) * _TRAILER.size
+
+    def end(self) -> None:
+        """Nothing more is offered."""
+        self._end = self.position
+        self.offered = False
+
+    def pending(self) -> int:
+        """A read of pending_bytes: what is left, once the buffer read before has been let go (kabi v23:199-218)."""
+        if self.offered:
+            self.advance()
+        return self.left()
+
+    def advance(self) -> None:
+        """Go on to the next buffer."""
+        self.position += self.length
+        self.number += bool(self.length)
+        self._checksum = self._next_checksum
+        self.length = self._size = 0
+        self.offered = False
+
+    def rewind(self) -> None:
+        """Begin with the first part again."""
+        self.position = self._checksum = 0
+
+    def offer(self, room: memoryview) -> int:
+        """Put the present buffer into ``room``; gives its size. There has to be one, and not offered yet."""
+        self.offered = True
+        self.length = min(self.step, self.unsent)
+        self._size, self._next_checksum = self._put(room, self.position, self.length, self._checksum)
+        return self._size
+
+    def _put(self, room: memoryview, start: int, length: int, checksum: int) -> tuple[int, int]:
+        """Lay one buffer out; gives its size and the checksum so far."""
+        kind = self.which
+        kind |= 0 if start else _FIRST
+        kind |= _LAST if start + length == self._image.size else 0
+        self._fill(room, start, length)
+        checksum = zlib.crc32(bytes([kind]), zlib.crc32(room[:length], checksum))
+        _TRAILER.pack_into(room, length, checksum, kind)
+        return length + _TRAILER.size, checksum
+
+    def _fill(self, room: memoryview, start: int, length: int) -> None:
+        """Put a part of the image there."""
+        place = 0
+        for part in self._image.parts(start, length):
+            room[place : place + len(part)] = part
+            place += len(part)
+
+    def size(self) -> int:
+        """A read of data_size: the size of the buffer that is available now, else 0."""
+        return self._size
+
+
+class Incoming:
+    """The buffers of one resuming state, put together.
+
+    The device memory takes them on as they come, the registers only once all is there. Until then the device is of
+    no use, and only resuming's end or a reset leads out of it.
+    """
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._registers = bytearray(SAVED_REGISTERS_SIZE)
+        #: Whether anything came at all.
+        self.touched = False
+        #: How many buffers were taken.
+        self.number = 0
+        self._which = 0
+        self._position = 0
+        self._checksum = 0
+        #: Whether the last buffer taken was the last one of a whole state.
+        self.complete = False
+
+    def take(self, buffer: memoryview) -> None:
+        """Take one buffer in; EINVAL for one that is damaged or out of order (the text leaves that open).
+
+        A refused buffer counts for nothing: the right one may still come.
+        """
+        self.touched = True
+        length = len(buffer) - _TRAILER.size
+        if length <= 0:
+            raise Refusal(EINVAL)
+        checksum, kind = _TRAILER.unpack_from(buffer, length)
+        which, start, so_far = self._which, self._position, self._checksum
+        if kind & _FIRST:
+            which, start, so_far = kind & _PASS, 0, 0
+        image = Image(self._memory, b"" if which == PASS_PRE_COPY else self._registers)
+        end = start + length
+        if kind & ~(_FIRST | _LAST) != which or which not in (PASS_PRE_COPY, PASS_WHOLE):
+            raise Refusal(EINVAL)
+        if end > image.size or bool(kind & _LAST) != (end == image.size):
+            raise Refusal(EINVAL)
+        self._which, self._position, self._checksum, self.complete = which, start, so_far, False
+        so_far = zlib.crc32(bytes([kind]), self._store(buffer[:length], image, start, so_far))
+        if checksum != so_far:
+            raise Refusal(EINVAL)
+        self._position, self._checksum = end, so_far
+        self.number += 1
+        self.complete = kind == kind | PASS_WHOLE | _LAST
+
+    def _store(self, content: memoryview, image: Image, start: int, checksum: int) -> int:
+        """Take a part of the image on; gives the checksum with it.
+
+        The user may still be writing to the section, so what is checked is what was taken.
+        """
+        for part in image.parts(start, len(content)):
+            part[:], content = content[: len(part)], content[len(part) :]
+            checksum = zlib.crc32(part, checksum)
+        return checksum
+
+    def registers(self) -> bytes | None:
+        """The registers of the whole state; None when no data ever came. EINVAL when it is not complete."""
+        if not self.touched:
+            return None
+        if not self.complete:
+            raise Refusal(EINVAL)
+        return bytes(self._registers)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Capabilities as they follow one another behind an information structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from . import wire
+
+#: What nobody knows (yet), and what tells that the interrupt table may be mapped.
+_UNKNOWN = 0x7A5A
+_MSIX_MAPPABLE = 3
+_GAP = 24
+
+
+class Capability(NamedTuple):
+    """One link, without its header."""
+
+    ident: int
+    version: int
+    content: bytes
+
+
+def in_order(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
+    """Where the first of them lies, and all of them laid out from ``start`` on, each behind the one before."""
+    chain = b""
+    for position, (ident, version, content) in enumerate(capabilities):
+        end = start + len(chain) + wire.CAPABILITY.size + len(content)
+        following = end if position + 1 < len(capabilities) else 0
+        chain += wire.CAPABILITY.pack(ident, version, following) + content
+    return start, chain
+
+
+def mixed(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
+    """The same in another way that users have to cope with: backwards, with gaps, and with what they do not know."""
+    strangers = [Capability(_UNKNOWN, 9, b"\xa5" * 16), Capability(_MSIX_MAPPABLE, 1, b"")]
+    chain = b""
+    following = 0
+    for ident, version, content in [strangers[0], *capabilities, strangers[1]]:
+        chain += b"\x5a" * _GAP
+        at = start + len(chain)
+        chain += wire.CAPABILITY.pack(ident, version, following) + content + bytes(-len(content) % 8)
+        following = at
+    return following, chain
+
+
+ARRANGEMENTS: dict[str, Callable[[int, list[Capability]], tuple[int, bytes]]] = {"plain": in_order, "mixed": mixed}

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The calls around the one that shows a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.common.calls import Call, Span
+from vfio_compliance.results.excerpt import excerpt
+from vfio_compliance.results.summary import Case, Summary
+
+
+def call(serial, part="body", times=1):
+    return Call("read", "region 0", serial, 4, value=-1, errno=5, serial=serial, part=part, times=times)
+
+
+def case(name, calls, **more):
+    return Case(f"suites/s/{name}", "v1.one", calls=calls, **more)
+
+
+def shown(failing, *others, most=8, opening=()):
+    """Marks, numbers and remarks of an excerpt."""
+    summary = Summary({}, {}, {}, {each.id: each for each in (failing, *others)}, opening=list(opening))
+    return [line.mark.strip() or line.text for line in excerpt(failing, summary, most)]
+
+
+def test_the_call_is_marked_amid_the_others():
+    """Twice as many before it as after it; how many are left out on each side is told."""
+    lines = shown(case("x", [call(serial) for serial in range(101, 121)], failed_call=110))
+    numbers = ["105", "106", "107", "108", "109", ">   110", "111", "112"]
+    assert lines == ["(4 before these)", "body:", *numbers, "(8 after these)"]
+
+
+def test_parts_are_told_apart():
+    """And where there is little, all of it is shown."""
+    lines = shown(case("x", [call(1, "set-up"), call(2), call(3), call(4, "clean-up")], failed_call=3))
+    assert lines == ["set-up:", "1", "body:", "2", ">     3", "clean-up:", "4"]
+
+
+def test_a_run_of_calls_is_marked_as_one():
+    """The failing one is among them."""
+    assert shown(case("x", [call(1, times=9), call(10)], failed_call=5)) == ["body:", ">     1", "10"]
+
+
+@pytest.mark.parametrize("failed", [0, 99])
+def test_without_such_a_call_it_is_the_end_of_the_body(failed):
+    """What the clean-up did comes after the failure; unless there is nothing else."""
+    calls = [*map(call, range(1, 11)), call(11, "clean-up")]
+    numbers = [str(number) for number in range(3, 11)]
+    assert shown(case("x", calls, failed_call=failed)) == ["(2 before these)", "body:", *numbers, "(1 after these)"]
+    assert shown(case("x", calls[-1:], failed_call=failed)) == ["clean-up:", "11"]
+    assert shown(case("x", [])) == []
+
+
+def test_calls_of_a_flow_are_shown_where_they_were_made():
+    """In the case that drove it; its other calls are around it, and the ranges follow one another as one."""
+    first = case("x", [call(1, "set-up"), call(2), call(3), call(4)])
+    spans = [Span(2, 2, first.id), Span(3, 4, first.id), Span(9, 9, "suites/s/y")]
+    judged = case("z", [call(20, "set-up")], failed_call=3, stands_on=spans)
+    standing = ["stands on calls 2 to 4 of x", "stands on calls 9 to 9 of y"]
+    assert shown(judged, first) == [*standing, "in x:", "set-up:", "1", "body:", "2", ">     3", "4"]
+    assert shown(judged) == [*standing, "set-up:", "20"]
+
+
+def test_what_the_opening_showed():
+    """A refusal that was kept since then."""
+    lines = shown(case("x", [call(7)], failed_call=2), opening=[call(1, "opening"), call(2, "opening")])
+    assert lines == ["in the opening of the device:", "opening:", "1", ">     2"]

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run's journal has of its calls, and which of them it shows for a failure."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from itertools import pairwise
+
+import pytest
+
+from vfio_compliance.results import journal, terminal
+from vfio_compliance.results.calls import describe
+from vfio_compliance.results.registers import registers_of
+from vfio_compliance.results.verdict import Verdict
+
+REGISTERS = registers_of(9)
+
+
+@pytest.fixture
+def judge(judge_in_process, project, tmp_path):
+    """A run of some cases on the reference driver."""
+
+    def run(*options):
+        return judge_in_process(project / "profiles/reference.yaml", tmp_path, *options)
+
+    return run
+
+
+def case(name, suite="migration_v1"):
+    return f"suites/{suite}/{name}"
+
+
+def failing(result, name):
+    """A case that failed, and the call that shows it, in words."""
+    found = next(each for each in result.cases.values() if each.id.endswith(name))
+    assert found.verdict is Verdict.FAIL
+    calls = [call for each in result.cases.values() for call in each.calls]
+    shown = next(call for call in calls if call.serial <= found.failed_call <= call.last)
+    return found, describe(shown, REGISTERS)
+
+
+def test_from_the_opening_on(judge, project):
+    """Every call has its number; those of the opening stand by themselves, the others by case and part."""
+    result = judge(str(project / case("test_registers.py::test_reserved_reads_zero")), "--defect=reserved-garbage")
+    assert {"version", "open", "ioctl"} <= {call.verb for call in result.opening}
+    assert {call.part for call in result.opening} == {"opening"}
+    calls = [*result.opening, *(call for each in result.cases.values() for call in each.calls)]
+    assert calls[0].serial == 1
+    assert all(after.serial == before.last + 1 for before, after in pairwise(calls))
+    assert calls[-1].last == result.totals["calls"] - 1  # the last one closes the device
+    found, shown = failing(result, "[pre-copy]")
+    assert shown.startswith("read reserved -> 0xdeadbeef")
+    assert [call.part for call in found.calls][:1] == ["set-up"]
+    assert ">" in terminal.render(result)
+
+
+def test_a_flow_is_shown_in_the_case_that_drove_it(judge, project):
+    """The call that showed the state, not the last one; the case that only looks names the calls."""
+    cases = [str(project / case(f"test_resume.py::test_{name}[once]")) for name in ("takes_data", "data_is_used")]
+    result = judge(*cases, "--defect=resuming-data-ignored")
+    found, shown = failing(result, "test_data_is_used[once]")
+    first = next(iter(result.cases.values()))
+    assert {span.case for span in found.stands_on} == {first.id}
+    assert not first.stands_on
+    assert shown.startswith("read 8 bytes at 0x28 of second region 0 -> 0x6969")
+    assert "in test_resume.py::test_takes_data[once]:" in terminal.render(result)
+
+
+def test_a_control_run_is_not_the_failure(judge, project):
+    """The refused write is shown, not what was done afterwards to see that it works without the cause."""
+    name = "test_errors.py::test_usable_after_refusal[pre-copy-invalid 101b]"
+    result = judge(str(project / case(name)), "--defect=state-latched-in-pre-copy")
+    found, shown = failing(result, name)
+    assert shown.startswith(("write device_state = 0x2", "read device_state -> 0x3"))
+    assert any(call.serial > found.failed_call and call.part == "body" for call in found.calls)
+
+
+def test_a_bitmap_is_shown_with_what_it_held(judge, project):
+    """Its request is the one that shows a missing page, though the bitmap is judged later."""
+    name = "test_bitmap.py::test_bit_per_page[129]"
+    result = judge(str(project / case(name, "dirty_type1")), "--defect=bitmap-loses-last-page")
+    _, shown = failing(result, name)
+    assert "flags=GET_BITMAP, iova=0x9000000, size=0x82000" in shown
+    assert "-> ok, 0 of 192 bits set" in shown
+
+
+def test_data_is_kept_on_demand(judge, project, tmp_path):
+    """Each digest of the journal names a file that holds just that."""
+    result = judge(str(project / case("test_resume.py::test_takes_data[once]")), "--keep-data")
+    (found,) = result.cases.values()
+    digests = {digest for call in found.calls for digest in (call.sent_digest, call.received_digest) if digest}
+    assert digests
+    for digest in digests:
+        assert sha256((tmp_path / "data" / digest).read_bytes()).hexdigest() == digest
+    assert (tmp_path / journal.NAME).stat().st_mode & 0o777 == 0o600

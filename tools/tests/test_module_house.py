@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel module is a good driver with defects laid over it: neither knows more of the other than it has to."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+#: A row of the table in defects/defects.h, and one that lays a defect over a second step.
+DEFECT = re.compile(r'^\tDEFECT\((\w+), "([a-z0-9-]+)", (\w+)\)', re.MULTILINE)
+ALSO = re.compile(r"^\tALSO\((\w+), (\w+)\)", re.MULTILINE)
+WITNESS = re.compile(r"^\tWITNESS\((\w+)\)", re.MULTILINE)
+STEP = re.compile(r"^\t[\w ]+[ *]\(\*(\w+)\)\(struct refd_device \*refd", re.MULTILINE)
+#: The head of a function that is not static, and a use of a macro of shapes.h that makes one.
+FUNCTION = re.compile(r"^(?!static)\w[\w *]*?\b((?:defect|past)_\w+)\(", re.MULTILINE)
+SHAPE = re.compile(r"^[A-Z_]+\((\w+),", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(project):
+    """Where the module's sources are."""
+    return project / "tools/kmod"
+
+
+@pytest.fixture(scope="module")
+def good(folder):
+    """The good driver's files, by name."""
+    return {file.name: file.read_text() for file in (*folder.glob("*.[ch]"), folder / "Makefile")}
+
+
+@pytest.fixture(scope="module")
+def table(folder):
+    """The file with the table."""
+    return (folder / "defects/defects.h").read_text()
+
+
+@pytest.fixture(scope="module")
+def overlays(folder):
+    """The functions that defects and their memory bring along, each with its lines; a use of a shape is one line."""
+    found = []
+    for file in folder.glob("defects/*.c"):
+        text = file.read_text()
+        found += [
+            (match[1], text[match.start() : text.index("\n}\n", match.start())]) for match in FUNCTION.finditer(text)
+        ]
+        if '"shapes.h"' in text:
+            found += [(f"defect_{match[1]}", "") for match in SHAPE.finditer(text)]
+    assert [name for name, times in Counter(name for name, _ in found).items() if times > 1] == []
+    return {name: text.count("\n") + 1 for name, text in found}
+
+
+@pytest.fixture(scope="module")
+def rows(table):
+    """The table: defect, name, step."""
+    return DEFECT.findall(table)
+
+
+def test_the_good_driver_says_nothing_of_defects(good):
+    """It has neither the word nor what it goes by in the folder of the defects."""
+    words = re.compile(r"defect|broken on purpose|\bpast\b|under\(|refd_past", re.IGNORECASE)
+    assert {name: found for name, text in good.items() if (found := words.findall(text))} == {}
+
+
+def test_the_good_driver_has_no_defect_by_name(good, rows):
+    """Nor any of their names, as it stands in the table or in a profile."""
+    names = {spelling for symbol, name, _ in rows for spelling in (symbol, symbol.upper(), name)}
+    words = {file: set(re.findall(r"[\w-]+", text)) for file, text in good.items()}
+    assert {file: found & names for file, found in words.items() if found & names} == {}
+
+
+def test_there_is_one_way_in(good):
+    """Overlays are applied by one call, and the driver includes nothing of theirs."""
+    calls = [file for file, text in good.items() for _ in re.findall(r"\brefd_overlay\(refd\)", text)]
+    assert calls == ["main.c"]
+    assert [file for file, text in good.items() if re.search(r'#include "\w*/', text)] == []
+
+
+def test_each_step_is_one_of_the_driver(good):
+    """A step is declared once, has one good function of its name, and is taken by the driver itself."""
+    steps = STEP.findall(good["vfio_refdriver.h"])
+    assert Counter(steps) == Counter(re.findall(r"^\tOP\((\w+)\),", good["ops.c"], re.MULTILINE))
+    text = "".join(text for name, text in good.items() if name.endswith(".c"))
+    assert [step for step in steps if not re.search(rf"^[^\s/*].*\brefd_{step}\(", text, re.MULTILINE)] == []
+    assert [step for step in steps if f"ops->{step}(" not in text] == []
+
+
+def test_each_defect_is_one_row_of_the_table(rows):
+    """Nothing stands there twice, and a symbol is the name with underscores."""
+    assert [name for name, times in Counter(name for _, name, _ in rows).items() if times > 1] == []
+    assert [symbol for symbol, name, _ in rows if symbol != name.replace("-", "_")] == []
+    assert len(rows) > 150
+
+
+def test_each_row_has_its_function(table, rows, overlays):
+    """Each defect is one function, a second one where it says so; there are no others."""
+    expected = Counter(f"defect_{symbol}" for symbol, _, _ in rows)
+    expected.update(f"defect_{symbol}_{step}" for symbol, step in ALSO.findall(table))
+    expected.update(f"past_{step}" for step in WITNESS.findall(table))
+    assert set(expected) == overlays.keys()
+    assert max(expected.values()) == 1
+    assert {symbol for symbol, _ in ALSO.findall(table)} <= {symbol for symbol, _, _ in rows}
+
+
+def test_rows_lie_over_steps(good, table, rows):
+    """What they name is a step, and no defect lies over one of them twice."""
+    steps = set(STEP.findall(good["vfio_refdriver.h"]))
+    pairs = [(symbol, step) for symbol, _, step in rows] + ALSO.findall(table)
+    assert {step for _, step in pairs} | set(WITNESS.findall(table)) <= steps
+    assert [pair for pair, times in Counter(pairs).items() if times > 1] == []
+
+
+def test_defects_are_small(overlays):
+    """A defect's function is what its name says, and a screen at most."""
+    assert {name: lines for name, lines in overlays.items() if lines > 20} == {}

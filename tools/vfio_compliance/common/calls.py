@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One call made on a device: the record that is traced, written to a journal, reported, and made into a reproducer."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+from . import fields
+
+#: Bytes that are recorded whole. Of more, the first ones and the SHA-256 digest of all.
+KEPT_BYTES: Final = 64
+
+#: The same of an ioctl's argument: chains of capabilities are to be readable.
+KEPT_ARGUMENT: Final = 4096
+
+#: What the name of a target begins with where it is the second device's.
+SECOND: Final = "second "
+
+#: Verb of the record that stands in for calls left out because a trace had grown to its limit.
+OMITTED: Final = "omitted"
+
+#: When a call was made: before the first case, or in which part of one.
+OPENING, SET_UP, BODY, CLEAN_UP = "opening", "set-up", "body", "clean-up"
+PARTS: Final = (OPENING, SET_UP, BODY, CLEAN_UP)
+
+
+class Behind(NamedTuple):
+    """Memory that an ioctl's argument names by its address, a dirty bitmap, as the call left it."""
+
+    #: Bytes.
+    size: int
+    #: All of them, where they are at most KEPT_BYTES.
+    data: bytes = b""
+    #: SHA-256 in hexadecimal, where they are more; nothing where they are too many to be looked at.
+    digest: str = ""
+    #: How many bits are set, and which are the first of them.
+    bits: int = 0
+    first: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, without those that have their default."""
+        return fields.written(self._asdict(), self._field_defaults)
+
+    @classmethod
+    def from_json(cls, value: object) -> Behind:
+        """What to_json() gave. Raises ValueError."""
+        found = fields.read(value, _BEHIND)
+        if "size" not in found:
+            raise ValueError("the memory has no size")
+        return cls(**found)
+
+
+class Call(NamedTuple):
+    """One call as it was made and as it ended; or several of the same, one right after the other."""
+
+    #: "read", "write", "ioctl", "map", "open", "close"; "version" where the versions of a protocol are agreed on;
+    #: "dma-read", "dma-write" where the device reaches memory by message; "omitted".
+    verb: str
+    #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one.
+    target: str
+    #: Request number of an ioctl, offset inside the region, or I/O virtual address; of "omitted" how many there were.
+    number: int = 0
+    #: Bytes asked for (read, write, map) or size of the argument (ioctl; 0 when it went by value).
+    length: int = 0
+    #: What went in, or its first bytes; an ioctl's by-value argument as eight little-endian bytes; of a file its path.
+    sent: bytes = b""
+    #: What came out, or its first bytes; for an ioctl the argument as it was afterwards (JSON has it where it changed).
+    received: bytes = b""
+    #: What the system call returned, -1 on failure.
+    value: int = 0
+    #: 0 on success, and after a failure that gave none.
+    errno: int = 0
+    #: Nanoseconds from the beginning of the trace to that of the call, and until it ended; of several calls the first
+    #: one's, and the sum.
+    started_ns: int = 0
+    duration_ns: int = 0
+    #: SHA-256 in hexadecimal of all that went in or came out, where it is more than what is kept.
+    sent_digest: str = ""
+    received_digest: str = ""
+    #: What the argument points to, where that is known.
+    behind: Behind | None = None
+    #: Running number in the test process, from 1; of several calls that of the first.
+    serial: int = 0
+    times: int = 1
+    #: One of PARTS.
+    part: str = BODY
+
+    @property
+    def moved(self) -> tuple[bytes, str]:
+        """The bytes that a read or write moved, or the first of them, and the digest of all."""
+        return (self.sent, self.sent_digest) if self.verb == "write" else (self.received, self.received_digest)
+
+    @property
+    def last(self) -> int:
+        """The running number of the last of the calls that this record stands for."""
+        return self.serial + (self.number if self.verb == OMITTED else self.times) - 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, without those that have their default."""
+        same = {"received": self.sent} if self.verb == "ioctl" and self.length else {}
+        return fields.written(self._asdict(), self._field_defaults | same)
+
+    @classmethod
+    def from_json(cls, value: object) -> Call:
+        """What to_json() gave. Raises ValueError."""
+        found = fields.read(value, _CALL)
+        if "verb" not in found or "target" not in found:
+            raise ValueError("the call has no verb, or no target")
+        if found["verb"] == "ioctl" and found.get("length"):
+            found.setdefault("received", found.get("sent", b""))
+        return cls(**found)
+
+
+class Span(NamedTuple):
+    """Calls that were made in another case, which a case was judged from: the running numbers of first and last."""
+
+    first: int
+    last: int
+    case: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return self._asdict()
+
+    @classmethod
+    def from_json(cls, value: object) -> Span:
+        """What to_json() gave. Raises ValueError."""
+        found = fields.read(value, _SPAN)
+        if len(found) < len(_SPAN):
+            raise ValueError("the span has no first or last call, or no case")
+        return cls(**found)
+
+
+_SAME = operator.attrgetter(
+    *("verb", "target", "number", "length", "sent", "received", "value", "errno"),
+    *("sent_digest", "received_digest", "behind", "part"),
+)
+
+
+def compact(calls: Iterable[Call]) -> Iterator[Call]:
+    """The calls, each run of the same one with the same answer as one record that says how many there were."""
+    for _, group in groupby(calls, key=_SAME):
+        first, *others = group
+        if others:
+            spent = first.duration_ns + sum(call.duration_ns for call in others)
+            first = first._replace(duration_ns=spent, times=1 + len(others))
+        yield first
+
+
+_BEHIND: Final[dict[str, fields.Reader]] = {
+    "size": fields.number,
+    "data": fields.data,
+    "digest": fields.digest,
+    "bits": fields.number,
+    "first": fields.numbers,
+}
+
+_CALL: Final[dict[str, fields.Reader]] = {
+    "verb": fields.text,
+    "target": fields.text,
+    "number": fields.number,
+    "length": fields.number,
+    "sent": fields.data,
+    "received": fields.data,
+    "value": fields.returned,
+    "errno": fields.number,
+    "started_ns": fields.number,
+    "duration_ns": fields.number,
+    "sent_digest": fields.digest,
+    "received_digest": fields.digest,
+    "behind": Behind.from_json,
+    "serial": fields.number,
+    "times": fields.positive,
+    "part": fields.one_of(*PARTS),
+}
+
+_SPAN: Final[dict[str, fields.Reader]] = {"first": fields.number, "last": fields.number, "case": fields.text}

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Numbers with their nouns, and lists, as a sentence wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_SIBILANTS = ("s", "x", "z", "ch", "sh")
+
+
+def counted(number: int, noun: str, form: str = "") -> str:
+    """``1 byte``, ``8 bytes``; ``form`` is how the number is written, such as ``#x``."""
+    return f"{number:{form}} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """``bytes``, ``passes``, ``entries``; of several words the last one changes."""
+    if noun.endswith(_SIBILANTS):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
+
+
+def enumerated(items: Iterable[str], last: str = "or") -> str:
+    """``a``, ``a or b``, ``a, b or c``; nothing where there is nothing to name."""
+    *others, end = [*items] or [""]
+    return f"{', '.join(others)} {last} {end}" if others else end

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tests of version 1 do and judge again and again: a state that is entered, and whether the device is there."""
+
+from __future__ import annotations
+
+from ..common.moment import latest_call
+from ..run.checks import NotApplicable, Unjudged, about, accepted, one_of
+from ..uapi.migration_v1 import DEVICE_STATE, DeviceState
+from .actor import MigrationActor
+from .region import Change, MigrationRegion
+from .states import Transition, name
+
+
+def enter_error(migration: MigrationRegion, actor: MigrationActor, state: DeviceState = DeviceState.STOP) -> None:
+    """Have the device fail while it is asked for ``state``. Raises Unjudged where that is not the error state then."""
+    actor.provoke_error()
+    migration.try_set_state(state)
+    if not migration.in_error():
+        raise Unjudged("the provoked failure did not lead to the error state")
+
+
+def need_data(migration: MigrationRegion, seconds: float = 0.0) -> None:
+    """See that data is offered before ``seconds`` have passed. Raises NotApplicable where none is."""
+    if not migration.wait_for_data(seconds):
+        raise NotApplicable("the device offers no data, or no more, in this state")
+
+
+def in_state(migration: MigrationRegion, when: str, *allowed: DeviceState) -> None:
+    """device_state, read ``when``, gives a state that is allowed."""
+    one_of(f"reading device_state {when}", migration.state(), allowed, name)
+
+
+def made(transition: Transition, change: Change) -> None:
+    """The write was accepted whole, and the device is there."""
+    what = f"writing {name(transition.after)} in {name(transition.before)}"
+    with about(change.call):
+        accepted(what, change.outcome, DEVICE_STATE.width)
+        one_of(f"reading device_state after {what}", change.now, [transition.after], name)
+
+
+def goes_to(migration: MigrationRegion, state: DeviceState) -> None:
+    """The driver accepts ``state``, and the device is there."""
+    transition = Transition(migration.state(), state)
+    outcome = migration.try_set_state(state)
+    made(transition, Change(outcome, migration.state(), latest_call()))
+
+
+def safe(what: str, change: Change, transition: Transition) -> None:
+    """Where the text is silent: the new state if the write was accepted, else the old one or the error state."""
+    allowed = [transition.after] if change.outcome.ok else [transition.before, DeviceState.ERROR]
+    with about(change.call):
+        one_of(f"reading device_state after {what}", change.now, allowed, name)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Arguments of requests field by field, as the ABI declares them; written as strace would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import IntFlag
+from typing import Any, Final, NamedTuple
+
+from ..uapi import type1, vfio
+from ..uapi.vfio import ffi
+
+#: Fields that are read as decimal numbers; all others are addresses, sizes and bits.
+_DECIMAL: Final = frozenset(("argsz", "index", "num_regions", "num_irqs", "cap_offset", "nr_areas", "nr_iovas"))
+
+#: Fields that say nothing while they are zero.
+_QUIET: Final = frozenset(("pad", "reserved", "cap_offset"))
+
+_HEADER: Final = "struct vfio_info_cap_header"
+
+#: More capabilities, or entries of one, are not shown.
+_MOST: Final = 16
+
+
+class Capability(NamedTuple):
+    """A kind of link in a chain: its name, and its structure where that is known."""
+
+    name: str
+    struct: str = ""
+
+
+class Layout(NamedTuple):
+    """The argument of a request: a structure, what its flags mean, and what follows it where one of them is set."""
+
+    struct: str
+    flags: type[IntFlag]
+    following: Mapping[int, str] = {}
+    capabilities: Mapping[int, Capability] = {}
+
+
+LAYOUTS: Final = {
+    vfio.VFIO_GROUP_GET_STATUS: Layout("struct vfio_group_status", vfio.GroupFlags),
+    vfio.VFIO_DEVICE_GET_INFO: Layout("struct vfio_device_info", vfio.DeviceFlags),
+    vfio.VFIO_DEVICE_GET_REGION_INFO: Layout(
+        "struct vfio_region_info",
+        vfio.RegionFlags,
+        capabilities={
+            vfio.VFIO_REGION_INFO_CAP_SPARSE_MMAP: Capability("sparse mmap", "struct vfio_region_info_cap_sparse_mmap"),
+            vfio.VFIO_REGION_INFO_CAP_TYPE: Capability("type", "struct vfio_region_info_cap_type"),
+        },
+    ),
+    type1.VFIO_IOMMU_GET_INFO: Layout(
+        "struct vfio_iommu_type1_info",
+        type1.IommuInfoFlags,
+        capabilities={
+            type1.VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: Capability("IOVA range"),
+            type1.VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION: Capability(
+                "migration", "struct vfio_iommu_type1_info_cap_migration"
+            ),
+        },
+    ),
+    type1.VFIO_IOMMU_MAP_DMA: Layout("struct vfio_iommu_type1_dma_map", type1.DmaMapFlags),
+    type1.VFIO_IOMMU_UNMAP_DMA: Layout(
+        "struct vfio_iommu_type1_dma_unmap",
+        type1.DmaUnmapFlags,
+        {type1.DmaUnmapFlags.GET_DIRTY_BITMAP: "struct vfio_bitmap"},
+    ),
+    type1.VFIO_IOMMU_DIRTY_PAGES: Layout(
+        "struct vfio_iommu_type1_dirty_bitmap",
+        type1.DirtyPagesFlags,
+        {type1.DirtyPagesFlags.GET_BITMAP: "struct vfio_iommu_type1_dirty_bitmap_get"},
+    ),
+}
+
+
+def asked(layout: Layout, sent: bytes) -> str:
+    """What went in: the fields that are there whole."""
+    return _braces(_shown(_fields(layout, sent), layout))
+
+
+def answered(layout: Layout, sent: bytes, received: bytes) -> str:
+    """What the answer changed, and the capabilities that it has; nothing where it changed nothing."""
+    before = dict(_fields(layout, sent))
+    changed = {name: value for name, value in _fields(layout, received) if before.get(name) != value}
+    text = _braces(_shown(changed.items(), layout)) if changed else ""
+    return ", ".join([*([text] if text else []), *_chain(layout, received)])
+
+
+def _fields(layout: Layout, data: bytes) -> Iterator[tuple[str, Any]]:
+    """Name and value of each field, those of a structure inside by that one's."""
+    yield from _members(layout.struct, data, 0)
+    flags = int.from_bytes(data[4:8], "little")
+    for flag, struct in layout.following.items():
+        if flags & flag:
+            yield from _members(struct, data, ffi.sizeof(layout.struct))
+
+
+def _members(struct: str, data: bytes, start: int) -> Iterator[tuple[str, Any]]:
+    for name, field in ffi.typeof(struct).fields:
+        at = start + field.offset
+        if field.type.kind == "struct":
+            inside = tuple(_members(field.type.cname, data, at))
+            if inside:
+                yield name, inside
+        elif field.type.kind == "array":
+            yield name, tuple(_entries(field.type.item.cname, data, at))
+        elif at + ffi.sizeof(field.type) <= len(data):
+            yield name, int.from_bytes(data[at : at + ffi.sizeof(field.type)], "little")
+
+
+def _entries(struct: str, data: bytes, at: int) -> Iterator[tuple[tuple[str, Any], ...]]:
+    size = ffi.sizeof(struct)
+    for start in range(at, min(len(data) - size + 1, at + _MOST * size), size):
+        yield tuple(_members(struct, data, start))
+
+
+def _chain(layout: Layout, data: bytes) -> Iterator[str]:
+    """The capabilities of an answer, as far as the links lead to some."""
+    fields = dict(_fields(layout, data))
+    at = fields.get("cap_offset", 0) if layout.capabilities else 0
+    seen: list[int] = []
+    while at and len(seen) < _MOST:
+        header = dict(_members(_HEADER, data, at))
+        if at in seen or len(header) < 3:
+            yield f"a link to {at}, where {'one was already' if at in seen else 'no capability is'}"
+            return
+        seen.append(at)
+        known = layout.capabilities.get(header["id"], Capability("unknown"))
+        end = header["next"] if header["next"] > at else len(data)
+        text = f"capability {header['id']} ({known.name}) version {header['version']}"
+        if known.struct:
+            inside = (each for each in _members(known.struct, data[:end], at) if each[0] != "header")
+            text += f" {_braces(_shown(inside, None))}"
+        yield text
+        at = header["next"]
+
+
+def _shown(fields: Any, layout: Layout | None) -> Iterator[str]:
+    for name, value in fields:
+        if name in _QUIET and not value:
+            continue
+        if name == "flags" and layout:
+            yield f"flags={_flags(layout.flags, value)}"
+        else:
+            yield f"{name}={_value(name, value)}"
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, int):
+        return str(value) if name in _DECIMAL else hex(value)
+    if value and isinstance(value[0][0], str):
+        return _braces(_shown(value, None))
+    return f"[{', '.join(_braces(_shown(each, None)) for each in value)}]"
+
+
+def _flags(kinds: type[IntFlag], value: int) -> str:
+    """The names of the bits that are set, and in hexadecimal those that have none."""
+    names = [str(kind.name) for kind in kinds if value & kind]
+    rest = value & ~sum(kinds)
+    return "|".join([*names, *([hex(rest)] if rest or not names else [])])
+
+
+def _braces(parts: Iterator[str]) -> str:
+    return f"{{{', '.join(parts)}}}"
