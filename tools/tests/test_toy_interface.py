@@ -127,5 +127,5 @@ def test_a_toy_interface_is_registered_and_judged(judge_toy, claim, verdict, cod
     result = judge_toy(claim)
     assert result.verdicts == {"toy.size": verdict}
     assert result.exit_code == code
-    assert result.run["interfaces"] == ["toy"]
-    assert result.target["identity"]["toy"] == "region 0"
+    assert result.run.interfaces == ("toy",)
+    assert result.target.identity["toy"] == "region 0"

@@ -16,5 +16,5 @@ INTERFACES: list[Interface] = [
 #: The format of a profile, with what the interfaces add to it.
 PROFILE = profile_format([interface.section for interface in INTERFACES])
 
-#: What judges clients of the one interface that has a judge, and the type of the region that it looks at.
-((JUDGE, REGION_TYPE),) = ((each.judge, each.region_type) for each in INTERFACES if each.judge)
+#: The interface whose clients can be judged, and what judges them.
+JUDGED, JUDGE = next((each, each.judge) for each in INTERFACES if each.judge)

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vfio_compliance.results import journal, summary, terminal
+from vfio_compliance.results import journal, summary
+from vfio_compliance.results.writers import terminal
 
 WIDTH = 100
 

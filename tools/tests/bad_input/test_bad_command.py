@@ -146,10 +146,11 @@ def test_waiver_of_no_rule(run):
     [
         (None, "No such file or directory"),
         ("", "the run ended before anything was recorded"),
-        ("not ours\n", "not a journal of format 2"),
-        ('{"event": "run", "format": 2}\n', "the journal's first record is none of this version"),
+        ("not ours\n", "not a journal"),
+        ('{"event": "run", "format": 1}\n', "a journal of format 1; this program reads format 2"),
+        ('{"event": "run", "format": 2, "time": 1}\n', "its first record is damaged: version is missing"),
     ],
-    ids=["missing", "empty", "foreign", "incomplete"],
+    ids=["missing", "empty", "foreign", "earlier", "incomplete"],
 )
 def test_report_on_no_run(tmp_path, capsys, content, words):
     """A folder that holds no run is refused in one line, and so is its journal."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,32 @@ from clients import DATA_OFFSET, RUNNING, STOP, STOP_AND_COPY, pending, read, re
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
+from vfio_compliance.results.events import End, Run, Target
+from vfio_compliance.results.journal import FORMAT, line
+from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection
+from vfio_compliance.results.verdict import Verdict
 
 MIGRATION = Region(9, 0x5000, (), True)
 A, B = b"a" * 100, b"b" * 10
 GOOD = [*saved(A, B), *resumed(A, B)]
+RUN = Run(
+    format=FORMAT,
+    version="0",
+    profile=JudgedProfile("p", "p", ""),
+    description="",
+    interfaces=(),
+    device={},
+    kernel="",
+    defects=(),
+    seed=0,
+    limits={},
+    plan=ChosenPlan("default", "", ()),
+    selection=Selection((), (), 0, 0),
+    skips=(),
+    waivers=(),
+    areas={},
+    rules=(),
+)
 DISORDERED = [*saved(A), *to(STOP, RUNNING), *to(RUNNING, STOP_AND_COPY), pending(9), size(8), read(DATA_OFFSET, 64)]
 
 
@@ -164,16 +185,17 @@ def test_no_end(record, judge):
         (b"", ":1: the file is empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), ":1: not"),
         (b'{"event": "start"}\n', ":1: neither a trace nor the journal of a run"),
-        (b'{"event": "run"}\n', "not a journal of format 2"),
-        (b'{"event": "run", "format": 2}\n', ":1: not a record of a journal"),
-        (
-            b'{"event": "run", "format": 2, "rules": []}\n{"event": "end", "case": "x"}\n',
-            ":2: not a record of a journal",
-        ),
-        (b'{"event": "run", "format": 2, "rules": []}\nhello\n', ":2: not a record of a journal"),
-        (b'{"event": "run", "format": 2, "rules": []}\n', "found no migration region"),
+        (b'{"event": "run"}\n', "a journal without a version"),
+        (b'{"event": "run", "format": 1}\n', "a journal of format 1; this program reads format 2"),
+        (b'{"event": "run", "format": 2, "time": 1}\n', "its first record is damaged"),
+        (line(RUN, 1) + b'{"event": "end", "case": "x"}\n', ":2: not a record of a journal"),
+        (line(RUN, 1) + b"hello\n", ":2: not a record of a journal"),
+        (line(RUN, 1), "found no migration region"),
     ],
-    ids=["empty", "picture", "other JSON", "old journal", "bare journal", "bad case", "bad line", "no region"],
+    ids=[
+        *("empty", "picture", "other JSON", "no format", "old journal", "bare journal", "bad case", "bad line"),
+        "no region",
+    ],
 )
 def test_foreign_files(tmp_path, judge, content, words):
     """What is neither a trace nor a run is refused with the place and the reason: exit 2, no traceback."""
@@ -198,12 +220,9 @@ def test_foreign_files(tmp_path, judge, content, words):
 )
 def test_a_journal_with_a_bad_call(tmp_path, judge, call):
     """A call that is none is told with its line."""
-    records = [
-        {"event": "run", "format": 2, "rules": []},
-        {"event": "target", "migration": 9},
-        {"event": "end", "case": "c", "rule": "r", "calls": [call]},
-    ]
-    (tmp_path / "journal.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    end = End("c", "r", Verdict.PASS, 0.5, None, {}, (call,))
+    lines = b"".join(line(event, 1) for event in (RUN, Target({}, 9), end))
+    (tmp_path / "journal.jsonl").write_bytes(lines)
     code, text, _ = judge(str(tmp_path))
     assert code == 2
     assert "journal.jsonl:3: not a record of a journal" in " ".join(text.split())

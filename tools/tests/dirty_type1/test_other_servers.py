@@ -11,7 +11,6 @@ import yaml
 
 from vfio_compliance.plugin import fixtures
 from vfio_compliance.results.summary import Summary
-from vfio_compliance.results.terminal import sentence
 from vfio_compliance.results.verdict import Verdict
 
 HERE = Path(__file__).parent
@@ -43,7 +42,7 @@ def judge(judge_in_process, project, tmp_path, monkeypatch) -> Judge:
 def _others(result: Summary) -> dict[str, str]:
     """Rules that neither passed nor are out of reach."""
     return {
-        rule: "; ".join(sentence(case.failure) for case in result.cases_of(rule) if case.failure)
+        rule: "; ".join(str(case.failure) for case in result.cases_of(rule) if case.failure)
         for rule, verdict in result.verdicts.items()
         if verdict is not Verdict.PASS and rule not in BESIDE
     }
@@ -75,7 +74,7 @@ def test_pages_in_neither_are_lost(judge: Judge, ways: tuple[str, ...]) -> None:
     for rule in ("dirty.bitmap.written-is-set", LOST, "dirty.history.never-a-false-clean"):
         assert verdicts[rule] is Verdict.FAIL
     (said, *_) = (case for case in result.cases_of("dirty.bitmap.written-is-set") if case.failure)
-    assert "seen reported clean: " in sentence(said.failure)
+    assert "seen reported clean: " in str(said.failure)
 
 
 def test_clean_pages_reported_dirty_still_fail(judge: Judge) -> None:
@@ -97,6 +96,6 @@ def test_a_server_without_migration_tracks_nothing(judge: Judge) -> None:
     """Every rule about tracking is not applicable, and says why in the server's own terms."""
     result = judge("no-migration", "plain", most=1)
     assert set(result.verdicts.values()) == {Verdict.NOT_APPLICABLE}
-    reasons = {sentence(case.failure) for case in result.cases.values() if case.failure}
+    reasons = {str(case.failure) for case in result.cases.values() if case.failure}
     assert any("has no `migration` capability: it offers no dirty page tracking" in reason for reason in reasons)
     assert not any("ENOTTY" in reason for reason in reasons)

@@ -7,6 +7,8 @@ import contextlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -20,6 +22,8 @@ from vfio_compliance import rules as spec
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
 from vfio_compliance.results import journal, matrix, summary
+from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kernel, Run
+from vfio_compliance.results.setting import Waiver
 
 Lines: TypeAlias = list[str]
 
@@ -49,20 +53,25 @@ def run(
     out = tmp_path_factory.mktemp("run")
     only = "--only=v1.reserved"
     judge_in_process(project / "profiles" / "reference.yaml", out, only, "--defect=reserved-garbage", most=2)
-    records = list(journal.read(out / journal.NAME))
-    records[0]["rules"] = [rule for rule in records[0]["rules"] if rule["id"].startswith("v1.reserved")]
-    waiver = {"case": None, "shows": "0xdeadbeef", "reason": "known", "expires": "2999-01-01", "sometimes": False}
-    records[0]["waivers"] = [{"rule": "v1.reserved.reads-zero", **waiver}]
-    for record in records:
-        if record["event"] == "end":
-            record["calls"][5:] = []
-    extra = [
-        {"event": "kernel", "case": records[-2]["case"], "lines": ["BUG: something"]},
-        {"event": "hang", "case": None, "message": "a call", "remedy": "wait"},
-        {"event": "broken", "message": "no device", "remedy": "plug it in"},
-    ]
-    records[-1:-1] = [{"time": records[-1]["time"], **record} for record in extra]
-    lines = [json.dumps(record) + "\n" for record in records]
+    made = list(journal.read(out / journal.NAME))
+    last = made[-1]
+    assert isinstance(last, journal.Recorded)
+    waiver = Waiver("v1.reserved.reads-zero", "known", shows="0xdeadbeef", expires=date(2999, 1, 1))
+    events: list[Event] = []
+    for line in made:
+        assert isinstance(line, journal.Recorded)
+        event = line.event
+        if isinstance(event, Run):
+            rules = tuple(rule for rule in event.rules if rule.id.startswith("v1.reserved"))
+            event = replace(event, rules=rules, waivers=(waiver,))
+        elif isinstance(event, End):
+            event = replace(event, calls=event.calls[:5])
+        assert event
+        events.append(event)
+    case = next(event.case for event in events if isinstance(event, End))
+    extra: list[Event] = [Kernel(("BUG: something",), case), Death("the server", "ended", "at close", False, case)]
+    extra += [Hang("a call", "wait", None), Broken("no device", "plug it in", None)]
+    lines = [journal.line(event, last.time).decode() for event in [*events[:-1], *extra, events[-1]]]
     assert 10 < len(lines) < 20
     return lines
 

@@ -15,7 +15,6 @@ from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.plugin import fixtures
 from vfio_compliance.results.summary import TROUBLE
-from vfio_compliance.results.terminal import sentence
 from vfio_compliance.results.verdict import Verdict
 
 #: What is judged on request only, each rule with each of its defects.
@@ -65,12 +64,12 @@ def test_defect_is_caught(judge_defect, breakable, pytestconfig, count, defect):
     broken = {rule: verdict for rule, verdict in result.verdicts.items() if verdict in TROUBLE}
     assert set(broken.values()) == {Verdict.FAIL}, broken
     for rule, shows in proves.items():
-        said = [sentence(case.failure) for case in result.cases_of(rule) if case.verdict is Verdict.FAIL]
+        said = [str(case.failure) for case in result.cases_of(rule) if case.verdict is Verdict.FAIL]
         assert any(shown(shows, words) for words in said), f"{rule}: none of these says {shows!r}: {said}"
     written = set(side_failures().get(defect, {})) & breakable
     beside = set(broken) - set(proves)
     assert beside <= written, {
-        rule: sentence(case.failure)
+        rule: str(case.failure)
         for rule in sorted(beside - written)
         for case in result.cases_of(rule)
         if case.verdict is Verdict.FAIL
@@ -93,7 +92,7 @@ def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, count,
     assert not result.stops, result.stops
     assert result.verdicts == {rule: Verdict.FAIL}
     (case,) = result.cases.values()
-    assert shown(DEFECTS[defect][rule], sentence(case.failure))
+    assert shown(DEFECTS[defect][rule], str(case.failure))
     count(pairs_of_a_rule_and_a_defect_that_breaks_it=1)
 
 

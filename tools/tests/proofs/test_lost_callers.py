@@ -19,6 +19,7 @@ import pytest
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results import journal, summary
+from vfio_compliance.results.events import Broken, Hang, Process, Way
 from vfio_compliance.results.verdict import Verdict
 
 GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.WAIVED}
@@ -39,12 +40,13 @@ def test_the_run_goes_on(target, project, tmp_path, count, tell, defect, verdict
     command = [sys.executable, "-m", "vfio_compliance", "run", str(target), "--out", str(out), f"--defect={defect}"]
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     RELEASE.write_text("1")
-    records = list(journal.read(out / journal.NAME))
-    result = summary.summarise(records)
+    lines = list(journal.read(out / journal.NAME))
+    result = summary.summarise(lines)
     struck = {case.id: case.verdict for case in result.cases.values() if case.verdict not in GOOD}
     assert list(struck.values()) == [verdict], (struck, ended.stdout[-2000:])
     assert len(result.processes) == 1
     assert (ended.returncode, result.exit_code) == (code, code)
-    times = {each["event"]: each["time"] for each in records if each["event"] in ("hang", "broken", "process", "way")}
+    telling = (Hang, Broken, Process, Way)
+    times = {type(line.event).__name__: line.time for line in lines if isinstance(line.event, telling)}
     tell(f"{defect}: {dict(Counter(case.verdict.value for case in result.cases.values()))}; {times}")
     count(cases_judged_after_a_lost_caller=len(result.cases) - 1)

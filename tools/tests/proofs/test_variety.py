@@ -223,9 +223,9 @@ def test_no_false_alarm(judge_in_process, profile, pytestconfig, tmp_path, count
     assert not alarms
     assert result.exit_code == (2 if wanting else 0)
     unjudged = [case for rule in wanting for case in result.cases_of(rule) if case.verdict is Verdict.NOT_RUN]
-    assert {case.failure.get("wants", case.failure["what"]) for case in unjudged} == kind.wanting
+    assert {case.failure.wants or case.failure.what for case in unjudged} == kind.wanting
     assert result.totals["passes"] <= 4 + bool(kind.claims.get("repeatable_state"))
-    reasons = {case.failure["what"] for rule in silent for case in result.cases_of(rule) if "what" in case.failure}
+    reasons = {case.failure.what for rule in silent for case in result.cases_of(rule) if case.failure}
     unexpected = {reason for reason in reasons if not reason.startswith((*ALWAYS, *kind.silence))}
     assert not unexpected
     count(

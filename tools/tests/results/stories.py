@@ -3,38 +3,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from vfio_compliance.results.journal import FORMAT, Record
+from vfio_compliance.common.calls import Call
+from vfio_compliance.results.events import End, Event, Finish, Plan, Run
+from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.journal import FORMAT, Recorded
+from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection, Waiver
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.rules import Rule
 
 NOON = 1_800_000_000.0
 
-CALL: Record = {
-    **{"verb": "read", "target": "region 9", "number": 8, "length": 8, "received": "0100000000000000", "value": 8},
-    **{"duration_ns": 12_000, "serial": 7, "times": 3},
-}
+CALL = Call("read", "region 9", 8, 8, b"", b"\1" + bytes(7), 8, duration_ns=12_000, serial=7, times=3)
+
+RULE = Rule(
+    **{"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must", "status": "documented"},
+    **{"side": "driver", "source": "text, line 1", "suite": "s", "interface": "v1"},
+    defects={"d": "another"},
+)
+
+FINISH = Finish(calls=1, opens=1, resets=1, bytes_read=1, bytes_written=1, passes=0)
 
 
-#: Rules that do not block.
-OTHERS = ("one", "two")
+def first(rules: Iterable[Rule], cases: Mapping[str, str], waivers: Iterable[Waiver] = ()) -> Run:
+    """The first event of a run of these rules and cases."""
+    return Run(
+        format=FORMAT,
+        version="0",
+        profile=JudgedProfile("p.yaml", "p", "0" * 64),
+        description="a device",
+        interfaces=("v1",),
+        device={},
+        kernel="Linux",
+        defects=(),
+        seed=1,
+        limits={},
+        plan=ChosenPlan("default", "", ()),
+        selection=Selection((), (), len(set(cases.values())), len(cases)),
+        skips=(),
+        waivers=tuple(waivers),
+        areas={"DS": "Device state", "Q": "Works with Q"},
+        rules=tuple(rules),
+    )
 
 
-RULE: Record = {
-    **{"id": "v1.one", "clause": "DS-01", "says": "It does one thing.", "level": "must"},
-    **{"status": "documented", "side": "driver", "source": "text, line 1", "suite": "s"},
-    **{"also": [], "defects": ["d"], "unprovable": ""},
-}
-
-
-def first(waivers: list[Record], cases: dict[str, str], rules: list[Record] | None = None) -> Record:
-    aside = {"clause": "Q-01", "suite": "q", "blocking": False}
-    rules = rules or [dict(RULE), *(RULE | aside | {"id": f"q.{name}"} for name in OTHERS)]
-    run: Record = {"event": "run", "format": FORMAT, "version": "0", "kernel": "Linux", "description": "a device"}
-    run |= {"profile": {"path": "p.yaml", "name": "p"}, "defects": [], "limits": {}}
-    run |= {"areas": {"DS": "Device state", "Q": "Works with Q"}}
-    run |= {"plan": {"name": "default", "path": "", "left_out": []}, "skips": []}
-    run |= {"selection": {"only": [], "skip": [], "rules": len(set(cases.values())), "cases": len(cases)}}
-    return run | {"waivers": waivers, "rules": rules}
+def recorded(*events: Event) -> list[Recorded]:
+    """One a second."""
+    return [Recorded(NOON + second, event) for second, event in enumerate(events)]
 
 
 def case(name: str) -> str:
@@ -42,32 +60,31 @@ def case(name: str) -> str:
     return f"suites/s/test_it.py::test_{name}"
 
 
-def ended(name: str, verdict: str, **failure: str) -> Record:
+def ended(name: str, verdict: str, **failure: Any) -> End:
     """A case ``a.b[c]`` of rule v1.a.b is over."""
-    made: Record = {"event": "end", "case": case(name), "rule": f"v1.{name.partition('[')[0]}", "verdict": verdict}
-    made |= {"seconds": 0.1, "observed": {}, "calls": [CALL] * 15}
-    what = {} if verdict == "pass" else {"what": "doing it"} | failure
-    return made | {"failure": what or None}
+    why = None if verdict == "pass" else Failure(**{"what": "doing it", **failure})
+    return End(case(name), f"v1.{name.partition('[')[0]}", Verdict(verdict), 0.1, why, {}, (CALL,) * 15)
 
 
 def told(
-    *events: Record, rules: dict[str, Record] | None = None, planned: tuple[str, ...] = (), **run: Any
-) -> list[Record]:
+    *events: Event,
+    rules: Mapping[str, Mapping[str, Any]] | None = None,
+    planned: tuple[str, ...] = (),
+    waivers: Iterable[Waiver] = (),
+    **run: Any,
+) -> list[Recorded]:
     """A run of these events, with a plan of all cases in them and of those ``planned``, and the end.
 
-    ``rules`` has more of each rule, by its id; ``run`` has fields of the first record.
+    ``rules`` has more of each rule, by its id; ``run`` has fields of the first event.
     """
-    names = dict.fromkeys([*(each["case"] for each in events if each["event"] == "end"), *map(case, planned)])
+    names = dict.fromkeys([*(each.case for each in events if isinstance(each, End)), *map(case, planned)])
     cases = {name: f"v1.{name.partition('::test_')[2].partition('[')[0]}" for name in names}
     known = dict.fromkeys([*(rules or {}), *cases.values()])
-    made = [RULE | {"id": rule} | (rules or {}).get(rule, {}) for rule in known]
-    begun = [first([], cases, made) | run, {"event": "plan", "cases": [list(each) for each in cases.items()]}]
-    totals = dict.fromkeys(("calls", "opens", "resets", "bytes_read", "bytes_written"), 1)
-    records = [*begun, *events, {"event": "finish", **totals}]
-    return [{"time": NOON + second} | record for second, record in enumerate(records)]
+    made = [replace(RULE, id=rule, **(rules or {}).get(rule, {})) for rule in known]
+    begun = replace(first(made, cases, waivers), **run)
+    return recorded(begun, Plan(tuple(cases.items())), *events, FINISH)
 
 
-def waiver(**keys: Any) -> Record:
+def waiver(**keys: Any) -> Waiver:
     """A waiver of rule v1.one."""
-    waived = {"rule": "v1.one", "reason": "known", "link": "", "expires": None}
-    return waived | {"shows": None, "case": None, "sometimes": False} | keys
+    return Waiver(**{"rule": "v1.one", "reason": "known", **keys})

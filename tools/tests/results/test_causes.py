@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from stories import ended, told, waiver
 
+from vfio_compliance.results.setting import Selection
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
+from vfio_compliance.results.writers.terminal import render
 
 FAILED = {"expected": "x", "seen": "y"}
 
@@ -28,7 +31,7 @@ def heads(report):
     return [line.partition("  (")[0] for line in report if line[:1].isdigit() and ") " in line[:4]]
 
 
-CHAIN = {"v1.c": {"stands_on": ["v1.b"]}, "v1.d": {}, "v1.b": {"stands_on": ["v1.a"]}, "v1.a": {}}
+CHAIN = {"v1.c": {"stands_on": ("v1.b",)}, "v1.d": {}, "v1.b": {"stands_on": ("v1.a",)}, "v1.a": {}}
 
 
 def test_the_cause_comes_first():
@@ -53,7 +56,7 @@ def test_a_rule_that_held_is_no_cause():
 
 def test_two_causes():
     """Both are named; the block stands after the first one."""
-    rules = {"v1.c": {"stands_on": ["v1.b", "v1.a"]}, "v1.a": {}, "v1.b": {}}
+    rules = {"v1.c": {"stands_on": ("v1.b", "v1.a")}, "v1.a": {}, "v1.b": {}}
     report = lines(*(ended(name, "fail", **FAILED) for name in "cab"), rules=rules)
     assert heads(report) == ["1) FAIL  v1.a", "2) FAIL  v1.c", "3) FAIL  v1.b"]
     assert block(report, "2) FAIL  v1.c  (1 of 1 case)")[2:4] == [
@@ -78,7 +81,7 @@ def test_a_waiver_that_is_not_needed():
 
 def test_rules_that_stand_on_each_other():
     """No catalogue has them, but a damaged journal may: each is shown."""
-    rules = {"v1.a": {"stands_on": ["v1.b"]}, "v1.b": {"stands_on": ["v1.a"]}}
+    rules = {"v1.a": {"stands_on": ("v1.b",)}, "v1.b": {"stands_on": ("v1.a",)}}
     assert len(heads(lines(ended("a", "fail"), ended("b", "fail"), rules=rules))) == 2
 
 
@@ -99,7 +102,7 @@ def test_what_was_done_in_other_cases():
     ]
 
 
-STANDS = {"v1.b": {"stands_on": ["v1.a"]}, "v1.a": {}}
+STANDS = {"v1.b": {"stands_on": ("v1.a",)}, "v1.a": {}}
 
 
 def test_not_judged_because_of_a_rule():
@@ -116,7 +119,7 @@ def test_not_judged_because_of_a_rule():
     ]
 
 
-@pytest.mark.parametrize(("found", "more"), [("pass", {}), ("fail", {"skipped": "yes"})])
+@pytest.mark.parametrize(("found", "more"), [("pass", {}), ("fail", {"skipped": True})])
 def test_not_judged_for_another_reason(found, more):
     """What was seen, or the choice of the user, is the reason then."""
     report = lines(ended("a", found, **FAILED), ended("b", "not-run", **FAILED | more), rules=STANDS)
@@ -145,7 +148,7 @@ def test_not_judged_because_the_profile_skips_it():
 
 def test_what_was_selected():
     """By which words, and of how much."""
-    chosen = {"only": ["v1.a", "DS"], "skip": ["v1.b"], "rules": 9, "cases": 99}
+    chosen = Selection(("v1.a", "DS"), ("v1.b",), 9, 99)
     report = lines(ended("a", "pass"), selection=chosen)
     assert block(report, "Selected: 1 of 99 cases, 1 of 9 rules") == [
         "   --only    v1.a",
@@ -158,6 +161,6 @@ def test_what_was_selected():
 def test_width(width):
     """Neither a table of rules nor a call is wider than the screen, if words allow it."""
     cases = [ended(f"{name * 36}[{name}]", "fail" if name == "a" else "pass", **FAILED) for name in "ab"]
-    cases[0]["observed"] = {"what a device does on a long question": "one of several answers " * 3}
+    cases[0] = replace(cases[0], observed={"what a device does on a long question": "one of several answers " * 3})
     *report, _ = lines(*cases, width=width)
     assert not [line for line in report if len(line) > width and not line.startswith(("   rerun", "   case"))]

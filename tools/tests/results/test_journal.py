@@ -3,34 +3,38 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 
 import pytest
+from stories import first
 
-from vfio_compliance.results import journal, summary, terminal
-from vfio_compliance.results.journal import FORMAT, Journal, JournalError
+from vfio_compliance.results import journal, summary
+from vfio_compliance.results.events import Finish, Note, Unwritten
+from vfio_compliance.results.journal import FORMAT, Damaged, Journal, JournalError, Recorded
+from vfio_compliance.results.writers import terminal
+
+RUN = first([], {})
 
 
 def begun(path, **keywords):
-    """A journal with its first record."""
+    """A journal with its first event."""
     opened = Journal(path, **keywords)
-    opened.write("run", format=FORMAT)
+    opened.write(RUN)
     return opened
 
 
 def test_round_trip(tmp_path):
-    """Records come back as they were, in order, with the time at which they were written."""
+    """Events come back as they were, in order, with the time at which they were written."""
     path = tmp_path / journal.NAME
+    said = Note("two\nlines, an umlaut ü, a lone surrogate \ud800 and a null \0")
+    done = Finish(2**64 - 1, 0, 0, 0, 0, 0)
     with begun(path) as opened:
-        opened.write("note", text="two\nlines, an umlaut ü, a lone surrogate \ud800 and a null \0")
-        opened.write("end", calls=[["read", 2**64 - 1]], failure=None)
-    run, note, end = journal.read(path)
-    assert run["event"] == "run"
-    assert note["text"] == "two\nlines, an umlaut ü, a lone surrogate \ud800 and a null \0"
-    assert (end["calls"], end["failure"]) == ([["read", 2**64 - 1]], None)
-    assert run["time"] <= note["time"] <= end["time"]
+        opened.write(said)
+        opened.write(done)
+    times, events = zip(*journal.read(path), strict=True)
+    assert events == (RUN, said, done)
+    assert list(times) == sorted(times)
 
 
 def test_many_writers(tmp_path):
@@ -41,16 +45,16 @@ def test_many_writers(tmp_path):
     def write(writer):
         with Journal(path) as opened:
             for number in range(50):
-                opened.write("note", text=f"{writer} {number} " + "x" * 5000)
+                opened.write(Note(f"{writer} {number} " + "x" * 5000))
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    _, *notes = journal.read(path)
+    notes = [line.event.text for line in journal.read(path) if isinstance(line.event, Note)]
     for writer in range(4):
-        of_one = [note["text"].split()[1] for note in notes if note["text"].startswith(f"{writer} ")]
+        of_one = [note.split()[1] for note in notes if note.startswith(f"{writer} ")]
         assert of_one == [str(number) for number in range(50)]
 
 
@@ -58,7 +62,7 @@ def test_copy(tmp_path):
     """Whoever watches gets the same bytes."""
     reading, writing = os.pipe()
     with begun(tmp_path / journal.NAME, copy_to=writing) as opened:
-        opened.write("note", text="hello")
+        opened.write(Note("hello"))
     os.close(writing)
     with os.fdopen(reading, "rb") as copied:
         assert copied.read() == (tmp_path / journal.NAME).read_bytes()
@@ -70,10 +74,10 @@ def test_watcher_gone(tmp_path):
     opened = begun(tmp_path / journal.NAME, copy_to=writing)
     os.close(reading)
     with pytest.raises(JournalError, match="its watcher is gone"):
-        opened.write("note", text="hello")
+        opened.write(Note("hello"))
     os.close(writing)
     opened.close()
-    assert [record["event"] for record in journal.read(tmp_path / journal.NAME)] == ["run", "note"]
+    assert [line.event for line in journal.read(tmp_path / journal.NAME)] == [RUN, Note("hello")]
 
 
 def test_disk_full():
@@ -83,12 +87,11 @@ def test_disk_full():
         Journal("/dev/full", writing) as opened,
         pytest.raises(JournalError, match="/dev/full takes no more: No space"),
     ):
-        opened.write("run")
+        opened.write(RUN)
     os.close(writing)
     with os.fdopen(reading) as copied:
-        told = json.load(copied)
-    assert told["event"] == "unwritten"
-    assert told["remedy"] == journal.REMEDY
+        told = journal.parse(copied.read())
+    assert told.event == Unwritten("/dev/full takes no more: No space left on device", journal.REMEDY)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +100,19 @@ def test_disk_full():
         (None, "No such file or directory"),
         (b"", "ended before anything was recorded"),
         (b'{"event": "run", "for', "ended before anything was recorded"),
-        (b"\x7fELF\x01\n\xff\xfe\n", "not a journal of format 2"),
-        (b'{"event": "run", "format": 99}\n', "not a journal of format 2"),
-        (b"[1, 2]\n", "not a journal of format 2"),
-        (b"[" * 100_000 + b"\n", "not a journal of format 2"),
+        (b"\x7fELF\x01\n\xff\xfe\n", "not a journal"),
+        (b'{"event": "run", "format": 1}\n', f"a journal of format 1; this program reads format {FORMAT}"),
+        (b'{"event": "run", "format": 99}\n', f"a journal of format 99; this program reads format {FORMAT}"),
+        (b'{"event": "run"}\n', "a journal without a version"),
+        (b'{"event": "run", "format": ' + b"9" * 999 + b"}\n", "a journal without a version"),
+        (b'{"event": "run", "format": %d}\n' % FORMAT, "its first record is damaged: no time"),
+        (b"[1, 2]\n", "not a journal"),
+        (b"[" * 100_000 + b"\n", "not a journal"),
     ],
-    ids=["missing", "empty", "cut", "binary", "later format", "other JSON", "deep JSON"],
+    ids=[
+        *("missing", "empty", "cut", "binary", "earlier format", "later format", "no format", "a long number"),
+        *("bare", "other JSON", "deep JSON"),
+    ],
 )
 def test_no_journal(tmp_path, content, words):
     """A file that is none is refused by name."""
@@ -121,9 +131,9 @@ def result(path):
     return made.exit_code
 
 
-def write(path, records):
-    """A journal of these records."""
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+def write(path, lines):
+    """A journal of these lines."""
+    path.write_bytes(b"".join(journal.line(event, time) for time, event in lines))
 
 
 def test_cut_anywhere(tmp_path, records):
@@ -150,13 +160,12 @@ def test_damaged_anywhere(tmp_path, records, line):
     for damaged in range(1, len(lines)):
         path.write_bytes(b"\n".join([*lines[:damaged], line, *lines[damaged + 1 :]]) + b"\n")
         made = summary.summarise(journal.read(path))
-        assert f"line {damaged + 1} of the journal is damaged" in [stop["message"] for stop in made.stops]
+        assert f"line {damaged + 1} of the journal is damaged" in [stop.message for stop in made.stops]
         assert made.exit_code in (1, 2)
 
 
-def test_first_record_of_another_kind():
-    """A first record in which something is missing is no run of this version."""
-    with pytest.raises(JournalError, match="first record"):
-        summary.summarise([{"event": "run", "time": 0, "rules": []}])
-    with pytest.raises(JournalError, match="first record"):
-        summary.summarise([])
+def test_a_journal_that_does_not_begin_with_a_run():
+    """There is nothing to add up."""
+    for lines in ([], [Recorded(0, Note("x"))], [Damaged("why")]):
+        with pytest.raises(JournalError, match="does not begin with a run"):
+            summary.summarise(lines)

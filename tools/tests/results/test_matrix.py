@@ -98,5 +98,5 @@ def test_a_column_is_a_run(records):
     """Its profile's name is the target."""
     made = column("6.1", summarise(records("pass", "fail")))
     assert (made.kernel, made.verdicts) == ("6.1", {"v1.one": Verdict.FAIL})
-    assert made.target == records("pass")[0]["profile"]["name"]
+    assert made.target == records("pass")[0].event.profile.name
     assert made.answers == {"how": "so"}

@@ -3,36 +3,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import pytest
 from stories import case, ended, told, waiver
 
+from vfio_compliance.results.events import Broken, Death, Finish, Hang, Kernel, Lost, Process, Start
+from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.setting import Selection
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
 from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.results.writers.terminal import render
 
-PROCESS = {"event": "process", "number": 2, "why": "the first one hung"}
-FINISH = {"event": "finish", "calls": 10, "opens": 1, "resets": 1, "bytes_read": 1, "bytes_written": 1}
+PROCESS = Process(2, "the first one hung")
+FINISH = Finish(calls=10, opens=1, resets=1, bytes_read=1, bytes_written=1, passes=0)
 
 
 def start(name):
     """A case begins."""
-    return {"event": "start", "case": case(name), "rule": f"v1.{name.partition('[')[0]}"}
+    return Start(case(name), f"v1.{name.partition('[')[0]}")
 
 
 def hang(name):
     """A case hung, or a call outside of any."""
-    return {"event": "hang", "case": name and case(name), "message": "no progress", "remedy": "find out why"}
+    return Hang("no progress", "find out why", name and case(name))
 
 
 def broken(name):
     """The test process ended in a case, or could not go on."""
-    return {"event": "broken", "case": name and case(name), "message": "the process ended", "remedy": "see the log"}
+    return Broken("the process ended", "see the log", name and case(name))
 
 
-def death(name, when="during read of pending_bytes"):
+def death(name, when="during read of pending_bytes", *, asked=True):
     """A server was killed."""
-    died = {"who": "the server", "how": "was killed by SIGSEGV; its last line was: oops", "when": when}
-    return {"event": "death", "case": name and case(name)} | died
+    return Death("the server", "was killed by SIGSEGV; its last line was: oops", when, asked, name and case(name))
 
 
 DIED = "during read of pending_bytes, the server was killed by SIGSEGV; its last line was: oops"
@@ -60,7 +65,7 @@ def test_a_run_that_continued_after_hangs():
 @pytest.mark.parametrize("first", [True, False])
 def test_a_case_that_ended_its_process(kernel, verdict, code, first):
     """It is broken, or the kernel's complaint says why, whichever was recorded first; this is no stop."""
-    complaint = [{"event": "kernel", "case": case("a"), "lines": ["BUG: it"]}] if kernel else []
+    complaint = [Kernel(("BUG: it",), case("a"))] if kernel else []
     events = [start("a"), *(complaint if first else []), broken("a"), *([] if first else complaint)]
     made = summarise(told(*events, PROCESS, ended("b", "pass"), planned=("a",)))
     assert verdicts(made) == {"a": verdict, "b": "pass"}
@@ -73,7 +78,7 @@ def test_nothing_continued_the_run(cut):
     """A case was left: why it was not run is said at the end. Where none was left, nothing is missing."""
     *records, _ = told(start("a"), cut("a"), planned=("a", "b"))
     made = summarise(records)
-    assert [stop["message"] for stop in made.stops] == [cut("a")["message"]]
+    assert [stop.message for stop in made.stops] == [cut("a").message]
     *records, _ = told(start("a"), cut("a"), planned=("a",))
     assert summarise(records).stops == []
 
@@ -81,15 +86,15 @@ def test_nothing_continued_the_run(cut):
 @pytest.mark.parametrize(("events", "stops"), [([PROCESS, ended("a", "pass")], []), ([], ["no way is left"])])
 def test_a_process_that_lost_the_device(events, stops):
     """It says so and finishes; the run has stopped if no other one continues it."""
-    lost = {"event": "lost", "message": "no way is left"}
+    lost = Lost("no way is left")
     made = summarise(told(start("a"), lost, FINISH, *events, planned=("a",)))
-    assert [stop["message"] for stop in made.stops] == stops
+    assert [stop.message for stop in made.stops] == stops
 
 
 def test_a_process_that_ends_without_a_word():
     """The journal ends in the middle of the second process, though the first one came to its end."""
     *records, _ = told(ended("a", "pass"), FINISH, PROCESS, start("b"), planned=("b",))
-    assert [stop["message"] for stop in summarise(records).stops] == ["the journal ends before the run did"]
+    assert [stop.message for stop in summarise(records).stops] == ["the journal ends before the run did"]
 
 
 def test_totals_of_all_processes():
@@ -109,7 +114,7 @@ def test_a_hang_after_a_failure():
 def test_a_task_that_the_kernel_calls_hung():
     """That is the hang itself, seen from the kernel; another complaint is more than that."""
     for line, verdict in (("INFO: task pytest:1 blocked for more than 120 seconds.", "hang"), ("BUG: it", "kernel")):
-        complaint = {"event": "kernel", "case": case("a"), "lines": [line]}
+        complaint = Kernel((line,), case("a"))
         assert verdicts(summarise(told(start("a"), hang("a"), complaint, planned=("a",)))) == {"a": verdict}
 
 
@@ -122,9 +127,7 @@ def test_a_death_is_a_failure():
         made = summarise(told(ended("a", before, what="the pipe broke"), death("a")))
         assert verdicts(made) == {"a": "fail"}
         failure = made.cases[case("a")].failure
-        assert (failure["what"], failure["expected"]) == ("watching the server", "it keeps running")
-        assert failure["seen"] == DIED
-        assert failure.get("also", "") == also
+        assert failure == Failure("watching the server", "it keeps running", DIED, also=also)
         assert made.exit_code == 1
 
 
@@ -134,12 +137,12 @@ def test_a_death_beside_a_failure(verdict):
     for events in ([ended("a", verdict), death("a")], [death("a"), ended("a", verdict)]):
         made = summarise(told(*events))
         assert verdicts(made) == {"a": verdict}
-        assert made.cases[case("a")].failure["server"] == DIED
+        assert made.cases[case("a")].failure.server == DIED
 
 
 def test_a_death_with_its_cause_elsewhere():
     """The rule that failed is named in a note; the case says what it said. The way to it may be long."""
-    rules = {"v1.c": {"stands_on": ["v1.b"]}, "v1.b": {"stands_on": ["v1.a"]}, "v1.a": {}}
+    rules = {"v1.c": {"stands_on": ("v1.b",)}, "v1.b": {"stands_on": ("v1.a",)}, "v1.a": {}}
     events = [ended("c", "not-run", what="b"), death("c"), ended("a", "pass"), death("a"), ended("b", "pass")]
     made = summarise(told(*events, rules=rules))
     assert verdicts(made) == {"c": "not-run", "a": "fail", "b": "pass"}
@@ -156,7 +159,7 @@ def test_a_death_in_a_set_up():
 
 def test_a_death_after_a_case():
     """A server that ends once all was asked of it is a verdict on the device, and none on what held before."""
-    made = summarise(told(ended("a", "pass"), death("a", "when its client closed the connection")))
+    made = summarise(told(ended("a", "pass"), death("a", "when its client closed the connection", asked=False)))
     assert verdicts(made) == {"a": "pass"}
     assert made.exit_code == 1
     assert "died when its client closed the connection, the server was killed" in " ".join(render(made).split())
@@ -164,7 +167,7 @@ def test_a_death_after_a_case():
 
 def test_a_death_outside_of_any_case():
     """It is shown at the end, with when and how."""
-    made = summarise(told(ended("a", "pass"), death(None, "between two connections")))
+    made = summarise(told(ended("a", "pass"), death(None, "between two connections", asked=False)))
     assert made.exit_code == 1
     assert "died      between two connections, the server was killed by SIGSEGV" in render(made)
 
@@ -187,7 +190,7 @@ FAILED = {"expected": "x", "seen": "y"}
         ({}, [ended("a[run]", "n/a")], ["n/a"]),
         ({}, [ended("a[run]", "pass"), ended("a[stop]", "hang")], ["pass", "hang"]),
         (
-            {"case": "[run", "expires": "2020-01-01"},
+            {"case": "[run", "expires": date(2020, 1, 1)},
             [ended("a[run]", "fail", **FAILED), ended("a[stop]", "fail", **FAILED)],
             ["stale", "fail"],
         ),
@@ -202,7 +205,7 @@ def test_a_waiver_is_for_its_cases(listed, events, expected):
 @pytest.mark.parametrize("option", ["only", "skip"])
 def test_no_waiver_is_stale_in_a_selection(option):
     """The cases that it is for may be among those that were not selected: the printed rerun leads there."""
-    chosen = {"only": [], "skip": [], "rules": 1, "cases": 2, option: ["v1.a"]}
+    chosen = replace(Selection((), (), 1, 2), **{option: ("v1.a",)})
     made = summarise(told(ended("a[run]", "pass"), waivers=[waiver(rule="v1.a")], selection=chosen))
     assert verdicts(made) == {"a[run]": "pass"}
     failed = told(ended("a[run]", "fail", **FAILED), waivers=[waiver(rule="v1.a")], selection=chosen)
@@ -220,7 +223,7 @@ def test_two_waivers_of_one_rule():
     listed = [waiver(rule="v1.a", case="[run", reason="one"), waiver(rule="v1.a", case="[stop", reason="two")]
     events = [ended("a[run]", "fail", **FAILED), ended("a[stop]", "fail", **FAILED)]
     made = summarise(told(*events, waivers=listed))
-    assert [each.failure["waiver"] for each in made.cases.values()] == ["one", "two"]
+    assert [each.failure.waiver for each in made.cases.values()] == ["one", "two"]
     made = summarise(told(ended("a[run]", "pass"), ended("a[stop]", "pass"), waivers=listed))
     assert set(verdicts(made).values()) == {"stale"}
 
@@ -235,7 +238,7 @@ def test_a_death_is_waived_by_its_own_words(shows, expected):
 @pytest.mark.parametrize("cut", [hang, broken])
 def test_a_waived_complaint_does_not_excuse_more(cut):
     """The kernel's complaint is known; that the case came to no end is not."""
-    complaint = {"event": "kernel", "case": case("a"), "lines": ["BUG: it"]}
+    complaint = Kernel(("BUG: it",), case("a"))
     events = [start("a"), complaint, cut("a"), PROCESS]
     made = summarise(told(*events, planned=("a",), waivers=[waiver(rule="v1.a", shows="BUG: it")]))
     assert made.cases[case("a")].verdict is (Verdict.HANG if cut is hang else Verdict.BROKEN)
@@ -245,7 +248,7 @@ def test_a_waived_complaint_does_not_excuse_more(cut):
 
 def test_a_waived_complaint_outside_of_any_case():
     """It becomes a note."""
-    complaint = {"event": "kernel", "case": None, "lines": ["BUG: it", "BUG: that"]}
+    complaint = Kernel(("BUG: it", "BUG: that"), None)
     made = summarise(told(ended("a", "fail", **FAILED), complaint, waivers=[waiver(rule="v1.b", shows="BUG: it")]))
     assert (made.kernel_log, made.waived_log) == (["BUG: that"], ["BUG: it"])
     assert any("BUG: it" in note for note in made.notes)

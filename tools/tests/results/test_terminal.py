@@ -3,28 +3,37 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from stories import RULE
+
+from vfio_compliance.results.events import Broken, End, Hang, Kernel, Note, Run
+from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.summary import summarise
-from vfio_compliance.results.terminal import render
+from vfio_compliance.results.writers.terminal import render
 
 LONG = "a word and another " * 20
 
-STOP = {"event": "broken", "message": LONG, "remedy": LONG}
-NOTE = {"event": "note", "text": LONG}
-HANG = {"event": "hang", "case": None, "message": LONG, "remedy": LONG}
-KERNEL = {"event": "kernel", "case": "suites/s/test_it.py::test_it[case 0]", "lines": [LONG, LONG]}
+STOP = Broken(LONG, LONG, None)
+NOTE = Note(LONG)
+HANG = Hang(LONG, LONG, None)
+KERNEL = Kernel((LONG, LONG), "suites/s/test_it.py::test_it[case 0]")
+
+
+def changed(lines, kind, change):
+    """The same lines, with what ``change`` makes of each event of this kind."""
+    return [line._replace(event=change(line.event)) if isinstance(line.event, kind) else line for line in lines]
 
 
 @pytest.mark.parametrize("verdict", ["pass", "fail", "hang", "broken", "not-run", "n/a"])
 def test_width(records, verdict):
     """Where there is a blank to break at, no line is longer than the screen is wide."""
     made = records(*[verdict] * 9, events=(STOP, NOTE, HANG, KERNEL))
-    made[0]["rules"][0]["says"] = made[0]["description"] = LONG
-    for record in made:
-        if record.get("failure"):
-            record["failure"] = dict.fromkeys(("what", "expected", "seen", "remedy"), LONG)
-    text = render(summarise(made), 100)
+    rules = (replace(RULE, says=LONG),)
+    made = changed(made, Run, lambda run: replace(run, rules=rules, description=LONG))
+    failure = None if verdict == "pass" else Failure(LONG, LONG, LONG, remedy=LONG)
+    text = render(summarise(changed(made, End, lambda end: replace(end, failure=failure))), 100)
     assert LONG.split()[0] in text
     *lines, _ = text.splitlines()  # the last one is a single line, whoever reads it
     # A command is to be copied as it stands.
@@ -66,7 +75,7 @@ def test_reasons(records, made, words):
 
 def test_words_of_the_device_do_not_steer_the_terminal(records):
     """Control characters in what a device, its server or the kernel said are shown, not obeyed."""
-    made = records("pass", events=({"event": "note", "text": "\x1b[2J\x9bred\x07\u202eesrever"},))
+    made = records("pass", events=(Note("\x1b[2J\x9bred\x07\u202eesrever"),))
     text = render(summarise(made))
     assert all(character == "\n" or character.isprintable() for character in text)
     assert "red" in text
@@ -74,8 +83,8 @@ def test_words_of_the_device_do_not_steer_the_terminal(records):
 
 def test_fault_of_the_suite(records):
     """What the suite itself stumbled over is shown line by line."""
-    made = records("broken")
-    made[4]["failure"] = {"what": "the suite itself failed", "traceback": "File one\n  line two\n"}
+    failure = Failure("the suite itself failed", traceback="File one\n  line two\n")
+    made = changed(records("broken"), End, lambda end: replace(end, failure=failure))
     assert "           File one\n             line two\n" in render(summarise(made))
 
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from vfio_compliance.migration_v1.region import MigrationRegion
-from vfio_compliance.results import terminal
 from vfio_compliance.results.calls import describe
 from vfio_compliance.results.registers import registers_of
 from vfio_compliance.results.verdict import EXIT_BROKEN, Verdict
+from vfio_compliance.results.writers import terminal
 from vfio_compliance.transport.vfio_user.process import ServerProcess
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
@@ -50,7 +50,7 @@ def stop_of(result):
     assert result.exit_code == EXIT_BROKEN
     assert [case.verdict for case in result.cases.values()] == [Verdict.BROKEN]
     (stop,) = result.stops
-    return stop["message"], stop["remedy"]
+    return stop.message, stop.remedy
 
 
 def test_both_devices_are_used(two, tmp_path):

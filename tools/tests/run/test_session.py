@@ -11,6 +11,7 @@ from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, Unreachable
 from vfio_compliance.interfaces import INTERFACES, PROFILE
 from vfio_compliance.migration_v1.migration import Migration
+from vfio_compliance.results import events
 from vfio_compliance.run import session
 from vfio_compliance.run.errors import Broken
 from vfio_compliance.transport import Outcome, Target, Transport
@@ -67,7 +68,7 @@ def begin(monkeypatch, project):
         monkeypatch.setattr(session, "way_to", lambda profile, where, defects, beside=None: transport)
         opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml", PROFILE), [], INTERFACES)
         told = []
-        opened.tell = lambda event, **fields: told.append((event, fields))
+        opened.tell = told.append
         opened.start()
         return opened, told
 
@@ -80,7 +81,7 @@ def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
     opened, told = begin(device)
     assert opened.plain() is opened.plain() is opened.device
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
-    assert [event for event, _ in told] == ["target"]
+    assert told == [events.Target({}, None)]
 
 
 def test_device_that_announces_reset_is_asked_for_it(begin):
@@ -90,13 +91,13 @@ def test_device_that_announces_reset_is_asked_for_it(begin):
     opened.plain()
     opened.plain()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
-    assert [event for event, _ in told] == ["target"]
+    assert told == [events.Target({}, None)]
 
 
 def test_device_without_migration_is_a_target(begin):
     """Nothing is missed until a case asks for the migration region."""
     opened, told = begin(PciDevice(PCI))
-    assert told == [("target", {"identity": {}, "migration": None})]
+    assert told == [events.Target({}, None)]
     with pytest.raises(Unreachable, match="none of the 9 regions"):
         opened.of(Migration).region()
 

@@ -95,7 +95,7 @@ def test_a_dead_server_is_started_again(client: Start) -> None:
     assert _who(device)[1] == 0
     assert device.starts == 2
     assert device.take_deaths() == [
-        Death("the server", "was killed by SIGABRT, without a word", "between two connections")
+        Death("the server", "was killed by SIGABRT, without a word", "between two connections", asked=False)
     ]
 
 
@@ -173,7 +173,7 @@ def test_a_death_at_close_is_reported_once(client: Start, end: str, how: str) ->
     device.open()
     device.close()
     assert device.take_deaths() == [
-        Death(SERVER, f"{how}; its last line was: cleaning up", "when its client closed the connection")
+        Death(SERVER, f"{how}; its last line was: cleaning up", "when its client closed the connection", asked=False)
     ]
     device.open()
     assert device.starts == 2
@@ -211,6 +211,7 @@ def test_a_death_during_a_call_is_reported_once(client: Start) -> None:
         SERVER,
         "was killed by SIGSEGV; its last line was: about to crash",
         "during REGION_READ of 8 bytes at offset 0x0 of region 0",
+        asked=True,
     )
     assert device.take_deaths() == [death]
     device.close()
@@ -253,7 +254,7 @@ def test_a_death_between_two_calls_is_noticed(client: Start) -> None:
     assert _ended(pidfd)
     os.close(pidfd)
     assert device.take_deaths() == [
-        Death(SERVER, "was killed by SIGBUS, without a word", "while its client was connected")
+        Death(SERVER, "was killed by SIGBUS, without a word", "while its client was connected", asked=True)
     ]
     with pytest.raises(PeerGone):
         device.read(0, 0, 8)
@@ -266,7 +267,9 @@ def test_a_crash_when_asked_to_end_is_reported(client: Start) -> None:
     device = client("upset by the end")
     device.open()
     device.shutdown()
-    assert device.take_deaths() == [Death(SERVER, "was killed by SIGSEGV, without a word", "when it was asked to end")]
+    assert device.take_deaths() == [
+        Death(SERVER, "was killed by SIGSEGV, without a word", "when it was asked to end", asked=False)
+    ]
 
 
 def test_our_own_signals_are_no_death(client: Start) -> None:
@@ -346,7 +349,7 @@ def test_a_server_that_is_only_a_socket_closes_the_connection(tmp_path: Path) ->
     with pytest.raises(PeerGone):
         device.read(0, 0, 8)
     assert device.take_deaths() == [
-        Death(SERVER, "closed the connection", "during REGION_READ of 8 bytes at offset 0x0 of region 0")
+        Death(SERVER, "closed the connection", "during REGION_READ of 8 bytes at offset 0x0 of region 0", asked=True)
     ]
     assert device.incarnation == server.pid
     device.close()

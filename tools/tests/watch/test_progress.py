@@ -8,10 +8,21 @@ import os
 
 import pytest
 
+from vfio_compliance.results.events import Broken, Death, End, Hang, Plan, Process, Start, Target, Way
+from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.watch import progress
 from vfio_compliance.watch.progress import Progress
 
-CASES = [[f"suites/s/test_it.py::test_it[{number}]", "v1.one"] for number in range(3)]
+CASES = tuple((f"suites/s/test_it.py::test_it[{number}]", "v1.one") for number in range(3))
+
+
+TARGET = Target({}, None)
+
+
+def ended(case, verdict):
+    """A case of rule v1.one is over."""
+    return End(case, "v1.one", Verdict(verdict), 0.5, None if verdict == "pass" else Failure("doing it"), {}, ())
 
 
 class Terminal(io.StringIO):
@@ -24,11 +35,11 @@ class Terminal(io.StringIO):
 def play(out, width, *verdicts):
     """A run with these verdicts."""
     shown = Progress(out, width)
-    shown.show({"event": "plan", "cases": CASES})
-    shown.show({"event": "target"})
+    shown.show(Plan(CASES))
+    shown.show(TARGET)
     for (case, rule), verdict in zip(CASES, verdicts, strict=False):
-        shown.show({"event": "start", "case": case, "rule": rule})
-        shown.show({"event": "end", "case": case, "rule": rule, "verdict": verdict})
+        shown.show(Start(case, rule))
+        shown.show(ended(case, verdict))
     shown.end()
     return out.getvalue()
 
@@ -59,21 +70,21 @@ def test_what_goes_wrong_outside_of_cases():
     """Hangs, ends of processes and of servers are shown at once, each in a line; a case counts once."""
     out = io.StringIO()
     shown = Progress(out, 100)
-    shown.show({"event": "plan", "cases": CASES})
-    shown.show({"event": "target"})
+    shown.show(Plan(CASES))
+    shown.show(TARGET)
     first, second, _ = (case for case, _ in CASES)
-    for record in (
-        {"event": "hang", "case": first, "message": "no progress", "remedy": ""},
-        {"event": "process", "number": 2, "why": "no progress\nat all"},
-        {"event": "target"},
-        {"event": "end", "case": second, "rule": "v1.one", "verdict": "fail"},
-        {"event": "broken", "case": second, "message": "the process ended", "remedy": ""},
-        {"event": "death", "case": second, "who": "the server", "how": "was killed", "when": "late"},
-        {"event": "hang", "case": None, "message": "closing", "remedy": ""},
-        {"event": "broken", "message": "interrupted", "remedy": ""},
-        {"event": "way", "way": 1, "ways": 2},
+    for event in (
+        Hang("no progress", "", first),
+        Process(2, "no progress\nat all"),
+        TARGET,
+        ended(second, "fail"),
+        Broken("the process ended", "", second),
+        Death("the server", "was killed", "late", True, second),
+        Hang("closing", "", None),
+        Broken("interrupted", "", None),
+        Way(1, 2),
     ):
-        shown.show(record)
+        shown.show(event)
     assert out.getvalue().splitlines()[2:] == [
         "HANG    v1.one  test_it.py::test_it[0]",
         "test process 2: no progress",

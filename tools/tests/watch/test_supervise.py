@@ -15,6 +15,7 @@ import pytest
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results import journal, summary
+from vfio_compliance.results.events import Restored
 from vfio_compliance.watch import attempt, supervise
 from vfio_compliance.watch.supervise import RunError
 
@@ -22,7 +23,28 @@ from vfio_compliance.watch.supervise import RunError
 BEGINNING = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
+from vfio_compliance.results.events import Changed, Finish, Plan, Run
 from vfio_compliance.results.journal import FORMAT, Journal
+from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection
+
+RUN = Run(
+    format=FORMAT,
+    version="0",
+    profile=JudgedProfile("p", "p", ""),
+    description="",
+    interfaces=(),
+    device={},
+    kernel="",
+    defects=(),
+    seed=0,
+    limits={},
+    plan=ChosenPlan("default", "", ()),
+    selection=Selection((), (), 0, 0),
+    skips=(),
+    waivers=(),
+    areas={},
+    rules=(),
+)
 
 def pytest_addoption(parser):
     for name in ("profile", "journal", "progress-fd", "inflight-fd"):
@@ -30,11 +52,11 @@ def pytest_addoption(parser):
 
 def begin(config):
     opened = Journal(Path(config.getoption("--journal")), int(config.getoption("--progress-fd")))
-    opened.write("run", format=FORMAT, rules=[], profile={"path": "p"}, areas={}, defects=[], waivers=[])
-    opened.write("plan", cases=[])
+    opened.write(RUN)
+    opened.write(Plan(()))
     return opened
 
-TOTALS = dict.fromkeys(("calls", "opens", "resets", "bytes_read", "bytes_written"), 0)
+FINISH = Finish(calls=0, opens=0, resets=0, bytes_read=0, bytes_written=0, passes=0)
 
 def pytest_configure(config):
 """
@@ -73,12 +95,12 @@ def test_host_is_put_back(run, tmp_path):
     parameter = tmp_path / "parameter"
     parameter.write_text("as it was\n")
     code, text = run(
-        f'begin(config).write("changed", path="{parameter}", before="as it was")',
+        f'begin(config).write(Changed("{parameter}", "as it was"))',
         f'Path("{parameter}").write_text("changed")',
         "os.kill(os.getpid(), signal.SIGKILL)",
     )
     assert parameter.read_text() == "as it was\n"
-    assert "restored" in [record["event"] for record in journal.read(tmp_path / "out" / journal.NAME)]
+    assert Restored(str(parameter)) in [line.event for line in journal.read(tmp_path / "out" / journal.NAME)]
     assert "the test process ended early, by signal SIGKILL, in no case, before any call" in " ".join(text.split())
     assert code == 2
 
@@ -86,7 +108,7 @@ def test_host_is_put_back(run, tmp_path):
 def test_host_that_cannot_be_put_back(run, tmp_path):
     """What cannot be put back is told, with what it was."""
     gone = tmp_path / "folder" / "parameter"
-    run(f'begin(config).write("changed", path="{gone}", before="old")', "os._exit(9)")
+    run(f'begin(config).write(Changed("{gone}", "old"))', "os._exit(9)")
     assert f"{gone} could not be set back to 'old': No such file or directory" in result(tmp_path).notes
 
 
@@ -104,7 +126,7 @@ def test_no_complaint(run):
 
 def test_what_is_found_is_the_owners(run, tmp_path):
     """Nobody else reads it: a saved state can hold a guest's secrets."""
-    run('begin(config).write("finish", **TOTALS)', "os._exit(0)")
+    run("begin(config).write(FINISH)", "os._exit(0)")
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
     assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600}
 
@@ -115,7 +137,7 @@ def test_lingering(run, tmp_path, monkeypatch):
     code, _ = run(
         'sleeper = subprocess.Popen(["sleep", "600"])',
         f'Path("{tmp_path}/sleeper").write_text(str(sleeper.pid))',
-        'begin(config).write("finish", **TOTALS)',
+        "begin(config).write(FINISH)",
         "time.sleep(600)",
     )
     assert code == 4
@@ -153,5 +175,5 @@ def test_folder_for_temporary_files(run, tmp_path):
 def test_options_for_other_runs_of_pytest(run, tmp_path, monkeypatch):
     """What the user sets for pytest in general does not reach the suites."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
-    code, _ = run('begin(config).write("finish", **TOTALS)', "os._exit(0)")
+    code, _ = run("begin(config).write(FINISH)", "os._exit(0)")
     assert code == 4

@@ -35,6 +35,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 
 def _rules(rules: list[Rule]) -> None:
+    from ..rules import numbers
     from ..rules.tests import by_rule, places
 
     tests = by_rule(root() / "suites")
@@ -44,7 +45,7 @@ def _rules(rules: list[Rule]) -> None:
         print(f"{rule.clause:8}{rule.id:44}{rule.level:7}{rule.status:12}{rule.side:8}{where}")
     covered = {clause for rule in rules for clause in rule.clauses}
     with_test = sum(rule.id in tests for rule in rules)
-    print(f"{counted(len(rules), 'rule')}, {counted(len(covered), 'clause')}, {with_test} with a test")
+    print(f"{numbers(rules)}; {counted(len(covered), 'clause')}, {with_test} with a test")
 
 
 def _defects(rules: list[Rule]) -> None:

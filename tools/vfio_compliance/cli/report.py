@@ -19,7 +19,8 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
-    from ..results import journal, summary, terminal
+    from ..results import journal, summary
+    from ..results.writers import terminal
 
     place = arguments.folder
     try:

@@ -14,7 +14,7 @@ from .. import __version__
 from ..common.signals import interruptions
 from ..device import DeviceError
 from ..device.capability import parse_chain
-from ..interfaces import REGION_TYPE
+from ..interfaces import JUDGED
 from ..transport.regions import INFO_SIZE
 from ..transport.vfio_user.observer import Moment
 from ..transport.vfio_user.proxy import Proxy
@@ -93,7 +93,7 @@ def _region(index: int, filled: Any, info: bytes, mappable: bool) -> Region:
     areas: tuple[tuple[int, int], ...] = ((0, filled.size),)
     for capability in chain:
         if capability.id == VFIO_REGION_INFO_CAP_TYPE:
-            migration = struct.unpack_from("<II", capability.payload) == REGION_TYPE
+            migration = struct.unpack_from("<II", capability.payload) == JUDGED.region_type
         elif capability.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP:
             (count,) = struct.unpack_from("<I", capability.payload)
             pairs = range(8, 8 + 16 * min(count, _MOST_AREAS), 16)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from ..common.words import counted
 from ..common.wrap import wrap
-from ..interfaces import JUDGE
+from ..interfaces import JUDGE, JUDGED
 from ..results.calls import describe
-from ..results.registers import registers_of
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
 from .verdict import Found, Result
 
@@ -51,6 +50,7 @@ def _standing(result: Result, clause: str) -> str:
 
 
 def _offences(result: Result, width: int) -> Iterator[str]:
+    known = {} if result.source.migration is None else {result.source.migration: JUDGED.registers}
     for number, found in enumerate(result.found, 1):
         offence = found.offence
         yield ""
@@ -63,7 +63,7 @@ def _offences(result: Result, width: int) -> Iterator[str]:
         for index, entry in enumerate(found.around):
             label = "" if index else "accesses"
             mark = ">" if entry.number == offence.access else " "
-            told = describe(entry.call, registers_of(result.source.migration)) if entry.call else ""
+            told = describe(entry.call, known) if entry.call else ""
             yield f"   {label:10}{mark}{entry.number:>6}  {told}"
     for clause, count in result.broken.items():
         shown = sum(found.offence.clause == clause for found in result.found)

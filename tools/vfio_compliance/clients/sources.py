@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
 from ..common.calls import Call
-from ..results import journal
+from ..interfaces import JUDGED
+from ..results import events, journal
 from ..run.client import Access, access_verb
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
@@ -144,19 +145,17 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
     provokes: dict[str, tuple[str, ...]] = {}
     finished = False
     try:
-        for line, record in enumerate(journal.read(path), 1):
-            try:
-                event = record["event"]
-                if event == "run":
-                    provokes = {rule["id"]: tuple(rule.get("provokes", ())) for rule in record["rules"]}
-                elif event == "target" and source.migration is None:
-                    source.migration = record["migration"]
-                elif event == "end":
-                    entries = _calls(list(map(Call.from_json, record["calls"])), source.migration)
-                    yield Part(entries, str(record["case"]), provokes.get(record["rule"], ()))
-                finished = event == "finish"
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise TraceError(f"{path}:{line}: not a record of a journal") from None
+        for number, line in enumerate(journal.read(path), 1):
+            if isinstance(line, journal.Damaged):
+                raise TraceError(f"{path}:{number}: not a record of a journal: {line.why}")
+            match line.event:
+                case events.Run(rules=rules):
+                    provokes = {rule.id: rule.provokes for rule in rules}
+                case events.Target(regions=regions) if source.migration is None:
+                    source.migration = next((each.index for each in regions if each.interface == JUDGED.name), None)
+                case events.End() as end:
+                    yield Part(_calls(end.calls, source.migration), end.case, provokes.get(end.rule, ()))
+            finished = isinstance(line.event, events.Finish)
     except journal.JournalError as error:
         raise TraceError(str(error)) from None
     if not finished:
@@ -165,7 +164,7 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
         raise TraceError(f"{path}: the run found no migration region")
 
 
-def _calls(calls: list[Call], migration: int | None) -> Iterator[Entry]:
+def _calls(calls: Iterable[Call], migration: int | None) -> Iterator[Entry]:
     for number, call in enumerate(calls, 1):
         kind = access_verb(call.verb, call.target, call.number, f"region {migration}")
         access = Access(kind, call.number, call.length, call.value, *call.moved, number) if kind else None

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from ..common.registers import Register
 from ..run.interface import Interface
 from ..run.session import Session
+from ..uapi.migration_v1 import DEVICE_STATE, REGISTERS, DeviceState
 from .client import Judge
 from .migration import Migration
 from .profile import MigrationSection
 from .region import REGION_TYPE
+from .states import name
+
+_STATES = {int(state): name(state) for state in DeviceState}
 
 
 class MigrationV1(Interface):
@@ -18,6 +23,7 @@ class MigrationV1(Interface):
     fixtures = "vfio_compliance.migration_v1.fixtures"
     judge = Judge
     region_type = REGION_TYPE
+    registers = tuple(Register(*each, _STATES if each == DEVICE_STATE else {}) for each in REGISTERS)
 
     def attach(self, session: Session) -> Migration:
         """It on the device of a run."""

@@ -18,6 +18,8 @@ from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
 from ..common.moment import count_calls
 from ..common.words import counted
 from ..interfaces import INTERFACES, PROFILE
+from ..results import events
+from ..results.failure import Failure
 from ..results.handover import Handover
 from ..results.inflight import Inflight
 from ..results.journal import JournalError
@@ -123,7 +125,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     try:
         opened.start(handover.way if handover else 0)
     except CallTimeout as error:
-        opened.tell("hang", case=None, message=error.message, remedy=error.remedy)
+        opened.tell(events.Hang(error.message, error.remedy, None))
         return True
     except (Broken, TransportError) as error:
         _stop(session, error.message, error.remedy)
@@ -137,7 +139,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def _stop(session: pytest.Session, message: str, remedy: str) -> None:
     """The reason why the cases that are left will not be run."""
     if not session.shouldstop:
-        session.config.stash[SESSION].tell("broken", message=message, remedy=remedy)
+        session.config.stash[SESSION].tell(events.Broken(message, remedy, None))
         session.shouldstop = f"{message} ({remedy})"
 
 
@@ -159,13 +161,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         opened.note(store.complaint)
     counts = opened.transport.tracer.counts
     opened.tell(
-        "finish",
-        calls=sum(counts.verbs.values()),
-        opens=counts.opens,
-        resets=counts.resets,
-        bytes_read=counts.bytes_read,
-        bytes_written=counts.bytes_written,
-        passes=counts.passes,
+        events.Finish(
+            calls=sum(counts.verbs.values()),
+            opens=counts.opens,
+            resets=counts.resets,
+            bytes_read=counts.bytes_read,
+            bytes_written=counts.bytes_written,
+            passes=counts.passes,
+        )
     )
 
 
@@ -175,11 +178,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
-    tell(item.config, "start", case=item.nodeid, rule=rule_of(item))
+    tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
     opened.transport.tracer.begin(item.nodeid)
     if not (reason := _left_out(item, opened)):
         return None
-    item.stash[PHASES] = [Phase(Verdict.NOT_RUN, {"what": reason, "skipped": "yes"})]
+    item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
     record(item, opened, 0.0)
     return True
 
@@ -225,7 +228,7 @@ def pytest_runtest_makereport(
         return report
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, Lost):
-        opened.tell("lost", message=error.message)
+        opened.tell(events.Lost(error.message))
         item.config.stash[LOST] = True
         item.session.shouldstop = error.message
         return report
@@ -236,10 +239,11 @@ def pytest_runtest_makereport(
         report.longrepr = (str(item.path), item.location[1] or 0, str(error))
     phases = item.stash.setdefault(PHASES, [])
     rule = item.config.stash[CATALOGUE].rules[str(rule_of(item))]
-    # What the driver answers in the test itself is held against it; before and after, or where the client is
-    # judged, it is not the rule that broke.
-    refused = Verdict.FAIL if call.when == "call" and rule.side != "client" else Verdict.NOT_RUN
-    phases.append(Phase(*judge(error, refused), blamed(error, opened.transport.tracer)))
+    # What the driver answers in the test itself is held against it; before and after, or where the suite itself is
+    # judged, it is not the rule that broke. What the suite breaks is a fault of ours.
+    refused = Verdict.FAIL if call.when == "call" and not rule.of_the_suite else Verdict.NOT_RUN
+    judged = judge(error, refused, Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL)
+    phases.append(Phase(*judged, blamed(error, opened.transport.tracer)))
     if isinstance(error, TransportError) or phases[-1].verdict is Verdict.HANG:
         opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from .. import __version__
 from ..common.calls import compact
+from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
+from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
-from ..transport import Tracer
 from .selection import rule_of
 from .stash import (
     CATALOGUE,
@@ -38,53 +38,52 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
         return
     journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
     if handover := config.stash.get(HANDOVER, None):
-        journal.write("process", number=handover.number, why=handover.why)
+        journal.write(events.Process(handover.number, handover.why))
         return
+    journal.write(_run(config, planned))
+    if config.getoption("--shuffle"):
+        journal.write(events.Note(f"cases in a random order (--shuffle --seed {config.getoption('--seed')})"))
+    journal.write(events.Plan(tuple((item.nodeid, str(rule_of(item))) for item in cases)))
+
+
+def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
     profile, catalogue, plan = config.stash[SESSION].profile, config.stash[CATALOGUE], config.stash[PLAN]
-    journal.write(
-        "run",
+    of_device = [rule for rule in map(str, map(rule_of, planned)) if not catalogue.rules[rule].of_the_suite]
+    device = {
+        "vendor": profile.vendor,
+        "product": profile.product,
+        "driver": " ".join(filter(None, (profile.driver, profile.version))),
+    }
+    return events.Run(
         format=FORMAT,
         version=__version__,
-        profile={"path": str(profile.path), "name": profile.name, "digest": profile.digest},
+        profile=JudgedProfile(str(profile.path), profile.name, profile.digest),
         description=profile.description,
-        interfaces=profile.interfaces,
-        device={
-            key: value
-            for key, value in (
-                ("vendor", profile.vendor),
-                ("product", profile.product),
-                ("driver", " ".join(filter(None, (profile.driver, profile.version)))),
-            )
-            if value
-        },
+        interfaces=tuple(profile.interfaces),
+        device={key: value for key, value in device.items() if value},
         kernel=kernel_release(),
-        defects=config.getoption("--defect"),
+        defects=tuple(config.getoption("--defect")),
         seed=config.getoption("--seed"),
         limits=asdict(profile.limits),
-        plan={"name": plan.name, "path": str(plan.path), "left_out": [asdict(each) for each in plan.left_out]},
-        selection={
-            "only": config.getoption("--only"),
-            "skip": config.getoption("--skip"),
-            "rules": len({rule_of(item) for item in planned}),
-            "cases": len(planned),
-        },
-        skips=[asdict(skip) for skip in profile.skip],
-        waivers=[
-            asdict(waiver) | {"expires": str(waiver.expires) if waiver.expires else None} for waiver in profile.waivers
-        ],
+        plan=ChosenPlan(plan.name, str(plan.path), tuple(LeftOut(each.rule, each.reason) for each in plan.left_out)),
+        selection=Selection(
+            only=tuple(config.getoption("--only")),
+            skip=tuple(config.getoption("--skip")),
+            rules=len(set(of_device)),
+            cases=len(of_device),
+        ),
+        skips=tuple(Skip(each.case, each.reason) for each in profile.skip),
+        waivers=tuple(Waiver(**asdict(each)) for each in profile.waivers),
         areas=catalogue.areas,
-        rules=[asdict(rule) for rule in catalogue],
+        rules=tuple(catalogue),
     )
-    if config.getoption("--shuffle"):
-        journal.write("note", text=f"cases in a random order (--shuffle --seed {config.getoption('--seed')})")
-    journal.write("plan", cases=[[item.nodeid, rule_of(item)] for item in cases])
 
 
-def tell(config: pytest.Config, event: str, **fields: Any) -> None:
+def tell(config: pytest.Config, event: events.Event) -> None:
     """Put an event into the journal. A run without a journal is not worth going on with."""
     if JOURNAL in config.stash:
         try:
-            config.stash[JOURNAL].write(event, **fields)
+            config.stash[JOURNAL].write(event)
         except JournalError as error:
             pytest.exit(str(error), EXIT_BROKEN)
 
@@ -98,25 +97,23 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
         verdict = Verdict.NOT_APPLICABLE
     told = next(phase for phase in phases if phase.verdict is verdict)
     tracer = opened.transport.tracer
+    observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
     opened.tell(
-        "end",
-        case=item.nodeid,
-        rule=rule_of(item),
-        verdict=verdict.value,
-        seconds=round(seconds, 6),
-        failure=told.failure,
-        failed_call=told.call,
-        observed=item.stash.get(OBSERVATIONS, {}),
-        stands_on=[span.to_json() for span in tracer.spans if span.case != item.nodeid],
-        calls=_calls(tracer),
+        events.End(
+            case=item.nodeid,
+            rule=str(rule_of(item)),
+            verdict=verdict,
+            seconds=round(seconds, 6),
+            failure=told.failure,
+            failed_call=told.call,
+            observed=observed,
+            stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
+            calls=tuple(compact(tracer.take())),
+        )
     )
     return verdict
 
 
 def tell_opening(opened: Session) -> None:
     """Put into the journal the calls by which the device was opened."""
-    opened.tell("opening", calls=_calls(opened.transport.tracer))
-
-
-def _calls(tracer: Tracer) -> list[dict[str, Any]]:
-    return [call.to_json() for call in compact(tracer.take())]
+    opened.tell(events.Opening(tuple(compact(opened.transport.tracer.take()))))

@@ -11,13 +11,11 @@ import pytest
 from .. import rules
 from ..profiles import plan as plans
 from ..results.data import DataStore
+from ..results.failure import Failure
 from ..results.handover import Handover
 from ..results.journal import Journal
 from ..results.verdict import Verdict
 from ..run.session import Session
-
-#: Why a case did not pass: what was done, what was expected, what was seen, and more by name.
-Failure = dict[str, str]
 
 
 class Phase(NamedTuple):

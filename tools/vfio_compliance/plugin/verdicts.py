@@ -4,54 +4,53 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 
 import pytest
 
 from ..common.moment import AfterCall
 from ..device import DeviceError, Unreachable
+from ..results.failure import Failure
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
 from ..run.errors import Broken
 from ..transport import CallTimeout, GivenUp, SetupError, Tracer, TransportError
-from .stash import (
-    Failure,
-)
 
 #: After these the device or the host cannot be used any more.
 ENDS_THE_RUN = (Broken, SetupError)
 
 
-def judge(error: BaseException | None, refused: Verdict) -> tuple[Verdict, Failure | None]:
-    """The verdict on one phase of a case, and the reason; ``refused`` is the one for a driver that did not go along."""
+def judge(error: BaseException | None, refused: Verdict, broken: Verdict) -> tuple[Verdict, Failure | None]:
+    """The verdict on one phase of a case, and the reason.
+
+    ``refused`` is the verdict for a driver that did not go along, ``broken`` the one where the rule was broken.
+    """
     if error is None:
         return Verdict.PASS, None
     if isinstance(error, NotApplicable):
-        return Verdict.NOT_APPLICABLE, {"what": str(error)}
+        return Verdict.NOT_APPLICABLE, Failure(str(error))
     if isinstance(error, Silent):
-        return Verdict.NOT_RUN, {"what": str(error), "wants": error.key}
+        return Verdict.NOT_RUN, Failure(str(error), wants=error.key)
     if isinstance(error, Unjudged):
-        return Verdict.NOT_RUN, {"what": str(error)}
+        return Verdict.NOT_RUN, Failure(str(error))
     if isinstance(error, Unreachable):
         return Verdict.NOT_RUN, _failure(error)
     if isinstance(error, CallTimeout):
-        path = {"path": error.path} if error.path else {}
-        return Verdict.HANG, {"what": error.message, "remedy": error.remedy} | path
+        return Verdict.HANG, Failure(error.message, remedy=error.remedy, path=error.path or "")
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
-        return Verdict.HANG, {"what": f"the test did not end in time: {error}", "remedy": "see limits.test"}
+        return Verdict.HANG, Failure(f"the test did not end in time: {error}", remedy="see limits.test")
     if isinstance(error, ENDS_THE_RUN):
-        return Verdict.BROKEN, {"what": error.message, "remedy": error.remedy}
+        return Verdict.BROKEN, Failure(error.message, remedy=error.remedy)
     if isinstance(error, RuleBroken):
-        return Verdict.FAIL, _failure(error) | error.more
+        return broken, replace(_failure(error), path=error.more.get("path", ""), options=error.more.get("options", ""))
     if isinstance(error, DeviceError):
         return refused, _failure(error)
     if isinstance(error, GivenUp):
-        return Verdict.NOT_RUN, {"what": error.message, "remedy": error.remedy}
+        return Verdict.NOT_RUN, Failure(error.message, remedy=error.remedy)
     if isinstance(error, TransportError):
-        return refused, {"what": error.message, "remedy": error.remedy}
-    return Verdict.BROKEN, {
-        "what": f"the suite itself failed: {error!r}",
-        "traceback": "".join(traceback.format_exception(error)),
-    }
+        return refused, Failure(error.message, remedy=error.remedy)
+    trace = "".join(traceback.format_exception(error))
+    return Verdict.BROKEN, Failure(f"the suite itself failed: {error!r}", traceback=trace)
 
 
 def blamed(error: BaseException | None, tracer: Tracer) -> int:
@@ -67,4 +66,4 @@ def blamed(error: BaseException | None, tracer: Tracer) -> int:
 
 
 def _failure(error: RuleBroken | DeviceError) -> Failure:
-    return {"what": error.what, "expected": error.expected, "seen": error.seen}
+    return Failure(error.what, error.expected, error.seen)

@@ -12,7 +12,8 @@ from ..common.words import counted
 from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
 
 if TYPE_CHECKING:
-    from .summary import Case, Summary
+    from .case import Case
+    from .summary import Summary
 
 #: Characters of a reason; all of it stands above the verdict.
 _LONGEST = 120
@@ -28,6 +29,8 @@ class RunVerdict(NamedTuple):
 def conclude(summary: Summary) -> RunVerdict:
     """By what was judged of what there was to judge."""
     tally, code, scope = _Tally(summary), summary.exit_code, summary.scope
+    if code == EXIT_NOTHING and not summary.device_verdicts and summary.cases:
+        return RunVerdict("NOTHING JUDGED", "no rule of the device was selected")
     if scope.selection and summary.cases:
         return RunVerdict("SELECTION", f"{_chosen(summary)}: {_listed([*tally.all(), *_outside(summary)])}")
     if code == EXIT_NOTHING:
@@ -43,11 +46,11 @@ def conclude(summary: Summary) -> RunVerdict:
 
 
 class _Tally:
-    """How many rules came out how. Those that do not count are apart."""
+    """How many rules of the device came out how. Those that do not count are apart."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
-        counted, verdicts = summary.counted, summary.verdicts
+        counted, verdicts = summary.counted, summary.device_verdicts
         self._counted = Counter(counted.values())
         self._uncounted = Counter(verdict for rule, verdict in verdicts.items() if rule not in counted)
         #: Rules whose waiver is not needed any more, though nothing of them is broken.
@@ -118,11 +121,11 @@ def _needless(summary: Summary, rule: str) -> bool:
 
 
 def _chosen(summary: Summary) -> str:
-    scope, rules = summary.scope, len(summary.verdicts)
-    if any(summary.rules[rule].on_request for rule in summary.verdicts):
-        return f"{counted(rules, 'rule')} of --stress"
-    cases = f" ({len(summary.cases)} of {counted(scope.cases, 'case')})" if scope.cases is not None else ""
-    return f"{rules} of {counted(scope.rules, 'rule')}{cases}"
+    scope, verdicts = summary.scope, summary.device_verdicts
+    if any(summary.rules[rule].on_request for rule in verdicts):
+        return _rules(len(verdicts), "rule of --stress", "rules of --stress")
+    cases = sum(map(summary.of_device, summary.cases.values()))
+    return f"{len(verdicts)} of {_rules(scope.rules)} ({cases} of {counted(scope.cases, 'case')})"
 
 
 def _missing(summary: Summary, tally: _Tally) -> Iterator[str]:
@@ -132,17 +135,18 @@ def _missing(summary: Summary, tally: _Tally) -> Iterator[str]:
     if tally.unjudged:
         first, *others = _reasons(summary).most_common()
         more = f" (and {counted(len(others), 'other reason')})" if others else ""
-        yield f"{counted(tally.unjudged, 'rule')} not judged, because {first[0]}{more}"
+        yield f"{_rules(tally.unjudged)} not judged, because {first[0]}{more}"
     yield from _outside(summary)
 
 
 def _outside(summary: Summary) -> Iterator[str]:
     """What happened to the run rather than to a rule."""
     for happened, words in (
-        (summary.deaths, "a server died outside of any case"),
-        (summary.kernel_log, "the kernel complained outside of any case"),
-        (summary.hangs, "a call hung outside of any case"),
+        (summary.deaths, "a server died outside of any rule"),
+        (summary.kernel_log, "the kernel complained outside of any rule"),
+        (summary.hangs, "a call hung outside of any rule"),
         (summary.stops, "the run could not continue"),
+        (summary.suite_faults, "the suite itself is at fault"),
     ):
         if happened:
             yield words
@@ -159,16 +163,22 @@ def _reasons(summary: Summary) -> Counter[str]:
 
 def reason(summary: Summary, case: Case) -> str:
     """Why a case was not judged, in a clause of moderate length."""
-    failure = case.failure
-    if wants := failure.get("wants"):
-        return f"the profile says nothing about {wants}"
+    failure = case.why
+    if failure.wants:
+        return f"the profile says nothing about {failure.wants}"
     if rule := summary.hindrance(case):
         return f"{rule} failed"
-    if not failure:
-        return "the run ended before"
-    what = failure["what"].splitlines()[0]
-    text = f"{what}: {failure['seen'].splitlines()[0]}" if failure.get("seen") else what
+    what = _first_line(failure.what)
+    text = f"{what}: {_first_line(failure.seen)}" if failure.seen else what
     return textwrap.shorten(text, _LONGEST, placeholder=" ...")
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")
+
+
+def _rules(number: int, one: str = "rule", several: str = "rules") -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _listed(parts: Iterable[str]) -> str:

@@ -12,7 +12,8 @@ from .calls import describe
 from .registers import registers_of
 
 if TYPE_CHECKING:
-    from .summary import Case, Summary
+    from .case import Case
+from .summary import Summary
 
 
 class Line(NamedTuple):
@@ -33,7 +34,7 @@ def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
     before, shown, after = _around(calls, case.failed_call, most)
     if before:
         yield Line(f"({before} before these)")
-    registers = registers_of(summary.target.get("migration"))
+    registers = registers_of(summary.target.regions)
     for part, together in groupby(shown, key=lambda call: call.part):
         yield Line(f"{part}:")
         for call in together:

@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 import time
+from dataclasses import dataclass
 
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s32s")
@@ -20,6 +21,25 @@ def create() -> int:
     descriptor = os.memfd_create("inflight")
     os.ftruncate(descriptor, _LAYOUT.size)
     return descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class LastCall:
+    """The last call that was noted."""
+
+    verb: str
+    target: str
+    number: int
+    length: int
+    #: Since it began.
+    seconds: float
+
+    def __str__(self) -> str:
+        """In a few words, without the time."""
+        if self.verb in ("read", "write"):
+            return f"{self.verb} of {self.length} bytes at 0x{self.number:x} of {self.target}"
+        request = f" 0x{self.number:x}" if self.verb == "ioctl" else ""
+        return f"{self.verb}{request} on {self.target}"
 
 
 class Inflight:
@@ -42,15 +62,10 @@ class Inflight:
         )
 
 
-def last(descriptor: int) -> dict[str, str | int | float] | None:
-    """The last call noted: verb, target, number, length, and seconds since it began; None if none was."""
+def last(descriptor: int) -> LastCall | None:
+    """The last call noted; None if none was."""
     started, number, length, verb, target = _LAYOUT.unpack(os.pread(descriptor, _LAYOUT.size, 0))
     if not started:
         return None
-    return {
-        "verb": verb.rstrip(b"\0").decode(),
-        "target": target.rstrip(b"\0").decode(),
-        "number": number,
-        "length": length,
-        "seconds": round((time.monotonic_ns() - started) / 1e9, 3),
-    }
+    seconds = round((time.monotonic_ns() - started) / 1e9, 3)
+    return LastCall(verb.rstrip(b"\0").decode(), target.rstrip(b"\0").decode(), number, length, seconds)

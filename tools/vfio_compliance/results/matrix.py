@@ -19,7 +19,7 @@ _MARK = "! "
 
 @dataclass(frozen=True)
 class Column:
-    """One run: its kernel and its target, the verdict on each of its rules, its answers where the text is silent."""
+    """One run: its kernel and target, the verdict on each rule of the device, its answers where the text is silent."""
 
     kernel: str
     target: str
@@ -30,7 +30,7 @@ class Column:
 def column(kernel: str, summary: Summary) -> Column:
     """The column of a run."""
     answers = {question: ", ".join(sorted(seen)) for question, seen in summary.observed.items()}
-    return Column(kernel, summary.run["profile"].get("name", "?"), summary.verdicts, answers)
+    return Column(kernel, summary.run.profile.name, summary.device_verdicts, answers)
 
 
 def render(columns: Iterable[Column], width: int, *, whole: bool = False) -> list[str]:
@@ -125,7 +125,8 @@ def _line(start: str, cells: Iterable[tuple[str, int]]) -> str:
 def _word(verdict: Verdict | None) -> str:
     if verdict is None:
         return _ABSENT
-    return verdict.value.upper() if verdict in TROUBLE else verdict.value
+    word: str = verdict.value
+    return word.upper() if verdict in TROUBLE else word
 
 
 def _silence(columns: Sequence[Column]) -> Iterator[str]:

@@ -3,20 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from ..common.registers import Register
-from ..uapi.migration_v1 import DEVICE_STATE, REGISTERS, DeviceState
+from .setting import Register as RecordedRegister
+from .setting import UsedRegion
 
 #: By index of the region.
 Registers: TypeAlias = Mapping[int, Sequence[Register]]
 
-_STATES = {int(state): state.name.lower().replace("_", "-") for state in DeviceState}
+
+def registers_of(regions: Iterable[UsedRegion]) -> Registers:
+    """Those of regions as a journal has them."""
+    return {region.index: [_register(each) for each in region.registers] for region in regions}
 
 
-def registers_of(migration: int | None) -> Registers:
-    """Those of the migration region, whose index this is."""
-    if migration is None:
-        return {}
-    return {migration: [Register(*each, _STATES if each == DEVICE_STATE else {}) for each in REGISTERS]}
+def recorded(register: Register) -> RecordedRegister:
+    """A register as a journal has it."""
+    name, offset, width, values = register
+    return RecordedRegister(name, offset, width, {str(value): word for value, word in values.items()})
+
+
+def _register(register: RecordedRegister) -> Register:
+    values = {int(value): word for value, word in register.values.items() if value.isdecimal() and value.isascii()}
+    return Register(register.name, register.offset, register.width, values)

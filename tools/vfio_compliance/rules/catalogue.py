@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -71,6 +72,11 @@ class Rule:
         return self.clause.partition("-")[0]
 
     @property
+    def of_the_suite(self) -> bool:
+        """Whether it judges the suite itself, its traffic and the header that it goes by, and no device."""
+        return self.side == "client"
+
+    @property
     def clauses(self) -> tuple[str, ...]:
         """The clause and those covered besides."""
         return (self.clause, *self.also)
@@ -120,6 +126,16 @@ class Catalogue:
 def _within(word: str, name: str) -> bool:
     """Whether no word of a name begins with this one, which is somewhere in it."""
     return not re.search(rf"(?<![a-z0-9]){re.escape(word)}", name.lower())
+
+
+def numbers(rules: Iterable[Rule]) -> str:
+    """How many rules these are, told apart as the end of a run does."""
+    kinds = Counter(
+        "of the suite itself" if rule.of_the_suite else "of --stress" if rule.on_request else "" for rule in rules
+    )
+    of_device = kinds.pop("", 0)
+    besides = " and ".join(f"{number} {kind}" for kind, number in kinds.items())
+    return f"{of_device} {'rule' if of_device == 1 else 'rules'}" + (f", besides {besides}" if besides else "")
 
 
 def by_defect(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:

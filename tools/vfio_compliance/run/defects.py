@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..profiles import KernelGroupDevice, Profile
+from ..results.events import Changed, Event, Restored
 from .errors import Broken
 
 
 class DefectSwitch:
     """Breaks the reference module on purpose. A server is given its defects when it is started."""
 
-    def __init__(self, profile: Profile, defects: Sequence[str], tell: Callable[..., None]) -> None:
+    def __init__(self, profile: Profile, defects: Sequence[str], tell: Callable[[Event], None]) -> None:
         """``tell`` puts an event into the journal."""
         self._defects, self._tell = defects, tell
         device = profile.device
@@ -29,7 +30,7 @@ class DefectSwitch:
         try:
             before = parameter.read_text().strip()
             # Told first: whoever watches this process puts it back if this process cannot.
-            self._tell("changed", path=str(parameter), before=before)
+            self._tell(Changed(str(parameter), before))
             self._before = before
             parameter.write_text(",".join(self._defects))
         except OSError as error:
@@ -42,4 +43,4 @@ class DefectSwitch:
         """Put back what was there before. Raises OSError."""
         if self._parameter is not None and self._before is not None:
             self._parameter.write_text(f"{self._before}\n")  # to write nothing at all would change nothing
-            self._tell("restored", path=str(self._parameter))
+            self._tell(Restored(str(self._parameter)))

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from ..common.registers import Register
 from ..device import Device, Region
 from ..profiles import Section
 from .client import ClientJudge
@@ -22,6 +23,8 @@ class Interface(ABC):
     section: ClassVar[type[Section]]
     #: Type and subtype of the region through which it is used; None for an interface without one.
     region_type: ClassVar[tuple[int, int] | None] = None
+    #: The registers at the start of that region, for those who read calls.
+    registers: ClassVar[Sequence[Register]] = ()
     #: Module with the fixtures that its tests ask for.
     fixtures: ClassVar[str]
     #: What judges its clients by what they do to its region; None: nothing.
@@ -45,7 +48,7 @@ class Attachment:
     """An interface on the device of a run."""
 
     def __init__(self, interface: Interface, session: Session) -> None:
-        self.name = interface.name
+        self.interface = interface
         self.session = session
         #: The regions through which it is used, as far as they were found.
         self.regions: Sequence[Region] = ()

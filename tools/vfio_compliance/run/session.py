@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TypeVar
@@ -11,6 +11,9 @@ from typing import TypeVar
 from ..common.words import counted
 from ..device import Container, Device, DeviceError, Region
 from ..profiles import Profile, SpareInKernel, SpareServer
+from ..results import events
+from ..results.registers import recorded
+from ..results.setting import UsedRegion
 from ..transport import (
     CallTimeout,
     Death,
@@ -36,14 +39,14 @@ class Session:
         self.profile = profile
         self.interfaces = interfaces
         #: Puts an event into the journal, once there is one.
-        self.tell: Callable[..., None] = lambda event, **fields: None
+        self.tell: Callable[[events.Event], None] = lambda event: None
         #: The regions, as a device just opened describes them; empty where it could not be asked.
         self.described: list[Region] = []
         #: The device has to be opened again: a call on it did not end as calls do.
         self.lost = True
         self.recovery = Recovery(self)
         self._defects = list(defects)
-        self._switch = DefectSwitch(profile, self._defects, lambda event, **fields: self.tell(event, **fields))
+        self._switch = DefectSwitch(profile, self._defects, lambda event: self.tell(event))
         #: The spare device that has taken the place of the device.
         self._taken: SpareInKernel | SpareServer | None = None
         #: The way by which the device is reached, as an index of _ways().
@@ -101,10 +104,13 @@ class Session:
         identity = self.transport.identity()
         for attachment in self.attachments:
             identity |= attachment.identity()
-        self.tell("target", identity=identity, migration=next((each.index for each in self._found()), None))
+        self.tell(events.Target(identity, tuple(self._used_regions())))
 
-    def _found(self) -> list[Region]:
-        return [region for attachment in self.attachments for region in attachment.regions]
+    def _used_regions(self) -> Iterator[UsedRegion]:
+        for attachment in self.attachments:
+            interface = attachment.interface
+            registers = tuple(map(recorded, interface.registers))
+            yield from (UsedRegion(region.index, interface.name, registers) for region in attachment.regions)
 
     def _reach(self, first: int) -> None:
         """Open the device by one way after the other. Raises what the last of them raises."""
@@ -113,7 +119,7 @@ class Session:
             if self._way < first and self._way < len(ways) - 1:
                 continue
             if len(ways) > 1:
-                self.tell("way", way=self._way, ways=len(ways))
+                self.tell(events.Way(self._way, len(ways)))
             try:
                 way()
                 return
@@ -156,7 +162,7 @@ class Session:
 
     def _check_profile(self) -> None:
         """Raises Broken where the stimulus fits no device such as this one."""
-        if any(each.missing for each in self.attachments if each.name in self.profile.interfaces):
+        if any(each.missing for each in self.attachments if each.interface.name in self.profile.interfaces):
             return  # the wrong device, most likely: each case says so
         for place, step in steps_of(self.profile):
             if step.region >= len(self.device.regions):
@@ -190,7 +196,7 @@ class Session:
 
     def note(self, text: str) -> None:
         """Put ``text`` into the journal."""
-        self.tell("note", text=text)
+        self.tell(events.Note(text))
 
     def note_once(self, text: str) -> None:
         """Put ``text`` into the journal unless it is there already."""
@@ -201,7 +207,7 @@ class Session:
     def tell_deaths(self, case: str | None = None) -> None:
         """Put into the journal the ends of servers that nobody asked for; ``case`` is the test that was running."""
         for death in self._take_deaths():
-            self.tell("death", **death._asdict(), case=case)
+            self.tell(events.Death(*death, case))
 
     def _take_deaths(self) -> list[Death]:
         """Those that have come since this was last called; remarks on the way become notes."""
@@ -217,7 +223,7 @@ class Session:
         """
         self.tell_deaths()
         if isinstance(error, CallTimeout):
-            self.tell("unanswered", message=error.message, remedy=error.remedy)
+            self.tell(events.Unanswered(error.message, error.remedy))
 
     # -- what tests get -------------------------------------------------------------------------------------------
 

@@ -91,6 +91,8 @@ class Death(NamedTuple):
     how: str
     #: "during ...", "when its client closed the connection", "between two connections" and so on.
     when: str
+    #: Whether something was, or could still be, asked of it then.
+    asked: bool
 
 
 _SUCCESSES: Final = tuple(Outcome(value, 0) for value in range(65))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common import processes
-from ..common.words import counted
 from ..profiles import Limits
 from ..results import inflight
-from ..results.journal import Record
+from ..results.events import End, Event, Finish, Plan, Process, Start
+from ..results.journal import Recorded, parse
 
 #: Seconds until a test process has loaded the suites: its own start, on however slow a machine, is not the device's.
 _START_UP = 600.0
@@ -60,9 +59,9 @@ class Ending(NamedTuple):
 
 
 class Attempt:
-    """Starts one test process and follows it. ``take`` gets each of its records."""
+    """Starts one test process and follows it. ``take`` gets each of its events."""
 
-    def __init__(self, limits: Limits, calls: int, take: Callable[[Record], None]) -> None:
+    def __init__(self, limits: Limits, calls: int, take: Callable[[Event], None]) -> None:
         """``calls`` is the descriptor of the memory in which the process notes each call before it is made."""
         self._limits = limits
         self._calls = calls
@@ -126,25 +125,27 @@ class Attempt:
                         return self._ended(process)
                     *lines, rest = (rest + data).split(b"\n")
                     for line in lines:
-                        self._note(json.loads(line))
+                        found = parse(line)
+                        if isinstance(found, Recorded) and found.event:  # a damaged one is a matter of the journal
+                            self._note(found.event)
                 elif self._gone_by is not None:
                     return self._ended(process)
                 else:
                     return self._hung(process)
 
-    def _note(self, record: Record) -> None:
-        event = record["event"]
+    def _note(self, event: Event) -> None:
         self._since = time.monotonic()
-        if event in ("plan", "process"):
-            self._started = True
-        elif event == "start":
-            self._case = record["case"]
-        elif event == "end":
-            self._case = None
-        elif event == "finish":
-            self._finished = True
-            self._gone_by = self._since + _ENDING
-        self._take(record)
+        match event:
+            case Plan() | Process():
+                self._started = True
+            case Start():
+                self._case = event.case
+            case End():
+                self._case = None
+            case Finish():
+                self._finished = True
+                self._gone_by = self._since + _ENDING
+        self._take(event)
 
     def _deadline(self) -> float:
         if self._gone_by is not None:
@@ -185,13 +186,7 @@ class Attempt:
         case = self._case or "no case"
         if call is None:
             return f"{case}, before any call"
-        what = f"{call['verb']} on {call['target']}"
-        if call["verb"] in ("read", "write"):
-            length = counted(int(call["length"]), "byte")
-            what = f"{call['verb']} of {length} at 0x{call['number']:x} of {call['target']}"
-        elif call["verb"] == "ioctl":
-            what = f"{call['verb']} 0x{call['number']:x} on {call['target']}"
-        return f"{case}, last call {what}, {call['seconds']} s ago"
+        return f"{case}, last call {call}, {call.seconds} s ago"
 
 
 def _proc(pid: int, name: str) -> str:

@@ -9,7 +9,7 @@ import time
 from typing import TextIO
 
 from ..common.words import counted
-from ..results.journal import Record
+from ..results.events import Broken, Death, End, Event, Explored, Hang, Plan, Process, Start, Target
 from ..results.summary import TROUBLE
 from ..results.verdict import Verdict
 
@@ -43,50 +43,37 @@ class Progress:
         self._open = False
         self._logged = time.monotonic()
 
-    def show(self, record: Record) -> None:
-        """Take note of ``record``, and show what it changes."""
-        show = getattr(self, f"_show_{record['event']}", None)
-        if show is not None:
-            show(record)
+    def show(self, event: Event) -> None:
+        """Take note of ``event``, and show what it changes."""
+        match event:
+            case Plan():
+                self._planned = dict(event.cases)
+                self._line(f"{len(self._planned)} cases to run")
+            case Target():
+                if not self._open:
+                    self._line("the device is open")
+                self._open = True
+            case Start():
+                self._status(_short(event.case))
+            case Explored():
+                self._status(f"{event.steps} steps")
+            case End():
+                self._over(event.case, event.verdict)
+            case Hang():
+                self._cut_off(event, Verdict.HANG)
+            case Broken():
+                self._cut_off(event, Verdict.BROKEN)
+            case Death():
+                self._line(f"{'DIED':8}{event.who} {event.how}".splitlines()[0])
+            case Process():
+                self._line(f"test process {event.number}: {event.why}".splitlines()[0])
 
-    def _show_plan(self, record: Record) -> None:
-        self._planned = dict(record["cases"])
-        self._line(f"{counted(len(self._planned), 'case')} to run")
-
-    def _show_target(self, record: Record) -> None:
-        if not self._open:
-            self._line("the device is open")
-        self._open = True
-
-    def _show_start(self, record: Record) -> None:
-        self._status(_short(record["case"]))
-
-    def _show_explored(self, record: Record) -> None:
-        self._status(counted(record["steps"], "step"))
-
-    def _show_end(self, record: Record) -> None:
-        self._over(record["case"], Verdict(record["verdict"]))
-
-    def _show_hang(self, record: Record) -> None:
-        self._cut_off(record, Verdict.HANG)
-
-    def _show_broken(self, record: Record) -> None:
-        self._cut_off(record, Verdict.BROKEN)
-
-    def _show_death(self, record: Record) -> None:
-        died = f"{record['who']} {record['how']}".splitlines()[0]
-        self._line(f"{'DIED':8}{died}")
-
-    def _show_process(self, record: Record) -> None:
-        self._line(f"test process {record['number']}: {record['why']}".splitlines()[0])
-
-    def _cut_off(self, record: Record, verdict: Verdict) -> None:
+    def _cut_off(self, event: Hang | Broken, verdict: Verdict) -> None:
         """The test process ended in a case, or outside of any."""
-        case = record.get("case")
-        if case in self._planned:
-            self._over(case, verdict)
+        if event.case in self._planned:
+            self._over(event.case, verdict)
         else:
-            self._line(f"{verdict.value.upper():8}{record['message']}".splitlines()[0])
+            self._line(f"{verdict.value.upper():8}{event.message}".splitlines()[0])
 
     def _over(self, case: str, verdict: Verdict) -> None:
         self._done.add(case)

@@ -6,13 +6,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from ..results.events import End, Event, Lost, Plan, Way
 from ..results.handover import Handover
-from ..results.journal import Record
 from ..results.verdict import Verdict
 
 
 class Rest:
-    """Follows the records of a run. A case is done when it ended, hung, or ended its process."""
+    """Follows the events of a run. A case is done when it ended, hung, or ended its process."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -40,18 +40,18 @@ class Rest:
         """Whether no way to the device is left."""
         return self._way >= self._ways
 
-    def take(self, record: Record) -> None:
-        """Take note of a record of the test process."""
-        event = record["event"]
-        if event == "plan":
-            self._planned = dict(record["cases"])
-        elif event == "end":
-            self._done.add(record["case"])
-            self._cut[record["rule"]] += record["verdict"] == Verdict.HANG.value
-        elif event == "way":
-            self._way, self._ways = record["way"], record["ways"]
-        elif event == "lost":
-            self._way += 1
+    def take(self, event: Event) -> None:
+        """Take note of an event of the test process."""
+        match event:
+            case Plan():
+                self._planned = dict(event.cases)
+            case End():
+                self._done.add(event.case)
+                self._cut[event.rule] += event.verdict is Verdict.HANG
+            case Way():
+                self._way, self._ways = event.way, event.ways
+            case Lost():
+                self._way += 1
 
     def cut_off(self, case: str | None) -> None:
         """The test process ended in ``case``. Outside of any, and before any, it was the way that led nowhere."""

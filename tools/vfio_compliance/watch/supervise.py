@@ -16,7 +16,10 @@ from typing import TextIO
 
 from ..common.signals import interruptions
 from ..profiles import Profile
-from ..results import inflight, journal, summary, terminal
+from ..results import inflight, journal, summary
+from ..results.events import Broken, Changed, End, Event, Hang, Kernel, Lost, Note, Plan, Restored, Start, Unwritten
+from ..results.failure import Stop
+from ..results.writers import terminal
 from .attempt import Attempt, Ending, How
 from .kernel_log import KernelLog
 from .progress import Progress, show
@@ -80,8 +83,8 @@ class _Run:
         self._lost = ""
         #: Files of the host that the run has changed, and what they held.
         self._changed: dict[str, str] = {}
-        #: Records that the journal did not take.
-        self.unwritten: list[journal.Record] = []
+        #: Why the journal did not take all that happened.
+        self.unwritten: list[Stop] = []
 
     def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
         """Run every case, by as many test processes as that takes."""
@@ -127,19 +130,20 @@ class _Run:
         if ending.how is How.FINISHED:
             return bool(self._lost) and self._rest.left
         self._rest.cut_off(ending.case)
-        fields = {"case": ending.case, "message": ending.message}
+        see = f"see {self._out / LOG}"
         if ending.how is How.HUNG:
-            self._write("hang", **fields, remedy=_HANG_REMEDY, call=inflight.last(self._calls), process=ending.process)
+            call = inflight.last(self._calls)
+            self._write(Hang(ending.message, _HANG_REMEDY, ending.case, call, ending.process))
         elif ending.case is not None:
-            self._write("broken", **fields, remedy=f"see {self._out / LOG}")
+            self._write(Broken(ending.message, see, ending.case))
         elif not self._rest.left:
-            self._stop(ending.message, f"see {self._out / LOG}")
+            self._stop(ending.message, see)
         return self._rest.left
 
     def _stop(self, message: str, remedy: str) -> bool:
         """Say why the run ends here, in the journal if there is one."""
         self._over = message
-        self._write("broken", message=message, remedy=remedy)
+        self._write(Broken(message, remedy, None))
         return False
 
     def _put_back(self) -> None:
@@ -147,50 +151,51 @@ class _Run:
         for path, before in self._changed.items():
             try:
                 Path(path).write_text(f"{before}\n")
-                self._write("restored", path=path)
+                self._write(Restored(path))
             except OSError as error:
-                self._write("note", text=f"{path} could not be set back to {before!r}: {error.strerror}")
+                self._write(Note(f"{path} could not be set back to {before!r}: {error.strerror}"))
         self._changed.clear()
 
-    # -- its records --------------------------------------------------------------------------------------------------
+    # -- its events ---------------------------------------------------------------------------------------------------
 
-    def _take(self, record: journal.Record) -> None:
-        event = record["event"]
-        self._rest.take(record)
-        if event == "plan" and self._blind:
-            self._write("note", text=self._blind)
-        elif event == "start":
-            self._case = record["case"]
-        elif event == "end":
-            if self._kernel:
-                self._look_at(self._kernel)
-            self._case = None
-        elif event == "changed":
-            self._changed[record["path"]] = record["before"]
-        elif event == "restored":
-            del self._changed[record["path"]]
-        elif event == "lost":
-            self._lost = record["message"]
-        elif event == "broken":
-            self._over = record["message"]
-        elif event == "unwritten":
-            self._over = record["message"]
-            self.unwritten.append(record)
-        self._progress.show(record)
+    def _take(self, event: Event) -> None:
+        self._rest.take(event)
+        match event:
+            case Plan():
+                if self._blind:
+                    self._write(Note(self._blind))
+            case Start():
+                self._case = event.case
+            case End():
+                if self._kernel:
+                    self._look_at(self._kernel)
+                self._case = None
+            case Changed():
+                self._changed[event.path] = event.before
+            case Restored():
+                del self._changed[event.path]
+            case Lost():
+                self._lost = event.message
+            case Broken():
+                self._over = event.message
+            case Unwritten():
+                self._over = event.message
+                self.unwritten.append(Stop(event.message, event.remedy))
+        self._progress.show(event)
 
     def _look_at(self, kernel: KernelLog) -> None:
         if lines := kernel.complaints():
-            self._write("kernel", case=self._case, lines=lines)
+            self._write(Kernel(tuple(lines), self._case))
 
-    def _write(self, event: str, **fields: object) -> None:
+    def _write(self, event: Event) -> None:
         if not self._rest.planned:
             return
         try:
             with journal.Journal(self._path) as appended:
-                appended.write(event, **fields)
-                self._progress.show({"event": event, **fields})
+                appended.write(event)
+                self._progress.show(event)
         except journal.JournalError as error:
-            self.unwritten.append({"message": str(error), "remedy": journal.REMEDY})
+            self.unwritten.append(Stop(str(error), journal.REMEDY))
 
 
 def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:

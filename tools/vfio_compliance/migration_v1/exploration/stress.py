@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...common.words import counted
+from ...results.events import Explored
 from ...transport import TransportError
 from ..migration import Migration
 from .explorer import Explorer
@@ -99,4 +100,4 @@ class Stress:
         now = time.monotonic()
         if now >= self._next_sign:
             self._next_sign = now + _SIGN_OF_LIFE
-            self._session.tell("explored", steps=steps)
+            self._session.tell(Explored(steps))

@@ -298,7 +298,8 @@ class VfioUser(Transport):
         process = self._process
         if process is not None and not process.running:
             connected = self._connection is not None and self._connection.lost is None
-            self._bury(process, "while its client was connected" if connected else "between two connections")
+            when = "while its client was connected" if connected else "between two connections"
+            self._bury(process, when, asked=connected)
 
     def _farewell(self) -> None:
         """See what the server does when its client has left."""
@@ -307,7 +308,7 @@ class VfioUser(Transport):
             return
         began = monotonic()
         if not process.settle(min(_FAREWELL, self._farewells), self._incarnation):
-            self._bury(process, "when its client closed the connection")
+            self._bury(process, "when its client closed the connection", asked=False)
         self._farewells = max(0.0, self._farewells - (monotonic() - began))
 
     def _end_process(self, *, hung: bool = False) -> None:
@@ -318,9 +319,9 @@ class VfioUser(Transport):
             return
         process.stop(hung=hung)
         if (end := process.end) is not None and end.crashed:
-            self._report(process, "when it was asked to end")
+            self._report(process, "when it was asked to end", asked=False)
 
-    def _bury(self, process: ServerProcess, when: str) -> None:
+    def _bury(self, process: ServerProcess, when: str, *, asked: bool) -> None:
         """Clear away a server that has ended by itself. To end with status 0 after its client has left is its right."""
         end = process.end
         if end is not None and end.clean and self._connection is None:
@@ -330,15 +331,15 @@ class VfioUser(Transport):
                     "with status 0; another one is started for the next client",
                 )
         else:
-            self._report(process, when)
+            self._report(process, when, asked=asked)
         if self._connection is None:
             self._process = None
             process.stop()
 
-    def _report(self, process: ServerProcess, when: str) -> None:
+    def _report(self, process: ServerProcess, when: str, *, asked: bool) -> None:
         if process.served and not process.reported:  # one that never got so far has failed open(), which says so
             process.reported = True
-            self.deaths.append(Death(self._who, process.epitaph(), when))
+            self.deaths.append(Death(self._who, process.epitaph(), when, asked))
 
     def _hung_up(self, when: str) -> str:
         """The server has closed the connection: what became of it, in words, where it was started here."""
@@ -346,20 +347,20 @@ class VfioUser(Transport):
         left_before = self._connection is None and self._reused  # it may have been ending with its last client
         if process is None:
             if not left_before:
-                self.deaths.append(Death(self._who, "closed the connection", when))
+                self.deaths.append(Death(self._who, "closed the connection", when, asked=True))
             return ""
         told = process.epitaph()
         end = process.end
         if end is None:
             self._report_hanging_up(process, told, when)
         elif not (left_before and end.clean):
-            self._report(process, when)
+            self._report(process, when, asked=True)
         return told
 
     def _report_hanging_up(self, process: ServerProcess, told: str, when: str) -> None:
         if not process.reported:
             process.reported = True
-            self.deaths.append(Death(self._who, f"closed the connection; it {told}", when))
+            self.deaths.append(Death(self._who, f"closed the connection; it {told}", when, asked=True))
 
     def remark(self, kind: str, example: str) -> None:
         """Note what the server does that a client puts up with, each kind once."""

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Events to JSON and back, and lines of a journal in which a field is not of its type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from enum import Enum
+from typing import Any, get_args
+
+import pytest
+from stories import CALL, FINISH, NOON, RULE, first, waiver
+
+from vfio_compliance.results import events, fields
+from vfio_compliance.results.calls import read_call
+from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.inflight import LastCall
+from vfio_compliance.results.journal import Damaged, Recorded, line, parse
+from vfio_compliance.results.setting import LeftOut, Skip
+from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.results.writers.terminal import render
+
+#: One of each kind, with all that it can hold.
+ALL = [
+    first([RULE], {"c": "v1.one"}, [waiver(expires=date(2027, 1, 15), shows="x", case="y", link="z", sometimes=True)]),
+    events.Plan((("c", "v1.one"),)),
+    events.Process(2, "the first one hung"),
+    FINISH,
+    events.Note("two\nlines"),
+    events.Changed("/sys/a", "0"),
+    events.Restored("/sys/a"),
+    events.Way(0, 2),
+    events.Target({"transport": "none"}, None),
+    events.Kernel(("BUG: it",), "c"),
+    events.Death("the server", "ended", "at close", False, None),
+    events.Unanswered("a call", "wait"),
+    events.Hang("a call", "wait", "c", LastCall("read", "region 9", 2**64 - 1, 8, 0.5), {"wchan": "0"}),
+    events.Lost("no way is left"),
+    events.Broken("no cable", "plug it in", None),
+    events.Start("c", "v1.one"),
+    events.Explored(7),
+    events.End("c", "v1.one", Verdict.FAIL, 0.5, Failure("doing", "x", "", skipped=True), {"how": "so"}, (CALL,)),
+    events.Unwritten("no room", "make some"),
+]
+
+
+def test_one_of_each_kind():
+    """None is forgotten here, and each has a name of its own."""
+    assert {type(event) for event in ALL} == set(get_args(events.Event)) == set(events.KINDS.values())
+
+
+@pytest.mark.parametrize("event", ALL, ids=lambda event: events.name(type(event)))
+def test_round_trip(event):
+    """What was written is read, as an equal object of the same types."""
+    assert parse(line(event, NOON)) == Recorded(NOON, event)
+    assert repr(parse(line(event, NOON))) == repr(Recorded(NOON, event))
+
+
+def test_what_nobody_knows():
+    """An event of another version is passed over, and so is a field."""
+    assert parse(b'{"event": "eclipse", "time": 1, "of": "the sun"}') == Recorded(1.0, None)
+    assert parse(b'{"event": "note", "time": 1, "text": "x", "of": "y"}') == Recorded(1.0, events.Note("x"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "null", "[]", '"note"', "{", "[" * 100_000),
+        *('{"time": 1}', '{"event": 1, "time": 1}', '{"event": "note", "text": "x"}', '{"event": [], "time": 1}'),
+        *(f'{{"event": "note", "text": "x", "time": {time}}}' for time in ('"1"', "1e300", "NaN", "-1", "true")),
+    ],
+)
+def test_what_is_no_line(text):
+    """It is damaged, and says why."""
+    found = parse(text)
+    assert isinstance(found, Damaged)
+    assert found.why
+
+
+class Colour(Enum):
+    """Of two kinds."""
+
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (int, 1, 1),
+        (float, 1, 1.0),
+        (bool, True, True),
+        (str | None, None, None),
+        (tuple[str, ...], ["a", "b"], ("a", "b")),
+        (tuple[str, int], ["a", 1], ("a", 1)),
+        (Mapping[str, int], {"a": 1}, {"a": 1}),
+        (date, "2027-01-15", date(2027, 1, 15)),
+        (Colour, "red", Colour.RED),
+        (Skip, {"case": "a", "reason": "b", "more": 1}, Skip("a", "b")),
+        (tuple[LeftOut, ...], [{"rule": "a", "reason": "b"}], (LeftOut("a", "b"),)),
+        *((int, value, None) for value in (True, 1.5, "1", None, 1 << 64, -(1 << 64))),
+        *((float, value, None) for value in (True, "1", 10**400)),
+        *((bool, value, None) for value in (1, "yes")),
+        *((tuple[str, ...], value, None) for value in ("ab", [1], {})),
+        *((tuple[str, int], value, None) for value in (["a"], ["a", 1, 2], [1, "a"])),
+        *((Mapping[str, int], value, None) for value in ([], {"a": "b"})),
+        *((date, value, None) for value in ("soon", 20270115, None)),
+        *((Colour, value, None) for value in ("green", [], None)),
+        *((Skip, value, None) for value in ({"case": "a"}, {"case": "a", "reason": 1}, [])),
+    ],
+    ids=str,
+)
+def test_fields(kind: Any, value: Any, expected: Any):
+    """Types are told apart; what is missing or of another type is refused."""
+    if expected is None and value is not None:
+        with pytest.raises(ValueError):  # noqa: PT011 - which one is its own matter
+            fields.read(kind, value)
+    elif expected is None and kind != (str | None):
+        with pytest.raises(ValueError):  # noqa: PT011
+            fields.read(kind, value)
+    else:
+        assert fields.read(kind, value) == expected
+
+
+@pytest.mark.parametrize(
+    "call",
+    [None, [], CALL[:9], [*CALL, "ab", "cd"], [*CALL, "xy"], [*CALL[:2], "8", *CALL[3:]], [*CALL[:4], "0", *CALL[5:]]],
+)
+def test_what_is_no_call(call):
+    """Too few or too many fields, a text for a number, odd or other digits."""
+    assert read_call(CALL) == CALL
+    with pytest.raises(ValueError, match=r"call|hex"):
+        read_call(call)
+
+
+def damaged(recorded, key, value):
+    """A line with another value of a field."""
+    record = json.loads(line(recorded.event, recorded.time)) | {key: value}
+    return parse(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("time", value) for value in (None, "x", 1e300, float("nan"), -1)),
+        *(("profile", value) for value in (None, {}, {"path": 1})),
+        *(("areas", value) for value in ([], {"DS": {}})),
+        *(("rules", value) for value in ({}, [[]], [{"id": 1, "defects": []}])),
+        *(("waivers", value) for value in ([{}], [{"rule": "v1.one", "reason": "x", "expires": "soon"}])),
+        ("device", {"vendor": 1}),
+        ("description", []),
+    ],
+)
+def test_a_first_line_with_a_wrong_field(records, key, value):
+    """Nothing can be said of the run, and the field is named."""
+    found = damaged(records("pass")[0], key, value)
+    assert isinstance(found, Damaged)
+    assert key in found.why
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        *((events.Plan, "cases", value) for value in ([["x"]], [["x", 1]], {})),
+        *((events.Target, "identity", value) for value in ([], {"transport": 1})),
+        *((events.End, "failure", value) for value in ({}, {"seen": "x"}, {"what": "x", "expected": "y"}, [], None)),
+        *((events.End, "calls", value) for value in ([[]], [CALL[:9]], None)),
+        *((events.End, "observed", value) for value in ([], {"how": {}})),
+        (events.End, "verdict", "perhaps"),
+        (events.End, "time", "x"),
+        (events.Finish, "calls", "1"),
+    ],
+)
+def test_a_line_with_a_wrong_field(records, kind, key, value):
+    """It is one more reason why not everything could be judged, and the report can be shown."""
+    lines = [damaged(each, key, value) if isinstance(each.event, kind) else each for each in records("fail")]
+    made = summarise(lines)
+    assert any("is damaged" in stop.message for stop in made.stops)
+    assert "is damaged" in render(made)

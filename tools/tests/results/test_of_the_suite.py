@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rules that judge the suite itself: shown apart, and never counted for or against a device."""
+
+from __future__ import annotations
+
+import pytest
+from stories import case, ended, told, waiver
+
+from vfio_compliance.results.events import Death, Kernel
+from vfio_compliance.results.matrix import column
+from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.results.writers.terminal import render
+
+RULES = {"v1.a": {}, "v1.own": {"side": "client"}}
+
+
+def made(*events, **more):
+    """A run of a rule of the device and of one of the suite itself."""
+    return summarise(told(*events, rules=RULES, **more))
+
+
+def test_they_are_shown_apart():
+    """In a table of their own, and in a line of their own; the verdict knows nothing of them."""
+    summary = made(ended("a", "pass"), ended("own", "pass"))
+    lines = render(summary).splitlines()
+    device, own = (lines.index(next(line for line in lines if line.startswith(title))) for title in ("Dev", "The s"))
+    assert ["v1.a" in line for line in lines[device + 1 : own]] == [True, False]
+    assert "v1.own" in lines[own + 1]
+    assert "1 rule: 1 pass" in lines
+    assert "1 rule of the suite itself, not counted: 1 pass" in lines
+    assert lines[-1] == "CONFORMANT by plan default: 1 rule held"
+    assert summary.exit_code == 0
+    assert column("6.1", summary).verdicts == {"v1.a": Verdict.PASS}
+
+
+@pytest.mark.parametrize("verdict", ["broken", "fail"])
+def test_a_fault_of_the_suite(verdict):
+    """It is shown with all that belongs to it; not everything could be judged, but the device broke nothing."""
+    summary = made(ended("a", "pass"), ended("own", verdict, expected="x", seen="y"))
+    assert summary.verdict == ("INCOMPLETE", "the suite itself is at fault")
+    assert summary.exit_code == 2
+    assert "   about     the suite itself: it says nothing about the device" in render(summary).splitlines()
+
+
+def test_a_fault_of_the_suite_excuses_no_device():
+    """A broken rule stays broken; the report has it first."""
+    summary = made(ended("own", "broken", expected="x", seen="y"), ended("a", "fail", expected="x", seen="y"))
+    assert summary.verdict == ("NOT CONFORMANT", "1 rule broken, the suite itself is at fault")
+    assert summary.exit_code == 1
+    assert [line for line in render(summary).splitlines() if line[:3] in ("1) ", "2) ")] == [
+        "1) FAIL  v1.a  (1 of 1 case)",
+        "2) BROKEN  v1.own  (1 of 1 case)",
+    ]
+
+
+@pytest.mark.parametrize(("verdict", "title"), [("not-run", "not judged"), ("n/a", "not applicable")])
+def test_nothing_said_of_the_suite(verdict, title):
+    """What the device could not be made to do is no fault of it, nor of the suite."""
+    summary = made(ended("a", "pass"), ended("own", verdict, what="no error to provoke"))
+    assert summary.verdict == ("CONFORMANT", "1 rule held")
+    lines = render(summary).splitlines()
+    at = lines.index(f"The suite itself, {title}: 1 case of 1 rule")
+    assert lines[at + 1 : at + 3] == ["   because   no error to provoke", "   rules     v1.own"]
+
+
+def test_nothing_else_was_selected():
+    """Then nothing was judged of the device."""
+    summary = summarise(told(ended("own", "pass"), rules={"v1.own": RULES["v1.own"]}))
+    assert summary.verdict == ("NOTHING JUDGED", "no rule of the device was selected")
+    assert summary.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("events", "detail", "code"),
+    [
+        ([ended("own", "hang")], "a call hung outside of any rule", 3),
+        (
+            [ended("own", "pass"), Death("the server", "ended", "during a read", True, case("own"))],
+            *("a server died outside of any rule", 1),
+        ),
+        (
+            [ended("own", "pass"), Kernel(("BUG: it",), case("own"))],
+            *("the kernel complained outside of any rule", 1),
+        ),
+    ],
+    ids=["hang", "death", "kernel"],
+)
+def test_what_befalls_the_device_meanwhile_counts(events, detail, code):
+    """It is the device's, though no rule of the device was judged then; no waiver of the rule covers it."""
+    summary = made(ended("a", "pass"), *events, waivers=[waiver(rule="v1.own")])
+    assert (summary.verdict.detail, summary.exit_code) == (detail, code)
+    assert summary.verdicts["v1.own"] in (Verdict.PASS, Verdict.HANG)
+
+
+def test_no_waiver_excuses_the_suite():
+    """Neither is one stale."""
+    listed = [waiver(rule="v1.own")]
+    assert made(ended("a", "pass"), ended("own", "pass"), waivers=listed).verdict.word == "CONFORMANT"
+    assert made(ended("a", "pass"), ended("own", "broken"), waivers=listed).exit_code == 2

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The events of a run: one class for each, with all that the journal says of it.
+
+The name of a class in small letters is the name of its event. A ``case`` is the whole name of a case; it is None for
+what happened outside of any. Whoever changes what an event holds raises ``journal.FORMAT``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias, get_args
+
+from ..common.calls import Call, Span
+from ..rules import Rule
+from .failure import Failure
+from .inflight import LastCall
+from .setting import ChosenPlan, JudgedProfile, Selection, Skip, UsedRegion, Waiver
+from .verdict import Verdict
+
+# -- the run as a whole -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The first event: all that a report needs to know of the run."""
+
+    #: Version of the journal's format.
+    format: int
+    #: Version of this program.
+    version: str
+    profile: JudgedProfile
+    #: What the profile says of the device.
+    description: str
+    interfaces: tuple[str, ...]
+    device: Mapping[str, str]
+    #: Name and release of the kernel.
+    kernel: str
+    #: The ways in which the device is broken on purpose.
+    defects: tuple[str, ...]
+    #: Of all that is random.
+    seed: int
+    limits: Mapping[str, float]
+    plan: ChosenPlan
+    selection: Selection
+    skips: tuple[Skip, ...]
+    waivers: tuple[Waiver, ...]
+    #: The titles of the areas of rules.
+    areas: Mapping[str, str]
+    #: All rules, in full.
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The cases that were selected, each with its rule."""
+
+    cases: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A new test process continues the run."""
+
+    #: Counted from 1.
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A test process came to its end: what it did in all."""
+
+    calls: int
+    opens: int
+    resets: int
+    bytes_read: int
+    bytes_written: int
+    #: How often the whole state of a device was saved.
+    passes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth telling that is no verdict."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A file of the host is about to be written."""
+
+    path: str
+    #: What it held.
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A file of the host holds again what it held before."""
+
+    path: str
+
+
+# -- the device -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of several ways to reach the device is about to be taken."""
+
+    #: Counted from 0.
+    way: int
+    ways: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A test process has opened the device, or has tried to: the calls by which it did so."""
+
+    calls: tuple[Annotated[Call, Call.from_json], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The device was opened: what it said of itself."""
+
+    identity: Mapping[str, str]
+    #: Those through which interfaces are used.
+    regions: tuple[UsedRegion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The kernel complained, or got tainted."""
+
+    lines: tuple[str, ...]
+    case: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A server ended that should run."""
+
+    #: "the server" or "the second server".
+    who: str
+    #: A clause without subject.
+    how: str
+    when: str
+    #: Whether something was, or could still be, asked of it then.
+    asked: bool
+    case: str | None
+
+    def __str__(self) -> str:
+        """In one sentence."""
+        return f"{self.when}, {self.who} {self.how}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A call did not return, on the way to a case: no verdict on it, but one on the device."""
+
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """A call did not return, and the test process was ended, or could not begin."""
+
+    message: str
+    remedy: str
+    case: str | None
+    #: The call, where it was seen from outside.
+    call: LastCall | None = None
+    #: What /proc said of the test process then, by the name of the file.
+    process: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """This test process cannot reach the device any more; another one may."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The run could not continue, or the test process ended in the middle of a case."""
+
+    message: str
+    remedy: str
+    case: str | None
+
+
+# -- one case ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A case begins."""
+
+    case: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """An exploration goes on."""
+
+    #: Steps or rounds so far.
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A case is over. Raises ValueError for one that did not pass, and does not say why."""
+
+    case: str
+    rule: str
+    verdict: Verdict
+    seconds: float
+    failure: Failure | None
+    #: What the device did where the text is silent: a question, and the answer.
+    observed: Mapping[str, str]
+    #: The calls that were made, one after the other.
+    calls: tuple[Annotated[Call, Call.from_json], ...]
+    #: Running number of the call that shows the failure; 0 where there is none.
+    failed_call: int = 0
+    #: Calls of other cases that it was judged from.
+    stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.verdict is not Verdict.PASS and self.failure is None:
+            raise ValueError(f"{self.verdict.value}, without a reason")
+
+
+# -- what only the watcher of a run gets ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """The journal takes no more."""
+
+    message: str
+    remedy: str
+
+
+Event: TypeAlias = (
+    Run
+    | Plan
+    | Process
+    | Finish
+    | Note
+    | Changed
+    | Restored
+    | Way
+    | Opening
+    | Target
+    | Kernel
+    | Death
+    | Unanswered
+    | Hang
+    | Lost
+    | Broken
+    | Start
+    | Explored
+    | End
+    | Unwritten
+)
+
+
+def name(kind: type[Event]) -> str:
+    """What an event of this class is called in a journal."""
+    return kind.__name__.lower()
+
+
+#: Each class by the name of its event.
+KINDS: Final[Mapping[str, type[Event]]] = {name(kind): kind for kind in get_args(Event)}

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Why a case did not pass, or a run did not go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Stop(NamedTuple):
+    """Why a run did not go on, or a call did not return, and what somebody can do about it."""
+
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What was done, and what came of it. What does not apply is empty; None where an empty text would say something.
+
+    Raises ValueError for what was expected without what was seen: that says nothing.
+    """
+
+    #: What was done.
+    what: str
+    expected: str | None = None
+    seen: str | None = None
+    #: What somebody can do about it.
+    remedy: str = ""
+    #: A line for each step of the way there, in columns.
+    path: str = ""
+    #: Options by which a run does the same again.
+    options: str = ""
+    #: Where the suite itself stumbled.
+    traceback: str = ""
+    #: The key that the profile does not give, and without which nothing can be judged.
+    wants: str = ""
+    #: Whether the case was left out on purpose.
+    skipped: bool = False
+    #: What was said of the case before something graver was.
+    also: str = ""
+    #: What became of the test process afterwards.
+    then: str = ""
+    #: The end of the server meanwhile.
+    server: str = ""
+    #: The kernel's complaints meanwhile.
+    kernel: str = ""
+    #: The reason of the waiver that excuses it, or why one does not.
+    waiver: str = ""
+
+    def __post_init__(self) -> None:
+        if self.expected is not None and self.seen is None:
+            raise ValueError("what was expected, without what was seen")
+
+    def __str__(self) -> str:
+        """In one line: "WHAT: expected EXPECTED, seen SEEN"."""
+        return self.what if self.expected is None else f"{self.what}: expected {self.expected}, seen {self.seen}"
+
+    @property
+    def brief(self) -> str:
+        """In one line, without what was expected."""
+        return self.what if self.seen is None else f"{self.what}: seen {self.seen}"

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A journal, event by event, as a run went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from .calls import count
+from .case import Case
+from .events import (
+    Broken,
+    Death,
+    End,
+    Event,
+    Finish,
+    Hang,
+    Kernel,
+    Lost,
+    Note,
+    Opening,
+    Plan,
+    Process,
+    Start,
+    Target,
+    Unanswered,
+)
+from .failure import Failure, Stop
+from .verdict import Verdict, gravest
+
+if TYPE_CHECKING:
+    from .summary import Summary
+
+#: What somebody can do about a run that does not go on for no reason that has a remedy.
+_RUN_AGAIN: Final = "run again"
+
+#: Events after which a new test process is to continue the run, if a case is left.
+_Cut: TypeAlias = Broken | Hang | Lost
+
+
+class Replay:
+    """Adds one event after the other to a summary."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        #: Whether the present test process has come to its end, and the event that cut it off.
+        self._ended = False
+        self._cut: _Cut | None = None
+        #: What the present test process has done, as far as its cases tell; it may not get to count itself.
+        self._counts: Counter[str] = Counter()
+
+    def take(self, event: Event) -> None:
+        """Take note of an event; those that say nothing about a verdict change nothing."""
+        summary = self._summary
+        match event:
+            case Plan():
+                for case, rule in event.cases:
+                    summary.cases.setdefault(case, Case(case, rule))
+            case Opening():
+                summary.opening = event.calls
+                self._counts.update(count(event.calls))
+            case Target():
+                summary.target = event
+            case Start():
+                self._case(event)
+                self._ended, self._cut = False, None
+            case End():
+                self._end_case(event)
+            case Note():
+                summary.notes[event.text] += 1
+            case Kernel():
+                (self._place(event.case) or summary).kernel_log.extend(event.lines)
+            case Death():
+                if (struck := self._place(event.case)) is None:
+                    summary.deaths.append(str(event))
+                else:
+                    struck.deaths.append(event)
+            case Broken():
+                self._cut_off(event, Verdict.BROKEN, summary.stops)
+            case Hang():
+                self._cut_off(event, Verdict.HANG, summary.hangs)
+            case Unanswered():
+                summary.hangs.append(Stop(event.message, event.remedy))
+            case Lost():
+                self._ended, self._cut = True, event
+            case Process():
+                self._continue(event)
+            case Finish():
+                self._finish(event)
+
+    def end(self) -> None:
+        """There is nothing more to come: if the run had not come to its end, that is a stop."""
+        summary, cut = self._summary, self._cut
+        if not self._ended and not summary.stops:
+            summary.stops.append(Stop("the journal ends before the run did", _RUN_AGAIN))
+        if cut and not all(case.over for case in summary.cases.values()):
+            remedy = f"find out why, then {_RUN_AGAIN}" if isinstance(cut, Lost) else cut.remedy
+            summary.stops.append(Stop(cut.message, remedy))
+        if summary.processes:
+            summary.totals.update(self._counts)
+
+    def _place(self, case: str | None) -> Case | None:
+        return None if case is None else self._summary.cases.get(case)
+
+    def _case(self, event: Start | End) -> Case:
+        return self._summary.cases.setdefault(event.case, Case(event.case, event.rule))
+
+    def _end_case(self, event: End) -> None:
+        case = self._case(event)
+        case.over, case.verdict, case.failure = True, event.verdict, event.failure
+        case.seconds, case.calls = event.seconds, event.calls
+        case.failed_call, case.stands_on = event.failed_call, event.stands_on
+        self._counts.update(count(case.calls))
+        for question, answer in event.observed.items():
+            self._summary.observed.setdefault(question, Counter())[answer] += 1
+
+    def _cut_off(self, event: Broken | Hang, verdict: Verdict, outside: list[Stop]) -> None:
+        """The test process ended, or had to be ended: in a case, which gets the verdict, or ``outside`` of any."""
+        self._ended = True
+        case = self._place(event.case)
+        if case is None:
+            self._cut = None
+            outside.append(Stop(event.message, event.remedy))
+            return
+        self._cut = event
+        if case.over and gravest((case.verdict, verdict)) is not verdict:
+            case.failure = replace(case.why, then=event.message)
+        else:
+            case.verdict, case.failure = verdict, Failure(event.message, remedy=event.remedy)
+        case.over = True
+
+    def _continue(self, event: Process) -> None:
+        self._ended, self._cut = False, None
+        self._summary.processes.append(event.why)
+        self._summary.totals.update(self._counts)
+        self._counts.clear()
+
+    def _finish(self, event: Finish) -> None:
+        self._summary.totals.update(asdict(event))
+        self._counts.clear()
+        self._ended = True
+        if not isinstance(self._cut, Lost):
+            self._cut = None

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run judges, and by what: the profile, the plan, the selection, and what was found of the device."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedProfile:
+    """The profile of the device, and the SHA-256 of the file."""
+
+    path: str
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A rule that the plan leaves out, or the beginning of several up to the end of a word."""
+
+    rule: str
+    reason: str
+
+    def covers(self, rule: str) -> bool:
+        """Whether it names this rule."""
+        return rule.startswith(self.rule) and not rule[len(self.rule) : len(self.rule) + 1].isalnum()
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPlan:
+    """The plan; ``path`` is empty for the one that is built in."""
+
+    name: str
+    path: str
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What ``--only`` and ``--skip`` said, and of how many of the device's rules and cases that left some."""
+
+    only: tuple[str, ...]
+    skip: tuple[str, ...]
+    rules: int
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Cases that the profile leaves unjudged: a part of their names, or their rule."""
+
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A deviation that the profile lists as known."""
+
+    rule: str
+    reason: str
+    #: Where it is tracked.
+    link: str | None = None
+    #: The last day on which it holds.
+    expires: datetime.date | None = None
+    #: What has to be in what was seen.
+    shows: str | None = None
+    #: What has to be in the name of the case.
+    case: str | None = None
+    #: It does not show in every run.
+    sometimes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register of a region: byte offset from its start, and width in bytes."""
+
+    name: str
+    offset: int
+    width: int
+    #: Names for values that have one; a value is written as a decimal number.
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UsedRegion:
+    """A region of the device through which an interface is used."""
+
+    index: int
+    interface: str
+    registers: tuple[Register, ...]

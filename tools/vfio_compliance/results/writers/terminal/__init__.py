@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The result as text for a terminal: a block after the other, each in a file of its own."""
+
+from __future__ import annotations
+
+from ...summary import Summary
+from .ending import ending
+from .faults import Faults
+from .heading import heading
+from .observed import behaviour, notes
+from .tables import tables
+from .unjudged import left_out, unjudged
+
+__all__ = ["render"]
+
+
+def render(summary: Summary, width: int = 100) -> str:
+    """All of the result, in lines of at most ``width`` columns where words allow it."""
+    faults = Faults(summary)
+    pieces = [
+        *heading(summary, width),
+        *tables(summary, width),
+        *behaviour(summary, width),
+        *notes(summary, width),
+        *faults.lines(width),
+        *unjudged(summary, faults, width),
+        *left_out(summary, width),
+        *ending(summary, width),
+    ]
+    return "\n".join(_printable(line) for piece in pieces for line in piece.split("\n"))
+
+
+def _printable(line: str) -> str:
+    """Devices and their servers say things too: what would steer the terminal is shown instead of obeyed."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The end: what happened to the run itself, its numbers, and the verdict on the device."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ....common.words import counted
+from ....common.wrap import wrap
+from ...summary import Summary
+from ...verdict import Verdict
+from .layout import OF_THE_SUITE, labelled, some
+
+_ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "not known, because nothing is said by"}
+
+
+def ending(summary: Summary, width: int) -> Iterator[str]:
+    """The last line is the verdict, whoever reads it, in one line."""
+    yield from _happened(summary, width)
+    yield ""
+    yield from wrap("", _numbers("", summary.device_verdicts), width)
+    if own := summary.suite_verdicts:
+        yield from wrap("", _numbers(f" of {OF_THE_SUITE}, not counted", own), width)
+    yield from wrap("", _cost(summary), width)
+    for answer in summary.answers():
+        yield from wrap("", f"{answer.title}: {_ANSWER[answer.works]} {some(answer.because)}".rstrip(), width)
+    word, detail = summary.verdict
+    yield f"{word} by plan {summary.scope.plan}: {detail}"
+
+
+def _happened(summary: Summary, width: int) -> Iterator[str]:
+    for label, stops in (("stopped", summary.stops), ("hang", summary.hangs)):
+        for message, remedy in stops:
+            yield ""
+            yield from labelled(label, message, width)
+            yield from labelled("remedy", remedy, width)
+    for label, seen in (("died", summary.deaths), ("kernel", summary.kernel_log)):
+        if seen:
+            yield ""
+            yield from labelled(label, "\n".join(seen), width)
+
+
+def _numbers(kind: str, verdicts: Mapping[str, Verdict]) -> str:
+    counts = Counter(verdict.value for verdict in verdicts.values())
+    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    return f"{counted(len(verdicts), 'rule')}{kind}: {listed or 'none'}"
+
+
+def _cost(summary: Summary) -> str:
+    """All that the run did, for the suite itself, too."""
+    run = sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())
+    parts = [f"{run} of {len(summary.cases)} cases"]
+    if totals := summary.totals:
+        moved = totals["bytes_read"] + totals["bytes_written"]
+        parts += [counted(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]
+        parts += [f"{moved / 1024:.0f} KiB moved", counted(totals["passes"], "full save pass")]
+    return ", ".join([*parts, f"{summary.seconds:.1f} s"])

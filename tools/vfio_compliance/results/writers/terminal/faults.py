@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the reader has to do something about: a numbered block for each rule that failed."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from ....common.words import counted
+from ....common.wrap import wrap
+from ....rules import Rule
+from ...case import Case
+from ...excerpt import excerpt
+from ...failure import Failure
+from ...summary import TROUBLE, Summary
+from ...verdict import Verdict
+from .layout import LABEL, OF_THE_SUITE, labelled
+
+#: How many of the calls of a failing case are shown, and how many of a rule's other failing cases.
+_CALLS: Final = 12
+_CASES: Final = 8
+
+#: The same for a rule that stands on one that failed.
+_DEPENDENT_CALLS: Final = 4
+_DEPENDENT_CASES: Final = 2
+
+
+class _Fault(NamedTuple):
+    """Cases of a rule that ended in the same verdict."""
+
+    rule: str
+    verdict: Verdict
+    cases: list[Case]
+
+
+class Faults:
+    """The faults of a run, what others stand on first, each followed by those others."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        self._faults = _in_order(summary)
+        self._numbers: dict[str, int] = {}
+        for number, fault in enumerate(self._faults, 1):
+            self._numbers.setdefault(fault.rule, number)
+
+    def where(self, rule: str) -> str:
+        """Where more is said of a rule that failed."""
+        return f"see {self._numbers[rule]})" if rule in self._numbers else "as the profile's waiver says"
+
+    def lines(self, width: int) -> Iterator[str]:
+        """Each fault, then what was waived."""
+        for number, fault in enumerate(self._faults, 1):
+            yield ""
+            yield from self._fault(f"{number}) ", fault, width)
+        yield from _waived(self._summary, width)
+
+    def _fault(self, number: str, fault: _Fault, width: int) -> Iterator[str]:
+        """All about a fault. Of one that has its cause elsewhere, less."""
+        summary, rule = self._summary, self._summary.rules[fault.rule]
+        all_cases = counted(len(summary.cases_of(rule.id)), "case")
+        causes = summary.causes(rule.id)
+        head = f"{number}{fault.verdict.value.upper()}  "
+        yield from wrap(head, f"{rule.id}  ({len(fault.cases)} of {all_cases})", width)
+        if rule.of_the_suite:
+            yield from labelled("about", f"{OF_THE_SUITE}: it says nothing about the device", width)
+        yield from _explanation(rule, width)
+        for cause in causes:
+            yield from labelled("stands on", f"{cause}, which failed: {self.where(cause)}", width)
+        yield from _case(fault.cases[0], summary, _DEPENDENT_CALLS if causes else _CALLS, width)
+        most = _DEPENDENT_CASES if causes else _CASES
+        yield from _lines_of(fault.cases[1:], fault.cases[0], most, "also in", width)
+
+
+def _in_order(summary: Summary) -> list[_Fault]:
+    by_rule = {
+        rule: [
+            _Fault(rule, troubled, cases)
+            for troubled in TROUBLE
+            if (cases := [case for case in summary.cases_of(rule) if case.verdict is troubled])
+        ]
+        for rule in (*summary.device_verdicts, *summary.suite_verdicts)
+    }
+    causes = {rule: [cause for cause in summary.causes(rule) if by_rule.get(cause)] for rule in by_rule}
+    first = [rule for rule in by_rule if not causes[rule]]
+    order = [rule for root in first for rule in (root, *(each for each in by_rule if causes[each][:1] == [root]))]
+    order += [rule for rule in by_rule if rule not in order]  # rules that stand on each other, in a damaged journal
+    return [fault for rule in order for fault in by_rule[rule]]
+
+
+def _waived(summary: Summary, width: int) -> Iterator[str]:
+    for rule in summary.verdicts:
+        reasons: dict[str, list[Case]] = {}
+        for case in summary.cases_of(rule):
+            if case.verdict is Verdict.WAIVED:
+                reasons.setdefault(case.why.waiver, []).append(case)
+        for text, cases in reasons.items():
+            yield ""
+            yield f"waived: {rule}  ({len(cases)} of {counted(len(summary.cases_of(rule)), 'case')})"
+            yield from labelled("reason", text, width)
+            yield from _lines_of(cases, cases[0], _CASES, "in", width)
+
+
+def _explanation(rule: Rule, width: int) -> Iterator[str]:
+    yield from labelled("rule", rule.says, width)
+    kind = f"{rule.level}, {rule.status}" if rule.blocking else f"{rule.level}, {rule.status}, does not block"
+    yield from labelled("clause", f"{', '.join(rule.clauses)} ({kind}), {rule.source}", width)
+
+
+def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
+    """A case in full, with at most so many of its calls."""
+    yield from labelled("case", case.name, width)
+    yield from _failure(case.why, width)
+    if case.needless:
+        return  # nothing went wrong in it, and alone it would not show that the waiver is stale
+    yield from _calls(case, summary, most, width)
+    yield f"   {'rerun':{LABEL}}{_rerun(summary, case)}"
+
+
+def _failure(failure: Failure, width: int) -> Iterator[str]:
+    for index, line in enumerate(failure.path.splitlines()):  # a table in columns of its own, which are kept
+        yield f"   {'' if index else 'path':{LABEL}}{line}"
+    for label, text in (
+        ("did", failure.what),
+        ("expected", failure.expected),
+        ("seen", failure.seen),
+        ("also", failure.also or None),
+        ("then", failure.then or None),
+        ("server", failure.server or None),
+        ("kernel", failure.kernel or None),
+        ("remedy", failure.remedy or None),
+        ("waiver", failure.waiver or None),
+    ):
+        if text is not None:
+            yield from labelled(label, text, width)
+    if failure.traceback:
+        yield textwrap.indent(failure.traceback, " " * (LABEL + 1))
+
+
+def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
+    for index, line in enumerate(excerpt(case, summary, most)):
+        yield from wrap(f"   {'' if index else 'calls':{LABEL}}{line.mark}", line.text, width, hanging="  ")
+
+
+def _rerun(summary: Summary, case: Case) -> str:
+    """The command that runs this case alone."""
+    words = ["vfio-compliance", "run", summary.run.profile.path]
+    for defect in summary.run.defects:
+        words += ["--defect", defect]
+    return shlex.join([*words, *case.why.options.split(), "--only", case.id])
+
+
+def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: int) -> Iterator[str]:
+    """Cases that a rule failed in, a line each, as far as there is room: what differs from the ``first`` one."""
+    for index, case in enumerate(cases[:most]):
+        yield from labelled("" if index else label, _unlike(case, first), width)
+    if len(cases) > most:
+        yield from labelled("", f"and {counted(len(cases) - most, 'more case')}", width)
+
+
+def _unlike(case: Case, first: Case) -> str:
+    """The name of a case, what was done unless the ``first`` one says it, and what was seen."""
+    what, seen = case.why.what, case.why.seen
+    name = case.id.partition("[")[2].rstrip("]") or case.name
+    did = what if what != first.why.what or not seen else ""
+    return ": ".join(filter(None, ("" if did.startswith(name) else name, did, seen)))

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How blocks look: lines with a label before them, and names that are many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ....common.wrap import wrap
+
+#: Columns of a label.
+LABEL: Final = 10
+
+#: How many rules are named of those that have the same reason not to be judged.
+MOST_RULES: Final = 8
+
+#: What is said of the rules that judge the suite itself.
+OF_THE_SUITE: Final = "the suite itself"
+
+
+def labelled(label: str, text: str, width: int) -> Iterator[str]:
+    """Lines of ``text`` after a label."""
+    return wrap(f"   {label:{LABEL}}", text, width)
+
+
+def some(rules: Sequence[str]) -> str:
+    """The names of the first few."""
+    rest = f" and {len(rules) - MOST_RULES} more" if len(rules) > MOST_RULES else ""
+    return ", ".join(rules[:MOST_RULES]) + rest

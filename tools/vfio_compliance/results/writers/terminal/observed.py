@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What was seen that is no verdict: answers where the text is silent, and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ....common.words import counted
+from ....common.wrap import wrap
+from ...summary import Summary
+
+#: Columns that an answer needs beside its question.
+_ROOM: Final = 40
+
+#: How many reasons are shown for which test processes were started.
+_PROCESSES: Final = 3
+
+
+def behaviour(summary: Summary, width: int) -> Iterator[str]:
+    """Question and answers, in two columns where there is room."""
+    if not summary.observed:
+        return
+    yield ""
+    yield "Where the text is silent, this device does"
+    widest = max(map(len, summary.observed))
+    beside = width - widest >= _ROOM
+    for question, answers in summary.observed.items():
+        if not beside:
+            yield from wrap("  ", question, width)
+        start = f"  {question:{widest}}  " if beside else "      "
+        for answer, times in answers.items():
+            yield from wrap(start, answer + (f"  ({times} times)" if times > 1 else ""), width)
+
+
+def notes(summary: Summary, width: int) -> Iterator[str]:
+    """Each note once."""
+    texts = [text + (f" ({times} times)" if times > 1 else "") for text, times in summary.notes.items()]
+    if summary.processes:
+        texts.append(_processes(summary.processes))
+    if texts:
+        yield ""
+        yield "Notes"
+    for text in texts:
+        yield from wrap("  ", text, width)
+
+
+def _processes(reasons: Sequence[str]) -> str:
+    text = f"a new test process was started {counted(len(reasons), 'time')}:"
+    shown = [f"\n  {reason}" for reason in reasons[:_PROCESSES]]
+    more = f"\n  and {len(reasons) - _PROCESSES} more" if len(reasons) > _PROCESSES else ""
+    return text + "".join(shown) + more
