@@ -69,3 +69,8 @@ def test_what_the_opening_showed():
     """A refusal that was kept since then."""
     lines = shown(case("x", [call(7)], failed_call=2), opening=[call(1, "opening"), call(2, "opening")])
     assert lines == ["in the opening of the device:", "opening:", "1", ">     2"]
+
+
+def test_a_case_is_looked_at_before_the_opening_of_another_process():
+    """Each test process counts from 1, and the opening is that of the last one."""
+    assert shown(case("x", [call(7)], failed_call=7), opening=[call(7, "opening")]) == ["body:", ">     7"]

@@ -46,6 +46,8 @@ def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
 
 def _where_failed(case: Case, summary: Summary) -> tuple[Sequence[Call], str]:
     """The calls among which is the one that shows the failure, and what made them if this case did not."""
+    if any(_is(call, case.failed_call) for call in case.calls):
+        return case.calls, ""
     for span in case.stands_on:
         if span.first <= case.failed_call <= span.last and span.case in summary.cases:
             return summary.cases[span.case].calls, _short(span.case)
