@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from vfio_compliance.results import journal, terminal
+from vfio_compliance.results import journal
 from vfio_compliance.results.calls import describe
 from vfio_compliance.results.registers import registers_of
 from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.results.writers import terminal
 
 REGISTERS = registers_of(9)
 
