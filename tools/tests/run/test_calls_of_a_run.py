@@ -14,8 +14,6 @@ from vfio_compliance.results.registers import registers_of
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import terminal
 
-REGISTERS = registers_of(9)
-
 
 @pytest.fixture
 def judge(judge_in_process, project, tmp_path):
@@ -37,7 +35,7 @@ def failing(result, name):
     assert found.verdict is Verdict.FAIL
     calls = [call for each in result.cases.values() for call in each.calls]
     shown = next(call for call in calls if call.serial <= found.failed_call <= call.last)
-    return found, describe(shown, REGISTERS)
+    return found, describe(shown, registers_of(result.target.regions))
 
 
 def test_from_the_opening_on(judge, project):
