@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import pytest
+from stories import RULE, first, recorded
 
 from vfio_compliance.common.calls import Call, Span
+from vfio_compliance.results.case import Case
 from vfio_compliance.results.excerpt import excerpt
-from vfio_compliance.results.summary import Case, Summary
+from vfio_compliance.results.summary import summarise
 
 
 def call(serial, part="body", times=1):
@@ -20,7 +22,8 @@ def case(name, calls, **more):
 
 def shown(failing, *others, most=8, opening=()):
     """Marks, numbers and remarks of an excerpt."""
-    summary = Summary({}, {}, {}, {each.id: each for each in (failing, *others)}, opening=list(opening))
+    summary = summarise([*recorded(first([RULE], {}))])
+    summary.cases, summary.opening = {each.id: each for each in (failing, *others)}, tuple(opening)
     return [line.mark.strip() or line.text for line in excerpt(failing, summary, most)]
 
 

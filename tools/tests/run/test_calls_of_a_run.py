@@ -8,12 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from vfio_compliance.results import journal, terminal
+from vfio_compliance.results import journal
 from vfio_compliance.results.calls import describe
 from vfio_compliance.results.registers import registers_of
 from vfio_compliance.results.verdict import Verdict
-
-REGISTERS = registers_of(9)
+from vfio_compliance.results.writers import terminal
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def failing(result, name):
     assert found.verdict is Verdict.FAIL
     calls = [call for each in result.cases.values() for call in each.calls]
     shown = next(call for call in calls if call.serial <= found.failed_call <= call.last)
-    return found, describe(shown, REGISTERS)
+    return found, describe(shown, registers_of(result.target.regions))
 
 
 def test_from_the_opening_on(judge, project):
@@ -68,7 +67,7 @@ def test_a_flow_is_shown_in_the_case_that_drove_it(judge, project):
 
 def test_a_control_run_is_not_the_failure(judge, project):
     """The refused write is shown, not what was done afterwards to see that it works without the cause."""
-    name = "test_errors.py::test_usable_after_refusal[pre-copy-invalid 101b]"
+    name = "test_errors.py::test_usable_amid_data_after_refusal[pre-copy-invalid 101b]"
     result = judge(str(project / case(name)), "--defect=state-latched-in-pre-copy")
     found, shown = failing(result, name)
     assert shown.startswith(("write device_state = 0x2", "read device_state -> 0x3"))
