@@ -13,10 +13,10 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, NamedTuple
 
 #: Half a section has to be whole pages, so that either half can be mapped.
-SECTION_UNIT = 8 << 10
+_SECTION_UNIT = 8 << 10
 #: Of a section that is not mapped, and of where it begins.
-TRAPPED_UNIT = 8
-LEAST_BUFFER = 8
+_TRAPPED_UNIT = 8
+_LEAST_BUFFER = 8
 _BUFFER = 16 << 10
 _PAGE = 4 << 10
 
@@ -138,13 +138,13 @@ class Options:
         """The same for what depends on the kind of the section."""
         lines = []
         trapped = self.data_section == "trapped"
-        unit = TRAPPED_UNIT if trapped else SECTION_UNIT
+        unit = _TRAPPED_UNIT if trapped else _SECTION_UNIT
         if self.section % unit:
             lines.append(f"--section={self.section}: it is a multiple of {unit}")
-        if self.section_at % (TRAPPED_UNIT if trapped else _PAGE):
+        if self.section_at % (_TRAPPED_UNIT if trapped else _PAGE):
             lines.append(f"--section-at={self.section_at}: what can be mapped begins at a page")
-        if not LEAST_BUFFER <= self.largest_buffer <= self.section:
-            lines.append(f"--buffer={self.largest_buffer}: it is {LEAST_BUFFER} bytes to the section's {self.section}")
+        if not _LEAST_BUFFER <= self.largest_buffer <= self.section:
+            lines.append(f"--buffer={self.largest_buffer}: it is {_LEAST_BUFFER} bytes to the section's {self.section}")
         return lines
 
 

@@ -12,7 +12,7 @@ from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
 from vfio_compliance.results.events import End, Run, Target
 from vfio_compliance.results.journal import FORMAT, line
-from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection
+from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection, UsedRegion
 from vfio_compliance.results.verdict import Verdict
 
 MIGRATION = Region(9, 0x5000, (), True)
@@ -221,7 +221,7 @@ def test_foreign_files(tmp_path, judge, content, words):
 def test_a_journal_with_a_bad_call(tmp_path, judge, call):
     """A call that is none is told with its line."""
     end = End("c", "r", Verdict.PASS, 0.5, None, {}, (call,))
-    lines = b"".join(line(event, 1) for event in (RUN, Target({}, 9), end))
+    lines = b"".join(line(event, 1) for event in (RUN, Target({}, (UsedRegion(9, "migration_v1", ()),)), end))
     (tmp_path / "journal.jsonl").write_bytes(lines)
     code, text, _ = judge(str(tmp_path))
     assert code == 2

@@ -12,8 +12,8 @@ import pytest
 from proofs import CATALOGUE, DEFECTS, shown, side_failures
 
 from vfio_compliance import profiles
+from vfio_compliance.dirty_type1 import fixtures
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.plugin import fixtures
 from vfio_compliance.results.summary import TROUBLE
 from vfio_compliance.results.verdict import Verdict
 

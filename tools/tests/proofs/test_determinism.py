@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance.plugin import fixtures
+from vfio_compliance.dirty_type1 import fixtures
 
 #: Rounds of copying memory by its bitmaps, which are many in a run and say nothing about order.
 ROUNDS = 20

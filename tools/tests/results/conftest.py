@@ -13,7 +13,7 @@ import pytest
 from vfio_compliance.results.events import End, Event, Plan, Start, Target
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.journal import Recorded
-from vfio_compliance.results.setting import Waiver
+from vfio_compliance.results.setting import Register, UsedRegion, Waiver
 from vfio_compliance.results.verdict import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))  # whatever the import mode
@@ -24,6 +24,9 @@ from stories import CALL, FINISH, RULE, first, recorded
 OTHERS = ("one", "two")
 
 RULES = [RULE, *(replace(RULE, id=f"q.{name}", clause="Q-01", suite="q", blocking=False) for name in OTHERS)]
+
+#: Where the calls of these runs go.
+REGIONS = (UsedRegion(9, "v1", (Register("pending_bytes", 8, 8),)),)
 
 FAILED = Failure("doing it", "one thing", "another")
 
@@ -45,7 +48,11 @@ def records() -> Callable[..., list[Recorded]]:
     ) -> list[Recorded]:
         cases = {f"suites/s/test_it.py::test_it[case {number}]": "v1.one" for number in range(planned or len(verdicts))}
         cases |= {f"suites/q/test_q.py::test_{name}": f"q.{name}" for name, _ in zip(OTHERS, others, strict=False)}
-        made: list[Event] = [first(RULES, cases, waivers), Plan(tuple(cases.items())), Target({"transport": "none"}, 9)]
+        made: list[Event] = [
+            first(RULES, cases, waivers),
+            Plan(tuple(cases.items())),
+            Target({"transport": "none"}, REGIONS),
+        ]
         for (case, rule), word in zip(cases.items(), verdicts + others, strict=False):
             verdict = Verdict(word)
             failure = None if verdict is Verdict.PASS else FAILED

@@ -12,15 +12,17 @@ from typing import Any, get_args
 import pytest
 from stories import CALL, FINISH, NOON, RULE, first, waiver
 
+from vfio_compliance.common.calls import Span
 from vfio_compliance.results import events, fields
-from vfio_compliance.results.calls import read_call
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.inflight import LastCall
 from vfio_compliance.results.journal import Damaged, Recorded, line, parse
-from vfio_compliance.results.setting import LeftOut, Skip
+from vfio_compliance.results.setting import LeftOut, Register, Skip, UsedRegion
 from vfio_compliance.results.summary import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
+
+FAILED = Failure("doing", "x", "", skipped=True)
 
 #: One of each kind, with all that it can hold.
 ALL = [
@@ -32,7 +34,8 @@ ALL = [
     events.Changed("/sys/a", "0"),
     events.Restored("/sys/a"),
     events.Way(0, 2),
-    events.Target({"transport": "none"}, None),
+    events.Opening((CALL,)),
+    events.Target({"transport": "none"}, (UsedRegion(9, "v1", (Register("state", 0, 4, {"1": "running"}),)),)),
     events.Kernel(("BUG: it",), "c"),
     events.Death("the server", "ended", "at close", False, None),
     events.Unanswered("a call", "wait"),
@@ -41,7 +44,17 @@ ALL = [
     events.Broken("no cable", "plug it in", None),
     events.Start("c", "v1.one"),
     events.Explored(7),
-    events.End("c", "v1.one", Verdict.FAIL, 0.5, Failure("doing", "x", "", skipped=True), {"how": "so"}, (CALL,)),
+    events.End(
+        "c",
+        "v1.one",
+        Verdict.FAIL,
+        0.5,
+        Failure("doing", "x", "", skipped=True),
+        {"how": "so"},
+        (CALL,),
+        7,
+        (Span(1, 2, "d"),),
+    ),
     events.Unwritten("no room", "make some"),
 ]
 
@@ -123,17 +136,6 @@ def test_fields(kind: Any, value: Any, expected: Any):
         assert fields.read(kind, value) == expected
 
 
-@pytest.mark.parametrize(
-    "call",
-    [None, [], CALL[:9], [*CALL, "ab", "cd"], [*CALL, "xy"], [*CALL[:2], "8", *CALL[3:]], [*CALL[:4], "0", *CALL[5:]]],
-)
-def test_what_is_no_call(call):
-    """Too few or too many fields, a text for a number, odd or other digits."""
-    assert read_call(CALL) == CALL
-    with pytest.raises(ValueError, match=r"call|hex"):
-        read_call(call)
-
-
 def damaged(recorded, key, value):
     """A line with another value of a field."""
     record = json.loads(line(recorded.event, recorded.time)) | {key: value}
@@ -165,7 +167,7 @@ def test_a_first_line_with_a_wrong_field(records, key, value):
         *((events.Plan, "cases", value) for value in ([["x"]], [["x", 1]], {})),
         *((events.Target, "identity", value) for value in ([], {"transport": 1})),
         *((events.End, "failure", value) for value in ({}, {"seen": "x"}, {"what": "x", "expected": "y"}, [], None)),
-        *((events.End, "calls", value) for value in ([[]], [CALL[:9]], None)),
+        *((events.End, "calls", value) for value in ([[]], [{"verb": "read"}], None)),
         *((events.End, "observed", value) for value in ([], {"how": {}})),
         (events.End, "verdict", "perhaps"),
         (events.End, "time", "x"),

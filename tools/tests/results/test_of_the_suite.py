@@ -38,7 +38,7 @@ def test_they_are_shown_apart():
 def test_a_fault_of_the_suite(verdict):
     """It is shown with all that belongs to it; not everything could be judged, but the device broke nothing."""
     summary = made(ended("a", "pass"), ended("own", verdict, expected="x", seen="y"))
-    assert summary.verdict == ("INCOMPLETE", "the suite itself is at fault")
+    assert summary.verdict == ("INCOMPLETE", "a rule of the suite itself came out broken")
     assert summary.exit_code == 2
     assert "   about     the suite itself: it says nothing about the device" in render(summary).splitlines()
 
@@ -46,7 +46,7 @@ def test_a_fault_of_the_suite(verdict):
 def test_a_fault_of_the_suite_excuses_no_device():
     """A broken rule stays broken; the report has it first."""
     summary = made(ended("own", "broken", expected="x", seen="y"), ended("a", "fail", expected="x", seen="y"))
-    assert summary.verdict == ("NOT CONFORMANT", "1 rule broken, the suite itself is at fault")
+    assert summary.verdict == ("NOT CONFORMANT", "1 rule broken, a rule of the suite itself came out broken")
     assert summary.exit_code == 1
     assert [line for line in render(summary).splitlines() if line[:3] in ("1) ", "2) ")] == [
         "1) FAIL  v1.a  (1 of 1 case)",

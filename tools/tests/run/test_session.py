@@ -65,7 +65,7 @@ def begin(monkeypatch, project):
     """Starts a session with a device, by the profile of one that has nothing to migrate; what it told, too."""
 
     def start(transport):
-        monkeypatch.setattr(session, "way_to", lambda profile, where, defects, beside=None: transport)
+        monkeypatch.setattr("vfio_compliance.run.opened.way_to", lambda profile, where, defects, beside=None: transport)
         opened = session.Session(profiles.load(project / "profiles/qemu-edu.yaml", PROFILE), [], INTERFACES)
         told = []
         opened.tell = told.append
@@ -81,7 +81,7 @@ def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
     opened, told = begin(device)
     assert opened.plain() is opened.plain() is opened.device
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 0)
-    assert told == [events.Target({}, None)]
+    assert told == [events.Target({})]
 
 
 def test_device_that_announces_reset_is_asked_for_it(begin):
@@ -91,13 +91,13 @@ def test_device_that_announces_reset_is_asked_for_it(begin):
     opened.plain()
     opened.plain()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
-    assert told == [events.Target({}, None)]
+    assert told == [events.Target({})]
 
 
 def test_device_without_migration_is_a_target(begin):
     """Nothing is missed until a case asks for the migration region."""
     opened, told = begin(PciDevice(PCI))
-    assert told == [events.Target({}, None)]
+    assert told == [events.Target({})]
     with pytest.raises(Unreachable, match="none of the 9 regions"):
         opened.of(Migration).region()
 

@@ -17,7 +17,7 @@ from vfio_compliance.watch.progress import Progress
 CASES = tuple((f"suites/s/test_it.py::test_it[{number}]", "v1.one") for number in range(3))
 
 
-TARGET = Target({}, None)
+TARGET = Target({})
 
 
 def ended(case, verdict):

@@ -146,7 +146,7 @@ def _outside(summary: Summary) -> Iterator[str]:
         (summary.kernel_log, "the kernel complained outside of any rule"),
         (summary.hangs, "a call hung outside of any rule"),
         (summary.stops, "the run could not continue"),
-        (summary.suite_faults, "the suite itself is at fault"),
+        (summary.suite_faults, "a rule of the suite itself came out broken"),
     ):
         if happened:
             yield words

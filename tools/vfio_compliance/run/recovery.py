@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ..common.words import counted
 from ..device import Device, DeviceError, Unreachable
@@ -13,10 +12,7 @@ from ..profiles import VfioUserDevice
 from ..transport import CallTimeout, PeerGone, TransportError
 from .errors import Broken, Lost
 from .interface import Attachment
-from .reaching import run_recovery
-
-if TYPE_CHECKING:
-    from .session import Session
+from .opened import OpenDevice
 
 #: A device that could not be brought to running so many times in a row is not tried again; nor is a reset that hangs.
 _MOST_FAILURES = 3
@@ -29,8 +25,8 @@ class Recovery:
     again, and the profile's recovery command is run; each is noted.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, opened: OpenDevice) -> None:
+        self._opened = opened
         #: The device announces that it can be reset; one that does not is left as it is.
         self.resettable = False
         self._bad_resets = 0
@@ -59,42 +55,42 @@ class Recovery:
         What is wrong with it after the last of them; nothing when all is well. Raises Broken when it cannot even be
         opened, Lost where another process still has a way.
         """
-        session = self._session
+        opened = self._opened
         problem = remedy = ""
         for way in (first, self._reopen, self._restart, self._recover):
             try:
                 if not way():
                     continue
-                problem = attachment.unready(session.device, insist=way != first) if attachment else ""
+                problem = attachment.unready(opened.device, insist=way != first) if attachment else ""
             except DeviceError as error:
                 problem = str(error)
             except (Broken, TransportError) as error:
-                session.tell_trouble(error)
-                session.lost, problem, remedy = True, error.message, error.remedy
+                opened.tell_trouble(error)
+                opened.lost, problem, remedy = True, error.message, error.remedy
             if not problem:
                 return ""
-            session.note_once(f"the device did not get to running: {problem}")
-        if not session.lost:
+            opened.note_once(f"the device did not get to running: {problem}")
+        if not opened.lost:
             return problem
-        if session.has_another_way:
+        if opened.has_another_way:
             raise Lost(f"the device cannot be opened again: {problem}")
         raise Broken(f"the device cannot be opened again: {problem}", remedy)
 
     def _as_it_is(self) -> bool:
-        return not self._session.out_of_reach
+        return not self._opened.out_of_reach
 
     def _reset(self) -> bool:
-        if self._session.out_of_reach:
+        if self._opened.out_of_reach:
             return False
         if not self.resettable:
             return True  # there is no way to a known state, and what a container holds its user puts away
         try:
-            outcome = self._session.device.try_reset()
+            outcome = self._opened.device.try_reset()
         except (CallTimeout, PeerGone) as error:
             self.reset_failed(error)
             raise
         if not outcome.ok:
-            self._session.note_once(f"the device refused a reset: {errno_name(outcome.errno)}")
+            self._opened.note_once(f"the device refused a reset: {errno_name(outcome.errno)}")
         return outcome.ok
 
     def reset_failed(self, error: TransportError) -> None:
@@ -103,35 +99,30 @@ class Recovery:
         if self._bad_resets == _MOST_FAILURES:
             self.resettable = False
             often = counted(_MOST_FAILURES, "time")
-            self._session.note(f"the device is not reset before a case any more: {error.message}, {often}")
+            self._opened.note(f"the device is not reset before a case any more: {error.message}, {often}")
 
     def _reopen(self) -> bool:
-        self._session.lost = True
-        self._session.device.reopen()
-        self._session.lost = False
+        self._opened.lost = True
+        self._opened.device.reopen()
+        self._opened.lost = False
         return True
 
     def _restart(self) -> bool:
-        return self.restart(self._session.device) and self._reopen()
+        return self.restart(self._opened.device) and self._reopen()
 
     def restart(self, device: Device) -> bool:
         """End the server of ``device``, where opening it again starts another one."""
-        known = self._session.profile.device
+        known = self._opened.profile.device
         if not isinstance(known, VfioUserDevice) or not known.command:
             return False
-        self._session.note("the server was started again to get the device back to running")
+        self._opened.note("the server was started again to get the device back to running")
         device.transport.shutdown()
         return True
 
     def _recover(self) -> bool:
-        command = self._session.profile.device.recovery
+        command = self._opened.profile.device.recovery
         if not command:
             return False
-        self._session.transport.shutdown()
-        self.run("device.recovery", command)
+        self._opened.transport.shutdown()
+        self._opened.run_recovery("device.recovery", command)
         return self._reopen()
-
-    def run(self, place: str, command: tuple[str, ...]) -> None:
-        """Run a recovery command, which stands at ``place`` of the profile. Raises Broken."""
-        self._session.note(f"the recovery command was run: {' '.join(command)}")
-        run_recovery(self._session.profile, command, place)

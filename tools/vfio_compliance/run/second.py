@@ -3,42 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
 
 from ..common.words import counted
 from ..device import Device, Region, Unreachable
-from ..profiles import SecondInKernel, SpareInKernel, SpareServer
-from ..transport import CallTimeout, PeerGone, Transport, TransportError
+from ..profiles import SecondInKernel, SecondServer, SpareInKernel, SpareServer
+from ..transport import CallTimeout, PeerGone, TransportError
 from .errors import Broken
-from .reaching import Where
-
-if TYPE_CHECKING:
-    from .session import Session
+from .interface import Attachment
+from .opened import OpenDevice
+from .recovery import Recovery
 
 
 class SecondDevice:
     """Opened when a test wants it, and closed after that."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        where = session.profile.device.second
-        self._device = self._beside(where) if where else None
+    def __init__(self, opened: OpenDevice, recovery: Recovery, attachments: Sequence[Attachment]) -> None:
+        self._opened, self._recovery, self._attachments = opened, recovery, attachments
+        self._where: SecondInKernel | SecondServer | SpareInKernel | SpareServer | None = opened.profile.device.second
 
-    def _beside(self, where: Where) -> Device:
-        return self._session.beside(where)
-
-    @property
-    def transport(self) -> Transport | None:
-        """The way to it; None where the profile names none."""
-        return self._device.transport if self._device else None
+    @cached_property
+    def _device(self) -> Device | None:
+        """Made once the device was reached, whose container it shares."""
+        return self._opened.beside(self._where) if self._where else None
 
     @property
     def name(self) -> str:
         """What a report calls it; nothing where the profile names none."""
-        second = self._session.profile.device.second
+        second = self._opened.profile.device.second
         if second is None:
             return ""
         if isinstance(second, SecondInKernel):
@@ -54,8 +48,8 @@ class SecondDevice:
         if self._device is None:
             yield None
             return
-        if self._session.out_of_reach:
-            self._session.plain()
+        if self._opened.out_of_reach:
+            self._recovery.reset()
         try:
             yield self._open(self._device)
         finally:
@@ -63,15 +57,15 @@ class SecondDevice:
 
     def _open(self, device: Device) -> Device:
         """Raises Broken, Unreachable."""
-        session = self._session
-        place = f"{session.profile.where('device.second')}: the second device"
+        opened = self._opened
+        place = f"{opened.profile.where('device.second')}: the second device"
         problem, remedy = "", ""
         errors: list[TransportError] = []
         ways: list[Callable[[Device], bool]] = [
             lambda device: True,
-            session.recovery.restart,
+            self._recovery.restart,
             self._recover,
-            *(partial(self._replace, spare) for spare in session.spares),
+            *(partial(self._replace, spare) for spare in opened.spares),
         ]
         for way in ways:
             try:
@@ -86,43 +80,43 @@ class SecondDevice:
                 problem, remedy = error.message, error.remedy.replace("device.", "device.second.")
             if not problem:
                 for met in errors:
-                    session.tell_trouble(met)
+                    opened.tell_trouble(met)
                 return device
-            session.note(f"the second device did not get to running: {problem}")
+            opened.note(f"the second device did not get to running: {problem}")
         if not device.transport.is_open:
             raise Broken(f"{place} cannot be opened: {problem}", remedy)
         raise Unreachable("bringing the second device to running", "running after a reset", problem)
 
     def _prepare(self, device: Device, place: str) -> str:
         """Bring it, which is open, to where it can be used; what is wrong with it, or nothing. Raises Broken."""
-        session = self._session
-        if other := _difference(session.described or session.device.regions, device.regions):
+        opened = self._opened
+        if other := _difference(opened.described or opened.device.regions, device.regions):
             raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
-        if session.recovery.resettable:
+        if self._recovery.resettable:
             try:
                 device.try_reset()
             except (CallTimeout, PeerGone) as error:
-                session.tell_trouble(error)
-                session.recovery.reset_failed(error)
+                opened.tell_trouble(error)
+                self._recovery.reset_failed(error)
                 device.transport.shutdown()
                 device.open()
-        if any(each.unready(device, insist=False) for each in session.attachments):
+        if any(each.unready(device, insist=False) for each in self._attachments):
             device.reopen()
-        problems = (each.unready(device, insist=True) for each in session.attachments)
+        problems = (each.unready(device, insist=True) for each in self._attachments)
         return next(filter(None, problems), "")
 
     def _recover(self, device: Device) -> bool:
-        second = self._session.profile.device.second
+        second = self._opened.profile.device.second
         if not second or not second.recovery:
             return False
         device.transport.shutdown()
-        self._session.recovery.run("device.second.recovery", second.recovery)
+        self._opened.run_recovery("device.second.recovery", second.recovery)
         return True
 
     def _replace(self, spare: SpareInKernel | SpareServer, device: Device) -> bool:
         device.transport.shutdown()
-        self._session.note(f"a spare device takes the place of the second device: {spare}")
-        self._device = self._beside(spare)
+        self._opened.note(f"a spare device takes the place of the second device: {spare}")
+        self._device = self._opened.beside(spare)
         return True
 
 

@@ -3,85 +3,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from typing import TypeVar
 
 from ..common.words import counted
-from ..device import Container, Device, DeviceError, Region
-from ..profiles import Profile, SpareInKernel, SpareServer
+from ..device import Device, DeviceError, Region
+from ..profiles import Profile
 from ..results import events
 from ..results.registers import recorded
 from ..results.setting import UsedRegion
-from ..transport import (
-    CallTimeout,
-    Death,
-    Transport,
-    TransportError,
-)
+from ..transport import TransportError
 from .defects import DefectSwitch
 from .errors import Broken
 from .interface import Attachment, Interface
-from .reaching import Where, way_to
+from .opened import OpenDevice
 from .recovery import Recovery
 from .second import SecondDevice
-from .stimulus import Actor, steps_of
+from .stimulus import steps_of
 
 A = TypeVar("A", bound=Attachment)
 
 
-class Session:
+class Session(OpenDevice):
     """Opens the profile's device once; hands it to one test after the other in a known state."""
 
     def __init__(self, profile: Profile, defects: Sequence[str], interfaces: Sequence[Interface]) -> None:
         """Raises Broken when defects are asked for that the profile has no way to switch on."""
-        self.profile = profile
-        self.interfaces = interfaces
-        #: Puts an event into the journal, once there is one.
-        self.tell: Callable[[events.Event], None] = lambda event: None
-        #: The regions, as a device just opened describes them; empty where it could not be asked.
-        self.described: list[Region] = []
-        #: The device has to be opened again: a call on it did not end as calls do.
-        self.lost = True
+
+        def find(device: Device) -> list[Region]:
+            return [region for interface in interfaces for region in interface.find(device)]
+
+        super().__init__(profile, defects, find)
         self.recovery = Recovery(self)
-        self._defects = list(defects)
-        self._switch = DefectSwitch(profile, self._defects, lambda event: self.tell(event))
-        #: The spare device that has taken the place of the device.
-        self._taken: SpareInKernel | SpareServer | None = None
-        #: The way by which the device is reached, as an index of _ways().
-        self._way = 0
-        self._noted: set[str] = set()
-        self._use(way_to(profile, profile.device, defects))
+        self._switch = DefectSwitch(profile, defects, lambda event: self.tell(event))
         self.attachments = [interface.attach(self) for interface in interfaces]
+        self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
         """What an interface knows of the device, by its class."""
         return next(each for each in self.attachments if isinstance(each, kind))
-
-    def _use(self, transport: Transport) -> None:
-        """Reach the device by ``transport``, and the second one beside it: they share what a container shares."""
-        self.transport = transport
-        self.device = Device(transport, self._set_up)
-        self.container = Container(transport)
-        self.actor = self.actor_of(self.device)
-        self._second = SecondDevice(self)
-
-    def beside(self, where: Where) -> Device:
-        """Another device, which shares with the device what a container shares."""
-        return Device(way_to(self.profile, where, self._defects, self.transport), self._set_up)
-
-    def actor_of(self, device: Device) -> Actor:
-        """The profile's stimulus, for this device or the second one."""
-        return Actor(device, self.profile)
-
-    def _set_up(self, device: Device, moment: str) -> None:
-        """The steps of the profile after each open and each reset. Raises DeviceError."""
-        self.actor_of(device).set_up(moment, self._find)
-
-    def _find(self, device: Device) -> list[Region]:
-        """The regions through which interfaces use a device. Raises DeviceError."""
-        return [region for interface in self.interfaces for region in interface.find(device)]
 
     # -- begin and end --------------------------------------------------------------------------------------------
 
@@ -92,7 +53,7 @@ class Session:
         spare device. Raises Broken, TransportError.
         """
         self._switch.on()
-        self._reach(way)
+        self.reach(way)
         self.lost = False
         for attachment in self.attachments:
             attachment.look()
@@ -111,54 +72,6 @@ class Session:
             interface = attachment.interface
             registers = tuple(map(recorded, interface.registers))
             yield from (UsedRegion(region.index, interface.name, registers) for region in attachment.regions)
-
-    def _reach(self, first: int) -> None:
-        """Open the device by one way after the other. Raises what the last of them raises."""
-        ways = self._ways()
-        for self._way, way in enumerate(ways):
-            if self._way < first and self._way < len(ways) - 1:
-                continue
-            if len(ways) > 1:
-                self.tell(events.Way(self._way, len(ways)))
-            try:
-                way()
-                return
-            except (Broken, TransportError) as error:
-                if self._way == len(ways) - 1:
-                    raise
-                self.tell_trouble(error)
-                self.note(f"the device cannot be opened: {error.message}")
-
-    def _ways(self) -> list[Callable[[], None]]:
-        """The ways to open the device."""
-        recovered = [self._open_recovered] if self.profile.device.recovery else []
-        return [
-            self.device.open,
-            *recovered,
-            *(partial(self._open_spare, spare) for spare in self.profile.device.spares),
-        ]
-
-    @property
-    def has_another_way(self) -> bool:
-        """Whether another test process has a way to open the device that this one has not tried."""
-        return self._way < len(self._ways()) - 1
-
-    def _open_recovered(self) -> None:
-        self.recovery.run("device.recovery", self.profile.device.recovery or ())
-        self.device.open()
-
-    def _open_spare(self, spare: SpareInKernel | SpareServer) -> None:
-        self.note(f"a spare device takes the place of the device: {spare}")
-        transport = way_to(self.profile, spare, self._defects)
-        transport.tracer = self.transport.tracer
-        self._use(transport)
-        self._taken = spare
-        self.device.open()
-
-    @property
-    def spares(self) -> list[SpareInKernel | SpareServer]:
-        """The spare devices that are left."""
-        return [spare for spare in self.profile.device.spares if spare is not self._taken]
 
     def _check_profile(self) -> None:
         """Raises Broken where the stimulus fits no device such as this one."""
@@ -180,7 +93,7 @@ class Session:
     def finish(self) -> None:
         """Close the device and put the host back as it was found; what does not succeed becomes a note."""
         problems = []
-        for undo in (*(each.shutdown for each in reversed(self._transports())), self._switch.restore):
+        for undo in (*(each.shutdown for each in reversed(self.transports)), self._switch.restore):
             try:
                 undo()
             except (TransportError, OSError, RuntimeError) as error:
@@ -188,49 +101,7 @@ class Session:
         for problem in problems:
             self.note(f"at the end of the run: {problem}")
 
-    def _transports(self) -> list[Transport]:
-        second = self._second.transport
-        return [self.transport, *([second] if second else [])]
-
-    # -- what the journal is told ---------------------------------------------------------------------------------
-
-    def note(self, text: str) -> None:
-        """Put ``text`` into the journal."""
-        self.tell(events.Note(text))
-
-    def note_once(self, text: str) -> None:
-        """Put ``text`` into the journal unless it is there already."""
-        if text not in self._noted:
-            self._noted.add(text)
-            self.note(text)
-
-    def tell_deaths(self, case: str | None = None) -> None:
-        """Put into the journal the ends of servers that nobody asked for; ``case`` is the test that was running."""
-        for death in self._take_deaths():
-            self.tell(events.Death(*death, case))
-
-    def _take_deaths(self) -> list[Death]:
-        """Those that have come since this was last called; remarks on the way become notes."""
-        transports = self._transports()
-        for remark in (remark for transport in transports for remark in transport.remarks):
-            self.note_once(remark)
-        return [death for transport in transports for death in transport.take_deaths()]
-
-    def tell_trouble(self, error: Exception) -> None:
-        """Put into the journal what ``error``, met on the way to a test, says of the device: a hang, a dead server.
-
-        It is no verdict on the test, and the run is not to pass it over.
-        """
-        self.tell_deaths()
-        if isinstance(error, CallTimeout):
-            self.tell(events.Unanswered(error.message, error.remedy))
-
     # -- what tests get -------------------------------------------------------------------------------------------
-
-    @property
-    def out_of_reach(self) -> bool:
-        """The device has to be opened again before it can be used."""
-        return self.lost or self.transport.gone
 
     def plain(self) -> Device:
         """The device, open, after a reset or what has to stand in for it. Raises Broken, Lost, CallTimeout."""

@@ -86,9 +86,23 @@ class RereadsDrift(MigrationRegion):
         return offset + 8 if again and outgoing is not None and outgoing.offered and outgoing.number else offset
 
 
-class ReturnsEarly(MigrationRegion):
-    """data_offset is read before the data is there."""
+class Tampering(MigrationRegion):
+    """May take something from a buffer that data_offset has just made available."""
 
+    def read_offset(self) -> int:
+        outgoing = self._outgoing
+        fresh = outgoing is not None and not outgoing.offered
+        offset = super().read_offset()
+        if fresh and outgoing is not None:
+            self._tamper(outgoing)
+        return offset
+
+    def _tamper(self, outgoing: Outgoing) -> None:
+        """It is there."""
+
+
+@defect("offset-returns-early", "data_offset is read 20 ms before the last byte is there")
+class ReturnsEarly(Tampering):
     def _is_early(self, outgoing: Outgoing) -> bool:
         return True
 
@@ -96,17 +110,11 @@ class ReturnsEarly(MigrationRegion):
         if self._outgoing is None or not self._is_early(self._outgoing):
             super()._work()
 
-    def read_offset(self) -> int:
-        outgoing = self._outgoing
-        fresh = outgoing is not None and not outgoing.offered
-        offset = super().read_offset()
-        if fresh and outgoing is not None and self._is_early(outgoing):
+    def _tamper(self, outgoing: Outgoing) -> None:
+        super()._tamper(outgoing)
+        if self._is_early(outgoing):
             assert isinstance(self.section, LateByte)
             self.section.delay_last_byte()
-        return offset
-
-
-defect("offset-returns-early", "data_offset is read 20 ms before the last byte is there")(ReturnsEarly)
 
 
 @defect(
@@ -117,8 +125,8 @@ class ReturnsEarlyLater(ReturnsEarly):
         return outgoing.number > 0
 
 
-for _overlay in (LateByte, Awaiting):
-    part_of("offset-returns-early", "offset-returns-early-later")(_overlay)
+part_of("offset-returns-early", "offset-returns-early-later")(LateByte)
+part_of("offset-returns-early", "offset-returns-early-later")(Awaiting)
 
 # Data that comes late.
 
@@ -126,15 +134,12 @@ for _overlay in (LateByte, Awaiting):
 def lazy(start: int, first: int) -> type[MigrationRegion]:
     """A region whose buffers lack what comes from ``start`` on until data_size is read; the ``first`` few do not."""
 
-    class Lazy(MigrationRegion):
-        def read_offset(self) -> int:
-            outgoing = self._outgoing
-            fresh = outgoing is not None and not outgoing.offered
-            offset = super().read_offset()
-            if fresh and outgoing is not None and outgoing.number >= first:
+    class Lazy(Tampering):
+        def _tamper(self, outgoing: Outgoing) -> None:
+            super()._tamper(outgoing)
+            if outgoing.number >= first:
                 assert isinstance(self.section, Hiding)
                 self.section.hide(start)
-            return offset
 
         def read_size(self) -> int:
             size = super().read_size()
