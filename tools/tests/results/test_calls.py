@@ -108,6 +108,15 @@ CUT_TOLD = (
             Call("ioctl", "container", type1.VFIO_IOMMU_GET_INFO, 0, b"\0\x70" + bytes(6), value=-1, errno=14),
             "VFIO_IOMMU_GET_INFO at 0x7000 -> EFAULT",
         ),
+        (
+            Call(
+                *("ioctl", "container", type1.VFIO_IOMMU_DIRTY_PAGES, 0, b"\0\x70" + bytes(6)),
+                value=-1,
+                errno=14,
+                behind=Behind(7, b"\x08\0\0\0\1\0\0"),
+            ),
+            "VFIO_IOMMU_DIRTY_PAGES at 0x7000 (7 bytes: {argsz=8}) -> EFAULT",
+        ),
         (asked(vfio.VFIO_GROUP_SET_CONTAINER, b"\7\0\0\0"), "VFIO_GROUP_SET_CONTAINER 0x7 -> ok"),
         (
             asked(vfio.VFIO_GROUP_GET_DEVICE_FD, b"0000:01:00.0\0", value=9),

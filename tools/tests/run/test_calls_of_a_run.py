@@ -67,7 +67,7 @@ def test_a_flow_is_shown_in_the_case_that_drove_it(judge, project):
 
 def test_a_control_run_is_not_the_failure(judge, project):
     """The refused write is shown, not what was done afterwards to see that it works without the cause."""
-    name = "test_errors.py::test_usable_after_refusal[pre-copy-invalid 101b]"
+    name = "test_errors.py::test_usable_amid_data_after_refusal[pre-copy-invalid 101b]"
     result = judge(str(project / case(name)), "--defect=state-latched-in-pre-copy")
     found, shown = failing(result, name)
     assert shown.startswith(("write device_state = 0x2", "read device_state -> 0x3"))

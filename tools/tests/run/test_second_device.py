@@ -71,9 +71,9 @@ def test_what_the_second_device_breaks_is_seen(two, defect):
     assert result.verdicts == dict.fromkeys(
         ["v1.resuming.data-is-used", "v1.resuming.every-buffer-counts"], Verdict.FAIL
     )
-    told = {
-        describe(call, registers_of(9)).partition(" -> ")[0] for case in result.cases.values() for call in case.calls
-    }
+    registers = registers_of(result.target.regions)
+    calls = [call for case in result.cases.values() for call in case.calls]
+    told = {describe(call, registers).partition(" -> ")[0] for call in calls}
     assert {"open second device", "ioctl VFIO_DEVICE_RESET on the second device"} <= told
     assert {"read device_state", "read second device's device_state", "close second device"} <= told
 

@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 from vfio_compliance.common.calls import Behind, Call, Span
-from vfio_compliance.transport import Argument, Memory, Outcome, Pointing, SetupError, Target, Tracer, Transport
+from vfio_compliance.transport import (
+    Argument,
+    Memory,
+    Misplaced,
+    Outcome,
+    Pointing,
+    SetupError,
+    Target,
+    Tracer,
+    Transport,
+)
 from vfio_compliance.transport.base import argument_view, failure, success
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET, ffi
 
@@ -173,6 +183,17 @@ def test_what_an_argument_points_to(memory: bytes, expected: Behind) -> None:
     device.ioctl(Target.CONTAINER, 7, Pointing(b"argument", memoryview(memory)))
     (call,) = device.tracer.calls
     assert call.behind == expected._replace(digest=expected.digest and sha256(memory).hexdigest())
+
+
+def test_what_lies_at_a_bad_address() -> None:
+    """An argument that is given by its address is recorded, where it is known."""
+    device = Plain()
+    device.ioctl(Target.CONTAINER, 7, Misplaced(0x7000, memoryview(b"argumen")))
+    device.ioctl(Target.CONTAINER, 7, 0x7000)
+    known, unknown = device.tracer.calls
+    assert known[:6] == unknown[:6]
+    assert known.sent == (0x7000).to_bytes(8, "little")
+    assert (known.behind and known.behind.data, unknown.behind) == (b"argumen", None)
 
 
 def test_calls_are_numbered_and_know_their_part() -> None:

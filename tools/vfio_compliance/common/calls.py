@@ -28,7 +28,7 @@ PARTS: Final = (OPENING, SET_UP, BODY, CLEAN_UP)
 
 
 class Behind(NamedTuple):
-    """Memory that an ioctl's argument names by its address, a dirty bitmap, as the call left it."""
+    """Memory that an ioctl names by its address, as the call left it: a dirty bitmap, or a misplaced argument."""
 
     #: Bytes.
     size: int
@@ -80,7 +80,7 @@ class Call(NamedTuple):
     #: SHA-256 in hexadecimal of all that went in or came out, where it is more than what is kept.
     sent_digest: str = ""
     received_digest: str = ""
-    #: What the argument points to, where that is known.
+    #: What the argument points to, or an argument given by its address is, where that is known.
     behind: Behind | None = None
     #: Running number in the test process, from 1; of several calls that of the first.
     serial: int = 0

@@ -14,7 +14,7 @@ from ..profiles import Profile
 from ..run.checks import NotApplicable, Silent, missing
 from ..run.session import Session
 from ..run.stimulus import Actor
-from ..transport import GuardedBuffer
+from ..transport import GuardedBuffer, Misplaced
 from ..uapi.type1 import VFIO_IOMMU_GET_INFO
 from ..uapi.vfio import VFIO_DEVICE_GET_REGION_INFO
 from .growth import CONTAINER, REGION, Growth
@@ -150,6 +150,6 @@ def misplace(session: Session) -> Iterator[Callable[[str, bytes], int]]:
             memory.view[:] = inside
             if place == "read-only":
                 memory.readonly()
-            return memory.end if place == "unmapped" else memory.address
+            return memory.end if place == "unmapped" else Misplaced(memory.address, memory.view)
 
         yield put

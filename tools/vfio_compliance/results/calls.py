@@ -123,7 +123,11 @@ def _request(call: Call) -> str:
     value = int.from_bytes(call.sent, "little")
     if call.number in _OF_EXTENSIONS and value in _EXTENSIONS:
         return f"{name} {_EXTENSIONS[value]}"
-    return f"{name} {'' if call.length else 'at '}0x{value:x}"
+    if call.length:
+        return f"{name} 0x{value:x}"
+    there = call.behind.data if call.behind else b""
+    inside = asked(LAYOUTS[call.number], there) if call.number in LAYOUTS else there.hex()
+    return f"{name} at 0x{value:x}" + (f" ({len(there)} bytes: {inside})" if there else "")
 
 
 def _reply(call: Call) -> str:
@@ -133,7 +137,7 @@ def _reply(call: Call) -> str:
         text += f" {changed}" if changed else ""
     elif call.received != call.sent and call.length:
         text += f" {_bytes(call.received, call.received_digest)}"
-    return f"{text}, {_behind(call.behind)}" if call.behind and call.value >= 0 else text
+    return f"{text}, {_behind(call.behind)}" if call.behind and call.length and call.value >= 0 else text
 
 
 def _behind(memory: Behind) -> str:

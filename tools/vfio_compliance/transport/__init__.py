@@ -2,7 +2,7 @@
 """How calls reach a driver: through the kernel's group interface or a vfio-user socket, always traced."""
 
 from ..common.calls import Call
-from .base import Argument, Death, Memory, Outcome, Pointing, Target, Transport
+from .base import Argument, Death, Memory, Misplaced, Outcome, Pointing, Target, Transport
 from .errors import CallTimeout, GivenUp, PeerGone, ProtocolViolation, SetupError, TransportError
 from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
@@ -20,6 +20,7 @@ __all__ = [
     "KernelGroup",
     "KernelGroupSettings",
     "Memory",
+    "Misplaced",
     "Outcome",
     "PeerGone",
     "Pointing",

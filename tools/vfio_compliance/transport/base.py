@@ -32,6 +32,7 @@ __all__ = [
     "Counts",
     "Death",
     "Memory",
+    "Misplaced",
     "Outcome",
     "PeerGone",
     "Pointing",
@@ -57,6 +58,17 @@ class Pointing(bytearray):
     def __init__(self, argument: bytes, behind: memoryview) -> None:
         super().__init__(argument)
         self.behind = behind
+
+
+class Misplaced(int):
+    """The address of an ioctl's argument that lies where it cannot be used; ``behind`` is what lies there."""
+
+    behind: memoryview
+
+    def __new__(cls, address: int, behind: memoryview) -> Misplaced:
+        made = super().__new__(cls, address)
+        made.behind = behind
+        return made
 
 
 class Target(Enum):
@@ -290,13 +302,14 @@ class Transport(ABC):
         duration = perf_counter_ns() - started
         value, code = outcome
         received = b"" if view is None else bytes(view)
-        if length <= KEPT_ARGUMENT and not isinstance(argument, Pointing):
+        pointer = argument if isinstance(argument, (Pointing, Misplaced)) else None
+        if length <= KEPT_ARGUMENT and pointer is None:
             tracer.add(("ioctl", name, request, length, sent, received, value, code, started, duration))
             return outcome
         answer: Digest = ""
         if length > KEPT_ARGUMENT:
             received, answer = received[:KEPT_BYTES], tracer.digest(received)
-        behind = tracer.behind(argument.behind) if isinstance(argument, Pointing) else None
+        behind = tracer.behind(pointer.behind) if pointer is not None else None
         call = ("ioctl", name, request, length, sent, received, value, code, started, duration)
         tracer.add((*call, digest, answer, behind))
         return outcome
