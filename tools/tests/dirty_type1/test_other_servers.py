@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vfio_compliance.plugin import fixtures
+from vfio_compliance.dirty_type1 import fixtures
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 
