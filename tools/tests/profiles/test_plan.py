@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, load, plan
 from vfio_compliance.profiles.plan import LeftOut
 
@@ -146,4 +147,4 @@ def test_profiles_and_plans_are_told_apart(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         assert plan.is_plan(path) is expected, text
     with pytest.raises(ProfileError):
-        load(path)
+        load(path, PROFILE)
