@@ -24,8 +24,9 @@ from vfio_compliance.device import Device, DirtyTracker
 from vfio_compliance.device.dma import IOVA
 from vfio_compliance.dirty_type1.pages import Pages, bitmap_bytes, compare
 from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
-from vfio_compliance.results import inflight, journal, summary
+from vfio_compliance.results import inflight, journal
 from vfio_compliance.results.inflight import Inflight
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
 
@@ -280,7 +281,7 @@ def certify(folder: Path) -> None:
                 peak = max(peak, sum(map(memory, family(process.pid))))
                 time.sleep(0.02)
         wall = time.monotonic() - begin
-        result = summary.summarise(journal.read(out / journal.NAME))
+        result = summarise(journal.read(out / journal.NAME))
         totals = result.totals
         print(
             f"  {wall:.2f} s, {len(result.verdicts)} rules, {len(result.cases)} cases, {totals['calls']} calls, "

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vfio_compliance.results import journal, summary
+from vfio_compliance.results.reading import summarise
 
 sys.path.insert(0, str(Path(__file__).parent / "proofs"))  # for proofs, whatever the import mode
 
@@ -132,6 +133,6 @@ def judge_in_process(project: Path) -> Callable[..., summary.Summary]:
             ],
             plugins=[Thin(most, whole)] if most else [],
         )
-        return summary.summarise(journal.read(path))
+        return summarise(journal.read(path))
 
     return judge

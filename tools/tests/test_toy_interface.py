@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from vfio_compliance.results import journal, summary
+from vfio_compliance.results import journal
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 
 #: All that an interface of one rule is made of: a device has a region, and says how large it is.
@@ -114,7 +115,7 @@ def judge_toy(project, tmp_path):
             [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
         )
         assert (tmp_path / journal.NAME).exists(), ended.stdout + ended.stderr
-        return summary.summarise(journal.read(tmp_path / journal.NAME))
+        return summarise(journal.read(tmp_path / journal.NAME))
 
     return judge
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from vfio_compliance.results import journal, summary
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.writers import terminal
 
 WIDTH = 100
@@ -42,7 +43,7 @@ class Finished:
     @property
     def result(self) -> summary.Summary:
         """What its journal amounts to."""
-        return summary.summarise(journal.read(self.folder / journal.NAME))
+        return summarise(journal.read(self.folder / journal.NAME))
 
     @property
     def verdicts(self) -> dict[str, str]:

@@ -22,7 +22,8 @@ from vfio_compliance.clients.verdict import judge
 from vfio_compliance.device import Device, DeviceError
 from vfio_compliance.migration_v1.client import CLAUSES, Judge
 from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
-from vfio_compliance.results import journal, summary
+from vfio_compliance.results import journal
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
 
@@ -46,7 +47,7 @@ class Run:
     @property
     def result(self):
         """What its journal amounts to."""
-        return summary.summarise(journal.read(self.folder / journal.NAME))
+        return summarise(journal.read(self.folder / journal.NAME))
 
 
 class Proxied:

@@ -23,6 +23,7 @@ from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
 from vfio_compliance.results import journal, matrix, summary
 from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kernel, Run
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Waiver
 
 Lines: TypeAlias = list[str]
@@ -91,7 +92,7 @@ def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path
             assert said.strip()
             counted.came(f"{command}: {code}")
         with contextlib.suppress(journal.JournalError):
-            made = summary.summarise(journal.read(tmp_path / journal.NAME))
+            made = summarise(journal.read(tmp_path / journal.NAME))
             assert matrix.render([matrix.column("here", made)], 100, whole=True)
 
     counted.run(200, trial)

@@ -17,7 +17,8 @@ from vfio_compliance.interfaces import INTERFACES, PROFILE
 from vfio_compliance.migration_v1.exploration.explorer import Explorer
 from vfio_compliance.migration_v1.exploration.threads import Threads
 from vfio_compliance.migration_v1.migration import Migration
-from vfio_compliance.results import journal, summary
+from vfio_compliance.results import journal
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.session import Session
 
@@ -92,7 +93,7 @@ def run(project, tmp_path, monkeypatch):
         assert "Traceback" not in ended.stdout + ended.stderr
         if not (tmp_path / "out" / journal.NAME).exists():
             return None, ended.stderr
-        result = summary.summarise(journal.read(tmp_path / "out" / journal.NAME))
+        result = summarise(journal.read(tmp_path / "out" / journal.NAME))
         assert result.exit_code == ended.returncode
         return result, ended.stdout
 

@@ -18,8 +18,9 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.results import journal, summary
+from vfio_compliance.results import journal
 from vfio_compliance.results.events import Broken, Hang, Process, Way
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 
 GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.WAIVED}
@@ -41,7 +42,7 @@ def test_the_run_goes_on(target, project, tmp_path, count, tell, defect, verdict
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     RELEASE.write_text("1")
     lines = list(journal.read(out / journal.NAME))
-    result = summary.summarise(lines)
+    result = summarise(lines)
     struck = {case.id: case.verdict for case in result.cases.values() if case.verdict not in GOOD}
     assert list(struck.values()) == [verdict], (struck, ended.stdout[-2000:])
     assert len(result.processes) == 1

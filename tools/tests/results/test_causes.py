@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from stories import ended, told, waiver
 
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Selection
-from vfio_compliance.results.summary import summarise
 from vfio_compliance.results.writers.terminal import render
 
 FAILED = {"expected": "x", "seen": "y"}

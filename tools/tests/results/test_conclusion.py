@@ -9,9 +9,10 @@ from datetime import date
 import pytest
 from stories import case, ended, told, waiver
 
+from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Broken, Death, Hang, Kernel
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import ChosenPlan, LeftOut, Selection
-from vfio_compliance.results.summary import summarise
 from vfio_compliance.results.writers.terminal import render
 
 SILENT = {"what": "the profile says nothing about stimulus.running", "wants": "stimulus.running"}
@@ -21,8 +22,8 @@ SELECTED = Selection(("v1.a",), (), 9, 99)
 def verdict(records):
     """Word, detail and exit code; the last line of the report says the same."""
     made = summarise(records)
-    assert render(made).splitlines()[-1] == f"{made.verdict.word} by plan {made.scope.plan}: {made.verdict.detail}"
-    return made.verdict.word, made.verdict.detail, made.exit_code
+    assert render(made).splitlines()[-1] == f"{conclude(made).word} by plan {made.scope.plan}: {conclude(made).detail}"
+    return conclude(made).word, conclude(made).detail, made.exit_code
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from vfio_compliance.results import events, fields
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.inflight import LastCall
 from vfio_compliance.results.journal import Damaged, Recorded, line, parse
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import LeftOut, Register, Skip, UsedRegion
-from vfio_compliance.results.summary import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
 

@@ -9,7 +9,7 @@ from stories import RULE, first, recorded
 from vfio_compliance.common.calls import Call, Span
 from vfio_compliance.results.case import Case
 from vfio_compliance.results.excerpt import excerpt
-from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.reading import summarise
 
 
 def call(serial, part="body", times=1):

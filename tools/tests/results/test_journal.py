@@ -9,9 +9,10 @@ import threading
 import pytest
 from stories import first
 
-from vfio_compliance.results import journal, summary
+from vfio_compliance.results import journal
 from vfio_compliance.results.events import Finish, Note, Unwritten
 from vfio_compliance.results.journal import FORMAT, Damaged, Journal, JournalError, Recorded
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.writers import terminal
 
 RUN = first([], {})
@@ -126,7 +127,7 @@ def test_no_journal(tmp_path, content, words):
 
 def result(path):
     """The exit code, after everything was rendered."""
-    made = summary.summarise(journal.read(path))
+    made = summarise(journal.read(path))
     assert terminal.render(made)
     return made.exit_code
 
@@ -159,7 +160,7 @@ def test_damaged_anywhere(tmp_path, records, line):
     lines = path.read_bytes().splitlines()
     for damaged in range(1, len(lines)):
         path.write_bytes(b"\n".join([*lines[:damaged], line, *lines[damaged + 1 :]]) + b"\n")
-        made = summary.summarise(journal.read(path))
+        made = summarise(journal.read(path))
         assert f"line {damaged + 1} of the journal is damaged" in [stop.message for stop in made.stops]
         assert made.exit_code in (1, 2)
 
@@ -168,4 +169,4 @@ def test_a_journal_that_does_not_begin_with_a_run():
     """There is nothing to add up."""
     for lines in ([], [Recorded(0, Note("x"))], [Damaged("why")]):
         with pytest.raises(JournalError, match="does not begin with a run"):
-            summary.summarise(lines)
+            summarise(lines)

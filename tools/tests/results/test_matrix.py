@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.results.matrix import Column, column, render
-from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 
 LONG = "dirty.capability." + "x" * 27

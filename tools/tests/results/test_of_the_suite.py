@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 from stories import case, ended, told, waiver
 
+from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Death, Kernel
 from vfio_compliance.results.matrix import column
-from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
 
@@ -38,7 +39,7 @@ def test_they_are_shown_apart():
 def test_a_fault_of_the_suite(verdict):
     """It is shown with all that belongs to it; not everything could be judged, but the device broke nothing."""
     summary = made(ended("a", "pass"), ended("own", verdict, expected="x", seen="y"))
-    assert summary.verdict == ("INCOMPLETE", "a rule of the suite itself came out broken")
+    assert conclude(summary) == ("INCOMPLETE", "a rule of the suite itself came out broken")
     assert summary.exit_code == 2
     assert "   about     the suite itself: it says nothing about the device" in render(summary).splitlines()
 
@@ -46,7 +47,7 @@ def test_a_fault_of_the_suite(verdict):
 def test_a_fault_of_the_suite_excuses_no_device():
     """A broken rule stays broken; the report has it first."""
     summary = made(ended("own", "broken", expected="x", seen="y"), ended("a", "fail", expected="x", seen="y"))
-    assert summary.verdict == ("NOT CONFORMANT", "1 rule broken, a rule of the suite itself came out broken")
+    assert conclude(summary) == ("NOT CONFORMANT", "1 rule broken, a rule of the suite itself came out broken")
     assert summary.exit_code == 1
     assert [line for line in render(summary).splitlines() if line[:3] in ("1) ", "2) ")] == [
         "1) FAIL  v1.a  (1 of 1 case)",
@@ -58,7 +59,7 @@ def test_a_fault_of_the_suite_excuses_no_device():
 def test_nothing_said_of_the_suite(verdict, title):
     """What the device could not be made to do is no fault of it, nor of the suite."""
     summary = made(ended("a", "pass"), ended("own", verdict, what="no error to provoke"))
-    assert summary.verdict == ("CONFORMANT", "1 rule held")
+    assert conclude(summary) == ("CONFORMANT", "1 rule held")
     lines = render(summary).splitlines()
     at = lines.index(f"The suite itself, {title}: 1 case of 1 rule")
     assert lines[at + 1 : at + 3] == ["   because   no error to provoke", "   rules     v1.own"]
@@ -67,7 +68,7 @@ def test_nothing_said_of_the_suite(verdict, title):
 def test_nothing_else_was_selected():
     """Then nothing was judged of the device."""
     summary = summarise(told(ended("own", "pass"), rules={"v1.own": RULES["v1.own"]}))
-    assert summary.verdict == ("NOTHING JUDGED", "no rule of the device was selected")
+    assert conclude(summary) == ("NOTHING JUDGED", "no rule of the device was selected")
     assert summary.exit_code == 4
 
 
@@ -89,12 +90,12 @@ def test_nothing_else_was_selected():
 def test_what_befalls_the_device_meanwhile_counts(events, detail, code):
     """It is the device's, though no rule of the device was judged then; no waiver of the rule covers it."""
     summary = made(ended("a", "pass"), *events, waivers=[waiver(rule="v1.own")])
-    assert (summary.verdict.detail, summary.exit_code) == (detail, code)
+    assert (conclude(summary).detail, summary.exit_code) == (detail, code)
     assert summary.verdicts["v1.own"] in (Verdict.PASS, Verdict.HANG)
 
 
 def test_no_waiver_excuses_the_suite():
     """Neither is one stale."""
     listed = [waiver(rule="v1.own")]
-    assert made(ended("a", "pass"), ended("own", "pass"), waivers=listed).verdict.word == "CONFORMANT"
+    assert conclude(made(ended("a", "pass"), ended("own", "pass"), waivers=listed)).word == "CONFORMANT"
     assert made(ended("a", "pass"), ended("own", "broken"), waivers=listed).exit_code == 2

@@ -11,8 +11,8 @@ from stories import case, ended, told, waiver
 
 from vfio_compliance.results.events import Broken, Death, Finish, Hang, Kernel, Lost, Process, Start
 from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Selection
-from vfio_compliance.results.summary import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
 

@@ -10,7 +10,7 @@ from stories import RULE
 
 from vfio_compliance.results.events import Broken, End, Hang, Kernel, Note, Run
 from vfio_compliance.results.failure import Failure
-from vfio_compliance.results.summary import summarise
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.writers.terminal import render
 
 LONG = "a word and another " * 20

@@ -14,8 +14,9 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.results import journal, summary
+from vfio_compliance.results import journal
 from vfio_compliance.results.events import Restored
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.watch import attempt, supervise
 from vfio_compliance.watch.supervise import RunError
 
@@ -87,7 +88,7 @@ def run(tmp_path: Path, project: Path):
 
 def result(tmp_path):
     """What the journal says."""
-    return summary.summarise(journal.read(tmp_path / "out" / journal.NAME))
+    return summarise(journal.read(tmp_path / "out" / journal.NAME))
 
 
 def test_host_is_put_back(run, tmp_path):

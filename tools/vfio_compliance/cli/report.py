@@ -19,12 +19,13 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
-    from ..results import journal, summary
+    from ..results import journal
+    from ..results.reading import summarise
     from ..results.writers import terminal
 
     place = arguments.folder
     try:
-        result = summary.summarise(journal.read(place / journal.NAME if place.is_dir() else place))
+        result = summarise(journal.read(place / journal.NAME if place.is_dir() else place))
     except journal.JournalError as error:
         raise Complaint(str(error)) from None
     print(terminal.render(result, width()))

@@ -6,14 +6,12 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..common.words import counted
+from .case import Case
+from .summary import Summary
 from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
-
-if TYPE_CHECKING:
-    from .case import Case
-    from .summary import Summary
 
 #: Characters of a reason; all of it stands above the verdict.
 _LONGEST = 120

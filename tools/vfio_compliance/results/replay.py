@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from .calls import count
 from .case import Case
@@ -27,10 +27,8 @@ from .events import (
     Unanswered,
 )
 from .failure import Failure, Stop
+from .summary import Summary
 from .verdict import Verdict, gravest
-
-if TYPE_CHECKING:
-    from .summary import Summary
 
 #: What somebody can do about a run that does not go on for no reason that has a remedy.
 _RUN_AGAIN: Final = "run again"

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from .case import Case
 from .failure import Failure, Stop
 from .setting import Waiver
+from .summary import Summary
 from .verdict import Verdict
-
-if TYPE_CHECKING:
-    from .summary import Summary
 
 #: What the kernel says of a task that hangs: the case that hung says so already.
 _HUNG_TASK = "blocked for more than"

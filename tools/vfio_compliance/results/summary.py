@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -13,13 +12,9 @@ from typing import Final
 from ..common.calls import Call
 from ..rules import Rule
 from .case import Case
-from .conclusion import RunVerdict, conclude
 from .events import Run, Target
 from .failure import Stop
-from .journal import Damaged, JournalError, Line
-from .replay import Replay
 from .scope import Scope, scope_of
-from .settle import settle
 from .verdict import Verdict, exit_code, gravest
 
 #: Verdicts that a reader has to do something about.
@@ -148,11 +143,6 @@ class Summary:
             verdicts += [verdict] if happened else []
         return exit_code(verdicts)
 
-    @property
-    def verdict(self) -> RunVerdict:
-        """The verdict on the device, which says no more than was judged."""
-        return conclude(self)
-
     def foundations(self, rule: str) -> list[str]:
         """All rules that a rule stands on, the nearest first."""
         found: dict[str, None] = {}
@@ -188,29 +178,3 @@ class Summary:
             broken = [rule for rule in rules if verdicts.get(rule) in _SAYS_NO]
             silent = [rule for rule in rules if verdicts.get(rule) not in (*_SAYS_NO, Verdict.PASS)]
             yield Answer(title, False if broken else None if silent else True, broken or silent)
-
-
-def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summary:
-    """Add up a journal, whole or not. ``today`` decides whether a waiver has expired; the day of the run unless given.
-
-    A line that is damaged, or the lack of an end, is one more reason why not everything could be judged. Raises
-    JournalError when the first line is not that of a run.
-    """
-    rest = iter(lines)
-    first = next(rest, Damaged("nothing"))
-    if isinstance(first, Damaged) or not isinstance(first.event, Run):
-        raise JournalError("the journal does not begin with a run")
-    began = last = first.time
-    summary = Summary(first.event, began)
-    replay = Replay(summary)
-    for number, line in enumerate(rest, 2):
-        if isinstance(line, Damaged):
-            summary.stops.append(Stop(f"line {number} of the journal is damaged", "run again"))
-            continue
-        last = line.time
-        if line.event:
-            replay.take(line.event)
-    replay.end()
-    summary.seconds = last - began
-    settle(summary, today or datetime.date.fromtimestamp(began))
-    return summary

@@ -18,6 +18,7 @@ from typing import Any
 from vfio_compliance.results import journal as journals
 from vfio_compliance.results import matrix, summary
 from vfio_compliance.results.kernel_log import complaints, taint_letters
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, worst_exit
 from vfio_compliance.vm import boot, host, kernels, module
 from vfio_compliance.vm.accelerator import Accelerator
@@ -261,7 +262,7 @@ def _runs(label: str, folder: Path, began: float) -> Iterator[tuple[Path, summar
     for journal in sorted(folder.rglob(journals.NAME), key=lambda path: path.stat().st_mtime):
         if journal.stat().st_mtime >= began - 1:
             try:
-                yield journal.parent, summary.summarise(journals.read(journal))
+                yield journal.parent, summarise(journals.read(journal))
             except journals.JournalError as error:
                 _say(label, "note", str(error))
 

@@ -16,9 +16,10 @@ from typing import TextIO
 
 from ..common.signals import interruptions
 from ..profiles import Profile
-from ..results import inflight, journal, summary
+from ..results import inflight, journal
 from ..results.events import Broken, Changed, End, Event, Hang, Kernel, Lost, Note, Plan, Restored, Start, Unwritten
 from ..results.failure import Stop
+from ..results.reading import summarise
 from ..results.writers import terminal
 from .attempt import Attempt, Ending, How
 from .kernel_log import KernelLog
@@ -59,7 +60,7 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
             running.cases(root, options, log.fileno(), interrupted)
         progress.end()
         running.conclude()
-    result = summary.summarise(journal.read(path))
+    result = summarise(journal.read(path))
     result.stops += running.unwritten
     show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
     return result.exit_code

@@ -9,6 +9,7 @@ from typing import Final
 
 from ....common.words import counted
 from ....common.wrap import wrap
+from ...conclusion import conclude
 from ...summary import Summary
 from ...verdict import Verdict
 from .layout import OF_THE_SUITE, labelled, some
@@ -26,7 +27,7 @@ def ending(summary: Summary, width: int) -> Iterator[str]:
     yield from wrap("", _cost(summary), width)
     for answer in summary.answers():
         yield from wrap("", f"{answer.title}: {_ANSWER[answer.works]} {some(answer.because)}".rstrip(), width)
-    word, detail = summary.verdict
+    word, detail = conclude(summary)
     yield f"{word} by plan {summary.scope.plan}: {detail}"
 
 

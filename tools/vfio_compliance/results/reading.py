@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From the lines of a journal to what they amount to."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+
+from .events import Run
+from .failure import Stop
+from .journal import Damaged, JournalError, Line
+from .replay import Replay
+from .settle import settle
+from .summary import Summary
+
+
+def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summary:
+    """Add up a journal, whole or not. ``today`` decides whether a waiver has expired; the day of the run unless given.
+
+    A line that is damaged, or the lack of an end, is one more reason why not everything could be judged. Raises
+    JournalError when the first line is not that of a run.
+    """
+    rest = iter(lines)
+    first = next(rest, Damaged("nothing"))
+    if isinstance(first, Damaged) or not isinstance(first.event, Run):
+        raise JournalError("the journal does not begin with a run")
+    began = last = first.time
+    summary = Summary(first.event, began)
+    replay = Replay(summary)
+    for number, line in enumerate(rest, 2):
+        if isinstance(line, Damaged):
+            summary.stops.append(Stop(f"line {number} of the journal is damaged", "run again"))
+            continue
+        last = line.time
+        if line.event:
+            replay.take(line.event)
+    replay.end()
+    summary.seconds = last - began
+    settle(summary, today or datetime.date.fromtimestamp(began))
+    return summary
