@@ -127,7 +127,7 @@ def _request(call: Call) -> str:
         return f"{name} 0x{value:x}"
     there = call.behind.data if call.behind else b""
     inside = asked(LAYOUTS[call.number], there) if call.number in LAYOUTS else there.hex()
-    return f"{name} at 0x{value:x}" + (f" ({len(there)} bytes: {inside})" if there else "")
+    return f"{name} at 0x{value:x}" + (f" ({counted(len(there), 'byte')}: {inside})" if there else "")
 
 
 def _reply(call: Call) -> str:
@@ -143,9 +143,9 @@ def _reply(call: Call) -> str:
 def _behind(memory: Behind) -> str:
     """A dirty bitmap: how many bits are set, and which."""
     if not (memory.data or memory.digest):
-        return f"a bitmap of {memory.size} bytes"
+        return f"a bitmap of {counted(memory.size, 'byte')}"
     numbers = ", ".join(map(str, memory.first)) + (", ..." if memory.bits > len(memory.first) else "")
-    return f"{memory.bits} of {8 * memory.size} bits set" + (f": {numbers}" if memory.bits else "")
+    return f"{memory.bits} of {counted(8 * memory.size, 'bit')} set" + (f": {numbers}" if memory.bits else "")
 
 
 # -- all others -------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def _version(data: bytes) -> str:
 
 def _other(call: Call) -> str:
     if call.length:
-        return f"{call.verb} {call.length} bytes at 0x{call.number:x} of {call.target}"
+        return f"{call.verb} {counted(call.length, 'byte')} at 0x{call.number:x} of {call.target}"
     path = f" ({call.sent.decode(errors='backslashreplace')})" if call.verb == "open" and call.sent else ""
     return f"{call.verb} {call.target}{path}"
 

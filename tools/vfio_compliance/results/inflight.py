@@ -12,6 +12,8 @@ import struct
 import time
 from dataclasses import dataclass
 
+from ..common.words import counted
+
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s32s")
 
@@ -37,7 +39,7 @@ class LastCall:
     def __str__(self) -> str:
         """In a few words, without the time."""
         if self.verb in ("read", "write"):
-            return f"{self.verb} of {self.length} bytes at 0x{self.number:x} of {self.target}"
+            return f"{self.verb} of {counted(self.length, 'byte')} at 0x{self.number:x} of {self.target}"
         request = f" 0x{self.number:x}" if self.verb == "ioctl" else ""
         return f"{self.verb}{request} on {self.target}"
 

@@ -48,7 +48,7 @@ class Progress:
         match event:
             case Plan():
                 self._planned = dict(event.cases)
-                self._line(f"{len(self._planned)} cases to run")
+                self._line(f"{counted(len(self._planned), 'case')} to run")
             case Target():
                 if not self._open:
                     self._line("the device is open")
@@ -56,7 +56,7 @@ class Progress:
             case Start():
                 self._status(_short(event.case))
             case Explored():
-                self._status(f"{event.steps} steps")
+                self._status(counted(event.steps, "step"))
             case End():
                 self._over(event.case, event.verdict)
             case Hang():

@@ -52,7 +52,7 @@ def _numbers(kind: str, verdicts: Mapping[str, Verdict]) -> str:
 def _cost(summary: Summary) -> str:
     """All that the run did, for the suite itself, too."""
     run = sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())
-    parts = [f"{run} of {len(summary.cases)} cases"]
+    parts = [f"{run} of {counted(len(summary.cases), 'case')}"]
     if totals := summary.totals:
         moved = totals["bytes_read"] + totals["bytes_written"]
         parts += [counted(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]

@@ -30,12 +30,12 @@ def behaviour(summary: Summary, width: int) -> Iterator[str]:
             yield from wrap("  ", question, width)
         start = f"  {question:{widest}}  " if beside else "      "
         for answer, times in answers.items():
-            yield from wrap(start, answer + (f"  ({times} times)" if times > 1 else ""), width)
+            yield from wrap(start, answer + (f"  ({counted(times, 'time')})" if times > 1 else ""), width)
 
 
 def notes(summary: Summary, width: int) -> Iterator[str]:
     """Each note once."""
-    texts = [text + (f" ({times} times)" if times > 1 else "") for text, times in summary.notes.items()]
+    texts = [text + (f" ({counted(times, 'time')})" if times > 1 else "") for text, times in summary.notes.items()]
     if summary.processes:
         texts.append(_processes(summary.processes))
     if texts:
