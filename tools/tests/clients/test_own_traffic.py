@@ -145,11 +145,13 @@ def test_the_trace_is_complete(proxied):
     made = []
     for part in sources.load(through.folder).parts:
         for entry in part.entries:
-            verb, target, number, length, sent, received, value, code = entry.call[:8]
-            if verb in ("read", "write"):
-                made.append((verb, target, number, length, value, code, sent or received))
-            elif verb == "ioctl" and entry.access:
-                made.append(("reset", "", 0, 0, value, code, ""))
+            call = entry.call
+            place = (call.verb, call.target, call.number, call.length, call.value, call.errno)
+            if call.verb in ("read", "write"):
+                data, digest = call.moved
+                made.append((*place, digest or data.hex()))
+            elif call.verb == "ioctl" and entry.access:
+                made.append(("reset", "", 0, 0, call.value, call.errno, ""))
     recorded = []
     for record in Reader(trace):
         if record.verb in ("read", "write"):
