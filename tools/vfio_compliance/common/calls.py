@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from . import fields
+from . import tuples
 
 #: Bytes that are recorded whole. Of more, the first ones and the SHA-256 digest of all.
 KEPT_BYTES: Final = 64
@@ -42,12 +42,12 @@ class Behind(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, without those that have their default."""
-        return fields.written(self._asdict(), self._field_defaults)
+        return tuples.written(self._asdict(), self._field_defaults)
 
     @classmethod
     def from_json(cls, value: object) -> Behind:
         """What to_json() gave. Raises ValueError."""
-        found = fields.read(value, _BEHIND)
+        found = tuples.read(value, _BEHIND)
         if "size" not in found:
             raise ValueError("the memory has no size")
         return cls(**found)
@@ -101,12 +101,12 @@ class Call(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """The fields by name, without those that have their default."""
         same = {"received": self.sent} if self.verb == "ioctl" and self.length else {}
-        return fields.written(self._asdict(), self._field_defaults | same)
+        return tuples.written(self._asdict(), self._field_defaults | same)
 
     @classmethod
     def from_json(cls, value: object) -> Call:
         """What to_json() gave. Raises ValueError."""
-        found = fields.read(value, _CALL)
+        found = tuples.read(value, _CALL)
         if "verb" not in found or "target" not in found:
             raise ValueError("the call has no verb, or no target")
         if found["verb"] == "ioctl" and found.get("length"):
@@ -128,7 +128,7 @@ class Span(NamedTuple):
     @classmethod
     def from_json(cls, value: object) -> Span:
         """What to_json() gave. Raises ValueError."""
-        found = fields.read(value, _SPAN)
+        found = tuples.read(value, _SPAN)
         if len(found) < len(_SPAN):
             raise ValueError("the span has no first or last call, or no case")
         return cls(**found)
@@ -150,31 +150,31 @@ def compact(calls: Iterable[Call]) -> Iterator[Call]:
         yield first
 
 
-_BEHIND: Final[dict[str, fields.Reader]] = {
-    "size": fields.number,
-    "data": fields.data,
-    "digest": fields.digest,
-    "bits": fields.number,
-    "first": fields.numbers,
+_BEHIND: Final[dict[str, tuples.Reader]] = {
+    "size": tuples.number,
+    "data": tuples.data,
+    "digest": tuples.digest,
+    "bits": tuples.number,
+    "first": tuples.numbers,
 }
 
-_CALL: Final[dict[str, fields.Reader]] = {
-    "verb": fields.text,
-    "target": fields.text,
-    "number": fields.number,
-    "length": fields.number,
-    "sent": fields.data,
-    "received": fields.data,
-    "value": fields.returned,
-    "errno": fields.number,
-    "started_ns": fields.number,
-    "duration_ns": fields.number,
-    "sent_digest": fields.digest,
-    "received_digest": fields.digest,
+_CALL: Final[dict[str, tuples.Reader]] = {
+    "verb": tuples.text,
+    "target": tuples.text,
+    "number": tuples.number,
+    "length": tuples.number,
+    "sent": tuples.data,
+    "received": tuples.data,
+    "value": tuples.returned,
+    "errno": tuples.number,
+    "started_ns": tuples.number,
+    "duration_ns": tuples.number,
+    "sent_digest": tuples.digest,
+    "received_digest": tuples.digest,
     "behind": Behind.from_json,
-    "serial": fields.number,
-    "times": fields.positive,
-    "part": fields.one_of(*PARTS),
+    "serial": tuples.number,
+    "times": tuples.positive,
+    "part": tuples.one_of(*PARTS),
 }
 
-_SPAN: Final[dict[str, fields.Reader]] = {"first": fields.number, "last": fields.number, "case": fields.text}
+_SPAN: Final[dict[str, tuples.Reader]] = {"first": tuples.number, "last": tuples.number, "case": tuples.text}
