@@ -167,7 +167,8 @@ def test_rule_that_hangs_again_and_again(run):
 
 def test_hanging_in_a_block_with_clean_up(judge):
     """That memory cannot be unmapped any more does not hide the hang."""
-    finished = judge("device_state#4:hang", only="test_dma_stopped_before_return[running -> stop]", limits={"call": "2s"})
+    case = "test_dma_stopped_before_return[running -> stop]"
+    finished = judge("device_state#4:hang", only=case, limits={"call": "2s"})
     assert finished.cases == ["hang"]
     assert finished.code == 3
 
