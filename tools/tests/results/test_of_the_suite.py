@@ -84,14 +84,18 @@ def test_nothing_else_was_selected():
             [ended("own", "pass"), Kernel(("BUG: it",), case("own"))],
             *("the kernel complained outside of any rule", 1),
         ),
+        (
+            [ended("own", "broken"), Kernel(("BUG: it",), case("own"))],
+            *("the kernel complained outside of any rule", 1),
+        ),
     ],
-    ids=["hang", "death", "kernel"],
+    ids=["hang", "death", "kernel", "oops"],
 )
 def test_what_befalls_the_device_meanwhile_counts(events, detail, code):
     """It is the device's, though no rule of the device was judged then; no waiver of the rule covers it."""
     summary = made(ended("a", "pass"), *events, waivers=[waiver(rule="v1.own")])
     assert (conclude(summary).detail, summary.exit_code) == (detail, code)
-    assert summary.verdicts["v1.own"] in (Verdict.PASS, Verdict.HANG)
+    assert summary.verdicts["v1.own"] in (Verdict.PASS, Verdict.HANG, Verdict.KERNEL)
 
 
 def test_no_waiver_excuses_the_suite():

@@ -36,11 +36,13 @@ def _of_the_suite(summary: Summary) -> None:
     for case in summary.cases.values():
         if summary.of_device(case):
             continue
+        if case.verdict is Verdict.HANG:
+            summary.hangs.append(Stop(f"{case.why} ({case.name})", case.why.remedy))
+        if case.kernel_log and case.verdict is Verdict.BROKEN:
+            _complained(case)  # the suite is not at fault where the kernel ended its process
         summary.deaths += [f"{death} ({case.name})" for death in case.deaths]
         summary.kernel_log += case.kernel_log
         case.deaths, case.kernel_log = [], []
-        if case.verdict is Verdict.HANG:
-            summary.hangs.append(Stop(f"{case.why} ({case.name})", case.why.remedy))
 
 
 # -- servers that died ------------------------------------------------------------------------------------------------
