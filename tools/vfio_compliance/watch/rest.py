@@ -35,11 +35,6 @@ class Rest:
         """Whether a case is left, and a way to the device."""
         return bool((self._planned or {}).keys() - self._done) and self._way < self._ways
 
-    @property
-    def out_of_ways(self) -> bool:
-        """Whether no way to the device is left."""
-        return self._way >= self._ways
-
     def take(self, event: Event) -> None:
         """Take note of an event of the test process."""
         match event:
