@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance.common.words import counted
+from vfio_compliance.common.moment import latest_call
+from vfio_compliance.common.words import counted, enumerated, plural
 from vfio_compliance.migration_v1.checks import in_state, need_data
 from vfio_compliance.migration_v1.states import STATES, name
 from vfio_compliance.run import checks
@@ -26,18 +27,7 @@ PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_C
 
 NATIVE = {(register.offset, register.width) for register in REGISTERS}
 
-#: Every place and width at which a processor could access the registers, and lengths that only a call can ask for.
-OTHER = [
-    (offset, width)
-    for width in (1, 2, 4, 8)
-    for offset in range(HEADER_SIZE - width + 1)
-    if (offset, width) not in NATIVE
-] + [(0, length) for length in (3, 5, 6, 7, 12, 16, 24, 32)]
-
-
-def place(case):
-    """``8@4``: eight bytes at offset 4."""
-    return f"{case[1]}@{case[0]}"
+every_offset = pytest.mark.parametrize("offset", range(HEADER_SIZE), ids="at {}".format)
 
 
 while_saving = pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=name)
@@ -76,25 +66,65 @@ def judge_place(migration, register):
 
 
 @pytest.mark.rule("v1.width.read-native-only")
-@pytest.mark.parametrize("case", OTHER, ids=place)
-def test_other_reads_refused(migration, case):
+@every_offset
+def test_other_reads_refused(fresh, migration, offset):
     """In stop-and-copy, where every register has a meaning, a read that is not one whole register is refused."""
-    offset, width = case
-    migration.enter(STOP_AND_COPY)
-    outcome, _ = migration.region.try_read(offset, width)
-    checks.refused(f"reading {counted(width, 'byte')} at offset {offset}", outcome)
-    in_state(migration, "afterwards", STOP_AND_COPY, ERROR)
+    judge_widths(
+        *(fresh, migration, STOP_AND_COPY, offset, "reading"),
+        lambda region, width: region.try_read(offset, width)[0],
+    )
 
 
 @pytest.mark.rule("v1.width.write-native-only")
-@pytest.mark.parametrize("case", OTHER, ids=place)
-def test_other_writes_refused(migration, case):
+@every_offset
+def test_other_writes_refused(fresh, migration, offset):
     """In resuming, a write that is not one whole register is refused, though it would be a legal state if it were."""
-    offset, width = case
-    migration.enter(RESUMING)
-    outcome = migration.region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little"))
-    in_state(migration, "afterwards", RESUMING, ERROR)
-    checks.refused(f"writing {counted(width, 'byte')} at offset {offset}", outcome)
+    judge_widths(
+        *(fresh, migration, RESUMING, offset, "writing"),
+        lambda region, width: region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little")),
+    )
+
+
+def judge_widths(fresh, migration, state, offset, doing, attempt):
+    """No access of 1 to 32 bytes but that of a register is carried out, and none leads to another valid state."""
+    migration.enter(state)
+    taken, first = {}, 0
+    for width in [width for width in range(1, HEADER_SIZE + 1) if (offset, width) not in NATIVE]:
+        outcome = attempt(migration.region, width)
+        if outcome.ok:
+            taken[width], first = outcome.value, first or latest_call()
+        now = migration.state()
+        what = f"reading device_state after {doing} {counted(width, 'byte')} at offset {offset}"
+        checks.one_of(what, now, [state, ERROR], name)
+        if now == ERROR:
+            fresh().enter(state)
+    if taken:
+        own = [width for at, width in NATIVE if at == offset]
+        what = f"{doing} 1 to {HEADER_SIZE} bytes at offset {offset}" + "".join(f", but not {each}" for each in own)
+        with checks.about(first):
+            checks.broken(what, expected="an error each time", seen=widths_taken(taken))
+
+
+def widths_taken(taken):
+    """Such as "5 to 8 bytes, 4 of 12 bytes": how many were moved of how many, where those differ."""
+    groups = {}
+    for width, moved in taken.items():
+        groups.setdefault(None if moved == width else moved, []).append(width)
+    parts = []
+    for moved, widths in groups.items():
+        unit = "byte" if widths == [1] else plural("byte")
+        parts.append(f"{'' if moved is None else f'{moved} of '}{enumerated([*runs_of(widths)], 'and')} {unit}")
+    return ", ".join(parts)
+
+
+def runs_of(numbers):
+    """Numbers that follow one another as "5 to 8"."""
+    start = before = numbers[0]
+    for number in [*numbers[1:], None]:
+        if number != before + 1:
+            yield str(start) if start == before else f"{start} to {before}"
+            start = number
+        before = number
 
 
 @pytest.mark.rule("v1.reserved.reads-zero")

@@ -61,7 +61,7 @@ def as_found(device, migration):
 
 
 @pytest.mark.rule("v1.transition.running-to-stop")
-def test_running_to_stop(migration, actor):
+def test_running_to_stop(migration):
     """Stop can be written to a running device."""
     goes_to(migration, STOP)
 

@@ -46,6 +46,10 @@
 	DEFECT(width_byte_read_accepted, "width-byte-read-accepted", migration_read) \
 	/* several registers may be read at once */				\
 	DEFECT(width_straddling_read_accepted, "width-straddling-read-accepted", migration_read) \
+	/* all registers from pending_bytes on, or two of them, may be read at once */ \
+	DEFECT(width_several_registers_read, "width-several-registers-read", migration_read) \
+	/* eight bytes may be read at the last four of the header */		\
+	DEFECT(width_read_past_header, "width-read-past-header", migration_read) \
 	/* two bytes written to device_state are taken */			\
 	DEFECT(width_halfword_write_applied, "width-halfword-write-applied", migration_write) \
 	/* one byte written to device_state: an error, yet it takes effect */	\
@@ -54,6 +58,8 @@
 	DEFECT(width_wide_write_applied, "width-wide-write-applied", migration_write) \
 	/* a write of anything but one whole register is ignored, and reported as done */ \
 	DEFECT(width_write_ignored, "width-write-ignored", migration_write)	\
+	/* eight bytes written at the last four of the header are ignored, and reported as done */ \
+	DEFECT(width_write_past_header, "width-write-past-header", migration_write) \
 										\
 	/* device_state as it reads */						\
 	/* reads give the state before the last change */			\

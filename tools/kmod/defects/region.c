@@ -175,6 +175,23 @@ ssize_t defect_width_straddling_read_accepted(struct refd_device *refd, u32 offs
 	return read_loosely(refd, offset, width, bytes);
 }
 
+ssize_t defect_width_several_registers_read(struct refd_device *refd, u32 offset, u32 width,
+					    u8 *bytes)
+{
+	if (offset != refd_places[REFD_FIELD_PENDING].offset || (width != 16 && width != 24))
+		return under(width_several_registers_read)(refd, offset, width, bytes);
+	return read_loosely(refd, offset, width, bytes);
+}
+
+ssize_t defect_width_read_past_header(struct refd_device *refd, u32 offset, u32 width, u8 *bytes)
+{
+	if (offset != REFD_HEADER_SIZE - 4 || width != 8)
+		return under(width_read_past_header)(refd, offset, width, bytes);
+	memset(bytes + 4, 0, 4);
+	read_loosely(refd, offset, 4, bytes);
+	return width;
+}
+
 ssize_t defect_size_read_short(struct refd_device *refd, u32 offset, u32 width, u8 *bytes)
 {
 	ssize_t ret = under(size_read_short)(refd, offset, width, bytes);
@@ -214,5 +231,12 @@ ssize_t defect_width_write_ignored(struct refd_device *refd, u32 offset, u32 wid
 {
 	if (is_register(refd, offset, width))
 		return under(width_write_ignored)(refd, offset, width, value);
+	return width;
+}
+
+ssize_t defect_width_write_past_header(struct refd_device *refd, u32 offset, u32 width, u64 value)
+{
+	if (offset != REFD_HEADER_SIZE - 4 || width != 8)
+		return under(width_write_past_header)(refd, offset, width, value);
 	return width;
 }

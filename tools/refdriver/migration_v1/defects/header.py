@@ -7,7 +7,7 @@ from errno import EAGAIN, EINVAL
 
 from ...overlays import defect
 from ...refusal import Refusal
-from ..region import PENDING, RESERVED, SIZE, STATE, MigrationRegion, Place, Register
+from ..region import HEADER_SIZE, PENDING, RESERVED, SIZE, STATE, MigrationRegion, Place, Register
 from ..states import PRE_COPY
 
 
@@ -111,6 +111,22 @@ class ReadEmpty(OddWidths):
         return b""
 
 
+@defect("width-several-registers-read", "reads of all registers from pending_bytes on, or of two of them, succeed")
+class SeveralRegistersRead(OddWidths):
+    def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
+        if offset == PENDING[0] and count in (16, 24):
+            return self._cut(offset, count, met)
+        return super()._read_oddly(offset, count, met)
+
+
+@defect("width-read-past-header", "8-byte reads of the last four bytes of the header, and what follows, succeed")
+class ReadPastHeader(OddWidths):
+    def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
+        if (offset, count) == (HEADER_SIZE - 4, 8):
+            return self._whole(SIZE)[4:] + bytes(4)
+        return super()._read_oddly(offset, count, met)
+
+
 @defect("width-halfword-write-applied", "a 2-byte write of device_state is taken")
 class HalfwordWrite(OddWidths):
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
@@ -140,3 +156,11 @@ class WideWrite(OddWidths):
 class WriteIgnored(OddWidths):
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
         return len(data)
+
+
+@defect(
+    "width-write-past-header", "8-byte writes at the last four bytes of the header are ignored, and reported as done"
+)
+class WritePastHeader(OddWidths):
+    def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
+        return 8 if (offset, len(data)) == (HEADER_SIZE - 4, 8) else super()._write_oddly(offset, data)
