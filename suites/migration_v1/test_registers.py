@@ -100,7 +100,8 @@ def judge_widths(fresh, migration, state, offset, doing, attempt):
             fresh().enter(state)
     if taken:
         own = [width for at, width in NATIVE if at == offset]
-        what = f"{doing} 1 to {counted(HEADER_SIZE, 'byte')} at offset {offset}" + "".join(f", but not {each}" for each in own)
+        but = "".join(f", but not {each}" for each in own)
+        what = f"{doing} 1 to {counted(HEADER_SIZE, 'byte')} at offset {offset}{but}"
         with checks.about(first):
             checks.broken(what, expected="an error each time", seen=widths_taken(taken))
 
