@@ -150,7 +150,7 @@ CANCELLED = {
     "in resuming, before any data": (RESUMING,),
 }
 
-#: The same, where it is amid a buffer.
+#: The same for a migration that ends while a buffer is only partly read.
 CANCELLED_AMID = {
     "in pre-copy": (PRE_COPY,),
     "in stop-and-copy": (PRE_COPY, STOP_AND_COPY),
@@ -177,7 +177,7 @@ def test_cancel_amid_a_buffer(reach, migration, qemu, actor, path):
 
 
 def judge_cancelling(migration, qemu, actor):
-    """The source goes on, and can be migrated again."""
+    """The device runs on the source again, and a new migration can begin."""
     qemu.cancel()
     in_state(migration, "after the migration was cancelled", RUNNING)
     if actor.can_watch:

@@ -46,7 +46,7 @@ def test_bit_per_page(guest, position, count):
 @pytest.mark.rule("dirty.bitmap.bit-per-page")
 @pytest.mark.parametrize("position", FAR)
 def test_far_bit_per_page(guest, position):
-    """The same behind a hole, so that nobody has to map so much."""
+    """The same for a page far behind a hole, so that the range is large and little memory is mapped."""
     guest.single_out(0, 1)
     guest.get(-position, position + 2).correct()
 
@@ -65,7 +65,7 @@ def test_of_the_range(guest, where, count):
 @pytest.mark.rule("dirty.bitmap.of-the-range")
 @every_count
 def test_of_a_range_with_holes(guest, count):
-    """A bitmap of a range with pages before, between and behind that are not mapped tells of all that are."""
+    """The bitmap is right for every mapped page, with unmapped pages before, between and behind these in the range."""
     three_mappings(guest, count, behind=count + 100)
     guest.get(-3, count + 140).correct()
     guest.nothing_lost()
@@ -116,7 +116,7 @@ def test_too_little_memory(guest, room, count):
 @every_count
 @pytest.mark.parametrize("bitmaps", [0, 1], ids=["2^63", "2^63 more"])
 def test_huge_memory(guest, observe, bitmaps, count):
-    """More memory than a machine has, 2^63 bytes and so many bitmaps, is taken or refused; tracking works after it."""
+    """A bitmap buffer of 2^63 bytes or more, which no machine has, is taken or refused; tracking works after it."""
     guest.dirty_last(count)
     outcome = guest.try_get(0, count, room=(1 << 63) + bitmaps * bitmap_bytes(count))
     observe("a bitmap into 2^63 bytes", "taken" if outcome.ok else f"refused with {told(outcome)}")

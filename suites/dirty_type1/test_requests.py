@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The arguments of the requests: too short, too long, at bad addresses, with flags that nobody knows."""
+"""The arguments of the requests: too short, too long, at bad addresses, with undefined flags."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_unmap_plain(container, witness, argsz, tracking):
     ],
 )
 def test_unmap_plain_refused(container, witness, argsz, flags, tracking):
-    """Less than 24 bytes of argument, or a flag that nobody knows, changes nothing."""
+    """Less than 24 bytes of argument, or an undefined flag, changes nothing."""
     argument = witness.unmap_request(flags, argsz)
     witness.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
@@ -244,7 +244,7 @@ every_place = pytest.mark.parametrize("place", [*UNREADABLE, "read-only"])
 @pytest.mark.rule("dirty.info.argsz")
 @every_size
 def test_container_information(container, container_growth, size):
-    """Too little is refused, enough brings the whole, what is between tells what is enough; nothing goes past argsz."""
+    """A short argsz is refused, a full one gets all, one between is told what it needs; nothing is written past it."""
     judge_size(container, container_growth, size)
 
 

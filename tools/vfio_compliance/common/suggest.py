@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .words import enumerated
+
 #: Characters of a word that is still compared: the search is slow, and nobody writes such a long one by mistake.
 _LONGEST = 80
 
@@ -22,8 +24,5 @@ def similar(word: str, known: Iterable[str], likeness: float = 0.6) -> str | Non
 
 def did_you_mean(*words: str | None) -> str:
     """The end of a message: "; did you mean `a`, `b` or `c`?", or nothing where no word was found."""
-    found = [f"`{word}`" for word in dict.fromkeys(words) if word]
-    if not found:
-        return ""
-    *others, last = found
-    return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    found = enumerated(f"`{word}`" for word in dict.fromkeys(words) if word)
+    return f"; did you mean {found}?" if found else ""

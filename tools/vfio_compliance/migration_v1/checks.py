@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from ..common.moment import latest_call
 from ..run.checks import NotApplicable, Unjudged, about, accepted, one_of
 from ..uapi.migration_v1 import DEVICE_STATE, DeviceState
 from .actor import MigrationActor
@@ -41,8 +40,7 @@ def made(transition: Transition, change: Change) -> None:
 def goes_to(migration: MigrationRegion, state: DeviceState) -> None:
     """The driver accepts ``state``, and the device is there."""
     transition = Transition(migration.state(), state)
-    outcome = migration.try_set_state(state)
-    made(transition, Change(outcome, migration.state(), latest_call()))
+    made(transition, migration.change_to(state))
 
 
 def safe(what: str, change: Change, transition: Transition) -> None:

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 
 from ..common.moment import latest_call
 from ..device import DeviceError, StepFailed, Stream
-from ..device.region import tell
 from ..run.checks import Silent, Unjudged, given
 from ..run.client import Access
 from ..run.stimulus import Actor
-from ..uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, DeviceState
+from ..uapi.migration_v1 import PENDING_BYTES, DeviceState
 from .migration import Migration
 from .region import Change, MigrationRegion
 from .states import Transition, name
@@ -166,8 +165,7 @@ class Journeys:
         Raises Unjudged where no flow came so far, or the transition is in none.
         """
         if transition.after == STOP and transition.before == RUNNING:
-            migration = self._migration.begin()
-            return Change(migration.try_set_state(STOP), migration.state(), latest_call())
+            return self._migration.begin().change_to(STOP)
         for flow in (self.suspend, self.live):
             if change := flow().changes.get(transition):
                 return change
@@ -234,12 +232,8 @@ class Journeys:
 def _change(migration: MigrationRegion, state: DeviceState, journey: Journey) -> None:
     """Change to ``state``, and take note of how that was answered. Raises DeviceError."""
     before = migration.state()
-    outcome = migration.try_set_state(state)
-    now = migration.state()
-    journey.changes[Transition(before, state)] = Change(outcome, now, latest_call())
-    if outcome.value != DEVICE_STATE.width or now != state:
-        what = f"writing {name(state)} in {name(before)}"
-        raise DeviceError(what, f"4 bytes taken, then {name(state)}", f"{tell(outcome)}, then {name(now)}")
+    change = journey.changes[Transition(before, state)] = migration.change_to(state)
+    change.insist(f"writing {name(state)} in {name(before)}", state)
 
 
 def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | None:

@@ -49,6 +49,13 @@ class Change(NamedTuple):
         """``accepted`` or ``refused``."""
         return "accepted" if self.outcome.ok else "refused"
 
+    def insist(self, what: str, state: int) -> None:
+        """Raises DeviceError unless the write was taken whole and led to ``state``."""
+        if self.outcome.value != DEVICE_STATE.width or self.now != state:
+            raise DeviceError(
+                what, f"4 bytes taken, then {name(state)}", f"{tell(self.outcome)}, then {name(self.now)}"
+            )
+
     def __str__(self) -> str:
         return f"{self.answer}, reads {name(self.now)}"
 
@@ -127,14 +134,12 @@ class MigrationRegion:
 
     def set_state(self, state: int) -> None:
         """Ask for ``state`` and see that it is there. Raises DeviceError."""
+        self.change_to(state).insist(f"changing device_state to {name(state)}", state)
+
+    def change_to(self, state: int) -> Change:
+        """Ask for ``state``, keeping bits 3-31, whatever comes of that. Raises DeviceError."""
         outcome = self.try_set_state(state)
-        now = self.state()
-        if outcome.value != DEVICE_STATE.width or now != state:
-            raise DeviceError(
-                f"changing device_state to {name(state)}",
-                f"4 bytes taken, then {name(state)}",
-                f"{tell(outcome)}, then {name(now)}",
-            )
+        return Change(outcome, self.state(), latest_call())
 
     def attempt(self, value: int) -> Change:
         """Write ``value`` to device_state, all 32 bits of it, whatever comes of that. Raises DeviceError."""

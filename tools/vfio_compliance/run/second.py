@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 from ..common.words import counted
 from ..device import Device, Region, Unreachable
-from ..profiles import SecondInKernel, SecondServer, SpareInKernel, SpareServer
+from ..profiles import SecondInKernel, SpareInKernel, SpareServer
 from ..transport import CallTimeout, PeerGone, TransportError
 from .errors import Broken
 from .interface import Attachment
@@ -22,12 +22,12 @@ class SecondDevice:
 
     def __init__(self, opened: OpenDevice, recovery: Recovery, attachments: Sequence[Attachment]) -> None:
         self._opened, self._recovery, self._attachments = opened, recovery, attachments
-        self._where: SecondInKernel | SecondServer | SpareInKernel | SpareServer | None = opened.profile.device.second
 
     @cached_property
     def _device(self) -> Device | None:
         """Made once the device was reached, whose container it shares."""
-        return self._opened.beside(self._where) if self._where else None
+        second = self._opened.profile.device.second
+        return self._opened.beside(second) if second else None
 
     @property
     def name(self) -> str:
