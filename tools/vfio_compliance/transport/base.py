@@ -233,17 +233,9 @@ class Transport(ABC):
         """Reach the device. Raises SetupError when that cannot be done, RuntimeError when already open."""
         if self.is_open:
             raise RuntimeError("the device is open already")
-        tracer, name = self.tracer, self._names[Target.DEVICE]
-        if tracer.on_begin is not None:
-            tracer.on_begin("open", name, 0, 0)
-        started = perf_counter_ns()
-        try:
+        with self.tracer.recorded("open", self._names[Target.DEVICE]):
             self._open()
-        except BaseException as error:
-            tracer.failed("open", name, 0, 0, b"", error, started)
-            raise
-        self.is_open = True
-        tracer.add(("open", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
+            self.is_open = True
 
     def close(self) -> None:
         """Let go of the device, its mappings too; nothing happens when it is not open.
@@ -253,24 +245,16 @@ class Transport(ABC):
         """
         if not self.is_open:
             return
-        tracer, name = self.tracer, self._names[Target.DEVICE]
-        if tracer.on_begin is not None:
-            tracer.on_begin("close", name, 0, 0)
-        started = perf_counter_ns()
         self.is_open = False
         held = 0
-        for mapping in list(self._maps):
-            try:
-                mapping.close()
-                self._maps.discard(mapping)
-            except BufferError:
-                held += 1
-        try:
+        with self.tracer.recorded("close", self._names[Target.DEVICE]):
+            for mapping in list(self._maps):
+                try:
+                    mapping.close()
+                    self._maps.discard(mapping)
+                except BufferError:
+                    held += 1
             self._close()
-        except BaseException as error:
-            tracer.failed("close", name, 0, 0, b"", error, started)
-            raise
-        tracer.add(("close", name, 0, 0, b"", b"", 0, 0, started, perf_counter_ns() - started))
         if held:
             raise RuntimeError(f"the device stays open: {counted(held, 'mapping')} of it still in use")
 
@@ -363,18 +347,9 @@ class Transport(ABC):
 
         The mapping ends with close(). Take copies of slices, or release every memoryview of it before.
         """
-        tracer = self.tracer
-        name = self._region_names[region]
-        if tracer.on_begin is not None:
-            tracer.on_begin("map", name, offset, length)
-        started = perf_counter_ns()
-        try:
+        with self.tracer.recorded("map", self._region_names[region], offset, length):
             mapping = self._map(region, offset, length)
-        except BaseException as error:
-            tracer.failed("map", name, offset, length, b"", error, started)
-            raise
         self._maps.add(mapping)
-        tracer.add(("map", name, offset, length, b"", b"", 0, 0, started, perf_counter_ns() - started))
         return mapping
 
     def memory(self, length: int) -> Memory:

@@ -8,7 +8,6 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any, ClassVar, Final, Protocol
 
 from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_TYPE1v2_IOMMU
@@ -245,17 +244,8 @@ class KernelGroup(Transport):
 
     def _open_file(self, target: Target, path: Path) -> int:
         """The descriptor of an opened file, a call like the others. Raises OSError."""
-        tracer, name = self.tracer, self._names[target]
-        if tracer.on_begin is not None:
-            tracer.on_begin("open", name, 0, 0)
-        sent = os.fsencode(path)
-        started = perf_counter_ns()
-        try:
-            descriptor = self._system.open(path)
-        except OSError as error:
-            tracer.failed("open", name, 0, 0, sent, error, started)
-            raise
-        tracer.add(("open", name, 0, 0, sent, b"", descriptor, 0, started, perf_counter_ns() - started))
+        with self.tracer.recorded("open", self._names[target], sent=os.fsencode(path)) as answer:
+            descriptor = answer.value = self._system.open(path)
         return descriptor
 
     def _opened(self, target: Target) -> int:

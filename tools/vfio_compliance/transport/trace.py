@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -75,6 +76,15 @@ Record: TypeAlias = (
     tuple[str, str, int, int, bytes, bytes, int, int, int, int]
     | tuple[str, str, int, int, bytes, bytes, int, int, int, int, Digest, Digest, Behind | None]
 )
+
+
+@dataclass
+class Returned:
+    """What came of a call: the data, what it returned, and its errno."""
+
+    received: bytes = b""
+    value: int = 0
+    errno: int = 0
 
 
 class Tracer:
@@ -177,6 +187,26 @@ class Tracer:
         records.append(record)
         if len(records) >= self.limit:
             self._shorten()
+
+    @contextmanager
+    def recorded(
+        self, verb: str, target: str, number: int = 0, length: int = 0, sent: bytes = b""
+    ) -> Iterator[Returned]:
+        """Record the call that the block makes, and what the block notes of its answer.
+
+        For calls that are rare. Register accesses and ioctls are many, and record themselves without a block.
+        """
+        if self.on_begin is not None:
+            self.on_begin(verb, target, number, length)
+        answer = Returned()
+        started = perf_counter_ns()
+        try:
+            yield answer
+        except BaseException as error:
+            self.failed(verb, target, number, length, sent, error, started)
+            raise
+        duration = perf_counter_ns() - started
+        self.add((verb, target, number, length, sent, answer.received, answer.value, answer.errno, started, duration))
 
     def failed(
         self,

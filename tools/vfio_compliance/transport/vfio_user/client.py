@@ -11,7 +11,7 @@ import socket
 import struct
 import weakref
 from dataclasses import dataclass
-from time import monotonic, perf_counter_ns
+from time import monotonic
 from typing import ClassVar, Final
 
 from ...common.words import counted
@@ -415,18 +415,10 @@ class VfioUser(Transport):
 
     def _agree(self, connection: Connection, proposal: bytes) -> Reply:
         """Exchange versions, which is traced: what each side can do decides what later calls may be."""
-        tracer, name = self.tracer, self._names[Target.DEVICE]
-        call = ("version", name, 0, len(proposal), proposal)
-        if tracer.on_begin is not None:
-            tracer.on_begin(*call[:4])
-        started = perf_counter_ns()
-        try:
+        name = self._names[Target.DEVICE]
+        with self.tracer.recorded("version", name, length=len(proposal), sent=proposal) as answer:
             reply = connection.exchange(Command.VERSION, proposal, room=_VERSION_ROOM)
-        except BaseException as error:
-            tracer.failed(*call, error, started)
-            raise
-        value = -1 if reply.refused else 0
-        tracer.add((*call, reply.payload, value, reply.errno, started, perf_counter_ns() - started))
+            answer.received, answer.value, answer.errno = reply.payload, -1 if reply.refused else 0, reply.errno
         return reply
 
     def _read_piece(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
