@@ -16,7 +16,8 @@ import pytest
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
 
-sys.path.insert(0, str(Path(__file__).parent / "proofs"))  # for proofs, whatever the import mode
+for folder in ("proofs", "results"):  # for proofs and stories, whatever the import mode
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

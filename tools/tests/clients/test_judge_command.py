@@ -7,35 +7,19 @@ from pathlib import Path
 
 import pytest
 from clients import DATA_OFFSET, RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
+from stories import first
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
-from vfio_compliance.results.events import End, Run, Target
-from vfio_compliance.results.journal import FORMAT, line
-from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection, UsedRegion
+from vfio_compliance.results.events import End, Target
+from vfio_compliance.results.journal import line
+from vfio_compliance.results.setting import UsedRegion
 from vfio_compliance.results.verdict import Verdict
 
 MIGRATION = Region(9, 0x5000, (), True)
 A, B = b"a" * 100, b"b" * 10
 GOOD = [*saved(A, B), *resumed(A, B)]
-RUN = Run(
-    format=FORMAT,
-    version="0",
-    profile=JudgedProfile("p", "p", ""),
-    description="",
-    interfaces=(),
-    device={},
-    kernel="",
-    defects=(),
-    seed=0,
-    limits={},
-    plan=ChosenPlan("default", "", ()),
-    selection=Selection((), (), 0, 0),
-    skips=(),
-    waivers=(),
-    areas={},
-    rules=(),
-)
+RUN = first((), {})
 DISORDERED = [*saved(A), *to(STOP, RUNNING), *to(RUNNING, STOP_AND_COPY), pending(9), size(8), read(DATA_OFFSET, 64)]
 
 

@@ -3,22 +3,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from stories import CALL, FINISH, RULE, first, recorded
 
 from vfio_compliance.results.events import End, Event, Plan, Start, Target
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.setting import Register, UsedRegion, Waiver
 from vfio_compliance.results.verdict import Verdict
-
-sys.path.insert(0, str(Path(__file__).parent))  # whatever the import mode
-
-from stories import CALL, FINISH, RULE, first, recorded
 
 #: Rules that do not block.
 OTHERS = ("one", "two")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import stories
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
@@ -21,31 +22,15 @@ from vfio_compliance.watch import attempt, supervise
 from vfio_compliance.watch.supervise import RunError
 
 #: Begins the run as the plugin does; what it does next is the test's.
-BEGINNING = """
+BEGINNING = f"STORIES = {str(Path(stories.__file__).parent)!r}\n"
+BEGINNING += """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from vfio_compliance.results.events import Changed, Finish, Plan, Run
-from vfio_compliance.results.journal import FORMAT, Journal
-from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection
+from vfio_compliance.results.events import Changed, Finish, Plan
+from vfio_compliance.results.journal import Journal
 
-RUN = Run(
-    format=FORMAT,
-    version="0",
-    profile=JudgedProfile("p", "p", ""),
-    description="",
-    interfaces=(),
-    device={},
-    kernel="",
-    defects=(),
-    seed=0,
-    limits={},
-    plan=ChosenPlan("default", "", ()),
-    selection=Selection((), (), 0, 0),
-    skips=(),
-    waivers=(),
-    areas={},
-    rules=(),
-)
+sys.path.insert(0, STORIES)
+from stories import first
 
 def pytest_addoption(parser):
     for name in ("profile", "journal", "progress-fd", "inflight-fd"):
@@ -53,7 +38,7 @@ def pytest_addoption(parser):
 
 def begin(config):
     opened = Journal(Path(config.getoption("--journal")), int(config.getoption("--progress-fd")))
-    opened.write(RUN)
+    opened.write(first((), {}))
     opened.write(Plan(()))
     return opened
 
