@@ -17,6 +17,7 @@ from ..uapi.migration_v1 import DeviceState
 from .actor import MigrationActor
 from .flows import Journeys
 from .migration import Destination, Migration
+from .player import Players
 from .qemu import Qemu
 from .reach import Reach
 from .region import MigrationRegion
@@ -66,6 +67,18 @@ def reach(way_to: Reach, device: Device) -> Reach:
     """Brings the device along states; may reset it now, so ask for it before whatever that would disturb."""
     way_to.get_ready()
     return way_to
+
+
+@pytest.fixture(scope="session")
+def all_players(v1: Migration, journeys: Journeys, way_to: Reach) -> Players:
+    """Clients that play sessions of migration, and the migrations that theirs are compared with."""
+    return Players(v1, journeys, way_to)
+
+
+@pytest.fixture
+def players(all_players: Players, reach: Reach) -> Players:
+    """The same, once it is known how the device is brought along states."""
+    return all_players
 
 
 @pytest.fixture

@@ -130,16 +130,16 @@ class Journeys:
         saved = Saved()
         migration = self._migration.begin()
         with self._recorded(migration, saved):
-            saved.visible = _show(self._migration.actor, value)
+            saved.visible = show(self._migration.actor, value)
             for state in path:
                 before = saved.stream.total
                 with given():
                     _change(migration, state, saved)
-                self._read_out(migration, state, saved.stream, reads)
+                self.read_out(migration, state, saved.stream, reads)
                 saved.offered[state] = saved.stream.total - before
                 saved.drained[state] = migration.state()
                 if state == PRE_COPY:
-                    saved.visible = _show(self._migration.actor, LATE)
+                    saved.visible = show(self._migration.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
             saved.at["after_the_end"] = latest_call()
             with given():
@@ -149,9 +149,9 @@ class Journeys:
     def drain(self, migration: MigrationRegion) -> None:
         """Read what is offered in the present state, in pre-copy until it is enough. Raises Unreachable."""
         with given():
-            self._read_out(migration, migration.state())
+            self.read_out(migration, migration.state())
 
-    def _read_out(
+    def read_out(
         self, migration: MigrationRegion, state: DeviceState, into: Stream | None = None, reads: int = 1
     ) -> None:
         if state == PRE_COPY:
@@ -198,7 +198,7 @@ class Journeys:
         resumed = Resumed()
         with self._migration.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):
-                resumed.before = _show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
+                resumed.before = show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
                 with given():
                     _change(migration, RESUMING, resumed)
                 for buffer in stream.buffers:
@@ -206,7 +206,7 @@ class Journeys:
                     resumed.taken += 1
                 resumed.filled = migration.state()
                 _change(migration, RUNNING, resumed)
-                resumed.visible = _show(actor)
+                resumed.visible = show(actor)
                 resumed.at["visible"] = latest_call()
             resumed.stayed = _refusal(migration, PRE_COPY)
         return resumed
@@ -245,7 +245,7 @@ def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | No
     return None
 
 
-def _show(actor: Actor, value: int | None = None) -> list[int] | None:
+def show(actor: Actor, value: int | None = None) -> list[int] | None:
     """What the device shows, of ``value`` if one is to be put there; None where the profile does not say how."""
     try:
         if value is not None:

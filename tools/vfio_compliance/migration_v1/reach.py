@@ -37,6 +37,10 @@ class Reach:
             self._drained = frozenset(state for state in _NEXT if not self._lets_go(state))
             self._migration.begin()
 
+    def holds(self, state: DeviceState) -> bool:
+        """Whether the device does not leave a saving state before its data was read, as get_ready() found out."""
+        return state in (self._drained or ())
+
     def __call__(self, *states: DeviceState, leaving: bool = False) -> None:
         """Bring a RUNNING device into each of ``states``, the last of which is to be left again if ``leaving``.
 
@@ -45,7 +49,7 @@ class Reach:
         region = self._migration.region()
         for left, state in enumerate(states, 1 - len(states)):
             region.enter(state)
-            if state in (self._drained or ()) and (left or leaving):
+            if self.holds(state) and (left or leaving):
                 self._journeys.drain(region)
 
     def _lets_go(self, state: DeviceState) -> bool:

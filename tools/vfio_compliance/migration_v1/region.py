@@ -216,12 +216,9 @@ class MigrationRegion:
         while pending and not (enough and enough(stream.total - before)):
             for _ in range(reads - 1):
                 self._step(PENDING_BYTES)
-            area = self.place()
-            if not area.size:
-                raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
+            self.read_buffer(stream)
             if not enough:
-                self._believe(stream.total - before + area.size)
-            stream.add(area.offset, self._data(area))
+                self._believe(stream.total - before)
             before_it, pending = pending, self._step(PENDING_BYTES)
             if not enough and time.monotonic() > end:
                 self._is_it_endless(stream, before_it == pending)
@@ -240,10 +237,15 @@ class MigrationRegion:
         seen = f"{counted(stream.total, 'byte')} so far"
         raise StepFailed("time", "reading the state to its end", f"an end {limit}", seen)
 
-    def read_buffer(self) -> None:
-        """Read the buffer that is offered to its last byte (steps b to d); it is not kept. Raises StepFailed."""
-        for _ in self._data(self.place()):
-            pass
+    def read_buffer(self, into: Stream | None = None) -> None:
+        """Read the buffer that is offered to its last byte (steps b to d); it goes ``into`` a stream, if anywhere.
+
+        Raises StepFailed, for an empty buffer too.
+        """
+        area = self.place()
+        if not area.size:
+            raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
+        (Stream() if into is None else into).add(area.offset, self._data(area))
 
     def load(self, stream: Stream) -> None:
         """Give a saved state to a device in resuming, buffer by buffer (kabi v23, lines 230-237).

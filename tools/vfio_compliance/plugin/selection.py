@@ -26,10 +26,13 @@ def plan_cases(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.I
     claimed, plan = config.stash[SESSION].profile.interfaces, config.stash[PLAN]
     exploring = config.stash[STRESS] is not None
 
-    def is_planned(rule: rules.Rule) -> bool:
+    def is_planned(item: pytest.Item) -> bool:
+        rule = catalogue.rules[str(rule_of(item))]
+        if item.get_closest_marker("deep") and not plan.deep:
+            return False
         return rule.interface in claimed and rule.on_request == exploring and not plan.leaves_out(rule.id)
 
-    return [item for item in judged if is_planned(catalogue.rules[str(rule_of(item))])]
+    return list(filter(is_planned, judged))
 
 
 def select(config: pytest.Config, planned: list[pytest.Item]) -> set[pytest.Item]:

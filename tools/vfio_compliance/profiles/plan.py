@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 
-"""A plan: which rules a run leaves out, and why. Only a plan leaves rules out of a certificate."""
+"""A plan: which rules a run leaves out, and why, and how deep it goes. Only a plan leaves rules out of a certificate."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from yaml.nodes import MappingNode
 
 from vfio_compliance.common.suggest import similar
 from vfio_compliance.profiles.document import Document, Problem, Source
-from vfio_compliance.profiles.kinds import OneOfNumbers, Prose, Text
+from vfio_compliance.profiles.kinds import Choice, OneOfNumbers, Prose, Text
 from vfio_compliance.profiles.loader import read
 from vfio_compliance.profiles.profile import FORMAT, NAME, Profile
 from vfio_compliance.profiles.records import ListOf, Record, key
@@ -40,6 +41,11 @@ class _File:
     format: int = key(OneOfNumbers(FORMAT), "Version of this format.")
     name: str = key(NAME, "Short name of the plan, used in reports.")
     description: str = key(Prose(), "What it is for, in a line.", default="")
+    depth: Literal["default", "full"] = key(
+        Choice("default", "full"),
+        "How many cases of a rule are run: as many as find most faults in little time, or all there are.",
+        default="default",
+    )
     leave_out: tuple[LeftOut, ...] = key(ListOf(Record(LeftOut), "a list of rules"), "The rules that are left out.")
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -56,6 +62,8 @@ class Plan:
     name: str = "default"
     path: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    #: Whether cases are run that only a thorough run has time for.
+    deep: bool = False
     source: Source = field(default=Source(), repr=False, compare=False)
 
     def leaves_out(self, rule_id: str) -> str | None:
@@ -80,7 +88,7 @@ def load(path: str | os.PathLike[str]) -> Plan:
     """Read a plan. Raises ProfileError with everything that is wrong with it."""
     document = Document(os.fspath(path), "plan", "it needs `format: 1`, `name` and `leave_out`")
     written: _File = read(document, _PLAN, _OF_A_PROFILE)
-    return Plan(written.name, os.fspath(path), written.leave_out, document.source())
+    return Plan(written.name, os.fspath(path), written.leave_out, written.depth == "full", document.source())
 
 
 def is_plan(path: str | os.PathLike[str]) -> bool:

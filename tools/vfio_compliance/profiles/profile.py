@@ -18,7 +18,7 @@ from typing import ClassVar, TypeVar
 from vfio_compliance.profiles.claims import Claims, together
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
 from vfio_compliance.profiles.document import Problem, Source, quoted
-from vfio_compliance.profiles.kinds import Boolean, Choice, Date, Duration, OneOfNumbers, Prose, Size, Text
+from vfio_compliance.profiles.kinds import Boolean, Choice, Date, Duration, Integer, OneOfNumbers, Prose, Size, Text
 from vfio_compliance.profiles.records import ListOf, Record, key
 from vfio_compliance.profiles.steps import Setup, Stimulus, Wait, programs
 
@@ -42,6 +42,12 @@ class Limits:
     call: float = key(Duration("1ms", "24h"), "Longest time one call may take.", default="5s")
     test: float = key(Duration("1ms", "24h"), "Longest time one test may take.", default="30s")
     run: float = key(Duration("1ms", "720h"), "Longest time the whole run may take.", default="10min")
+
+    passes: int = key(
+        Integer(1, 1 << 20),
+        "How many times a state of more than 1 MiB is saved whole at most; what that does not suffice for is not run.",
+        default=4,
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.call > self.test:

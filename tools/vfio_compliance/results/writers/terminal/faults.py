@@ -148,6 +148,8 @@ def _rerun(summary: Summary, case: Case) -> str:
     words = ["vfio-compliance", "run", summary.run.profile.path]
     for defect in summary.run.defects:
         words += ["--defect", defect]
+    if summary.run.plan.path:
+        words += ["--plan", summary.run.plan.path]
     return shlex.join([*words, *case.why.options.split(), "--only", case.id])
 
 

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Plays sessions of migration on a device, carries a whole migration through after them, and compares what it brings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from ..common.words import counted
+from ..device import DeviceError, DirtyTracker, DmaMap, Stream
+from ..device.dma import DMA_SIZE, IOVA
+from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, given, shows, unless
+from ..transport import PeerGone, ProtocolViolation
+from ..uapi.migration_v1 import DeviceState
+from . import progress
+from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, show
+from .migration import Migration
+from .progress import Progress
+from .reach import Reach
+from .region import MigrationRegion
+from .sessions import Session
+from .states import DRAWN, Transition, name
+
+#: A state of more bytes is saved no more than ``limits.passes`` times in a run.
+SMALL = 1 << 20
+
+_SAVING = (PRE_COPY, STOP_AND_COPY)
+
+
+def value(number: int) -> int:
+    """The visible state's value of this number: no byte is 0, nor the same as in the value before."""
+    return int.from_bytes(bytes(1 + (17 * number + 37 * place) % 251 for place in range(8)), "little")
+
+
+class Players:
+    """The players of a run, and the migrations that theirs are compared with, each made when it is first asked for."""
+
+    def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
+        self.v1, self.journeys, self.reach = v1, journeys, reach
+        self._compared = v1.session.transport.tracer.shared(self._compare)
+
+    def judge(self, *sessions: Session, live: bool = True, control: tuple[Session, ...] = (), when: str) -> None:
+        """A whole migration goes well after ``sessions``, where it does after those of the ``control``.
+
+        Where these leave the device running it goes through pre-copy if ``live``. ``when`` says in what the control
+        differs. Raises RuleBroken, DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves
+        open.
+        """
+        self.afford()
+        with unless(lambda: self._insist(control, live), when):
+            self._play(sessions, live)
+
+    def afford(self) -> None:
+        """Raises Unjudged where the state is too large to be saved once more."""
+        self.journeys.live()  # is not to be made in the middle of another one
+        total = self.journeys.suspend().whole().total
+        most = self.v1.session.profile.limits.passes
+        if total > SMALL and self.v1.session.transport.tracer.counts.passes >= most:
+            size = counted(total, "byte")
+            raise Unjudged(f"a state of {size} is saved no more than {counted(most, 'time')} (limits.passes)")
+
+    def patience(self) -> float:
+        """Seconds that data in pre-copy may take to come."""
+        return self.journeys.patience
+
+    def buffers(self, state: DeviceState) -> int:
+        """How many buffers the device offers in a saving state. Raises Unjudged."""
+        if state == STOP_AND_COPY:
+            return len(self.journeys.suspend().whole().buffers)
+        live = self.journeys.live()
+        return sum(buffer.start < live.offered[PRE_COPY] for buffer in live.whole().buffers)
+
+    def _play(self, sessions: Sequence[Session], live: bool) -> None:
+        player = Player(self)
+        for session in sessions:
+            player.play(session)
+        player.finish(live)
+
+    def _insist(self, sessions: tuple[Session, ...], live: bool) -> None:
+        if error := self._compared(sessions, live):
+            raise error
+
+    def _compare(self, sessions: tuple[Session, ...], live: bool) -> Exception | None:
+        try:
+            self._play(sessions, live)
+        except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
+            return error.with_traceback(None)
+        except (NotApplicable, Silent, Unjudged):
+            return None
+        return None
+
+
+class Player:
+    """A client of a device that runs, after a reset."""
+
+    def __init__(self, players: Players) -> None:
+        self._players, self._v1 = players, players.v1
+        self._region = players.v1.begin()
+        #: The buffers of the state that is being saved.
+        self.stream = Stream()
+        self._values = 0
+        #: What the device shows; None where the profile does not say how that is seen.
+        self._shown: list[int] | None = None
+        #: It shows what a state that it was given has brought, and nobody has changed that.
+        self._brought = False
+        #: Whether there is data in the present state that was not read to its end.
+        self._unread = False
+        #: A session has ended: from then on what the text promises is what is judged.
+        self._judged = False
+        self.change()
+
+    # -- sessions -------------------------------------------------------------------------------------------------
+
+    def play(self, session: Session) -> None:
+        """Make its moves. Raises DeviceError, NotApplicable, Unjudged."""
+        for move in session.moves:
+            getattr(self, move.verb)(*move.arguments)
+        self._judged = True
+
+    def change(self) -> None:
+        """Put a value into the visible state that was not there before, where the profile says how."""
+        self._values += 1
+        self._shown = show(self._v1.actor, value(self._values))
+        self._brought = False
+
+    def go(self, state: DeviceState) -> None:
+        """Write a state. Raises NotApplicable where the device refuses what is not drawn, Unjudged if it dies of it."""
+        transition = Transition(self._region.state(), state)
+        if self._unread and self._players.reach.holds(transition.before):
+            where = name(transition.before)
+            raise Unjudged(f"the device does not leave {where} before its data was read, which another rule judges")
+        if transition in DRAWN:
+            with self._step():
+                self._region.set_state(state)
+        elif not self._region.change_to(state).outcome.ok:
+            raise NotApplicable(f"the device refuses {transition}, which is not drawn")
+        elif self._region.state() != state:
+            raise Unjudged(f"the device is not in {name(state)}, which another rule judges")
+        if state in _SAVING and transition != Transition(PRE_COPY, STOP_AND_COPY):
+            self.stream = Stream()
+        self._unread = state in _SAVING
+
+    def read(self, far: Progress) -> None:
+        """Read so much of the data that a saving state offers."""
+        state, players = self._region.state(), self._players
+        patience = players.patience() if state == PRE_COPY else 0.0
+        with self._step():
+            if far == progress.WHOLE:
+                players.journeys.read_out(self._region, state, self.stream)
+                self._unread = False
+            else:
+                progress.read(self._region, far, players.buffers(state), self.stream, patience)
+
+    def give(self, far: Progress) -> None:
+        """Give so much of a state that was saved before."""
+        saved = self._players.journeys.suspend()
+        with self._step():
+            progress.give(self._region, far, saved.whole())
+        if far == progress.WHOLE:
+            self._shown, self._brought = saved.visible, True
+
+    def reset(self) -> None:
+        """Reset the device. Raises NotApplicable where it has none."""
+        if not self._v1.session.recovery.resettable:
+            raise NotApplicable("the device does not announce that it can be reset")
+        before = self._region.state()
+        with self._step():
+            self._v1.session.device.reset()
+        self._settle("a reset", before)
+
+    def close(self) -> None:
+        """Close the device, and open it as the next user does."""
+        session, deaths = self._v1.session, len(self._v1.session.transport.deaths)
+        before = self._region.state()
+        session.device.reopen()
+        if len(session.transport.deaths) > deaths:
+            raise Unjudged("the server ended when its client left, which is judged by itself")
+        self._settle("the device was opened", before)
+
+    def lose(self) -> None:
+        """The user goes without unmapping anything or ending the tracking of its memory; then comes the next."""
+        transport = self._v1.session.transport
+        with DmaMap(transport, IOVA, DMA_SIZE) as memory:
+            DirtyTracker(transport).try_start()
+            memory.mapped = False
+            self.close()
+
+    def _settle(self, what: str, before: DeviceState) -> None:
+        """The device runs, or is brought there from where it may be after ``what``. Raises Unjudged."""
+        self._brought = self._unread = False
+        state = self._region.state()
+        if state != RUNNING and state in (self._v1.opened_in, before):
+            self._region.try_set_state(RUNNING)
+            state = self._region.state()
+        if state != RUNNING:
+            raise Unjudged(f"device_state reads {name(state)} after {what}, which another rule judges")
+
+    # -- the migration that is judged -----------------------------------------------------------------------------
+
+    def finish(self, live: bool) -> None:
+        """Carry a whole migration through from where the device is, and compare. Raises RuleBroken, DeviceError."""
+        self._judged = True
+        state = self._region.state()
+        if state == RESUMING:
+            self.give(progress.WHOLE)
+            self.go(RUNNING)
+        elif state == STOP:
+            self._run_again()
+        if self._region.state() == RUNNING:
+            self._leave_running(live)
+        if self._region.state() == PRE_COPY:
+            self.go(STOP_AND_COPY)
+        self.read(progress.WHOLE)
+        self.go(STOP)
+        self._compare()
+
+    def _run_again(self) -> None:
+        """From stop, which no drawn transition leaves: to running where the device takes that, else by a reset."""
+        try:
+            self.go(RUNNING)
+        except NotApplicable:
+            if self._v1.session.recovery.resettable:
+                self.reset()
+            else:
+                self.close()
+
+    def _leave_running(self, live: bool) -> None:
+        if not self._brought:
+            self.change()
+        elif self._shown is not None:
+            shows("after resuming", show(self._v1.actor) or [], self._shown)
+        if live:
+            self.go(PRE_COPY)
+            if self._region.wait_for_data(self._players.patience()):
+                self._region.read_buffer(self.stream)
+        else:
+            self.go(STOP_AND_COPY)
+
+    def _compare(self) -> None:
+        with self._v1.destination() as (_, region, actor):
+            show(actor, value(self._values + 1))  # what a reset left is not to pass for what was restored
+            region.enter(RESUMING)
+            region.load(self.stream)
+            region.set_state(RUNNING)
+            seen = show(actor)
+        if self._shown is None or seen is None:
+            raise Silent("stimulus.visible_state")
+        shows("restored from it", seen, self._shown)
+
+    def _step(self) -> AbstractContextManager[None]:
+        """What is documented is judged by other rules until a session has ended."""
+        return nullcontext() if self._judged else given()
