@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.migration_v1.checks import enter_error, in_state, need_data
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, HALF, ONE, ONE_AND_HALF
 from vfio_compliance.migration_v1.states import STATES, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
@@ -47,6 +48,27 @@ def test_ends_running(device, migration, opened_in, observe, state):
     now = migration.state()
     observe(f"reset in {name(state)}", f"reads {name(now)}")
     checks.one_of(f"reading device_state after a reset in {name(state)}", now, (RUNNING, opened_in, state), name)
+
+
+#: Points in a state that is saved or given, in the middle of which a reset may come.
+MIDDLE = {
+    f"{name(state)}, {far.words}": (state, far)
+    for state in (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING)
+    for far in (HALF, ONE, ONE_AND_HALF, ALL_BUT_ONE)
+}
+
+
+@pytest.mark.rule("v1.reset.ends-running")
+@pytest.mark.parametrize(("state", "far"), MIDDLE.values(), ids=MIDDLE)
+def test_ends_running_in_the_middle(players, device, opened_in, state, far):
+    """The same in the middle of a state that is saved or given."""
+    player = players.begin()
+    player.go(state)
+    player.move(far)
+    with checks.given():
+        device.reset()
+    now = player.region.state()
+    checks.one_of("reading device_state after a reset", now, (RUNNING, opened_in, state), name)
 
 
 @pytest.mark.rule("v1.reset.recovers-error")

@@ -28,6 +28,8 @@ MODULES = (
     "migration_v1.defects.resuming",
     "migration_v1.defects.fields",
     "migration_v1.defects.section",
+    "migration_v1.defects.sessions",
+    "migration_v1.defects.interrupted",
     # What these break, a kernel does for its drivers, so the module has none of them.
     "device.defects.information",
     "container.defects.information",

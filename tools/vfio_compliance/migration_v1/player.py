@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Plays sessions of migration on a device, carries a whole migration through after them, and compares what it brings."""
+"""Plays sessions of migration on a device, then a whole one, and compares what that brings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from ..common.words import counted
@@ -14,6 +14,7 @@ from ..transport import PeerGone, ProtocolViolation
 from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, show
+from .interruptions import Interrupting, Interruption
 from .migration import Migration
 from .progress import Progress
 from .reach import Reach
@@ -39,16 +40,37 @@ class Players:
         self.v1, self.journeys, self.reach = v1, journeys, reach
         self._compared = v1.session.transport.tracer.shared(self._compare)
 
-    def judge(self, *sessions: Session, live: bool = True, control: tuple[Session, ...] = (), when: str) -> None:
-        """A whole migration goes well after ``sessions``, where it does after those of the ``control``.
+    def judge(self, *sessions: Session, live: bool = True, controls: Sequence[Session] = (), when: str) -> None:
+        """A whole migration goes well after ``sessions``, where it does after each of the ``controls``, and after none.
 
-        Where these leave the device running it goes through pre-copy if ``live``. ``when`` says in what the control
-        differs. Raises RuleBroken, DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves
-        open.
+        Where these leave the device running it goes through pre-copy if ``live``. ``when`` says in what the controls
+        differ. Raises RuleBroken, DeviceError, Unjudged, and NotApplicable where the device refuses what the text
+        leaves open.
         """
         self.afford()
-        with unless(lambda: self._insist(control, live), when):
+        with unless(lambda: self._insist(controls, live), when):
             self._play(sessions, live)
+
+    def judge_interrupted(
+        self, what: Interruption, times: int, state: DeviceState, place: Callable[[int], int], *, live: bool = False
+    ) -> None:
+        """A whole migration goes well where, in ``state``, something else is done in the middle of a buffer.
+
+        ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
+        """
+        self.afford()
+        number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
+        interrupting = Interrupting(what, times, place(number))
+        with unless(lambda: self._insist([], live), "where nothing is done in between"):
+            Player(self, {state: interrupting}).finish(live)
+        if not interrupting.made:
+            raise NotApplicable("the device offers no such buffer")
+
+    def begin(self) -> Player:
+        """A player, once it is known how many buffers the device offers."""
+        self.journeys.suspend()
+        self.journeys.live()
+        return Player(self)
 
     def afford(self) -> None:
         """Raises Unjudged where the state is too large to be saved once more."""
@@ -76,9 +98,10 @@ class Players:
             player.play(session)
         player.finish(live)
 
-    def _insist(self, sessions: tuple[Session, ...], live: bool) -> None:
-        if error := self._compared(sessions, live):
-            raise error
+    def _insist(self, sessions: Sequence[Session], live: bool) -> None:
+        for before in [sessions[at : at + 1] for at in range(len(sessions))] or [()]:
+            if error := self._compared(tuple(before), live):
+                raise error
 
     def _compare(self, sessions: tuple[Session, ...], live: bool) -> Exception | None:
         try:
@@ -93,9 +116,11 @@ class Players:
 class Player:
     """A client of a device that runs, after a reset."""
 
-    def __init__(self, players: Players) -> None:
+    def __init__(self, players: Players, interruptions: Mapping[DeviceState, Interrupting] | None = None) -> None:
+        """``interruptions`` of the migration that is judged, by the state in which they are made."""
+        self._interruptions = interruptions or {}
         self._players, self._v1 = players, players.v1
-        self._region = players.v1.begin()
+        self.region = players.v1.begin()
         #: The buffers of the state that is being saved.
         self.stream = Stream()
         self._values = 0
@@ -125,16 +150,16 @@ class Player:
 
     def go(self, state: DeviceState) -> None:
         """Write a state. Raises NotApplicable where the device refuses what is not drawn, Unjudged if it dies of it."""
-        transition = Transition(self._region.state(), state)
+        transition = Transition(self.region.state(), state)
         if self._unread and self._players.reach.holds(transition.before):
             where = name(transition.before)
             raise Unjudged(f"the device does not leave {where} before its data was read, which another rule judges")
         if transition in DRAWN:
             with self._step():
-                self._region.set_state(state)
-        elif not self._region.change_to(state).outcome.ok:
+                self.region.set_state(state)
+        elif not self.region.change_to(state).outcome.ok:
             raise NotApplicable(f"the device refuses {transition}, which is not drawn")
-        elif self._region.state() != state:
+        elif self.region.state() != state:
             raise Unjudged(f"the device is not in {name(state)}, which another rule judges")
         if state in _SAVING and transition != Transition(PRE_COPY, STOP_AND_COPY):
             self.stream = Stream()
@@ -142,28 +167,32 @@ class Player:
 
     def read(self, far: Progress) -> None:
         """Read so much of the data that a saving state offers."""
-        state, players = self._region.state(), self._players
+        state, players = self.region.state(), self._players
         patience = players.patience() if state == PRE_COPY else 0.0
         with self._step():
             if far == progress.WHOLE:
-                players.journeys.read_out(self._region, state, self.stream)
+                players.journeys.read_out(self.region, state, self.stream)
                 self._unread = False
             else:
-                progress.read(self._region, far, players.buffers(state), self.stream, patience)
+                progress.read(self.region, far, players.buffers(state), self.stream, patience)
 
     def give(self, far: Progress) -> None:
         """Give so much of a state that was saved before."""
         saved = self._players.journeys.suspend()
         with self._step():
-            progress.give(self._region, far, saved.whole())
+            progress.give(self.region, far, saved.whole())
         if far == progress.WHOLE:
             self._shown, self._brought = saved.visible, True
+
+    def move(self, far: Progress) -> None:
+        """Read or give so much, as the state of the device wants it."""
+        (self.give if self.region.state() == RESUMING else self.read)(far)
 
     def reset(self) -> None:
         """Reset the device. Raises NotApplicable where it has none."""
         if not self._v1.session.recovery.resettable:
             raise NotApplicable("the device does not announce that it can be reset")
-        before = self._region.state()
+        before = self.region.state()
         with self._step():
             self._v1.session.device.reset()
         self._settle("a reset", before)
@@ -171,7 +200,7 @@ class Player:
     def close(self) -> None:
         """Close the device, and open it as the next user does."""
         session, deaths = self._v1.session, len(self._v1.session.transport.deaths)
-        before = self._region.state()
+        before = self.region.state()
         session.device.reopen()
         if len(session.transport.deaths) > deaths:
             raise Unjudged("the server ended when its client left, which is judged by itself")
@@ -188,10 +217,10 @@ class Player:
     def _settle(self, what: str, before: DeviceState) -> None:
         """The device runs, or is brought there from where it may be after ``what``. Raises Unjudged."""
         self._brought = self._unread = False
-        state = self._region.state()
+        state = self.region.state()
         if state != RUNNING and state in (self._v1.opened_in, before):
-            self._region.try_set_state(RUNNING)
-            state = self._region.state()
+            self.region.try_set_state(RUNNING)
+            state = self.region.state()
         if state != RUNNING:
             raise Unjudged(f"device_state reads {name(state)} after {what}, which another rule judges")
 
@@ -200,19 +229,27 @@ class Player:
     def finish(self, live: bool) -> None:
         """Carry a whole migration through from where the device is, and compare. Raises RuleBroken, DeviceError."""
         self._judged = True
-        state = self._region.state()
+        state = self.region.state()
         if state == RESUMING:
-            self.give(progress.WHOLE)
-            self.go(RUNNING)
-        elif state == STOP:
+            return self._resume()
+        if state == STOP:
             self._run_again()
-        if self._region.state() == RUNNING:
+        if self.region.state() == RUNNING:
             self._leave_running(live)
-        if self._region.state() == PRE_COPY:
+        if self.region.state() == PRE_COPY:
+            with self._interrupted(PRE_COPY, self.region):
+                self.read(progress.WHOLE)
             self.go(STOP_AND_COPY)
-        self.read(progress.WHOLE)
+        with self._interrupted(STOP_AND_COPY, self.region):
+            self.read(progress.WHOLE)
         self.go(STOP)
-        self._compare()
+        return self._compare()
+
+    def _resume(self) -> None:
+        self.change()
+        self.give(progress.WHOLE)
+        self.go(RUNNING)
+        self._as_brought()
 
     def _run_again(self) -> None:
         """From stop, which no drawn transition leaves: to running where the device takes that, else by a reset."""
@@ -225,27 +262,32 @@ class Player:
                 self.close()
 
     def _leave_running(self, live: bool) -> None:
-        if not self._brought:
-            self.change()
-        elif self._shown is not None:
-            shows("after resuming", show(self._v1.actor) or [], self._shown)
-        if live:
-            self.go(PRE_COPY)
-            if self._region.wait_for_data(self._players.patience()):
-                self._region.read_buffer(self.stream)
+        if self._brought:
+            self._as_brought()
         else:
-            self.go(STOP_AND_COPY)
+            self.change()
+        self.go(PRE_COPY if live else STOP_AND_COPY)
+
+    def _as_brought(self) -> None:
+        if self._shown is None:
+            raise Silent("stimulus.visible_state")
+        shows("after resuming", show(self._v1.actor) or [], self._shown)
 
     def _compare(self) -> None:
         with self._v1.destination() as (_, region, actor):
             show(actor, value(self._values + 1))  # what a reset left is not to pass for what was restored
             region.enter(RESUMING)
-            region.load(self.stream)
+            with self._interrupted(RESUMING, region):
+                region.load(self.stream)
             region.set_state(RUNNING)
             seen = show(actor)
         if self._shown is None or seen is None:
             raise Silent("stimulus.visible_state")
         shows("restored from it", seen, self._shown)
+
+    def _interrupted(self, state: DeviceState, region: MigrationRegion) -> AbstractContextManager[None]:
+        found = self._interruptions.get(state)
+        return found.on(region) if found else nullcontext()
 
     def _step(self) -> AbstractContextManager[None]:
         """What is documented is judged by other rules until a session has ended."""

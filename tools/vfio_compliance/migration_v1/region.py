@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from enum import Enum
+from typing import NamedTuple, TypeAlias
 
 from ..common.moment import latest_call
 from ..common.words import counted
@@ -33,8 +34,24 @@ from .states import name
 _ENOUGH_OF_THE_SAME = 64
 
 
+#: Bytes of a buffer that are shown to what is done in the middle of it.
+_SHOWN = 1 << 16
+
 #: Type and subtype by which a region announces itself as the migration region (kabi v23, lines 38 and 47).
 REGION_TYPE = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
+
+
+class Moment(Enum):
+    """When something else is done in the middle of moving a buffer."""
+
+    #: Its place is known; its data is not moved yet.
+    PLACED = "placed"
+    #: Its data was moved, and the driver was not told yet.
+    MOVED = "moved"
+
+
+#: What is done at a moment of each buffer: told its place, and the beginning of its data once that was moved.
+Between: TypeAlias = Callable[[Moment, Area, bytes], None]
 
 
 class Change(NamedTuple):
@@ -75,6 +92,8 @@ class MigrationRegion:
         self.tries_both = False
         #: The first read() or write() of data that was refused where a mapping took its place.
         self.refused: DeviceError | None = None
+        #: Is called in the middle of each buffer.
+        self.between: Between | None = None
 
     # -- registers ------------------------------------------------------------------------------------------------
 
@@ -245,7 +264,11 @@ class MigrationRegion:
         area = self.place()
         if not area.size:
             raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
-        (Stream() if into is None else into).add(area.offset, self._data(area))
+        self._meet(Moment.PLACED, area)
+        stream = Stream() if into is None else into
+        buffer = stream.add(area.offset, self._data(area))
+        if self.between:
+            self._meet(Moment.MOVED, area, next(stream.pieces(buffer, _SHOWN)))
 
     def load(self, stream: Stream) -> None:
         """Give a saved state to a device in resuming, buffer by buffer (kabi v23, lines 230-237).
@@ -257,13 +280,21 @@ class MigrationRegion:
 
     def load_buffer(self, size: int, pieces: Iterable[bytes]) -> None:
         """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
-        place = self.place(size).offset
+        area = self.place(size)
+        self._meet(Moment.PLACED, area)
+        place, beginning = area.offset, b""
         for piece in pieces:
             self.write_data(place, piece)
             place += len(piece)
+            beginning = beginning or piece[:_SHOWN]
+        self._meet(Moment.MOVED, area, beginning)
         outcome = self.try_write(DATA_SIZE, size)
         if outcome.value != DATA_SIZE.width:
             raise StepFailed("data_size", f"writing {size} to data_size", "8 bytes taken", tell(outcome))
+
+    def _meet(self, moment: Moment, area: Area, beginning: bytes = b"") -> None:
+        if self.between:
+            self.between(moment, area, beginning)
 
     def write_data(self, offset: int, data: bytes) -> None:
         """Write a part of a buffer, as well as the device lets it be written. Raises StepFailed."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 
-"""A plan: which rules a run leaves out, and why, and how deep it goes. Only a plan leaves rules out of a certificate."""
+"""A plan: which rules a run leaves out, why, and how deep it goes. Only a plan leaves rules out of a certificate."""
 
 from __future__ import annotations
 

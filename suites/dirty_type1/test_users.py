@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A user goes without unmapping anything and without ending the tracking; what the next one finds."""
+
+import pytest
+
+from vfio_compliance.run.checks import declined, given
+
+#: What the user did that has gone.
+LEFT = {
+    "mapped": "map 0 70",
+    "tracked": "map 0 70; start",
+    "written": "map 0 70; start; dirty 5; dirty 69",
+    "pinned": "map 0 70; pin 3 2; start",
+}
+
+each_end = pytest.mark.parametrize("script", LEFT.values(), ids=LEFT)
+
+
+@pytest.fixture
+def left(dirtying, device, script):
+    """Memory of the user that has gone; the next one has opened the device."""
+    with dirtying.guest() as memory:
+        memory.play(script)
+        memory.lose()
+        device.reopen()
+        yield memory
+
+
+@pytest.fixture
+def next_guest(left, dirtying):
+    """Memory of the next user."""
+    with dirtying.guest() as memory:
+        yield memory
+
+
+@pytest.mark.rule("dirty.users.next-starts-anew")
+@each_end
+def test_nothing_mapped(next_guest):
+    """The next user can map memory where that of the one before lay."""
+    next_guest.map(0, 70, judged=True)
+
+
+@pytest.mark.rule("dirty.users.next-starts-anew")
+@each_end
+def test_nothing_tracked(next_guest):
+    """The next user gets no bitmap before it has begun to track."""
+    with given():
+        next_guest.map(0, 70)
+    declined("asking for a bitmap as the next user, before START", next_guest.try_get(0, 70))
+
+
+@pytest.mark.rule("dirty.users.next-starts-anew")
+@pytest.mark.usefixtures("known_writes")
+@each_end
+def test_nothing_recorded(next_guest):
+    """What the device wrote for the user before is not reported to the next one, whose own pages are."""
+    next_guest.map(0, 70)
+    next_guest.start()
+    next_guest.make_dirty(7)
+    answer = next_guest.get(0, 70)
+    answer.complete()
+    answer.exact()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Something is done again, or refused, in the middle of a buffer; then the rest is moved as if nothing had been."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.migration_v1.interruptions import MANY, READ_AGAIN, REFUSALS, WRITTEN_AGAIN
+from vfio_compliance.uapi.migration_v1 import DeviceState
+
+PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING
+
+#: Which of so many buffers.
+BUFFERS = {"first": lambda number: 0, "middle": lambda number: number // 2, "last": lambda number: number - 1}
+
+
+OFTEN = {"once": 1, "many times": MANY}
+
+
+def every(whats, share=1):
+    """A case for each of ``whats``, buffer and number of times; deep but for one of each ``share``, and half of those."""
+    return pytest.mark.parametrize(
+        ("what", "place", "times"),
+        [
+            pytest.param(
+                *(what, place, times),
+                id=f"{what}, in the {name} buffer, {often}",
+                marks=[pytest.mark.deep] if (row + column) % share or (row + column + turn) % 2 else [],
+            )
+            for row, what in enumerate(whats)
+            for column, (name, place) in enumerate(BUFFERS.items())
+            for turn, (often, times) in enumerate(OFTEN.items())
+        ],
+    )
+
+
+@pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@every(READ_AGAIN)
+def test_saving_goes_on_after_repetition(players, what, place, times):
+    """What was read of a buffer is read again, then the rest of the state, and all of it restores the device."""
+    players.judge_interrupted(what, times, STOP_AND_COPY, place)
+
+
+@pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@pytest.mark.parametrize("what", READ_AGAIN, ids=str)
+def test_pre_copy_goes_on_after_repetition(players, what):
+    """The same for the first buffer of pre-copy."""
+    players.judge_interrupted(what, 2, PRE_COPY, BUFFERS["first"], live=True)
+
+
+@pytest.mark.rule("v1.saving.goes-on-after-refusal")
+@every(REFUSALS, share=3)
+def test_saving_goes_on_after_refusal(players, what, place, times):
+    """Something is refused or ignored, then the rest of the state is read, and all of it restores the device."""
+    players.judge_interrupted(what, times, STOP_AND_COPY, place)
+
+
+@pytest.mark.rule("v1.resuming.goes-on-after-repetition")
+@every(WRITTEN_AGAIN)
+def test_resuming_goes_on_after_repetition(players, what, place, times):
+    """A step of giving a buffer is made again, then the rest of the state is given, and the device is restored."""
+    players.judge_interrupted(what, times, RESUMING, place)
+
+
+@pytest.mark.rule("v1.resuming.goes-on-after-refusal")
+@every(REFUSALS, share=3)
+def test_resuming_goes_on_after_refusal(players, what, place, times):
+    """Something is refused or ignored, then the rest of the state is given, and the device is restored."""
+    players.judge_interrupted(what, times, RESUMING, place)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a broken region takes from one session of migration into the next, or loses where a session ends early."""
+
+from __future__ import annotations
+
+from errno import EIO
+
+from ...overlays import defect
+from ...refusal import Refusal
+from ..region import MigrationRegion
+from ..states import PRE_COPY, RESUMING, RUNNING, STOP_AND_COPY
+from ..stream import Image, Outgoing
+from .history import History
+
+
+class Piecewise(MigrationRegion):
+    """Does not send again what it takes for sent."""
+
+    def _whole_state(self) -> Image:
+        offered = self._outgoing
+        if self.state != PRE_COPY or offered is None:
+            return super()._whole_state()
+        memory = bytearray(self._machine.memory.content)
+        for part, content in self._lost(offered):
+            memory[part] = content[: part.stop - part.start]
+        return Image(memoryview(memory), self._machine.save())
+
+    def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
+        """The parts of the memory that are not sent, and what is in their place."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _zeros(start: int, end: int) -> list[tuple[slice, bytes]]:
+        return [(slice(start, end), bytes(end - start))]
+
+
+@defect("left-unread-lost", "what pre-copy had left to offer is not sent in stop-and-copy either")
+class UnreadLost(Piecewise):
+    def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
+        return self._zeros(offered.position + offered.length, offered.position + offered.unsent)
+
+
+@defect("left-offered-lost", "a buffer that pre-copy has offered counts as sent, read or not")
+class OfferedLost(Piecewise):
+    def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
+        return self._zeros(offered.position, offered.position + offered.length)
+
+
+@defect("left-change-lost", "a change of what pre-copy is just offering is not sent")
+class ChangeLost(Piecewise):
+    _offered = b""
+
+    def _put(self, outgoing: Outgoing) -> None:
+        super()._put(outgoing)
+        part = slice(outgoing.position, outgoing.position + outgoing.length)
+        self._offered = bytes(self._machine.memory.content[part])
+
+    def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
+        end = offered.position + offered.length
+        return [(slice(offered.position, end), self._offered)] if offered.length else []
+
+
+@defect("left-poisons-next", "stop-and-copy that is left with bytes pending offers buffers of no bytes the next time")
+class PoisonsNext(MigrationRegion):
+    _poisoned = False
+
+    def _move(self, new: int) -> None:
+        outgoing = self._outgoing
+        self._poisoned |= self.state == STOP_AND_COPY and outgoing is not None and bool(outgoing.unsent)
+        super()._move(new)
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._poisoned = False
+
+    def read_size(self) -> int:
+        size = super().read_size()
+        return 0 if self._poisoned and self.state == STOP_AND_COPY else size
+
+
+@defect("left-cancelled-kept", "after pre-copy was cancelled the next migration sends the memory as it was then")
+class CancelledKept(MigrationRegion):
+    _kept: bytes | None = None
+
+    def _move(self, new: int) -> None:
+        if (self.state, new) == (PRE_COPY, RUNNING):
+            self._kept = bytes(self._machine.memory.content)
+        super()._move(new)
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._kept = None
+
+    def _whole_state(self) -> Image:
+        whole = super()._whole_state()
+        return whole if self._kept is None else Image(memoryview(self._kept), self._machine.save())
+
+
+class Skipping(MigrationRegion):
+    """May go on in a saving state behind the buffer in which the last one was left."""
+
+    _behind = 0
+
+    def _skips(self, outgoing: Outgoing, new: int, forced: bool) -> bool:
+        """Whether a saving state that is left for ``new`` is gone on with."""
+        raise NotImplementedError
+
+    def _leave(self, new: int, forced: bool) -> None:
+        if self._outgoing is not None and self._skips(self._outgoing, new, forced):
+            self._behind = self._outgoing.position + self._outgoing.length
+
+    def _make_transition(self, new: int) -> None:
+        self._leave(new, False)
+        super()._make_transition(new)
+
+    def _start_saving(self, new: int) -> Outgoing | None:
+        outgoing = super()._start_saving(new)
+        if outgoing is not None and self._behind < outgoing.unsent:
+            outgoing.position, self._behind = self._behind, 0
+        return outgoing
+
+
+@defect("left-buffer-skipped", "stop-and-copy that was left in a buffer begins behind that buffer the next time")
+class BufferSkipped(Skipping):
+    def _skips(self, outgoing: Outgoing, new: int, forced: bool) -> bool:
+        return self.state == STOP_AND_COPY and outgoing.offered and not forced
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._behind = 0
+
+
+@defect(
+    "left-by-reset-skipped", "stop-and-copy in whose second buffer the device is reset begins behind that the next time"
+)
+class ByResetSkipped(Skipping):
+    def _skips(self, outgoing: Outgoing, new: int, forced: bool) -> bool:
+        return forced and self.state == STOP_AND_COPY and outgoing.offered and outgoing.number == 1
+
+    def reset(self) -> None:
+        self._leave(RUNNING, True)
+        super().reset()
+
+
+@defect("reset-in-second-buffer-stops", "a reset in the second buffer of stop-and-copy leaves the device in stop")
+class ResetInSecondBufferStops(MigrationRegion):
+    def reset(self) -> None:
+        outgoing = self._outgoing
+        stops = self.state == STOP_AND_COPY and outgoing is not None and outgoing.number == 1 and outgoing.offered
+        super().reset()
+        if stops:
+            self._move(0)
+
+
+@defect(
+    "resumed-in-part-remembered", "after a reset in resuming behind the first buffer, the next buffer given is refused"
+)
+class InPartRemembered(MigrationRegion):
+    _remembered = False
+
+    def reset(self) -> None:
+        incoming = self._incoming
+        if incoming is not None and incoming.number == 1 and not incoming.complete:
+            self._remembered = True
+        super().reset()
+
+    def write_size(self, size: int) -> None:
+        if self._remembered and self.state == RESUMING:
+            self._remembered = False
+            raise Refusal(EIO)
+        super().write_size(size)
+
+
+@defect("saved-again-stale", "the second state that is saved since a reset is the first one again")
+class SavedAgainStale(MigrationRegion):
+    _first: tuple[bytes, bytes] | None = None
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._first = None
+
+    def _whole_state(self) -> Image:
+        if self._first is None:
+            self._first = bytes(self._machine.memory.content), self._machine.save()
+        return Image(memoryview(self._first[0]), self._first[1])
+
+
+@defect(
+    "cancelled-then-reset-empty",
+    "after a pre-copy that was cancelled and a reset in the second buffer nothing is saved",
+)
+class CancelledThenResetEmpty(MigrationRegion):
+    _cancelled = _empty = False
+
+    def _make_transition(self, new: int) -> None:
+        cancels = self.state == PRE_COPY and new == RUNNING
+        super()._make_transition(new)
+        self._cancelled |= cancels
+
+    def reset(self) -> None:
+        outgoing = self._outgoing
+        self._empty |= self._cancelled and self.state == STOP_AND_COPY and outgoing is not None and outgoing.number == 1
+        self._cancelled = False
+        super().reset()
+
+    def _start_saving(self, new: int) -> Outgoing | None:
+        outgoing = super()._start_saving(new)
+        if outgoing is not None and self._empty:
+            self._empty = False
+            outgoing.end()
+        return outgoing
+
+
+@defect("resumed-saves-nothing", "a device that was resumed has nothing to save until it is reset")
+class ResumedSavesNothing(History):
+    def _start_saving(self, new: int) -> Outgoing | None:
+        outgoing = super()._start_saving(new)
+        if outgoing is not None and self._resumed:
+            outgoing.end()
+        return outgoing
+
+
+@defect("resumed-saves-stale", "a device that was resumed saves the memory that it had before")
+class ResumedSavesStale(MigrationRegion):
+    _before: bytes | None = None
+
+    def _move(self, new: int) -> None:
+        if new == RESUMING:
+            self._before = bytes(self._machine.memory.content)
+        super()._move(new)
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._before = None
+
+    def _whole_state(self) -> Image:
+        whole = super()._whole_state()
+        return whole if self._before is None else Image(memoryview(self._before), self._machine.save())

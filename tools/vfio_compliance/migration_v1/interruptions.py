@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a client may do in the middle of moving a buffer, and after which the rest goes on as if nothing had been.
+
+Whether the access itself is answered as it should be is judged by other rules: where it is not, what comes after it
+cannot be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, NamedTuple
+
+from ..device.region import Area
+from ..run.checks import NotApplicable, Unjudged
+from ..uapi.migration_v1 import (
+    DATA_OFFSET,
+    DATA_SIZE,
+    DEVICE_STATE,
+    PENDING_BYTES,
+    REGISTERS,
+    RESERVED,
+    DeviceState,
+    Register,
+)
+from .region import MigrationRegion, Moment
+
+#: How often something is done for `many times`.
+MANY: Final = 20
+
+
+class Buffer(NamedTuple):
+    """The buffer that is moved: its place, and the beginning of its data once that was moved."""
+
+    area: Area
+    data: bytes = b""
+
+
+class Interruption(NamedTuple):
+    """Something that is done at one moment of a buffer."""
+
+    words: str
+    moment: Moment
+    do: Callable[[MigrationRegion, Buffer], None]
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def _same(what: str, seen: object, expected: object) -> None:
+    if seen != expected:
+        raise Unjudged(f"{what} was not the same again, which another rule judges")
+
+
+def _offset_again(region: MigrationRegion, buffer: Buffer) -> None:
+    _same("data_offset", region.read(DATA_OFFSET), buffer.area.offset)
+
+
+def _size_again(region: MigrationRegion, buffer: Buffer) -> None:
+    _same("data_size", region.read(DATA_SIZE), buffer.area.size)
+
+
+def _place_again(region: MigrationRegion, buffer: Buffer) -> None:
+    _offset_again(region, buffer)
+    _size_again(region, buffer)
+
+
+def _data_again(region: MigrationRegion, buffer: Buffer) -> None:
+    _same("the data", region.read_data(buffer.area.offset, len(buffer.data)), buffer.data)
+
+
+def _last_byte_again(region: MigrationRegion, buffer: Buffer) -> None:
+    last = len(buffer.data) - 1
+    _same("the data", region.read_data(buffer.area.offset + last, 1), buffer.data[last:])
+
+
+def _state_again(region: MigrationRegion, _buffer: Buffer) -> None:
+    region.state()
+
+
+def _written_again(region: MigrationRegion, buffer: Buffer) -> None:
+    region.write_data(buffer.area.offset, buffer.data)
+
+
+def _half_written_again(region: MigrationRegion, buffer: Buffer) -> None:
+    region.write_data(buffer.area.offset, buffer.data[: max(len(buffer.data) // 2, 1)])
+
+
+def _refused(taken: bool) -> None:
+    if taken:
+        raise Unjudged("the access is carried out, which another rule judges")
+
+
+def _read_oddly(offset: int, width: int, region: MigrationRegion, _buffer: Buffer) -> None:
+    _refused(region.region.try_read(offset, width)[0].ok)
+
+
+def _write_oddly(offset: int, width: int, region: MigrationRegion, _buffer: Buffer) -> None:
+    _refused(region.region.try_write(offset, bytes(width)).ok)
+
+
+def _write_state(state: DeviceState, region: MigrationRegion, _buffer: Buffer) -> None:
+    before = region.state()
+    change = region.change_to(state)
+    _refused(change.outcome.ok)
+    if change.now == DeviceState.ERROR:
+        raise NotApplicable("the device reports the error state after it")
+    _same("device_state", change.now, before)
+
+
+def _write(register: Register, number: int, region: MigrationRegion, _buffer: Buffer) -> None:
+    region.try_write(register, number)  # ignored or, where the register is read only, refused
+
+
+#: What a client that saves may do again.
+READ_AGAIN: Final = (
+    Interruption("data_offset read again", Moment.PLACED, _offset_again),
+    Interruption("data_size read again", Moment.PLACED, _size_again),
+    Interruption("data_offset and data_size read again", Moment.MOVED, _place_again),
+    Interruption("the data read again", Moment.MOVED, _data_again),
+    Interruption("the last byte read again", Moment.MOVED, _last_byte_again),
+    Interruption("device_state read", Moment.MOVED, _state_again),
+)
+
+#: What a client that resumes may do again.
+WRITTEN_AGAIN: Final = (
+    Interruption("data_offset read again", Moment.PLACED, _offset_again),
+    Interruption("data_offset read again behind the data", Moment.MOVED, _offset_again),
+    Interruption("the data written again", Moment.MOVED, _written_again),
+    Interruption("half of the data written again", Moment.MOVED, _half_written_again),
+    Interruption("device_state read", Moment.MOVED, _state_again),
+)
+
+_HALVES = [(f"half of {each.name}", each.offset, each.width // 2) for each in REGISTERS if each != RESERVED]
+_ODD = [*_HALVES, ("two registers at once", PENDING_BYTES.offset, 16), ("a byte of data_size", DATA_SIZE.offset, 1)]
+
+#: What is refused or ignored, whoever does it.
+REFUSALS: Final = (
+    *(Interruption(f"{words} read", Moment.MOVED, partial(_read_oddly, at, width)) for words, at, width in _ODD),
+    *(Interruption(f"{words} written", Moment.MOVED, partial(_write_oddly, at, width)) for words, at, width in _ODD),
+    *(
+        Interruption(f"{state:03b}b written to {DEVICE_STATE.name}", Moment.MOVED, partial(_write_state, state))
+        for state in (DeviceState.INVALID_5, DeviceState.ERROR, DeviceState.INVALID_7)
+    ),
+    Interruption("reserved written", Moment.MOVED, partial(_write, RESERVED, 0xFFFF_FFFF)),
+    Interruption("pending_bytes written", Moment.MOVED, partial(_write, PENDING_BYTES, 0)),
+    Interruption("data_offset written", Moment.MOVED, partial(_write, DATA_OFFSET, 0x40)),
+)
+
+
+class Interrupting:
+    """Makes an interruption in one of the buffers that a region moves, so many times."""
+
+    def __init__(self, what: Interruption, times: int, buffer: int) -> None:
+        """``buffer``: how many come before it."""
+        self._what, self._times, self._buffer = what, times, buffer
+        self._number = -1
+        #: Whether the buffer came.
+        self.made = False
+
+    @contextmanager
+    def on(self, region: MigrationRegion) -> Iterator[None]:
+        """Make it on ``region`` until the block ends."""
+        region.between = partial(self._meet, region)
+        try:
+            yield
+        finally:
+            region.between = None
+
+    def _meet(self, region: MigrationRegion, moment: Moment, area: Area, beginning: bytes) -> None:
+        self._number += moment == Moment.PLACED
+        if self._number == self._buffer and moment == self._what.moment:
+            for _ in range(self._times):
+                self._what.do(region, Buffer(area, beginning))
+            self.made = True
