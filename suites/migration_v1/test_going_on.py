@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.migration_v1.interruptions import MANY, READ_AGAIN, REFUSALS, WRITTEN_AGAIN
+from vfio_compliance.migration_v1.player import Last
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING
@@ -18,7 +19,7 @@ OFTEN = {"once": 1, "many times": MANY}
 
 
 def every(whats, share=1):
-    """A case for each of ``whats``, buffer and number of times; deep but for one of each ``share``, and half of those."""
+    """A case for each of ``whats``, buffer and number of times; deep but for one in ``share``, and half of those."""
     return pytest.mark.parametrize(
         ("what", "place", "times"),
         [
@@ -45,7 +46,7 @@ def test_saving_goes_on_after_repetition(players, what, place, times):
 @pytest.mark.parametrize("what", READ_AGAIN, ids=str)
 def test_pre_copy_goes_on_after_repetition(players, what):
     """The same for the first buffer of pre-copy."""
-    players.judge_interrupted(what, 2, PRE_COPY, BUFFERS["first"], live=True)
+    players.judge_interrupted(what, 2, PRE_COPY, BUFFERS["first"], last=Last.LIVE)
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-refusal")

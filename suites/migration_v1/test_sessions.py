@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.migration_v1.player import Last
 from vfio_compliance.migration_v1.progress import POINTS, WHOLE
 from vfio_compliance.migration_v1.sessions import ALPHABET, CHANGE, go, left, ways_from
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 
-#: How the migration goes that is judged: with data read in pre-copy, or from running to stop-and-copy.
-KINDS = {"live": True, "at once": False}
-
 at_each_point = pytest.mark.parametrize("far", POINTS, ids=lambda far: far.words)
-each_kind = pytest.mark.parametrize("live", KINDS.values(), ids=KINDS)
+each_last = pytest.mark.parametrize("last", Last, ids=lambda last: last.value)
+
+
+def deep_unless(chosen):
+    """The marks of a case that is run in any case if ``chosen``."""
+    return [] if chosen else [pytest.mark.deep]
 
 
 def judge_pre_copy_left(players, far, *on_the_way):
@@ -43,23 +46,22 @@ def test_pre_copy_left_after_a_change(players, far):
 
 
 def cells():
-    """Every way out of both saving states at every point, each before one kind of migration; deep: before the other."""
+    """Every way out of both saving states at every point, before one kind of migration; deep: before the others."""
     for state in (PRE_COPY, STOP_AND_COPY):
         ways = [way for way in ways_from(state) if (state, way) != (PRE_COPY, go(STOP_AND_COPY))]
         for row, far in enumerate(POINTS):
             for column, way in enumerate(ways):
-                for kind, live in KINDS.items():
-                    marks = [pytest.mark.deep] if live == bool((row + column) % 2) else []
-                    yield pytest.param(
-                        left(state, far, way), live, id=f"{left(state, far, way)}, then {kind}", marks=marks
-                    )
+                before = left(state, far, way)
+                for turn, last in enumerate(Last):
+                    marks = deep_unless((row + column) % len(Last) == turn)
+                    yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=marks)
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
-@pytest.mark.parametrize(("before", "live"), cells())
-def test_whole_after_one_left(players, before, live):
+@pytest.mark.parametrize(("before", "last"), cells())
+def test_whole_after_one_left(players, before, last):
     """However and wherever a saving state was left, a whole migration after that restores the device."""
-    players.judge(before, live=live, when="with nothing before it")
+    players.judge(before, last=last, when="with nothing before it")
 
 
 #: Of these the device keeps a state: what becomes of that is another rule's matter.
@@ -68,39 +70,43 @@ OTHERS = [each for each in ALPHABET if each is not RESUMED]
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
-@each_kind
+@each_last
 @pytest.mark.parametrize("before", OTHERS, ids=str)
-def test_whole_after_one(players, before, live):
+def test_whole_after_one(players, before, last):
     """After a session, however it ended, a whole migration restores the device."""
-    players.judge(before, live=live, when="with nothing before it")
+    players.judge(before, last=last, when="with nothing before it")
 
 
-def pairs(seconds):
+def pairs(seconds, lasts):
     """Each session before those of ``seconds``; deep but for a set in which each is once first and once second."""
     for row, first in enumerate(ALPHABET):
         for column, second in enumerate(ALPHABET):
             if second in seconds:
-                marks = [] if column == (row + 5) % len(ALPHABET) else [pytest.mark.deep]
-                live = bool((row + column) % 2)
-                yield pytest.param(first, second, live, id=f"{first}, then {second}", marks=marks)
+                last = lasts[(row + column) % len(lasts)]
+                marks = deep_unless(column == (row + 5) % len(ALPHABET))
+                yield pytest.param(first, second, last, id=f"{first}, then {second}, then {last.value}", marks=marks)
 
 
 @pytest.mark.rule("v1.sessions.whole-after-two")
-@pytest.mark.parametrize(("first", "second", "live"), pairs(OTHERS))
-def test_whole_after_two(players, first, second, live):
+@pytest.mark.parametrize(("first", "second", "last"), pairs(OTHERS, [*Last]))
+def test_whole_after_two(players, first, second, last):
     """After two sessions, however they ended, a whole migration restores the device."""
-    players.judge(first, second, live=live, controls=[first, second], when="after each of the two alone")
+    players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
+
+
+#: How a device is saved.
+SAVED = [Last.LIVE, Last.AT_ONCE]
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
-@each_kind
-def test_resumed_device_saves(players, live):
+@pytest.mark.parametrize("last", SAVED, ids=lambda last: last.value)
+def test_resumed_device_saves(players, last):
     """A device that was resumed, and not reset, saves the state that it was given, and a third one takes it."""
-    players.judge(RESUMED, live=live, when="of a device that was not resumed")
+    players.judge(RESUMED, last=last, when="of a device that was not resumed")
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
-@pytest.mark.parametrize(("first", "second", "live"), pairs([RESUMED]))
-def test_resumed_device_saves_after_another(players, first, second, live):
+@pytest.mark.parametrize(("first", "second", "last"), pairs([RESUMED], SAVED))
+def test_resumed_device_saves_after_another(players, first, second, last):
     """The same after another session."""
-    players.judge(first, second, live=live, controls=[first, second], when="after each of the two alone")
+    players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")

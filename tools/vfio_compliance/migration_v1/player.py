@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from enum import Enum
 
 from ..common.words import counted
 from ..device import DeviceError, DirtyTracker, DmaMap, Stream
@@ -28,6 +29,17 @@ SMALL = 1 << 20
 _SAVING = (PRE_COPY, STOP_AND_COPY)
 
 
+class Last(Enum):
+    """How the migration goes that is judged."""
+
+    #: The device is saved through pre-copy, whose data is read.
+    LIVE = "saved live"
+    #: It is saved from running to stop-and-copy.
+    AT_ONCE = "saved at once"
+    #: It is given a state that was saved at the beginning of the run.
+    RESUMED = "resumed"
+
+
 def value(number: int) -> int:
     """The visible state's value of this number: no byte is 0, nor the same as in the value before."""
     return int.from_bytes(bytes(1 + (17 * number + 37 * place) % 251 for place in range(8)), "little")
@@ -40,19 +52,24 @@ class Players:
         self.v1, self.journeys, self.reach = v1, journeys, reach
         self._compared = v1.session.transport.tracer.shared(self._compare)
 
-    def judge(self, *sessions: Session, live: bool = True, controls: Sequence[Session] = (), when: str) -> None:
-        """A whole migration goes well after ``sessions``, where it does after each of the ``controls``, and after none.
+    def judge(self, *sessions: Session, last: Last = Last.LIVE, controls: Sequence[Session] = (), when: str) -> None:
+        """A whole migration goes well after ``sessions``, where it does after each of the ``controls``, or after none.
 
-        Where these leave the device running it goes through pre-copy if ``live``. ``when`` says in what the controls
-        differ. Raises RuleBroken, DeviceError, Unjudged, and NotApplicable where the device refuses what the text
-        leaves open.
+        ``last`` says how it goes from a running device, ``when`` in what the controls differ. Raises RuleBroken,
+        DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves open.
         """
         self.afford()
-        with unless(lambda: self._insist(controls, live), when):
-            self._play(sessions, live)
+        with unless(lambda: self._insist(controls, last), when):
+            self._play(sessions, last)
 
     def judge_interrupted(
-        self, what: Interruption, times: int, state: DeviceState, place: Callable[[int], int], *, live: bool = False
+        self,
+        what: Interruption,
+        times: int,
+        state: DeviceState,
+        place: Callable[[int], int],
+        *,
+        last: Last = Last.AT_ONCE,
     ) -> None:
         """A whole migration goes well where, in ``state``, something else is done in the middle of a buffer.
 
@@ -61,8 +78,8 @@ class Players:
         self.afford()
         number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
         interrupting = Interrupting(what, times, place(number))
-        with unless(lambda: self._insist([], live), "where nothing is done in between"):
-            Player(self, {state: interrupting}).finish(live)
+        with unless(lambda: self._insist([], last), "where nothing is done in between"):
+            Player(self, {state: interrupting}).finish(last)
         if not interrupting.made:
             raise NotApplicable("the device offers no such buffer")
 
@@ -92,20 +109,20 @@ class Players:
         live = self.journeys.live()
         return sum(buffer.start < live.offered[PRE_COPY] for buffer in live.whole().buffers)
 
-    def _play(self, sessions: Sequence[Session], live: bool) -> None:
+    def _play(self, sessions: Sequence[Session], last: Last) -> None:
         player = Player(self)
         for session in sessions:
             player.play(session)
-        player.finish(live)
+        player.finish(last)
 
-    def _insist(self, sessions: Sequence[Session], live: bool) -> None:
+    def _insist(self, sessions: Sequence[Session], last: Last) -> None:
         for before in [sessions[at : at + 1] for at in range(len(sessions))] or [()]:
-            if error := self._compared(tuple(before), live):
+            if error := self._compared(tuple(before), last):
                 raise error
 
-    def _compare(self, sessions: tuple[Session, ...], live: bool) -> Exception | None:
+    def _compare(self, sessions: tuple[Session, ...], last: Last) -> Exception | None:
         try:
-            self._play(sessions, live)
+            self._play(sessions, last)
         except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
             return error.with_traceback(None)
         except (NotApplicable, Silent, Unjudged):
@@ -226,7 +243,7 @@ class Player:
 
     # -- the migration that is judged -----------------------------------------------------------------------------
 
-    def finish(self, live: bool) -> None:
+    def finish(self, last: Last) -> None:
         """Carry a whole migration through from where the device is, and compare. Raises RuleBroken, DeviceError."""
         self._judged = True
         state = self.region.state()
@@ -234,8 +251,11 @@ class Player:
             return self._resume()
         if state == STOP:
             self._run_again()
+        if last == Last.RESUMED and self.region.state() == RUNNING:
+            self.go(RESUMING)
+            return self._resume()
         if self.region.state() == RUNNING:
-            self._leave_running(live)
+            self._leave_running(last)
         if self.region.state() == PRE_COPY:
             with self._interrupted(PRE_COPY, self.region):
                 self.read(progress.WHOLE)
@@ -261,12 +281,12 @@ class Player:
             else:
                 self.close()
 
-    def _leave_running(self, live: bool) -> None:
+    def _leave_running(self, last: Last) -> None:
         if self._brought:
             self._as_brought()
         else:
             self.change()
-        self.go(PRE_COPY if live else STOP_AND_COPY)
+        self.go(PRE_COPY if last == Last.LIVE else STOP_AND_COPY)
 
     def _as_brought(self) -> None:
         if self._shown is None:
