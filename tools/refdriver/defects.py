@@ -39,6 +39,7 @@ MODULES = (
     "container.defects.bitmaps",
     "container.defects.recording",
     "container.defects.unmapping",
+    "container.defects.leaving",
     "device.defects.streaming",
 )
 for _module in MODULES:

@@ -160,8 +160,7 @@ class InPartRemembered(MigrationRegion):
 
     def reset(self) -> None:
         incoming = self._incoming
-        if incoming is not None and incoming.number == 1 and not incoming.complete:
-            self._remembered = True
+        self._remembered = incoming is not None and incoming.number == 1 and not incoming.complete
         super().reset()
 
     def write_size(self, size: int) -> None:
@@ -205,7 +204,7 @@ class CancelledThenResetEmpty(MigrationRegion):
 
     def _start_saving(self, new: int) -> Outgoing | None:
         outgoing = super()._start_saving(new)
-        if outgoing is not None and self._empty:
+        if outgoing is not None and new == STOP_AND_COPY and self._empty:
             self._empty = False
             outgoing.end()
         return outgoing
