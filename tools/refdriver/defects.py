@@ -38,6 +38,7 @@ MODULES = (
     "container.defects.recording",
     "container.defects.unmapping",
     "device.defects.streaming",
+    "migration_v1.defects.tracking",
 )
 for _module in MODULES:
     import_module(f".{_module}", __package__)
