@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from vfio_compliance.device import DeviceError, DmaMap
+from vfio_compliance.device.dma import DMA_SIZE, IOVA
 from vfio_compliance.migration_v1.checks import enter_error, in_state
+from vfio_compliance.migration_v1.states import name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 
@@ -86,6 +89,37 @@ def test_probe(qemu):
 def test_dirty_pages(qemu, step):
     """Each request of a round of dirty page tracking succeeds."""
     checks.succeeded(f"{step} of dirty page tracking", qemu.track_dirty_pages()[step])
+
+
+@pytest.fixture
+def memory(session, device):
+    """Maps memory of a guest and unmaps it; raises what the driver refuses of that."""
+
+    def come_and_go(when):
+        mapping = DmaMap(device.transport, IOVA, DMA_SIZE)
+        try:
+            with mapping:
+                checks.succeeded(f"unmapping memory {when}", mapping.try_unmap())
+        except DeviceError as error:
+            checks.broken(f"{error.what} {when}", expected=error.expected, seen=error.seen)
+        finally:
+            session.lost |= mapping.mapped
+
+    return come_and_go
+
+
+@pytest.mark.rule("qemu.memory.comes-and-goes")
+@pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY, STOP, RESUMING], ids=name)
+def test_memory_comes_and_goes(fresh, reach, migration, memory, state):
+    """Memory is mapped in the state, and unmapped there, as in running."""
+
+    def control():
+        fresh()
+        memory("in running")
+
+    reach(state)
+    with checks.unless(control, "in running"):
+        memory(f"in {name(state)}")
 
 
 @pytest.mark.rule("qemu.save.begins-in-running")

@@ -271,6 +271,15 @@ class GuestMemory:
         self._tell(f"let the driver unpin {self.at(Pages.run(first, count))}")
         self.history.unpin(Pages.run(first, count))
 
+    def device_went(self, state: str) -> None:
+        """The device went to a state meanwhile."""
+        self._tell(f"go to {state}")
+
+    def device_reset(self) -> None:
+        """The device was reset meanwhile: it may have written what it had pinned, and need not have that pinned now."""
+        self._tell("reset the device")
+        self.history.unpin(self.history.pinned)
+
     # -- tracking -------------------------------------------------------------------------------------------------
 
     def start(self, *, judged: bool = False) -> None:
