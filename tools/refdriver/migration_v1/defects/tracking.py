@@ -344,11 +344,11 @@ class ResetEndsTracking(Device):
         self.guest.dirty.stop()
 
 
-@defect("reset-starts-tracking", "a reset of the device has tracking begin that was stopped")
+@defect("reset-starts-tracking", "a reset of the device begins tracking, where memory is mapped")
 class ResetStartsTracking(Device):
     def reset(self) -> None:
         super().reset()
-        self.guest.dirty.tracking = True
+        self.guest.dirty.tracking |= bool(self.guest.extents(*EVERYWHERE))
 
 
 @defect("reset-forgets-written", "a reset of the device forgets what was written")
