@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance.device import DeviceError, DmaMap
-from vfio_compliance.device.dma import DMA_SIZE, IOVA
 from vfio_compliance.migration_v1.checks import enter_error, in_state
 from vfio_compliance.migration_v1.states import name
 from vfio_compliance.run import checks
@@ -91,35 +89,23 @@ def test_dirty_pages(qemu, step):
     checks.succeeded(f"{step} of dirty page tracking", qemu.track_dirty_pages()[step])
 
 
-@pytest.fixture
-def memory(session, device):
-    """Maps memory of a guest and unmaps it; raises what the driver refuses of that."""
-
-    def come_and_go(when):
-        mapping = DmaMap(device.transport, IOVA, DMA_SIZE)
-        try:
-            with mapping:
-                checks.succeeded(f"unmapping memory {when}", mapping.try_unmap())
-        except DeviceError as error:
-            checks.broken(f"{error.what} {when}", expected=error.expected, seen=error.seen)
-        finally:
-            session.lost |= mapping.mapped
-
-    return come_and_go
-
-
 @pytest.mark.rule("qemu.memory.comes-and-goes")
 @pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY, STOP, RESUMING], ids=name)
-def test_memory_comes_and_goes(fresh, reach, migration, memory, state):
+def test_memory_comes_and_goes(fresh, reach, migration, session, qemu, state):
     """Memory is mapped in the state, and unmapped there, as in running."""
 
     def control():
         fresh()
-        memory("in running")
+        qemu.change_memory()
 
     reach(state)
-    with checks.unless(control, "in running"):
-        memory(f"in {name(state)}")
+    try:
+        with checks.unless(control, "in running"):
+            qemu.change_memory()
+    except checks.Refused as refusal:
+        checks.broken(f"{refusal.what} in {name(state)}", expected=refusal.expected, seen=refusal.seen)
+    finally:
+        session.lost |= qemu.memory_left
 
 
 @pytest.mark.rule("qemu.save.begins-in-running")

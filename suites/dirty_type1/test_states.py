@@ -8,9 +8,17 @@ about was done before the device went anywhere.
 
 import pytest
 
-from vfio_compliance.device import Unreachable
 from vfio_compliance.migration_v1.states import STATES, name
-from vfio_compliance.run.checks import NotApplicable, RuleBroken, Unjudged, broken_by, declined, given, unless
+from vfio_compliance.run.checks import (
+    NotApplicable,
+    RuleBroken,
+    Unjudged,
+    Unreachable,
+    broken_by,
+    declined,
+    given,
+    unless,
+)
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 RUNNING, RESUMING = DeviceState.RUNNING, DeviceState.RESUMING

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dirty_bench import Bench
 
-from refdriver.migration_v1.states import PRE_COPY, RESUMING, STOP, STOP_AND_COPY
+from refdriver.migration_v1.states import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY
 
 BEGIN, END = 1, 2
 
@@ -43,30 +43,82 @@ def then(*steps: Look) -> Look:
     return lambda bench: [step(bench) for step in steps][-1]
 
 
+def to(*states: int) -> Look:
+    """Carry the device from state to state."""
+    return lambda bench: go(bench, *states)
+
+
+def begin(bench: Bench) -> Any:
+    """START."""
+    return bench.tell(BEGIN)
+
+
+def end(bench: Bench) -> Any:
+    """STOP."""
+    return bench.tell(END)
+
+
+def get(bench: Bench) -> Any:
+    """A bitmap."""
+    return bench.get()
+
+
+def reset(bench: Bench) -> None:
+    """Reset the device."""
+    bench.device.reset()
+
+
+def write(*those: int) -> Look:
+    """Have the device write some pages."""
+    return lambda bench: bench.write(*those)
+
+
+def new(bench: Bench) -> None:
+    """A new mapping."""
+    bench.map(200, 9)
+
+
+def get_new(bench: Bench) -> Any:
+    """The bitmap of that."""
+    return bench.get(200, 9, room=8)
+
+
 #: Defect, what to look at, what the good driver shows, what the broken one.
 STATES: list[tuple[str, Look, Any, Any]] = [
-    ("states-start-refused", then(lambda b: go(b, PRE_COPY), lambda b: b.tell(BEGIN)), 0, -EBUSY),
-    ("states-stop-ignored", then(after(STOP_AND_COPY), lambda b: b.tell(END), lambda b: b.get()), -EINVAL, []),
+    ("states-start-refused", then(to(PRE_COPY), begin), 0, -EBUSY),
+    ("states-start-ends", then(to(PRE_COPY), begin, to(STOP_AND_COPY), get), [], -EINVAL),
+    ("states-start-without-pins", then(lambda b: b.pin(7), to(STOP_AND_COPY), begin, get), [7], []),
+    ("states-stop-ignored", then(after(STOP_AND_COPY), end, get), -EINVAL, []),
+    ("states-stop-undone", then(after(STOP_AND_COPY), end, to(STOP), get), -EINVAL, []),
+    ("states-stop-keeps", then(begin, write(5), to(RESUMING), end, begin, get), [], [5]),
     ("states-bitmap-refused", after(PRE_COPY, STOP_AND_COPY), [5], -EBUSY),
     ("states-bitmap-clear", after(STOP), [5], []),
-    ("states-stopping-forgets", after(RESUMING), [5], []),
-    ("states-stopping-forgets-pins", after(STOP_AND_COPY, pinned=(7,)), [5, 7], [5]),
-    ("states-pre-copy-unseen", then(after(PRE_COPY), lambda b: b.write(6), lambda b: b.get()), [6], []),
     (
-        "states-unmapping-clear",
-        then(lambda b: (b.tell(BEGIN), b.write(5), go(b, RESUMING)), lambda b: b.unmap()),
+        "states-bitmap-clears-all",
+        then(after(STOP_AND_COPY, written=(5, 145)), lambda b: b.get(140, 10, room=8)),
         [5],
         [],
     ),
-    ("states-mapping-refused", then(lambda b: go(b, RESUMING), lambda b: refusal(b)), 0, -EBUSY),
-    ("states-unmapping-refused", then(lambda b: go(b, STOP), lambda b: b.plain_unmap() != -EBUSY), True, False),
-    ("reset-ends-tracking", then(after(), lambda b: b.device.reset(), lambda b: b.get()), [], -EINVAL),
-    (
-        "reset-forgets-written",
-        then(after(), lambda b: b.write(6), lambda b: b.device.reset(), lambda b: b.get()),
-        [6],
-        [],
-    ),
+    ("states-bitmap-kept", then(after(PRE_COPY), get), [], [5]),
+    ("states-bitmap-again", then(after(STOP_AND_COPY), to(STOP), get), [], [5]),
+    ("states-stopping-forgets", after(RESUMING), [5], []),
+    ("states-last-round-forgets", after(PRE_COPY, STOP_AND_COPY), [5], []),
+    ("states-resumed-forgets", after(RESUMING, RUNNING), [5], []),
+    ("states-stopping-forgets-pins", after(STOP_AND_COPY, pinned=(7,)), [5, 7], [5]),
+    ("states-pre-copy-unseen", then(after(PRE_COPY), write(6), get), [6], []),
+    ("states-pre-copy-dropped", then(after(PRE_COPY), write(6), to(STOP_AND_COPY), get), [6], []),
+    ("states-new-mapping-untracked", then(begin, to(PRE_COPY), new, write(201), get_new), [1], []),
+    ("states-target-memory-untracked", then(begin, to(RESUMING), new, to(RUNNING), write(201), get_new), [1], []),
+    ("states-unmapping-clear", then(begin, write(5), to(RESUMING), lambda b: b.unmap()), [5], []),
+    ("states-mapping-refused", then(to(RESUMING), lambda b: refusal(b)), 0, -EBUSY),
+    ("states-mapping-refused-stopped", then(to(STOP), lambda b: refusal(b)), 0, -EBUSY),
+    ("states-unmapping-refused", then(to(STOP), lambda b: b.plain_unmap() != -EBUSY), True, False),
+    ("reset-ends-tracking", then(after(), reset, get), [], -EINVAL),
+    ("reset-starts-tracking", then(reset, get), -EINVAL, []),
+    ("reset-forgets-written", then(after(), write(6), reset, get), [6], []),
+    ("reset-forgets-pinned", then(begin, lambda b: b.pin(7), reset, get), [7], []),
+    ("reset-stopped-ends-tracking", then(after(STOP), reset, get), [], -EINVAL),
+    ("reset-unmaps", then(reset, lambda b: isinstance(b.plain_unmap(), tuple)), True, False),
 ]
 
 

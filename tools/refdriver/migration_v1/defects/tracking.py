@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from errno import EBUSY
-from typing import TypeVar
 
 from ...container.container import Container
 from ...container.dirty import DirtyTracker
@@ -14,23 +12,12 @@ from ...container.pages import Bitmap, PageSet
 from ...container.pins import Pin
 from ...container.ranges import EVERYWHERE
 from ...device.device import Device
-from ...overlays import defect, part_of
+from ...overlays import REGISTRY, defect, part_of
 from ...refusal import Refusal
 from ...socket import wire
 from ...socket.requests import Answer, fields
 from ..migration import Migration
 from ..states import PRE_COPY, RESUMING, RUNNING, RUNNING_BIT, STOP, STOP_AND_COPY
-
-T = TypeVar("T")
-
-#: The defects that look at the device's state.
-_WATCHING: list[str] = []
-
-
-def watching(name: str, says: str) -> Callable[[type[T]], type[T]]:
-    """Declares a defect of a container that is told the state."""
-    _WATCHING.append(name)
-    return defect(name, says)
 
 
 class Watching(DirtyTracker):
@@ -50,7 +37,7 @@ class Watching(DirtyTracker):
 # -- START and STOP ---------------------------------------------------------------------------------------------------
 
 
-@watching("states-start-refused", "START is refused while the device is not in running")
+@defect("states-start-refused", "START is refused while the device is not in running")
 class StartRefused(Watching):
     def start(self) -> None:
         if self.state != RUNNING:
@@ -58,7 +45,7 @@ class StartRefused(Watching):
         super().start()
 
 
-@watching("states-start-ends", "tracking that began in pre-copy ends when pre-copy is left")
+@defect("states-start-ends", "tracking that began in pre-copy ends when pre-copy is left")
 class StartEnds(Watching):
     _ends = False
 
@@ -73,7 +60,7 @@ class StartEnds(Watching):
         super().meet(new)
 
 
-@watching("states-start-without-pins", "START in stop-and-copy does not take in what is pinned by then")
+@defect("states-start-without-pins", "START in stop-and-copy does not take in what is pinned by then")
 class StartWithoutPins(Watching):
     _left_out: tuple[Pin, ...] = ()
 
@@ -85,7 +72,7 @@ class StartWithoutPins(Watching):
         return [pin for pin in super()._pinned(address, size) if pin not in self._left_out]
 
 
-@watching("states-stop-ignored", "in stop-and-copy the first STOP is ignored, and reported as done")
+@defect("states-stop-ignored", "in stop-and-copy the first STOP is ignored, and reported as done")
 class StopIgnored(Watching):
     _ignores = False
 
@@ -99,7 +86,7 @@ class StopIgnored(Watching):
         self._ignores = False
 
 
-@watching("states-stop-undone", "tracking that was stopped in stop-and-copy goes on when that is left for stop")
+@defect("states-stop-undone", "tracking that was stopped in stop-and-copy goes on when that is left for stop")
 class StopUndone(Watching):
     _undone = False
 
@@ -117,7 +104,7 @@ class StopUndone(Watching):
         self._undone = False
 
 
-@watching("states-stop-keeps", "STOP in resuming keeps what was written, for the next START")
+@defect("states-stop-keeps", "STOP in resuming keeps what was written, for the next START")
 class StopKeeps(Watching):
     def stop(self) -> None:
         if self.state == RESUMING:
@@ -129,7 +116,7 @@ class StopKeeps(Watching):
 # -- bitmaps ----------------------------------------------------------------------------------------------------------
 
 
-@watching("states-bitmap-refused", "in stop-and-copy and in stop no bitmap is given")
+@defect("states-bitmap-refused", "in stop-and-copy and in stop no bitmap is given")
 class BitmapRefused(Watching):
     def get(self, address: int, size: int, room: int) -> Bitmap:
         if self.state in (STOP_AND_COPY, STOP):
@@ -137,13 +124,13 @@ class BitmapRefused(Watching):
         return super().get(address, size, room)
 
 
-@watching("states-bitmap-clear", "in stop a bitmap shows no dirty page")
+@defect("states-bitmap-clear", "in stop a bitmap shows no dirty page")
 class BitmapClear(Watching):
     def get(self, address: int, size: int, room: int) -> Bitmap:
         return Bitmap(room) if self.state == STOP else super().get(address, size, room)
 
 
-@watching("states-bitmap-clears-all", "a bitmap in stop-and-copy clears the record of other mappings, too")
+@defect("states-bitmap-clears-all", "a bitmap in stop-and-copy clears the record of other mappings, too")
 class BitmapClearsAll(Watching):
     def get(self, address: int, size: int, room: int) -> Bitmap:
         bitmap = super().get(address, size, room)
@@ -152,14 +139,14 @@ class BitmapClearsAll(Watching):
         return bitmap
 
 
-@watching("states-bitmap-kept", "a bitmap in pre-copy does not clear what it reports")
+@defect("states-bitmap-kept", "a bitmap in pre-copy does not clear what it reports")
 class BitmapKept(Watching):
     def _clear(self, first: int, end: int) -> None:
         if self.state != PRE_COPY:
             super()._clear(first, end)
 
 
-@watching("states-bitmap-again", "what was reported in stop-and-copy is reported again in stop")
+@defect("states-bitmap-again", "what was reported in stop-and-copy is reported again in stop")
 class BitmapAgain(Watching):
     _last: tuple[int, int, list[tuple[int, int]]] = (0, 0, [])
 
@@ -183,7 +170,7 @@ class BitmapAgain(Watching):
 # -- the record -------------------------------------------------------------------------------------------------------
 
 
-@watching("states-stopping-forgets", "what was written is forgotten when the device stops")
+@defect("states-stopping-forgets", "what was written is forgotten when the device stops")
 class StoppingForgets(Watching):
     def meet(self, new: int) -> None:
         super().meet(new)
@@ -191,7 +178,7 @@ class StoppingForgets(Watching):
             self._written.clear()
 
 
-@watching("states-last-round-forgets", "what was written is forgotten when pre-copy is left for stop-and-copy")
+@defect("states-last-round-forgets", "what was written is forgotten when pre-copy is left for stop-and-copy")
 class LastRoundForgets(Watching):
     def meet(self, new: int) -> None:
         if self.state == PRE_COPY and new == STOP_AND_COPY:
@@ -199,7 +186,7 @@ class LastRoundForgets(Watching):
         super().meet(new)
 
 
-@watching("states-resumed-forgets", "what was written is forgotten when resuming is left")
+@defect("states-resumed-forgets", "what was written is forgotten when resuming is left")
 class ResumedForgets(Watching):
     def meet(self, new: int) -> None:
         if self.state == RESUMING:
@@ -207,20 +194,20 @@ class ResumedForgets(Watching):
         super().meet(new)
 
 
-@watching("states-stopping-forgets-pins", "pinned pages are not reported while the device is stopped")
+@defect("states-stopping-forgets-pins", "pinned pages are not reported while the device is stopped")
 class StoppingForgetsPins(Watching):
     def _pinned(self, address: int, size: int) -> list[Pin]:
         return [] if self._stopped else super()._pinned(address, size)
 
 
-@watching("states-pre-copy-unseen", "what the device writes in pre-copy is not reported")
+@defect("states-pre-copy-unseen", "what the device writes in pre-copy is not reported")
 class PreCopyUnseen(Watching):
     def wrote(self, address: int, length: int) -> None:
         if self.state != PRE_COPY:
             super().wrote(address, length)
 
 
-@watching("states-pre-copy-dropped", "what was written in pre-copy is forgotten when it is left")
+@defect("states-pre-copy-dropped", "what was written in pre-copy is forgotten when it is left")
 class PreCopyDropped(Watching):
     _then: PageSet | None = None
 
@@ -248,7 +235,7 @@ class Minding(GuestMemory):
         return self.dirty.state if isinstance(self.dirty, Watching) else RUNNING
 
 
-@watching("states-mapping-refused", "in resuming no memory can be mapped")
+@defect("states-mapping-refused", "in resuming no memory can be mapped")
 class MappingRefused(Minding):
     def map(self, flags: int, offset: int, address: int, size: int, fds: tuple[int, ...]) -> None:
         if self._state == RESUMING:
@@ -256,7 +243,7 @@ class MappingRefused(Minding):
         super().map(flags, offset, address, size, fds)
 
 
-@watching("states-mapping-refused-stopped", "in stop no memory can be mapped")
+@defect("states-mapping-refused-stopped", "in stop no memory can be mapped")
 class MappingRefusedStopped(Minding):
     def map(self, flags: int, offset: int, address: int, size: int, fds: tuple[int, ...]) -> None:
         if self._state == STOP:
@@ -290,12 +277,12 @@ class Misplacing(Minding):
             untracked[address] = size
 
 
-@watching("states-new-mapping-untracked", "memory that is mapped in pre-copy is not tracked")
+@defect("states-new-mapping-untracked", "memory that is mapped in pre-copy is not tracked")
 class NewMappingUntracked(Misplacing):
     _where = PRE_COPY
 
 
-@watching("states-target-memory-untracked", "memory that is mapped in resuming is not tracked")
+@defect("states-target-memory-untracked", "memory that is mapped in resuming is not tracked")
 class TargetMemoryUntracked(Misplacing):
     _where = RESUMING
 
@@ -303,13 +290,13 @@ class TargetMemoryUntracked(Misplacing):
 part_of("states-new-mapping-untracked", "states-target-memory-untracked")(Untracked)
 
 
-@watching("states-unmapping-clear", "in resuming the bitmap of an unmapping shows no dirty page")
+@defect("states-unmapping-clear", "in resuming the bitmap of an unmapping shows no dirty page")
 class UnmappingClear(Watching):
     def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
         return Bitmap(room) if self.state == RESUMING else super().get_unmapped(address, size, room)
 
 
-@watching("states-unmapping-refused", "the first unmapping in stop is refused, unless it wants the bitmap")
+@defect("states-unmapping-refused", "the first unmapping in stop is refused, unless it wants the bitmap")
 class UnmappingRefused(Container):
     _refused = False
 
@@ -322,16 +309,6 @@ class UnmappingRefused(Container):
 
 
 part_of("states-mapping-refused", "states-mapping-refused-stopped", "states-unmapping-refused")(Watching)
-
-
-@part_of(*_WATCHING)
-class Showing(Migration):
-    """Tells the tracker of the state."""
-
-    def _move(self, new: int) -> None:
-        super()._move(new)
-        if isinstance(self._machine.guest.dirty, Watching):
-            self._machine.guest.dirty.meet(new)
 
 
 # -- a reset of the device --------------------------------------------------------------------------------------------
@@ -367,7 +344,7 @@ class ResetForgetsPinned(Device):
             self.guest.dirty.forget(pin.address, pin.size)
 
 
-@watching("reset-stopped-ends-tracking", "a reset of a device that is stopped ends tracking")
+@defect("reset-stopped-ends-tracking", "a reset of a device that is stopped ends tracking")
 class ResetStoppedEndsTracking(Device):
     def reset(self) -> None:
         tracker = self.guest.dirty
@@ -378,7 +355,6 @@ class ResetStoppedEndsTracking(Device):
 
 
 part_of("reset-stopped-ends-tracking")(Watching)
-part_of("reset-stopped-ends-tracking")(Showing)
 
 
 @defect("reset-unmaps", "a reset of the device unmaps all memory")
@@ -386,3 +362,16 @@ class ResetUnmaps(Device):
     def reset(self) -> None:
         super().reset()
         self.guest.unmap_all()
+
+
+# -- what tells the container -----------------------------------------------------------------------------------------
+
+
+@part_of(*(name for name, each in REGISTRY.items() if any(issubclass(part, Watching) for part in each.overlays)))
+class Showing(Migration):
+    """Tells the tracker of the state."""
+
+    def _move(self, new: int) -> None:
+        super()._move(new)
+        if isinstance(self._machine.guest.dirty, Watching):
+            self._machine.guest.dirty.meet(new)
