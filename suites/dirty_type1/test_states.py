@@ -87,6 +87,7 @@ class Course:
                 self._play(script)
 
     def _control(self, script):
+        self.session.lost |= self.session.transport.gone
         self.session.plain()
         self._play(script)
 

@@ -130,7 +130,8 @@ class GuestMemory:
         with ExitStack() as undo:
             for mapping in self._mappings.values():
                 undo.push(mapping)
-            self.tracker.try_stop()
+            if not self.transport.gone:
+                self.tracker.try_stop()
             undo.pop_all().__exit__(kind, error, trace)
         self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
 
