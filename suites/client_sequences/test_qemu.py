@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.migration_v1.checks import enter_error, in_state
+from vfio_compliance.migration_v1.states import name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import PENDING_BYTES, DeviceState
 
@@ -86,6 +87,25 @@ def test_probe(qemu):
 def test_dirty_pages(qemu, step):
     """Each request of a round of dirty page tracking succeeds."""
     checks.succeeded(f"{step} of dirty page tracking", qemu.track_dirty_pages()[step])
+
+
+@pytest.mark.rule("qemu.memory.comes-and-goes")
+@pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY, STOP, RESUMING], ids=name)
+def test_memory_comes_and_goes(fresh, reach, migration, session, qemu, state):
+    """Memory is mapped in the state, and unmapped there, as in running."""
+
+    def control():
+        fresh()
+        qemu.change_memory()
+
+    reach(state)
+    try:
+        with checks.unless(control, "in running"):
+            qemu.change_memory()
+    except checks.Refused as refusal:
+        checks.broken(f"{refusal.what} in {name(state)}", expected=refusal.expected, seen=refusal.seen)
+    finally:
+        session.lost |= qemu.memory_left
 
 
 @pytest.mark.rule("qemu.save.begins-in-running")

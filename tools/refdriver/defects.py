@@ -41,6 +41,7 @@ MODULES = (
     "container.defects.unmapping",
     "container.defects.leaving",
     "device.defects.streaming",
+    "migration_v1.defects.tracking",
 )
 for _module in MODULES:
     import_module(f".{_module}", __package__)

@@ -79,7 +79,7 @@ class Machine:
 
     def __init__(self, options: Options, guest: GuestMemory) -> None:
         self.memory = Memory(options.memory)
-        self._guest = guest
+        self.guest = guest
         self._quiet = options.quiet == "yes"
         self._reset_keeps = options.reset == "keep"
         self._refuse_read_only = options.read_only == "refuse"
@@ -97,7 +97,7 @@ class Machine:
         self._values[ID] = _IDENTITY
         if not self._reset_keeps:
             self.memory.clear()
-        self._guest.reset()
+        self.guest.reset()
         self._stream_count = 0
         if self._since is not None:
             self._since = monotonic_ns()
@@ -194,9 +194,9 @@ class Machine:
     def _pin(self, what: int) -> None:
         address, length = self._values[PIN_ADDRESS], self._values[PIN_LENGTH]
         if what == _PIN:
-            self._guest.pin(address, length)
+            self.guest.pin(address, length)
         elif what == _UNPIN:
-            self._guest.unpin(address, length)
+            self.guest.unpin(address, length)
         else:
             raise Refusal(EINVAL)
 
@@ -214,7 +214,7 @@ class Machine:
 
     def _dma(self, data: bytes) -> None:
         try:
-            self._guest.write(self._values[DMA_ADDRESS], data)
+            self.guest.write(self._values[DMA_ADDRESS], data)
             self._values[STATUS] = _DMA_DONE
         except Refusal:
             self._values[STATUS] = _DMA_FAILED

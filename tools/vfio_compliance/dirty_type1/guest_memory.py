@@ -131,7 +131,7 @@ class GuestMemory:
         with ExitStack() as undo:
             for mapping in self._mappings.values():
                 undo.push(mapping)
-            if not self._lost:
+            if not self._lost and not self.transport.gone:
                 self.tracker.try_stop()
             undo.pop_all().__exit__(kind, error, trace)
         self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
@@ -278,6 +278,15 @@ class GuestMemory:
         self.actor.unpin(self.iova(first), count * self.page)
         self._tell(f"let the driver unpin {self.at(Pages.run(first, count))}")
         self.history.unpin(Pages.run(first, count))
+
+    def device_went(self, state: str) -> None:
+        """The device went to a state meanwhile."""
+        self._tell(f"go to {state}")
+
+    def device_reset(self) -> None:
+        """The device was reset meanwhile: it may have written what it had pinned, and need not have that pinned now."""
+        self._tell("reset the device")
+        self.history.unpin(self.history.pinned)
 
     # -- tracking -------------------------------------------------------------------------------------------------
 

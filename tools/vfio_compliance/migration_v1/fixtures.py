@@ -10,7 +10,7 @@ import pytest
 
 from ..device import Device
 from ..profiles import Profile
-from ..run.checks import one_of, succeeded, unless
+from ..run.checks import NotApplicable, one_of, succeeded, unless
 from ..run.exploring import Exploring
 from ..run.session import Session
 from ..uapi.migration_v1 import DeviceState
@@ -18,6 +18,7 @@ from .actor import MigrationActor
 from .flows import Journeys
 from .migration import Destination, Migration
 from .player import Players
+from .profile import MigrationSection
 from .qemu import Qemu
 from .reach import Reach
 from .region import MigrationRegion
@@ -43,6 +44,13 @@ def header(v1: Migration, device: Device) -> MigrationRegion:
 def migration(v1: Migration, device: Device) -> MigrationRegion:
     """The migration region of a device that is RUNNING."""
     return v1.prepare()
+
+
+@pytest.fixture
+def migrates(profile: Profile) -> None:
+    """A device that is judged by version 1, for rules of others in its states. Raises NotApplicable for another one."""
+    if MigrationSection.name not in profile.interfaces:
+        raise NotApplicable(f"{MigrationSection.name} is not among the interfaces of the profile")
 
 
 @pytest.fixture

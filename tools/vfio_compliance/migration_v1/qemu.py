@@ -16,7 +16,7 @@ from ..common.words import counted
 from ..device.device import Device
 from ..device.dirty import DirtyTracker
 from ..device.dma import DMA_SIZE, IOVA, DmaMap
-from ..device.errors import DeviceError
+from ..device.errors import DeviceError, errno_name
 from ..device.region import Area, tell
 from ..transport import Outcome
 from ..uapi.migration_v1 import (
@@ -48,6 +48,8 @@ class Qemu:
         self._device = device
         self._largest = largest
         self._maps: list[tuple[Area, mmap.mmap]] = []
+        #: Whether memory that was to be unmapped is still mapped.
+        self.memory_left = False
 
     @cached_property
     def _region(self) -> MigrationRegion:
@@ -77,6 +79,18 @@ class Qemu:
             begun = {"START": tracker.try_start(), "START again": tracker.try_start()}
             got = {again: tracker.try_bitmap(IOVA, DMA_SIZE, mmap.PAGESIZE)[0] for again in ("GET", "GET again")}
             return begun | got | {"STOP": tracker.try_stop()}
+
+    def change_memory(self) -> None:
+        """Map memory of the guest, as at a hotplug or on the target of a migration, and unmap it again."""
+        memory = DmaMap(self._device.transport, IOVA, DMA_SIZE)
+        try:
+            with memory:
+                outcome = memory.try_unmap()
+                if not outcome.ok:
+                    what = f"unmapping {counted(DMA_SIZE, 'byte')} at IOVA 0x{IOVA:x}"
+                    raise DeviceError(what, "success", errno_name(outcome.errno), outcome.errno)
+        finally:
+            self.memory_left |= memory.mapped
 
     # -- device_state -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ class Streaming(Machine):
     """Says which writes are those of the DMA stream."""
 
     def _write_stream(self) -> None:
-        tracker = self._guest.dirty
+        tracker = self.guest.dirty
         assert isinstance(tracker, Distinguishing)
         tracker.streaming = True
         super()._write_stream()

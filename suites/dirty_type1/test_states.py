@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tracking in states of the device other than running, and across its reset: neither is a matter of the container.
+
+A script has a step for each thing that is done to the container, and says between them where the device goes. What
+goes wrong is judged here only where the same goes well without that: in running, and where the operation that a test is
+about was done before the device went anywhere.
+"""
+
+import pytest
+
+from vfio_compliance.migration_v1.states import STATES, name
+from vfio_compliance.run.checks import (
+    NotApplicable,
+    RuleBroken,
+    Unjudged,
+    Unreachable,
+    broken_by,
+    declined,
+    given,
+    unless,
+)
+from vfio_compliance.uapi.migration_v1 import DeviceState
+
+RUNNING, RESUMING = DeviceState.RUNNING, DeviceState.RESUMING
+
+#: Where a script takes the device; ``reset`` ends in running.
+PLACES = {name(state): state for state in STATES} | {"reset": RUNNING}
+
+#: Those in which the device writes memory.
+WORKING = ("running", "pre-copy", "reset")
+
+#: Ways from running through other states, and back where a state lets go of the device.
+WAYS = (
+    ("pre-copy",),
+    ("stop-and-copy",),
+    ("stop",),
+    ("resuming",),
+    ("pre-copy", "stop-and-copy"),
+    ("pre-copy", "stop-and-copy", "stop"),
+    ("stop-and-copy", "stop"),
+)
+BACK = (("resuming", "running"), ("pre-copy", "running"), ("stop-and-copy", "running"), ("stop", "running"))
+
+#: A state, and where the device goes after something was done there; a look is taken in both.
+MOMENTS = (
+    ("pre-copy", "stop-and-copy"),
+    ("pre-copy", "running"),
+    ("pre-copy", "reset"),
+    ("stop-and-copy", "stop"),
+    ("stop-and-copy", "running"),
+    ("stop-and-copy", "reset"),
+    ("stop", None),
+    ("stop", "running"),
+    ("stop", "reset"),
+    ("resuming", "running"),
+    ("resuming", "reset"),
+)
+
+every_state = pytest.mark.parametrize("state", ["pre-copy", "stop-and-copy", "stop", "resuming"])
+every_way = pytest.mark.parametrize("way", WAYS, ids=" -> ".join)
+every_way_back = pytest.mark.parametrize("way", BACK, ids=" -> ".join)
+every_moment = pytest.mark.parametrize(
+    ("state", "later"), MOMENTS, ids=[f"in {state}, then {later or 'at once'}" for state, later in MOMENTS]
+)
+
+
+class Course:
+    """Plays scripts of the container and the device, from running on."""
+
+    def __init__(self, session, dirtying):
+        self.session, self.dirtying = session, dirtying
+        #: How the device is brought to states, where it is judged by version 1.
+        self.reach = self.v1 = self.journeys = None
+
+    def judge(self, *script, subject=(), without=()):
+        """All that the script asks for is right, where it is so in running.
+
+        What is done in a place is the ``subject``: it goes well where it was done in running before. Where it cannot
+        come first, ``without`` is another script that leaves it out, and goes well.
+        """
+        with unless(lambda: self._control([step for step in script if step not in PLACES]), "in running"):
+            if not subject and not without:
+                self._play(script)
+                return
+            control = without or _before(script, subject)
+            with unless(lambda: self._control(control), f"with {'; '.join(control)}"):
+                self._play(script)
+
+    def _control(self, script):
+        self.session.lost |= self.session.transport.gone
+        self.session.plain()
+        self._play(script)
+
+    def _play(self, script):
+        state = None
+        if {"resuming", "running"} <= {*script}:
+            state = self.journeys.suspend().whole()
+            self.v1.begin()
+        elif self.v1:
+            self.v1.prepare()
+        with self.dirtying.guest() as guest:
+            for at, step in enumerate(script):
+                if step == "reset":
+                    self._reset(guest)
+                elif step in PLACES:
+                    self._go(guest, PLACES[step], state, leaving=any(later in PLACES for later in script[at + 1 :]))
+                else:
+                    verb, *numbers = step.split()
+                    VERBS[verb](guest, *map(int, numbers))
+
+    def _reset(self, guest):
+        device = self.session.device
+        if not device.announces_reset:
+            raise NotApplicable("the device does not announce that it can be reset")
+        with given():
+            device.reset()
+        guest.device_reset()
+        if self.v1 and (problem := self.v1.unready(device, insist=True)):
+            raise Unjudged(f"after the reset {problem}")
+
+    def _go(self, guest, state, stream, *, leaving):
+        guest.device_went(name(state))
+        region = self.v1.region()
+        before = region.state()
+        if state != RUNNING:
+            self.reach(state, leaving=leaving)
+        elif before == RESUMING:
+            with given():
+                for buffer in stream.buffers:
+                    region.load_buffer(buffer.size, stream.pieces(buffer))
+            region.enter(RUNNING)
+        else:
+            change = region.change_to(RUNNING)
+            if not change.outcome.ok or change.now != RUNNING:
+                raise NotApplicable(f"running is not reached from {name(before)}, which the text leaves open")
+
+
+def _before(script, subject):
+    """The script with the subject done before the device goes anywhere."""
+    rest = [step for step in script if step not in subject]
+    first = next(at for at, step in enumerate(rest) if step in PLACES)
+    return [*rest[:first], *subject, *rest[first:]]
+
+
+def refusable(verb):
+    """A verb on which others stand, judged here: its refusal is what is looked for."""
+
+    def ask(*arguments):
+        try:
+            verb(*arguments)
+        except Unreachable as refusal:
+            broken_by(refusal)
+
+    return ask
+
+
+def asked_clean(guest, first, count):
+    """A bitmap in which no clean page is set."""
+    answer = guest.get(first, count)
+    answer.correct()
+    answer.exact()
+
+
+def asked_while_off(guest, first, count):
+    """No bitmap, for nothing is tracked."""
+    outcome = guest.try_get(first, count)
+    declined(guest.path().replace(", which succeeded", ""), outcome)
+
+
+def memory_kept(guest, first):
+    """The memory is mapped, which another rule judges. Raises Unjudged."""
+    try:
+        guest.still_mapped(first)
+    except RuleBroken as error:
+        raise Unjudged(f"the memory is not mapped any more: {error}") from None
+
+
+VERBS = {
+    "map": lambda guest, first, count: guest.map(first, count, judged=True),
+    "unmap": refusable(lambda guest, first: guest.unmap(first)),
+    "unmap-telling": lambda guest, first: guest.unmap_telling(first).correct(),
+    "mapped": lambda guest, first: guest.still_mapped(first),
+    "kept": memory_kept,
+    "start": lambda guest: guest.start(judged=True),
+    "stop-tracking": refusable(lambda guest: guest.stop()),
+    "dirty": lambda guest, page: guest.make_dirty(page),
+    "pin": lambda guest, page: guest.pin(page, 2),
+    "get": lambda guest, first, count: guest.get(first, count).correct(),
+    "get-clean": asked_clean,
+    "get-nothing": asked_while_off,
+}
+
+
+def looks(place, page, *, first=0, count=70):
+    """A look at a mapping in a place: the device writes a page of it before, where it can."""
+    write = (f"dirty {page}",) * (place in WORKING)
+    return (*write, f"get {first} {count}") if place else ()
+
+
+def going(later):
+    """The step on, if there is one."""
+    return (later,) * bool(later)
+
+
+@pytest.fixture
+def course(session, dirtying, device):
+    """Plays scripts in which the device is reset, and goes to no state."""
+    return Course(session, dirtying)
+
+
+@pytest.fixture
+def travel(session, dirtying, migrates, v1, reach, journeys):
+    """Plays scripts in which the device goes to states."""
+    course = Course(session, dirtying)
+    course.v1, course.reach, course.journeys = v1, reach, journeys
+    return course
+
+
+@pytest.mark.rule("dirty.states.tracking-starts")
+@every_moment
+def test_tracking_starts(travel, state, later):
+    """START is accepted in the state, and pages are tracked from then on, there and wherever the device goes."""
+    script = ("map 0 70", state, "start", *looks(state, 5), *going(later), *looks(later, 69))
+    travel.judge(*script, subject=("start",))
+
+
+@pytest.mark.rule("dirty.states.tracking-starts")
+@every_state
+def test_pinned_from_start(travel, state):
+    """Pages that are pinned when tracking starts in the state are reported, each time."""
+    travel.judge("map 0 70", "pin 3", state, "start", "get 0 70", "get 0 70", subject=("start",))
+
+
+@pytest.mark.rule("dirty.states.tracking-stops")
+@every_moment
+def test_tracking_stops(travel, state, later):
+    """STOP is accepted in the state, and no bitmap can be had after it, there and wherever the device goes."""
+    script = ("map 0 70", "start", "dirty 69", state, "stop-tracking", "get-nothing 0 70", *going(later))
+    travel.judge(*script, "get-nothing 0 70", subject=("stop-tracking",))
+
+
+@pytest.mark.rule("dirty.states.tracking-stops")
+@pytest.mark.parametrize("way", [WAYS[-1], *BACK, ("reset",), ("stop", "reset")], ids=" -> ".join)
+def test_stays_stopped(travel, way):
+    """Tracking that was stopped in running is off after the way."""
+    travel.judge("map 0 70", "start", "dirty 69", "stop-tracking", *way, "get-nothing 0 70")
+
+
+@pytest.mark.rule("dirty.states.stop-forgets")
+@pytest.mark.usefixtures("known_writes")
+@every_state
+def test_stop_forgets(travel, state):
+    """What was written before a STOP in the state is not reported after the next START."""
+    travel.judge(
+        *("map 0 70", "start", "dirty 69", state, "stop-tracking", "start", "get-clean 0 70"),
+        subject=("stop-tracking",),
+    )
+
+
+@pytest.mark.rule("dirty.states.nothing-lost")
+@every_way
+def test_written_is_reported(travel, way):
+    """Pages that were written in running are reported by bitmaps of their mappings after the way."""
+    travel.judge(
+        *("map 0 70", "map 70 60", "start", "dirty 5", "dirty 69", "dirty 70", *way, "get 0 70", "get 70 60"),
+    )
+
+
+@pytest.mark.rule("dirty.states.nothing-lost")
+@every_way_back
+def test_tracking_goes_on(travel, way):
+    """After the way back to running what was written before it is reported, and what is written then."""
+    travel.judge("map 0 70", "start", "dirty 5", *way, "get 0 70", "dirty 69", "get 0 70")
+
+
+@pytest.mark.rule("dirty.states.nothing-lost")
+@every_way
+def test_pinned_is_reported(travel, way):
+    """Pages that are pinned are reported after the way, each time."""
+    travel.judge("map 0 70", "start", "pin 3", *way, "get 0 70", "get 0 70")
+
+
+@pytest.mark.rule("dirty.states.clean-is-clear")
+@pytest.mark.usefixtures("known_writes")
+@every_moment
+def test_reported_once(travel, state, later):
+    """What a bitmap in the state has reported is not reported again, there or wherever the device goes."""
+    before, then = ("map 0 70", "start", "dirty 69", state), going(later)
+    travel.judge(
+        *(*before, "get-clean 0 70", "get-clean 0 70", *then, "get-clean 0 70"),
+        without=(*before, "get 0 70", "get 0 70", *then, "get 0 70"),
+    )
+
+
+@pytest.mark.rule("dirty.states.pre-copy-written")
+@pytest.mark.parametrize(
+    "way", [("stop-and-copy",), ("stop-and-copy", "stop"), ("running",), ("reset",)], ids=" -> ".join
+)
+def test_written_in_pre_copy(travel, way):
+    """A page that the device writes in pre-copy is reported there, and one it writes then wherever the device goes."""
+    before = ("map 0 70", "start")
+    written = ("dirty 5", "get 0 70", "dirty 5", "dirty 69")
+    travel.judge(
+        *(*before, "pre-copy", *written, *way, "get 0 70"), without=(*before, *written, "pre-copy", *way, "get 0 70")
+    )
+
+
+@pytest.mark.rule("dirty.states.new-mappings")
+@every_moment
+def test_new_mapping_is_tracked(travel, state, later):
+    """A mapping that is made in the state is tracked, there and wherever the device goes."""
+    new = {"first": 80, "count": 10}
+    script = (
+        "map 0 70",
+        "start",
+        state,
+        "map 80 10",
+        *looks(state, 85, **new),
+        *going(later),
+        *looks(later, 86, **new),
+    )
+    travel.judge(*script, "mapped 80", subject=("map 80 10",))
+
+
+@pytest.mark.rule("dirty.states.unmapping")
+@every_state
+def test_unmapping(travel, state):
+    """Memory is unmapped in the state, and other memory stays as it is."""
+    travel.judge(
+        *("map 0 70", "map 80 10", "start", "dirty 85", state, "unmap 0", "map 0 70", "mapped 80", "get 80 10"),
+        subject=("unmap 0",),
+    )
+
+
+@pytest.mark.rule("dirty.states.unmapping")
+@every_way
+def test_unmapping_reports(travel, way):
+    """Pages that were written in running are reported by the bitmap of an unmapping after the way."""
+    before = ("map 0 70", "start", "dirty 5", "dirty 69", *way)
+    travel.judge(*before, "unmap-telling 0", "map 0 70", without=(*before, "get 0 70", "unmap 0", "map 0 70"))
+
+
+@pytest.mark.rule("dirty.reset.tracking-goes-on")
+def test_reset_keeps_tracking(course):
+    """What was written before a reset is reported after it, and what is written after it, too."""
+    course.judge("map 0 70", "start", "dirty 69", "reset", "kept 0", "get 0 70", "dirty 5", "get 0 70")
+
+
+@pytest.mark.rule("dirty.reset.tracking-goes-on")
+@every_state
+def test_reset_in_a_state_keeps_tracking(travel, state):
+    """What was written before a reset in the state is reported after it, and what is written after it, too."""
+    before = ("map 0 70", "start", "dirty 69", state)
+    travel.judge(*before, "reset", "kept 0", "get 0 70", "dirty 5", "get 0 70", without=(*before, "get 0 70"))
+
+
+@pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.parametrize("script", ["start; pin 3", "pin 3; start"], ids=["pinned", "pinned before START"])
+def test_reset_reports_pinned(course, script):
+    """Pages that were pinned until the reset, and may have been written, are reported after it."""
+    course.judge("map 0 70", *script.split("; "), "reset", "kept 0", "get 0 70")
+
+
+@pytest.mark.rule("dirty.reset.tracking-goes-on")
+@every_state
+def test_reset_in_a_state_reports_pinned(travel, state):
+    """Pages that were pinned until a reset in the state are reported after it."""
+    before = ("map 0 70", "start", "pin 3", state)
+    travel.judge(*before, "reset", "kept 0", "get 0 70", without=(*before, "get 0 70"))
+
+
+@pytest.mark.rule("dirty.reset.keeps-memory")
+def test_reset_keeps_memory(course):
+    """Memory that was mapped before a reset is mapped after it."""
+    course.judge("map 0 70", "reset", "mapped 0")
+
+
+@pytest.mark.rule("dirty.reset.keeps-memory")
+@every_state
+def test_reset_in_a_state_keeps_memory(travel, state):
+    """Memory that was mapped before a reset in the state is mapped after it."""
+    travel.judge("map 0 70", state, "reset", "mapped 0", without=("map 0 70", state, "mapped 0"))
