@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance list`: the rules in a table, or the defects that prove them."""
+"""`vfio-compliance list`: the rules in a table, the defects that prove them, or the sessions that cases are made of."""
 
 from __future__ import annotations
 
@@ -20,17 +20,30 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("list", help="all rules: clause, rule, level, who has to keep it, test")
     parser.add_argument("pattern", nargs="?", help="a rule, its beginning, or a clause")
     parser.add_argument("--defects", action="store_true", help="the defects that prove them, and what none proves")
+    parser.add_argument("--sessions", action="store_true", help="the sessions that come before a migration in a case")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Print the table."""
+    if arguments.sessions:
+        return _sessions()
     known = catalogue()
     rules = matching(known, arguments.pattern) if arguments.pattern else list(known)
     if arguments.defects:
         _defects(rules)
     else:
         _rules(rules)
+    return EXIT_OK
+
+
+def _sessions() -> int:
+    """Each session by name, with its steps."""
+    from ..interfaces import INTERFACES
+
+    for interface in INTERFACES:
+        for name, steps in interface.sessions():
+            print(f"{name:44}{steps}")
     return EXIT_OK
 
 

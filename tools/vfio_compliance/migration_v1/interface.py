@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..common.registers import Register
 from ..run.interface import Interface
 from ..run.session import Session
@@ -11,6 +13,7 @@ from .client import Judge
 from .migration import Migration
 from .profile import MigrationSection
 from .region import REGION_TYPE
+from .sessions import ALPHABET
 from .states import name
 
 _STATES = {int(state): name(state) for state in DeviceState}
@@ -24,6 +27,10 @@ class MigrationV1(Interface):
     judge = Judge
     region_type = REGION_TYPE
     registers = tuple(Register(*each, _STATES if each == DEVICE_STATE else {}) for each in REGISTERS)
+
+    def sessions(self) -> Sequence[tuple[str, str]]:
+        """Those that are played alone, and in pairs."""
+        return [(session.name, "; ".join(map(str, session.moves))) for session in ALPHABET]
 
     def attach(self, session: Session) -> Migration:
         """It on the device of a run."""

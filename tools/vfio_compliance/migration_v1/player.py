@@ -90,13 +90,13 @@ class Players:
         return Player(self)
 
     def afford(self) -> None:
-        """Raises Unjudged where the state is too large to be saved once more."""
+        """Raises Silent where the state is too large to be saved once more."""
         self.journeys.live()  # is not to be made in the middle of another one
         total = self.journeys.suspend().whole().total
         most = self.v1.session.profile.limits.passes
         if total > SMALL and self.v1.session.transport.tracer.counts.passes >= most:
             size = counted(total, "byte")
-            raise Unjudged(f"a state of {size} is saved no more than {counted(most, 'time')} (limits.passes)")
+            raise Silent("limits.passes", f"a state of {size} is saved no more than {counted(most, 'time')}")
 
     def patience(self) -> float:
         """Seconds that data in pre-copy may take to come."""

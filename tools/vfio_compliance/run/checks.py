@@ -44,8 +44,9 @@ class NotApplicable(Exception):
 class Silent(Exception):
     """The profile says nothing about ``key``, which the rule needs; a dotted key such as ``stimulus.running``."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"the profile says nothing about {key}")
+    def __init__(self, key: str, why: str = "") -> None:
+        """``why`` it is needed, where what the profile says of it does not suffice."""
+        super().__init__(why or f"the profile says nothing about {key}")
         self.key = key
 
 

@@ -39,6 +39,10 @@ class Interface(ABC):
         """The regions of a device through which it is used. Raises DeviceError."""
         return device.regions_of_type(self.region_type) if self.region_type else ()
 
+    def sessions(self) -> Sequence[tuple[str, str]]:
+        """What a client may have done before the migration that a case judges: the name of each, and its steps."""
+        return ()
+
     @abstractmethod
     def attach(self, session: Session) -> Attachment:
         """It on the device of a run, which is not open yet."""
