@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Random walks, many of them, and the shortest one that a device does not survive."""
+"""Random walks, many of them, and the shortest ones that a device does not survive, each in a way of its own."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,14 +16,19 @@ from hypothesis import configuration
 
 from ...device import DeviceError
 from ...run.errors import Broken
-from ...transport import CallTimeout, TransportError
+from ...run.exploring import Line, Part, Strayed
+from ...transport import CallTimeout, SetupError, TransportError
 from ..migration import Migration
 from ..profile import MigrationStimulus
 from ..states import name
-from .path import Line, Strayed
 from .shorten import Step, shorten
 from .steps import draw
 from .walk import Walk
+
+#: An exploration ends with so many findings.
+MOST_FINDINGS = 8
+
+_NUMBERS = re.compile(r"(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b(?:(?:-|, )(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b)*")
 
 
 @dataclass
@@ -36,6 +42,24 @@ class Finding:
     seed: int
     #: The same steps went wrong once more.
     repeatable: bool = False
+
+    @property
+    def kind(self) -> str:
+        """In which way it went wrong: what was done last, expected and seen, whatever the numbers in that."""
+        did, expected, seen = self.lines[-1]
+        if " -> " in did:
+            did = "write device_state"
+        return re.sub(r"\b(byte|page|bit)s\b", r"\1", _NUMBERS.sub("N", f"{did}: {expected}, {seen}"))
+
+    def comes_with(self, before: Sequence[Step], step: Step, exactly: bool) -> bool:
+        """Whether ``step`` after those ``before`` would complete its steps; not ``exactly``: only their verbs count."""
+
+        def same(one: Step, other: Step) -> bool:
+            return one == other if exactly else one[0] == other[0]
+
+        *first, last = self.steps
+        taken = iter(before)
+        return same(step, last) and all(any(same(each, wanted) for each in taken) for wanted in first)
 
 
 @dataclass
@@ -65,102 +89,171 @@ class Explorer:
         self._seed = seed
         self._tell = tell
         self.tally = Tally()
-        self.finding: Finding | None = None
+        #: What was found, each in a way of its own.
+        self.findings: list[Finding] = []
+        self._kinds: set[str] = set()
         self._end = 0.0
+        self._shortening = 0.0
         self._ended = False
+        self._walk: Walk | None = None
+        self._begun = 0
         #: Why it cannot go on.
         self._failure: TransportError | DeviceError | Broken | None = None
 
-    def explore(self, seconds: float, shortening: float) -> Finding | None:
-        """Walk for ``seconds``; what was found, made as short as ``shortening`` seconds allow, or None.
+    def explore(self, seconds: float, shortening: float, most: int = MOST_FINDINGS) -> list[Finding]:
+        """Walk for ``seconds``, and go on past what is found, until it is ``most``; what was found, in that order.
 
-        Raises CallTimeout where the device hung, and what Session.prepare() raises where it cannot be had.
+        It is made as short as ``shortening`` seconds in all allow. Raises CallTimeout where the device hung, and what
+        Session.prepare() raises where it cannot be had, and nothing was found that may be the reason.
         """
         self._end = time.monotonic() + seconds
+        self._shortening = shortening
         try:
             with tempfile.TemporaryDirectory(prefix="vfio-") as scratch:
                 configuration.set_hypothesis_home_dir(Path(scratch))
+                parts = self._parts()
                 while not self._ended:
-                    self._round(self._seed + self.tally.rounds)
+                    self._round(self._seed + self.tally.rounds, parts, most)
+            self._show_first(shortening)
         finally:
             configuration.set_hypothesis_home_dir(None)
-        if self._failure is not None:
+            self._end_walk()
+        if self._failure is not None and (isinstance(self._failure, CallTimeout) or not self.findings):
             raise self._failure
-        if self.finding is not None:
-            self._make_short(self.finding, shortening)
-        return self.finding
+        return self.findings
 
-    def _round(self, seed: int) -> None:
-        self.tally.rounds += 1
+    def _parts(self) -> list[type[Part]]:
+        """What other interfaces add to walks on this device."""
         try:
-            draw(seed, lambda: self._begin(seed), self._session.profile.stimulus_of(MigrationStimulus))
+            return [type(part) for part in self._new_walk().parts]
+        except (TransportError, DeviceError, Broken) as error:
+            self._fail(error)
+            return []
+
+    def _round(self, seed: int, parts: Sequence[type[Part]], most: int) -> None:
+        self.tally.rounds += 1
+        stimulus = self._session.profile.stimulus_of(MigrationStimulus)
+        try:
+            draw(seed, lambda: self._begin(seed, most), stimulus, parts, bool(self._session.second_name))
         except (_Ended, Exception):
             if not self._ended:  # else it is only that hypothesis does not like to be cut short
                 raise
 
-    def _begin(self, seed: int) -> Callable[[Step], None]:
-        """A new walk: what takes a step of it."""
+    def _begin(self, seed: int, most: int) -> Callable[[Step], None]:
+        """A new walk: what takes a step of it. A walk that went wrong takes no more, and the round goes on."""
         self._in_time()
         try:
             walk = self._new_walk()
         except (TransportError, DeviceError, Broken) as error:
-            self._failure = error
-            raise self._end_it() from None
+            raise self._fail(error) from None
         steps: list[Step] = []
+        over = False
+        self._begun += 1
+        exactly = bool(self._begun % 2)  # of the other walks more is left out than must be
 
         def step(step: Step) -> None:
+            nonlocal over
+            if over or any(finding.comes_with(steps, step, exactly) for finding in self.findings):
+                return
             self._in_time()
             steps.append(step)
             if lines := self._take(walk, step):
-                self.finding = Finding(steps, lines, seed)
-                raise self._end_it()
+                over = True
+                self._found(Finding(steps, lines, seed))
+                if len(self.findings) == most or self._failure is not None:
+                    raise self._end_it()
 
         return step
 
     def _new_walk(self) -> Walk:
         """Raises what Session.prepare() raises."""
+        self._end_walk()
         self.tally.walks += 1
         self._session.transport.tracer.take()  # of many walks only the last one can be of interest
         self._session.plain()
-        return Walk(self._session.device, self._migration.prepare(), self._migration.actor)
+        self._walk = walk = Walk(self._session.device, self._migration.prepare(), self._migration.actor)
+        walk.parts = [part for each in self._session.attachments if (part := each.part(walk))]
+        walk.second = self._migration.destination if self._session.second_name else None
+        return walk
+
+    def _end_walk(self) -> None:
+        if self._walk is not None:
+            for part in self._walk.parts:
+                part.end()
+            self._walk = None
 
     def _take(self, walk: Walk, step: Step) -> list[Line]:
         """The lines of the walk if it goes wrong with this step."""
         self.tally.states[name(walk.model.state)] += 1
         verb, told = step
         try:
-            getattr(walk, verb)(**told)
+            walk.take(verb, told)
         except Strayed as strayed:
             return strayed.lines
+        except (SetupError, Broken) as error:
+            raise self._fail(error) from None
         except TransportError as error:
             self._session.lost = True
             if isinstance(error, CallTimeout):
-                self._failure = error  # to try that again would cost its deadline each time
+                self._fail(error)  # to try that again would cost its deadline each time
             words = [verb.replace("_", " "), *(f"{key}={value}" for key, value in told.items())]
             return [*walk.lines, Line(" ".join(words), "an answer", error.message)]
         return []
 
-    def _make_short(self, finding: Finding, seconds: float) -> None:
-        """Shorten it, then take its steps once more, so that their calls are the last ones in the trace."""
-        self._end = time.monotonic() + seconds
-        with suppress(_Ended, TransportError, DeviceError, Broken):
-            shorten(finding.steps, lambda steps: self._goes_wrong(finding, steps, times=2))
-        self._end = time.monotonic() + seconds
-        with suppress(_Ended, TransportError, DeviceError, Broken):
-            finding.repeatable = self._goes_wrong(finding, finding.steps, times=1)
+    # -- what was found -------------------------------------------------------------------------------------------
 
-    def _goes_wrong(self, finding: Finding, steps: list[Step], times: int) -> bool:
-        """Whether walks of these steps go wrong, so many times; then the last one is the finding."""
+    def _found(self, finding: Finding) -> None:
+        """Make it short, unless something went wrong in the same way before; the time to explore stands still."""
+        if finding.kind in self._kinds:
+            return
+        self._kinds.add(finding.kind)
+        began, end = time.monotonic(), self._end
+        if self._failure is None:
+            self._make_short(finding)
+        spent = time.monotonic() - began
+        self._shortening -= spent
+        self._end = end + spent
+        self.findings.append(finding)
+        self._kinds.add(finding.kind)
+
+    def _make_short(self, finding: Finding) -> None:
+        """In at most half of the time that there is for all; what goes wrong in a way that is known is another one."""
+        known = self._kinds - {finding.kind}
+        self._end = time.monotonic() + self._shortening / 2
+        with self._for_now():
+            shorten(finding.steps, lambda steps: self._goes_wrong(finding, steps, known, times=2))
+        self._end = time.monotonic() + max(self._shortening / 8, 0)
+        with self._for_now():
+            finding.repeatable = self._goes_wrong(finding, finding.steps, known, times=1)
+
+    def _show_first(self, seconds: float) -> None:
+        """Take the steps of the first finding once more, so that their calls are the last ones in the trace."""
+        if self.findings and self._failure is None:
+            self._end = time.monotonic() + seconds / 4
+            with self._for_now():
+                self._goes_wrong(self.findings[0], self.findings[0].steps, set(), times=1)
+
+    @contextmanager
+    def _for_now(self) -> Iterator[None]:
+        """What ends in the block ends there alone, unless the device is lost."""
+        with suppress(_Ended, TransportError, DeviceError, Broken):
+            yield
+        self._ended = self._failure is not None
+
+    def _goes_wrong(self, finding: Finding, steps: list[Step], known: set[str], times: int) -> bool:
+        """Whether walks of these steps go wrong, so many times, and not in a known way; then it is the finding."""
         for _ in range(times):
             walk = self._new_walk()
             for count, step in enumerate(steps, 1):
                 self._in_time()
                 if lines := self._take(walk, step):
-                    wrong = steps[:count]
+                    wrong = Finding(steps[:count], lines, finding.seed)
                     break
             else:
                 return False
-        finding.steps, finding.lines = wrong, lines
+            if wrong.kind in known:
+                return False
+        finding.steps, finding.lines = wrong.steps, wrong.lines
         return True
 
     def _in_time(self) -> None:
@@ -171,3 +264,7 @@ class Explorer:
     def _end_it(self) -> _Ended:
         self._ended = True
         return _Ended()
+
+    def _fail(self, error: TransportError | DeviceError | Broken) -> _Ended:
+        self._failure = error
+        return self._end_it()
