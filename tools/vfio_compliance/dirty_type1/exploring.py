@@ -14,11 +14,16 @@ from ..transport import TransportError
 from .guest_memory import Answer, GuestMemory
 from .pages import Pages
 
-#: First page and number of pages: neighbours, one behind a hole, one across a word of a bitmap, one far behind.
-_PLACES: Final = ((0, 4), (4, 2), (9, 1), (60, 10), (128, 65))
+#: First page and number of pages: neighbours, and one behind a hole and across a word of a bitmap. They are few, and so
+#: are the pages that are written, for the same ones to be met again on a walk.
+_PLACES: Final = ((0, 4), (4, 2), (60, 10))
 
-_PLACE: Final = tuple(range(len(_PLACES)))
-_PAGE: Final = (0, 1, 2, 3, 5, 9, 63, 64)
+_PLACE: Final = (0, 1, 2)
+_PAGE: Final = (0, 1, 3)
+_COUNT: Final = (1, 2)
+
+#: How often the bitmap is fetched after a step, or after what undoes it.
+_LOOK: Final = (0, 1, 2)
 
 _ANY: Final = "any answer"
 
@@ -33,16 +38,16 @@ class MemoryPart(Part):
 
     steps: ClassVar[Verbs] = {
         "map_memory": {"place": _PLACE},
-        "unmap_memory": {"place": _PLACE},
-        "unmap_reporting": {"place": _PLACE},
-        "start_tracking": {},
-        "stop_tracking": {},
-        "fetch_bitmap": {"place": _PLACE, "part": (0, 0, 1, 2)},
+        "unmap_memory": {"place": _PLACE, "look": _LOOK},
+        "unmap_reporting": {"place": _PLACE, "look": _LOOK},
+        "start_tracking": {"look": _LOOK},
+        "stop_tracking": {"look": _LOOK},
+        "fetch_bitmap": {"place": _PLACE, "part": (0, 1, 2)},
         "fetch_all": {},
-        "write_memory": {"place": _PLACE, "page": _PAGE, "count": (1, 1, 2, 3)},
-        "write_tracked": {"place": _PLACE, "page": _PAGE, "count": (1, 1, 2, 3)},
-        "pin_memory": {"place": _PLACE, "page": _PAGE},
-        "unpin_memory": {},
+        "write_memory": {"place": _PLACE, "page": _PAGE, "count": _COUNT},
+        "write_tracked": {"place": _PLACE, "page": _PAGE, "count": _COUNT, "look": _LOOK},
+        "pin_memory": {"place": _PLACE, "page": _PAGE, "look": _LOOK},
+        "unpin_memory": {"look": _LOOK},
     }
 
     def __init__(self, walk: Walked, session: Session, guest: GuestMemory, scope: str | None) -> None:
@@ -66,18 +71,19 @@ class MemoryPart(Part):
             did = f"map {_named(Pages.run(first, count))} (from {at} on)"
             self._asked(did, lambda: self._guest.map(first, count, judged=True))
 
-    def unmap_memory(self, place: int) -> None:
-        """Unmap it."""
+    def unmap_memory(self, place: int, look: int = 0) -> None:
+        """Unmap it, and map it anew to look at it."""
         if self._is_mapped(place):
             self._settle()
             pages = Pages.run(*_PLACES[place])
             self._asked(f"unmap {_named(pages)}", lambda: self._guest.unmap(pages.runs[0][0]))
             self._let_go(pages)
+            self._look_anew(place, look)
 
-    def unmap_reporting(self, place: int) -> None:
-        """Unmap it, and have the bitmap of it while pages are tracked."""
+    def unmap_reporting(self, place: int, look: int = 0) -> None:
+        """The same, with the bitmap of it while pages are tracked."""
         if not self._guest.history.tracking:
-            return self.unmap_memory(place)
+            return self.unmap_memory(place, look)
         if self._is_mapped(place):
             self._settle()
             pages = Pages.run(*_PLACES[place])
@@ -85,25 +91,39 @@ class MemoryPart(Part):
                 f"unmap {_named(pages)} with the bitmap", lambda: self._guest.unmap_telling(pages.runs[0][0])
             )
             self._let_go(pages)
+            self._look_anew(place, look)
         return None
+
+    def _look_anew(self, place: int, times: int) -> None:
+        if times:
+            self.map_memory(place)
+            self._look(place, times)
+
+    def _look(self, place: int, times: int) -> None:
+        for _ in range(times):
+            self.fetch_bitmap(place)
 
     # -- tracking -------------------------------------------------------------------------------------------------
 
-    def start_tracking(self) -> None:
+    def start_tracking(self, look: int = 0) -> None:
         """START; once more where it has begun, which may be answered somehow."""
         self._settle()
         if self._guest.history.tracking:
             self._add("start tracking again", _ANY, told(self._guest.tracker.try_start(), "success"))
         else:
             self._asked("start tracking", lambda: self._guest.start(judged=True))
+        for _ in range(look):
+            self.fetch_all()
 
-    def stop_tracking(self) -> None:
-        """STOP; once more where it has ended, which may be answered somehow."""
+    def stop_tracking(self, look: int = 0) -> None:
+        """STOP; once more where it has ended, which may be answered somehow. And START again to look."""
         self._settle()
         if self._guest.history.tracking:
             self._asked("stop tracking", self._guest.stop)
         else:
             self._add("stop tracking again", _ANY, told(self._guest.tracker.try_stop(), "success"))
+        if look:
+            self.start_tracking(look)
 
     def fetch_bitmap(self, place: int, part: int = 0) -> None:
         """The bitmap of a mapping; of its second half (``part`` 1), or of all from there on (2), where it is given."""
@@ -131,10 +151,12 @@ class MemoryPart(Part):
         )
 
     def fetch_all(self) -> None:
-        """The bitmap of each mapping."""
-        for place in _PLACE:
-            if self._is_mapped(place):
-                self.fetch_bitmap(place)
+        """The bitmap of all mappings together, where it is given, and of each by itself."""
+        mapped = [place for place in _PLACE if self._is_mapped(place)]
+        if len(mapped) > 1:
+            self.fetch_bitmap(mapped[0], part=2)
+        for place in mapped:
+            self.fetch_bitmap(place)
 
     # -- what the device does -------------------------------------------------------------------------------------
 
@@ -159,14 +181,15 @@ class MemoryPart(Part):
         self._add(did, "success", "success")
         self._walk.disturbed()
 
-    def write_tracked(self, place: int, page: int, count: int) -> None:
+    def write_tracked(self, place: int, page: int, count: int, look: int = 0) -> None:
         """The same, while pages are tracked."""
         if self._walk.works:
             if not self._guest.history.tracking:
                 self.start_tracking()
             self.write_memory(place, page, count)
+            self._look(place, look)
 
-    def pin_memory(self, place: int, page: int) -> None:
+    def pin_memory(self, place: int, page: int, look: int = 0) -> None:
         """Have the driver of a device that works pin a page."""
         if not self._walk.works or self._everything or not self._guest.actor.can_pin:
             return None
@@ -185,9 +208,10 @@ class MemoryPart(Part):
             return self._add(did, _ANY, error.seen)
         self._pins.append(page)
         self._add(did, "success", "success")
-        return self._walk.disturbed()
+        self._walk.disturbed()
+        return self._look(place, look)
 
-    def unpin_memory(self) -> None:
+    def unpin_memory(self, look: int = 0) -> None:
         """Have it let go of the page that was pinned last."""
         self._settle()
         if not self._pins or not self._walk.works:
@@ -201,7 +225,8 @@ class MemoryPart(Part):
             self._doubtful |= Pages.of(page)
             return self._add(did, _ANY, error.seen)
         self._add(did, "success", "success")
-        return self._walk.disturbed()
+        self._walk.disturbed()
+        return self._look(next(place for place in _PLACE if page in Pages.run(*_PLACES[place])), look)
 
     # -- the user -------------------------------------------------------------------------------------------------
 

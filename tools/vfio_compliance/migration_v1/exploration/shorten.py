@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 #: A step of a walk: its verb, and what it was told.
 Step: TypeAlias = tuple[str, dict[str, Any]]
@@ -45,9 +45,16 @@ def _without(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> lis
         size = max(size // 2, 1)
 
 
+#: What is told to steps, with what is easier to read; the first that still goes wrong is taken.
+_SIMPLE: Final = (
+    *(("pieces", 1), ("reads", 1), ("buffers", 0), ("count", 1)),
+    *(("look", 0), ("look", 1)),
+)
+
+
 def _simpler(step: Step) -> Iterator[Step]:
     """The same step with a number that is easier to read."""
     verb, told = step
-    for key, simpler in (("value", told.get("value", 0) & 7), ("pieces", 1), ("reads", 1), ("buffers", 0)):
+    for key, simpler in (("value", told.get("value", 0) & 7), *_SIMPLE):
         if key in told and told[key] != simpler:
             yield verb, {**told, key: simpler}

@@ -53,10 +53,11 @@ def draw(
     number: int, begin: Begin, stimulus: MigrationStimulus, parts: Sequence[type[Part]], two_devices: bool
 ) -> None:
     """One round of walks, all from the seed ``number``. What is raised while a step is taken ends it."""
-    added = {
-        verb: _step(verb, **{key: strategies.sampled_from(values) for key, values in told.items()})
+    added = {  # each of them twice, since they are few beside those of the device
+        f"{verb}{another}": _step(verb, **{key: strategies.sampled_from(values) for key, values in told.items()})
         for part in parts
         for verb, told in part.steps.items()
+        for another in ("", "_another")
     }
     held = {"begin": staticmethod(begin), "stimulus": stimulus}
     machine = type("Device", (_Machine,), {**held, **added, **({"send": _SEND} if two_devices else {})})
