@@ -15,6 +15,7 @@ from pathlib import Path
 from hypothesis import configuration
 
 from ...device import DeviceError
+from ...profiles import VfioUserDevice
 from ...run.errors import Broken
 from ...run.exploring import Line, Part, Strayed
 from ...transport import CallTimeout, SetupError, TransportError
@@ -27,6 +28,9 @@ from .walk import Walk
 
 #: An exploration ends with so many findings.
 MOST_FINDINGS = 8
+
+#: How many of the walks before may be what a device remembers: none, the last one, and so on.
+_WALKS_BEFORE = (0, 1, 3, 8)
 
 _NUMBERS = re.compile(r"(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b(?:(?:-|, )(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b)*")
 
@@ -96,6 +100,8 @@ class Explorer:
         self._shortening = 0.0
         self._ended = False
         self._walk: Walk | None = None
+        #: The steps of the walks since the device was started, those that were taken to make something short left out.
+        self._walks: list[list[Step]] = []
         self._begun = 0
         #: Why it cannot go on.
         self._failure: TransportError | DeviceError | Broken | None = None
@@ -147,6 +153,7 @@ class Explorer:
         except (TransportError, DeviceError, Broken) as error:
             raise self._fail(error) from None
         steps: list[Step] = []
+        self._walks.append(steps)
         over = False
         self._begun += 1
         exactly = bool(self._begun % 2)  # of the other walks more is left out than must be
@@ -156,12 +163,15 @@ class Explorer:
             if over or any(finding.comes_with(steps, step, exactly) for finding in self.findings):
                 return
             self._in_time()
+            before = len(walk.lines)
             steps.append(step)
             if lines := self._take(walk, step):
                 over = True
                 self._found(Finding(steps, lines, seed))
                 if len(self.findings) == most or self._failure is not None:
                     raise self._end_it()
+            elif len(walk.lines) == before:
+                steps.pop()  # there was nothing to do
 
         return step
 
@@ -217,21 +227,43 @@ class Explorer:
         self._kinds.add(finding.kind)
 
     def _make_short(self, finding: Finding) -> None:
-        """In at most half of the time that there is for all; what goes wrong in a way that is known is another one."""
+        """In at most half of the time that there is for all; what goes wrong in a way that is known is another one.
+
+        A device may remember earlier walks. So the steps are taken once more on one that was started again, where that
+        can be done. Where it does not go wrong then, it is made short on such ones alone, with walks before it.
+        """
         known = self._kinds - {finding.kind}
-        self._end = time.monotonic() + self._shortening / 2
+        whole, lines, seconds = finding.steps, finding.lines, self._shortening / 4
+        self._shorten(finding, known, seconds, fresh=False)
+        if not self._goes_wrong_again(finding, known, seconds):
+            for count in _WALKS_BEFORE:
+                before = self._walks[-1 - count : -1]
+                finding.steps = [step for walk in before for step in (*walk, ("reset", {}))] + whole
+                if self._goes_wrong_again(finding, known, seconds):
+                    self._shorten(finding, known, seconds, fresh=True)
+                    break
+            else:
+                finding.steps, finding.lines = whole, lines
+        self._walks.clear()
+
+    def _shorten(self, finding: Finding, known: set[str], seconds: float, *, fresh: bool) -> None:
+        self._end = time.monotonic() + seconds
         with self._for_now():
-            shorten(finding.steps, lambda steps: self._goes_wrong(finding, steps, known, times=2))
-        self._end = time.monotonic() + max(self._shortening / 8, 0)
+            shorten(finding.steps, lambda steps: self._goes_wrong(finding, steps, known, times=2 - fresh, fresh=fresh))
+
+    def _goes_wrong_again(self, finding: Finding, known: set[str], seconds: float) -> bool:
+        self._end = time.monotonic() + seconds
+        finding.repeatable = False
         with self._for_now():
-            finding.repeatable = self._goes_wrong(finding, finding.steps, known, times=1)
+            finding.repeatable = self._goes_wrong(finding, finding.steps, known, times=1, fresh=True)
+        return finding.repeatable
 
     def _show_first(self, seconds: float) -> None:
         """Take the steps of the first finding once more, so that their calls are the last ones in the trace."""
-        if self.findings and self._failure is None:
+        if len(self.findings) > 1 and self._failure is None:
             self._end = time.monotonic() + seconds / 4
             with self._for_now():
-                self._goes_wrong(self.findings[0], self.findings[0].steps, set(), times=1)
+                self._goes_wrong(self.findings[0], self.findings[0].steps, set(), times=1, fresh=True)
 
     @contextmanager
     def _for_now(self) -> Iterator[None]:
@@ -240,9 +272,13 @@ class Explorer:
             yield
         self._ended = self._failure is not None
 
-    def _goes_wrong(self, finding: Finding, steps: list[Step], known: set[str], times: int) -> bool:
+    def _goes_wrong(
+        self, finding: Finding, steps: list[Step], known: set[str], times: int, *, fresh: bool = False
+    ) -> bool:
         """Whether walks of these steps go wrong, so many times, and not in a known way; then it is the finding."""
         for _ in range(times):
+            if fresh:
+                self._start_again()
             walk = self._new_walk()
             for count, step in enumerate(steps, 1):
                 self._in_time()
@@ -255,6 +291,14 @@ class Explorer:
                 return False
         finding.steps, finding.lines = wrong.steps, wrong.lines
         return True
+
+    def _start_again(self) -> None:
+        """Have a device that remembers nothing, where a server can be started for it."""
+        self._end_walk()
+        device = self._session.profile.device
+        if isinstance(device, VfioUserDevice) and device.command:
+            self._session.transport.shutdown()
+            self._session.lost = True
 
     def _in_time(self) -> None:
         if time.monotonic() > self._end:
