@@ -31,6 +31,7 @@ from test_refdriver_data_defects import TABLE as DATA_TABLE
 from test_refdriver_dirty_defects import DEFECTS as DIRTY
 from test_refdriver_dirty_defects import PERVASIVE
 from test_refdriver_dirty_faults import SUBTLE
+from test_refdriver_users import USERS
 
 from refdriver.defects import DEFECTS, broken
 from refdriver.device.description import describe
@@ -541,7 +542,7 @@ def test_breaks_what_it_names(name: str, look: Callable[[Bench], Any], good: Any
 
 def test_every_defect_is_looked_at() -> None:
     """The table above and those of the other files leave none out."""
-    assert {row[0] for row in TABLE + DATA_TABLE} | {*DIRTY, *PERVASIVE, *SUBTLE} == set(DEFECTS)
+    assert {row[0] for row in TABLE + DATA_TABLE + USERS} | {*DIRTY, *PERVASIVE, *SUBTLE} == set(DEFECTS)
 
 
 def test_goes_on_for_20_ms_only() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -97,11 +97,12 @@ class Explorer:
         self.findings: list[Finding] = []
         self._kinds: set[str] = set()
         self._end = 0.0
-        self._shortening = 0.0
+        #: Seconds in which findings can still be made short, and when the present one has to be.
+        self._shortening = self._limit = 0.0
         self._ended = False
         self._walk: Walk | None = None
         #: The steps of the walks since the device was started, those that were taken to make something short left out.
-        self._walks: list[list[Step]] = []
+        self._walks: deque[list[Step]] = deque(maxlen=_WALKS_BEFORE[-1] + 1)
         self._begun = 0
         #: Why it cannot go on.
         self._failure: TransportError | DeviceError | Broken | None = None
@@ -227,17 +228,18 @@ class Explorer:
         self._kinds.add(finding.kind)
 
     def _make_short(self, finding: Finding) -> None:
-        """In at most half of the time that there is for all; what goes wrong in a way that is known is another one.
+        """In a part of the time that there is for all; what goes wrong in a way that is known is another one.
 
         A device may remember earlier walks. So the steps are taken once more on one that was started again, where that
         can be done. Where it does not go wrong then, it is made short on such ones alone, with walks before it.
         """
         known = self._kinds - {finding.kind}
         whole, lines, seconds = finding.steps, finding.lines, self._shortening / 4
+        self._limit = time.monotonic() + 3 * seconds
         self._shorten(finding, known, seconds, fresh=False)
         if not self._goes_wrong_again(finding, known, seconds):
             for count in _WALKS_BEFORE:
-                before = self._walks[-1 - count : -1]
+                before = [*self._walks][-1 - count : -1]
                 finding.steps = [step for walk in before for step in (*walk, ("reset", {}))] + whole
                 if self._goes_wrong_again(finding, known, seconds):
                     self._shorten(finding, known, seconds, fresh=True)
@@ -247,12 +249,12 @@ class Explorer:
         self._walks.clear()
 
     def _shorten(self, finding: Finding, known: set[str], seconds: float, *, fresh: bool) -> None:
-        self._end = time.monotonic() + seconds
+        self._end = min(time.monotonic() + seconds, self._limit)
         with self._for_now():
             shorten(finding.steps, lambda steps: self._goes_wrong(finding, steps, known, times=2 - fresh, fresh=fresh))
 
     def _goes_wrong_again(self, finding: Finding, known: set[str], seconds: float) -> bool:
-        self._end = time.monotonic() + seconds
+        self._end = min(time.monotonic() + seconds, self._limit)
         finding.repeatable = False
         with self._for_now():
             finding.repeatable = self._goes_wrong(finding, finding.steps, known, times=1, fresh=True)
