@@ -55,7 +55,7 @@ def explore(path, seconds, *defects, seed=1, most=1):
     session.start()
     try:
         explorer = Explorer(session.of(Migration), seed, lambda steps: None)
-        return explorer.explore(seconds, shortening=40, most=most), explorer.tally
+        return explorer.explore(seconds, shortening=80, most=most), explorer.tally
     finally:
         session.finish()
 

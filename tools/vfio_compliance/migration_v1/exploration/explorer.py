@@ -236,13 +236,13 @@ class Explorer:
         known = self._kinds - {finding.kind}
         whole, lines, seconds = finding.steps, finding.lines, self._shortening / 4
         self._limit = time.monotonic() + 3 * seconds
-        self._shorten(finding, known, seconds, fresh=False)
+        self._shorten(finding, known, seconds / 2, fresh=False)
         if not self._goes_wrong_again(finding, known, seconds):
             for count in _WALKS_BEFORE:
                 before = [*self._walks][-1 - count : -1]
                 finding.steps = [step for walk in before for step in (*walk, ("reset", {}))] + whole
                 if self._goes_wrong_again(finding, known, seconds):
-                    self._shorten(finding, known, seconds, fresh=True)
+                    self._shorten(finding, known, 2 * seconds, fresh=True)
                     break
             else:
                 finding.steps, finding.lines = whole, lines
@@ -299,7 +299,8 @@ class Explorer:
         self._end_walk()
         device = self._session.profile.device
         if isinstance(device, VfioUserDevice) and device.command:
-            self._session.transport.shutdown()
+            for transport in self._session.transports:
+                transport.shutdown()
             self._session.lost = True
 
     def _in_time(self) -> None:
