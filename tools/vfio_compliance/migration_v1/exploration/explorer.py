@@ -121,7 +121,7 @@ class Explorer:
                 parts = self._parts()
                 while not self._ended:
                     self._round(self._seed + self.tally.rounds, parts, most)
-            self._show_first(shortening)
+            self._show_first()
         finally:
             configuration.set_hypothesis_home_dir(None)
             self._end_walk()
@@ -260,10 +260,10 @@ class Explorer:
             finding.repeatable = self._goes_wrong(finding, finding.steps, known, times=1, fresh=True)
         return finding.repeatable
 
-    def _show_first(self, seconds: float) -> None:
+    def _show_first(self) -> None:
         """Take the steps of the first finding once more, so that their calls are the last ones in the trace."""
         if len(self.findings) > 1 and self._failure is None:
-            self._end = time.monotonic() + seconds / 4
+            self._end = time.monotonic() + self._shortening
             with self._for_now():
                 self._goes_wrong(self.findings[0], self.findings[0].steps, set(), times=1, fresh=True)
 

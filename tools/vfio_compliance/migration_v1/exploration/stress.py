@@ -50,7 +50,7 @@ class Stress:
             did = f"{counted(tally.steps, 'step')} on {counted(tally.walks, 'walk')}"
             self._session.note(f"explored: {did} ({states}; --seed {self._seed})")
         if not all(finding.repeatable for finding in findings):
-            self._session.note("a path that was found did not go wrong a second time: what came before it matters")
+            self._session.note("a path was not seen to go wrong a second time: what came before it may matter")
         return [self._trouble(finding.lines, finding.seed) for finding in findings]
 
     def watch(self) -> list[RuleBroken]:
