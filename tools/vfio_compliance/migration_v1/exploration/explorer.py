@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hypothesis import configuration
 
+from ...common.moment import latest_call
 from ...device import DeviceError
 from ...profiles import VfioUserDevice
 from ...run.errors import Broken
@@ -21,10 +22,10 @@ from ...run.exploring import Line, Part, Strayed
 from ...transport import CallTimeout, SetupError, TransportError
 from ..migration import Migration
 from ..profile import MigrationStimulus
-from ..states import name
+from ..states import STATES, name
 from .shorten import Step, shorten
 from .steps import draw
-from .walk import Walk
+from .walk import SECOND, Walk
 
 #: An exploration ends with so many findings.
 MOST_FINDINGS = 8
@@ -32,6 +33,7 @@ MOST_FINDINGS = 8
 #: How many of the walks before may be what a device remembers: none, the last one, and so on.
 _WALKS_BEFORE = (0, 1, 3, 8)
 
+_STATES = re.compile(rf"\b({'|'.join(map(name, sorted(STATES, key=name, reverse=True)))})\b")
 _NUMBERS = re.compile(r"(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b(?:(?:-|, )(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b)*")
 
 
@@ -44,16 +46,18 @@ class Finding:
     lines: list[Line]
     #: By which an exploration begins with the round in which it was found.
     seed: int
+    #: Running number of the call that shows it.
+    call: int = 0
     #: The same steps went wrong once more.
     repeatable: bool = False
 
     @property
     def kind(self) -> str:
-        """In which way it went wrong: what was done last, expected and seen, whatever the numbers in that."""
+        """In which way it went wrong: what was done last, expected and seen, whatever the numbers and states."""
         did, expected, seen = self.lines[-1]
-        if " -> " in did:
-            did = "write device_state"
-        return re.sub(r"\b(byte|page|bit)s\b", r"\1", _NUMBERS.sub("N", f"{did}: {expected}, {seen}"))
+        did = "write device_state" if " -> " in did else did.removeprefix(SECOND)
+        answer = _STATES.sub("a state", f"{expected}, {seen}".replace("dirty: none", "dirty: 0"))
+        return re.sub(r"\b(byte|page|bit)s\b", r"\1", _NUMBERS.sub("N", f"{did}: {answer}"))
 
     def comes_with(self, before: Sequence[Step], step: Step, exactly: bool) -> bool:
         """Whether ``step`` after those ``before`` would complete its steps; not ``exactly``: only their verbs count."""
@@ -168,7 +172,7 @@ class Explorer:
             steps.append(step)
             if lines := self._take(walk, step):
                 over = True
-                self._found(Finding(steps, lines, seed))
+                self._found(Finding(steps, lines, seed, latest_call()))
                 if len(self.findings) == most or self._failure is not None:
                     raise self._end_it()
             elif len(walk.lines) == before:
@@ -262,7 +266,7 @@ class Explorer:
 
     def _show_first(self) -> None:
         """Take the steps of the first finding once more, so that their calls are the last ones in the trace."""
-        if len(self.findings) > 1 and self._failure is None:
+        if self.findings and self._failure is None:
             self._end = time.monotonic() + self._shortening
             with self._for_now():
                 self._goes_wrong(self.findings[0], self.findings[0].steps, set(), times=1, fresh=True)
@@ -285,13 +289,13 @@ class Explorer:
             for count, step in enumerate(steps, 1):
                 self._in_time()
                 if lines := self._take(walk, step):
-                    wrong = Finding(steps[:count], lines, finding.seed)
+                    wrong = Finding(steps[:count], lines, finding.seed, latest_call())
                     break
             else:
                 return False
             if wrong.kind in known:
                 return False
-        finding.steps, finding.lines = wrong.steps, wrong.lines
+        finding.steps, finding.lines, finding.call = wrong.steps, wrong.lines, wrong.call
         return True
 
     def _start_again(self) -> None:

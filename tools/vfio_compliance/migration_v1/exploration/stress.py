@@ -51,7 +51,10 @@ class Stress:
             self._session.note(f"explored: {did} ({states}; --seed {self._seed})")
         if not all(finding.repeatable for finding in findings):
             self._session.note("a path was not seen to go wrong a second time: what came before it may matter")
-        return [self._trouble(finding.lines, finding.seed) for finding in findings]
+        troubles = [self._trouble(finding.lines, finding.seed) for finding in findings]
+        for trouble, finding in zip(troubles, findings, strict=True):
+            trouble.after = finding.call
+        return troubles
 
     def watch(self) -> list[RuleBroken]:
         """One thread changes the state, another reads it. Raises as explore() does."""

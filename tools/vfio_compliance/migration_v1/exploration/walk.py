@@ -34,6 +34,9 @@ T = TypeVar("T")
 #: A state of more buffers or bytes than these is not read to its end.
 _MOST_BUFFERS, _MOST_BYTES = 64, 4 << 20
 
+#: Before what was done on the second device.
+SECOND = "second: "
+
 #: Where an access behind the registers is tried, from a place of note: so many bytes further.
 _NEAR = (-8, -1, 0, 1, 8)
 
@@ -63,7 +66,7 @@ class Walk:
         areas = [(area.offset, area.size) for area in region.areas]
         self.model = DeviceModel(Layout(region.size, areas, mmap.PAGESIZE), source.saved if source else None)
         #: Before what is told of the steps.
-        self._on = "second: " if source else ""
+        self._on = SECOND if source else ""
         #: Held while the device is not open, for a second thread to keep away then.
         self.closed = threading.Lock()
         #: What was done so far.
@@ -405,7 +408,7 @@ class Walk:
                     walk.save_whole()
                     self.model.choose(0)
         except DeviceError as error:
-            raise Strayed(self.lines, Line(f"second: {error.what}", error.expected, error.seen)) from None
+            raise Strayed(self.lines, Line(f"{SECOND}{error.what}", error.expected, error.seen)) from None
         if back:
             self.migrate()
 
