@@ -34,9 +34,7 @@ FOUND = {
     "data-offset-writable": ("read data_offset", "0x", "0x"),
     "reset-keeps-error": ("read device_state", "running", "error"),
     "bitmap-not-cleared": ("fetch the bitmap of page", "no other", "dirty"),
-    "tracking-restart-clears": ("fetch the bitmap of page", "dirty", "reported clean"),
     "close-keeps-mappings": ("map page", "success", "EEXIST"),
-    "close-keeps-tracking": ("fetch the bitmap of page", "an error: nothing is tracked", "success"),
     "close-needs-stop": ("read device_state", "running", ""),
 }
 
