@@ -110,6 +110,7 @@ def test_a_seed_finds_it_again(target):
         (("fetch the bitmap of page 9", "dirty: none", "dirty: 9"), "fetch the bitmap of page N: dirty: N, dirty: N"),
         (("second: read device_state", "stop", "stop-and-copy"), "read device_state: a state, a state"),
         (("read device_state", "running", "error"), "read device_state: a state, error"),
+        (("reopen", "an answer", "DMA_MAP at 0x9000: closed"), "a call: an answer, DMA_MAP at N: closed"),
         (("running -> stop", "success", "EIO"), "write device_state: success, EIO"),
         (("pre-copy -> stop-and-copy", "success", "EIO"), "write device_state: success, EIO"),
     ],

@@ -33,6 +33,9 @@ MOST_FINDINGS = 8
 #: How many of the walks before may be what a device remembers: none, the last one, and so on.
 _WALKS_BEFORE = (0, 1, 3, 8)
 
+#: What is expected where the transport failed.
+_AN_ANSWER = "an answer"
+
 _STATES = re.compile(rf"\b({'|'.join(map(name, sorted(STATES, key=name, reverse=True)))})\b")
 _NUMBERS = re.compile(r"(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b(?:(?:-|, )(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b)*")
 
@@ -56,6 +59,8 @@ class Finding:
         """In which way it went wrong: what was done last, expected and seen, whatever the numbers and states."""
         did, expected, seen = self.lines[-1]
         did = "write device_state" if " -> " in did else did.removeprefix(SECOND)
+        if expected == _AN_ANSWER:
+            did = "a call"  # what was seen says which
         answer = _STATES.sub("a state", f"{expected}, {seen}".replace("dirty: none", "dirty: 0"))
         return re.sub(r"\b(byte|page|bit)s\b", r"\1", _NUMBERS.sub("N", f"{did}: {answer}"))
 
@@ -212,7 +217,7 @@ class Explorer:
             if isinstance(error, CallTimeout):
                 self._fail(error)  # to try that again would cost its deadline each time
             words = [verb.replace("_", " "), *(f"{key}={value}" for key, value in told.items())]
-            return [*walk.lines, Line(" ".join(words), "an answer", error.message)]
+            return [*walk.lines, Line(" ".join(words), _AN_ANSWER, error.message)]
         return []
 
     # -- what was found -------------------------------------------------------------------------------------------
