@@ -39,7 +39,7 @@ MODULES = (
     "container.defects.bitmaps",
     "container.defects.recording",
     "container.defects.unmapping",
-    "container.defects.leaving",
+    "container.defects.users",
     "device.defects.streaming",
     "migration_v1.defects.tracking",
 )

@@ -14,12 +14,13 @@ import yaml
 from vfio_compliance import profiles
 from vfio_compliance.device import Device
 from vfio_compliance.interfaces import INTERFACES, PROFILE
-from vfio_compliance.migration_v1.exploration.explorer import Explorer
+from vfio_compliance.migration_v1.exploration.explorer import Explorer, Finding
 from vfio_compliance.migration_v1.exploration.threads import Threads
 from vfio_compliance.migration_v1.migration import Migration
 from vfio_compliance.results import journal
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.run.exploring import Line
 from vfio_compliance.run.session import Session
 
 WALK = "stress.walk.answers-allowed"
@@ -32,41 +33,107 @@ FOUND = {
     "pre-copy-must-drain": ("pre-copy -> stop-and-copy", "success", "EBUSY"),
     "data-offset-writable": ("read data_offset", "0x", "0x"),
     "reset-keeps-error": ("read device_state", "running", "error"),
+    "bitmap-not-cleared": ("fetch the bitmap of page", "no other", "dirty"),
+    "close-keeps-mappings": ("map page", "success", "EEXIST"),
+    "close-needs-stop": ("read device_state", "running", ""),
 }
 
-LONGEST = 10
+#: What takes a second migration.
+FOUND_LATER = {
+    "left-cancelled-kept": ("look at the visible state", "as before", "0x"),
+    "resume-again-ignored": ("look at the visible state", "as before", "0x"),
+}
+
+LONGEST, LONGER = 10, 24
 
 
-def explore(path, seconds, *defects, seed=1):
-    """What is found, and what was done."""
+def explore(path, seconds, *defects, seed=1, most=1):
+    """What is found, at most so much, and what was done."""
     session = Session(profiles.load(path, PROFILE), defects, INTERFACES)
     session.start()
     try:
         explorer = Explorer(session.of(Migration), seed, lambda steps: None)
-        return explorer.explore(seconds, shortening=20), explorer.tally
+        return explorer.explore(seconds, shortening=80, most=most), explorer.tally
     finally:
         session.finish()
+
+
+def ends_with(finding, shows):
+    """The last line of the path shows these parts."""
+    assert all(part in text for part, text in zip(shows, finding.lines[-1], strict=True)), finding.lines[-1]
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_short_path_to_each_defect(target, name):
     """What is wrong is found, and shown by a path of at most ten steps that goes wrong again."""
-    finding, _ = explore(target, 30, name)
-    assert finding
+    (finding,), _ = explore(target, 30, name)
     assert finding.repeatable
     assert 0 < len(finding.lines) <= LONGEST
-    last = finding.lines[-1]
-    assert all(part in text for part, text in zip(FOUND[name], last, strict=True)), last
+    ends_with(finding, FOUND[name])
+
+
+@pytest.mark.parametrize("name", FOUND_LATER)
+def test_a_path_to_what_takes_a_second_migration(target, name):
+    """What an earlier migration, or an earlier walk, has to do with it stands in the path."""
+    (finding,), _ = explore(target, 60, name)
+    assert finding.repeatable
+    assert 0 < len(finding.lines) <= LONGER
+    ends_with(finding, FOUND_LATER[name])
+
+
+def test_it_goes_on_past_what_it_has_found(target):
+    """Of three defects none hides the others, and none is found twice in the same way."""
+    wrong = ("pre-copy-must-drain", "bitmap-not-cleared", "close-needs-stop")
+    findings, _ = explore(target, 30, *wrong, most=8)
+    for name in wrong:
+        assert any(all(map(str.__contains__, finding.lines[-1], FOUND[name])) for finding in findings), name
+    kinds = [finding.kind for finding in findings]
+    assert len(set(kinds)) == len(kinds) <= 8
 
 
 def test_a_seed_finds_it_again(target):
     """The seed that is reported leads to the finding at once, however much was explored before."""
-    finding, _ = explore(target, 60, "bad-data-wedges")
-    assert finding
-    again, tally = explore(target, 60, "bad-data-wedges", seed=finding.seed)
-    assert again
+    (finding,), _ = explore(target, 60, "bad-data-wedges")
+    (again,), tally = explore(target, 60, "bad-data-wedges", seed=finding.seed)
     assert again.seed == finding.seed
     assert tally.rounds <= 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        (
+            ("fetch the bitmap of pages 0-3", "dirty: 1, 3", "reported clean: 3"),
+            "fetch the bitmap of page N: dirty: N, ",
+        ),
+        (("read data_offset", "0x20 to 0x4fff", "EINVAL"), "read data_offset: N to N, EINVAL"),
+        (("fetch the bitmap of page 9", "dirty: none", "dirty: 9"), "fetch the bitmap of page N: dirty: N, dirty: N"),
+        (("second: read device_state", "stop", "stop-and-copy"), "read device_state: a state, a state"),
+        (("read device_state", "running", "error"), "read device_state: a state, error"),
+        (("reopen", "an answer", "DMA_MAP at 0x9000: closed"), "a call: an answer, DMA_MAP at N: closed"),
+        (("running -> stop", "success", "EIO"), "write device_state: success, EIO"),
+        (("pre-copy -> stop-and-copy", "success", "EIO"), "write device_state: success, EIO"),
+    ],
+)
+def test_the_kind_of_a_finding(lines, kind):
+    """Numbers do not count, nor does which state was written."""
+    assert Finding([], [Line(*lines)], 1).kind.startswith(kind)
+
+
+@pytest.mark.parametrize(
+    ("before", "step", "exactly", "comes"),
+    [
+        ([("put", {"value": 1}), ("reset", {})], ("show", {}), True, True),
+        ([("put", {"value": 2}), ("reset", {})], ("show", {}), True, False),
+        ([("put", {"value": 2}), ("reset", {})], ("show", {}), False, True),
+        ([("reset", {}), ("put", {"value": 1})], ("show", {}), False, False),
+        ([("put", {"value": 1}), ("reset", {})], ("peek", {}), False, False),
+    ],
+)
+def test_what_has_the_steps_of_a_finding(before, step, exactly, comes):
+    """The steps of the finding in their order, with others between them; the last one is the step itself."""
+    finding = Finding([("put", {"value": 1}), ("reset", {}), ("show", {})], [], 1)
+    assert finding.comes_with(before, step, exactly) is comes
 
 
 def test_a_device_that_cannot_be_reset_is_closed_while_nobody_reads(target, monkeypatch):
@@ -120,14 +187,14 @@ def test_the_good_device_stands_it(run, hasty, project):
 
 def test_the_path_is_shown(run):
     """The report has the path, a line for each step, no wider than the terminal, and a command that finds it again."""
-    result, text = run("--stress=60s", "--seed=1", "--defect=second-offset-refused", f"--only={WALK}")
+    result, text = run("--stress=20s", "--seed=1", "--defect=second-offset-refused", f"--only={WALK}")
     assert result.verdicts == {WALK: Verdict.FAIL}
     path = text.partition("   path      did")[2].partition("   did       ")[0].splitlines()
     assert 3 <= len(path) <= LONGEST + 1
     assert path[-1].split()[:2] == ["read", "data_offset"]
     assert path[-1].endswith(" EINVAL")
     assert max(map(len, path)) <= 100
-    assert "--stress 60s --seed " in text.partition("rerun")[2]
+    assert "--stress 20s --seed " in text.partition("rerun")[2]
 
 
 @pytest.fixture
@@ -145,6 +212,19 @@ def hostile(project, tmp_path):
     return write
 
 
+def test_all_that_was_found_is_shown(run):
+    """The case fails with the first, the others stand below it, each with its path."""
+    broken = ("--defect=pre-copy-must-drain", "--defect=close-needs-stop")
+    result, text = run("--stress=20s", "--seed=1", *broken, f"--only={WALK}")
+    assert result.verdicts == {WALK: Verdict.FAIL}
+    (case,) = result.cases.values()
+    assert len(case.failure.further) >= 1
+    for further in case.failure.further:
+        assert further.path
+    assert text.count("   moreover  ") == len(case.failure.further)
+    assert text.count("   path      did") == 1 + len(case.failure.further)
+
+
 def test_a_hang_is_a_hang(run, hostile):
     """A device that does not answer is tried once, and the report has the path to the call."""
     result, text = run("--stress=60s", f"--only={WALK}", profile=hostile("data_size#3-:hang"))
@@ -155,8 +235,7 @@ def test_a_hang_is_a_hang(run, hostile):
 
 def test_a_server_that_dies_is_found(hostile):
     """The last step of the path is the one that had no answer."""
-    finding, _ = explore(hostile("data_size#2-:die"), 30)
-    assert finding
+    (finding,), _ = explore(hostile("data_size#2-:die"), 30)
     assert finding.repeatable
     assert len(finding.lines) <= LONGEST
     assert "closed the connection" in finding.lines[-1].seen

@@ -58,3 +58,14 @@ def test_numbers_become_simple():
         ("save_buffer", {"pieces": 1}),
         ("reset", {}),
     ]
+
+
+def test_a_plain_step_takes_the_place_of_several_in_one():
+    """And what the step was needed for that it was before is left out then."""
+    walk = [("save_live", {"buffers": 1, "value": 0}), ("leave_resuming", {"buffers": 1, "how": 1})]
+
+    def goes_wrong(those):
+        verbs = [verb for verb, _ in those]
+        return "reopen" in verbs or verbs == ["save_live", "leave_resuming"]
+
+    assert shorten(walk, goes_wrong) == [("reopen", {})]

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from vfio_compliance.migration_v1.exploration.path import Strayed
 from vfio_compliance.migration_v1.exploration.threads import Beside, Read, Stay, at_once, judge_race, judge_reads
 from vfio_compliance.migration_v1.states import name
+from vfio_compliance.run.exploring import Strayed
 from vfio_compliance.transport import Outcome
 from vfio_compliance.uapi.migration_v1 import DeviceState
 

@@ -14,6 +14,7 @@ from proofs import CATALOGUE, DEFECTS, shown, side_failures
 from vfio_compliance import profiles
 from vfio_compliance.dirty_type1 import fixtures
 from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.migration_v1.exploration import stress
 from vfio_compliance.results.summary import TROUBLE
 from vfio_compliance.results.verdict import Verdict
 
@@ -85,8 +86,12 @@ def test_defect_is_caught(judge_defect, breakable, pytestconfig, count, defect):
 
 
 @pytest.mark.parametrize(("rule", "defect"), EXPLORED, ids=["-".join(pair) for pair in EXPLORED])
-def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, count, rule, defect):
+def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, monkeypatch, project, count, rule, defect):
     """What random operations are there to find they find, within a time that is many times what is needed."""
+    in_kernel = profiles.load(target, PROFILE).device.transport == "kernel-group"
+    if in_kernel and f'"{defect}"' not in (project / "tools/kmod/defects/defects.h").read_text():
+        pytest.skip("the kernel module does not have this defect")
+    monkeypatch.setattr(stress, "MOST_FINDINGS", 1)
     exploring = ("--stress=90s", "--seed=1", f"--only={rule}")
     result = judge_in_process(target, tmp_path, *exploring, f"--defect={defect}")
     assert not result.stops, result.stops

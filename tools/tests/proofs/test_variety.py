@@ -199,13 +199,17 @@ EXPLORED = (
     "everything refused, into the error state",
     "whatever means nothing is refused",
     "bad data dropped at the end",
+    "everything dirty",
+    "dirty for ever",
+    "whole mappings alone, repeats refused",
+    "no holes, unmapping across",
 )
 
 
 @pytest.mark.parametrize("name", EXPLORED)
 def test_no_false_alarm_of_exploring(judge_in_process, profile, tmp_path, name):
     """The model of the text takes all answers of devices that are unlike."""
-    result = judge_in_process(profile, tmp_path, "--stress=4s", "--seed=1")
+    result = judge_in_process(profile, tmp_path, "--stress=8s", "--seed=1")
     assert {rule.id for rule in result.rules.values() if rule.on_request} == set(result.verdicts)
     assert set(result.verdicts.values()) == {Verdict.PASS}, [case.failure for case in result.cases.values()]
 

@@ -136,6 +136,16 @@ class GuestMemory:
             undo.pop_all().__exit__(kind, error, trace)
         self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
 
+    def abandon(self) -> None:
+        """The user has gone without a word: what was mapped and tracked is no longer, and its memory is given back."""
+        for mapping in self._mappings.values():
+            mapping.mapped = False
+            mapping.__exit__(None, None, None)
+        self._mappings.clear()
+        self._served = Pages()
+        self.history = History(self._everything)
+        self.unsure = False
+
     # -- memory ---------------------------------------------------------------------------------------------------
 
     def map(self, first: int, count: int, *, judged: bool = False) -> None:

@@ -6,8 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..device import DeviceError
+from ..run.checks import NotApplicable, Unjudged
+from ..run.exploring import Walked
 from ..run.interface import Attachment, Interface
 from ..run.session import Session
+from .exploring import MemoryPart
 from .guest_memory import GuestMemory
 from .profile import DirtyClaims, DirtySection
 
@@ -37,3 +41,14 @@ class Dirtying(Attachment):
                 yield memory
         finally:
             session.lost |= memory.unsure
+
+    def part(self, walk: Walked) -> MemoryPart | None:
+        """Memory that is tracked while the device is explored, where the profile says how the device writes it."""
+        session = self.session
+        if self.interface.name not in session.profile.interfaces or session.profile.stimulus.dirty is None:
+            return None
+        scope = session.profile.claims_of(DirtyClaims).dirty_scope
+        try:
+            return MemoryPart(walk, session, GuestMemory(session.transport, session.actor, scope), scope)
+        except (NotApplicable, Unjudged, DeviceError):
+            return None

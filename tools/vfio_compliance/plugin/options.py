@@ -14,7 +14,7 @@ from ..results import data
 from ..results.data import DataStore
 
 #: Seconds in which what an exploration has found is made short.
-SHORTENING = 20.0
+SHORTENING = 40.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ..common.moment import AfterCall
 from ..device import DeviceError, Unreachable
-from ..results.failure import Failure
+from ..results.failure import Failure, Further
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
 from ..run.errors import Broken
@@ -42,7 +42,8 @@ def judge(error: BaseException | None, refused: Verdict, broken: Verdict) -> tup
     if isinstance(error, ENDS_THE_RUN):
         return Verdict.BROKEN, Failure(error.message, remedy=error.remedy)
     if isinstance(error, RuleBroken):
-        return broken, replace(_failure(error), path=error.more.get("path", ""), options=error.more.get("options", ""))
+        further = tuple(Further(each.what, each.expected, each.seen, each.path) for each in error.further)
+        return broken, replace(_failure(error), path=error.path, options=error.options, further=further)
     if isinstance(error, DeviceError):
         return refused, _failure(error)
     if isinstance(error, GivenUp):

@@ -15,6 +15,20 @@ class Stop(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Further:
+    """Another way in which a case failed, beside the one that is told first."""
+
+    what: str
+    expected: str
+    seen: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        """In one line."""
+        return f"{self.what}: expected {self.expected}, seen {self.seen}"
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """What was done, and what came of it. What does not apply is empty; None where an empty text would say something.
 
@@ -31,6 +45,8 @@ class Failure:
     path: str = ""
     #: Options by which a run does the same again.
     options: str = ""
+    #: Other ways in which the same case failed.
+    further: tuple[Further, ...] = ()
     #: Where the suite itself stumbled.
     traceback: str = ""
     #: The key that the profile does not give, and without which nothing can be judged.

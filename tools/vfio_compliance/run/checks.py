@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -28,13 +28,27 @@ Refused = DeviceError
 class RuleBroken(AfterCall, AssertionError):
     """The driver broke the rule that the running test judges."""
 
-    def __init__(self, what: str, expected: str, seen: str, **more: str) -> None:
-        """``more`` goes into the report: ``path``, a line for each step, and ``options`` by which a run repeats it."""
+    def __init__(
+        self,
+        what: str,
+        expected: str,
+        seen: str,
+        *,
+        path: str = "",
+        options: str = "",
+        further: Sequence[RuleBroken] = (),
+    ) -> None:
+        """``path`` is a line for each step, ``options`` those by which a run repeats it.
+
+        ``further``: other ways in which the same test saw the rule broken.
+        """
         super().__init__(f"{what}: expected {expected}, seen {seen}")
         self.what = what
         self.expected = expected
         self.seen = seen
-        self.more = more
+        self.path = path
+        self.options = options
+        self.further = further
 
 
 class NotApplicable(Exception):
@@ -80,9 +94,17 @@ def hexes(values: Iterable[int]) -> str:
     return " ".join(f"0x{value:x}" for value in values)
 
 
-def broken(what: str, *, expected: str, seen: str, **more: str) -> NoReturn:
-    """Judge the rule broken; see RuleBroken for ``more``."""
-    raise RuleBroken(what, expected, seen, **more)
+def broken(what: str, *, expected: str, seen: str) -> NoReturn:
+    """Judge the rule broken."""
+    raise RuleBroken(what, expected, seen)
+
+
+def nothing_broken(found: Sequence[RuleBroken]) -> None:
+    """Nothing was ``found``; else the first of it is what the rule is judged by, and the others are told with it."""
+    if found:
+        first, *others = found
+        first.further = others
+        raise first
 
 
 def broken_by(refusal: DeviceError) -> NoReturn:

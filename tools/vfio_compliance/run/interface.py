@@ -11,6 +11,7 @@ from ..common.registers import Register
 from ..device import Device, Region
 from ..profiles import Section
 from .client import ClientJudge
+from .exploring import Part, Walked
 
 if TYPE_CHECKING:
     from .session import Session
@@ -72,3 +73,7 @@ class Attachment:
     def identity(self) -> dict[str, str]:
         """What a report is to say of it beside what the transport says of the device."""
         return {}
+
+    def part(self, walk: Walked) -> Part | None:
+        """What it adds to a walk of an exploration; None: nothing here. Raises TransportError."""
+        return None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 #: A step of a walk: its verb, and what it was told.
 Step: TypeAlias = tuple[str, dict[str, Any]]
@@ -19,13 +19,16 @@ def shorten(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list
             break
         length *= 2
     steps = _without(steps, goes_wrong)
+    simple = [*steps]
     for index, step in enumerate(steps):
         for simpler in _simpler(step):
-            attempt = [*steps[:index], simpler, *steps[index + 1 :]]
+            attempt = [*simple[:index], simpler, *simple[index + 1 :]]
             if goes_wrong(attempt):
-                steps = attempt
+                simple = attempt
                 break
-    return steps
+    if [verb for verb, _ in simple] == [verb for verb, _ in steps]:
+        return simple
+    return _without(simple, goes_wrong)  # what the steps were needed for that were others before may be no longer
 
 
 def _without(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list[Step]:
@@ -45,9 +48,26 @@ def _without(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> lis
         size = max(size // 2, 1)
 
 
+#: What is told to steps, with what is easier to read; the first that still goes wrong is taken.
+_SIMPLE: Final = (
+    *(("pieces", 1), ("reads", 1), ("buffers", 0), ("count", 1)),
+    *(("look", 0), ("look", 1)),
+)
+
+
+#: What may be enough of steps that are made of several.
+_PLAIN: Final[dict[str, tuple[Step, ...]]] = {
+    "leave_saving": (("reset", {}), ("reopen", {})),
+    "leave_resuming": (("reset", {}), ("reopen", {})),
+    "save_live": (("save_whole", {"reads": 1}),),
+    "save_changed": (("save_whole", {"reads": 1}),),
+}
+
+
 def _simpler(step: Step) -> Iterator[Step]:
-    """The same step with a number that is easier to read."""
+    """A plain step in place of one that is made of several; or the same one with a number that is easier to read."""
     verb, told = step
-    for key, simpler in (("value", told.get("value", 0) & 7), ("pieces", 1), ("reads", 1), ("buffers", 0)):
+    yield from _PLAIN.get(verb, ())
+    for key, simpler in (("value", told.get("value", 0) & 7), *_SIMPLE):
         if key in told and told[key] != simpler:
             yield verb, {**told, key: simpler}

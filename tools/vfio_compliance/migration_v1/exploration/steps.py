@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 
+from ...run.exploring import Part
 from ...uapi.migration_v1 import HEADER_SIZE, REGISTERS
 from ..profile import MigrationStimulus
 from ..states import STATES, UNWRITABLE
@@ -36,6 +37,7 @@ _odd = strategies.sampled_from([place for place in _ODD_PLACES if place[0] in _S
     _ODD_PLACES
 )
 _place = strategies.integers(0, 3)
+_few = strategies.integers(0, 3)
 _near = strategies.integers(0, 4)
 _pieces = strategies.integers(1, 5)
 _reads = strategies.integers(1, 3)
@@ -47,9 +49,18 @@ _data = strategies.binary(min_size=1, max_size=16)
 Begin = Callable[[], Callable[[Step], None]]
 
 
-def draw(number: int, begin: Begin, stimulus: MigrationStimulus) -> None:
+def draw(
+    number: int, begin: Begin, stimulus: MigrationStimulus, parts: Sequence[type[Part]], two_devices: bool
+) -> None:
     """One round of walks, all from the seed ``number``. What is raised while a step is taken ends it."""
-    machine = type("Device", (_Machine,), {"begin": staticmethod(begin), "stimulus": stimulus})
+    added = {  # each of them twice, since they are few beside those of the device
+        f"{verb}{another}": _step(verb, **{key: strategies.sampled_from(values) for key, values in told.items()})
+        for part in parts
+        for verb, told in part.steps.items()
+        for another in ("", "_another")
+    }
+    held = {"begin": staticmethod(begin), "stimulus": stimulus}
+    machine = type("Device", (_Machine,), {**held, **added, **({"send": _SEND} if two_devices else {})})
     seed(number)(machine)
     run_state_machine_as_test(
         machine,
@@ -74,6 +85,9 @@ def _step(verb: str, **told: SearchStrategy[Any]) -> Any:
     taken.__name__ = verb
     made: Any = rule
     return made(**told)(taken)
+
+
+_SEND: Final = _step("send", which=_choice, back=strategies.integers(0, 1))
 
 
 def _where(ability: str, step: Any) -> Any:
@@ -134,6 +148,10 @@ class _Machine(RuleBasedStateMachine):
     load_rest = _step("load_rest")
     save_whole = _step("save_whole", reads=_reads)
     save_live = _step("save_live", value=_numbers, buffers=_choice)
+    save_changed = _where("visible_state", _step("save_changed", value=_numbers))
+    leave_saving = _step("leave_saving", buffers=_few, how=_choice)
+    leave_resuming = _step("leave_resuming", buffers=_few, how=_choice)
+    choose = _step("choose", which=_choice)
     migrate = _step("migrate")
 
     put = _where("visible_state", _step("put", value=_numbers))

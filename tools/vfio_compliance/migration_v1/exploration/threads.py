@@ -19,12 +19,12 @@ from typing import NamedTuple, TypeVar
 
 from ...common.words import counted, enumerated
 from ...device import DeviceError
+from ...run.exploring import Line, Strayed, told
 from ...transport import Outcome
 from ...uapi.migration_v1 import DEVICE_STATE, RESERVED, VFIO_DEVICE_STATE_MASK, DeviceState
 from ..migration import Migration
 from ..region import MigrationRegion
 from ..states import STATES, drawn_from, name
-from .path import Line, Strayed, told
 from .walk import Walk
 
 T = TypeVar("T")

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 from ...common.words import counted
 from ...device import Device, DeviceError
+from ...run.exploring import Line, Part, Strayed, told
 from ...transport import Outcome
 from ...uapi.migration_v1 import (
     DATA_OFFSET,
@@ -22,15 +24,18 @@ from ...uapi.migration_v1 import (
     Register,
 )
 from ..actor import MigrationActor
-from ..model import Answer, Deviation, DeviceModel, Layout
+from ..migration import Destination
+from ..model import Answer, Deviation, DeviceModel, Layout, Saved
 from ..region import MigrationRegion
 from ..states import drawn_from, name
-from .path import Line, Strayed, told
 
 T = TypeVar("T")
 
 #: A state of more buffers or bytes than these is not read to its end.
 _MOST_BUFFERS, _MOST_BYTES = 64, 4 << 20
+
+#: Before what was done on the second device.
+SECOND = "second: "
 
 #: Where an access behind the registers is tried, from a place of note: so many bytes further.
 _NEAR = (-8, -1, 0, 1, 8)
@@ -42,18 +47,55 @@ class Walk:
     Raises Strayed for an answer that the text forbids, TransportError where none came.
     """
 
-    def __init__(self, device: Device, migration: MigrationRegion, actor: MigrationActor) -> None:
-        """Raises DeviceError when the device does not say of what parts its migration region is."""
+    #: What other interfaces add to it.
+    parts: Sequence[Part] = ()
+    #: Opens the device on which states are restored, where there is another one.
+    second: Callable[[], AbstractContextManager[Destination]] | None = None
+
+    def __init__(
+        self, device: Device, migration: MigrationRegion, actor: MigrationActor, source: Walk | None = None
+    ) -> None:
+        """``source``: the walk that a device goes along with as the second one; its lines and states are shared.
+
+        Raises DeviceError when the device does not say of what parts its migration region is.
+        """
         self._device = device
         self._migration = migration
         self._actor = actor
         region = migration.region
         areas = [(area.offset, area.size) for area in region.areas]
-        self.model = DeviceModel(Layout(region.size, areas, mmap.PAGESIZE))
+        self.model = DeviceModel(Layout(region.size, areas, mmap.PAGESIZE), source.saved if source else None)
+        #: Before what is told of the steps.
+        self._on = SECOND if source else ""
         #: Held while the device is not open, for a second thread to keep away then.
         self.closed = threading.Lock()
         #: What was done so far.
-        self.lines: list[Line] = []
+        self.lines: list[Line] = source.lines if source else []
+
+    def take(self, verb: str, drawn: dict[str, Any]) -> None:
+        """Take a step, its own or that of a part."""
+        taker = next((part for part in self.parts if verb in part.steps), self)
+        getattr(taker, verb)(**drawn)
+
+    @property
+    def saved(self) -> list[Saved]:
+        """The whole states that are known of."""
+        return self.model.saved
+
+    @property
+    def works(self) -> bool:
+        """The device runs, and nothing was done to it of which the text does not say what it is then."""
+        return self.model.works
+
+    @property
+    def interruptions(self) -> int:
+        """How often it was reset, stopped, failed, or left by its user."""
+        return self.model.interruptions
+
+    def disturbed(self) -> None:
+        """A part had the device do something, which may be seen."""
+        if self.model.visible is not None:
+            self.model.visible = self._stimulate("look at the visible state", self._actor.show)
 
     # -- device_state ---------------------------------------------------------------------------------------------
 
@@ -102,12 +144,14 @@ class Walk:
         return self._read_state_too()
 
     def reopen(self) -> None:
-        """Close the device and open it again, and read device_state."""
+        """Close the device, whatever is under way, and open it again for the next user; and read device_state."""
         with self.closed:
             self._device.reopen()
         self.model.reopened()
-        self.lines.append(Line("close and open", "success", "success"))
+        self._add(Line("close and open", "success", "success"))
         self._read_state_too()
+        for part in self.parts:
+            part.user_gone()
 
     def _read_state_too(self) -> None:
         """Read device_state, and tell of it in the line of the step before if it is what it has to be."""
@@ -314,8 +358,62 @@ class Walk:
         self.write_state(DeviceState.STOP_AND_COPY)
         self.save_rest()
 
+    def save_changed(self, value: int) -> None:
+        """Change the device, stop it, and read its state to the end."""
+        self.put(value)
+        self.save_whole()
+
+    def leave_saving(self, buffers: int, how: int) -> None:
+        """Begin to save, read some buffers, and end that early."""
+        if self.model.saving is None or self.model.failed:
+            self.enter(DeviceState.PRE_COPY if buffers % 2 else DeviceState.STOP_AND_COPY)
+        for _ in range(buffers):
+            self.save_buffer()
+        self._give_up(how)
+
+    def leave_resuming(self, buffers: int, how: int) -> None:
+        """Begin to give the device a state, some buffers of it, and end that early."""
+        if self.model.stream:
+            self.enter(DeviceState.RESUMING)
+            for _ in range(buffers):
+                self.load_buffer()
+            self._give_up(how)
+
+    def _give_up(self, how: int) -> None:
+        """By a reset, by the loss of the user, or by device_state."""
+        if how % 3 == 0:
+            self.reset()
+        elif how % 3 == 1:
+            self.reopen()
+        else:
+            self.write_state(DeviceState.RUNNING)
+
+    def choose(self, which: int) -> None:
+        """Have another one of the saved states restored from now on."""
+        if len(self.model.saved) > 1:
+            self.model.choose(which)
+            which = which % len(self.model.saved)
+            self._add(Line(f"take the state saved {counted(which, 'time')} before the last", "", ""))
+
+    def send(self, which: int, back: int) -> None:
+        """Restore a saved state on the second device, and let it run there; and save it there, to be brought back."""
+        if self.second is None or not self.model.saved:
+            return
+        try:
+            with self.second() as there:
+                walk = Walk(there.device, there.migration, there.actor, self)
+                walk.model.choose(which)
+                walk.migrate()
+                if back:
+                    walk.save_whole()
+                    self.model.choose(0)
+        except DeviceError as error:
+            raise Strayed(self.lines, Line(f"{SECOND}{error.what}", error.expected, error.seen)) from None
+        if back:
+            self.migrate()
+
     def migrate(self) -> None:
-        """Give the device the state that was saved on this walk, let it run, and look at it."""
+        """Give the device a state that was saved on this walk, let it run, and look at it."""
         if self.model.stream:
             self.enter(DeviceState.RESUMING)
             self.load_rest()
@@ -330,7 +428,7 @@ class Walk:
             return
         did = f"put 0x{value:x} into the state"
         self._stimulate(did, lambda: self._actor.put(value))
-        self.lines.append(Line(did, "success", "success"))
+        self._add(Line(did, "success", "success"))
         self.model.visible = self._stimulate("look at the visible state", self._actor.show)
 
     def show(self) -> None:
@@ -361,7 +459,7 @@ class Walk:
         try:
             return act()
         except DeviceError as error:
-            raise Strayed(self.lines, Line(did, error.expected, error.seen)) from None
+            raise self._strayed(Line(did, error.expected, error.seen)) from None
 
     def _read(self, register: Register, judge: Callable[[Answer], str]) -> int:
         outcome, data = self._migration.try_read(register)
@@ -383,9 +481,15 @@ class Walk:
 
     def _conclude(self, did: str, seen: str, judge: Callable[[], str]) -> None:
         try:
-            self.lines.append(Line(did, judge(), seen))
+            self._add(Line(did, judge(), seen))
         except Deviation as deviation:
-            raise Strayed(self.lines, Line(did, deviation.expected, deviation.seen or seen)) from None
+            raise self._strayed(Line(did, deviation.expected, deviation.seen or seen)) from None
+
+    def _add(self, line: Line) -> None:
+        self.lines.append(line._replace(did=self._on + line.did))
+
+    def _strayed(self, line: Line) -> Strayed:
+        return Strayed(self.lines, line._replace(did=self._on + line.did))
 
 
 class _Folded:
@@ -393,7 +497,7 @@ class _Folded:
 
     def __init__(self, walk: Walk, did: str) -> None:
         self._lines = walk.lines
-        self._did = did
+        self._did = walk._on + did
         self._before = self._done = len(walk.lines)
         self._seen = "nothing"
 

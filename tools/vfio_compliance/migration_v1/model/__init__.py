@@ -7,7 +7,7 @@ forbidden. It is made from the text, and knows no driver.
 """
 
 from .answer import Answer, Deviation
-from .device import DeviceModel
+from .device import DeviceModel, Saved
 from .layout import Layout
 
-__all__ = ["Answer", "Deviation", "DeviceModel", "Layout"]
+__all__ = ["Answer", "Deviation", "DeviceModel", "Layout", "Saved"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...common.words import enumerated
 from ...uapi.migration_v1 import VFIO_DEVICE_STATE_MASK, DeviceState
@@ -20,6 +21,16 @@ _SAVING = (DeviceState.PRE_COPY, STOP_AND_COPY)
 REFUSED = "an error"
 TAKEN = "success"
 
+#: Of whole states so many are kept, the last ones.
+_MOST_SAVED = 4
+
+
+class Saved(NamedTuple):
+    """A whole state that a device gave out, and what could be seen of the device then; None: nobody knows."""
+
+    buffers: Sequence[bytes]
+    visible: object
+
 
 class DeviceModel:
     """Knows what was done to a device since it was found RUNNING, and says of each answer whether it is allowed.
@@ -28,7 +39,8 @@ class DeviceModel:
     that the text forbids; then the model is of no more use.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, saved: list[Saved] | None = None) -> None:
+        """``saved``: whole states of devices of this kind, which it adds its own to."""
         self._layout = layout
         self.state = RUNNING
         #: How often the device has changed its state, was asked to, or was reset.
@@ -37,9 +49,17 @@ class DeviceModel:
         self._may_have_failed = False
         self.saving: Saving | None = None
         self.resuming: Resuming | None = None
-        #: A whole state that the device gave out, and what could be seen of the device then.
-        self.stream: Sequence[bytes] = ()
-        self._saved_visible: object = None
+        #: Whole states, the last one being the newest.
+        self.saved = [] if saved is None else saved
+        #: The one that the device is given next, and the one that it is given now.
+        self._chosen: Saved | None = self.saved[-1] if self.saved else None
+        self._given: Saved | None = None
+        #: The stay that gave out the newest one.
+        self._giver: Saving | None = None
+        #: How often it was reset, left running, failed, or was left by its user.
+        self.interruptions = 0
+        #: Nothing was done to it since it was reset of which the text does not say what it is then.
+        self._regular = True
         #: What can be seen of the device's own state; None when it is not known.
         self.visible: object = None
         self._sample: int | None = None
@@ -53,6 +73,21 @@ class DeviceModel:
     def runs(self) -> bool:
         """The device works."""
         return is_running(self.state)
+
+    @property
+    def works(self) -> bool:
+        """The device runs, and nothing was done to it of which the text does not say what it is then."""
+        return self.runs and self._regular and not self.failed and not self._undefined
+
+    @property
+    def stream(self) -> Sequence[bytes]:
+        """The buffers of the state that the device is given next; none where none is known."""
+        return self._chosen.buffers if self._chosen else ()
+
+    def choose(self, which: int) -> None:
+        """Have the device given another of the states: the newest for 0, the one before it for 1, and so on."""
+        if self.saved:
+            self._chosen = self.saved[-1 - which % len(self.saved)]
 
     @property
     def sure_to_move(self) -> bool:
@@ -85,6 +120,7 @@ class DeviceModel:
         if answer.refused:
             self._may_have_failed = True
             self.changes += 1
+            self.interruptions += 1
         else:
             self._enter(asked)
         return enumerated(expected)
@@ -100,27 +136,33 @@ class DeviceModel:
         return (TAKEN,)
 
     def _enter(self, state: DeviceState) -> None:
-        old, self.state = self.state, state
+        undefined, old, self.state = self._undefined, self.state, state
         self.changes += 1
         if state == old:
             return self._rewritten()
         drawn = state in drawn_from(old)
+        self.interruptions += not (drawn and is_running(old) and is_running(state))
+        if undefined or (old == RESUMING and not (self.resuming and self.resuming.whole)):
+            self._regular = False
         if not drawn or is_running(state) or RESUMING in (old, state):
             self._sample = None
         if old == RESUMING:
             whole = self.resuming is not None and self.resuming.whole
-            self.visible = self._saved_visible if whole and drawn else None
+            self.visible = self._given.visible if self._given and whole and drawn else None
         elif not drawn:
             self.visible = None
         self._may_have_failed = False
         live = None if not drawn else self.saving.so_far if self.saving else []
         self.saving = Saving(self._layout, state == STOP_AND_COPY, live) if state in _SAVING else None
         self.resuming = Resuming(self._layout, self.stream) if state == RESUMING else None
+        self._given = self._chosen if state == RESUMING else None
         return None
 
     def _rewritten(self) -> None:
         """The state was written again, and the device took that: whether it begins anew is not said."""
         self.visible = self._sample = None
+        self._regular = False
+        self.interruptions += 1
         for data in (self.saving, self.resuming):
             if data is not None:
                 data.undefined = True
@@ -141,6 +183,8 @@ class DeviceModel:
         self._enter(RUNNING)
         self.saving = self.resuming = None
         self._may_have_failed = False
+        self._regular = True
+        self.interruptions += 1
         self.visible = self._sample = None
 
     # -- the other registers --------------------------------------------------------------------------------------
@@ -158,8 +202,10 @@ class DeviceModel:
         if self.failed or self.saving is None:
             return self._open(answer)
         expected = self.saving.read_pending(answer)
-        if whole := self.saving.whole:
-            self.stream, self._saved_visible = tuple(whole), self.visible
+        if self.saving is not self._giver and (whole := self.saving.whole):
+            self._giver = self.saving
+            self._chosen = Saved(tuple(whole), self.visible)
+            self.saved[:] = [*self.saved, self._chosen][-_MOST_SAVED:]
         return expected
 
     def read_offset(self, answer: Answer) -> str:

@@ -119,8 +119,7 @@ def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
 
 
 def _failure(failure: Failure, width: int) -> Iterator[str]:
-    for index, line in enumerate(failure.path.splitlines()):  # a table in columns of its own, which are kept
-        yield f"   {'' if index else 'path':{LABEL}}{line}"
+    yield from _path(failure.path)
     for label, text in (
         ("did", failure.what),
         ("expected", failure.expected),
@@ -134,8 +133,17 @@ def _failure(failure: Failure, width: int) -> Iterator[str]:
     ):
         if text is not None:
             yield from labelled(label, text, width)
+    for further in failure.further:
+        yield from labelled("moreover", str(further), width)
+        yield from _path(further.path)
     if failure.traceback:
         yield textwrap.indent(failure.traceback, " " * (LABEL + 1))
+
+
+def _path(path: str) -> Iterator[str]:
+    """A table in columns of its own, which are kept."""
+    for index, line in enumerate(path.splitlines()):
+        yield f"   {'' if index else 'path':{LABEL}}{line}"
 
 
 def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:

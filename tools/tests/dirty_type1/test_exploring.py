@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory on the walks of an exploration: what its model takes, and what it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance import profiles
+from vfio_compliance.dirty_type1.exploring import MemoryPart
+from vfio_compliance.dirty_type1.interface import Dirtying
+from vfio_compliance.interfaces import INTERFACES, PROFILE
+from vfio_compliance.run.exploring import Strayed
+from vfio_compliance.run.session import Session
+
+
+class Walk:
+    """A walk that stands still: the device runs."""
+
+    def __init__(self):
+        self.lines = []
+        self.works = True
+        self.interruptions = 0
+
+    def disturbed(self):
+        """Nothing is looked at."""
+
+
+@pytest.fixture
+def begin(target):
+    """Makes a walk, the device of it, and the part, of a device with defects."""
+    sessions = []
+
+    def make(*defects):
+        session = Session(profiles.load(target, PROFILE), defects, INTERFACES)
+        sessions.append(session)
+        session.start()
+        walk = Walk()
+        part = session.of(Dirtying).part(walk)
+        assert isinstance(part, MemoryPart)
+        return walk, session.device, part
+
+    yield make
+    for session in sessions:
+        session.finish()
+
+
+def reset(walk, device, part):
+    """The device is reset."""
+    device.reset()
+    walk.interruptions += 1
+
+
+def gone(walk, device, part):
+    """The user goes, the next one comes."""
+    device.reopen()
+    walk.interruptions += 1
+    part.user_gone()
+
+
+def take(verb, *told):
+    """A step."""
+    return lambda walk, device, part: getattr(part, verb)(*told)
+
+
+WALKS = {
+    "written and fetched": [take("write_tracked", 0, 1, 2, 2)],
+    "in a row of mappings": [
+        *(take("write_tracked", place, 1, 1) for place in (0, 1, 2)),
+        take("fetch_all"),
+        take("fetch_bitmap", 0, 2),
+        take("fetch_bitmap", 2, 1),
+    ],
+    "not while nothing is tracked": [take("fetch_bitmap", 0), take("write_memory", 0, 1, 1), take("fetch_bitmap", 0)],
+    "unmapped and mapped anew": [take("write_tracked", 0, 1, 1), take("unmap_memory", 0, 2)],
+    "unmapped with the bitmap": [take("write_tracked", 2, 3, 2), take("unmap_reporting", 2, 1)],
+    "stopped and started": [take("write_tracked", 0, 1, 1), take("stop_tracking", 2), take("fetch_all")],
+    "begun twice, ended twice": [
+        take("start_tracking", 1),
+        take("write_tracked", 0, 1, 1),
+        take("start_tracking", 1),
+        take("stop_tracking"),
+        take("stop_tracking", 1),
+    ],
+    "pinned": [take("start_tracking"), take("pin_memory", 0, 1, 2), take("unpin_memory", 2)],
+    "across a reset": [take("write_tracked", 0, 1, 1), reset, take("fetch_bitmap", 0)],
+    "pinned when it is reset": [
+        take("start_tracking"),
+        take("pin_memory", 0, 1, 1),
+        reset,
+        take("fetch_bitmap", 0),
+        take("fetch_bitmap", 0),
+        take("unpin_memory"),
+        take("write_tracked", 0, 3, 1, 2),
+    ],
+    "left behind": [take("write_tracked", 0, 1, 1), take("pin_memory", 0, 1), gone, take("start_tracking", 1)],
+}
+
+
+def go(name, *what):
+    """The steps of a walk."""
+    for step in WALKS[name]:
+        step(*what)
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_the_good_device_stands_it(begin, name):
+    """It is taken as it answers, step for step; nothing is left when the walk ends."""
+    walk, device, part = begin()
+    go(name, walk, device, part)
+    assert walk.lines
+    part.end()
+    for place in (0, 1, 2):
+        part.map_memory(place)
+        part.fetch_bitmap(place)
+    part.end()
+
+
+def test_nothing_is_written_by_a_device_that_does_not_work(begin):
+    """Nor pinned; all else goes on."""
+    walk, _, part = begin()
+    walk.works = False
+    part.write_memory(0, 1, 1)
+    part.pin_memory(0, 1)
+    assert not walk.lines
+    part.start_tracking(1)
+    part.map_memory(0)
+    part.fetch_all()
+    part.end()
+
+
+@pytest.mark.parametrize(
+    ("defect", "name", "last"),
+    [
+        ("bitmap-not-cleared", "written and fetched", ("dirty: none, no other", "dirty: 1-2")),
+        ("bitmap-hole-bits", "in a row of mappings", ("no bit but of 0-5, 60-69", "set too: 6-59")),
+        ("bitmap-unmapped-lingers", "unmapped and mapped anew", ("dirty: none, no other", "dirty: 1")),
+        ("tracking-stale-after-stop", "stopped and started", ("dirty: none, no other", "dirty: 1")),
+        ("tracking-restart-clears", "begun twice, ended twice", ("dirty: 1", "reported clean: 1")),
+        ("tracking-pinned-once", "pinned", ("dirty: 1", "reported clean: 1")),
+        ("close-keeps-mappings", "left behind", ("success", "EEXIST (File exists)")),
+        ("close-keeps-tracking", "left behind", ("an error: nothing is tracked", "success")),
+    ],
+)
+def test_what_is_wrong_is_seen(begin, defect, name, last):
+    """In the step that shows it, by the pages that it is about."""
+    walk, device, part = begin(defect)
+    with pytest.raises(Strayed) as strayed:
+        go(name, walk, device, part)
+    assert strayed.value.lines[-1][1:] == last
+    part.end()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the model of the text knows of saved states, and of what a device does for its user."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.migration_v1.model import Answer, Deviation, DeviceModel, Layout, Saved
+from vfio_compliance.uapi.migration_v1 import DeviceState
+
+RUNNING, STOP, PRE_COPY = DeviceState.RUNNING, DeviceState.STOP, DeviceState.PRE_COPY
+STOP_AND_COPY, RESUMING = DeviceState.STOP_AND_COPY, DeviceState.RESUMING
+
+TAKEN, REFUSED = Answer(4), Answer(-1)
+
+
+def number(value):
+    """A register of 8 bytes."""
+    return Answer(8, value.to_bytes(8, "little"))
+
+
+@pytest.fixture
+def model():
+    """A device that was reset, with room for data from 0x1000 on."""
+    return DeviceModel(Layout(0x5000, [], 4096))
+
+
+def go(model, *states):
+    """Each is taken."""
+    for state in states:
+        model.write_state(state, TAKEN)
+
+
+def save(model, content):
+    """A whole state of one buffer."""
+    go(model, STOP_AND_COPY)
+    model.read_pending(number(len(content)))
+    model.read_offset(number(0x1000))
+    model.read_size(number(len(content)))
+    model.read_data(0x1000, len(content), Answer(len(content), content))
+    model.read_pending(number(0))
+    model.read_pending(number(0))
+
+
+def load(model):
+    """The state that was chosen, whole."""
+    go(model, RESUMING)
+    content = model.resuming.next_buffer
+    model.read_offset(number(0x1000))
+    model.write_data(0x1000, content, Answer(len(content)))
+    model.write_size(len(content), Answer(8))
+    go(model, RUNNING)
+
+
+def test_a_state_is_kept_once_and_the_last_four(model):
+    """However often the end is read."""
+    for value in range(6):
+        model.visible = value
+        save(model, bytes([value]))
+        model.reset(Answer(0))
+    assert model.saved == [Saved((bytes([value]),), value) for value in (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize(("which", "visible"), [(0, 8), (1, 7), (2, 8)])
+def test_the_state_that_is_given_is_what_is_seen(model, which, visible):
+    """The newest, or one of those before it."""
+    for value in (7, 8):
+        model.visible = value
+        save(model, bytes([value]))
+        model.reset(Answer(0))
+    model.choose(which)
+    load(model)
+    model.shown(visible)
+    with pytest.raises(Deviation):
+        model.shown(9)
+
+
+def test_a_second_state_takes_the_place_of_the_first(model):
+    """Without a reset between the two."""
+    for value in (7, 8):
+        model.visible = value
+        save(model, bytes([value]))
+        model.reset(Answer(0))
+    for which, visible in ((1, 7), (0, 8)):
+        model.choose(which)
+        load(model)
+        model.shown(visible)
+    assert model.works
+
+
+def test_states_are_shared_with_the_second_device(model):
+    """What one has saved the other is given, and the other way round."""
+    model.visible = 7
+    save(model, b"7")
+    other = DeviceModel(Layout(0x5000, [], 4096), model.saved)
+    load(other)
+    other.shown(7)
+    save(other, b"again")
+    assert [state.buffers for state in model.saved] == [(b"7",), (b"again",)]
+
+
+@pytest.mark.parametrize(
+    ("states", "works", "interruptions"),
+    [
+        ([], True, 0),
+        ([PRE_COPY], True, 0),
+        ([PRE_COPY, RUNNING], True, 1),
+        ([STOP], False, 1),
+        ([PRE_COPY, STOP_AND_COPY], False, 1),
+        ([RESUMING, RUNNING], False, 2),
+        ([RUNNING], False, 1),
+    ],
+    ids=str,
+)
+def test_whether_it_works(model, states, works, interruptions):
+    """It runs, and nothing was done to it that the text leaves open; it was interrupted where it may have stopped."""
+    go(model, *states)
+    assert (model.works, model.interruptions) == (works, interruptions)
+    model.reset(Answer(0))
+    assert model.works
+    assert model.interruptions > interruptions
+
+
+def test_a_refusal_interrupts(model):
+    """Until device_state is read nobody knows whether it is in the error state."""
+    model.write_state(7, REFUSED)
+    assert not model.works
+    assert model.interruptions == 1
+    model.read_state(Answer(4, bytes([1, 0, 0, 0])))
+    assert model.works

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is left of a migration that ended early, or was disturbed: by the good driver nothing, by each defect something.
+
+Each look ends with the memory and the register that a whole migration brings, or with what goes wrong in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EINVAL, EIO
+from typing import Any
+
+import pytest
+from dirty_bench import Bench
+from raw_client import SCRATCH0
+
+from refdriver.migration_v1.states import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY
+from refdriver.refusal import Refusal
+
+STATE, RESERVED, PENDING, OFFSET, SIZE = (0, 4), (4, 4), (8, 8), (16, 8), (24, 8)
+
+#: Places in the memory that are looked at: in its first buffer, and in the second.
+PLACES = (0, 20000)
+
+Step = Callable[["Client"], object]
+
+
+class Client:
+    """One that has the device to itself, and keeps what it has read."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.device = bench.device
+        (self.region,) = bench.device.special.values()
+        self.buffers: list[bytes] = []
+
+    def put(self, value: int) -> None:
+        """Change the device, in its memory and its registers."""
+        for place in PLACES:
+            self.device.regions[2].write(place, value.to_bytes(8, "little"))
+        self.device.regions[0].write(SCRATCH0, value.to_bytes(8, "little"))
+
+    def seen(self) -> list[int]:
+        """The same places."""
+        places = [*((2, place) for place in PLACES), (0, SCRATCH0)]
+        return [int.from_bytes(self.device.regions[region].read(at, 8), "little") for region, at in places]
+
+    def get(self, place: tuple[int, int]) -> int:
+        """Read a register."""
+        return int.from_bytes(self.region.read(*place), "little")
+
+    def set(self, place: tuple[int, int], value: int) -> None:
+        """Write a register."""
+        self.region.write(place[0], value.to_bytes(place[1], "little"))
+
+    def go(self, *states: int) -> None:
+        """Write states."""
+        for state in states:
+            self.set(STATE, state)
+
+    def read(self, *, keep: bool = True) -> None:
+        """Read a buffer, and keep it for the state that is put together."""
+        assert self.get(PENDING)
+        data = bytes(self.region.read(self.get(OFFSET), self.get(SIZE)))
+        self.buffers += [data] * keep
+
+    def read_all(self) -> None:
+        """Read what is left, if that ends."""
+        while self.get(PENDING):
+            assert len(self.buffers) < 20
+            self.read()
+
+    def give(self, data: bytes, *, take: bool = True) -> None:
+        """Write a buffer, and tell of it."""
+        self.region.write(self.get(OFFSET), data)
+        if take:
+            self.set(SIZE, len(data))
+
+    def restored(self) -> Any:
+        """What is seen once the device was given what was read."""
+        self.device.reset()
+        self.go(RESUMING)
+        for data in self.buffers:
+            self.give(data)
+        self.go(RUNNING)
+        return self.seen()
+
+    def migrated(self) -> Any:
+        """What a whole migration brings."""
+        self.buffers = []
+        self.go(STOP_AND_COPY)
+        self.read_all()
+        return self.restored()
+
+
+def left_for(*states: int, then: Step) -> Step:
+    """Go to these states, do something, and see what a migration that goes on from there brings."""
+
+    def look(client: Client) -> Any:
+        client.put(5)
+        client.go(*states)
+        then(client)
+        client.go(STOP_AND_COPY)
+        client.read_all()
+        return client.restored()
+
+    return look
+
+
+def before(*steps: Step) -> Step:
+    """What a whole migration of another value brings after these steps."""
+
+    def look(client: Client) -> Any:
+        client.put(5)
+        for step in steps:
+            step(client)
+        client.put(7)
+        return client.migrated()
+
+    return look
+
+
+def go(*states: int) -> Step:
+    """Write states."""
+    return lambda client: client.go(*states)
+
+
+def read(times: int, *, offset: bool = False) -> Step:
+    """Read some buffers, and in the next one data_offset."""
+
+    def step(client: Client) -> None:
+        for _ in range(times):
+            client.read(keep=False)
+        client.get(PENDING)
+        if offset:
+            client.get(OFFSET)
+
+    return step
+
+
+def reset(client: Client) -> None:
+    """Reset the device."""
+    client.device.reset()
+
+
+def given_a_buffer(client: Client) -> None:
+    """Save a state, and give one buffer of it."""
+    client.go(STOP_AND_COPY)
+    client.read_all()
+    client.device.reset()
+    client.go(RESUMING)
+    client.give(client.buffers[0])
+
+
+def resumed(client: Client) -> Any:
+    """What is seen once a device was resumed, saved, and resumed from that."""
+    client.put(5)
+    client.go(STOP_AND_COPY)
+    client.read_all()
+    client.device.reset()
+    client.put(9)
+    client.go(RESUMING)
+    for data in client.buffers:
+        client.give(data)
+    client.go(RUNNING)
+    client.buffers = []
+    client.go(STOP_AND_COPY)
+    client.read_all()
+    buffers, client.buffers = client.buffers, []
+    client.device.reset()
+    client.go(RESUMING)
+    for data in buffers:
+        client.give(data)
+    client.go(RUNNING)
+    return client.seen()
+
+
+def disturbed(after: int, step: Step) -> Step:
+    """What a migration brings in which something is done in the buffer that so many come before."""
+
+    def look(client: Client) -> Any:
+        client.put(5)
+        client.go(STOP_AND_COPY)
+        for _ in range(after):
+            client.read()
+        client.read()
+        step(client)
+        client.read_all()
+        return client.restored()
+
+    return look
+
+
+def given(after: int, step: Callable[[Client, bytes], object]) -> Step:
+    """The same where a state is given, once the data of that buffer was written."""
+
+    def look(client: Client) -> Any:
+        client.put(5)
+        client.go(STOP_AND_COPY)
+        client.read_all()
+        client.device.reset()
+        client.go(RESUMING)
+        for number, data in enumerate(client.buffers):
+            client.give(data, take=False)
+            if number == after:
+                step(client, data)
+            client.set(SIZE, len(data))
+        client.go(RUNNING)
+        return client.seen()
+
+    return look
+
+
+def read_again(client: Client) -> None:
+    """Read the data of the present buffer again."""
+    client.region.read(client.get(OFFSET), client.get(SIZE))
+
+
+def refused(write: bool) -> Step:
+    """An access that is refused."""
+
+    def step(client: Client) -> None:
+        with pytest.raises(Refusal):
+            if write:
+                client.go(5)
+            else:
+                client.region.read(0, 2)
+
+    return step
+
+
+def at_a_reset(client: Client) -> int:
+    """device_state after a reset in the second buffer."""
+    client.go(STOP_AND_COPY)
+    read(1, offset=True)(client)
+    client.device.reset()
+    return client.get(STATE)
+
+
+ALL, NONE = [5, 5, 5], [0, 0, 0]
+
+#: Defect, what to look at, what the good driver shows, what the broken one; an errno where it refuses what is read.
+SESSIONS: list[tuple[str, Step, Any, Any]] = [
+    ("left-unread-lost", left_for(PRE_COPY, then=read(0)), ALL, [0, 0, 5]),
+    ("left-offered-lost", left_for(PRE_COPY, then=read(1, offset=True)), ALL, [5, 0, 5]),
+    (
+        "left-change-lost",
+        left_for(PRE_COPY, then=lambda client: (read(1, offset=True)(client), client.put(6))),
+        [6, 6, 6],
+        [6, 5, 6],
+    ),
+    ("left-poisons-next", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], AssertionError),
+    ("left-cancelled-kept", before(go(PRE_COPY, RUNNING)), [7, 7, 7], [5, 5, 7]),
+    ("left-buffer-skipped", before(go(STOP_AND_COPY), read(0, offset=True), go(STOP, RUNNING)), [7, 7, 7], EINVAL),
+    ("left-by-reset-skipped", before(go(STOP_AND_COPY), read(1, offset=True), reset), [7, 7, 7], EINVAL),
+    ("reset-in-second-buffer-stops", at_a_reset, RUNNING, STOP),
+    ("resumed-in-part-remembered", before(given_a_buffer, reset), [7, 7, 7], EIO),
+    ("saved-again-stale", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], ALL),
+    (
+        "cancelled-then-reset-empty",
+        before(go(PRE_COPY, RUNNING, STOP_AND_COPY), read(1, offset=True), reset),
+        [7, 7, 7],
+        NONE,
+    ),
+    ("resumed-saves-nothing", resumed, ALL, NONE),
+    ("resumed-saves-stale", resumed, ALL, [9, 9, 5]),
+    ("reread-data-endless", disturbed(0, read_again), ALL, AssertionError),
+    ("reread-offset-skips", disturbed(1, lambda client: client.get(OFFSET)), ALL, EINVAL),
+    ("refused-read-ends-state", disturbed(1, refused(False)), ALL, EINVAL),
+    ("refused-state-changes-size", disturbed(1, refused(True)), ALL, EINVAL),
+    (
+        "rewritten-data-refused",
+        given(1, lambda client, data: client.region.write(client.get(OFFSET), data)),
+        ALL,
+        EINVAL,
+    ),
+    ("offset-again-drops-buffer", given(2, lambda client, data: client.get(OFFSET)), ALL, EINVAL),
+    ("refused-forgets-given", given(1, lambda client, data: refused(False)(client)), ALL, EINVAL),
+]
+
+
+def outcome(look: Step, *defects: str) -> Any:
+    """What is seen, or how it fails."""
+    bench = Bench(*defects)
+    try:
+        return look(Client(bench))
+    except Refusal as refusal:
+        return refusal.errno
+    except AssertionError:
+        return AssertionError
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize(("name", "look", "good", "broken"), SESSIONS, ids=[row[0] for row in SESSIONS])
+def test_breaks_what_it_names(name: str, look: Step, good: Any, broken: Any) -> None:
+    """The good driver keeps nothing and goes on, the broken one does not."""
+    assert (outcome(look), outcome(look, name)) == (good, broken)
