@@ -454,6 +454,56 @@
 	DEFECT(mapped_view_first_page, "mapped-view-first-page", room)		\
 	ALSO(mapped_view_first_page, offer)					\
 										\
+	/* Sessions of migration that end early, and those after them */ \
+	/* what pre-copy had left to offer is not sent in stop-and-copy either */ \
+	DEFECT(left_unread_lost, "left-unread-lost", take_image)		\
+	/* a buffer that pre-copy has offered counts as sent, read or not */ \
+	DEFECT(left_offered_lost, "left-offered-lost", take_image)		\
+	/* a change of what pre-copy is just offering is not sent */		\
+	DEFECT(left_change_lost, "left-change-lost", take_image)		\
+	/* stop-and-copy that is left with bytes pending offers buffers of no bytes the next time */ \
+	DEFECT(left_poisons_next, "left-poisons-next", peek)			\
+	/* after pre-copy was cancelled the next migration sends what it had to offer */ \
+	DEFECT(left_cancelled_kept, "left-cancelled-kept", take_image)		\
+	ALSO(left_cancelled_kept, transition)					\
+	/* stop-and-copy that was left in a buffer begins behind that buffer the next time */ \
+	DEFECT(left_buffer_skipped, "left-buffer-skipped", transition)		\
+	/* stop-and-copy in whose second buffer the device is reset begins behind that the next time */ \
+	DEFECT(left_by_reset_skipped, "left-by-reset-skipped", reset)		\
+	/* a reset in the second buffer of stop-and-copy leaves the device in stop */ \
+	DEFECT(reset_in_second_buffer_stops, "reset-in-second-buffer-stops", restart) \
+	/* after a reset in resuming behind the first buffer, the next buffer given is refused */ \
+	DEFECT(resumed_in_part_remembered, "resumed-in-part-remembered", consume) \
+	ALSO(resumed_in_part_remembered, reset)					\
+	/* the second state that is saved since a reset is the first one again */ \
+	DEFECT(saved_again_stale, "saved-again-stale", take_image)		\
+	/* after a pre-copy that was cancelled and a reset in the second buffer nothing is saved */ \
+	DEFECT(cancelled_then_reset_empty, "cancelled-then-reset-empty", begin_saving) \
+	ALSO(cancelled_then_reset_empty, reset)					\
+	/* a device that was resumed has nothing to save until it is reset */ \
+	DEFECT(resumed_saves_nothing, "resumed-saves-nothing", begin_saving) \
+	/* a device that was resumed saves what it was before */		\
+	DEFECT(resumed_saves_stale, "resumed-saves-stale", adopt)		\
+	ALSO(resumed_saves_stale, take_image)					\
+										\
+	/* A step that is repeated or refused in the middle, and what comes after it */ \
+	/* once a buffer was read twice bytes are pending for ever */		\
+	DEFECT(reread_data_endless, "reread-data-endless", peek)		\
+	/* behind a buffer in the middle whose data_offset was read again one is left out */ \
+	DEFECT(reread_offset_skips, "reread-offset-skips", touch)		\
+	/* once a read was refused in a saving state nothing more is offered */ \
+	DEFECT(refused_read_ends_state, "refused-read-ends-state", migration_read) \
+	/* once a write of device_state was refused the buffers are one byte short */ \
+	DEFECT(refused_state_changes_size, "refused-state-changes-size", peek) \
+	/* a buffer of which a part was written twice is refused */		\
+	DEFECT(rewritten_data_refused, "rewritten-data-refused", section_write) \
+	ALSO(rewritten_data_refused, consume)					\
+	/* in resuming a buffer behind whose data data_offset was read again is dropped */ \
+	DEFECT(offset_again_drops_buffer, "offset-again-drops-buffer", keep) \
+	/* once an access was refused in resuming, what was given before it is forgotten */ \
+	DEFECT(refused_forgets_given, "refused-forgets-given", migration_read) \
+	ALSO(refused_forgets_given, migration_write)				\
+										\
 	/* Ways to lose a caller. They break no rule, and show that a run continues without it. */ \
 	/* the 20th write of device_state reads a null pointer; later ones do not */ \
 	DEFECT(oops_once, "oops-once", write_region)				\
@@ -480,6 +530,7 @@
 	WITNESS(hand_over)							\
 	WITNESS(room)								\
 	WITNESS(section_read)							\
+	WITNESS(begin_saving)							\
 	WITNESS(offer)								\
 	WITNESS(advance)							\
 	WITNESS(apply)

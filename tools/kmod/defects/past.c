@@ -41,8 +41,9 @@ void refd_past_begin(struct refd_past *past)
 	past->user = (struct refd_past_user) { .unread = true };
 	past->state = (struct refd_past_state) { 0 };
 	past->buffer = (struct refd_past_buffer) { 0 };
+	past->next = (struct refd_past_next) { 0 };
 	past->previous = past->refd->state;
-	past->offered = 0;
+	past->left = (struct refd_transfer) { 0 };
 	past->reserved = 0;
 	past->asked_again = false;
 	past->wedged = false;
@@ -57,6 +58,12 @@ bool refd_at_last(struct refd_device *refd)
 	u32 left = refd->transfer.end - refd->transfer.position;
 
 	return refd_saving(refd) && left && left <= refd_step(refd);
+}
+
+/* Whether the present state is stop-and-copy, and the one before was pre-copy. */
+bool refd_after_pre_copy(struct refd_device *refd)
+{
+	return refd->state == COPY && past(refd)->previous == PRE_COPY;
 }
 
 /* A second window as large as the first; null where there is no memory for it. */
@@ -157,13 +164,18 @@ static void note_start(struct refd_device *refd, u32 before)
 	user->latched = false;
 	user->resumed = false;
 	user->hurt = before == ERROR;
+	user->withdrawn = false;
+	user->unfinished = false;
+	user->old_image = false;
 }
 
 int past_reset(struct refd_device *refd)
 {
 	u32 before = refd->state;
-	int ret = under_past(reset)(refd);
+	int ret;
 
+	past(refd)->next = (struct refd_past_next) { 0 };
+	ret = under_past(reset)(refd);
 	if (ret)
 		return ret;
 	clear_shadow(refd);
@@ -205,6 +217,7 @@ ssize_t past_write_state(struct refd_device *refd, u32 value)
 
 	user->refusals += ret < 0;
 	user->refused = ret < 0 ? user->refused + 1 : 0;
+	past(refd)->state.refused |= ret < 0;
 	return ret;
 }
 
@@ -219,6 +232,12 @@ static void note_move(struct refd_device *refd, u32 from, u32 to)
 		user->resumed = true;
 	if (from == PRE_COPY && to == RESUMING)
 		user->cancelled = true;
+	if (from == PRE_COPY && to == RUNNING)
+		user->withdrawn = true;
+	if (from == COPY && refd_left(refd))
+		user->unfinished = true;
+	if (to == RESUMING)
+		user->old_image = false;
 }
 
 void past_enter(struct refd_device *refd, u32 state)
@@ -227,7 +246,7 @@ void past_enter(struct refd_device *refd, u32 state)
 
 	note_move(refd, before, state);
 	past(refd)->previous = before;
-	past(refd)->offered = refd->transfer.position + refd->transfer.length;
+	past(refd)->left = refd->transfer;
 	past(refd)->state = (struct refd_past_state) {
 		.stale_reads = before == PRE_COPY && state == COPY ? 2 : 0,
 	};
@@ -241,6 +260,7 @@ void past_opened(struct refd_device *refd)
 {
 	clear_shadow(refd);
 	past(refd)->user = (struct refd_past_user) { .unread = true };
+	past(refd)->next = (struct refd_past_next) { 0 };
 	past(refd)->state.stuck = false;
 	past(refd)->buffer.missing = false;
 	past(refd)->previous = refd->state;
@@ -263,12 +283,35 @@ u8 *past_room(struct refd_device *refd, u32 place)
 	return under_past(room)(refd, place);
 }
 
+static void note_read(struct refd_device *refd, size_t count, u32 place)
+{
+	struct refd_past_buffer *buffer = &past(refd)->buffer;
+
+	if (!buffer->present.size)
+		return;
+	past(refd)->state.reread |= place < buffer->read_to;
+	buffer->read_to = place + count;
+}
+
 /* A buffer that is there to be read may be in the shadow. */
 ssize_t past_section_read(struct refd_device *refd, char __user *buffer, size_t count, u32 place)
 {
+	note_read(refd, count, place);
 	if (!past(refd)->buffer.present.size || !past(refd)->stale)
 		return under_past(section_read)(refd, buffer, count, place);
 	return copy_to_user(buffer, refd_served(refd) + place, count) ? -EFAULT : (ssize_t)count;
+}
+
+void past_begin_saving(struct refd_device *refd)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+	u32 behind = past(refd)->next.behind;
+
+	under_past(begin_saving)(refd);
+	if (transfer->start < behind && behind < transfer->end) {
+		transfer->position = behind;
+		past(refd)->next.behind = 0;
+	}
 }
 
 void past_offer(struct refd_device *refd)
@@ -292,5 +335,7 @@ int past_apply(struct refd_device *refd, const struct refd_range *buffer)
 
 	if (ret)
 		past(refd)->wedged = true;
+	else
+		past(refd)->buffer = (struct refd_past_buffer) { 0 };
 	return ret;
 }

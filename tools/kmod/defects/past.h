@@ -37,6 +37,9 @@ struct refd_past_user {
 	bool latched;		/* all are */
 	bool resumed;		/* a state was given to the device, and it left RESUMING */
 	bool hurt;		/* that reset ended the error state */
+	bool withdrawn;		/* pre-copy was left for RUNNING */
+	bool unfinished;	/* stop-and-copy was left with bytes pending */
+	bool old_image;		/* what is in the image is to be saved again */
 	/* In a row */
 	u32 refused;		/* writes that were */
 };
@@ -60,7 +63,10 @@ struct refd_past_state {
 	bool spoilt;		/* the next buffer has a wrong byte */
 	bool garbage;		/* the next buffer is nothing else */
 	struct refd_range held;		/* a buffer that is still to be consumed */
-	struct refd_range written;	/* the one write to the section since the last buffer */
+	struct refd_range written;	/* the last write to the section since the last buffer */
+	bool rewritten;		/* it was to what had been written */
+	bool reread;		/* a part of a buffer was read twice */
+	bool refused;		/* a write of device_state was */
 };
 
 /* Since the present buffer became that */
@@ -73,6 +79,14 @@ struct refd_past_buffer {
 	bool missing;		/* a byte of the window is late: */
 	u32 missing_at;
 	u8 missing_byte;
+	u32 read_to;		/* where the last read of it ended */
+};
+
+/* What the session after a reset meets */
+struct refd_past_next {
+	u32 behind;		/* a saving state begins there in the image, once */
+	bool empty;		/* nothing is saved */
+	bool in_part;		/* a buffer is refused, once */
 };
 
 struct refd_past {
@@ -82,9 +96,10 @@ struct refd_past {
 	struct refd_past_user user;
 	struct refd_past_state state;
 	struct refd_past_buffer buffer;
+	struct refd_past_next next;
 
 	u32 previous;		/* state */
-	u32 offered;		/* of the image, in the state before */
+	struct refd_transfer left;	/* as it was then */
 	u32 reserved;		/* written to that register since the last reset */
 	u64 last_read;		/* what the last read of a register of region 9 gave */
 	bool asked_again;	/* pending_bytes was, in the last pre-copy */
@@ -103,13 +118,23 @@ static inline struct refd_past *past(struct refd_device *refd)
 	return refd->private;
 }
 
+/* Where the image goes on behind the present buffer. */
+static inline u32 refd_behind(const struct refd_transfer *transfer)
+{
+	return transfer->position + transfer->length;
+}
+
 /* past.c: all with the device's lock held, but for the first two */
 struct refd_past *refd_past_new(struct refd_device *refd);
 void refd_past_free(struct refd_past *past);
 void refd_past_begin(struct refd_past *past);
 bool refd_at_last(struct refd_device *refd);
+bool refd_after_pre_copy(struct refd_device *refd);
 u8 *refd_shadow(struct refd_device *refd);
 u8 *refd_served(struct refd_device *refd);
+
+/* saving.c: a part is left as it was when the image was taken before */
+void refd_take_around(struct refd_device *refd, u32 start, u32 end);
 
 /* saving.c, work.c: what is late */
 void refd_late_byte(struct work_struct *work);

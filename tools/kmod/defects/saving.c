@@ -16,7 +16,7 @@
 
 OFFERS_NOTHING(saving_ignored, true)
 OFFERS_NOTHING(pre_copy_silent, refd->state == PRE_COPY)
-OFFERS_NOTHING(pre_copy_says_all, refd->state == COPY && past(refd)->previous == PRE_COPY)
+OFFERS_NOTHING(pre_copy_says_all, refd_after_pre_copy(refd))
 OFFERS_NOTHING(stop_saves_nothing, refd->state == COPY && past(refd)->previous == STOP)
 
 void defect_save_stream_truncated(struct refd_device *refd)
@@ -42,44 +42,42 @@ u32 defect_save_first_page_only(struct refd_device *refd, u8 *room, u32 start, u
 
 /* What is taken after pre-copy */
 
-static bool after_pre_copy(struct refd_device *refd)
-{
-	return refd->state == COPY && past(refd)->previous == PRE_COPY;
-}
-
 void defect_pre_copy_snapshot_only(struct refd_device *refd)
 {
-	if (!after_pre_copy(refd))
+	if (!refd_after_pre_copy(refd))
 		under(pre_copy_snapshot_only)(refd);
 }
 
 void defect_pending_read_forgets_changes(struct refd_device *refd)
 {
-	if (!after_pre_copy(refd) || !past(refd)->asked_again)
+	if (!refd_after_pre_copy(refd) || !past(refd)->asked_again)
 		under(pending_read_forgets_changes)(refd);
 }
 
 void defect_pre_copy_registers_stale(struct refd_device *refd)
 {
-	if (after_pre_copy(refd))
+	if (refd_after_pre_copy(refd))
 		memcpy(refd->image->memory, refd->live->memory, refd->memory_size);
 	else
 		under(pre_copy_registers_stale)(refd);
 }
 
+void refd_take_around(struct refd_device *refd, u32 start, u32 end)
+{
+	refd_clock_fold(refd);
+	memcpy(refd->image, refd->live, start);
+	memcpy(refd_image_bytes(refd) + end, (u8 *)refd->live + end, refd_image_size(refd) - end);
+}
+
 void defect_pre_copy_drops_late_change(struct refd_device *refd)
 {
 	u32 middle = offsetof(struct refd_image, memory) + refd->memory_size / 2;
-	u32 offered = past(refd)->offered;
+	u32 offered = refd_behind(&past(refd)->left);
 
-	if (!after_pre_copy(refd) || offered <= middle) {
+	if (refd_after_pre_copy(refd) && offered > middle)
+		refd_take_around(refd, middle, offered);
+	else
 		under(pre_copy_drops_late_change)(refd);
-		return;
-	}
-	refd_clock_fold(refd);
-	memcpy(refd->image, refd->live, middle);
-	memcpy(refd_image_bytes(refd) + offered, (u8 *)refd->live + offered,
-	       refd_image_size(refd) - offered);
 }
 
 /* Making a buffer */
