@@ -58,7 +58,7 @@ def cells():
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
-@pytest.mark.parametrize(("before", "last"), cells())
+@pytest.mark.parametrize(("before", "last"), list(cells()))
 def test_whole_after_one_left(players, before, last):
     """However and wherever a saving state was left, a whole migration after that restores the device."""
     players.judge(before, last=last, when="with nothing before it")
@@ -89,7 +89,7 @@ def pairs(seconds, lasts):
 
 
 @pytest.mark.rule("v1.sessions.whole-after-two")
-@pytest.mark.parametrize(("first", "second", "last"), pairs(OTHERS, [*Last]))
+@pytest.mark.parametrize(("first", "second", "last"), list(pairs(OTHERS, [*Last])))
 def test_whole_after_two(players, first, second, last):
     """After two sessions, however they ended, a whole migration restores the device."""
     players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
@@ -107,7 +107,7 @@ def test_resumed_device_saves(players, last):
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
-@pytest.mark.parametrize(("first", "second", "last"), pairs([RESUMED], SAVED))
+@pytest.mark.parametrize(("first", "second", "last"), list(pairs([RESUMED], SAVED)))
 def test_resumed_device_saves_after_another(players, first, second, last):
     """The same after another session."""
     players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
