@@ -12,6 +12,7 @@ from ....common.words import counted
 from ....common.wrap import wrap
 from ....rules import Rule
 from ...case import Case
+from ...events import Run
 from ...excerpt import excerpt
 from ...failure import Failure
 from ...summary import TROUBLE, Summary
@@ -115,7 +116,9 @@ def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
     yield from _calls(case, summary, most, width)
-    yield f"   {'rerun':{LABEL}}{_rerun(summary, case)}"
+    if case.passes_alone:
+        yield from labelled("again", _again(summary, case), width)
+    yield f"   {'rerun':{LABEL}}{rerun(summary, case)}"
 
 
 def _failure(failure: Failure, width: int) -> Iterator[str]:
@@ -143,12 +146,37 @@ def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]
         yield from wrap(f"   {'' if index else 'calls':{LABEL}}{line.mark}", line.text, width, hanging="  ")
 
 
-def _rerun(summary: Summary, case: Case) -> str:
-    """The command that runs this case alone."""
-    words = ["vfio-compliance", "run", summary.run.profile.path]
-    for defect in summary.run.defects:
+def _again(summary: Summary, case: Case) -> str:
+    """What came of a case that passes alone when it was run once more."""
+    names = [summary.cases[each].name if each in summary.cases else each for each in case.needs]
+    if names:
+        return f"it passed alone, and failed after {', then '.join(names)}: the device, or what it is in, remembers"
+    most = max(len(rerun.after) for rerun in case.reruns)
+    tried = f", nor after the {counted(most, 'case')} before it" if most else ""
+    return f"it did not fail alone{tried}: the command is that of the whole run"
+
+
+def rerun(summary: Summary, case: Case) -> str:
+    """The command that shows the failure of a case again: alone, or after the earlier cases that it takes."""
+    run, whole = summary.run, case.passes_alone and not case.needs
+    words = ["vfio-compliance", "run", run.profile.path]
+    for defect in run.defects:
         words += ["--defect", defect]
-    return shlex.join([*words, *case.why.options.split(), "--only", case.id])
+    words += ["--plan", run.plan.path] if run.plan.path else []
+    if not whole:
+        return shlex.join([*words, *_seed(run, case), *case.why.options.split(), *_only([*case.needs, case.id])])
+    words += [*_only(run.selection.only), *(word for what in run.selection.skip for word in ("--skip", what))]
+    words += ["--shuffle"] if run.shuffled else []
+    return shlex.join([*words, "--seed", str(run.seed)])
+
+
+def _seed(run: Run, case: Case) -> list[str]:
+    """What is to be drawn again as it was; an exploration says so itself."""
+    return ["--seed", str(run.seed)] if case.seeded and "--seed" not in case.why.options else []
+
+
+def _only(names: Sequence[str]) -> list[str]:
+    return [word for name in names for word in ("--only", name)]
 
 
 def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: int) -> Iterator[str]:
