@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..common.calls import Call, Span
 from .events import Death, Rerun
@@ -12,6 +13,9 @@ from .verdict import Verdict
 
 _COUNTS_ALWAYS = (Verdict.HANG, Verdict.KERNEL, Verdict.BROKEN)
 
+
+#: So many earlier cases are named in a command that runs a failing case after them.
+NAMED: Final = 4
 
 #: Verdicts of a case that is run once more which show its failure again, or something graver.
 _SHOWS = (Verdict.FAIL, Verdict.WAIVED, Verdict.KERNEL, Verdict.HANG)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ..results.case import Case, shows
+from ..results.case import NAMED, Case, shows
 from ..results.events import Rerun
 from ..results.summary import Summary
 from ..results.verdict import Verdict
@@ -21,7 +21,7 @@ _ALONE, _LOOKING = 10.0, 30.0
 #: Running failing cases alone may take this part of the time that the run took; looking for earlier ones all of it.
 _PART = 1 / 3
 
-#: So many times as many earlier cases are taken when the nearest ones were not enough.
+#: So many times as many earlier cases are taken when the nearest ones were not enough, once they are too many to name.
 _FURTHER = 8
 
 
@@ -74,21 +74,19 @@ class Reruns:
         while near < far:
             yield (rerun := self._run(case, before[-far:]))
             if shows(rerun.verdict):
-                yield from self._narrow(case, before[-far : len(before) - near])
+                if near:
+                    yield from self._narrow(case, before[-far : len(before) - near])
                 return
-            near, far = far, min(far * _FURTHER, len(before))
+            near, far = far, min(far * (_FURTHER if far >= NAMED else 2), len(before))
 
     def _narrow(self, case: Case, before: list[Case]) -> Iterator[Rerun]:
-        """Halve the earlier cases as long as one half is enough."""
-        while len(before) > 1:
-            half = len(before) // 2
-            for part in (before[half:], before[:half]):
-                yield (rerun := self._run(case, part))
-                if shows(rerun.verdict):
-                    before = part
-                    break
-            else:
-                return
+        """See whether these are enough without the ones after them, then halve them as long as one half is enough."""
+        parts = [before]
+        while parts:
+            yield (rerun := self._run(case, part := parts.pop(0)))
+            if shows(rerun.verdict):
+                half = len(part) // 2
+                parts = [part[half:], part[:half]] if half else []
 
     def _run(self, case: Case, before: Sequence[Case]) -> Rerun:
         """Raises _NoTime."""

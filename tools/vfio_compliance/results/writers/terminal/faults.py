@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 from ....common.words import counted
 from ....common.wrap import wrap
 from ....rules import Rule
-from ...case import Case
-from ...events import Run
+from ...case import NAMED, Case
 from ...excerpt import excerpt
 from ...failure import Failure
 from ...summary import TROUBLE, Summary
@@ -148,35 +147,31 @@ def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]
 
 def _again(summary: Summary, case: Case) -> str:
     """What came of a case that passes alone when it was run once more."""
-    names = [summary.cases[each].name if each in summary.cases else each for each in case.needs]
-    if names:
-        return f"it passed alone, and failed after {', then '.join(names)}: the device, or what it is in, remembers"
+    before = [summary.cases[each].name if each in summary.cases else each for each in case.needs]
+    if 0 < len(before) <= NAMED:
+        return f"it passed alone, and failed after {', then '.join(before)}: something remembers what was done there"
+    if before:
+        return f"it passed alone, and failed after {len(before)} earlier cases, of which neither half is enough"
     most = max(len(rerun.after) for rerun in case.reruns)
-    tried = f", nor after the {counted(most, 'case')} before it" if most else ""
-    return f"it did not fail alone{tried}: the command is that of the whole run"
+    those = "case" if most == 1 else f"{most} cases"
+    return "it did not fail again: not alone" + (f", and not after the {those} before it" if most else "")
 
 
 def rerun(summary: Summary, case: Case) -> str:
     """The command that shows the failure of a case again: alone, or after the earlier cases that it takes."""
-    run, whole = summary.run, case.passes_alone and not case.needs
+    run = summary.run
     words = ["vfio-compliance", "run", run.profile.path]
-    for defect in run.defects:
-        words += ["--defect", defect]
+    words += [word for defect in run.defects for word in ("--defect", defect)]
     words += ["--plan", run.plan.path] if run.plan.path else []
-    if not whole:
-        return shlex.join([*words, *_seed(run, case), *case.why.options.split(), *_only([*case.needs, case.id])])
-    words += [*_only(run.selection.only), *(word for what in run.selection.skip for word in ("--skip", what))]
-    words += ["--shuffle"] if run.shuffled else []
-    return shlex.join([*words, "--seed", str(run.seed)])
+    if case.passes_alone and not 0 < len(case.needs) <= NAMED:
+        words += [*_options("--only", run.selection.only), *_options("--skip", run.selection.skip)]
+        return shlex.join([*words, *(["--shuffle"] if run.shuffled else []), "--seed", str(run.seed)])
+    words += ["--seed", str(run.seed)] if case.seeded and not case.why.options else []
+    return shlex.join([*words, *case.why.options.split(), *_options("--only", [*case.needs, case.id])])
 
 
-def _seed(run: Run, case: Case) -> list[str]:
-    """What is to be drawn again as it was; an exploration says so itself."""
-    return ["--seed", str(run.seed)] if case.seeded and "--seed" not in case.why.options else []
-
-
-def _only(names: Sequence[str]) -> list[str]:
-    return [word for name in names for word in ("--only", name)]
+def _options(option: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
 
 
 def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: int) -> Iterator[str]:
