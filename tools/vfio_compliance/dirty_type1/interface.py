@@ -28,7 +28,7 @@ class Dirtying(Attachment):
 
     def failed(self) -> None:
         """The container is opened again with the device: no reset of that makes it forget what it tracks and maps."""
-        self.session.lost = True
+        self.session.spoilt = True
 
     @contextmanager
     def guest(self) -> Iterator[GuestMemory]:

@@ -111,6 +111,9 @@ class Session(OpenDevice):
 
     def plain(self) -> Device:
         """The device, open, after a reset or what has to stand in for it. Raises Broken, Lost, CallTimeout."""
+        if self.spoilt:
+            self.spoilt = False
+            self.recovery.reopen()
         self.recovery.reset()
         return self.device
 
