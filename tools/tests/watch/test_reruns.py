@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import pytest
 from stories import case, ended, told
 
+from vfio_compliance.results.events import End
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.setting import ChosenPlan
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import faults, render
 from vfio_compliance.watch import reruns
@@ -89,7 +92,7 @@ def test_many_earlier_cases():
 def test_never_again():
     """What does not fail again at all is said so."""
     text, words = command(judged(lambda cases: PASS, seed=7)[0])
-    assert "it did not fail again: not alone, and not after the 30 cases before it" in text
+    assert "it did not fail again: not alone, and not after 30 cases before it" in text
     assert words[3:] == ["--seed", "7"]
 
 
@@ -98,7 +101,7 @@ def test_time(monkeypatch):
     monkeypatch.setattr(reruns, "_LOOKING", 0.5)
     summary, made = judged(remembering("a[0]"))
     assert max(len(rerun.after) for rerun in made) == 4
-    assert "after the 4 cases before it" in command(summary)[0]
+    assert "after 4 cases before it" in command(summary)[0]
 
 
 @pytest.mark.parametrize("verdict", [None, Verdict.BROKEN])
@@ -120,3 +123,20 @@ def test_hang_is_not_repeated():
 def test_first_case():
     """The first case of a run had none before it: its command is known to run the same."""
     assert not list(Reruns(summarise(told(ended("b[0]", "fail"), ended("a[0]", "pass"))), lambda cases: PASS))
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_seed(seeded):
+    """What came from the seed is drawn again as it was."""
+    lines = told(ended("b[0]", "fail"), seed=7)
+    lines = [
+        line._replace(event=replace(line.event, seeded=seeded)) if isinstance(line.event, End) else line
+        for line in lines
+    ]
+    assert ("--seed" in command(summarise(lines))[1]) == seeded
+
+
+def test_plan():
+    """What is only in another plan than the usual one is run by that plan."""
+    summary = summarise(told(ended("b[0]", "fail"), plan=ChosenPlan("lab", "plans/lab.yaml", ())))
+    assert command(summary)[1][3:] == ["--plan", "plans/lab.yaml", *only("b[0]")]
