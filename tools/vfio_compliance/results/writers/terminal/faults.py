@@ -151,9 +151,7 @@ def _again(summary: Summary, case: Case) -> str:
     if 0 < len(before) <= NAMED:
         return f"it passed alone, and failed after {', then '.join(before)}: something remembers what was done there"
     if before:
-        return (
-            f"it passed alone, and failed after {counted(len(before), 'earlier case')}, of which neither half is enough"
-        )
+        return f"it passed alone, and failed after {counted(len(before), 'earlier case')}"
     most = max(len(rerun.after) for rerun in case.reruns)
     return "it did not fail again: not alone" + (f", and not after {counted(most, 'case')} before it" if most else "")
 
