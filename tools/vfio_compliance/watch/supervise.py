@@ -114,23 +114,24 @@ class _Run:
                 more = [f"--handover={handover}"]
 
     @property
+    def came_to_its_end(self) -> bool:
+        """Whether every case has its verdict, as far as it depends on the test processes."""
+        return self._rest.planned and not self._over and not self._rest.left
+
+    @property
     def rerun_pays(self) -> bool:
-        """Whether there are cases that failed, and a device on which they can be run once more."""
-        return self._failed and not self._over and not self._rest.left
+        """Whether there are cases that failed, and a device that is as good as it was to run them on once more."""
+        return self._failed and self.came_to_its_end and self._rest.smooth
 
     def rerun(self, root: Path, options: Sequence[str], interruptions: int) -> None:
         """See whether what failed fails again when it is run alone, as the report will tell its reader to run it."""
         same = [option for option in options if option.partition("=")[0] not in _OF_THIS_RUN]
 
         def play(cases: Sequence[str]) -> Verdict | None:
-            with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
-                out, path = Path(folder), Path(folder, journal.NAME)
-                quiet = Progress(io.StringIO(), 0)
-                with (out / LOG).open("wb") as log, contextlib.closing(_Run(self._profile, out, path, quiet)) as run:
-                    run.cases(root, [*same, *(f"--only={case}" for case in cases)], log.fileno(), interruptions)
-                    if run._over or not run._rest.planned:
-                        return None
-                return summarise(journal.read(path)).cases[cases[-1]].verdict
+            only = [f"--only={case}" for case in cases]
+            with contextlib.suppress(OSError, journal.JournalError), tempfile.TemporaryDirectory() as folder:
+                return _once_more(root, self._profile, Path(folder), [*same, *only], interruptions).get(cases[-1])
+            return None
 
         for rerun in Reruns(summarise(journal.read(self._path)), play):
             self._write(rerun)
@@ -231,6 +232,24 @@ class _Run:
                 self._progress.show(event)
         except journal.JournalError as error:
             self.unwritten.append(Stop(str(error), journal.REMEDY))
+
+
+def _once_more(
+    root: Path, profile: Profile, out: Path, options: Sequence[str], interruptions: int
+) -> dict[str, Verdict]:
+    """The verdicts of a run of which nothing is shown or kept, by case; none where it could not be made to its end.
+
+    Raises OSError, JournalError.
+    """
+    path = out / journal.NAME
+    with (
+        (out / LOG).open("wb") as log,
+        contextlib.closing(_Run(profile, out, path, Progress(io.StringIO(), 0))) as running,
+    ):
+        running.cases(root, options, log.fileno(), interruptions)
+        if not running.came_to_its_end:
+            return {}
+    return {case.id: case.verdict for case in summarise(journal.read(path)).cases.values()}
 
 
 def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
