@@ -30,6 +30,10 @@ class DirtyType1(Interface):
 class Dirtying(Attachment):
     """What the device of a run does to the memory of a guest."""
 
+    def failed(self) -> None:
+        """The container is opened again with the device: no reset of that makes it forget what it tracks and maps."""
+        self.session.spoilt = True
+
     @contextmanager
     def guest(self) -> Iterator[GuestMemory]:
         """Memory of a guest, until the block ends. Raises NotApplicable where no pages are tracked."""
