@@ -10,7 +10,8 @@ from enum import Enum
 from ..common.words import counted
 from ..device import DeviceError, DirtyTracker, DmaMap, Stream
 from ..device.dma import DMA_SIZE, IOVA
-from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, given, shows, unless
+from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, given, goes_on, shows, stands_still, unless
+from ..run.stimulus import Activity
 from ..transport import PeerGone, ProtocolViolation
 from ..uapi.migration_v1 import DeviceState
 from . import progress
@@ -19,8 +20,8 @@ from .interruptions import Interrupting, Interruption
 from .migration import Migration
 from .progress import Progress
 from .reach import Reach
-from .region import MigrationRegion
-from .sessions import Session
+from .region import MigrationRegion, Moment
+from .sessions import CHANGE, Session, go, left
 from .states import DRAWN, Transition, name
 
 #: A state of more bytes is saved no more than ``limits.passes`` times in a run.
@@ -82,6 +83,45 @@ class Players:
             Player(self, {state: interrupting}).finish(last)
         if not interrupting.made:
             raise NotApplicable("the device offers no such buffer")
+
+    def judge_changed(self, place: Callable[[int], int]) -> None:
+        """A live migration goes well where the state changes in the middle of a buffer of pre-copy.
+
+        ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
+        """
+        self.afford()
+        changing = Interrupting(
+            Interruption("", Moment.MOVED, lambda *_: player.change()), 1, place(self.buffers(PRE_COPY))
+        )
+        after = left(PRE_COPY, progress.WHOLE, CHANGE, go(STOP_AND_COPY))
+        with unless(lambda: self._insist([after], Last.LIVE), "where the state changes behind the last buffer"):
+            player = Player(self, {PRE_COPY: changing})
+            player.finish(Last.LIVE)
+        if not changing.made:
+            raise NotApplicable("the device offers no such buffer")
+
+    def judge_at_work(self, before: Session) -> None:
+        """After a session the device works, and once it is stopped stands still, as it does without one."""
+        counter = self.v1.actor.counter()
+        with unless(lambda: self._works(Session("", ()), counter), "with nothing before it"):
+            self._works(before, counter)
+
+    def _works(self, before: Session, counter: Activity) -> None:
+        player = self.begin()
+        player.play(before)
+        goes_on(counter, f"after this: {before}")
+        player.go(STOP)
+        stands_still(f"watching {counter.name} in stop", counter.watch())
+
+    def judge_writing(self, before: Session) -> None:
+        """After a session the device writes memory, as it does without one."""
+        with unless(lambda: self._writes(Session("", ())), "with nothing before it"):
+            self._writes(before)
+
+    def _writes(self, before: Session) -> None:
+        self.begin().play(before)
+        with self.v1.actor.dma() as written:
+            goes_on(written, f"after this: {before}")
 
     def begin(self) -> Player:
         """A player, once it is known how many buffers the device offers."""
@@ -267,9 +307,15 @@ class Player:
 
     def _resume(self) -> None:
         self.change()
-        self.give(progress.WHOLE)
+        self._give_another()
         self.go(RUNNING)
         self._as_brought()
+
+    def _give_another(self) -> None:
+        """The whole state of a live migration: none that a session has given."""
+        live = self._players.journeys.live()
+        self.region.load(live.whole())
+        self._shown, self._brought = live.visible, True
 
     def _run_again(self) -> None:
         """From stop, which no drawn transition leaves: to running where the device takes that, else by a reset."""
