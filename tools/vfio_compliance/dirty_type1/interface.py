@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..run.checks import NotApplicable, missing
 from ..run.interface import Attachment, Interface
 from ..run.session import Session
-from .guest_memory import GuestMemory
+from ..run.stimulus import Actor
 from .profile import DirtyClaims, DirtySection
+from .scripted_memory import ScriptedMemory
 
 
 class DirtyType1(Interface):
@@ -27,13 +29,24 @@ class Dirtying(Attachment):
     """What the device of a run does to the memory of a guest."""
 
     @contextmanager
-    def guest(self) -> Iterator[GuestMemory]:
+    def guest(self) -> Iterator[ScriptedMemory]:
         """Memory of a guest, until the block ends. Raises NotApplicable where no pages are tracked."""
         session = self.session
         scope = session.profile.claims_of(DirtyClaims).dirty_scope
-        memory = GuestMemory(session.transport, session.actor, scope)
+        memory = ScriptedMemory(session.transport, session.actor, scope, self.visitor)
         try:
             with memory:
                 yield memory
         finally:
             session.lost |= memory.unsure
+
+    @contextmanager
+    def visitor(self) -> Iterator[Actor]:
+        """A second device in the container of the first, until the block ends. Raises NotApplicable, Silent."""
+        session = self.session
+        if not session.transport.kernel:
+            raise NotApplicable("each server has a container of its own")
+        with session.second() as device:
+            if device is None:
+                raise missing("device.second", denied=session.profile.denies("device.second"))
+            yield Actor(device, session.profile)

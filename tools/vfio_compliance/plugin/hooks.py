@@ -57,6 +57,7 @@ _MOST_CUT = 3
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rule(id): the rule that the test judges")
+    config.addinivalue_line("markers", "deep: a case that only a plan of full depth runs")
     path = config.getoption("--profile")
     if path is None:
         return
