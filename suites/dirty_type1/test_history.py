@@ -41,7 +41,7 @@ def test_failed_query_keeps(histories, script):
 @pytest.mark.rule("dirty.unspecified.ranges")
 @pytest.mark.parametrize("script", [*OPEN, *DRAWN, *going_deep(DEEP)])
 def test_any_range(histories, script):
-    """Asked for and unmapped in any ranges, with refused requests between: what was written is reported all the same."""
+    """Asked for, refused and unmapped in whatever ranges: what was written is reported all the same."""
     histories.survives(script)
     histories.judge(script, Answer.complete, around=True)
 

@@ -37,6 +37,8 @@ MODULES = (
     "container.defects.bitmaps",
     "container.defects.recording",
     "container.defects.unmapping",
+    "container.defects.spans",
+    "container.defects.neighbours",
     "device.defects.streaming",
 )
 for _module in MODULES:

@@ -18,8 +18,8 @@ from .guest_memory import Answer
 from .interface import Dirtying
 from .scripts import SCRIPTS
 
-#: Seconds, and plays, in which a script that showed something wrong is made short.
-_SHORTENING, _PLAYS = 5.0, 200
+#: Seconds in which a script that showed something wrong is made short, and all of a run are, and plays of it at most.
+_ONE, _ALL, _PLAYS = 5.0, 40.0, 200
 
 Check = Callable[[Answer], None]
 
@@ -32,6 +32,7 @@ class Histories:
         self._dirtying = dirtying
         self._session = dirtying.session
         self._seed = seed
+        self._left = _ALL
         self._played = self._session.transport.tracer.shared(self._play)
 
     def play(self, name: str) -> list[Answer]:
@@ -55,13 +56,25 @@ class Histories:
         A script of the grammar is made short then. With ``around`` what goes wrong just so when no range is used but
         those that the text promises is another rule's matter.
         """
-        try:
-            for answer in self.play(name):
+        answers = self.play(name)
+        if name in SCRIPTS:
+            for answer in answers:
                 check(answer)
-        except RuleBroken as error:
-            if name in SCRIPTS:
-                raise
-            raise _Shortening(self, name, check, error).shortened(around) from None
+            return
+        # Where a failing call went before, bits may be elsewhere for a reason of its own.
+        alone = check if check is Answer.complete or name in grammar.FAILING else _unless_missing(check)
+        if error := wrong(answers, alone):
+            raise self._shortened(name, alone, error, around)
+        if error := wrong(answers, check):
+            raise Unjudged(f"written pages are missing as well, which another rule judges: {error}")
+
+    def _shortened(self, name: str, check: Check, error: RuleBroken, around: bool) -> Exception:
+        """What to raise for what is wrong; only so much time is spent on that in a run."""
+        began = time.monotonic()
+        try:
+            return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(around)
+        finally:
+            self._left -= time.monotonic() - began
 
     def script(self, name: str) -> str:
         """The script of this name."""
@@ -88,13 +101,35 @@ class Histories:
 
     def forget_calls(self) -> None:
         """Of many plays of a script only the last one can be of interest."""
-        self._session.transport.tracer.take()
+        tracer = self._session.transport.tracer
+        tracer.take()
+        tracer.spans.clear()
 
     def play_steps(self, script: str) -> tuple[list[Answer], set[int]]:
         """The bitmaps of a script that is played now, and the steps of it that the text leaves open."""
         self._session.plain()
         with self._dirtying.guest() as memory:
             return memory.play(script), memory.left_open
+
+
+def wrong(answers: list[Answer], check: Check) -> RuleBroken | None:
+    """What is wrong first."""
+    for answer in answers:
+        try:
+            check(answer)
+        except RuleBroken as error:
+            return error
+    return None
+
+
+def _unless_missing(check: Check) -> Check:
+    """A check of bitmaps that lack no page: where one lacks some, they may stand elsewhere, and that is one fault."""
+
+    def judge(answer: Answer) -> None:
+        if not answer.missing:
+            check(answer)
+
+    return judge
 
 
 class _OutOfTime(Exception):
@@ -104,7 +139,7 @@ class _OutOfTime(Exception):
 class _Shortening:
     """Makes a script short that shows something wrong, and its numbers small, as long as it shows the same."""
 
-    def __init__(self, histories: Histories, name: str, check: Check, error: RuleBroken) -> None:
+    def __init__(self, histories: Histories, name: str, check: Check, error: RuleBroken, seconds: float) -> None:
         self._histories = histories
         self._name = name
         self._check = check
@@ -112,33 +147,37 @@ class _Shortening:
         self._script = histories.script(name).split("; ")
         self._open: set[int] = set()
         self._plays = 0
-        self._end = time.monotonic() + _SHORTENING
+        self._end = time.monotonic() + seconds
 
     def shortened(self, around: bool) -> Exception:
         """What to raise: RuleBroken as the shortest script shows it, or Unjudged."""
-        again = False
-        with suppress(_OutOfTime, TransportError, Broken):
+        again = alone = False
+        with suppress(TransportError, Broken):
             if again := self._goes_wrong(self._script):
-                fewer(self._script, self._goes_wrong)
-                for attempt in self._smaller():
-                    self._goes_wrong(attempt)
-                if around and self._open and self._goes_wrong_without():
-                    return Unjudged(f"the same goes wrong with whole mappings alone: {self._error}")
+                with suppress(_OutOfTime):
+                    fewer(self._script, self._try)
+                    for attempt in self._smaller():
+                        self._try(attempt)
+                alone = not around or not self._open or not self._goes_wrong_without()
                 self._goes_wrong(self._script)  # so that its calls are the last ones
         error = self._error
-        head = f"pages of the guest count from IOVA 0x{IOVA:x}:"
-        lines = [head, *self._script]
+        if again and not alone:
+            return Unjudged(f"the same goes wrong with whole mappings alone: {error}")
+        lines = [f"pages of the guest count from IOVA 0x{IOVA:x}:", *self._script]
         if not again:
-            lines.append("(the script did not go wrong a second time: what came before it matters)")
-        told = RuleBroken(
-            error.what,
-            error.expected,
-            error.seen,
-            path="\n".join(lines),
-            options=self._histories.options(self._name),
-        )
+            lines.append("(this did not go wrong a second time: what came before it matters)")
+        options = self._histories.options(self._name)
+        told = RuleBroken(error.what, error.expected, error.seen, path="\n".join(lines), options=options)
         told.after = error.after
         return told
+
+    def _try(self, steps: list[str]) -> bool:
+        """Whether the steps show something wrong, as long as there is time to see. Raises _OutOfTime."""
+        self._plays += 1
+        if self._plays > _PLAYS or time.monotonic() > self._end:
+            raise _OutOfTime
+        self._histories.forget_calls()
+        return self._goes_wrong(steps)
 
     def _goes_wrong(self, steps: list[str]) -> bool:
         """Whether the steps show something wrong; then they are what is told."""
@@ -148,22 +187,13 @@ class _Shortening:
         return error is not None
 
     def _wrong(self, steps: list[str]) -> tuple[RuleBroken | None, set[int]]:
-        self._plays += 1
-        if self._plays > _PLAYS or time.monotonic() > self._end:
-            raise _OutOfTime
-        self._histories.forget_calls()
         try:
             answers, left_open = self._histories.play_steps("; ".join(steps))
         except (NotApplicable, DeviceError, Unjudged):
             return None, set()
         except RuleBroken as error:
             return error, set()
-        for answer in answers:
-            try:
-                self._check(answer)
-            except RuleBroken as error:
-                return error, left_open
-        return None, set()
+        return wrong(answers, self._check), left_open
 
     def _goes_wrong_without(self) -> bool:
         """Whether it goes wrong, too, where each mapping is asked for instead of what the text leaves open."""
@@ -173,10 +203,10 @@ class _Shortening:
     def _smaller(self) -> Iterator[list[str]]:
         """The script with one number made smaller, again and again."""
         for place in range(len(self._script)):
-            verb, *numbers = self._script[place].split()
-            for index in range(1, len(numbers)):  # all but the first page
-                for less in (1, int(numbers[index]) // 2):
-                    now = self._script[place].split()
-                    if 0 < less < int(now[index + 1]):
-                        now[index + 1] = str(less)
-                        yield [*self._script[:place], " ".join(now), *self._script[place + 1 :]]
+            for index in range(2, len(self._script[place].split())):  # after the verb and the first page
+                for divisor in (1 << 30, 2):
+                    words = self._script[place].split()
+                    less = max(1, int(words[index]) // divisor)
+                    if less < int(words[index]):
+                        words[index] = str(less)
+                        yield [*self._script[:place], " ".join(words), *self._script[place + 1 :]]
