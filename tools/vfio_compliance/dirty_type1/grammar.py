@@ -192,7 +192,10 @@ _FAILING: Final = ("get-readonly", "get-short", "unmap-readonly", "unmap-short")
 
 
 def _writes(layout: Layout, chance: random.Random, first: int, count: int) -> list[str]:
-    """Pages that the device writes: of the first and the last mapping that a range meets one inside, one outside it."""
+    """Pages that the device writes: of the first and the last mapping that a range meets one inside, one outside.
+
+    And one of the mapping behind the range, or before it.
+    """
     free = Pages((start, start + length) for start, length in layout.mappings if start not in layout.readonly)
     span, written = Pages.run(first, count), []
     met = [each for each in layout.ordered if Pages.run(*each) & span & free]
@@ -202,6 +205,8 @@ def _writes(layout: Layout, chance: random.Random, first: int, count: int) -> li
             if part:
                 start, end = chance.choice(part.runs)
                 written.append(chance.choice((start, end - 1, chance.randrange(start, end))))
+    if beside := [start for start, _ in layout.ordered if start in free and start not in span]:
+        written.append(next((start for start in beside if start >= first + count), beside[-1]))
     return [f"dirty {page}" for page in dict.fromkeys(written)]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from ..device import DeviceError
 from ..device.dma import IOVA
@@ -24,6 +25,16 @@ _ONE, _ALL, _PLAYS = 5.0, 40.0, 200
 Check = Callable[[Answer], None]
 
 
+class Played(NamedTuple):
+    """What came of a script."""
+
+    answers: list[Answer]
+    #: The steps, by their place, of which the text does not say how they end.
+    left_open: set[int]
+    #: Why it did not come to its end.
+    ended: NotApplicable | DeviceError | PeerGone | ProtocolViolation | None
+
+
 class Histories:
     """The scripts, played on the device of a run."""
 
@@ -35,44 +46,38 @@ class Histories:
         self._left = _ALL
         self._played = self._session.transport.tracer.shared(self._play)
 
-    def play(self, name: str) -> list[Answer]:
-        """The bitmaps of a script. Raises NotApplicable, and Unjudged where the driver did not go along to its end."""
-        played = self._played(name)
-        if isinstance(played, (PeerGone, ProtocolViolation)):
-            raise Unjudged(f"the script did not come to its end: {played.message}")
-        if isinstance(played, Exception):
-            raise played
-        return played
-
     def survives(self, name: str) -> None:
         """The other side lives until a script ends, and keeps to its protocol. Raises PeerGone, ProtocolViolation."""
-        played = self._played(name)
-        if isinstance(played, (PeerGone, ProtocolViolation)):
-            raise played
+        ended = self._played(name).ended
+        if isinstance(ended, (PeerGone, ProtocolViolation)):
+            raise ended
 
-    def judge(self, name: str, check: Check, *, around: bool = False) -> None:
-        """Check every bitmap of a script. Raises as play() does, and RuleBroken.
+    def judge(self, name: str, check: Check, *, left_open: bool | None = None) -> None:
+        """Check every bitmap of a script.
 
-        A script of the grammar is made short then. With ``around`` what goes wrong just so when no range is used but
-        those that the text promises is another rule's matter.
+        A script of the grammar that goes wrong is made short. With ``left_open`` it counts only if it takes a range
+        that the text leaves open, with False only if it takes none; all else is another rule's matter.
+
+        Raises RuleBroken, NotApplicable, and Unjudged where the driver did not go along to the end.
         """
-        answers = self.play(name)
-        if name in SCRIPTS:
-            for answer in answers:
-                check(answer)
-            return
+        answers, _, ended = self._played(name)
         # Where a failing call went before, bits may be elsewhere for a reason of its own.
-        alone = check if check is Answer.complete or name in grammar.FAILING else _unless_missing(check)
+        apart = name in SCRIPTS or name in grammar.FAILING or check is Answer.complete
+        alone = check if apart else _unless_missing(check)
         if error := wrong(answers, alone):
-            raise self._shortened(name, alone, error, around)
+            raise error if name in SCRIPTS else self._shortened(name, alone, error, left_open)
         if error := wrong(answers, check):
             raise Unjudged(f"written pages are missing as well, which another rule judges: {error}")
+        if isinstance(ended, NotApplicable):
+            raise ended
+        if ended is not None:
+            raise Unjudged(f"the script did not come to its end: {ended}")
 
-    def _shortened(self, name: str, check: Check, error: RuleBroken, around: bool) -> Exception:
+    def _shortened(self, name: str, check: Check, error: RuleBroken, left_open: bool | None) -> Exception:
         """What to raise for what is wrong; only so much time is spent on that in a run."""
         began = time.monotonic()
         try:
-            return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(around)
+            return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(left_open)
         finally:
             self._left -= time.monotonic() - began
 
@@ -89,15 +94,8 @@ class Histories:
         """Options by which a run has the same script by this name."""
         return f"--seed {self._seed}" if name in grammar.DRAWN else ""
 
-    def _play(self, name: str) -> list[Answer] | Exception:
-        try:
-            return self.play_steps(self.script(name))[0]
-        except NotApplicable as reason:
-            return reason
-        except DeviceError as error:
-            return Unjudged(f"{error}")
-        except (PeerGone, ProtocolViolation) as error:
-            return error
+    def _play(self, name: str) -> Played:
+        return self.play_steps(self.script(name))
 
     def forget_calls(self) -> None:
         """Of many plays of a script only the last one can be of interest."""
@@ -105,11 +103,16 @@ class Histories:
         tracer.take()
         tracer.spans.clear()
 
-    def play_steps(self, script: str) -> tuple[list[Answer], set[int]]:
-        """The bitmaps of a script that is played now, and the steps of it that the text leaves open."""
+    def play_steps(self, script: str) -> Played:
+        """Play a script now. Raises RuleBroken for what shows in no bitmap, and CallTimeout."""
         self._session.plain()
-        with self._dirtying.guest() as memory:
-            return memory.play(script), memory.left_open
+        memory = None
+        try:
+            with self._dirtying.guest() as memory:
+                memory.play(script)
+                return Played(memory.answers, memory.left_open, None)
+        except (NotApplicable, DeviceError, PeerGone, ProtocolViolation) as error:
+            return Played(memory.answers if memory else [], memory.left_open if memory else set(), error)
 
 
 def wrong(answers: list[Answer], check: Check) -> RuleBroken | None:
@@ -149,20 +152,22 @@ class _Shortening:
         self._plays = 0
         self._end = time.monotonic() + seconds
 
-    def shortened(self, around: bool) -> Exception:
+    def shortened(self, left_open: bool | None) -> Exception:
         """What to raise: RuleBroken as the shortest script shows it, or Unjudged."""
-        again = alone = False
+        again, needs_open = False, False
         with suppress(TransportError, Broken):
             if again := self._goes_wrong(self._script):
                 with suppress(_OutOfTime):
                     fewer(self._script, self._try)
                     for attempt in self._smaller():
                         self._try(attempt)
-                alone = not around or not self._open or not self._goes_wrong_without()
+                needs_open = bool(self._open) and not (left_open is not None and self._goes_wrong_without())
                 self._goes_wrong(self._script)  # so that its calls are the last ones
         error = self._error
-        if again and not alone:
+        if again and left_open and not needs_open:
             return Unjudged(f"the same goes wrong with whole mappings alone: {error}")
+        if again and left_open is False and needs_open:
+            return Unjudged(f"this goes wrong only with ranges that the text leaves open: {error}")
         lines = [f"pages of the guest count from IOVA 0x{IOVA:x}:", *self._script]
         if not again:
             lines.append("(this did not go wrong a second time: what came before it matters)")
@@ -188,12 +193,12 @@ class _Shortening:
 
     def _wrong(self, steps: list[str]) -> tuple[RuleBroken | None, set[int]]:
         try:
-            answers, left_open = self._histories.play_steps("; ".join(steps))
-        except (NotApplicable, DeviceError, Unjudged):
-            return None, set()
+            played = self._histories.play_steps("; ".join(steps))
         except RuleBroken as error:
             return error, set()
-        return wrong(answers, self._check), left_open
+        except Unjudged:
+            return None, set()
+        return wrong(played.answers, self._check), played.left_open
 
     def _goes_wrong_without(self) -> bool:
         """Whether it goes wrong, too, where each mapping is asked for instead of what the text leaves open."""

@@ -46,6 +46,8 @@ class ScriptedMemory(GuestMemory):
         """``visitor`` brings another device into the container. Raises NotApplicable as GuestMemory does."""
         super().__init__(transport, actor, scope)
         self._visitor = visitor
+        #: The bitmaps that the script played last has asked for.
+        self.answers: list[Answer] = []
         #: The steps, by their place, that were about a range of which the text promises nothing.
         self.left_open: set[int] = set()
         self._cut: set[int] = set()
@@ -75,13 +77,13 @@ class ScriptedMemory(GuestMemory):
 
         Raises NotApplicable, and DeviceError where what the text promises is refused.
         """
-        answers: list[Answer] = []
+        answers = self.answers = []
         for self._step, (verb, numbers) in enumerate(steps(script)):
             if verb in self._verbs:
-                answers += self._verbs[verb](*numbers) or ()
+                answers.extend(self._verbs[verb](*numbers) or ())
             else:
                 request, _, wrong = verb.partition("-")
-                answers += self._request(request, wrong, *numbers)
+                answers.extend(self._request(request, wrong, *numbers))
             if self._over or self.transport.gone:
                 break
         return answers
@@ -163,16 +165,14 @@ class ScriptedMemory(GuestMemory):
         if self.history.tracking:
             self.stop()
 
-    def _check(self) -> list[Answer]:
+    def _check(self) -> Iterator[Answer]:
         """The bitmap of each mapping by itself; of one that was cut, of its parts."""
-        answers: list[Answer] = []
         for first in sorted(self._mappings):
             pages = Pages.run(first, self._mappings[first].size // self.page) & self.history.mapped
             for start, end in pages.runs:
-                answers += self._ask(start, end - start)
+                yield from self._ask(start, end - start)
                 if self._over:
-                    return answers
-        return answers
+                    return
 
     def _ask(self, first: int, count: int) -> list[Answer]:
         """The bitmap of any range; a refusal is right where the text does not promise it."""
