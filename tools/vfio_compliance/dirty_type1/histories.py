@@ -20,7 +20,7 @@ from .interface import Dirtying
 from .scripts import SCRIPTS
 
 #: Seconds in which a script that showed something wrong is made short, and all of a run are, and plays of it at most.
-_ONE, _ALL, _PLAYS = 5.0, 40.0, 200
+_ONE, _ALL, _PLAYS = 4.0, 12.0, 200
 
 Check = Callable[[Answer], None]
 
