@@ -156,6 +156,7 @@ KINDS = {
     "small bitmaps, a chain in disorder": Kind(
         "--largest-bitmap=4096 --capabilities=mixed --iova=pc", rules=(DIRTY, QEMU), silence=TOO_LARGE
     ),
+    "capabilities at odd places": Kind("--capabilities=odd", rules=(DIRTY, QEMU)),
     "IOVA not told, nothing pinned": Kind(
         "--iova=none --regions=crowded", rules=(DIRTY, QEMU), stimulus={"dirty": {"pin": "none", "unpin": "none"}}
     ),
