@@ -40,6 +40,8 @@ MODULES = (
     "container.defects.recording",
     "container.defects.unmapping",
     "container.defects.users",
+    "container.defects.spans",
+    "container.defects.neighbours",
     "device.defects.streaming",
     "migration_v1.defects.tracking",
 )

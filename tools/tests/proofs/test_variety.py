@@ -44,6 +44,7 @@ EVERYTHING = ("running", "dma", "dirty", "visible_state", "save_fault", "error")
 ALWAYS = ("each server has a container of its own", "bad pointers cannot be expressed here")
 
 #: Why they may be to some.
+TOO_LARGE = ("mapping 4299161600 bytes",)
 NOT_MAPPED = ("the data is not in a mappable area",)
 ONE_BUFFER = ("the state came in a single buffer",)
 UNCLAIMED = ("the profile does not claim",)
@@ -155,8 +156,9 @@ KINDS = {
         "--ranges=mapped --unmapping=across", rules=(DIRTY, QEMU), silence=("a range with pages that are not mapped",)
     ),
     "small bitmaps, a chain in disorder": Kind(
-        "--largest-bitmap=4096 --capabilities=mixed --iova=pc", rules=(DIRTY, QEMU)
+        "--largest-bitmap=4096 --capabilities=mixed --iova=pc", rules=(DIRTY, QEMU), silence=TOO_LARGE
     ),
+    "capabilities at odd places": Kind("--capabilities=odd", rules=(DIRTY, QEMU)),
     "IOVA not told, nothing pinned": Kind(
         "--iova=none --regions=crowded", rules=(DIRTY, QEMU), stimulus={"dirty": {"pin": "none", "unpin": "none"}}
     ),
