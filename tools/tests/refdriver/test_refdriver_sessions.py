@@ -243,6 +243,19 @@ def at_a_reset(client: Client) -> int:
     return client.get(STATE)
 
 
+def works_after_a_reset(client: Client) -> bool:
+    """Whether the device works after the same."""
+    at_a_reset(client)
+    return client.device.machine.working
+
+
+def works_in_stop(client: Client) -> bool:
+    """Whether a device that was resumed works in stop."""
+    client.migrated()
+    client.go(STOP)
+    return client.device.machine.working
+
+
 ALL, NONE = [5, 5, 5], [0, 0, 0]
 
 #: Defect, what to look at, what the good driver shows, what the broken one; an errno where it refuses what is read.
@@ -260,6 +273,8 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ("left-buffer-skipped", before(go(STOP_AND_COPY), read(0, offset=True), go(STOP, RUNNING)), [7, 7, 7], EINVAL),
     ("left-by-reset-skipped", before(go(STOP_AND_COPY), read(1, offset=True), reset), [7, 7, 7], EINVAL),
     ("reset-in-second-buffer-stops", at_a_reset, RUNNING, STOP),
+    ("reset-in-buffer-freezes", works_after_a_reset, True, False),
+    ("resumed-never-stops", works_in_stop, False, True),
     ("resumed-in-part-remembered", given_anew, ALL, EIO),
     ("saved-again-stale", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], ALL),
     (
