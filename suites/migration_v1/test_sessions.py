@@ -6,11 +6,23 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.migration_v1.player import Last
-from vfio_compliance.migration_v1.progress import POINTS, WHOLE
-from vfio_compliance.migration_v1.sessions import ALPHABET, CHANGE, CLOSE, RESET, Session, go, left, ways_from
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, POINTS, TWO, WHOLE
+from vfio_compliance.migration_v1.sessions import (
+    ALPHABET,
+    CHANGE,
+    CLOSE,
+    FAIL,
+    RESET,
+    Session,
+    go,
+    left,
+    read,
+    ways_from,
+)
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
+STOP, RUNNING = DeviceState.STOP, DeviceState.RUNNING
 
 #: Which of so many buffers.
 BUFFERS = {"first buffer": lambda number: 0, "last buffer": lambda number: number - 1}
@@ -80,6 +92,19 @@ def test_whole_after_one(players, before, last):
     players.judge(before, last=last, when="with nothing before it")
 
 
+#: How a client may go on once the device has failed while it was saved.
+AFTER_A_FAULT = {"reset": (RESET,), "stopped, then reset": (go(STOP), RESET), "cancelled": (go(RUNNING),)}
+
+
+@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.parametrize("ways", AFTER_A_FAULT.values(), ids=AFTER_A_FAULT)
+@pytest.mark.parametrize("far", [NOTHING, TWO, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
+def test_whole_after_a_fault(players, far, ways):
+    """After the device has failed while it was saved, a whole migration restores the device."""
+    failed = Session(f"a fault after {far.words}", (go(STOP_AND_COPY), read(far), FAIL, *ways))
+    players.judge(failed, when="with nothing before it")
+
+
 def pairs(seconds, lasts):
     """Each session before those of ``seconds``; deep but for a set in which each is once first and once second."""
     for row, first in enumerate(ALPHABET):
@@ -141,3 +166,15 @@ def test_works_after(players, before):
 def test_writes_memory_after(players, before):
     """After a session, however it ended, the device writes memory."""
     players.judge_writing(before)
+
+
+@pytest.mark.rule("v1.sessions.work-in-flight")
+def test_work_in_flight_moves(players):
+    """Work that the device was in the middle of ends on the device that was given its state."""
+    players.judge_in_flight(moves=True)
+
+
+@pytest.mark.rule("v1.sessions.work-in-flight")
+def test_work_in_flight_stays(players):
+    """Work that the device was in the middle of ends on the device itself, once it runs again."""
+    players.judge_in_flight(moves=False)

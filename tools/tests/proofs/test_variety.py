@@ -38,7 +38,7 @@ REGISTERS_ALONE = {
 
 
 #: The whole stimulus.
-EVERYTHING = ("running", "dma", "dirty", "visible_state", "save_fault", "error")
+EVERYTHING = ("running", "dma", "dirty", "visible_state", "save_fault", "error", "work")
 
 #: Why rules may be n/a to every server.
 ALWAYS = ("each server has a container of its own", "bad pointers cannot be expressed here")
@@ -136,7 +136,7 @@ KINDS = {
     "a reset that leaves what can be seen": Kind("--reset=keep"),
     "no DMA and no faults": Kind(
         "",
-        stimulus=dict.fromkeys(("dma", "dirty", "save_fault", "error"), "none"),
+        stimulus=dict.fromkeys(("dma", "dirty", "save_fault", "error", "work"), "none"),
         silence=NO_STIMULUS,
     ),
     "nothing said of it": Kind(

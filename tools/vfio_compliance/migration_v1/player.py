@@ -4,17 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from enum import Enum
 
 from ..common.words import counted
-from ..device import DeviceError, DirtyTracker, DmaMap, Stream
+from ..device import DeviceError, DirtyTracker, DmaMap, Stream, Unreachable
 from ..device.dma import DMA_SIZE, IOVA
-from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, given, goes_on, shows, stands_still, unless
+from ..run.checks import (
+    NotApplicable,
+    RuleBroken,
+    Silent,
+    Unjudged,
+    broken,
+    given,
+    goes_on,
+    shows,
+    stands_still,
+    unless,
+)
 from ..run.stimulus import Activity
 from ..transport import PeerGone, ProtocolViolation
 from ..uapi.migration_v1 import DeviceState
 from . import progress
+from .actor import MigrationActor
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, show
 from .interruptions import Interrupting, Interruption
 from .migration import Migration
@@ -123,6 +135,46 @@ class Players:
         with self.v1.actor.dma() as written:
             goes_on(written, f"after this: {before}")
 
+    def judge_in_flight(self, *, moves: bool) -> None:
+        """Work that is in flight when the device is stopped ends on the device that goes on, as it does undisturbed.
+
+        That is the destination of a migration if the state ``moves``, else the device itself where it runs again.
+        """
+        self.afford()
+        with unless(self._work_undisturbed, "where the device is not stopped"):
+            (self._work_moved if moves else self._work_here)()
+
+    def _work_undisturbed(self) -> None:
+        self.begin()
+        with DmaMap(self.v1.session.transport, IOVA, DMA_SIZE):
+            self.v1.actor.start_work(IOVA, DMA_SIZE)
+            self.v1.actor.await_work()
+
+    def _work_here(self) -> None:
+        player = self.begin()
+        with DmaMap(self.v1.session.transport, IOVA, DMA_SIZE):
+            self.v1.actor.start_work(IOVA, DMA_SIZE)
+            player.go(STOP)
+            player.go(RUNNING)
+            _has_ended(self.v1.actor, "after the device was stopped and ran again")
+
+    def _work_moved(self) -> None:
+        session, player = self.v1.session, self.begin()
+        with ExitStack() as memory:
+            memory.enter_context(DmaMap(session.transport, IOVA, DMA_SIZE))
+            self.v1.actor.start_work(IOVA, DMA_SIZE)
+            player.go(STOP_AND_COPY)
+            player.read(progress.WHOLE)
+            player.go(STOP)
+            with self.v1.destination() as (device, region, actor), ExitStack() as there:
+                if not session.transport.kernel and device is not session.device:
+                    there.enter_context(DmaMap(device.transport, IOVA, DMA_SIZE))
+                with given():
+                    region.enter(RESUMING)
+                    region.load(player.stream)
+                    region.set_state(RUNNING)
+                _has_ended(actor, "on the device that was given the state")
+
     def begin(self) -> Player:
         """A player, once it is known how many buffers the device offers."""
         self.journeys.suspend()
@@ -168,6 +220,13 @@ class Players:
         except (NotApplicable, Silent, Unjudged):
             return None
         return None
+
+
+def _has_ended(actor: MigrationActor, where: str) -> None:
+    try:
+        actor.await_work()
+    except Unreachable as never:
+        broken(f"{never.what} {where}", expected=never.expected, seen=never.seen)
 
 
 class Player:
@@ -244,6 +303,18 @@ class Player:
     def move(self, far: Progress) -> None:
         """Read or give so much, as the state of the device wants it."""
         (self.give if self.region.state() == RESUMING else self.read)(far)
+
+    def fail(self) -> None:
+        """Have the device fail while it saves the next buffer. Raises Unjudged where that is not seen."""
+        with given():
+            self._v1.actor.provoke_save_fault()
+        try:
+            if self.region.wait_for_data(0):
+                self.region.read_buffer()
+        except DeviceError as error:
+            if error.errno is not None:
+                return
+        raise Unjudged("the fault that was provoked was not seen, which another rule judges")
 
     def reset(self) -> None:
         """Reset the device. Raises NotApplicable where it has none."""

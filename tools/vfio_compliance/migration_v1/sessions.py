@@ -42,6 +42,9 @@ def give(far: Progress) -> Move:
 
 #: Another value is put into the state that can be seen.
 CHANGE: Final = Move("change", (), "changed")
+#: The device meets a fault while it saves the next buffer.
+FAIL: Final = Move("fail", (), "a fault in the next one")
+
 #: The ways out of any state.
 RESET: Final = Move("reset", (), "reset")
 CLOSE: Final = Move("close", (), "closed")
