@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from .pages import Pages
@@ -39,12 +40,12 @@ class Layout:
         made = [f"map{'-readonly' * (first in self.readonly)} {first} {count}" for first, count in self.mappings]
         return [*made[: len(made) - self.late], "start", *made[len(made) - self.late :]]
 
-    @property
+    @cached_property
     def mapped(self) -> Pages:
         """All pages."""
         return Pages((first, first + count) for first, count in self.mappings)
 
-    @property
+    @cached_property
     def ordered(self) -> list[Range]:
         """The mappings by their place."""
         return sorted(self.mappings)
@@ -104,9 +105,10 @@ def _everything(layout: Layout, chance: random.Random) -> list[Range]:
 def _beside(layout: Layout, chance: random.Random, *, before: bool, behind: bool) -> list[Range]:
     """A mapping, and pages of the holes around it."""
     found = []
-    for first, count in layout.ordered:
-        space = next((n for n in range(64, 0, -1) if not Pages.run(first - n, n) & layout.mapped and first >= n), 0)
-        room = next((n for n in range(64, 0, -1) if not Pages.run(first + count, n) & layout.mapped), 0)
+    ends = [0, *(first + count for first, count in layout.ordered)]
+    starts = [*(first for first, _ in layout.ordered[1:]), ends[-1] + 64]
+    for (first, count), end_before, start_behind in zip(layout.ordered, ends, starts):  # noqa: B905 - one more
+        space, room = min(64, first - end_before), min(64, start_behind - first - count)
         if (space or not before) and (room or not behind):
             start = first - chance.randint(1, space) if before else first
             end = first + count + (chance.randint(1, room) if behind else 0)
@@ -330,22 +332,44 @@ def _script(seed: object, name: str, deed: Deed) -> str:
     return "; ".join([*layout.steps(), *(step for part in parts for step in part), "check"])
 
 
-def _all(deeds: Mapping[str, Deed], layouts: tuple[str, ...] = tuple(LAYOUTS)) -> dict[str, str]:
-    return {f"{name}: {done}": _script(_SEED, name, deed) for name in layouts for done, deed in deeds.items()}
+class Scripts(Mapping[str, str]):
+    """Scripts by name, each made when it is first asked for, since all of them take seconds."""
+
+    def __init__(self, sources: dict[str, tuple[object, str, Deed]]) -> None:
+        """``sources``: seed, layout and deed of each."""
+        self._sources = sources
+        self._made: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._made:
+            self._made[name] = _script(*self._sources[name])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def _all(deeds: Mapping[str, Deed], layouts: tuple[str, ...] = tuple(LAYOUTS)) -> dict[str, tuple[object, str, Deed]]:
+    return {f"{name}: {done}": (_SEED, name, deed) for name in layouts for done, deed in deeds.items()}
 
 
 #: Scripts by their names: those in which all is promised that is asked for,
-PROMISED: Final = _all(_PROMISED_DEEDS) | _all({"another device comes and goes": _visited}, _VISITED)
+PROMISED: Final = Scripts(_all(_PROMISED_DEEDS) | _all({"another device comes and goes": _visited}, _VISITED))
 #: those with ranges of which the text does not speak,
-OPEN: Final = _all(_OPEN_DEEDS)
+OPEN: Final = Scripts(_all(_OPEN_DEEDS))
 #: those with requests that fail in the middle,
-FAILING: Final = _all(_FAILING_DEEDS)
+FAILING: Final = Scripts(_all(_FAILING_DEEDS))
 #: those that go on with the same for long,
-DEEP: Final = {
-    f"deep {number}, {name}": _script(number, name, _anything)
-    for number in range(1, _DEEP + 1)
-    for name in (tuple(LAYOUTS)[number % len(LAYOUTS)],)
-}
+DEEP: Final = Scripts(
+    {
+        f"deep {number}, {name}": (number, name, _anything)
+        for number in range(1, _DEEP + 1)
+        for name in (tuple(LAYOUTS)[number % len(LAYOUTS)],)
+    }
+)
 #: and the names of those that every run draws anew.
 DRAWN: Final = [f"drawn {number}" for number in range(1, _DRAWN + 1)]
 

@@ -32,6 +32,7 @@ FAILING: Final = ("get-readonly", "get-short", "unmap-readonly", "unmap-short")
 #: Each by a name that says what is peculiar about it. No query cuts a mapping, which the text leaves open.
 SCRIPTS: Final = {
     "asked twice": "map 0 64; start; dirty 5; get 0 64; get 0 64",
+    "hundreds of pages between two bitmaps": "map 0 700; start; dirty 0 700; get 0 700; get 0 700",
     "written again after it was reported": "map 0 64; start; dirty 5; get 0 64; dirty 5; get 0 64; get 0 64",
     "the edges of words": "map 0 130; start; dirty 0; dirty 63 2; dirty 127 2; dirty 129; get 0 130; get 0 130",
     "two mappings, together and alone": "map 0 3; map 3 5; start; dirty 1; dirty 4; get 0 8; get 3 5; get 0 3",
