@@ -66,8 +66,6 @@ class Histories:
         alone = check if apart else _unless_missing(check)
         if error := wrong(answers, alone):
             raise error if name in SCRIPTS else self._shortened(name, alone, error, left_open)
-        if error := wrong(answers, check):
-            raise Unjudged(f"written pages are missing as well, which another rule judges: {error}")
         if isinstance(ended, NotApplicable):
             raise ended
         if ended is not None:
@@ -153,7 +151,7 @@ class _Shortening:
         self._end = time.monotonic() + seconds
 
     def shortened(self, left_open: bool | None) -> Exception:
-        """What to raise: RuleBroken as the shortest script shows it, or Unjudged."""
+        """What to raise: RuleBroken as the shortest script shows it, or NotApplicable where that is another rule's."""
         again, needs_open = False, False
         with suppress(TransportError, Broken):
             if again := self._goes_wrong(self._script):
@@ -165,9 +163,11 @@ class _Shortening:
                 self._goes_wrong(self._script)  # so that its calls are the last ones
         error = self._error
         if again and left_open and not needs_open:
-            return Unjudged(f"the same goes wrong with whole mappings alone: {error}")
+            return NotApplicable(f"the same goes wrong with whole mappings alone, which another rule judges: {error}")
         if again and left_open is False and needs_open:
-            return Unjudged(f"this goes wrong only with ranges that the text leaves open: {error}")
+            return NotApplicable(
+                f"it goes wrong only with ranges that are left open, which another rule judges: {error}"
+            )
         lines = [f"pages of the guest count from IOVA 0x{IOVA:x}:", *self._script]
         if not again:
             lines.append("(this did not go wrong a second time: what came before it matters)")
