@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from dirty_bench import Bench
-from raw_client import SCRATCH0
+from guest_memory import BASE
+from raw_client import DMA_ADDRESS, DMA_LENGTH, DOORBELL, SCRATCH0, STATUS
 
 from refdriver.migration_v1.states import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY
 from refdriver.refusal import Refusal
@@ -256,6 +257,22 @@ def works_in_stop(client: Client) -> bool:
     return client.device.machine.working
 
 
+def status(client: Client) -> int:
+    """STATUS, once the device was told to write memory that is mapped and has been stopped and run."""
+    registers = client.device.regions[0]
+    for offset, width, value in ((DMA_ADDRESS, 8, BASE), (DMA_LENGTH, 4, 8), (DOORBELL, 4, 1)):
+        registers.write(offset, value.to_bytes(width, "little"))
+    client.go(STOP, RUNNING)
+    return int.from_bytes(registers.read(STATUS, 4), "little")
+
+
+def status_saved(client: Client) -> int:
+    """The same in a device that was given the state."""
+    status(client)
+    client.migrated()
+    return int.from_bytes(client.device.regions[0].read(STATUS, 4), "little")
+
+
 ALL, NONE = [5, 5, 5], [0, 0, 0]
 
 #: Defect, what to look at, what the good driver shows, what the broken one; an errno where it refuses what is read.
@@ -275,6 +292,8 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ("reset-in-second-buffer-stops", at_a_reset, RUNNING, STOP),
     ("reset-in-buffer-freezes", works_after_a_reset, True, False),
     ("resumed-never-stops", works_in_stop, False, True),
+    ("work-forgotten-at-stop", status, 1, 0),
+    ("work-status-not-saved", status_saved, 1, 0),
     ("resumed-in-part-remembered", given_anew, ALL, EIO),
     ("saved-again-stale", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], ALL),
     (
