@@ -22,6 +22,9 @@ LARGEST_PAGE = 1 << 24
 
 WORD = 8
 
+#: Bytes of the largest field of a capability: where each lies at a multiple of that, none is read across a boundary.
+ALIGNMENT = 8
+
 
 @pytest.fixture
 def capability(information):
@@ -88,10 +91,14 @@ def test_capability_version(container, capability):
 
 
 @pytest.mark.rule("dirty.info.chain-ends")
-def test_chain_ends(container, information):
+def test_chain_ends(container, information, observe):
     """Following the chain from cap_offset comes to its end, without leaving the information; no capability is cut."""
     info = information.info()
     found = {"links": info.chain, "migration": info.migration, "IOVA ranges": info.iova_ranges}
+    odd = [f"{link.offset} (id {link.id})" for link in info.chain if link.offset % ALIGNMENT]
+    observe(f"capabilities at offsets that are no multiple of {ALIGNMENT}", ", ".join(odd) or "none")
+    if info.migration:
+        observe("the migration capability's padding", f"0x{info.migration.padding:x}")
     checks.equal(
         "following the chain, which the flags say is there or is not",
         bool(found["links"]),

@@ -4,44 +4,68 @@
 import pytest
 
 from vfio_compliance.common.words import counted
-from vfio_compliance.dirty_type1.scripts import FAILING, SCRIPTS, SOUND, holding
+from vfio_compliance.dirty_type1.grammar import DEEP, DRAWN, FAILING, OPEN, PROMISED
+from vfio_compliance.dirty_type1.guest_memory import Answer
+from vfio_compliance.dirty_type1.scripts import FAILING as FAILING_STEPS
+from vfio_compliance.dirty_type1.scripts import SCRIPTS, SOUND, holding
 from vfio_compliance.run.checks import Unjudged
 
 #: Fewer rounds than this say little.
 FEWEST_ROUNDS = 5
 
 
+ALL = [*SCRIPTS, *PROMISED, *OPEN, *FAILING, *DRAWN]
+
+
+def going_deep(names):
+    """Scripts for a run of full depth."""
+    return [pytest.param(name, marks=pytest.mark.deep) for name in names]
+
+
 @pytest.mark.rule("dirty.history.nothing-lost")
-@pytest.mark.parametrize("script", SOUND)
+@pytest.mark.parametrize("script", [*SOUND, *PROMISED, *DRAWN, *going_deep(DEEP)])
 def test_nothing_lost(histories, script):
     """Whatever is asked, in whatever order, a written page is reported by the next bitmap that covers it."""
-    for answer in histories.play(script):
-        answer.complete()
+    histories.survives(script)
+    histories.judge(script, Answer.complete, left_open=False)
 
 
 @pytest.mark.rule("dirty.history.failed-query-keeps")
-@pytest.mark.parametrize("script", holding(*FAILING))
+@pytest.mark.parametrize("script", [*holding(*FAILING_STEPS), *FAILING])
 def test_failed_query_keeps(histories, script):
     """A query that fails in the middle loses nothing: what was not handed out is reported by the next one."""
-    for answer in histories.play(script):
-        answer.complete()
+    histories.survives(script)
+    histories.judge(script, Answer.complete)
+
+
+@pytest.mark.rule("dirty.history.any-range")
+@pytest.mark.parametrize("script", OPEN)
+def test_any_range(histories, script):
+    """Asked for, refused and unmapped in whatever ranges: what was written is reported all the same."""
+    histories.survives(script)
+    histories.judge(script, Answer.complete, left_open=True)
+
+
+@pytest.mark.rule("dirty.history.any-range")
+@pytest.mark.parametrize("script", [*DRAWN, *going_deep(DEEP)])
+def test_drawn_ranges(histories, script):
+    """The same in any order, with all else that can happen to the pages between."""
+    histories.judge(script, Answer.complete, left_open=True)
 
 
 @pytest.mark.rule("dirty.history.nothing-else")
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*ALL, *going_deep(DEEP)])
 def test_nothing_else(histories, script):
     """However often and from whatever base is asked, no bit is set but for mapped pages of the range."""
-    for answer in histories.play(script):
-        answer.bounded()
+    histories.judge(script, Answer.bounded)
 
 
 @pytest.mark.rule("dirty.history.clean-is-clear")
 @pytest.mark.usefixtures("known_writes")
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*ALL, *going_deep(DEEP)])
 def test_clean_is_clear(histories, script):
     """Where a device's writes are known page by page, no order of queries makes a clean page dirty."""
-    for answer in histories.play(script):
-        answer.exact()
+    histories.judge(script, Answer.exact)
 
 
 @pytest.mark.rule("dirty.history.never-a-false-clean")

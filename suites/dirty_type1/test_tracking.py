@@ -3,7 +3,7 @@
 
 import pytest
 
-from vfio_compliance.run.checks import declined, told
+from vfio_compliance.run.checks import declined, given, told
 
 
 @pytest.mark.rule("dirty.tracking.reports-from-start")
@@ -137,7 +137,8 @@ def judge_range(guest, observe, range_, first, count, further, longer):
     guest.start()
     guest.make_dirty(5)
     guest.make_dirty(69)
-    outcome = guest.try_get(first, count, further=further, longer=longer)
+    with given():  # an answer that is too long, or none
+        outcome = guest.try_get(first, count, further=further, longer=longer)
     observe(f"dirty bitmap: {range_}", told(outcome))
     guest.make_dirty(12)
     for answer in guest.get_all():

@@ -5,7 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance.migration_v1.interruptions import MANY, READ_AGAIN, REFUSALS, WRITTEN_AGAIN
+from vfio_compliance.migration_v1.interruptions import (
+    MANY,
+    PENDING_AGAIN,
+    READ_AGAIN,
+    REFUSED_RESUMING,
+    REFUSED_SAVING,
+    WRITTEN_AGAIN,
+)
 from vfio_compliance.migration_v1.player import Last
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
@@ -18,16 +25,18 @@ BUFFERS = {"first": lambda number: 0, "middle": lambda number: number // 2, "las
 OFTEN = {"once": 1, "many times": MANY}
 
 
-def every(whats, share=1):
-    """A case for each of ``whats``, buffer and number of times; deep but for one in ``share``, and half of those."""
+def case(what, place, name, chosen, times=1, often=""):
+    """What is done, where and how often; deep unless it is ``chosen``."""
+    words = f"{what}, in the {name} buffer{often and ', '}{often}"
+    return pytest.param(what, place, times, id=words, marks=[] if chosen else [pytest.mark.deep])
+
+
+def repeated(whats):
+    """Each of ``whats`` in each buffer, once or many times."""
     return pytest.mark.parametrize(
         ("what", "place", "times"),
         [
-            pytest.param(
-                *(what, place, times),
-                id=f"{what}, in the {name} buffer, {often}",
-                marks=[pytest.mark.deep] if (row + column) % share or (row + column + turn) % 2 else [],
-            )
+            case(what, place, name, (row + column + turn) % 2 == 0, times, often)
             for row, what in enumerate(whats)
             for column, (name, place) in enumerate(BUFFERS.items())
             for turn, (often, times) in enumerate(OFTEN.items())
@@ -35,8 +44,27 @@ def every(whats, share=1):
     )
 
 
+def refused(whats):
+    """Each of ``whats`` in each buffer; of each four, which are the moments of one, one is not deep."""
+    return pytest.mark.parametrize(
+        ("what", "place", "times"),
+        [
+            case(what, place, name, row % 4 == row // 4 % 4 and row // 4 % 3 == column)
+            for row, what in enumerate(whats)
+            for column, (name, place) in enumerate(BUFFERS.items())
+        ],
+    )
+
+
+@pytest.mark.rule("v1.saving.pending-has-no-effect")
+@repeated(PENDING_AGAIN)
+def test_pending_read_again_and_again(players, what, place, times):
+    """pending_bytes is read again and again before a buffer, and the state restores the device."""
+    players.judge_interrupted(what, times, STOP_AND_COPY, place)
+
+
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")
-@every(READ_AGAIN)
+@repeated(READ_AGAIN)
 def test_saving_goes_on_after_repetition(players, what, place, times):
     """What was read of a buffer is read again, then the rest of the state, and all of it restores the device."""
     players.judge_interrupted(what, times, STOP_AND_COPY, place)
@@ -50,21 +78,21 @@ def test_pre_copy_goes_on_after_repetition(players, what):
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-refusal")
-@every(REFUSALS, share=3)
+@refused(REFUSED_SAVING)
 def test_saving_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is read, and all of it restores the device."""
     players.judge_interrupted(what, times, STOP_AND_COPY, place)
 
 
 @pytest.mark.rule("v1.resuming.goes-on-after-repetition")
-@every(WRITTEN_AGAIN)
+@repeated(WRITTEN_AGAIN)
 def test_resuming_goes_on_after_repetition(players, what, place, times):
     """A step of giving a buffer is made again, then the rest of the state is given, and the device is restored."""
     players.judge_interrupted(what, times, RESUMING, place)
 
 
 @pytest.mark.rule("v1.resuming.goes-on-after-refusal")
-@every(REFUSALS, share=3)
+@refused(REFUSED_RESUMING)
 def test_resuming_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is given, and the device is restored."""
     players.judge_interrupted(what, times, RESUMING, place)

@@ -23,9 +23,10 @@ def test_one_region_announces_itself(device):
 
 
 @pytest.mark.rule("v1.region.announced")
-def test_one_region_announces_itself_after_reset(device):
+def test_one_region_announces_itself_after_reset(session, device):
     """Exactly one region has a type capability of type 3, subtype 1, once the device was reset."""
-    judge_regions(asked_again(device))  # the fixture has reset it
+    device.reopen()  # what earlier cases had it do may be why it tells nothing
+    judge_regions(asked_again(session.plain()))
 
 
 def judge_regions(regions):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from vfio_compliance.common.words import counted
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, ONE
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES, DeviceState
 
@@ -297,6 +298,19 @@ def test_error_surfaces(actor, migration):
     """A fault that the device meets while it saves its state is seen as an error of an access."""
     actor.provoke_save_fault()
     save_to_an_end(migration)
+
+
+@pytest.mark.rule("v1.error.surfaces")
+@pytest.mark.parametrize("far", [ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
+def test_error_surfaces_later(players, actor, far):
+    """The same for a fault that the device meets when a part of its state was read."""
+    player = players.begin()
+    player.go(STOP_AND_COPY)
+    player.read(far)
+    with checks.given():
+        actor.provoke_save_fault()
+    with an_error():
+        judge_unseen(player.region.save().total, "no error")
 
 
 @pytest.mark.rule("v1.error.surfaces")

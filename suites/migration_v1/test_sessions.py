@@ -6,11 +6,26 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.migration_v1.player import Last
-from vfio_compliance.migration_v1.progress import POINTS, WHOLE
-from vfio_compliance.migration_v1.sessions import ALPHABET, CHANGE, go, left, ways_from
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, POINTS, TWO, WHOLE
+from vfio_compliance.migration_v1.sessions import (
+    ALPHABET,
+    CHANGE,
+    CLOSE,
+    FAIL,
+    RESET,
+    Session,
+    go,
+    left,
+    read,
+    ways_from,
+)
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
+STOP, RUNNING = DeviceState.STOP, DeviceState.RUNNING
+
+#: Which of so many buffers.
+BUFFERS = {"first buffer": lambda number: 0, "last buffer": lambda number: number - 1}
 
 at_each_point = pytest.mark.parametrize("far", POINTS, ids=lambda far: far.words)
 each_last = pytest.mark.parametrize("last", Last, ids=lambda last: last.value)
@@ -49,7 +64,7 @@ def cells():
     """Every way out of both saving states at every point, before one kind of migration; deep: before the others."""
     for state in (PRE_COPY, STOP_AND_COPY):
         ways = [way for way in ways_from(state) if (state, way) != (PRE_COPY, go(STOP_AND_COPY))]
-        for row, far in enumerate(POINTS):
+        for row, far in enumerate([*POINTS, WHOLE]):
             for column, way in enumerate(ways):
                 before = left(state, far, way)
                 for turn, last in enumerate(Last):
@@ -77,6 +92,19 @@ def test_whole_after_one(players, before, last):
     players.judge(before, last=last, when="with nothing before it")
 
 
+#: How a client may go on once the device has failed while it was saved.
+AFTER_A_FAULT = {"reset": (RESET,), "stopped, then reset": (go(STOP), RESET), "cancelled": (go(RUNNING),)}
+
+
+@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.parametrize("ways", AFTER_A_FAULT.values(), ids=AFTER_A_FAULT)
+@pytest.mark.parametrize("far", [NOTHING, TWO, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
+def test_whole_after_a_fault(players, far, ways):
+    """After the device has failed while it was saved, a whole migration restores the device."""
+    failed = Session(f"a fault after {far.words}", (go(STOP_AND_COPY), read(far), FAIL, *ways))
+    players.judge(failed, when="with nothing before it")
+
+
 def pairs(seconds, lasts):
     """Each session before those of ``seconds``; deep but for a set in which each is once first and once second."""
     for row, first in enumerate(ALPHABET):
@@ -99,11 +127,17 @@ def test_whole_after_two(players, first, second, last):
 SAVED = [Last.LIVE, Last.AT_ONCE]
 
 
+#: What may have been done to a device that was resumed before it is saved.
+SINCE = {"at once": (), "after a change": (CHANGE,), "by the next user": (CLOSE,), "after a reset": (RESET,)}
+
+
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
 @pytest.mark.parametrize("last", SAVED, ids=lambda last: last.value)
-def test_resumed_device_saves(players, last):
-    """A device that was resumed, and not reset, saves the state that it was given, and a third one takes it."""
-    players.judge(RESUMED, last=last, when="of a device that was not resumed")
+@pytest.mark.parametrize("since", SINCE.values(), ids=SINCE)
+def test_resumed_device_saves(players, since, last):
+    """A device that was resumed saves what it shows then, and a third one takes it."""
+    resumed = Session("resumed", RESUMED.moves + since)
+    players.judge(resumed, last=last, when="of a device that was not resumed")
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
@@ -111,3 +145,36 @@ def test_resumed_device_saves(players, last):
 def test_resumed_device_saves_after_another(players, first, second, last):
     """The same after another session."""
     players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
+
+
+@pytest.mark.rule("v1.sessions.pre-copy-left")
+@pytest.mark.parametrize("place", BUFFERS.values(), ids=BUFFERS)
+def test_changed_in_a_buffer(players, place):
+    """What changes in pre-copy between the data of a buffer and the next pending_bytes is in the state."""
+    players.judge_changed(place)
+
+
+@pytest.mark.rule("v1.sessions.works-after")
+@pytest.mark.parametrize("before", ALPHABET, ids=str)
+def test_works_after(players, before):
+    """After a session, however it ended, the device works, and stands still once it is stopped."""
+    players.judge_at_work(before)
+
+
+@pytest.mark.rule("v1.sessions.works-after")
+@pytest.mark.parametrize("before", ALPHABET, ids=str)
+def test_writes_memory_after(players, before):
+    """After a session, however it ended, the device writes memory."""
+    players.judge_writing(before)
+
+
+@pytest.mark.rule("v1.sessions.work-in-flight")
+def test_work_in_flight_moves(players):
+    """Work that the device was in the middle of ends on the device that was given its state."""
+    players.judge_in_flight(moves=True)
+
+
+@pytest.mark.rule("v1.sessions.work-in-flight")
+def test_work_in_flight_stays(players):
+    """Work that the device was in the middle of ends on the device itself, once it runs again."""
+    players.judge_in_flight(moves=False)

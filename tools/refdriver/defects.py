@@ -30,6 +30,7 @@ MODULES = (
     "migration_v1.defects.section",
     "migration_v1.defects.sessions",
     "migration_v1.defects.interrupted",
+    "device.defects.working",
     # What these break, a kernel does for its drivers, so the module has none of them.
     "device.defects.information",
     "container.defects.information",
@@ -40,6 +41,8 @@ MODULES = (
     "container.defects.recording",
     "container.defects.unmapping",
     "container.defects.users",
+    "container.defects.spans",
+    "container.defects.neighbours",
     "device.defects.streaming",
     "migration_v1.defects.tracking",
 )

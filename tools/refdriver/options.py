@@ -102,7 +102,7 @@ class Options:
     )
     # What the device says of itself.
     regions: str = _choice("plain crowded bare far", "which regions there are, and which of them is for migration")
-    capabilities: str = _choice("plain mixed", "whether chains are in order, or reversed with unknown ones and gaps")
+    capabilities: str = _choice("plain mixed odd", "chains in order, reversed with unknown ones, or at odd places")
     # The container.
     restart: str = _choice("accept refuse", "START while pages are tracked, STOP while none are")
     ranges: str = _choice(

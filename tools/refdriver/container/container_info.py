@@ -40,6 +40,8 @@ class Information:
         self._largest_bitmap = options.largest_bitmap
         self._iova = options.iova
         self._arrange = ARRANGEMENTS[options.capabilities]
+        #: What stands between the fields of the migration capability.
+        self._padding = 0x5A5A5A5A if options.capabilities == "odd" else 0
 
     def tell(self, argument: bytes) -> bytes:
         """What the caller's structure holds afterwards, as far as it was written.
@@ -75,7 +77,7 @@ class Information:
 
     def _tracking(self, page_sizes: int, largest: int) -> Capability:
         """What announces dirty page tracking: page sizes as a bitmap, bytes of the largest bitmap."""
-        return Capability(_MIGRATION, 1, _MIGRATION_CONTENT.pack(0, 0, page_sizes, largest))
+        return Capability(_MIGRATION, 1, _MIGRATION_CONTENT.pack(0, self._padding, page_sizes, largest))
 
     def _iova_range(self) -> Capability:
         """Which addresses can be mapped."""

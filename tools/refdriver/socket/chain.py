@@ -12,6 +12,8 @@ from . import wire
 _UNKNOWN = 0x7A5A
 _MSIX_MAPPABLE = 3
 _GAP = 24
+#: Bytes before each capability of the odd arrangement.
+_ODD = 5
 
 
 class Capability(NamedTuple):
@@ -45,4 +47,21 @@ def mixed(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
     return following, chain
 
 
-ARRANGEMENTS: dict[str, Callable[[int, list[Capability]], tuple[int, bytes]]] = {"plain": in_order, "mixed": mixed}
+def odd(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
+    """The same in order, each an odd number of bytes from the start: nothing says where capabilities may lie."""
+    chain = b""
+    first = start + _ODD
+    for position, (ident, version, content) in enumerate(capabilities):
+        end = start + len(chain) + _ODD + wire.CAPABILITY.size + len(content)
+        end += end % 2
+        following = end + _ODD if position + 1 < len(capabilities) else 0
+        chain += b"\x5a" * _ODD + wire.CAPABILITY.pack(ident, version, following) + content
+        chain += bytes(end - start - len(chain))
+    return first, chain
+
+
+ARRANGEMENTS: dict[str, Callable[[int, list[Capability]], tuple[int, bytes]]] = {
+    "plain": in_order,
+    "mixed": mixed,
+    "odd": odd,
+}

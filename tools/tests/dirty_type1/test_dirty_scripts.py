@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from vfio_compliance.dirty_type1 import grammar
 from vfio_compliance.dirty_type1.history import History
 from vfio_compliance.dirty_type1.pages import Pages
 from vfio_compliance.dirty_type1.scripts import FAILING, SCRIPTS, SOUND, holding, steps
@@ -72,3 +75,66 @@ def test_history_follows_what_happens():
     assert not history.expected(0, 80).must
     history.unmap(Pages.run(0, 70))
     assert history.expected(0, 80) == (Pages(), Pages(), Pages())
+
+
+ALL = {**grammar.PROMISED, **grammar.OPEN, **grammar.FAILING, **grammar.DEEP}
+
+
+def verbs_of(script):
+    """The verbs that it holds."""
+    return {verb for verb, _ in steps(script)}
+
+
+def test_generated_scripts_are_the_same_in_every_run():
+    """Names tell cases from one another, and what a name stands for depends on nothing but the seed."""
+    assert {**grammar.Scripts(grammar._all(grammar._OPEN_DEEDS))} == {**grammar.OPEN}
+    assert len({*SCRIPTS, *ALL, *grammar.DRAWN}) == len(SCRIPTS) + len(ALL) + len(grammar.DRAWN)
+    assert grammar.drawn("drawn 1", 5) == grammar.drawn("drawn 1", 5) != grammar.drawn("drawn 1", 6)
+
+
+@pytest.mark.parametrize("verb", ["ask", "unmap", "unmap-telling"])
+@pytest.mark.parametrize("layout", grammar.LAYOUTS)
+def test_each_kind_of_range_is_tried(count, layout, verb):
+    """Every layout meets every operation on a range and every kind of range that it has, in the set of each run."""
+    usual = {**grammar.PROMISED, **grammar.OPEN}
+    tried = [numbers for script in usual.items() for numbers in tried_by(script, layout, verb)]
+    kinds = [kind for kind, ranges in grammar.RANGES.items() if ranges(grammar.LAYOUTS[layout], random.Random(0))]
+    assert len(tried) >= len(kinds)
+    count(triples_of_layout_operation_and_kind_of_range=len(kinds))
+
+
+def tried_by(script, layout, verb):
+    """The ranges to which a script of a layout does an operation."""
+    name, text = script
+    return [numbers for found, numbers in steps(text) if found == verb and name.startswith(f"{layout}: ")]
+
+
+def test_only_some_scripts_fail_in_the_middle():
+    """Bad pointers, which not every transport can express, are in scripts of their own."""
+    failing = {name for name, script in ALL.items() if verbs_of(script) & {*FAILING}}
+    assert failing == {*grammar.FAILING}
+
+
+def test_layouts_are_what_their_names_say():
+    """Far from each other, and larger than 4 GiB, in pages of 4 KiB; no two mappings overlap."""
+    for layout in grammar.LAYOUTS.values():
+        assert len(layout.mapped) == sum(count for _, count in layout.mappings)
+    assert max(first for first, _ in grammar.LAYOUTS["gigabytes apart"].mappings) * 4096 >= 1 << 32
+    assert max(count for _, count in grammar.LAYOUTS["more than 4 GiB"].mappings) * 4096 > 1 << 32
+
+
+def test_history_of_what_nobody_knows():
+    """What is mapped for reading alone, or in doubt, is neither expected nor wrong."""
+    history = History(everything=True)
+    history.map(Pages.run(0, 10), readonly=True)
+    history.map(Pages.run(10, 10))
+    assert history.expected(0, 20).must == Pages.run(10, 10)
+    history = History()
+    history.map(Pages.run(0, 10), readonly=True)
+    history.map(Pages.run(10, 10))
+    history.start()
+    history.stain(Pages.of(12, 30))
+    history.doubt(Pages.of(14))
+    assert history.expected(0, 40) == (Pages(), Pages.run(0, 20), Pages.run(10, 10) - Pages.of(12, 14))
+    history.reported(0, 40)
+    assert history.expected(0, 40).clean == Pages.run(10, 10) - Pages.of(14)

@@ -61,6 +61,7 @@ BASE: dict[str, Any] = {
             "set": [write(offset, 8, "$value", region) for region, offset in WORDS],
             "observe": [read(offset, 8, region) for region, offset in WORDS],
         },
+        "work": "none",
         "save_fault": [write(0x34, 4, 1)],
         "error": [write(0x30, 4, 1)],
     },

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import time
 
-from device import MIGRATION, RESERVED, RESUMING, RUNNING, SIZE, STATE, STOP
+from device import MIGRATION, PRE_COPY, RESERVED, RESUMING, RUNNING, SIZE, STATE, STOP
 from style import Style
 from wire import (
     ACCESS,
@@ -150,6 +150,19 @@ class ReservedGarbageInStop(Style):
 
     def read_reserved(self) -> int:
         return 0xBAD if self.state == STOP else 0
+
+
+class ReservedGarbageAfterPreCopy(Style):
+    """The reserved register reads garbage in running once pre-copy was entered; no reset and no new client helps."""
+
+    breaks = {"v1.reserved.reads-zero"}
+    spoilt = False
+
+    def judge_write(self, value: int) -> None:
+        self.spoilt |= value == PRE_COPY
+
+    def read_reserved(self) -> int:
+        return 0xBAD if self.spoilt and self.state == RUNNING else 0
 
 
 class ReservedRefusedInResuming(Style):

@@ -38,12 +38,13 @@ REGISTERS_ALONE = {
 
 
 #: The whole stimulus.
-EVERYTHING = ("running", "dma", "dirty", "visible_state", "save_fault", "error")
+EVERYTHING = ("running", "dma", "dirty", "visible_state", "save_fault", "error", "work")
 
 #: Why rules may be n/a to every server.
 ALWAYS = ("each server has a container of its own", "bad pointers cannot be expressed here")
 
 #: Why they may be to some.
+TOO_LARGE = ("mapping 4299161600 bytes",)
 NOT_MAPPED = ("the data is not in a mappable area",)
 ONE_BUFFER = ("the state came in a single buffer",)
 UNCLAIMED = ("the profile does not claim",)
@@ -135,7 +136,7 @@ KINDS = {
     "a reset that leaves what can be seen": Kind("--reset=keep"),
     "no DMA and no faults": Kind(
         "",
-        stimulus=dict.fromkeys(("dma", "dirty", "save_fault", "error"), "none"),
+        stimulus=dict.fromkeys(("dma", "dirty", "save_fault", "error", "work"), "none"),
         silence=NO_STIMULUS,
     ),
     "nothing said of it": Kind(
@@ -155,8 +156,9 @@ KINDS = {
         "--ranges=mapped --unmapping=across", rules=(DIRTY, QEMU), silence=("a range with pages that are not mapped",)
     ),
     "small bitmaps, a chain in disorder": Kind(
-        "--largest-bitmap=4096 --capabilities=mixed --iova=pc", rules=(DIRTY, QEMU)
+        "--largest-bitmap=4096 --capabilities=mixed --iova=pc", rules=(DIRTY, QEMU), silence=TOO_LARGE
     ),
+    "capabilities at odd places": Kind("--capabilities=odd", rules=(DIRTY, QEMU)),
     "IOVA not told, nothing pinned": Kind(
         "--iova=none --regions=crowded", rules=(DIRTY, QEMU), stimulus={"dirty": {"pin": "none", "unpin": "none"}}
     ),

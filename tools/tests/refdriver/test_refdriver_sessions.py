@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import EINVAL, EIO
+from functools import partial
 from typing import Any
 
 import pytest
 from dirty_bench import Bench
-from raw_client import SCRATCH0
+from guest_memory import BASE
+from raw_client import DMA_ADDRESS, DMA_LENGTH, DOORBELL, SCRATCH0, STATUS
 
 from refdriver.migration_v1.states import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY
 from refdriver.refusal import Refusal
@@ -21,6 +23,9 @@ STATE, RESERVED, PENDING, OFFSET, SIZE = (0, 4), (4, 4), (8, 8), (16, 8), (24, 8
 
 #: Places in the memory that are looked at: in its first buffer, and in the second.
 PLACES = (0, 20000)
+
+#: One in the third.
+UNSEEN = 40000
 
 Step = Callable[["Client"], object]
 
@@ -35,7 +40,7 @@ class Client:
 
     def put(self, value: int) -> None:
         """Change the device, in its memory and its registers."""
-        for place in PLACES:
+        for place in (*PLACES, UNSEEN):
             self.device.regions[2].write(place, value.to_bytes(8, "little"))
         self.device.regions[0].write(SCRATCH0, value.to_bytes(8, "little"))
 
@@ -142,13 +147,18 @@ def reset(client: Client) -> None:
     client.device.reset()
 
 
-def given_a_buffer(client: Client) -> None:
-    """Save a state, and give one buffer of it."""
+def given_anew(client: Client) -> Any:
+    """What a state brings that is given after a reset behind its first buffer."""
+    client.put(5)
     client.go(STOP_AND_COPY)
     client.read_all()
-    client.device.reset()
-    client.go(RESUMING)
-    client.give(client.buffers[0])
+    for buffers in (client.buffers[:1], client.buffers):
+        client.device.reset()
+        client.go(RESUMING)
+        for data in buffers:
+            client.give(data)
+    client.go(RUNNING)
+    return client.seen()
 
 
 def resumed(client: Client) -> Any:
@@ -219,11 +229,9 @@ def refused(write: bool) -> Step:
     """An access that is refused."""
 
     def step(client: Client) -> None:
+        access = partial(client.go, 5) if write else partial(client.region.read, 0, 2)
         with pytest.raises(Refusal):
-            if write:
-                client.go(5)
-            else:
-                client.region.read(0, 2)
+            access()
 
     return step
 
@@ -234,6 +242,35 @@ def at_a_reset(client: Client) -> int:
     read(1, offset=True)(client)
     client.device.reset()
     return client.get(STATE)
+
+
+def works_after_a_reset(client: Client) -> bool:
+    """Whether the device works after the same."""
+    at_a_reset(client)
+    return client.device.machine.working
+
+
+def works_in_stop(client: Client) -> bool:
+    """Whether a device that was resumed works in stop."""
+    client.migrated()
+    client.go(STOP)
+    return client.device.machine.working
+
+
+def status(client: Client) -> int:
+    """STATUS, once the device was told to write memory that is mapped and has been stopped and run."""
+    registers = client.device.regions[0]
+    for offset, width, value in ((DMA_ADDRESS, 8, BASE), (DMA_LENGTH, 4, 8), (DOORBELL, 4, 1)):
+        registers.write(offset, value.to_bytes(width, "little"))
+    client.go(STOP, RUNNING)
+    return int.from_bytes(registers.read(STATUS, 4), "little")
+
+
+def status_saved(client: Client) -> int:
+    """The same in a device that was given the state."""
+    status(client)
+    client.migrated()
+    return int.from_bytes(client.device.regions[0].read(STATUS, 4), "little")
 
 
 ALL, NONE = [5, 5, 5], [0, 0, 0]
@@ -248,12 +285,16 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
         [6, 6, 6],
         [6, 5, 6],
     ),
-    ("left-poisons-next", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], AssertionError),
+    ("left-poisons-next", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], NONE),
     ("left-cancelled-kept", before(go(PRE_COPY, RUNNING)), [7, 7, 7], [5, 5, 7]),
     ("left-buffer-skipped", before(go(STOP_AND_COPY), read(0, offset=True), go(STOP, RUNNING)), [7, 7, 7], EINVAL),
     ("left-by-reset-skipped", before(go(STOP_AND_COPY), read(1, offset=True), reset), [7, 7, 7], EINVAL),
     ("reset-in-second-buffer-stops", at_a_reset, RUNNING, STOP),
-    ("resumed-in-part-remembered", before(given_a_buffer, reset), [7, 7, 7], EIO),
+    ("reset-in-buffer-freezes", works_after_a_reset, True, False),
+    ("resumed-never-stops", works_in_stop, False, True),
+    ("work-forgotten-at-stop", status, 1, 0),
+    ("work-status-not-saved", status_saved, 1, 0),
+    ("resumed-in-part-remembered", given_anew, ALL, EIO),
     ("saved-again-stale", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], ALL),
     (
         "cancelled-then-reset-empty",

@@ -54,7 +54,9 @@ ALL = [
         (CALL,),
         7,
         (Span(1, 2, "d"),),
+        True,
     ),
+    events.Rerun("c", Verdict.FAIL, ("a", "b")),
     events.Unwritten("no room", "make some"),
 ]
 

@@ -128,3 +128,14 @@ def test_region_that_the_driver_refuses_otherwise_is_an_error():
     device.open()
     with pytest.raises(DeviceError, match="region 3: expected success, seen EIO"):
         _ = device.regions
+
+
+@pytest.mark.parametrize(("interface", "opens"), [("dirty_type1", 2), ("migration_v1", 1)])
+def test_what_outlives_a_reset_is_made_anew_after_a_failure(begin, interface, opens):
+    """The device is opened again, once, and is reset then as before any case."""
+    device = PciDevice(PCI | RESET)
+    opened, _ = begin(device)
+    opened.failed(interface)
+    opened.plain()
+    opened.plain()
+    assert (device.tracer.counts.opens, device.tracer.counts.resets) == (opens, 2)

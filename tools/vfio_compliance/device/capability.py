@@ -18,11 +18,15 @@ class MalformedChain(DeviceError):
 
 @dataclass(frozen=True)
 class Capability:
-    """One link of the chain; ``payload`` is all that follows its header, up to the end of the structure."""
+    """One link of the chain, ``offset`` bytes from the start of its structure.
+
+    ``payload`` is all that follows its header, up to the end of the structure.
+    """
 
     id: int
     version: int
     payload: memoryview
+    offset: int = 0
 
 
 def parse_chain(what: str, info: bytes, first: int, fixed: int) -> list[Capability]:
@@ -45,6 +49,6 @@ def parse_chain(what: str, info: bytes, first: int, fixed: int) -> list[Capabili
             )
         seen.add(offset)
         header: Any = ffi.from_buffer("struct vfio_info_cap_header *", info[offset : offset + _HEADER])
-        found.append(Capability(header.id, header.version, view[offset + _HEADER :]))
+        found.append(Capability(header.id, header.version, view[offset + _HEADER :], offset))
         offset = header.next
     return found

@@ -31,6 +31,8 @@ class MigrationCapability:
     pgsize_bitmap: int
     #: Bytes.
     max_dirty_bitmap_size: int
+    #: The four bytes before pgsize_bitmap, which mean nothing.
+    padding: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class ContainerInfo:
         found = self._find("migration", VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, _MIGRATION)
         if found is None:
             return None
-        # flags and padding come first
-        return MigrationCapability(found.version, *(_number(found, *field) for field in ((0, 4), (8, 8), (16, 8))))
+        fields = (0, 4), (8, 8), (16, 8), (4, 4)
+        return MigrationCapability(found.version, *(_number(found, *field) for field in fields))
 
     @property
     def iova_ranges(self) -> list[tuple[int, int]] | None:

@@ -19,22 +19,26 @@ IOVA = 0x0900_0000
 DMA_SIZE = 64 * 1024
 
 _MAP = ffi.sizeof("struct vfio_iommu_type1_dma_map")
-_UNMAP = ffi.sizeof("struct vfio_iommu_type1_dma_unmap")
-_UNMAP_REPORTING = _UNMAP + ffi.sizeof("struct vfio_bitmap")
+#: Bytes of VFIO_IOMMU_UNMAP_DMA, and with a bitmap.
+UNMAP = ffi.sizeof("struct vfio_iommu_type1_dma_unmap")
+UNMAP_REPORTING = UNMAP + ffi.sizeof("struct vfio_bitmap")
 
 #: argsz, flags, address and size, then page size, size and address of a bitmap.
 _REQUEST = Struct("<IIQQQQQ")
 
 
 class DmaMap:
-    """Zeroed memory of ``size`` bytes, mapped at ``iova`` for reading and writing, for as long as the block lasts.
+    """Zeroed memory of ``size`` bytes, mapped at ``iova`` for as long as the block lasts, for reading and writing.
+
+    A ``readonly`` one is mapped for reading alone.
 
     Entering raises DeviceError when the driver refuses the mapping, SetupError when the host does. What ends the block
     is not hidden by an unmapping that fails after it.
     """
 
-    def __init__(self, transport: Transport, iova: int, size: int) -> None:
+    def __init__(self, transport: Transport, iova: int, size: int, *, readonly: bool = False) -> None:
         self._transport = transport
+        self._flags = DmaMapFlags.READ if readonly else DmaMapFlags.READ | DmaMapFlags.WRITE
         self.iova = iova
         self.size = size
         #: Whether the device can reach it now.
@@ -51,7 +55,7 @@ class DmaMap:
             "struct vfio_iommu_type1_dma_map *",
             {
                 "argsz": _MAP,
-                "flags": DmaMapFlags.READ | DmaMapFlags.WRITE,
+                "flags": self._flags,
                 "vaddr": self._memory.address,
                 "iova": self.iova,
                 "size": self.size,
@@ -91,13 +95,13 @@ class DmaMap:
         the bitmap's size, where that is to be wrong.
         """
         if into is None:
-            argument = unmap_request(self.iova, self.size)[:_UNMAP]
+            argument = unmap_request(self.iova, self.size)[:UNMAP]
         else:
             argument = unmap_request(
                 self.iova,
                 self.size,
                 flags=DmaUnmapFlags.GET_DIRTY_BITMAP,
-                argsz=_UNMAP_REPORTING,
+                argsz=UNMAP_REPORTING,
                 page=page,
                 bitmap=into,
                 bitmap_size=into.length if room is None else room,
@@ -112,7 +116,7 @@ def unmap_request(
     size: int,
     *,
     flags: int = 0,
-    argsz: int = _UNMAP,
+    argsz: int = UNMAP,
     page: int = 0,
     bitmap: GuardedBuffer | None = None,
     bitmap_size: int = 0,

@@ -11,7 +11,7 @@ import pytest
 
 from ..device import Container, Device, DirtyTracker
 from ..profiles import Profile
-from ..run.checks import NotApplicable, Silent, missing
+from ..run.checks import NotApplicable, Silent
 from ..run.session import Session
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Misplaced
@@ -23,6 +23,7 @@ from .histories import Histories
 from .interface import Dirtying
 from .profile import DirtyClaims
 from .rounds import ROUNDS, Rounds, Tally
+from .scripted_memory import ScriptedMemory
 from .witness import Witness
 
 
@@ -45,7 +46,7 @@ def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[[bool, b
 
 
 @pytest.fixture
-def guest(dirtying: Dirtying, device: Device) -> Iterator[GuestMemory]:
+def guest(dirtying: Dirtying, device: Device) -> Iterator[ScriptedMemory]:
     """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable where none can be tracked."""
     with dirtying.guest() as memory:
         yield memory
@@ -61,20 +62,16 @@ def known_writes(profile: Profile) -> None:
 
 
 @pytest.fixture
-def other_device(session: Session, guest: GuestMemory) -> Iterator[Actor]:
+def other_device(dirtying: Dirtying, guest: GuestMemory) -> Iterator[Actor]:
     """A second device in the container of the first."""
-    if not session.transport.kernel:
-        raise NotApplicable("each server has a container of its own")
-    with session.second() as device:
-        if device is None:
-            raise missing("device.second", denied=session.profile.denies("device.second"))
-        yield Actor(device, session.profile)
+    with dirtying.visitor() as actor:
+        yield actor
 
 
 @pytest.fixture(scope="session")
-def histories(dirtying: Dirtying) -> Histories:
+def histories(dirtying: Dirtying, seed: int) -> Histories:
     """Histories of guest memory, each made when it is first asked for."""
-    return Histories(dirtying)
+    return Histories(dirtying, seed)
 
 
 @pytest.fixture

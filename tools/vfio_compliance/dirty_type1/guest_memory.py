@@ -16,17 +16,19 @@ from ..device import Container, DeviceError, DirtyTracker, DmaMap
 from ..device.dma import IOVA
 from ..run.checks import NotApplicable, Unjudged, about, broken, given, told
 from ..run.stimulus import Actor
-from ..transport import GuardedBuffer, Outcome, Transport
+from ..transport import GuardedBuffer, Outcome, SetupError, Transport
 from ..uapi.type1 import bitmap_bytes
 from .history import Expected, History
 from .pages import Pages, compare, set_bits
-from .scripts import steps
 
 #: Bytes that a write to a single page changes, and steps of a history that a message tells.
-_MARK, _TOLD = 8, 14
+MARK, _TOLD = 8, 14
 
 #: Bytes of a bitmap that are had without asking how large one may be.
 _SMALL = 512
+
+#: Bytes of a mapping for which a machine may be too small.
+_LARGE = 1 << 28
 
 #: From here on there may be devices that reach no further, and containers that map nothing.
 _FAR = 1 << 32
@@ -40,12 +42,22 @@ class Answer:
     """
 
     def __init__(
-        self, guest: GuestMemory, memory: GuardedBuffer, first: int, expected: Expected, served: Pages
+        self,
+        guest: GuestMemory,
+        memory: GuardedBuffer,
+        first: int,
+        expected: Expected,
+        served: Pages,
+        behind: str = "",
     ) -> None:
-        """``served`` are the pages of the range that were written by messages since they were last reported."""
+        """``served`` are the pages of the range that were written by messages since they were last reported.
+
+        ``behind`` says what was written behind the memory.
+        """
         self.what = guest.path()
         self._call = latest_call()
         self._spilled, bitmap = memory.spilled, memory.view
+        self._behind = behind
         self._at = guest.at
         self.must, self.may, clean = expected
         missing, extra = compare(bitmap, self.must.shifted(-first), self.may.shifted(-first))
@@ -66,6 +78,8 @@ class Answer:
         """Nothing is reported but pages that are mapped and in the range."""
         if self._spilled:
             self._broken("nothing written but the bitmap", "bytes in front of its memory written")
+        if self._behind:
+            self._broken("nothing written but the bitmap", self._behind)
         if self.extra:
             alone, too = self._at(self.may), self._at(self.extra)
             self._broken(f"bits of mapped pages alone: {alone}", f"set too: {too}")
@@ -101,6 +115,7 @@ class GuestMemory:
         self.transport = transport
         self.actor = actor
         self.tracker = DirtyTracker(transport)
+        self._scope = scope
         self._everything = scope == "everything"
         #: The page sizes that bitmaps may have, as a bitmap.
         self.page_sizes = self.tracker.page_sizes()
@@ -121,6 +136,7 @@ class GuestMemory:
         self._served = Pages()
         self._where_served: set[str] = set()
         self._lost = False
+        self._largest: int | None = None
 
     def __enter__(self) -> GuestMemory:
         return self
@@ -148,18 +164,40 @@ class GuestMemory:
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
-    def map(self, first: int, count: int, *, judged: bool = False) -> None:
-        """Map ``count`` pages from page ``first`` on. Raises NotApplicable for far ones that cannot be mapped."""
-        self._tell(f"map {self.at(Pages.run(first, count))}")
+    def map(self, first: int, count: int, *, judged: bool = False, readonly: bool = False) -> None:
+        """Map ``count`` pages from page ``first`` on, for reading alone if they are to be ``readonly``.
+
+        Raises NotApplicable for those that cannot be mapped where nobody says that they can: far ones, very many, and
+        readonly ones.
+        """
+        size = count * self.page
+        self._tell(f"map {self.at(Pages.run(first, count))}{' for reading alone' * readonly}")
+        if size >= _LARGE and self.transport.kernel and self._scope != "written":
+            raise NotApplicable(
+                f"{counted(size, 'byte')} are not mapped where all that is mapped may have to be locked"
+            )
+        mapping = DmaMap(self.transport, self.iova(first), size, readonly=readonly)
         try:
             with nullcontext() if judged else given():
-                self._mappings[first] = DmaMap(self.transport, self.iova(first), count * self.page).__enter__()
+                self._mappings[first] = mapping.__enter__()
         except DeviceError as error:
             self.unsure = True
-            if self.iova(first + count - 1) >= _FAR:
-                raise NotApplicable(f"{error}; no rule says that so much can be mapped") from None
+            if self.iova(first + count - 1) >= _FAR or readonly:
+                raise NotApplicable(
+                    f"{error}; no rule says that {'this' if readonly else 'so much'} can be mapped"
+                ) from None
             raise
-        self.history.map(Pages.run(first, count))
+        except (SetupError, OSError) as error:
+            if size < _LARGE:
+                raise
+            self.unsure = True
+            said = (
+                error.message
+                if isinstance(error, SetupError)
+                else f"{counted(size, 'byte')} of memory: {error.strerror}"
+            )
+            raise NotApplicable(f"{said}; no rule says that so much can be mapped") from None
+        self.history.map(Pages.run(first, count), readonly=readonly)
 
     def unmap(self, first: int) -> None:
         """Unmap the mapping that starts at page ``first``."""
@@ -259,17 +297,18 @@ class GuestMemory:
         Unjudged when the memory has not changed, NotApplicable where that is memory far away.
         """
         actor = by or self.actor
-        while count > 1 and (count - 2) * self.page + 2 * _MARK > actor.largest_write:
-            self.write(first, 2 if actor.largest_write >= 2 * _MARK else 1, by=by)
+        while count > 1 and (count - 2) * self.page + 2 * MARK > actor.largest_write:
+            self.write(first, 2 if actor.largest_write >= 2 * MARK else 1, by=by)
             first, count = first + 1, count - 1
-        length = _MARK if count == 1 else (count - 2) * self.page + 2 * _MARK
-        at = 0 if count == 1 else self.page - _MARK
+        length = MARK if count == 1 else (count - 2) * self.page + 2 * MARK
+        at = 0 if count == 1 else self.page - MARK
         pages = Pages.run(first, count)
-        with self.bytes_of(first, length, at) as memory:
-            pattern = secrets.token_bytes(_MARK)
-            memory[:_MARK] = memory[-_MARK:] = pattern
+        last = first + count - 1
+        with self.bytes_of(first, MARK, at) as head, self.bytes_of(last, MARK) as tail:
+            pattern = secrets.token_bytes(MARK)
+            head[:] = tail[:] = pattern
             actor.write(self.iova(first) + at, length)
-            if memory[:_MARK] == pattern or memory[-_MARK:] == pattern:
+            if head == pattern or tail == pattern:
                 missed = f"the device did not write all {counted(length, 'byte')} at 0x{self.iova(first) + at:x}"
                 raise NotApplicable(missed) if self.iova(first) >= _FAR else Unjudged(missed)
         self._tell(f"let the device write {self.at(pages)}")
@@ -413,45 +452,23 @@ class GuestMemory:
             yield set_bits(into.view).shifted(first) | served, mapping.view
         self._mappings.pop(first).__exit__(None, None, None)
 
-    # -- scripts --------------------------------------------------------------------------------------------------
-
-    def play(self, script: str) -> list[Answer]:
-        """Carry out a script; every bitmap that it asks for, compared."""
-        answers = []
-        for verb, numbers in steps(script):
-            if verb in ("get-readonly", "get-short") and not self.transport.takes_pointers:
-                raise NotApplicable("bad pointers cannot be expressed here")
-            if verb == "get":
-                answers.append(self.get(*numbers))
-            elif verb == "unmap-telling":
-                answers.append(self.unmap_telling(*numbers))
-            elif verb == "get-wrong-page":
-                self.try_get(*numbers, page=2 * self.page)
-            elif verb == "get-small":
-                self.try_get(*numbers, room=bitmap_bytes(numbers[1]) - 8)
-            elif verb == "get-readonly":
-                self.try_get(*numbers, readonly=True)
-            elif verb == "get-short":
-                first, count, words = numbers
-                self.try_get(first, count, short=8 * words)
-            elif verb == "unmap-small":
-                self.try_unmap_telling(*numbers, room=0)
-            elif verb == "start-again":
-                self.tracker.try_start()  # whatever it answers: the text leaves that open
-            elif verb == "dirty":
-                self.make_dirty(*numbers)
-            else:
-                getattr(self, verb)(*numbers)
-        return answers
+    # -- bitmaps ---------------------------------------------------------------------------------------------------
 
     def _room(self, count: int, slack: int) -> int:
         """Bytes of a bitmap of ``count`` pages, and ``slack`` more. Raises NotApplicable above the largest."""
         size = bitmap_bytes(count) + slack
-        with given():
-            largest = self.tracker.largest_bitmap() if size > _SMALL else self.transport.largest_bitmap
+        largest = self.largest if size > _SMALL else self.transport.largest_bitmap
         if size > largest:
             raise NotApplicable(f"a bitmap of {counted(size, 'byte')} is larger than the largest, {largest}")
         return size
+
+    @property
+    def largest(self) -> int:
+        """Bytes of a bitmap at most."""
+        if self._largest is None:
+            with given():
+                self._largest = self.tracker.largest_bitmap()
+        return self._largest
 
     # -- pages written by messages ----------------------------------------------------------------------------------
 
@@ -479,8 +496,8 @@ class GuestMemory:
         self.transport.take_message_writes()
         self._served = Pages()
 
-    def _compared(self, into: GuardedBuffer, first: int, expected: Expected, served: Pages) -> Answer:
-        answer = Answer(self, into, first, expected, served)
+    def _compared(self, into: GuardedBuffer, first: int, expected: Expected, served: Pages, behind: str = "") -> Answer:
+        answer = Answer(self, into, first, expected, served, behind)
         if answer.left_to_client:
             self._where_served.add("known to the client alone")
         if served & answer.must - answer.left_to_client:

@@ -3,33 +3,215 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
 from ..device import DeviceError
-from ..run.checks import NotApplicable, Unjudged
+from ..device.dma import IOVA
+from ..run.checks import NotApplicable, RuleBroken, Unjudged
+from ..run.errors import Broken
+from ..run.shorten import fewer
+from ..transport import PeerGone, ProtocolViolation, TransportError
+from . import grammar
 from .guest_memory import Answer
 from .interface import Dirtying
 from .scripts import SCRIPTS
+
+#: Seconds in which a script that showed something wrong is made short, and all of a run are, and plays of it at most.
+_ONE, _ALL, _PLAYS = 4.0, 12.0, 200
+
+Check = Callable[[Answer], None]
+
+
+class Played(NamedTuple):
+    """What came of a script."""
+
+    answers: list[Answer]
+    #: The steps, by their place, of which the text does not say how they end.
+    left_open: set[int]
+    #: Why it did not come to its end.
+    ended: NotApplicable | DeviceError | PeerGone | ProtocolViolation | None
 
 
 class Histories:
     """The scripts, played on the device of a run."""
 
-    def __init__(self, dirtying: Dirtying) -> None:
+    def __init__(self, dirtying: Dirtying, seed: int) -> None:
+        """``seed`` is that of the scripts which this run draws."""
         self._dirtying = dirtying
-        self._played = dirtying.session.transport.tracer.shared(self._play)
+        self._session = dirtying.session
+        self._seed = seed
+        self._left = _ALL
+        self._played = self._session.transport.tracer.shared(self._play)
 
-    def play(self, name: str) -> list[Answer]:
-        """The bitmaps of a script. Raises NotApplicable, and Unjudged where the driver did not go along to its end."""
-        played = self._played(name)
-        if isinstance(played, Exception):
-            raise played
-        return played
+    def survives(self, name: str) -> None:
+        """The other side lives until a script ends, and keeps to its protocol. Raises PeerGone, ProtocolViolation."""
+        ended = self._played(name).ended
+        if isinstance(ended, (PeerGone, ProtocolViolation)):
+            raise ended
 
-    def _play(self, name: str) -> list[Answer] | Exception:
-        self._dirtying.session.plain()
+    def judge(self, name: str, check: Check, *, left_open: bool | None = None) -> None:
+        """Check every bitmap of a script.
+
+        A script of the grammar that goes wrong is made short. With ``left_open`` it counts only if it takes a range
+        that the text leaves open, with False only if it takes none; all else is another rule's matter.
+
+        Raises RuleBroken, NotApplicable, and Unjudged where the driver did not go along to the end.
+        """
+        answers, _, ended = self._played(name)
+        # Where a failing call went before, bits may be elsewhere for a reason of its own.
+        apart = name in SCRIPTS or name in grammar.FAILING or check is Answer.complete
+        alone = check if apart else _unless_missing(check)
+        if error := wrong(answers, alone):
+            raise error if name in SCRIPTS else self._shortened(name, alone, error, left_open)
+        if isinstance(ended, NotApplicable):
+            raise ended
+        if ended is not None:
+            raise Unjudged(f"the script did not come to its end: {ended}")
+
+    def _shortened(self, name: str, check: Check, error: RuleBroken, left_open: bool | None) -> Exception:
+        """What to raise for what is wrong; only so much time is spent on that in a run."""
+        began = time.monotonic()
+        try:
+            return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(left_open)
+        finally:
+            self._left -= time.monotonic() - began
+
+    def script(self, name: str) -> str:
+        """The script of this name."""
+        if name in grammar.DRAWN:
+            return grammar.drawn(name, self._seed)
+        for those in (SCRIPTS, grammar.PROMISED, grammar.OPEN, grammar.FAILING, grammar.DEEP):
+            if name in those:
+                return those[name]
+        raise KeyError(name)
+
+    def options(self, name: str) -> str:
+        """Options by which a run has the same script by this name."""
+        return f"--seed {self._seed}" if name in grammar.DRAWN else ""
+
+    def _play(self, name: str) -> Played:
+        return self.play_steps(self.script(name))
+
+    def forget_calls(self) -> None:
+        """Of many plays of a script only the last one can be of interest."""
+        tracer = self._session.transport.tracer
+        tracer.take()
+        tracer.spans.clear()
+
+    def play_steps(self, script: str) -> Played:
+        """Play a script now. Raises RuleBroken for what shows in no bitmap, and CallTimeout."""
+        self._session.plain()
+        memory = None
         try:
             with self._dirtying.guest() as memory:
-                return memory.play(SCRIPTS[name])
-        except NotApplicable as reason:
-            return reason
-        except DeviceError as error:
-            return Unjudged(f"{error}")
+                memory.play(script)
+                return Played(memory.answers, memory.left_open, None)
+        except (NotApplicable, DeviceError, PeerGone, ProtocolViolation) as error:
+            return Played(memory.answers if memory else [], memory.left_open if memory else set(), error)
+
+
+def wrong(answers: list[Answer], check: Check) -> RuleBroken | None:
+    """What is wrong first."""
+    for answer in answers:
+        try:
+            check(answer)
+        except RuleBroken as error:
+            return error
+    return None
+
+
+def _unless_missing(check: Check) -> Check:
+    """A check of bitmaps that lack no page: where one lacks some, they may stand elsewhere, and that is one fault."""
+
+    def judge(answer: Answer) -> None:
+        if not answer.missing:
+            check(answer)
+
+    return judge
+
+
+class _OutOfTime(Exception):
+    """It has taken long enough."""
+
+
+class _Shortening:
+    """Makes a script short that shows something wrong, and its numbers small, as long as it shows the same."""
+
+    def __init__(self, histories: Histories, name: str, check: Check, error: RuleBroken, seconds: float) -> None:
+        self._histories = histories
+        self._name = name
+        self._check = check
+        self._error = error
+        self._script = histories.script(name).split("; ")
+        self._open: set[int] = set()
+        self._plays = 0
+        self._end = time.monotonic() + seconds
+
+    def shortened(self, left_open: bool | None) -> Exception:
+        """What to raise: RuleBroken as the shortest script shows it, or NotApplicable where that is another rule's."""
+        again, needs_open = False, False
+        with suppress(TransportError, Broken):
+            if again := self._goes_wrong(self._script):
+                with suppress(_OutOfTime):
+                    fewer(self._script, self._try)
+                    for attempt in self._smaller():
+                        self._try(attempt)
+                needs_open = bool(self._open) and not (left_open is not None and self._goes_wrong_without())
+                self._goes_wrong(self._script)  # so that its calls are the last ones
+        error = self._error
+        if again and left_open and not needs_open:
+            return NotApplicable(f"the same goes wrong with whole mappings alone, which another rule judges: {error}")
+        if again and left_open is False and needs_open:
+            return NotApplicable(
+                f"it goes wrong only with ranges that are left open, which another rule judges: {error}"
+            )
+        lines = [f"pages of the guest count from IOVA 0x{IOVA:x}:", *self._script]
+        if not again:
+            lines.append("(this did not go wrong a second time: what came before it matters)")
+        options = self._histories.options(self._name)
+        told = RuleBroken(error.what, error.expected, error.seen, path="\n".join(lines), options=options)
+        told.after = error.after
+        return told
+
+    def _try(self, steps: list[str]) -> bool:
+        """Whether the steps show something wrong, as long as there is time to see. Raises _OutOfTime."""
+        self._plays += 1
+        if self._plays > _PLAYS or time.monotonic() > self._end:
+            raise _OutOfTime
+        self._histories.forget_calls()
+        return self._goes_wrong(steps)
+
+    def _goes_wrong(self, steps: list[str]) -> bool:
+        """Whether the steps show something wrong; then they are what is told."""
+        error, left_open = self._wrong(steps)
+        if error:
+            self._error, self._script, self._open = error, steps, left_open
+        return error is not None
+
+    def _wrong(self, steps: list[str]) -> tuple[RuleBroken | None, set[int]]:
+        try:
+            played = self._histories.play_steps("; ".join(steps))
+        except RuleBroken as error:
+            return error, set()
+        except Unjudged:
+            return None, set()
+        return wrong(played.answers, self._check), played.left_open
+
+    def _goes_wrong_without(self) -> bool:
+        """Whether it goes wrong, too, where each mapping is asked for instead of what the text leaves open."""
+        steps = ["check" if place in self._open else step for place, step in enumerate(self._script)]
+        return self._wrong(steps)[0] is not None
+
+    def _smaller(self) -> Iterator[list[str]]:
+        """The script with one number made smaller, again and again."""
+        for place in range(len(self._script)):
+            for index in range(2, len(self._script[place].split())):  # after the verb and the first page
+                for divisor in (1 << 30, 2):
+                    words = self._script[place].split()
+                    less = max(1, int(words[index]) // divisor)
+                    if less < int(words[index]):
+                        words[index] = str(less)
+                        yield [*self._script[:place], " ".join(words), *self._script[place + 1 :]]

@@ -32,10 +32,16 @@ class History:
         self.unreported = Pages()
         #: Written while tracking was off: nobody has to report them, and nobody may call it wrong.
         self.stained = Pages()
+        #: Mapped for reading alone: the device cannot have written them, and the text says no more of them.
+        self.readonly = Pages()
+        #: Of which nobody can say whether the device may write them: no bit of them is wrong.
+        self.doubtful = Pages()
 
-    def map(self, pages: Pages) -> None:
+    def map(self, pages: Pages, *, readonly: bool = False) -> None:
         """``pages`` are mapped now; a new mapping is clean."""
         self.mapped |= pages
+        if readonly:
+            self.readonly |= pages
 
     def unmap(self, pages: Pages) -> None:
         """``pages`` are no longer mapped, and what was known of them is gone."""
@@ -43,6 +49,8 @@ class History:
         self.pinned -= pages
         self.unreported -= pages
         self.stained -= pages
+        self.readonly -= pages
+        self.doubtful -= pages
 
     def start(self) -> None:
         """Tracking began, or went on."""
@@ -64,6 +72,14 @@ class History:
         """The driver pinned ``pages``: the device may write them from now on."""
         self.pinned |= pages
 
+    def stain(self, pages: Pages) -> None:
+        """``pages`` may have been written: they may be reported once, and need not be."""
+        self.stained |= pages & self.mapped
+
+    def doubt(self, pages: Pages) -> None:
+        """Nobody knows what the device may do to ``pages`` from now on, as long as they are mapped."""
+        self.doubtful |= pages & self.mapped
+
     def unpin(self, pages: Pages) -> None:
         """The driver let go of ``pages``, which may have been written until now."""
         self.pinned -= pages
@@ -73,8 +89,8 @@ class History:
         """What the bitmap of ``count`` pages from ``first`` on has to say now."""
         span = Pages.run(first, count)
         may = self.mapped & span
-        must = may if self._everything else (self.unreported | self.pinned) & span
-        clean = may - must - self.stained
+        must = may - self.readonly if self._everything else (self.unreported | self.pinned) & span
+        clean = may - must - self.stained - self.readonly - self.doubtful
         return Expected(must, may, clean)
 
     def reported(self, first: int, count: int) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..device import DeviceError
-from ..run.checks import NotApplicable, Unjudged
+from ..run.checks import NotApplicable, Unjudged, missing
 from ..run.exploring import Walked
 from ..run.interface import Attachment, Interface
 from ..run.session import Session
+from ..run.stimulus import Actor
 from .exploring import MemoryPart
 from .guest_memory import GuestMemory
 from .profile import DirtyClaims, DirtySection
+from .scripted_memory import ScriptedMemory
 
 
 class DirtyType1(Interface):
@@ -30,12 +32,16 @@ class DirtyType1(Interface):
 class Dirtying(Attachment):
     """What the device of a run does to the memory of a guest."""
 
+    def failed(self) -> None:
+        """The container is opened again with the device: no reset of that makes it forget what it tracks and maps."""
+        self.session.spoilt = True
+
     @contextmanager
-    def guest(self) -> Iterator[GuestMemory]:
+    def guest(self) -> Iterator[ScriptedMemory]:
         """Memory of a guest, until the block ends. Raises NotApplicable where no pages are tracked."""
         session = self.session
         scope = session.profile.claims_of(DirtyClaims).dirty_scope
-        memory = GuestMemory(session.transport, session.actor, scope)
+        memory = ScriptedMemory(session.transport, session.actor, scope, self.visitor)
         try:
             with memory:
                 yield memory
@@ -52,3 +58,14 @@ class Dirtying(Attachment):
             return MemoryPart(walk, session, GuestMemory(session.transport, session.actor, scope), scope)
         except (NotApplicable, Unjudged, DeviceError):
             return None
+
+    @contextmanager
+    def visitor(self) -> Iterator[Actor]:
+        """A second device in the container of the first, until the block ends. Raises NotApplicable, Silent."""
+        session = self.session
+        if not session.transport.kernel:
+            raise NotApplicable("each server has a container of its own")
+        with session.second() as device:
+            if device is None:
+                raise missing("device.second", denied=session.profile.denies("device.second"))
+            yield Actor(device, session.profile)

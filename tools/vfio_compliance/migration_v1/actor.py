@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The profile's ways to make a device fail while it migrates."""
+"""The profile's ways to make a device fail while it migrates, or have something to do then."""
 
 from __future__ import annotations
 
 from ..run.stimulus import Actor
-from .profile import MigrationStimulus
+from .profile import MigrationStimulus, Work
 
 
 class MigrationActor(Actor):
@@ -17,6 +17,17 @@ class MigrationActor(Actor):
     def provoke_error(self) -> None:
         """Make the next write of device_state fail with the error state."""
         self.run("stimulus.error", self.wanted("error", self._faults.error), {})
+
+    def start_work(self, iova: int, length: int) -> None:
+        """Give the device something to do, for which it may write some memory."""
+        self.run("stimulus.work.start", self._work().start, {"$iova": iova, "$length": length})
+
+    def await_work(self) -> None:
+        """Wait until the device says that it is done, or was aborted. Raises Unreachable when that does not come."""
+        self.run("stimulus.work.ended", self._work().ended, {})
+
+    def _work(self) -> Work:
+        return self.wanted("work", self._faults.work)
 
     def provoke_save_fault(self) -> None:
         """Make the device fail while it saves its state, once it has been told to."""

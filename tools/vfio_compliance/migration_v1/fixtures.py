@@ -17,7 +17,7 @@ from ..uapi.migration_v1 import DeviceState
 from .actor import MigrationActor
 from .flows import Journeys
 from .migration import Destination, Migration
-from .player import Players
+from .players import Players
 from .profile import MigrationSection
 from .qemu import Qemu
 from .reach import Reach

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from ..device.region import Area
 from ..run.checks import NotApplicable, Unjudged
@@ -27,7 +27,7 @@ from ..uapi.migration_v1 import (
 from .region import MigrationRegion, Moment
 
 #: How often something is done for `many times`.
-MANY: Final = 20
+MANY: Final = 50
 
 
 class Buffer(NamedTuple):
@@ -37,15 +37,18 @@ class Buffer(NamedTuple):
     data: bytes = b""
 
 
+Do: TypeAlias = Callable[[MigrationRegion, Buffer], None]
+
+
 class Interruption(NamedTuple):
     """Something that is done at one moment of a buffer."""
 
     words: str
     moment: Moment
-    do: Callable[[MigrationRegion, Buffer], None]
+    do: Do
 
     def __str__(self) -> str:
-        return self.words
+        return f"{self.words} {self.moment.value}"
 
 
 def _same(what: str, seen: object, expected: object) -> None:
@@ -109,13 +112,23 @@ def _write_state(state: DeviceState, region: MigrationRegion, _buffer: Buffer) -
     _same("device_state", change.now, before)
 
 
+def _write_size(region: MigrationRegion, _buffer: Buffer) -> None:
+    if region.try_write(DATA_SIZE, 8).ok:
+        raise NotApplicable("the device takes a data_size while it is saved, which the text leaves open")
+
+
 def _write(register: Register, number: int, region: MigrationRegion, _buffer: Buffer) -> None:
     region.try_write(register, number)  # ignored or, where the register is read only, refused
 
 
+def _pending_again(region: MigrationRegion, _buffer: Buffer) -> None:
+    if not region.read(PENDING_BYTES):
+        raise Unjudged("pending_bytes was not the same again, which another rule judges")
+
+
 #: What a client that saves may do again.
 READ_AGAIN: Final = (
-    Interruption("data_offset read again", Moment.PLACED, _offset_again),
+    Interruption("data_offset read again", Moment.OFFSET, _offset_again),
     Interruption("data_size read again", Moment.PLACED, _size_again),
     Interruption("data_offset and data_size read again", Moment.MOVED, _place_again),
     Interruption("the data read again", Moment.MOVED, _data_again),
@@ -123,10 +136,13 @@ READ_AGAIN: Final = (
     Interruption("device_state read", Moment.MOVED, _state_again),
 )
 
+#: The same for what has a rule of its own.
+PENDING_AGAIN: Final = (Interruption("pending_bytes read again", Moment.PENDING, _pending_again),)
+
 #: What a client that resumes may do again.
 WRITTEN_AGAIN: Final = (
     Interruption("data_offset read again", Moment.PLACED, _offset_again),
-    Interruption("data_offset read again behind the data", Moment.MOVED, _offset_again),
+    Interruption("data_offset read again", Moment.MOVED, _offset_again),
     Interruption("the data written again", Moment.MOVED, _written_again),
     Interruption("half of the data written again", Moment.MOVED, _half_written_again),
     Interruption("device_state read", Moment.MOVED, _state_again),
@@ -134,19 +150,25 @@ WRITTEN_AGAIN: Final = (
 
 _HALVES = [(f"half of {each.name}", each.offset, each.width // 2) for each in REGISTERS if each != RESERVED]
 _ODD = [*_HALVES, ("two registers at once", PENDING_BYTES.offset, 16), ("a byte of data_size", DATA_SIZE.offset, 1)]
+_WRONG_STATES = (DeviceState.INVALID_5, DeviceState.ERROR, DeviceState.INVALID_7)
 
-#: What is refused or ignored, whoever does it.
-REFUSALS: Final = (
-    *(Interruption(f"{words} read", Moment.MOVED, partial(_read_oddly, at, width)) for words, at, width in _ODD),
-    *(Interruption(f"{words} written", Moment.MOVED, partial(_write_oddly, at, width)) for words, at, width in _ODD),
-    *(
-        Interruption(f"{state:03b}b written to {DEVICE_STATE.name}", Moment.MOVED, partial(_write_state, state))
-        for state in (DeviceState.INVALID_5, DeviceState.ERROR, DeviceState.INVALID_7)
-    ),
-    Interruption("reserved written", Moment.MOVED, partial(_write, RESERVED, 0xFFFF_FFFF)),
-    Interruption("pending_bytes written", Moment.MOVED, partial(_write, PENDING_BYTES, 0)),
-    Interruption("data_offset written", Moment.MOVED, partial(_write, DATA_OFFSET, 0x40)),
-)
+_REFUSED: dict[str, Do] = {
+    **{f"{words} read": partial(_read_oddly, at, width) for words, at, width in _ODD},
+    **{f"{words} written": partial(_write_oddly, at, width) for words, at, width in _ODD},
+    **{f"{state:03b}b written to {DEVICE_STATE.name}": partial(_write_state, state) for state in _WRONG_STATES},
+    "reserved written": partial(_write, RESERVED, 0xFFFF_FFFF),
+    "pending_bytes written": partial(_write, PENDING_BYTES, 0),
+    "data_offset written": partial(_write, DATA_OFFSET, 0x40),
+}
+
+
+def _all_moments(does: dict[str, Do]) -> tuple[Interruption, ...]:
+    return tuple(Interruption(words, moment, do) for words, do in does.items() for moment in Moment)
+
+
+#: What is refused or ignored while a state is given, and while it is saved.
+REFUSED_RESUMING: Final = _all_moments(_REFUSED)
+REFUSED_SAVING: Final = _all_moments({**_REFUSED, "data_size written": _write_size})
 
 
 class Interrupting:
@@ -169,7 +191,7 @@ class Interrupting:
             region.between = None
 
     def _meet(self, region: MigrationRegion, moment: Moment, area: Area, beginning: bytes) -> None:
-        self._number += moment == Moment.PLACED
+        self._number += moment == Moment.PENDING
         if self._number == self._buffer and moment == self._what.moment:
             for _ in range(self._times):
                 self._what.do(region, Buffer(area, beginning))

@@ -3,28 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 
-from ..common.words import counted
 from ..device import DeviceError, DirtyTracker, DmaMap, Stream
 from ..device.dma import DMA_SIZE, IOVA
-from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, given, shows, unless
-from ..transport import PeerGone, ProtocolViolation
+from ..run.checks import NotApplicable, Silent, Unjudged, given, shows
 from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, show
-from .interruptions import Interrupting, Interruption
+from .interruptions import Interrupting
 from .migration import Migration
 from .progress import Progress
 from .reach import Reach
 from .region import MigrationRegion
 from .sessions import Session
 from .states import DRAWN, Transition, name
-
-#: A state of more bytes is saved no more than ``limits.passes`` times in a run.
-SMALL = 1 << 20
 
 _SAVING = (PRE_COPY, STOP_AND_COPY)
 
@@ -45,62 +40,11 @@ def value(number: int) -> int:
     return int.from_bytes(bytes(1 + (17 * number + 37 * place) % 251 for place in range(8)), "little")
 
 
-class Players:
-    """The players of a run, and the migrations that theirs are compared with, each made when it is first asked for."""
+class Stage:
+    """A device, and what is known of how it migrates."""
 
     def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
         self.v1, self.journeys, self.reach = v1, journeys, reach
-        self._compared = v1.session.transport.tracer.shared(self._compare)
-
-    def judge(self, *sessions: Session, last: Last = Last.LIVE, controls: Sequence[Session] = (), when: str) -> None:
-        """A whole migration goes well after ``sessions``, where it does after each of the ``controls``, or after none.
-
-        ``last`` says how it goes from a running device, ``when`` in what the controls differ. Raises RuleBroken,
-        DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves open.
-        """
-        self.afford()
-        with unless(lambda: self._insist(controls, last), when):
-            self._play(sessions, last)
-
-    def judge_interrupted(
-        self,
-        what: Interruption,
-        times: int,
-        state: DeviceState,
-        place: Callable[[int], int],
-        *,
-        last: Last = Last.AT_ONCE,
-    ) -> None:
-        """A whole migration goes well where, in ``state``, something else is done in the middle of a buffer.
-
-        ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
-        """
-        self.afford()
-        number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
-        interrupting = Interrupting(what, times, place(number))
-        with unless(lambda: self._insist([], last), "where nothing is done in between"):
-            Player(self, {state: interrupting}).finish(last)
-        if not interrupting.made:
-            raise NotApplicable("the device offers no such buffer")
-
-    def begin(self) -> Player:
-        """A player, once it is known how many buffers the device offers."""
-        self.journeys.suspend()
-        self.journeys.live()
-        return Player(self)
-
-    def afford(self) -> None:
-        """Raises Silent where the state is too large to be saved once more."""
-        self.journeys.live()  # is not to be made in the middle of another one
-        total = self.journeys.suspend().whole().total
-        most = self.v1.session.profile.limits.passes
-        if total > SMALL and self.v1.session.transport.tracer.counts.passes >= most:
-            size = counted(total, "byte")
-            raise Silent("limits.passes", f"a state of {size} is saved no more than {counted(most, 'time')}")
-
-    def patience(self) -> float:
-        """Seconds that data in pre-copy may take to come."""
-        return self.journeys.patience
 
     def buffers(self, state: DeviceState) -> int:
         """How many buffers the device offers in a saving state. Raises Unjudged."""
@@ -109,35 +53,15 @@ class Players:
         live = self.journeys.live()
         return sum(buffer.start < live.offered[PRE_COPY] for buffer in live.whole().buffers)
 
-    def _play(self, sessions: Sequence[Session], last: Last) -> None:
-        player = Player(self)
-        for session in sessions:
-            player.play(session)
-        player.finish(last)
-
-    def _insist(self, sessions: Sequence[Session], last: Last) -> None:
-        for before in [sessions[at : at + 1] for at in range(len(sessions))] or [()]:
-            if error := self._compared(tuple(before), last):
-                raise error
-
-    def _compare(self, sessions: tuple[Session, ...], last: Last) -> Exception | None:
-        try:
-            self._play(sessions, last)
-        except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
-            return error.with_traceback(None)
-        except (NotApplicable, Silent, Unjudged):
-            return None
-        return None
-
 
 class Player:
     """A client of a device that runs, after a reset."""
 
-    def __init__(self, players: Players, interruptions: Mapping[DeviceState, Interrupting] | None = None) -> None:
+    def __init__(self, stage: Stage, interruptions: Mapping[DeviceState, Interrupting] | None = None) -> None:
         """``interruptions`` of the migration that is judged, by the state in which they are made."""
         self._interruptions = interruptions or {}
-        self._players, self._v1 = players, players.v1
-        self.region = players.v1.begin()
+        self._stage, self._v1 = stage, stage.v1
+        self.region = stage.v1.begin()
         #: The buffers of the state that is being saved.
         self.stream = Stream()
         self._values = 0
@@ -168,7 +92,7 @@ class Player:
     def go(self, state: DeviceState) -> None:
         """Write a state. Raises NotApplicable where the device refuses what is not drawn, Unjudged if it dies of it."""
         transition = Transition(self.region.state(), state)
-        if self._unread and self._players.reach.holds(transition.before):
+        if self._unread and self._stage.reach.holds(transition.before):
             where = name(transition.before)
             raise Unjudged(f"the device does not leave {where} before its data was read, which another rule judges")
         if transition in DRAWN:
@@ -184,18 +108,18 @@ class Player:
 
     def read(self, far: Progress) -> None:
         """Read so much of the data that a saving state offers."""
-        state, players = self.region.state(), self._players
-        patience = players.patience() if state == PRE_COPY else 0.0
+        state, stage = self.region.state(), self._stage
+        patience = stage.journeys.patience if state == PRE_COPY else 0.0
         with self._step():
             if far == progress.WHOLE:
-                players.journeys.read_out(self.region, state, self.stream)
+                stage.journeys.read_out(self.region, state, self.stream)
                 self._unread = False
             else:
-                progress.read(self.region, far, players.buffers(state), self.stream, patience)
+                progress.read(self.region, far, stage.buffers(state), self.stream, patience)
 
     def give(self, far: Progress) -> None:
         """Give so much of a state that was saved before."""
-        saved = self._players.journeys.suspend()
+        saved = self._stage.journeys.suspend()
         with self._step():
             progress.give(self.region, far, saved.whole())
         if far == progress.WHOLE:
@@ -204,6 +128,18 @@ class Player:
     def move(self, far: Progress) -> None:
         """Read or give so much, as the state of the device wants it."""
         (self.give if self.region.state() == RESUMING else self.read)(far)
+
+    def fail(self) -> None:
+        """Have the device fail while it saves the next buffer. Raises Unjudged where that is not seen."""
+        with given():
+            self._v1.actor.provoke_save_fault()
+        try:
+            if self.region.wait_for_data(0):
+                self.region.read_buffer()
+        except DeviceError as error:
+            if error.errno is not None:
+                return
+        raise Unjudged("the fault that was provoked was not seen, which another rule judges")
 
     def reset(self) -> None:
         """Reset the device. Raises NotApplicable where it has none."""
@@ -267,9 +203,15 @@ class Player:
 
     def _resume(self) -> None:
         self.change()
-        self.give(progress.WHOLE)
+        self._give_another()
         self.go(RUNNING)
         self._as_brought()
+
+    def _give_another(self) -> None:
+        """The whole state of a live migration: none that a session has given."""
+        live = self._stage.journeys.live()
+        self.region.load(live.whole())
+        self._shown, self._brought = live.visible, True
 
     def _run_again(self) -> None:
         """From stop, which no drawn transition leaves: to running where the device takes that, else by a reset."""

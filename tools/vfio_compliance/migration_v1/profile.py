@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# ruff: noqa: RUF009 (key() makes a dataclass field)
 
 """What version 1 adds to the format of a profile."""
 
@@ -13,7 +14,7 @@ from yaml.nodes import ScalarNode
 from ..profiles import Claims, MapSection, Profile, Section, SetupStep, Step, Stimulus
 from ..profiles.document import Document, listed, quoted
 from ..profiles.kinds import Boolean, Choice
-from ..profiles.records import ListOf, OrNone, key
+from ..profiles.records import ListOf, OrNone, Record, key
 from ..profiles.steps import steps
 
 State: TypeAlias = Literal["running", "pre-copy", "stop-and-copy", "stop", "resuming"]
@@ -86,8 +87,21 @@ class MigrationClaims(Claims):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Work:
+    """A piece of work that the device may be in the middle of when it is stopped."""
+
+    start: tuple[Step, ...] = key(
+        steps("$iova", "$length"),
+        "Gives the device something to do, and does not wait for it. `$iova`, `$length`: memory that it may write.",
+    )
+    ended: tuple[Step, ...] = key(
+        steps(), "Waits until the device says that it is done, or was aborted; on the device that has the state then."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MigrationStimulus(Stimulus):
-    """How to make the device fail while it migrates."""
+    """How to make the device fail while it migrates, or be in the middle of something."""
 
     error: tuple[Step, ...] | None = key(
         OrNone(steps()),
@@ -99,6 +113,12 @@ class MigrationStimulus(Stimulus):
         OrNone(steps()),
         "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is "
         "not-run; `none`: there is no way to make it fail.",
+        default=None,
+    )
+    work: Work | None = key(
+        OrNone(Record(Work)),
+        "Work that can be in flight when the device is stopped. Without it, the rule on that is not-run; `none`: the "
+        "device does nothing that takes its time.",
         default=None,
     )
 

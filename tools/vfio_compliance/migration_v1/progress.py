@@ -62,6 +62,7 @@ POINTS: Final = (
     ONE_AND_HALF,
     TWO,
     ALL_BUT_ONE,
+    Progress("all but a buffer and its data_size", BUT_ONE, Step.SIZE),
 )
 
 

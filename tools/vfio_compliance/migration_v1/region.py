@@ -44,14 +44,20 @@ REGION_TYPE = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
 class Moment(Enum):
     """When something else is done in the middle of moving a buffer."""
 
+    #: It is pending; nothing was asked of it yet.
+    PENDING = "before it is asked for"
+    #: data_offset was read, and nothing else.
+    OFFSET = "behind data_offset"
     #: Its place is known; its data is not moved yet.
-    PLACED = "placed"
+    PLACED = "before its data"
     #: Its data was moved, and the driver was not told yet.
-    MOVED = "moved"
+    MOVED = "behind its data"
 
 
-#: What is done at a moment of each buffer: told its place, and the beginning of its data once that was moved.
+#: What is done at a moment of each buffer: told its place and the beginning of its data, as far as they are known.
 Between: TypeAlias = Callable[[Moment, Area, bytes], None]
+
+_NOWHERE = Area(0, 0)
 
 
 class Change(NamedTuple):
@@ -199,6 +205,7 @@ class MigrationRegion:
         than the largest state.
         """
         offset = self._step(DATA_OFFSET)
+        self._meet(Moment.OFFSET, Area(offset, 0))
         area = Area(offset, self._step(DATA_SIZE) if size is None else size)
         if area.offset < HEADER_SIZE or area.offset + area.size > self.region.size:
             room = Area(HEADER_SIZE, self.region.size - HEADER_SIZE)
@@ -261,6 +268,7 @@ class MigrationRegion:
 
         Raises StepFailed, for an empty buffer too.
         """
+        self._meet(Moment.PENDING, _NOWHERE)
         area = self.place()
         if not area.size:
             raise StepFailed("size", "reading data_size while bytes are pending", "more than 0", "0")
@@ -280,6 +288,7 @@ class MigrationRegion:
 
     def load_buffer(self, size: int, pieces: Iterable[bytes]) -> None:
         """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
+        self._meet(Moment.PENDING, _NOWHERE)
         area = self.place(size)
         self._meet(Moment.PLACED, area)
         place, beginning = area.offset, b""

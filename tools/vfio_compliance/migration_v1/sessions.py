@@ -42,6 +42,9 @@ def give(far: Progress) -> Move:
 
 #: Another value is put into the state that can be seen.
 CHANGE: Final = Move("change", (), "changed")
+#: The device meets a fault while it saves the next buffer.
+FAIL: Final = Move("fail", (), "a fault in the next one")
+
 #: The ways out of any state.
 RESET: Final = Move("reset", (), "reset")
 CLOSE: Final = Move("close", (), "closed")
@@ -74,7 +77,7 @@ ALPHABET: Final = (
     _session("pre-copy reset in a buffer", go(PRE_COPY), read(progress.HALF), RESET),
     _session("pre-copy and its user lost", go(PRE_COPY), read(progress.ONE), LOSE),
     _session("live migration cancelled", go(PRE_COPY), read(progress.ONE), go(STOP_AND_COPY), go(RUNNING)),
-    _session("stop-and-copy cancelled", go(STOP_AND_COPY), read(progress.ONE), go(RUNNING)),
+    _session("stop-and-copy cancelled", go(STOP_AND_COPY), read(progress.TWO), go(RUNNING)),
     _session("stop-and-copy reset in the second buffer", go(STOP_AND_COPY), read(progress.ONE_AND_HALF), RESET),
     _session("stop-and-copy aborted", go(STOP_AND_COPY), read(progress.OFFSET), go(STOP), RESET),
     _session("stop-and-copy and its user lost", go(STOP_AND_COPY), read(progress.ALL_BUT_ONE), LOSE),

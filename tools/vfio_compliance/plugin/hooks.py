@@ -253,5 +253,7 @@ def pytest_runtest_makereport(
     if call.when == "teardown" and LOST not in item.config.stash:  # the next test process runs the case again
         verdict = record(item, opened, seconds)
         item.config.stash[CUT][str(rule_of(item))] += verdict is Verdict.HANG
+        if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+            opened.failed(rule.interface)
         _stop_in_time(item.session, opened)
     return report

@@ -76,6 +76,7 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
         waivers=tuple(Waiver(**asdict(each)) for each in profile.waivers),
         areas=catalogue.areas,
         rules=tuple(catalogue),
+        shuffled=config.getoption("--shuffle"),
     )
 
 
@@ -109,6 +110,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             observed=observed,
             stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
             calls=tuple(compact(tracer.take())),
+            seeded="seed" in getattr(item, "fixturenames", ()),
         )
     )
     return verdict

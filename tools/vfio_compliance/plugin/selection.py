@@ -20,7 +20,7 @@ def rule_of(item: pytest.Item) -> str | None:
 def plan_cases(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
     """The items that the plan has for the profile. Raises UsageError for one whose rule is unknown."""
     catalogue = config.stash[CATALOGUE]
-    judged = [item for item in items if rule_of(item)]
+    judged = [item for item in items if rule_of(item) and item.get_closest_marker("deep") is None]
     if strangers := sorted({str(rule_of(item)) for item in judged} - catalogue.rules.keys()):
         raise pytest.UsageError(f"tests name rules that no rules.yaml has: {', '.join(strangers)}")
     claimed, plan = config.stash[SESSION].profile.interfaces, config.stash[PLAN]
@@ -44,9 +44,14 @@ def select(config: pytest.Config, planned: list[pytest.Item]) -> set[pytest.Item
 
 
 def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
-    """What matters most comes first; with --shuffle, a random order."""
+    """What matters most comes first, what --only names in its order; with --shuffle, a random order."""
     catalogue = config.stash[CATALOGUE]
     arranged = sorted(items, key=lambda item: not catalogue.rules[str(rule_of(item))].blocking)
+    if only := config.getoption("--only"):
+        places: dict[pytest.Item, int] = {}
+        for place, pattern in enumerate(only):
+            places = dict.fromkeys(_matching(catalogue, pattern, items), place) | places
+        arranged.sort(key=places.__getitem__)
     if config.getoption("--shuffle"):
         random.Random(config.getoption("--seed")).shuffle(arranged)
     return arranged
@@ -58,9 +63,12 @@ def _named(catalogue: rules.Catalogue, option: str, patterns: list[str], items: 
     for pattern in patterns:
         if not pattern:
             raise pytest.UsageError(f"{option} wants a rule, the beginning of one, a clause or a case")
-        ids = {rule.id for rule in catalogue.matching(pattern)}
-        found = {item for item in items if rule_of(item) in ids or item.nodeid.endswith(pattern)}
-        if not found:
+        if not (found := _matching(catalogue, pattern, items)):
             raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case{catalogue.hint(pattern)}")
         wanted |= found
     return wanted
+
+
+def _matching(catalogue: rules.Catalogue, pattern: str, items: list[pytest.Item]) -> set[pytest.Item]:
+    ids = {rule.id for rule in catalogue.matching(pattern)}
+    return {item for item in items if rule_of(item) in ids or item.nodeid.endswith(pattern)}

@@ -4,13 +4,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..common.calls import Call, Span
-from .events import Death
+from .events import Death, Rerun
 from .failure import Failure
 from .verdict import Verdict
 
 _COUNTS_ALWAYS = (Verdict.HANG, Verdict.KERNEL, Verdict.BROKEN)
+
+
+#: So many earlier cases are named in a command that runs a failing case after them.
+NAMED: Final = 4
+
+#: Verdicts of a case that is run once more which show its failure again, or something graver.
+_SHOWS = (Verdict.FAIL, Verdict.WAIVED, Verdict.KERNEL, Verdict.HANG)
+
+
+def shows(verdict: Verdict) -> bool:
+    """Whether a case that failed and was run once more came out so that it can be called failing."""
+    return verdict in _SHOWS
 
 
 @dataclass
@@ -32,6 +45,10 @@ class Case:
     kernel_log: list[str] = field(default_factory=list)
     #: The ends of servers meanwhile.
     deaths: list[Death] = field(default_factory=list)
+    #: Whether what it did came from the seed of the run.
+    seeded: bool = False
+    #: What came of it when it was run once more.
+    reruns: list[Rerun] = field(default_factory=list)
     #: Whether its end is recorded: its own, or that of its test process.
     over: bool = False
 
@@ -55,6 +72,17 @@ class Case:
     def needless(self) -> bool:
         """Whether it is stale because its rule held, so that the waiver is not needed; not because that has expired."""
         return self.verdict is Verdict.STALE and not self.why.waiver
+
+    @property
+    def passes_alone(self) -> bool:
+        """Whether it failed, and did not fail again when it was run alone."""
+        return any(not rerun.after and not shows(rerun.verdict) for rerun in self.reruns)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The fewest earlier cases after which it was seen to fail again, where it passes alone; none if not known."""
+        found = [rerun.after for rerun in self.reruns if rerun.after and shows(rerun.verdict)]
+        return min(found, key=len) if found and self.passes_alone else ()
 
     @property
     def counts_always(self) -> bool:

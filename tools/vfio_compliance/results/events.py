@@ -49,6 +49,8 @@ class Run:
     areas: Mapping[str, str]
     #: All rules, in full.
     rules: tuple[Rule, ...]
+    #: Whether the cases came in a random order, which the seed gives.
+    shuffled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +232,23 @@ class End:
     failed_call: int = 0
     #: Calls of other cases that it was judged from.
     stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
+    #: Whether what it did came from the seed of the run.
+    seeded: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict is not Verdict.PASS and self.failure is None:
             raise ValueError(f"{self.verdict.value}, without a reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A case that failed was run once more by a run of its own, to see whether its rerun shows the failure."""
+
+    case: str
+    #: What came of it this time.
+    verdict: Verdict
+    #: The earlier cases that ran before it, in the same order; none where it ran alone.
+    after: tuple[str, ...] = ()
 
 
 # -- what only the watcher of a run gets ------------------------------------------------------------------------------
@@ -267,6 +282,7 @@ Event: TypeAlias = (
     | Start
     | Explored
     | End
+    | Rerun
     | Unwritten
 )
 

@@ -22,6 +22,7 @@ from .events import (
     Opening,
     Plan,
     Process,
+    Rerun,
     Start,
     Target,
     Unanswered,
@@ -65,6 +66,9 @@ class Replay:
                 self._ended, self._cut = False, None
             case End():
                 self._end_case(event)
+            case Rerun():
+                if failed := self._place(event.case):
+                    failed.reruns.append(event)
             case Note():
                 summary.notes[event.text] += 1
             case Kernel():
@@ -108,7 +112,7 @@ class Replay:
         case = self._case(event)
         case.over, case.verdict, case.failure = True, event.verdict, event.failure
         case.seconds, case.calls = event.seconds, event.calls
-        case.failed_call, case.stands_on = event.failed_call, event.stands_on
+        case.failed_call, case.stands_on, case.seeded = event.failed_call, event.stands_on, event.seeded
         self._counts.update(count(case.calls))
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1

@@ -70,6 +70,9 @@ class Attachment:
         """
         return ""
 
+    def failed(self) -> None:
+        """A case of it did not pass. What outlives a reset of the device, and may be spoilt now, is to be made anew."""
+
     def identity(self) -> dict[str, str]:
         """What a report is to say of it beside what the transport says of the device."""
         return {}

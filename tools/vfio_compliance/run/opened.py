@@ -30,6 +30,8 @@ class OpenDevice:
         self.described: list[Region] = []
         #: The device has to be opened again: a call on it did not end as calls do.
         self.lost = True
+        #: It is to be opened again before the next case: what outlives a reset may be in no known state.
+        self.spoilt = False
         self._defects, self._find = list(defects), find
         #: The spare device that has taken the place of the device.
         self._taken: SpareInKernel | SpareServer | None = None

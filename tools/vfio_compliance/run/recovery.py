@@ -45,6 +45,10 @@ class Recovery:
         """Have the device reset, or whatever has to stand in for that. Raises Broken, Lost, CallTimeout."""
         self._bring_back(None, self._reset)
 
+    def reopen(self) -> None:
+        """Have it opened again. Raises Broken, Lost, CallTimeout."""
+        self._bring_back(None, self._reopen)
+
     def renew(self) -> None:
         """Have it reset or, where it has no reset, opened again. Raises Broken, Lost, CallTimeout."""
         self._bring_back(None, self._reset if self.resettable else self._reopen)

@@ -44,6 +44,12 @@ class Session(OpenDevice):
         """What an interface knows of the device, by its class."""
         return next(each for each in self.attachments if isinstance(each, kind))
 
+    def failed(self, name: str) -> None:
+        """A case of the interface of this name did not pass."""
+        for attachment in self.attachments:
+            if attachment.interface.name == name:
+                attachment.failed()
+
     # -- begin and end --------------------------------------------------------------------------------------------
 
     def start(self, way: int = 0) -> None:
@@ -105,6 +111,9 @@ class Session(OpenDevice):
 
     def plain(self) -> Device:
         """The device, open, after a reset or what has to stand in for it. Raises Broken, Lost, CallTimeout."""
+        if self.spoilt:
+            self.spoilt = False
+            self.recovery.reopen()
         self.recovery.reset()
         return self.device
 

@@ -3,7 +3,7 @@
 
 from ..common.calls import Call
 from .base import Argument, Death, Memory, Misplaced, Outcome, Pointing, Target, Transport
-from .errors import CallTimeout, GivenUp, PeerGone, ProtocolViolation, SetupError, TransportError
+from .errors import CallTimeout, GivenUp, Overlong, PeerGone, ProtocolViolation, SetupError, TransportError
 from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
 from .trace import Counts, Tracer
@@ -22,6 +22,7 @@ __all__ = [
     "Memory",
     "Misplaced",
     "Outcome",
+    "Overlong",
     "PeerGone",
     "Pointing",
     "ProtocolViolation",

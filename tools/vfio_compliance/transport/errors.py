@@ -64,6 +64,10 @@ class ProtocolViolation(TransportError):
         self.seen = seen
 
 
+class Overlong(ProtocolViolation):
+    """More came back than there is room for, which over a pointer would have been written behind it."""
+
+
 class CallTimeout(TransportError):
     """A call did not come back by its deadline; ``call`` names it, ``deadline`` is in seconds."""
 

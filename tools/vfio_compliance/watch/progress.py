@@ -9,7 +9,7 @@ import time
 from typing import TextIO
 
 from ..common.words import counted
-from ..results.events import Broken, Death, End, Event, Explored, Hang, Plan, Process, Start, Target
+from ..results.events import Broken, Death, End, Event, Explored, Hang, Plan, Process, Rerun, Start, Target
 from ..results.summary import TROUBLE
 from ..results.verdict import Verdict
 
@@ -65,6 +65,9 @@ class Progress:
                 self._cut_off(event, Verdict.BROKEN)
             case Death():
                 self._line(f"{'DIED':8}{event.who} {event.how}".splitlines()[0])
+            case Rerun():
+                after = f"after {counted(len(event.after), 'case')}" if event.after else "alone"
+                self._line(f"{event.verdict.value:8}{_short(event.case)}, once more, {after}")
             case Process():
                 self._line(f"test process {event.number}: {event.why}".splitlines()[0])
 

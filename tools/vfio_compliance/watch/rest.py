@@ -35,6 +35,11 @@ class Rest:
         """Whether a case is left, and a way to the device."""
         return bool((self._planned or {}).keys() - self._done) and self._way < self._ways
 
+    @property
+    def smooth(self) -> bool:
+        """Whether one test process was enough, on the device itself."""
+        return self._number == 1 and not self._way
+
     def take(self, event: Event) -> None:
         """Take note of an event of the test process."""
         match event:

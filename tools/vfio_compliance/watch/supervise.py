@@ -8,6 +8,7 @@ put back as it was, and nothing is left behind but the folder of the run.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Sequence
@@ -20,16 +21,22 @@ from ..results import inflight, journal
 from ..results.events import Broken, Changed, End, Event, Hang, Kernel, Lost, Note, Plan, Restored, Start, Unwritten
 from ..results.failure import Stop
 from ..results.reading import summarise
+from ..results.verdict import Verdict
 from ..results.writers import terminal
 from .attempt import Attempt, Ending, How
 from .kernel_log import KernelLog
 from .progress import Progress, show
+from .reruns import Reruns
 from .rest import Rest
 
 LOG = "pytest.log"
 
 #: What somebody can do about a call that does not return.
 _HANG_REMEDY = "find out why the call does not return, or raise limits.test in the profile if the device is only slow"
+
+
+#: Options that are no matter of what is run to see a failure again.
+_OF_THIS_RUN = {"--only", "--skip", "--shuffle", "--keep-data"}
 
 
 class RunError(Exception):
@@ -40,9 +47,9 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
-    dies is followed by another one, which runs the rest. A signal that asks this process to end ends the run as soon as
-    the device is closed; the result is that of a run that could not continue. Raises RunError when ``out`` cannot be
-    used or pytest refuses the options.
+    dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
+    asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
+    continue. Raises RunError when ``out`` cannot be used or pytest refuses the options.
     """
     path = out / journal.NAME
     try:
@@ -54,10 +61,11 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
     progress = Progress(screen, width)
-    options = [f"--profile={profile.path}", f"--journal={path}", *options]
     with log, contextlib.closing(_Run(profile, out, path, progress)) as running:
         with interruptions() as interrupted:
             running.cases(root, options, log.fileno(), interrupted)
+            if running.rerun_pays:
+                running.rerun(root, options, interrupted)
         progress.end()
         running.conclude()
     result = summarise(journal.read(path))
@@ -84,11 +92,14 @@ class _Run:
         self._lost = ""
         #: Files of the host that the run has changed, and what they held.
         self._changed: dict[str, str] = {}
+        #: Whether a case has failed.
+        self._failed = False
         #: Why the journal did not take all that happened.
         self.unwritten: list[Stop] = []
 
     def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
         """Run every case, by as many test processes as that takes."""
+        options = [f"--profile={self._profile.path}", f"--journal={self._path}", *options]
         with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
             more: list[str] = []
             while True:
@@ -101,6 +112,29 @@ class _Run:
                 handover = Path(folder, "handover.json")
                 self._rest.hand_over(ending.message or self._lost).write(handover)
                 more = [f"--handover={handover}"]
+
+    @property
+    def came_to_its_end(self) -> bool:
+        """Whether every case has its verdict, as far as it depends on the test processes."""
+        return self._rest.planned and not self._over and not self._rest.left
+
+    @property
+    def rerun_pays(self) -> bool:
+        """Whether there are cases that failed, and a device that is as good as it was to run them on once more."""
+        return self._failed and self.came_to_its_end and self._rest.smooth
+
+    def rerun(self, root: Path, options: Sequence[str], interruptions: int) -> None:
+        """See whether what failed fails again when it is run alone, as the report will tell its reader to run it."""
+        same = [option for option in options if option.partition("=")[0] not in _OF_THIS_RUN]
+
+        def play(cases: Sequence[str]) -> Verdict | None:
+            only = [f"--only={case}" for case in cases]
+            with contextlib.suppress(OSError, journal.JournalError), tempfile.TemporaryDirectory() as folder:
+                return _once_more(root, self._profile, Path(folder), [*same, *only], interruptions).get(cases[-1])
+            return None
+
+        for rerun in Reruns(summarise(journal.read(self._path)), play):
+            self._write(rerun)
 
     def conclude(self) -> None:
         """Give the journal its end. Raises RunError without a journal."""
@@ -168,6 +202,7 @@ class _Run:
             case Start():
                 self._case = event.case
             case End():
+                self._failed |= event.verdict is Verdict.FAIL
                 if self._kernel:
                     self._look_at(self._kernel)
                 self._case = None
@@ -197,6 +232,24 @@ class _Run:
                 self._progress.show(event)
         except journal.JournalError as error:
             self.unwritten.append(Stop(str(error), journal.REMEDY))
+
+
+def _once_more(
+    root: Path, profile: Profile, out: Path, options: Sequence[str], interruptions: int
+) -> dict[str, Verdict]:
+    """The verdicts of a run of which nothing is shown or kept, by case; none where it could not be made to its end.
+
+    Raises OSError, JournalError.
+    """
+    path = out / journal.NAME
+    with (
+        (out / LOG).open("wb") as log,
+        contextlib.closing(_Run(profile, out, path, Progress(io.StringIO(), 0))) as running,
+    ):
+        running.cases(root, options, log.fileno(), interruptions)
+        if not running.came_to_its_end:
+            return {}
+    return {case.id: case.verdict for case in summarise(journal.read(path)).cases.values()}
 
 
 def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:

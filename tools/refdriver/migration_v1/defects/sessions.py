@@ -8,7 +8,7 @@ from errno import EIO
 from ...overlays import defect
 from ...refusal import Refusal
 from ..region import MigrationRegion
-from ..states import PRE_COPY, RESUMING, RUNNING, STOP_AND_COPY
+from ..states import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY
 from ..stream import Image, Outgoing
 from .history import History
 
@@ -235,3 +235,21 @@ class ResumedSavesStale(MigrationRegion):
     def _whole_state(self) -> Image:
         whole = super()._whole_state()
         return whole if self._before is None else Image(memoryview(self._before), self._machine.save())
+
+
+@defect(
+    "reset-in-buffer-freezes", "a device reset in the second buffer of stop-and-copy stands still until it is stopped"
+)
+class ResetInBufferFreezes(MigrationRegion):
+    def reset(self) -> None:
+        outgoing = self._outgoing
+        freezes = self.state == STOP_AND_COPY and outgoing is not None and outgoing.number == 1 and outgoing.offered
+        super().reset()
+        if freezes:
+            self._machine.halt()
+
+
+@defect("resumed-never-stops", "a device that was resumed works on in stop until it is reset")
+class ResumedNeverStops(History):
+    def _works(self, state: int) -> bool:
+        return super()._works(state) or (state == STOP and self._resumed)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
+from ...run.shorten import fewer
+
 #: A step of a walk: its verb, and what it was told.
 Step: TypeAlias = tuple[str, dict[str, Any]]
 
@@ -18,7 +20,7 @@ def shorten(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list
             steps = steps[-length:]
             break
         length *= 2
-    steps = _without(steps, goes_wrong)
+    steps = fewer(steps, goes_wrong)
     simple = [*steps]
     for index, step in enumerate(steps):
         for simpler in _simpler(step):
@@ -28,24 +30,7 @@ def shorten(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list
                 break
     if [verb for verb, _ in simple] == [verb for verb, _ in steps]:
         return simple
-    return _without(simple, goes_wrong)  # what the steps were needed for that were others before may be no longer
-
-
-def _without(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list[Step]:
-    """Fewer steps: half of them are left out, then quarters, then single ones, until nothing can be."""
-    size = max(len(steps) // 2, 1)
-    while True:
-        before = len(steps)
-        at = 0
-        while at < len(steps):
-            attempt = steps[:at] + steps[at + size :]
-            if attempt and goes_wrong(attempt):
-                steps = attempt
-            else:
-                at += size
-        if size == 1 and len(steps) == before:
-            return steps
-        size = max(size // 2, 1)
+    return fewer(simple, goes_wrong)  # what the steps were needed for that were others before may be no longer
 
 
 #: What is told to steps, with what is easier to read; the first that still goes wrong is taken.

@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Final, NamedTuple, NoReturn
 
 from ...common.words import counted
-from ..errors import CallTimeout, GivenUp, PeerGone, ProtocolViolation
+from ..errors import CallTimeout, GivenUp, Overlong, PeerGone, ProtocolViolation
 from .wire import (
     DMA_ACCESS,
     FLAG_ERROR,
@@ -381,7 +381,8 @@ class Connection:
         if not HEADER.size <= header.size <= HEADER.size + most:
             bounds = f"16 to {counted(HEADER.size + most, 'byte')}" if most else "16 bytes"
             kind = "an error with " if refused else ""
-            raise ProtocolViolation(self._about(header), f"{kind}a size of {bounds}", f"{header.size}")
+            violation = Overlong if header.size > HEADER.size and not refused else ProtocolViolation
+            raise violation(self._about(header), f"{kind}a size of {bounds}", f"{header.size}")
         if header.size > HEADER.size + room:
             much = f"{counted(header.size - HEADER.size - room, 'byte')} with the {self._about(header)}"
             kind = "sends a body after an error" if refused else "sends more payload than a reply has"

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from ....common.words import counted
 from ....common.wrap import wrap
 from ....rules import Rule
-from ...case import Case
+from ...case import NAMED, Case
 from ...excerpt import excerpt
 from ...failure import Failure
 from ...summary import TROUBLE, Summary
@@ -115,7 +115,9 @@ def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
     yield from _calls(case, summary, most, width)
-    yield f"   {'rerun':{LABEL}}{_rerun(summary, case)}"
+    if case.passes_alone:
+        yield from labelled("again", _again(summary, case), width)
+    yield f"   {'rerun':{LABEL}}{rerun(summary, case)}"
 
 
 def _failure(failure: Failure, width: int) -> Iterator[str]:
@@ -151,14 +153,32 @@ def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]
         yield from wrap(f"   {'' if index else 'calls':{LABEL}}{line.mark}", line.text, width, hanging="  ")
 
 
-def _rerun(summary: Summary, case: Case) -> str:
-    """The command that runs this case alone."""
-    words = ["vfio-compliance", "run", summary.run.profile.path]
-    for defect in summary.run.defects:
-        words += ["--defect", defect]
-    if summary.run.plan.path:
-        words += ["--plan", summary.run.plan.path]
-    return shlex.join([*words, *case.why.options.split(), "--only", case.id])
+def _again(summary: Summary, case: Case) -> str:
+    """What came of a case that passes alone when it was run once more."""
+    before = [summary.cases[each].name if each in summary.cases else each for each in case.needs]
+    if 0 < len(before) <= NAMED:
+        return f"it passed alone, and failed after {', then '.join(before)}: something remembers what was done there"
+    if before:
+        return f"it passed alone, and failed after {counted(len(before), 'earlier case')}"
+    most = max(len(rerun.after) for rerun in case.reruns)
+    return "it did not fail again: not alone" + (f", and not after {counted(most, 'case')} before it" if most else "")
+
+
+def rerun(summary: Summary, case: Case) -> str:
+    """The command that shows the failure of a case again: alone, or after the earlier cases that it takes."""
+    run = summary.run
+    words = ["vfio-compliance", "run", run.profile.path]
+    words += [word for defect in run.defects for word in ("--defect", defect)]
+    words += ["--plan", run.plan.path] if run.plan.path else []
+    if case.passes_alone and not 0 < len(case.needs) <= NAMED:
+        words += [*_options("--only", run.selection.only), *_options("--skip", run.selection.skip)]
+        return shlex.join([*words, *(["--shuffle"] if run.shuffled else []), "--seed", str(run.seed)])
+    words += ["--seed", str(run.seed)] if case.seeded and not case.why.options else []
+    return shlex.join([*words, *case.why.options.split(), *_options("--only", [*case.needs, case.id])])
+
+
+def _options(option: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
 
 
 def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: int) -> Iterator[str]:

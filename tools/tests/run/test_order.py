@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The order in which cases come."""
+
+from __future__ import annotations
+
+import pytest
+
+CASES = [f"suites/migration_v1/test_registers.py::test_reserved_reads_zero[{state}]" for state in ("running", "stop")]
+
+
+@pytest.mark.parametrize("order", [CASES, CASES[::-1]], ids=["as in the file", "the other way"])
+def test_cases_come_as_they_are_named(judge_in_process, project, tmp_path, order):
+    """A command that runs one case after another means that order."""
+    result = judge_in_process(project / "profiles/reference.yaml", tmp_path, *(f"--only={case}" for case in order))
+    assert list(result.cases) == order

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Judges what a migration brings after others, or disturbed, beside what one brings that has nothing before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from ..common.words import counted
+from ..device import DeviceError, DmaMap, Unreachable
+from ..device.dma import DMA_SIZE, IOVA
+from ..run.checks import (
+    NotApplicable,
+    RuleBroken,
+    Silent,
+    Unjudged,
+    broken,
+    given,
+    goes_on,
+    stands_still,
+    unless,
+)
+from ..run.stimulus import Activity
+from ..transport import PeerGone, ProtocolViolation
+from ..uapi.migration_v1 import DeviceState
+from . import progress
+from .actor import MigrationActor
+from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys
+from .interruptions import Interrupting, Interruption
+from .migration import Migration
+from .player import Last, Player, Stage
+from .reach import Reach
+from .region import Moment
+from .sessions import CHANGE, Session, go, left
+
+#: A state of more bytes is saved no more than ``limits.passes`` times in a run.
+SMALL = 1 << 20
+
+
+def _has_ended(actor: MigrationActor, where: str) -> None:
+    try:
+        actor.await_work()
+    except Unreachable as never:
+        broken(f"{never.what} {where}", expected=never.expected, seen=never.seen)
+
+
+class Players(Stage):
+    """The players of a run, and the migrations that theirs are compared with, each made when it is first asked for."""
+
+    def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
+        super().__init__(v1, journeys, reach)
+        self._compared = v1.session.transport.tracer.shared(self._compare)
+
+    def judge(self, *sessions: Session, last: Last = Last.LIVE, controls: Sequence[Session] = (), when: str) -> None:
+        """A whole migration goes well after ``sessions``, where it does after each of the ``controls``, or after none.
+
+        ``last`` says how it goes from a running device, ``when`` in what the controls differ. Raises RuleBroken,
+        DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves open.
+        """
+        self.afford()
+        with unless(lambda: self._insist(controls, last), when):
+            self._play(sessions, last)
+
+    def judge_interrupted(
+        self,
+        what: Interruption,
+        times: int,
+        state: DeviceState,
+        place: Callable[[int], int],
+        *,
+        last: Last = Last.AT_ONCE,
+    ) -> None:
+        """A whole migration goes well where, in ``state``, something else is done in the middle of a buffer.
+
+        ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
+        """
+        self.afford()
+        number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
+        interrupting = Interrupting(what, times, place(number))
+        with unless(lambda: self._insist([], last), "where nothing is done in between"):
+            Player(self, {state: interrupting}).finish(last)
+        if not interrupting.made:
+            raise NotApplicable("the device offers no such buffer")
+
+    def judge_changed(self, place: Callable[[int], int]) -> None:
+        """A live migration goes well where the state changes in the middle of a buffer of pre-copy.
+
+        ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
+        """
+        self.afford()
+        changing = Interrupting(
+            Interruption("", Moment.MOVED, lambda *_: player.change()), 1, place(self.buffers(PRE_COPY))
+        )
+        after = left(PRE_COPY, progress.WHOLE, CHANGE, go(STOP_AND_COPY))
+        with unless(lambda: self._insist([after], Last.LIVE), "where the state changes behind the last buffer"):
+            player = Player(self, {PRE_COPY: changing})
+            player.finish(Last.LIVE)
+        if not changing.made:
+            raise NotApplicable("the device offers no such buffer")
+
+    def judge_at_work(self, before: Session) -> None:
+        """After a session the device works, and once it is stopped stands still, as it does without one."""
+        counter = self.v1.actor.counter()
+        with unless(lambda: self._works(Session("", ()), counter), "with nothing before it"):
+            self._works(before, counter)
+
+    def _works(self, before: Session, counter: Activity) -> None:
+        player = self.begin()
+        player.play(before)
+        goes_on(counter, f"after this: {before}")
+        player.go(STOP)
+        stands_still(f"watching {counter.name} in stop", counter.watch())
+
+    def judge_writing(self, before: Session) -> None:
+        """After a session the device writes memory, as it does without one."""
+        with unless(lambda: self._writes(Session("", ())), "with nothing before it"):
+            self._writes(before)
+
+    def _writes(self, before: Session) -> None:
+        self.begin().play(before)
+        with self.v1.actor.dma() as written:
+            goes_on(written, f"after this: {before}")
+
+    def judge_in_flight(self, *, moves: bool) -> None:
+        """Work that is in flight when the device is stopped ends on the device that goes on, as it does undisturbed.
+
+        That is the destination of a migration if the state ``moves``, else the device itself where it runs again.
+        """
+        self.afford()
+        with unless(self._work_undisturbed, "where the device is not stopped"):
+            (self._work_moved if moves else self._work_here)()
+
+    def _work_undisturbed(self) -> None:
+        self.begin()
+        with DmaMap(self.v1.session.transport, IOVA, DMA_SIZE):
+            self.v1.actor.start_work(IOVA, DMA_SIZE)
+            self.v1.actor.await_work()
+
+    def _work_here(self) -> None:
+        player = self.begin()
+        with DmaMap(self.v1.session.transport, IOVA, DMA_SIZE):
+            self.v1.actor.start_work(IOVA, DMA_SIZE)
+            player.go(STOP)
+            player.go(RUNNING)
+            _has_ended(self.v1.actor, "after the device was stopped and ran again")
+
+    def _work_moved(self) -> None:
+        session, player = self.v1.session, self.begin()
+        with ExitStack() as memory:
+            memory.enter_context(DmaMap(session.transport, IOVA, DMA_SIZE))
+            self.v1.actor.start_work(IOVA, DMA_SIZE)
+            player.go(STOP_AND_COPY)
+            player.read(progress.WHOLE)
+            player.go(STOP)
+            with self.v1.destination() as (device, region, actor), ExitStack() as there:
+                if not session.transport.kernel and device is not session.device:
+                    there.enter_context(DmaMap(device.transport, IOVA, DMA_SIZE))
+                with given():
+                    region.enter(RESUMING)
+                    region.load(player.stream)
+                    region.set_state(RUNNING)
+                _has_ended(actor, "on the device that was given the state")
+
+    def begin(self) -> Player:
+        """A player, once it is known how many buffers the device offers."""
+        self.journeys.suspend()
+        self.journeys.live()
+        return Player(self)
+
+    def afford(self) -> None:
+        """Raises Silent where the state is too large to be saved once more."""
+        self.journeys.live()  # is not to be made in the middle of another one
+        total = self.journeys.suspend().whole().total
+        most = self.v1.session.profile.limits.passes
+        if total > SMALL and self.v1.session.transport.tracer.counts.passes >= most:
+            size = counted(total, "byte")
+            raise Silent("limits.passes", f"a state of {size} is saved no more than {counted(most, 'time')}")
+
+    def _play(self, sessions: Sequence[Session], last: Last) -> None:
+        player = Player(self)
+        for session in sessions:
+            player.play(session)
+        player.finish(last)
+
+    def _insist(self, sessions: Sequence[Session], last: Last) -> None:
+        for before in [sessions[at : at + 1] for at in range(len(sessions))] or [()]:
+            if error := self._compared(tuple(before), last):
+                raise error
+
+    def _compare(self, sessions: tuple[Session, ...], last: Last) -> Exception | None:
+        try:
+            self._play(sessions, last)
+        except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
+            return error.with_traceback(None)
+        except (NotApplicable, Silent, Unjudged):
+            return None
+        return None
