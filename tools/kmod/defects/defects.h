@@ -472,6 +472,8 @@
 	DEFECT(left_by_reset_skipped, "left-by-reset-skipped", reset)		\
 	/* a reset in the second buffer of stop-and-copy leaves the device in stop */ \
 	DEFECT(reset_in_second_buffer_stops, "reset-in-second-buffer-stops", restart) \
+	/* a device reset in the second buffer of stop-and-copy stands still until its state changes */ \
+	DEFECT(reset_in_buffer_freezes, "reset-in-buffer-freezes", restart)	\
 	/* after a reset in resuming behind the first buffer, the next buffer given is refused */ \
 	DEFECT(resumed_in_part_remembered, "resumed-in-part-remembered", consume) \
 	ALSO(resumed_in_part_remembered, reset)					\
@@ -485,6 +487,8 @@
 	/* a device that was resumed saves what it was before */		\
 	DEFECT(resumed_saves_stale, "resumed-saves-stale", adopt)		\
 	ALSO(resumed_saves_stale, take_image)					\
+	/* a device that was resumed works on in stop until it is reset */	\
+	DEFECT(resumed_never_stops, "resumed-never-stops", should_work)		\
 										\
 	/* A step that is repeated or refused in the middle, and what comes after it */ \
 	/* once a buffer was read twice bytes are pending for ever */		\

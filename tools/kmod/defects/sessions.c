@@ -124,6 +124,19 @@ int defect_left_by_reset_skipped(struct refd_device *refd)
 
 RESTARTS_IN(reset_in_second_buffer_stops, STOP, in_second_buffer(refd))
 
+void defect_reset_in_buffer_freezes(struct refd_device *refd)
+{
+	bool freezes = in_second_buffer(refd);
+
+	under(reset_in_buffer_freezes)(refd);
+	if (!freezes)
+		return;
+	past(refd)->state.stuck = true;
+	refd_settle(refd);
+}
+
+WORKS(resumed_never_stops, refd->state == STOP && past(refd)->user.resumed, true)
+
 int defect_resumed_in_part_remembered(struct refd_device *refd, u64 size)
 {
 	if (refd->state != RESUMING || !past(refd)->next.in_part)
