@@ -7,7 +7,6 @@ import pytest
 
 from vfio_compliance.migration_v1.interruptions import (
     MANY,
-    PENDING_AGAIN,
     READ_AGAIN,
     REFUSED_RESUMING,
     REFUSED_SAVING,
@@ -54,13 +53,6 @@ def refused(whats):
             for column, (name, place) in enumerate(BUFFERS.items())
         ],
     )
-
-
-@pytest.mark.rule("v1.saving.pending-has-no-effect")
-@repeated(PENDING_AGAIN)
-def test_pending_read_again_and_again(players, what, place, times):
-    """pending_bytes is read again and again before a buffer, and the state restores the device."""
-    players.judge_interrupted(what, times, STOP_AND_COPY, place)
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")

@@ -60,6 +60,13 @@ def test_pre_copy_left_after_a_change(players, far):
     judge_pre_copy_left(players, far, CHANGE)
 
 
+@pytest.mark.rule("v1.sessions.pre-copy-left")
+@pytest.mark.parametrize("place", BUFFERS.values(), ids=BUFFERS)
+def test_changed_in_a_buffer(players, place):
+    """What changes in pre-copy between the data of a buffer and the next pending_bytes is in the state."""
+    players.judge_changed(place)
+
+
 def cells():
     """Every way out of both saving states at every point, before one kind of migration; deep: before the others."""
     for state in (PRE_COPY, STOP_AND_COPY):
@@ -145,13 +152,6 @@ def test_resumed_device_saves(players, since, last):
 def test_resumed_device_saves_after_another(players, first, second, last):
     """The same after another session."""
     players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
-
-
-@pytest.mark.rule("v1.sessions.pre-copy-left")
-@pytest.mark.parametrize("place", BUFFERS.values(), ids=BUFFERS)
-def test_changed_in_a_buffer(players, place):
-    """What changes in pre-copy between the data of a buffer and the next pending_bytes is in the state."""
-    players.judge_changed(place)
 
 
 @pytest.mark.rule("v1.sessions.works-after")

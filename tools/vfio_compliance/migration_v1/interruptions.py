@@ -137,7 +137,7 @@ READ_AGAIN: Final = (
 )
 
 #: The same for what has a rule of its own.
-PENDING_AGAIN: Final = (Interruption("pending_bytes read again", Moment.PENDING, _pending_again),)
+PENDING_AGAIN: Final = Interruption("pending_bytes read again", Moment.PENDING, _pending_again)
 
 #: What a client that resumes may do again.
 WRITTEN_AGAIN: Final = (
