@@ -190,7 +190,8 @@ def _promises(verb: str, kind: str) -> bool:
 
 _GETTING: Final = ("ask", "get-small", "get-wrong-page")
 _UNMAPPING: Final = ("unmap", "unmap-telling", "unmap-small", "unmap-wrong-page")
-_FAILING: Final = ("get-readonly", "get-short", "unmap-readonly", "unmap-short")
+_GET_FAILING: Final = ("get-readonly", "get-short")
+_UNMAP_FAILING: Final = ("unmap-readonly", "unmap-short")
 
 
 def _writes(layout: Layout, chance: random.Random, first: int, count: int) -> list[str]:
@@ -281,7 +282,8 @@ def _refused(layout: Layout, chance: random.Random) -> Parts:
 
 
 def _failing(layout: Layout, chance: random.Random) -> Parts:
-    return _parts(layout, chance, _FAILING)
+    """Unmapping takes one mapping: what is left of several that could not be told of, nobody says."""
+    return _parts(layout, chance, _GET_FAILING) + _parts(layout, chance, _UNMAP_FAILING, promised=True)
 
 
 def _visited(layout: Layout, chance: random.Random) -> Parts:
