@@ -116,10 +116,15 @@ class Thin:
         kept = {
             item
             for rule, those in cases.items()
-            for item in (those if rule in self._whole else those[:: -(-len(those) // self._most)])
+            for item in (those if rule in self._whole else self._few(those))
         }
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = [item for item in items if item in kept]
+
+    def _few(self, cases: list[pytest.Item]) -> list[pytest.Item]:
+        """Of those that are run at any depth, where there are any."""
+        shallow = [case for case in cases if not case.get_closest_marker("deep")] or cases
+        return shallow[:: -(-len(shallow) // self._most)]
 
 
 @pytest.fixture(scope="session")

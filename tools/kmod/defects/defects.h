@@ -209,6 +209,8 @@
 	DEFECT(pre_copy_exit_late, "pre-copy-exit-late", halt)			\
 	/* one write of the DMA stream comes 20 ms after the device was stopped */ \
 	DEFECT(stop_one_late_dma, "stop-one-late-dma", halt)			\
+	/* what became of the last doorbell is forgotten when the device stops */ \
+	DEFECT(work_forgotten_at_stop, "work-forgotten-at-stop", halt)		\
 	/* the DMA stream goes on while stopped */				\
 	DEFECT(stop_dma_continues, "stop-dma-continues", streams)		\
 										\
@@ -266,6 +268,8 @@
 	DEFECT(pre_copy_registers_stale, "pre-copy-registers-stale", take_image) \
 	/* changes of memory's second half after pre-copy offered it are lost */ \
 	DEFECT(pre_copy_drops_late_change, "pre-copy-drops-late-change", take_image) \
+	/* what became of the last doorbell is no part of the saved state */	\
+	DEFECT(work_status_not_saved, "work-status-not-saved", take_image)	\
 	/* pending_bytes has to be read twice before a buffer */		\
 	DEFECT(two_pending_reads_needed, "two-pending-reads-needed", make_buffer) \
 	/* a fault while saving ends the stream */				\

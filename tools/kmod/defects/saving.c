@@ -80,6 +80,13 @@ void defect_pre_copy_drops_late_change(struct refd_device *refd)
 		under(pre_copy_drops_late_change)(refd);
 }
 
+void defect_work_status_not_saved(struct refd_device *refd)
+{
+	under(work_status_not_saved)(refd);
+	if (refd_saving(refd))
+		refd->image->registers[REFD_REG_STATUS] = 0;
+}
+
 /* Making a buffer */
 
 int defect_two_pending_reads_needed(struct refd_device *refd)

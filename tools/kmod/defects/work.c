@@ -46,6 +46,12 @@ void defect_stop_and_copy_works_at_data(struct refd_device *refd)
 	}
 }
 
+void defect_work_forgotten_at_stop(struct refd_device *refd)
+{
+	refd_set_register(refd, REFD_REG_STATUS, 0);
+	under(work_forgotten_at_stop)(refd);
+}
+
 void defect_stop_late(struct refd_device *refd)
 {
 	refd->clock_until = refd->clock_since + LATE_MS * NSEC_PER_MSEC;
