@@ -494,11 +494,6 @@
 	/* a device that was resumed works on in stop until it is reset */	\
 	DEFECT(resumed_never_stops, "resumed-never-stops", should_work)		\
 										\
-	/* what became of the last doorbell is forgotten when the device stops */ \
-	DEFECT(work_forgotten_at_stop, "work-forgotten-at-stop", halt)		\
-	/* what became of the last doorbell is no part of the saved state */	\
-	DEFECT(work_status_not_saved, "work-status-not-saved", take_image)	\
-										\
 	/* A step that is repeated or refused in the middle, and what comes after it */ \
 	/* once a buffer was read twice bytes are pending for ever */		\
 	DEFECT(reread_data_endless, "reread-data-endless", peek)		\

@@ -153,17 +153,3 @@ int defect_resumed_in_part_remembered_reset(struct refd_device *refd)
 				   !transfer->complete;
 	return under(resumed_in_part_remembered_reset)(refd);
 }
-
-/* What was in flight */
-
-void defect_work_forgotten_at_stop(struct refd_device *refd)
-{
-	refd_set_register(refd, REFD_REG_STATUS, 0);
-	under(work_forgotten_at_stop)(refd);
-}
-
-void defect_work_status_not_saved(struct refd_device *refd)
-{
-	under(work_status_not_saved)(refd);
-	refd->image->registers[REFD_REG_STATUS] = 0;
-}
