@@ -113,11 +113,7 @@ class Thin:
         for item in items:
             (rule,) = next(item.iter_markers("rule")).args
             cases[rule].append(item)
-        kept = {
-            item
-            for rule, those in cases.items()
-            for item in (those if rule in self._whole else self._few(those))
-        }
+        kept = {item for rule, those in cases.items() for item in (those if rule in self._whole else self._few(those))}
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = [item for item in items if item in kept]
 
