@@ -100,6 +100,7 @@ class Players(Stage):
 
     def judge_at_work(self, before: Session) -> None:
         """After a session the device works, and once it is stopped stands still, as it does without one."""
+        self.afford()
         counter = self.v1.actor.counter()
         with unless(lambda: self._works(Session("", ()), counter), "with nothing before it"):
             self._works(before, counter)
@@ -113,6 +114,7 @@ class Players(Stage):
 
     def judge_writing(self, before: Session) -> None:
         """After a session the device writes memory, as it does without one."""
+        self.afford()
         with unless(lambda: self._writes(Session("", ())), "with nothing before it"):
             self._writes(before)
 
