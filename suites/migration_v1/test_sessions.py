@@ -144,14 +144,14 @@ SINCE = {"at once": (), "after a change": (CHANGE,), "by the next user": (CLOSE,
 def test_resumed_device_saves(players, since, last):
     """A device that was resumed saves what it shows then, and a third one takes it."""
     resumed = Session("resumed", RESUMED.moves + since)
-    players.judge(resumed, last=last, when="of a device that was not resumed")
+    players.judge_resumed(resumed, last=last, when="of a device that was not resumed")
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
 @pytest.mark.parametrize(("first", "second", "last"), list(pairs([RESUMED], SAVED)))
 def test_resumed_device_saves_after_another(players, first, second, last):
     """The same after another session."""
-    players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
+    players.judge_resumed(first, second, last=last, controls=[first, second], when="after each of the two alone")
 
 
 @pytest.mark.rule("v1.sessions.works-after")

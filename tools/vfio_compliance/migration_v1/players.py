@@ -15,6 +15,7 @@ from ..run.checks import (
     Silent,
     Unjudged,
     broken,
+    equal,
     given,
     goes_on,
     stands_still,
@@ -26,9 +27,10 @@ from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .actor import MigrationActor
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys
-from .interruptions import Interrupting, Interruption
+from .interruptions import Buffer, Interrupting, Interruption
 from .migration import Migration
 from .player import Last, Player, Stage
+from .progress import Progress, Step
 from .reach import Reach
 from .region import Moment
 from .sessions import CHANGE, Session, go, left
@@ -38,6 +40,10 @@ SMALL = 1 << 20
 
 #: Of these so many are left for the flows of a real client, which come last.
 _LEFT = 2
+
+
+#: Nothing at all.
+NOTHING = Session("", ())
 
 
 def _has_ended(actor: MigrationActor, where: str) -> None:
@@ -80,10 +86,35 @@ class Players(Stage):
         self.afford()
         number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
         interrupting = Interrupting(what, times, place(number))
-        with unless(lambda: self._insist([], last), "where nothing is done in between"):
+
+        def control() -> None:
+            self._insist([], last)
+            if state != RESUMING and what.moment != Moment.PENDING:
+                self._stays(what, times, state, place(number))
+
+        with unless(control, "where nothing is done in between, or at once"):
             Player(self, {state: interrupting}).finish(last)
         if not interrupting.made:
             raise NotApplicable("the device offers no such buffer")
+
+    def _stays(self, what: Interruption, times: int, state: DeviceState, number: int) -> None:
+        """The buffer that is interrupted is the same after it: what comes at once is another rule's matter."""
+        player = self.begin()
+        player.go(state)
+        player.read(Progress("", number, Step.PENDING))
+        region = player.region
+        place = region.place()
+        before = region.read_data(place.offset, place.size)
+        for _ in range(times):
+            what.do(region, Buffer(place, before))
+        equal("reading the buffer after it", region.read_data(place.offset, place.size), before, bytes.hex)
+
+    def judge_resumed(self, *sessions: Session, last: Last, controls: Sequence[Session] = (), when: str) -> None:
+        """As judge(), after sessions that resume the device, where pre-copy can be entered after that."""
+        stayed = self.journeys.resume(self.journeys.suspend).stayed
+        if stayed and last == Last.LIVE:
+            raise Unjudged(f"pre-copy is not entered once the device was resumed, which another rule judges: {stayed}")
+        self.judge(*sessions, last=last, controls=controls, when=when)
 
     def judge_changed(self, place: Callable[[int], int]) -> None:
         """A live migration goes well where the state changes in the middle of a buffer of pre-copy.
@@ -105,7 +136,7 @@ class Players(Stage):
         """After a session the device works, and once it is stopped stands still, as it does without one."""
         self.afford()
         counter = self.v1.actor.counter()
-        with unless(lambda: self._works(Session("", ()), counter), "with nothing before it"):
+        with unless(lambda: self._works(NOTHING, counter), "with nothing before it"):
             self._works(before, counter)
 
     def _works(self, before: Session, counter: Activity) -> None:
@@ -118,7 +149,7 @@ class Players(Stage):
     def judge_writing(self, before: Session) -> None:
         """After a session the device writes memory, as it does without one."""
         self.afford()
-        with unless(lambda: self._writes(Session("", ())), "with nothing before it"):
+        with unless(lambda: self._writes(NOTHING), "with nothing before it"):
             self._writes(before)
 
     def _writes(self, before: Session) -> None:
@@ -132,10 +163,11 @@ class Players(Stage):
         That is the destination of a migration if the state ``moves``, else the device itself where it runs again.
         """
         self.afford()
-        with unless(self._work_undisturbed, "where the device is not stopped"):
+        with unless(self._work_undisturbed, "where the device is not stopped, or nothing is in flight"):
             (self._work_moved if moves else self._work_here)()
 
     def _work_undisturbed(self) -> None:
+        self._insist([], Last.AT_ONCE)
         self.begin()
         with DmaMap(self.v1.session.transport, IOVA, DMA_SIZE):
             self.v1.actor.start_work(IOVA, DMA_SIZE)
@@ -188,8 +220,9 @@ class Players(Stage):
         player.finish(last)
 
     def _insist(self, sessions: Sequence[Session], last: Last) -> None:
-        for before in [sessions[at : at + 1] for at in range(len(sessions))] or [()]:
-            if error := self._compared(tuple(before), last):
+        """A migration at once restores the device, and so does one after each of the sessions, or after none."""
+        for before, how in [((), Last.AT_ONCE), *(((session,), last) for session in sessions or [NOTHING])]:
+            if error := self._compared(before, how):
                 raise error
 
     def _compare(self, sessions: tuple[Session, ...], last: Last) -> Exception | None:
