@@ -200,14 +200,16 @@ class Players(Stage):
 
     def begin(self) -> Player:
         """A player, once it is known how many buffers the device offers."""
-        self.journeys.suspend()
-        self.journeys.live()
-        return Player(self)
+        with given():
+            self.journeys.suspend()
+            self.journeys.live()
+            return Player(self)
 
     def afford(self) -> None:
         """Raises Silent where the state is too large to be saved once more."""
-        self.journeys.live()  # is not to be made in the middle of another one
-        total = self.journeys.suspend().whole().total
+        with given():
+            self.journeys.live()  # is not to be made in the middle of another one
+            total = self.journeys.suspend().whole().total
         most = self.v1.session.profile.limits.passes
         if total > SMALL and self.v1.session.transport.tracer.counts.passes >= most - _LEFT:
             size = counted(total, "byte")
