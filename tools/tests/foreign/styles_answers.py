@@ -219,6 +219,7 @@ class SizeWithoutPayload(ReservedWithoutPayload):
     breaks = {"v1.saving.size-can-be-read"}
     # Nothing can be saved, and each of these has its own sentence about that.
     may = unjudged = {"v1.header.register-places", "v1.saving.*", "v1.layout.*", "v1.resuming.*", "v1.pre-copy.*"} | {
+        "v1.sessions.*",
         "v1.stop-and-copy.*",
         "v1.transition.*",
         "v1.error.surfaces",
@@ -366,6 +367,7 @@ class OddReadsAnswered(Style):
     """Reads of other widths are answered with the register's bytes."""
 
     breaks = {"v1.width.read-native-only"}
+    unjudged = {"v1.saving.goes-on-after-refusal", "v1.resuming.goes-on-after-refusal"}
 
     def on_region_read(self, body: bytes) -> bytes:
         offset, region, count = ACCESS.unpack_from(body)

@@ -16,6 +16,8 @@ MOVES = {
     "v1.saving.pending-has-no-effect",
     "v1.state.never-changes-by-itself",
     "v1.resuming.*",
+    "v1.saving.goes-on-after-*",
+    "v1.sessions.*",
     "v1.stop-and-copy.state-is-whole",
     "v1.pre-copy.later-changes-carried",
     "v1.client.*",
@@ -731,7 +733,8 @@ class ForgetsTheRegisters(ForgetsOneBuffer):
 class SavesOnlyPreCopy(Style):
     """After pre-copy stop-and-copy offers the registers alone: what changed since is lost."""
 
-    breaks = {"v1.pre-copy.later-changes-carried"}
+    # What is not read in pre-copy is not saved at all.
+    breaks = {"v1.pre-copy.later-changes-carried", "v1.sessions.pre-copy-left"}
     may = {"qemu.live.completes", "qemu.load.restores"}  # QEMU's states come that way
     unjudged = {"v1.saving.pending-has-no-effect"}
     before = 0

@@ -30,7 +30,7 @@ QEMU_STARTS = {"qemu.save.begins-in-running", "qemu.error.next-guest-runs"}
 #: In stop a device that knows only the text's arrows can be left by reset alone.
 RESET_RULES = {"v1.reset.accepted", "v1.reset.recovers-error", "v1.reset.ends-running"}
 #: One case of this begins with a reset.
-AFTER_RESET = {"v1.transition.running-to-resuming"}
+AFTER_RESET = {"v1.transition.running-to-resuming", "v1.sessions.*"}
 #: These say of a reset that it works, after what they are about.
 ENDS_IN_RESET = {"v1.undrawn.safe", "v1.resuming.bad-data-safe"}
 QEMU_UNDRAWN = {
@@ -254,6 +254,7 @@ class NeedsStopBeforeClose(Style):
 
     breaks = {"v1.close.needs-no-stop"}
     may = {"v1.open.running"} | QEMU_STARTS
+    unjudged = {"v1.sessions.*"}  # some of them close the device
     opens_in = RUNNING
 
     def closed(self) -> None:
@@ -882,6 +883,7 @@ class RefusesUndrained(Style):
 
     breaks = {"v1.saving.left-at-any-point"}
     may = {"qemu.*", "v1.transition.live-migration"}  # QEMU leaves pre-copy when it likes
+    unjudged = {"v1.sessions.*"}
 
     def leave(self, new: int) -> None:
         if self.state in (PRE_COPY, STOP_AND_COPY) and self.plan and new in (STOP, STOP_AND_COPY):
@@ -918,6 +920,7 @@ class OpensInError(Style):
 
     breaks = {"v1.open.running"}
     may = QEMU_STARTS
+    unjudged = {"v1.sessions.*"}  # some of them close the device
     opens_in = ERROR
 
 

@@ -148,7 +148,10 @@ class Player:
         before = self.region.state()
         with self._step():
             self._v1.session.device.reset()
-        self._settle("a reset", before)
+        if self._v1.region().state() == before != RUNNING and not self.region.change_to(RUNNING).outcome.ok:
+            self.close()  # a reset may leave the state, and no drawn transition leads on from stop
+        else:
+            self._settle("a reset", before)
 
     def close(self) -> None:
         """Close the device, and open it as the next user does."""
