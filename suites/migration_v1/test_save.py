@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from vfio_compliance.common.words import counted
+from vfio_compliance.migration_v1.checks import need_data
 from vfio_compliance.migration_v1.interruptions import MANY, PENDING_AGAIN
 from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, ONE
 from vfio_compliance.run import checks
@@ -319,6 +320,7 @@ def test_error_surfaces_later(players, actor, far):
     player.go(STOP_AND_COPY)
     player.read(far)
     with checks.given():
+        need_data(player.region)
         actor.provoke_save_fault()
     with an_error():
         judge_unseen(player.region.save().total, "no error")

@@ -20,6 +20,11 @@ class Rereading(MigrationRegion):
     _read_to = 0
     _data_again = _offset_again = False
 
+    def _move(self, new: int) -> None:
+        super()._move(new)
+        self._read_to = 0
+        self._data_again = self._offset_again = False
+
     def _put(self, outgoing: Outgoing) -> None:
         super()._put(outgoing)
         self._read_to = 0
