@@ -702,6 +702,7 @@ class PlainUnwatched(PlainThin):
         "v1.state.stopped-before-return",
         "v1.stop-and-copy.stops",
         "v1.pre-copy.keeps-running",
+        "v1.sessions.works-after",
         "v1.open.running",
         "v1.transition.resuming-to-running",
         "qemu.*",

@@ -505,7 +505,7 @@ class DiesOnPreCopyUndrained(Style):
     dies = True
     breaks = {"v1.saving.left-at-any-point"}
     may = {"v1.transition.live-migration", "qemu.live.completes"}  # QEMU goes that way
-    unjudged = {"qemu.*"}
+    unjudged = {"qemu.*", "v1.sessions.*"}
 
     def leave(self, new: int) -> None:
         if self.state == PRE_COPY and new == STOP_AND_COPY and self.plan:
@@ -518,7 +518,7 @@ class DiesOnUndrawn(Style):
     dies = True
     breaks = {"v1.undrawn.safe"}
     may = QEMU_UNDRAWN
-    unjudged = QEMU_UNDRAWN
+    unjudged = QEMU_UNDRAWN | {"v1.sessions.*"}
     profile = {"claims.transitions": SELF_WRITES}
 
     def leave(self, new: int) -> None:
@@ -686,6 +686,7 @@ class HangsInEverySave(Style):
         "v1.resuming.*",
         "v1.error.surfaces",
         "v1.data-offset.*",
+        "v1.sessions.*",
         "qemu.*",
     } | {
         "v1.header.register-places",

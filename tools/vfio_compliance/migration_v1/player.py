@@ -98,13 +98,20 @@ class Player:
         if transition in DRAWN:
             with self._step():
                 self.region.set_state(state)
-        elif not self.region.change_to(state).outcome.ok:
-            raise NotApplicable(f"the device refuses {transition}, which is not drawn")
-        elif self.region.state() != state:
-            raise Unjudged(f"the device is not in {name(state)}, which another rule judges")
+        else:
+            self._try(transition)
         if state in _SAVING and transition != Transition(PRE_COPY, STOP_AND_COPY):
             self.stream = Stream()
         self._unread = state in _SAVING
+
+    def _try(self, transition: Transition) -> None:
+        """Write a state that is not drawn. Raises NotApplicable where it is refused."""
+        with given():
+            change = self.region.change_to(transition.after)
+        if not change.outcome.ok:
+            raise NotApplicable(f"the device refuses {transition}, which is not drawn")
+        if change.now != transition.after:
+            raise Unjudged(f"the device is not in {name(transition.after)}, which another rule judges")
 
     def read(self, far: Progress) -> None:
         """Read so much of the data that a saving state offers."""
