@@ -20,7 +20,7 @@ def rule_of(item: pytest.Item) -> str | None:
 def plan_cases(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
     """The items that the plan has for the profile. Raises UsageError for one whose rule is unknown."""
     catalogue = config.stash[CATALOGUE]
-    judged = [item for item in items if rule_of(item) and item.get_closest_marker("deep") is None]
+    judged = [item for item in items if rule_of(item)]
     if strangers := sorted({str(rule_of(item)) for item in judged} - catalogue.rules.keys()):
         raise pytest.UsageError(f"tests name rules that no rules.yaml has: {', '.join(strangers)}")
     claimed, plan = config.stash[SESSION].profile.interfaces, config.stash[PLAN]

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How many cases of a rule a run has, by the depth of its plan."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vfio_compliance.migration_v1.sessions import ALPHABET
+
+
+@pytest.mark.parametrize(
+    ("options", "first_and_second"),
+    [
+        pytest.param([], len(ALPHABET), id="no plan"),
+        pytest.param(["--plan=profiles/plans/certification.yaml"], len(ALPHABET) ** 2, id="certification"),
+    ],
+)
+def test_pairs_of_sessions(project, options, first_and_second):
+    """A run without a plan has each session first and second, a certificate every pair."""
+    arguments = ["--collect-only", "-q", "-p", "no:cacheprovider", "--profile=profiles/reference.yaml", *options]
+    suite = "suites/migration_v1/test_sessions.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, suite], cwd=project, capture_output=True, text=True, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if "_after_two[" in line or "_after_another[" in line]
+    pairs = {line.partition("[")[2].rpartition(", then ")[0] for line in lines}
+    assert len(pairs) == first_and_second
