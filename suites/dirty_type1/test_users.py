@@ -21,8 +21,8 @@ def left(dirtying, device, script):
     """Memory of the user that has gone; the next one has opened the device."""
     with dirtying.guest() as memory:
         memory.play(script)
-        memory.lose()
         device.reopen()
+        memory.abandon()
         yield memory
 
 

@@ -135,7 +135,6 @@ class GuestMemory:
         #: Pages that the device wrote by messages, while tracking was on, since they were last reported.
         self._served = Pages()
         self._where_served: set[str] = set()
-        self._lost = False
         self._largest: int | None = None
 
     def __enter__(self) -> GuestMemory:
@@ -147,7 +146,7 @@ class GuestMemory:
         with ExitStack() as undo:
             for mapping in self._mappings.values():
                 undo.push(mapping)
-            if not self._lost and not self.transport.gone:
+            if not self.transport.gone:
                 self.tracker.try_stop()
             undo.pop_all().__exit__(kind, error, trace)
         self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
@@ -230,12 +229,6 @@ class GuestMemory:
             self.take_served(first, count)
             self.history.unmap(Pages.run(first, count))
         return outcome
-
-    def lose(self) -> None:
-        """The user goes as one does that is killed: nothing is unmapped, and tracking is not ended."""
-        self._lost = True
-        for mapping in self._mappings.values():
-            mapping.mapped = False
 
     def still_mapped(self, first: int) -> None:
         """The mapping that starts at page ``first`` is there: nothing else can be mapped. Raises RuleBroken."""
