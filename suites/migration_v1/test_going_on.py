@@ -7,6 +7,7 @@ import pytest
 
 from vfio_compliance.migration_v1.interruptions import (
     MANY,
+    PLACES,
     READ_AGAIN,
     REFUSED_RESUMING,
     REFUSED_SAVING,
@@ -16,9 +17,6 @@ from vfio_compliance.migration_v1.player import Last
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING
-
-#: Which of so many buffers.
-BUFFERS = {"first": lambda number: 0, "middle": lambda number: number // 2, "last": lambda number: number - 1}
 
 
 OFTEN = {"once": 1, "many times": MANY}
@@ -37,7 +35,7 @@ def repeated(whats):
         [
             case(what, place, name, (row + column + turn) % 2 == 0, times, often)
             for row, what in enumerate(whats)
-            for column, (name, place) in enumerate(BUFFERS.items())
+            for column, (name, place) in enumerate(PLACES.items())
             for turn, (often, times) in enumerate(OFTEN.items())
         ],
     )
@@ -50,7 +48,7 @@ def refused(whats):
         [
             case(what, place, name, row % 4 == row // 4 % 4 and row // 4 % 3 == column)
             for row, what in enumerate(whats)
-            for column, (name, place) in enumerate(BUFFERS.items())
+            for column, (name, place) in enumerate(PLACES.items())
         ],
     )
 
@@ -66,7 +64,7 @@ def test_saving_goes_on_after_repetition(players, what, place, times):
 @pytest.mark.parametrize("what", READ_AGAIN, ids=str)
 def test_pre_copy_goes_on_after_repetition(players, what):
     """The same for the first buffer of pre-copy."""
-    players.judge_interrupted(what, 2, PRE_COPY, BUFFERS["first"], last=Last.LIVE)
+    players.judge_interrupted(what, 2, PRE_COPY, PLACES["first"], last=Last.LIVE)
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-refusal")

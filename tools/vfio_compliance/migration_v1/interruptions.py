@@ -171,6 +171,14 @@ REFUSED_RESUMING: Final = _all_moments(_REFUSED)
 REFUSED_SAVING: Final = _all_moments({**_REFUSED, "data_size written": _write_size})
 
 
+#: Which of so many buffers it is in.
+PLACES: Final[dict[str, Callable[[int], int]]] = {
+    "first": lambda number: 0,
+    "middle": lambda number: number // 2,
+    "last": lambda number: number - 1,
+}
+
+
 class Interrupting:
     """Makes an interruption in one of the buffers that a region moves, so many times."""
 

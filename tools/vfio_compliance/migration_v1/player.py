@@ -155,7 +155,7 @@ class Player:
         before = self.region.state()
         with self._step():
             self._v1.session.device.reset()
-        if self._v1.region().state() == before != RUNNING and not self.region.change_to(RUNNING).outcome.ok:
+        if self.region.state() == before != RUNNING and not self.region.change_to(RUNNING).outcome.ok:
             self.close()  # a reset may leave the state, and no drawn transition leads on from stop
         else:
             self._settle("a reset", before)

@@ -26,7 +26,7 @@ from ..transport import PeerGone, ProtocolViolation
 from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .actor import MigrationActor
-from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys
+from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, Saved
 from .interruptions import Buffer, Interrupting, Interruption
 from .migration import Migration
 from .player import Last, Player, Stage
@@ -93,9 +93,7 @@ class Players(Stage):
                 self._stays(what, times, state, place(number))
 
         with unless(control, "where nothing is done in between, or at once"):
-            Player(self, {state: interrupting}).finish(last)
-        if not interrupting.made:
-            raise NotApplicable("the device offers no such buffer")
+            self._disturb(Player(self, {state: interrupting}), interrupting, last)
 
     def _stays(self, what: Interruption, times: int, state: DeviceState, number: int) -> None:
         """The buffer that is interrupted is the same after it: what comes at once is another rule's matter."""
@@ -122,14 +120,17 @@ class Players(Stage):
         ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
         """
         self.afford()
-        changing = Interrupting(
-            Interruption("", Moment.MOVED, lambda *_: player.change()), 1, place(self.buffers(PRE_COPY))
-        )
+        change = Interruption("", Moment.MOVED, lambda *_: player.change())
+        changing = Interrupting(change, 1, place(self.buffers(PRE_COPY)))
         after = left(PRE_COPY, progress.WHOLE, CHANGE, go(STOP_AND_COPY))
         with unless(lambda: self._insist([after], Last.LIVE), "where the state changes behind the last buffer"):
             player = Player(self, {PRE_COPY: changing})
-            player.finish(Last.LIVE)
-        if not changing.made:
+            self._disturb(player, changing, Last.LIVE)
+
+    def _disturb(self, player: Player, interrupting: Interrupting, last: Last) -> None:
+        """A migration with something in the middle. Raises NotApplicable where the buffer never came."""
+        player.finish(last)
+        if not interrupting.made:
             raise NotApplicable("the device offers no such buffer")
 
     def judge_at_work(self, before: Session) -> None:
@@ -201,19 +202,22 @@ class Players(Stage):
     def begin(self) -> Player:
         """A player, once it is known how many buffers the device offers."""
         with given():
-            self.journeys.suspend()
-            self.journeys.live()
+            self._look()
             return Player(self)
 
     def afford(self) -> None:
         """Raises Silent where the state is too large to be saved once more."""
         with given():
-            self.journeys.live()  # is not to be made in the middle of another one
-            total = self.journeys.suspend().whole().total
+            total = self._look().whole().total
         most = self.v1.session.profile.limits.passes
         if total > SMALL and self.v1.session.transport.tracer.counts.passes >= most - _LEFT:
             size = counted(total, "byte")
             raise Silent("limits.passes", f"a state of {size} is saved no more than {counted(most, 'time')}")
+
+    def _look(self) -> Saved:
+        """The whole flows, which are not to be made in the middle of another one; the state saved at once."""
+        self.journeys.live()
+        return self.journeys.suspend()
 
     def _play(self, sessions: Sequence[Session], last: Last) -> None:
         player = Player(self)
