@@ -3,15 +3,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "refdriver"))  # for raw_client
-sys.path.insert(0, str(Path(__file__).parent))
-
 from campaign import Campaign
 
 

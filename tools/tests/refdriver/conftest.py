@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for raw_client, whatever the import mode
-
 from guest_memory import Guest
 from raw_client import Client, Server
 

@@ -6,17 +6,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripted_server import AMPLE, Connect, Script, ScriptedServer
 
 from vfio_compliance.transport import VfioUser, VfioUserSettings
-
-sys.path.insert(0, str(Path(__file__).parent))  # for scripted_server, whatever the import mode
-
-from scripted_server import AMPLE, Connect, Script, ScriptedServer
 
 
 @pytest.fixture(autouse=True)
