@@ -44,7 +44,7 @@ FOUND_LATER = {
     "resume-again-ignored": ("look at the visible state", "as before", "0x"),
 }
 
-LONGEST, LONGER = 10, 24
+LONGEST, LONGER = 10, 30
 
 
 def explore(path, seconds, *defects, seed=1, most=1):

@@ -16,8 +16,8 @@ from ..results import events, journal
 from ..run.client import Access, access_verb
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
-#: A call that a journal has once with a count is judged so often at most: more cannot change anything.
-_MOST_REPEATS = 16
+#: A call that a journal has once, with a count, is judged so often at most: more of the same cannot change anything.
+_MOST_REPEATS = 64
 
 
 class Entry(NamedTuple):
