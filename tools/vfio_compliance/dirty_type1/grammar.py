@@ -57,6 +57,12 @@ class Layout:
         ends = {first + count for first, count in free}
         return [first for first, _ in free if first in ends]
 
+    @property
+    def edges(self) -> list[int]:
+        """Where what can be written ends, or begins, beside a hole or a mapping that is only read."""
+        free = [each for each in self.ordered if each[0] not in self.readonly]
+        return sorted({first for first, _ in free if first} ^ {first + count for first, count in free})
+
 
 _GIGABYTE: Final = 1 << 18  # pages of 4 KiB
 
@@ -237,14 +243,14 @@ def _episodes(layout: Layout, chance: random.Random) -> Parts:
     end = max(start + size for start, size in layout.mappings)
     again = [step for step in layout.steps() if step != "start"]
     neighbour = chance.choice([each for each in layout.ordered if each != (first, count)] or [(first, count)])
-    pinned = [f"pin {page} {length}", "check"]
+    pinned, edges = [f"pin {page} {length}", "check"], layout.edges
     return [
         [*pinned, f"unpin {page} {length}", "check"],
         [*pinned, f"unmap {neighbour[0]} {neighbour[1]}", "check", f"unpin {page} {length}", "check", *again],
         [*pinned, f"unmap-telling {first} {count}", *again, "check"],
         [f"pin {page} {length}", f"unpin {page} {length}", "check"],
         [*pinned, f"pin-nothing {end - 1} 2", f"dirty {other}", "check", f"unpin {page} {length}", "check"],
-        *([f"cross {border}", "check"] for border in layout.borders[:2]),
+        *([f"cross {page}", "check"] for page in (*layout.borders[:2], *chance.sample(edges, min(3, len(edges))))),
         [f"dirty {page}", "stop", f"dirty {other + more - 1}", "start", f"dirty {first}", "check"],
         [f"dirty {page}", "start-again", f"dirty {other + more - 1}", "check"],
         [f"unmap {other} {more}", f"dirty {page}", *again, f"dirty {other}", "check"],

@@ -99,23 +99,33 @@ class ScriptedMemory(GuestMemory):
             self.make_dirty(first, count)
 
     def _cross(self, page: int) -> None:
-        """One write over the border before ``page``; what of it reaches the memory is what the device wrote."""
-        pages = Pages.of(page - 1, page)
-        if self._everything or not self._writable(pages) or self.actor.largest_write < 2 * MARK:
+        """One write over the border before ``page``; what of it reaches the memory is what the device wrote.
+
+        Where one side cannot be written, the device may still have written the other before it failed.
+        """
+        pages = Pages.of(page - 1, page) & self._free
+        if self._everything or not pages or self.actor.largest_write < 2 * MARK:
             return
-        with self.bytes_of(page - 1, MARK, self.page - MARK) as head, self.bytes_of(page, MARK) as tail:
-            pattern = secrets.token_bytes(MARK)
-            head[:] = tail[:] = pattern
-            with suppress(Unreachable):  # not every device can
-                self.actor.write(self.iova(page) - MARK, 2 * MARK)
-            written = Pages.of(*([page - 1] * (head != pattern) + [page] * (tail != pattern)))
+        pattern = secrets.token_bytes(MARK)
+        ends = {each: self.bytes_of(each, MARK, (page - each) * (self.page - MARK)) for each in pages}
+        for view in ends.values():
+            view[:] = pattern
+        with suppress(Unreachable):  # not every device can
+            self.actor.write(self.iova(page) - MARK, 2 * MARK)
+        written = Pages.of(*(each for each, view in ends.items() if view != pattern))
+        for view in ends.values():
+            view.release()
         self._tell(f"let the device write over the border at 0x{self.iova(page):x}, {self.at(written)} written")
         self.history.wrote(written)
         self.history.stain(pages - written)
 
+    @property
+    def _free(self) -> Pages:
+        """Pages that the device may write, and that are surely mapped."""
+        return self.history.mapped - self.history.readonly - self.history.doubtful
+
     def _writable(self, pages: Pages) -> bool:
-        history = self.history
-        return not pages - (history.mapped - history.readonly - history.doubtful)
+        return not pages - self._free
 
     def _pin(self, first: int, count: int) -> None:
         pages = Pages.run(first, count)

@@ -4,7 +4,7 @@
 A script is a line of steps, each a verb and its numbers, in pages:
 
     map, map-readonly, pin, unpin FIRST COUNT; dirty, write FIRST [COUNT]; start; stop
-    cross PAGE                   one write over the border between two mappings before that page
+    cross PAGE                   one write over the border before that page; one side may not be writable
     pin-nothing FIRST COUNT      to be refused: not all of that is mapped
     visit PAGE                   another device comes into the container, writes that page, and goes
     start-again                  whatever it answers
