@@ -42,13 +42,21 @@ def repeated(whats):
 
 
 def refused(whats):
-    """Each of ``whats`` in each buffer; of each four, which are the moments of one, one is not deep."""
+    """Each of ``whats`` in each buffer, once or many times; of each four, the moments of one, one is not deep."""
     return pytest.mark.parametrize(
         ("what", "place", "times"),
         [
-            case(what, place, name, row % 4 == row // 4 % 4 and row // 4 % 3 == column)
+            case(
+                what,
+                place,
+                name,
+                row % 4 == row // 4 % 4 and row // 4 % 3 == column and row // 4 % 2 == turn,
+                times,
+                often,
+            )
             for row, what in enumerate(whats)
             for column, (name, place) in enumerate(PLACES.items())
+            for turn, (often, times) in enumerate(OFTEN.items())
         ],
     )
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a client may do in the middle of moving a buffer, and after which the rest goes on as if nothing had been.
 
-Whether the access itself is answered as it should be is judged by other rules: where it is not, what comes after it
-cannot be judged.
+Whether an odd access is answered as it should be is judged by other rules, and so is a buffer that differs when it is
+read again a few times: where that is so, what comes after it cannot be judged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from ..device.region import Area
-from ..run.checks import NotApplicable, Unjudged
+from ..run.checks import NotApplicable, Unjudged, equal
 from ..uapi.migration_v1 import (
     DATA_OFFSET,
     DATA_SIZE,
@@ -28,6 +28,9 @@ from .region import MigrationRegion, Moment
 
 #: How often something is done for `many times`.
 MANY: Final = 50
+
+#: So often the rules about a single buffer read it again: what differs by then is their matter.
+FEW: Final = 3
 
 
 class Buffer(NamedTuple):
@@ -51,17 +54,12 @@ class Interruption(NamedTuple):
         return f"{self.words} {self.moment.value}"
 
 
-def _same(what: str, seen: object, expected: object) -> None:
-    if seen != expected:
-        raise Unjudged(f"{what} was not the same again, which another rule judges")
-
-
 def _offset_again(region: MigrationRegion, buffer: Buffer) -> None:
-    _same("data_offset", region.read(DATA_OFFSET), buffer.area.offset)
+    equal("reading data_offset again", region.read(DATA_OFFSET), buffer.area.offset, hex)
 
 
 def _size_again(region: MigrationRegion, buffer: Buffer) -> None:
-    _same("data_size", region.read(DATA_SIZE), buffer.area.size)
+    equal("reading data_size again", region.read(DATA_SIZE), buffer.area.size)
 
 
 def _place_again(region: MigrationRegion, buffer: Buffer) -> None:
@@ -70,16 +68,22 @@ def _place_again(region: MigrationRegion, buffer: Buffer) -> None:
 
 
 def _data_again(region: MigrationRegion, buffer: Buffer) -> None:
-    _same("the data", region.read_data(buffer.area.offset, len(buffer.data)), buffer.data)
+    same = region.read_data(buffer.area.offset, len(buffer.data)) == buffer.data
+    equal("reading the data again", same, True, lambda same: "the same bytes" if same else "others")
 
 
 def _last_byte_again(region: MigrationRegion, buffer: Buffer) -> None:
     last = len(buffer.data) - 1
-    _same("the data", region.read_data(buffer.area.offset + last, 1), buffer.data[last:])
+    equal("reading the last byte again", region.read_data(buffer.area.offset + last, 1), buffer.data[last:], bytes.hex)
 
 
 def _state_again(region: MigrationRegion, _buffer: Buffer) -> None:
     region.state()
+
+
+def _offset_to_give(region: MigrationRegion, buffer: Buffer) -> None:
+    if region.read(DATA_OFFSET) != buffer.area.offset:
+        raise NotApplicable("data_offset moves while a buffer is given, which the text leaves open")
 
 
 def _written_again(region: MigrationRegion, buffer: Buffer) -> None:
@@ -109,7 +113,8 @@ def _write_state(state: DeviceState, region: MigrationRegion, _buffer: Buffer) -
     _refused(change.outcome.ok)
     if change.now == DeviceState.ERROR:
         raise NotApplicable("the device reports the error state after it")
-    _same("device_state", change.now, before)
+    if change.now != before:
+        raise Unjudged("device_state has changed after it, which another rule judges")
 
 
 def _write_size(region: MigrationRegion, _buffer: Buffer) -> None:
@@ -122,8 +127,8 @@ def _write(register: Register, number: int, region: MigrationRegion, _buffer: Bu
 
 
 def _pending_again(region: MigrationRegion, _buffer: Buffer) -> None:
-    if not region.read(PENDING_BYTES):
-        raise Unjudged("pending_bytes was not the same again, which another rule judges")
+    some = region.read(PENDING_BYTES) > 0
+    equal("reading pending_bytes again", some, True, lambda some: "more than 0" if some else "0")
 
 
 #: What a client that saves may do again.
@@ -141,8 +146,8 @@ PENDING_AGAIN: Final = Interruption("pending_bytes read again", Moment.PENDING, 
 
 #: What a client that resumes may do again.
 WRITTEN_AGAIN: Final = (
-    Interruption("data_offset read again", Moment.PLACED, _offset_again),
-    Interruption("data_offset read again", Moment.MOVED, _offset_again),
+    Interruption("data_offset read again", Moment.PLACED, _offset_to_give),
+    Interruption("data_offset read again", Moment.MOVED, _offset_to_give),
     Interruption("the data written again", Moment.MOVED, _written_again),
     Interruption("half of the data written again", Moment.MOVED, _half_written_again),
     Interruption("device_state read", Moment.MOVED, _state_again),
