@@ -219,7 +219,7 @@ def _left_out(item: pytest.Item, opened: Session) -> str:
     return ""
 
 
-def _skip(why: str) -> pytest.ExceptionInfo[pytest.skip.Exception]:
+def _skip(why: str) -> pytest.ExceptionInfo[BaseException]:
     """What pytest takes for a test that is skipped: to show any other error takes it tens of milliseconds."""
     try:
         raise pytest.skip.Exception(why)
