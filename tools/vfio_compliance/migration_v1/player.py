@@ -31,8 +31,21 @@ class Last(Enum):
     LIVE = "saved live"
     #: It is saved from running to stop-and-copy.
     AT_ONCE = "saved at once"
+    #: The same of a device whose visible state has not changed since the session before; in the others it has.
+    SAME_LIVE = "saved live unchanged"
+    SAME_AT_ONCE = "saved at once unchanged"
     #: It is given a state that was saved at the beginning of the run.
     RESUMED = "resumed"
+
+    @property
+    def live(self) -> bool:
+        """Whether it goes through pre-copy."""
+        return self in (Last.LIVE, Last.SAME_LIVE)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the visible state changes before."""
+        return self not in (Last.SAME_LIVE, Last.SAME_AT_ONCE)
 
 
 def value(number: int) -> int:
@@ -69,6 +82,8 @@ class Player:
         self._shown: list[int] | None = None
         #: It shows what a state that it was given has brought, and nobody has changed that.
         self._brought = False
+        #: A reset or another user may have changed what it shows.
+        self._forgotten = False
         #: Whether there is data in the present state that was not read to its end.
         self._unread = False
         #: A session has ended: from then on what the text promises is what is judged.
@@ -87,7 +102,7 @@ class Player:
         """Put a value into the visible state that was not there before, where the profile says how."""
         self._values += 1
         self._shown = show(self._v1.actor, value(self._values))
-        self._brought = False
+        self._brought = self._forgotten = False
 
     def go(self, state: DeviceState) -> None:
         """Write a state. Raises NotApplicable where the device refuses what is not drawn, Unjudged if it dies of it."""
@@ -180,6 +195,7 @@ class Player:
     def _settle(self, what: str, before: DeviceState) -> None:
         """The device runs, or is brought there from where it may be after ``what``. Raises Unjudged."""
         self._brought = self._unread = False
+        self._forgotten = True
         state = self.region.state()
         if state != RUNNING and state in (self._v1.opened_in, before):
             self.region.try_set_state(RUNNING)
@@ -236,9 +252,9 @@ class Player:
     def _leave_running(self, last: Last) -> None:
         if self._brought:
             self._as_brought()
-        else:
+        elif last.changes or self._forgotten:
             self.change()
-        self.go(PRE_COPY if last == Last.LIVE else STOP_AND_COPY)
+        self.go(PRE_COPY if last.live else STOP_AND_COPY)
 
     def _as_brought(self) -> None:
         if self._shown is None:

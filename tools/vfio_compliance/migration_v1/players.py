@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from ..common.words import counted
 from ..device import DeviceError, DmaMap, Unreachable
@@ -21,7 +22,6 @@ from ..run.checks import (
     stands_still,
     unless,
 )
-from ..run.stimulus import Activity
 from ..transport import PeerGone, ProtocolViolation
 from ..uapi.migration_v1 import DeviceState
 from . import progress
@@ -46,6 +46,22 @@ _LEFT = 2
 NOTHING = Session("", ())
 
 
+def _problem(play: Callable[[], object]) -> Exception | None:
+    """What goes wrong in it."""
+    try:
+        play()
+    except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
+        return error.with_traceback(None)
+    except (NotApplicable, Silent, Unjudged):
+        return None
+    return None
+
+
+def _none(found: Exception | None) -> None:
+    if found:
+        raise found
+
+
 def _has_ended(actor: MigrationActor, where: str) -> None:
     try:
         actor.await_work()
@@ -58,7 +74,11 @@ class Players(Stage):
 
     def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
         super().__init__(v1, journeys, reach)
-        self._compared = v1.session.transport.tracer.shared(self._compare)
+        shared = v1.session.transport.tracer.shared
+        self._compared = shared(lambda sessions, last: _problem(partial(self._play, sessions, last)))
+        self._worked = shared(lambda: _problem(partial(self._works, NOTHING)))
+        self._wrote = shared(lambda: _problem(partial(self._writes, NOTHING)))
+        self._made: set[tuple[Hashable, ...]] = set()
 
     def judge(self, *sessions: Session, last: Last = Last.LIVE, controls: Sequence[Session] = (), when: str) -> None:
         """A whole migration goes well after ``sessions``, where it does after each of the ``controls``, or after none.
@@ -67,6 +87,7 @@ class Players(Stage):
         DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves open.
         """
         self.afford()
+        self._first(self._compared, (NOTHING,), last)
         with unless(lambda: self._insist(controls, last), when):
             self._play(sessions, last)
 
@@ -110,7 +131,7 @@ class Players(Stage):
     def judge_resumed(self, *sessions: Session, last: Last, controls: Sequence[Session] = (), when: str) -> None:
         """As judge(), after sessions that resume the device, where pre-copy can be entered after that."""
         stayed = self.journeys.resume(self.journeys.suspend).stayed
-        if stayed and last == Last.LIVE:
+        if stayed and last.live:
             raise Unjudged(f"pre-copy is not entered once the device was resumed, which another rule judges: {stayed}")
         self.judge(*sessions, last=last, controls=controls, when=when)
 
@@ -136,12 +157,12 @@ class Players(Stage):
     def judge_at_work(self, before: Session) -> None:
         """After a session the device works, and once it is stopped stands still, as it does without one."""
         self.afford()
-        counter = self.v1.actor.counter()
-        with unless(lambda: self._works(NOTHING, counter), "with nothing before it"):
-            self._works(before, counter)
+        self._first(self._worked)
+        with unless(lambda: _none(self._worked()), "with nothing before it"):
+            self._works(before)
 
-    def _works(self, before: Session, counter: Activity) -> None:
-        player = self.begin()
+    def _works(self, before: Session) -> None:
+        counter, player = self.v1.actor.counter(), self.begin()
         player.play(before)
         goes_on(counter, f"after this: {before}")
         player.go(STOP)
@@ -150,7 +171,8 @@ class Players(Stage):
     def judge_writing(self, before: Session) -> None:
         """After a session the device writes memory, as it does without one."""
         self.afford()
-        with unless(lambda: self._writes(NOTHING), "with nothing before it"):
+        self._first(self._wrote)
+        with unless(lambda: _none(self._wrote()), "with nothing before it"):
             self._writes(before)
 
     def _writes(self, before: Session) -> None:
@@ -228,14 +250,10 @@ class Players(Stage):
     def _insist(self, sessions: Sequence[Session], last: Last) -> None:
         """A migration at once restores the device, and so does one after each of the sessions, or after none."""
         for before, how in [((), Last.AT_ONCE), *(((session,), last) for session in sessions or [NOTHING])]:
-            if error := self._compared(before, how):
-                raise error
+            _none(self._compared(before, how))
 
-    def _compare(self, sessions: tuple[Session, ...], last: Last) -> Exception | None:
-        try:
-            self._play(sessions, last)
-        except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
-            return error.with_traceback(None)
-        except (NotApplicable, Silent, Unjudged):
-            return None
-        return None
+    def _first(self, control: Callable[..., object], *arguments: Hashable) -> None:
+        """Make a control, once: before what is judged, which the device may never get over."""
+        if (control, *arguments) not in self._made:
+            self._made.add((control, *arguments))
+            control(*arguments)

@@ -60,6 +60,11 @@ class Session(NamedTuple):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def keeps_user(self) -> bool:
+        """Whether its user goes on with the device, which is not reset either: it shows what it showed before."""
+        return self.moves[-1] not in (RESET, CLOSE, LOSE)
+
 
 def _session(words: str, *moves: Move) -> Session:
     return Session(words, moves)
