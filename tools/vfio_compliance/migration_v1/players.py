@@ -27,7 +27,7 @@ from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .actor import MigrationActor
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, Saved
-from .interruptions import FEW, Buffer, Interrupting, Interruption
+from .interruptions import FEW, READ_AGAIN, Buffer, Interrupting, Interruption
 from .migration import Migration
 from .player import Last, Player, Stage
 from .progress import Progress, Step
@@ -110,14 +110,14 @@ class Players(Stage):
 
         def control() -> None:
             self._insist([], last)
-            if state != RESUMING and what.moment != Moment.PENDING:
+            if what in READ_AGAIN:
                 self._stays(what, times, state, place(number))
 
         with unless(control, "where nothing is done in between, or at once"):
             self._disturb(Player(self, {state: interrupting}), interrupting, last)
 
     def _stays(self, what: Interruption, times: int, state: DeviceState, number: int) -> None:
-        """The buffer that is interrupted is the same after it: what comes at once, or soon, is another rule's matter."""
+        """The buffer is the same when it is read again a few times, which is another rule's matter."""
         player = self.begin()
         player.go(state)
         player.read(Progress("", number, Step.PENDING))
