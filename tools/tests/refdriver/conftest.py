@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from dirty_bench import Bench
 from guest_memory import Guest
 from raw_client import Client, Server
 
@@ -31,3 +33,17 @@ def guest(client: Client, request: pytest.FixtureRequest) -> Iterator[Guest]:
     guest = Guest(client, request.param)
     yield guest
     guest.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Callable[..., Bench]]:
+    """Makes containers with a device, good ones and broken ones."""
+    made: list[Bench] = []
+
+    def make(*defects: str, **more: Any) -> Bench:
+        made.append(Bench(*defects, **more))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

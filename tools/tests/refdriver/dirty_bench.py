@@ -26,13 +26,14 @@ class Bench:
     Refusals are given as negative errnos, dirty pages as lists of their places in the range.
     """
 
-    def __init__(self, *defects: str) -> None:
-        self.driver = build(Options(), broken(defects))
+    def __init__(self, *defects: str, options: Options | None = None) -> None:
+        self.driver = build(options or Options(), broken(defects))
         self.device = self.driver.device
         self.sockets = socket.socketpair()
         self.driver.open(Connection(self.sockets[0]))
         self.memory = os.memfd_create("guest")
-        os.ftruncate(self.memory, 300 * PAGE)
+        # Of all this only what is written takes memory; it is enough for a mapping of more than 4 GiB.
+        os.ftruncate(self.memory, 8 << 30)
         for first, count in ((0, 100), (100, 30), (140, 10)):
             self.map(first, count)
 
@@ -74,9 +75,9 @@ class Bench:
         body = struct.pack("<IIQQQQ", argsz, 4, BASE + first * PAGE, count * PAGE, page, room)
         return pages(self.ask(14, body))
 
-    def takes(self, room: int) -> int:
-        """Bytes of the bitmap that comes when there is so much room; needed are 16."""
-        body = struct.pack("<IIQQQQ", min(40 + room, 0xFFFFFFFF), 4, BASE, 100 * PAGE, PAGE, room)
+    def takes(self, room: int, count: int = 100) -> int:
+        """Bytes of the bitmap of the first pages that comes when there is so much room; 100 pages need 16."""
+        body = struct.pack("<IIQQQQ", min(40 + room, 0xFFFFFFFF), 4, BASE, count * PAGE, PAGE, room)
         answer = self.answer(14, body)
         return answer if isinstance(answer, int) else len(answer.data)
 
@@ -93,9 +94,9 @@ class Bench:
         reply = self.ask(3, struct.pack("<IIQQ", 24, 2, 0, 0))
         return reply if isinstance(reply, int) else struct.unpack("<IIQQ", reply)[3] // PAGE
 
-    def plain_unmap(self, flags: int = 0) -> tuple[int, ...] | int:
-        """The pages unmapped, and whether they are."""
-        reply = self.ask(3, struct.pack("<IIQQ", 24, flags, BASE, 100 * PAGE))
+    def plain_unmap(self, flags: int = 0, first: int = 0, count: int = 100) -> tuple[int, ...] | int:
+        """The pages unmapped, and what becomes of a write to page 0."""
+        reply = self.ask(3, struct.pack("<IIQQ", 24, flags, BASE + first * PAGE, count * PAGE))
         return reply if isinstance(reply, int) else (struct.unpack("<IIQQ", reply)[3] // PAGE, self.write(0))
 
     def write(self, *those: int, count: int = 1) -> int:
@@ -120,12 +121,16 @@ class Bench:
 
         eventually(wrote)
 
-    def pin(self, page: int, what: int = 1, count: int = 1) -> None:
-        """Pin pages, or unpin them (2)."""
+    def pin(self, page: int, what: int = 1, count: int = 1) -> int | None:
+        """Pin pages, or unpin them (2); a refusal, if it comes to that."""
         registers = self.device.machine
         registers.write(PIN_ADDRESS, struct.pack("<Q", BASE + page * PAGE))
         registers.write(PIN_LENGTH, struct.pack("<I", count * PAGE))
-        registers.write(PIN, struct.pack("<I", what))
+        try:
+            registers.write(PIN, struct.pack("<I", what))
+        except Refusal as refusal:
+            return -refusal.errno
+        return None
 
     def info(self, argsz: int) -> tuple[Any, ...] | int:
         """argsz, cap_offset and length of the reply; and each capability: id, version, next, contents."""
@@ -144,5 +149,5 @@ def pages(reply: bytes | int) -> list[int] | int:
     """Places of the bits that are set in a bitmap behind 40 bytes; a refusal as it is."""
     if isinstance(reply, int):
         return reply
-    value = int.from_bytes(reply[40:], "little")
-    return [bit for bit in range(value.bit_length()) if value >> bit & 1]
+    # Byte by byte: a bitmap can be of a million pages.
+    return [8 * place + bit for place, byte in enumerate(reply[40:]) if byte for bit in range(8) if byte >> bit & 1]

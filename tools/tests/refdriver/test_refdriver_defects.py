@@ -31,6 +31,7 @@ from test_refdriver_data_defects import TABLE as DATA_TABLE
 from test_refdriver_dirty_defects import DEFECTS as DIRTY
 from test_refdriver_dirty_defects import PERVASIVE
 from test_refdriver_dirty_faults import SUBTLE
+from test_refdriver_dirty_ranges import RANGES
 from test_refdriver_dirty_states import STATES
 from test_refdriver_sessions import SESSIONS
 from test_refdriver_users import USERS
@@ -545,7 +546,7 @@ def test_breaks_what_it_names(name: str, look: Callable[[Bench], Any], good: Any
 def test_every_defect_is_looked_at() -> None:
     """The table above and those of the other files leave none out."""
     named = {row[0] for row in TABLE + DATA_TABLE + STATES + SESSIONS + USERS}
-    assert named | {*DIRTY, *PERVASIVE, *SUBTLE} == set(DEFECTS)
+    assert named | {*DIRTY, *PERVASIVE, *SUBTLE, *RANGES} == set(DEFECTS)
 
 
 def test_goes_on_for_20_ms_only() -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -249,20 +249,6 @@ WITHOUT_BITMAP = {
     "unmap, plain",
     "stopped unmap",
 }
-
-
-@pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Iterator[Callable[..., Bench]]:
-    """Makes benches."""
-    made: list[Bench] = []
-
-    def make(*defects: str) -> Bench:
-        made.append(Bench(*defects))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def look_at_all(bench: Callable[..., Bench], *defects: str) -> dict[str, Any]:

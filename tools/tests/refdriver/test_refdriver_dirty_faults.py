@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -175,20 +175,6 @@ SUBTLE: dict[str, dict[str, Any]] = {
 #: Those that show nearly everywhere: some looks are listed, and others are untouched.
 WIDESPREAD = {"bitmap-ends-tracking", "bitmap-word-dirty"}
 UNTOUCHED = ("info whole", "info short", "info tiny", "unmap, plain", "stopped unmap", "start", "stop", "unmap, pinned")
-
-
-@pytest.fixture
-def bench() -> Iterator[Callable[..., Bench]]:
-    """Makes benches."""
-    made: list[Bench] = []
-
-    def make(*defects: str) -> Bench:
-        made.append(Bench(*defects))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def test_shows_what_it_should(bench: Callable[..., Bench]) -> None:

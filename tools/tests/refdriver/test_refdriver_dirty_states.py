@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from errno import EBUSY, EINVAL
 from typing import Any
 
@@ -129,20 +129,6 @@ def refusal(bench: Bench) -> int:
     except AssertionError:
         return -EBUSY
     return 0
-
-
-@pytest.fixture
-def bench() -> Iterator[Callable[..., Bench]]:
-    """Makes drivers with defects."""
-    made: list[Bench] = []
-
-    def make(*defects: str) -> Bench:
-        made.append(Bench(*defects))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 @pytest.mark.parametrize(("name", "look", "good", "broken"), STATES, ids=[row[0] for row in STATES])
