@@ -62,9 +62,8 @@ def _size_again(region: MigrationRegion, buffer: Buffer) -> None:
     equal("reading data_size again", region.read(DATA_SIZE), buffer.area.size)
 
 
-def _place_again(region: MigrationRegion, buffer: Buffer) -> None:
-    _offset_again(region, buffer)
-    _size_again(region, buffer)
+def _size_after(region: MigrationRegion, _buffer: Buffer) -> None:
+    region.try_read(DATA_SIZE)  # the answer is left open; data_offset would ask for the next buffer
 
 
 def _data_again(region: MigrationRegion, buffer: Buffer) -> None:
@@ -135,7 +134,7 @@ def _pending_again(region: MigrationRegion, _buffer: Buffer) -> None:
 READ_AGAIN: Final = (
     Interruption("data_offset read again", Moment.OFFSET, _offset_again),
     Interruption("data_size read again", Moment.PLACED, _size_again),
-    Interruption("data_offset and data_size read again", Moment.MOVED, _place_again),
+    Interruption("data_size read again", Moment.MOVED, _size_after),
     Interruption("the data read again", Moment.MOVED, _data_again),
     Interruption("the last byte read again", Moment.MOVED, _last_byte_again),
     Interruption("device_state read", Moment.MOVED, _state_again),
