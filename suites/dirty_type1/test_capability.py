@@ -8,10 +8,9 @@ import pytest
 from vfio_compliance.common.words import counted
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.type1 import (
-    VFIO_IOMMU_DIRTY_PAGES,
     VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
-    DirtyPagesFlags,
     IommuInfoFlags,
+    bitmap_bytes,
 )
 
 #: Bytes of the largest bitmap that is tried; it costs only what is written to it.
@@ -134,17 +133,17 @@ def test_largest_bitmap(container, capability, guest):
     """The range that fills the largest bitmap can be asked for, whatever is mapped of it."""
     most = largest_of(capability)
     tried = min(most, LARGEST_TRIED + WORD)  # it has to take less as well
-    checks.succeeded(*ask_for_words(container, guest, most, tried))
+    checks.succeeded(*ask_for_words(guest, most, tried))
 
 
 @pytest.mark.rule("dirty.capability.largest-bitmap")
-@pytest.mark.parametrize("pages", [0, 1], ids=["a word more", "a page more"])
-def test_above_largest_bitmap(container, capability, guest, pages):
+@pytest.mark.parametrize("more", [{"slack": WORD}, {"pages": 1}], ids=["a word more", "a page more"])
+def test_above_largest_bitmap(container, capability, guest, more):
     """Neither a larger bitmap nor a larger range can be asked for."""
     most = largest_of(capability)
     if most > LARGEST_TRIED:
         raise checks.NotApplicable(f"a bitmap of {counted(most, 'byte')} is larger than those that are tried")
-    checks.declined(*ask_for_words(container, guest, most, most, more=WORD, pages=pages))
+    checks.declined(*ask_for_words(guest, most, most, **more))
 
 
 def largest_of(capability):
@@ -156,21 +155,12 @@ def largest_of(capability):
     return largest
 
 
-def ask_for_words(container, guest, most, size, *, more=0, pages=0):
-    """Ask for the range of a bitmap of ``size`` bytes and ``pages`` pages, with ``more`` memory; in words, answered."""
+def ask_for_words(guest, most, size, *, slack=0, pages=0):
+    """Ask for the range of a bitmap of ``size`` bytes and ``pages`` pages, with ``slack``; in words, answered."""
     guest.map(0, 1)
     guest.start()
     guest.get(0, 64)  # n/a where no range with holes is answered
-    whole = size // WORD * WORD
-    with container.guarded(whole + more) as bitmap:
-        argument = container.dirty_request(
-            DirtyPagesFlags.GET_BITMAP,
-            argsz=48,
-            size=(whole * 8 + pages) * guest.page,
-            page=guest.page,
-            bitmap=bitmap,
-            bitmap_size=whole + more,
-        )
-        outcome = container.try_request(VFIO_IOMMU_DIRTY_PAGES, argument)
-    asked = f"{counted(whole * 8 + pages, 'page')} from IOVA 0 on in {counted(whole + more, 'byte')}"
+    count = size // WORD * 64 + pages
+    outcome = guest.try_get(-guest.iova(0) // guest.page, count, slack=slack)
+    asked = f"{counted(count, 'page')} from IOVA 0 on in {counted(bitmap_bytes(count) + slack, 'byte')}"
     return f"asking for {asked}, where {most} are the most", outcome

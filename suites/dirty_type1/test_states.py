@@ -1,32 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tracking in states of the device other than running, and across its reset: neither is a matter of the container.
 
-A script has a step for each thing that is done to the container, and says between them where the device goes. What
-goes wrong is judged here only where the same goes well without that: in running, and where the operation that a test is
-about was done before the device went anywhere.
+What goes wrong is judged here only where the same goes well without that: in running, and where the operation that a
+test is about was done before the device went anywhere.
 """
 
 import pytest
 
-from vfio_compliance.migration_v1.states import STATES, name
-from vfio_compliance.run.checks import (
-    NotApplicable,
-    RuleBroken,
-    Unjudged,
-    Unreachable,
-    broken_by,
-    declined,
-    given,
-    unless,
-)
-from vfio_compliance.uapi.migration_v1 import DeviceState
+from vfio_compliance.dirty_type1.course import Course
 
-RUNNING, RESUMING = DeviceState.RUNNING, DeviceState.RESUMING
-
-#: Where a script takes the device; ``reset`` ends in running.
-PLACES = {name(state): state for state in STATES} | {"reset": RUNNING}
-
-#: Those in which the device writes memory.
+#: Places in which the device writes memory.
 WORKING = ("running", "pre-copy", "reset")
 
 #: Ways from running through other states, and back where a state lets go of the device.
@@ -64,133 +47,6 @@ every_moment = pytest.mark.parametrize(
 )
 
 
-class Course:
-    """Plays scripts of the container and the device, from running on."""
-
-    def __init__(self, session, dirtying):
-        self.session, self.dirtying = session, dirtying
-        #: How the device is brought to states, where it is judged by version 1.
-        self.reach = self.v1 = self.journeys = None
-
-    def judge(self, *script, subject=(), without=()):
-        """All that the script asks for is right, where it is so in running.
-
-        What is done in a place is the ``subject``: it goes well where it was done in running before. Where it cannot
-        come first, ``without`` is another script that leaves it out, and goes well.
-        """
-        with unless(lambda: self._control([step for step in script if step not in PLACES]), "in running"):
-            if not subject and not without:
-                self._play(script)
-                return
-            control = without or _before(script, subject)
-            with unless(lambda: self._control(control), f"with {'; '.join(control)}"):
-                self._play(script)
-
-    def _control(self, script):
-        self.session.lost |= self.session.transport.gone
-        self.session.plain()
-        self._play(script)
-
-    def _play(self, script):
-        state = None
-        if {"resuming", "running"} <= {*script}:
-            state = self.journeys.suspend().whole()
-            self.v1.begin()
-        elif self.v1:
-            self.v1.prepare()
-        with self.dirtying.guest() as guest:
-            for at, step in enumerate(script):
-                if step == "reset":
-                    self._reset(guest)
-                elif step in PLACES:
-                    self._go(guest, PLACES[step], state, leaving=any(later in PLACES for later in script[at + 1 :]))
-                else:
-                    verb, *numbers = step.split()
-                    VERBS[verb](guest, *map(int, numbers))
-
-    def _reset(self, guest):
-        device = self.session.device
-        if not device.announces_reset:
-            raise NotApplicable("the device does not announce that it can be reset")
-        with given():
-            device.reset()
-        guest.device_reset()
-        if self.v1 and (problem := self.v1.unready(device, insist=True)):
-            raise Unjudged(f"after the reset {problem}")
-
-    def _go(self, guest, state, stream, *, leaving):
-        guest.device_went(name(state))
-        region = self.v1.region()
-        before = region.state()
-        if state != RUNNING:
-            self.reach(state, leaving=leaving)
-        elif before == RESUMING:
-            with given():
-                for buffer in stream.buffers:
-                    region.load_buffer(buffer.size, stream.pieces(buffer))
-            region.enter(RUNNING)
-        else:
-            change = region.change_to(RUNNING)
-            if not change.outcome.ok or change.now != RUNNING:
-                raise NotApplicable(f"running is not reached from {name(before)}, which the text leaves open")
-
-
-def _before(script, subject):
-    """The script with the subject done before the device goes anywhere."""
-    rest = [step for step in script if step not in subject]
-    first = next(at for at, step in enumerate(rest) if step in PLACES)
-    return [*rest[:first], *subject, *rest[first:]]
-
-
-def refusable(verb):
-    """A verb on which others stand, judged here: its refusal is what is looked for."""
-
-    def ask(*arguments):
-        try:
-            verb(*arguments)
-        except Unreachable as refusal:
-            broken_by(refusal)
-
-    return ask
-
-
-def asked_clean(guest, first, count):
-    """A bitmap in which no clean page is set."""
-    answer = guest.get(first, count)
-    answer.correct()
-    answer.exact()
-
-
-def asked_while_off(guest, first, count):
-    """No bitmap, for nothing is tracked."""
-    outcome = guest.try_get(first, count)
-    declined(guest.path().replace(", which succeeded", ""), outcome)
-
-
-def memory_kept(guest, first):
-    """The memory is mapped, which another rule judges. Raises Unjudged."""
-    try:
-        guest.still_mapped(first)
-    except RuleBroken as error:
-        raise Unjudged(f"the memory is not mapped any more: {error}") from None
-
-
-VERBS = {
-    "map": lambda guest, first, count: guest.map(first, count, judged=True),
-    "unmap": refusable(lambda guest, first: guest.unmap(first)),
-    "unmap-telling": lambda guest, first: guest.unmap_telling(first).correct(),
-    "mapped": lambda guest, first: guest.still_mapped(first),
-    "kept": memory_kept,
-    "start": lambda guest: guest.start(judged=True),
-    "stop-tracking": refusable(lambda guest: guest.stop()),
-    "dirty": lambda guest, page: guest.make_dirty(page),
-    "pin": lambda guest, page: guest.pin(page, 2),
-    "get": lambda guest, first, count: guest.get(first, count).correct(),
-    "get-clean": asked_clean,
-    "get-nothing": asked_while_off,
-}
-
-
 def looks(place, page, *, first=0, count=70):
     """A look at a mapping in a place: the device writes a page of it before, where it can."""
     write = (f"dirty {page}",) * (place in WORKING)
@@ -203,17 +59,15 @@ def going(later):
 
 
 @pytest.fixture
-def course(session, dirtying, device):
+def course(dirtying, device):
     """Plays scripts in which the device is reset, and goes to no state."""
-    return Course(session, dirtying)
+    return Course(dirtying)
 
 
 @pytest.fixture
-def travel(session, dirtying, migrates, v1, reach, journeys):
+def travel(dirtying, migrates, guide):
     """Plays scripts in which the device goes to states."""
-    course = Course(session, dirtying)
-    course.v1, course.reach, course.journeys = v1, reach, journeys
-    return course
+    return Course(dirtying, guide)
 
 
 @pytest.mark.rule("dirty.states.tracking-starts")
@@ -228,7 +82,7 @@ def test_tracking_starts(travel, state, later):
 @every_state
 def test_pinned_from_start(travel, state):
     """Pages that are pinned when tracking starts in the state are reported, each time."""
-    travel.judge("map 0 70", "pin 3", state, "start", "get 0 70", "get 0 70", subject=("start",))
+    travel.judge("map 0 70", "pin 3 2", state, "start", "get 0 70", "get 0 70", subject=("start",))
 
 
 @pytest.mark.rule("dirty.states.tracking-stops")
@@ -277,7 +131,7 @@ def test_tracking_goes_on(travel, way):
 @every_way
 def test_pinned_is_reported(travel, way):
     """Pages that are pinned are reported after the way, each time."""
-    travel.judge("map 0 70", "start", "pin 3", *way, "get 0 70", "get 0 70")
+    travel.judge("map 0 70", "start", "pin 3 2", *way, "get 0 70", "get 0 70")
 
 
 @pytest.mark.rule("dirty.states.clean-is-clear")
@@ -355,7 +209,7 @@ def test_reset_in_a_state_keeps_tracking(travel, state):
 
 
 @pytest.mark.rule("dirty.reset.tracking-goes-on")
-@pytest.mark.parametrize("script", ["start; pin 3", "pin 3; start"], ids=["pinned", "pinned before START"])
+@pytest.mark.parametrize("script", ["start; pin 3 2", "pin 3 2; start"], ids=["pinned", "pinned before START"])
 def test_reset_reports_pinned(course, script):
     """Pages that were pinned until the reset, and may have been written, are reported after it."""
     course.judge("map 0 70", *script.split("; "), "reset", "kept 0", "get 0 70")
@@ -365,7 +219,7 @@ def test_reset_reports_pinned(course, script):
 @every_state
 def test_reset_in_a_state_reports_pinned(travel, state):
     """Pages that were pinned until a reset in the state are reported after it."""
-    before = ("map 0 70", "start", "pin 3", state)
+    before = ("map 0 70", "start", "pin 3 2", state)
     travel.judge(*before, "reset", "kept 0", "get 0 70", without=(*before, "get 0 70"))
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.common.moment import latest_call
-from vfio_compliance.common.words import counted, enumerated, plural
+from vfio_compliance.common.words import counted, enumerated, plural, runs
 from vfio_compliance.migration_v1.checks import in_state, need_data
 from vfio_compliance.migration_v1.states import STATES, name
 from vfio_compliance.run import checks
@@ -114,18 +114,8 @@ def widths_taken(taken):
     parts = []
     for moved, widths in groups.items():
         unit = "byte" if widths == [1] else plural("byte")
-        parts.append(f"{'' if moved is None else f'{moved} of '}{enumerated([*runs_of(widths)], 'and')} {unit}")
+        parts.append(f"{'' if moved is None else f'{moved} of '}{enumerated(runs(widths), 'and')} {unit}")
     return ", ".join(parts)
-
-
-def runs_of(numbers):
-    """Numbers that follow one another as "5 to 8"."""
-    start = before = numbers[0]
-    for number in [*numbers[1:], None]:
-        if number != before + 1:
-            yield str(start) if start == before else f"{start} to {before}"
-            start = number
-        before = number
 
 
 @pytest.mark.rule("v1.reserved.reads-zero")

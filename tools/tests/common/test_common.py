@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines of text, suggestions, processes."""
+"""Lines of text, numbers in words, suggestions, processes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from vfio_compliance.common import processes
 from vfio_compliance.common.signals import terminated_as_interrupted
 from vfio_compliance.common.suggest import did_you_mean, similar
+from vfio_compliance.common.words import runs
 from vfio_compliance.common.wrap import wrap
 
 
@@ -22,6 +23,12 @@ def test_lines_are_kept_and_continued_behind_their_start():
     assert list(wrap("seen ", "one two three\nfour", 12)) == ["seen one two", "     three", "     four"]
     assert list(wrap("", "unbreakable-word a", 4, hanging="  ")) == ["unbreakable-word", "  a"]
     assert list(wrap("seen ", "", 12)) == ["seen "]
+
+
+def test_runs():
+    """Numbers that follow one another are named by the first and the last."""
+    assert [*runs([0, 5, 6, 7, 9, 10])] == ["0", "5 to 7", "9 to 10"]
+    assert not [*runs([])]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 _SIBILANTS = ("s", "x", "z", "ch", "sh")
 
@@ -26,3 +27,10 @@ def enumerated(items: Iterable[str], last: str = "or") -> str:
     """``a``, ``a or b``, ``a, b or c``; nothing where there is nothing to name."""
     *others, end = [*items] or [""]
     return f"{', '.join(others)} {last} {end}" if others else end
+
+
+def runs(numbers: Iterable[int]) -> Iterator[str]:
+    """``5 to 8`` for numbers that follow one another, ``12`` for one by itself."""
+    for _, run in groupby(enumerate(numbers), key=lambda placed: placed[1] - placed[0]):
+        members = [number for _, number in run]
+        yield str(members[0]) if len(members) == 1 else f"{members[0]} to {members[-1]}"

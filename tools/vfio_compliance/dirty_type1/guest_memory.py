@@ -198,9 +198,9 @@ class GuestMemory:
             raise NotApplicable(f"{said}; no rule says that so much can be mapped") from None
         self.history.map(Pages.run(first, count), readonly=readonly)
 
-    def unmap(self, first: int) -> None:
+    def unmap(self, first: int, *, judged: bool = False) -> None:
         """Unmap the mapping that starts at page ``first``."""
-        with given():
+        with nullcontext() if judged else given():
             self._unmapped(first, self._mappings[first].try_unmap())
 
     def unmap_telling(self, first: int, *, slack: int = 0) -> Answer:
@@ -339,9 +339,9 @@ class GuestMemory:
             self._asked("start tracking", self.tracker.try_start())
         self.history.start()
 
-    def stop(self) -> None:
+    def stop(self, *, judged: bool = False) -> None:
         """End tracking."""
-        with given():
+        with nullcontext() if judged else given():
             self._asked("stop tracking", self.tracker.try_stop())
         self.history.stop()
         self._forget_served()
@@ -372,6 +372,7 @@ class GuestMemory:
         count: int,
         *,
         page: int | None = None,
+        slack: int = 0,
         room: int | None = None,
         readonly: bool = False,
         short: int = 0,
@@ -380,11 +381,12 @@ class GuestMemory:
     ) -> Outcome:
         """Ask for a bitmap in a way that may be wrong; what was answered.
 
-        ``page`` is the size of a page, ``room`` that of the bitmap, which may be ``readonly``, or end ``short`` bytes
-        before it should. The range starts ``further`` bytes and is ``longer``. Where it succeeds its pages count as
-        reported. Raises RuleBroken for a success that hides pages which could not be reported.
+        ``page`` is the size of a page. The bitmap's memory has ``slack`` bytes more than it needs; ``room`` is what is
+        said of its size. It may be ``readonly``, or end ``short`` bytes before it should. The range starts ``further``
+        bytes and is ``longer``. Where it succeeds its pages count as reported. Raises RuleBroken for a success that
+        hides pages which could not be reported.
         """
-        needed = bitmap_bytes(count + bool(longer)) or 8
+        needed = (bitmap_bytes(count + bool(longer)) or 8) + slack
         with GuardedBuffer(needed) as into:
             into.address += short
             if readonly:

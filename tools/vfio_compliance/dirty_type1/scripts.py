@@ -82,9 +82,13 @@ SCRIPTS: Final = {
 
 def steps(script: str) -> Iterator[tuple[str, list[int]]]:
     """The verbs of a script, with their numbers."""
-    for step in script.split("; "):
-        verb, *numbers = step.split()
-        yield verb, [int(number) for number in numbers]
+    return map(parsed, script.split("; "))
+
+
+def parsed(step: str) -> tuple[str, list[int]]:
+    """The verb of a step, with its numbers."""
+    verb, *numbers = step.split()
+    return verb, [int(number) for number in numbers]
 
 
 def holding(*verbs: str) -> list[str]:

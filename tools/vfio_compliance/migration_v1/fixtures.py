@@ -16,6 +16,7 @@ from ..run.session import Session
 from ..uapi.migration_v1 import DeviceState
 from .actor import MigrationActor
 from .flows import Journeys
+from .guide import StateGuide
 from .migration import Destination, Migration
 from .players import Players
 from .profile import MigrationSection
@@ -75,6 +76,12 @@ def reach(way_to: Reach, device: Device) -> Reach:
     """Brings the device along states; may reset it now, so ask for it before whatever that would disturb."""
     way_to.get_ready()
     return way_to
+
+
+@pytest.fixture
+def guide(v1: Migration, journeys: Journeys, reach: Reach) -> StateGuide:
+    """Takes the device to states in which something else is judged."""
+    return StateGuide(v1, journeys, reach)
 
 
 @pytest.fixture(scope="session")

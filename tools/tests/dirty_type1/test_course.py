@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A script through places is judged beside the same without them, and beside one in which its subject comes first."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from vfio_compliance.dirty_type1.course import Course
+from vfio_compliance.run.checks import RuleBroken, Unjudged
+
+
+class Recorder:
+    """A session, memory and a guide in one: notes what is asked of it, and goes wrong where it is told to."""
+
+    def __init__(self, wrong):
+        self.plays, self.begun, self._wrong = [], [], wrong
+        self.session, self.lost = self, False
+        self.transport = SimpleNamespace(gone=False)
+
+    def plain(self):
+        self.begun.append("reset")
+
+    def begin(self, way):
+        self.begun.append([*way])
+
+    @contextmanager
+    def guest(self):
+        self.plays.append([])
+        yield self
+        if self._wrong(self.plays[-1]):
+            raise RuleBroken("playing it", "all well", "something wrong")
+
+    def device_went(self, state):
+        self.plays[-1].append(f"to {state}")
+
+    def go(self, state, *, leaving):
+        self.plays[-1].append("leaving it" if leaving else "staying")
+
+    def device_write(self, *numbers):
+        self.plays[-1].append(numbers)
+
+
+@pytest.fixture(autouse=True)
+def verbs(monkeypatch):
+    """One verb is all that a script needs here."""
+    monkeypatch.setattr("vfio_compliance.dirty_type1.course._VERBS", {"dirty": Recorder.device_write})
+
+
+IN_STATES = [(1, 2), "to stop-and-copy", "leaving it", (3,), "to stop", "staying"]
+SCRIPT = ("dirty 1 2", "stop-and-copy", "dirty 3", "stop")
+
+
+def judged(wrong, **beside):
+    """What was played, from a course that goes wrong where it is said to."""
+    recorder = Recorder(wrong)
+    try:
+        Course(recorder, recorder).judge(*SCRIPT, **beside)
+    except (RuleBroken, Unjudged) as error:
+        return recorder, error
+    return recorder, None
+
+
+def test_what_goes_well_is_played_once():
+    """The guide hears of the way at first, and at each place whether the device is to leave it."""
+    recorder, error = judged(lambda steps: False, subject=("dirty 3",))
+    assert recorder.plays == [IN_STATES]
+    assert recorder.begun == [["stop-and-copy", "stop"]]
+    assert error is None
+
+
+def test_what_goes_wrong_in_states_alone_is_broken():
+    """Both controls go well: with the subject before the places, and with no place at all."""
+    recorder, error = judged(lambda steps: steps == IN_STATES, subject=("dirty 3",))
+    assert recorder.plays[1:] == [
+        [(1, 2), (3,), "to stop-and-copy", "leaving it", "to stop", "staying"],
+        [(1, 2), (3,)],
+    ]
+    assert recorder.begun[1:] == ["reset", ["stop-and-copy", "stop"], "reset", []]
+    assert isinstance(error, RuleBroken)
+
+
+def test_what_goes_wrong_with_the_subject_before_is_another_matter():
+    """Then it is not the subject that the states are in the way of."""
+    recorder, error = judged(lambda steps: "to stop" in steps, subject=("dirty 3",))
+    assert len(recorder.plays) == 2
+    assert isinstance(error, Unjudged)
+    assert "with dirty 1 2; dirty 3; stop-and-copy; stop" in str(error)
+
+
+def test_what_goes_wrong_without_the_subject_is_another_matter():
+    """A script may bring the control that it is compared with."""
+    recorder, error = judged(lambda steps: "to stop" in steps, without=("dirty 7", "stop"))
+    assert recorder.plays[1:] == [[(7,), "to stop", "staying"]]
+    assert isinstance(error, Unjudged)
+
+
+def test_what_goes_wrong_in_running_is_another_matter():
+    """A script without a subject has this control alone."""
+    recorder, error = judged(lambda steps: True)
+    assert recorder.plays[1:] == [[(1, 2), (3,)]]
+    assert isinstance(error, Unjudged)
+    assert "in running" in str(error)

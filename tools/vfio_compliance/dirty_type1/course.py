@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Scripts of what is done to the container, and of where the device goes meanwhile.
+
+A step is a verb and its numbers, in pages, or a place. None is left out, and what cannot be done is judged:
+
+    map, pin FIRST COUNT; dirty FIRST [COUNT]; start; stop-tracking
+    unmap, unmap-telling FIRST   a mapping; the latter with its bitmap, which has to be right
+    get FIRST COUNT              a bitmap, which has to be right
+    get-clean FIRST COUNT        the same, and no clean page is set in it
+    get-nothing FIRST COUNT      no bitmap is given, for nothing is tracked
+    mapped, kept FIRST           the mapping is there; the latter where another rule judges that
+    reset                        of the device, which runs then
+    stop, pre-copy, ...          a state of the device, by its name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Final
+
+from ..run.checks import NotApplicable, RuleBroken, Unjudged, declined, given, unless
+from ..run.guide import Guide
+from .guest_memory import GuestMemory
+from .interface import Dirtying
+from .scripts import parsed
+
+
+class Course:
+    """Plays scripts, each from a device that runs, and judges what goes wrong only where the device went."""
+
+    def __init__(self, dirtying: Dirtying, guide: Guide | None = None) -> None:
+        """``guide`` takes the device to states; without one a script has no place but ``reset``."""
+        self._dirtying, self._session, self._guide = dirtying, dirtying.session, guide
+
+    def judge(self, *script: str, subject: Sequence[str] = (), without: Sequence[str] = ()) -> None:
+        """All that the script asks for is right, where it is so in running.
+
+        What is done in a place is the ``subject``: it goes well where it was done in running before. Where it cannot
+        come first, ``without`` is another script that leaves it out, and goes well.
+
+        Raises RuleBroken, DeviceError, Unjudged, and NotApplicable where the device does not go along.
+        """
+        control = without or (_before(script, subject) if subject else ())
+        with (
+            self._unless([step for step in script if not _is_place(step)], "in running"),
+            self._unless(control, f"with {'; '.join(control)}") if control else nullcontext(),
+        ):
+            self._play(script)
+
+    def _unless(self, control: Sequence[str], when: str) -> AbstractContextManager[None]:
+        return unless(lambda: self._control(control), when)
+
+    def _control(self, script: Sequence[str]) -> None:
+        self._session.lost |= self._session.transport.gone
+        self._session.plain()
+        self._play(script)
+
+    def _play(self, script: Sequence[str]) -> None:
+        if self._guide:
+            self._guide.begin([step for step in script if _is_place(step)])
+        with self._dirtying.guest() as guest:
+            for at, step in enumerate(script, 1):
+                if step == "reset":
+                    self._reset(guest)
+                elif _is_place(step):
+                    self._go(guest, step, leaving=any(map(_is_place, script[at:])))
+                else:
+                    verb, numbers = parsed(step)
+                    _VERBS[verb](guest, *numbers)
+
+    def _reset(self, guest: GuestMemory) -> None:
+        device = self._session.device
+        if not device.announces_reset:
+            raise NotApplicable("the device does not announce that it can be reset")
+        with given():
+            device.reset()
+        guest.device_reset()
+        if self._guide:
+            self._guide.settle()
+
+    def _go(self, guest: GuestMemory, state: str, *, leaving: bool) -> None:
+        assert self._guide, f"nobody takes the device to {state}"
+        guest.device_went(state)
+        self._guide.go(state, leaving=leaving)
+
+
+def _is_place(step: str) -> bool:
+    return parsed(step)[0] not in _VERBS
+
+
+def _before(script: Sequence[str], subject: Sequence[str]) -> list[str]:
+    """The script with the subject done before the device goes anywhere."""
+    rest = [step for step in script if step not in subject]
+    first = next(at for at, step in enumerate(rest) if _is_place(step))
+    return [*rest[:first], *subject, *rest[first:]]
+
+
+def _get_clean(guest: GuestMemory, first: int, count: int) -> None:
+    answer = guest.get(first, count)
+    answer.correct()
+    answer.exact()
+
+
+def _get_nothing(guest: GuestMemory, first: int, count: int) -> None:
+    outcome = guest.try_get(first, count)
+    declined(guest.path().replace(", which succeeded", ""), outcome)
+
+
+def _kept(guest: GuestMemory, first: int) -> None:
+    try:
+        guest.still_mapped(first)
+    except RuleBroken as error:
+        raise Unjudged(f"the memory is not mapped any more: {error}") from None
+
+
+_VERBS: Final[Mapping[str, Callable[..., None]]] = {
+    "map": partial(GuestMemory.map, judged=True),
+    "unmap": partial(GuestMemory.unmap, judged=True),
+    "unmap-telling": lambda guest, first: guest.unmap_telling(first).correct(),
+    "mapped": GuestMemory.still_mapped,
+    "kept": _kept,
+    "start": partial(GuestMemory.start, judged=True),
+    "stop-tracking": partial(GuestMemory.stop, judged=True),
+    "dirty": GuestMemory.make_dirty,
+    "pin": GuestMemory.pin,
+    "get": lambda guest, first, count: guest.get(first, count).correct(),
+    "get-clean": _get_clean,
+    "get-nothing": _get_nothing,
+}
