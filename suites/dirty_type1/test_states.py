@@ -134,6 +134,21 @@ def test_pinned_is_reported(travel, way):
     travel.judge("map 0 70", "start", "pin 3 2", *way, "get 0 70", "get 0 70")
 
 
+#: How often a device that writes by itself is stopped: another write may hide what the stop itself wrote.
+TRIES = 4
+
+
+@pytest.mark.rule("dirty.states.nothing-lost")
+@pytest.mark.parametrize("way", [way for way in WAYS if way != ("pre-copy",)], ids=" -> ".join)
+def test_written_at_the_stop(travel, way):
+    """What a device that writes by itself has written up to the stop is reported after it."""
+    before = ("map 0 70", "start", "stream 5")
+    written = ("copy 0 70", "written", "copy 0 70")
+    first, rest = (way[:1], way[1:]) if way[0] == "pre-copy" else ((), way)
+    for _ in range(TRIES):
+        travel.judge(*before, *first, *written, *rest, "copy 0 70", without=(*before, *first, *written))
+
+
 @pytest.mark.rule("dirty.states.clean-is-clear")
 @pytest.mark.usefixtures("known_writes")
 @every_moment
@@ -157,6 +172,12 @@ def test_written_in_pre_copy(travel, way):
     travel.judge(
         *(*before, "pre-copy", *written, *way, "get 0 70"), without=(*before, *written, "pre-copy", *way, "get 0 70")
     )
+
+
+@pytest.mark.rule("dirty.states.pre-copy-written")
+def test_written_by_itself_in_pre_copy(travel):
+    """What a device writes by itself in pre-copy is reported."""
+    travel.judge("map 0 70", "start", "stream 5", "pre-copy", "copy 0 70", "written", "copy 0 70")
 
 
 @pytest.mark.rule("dirty.states.new-mappings")

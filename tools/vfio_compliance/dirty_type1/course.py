@@ -8,6 +8,9 @@ A step is a verb and its numbers, in pages, or a place. None is left out, and wh
     get FIRST COUNT              a bitmap, which has to be right
     get-clean FIRST COUNT        the same, and no clean page is set in it
     get-nothing FIRST COUNT      no bitmap is given, for nothing is tracked
+    stream PAGE                  the device writes the page over and over from here on
+    written                      it has written it since the last copy
+    copy FIRST COUNT             a bitmap that has to be right, then the page is copied: what changes from now on is due
     mapped, kept FIRST           the mapping is there; the latter where another rule judges that
     reset                        of the device, which runs then
     stop, pre-copy, ...          a state of the device, by its name
@@ -25,6 +28,7 @@ from ..run.guide import Guide
 from .guest_memory import GuestMemory
 from .interface import Dirtying
 from .scripts import parsed
+from .streamed import Streamed
 
 
 class Course:
@@ -60,15 +64,17 @@ class Course:
     def _play(self, script: Sequence[str]) -> None:
         if self._guide:
             self._guide.begin([step for step in script if _is_place(step)])
-        with self._dirtying.guest() as guest:
+        with self._dirtying.guest() as guest, Streamed(guest) as streamed:
             for at, step in enumerate(script, 1):
-                if step == "reset":
-                    self._reset(guest)
-                elif _is_place(step):
-                    self._go(guest, step, leaving=any(map(_is_place, script[at:])))
-                else:
-                    verb, numbers = parsed(step)
+                verb, numbers = parsed(step)
+                if verb in _VERBS:
                     _VERBS[verb](guest, *numbers)
+                elif verb in _STREAMED:
+                    _STREAMED[verb](streamed, *numbers)
+                elif verb == "reset":
+                    self._reset(guest)
+                else:
+                    self._go(guest, step, leaving=any(map(_is_place, script[at:])))
 
     def _reset(self, guest: GuestMemory) -> None:
         device = self._session.device
@@ -87,7 +93,8 @@ class Course:
 
 
 def _is_place(step: str) -> bool:
-    return parsed(step)[0] not in _VERBS
+    verb, _ = parsed(step)
+    return verb not in _VERBS and verb not in _STREAMED
 
 
 def _before(script: Sequence[str], subject: Sequence[str]) -> list[str]:
@@ -128,4 +135,10 @@ _VERBS: Final[Mapping[str, Callable[..., None]]] = {
     "get": lambda guest, first, count: guest.get(first, count).correct(),
     "get-clean": _get_clean,
     "get-nothing": _get_nothing,
+}
+
+_STREAMED: Final[Mapping[str, Callable[..., None]]] = {
+    "stream": Streamed.stream,
+    "written": Streamed.written,
+    "copy": Streamed.copy,
 }

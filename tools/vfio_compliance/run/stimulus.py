@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -102,30 +102,23 @@ class Actor:
     @contextmanager
     def dma(self) -> Iterator[Activity]:
         """Memory that the device writes over and over, by ``stimulus.dma``, until the block ends."""
-        dma = self.wanted("dma", self._stimulus.dma)
-        variables = {"$iova": IOVA, "$length": DMA_SIZE}
-        with DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory:
-            self.run("stimulus.dma.start", dma.start, variables)
-            try:
-                yield Activity(
-                    "the memory that the device writes",
-                    lambda: zlib.crc32(memory.view),
-                    dma.writes_within,
-                    self._device.transport.pause,
-                )
-            except BaseException:  # is not to be hidden by a device that cannot be stopped any more
-                with suppress(DeviceError, TransportError):
-                    self.run("stimulus.dma.stop", dma.stop, variables)
-                raise
-            with suppress(DeviceError, PeerGone, ProtocolViolation):  # what was to be judged was judged
-                self._device.try_reset()  # it may have been stopped meanwhile, and is to take the steps that follow
-                self.run("stimulus.dma.stop", dma.stop, variables)
+        with (
+            DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory,
+            self.stream(IOVA, DMA_SIZE, in_any_state=True) as within,
+        ):
+            yield Activity(
+                "the memory that the device writes",
+                lambda: zlib.crc32(memory.view),
+                within,
+                self._device.transport.pause,
+            )
 
     @contextmanager
-    def stream(self, iova: int, length: int) -> Iterator[float]:
+    def stream(self, iova: int, length: int, *, in_any_state: bool = False) -> Iterator[float]:
         """Memory that is mapped already written over and over, until the block ends; at least once in so many seconds.
 
-        Raises NotApplicable, Silent.
+        The block may leave the device ``in_any_state``: it is reset before it is told to stop, and what goes wrong
+        with that is not judged. Raises NotApplicable, Silent.
         """
         dma = self.wanted("dma", self._stimulus.dma)
         variables = {"$iova": iova, "$length": length}
@@ -136,7 +129,10 @@ class Actor:
             with suppress(DeviceError, TransportError):
                 self.run("stimulus.dma.stop", dma.stop, variables)
             raise
-        self.run("stimulus.dma.stop", dma.stop, variables)
+        with suppress(DeviceError, PeerGone, ProtocolViolation) if in_any_state else nullcontext():
+            if in_any_state:
+                self._device.try_reset()
+            self.run("stimulus.dma.stop", dma.stop, variables)
 
     # -- single writes, for dirty page tracking -------------------------------------------------------------------
 

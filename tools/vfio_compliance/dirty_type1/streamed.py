@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A page that the device writes by itself, and a client that copies it by the bitmaps."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+from ..run.checks import Unjudged
+from .guest_memory import GuestMemory
+from .pages import Pages
+
+
+class Streamed:
+    """It, until the block ends. What has changed since the page was copied has to be in the next bitmap."""
+
+    def __init__(self, guest: GuestMemory) -> None:
+        self._guest, self._streams = guest, ExitStack()
+        self._page, self._within = 0, 0.0
+        self._copy = b""
+
+    def __enter__(self) -> Streamed:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._streams.__exit__(*error)  # type: ignore[arg-type]
+
+    def stream(self, page: int) -> None:
+        """Have the device write ``page`` over and over. Raises NotApplicable, Silent."""
+        guest, self._page = self._guest, page
+        self._copy = self._now()
+        self._within = self._streams.enter_context(guest.actor.stream(guest.iova(page), guest.page, in_any_state=True))
+
+    def written(self) -> None:
+        """The device writes it after the last copy. Raises Unjudged where it does not."""
+        end = time.monotonic() + self._within
+        while self._now() == self._copy:
+            if time.monotonic() > end:
+                raise Unjudged(f"the memory that the device writes does not change in {self._within:g} s")
+            self._guest.transport.pause(self._within / 1024)  # soon: the next write is to come after what follows
+
+    def copy(self, first: int, count: int) -> None:
+        """Copy the page behind a bitmap of ``count`` pages from ``first`` on, which has to be right."""
+        if self._now() != self._copy:
+            self._guest.history.wrote(Pages.of(self._page))
+        self._guest.get(first, count).correct()
+        self._copy = self._now()
+
+    def _now(self) -> bytes:
+        return bytes(self._guest.bytes_of(self._page, self._guest.page))
