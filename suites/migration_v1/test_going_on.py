@@ -14,6 +14,7 @@ from vfio_compliance.migration_v1.interruptions import (
     WRITTEN_AGAIN,
 )
 from vfio_compliance.migration_v1.player import Last
+from vfio_compliance.migration_v1.region import Moment
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING
@@ -22,9 +23,9 @@ PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_C
 OFTEN = {"once": 1, "many times": MANY}
 
 
-def case(what, place, name, chosen, times=1, often=""):
+def case(what, place, name, chosen, times, often):
     """What is done, where and how often; deep unless it is ``chosen``."""
-    words = f"{what}, in the {name} buffer{often and ', '}{often}"
+    words = f"{what}, in the {name} buffer, {often}"
     return pytest.param(what, place, times, id=words, marks=[] if chosen else [pytest.mark.deep])
 
 
@@ -42,23 +43,15 @@ def repeated(whats):
 
 
 def refused(whats):
-    """Each of ``whats`` in each buffer, once or many times; of each four, the moments of one, one is not deep."""
-    return pytest.mark.parametrize(
-        ("what", "place", "times"),
-        [
-            case(
-                what,
-                place,
-                name,
-                row % 4 == row // 4 % 4 and row // 4 % 3 == column and row // 4 % 2 == turn,
-                times,
-                often,
-            )
-            for row, what in enumerate(whats)
-            for column, (name, place) in enumerate(PLACES.items())
-            for turn, (often, times) in enumerate(OFTEN.items())
-        ],
-    )
+    """Each of ``whats`` in each buffer, once or many times; of each access one case of both is not deep."""
+    cases = []
+    for row, what in enumerate(whats):
+        access, moment = divmod(row, len(Moment))
+        for column, (name, place) in enumerate(PLACES.items()):
+            for turn, (often, times) in enumerate(OFTEN.items()):
+                chosen = moment == (access + 2 * turn) % len(Moment) and column == (access + turn) % len(PLACES)
+                cases.append(case(what, place, name, chosen, times, often))
+    return pytest.mark.parametrize(("what", "place", "times"), cases)
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")

@@ -246,6 +246,7 @@ def _episodes(layout: Layout, chance: random.Random) -> Parts:
     pinned, edges = [f"pin {page} {length}", "check"], layout.edges
     return [
         [*pinned, f"unpin {page} {length}", "check"],
+        [*pinned, "stop", "start", "check", f"unpin {page} {length}", "check"],
         [*pinned, f"unmap {neighbour[0]} {neighbour[1]}", "check", f"unpin {page} {length}", "check", *again],
         [*pinned, f"unmap-telling {first} {count}", *again, "check"],
         [f"pin {page} {length}", f"unpin {page} {length}", "check"],
