@@ -72,6 +72,7 @@ LAYOUTS: Final = {
     "mapped from the top down": Layout(((100, 64), (64, 36), (30, 5), (1, 9)), late=2),
     "megabytes apart": Layout(((0, 3), (512, 70), (2053, 9)), late=1),
     "gigabytes apart": Layout(((0, 10), (_GIGABYTE, 65), (4 * _GIGABYTE, 70))),
+    "more than 256 MiB": Layout(((0, _GIGABYTE // 4 + 4500), (_GIGABYTE // 4 + 4500, 3))),
     "more than 4 GiB": Layout(((0, 4 * _GIGABYTE + 1024), (4 * _GIGABYTE + 1024, 3))),
     "read-only among others": Layout(((0, 10), (10, 10), (20, 12), (40, 3)), readonly=(10, 40), edges=(10, 20)),
 }
@@ -246,7 +247,7 @@ def _episodes(layout: Layout, chance: random.Random) -> Parts:
         [*pinned, f"unmap {neighbour[0]} {neighbour[1]}", "check", f"unpin {page} {length}", "check", *again],
         [*pinned, f"unmap-telling {first} {count}", *again, "check"],
         [f"pin {page} {length}", f"unpin {page} {length}", "check"],
-        [*pinned, f"pin-nothing {end - 1} 2", f"dirty {other}", "check", f"unpin {page} {length}", "check"],
+        [*pinned, f"dirty {end - 1}", f"pin-nothing {end - 1} 2", f"dirty {other}", "check", f"unpin {page} {length}"],
         *([f"cross {border}", "check"] for border in (*layout.borders[:2], *layout.edges)),
         [f"dirty {page}", "stop", f"dirty {other + more - 1}", "start", f"dirty {first}", "check"],
         [f"dirty {page}", "start-again", f"dirty {other + more - 1}", "check"],
