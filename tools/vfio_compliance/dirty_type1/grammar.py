@@ -72,7 +72,7 @@ LAYOUTS: Final = {
     "mapped from the top down": Layout(((100, 64), (64, 36), (30, 5), (1, 9)), late=2),
     "megabytes apart": Layout(((0, 3), (512, 70), (2053, 9)), late=1),
     "gigabytes apart": Layout(((0, 10), (_GIGABYTE, 65), (4 * _GIGABYTE, 70))),
-    "more than 256 MiB": Layout(((0, _GIGABYTE // 4 + 4500), (_GIGABYTE // 4 + 4500, 3))),
+    "more than 256 MiB": Layout(((_GIGABYTE // 4 + 4500, 3), (0, _GIGABYTE // 4 + 4500)), late=1),
     "more than 4 GiB": Layout(((0, 4 * _GIGABYTE + 1024), (4 * _GIGABYTE + 1024, 3))),
     "read-only among others": Layout(((0, 10), (10, 10), (20, 12), (40, 3)), readonly=(10, 40), edges=(10, 20)),
 }
