@@ -291,13 +291,14 @@ def _failing(layout: Layout, chance: random.Random) -> Parts:
 
 
 def _visited(layout: Layout, chance: random.Random) -> Parts:
-    """A second device comes, writes and goes, before and after this and that."""
+    """A second device comes, writes and pins, and goes, before and after this and that."""
     pages = [first + chance.randrange(count) for first, count in layout.ordered]
     page, other = chance.choice(pages), chance.choice(pages)
     return [
         [f"dirty {page}", f"visit {other}", "check"],
         [f"visit {page}", "check", f"dirty {page}", "check"],
         [f"pin {page} 1", f"visit {other}", "check", f"unpin {page} 1", "check"],
+        [f"pin {page} 1", f"visit {page}", "check", "check", f"unpin {page} 1", "check"],
         [f"dirty {other}", "stop", f"visit {page}", "start", f"visit {other}", "check"],
     ]
 

@@ -151,13 +151,17 @@ class ScriptedMemory(GuestMemory):
         self.history.stain(pages)
 
     def _visit(self, page: int) -> None:
-        """Another device comes into the container, writes a page, and goes."""
+        """Another device comes into the container, writes a page, has it pinned for a while, and goes."""
         if self._visitor is None:
             raise NotApplicable("each server has a container of its own")
         with self._visitor() as other:
             self._tell("let another device come")
             if self._writable(Pages.of(page)) and not self._everything:
                 self.write(page, by=other)
+                if other.can_pin:
+                    other.pin(self.iova(page), self.page)
+                    other.unpin(self.iova(page), self.page)
+                    self._tell(f"let it pin and unpin {self.at(Pages.of(page))}")
         self._tell("let it go")
 
     # -- tracking -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ A script is a line of steps, each a verb and its numbers, in pages:
     map, map-readonly, pin, unpin FIRST COUNT; dirty, write FIRST [COUNT]; start; stop
     cross PAGE                   one write over the border before that page; one side may not be writable
     pin-nothing FIRST COUNT      to be refused: not all of that is mapped
-    visit PAGE                   another device comes into the container, writes that page, and goes
+    visit PAGE                   another device comes into the container, writes and pins that page, and goes
     start-again                  whatever it answers
     get FIRST COUNT              a bitmap that is judged, of whole mappings
     ask FIRST COUNT              the same of any range, which may be refused where the text does not promise it
