@@ -297,6 +297,8 @@
 	DEFECT(pending_read_advances, "pending-read-advances", touch)		\
 	/* reading pending_bytes again spoils the next buffer */		\
 	DEFECT(pending_read_changes_buffer, "pending-read-changes-buffer", touch) \
+	/* pending_bytes read more than twenty times before a buffer is 0 from then on */ \
+	DEFECT(pending_read_often_ends, "pending-read-often-ends", touch)	\
 	/* pending_bytes is 1 from its third read after the last buffer on */	\
 	DEFECT(pending_returns_later, "pending-returns-later", peek)		\
 	/* pending_bytes is 0 while the last buffer is to come */		\
@@ -470,6 +472,9 @@
 	/* after pre-copy was cancelled the next migration sends what it had to offer */ \
 	DEFECT(left_cancelled_kept, "left-cancelled-kept", take_image)		\
 	ALSO(left_cancelled_kept, transition)					\
+	/* what a cancelled pre-copy had offered counts as sent the next time, unless it changed since */ \
+	DEFECT(left_cancelled_counts, "left-cancelled-counts", take_image)	\
+	ALSO(left_cancelled_counts, transition)					\
 	/* stop-and-copy that was left in a buffer begins behind that buffer the next time */ \
 	DEFECT(left_buffer_skipped, "left-buffer-skipped", transition)		\
 	/* stop-and-copy in whose second buffer the device is reset begins behind that the next time */ \
@@ -481,6 +486,11 @@
 	/* after a reset in resuming behind the first buffer, the next buffer given is refused */ \
 	DEFECT(resumed_in_part_remembered, "resumed-in-part-remembered", consume) \
 	ALSO(resumed_in_part_remembered, reset)					\
+	/* once a user has left in resuming behind some buffers, no first buffer is taken any more */ \
+	DEFECT(resumed_in_part_outlives_user, "resumed-in-part-outlives-user", consume) \
+	ALSO(resumed_in_part_outlives_user, hand_over)				\
+	/* a device resumed again without a reset takes the registers of the first state */ \
+	DEFECT(resumed_again_first_registers, "resumed-again-first-registers", adopt) \
 	/* the second state that is saved since a reset is the first one again */ \
 	DEFECT(saved_again_stale, "saved-again-stale", take_image)		\
 	/* after a pre-copy that was cancelled and a reset in the second buffer nothing is saved */ \
@@ -499,10 +509,16 @@
 	DEFECT(reread_data_endless, "reread-data-endless", peek)		\
 	/* behind a buffer in the middle whose data_offset was read again one is left out */ \
 	DEFECT(reread_offset_skips, "reread-offset-skips", touch)		\
+	/* data_size read more than ten times for a buffer reads one less from then on */ \
+	DEFECT(reread_size_shrinks, "reread-size-shrinks", peek)		\
 	/* once a read was refused in a saving state nothing more is offered */ \
 	DEFECT(refused_read_ends_state, "refused-read-ends-state", migration_read) \
 	/* once a write of device_state was refused the buffers are one byte short */ \
 	DEFECT(refused_state_changes_size, "refused-state-changes-size", peek) \
+	/* a read of a part of data_size is refused, and the next buffer put over the present one */ \
+	DEFECT(refused_size_read_advances, "refused-size-read-advances", migration_read) \
+	/* a write of data_size while saving is refused, and the buffer to be offered next left out */ \
+	DEFECT(refused_size_write_skips, "refused-size-write-skips", consume)	\
 	/* a buffer of which a part was written twice is refused */		\
 	DEFECT(rewritten_data_refused, "rewritten-data-refused", section_write) \
 	ALSO(rewritten_data_refused, consume)					\

@@ -13,6 +13,9 @@
 
 READS(reread_data_endless, REFD_FIELD_PENDING,
       past(refd)->state.reread && !refd_left(refd), -(u64)8208)
+READS(reread_size_shrinks, REFD_FIELD_SIZE,
+      refd_saving(refd) && past(refd)->buffer.size_reads > 10 && refd->transfer.size,
+      refd->transfer.size - 1)
 READS(refused_state_changes_size, REFD_FIELD_SIZE,
       refd->state == COPY && past(refd)->state.refused && refd->transfer.number > 1 &&
       refd->transfer.size, refd->transfer.size - 1)
@@ -39,6 +42,29 @@ ssize_t defect_refused_read_ends_state(struct refd_device *refd, u32 offset, u32
 		transfer->staged = false;
 	}
 	return ret;
+}
+
+ssize_t defect_refused_size_read_advances(struct refd_device *refd, u32 offset, u32 width,
+					  u8 *bytes)
+{
+	const struct refd_transfer *transfer = &refd->transfer;
+	ssize_t ret = under(refused_size_read_advances)(refd, offset, width, bytes);
+
+	if (ret < 0 && offset == refd_places[REFD_FIELD_SIZE].offset && transfer->staged &&
+	    refd_behind(transfer) < transfer->end) {
+		refd->ops->advance(refd);
+		refd->ops->offer(refd);
+	}
+	return ret;
+}
+
+int defect_refused_size_write_skips(struct refd_device *refd, u64 size)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+
+	if (refd_saving(refd))
+		transfer->position += min(refd_step(refd), transfer->end - refd_behind(transfer));
+	return under(refused_size_write_skips)(refd, size);
 }
 
 /* Resuming */

@@ -49,6 +49,7 @@ void refd_past_begin(struct refd_past *past)
 	past->wedged = false;
 	past->bad_size = false;
 	past->error_outlives = false;
+	past->part_outlives = false;
 	past->stale = false;
 }
 
@@ -130,6 +131,9 @@ int past_touch(struct refd_device *refd, enum refd_field field)
 		past(refd)->state.offset_asked++;
 		past(refd)->buffer.offset_reads++;
 		break;
+	case REFD_FIELD_SIZE:
+		past(refd)->buffer.size_reads++;
+		break;
 	default:
 		break;
 	}
@@ -167,6 +171,8 @@ static void note_start(struct refd_device *refd, u32 before)
 	user->withdrawn = false;
 	user->unfinished = false;
 	user->old_image = false;
+	user->offered = 0;
+	user->adopted = false;
 }
 
 int past_reset(struct refd_device *refd)

@@ -40,6 +40,9 @@ struct refd_past_user {
 	bool withdrawn;		/* pre-copy was left for RUNNING */
 	bool unfinished;	/* stop-and-copy was left with bytes pending */
 	bool old_image;		/* what is in the image is to be saved again */
+	u32 offered;		/* where the image goes on behind what a pre-copy had offered */
+	bool adopted;		/* a state was taken on: */
+	__le64 registers[REFD_REG_COUNT];
 	/* In a row */
 	u32 refused;		/* writes that were */
 };
@@ -74,6 +77,7 @@ struct refd_past_buffer {
 	u32 asked;		/* reads of pending_bytes */
 	u32 offset_reads;
 	bool size_asked;	/* data_size was read */
+	u32 size_reads;
 	bool hidden;		/* a part is still to appear */
 	struct refd_range present;	/* where it is there to be read; of no size before */
 	bool missing;		/* a byte of the window is late: */
@@ -106,6 +110,7 @@ struct refd_past {
 	bool wedged;		/* resume data was refused since the device was opened or reset */
 	bool bad_size;		/* a data_size past the end was refused */
 	bool error_outlives;	/* the device was closed in the error state */
+	bool part_outlives;	/* it was closed in RESUMING, with a part of a state given */
 	bool stale;		/* the present buffer is in the shadow alone */
 	u8 *shadow;		/* a second window, and its size; see refd_shadow() */
 	u32 shadow_size;

@@ -217,6 +217,15 @@ int defect_pending_read_changes_buffer(struct refd_device *refd, enum refd_field
 	return under(pending_read_changes_buffer)(refd, field);
 }
 
+int defect_pending_read_often_ends(struct refd_device *refd, enum refd_field field)
+{
+	struct refd_transfer *transfer = &refd->transfer;
+
+	if (asks_again(refd, field) && past(refd)->buffer.asked >= 20)
+		transfer->end = transfer->position;
+	return under(pending_read_often_ends)(refd, field);
+}
+
 /* Reading data_offset */
 
 /* The first time that it is due a read of data_offset is refused. */

@@ -5,6 +5,7 @@
  */
 #include <linux/errno.h>
 #include <linux/minmax.h>
+#include <linux/stddef.h>
 #include <linux/string.h>
 
 #include "defects.h"
@@ -43,6 +44,36 @@ void defect_left_change_lost(struct refd_device *refd)
 		refd_take_around(refd, left->position, refd_behind(left));
 	else
 		under(left_change_lost)(refd);
+}
+
+/* The image is still that of pre-copy. */
+void defect_left_cancelled_counts(struct refd_device *refd)
+{
+	const u32 start = offsetof(struct refd_image, memory);
+	u32 end = past(refd)->user.offered, place, length;
+	u8 *image = refd_image_bytes(refd), *live = (u8 *)refd->live;
+
+	if (refd->state != COPY || !end) {
+		under(left_cancelled_counts)(refd);
+		return;
+	}
+	for (place = start; place < end; place += length) {
+		length = min(refd_step(refd), end - place);
+		if (memcmp(image + place, live + place, length))
+			memcpy(image + place, live + place, length);
+		else
+			memset(image + place, 0, length);
+	}
+	refd_take_around(refd, start, end);
+}
+
+int defect_left_cancelled_counts_transition(struct refd_device *refd, u32 from, u32 to)
+{
+	if (from == PRE_COPY && to == RUNNING)
+		past(refd)->user.offered = refd_behind(&refd->transfer);
+	else if (from != RUNNING || to != COPY)
+		past(refd)->user.offered = 0;
+	return under(left_cancelled_counts_transition)(refd, from, to);
 }
 
 /* What is saved again */
@@ -152,4 +183,34 @@ int defect_resumed_in_part_remembered_reset(struct refd_device *refd)
 	past(refd)->next.in_part = refd->state == RESUMING && transfer->number == 1 &&
 				   !transfer->complete;
 	return under(resumed_in_part_remembered_reset)(refd);
+}
+
+int defect_resumed_in_part_outlives_user(struct refd_device *refd, u64 size)
+{
+	if (refd->state == RESUMING && past(refd)->part_outlives && !refd->transfer.number)
+		return -EIO;
+	return under(resumed_in_part_outlives_user)(refd, size);
+}
+
+void defect_resumed_in_part_outlives_user_hand_over(struct refd_device *refd)
+{
+	const struct refd_transfer *transfer = &refd->transfer;
+
+	if (refd->state == RESUMING && transfer->number && !transfer->complete)
+		past(refd)->part_outlives = true;
+	under(resumed_in_part_outlives_user_hand_over)(refd);
+}
+
+/* What is taken on the second time */
+
+void defect_resumed_again_first_registers(struct refd_device *refd)
+{
+	struct refd_past_user *user = &past(refd)->user;
+
+	if (user->adopted)
+		memcpy(refd->image->registers, user->registers, sizeof(user->registers));
+	else
+		memcpy(user->registers, refd->image->registers, sizeof(user->registers));
+	user->adopted = true;
+	under(resumed_again_first_registers)(refd);
 }

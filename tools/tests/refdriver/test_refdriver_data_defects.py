@@ -101,6 +101,16 @@ def asked_twice(client: Client) -> str:
     return outcome(client, buffers)
 
 
+def asked(client: Client, times: int) -> str:
+    """What becomes of a state where pending_bytes is read so often before its second buffer."""
+    buffers = [begun(client).save_one()]
+    for _ in range(times):
+        client.get(MIGRATION, PENDING, 8)
+    while client.get(MIGRATION, PENDING, 8):
+        buffers.append(client.save_one())
+    return outcome(client, buffers)
+
+
 def endings(client: Client) -> tuple[bool, str]:
     """Whether something is pending after pending_bytes was 0, and what becomes of the data before that."""
     buffers = filled(client, STOP_AND_COPY).save()
@@ -404,6 +414,8 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("pending-read-advances", carried, "whole", "whole"),
     ("pending-read-changes-buffer", asked_twice, "whole", "refused"),
     ("pending-read-changes-buffer", carried, "whole", "whole"),
+    ("pending-read-often-ends", lambda c: asked(c, 19), "whole", "whole"),
+    ("pending-read-often-ends", lambda c: asked(c, 20), "whole", "refused"),
     ("pending-returns", endings, (False, "whole"), (True, "refused")),
     ("pending-zero-early", endings, (False, "whole"), (False, "refused")),
     ("two-pending-reads-needed", lambda c: registers(begun(c), OFFSET), [SECTION], [-EAGAIN]),

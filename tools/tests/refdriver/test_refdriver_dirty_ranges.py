@@ -62,6 +62,11 @@ LOOKS: list[tuple[str, Callable[[Bench], Any], Any]] = [
         lambda b: (b.tell(START), b.write(98, count=4), b.get(0, 130, 24)),
         (0, 1, [98, 99, 100, 101]),
     ),
+    (
+        "write over the end",
+        lambda b: (b.tell(START), b.write(128, count=4), b.get(0, 130, 24)),
+        (0, 2, [128, 129]),
+    ),
 ]
 GOOD = {name: good for name, _, good in LOOKS}
 
@@ -109,7 +114,8 @@ RANGES: dict[str, dict[str, Any]] = {
     },
     "pin-refused-unpins": {"pin over a hole": (0, None, -EFAULT, [])},
     "write-across-first-only": {"write over a border": (0, 1, [98, 99])},
-    "write-across-first-lost": {"write over a border": (0, 1, [100, 101])},
+    "write-across-first-lost": {"write over a border": (0, 1, [100, 101]), "write over the end": (0, 2, [])},
+    "write-failed-unseen": {"write over the end": (0, 2, [])},
     "unmap-unpins-neighbour": {"unmap beside pins": (0, None, None, (100, 2), [29])},
     "tracking-new-below-untracked": {"new mapping below": (0, None, 1, [])},
     "tracking-huge-wraps": {"huge mapping": (None, 0, 1, [1])},

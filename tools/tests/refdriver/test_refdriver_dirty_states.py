@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from errno import EBUSY, EINVAL
 from typing import Any
 
 import pytest
 from dirty_bench import Bench
+from guest_memory import PAGE
 
 from refdriver.migration_v1.states import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY
 
@@ -63,6 +65,21 @@ def get(bench: Bench) -> Any:
     return bench.get()
 
 
+def beat(bench: Bench) -> None:
+    """A write of the DMA stream, to page 3."""
+    bench.beat()
+
+
+def stopped(bench: Bench) -> Any:
+    """Whether a stop has the stream write once more, and the bitmap after it."""
+    bench.tell(BEGIN)
+    bench.beat()
+    bench.get()
+    before = os.pread(bench.memory, 8, 3 * PAGE)
+    go(bench, STOP)
+    return os.pread(bench.memory, 8, 3 * PAGE) != before, bench.get()
+
+
 def reset(bench: Bench) -> None:
     """Reset the device."""
     bench.device.reset()
@@ -106,6 +123,9 @@ STATES: list[tuple[str, Look, Any, Any]] = [
     ("states-resumed-forgets", after(RESUMING, RUNNING), [5], []),
     ("states-stopping-forgets-pins", after(STOP_AND_COPY, pinned=(7,)), [5, 7], [5]),
     ("states-pre-copy-unseen", then(after(PRE_COPY), write(6), get), [6], []),
+    ("states-pre-copy-stream-unseen", then(begin, to(PRE_COPY), beat, write(6), get), [3, 6], [6]),
+    ("states-pre-copy-stream-unseen", then(begin, beat, to(PRE_COPY), get), [3], [3]),
+    ("stop-writes-unseen", stopped, (False, []), (True, [])),
     ("states-pre-copy-dropped", then(after(PRE_COPY), write(6), to(STOP_AND_COPY), get), [6], []),
     ("states-new-mapping-untracked", then(begin, to(PRE_COPY), new, write(201), get_new), [1], []),
     ("states-target-memory-untracked", then(begin, to(RESUMING), new, to(RUNNING), write(201), get_new), [1], []),

@@ -83,17 +83,26 @@ class Client:
     def restored(self) -> Any:
         """What is seen once the device was given what was read."""
         self.device.reset()
-        self.go(RESUMING)
-        for data in self.buffers:
-            self.give(data)
+        self.resume(self.buffers)
         self.go(RUNNING)
         return self.seen()
 
-    def migrated(self) -> Any:
-        """What a whole migration brings."""
+    def save(self) -> list[bytes]:
+        """Read a whole state."""
         self.buffers = []
         self.go(STOP_AND_COPY)
         self.read_all()
+        return self.buffers
+
+    def resume(self, buffers: list[bytes]) -> None:
+        """Go to resuming, and give these."""
+        self.go(RESUMING)
+        for data in buffers:
+            self.give(data)
+
+    def migrated(self) -> Any:
+        """What a whole migration brings."""
+        self.save()
         return self.restored()
 
 
@@ -147,16 +156,72 @@ def reset(client: Client) -> None:
     client.device.reset()
 
 
+def cancelled(*steps: Step) -> Step:
+    """What a migration brings after a pre-copy that was left for running in its second buffer, and these steps."""
+
+    def look(client: Client) -> Any:
+        client.put(5)
+        client.go(PRE_COPY)
+        client.read(keep=False)
+        client.go(RUNNING)
+        for step in steps:
+            step(client)
+        return client.migrated()
+
+    return look
+
+
+def given_to_the_next_user(some: int) -> Step:
+    """What a state brings of which the user before had given so many buffers."""
+
+    def look(client: Client) -> Any:
+        client.put(5)
+        buffers = client.save()
+        client.device.reset()
+        client.resume(buffers[:some])
+        client.region.close()
+        client.region.open()
+        return client.restored()
+
+    return look
+
+
+def resumed_again(client: Client) -> Any:
+    """What a second state brings that is given without a reset before it."""
+    states = []
+    for value in (5, 7):
+        client.put(value)
+        states.append(client.save())
+        client.go(STOP, RUNNING)
+    client.device.reset()
+    for buffers in states:
+        client.resume(buffers)
+        client.go(RUNNING)
+    return client.seen()
+
+
+def sizes(times: int) -> Step:
+    """What data_size reads for the first buffer, and for the second, where it is read so often for the first."""
+
+    def look(client: Client) -> list[int]:
+        client.go(STOP_AND_COPY)
+        found = []
+        for each in (times, 1):
+            client.get(PENDING)
+            client.get(OFFSET)
+            found += [client.get(SIZE) for _ in range(each)][-1:]
+        return found
+
+    return look
+
+
 def given_anew(client: Client) -> Any:
     """What a state brings that is given after a reset behind its first buffer."""
     client.put(5)
-    client.go(STOP_AND_COPY)
-    client.read_all()
-    for buffers in (client.buffers[:1], client.buffers):
+    whole = client.save()
+    for buffers in (whole[:1], whole):
         client.device.reset()
-        client.go(RESUMING)
-        for data in buffers:
-            client.give(data)
+        client.resume(buffers)
     client.go(RUNNING)
     return client.seen()
 
@@ -164,24 +229,12 @@ def given_anew(client: Client) -> Any:
 def resumed(client: Client) -> Any:
     """What is seen once a device was resumed, saved, and resumed from that."""
     client.put(5)
-    client.go(STOP_AND_COPY)
-    client.read_all()
+    buffers = client.save()
     client.device.reset()
     client.put(9)
-    client.go(RESUMING)
-    for data in client.buffers:
-        client.give(data)
+    client.resume(buffers)
     client.go(RUNNING)
-    client.buffers = []
-    client.go(STOP_AND_COPY)
-    client.read_all()
-    buffers, client.buffers = client.buffers, []
-    client.device.reset()
-    client.go(RESUMING)
-    for data in buffers:
-        client.give(data)
-    client.go(RUNNING)
-    return client.seen()
+    return client.migrated()
 
 
 def disturbed(after: int, step: Step) -> Step:
@@ -205,11 +258,10 @@ def given(after: int, step: Callable[[Client, bytes], object]) -> Step:
 
     def look(client: Client) -> Any:
         client.put(5)
-        client.go(STOP_AND_COPY)
-        client.read_all()
+        buffers = client.save()
         client.device.reset()
         client.go(RESUMING)
-        for number, data in enumerate(client.buffers):
+        for number, data in enumerate(buffers):
             client.give(data, take=False)
             if number == after:
                 step(client, data)
@@ -225,11 +277,11 @@ def read_again(client: Client) -> None:
     client.region.read(client.get(OFFSET), client.get(SIZE))
 
 
-def refused(write: bool) -> Step:
+def refused(write: bool, place: tuple[int, int] = STATE) -> Step:
     """An access that is refused."""
 
     def step(client: Client) -> None:
-        access = partial(client.go, 5) if write else partial(client.region.read, 0, 2)
+        access = partial(client.set, place, 5) if write else partial(client.region.read, place[0], 2)
         with pytest.raises(Refusal):
             access()
 
@@ -287,6 +339,9 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ),
     ("left-poisons-next", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], NONE),
     ("left-cancelled-kept", before(go(PRE_COPY, RUNNING)), [7, 7, 7], [5, 5, 7]),
+    ("left-cancelled-counts", cancelled(), ALL, [0, 5, 5]),
+    ("left-cancelled-counts", cancelled(lambda client: client.put(7)), [7, 7, 7], [7, 7, 7]),
+    ("left-cancelled-counts", cancelled(go(STOP)), ALL, ALL),
     ("left-buffer-skipped", before(go(STOP_AND_COPY), read(0, offset=True), go(STOP, RUNNING)), [7, 7, 7], EINVAL),
     ("left-by-reset-skipped", before(go(STOP_AND_COPY), read(1, offset=True), reset), [7, 7, 7], EINVAL),
     ("reset-in-second-buffer-stops", at_a_reset, RUNNING, STOP),
@@ -295,6 +350,9 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ("work-forgotten-at-stop", status, 1, 0),
     ("work-status-not-saved", status_saved, 1, 0),
     ("resumed-in-part-remembered", given_anew, ALL, EIO),
+    ("resumed-in-part-outlives-user", given_to_the_next_user(1), ALL, EIO),
+    ("resumed-in-part-outlives-user", given_to_the_next_user(5), ALL, ALL),
+    ("resumed-again-first-registers", resumed_again, [7, 7, 7], [7, 7, 5]),
     ("saved-again-stale", before(go(STOP_AND_COPY), read(0), go(STOP, RUNNING)), [7, 7, 7], ALL),
     (
         "cancelled-then-reset-empty",
@@ -306,6 +364,10 @@ SESSIONS: list[tuple[str, Step, Any, Any]] = [
     ("resumed-saves-stale", resumed, ALL, [9, 9, 5]),
     ("reread-data-endless", disturbed(0, read_again), ALL, AssertionError),
     ("reread-offset-skips", disturbed(1, lambda client: client.get(OFFSET)), ALL, EINVAL),
+    ("reread-size-shrinks", sizes(10), [16384, 16384], [16384, 16384]),
+    ("reread-size-shrinks", sizes(11), [16384, 16384], [16383, 16384]),
+    ("refused-size-read-advances", disturbed(1, refused(False, SIZE)), ALL, EINVAL),
+    ("refused-size-write-skips", disturbed(1, refused(True, SIZE)), ALL, EINVAL),
     ("refused-read-ends-state", disturbed(1, refused(False)), ALL, EINVAL),
     ("refused-state-changes-size", disturbed(1, refused(True)), ALL, EINVAL),
     (

@@ -44,6 +44,20 @@ class AcrossFirstLost(Bordered):
     _noticed = (False, True)
 
 
+@defect(
+    "write-failed-unseen", "of a write that fails on its way nothing is recorded, though its first pages have changed"
+)
+class FailedUnseen(GuestMemory):
+    def write(self, address: int, data: bytes) -> None:
+        tracking, self.dirty.tracking = self.dirty.tracking, False
+        try:
+            super().write(address, data)
+        finally:
+            self.dirty.tracking = tracking
+        if data:
+            self.dirty.wrote(address, len(data))
+
+
 @defect("unmap-unpins-neighbour", "unmapping a mapping lets go of what is pinned in the same 64 pages of another one")
 class UnpinsNeighbour(GuestMemory):
     def unmap(self, address: int, size: int) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ...container.defects.recording import Distinguishing
-from ...overlays import part_of
+from ...overlays import defect, part_of
 from ..machine import Machine
 
 
@@ -18,3 +18,16 @@ class Streaming(Machine):
         tracker.streaming = True
         super()._write_stream()
         tracker.streaming = False
+
+
+@defect("stop-writes-unseen", "a stop makes one last write of the DMA stream, before it returns, which is not recorded")
+class StopWritesUnseen(Machine):
+    def halt(self) -> None:
+        tracker = self.guest.dirty
+        tracking, tracker.tracking = tracker.tracking, False
+        try:
+            if self.streaming:
+                self._write_stream()
+        finally:
+            tracker.tracking = tracking
+        super().halt()

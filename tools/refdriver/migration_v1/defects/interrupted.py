@@ -7,11 +7,14 @@ from errno import EINVAL
 
 from ...overlays import defect
 from ...refusal import Refusal
-from ..region import MigrationRegion
+from ..region import SIZE, MigrationRegion
 from ..states import RESUMING, STOP_AND_COPY
 from ..stream import Incoming, Outgoing
 
 _BELOW_NOTHING = (1 << 64) - 8208
+
+#: More reads of data_size than this are too many for a broken device.
+_OFTEN = 10
 
 
 class Rereading(MigrationRegion):
@@ -67,6 +70,20 @@ class OffsetSkips(Rereading):
         return super().read_pending()
 
 
+@defect("reread-size-shrinks", "data_size read more than ten times for a buffer reads one less from then on")
+class SizeShrinks(MigrationRegion):
+    _times = 0
+
+    def _put(self, outgoing: Outgoing) -> None:
+        super()._put(outgoing)
+        self._times = 0
+
+    def read_size(self) -> int:
+        size = super().read_size()
+        self._times += 1
+        return size - 1 if size and self._times > _OFTEN else size
+
+
 class Refusing(MigrationRegion):
     """Takes note of refusals."""
 
@@ -110,6 +127,32 @@ class StateChangesSize(Refusing):
         size = super().read_size()
         fresh = self._outgoing is not None and self._outgoing.number > 1
         return size - 1 if self._refused and size and fresh else size
+
+
+@defect(
+    "refused-size-read-advances",
+    "a read of a part of data_size is refused, and the next buffer put over the present one",
+)
+class SizeReadAdvances(Refusing):
+    def _has_refused(self, offset: int, writes: bool) -> None:
+        outgoing = self._outgoing
+        if writes or offset != SIZE[0] or outgoing is None:
+            return
+        if outgoing.offered and outgoing.unsent > outgoing.length:
+            outgoing.advance()
+            self._put(outgoing)
+
+
+@defect(
+    "refused-size-write-skips",
+    "a write of data_size while saving is refused, and the buffer to be offered next left out",
+)
+class SizeWriteSkips(MigrationRegion):
+    def write_size(self, size: int) -> None:
+        outgoing = self._outgoing
+        if outgoing is not None:
+            outgoing.position += min(outgoing.step, outgoing.unsent - outgoing.length)
+        super().write_size(size)
 
 
 @defect("rewritten-data-refused", "a buffer of which a part was written twice is refused")

@@ -13,6 +13,9 @@ from ..stream import PASS_WHOLE, Image, Incoming, Outgoing
 
 _PAGE = 4096
 
+#: More reads of pending_bytes than this before a buffer are too many for a broken device.
+_OFTEN = 20
+
 
 def at_last(outgoing: Outgoing) -> bool:
     """Whether the present buffer is the last one."""
@@ -180,6 +183,14 @@ class PendingReadForgetsChanges(Snapshot):
 
 
 part_of("pending-read-forgets-changes")(AskedAgain)
+
+
+@defect("pending-read-often-ends", "pending_bytes read more than twenty times before a buffer reads 0 from then on")
+class PendingReadOftenEnds(AskedAgain):
+    def _ask_again(self) -> None:
+        super()._ask_again()
+        if self.asked >= _OFTEN:
+            self.end()
 
 
 @defect("pending-returns", "in stop-and-copy pending_bytes is 0 once before the last buffer, then more again")

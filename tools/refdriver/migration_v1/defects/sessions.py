@@ -9,7 +9,7 @@ from ...overlays import defect
 from ...refusal import Refusal
 from ..region import MigrationRegion
 from ..states import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY
-from ..stream import Image, Outgoing
+from ..stream import Image, Incoming, Outgoing
 from .history import History
 
 
@@ -96,6 +96,41 @@ class CancelledKept(MigrationRegion):
         return whole if self._kept is None else Image(memoryview(self._kept), self._machine.save())
 
 
+@defect(
+    "left-cancelled-counts",
+    "what a cancelled pre-copy had offered counts as sent the next time, unless it changed since",
+)
+class CancelledCounts(MigrationRegion):
+    #: What was offered, by where it lies in the memory.
+    _sent: dict[int, bytes]
+
+    def _put(self, outgoing: Outgoing) -> None:
+        super()._put(outgoing)
+        if self.state == PRE_COPY:
+            part = slice(outgoing.position, outgoing.position + outgoing.length)
+            self._sent[part.start] = bytes(self._machine.memory.content[part])
+
+    def _move(self, new: int) -> None:
+        cancels = (self.state, new) == (PRE_COPY, RUNNING)
+        super()._move(new)
+        if not cancels:
+            self._sent = {}
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._sent = {}
+
+    def _whole_state(self) -> Image:
+        if self.state == PRE_COPY:
+            return super()._whole_state()
+        memory = bytearray(self._machine.memory.content)
+        for start, sent in self._sent.items():
+            part = slice(start, start + len(sent))
+            if memory[part] == sent:
+                memory[part] = bytes(len(sent))
+        return Image(memoryview(memory), self._machine.save())
+
+
 class Skipping(MigrationRegion):
     """May go on in a saving state behind the buffer in which the last one was left."""
 
@@ -168,6 +203,42 @@ class InPartRemembered(MigrationRegion):
             self._remembered = False
             raise Refusal(EIO)
         super().write_size(size)
+
+
+@defect(
+    "resumed-in-part-outlives-user",
+    "once a user has left in resuming behind some buffers, no first buffer is taken any more",
+)
+class InPartOutlivesUser(MigrationRegion):
+    _left = False
+
+    def close(self) -> None:
+        incoming = self._incoming
+        self._left |= incoming is not None and incoming.number > 0 and not incoming.complete
+        super().close()
+
+    def _take(self, incoming: Incoming, size: int) -> None:
+        if self._left and not incoming.number:
+            raise Refusal(EIO)
+        super()._take(incoming, size)
+
+
+@defect(
+    "resumed-again-first-registers", "a device resumed again without a reset takes the registers of the first state"
+)
+class ResumedAgainFirstRegisters(MigrationRegion):
+    _first: bytes | None = None
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._first = None
+
+    def _finish_resuming(self, incoming: Incoming) -> None:
+        super()._finish_resuming(incoming)
+        registers = incoming.registers()
+        if registers is not None:
+            self._first = self._first or registers
+            self._machine.load(self._first)
 
 
 @defect("saved-again-stale", "the second state that is saved since a reset is the first one again")

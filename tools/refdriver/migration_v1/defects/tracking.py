@@ -6,11 +6,13 @@ from __future__ import annotations
 from errno import EBUSY
 
 from ...container.container import Container
+from ...container.defects.recording import Distinguishing
 from ...container.dirty import DirtyTracker
 from ...container.memory import GuestMemory
 from ...container.pages import Bitmap, PageSet
 from ...container.pins import Pin
 from ...container.ranges import EVERYWHERE
+from ...device.defects.streaming import Streaming
 from ...device.device import Device
 from ...overlays import REGISTRY, defect, part_of
 from ...refusal import Refusal
@@ -205,6 +207,16 @@ class PreCopyUnseen(Watching):
     def wrote(self, address: int, length: int) -> None:
         if self.state != PRE_COPY:
             super().wrote(address, length)
+
+
+@defect("states-pre-copy-stream-unseen", "what the DMA stream writes in pre-copy is not reported; other writes are")
+class PreCopyStreamUnseen(Watching, Distinguishing):
+    def wrote(self, address: int, length: int) -> None:
+        if not (self.streaming and self.state == PRE_COPY):
+            super().wrote(address, length)
+
+
+part_of("states-pre-copy-stream-unseen")(Streaming)
 
 
 @defect("states-pre-copy-dropped", "what was written in pre-copy is forgotten when it is left")
