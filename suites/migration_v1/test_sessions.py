@@ -141,6 +141,11 @@ def test_whole_after_two(players, first, second, last):
 SAVED = [Last.LIVE, Last.AT_ONCE]
 
 
+def saves_after(session):
+    """How a device is saved that such a session has resumed."""
+    return SAVED if session is RESUMED else []
+
+
 #: What may have been done to a device that was resumed before it is saved.
 SINCE = {"at once": (), "after a change": (CHANGE,), "by the next user": (CLOSE,), "after a reset": (RESET,)}
 
@@ -155,7 +160,7 @@ def test_resumed_device_saves(players, since, last):
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
-@pytest.mark.parametrize(("first", "second", "last"), list(pairs(lambda second: SAVED if second is RESUMED else [])))
+@pytest.mark.parametrize(("first", "second", "last"), list(pairs(saves_after)))
 def test_resumed_device_saves_after_another(players, first, second, last):
     """The same after another session."""
     players.judge_resumed(first, second, last=last, controls=[first, second], when="after each of the two alone")

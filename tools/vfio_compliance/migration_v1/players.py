@@ -87,7 +87,7 @@ class Players(Stage):
         DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves open.
         """
         self.afford()
-        self._first(self._compared, (NOTHING,), last)
+        self._first(self._insist, (), last)
         with unless(lambda: self._insist(controls, last), when):
             self._play(sessions, last)
 
@@ -256,4 +256,4 @@ class Players(Stage):
         """Make a control, once: before what is judged, which the device may never get over."""
         if (control, *arguments) not in self._made:
             self._made.add((control, *arguments))
-            control(*arguments)
+            _problem(partial(control, *arguments))
