@@ -147,6 +147,8 @@ class _Shortening:
         self._error = error
         self._script = histories.script(name).split("; ")
         self._open: set[int] = set()
+        #: Whether the script may have ranges that are left open; a shorter one may get them by what is left out.
+        self._may_open = True
         self._plays = 0
         self._end = time.monotonic() + seconds
 
@@ -155,11 +157,11 @@ class _Shortening:
         again, needs_open = False, False
         with suppress(TransportError, Broken):
             if again := self._goes_wrong(self._script):
+                needs_open = self._may_open = bool(self._open) and not self._goes_wrong_without()
                 with suppress(_OutOfTime):
                     fewer(self._script, self._try)
                     for attempt in self._smaller():
                         self._try(attempt)
-                needs_open = bool(self._open) and not (left_open is not None and self._goes_wrong_without())
                 self._goes_wrong(self._script)  # so that its calls are the last ones
         error = self._error
         if again and left_open and not needs_open:
@@ -187,9 +189,10 @@ class _Shortening:
     def _goes_wrong(self, steps: list[str]) -> bool:
         """Whether the steps show something wrong; then they are what is told."""
         error, left_open = self._wrong(steps)
-        if error:
-            self._error, self._script, self._open = error, steps, left_open
-        return error is not None
+        if not error or (left_open and not self._may_open):
+            return False
+        self._error, self._script, self._open = error, steps, left_open
+        return True
 
     def _wrong(self, steps: list[str]) -> tuple[RuleBroken | None, set[int]]:
         try:
@@ -201,9 +204,9 @@ class _Shortening:
         return wrong(played.answers, self._check), played.left_open
 
     def _goes_wrong_without(self) -> bool:
-        """Whether it goes wrong, too, where each mapping is asked for instead of what the text leaves open."""
-        steps = ["check" if place in self._open else step for place, step in enumerate(self._script)]
-        return self._wrong(steps)[0] is not None
+        """Whether it goes wrong, too, where each mapping is asked for instead of what is left open; that is told then."""
+        self._may_open = False
+        return self._goes_wrong(["check" if place in self._open else step for place, step in enumerate(self._script)])
 
     def _smaller(self) -> Iterator[list[str]]:
         """The script with one number made smaller, again and again."""
