@@ -42,14 +42,15 @@ def repeated(whats):
     )
 
 
-def refused(whats):
-    """Each of ``whats`` in each buffer, once or many times; of each access one case of both is not deep."""
+def refused(whats, turns):
+    """Each of ``whats`` in each buffer, once or many times; of each access so many cases are not deep."""
     cases = []
     for row, what in enumerate(whats):
         access, moment = divmod(row, len(Moment))
         for column, (name, place) in enumerate(PLACES.items()):
             for turn, (often, times) in enumerate(OFTEN.items()):
-                chosen = moment == (access + 2 * turn) % len(Moment) and column == (access + turn) % len(PLACES)
+                here = moment == (access + 2 * turn) % len(Moment) and column == (access + turn) % len(PLACES)
+                chosen = here and (turn + access) % len(OFTEN) < turns
                 cases.append(case(what, place, name, chosen, times, often))
     return pytest.mark.parametrize(("what", "place", "times"), cases)
 
@@ -69,7 +70,7 @@ def test_pre_copy_goes_on_after_repetition(players, what):
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-refusal")
-@refused(REFUSED_SAVING)
+@refused(REFUSED_SAVING, 2)
 def test_saving_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is read, and all of it restores the device."""
     players.judge_interrupted(what, times, STOP_AND_COPY, place)
@@ -83,7 +84,7 @@ def test_resuming_goes_on_after_repetition(players, what, place, times):
 
 
 @pytest.mark.rule("v1.resuming.goes-on-after-refusal")
-@refused(REFUSED_RESUMING)
+@refused(REFUSED_RESUMING, 1)
 def test_resuming_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is given, and the device is restored."""
     players.judge_interrupted(what, times, RESUMING, place)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -145,14 +146,15 @@ def test_the_trace_is_complete(proxied):
     through, trace = proxied
     made = []
     for part in sources.load(through.folder).parts:
-        for entry in part.entries:
+        for _, entries in groupby(part.entries, key=lambda entry: entry.number):
+            entry = next(entries)
             call = entry.call
-            place = (call.verb, call.target, call.number, call.length, call.value, call.errno)
             if call.verb in ("read", "write"):
+                place = (call.verb, call.target, call.number, call.length, call.value, call.errno)
                 data, digest = call.moved
-                made.append((*place, digest or data.hex()))
+                made += [(*place, digest or data.hex())] * call.times
             elif call.verb == "ioctl" and entry.access:
-                made.append(("reset", "", 0, 0, call.value, call.errno, ""))
+                made += [("reset", "", 0, 0, call.value, call.errno, "")] * call.times
     recorded = []
     for record in Reader(trace):
         if record.verb in ("read", "write"):

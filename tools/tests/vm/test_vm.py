@@ -344,7 +344,7 @@ def test_machine_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) 
     assert result.timed_out
     assert time.monotonic() - start < 30
     state = subprocess.run(["ps", "-o", "stat=", "-p", shown[0].strip()], capture_output=True, text=True, check=False)
-    assert state.stdout.strip() in ("", "Z")
+    assert state.stdout.strip()[:1] in ("", "Z")
 
 
 @pytest.mark.parametrize(("kvm", "events", "boots"), [(False, [], 2), (True, [], 1), (False, [{"event": "up"}], 1)])

@@ -34,11 +34,12 @@ def dirtying(session: Session) -> Dirtying:
 
 
 @pytest.fixture
-def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[[bool, bool], Tally]:
+def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[..., Tally]:
     """Migration in small, many times, on memory that is written meanwhile; the numbers go into the report."""
 
-    def run(stream: bool, unmapping: bool) -> Tally:
-        tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(ROUNDS, session.profile.limits.test / 6)
+    def run(*, stream: bool, unmapping: bool, most: int | None = None) -> Tally:
+        limit = session.profile.limits.test / 6
+        tally = Rounds(guest, seed, stream=stream, unmapping=unmapping).run(most or ROUNDS, limit)
         session.note(f"copied by dirty bitmaps alone: {tally} (--seed {seed})")
         return tally
 

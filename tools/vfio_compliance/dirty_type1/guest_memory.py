@@ -418,14 +418,15 @@ class GuestMemory:
         """The pages of a range that are reported dirty, or known from messages, to be compared with the memory."""
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
-            if not outcome.ok and (holes := Pages.run(first, count) - self.history.mapped):
-                return self._reported_apart(Pages.run(first, count) - holes)
+            alone = first in self._mappings and self._mappings[first].size == count * self.page
+            if not outcome.ok and not alone:
+                return self._reported_apart(Pages.run(first, count) & self.history.mapped)
             if not outcome.ok:
                 raise DeviceError(self._fetch(first, count), "success", told(outcome), outcome.errno)
             return set_bits(into.view).shifted(first) | self.take_served(first, count)
 
     def _reported_apart(self, pages: Pages) -> Pages:
-        """The same where a range with holes is refused, which the text leaves open: mapping by mapping."""
+        """The same mapping by mapping, where a range is refused, which is open or another rule's matter."""
         found = Pages()
         for first, mapping in self._mappings.items():
             if first in pages:

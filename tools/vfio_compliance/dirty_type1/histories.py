@@ -204,7 +204,7 @@ class _Shortening:
         return wrong(played.answers, self._check), played.left_open
 
     def _goes_wrong_without(self) -> bool:
-        """Whether it goes wrong, too, where each mapping is asked for instead of what is left open; that is told then."""
+        """Whether it goes wrong, too, with each mapping in place of what is left open; that is told then."""
         self._may_open = False
         return self._goes_wrong(["check" if place in self._open else step for place, step in enumerate(self._script)])
 

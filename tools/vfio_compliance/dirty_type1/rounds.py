@@ -25,8 +25,8 @@ _END = 300
 #: Writes and queries in a round at most, and the bytes that a write changes.
 _MOST_WRITES, _MOST_QUERIES, _BYTES = 6, 4, 8
 
-#: As many as a run makes of each kind.
-ROUNDS = 500
+#: As many as a run makes of each kind, and a run that goes deep.
+ROUNDS, MANY_ROUNDS = 120, 1000
 
 #: Longest time between two queries, in seconds.
 _PAUSE = 0.001

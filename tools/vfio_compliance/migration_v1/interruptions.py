@@ -27,7 +27,7 @@ from ..uapi.migration_v1 import (
 from .region import MigrationRegion, Moment
 
 #: How often something is done for `many times`.
-MANY: Final = 50
+MANY: Final = 30
 
 #: So often the rules about a single buffer read it again: what differs by then is their matter.
 FEW: Final = 3

@@ -263,7 +263,8 @@ class Player:
 
     def _compare(self) -> None:
         with self._v1.destination() as (_, region, actor):
-            show(actor, value(self._values + 1))  # what a reset left is not to pass for what was restored
+            if actor.can_put:  # what a reset left is not to pass for what was restored
+                actor.put(value(self._values + 1))
             region.enter(RESUMING)
             with self._interrupted(RESUMING, region):
                 region.load(self.stream)
