@@ -152,8 +152,13 @@ class Player:
         (self.give if self.region.state() == RESUMING else self.read)(far)
 
     def fail(self) -> None:
-        """Have the device fail while it saves the next buffer. Raises Unjudged where that is not seen."""
+        """Have the device fail while it saves the next buffer. Raises Unjudged where that is not seen.
+
+        Raises NotApplicable where there is no next one.
+        """
         with given():
+            if not self.region.wait_for_data(0):
+                raise NotApplicable("the device offers no such buffer")
             self._v1.actor.provoke_save_fault()
         try:
             if self.region.wait_for_data(0):
