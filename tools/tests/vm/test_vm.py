@@ -375,6 +375,26 @@ def test_an_emulation_that_panics_before_all_else_is_booted_again(
     assert ("once more" in capsys.readouterr().out) == (boots == 2)
 
 
+def test_guest_hands_on_all_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its port takes a part of what is written at once, and a program may look no further."""
+    shown = bytearray()
+
+    def write(_: int, data: bytes) -> int:
+        shown.extend(data[:1000])
+        return len(data[:1000])
+
+    monkeypatch.setattr(guest.os, "write", write)
+    assert guest._run([sys.executable, "-u", "-c", "print('x' * 70000); raise SystemExit(3)"], "/") == 3
+    assert shown == b"x" * 70000 + b"\n"
+
+
+def test_guest_does_not_wait_for_what_a_command_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "_DRAIN", 0.1)
+    start = time.monotonic()
+    assert guest._run(["sh", "-c", "sleep 20 & echo done"], "/") == 0
+    assert time.monotonic() - start < 10
+
+
 @pytest.mark.parametrize("modules", [True, False], ids=["with modules", "without modules"])
 def test_guest_makes_each_mount_point_before_it_mounts(monkeypatch: pytest.MonkeyPatch, modules: bool) -> None:
     """A host may have no /lib/modules, then only the guest's kernel brings it; a kernel may have none either."""
