@@ -84,7 +84,7 @@ class HugeWraps(DirtyTracker):
         super().wrote(start + (address - start & _LOW_HALF), length)
 
 
-@defect("tracking-fifth-mapping-lost", "of more than four mappings the others are not tracked")
+@defect("tracking-fifth-mapping-lost", "of more than four mappings that are written the others are not tracked")
 class FifthMappingLost(DirtyTracker):
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)

@@ -101,7 +101,9 @@ class InPart(Container):
         return extents[0] if start <= address and address + size <= start + length else None
 
 
-@defect("unmap-part-drops-record", "a part of a mapping can be unmapped; the record of the rest is dropped, too")
+@defect(
+    "unmap-part-drops-record", "unmapping a part of a mapping is told as done; only the record of all of it is dropped"
+)
 class PartDropsRecord(InPart):
     def _unmap(self, address: int, size: int) -> None:
         whole = self._whole_of(address, size)
@@ -158,7 +160,9 @@ class CutRebased(DirtyTracker):
         return super().get(min(start, address), size, room)
 
 
-@defect("bitmap-cut-overruns", "GET_BITMAP to the middle of a mapping gives the bits up to the mapping's end")
+@defect(
+    "bitmap-cut-overruns", "GET_BITMAP to the middle of a mapping writes zeros up to the mapping's end, behind its bits"
+)
 class CutOverruns(Container):
     def _get_bitmap(self, body: bytes, argsz: int) -> Answer:
         answer = super()._get_bitmap(body, argsz)
@@ -170,7 +174,10 @@ class CutOverruns(Container):
         return answer
 
 
-@defect("bitmap-cut-refused-clears", "GET_BITMAP of a range that cuts a mapping is refused, and drops its record")
+@defect(
+    "bitmap-cut-refused-clears",
+    "GET_BITMAP of a range that cuts a mapping is refused, and drops the record of that range",
+)
 class CutRefusedClears(Container):
     def _check_range(self, address: int, size: int) -> None:
         super()._check_range(address, size)
