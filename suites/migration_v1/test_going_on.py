@@ -43,7 +43,7 @@ def repeated(whats):
 
 
 def refused(whats, turns):
-    """Each of ``whats`` in each buffer, once or many times; of each access so many cases are not deep."""
+    """Each of ``whats`` in each buffer, once or many times; ``turns`` cases of each access are not deep."""
     cases = []
     for row, what in enumerate(whats):
         access, moment = divmod(row, len(Moment))

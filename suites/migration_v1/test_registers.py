@@ -114,7 +114,8 @@ def widths_taken(taken):
     parts = []
     for moved, widths in groups.items():
         unit = "byte" if widths == [1] else plural("byte")
-        parts.append(f"{'' if moved is None else f'{moved} of '}{enumerated(runs(widths), 'and')} {unit}")
+        part = "" if moved is None else f"{moved} of "
+        parts.append(f"{part}{enumerated(runs(widths), 'and')} {unit}")
     return ", ".join(parts)
 
 

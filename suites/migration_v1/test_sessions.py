@@ -20,10 +20,11 @@ from vfio_compliance.migration_v1.sessions import (
     read,
     ways_from,
 )
+from vfio_compliance.migration_v1.states import STATES, drawn_from
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
-STOP, RUNNING, RESUMING = DeviceState.STOP, DeviceState.RUNNING, DeviceState.RESUMING
+STOP, RUNNING = DeviceState.STOP, DeviceState.RUNNING
 
 at_each_point = pytest.mark.parametrize("far", POINTS, ids=lambda far: far.words)
 
@@ -77,8 +78,9 @@ def lasts_after(session):
     return [last for last in Last if last.changes or session.keeps_user]
 
 
-#: Ways out that are not drawn, and do not lead back to running.
-RARE = {PRE_COPY: (go(STOP), go(RESUMING)), STOP_AND_COPY: (go(PRE_COPY), go(RESUMING))}
+def rare(state):
+    """Ways out that are not drawn, and do not lead back to running."""
+    return [go(after) for after in STATES if after not in (RUNNING, *drawn_from(state))]
 
 
 def cells():
@@ -92,7 +94,7 @@ def cells():
             for column, way in enumerate(ways):
                 before = left(state, far, way)
                 lasts = lasts_after(before)
-                chosen = way not in RARE[state] or (row + column) % 2 == 0
+                chosen = way not in rare(state) or (row + column) % 2 == 0
                 for turn, last in enumerate(lasts):
                     marks = deep_unless(chosen and (row + column) % len(lasts) == turn)
                     yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=marks)
@@ -128,11 +130,14 @@ def test_whole_after_a_fault(players, far, ways):
     players.judge(failed, when="with nothing before it")
 
 
-def pairs(lasts_after):
-    """Each session before each other; deep but for a set in which each is once first and once second."""
+def pairs(following):
+    """Each session before each other one, before the migrations that are ``following`` the second.
+
+    All are deep but a set in which each session is once first and once second.
+    """
     for row, first in enumerate(ALPHABET):
         for column, second in enumerate(ALPHABET):
-            for turn, last in enumerate(lasts := lasts_after(second)):
+            for turn, last in enumerate(lasts := following(second)):
                 covers = column == (row + 5) % len(ALPHABET) and (row + column + 1) % len(lasts) == turn
                 words = f"{first}, then {second}, then {last.value}"
                 yield pytest.param(first, second, last, id=words, marks=deep_unless(covers))

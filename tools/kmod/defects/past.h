@@ -40,7 +40,7 @@ struct refd_past_user {
 	bool withdrawn;		/* pre-copy was left for RUNNING */
 	bool unfinished;	/* stop-and-copy was left with bytes pending */
 	bool old_image;		/* what is in the image is to be saved again */
-	u32 offered;		/* where the image goes on behind what a pre-copy had offered */
+	u32 offered;		/* end of what a cancelled pre-copy had offered, in the image */
 	bool adopted;		/* a state was taken on: */
 	__le64 registers[REFD_REG_COUNT];
 	/* In a row */

@@ -13,7 +13,7 @@ from vfio_compliance.run.checks import RuleBroken, Unjudged
 
 
 class Recorder:
-    """A session, memory and a guide in one: notes what is asked of it, and goes wrong where it is told to."""
+    """Stands for session, memory and guide: notes each call, and fails a play for which ``wrong`` is true."""
 
     def __init__(self, wrong):
         self.plays, self.begun, self._wrong = [], [], wrong

@@ -34,7 +34,7 @@ class Layout:
     late: int = 0
     #: First pages of those that are mapped for reading alone.
     readonly: tuple[int, ...] = ()
-    #: Where what can be written ends or begins, and a write over it is tried; few, for a device may take long to fail.
+    #: Ends of memory that can be written, over which a write is tried. Few: a device may take long to fail.
     edges: tuple[int, ...] = ()
 
     def steps(self) -> list[str]:

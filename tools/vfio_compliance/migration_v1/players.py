@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 
 from ..common.words import counted
@@ -47,17 +47,16 @@ NOTHING = Session("", ())
 
 
 def _problem(play: Callable[[], object]) -> Exception | None:
-    """What goes wrong in it."""
+    """What goes wrong in it; nothing where it cannot be judged."""
     try:
-        play()
+        with suppress(NotApplicable, Silent, Unjudged):
+            play()
     except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as error:
         return error.with_traceback(None)
-    except (NotApplicable, Silent, Unjudged):
-        return None
     return None
 
 
-def _none(found: Exception | None) -> None:
+def _raise(found: Exception | None) -> None:
     if found:
         raise found
 
@@ -157,8 +156,7 @@ class Players(Stage):
     def judge_at_work(self, before: Session) -> None:
         """After a session the device works, and once it is stopped stands still, as it does without one."""
         self.afford()
-        self._first(self._worked)
-        with unless(lambda: _none(self._worked()), "with nothing before it"):
+        with self._unless_alone(self._worked):
             self._works(before)
 
     def _works(self, before: Session) -> None:
@@ -171,8 +169,7 @@ class Players(Stage):
     def judge_writing(self, before: Session) -> None:
         """After a session the device writes memory, as it does without one."""
         self.afford()
-        self._first(self._wrote)
-        with unless(lambda: _none(self._wrote()), "with nothing before it"):
+        with self._unless_alone(self._wrote):
             self._writes(before)
 
     def _writes(self, before: Session) -> None:
@@ -250,7 +247,12 @@ class Players(Stage):
     def _insist(self, sessions: Sequence[Session], last: Last) -> None:
         """A migration at once restores the device, and so does one after each of the sessions, or after none."""
         for before, how in [((), Last.AT_ONCE), *(((session,), last) for session in sessions or [NOTHING])]:
-            _none(self._compared(before, how))
+            _raise(self._compared(before, how))
+
+    def _unless_alone(self, control: Callable[[], Exception | None]) -> AbstractContextManager[None]:
+        """What goes wrong in the block is this rule's matter unless ``control``, with no session before, goes wrong."""
+        self._first(control)
+        return unless(lambda: _raise(control()), "with nothing before it")
 
     def _first(self, control: Callable[..., object], *arguments: Hashable) -> None:
         """Make a control, once: before what is judged, which the device may never get over."""

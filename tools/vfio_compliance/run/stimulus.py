@@ -102,6 +102,7 @@ class Actor:
     @contextmanager
     def dma(self) -> Iterator[Activity]:
         """Memory that the device writes over and over, by ``stimulus.dma``, until the block ends."""
+        self.wanted("dma", self._stimulus.dma)  # before memory is mapped for it
         with (
             DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory,
             self.stream(IOVA, DMA_SIZE, in_any_state=True) as within,

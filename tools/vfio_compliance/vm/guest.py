@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MARK = "\x1evm "
 SHARE = "host_root"  # the tag of the host's root as a second 9p share
@@ -138,26 +138,25 @@ def kernel_records() -> list[tuple[int, str]]:
 
 
 def _run(command: list[str], cwd: str) -> int:
-    ours, theirs = os.pipe()
+    pipe, stdout = subprocess.PIPE, subprocess.STDOUT
     try:
-        child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+        child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=pipe, stderr=stdout)
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", flush=True)
         return _NO_SUCH_COMMAND
-    finally:
-        os.close(theirs)
-    copying = threading.Thread(target=_copy, args=(ours,), daemon=True)
+    copying = threading.Thread(target=_copy, args=(child.stdout,), daemon=True)
     copying.start()
     code = child.wait()
     copying.join(_DRAIN)  # whoever the command left running may hold its end open
     return code if code >= 0 else 128 - code
 
 
-def _copy(source: int) -> None:
-    """Copy all to standard output, whose port takes 32 KiB of a write; the rest is lost where nobody looks after it."""
-    while data := os.read(source, 1 << 16):
-        while data:
-            data = data[os.write(1, data) :]
+def _copy(source: IO[bytes]) -> None:
+    """Copy all to standard output. Its port takes at most 32 KiB of a write; Python, unbuffered, drops the rest."""
+    with source:
+        while data := os.read(source.fileno(), 1 << 16):
+            while data:
+                data = data[os.write(1, data) :]
 
 
 def main(plan_file: str) -> int:

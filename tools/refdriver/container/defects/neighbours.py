@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from ...overlays import defect
 from ..dirty import DirtyTracker, Mapped
 from ..memory import GuestMemory
 from .history import Beginning
+from .recording import unrecorded
 from .spoiling import WORD
 
 #: What 32 bits count in bytes.
@@ -27,11 +30,8 @@ class Bordered(GuestMemory):
             return
         first, others = self._noticed
         for start, part, noticed in ((address, data[:room], first), (address + room, data[room:], others)):
-            tracking, self.dirty.tracking = self.dirty.tracking, self.dirty.tracking and noticed
-            try:
+            with nullcontext() if noticed else unrecorded(self.dirty):
                 super().write(start, part)
-            finally:
-                self.dirty.tracking = tracking
 
 
 @defect("write-across-first-only", "of a write over several mappings only what lies in the first is recorded")
@@ -49,11 +49,8 @@ class AcrossFirstLost(Bordered):
 )
 class FailedUnseen(GuestMemory):
     def write(self, address: int, data: bytes) -> None:
-        tracking, self.dirty.tracking = self.dirty.tracking, False
-        try:
+        with unrecorded(self.dirty):
             super().write(address, data)
-        finally:
-            self.dirty.tracking = tracking
         if data:
             self.dirty.wrote(address, len(data))
 

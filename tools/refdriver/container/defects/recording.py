@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ...overlays import defect
 from ..dirty import DirtyTracker, Mapped
 from ..pages import Bitmap, PageSet
@@ -12,6 +15,16 @@ from .spoiling import WORD, Range, Spoilt, ones, spoiling
 
 #: Writes that a log between two queries holds.
 _MOST_LOGGED = 8
+
+
+@contextmanager
+def unrecorded(tracker: DirtyTracker) -> Iterator[None]:
+    """What the device writes in the block does not go on record."""
+    tracking, tracker.tracking = tracker.tracking, False
+    try:
+        yield
+    finally:
+        tracker.tracking = tracking
 
 
 @defect("bitmap-unmapped-lingers", "what was dirty stays reported after it was unmapped")

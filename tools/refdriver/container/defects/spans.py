@@ -102,7 +102,8 @@ class InPart(Container):
 
 
 @defect(
-    "unmap-part-drops-record", "unmapping a part of a mapping is told as done; only the record of all of it is dropped"
+    "unmap-part-drops-record",
+    "unmapping a part of a mapping succeeds and unmaps nothing, but the dirty record of the mapping is lost",
 )
 class PartDropsRecord(InPart):
     def _unmap(self, address: int, size: int) -> None:

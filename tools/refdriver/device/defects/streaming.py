@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ...container.defects.recording import Distinguishing
+from ...container.defects.recording import Distinguishing, unrecorded
 from ...overlays import defect, part_of
 from ..machine import Machine
 
@@ -23,11 +23,7 @@ class Streaming(Machine):
 @defect("stop-writes-unseen", "a stop makes one last write of the DMA stream, before it returns, which is not recorded")
 class StopWritesUnseen(Machine):
     def halt(self) -> None:
-        tracker = self.guest.dirty
-        tracking, tracker.tracking = tracker.tracking, False
-        try:
-            if self.streaming:
+        if self.streaming:
+            with unrecorded(self.guest.dirty):
                 self._write_stream()
-        finally:
-            tracker.tracking = tracking
         super().halt()
