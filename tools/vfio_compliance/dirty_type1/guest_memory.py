@@ -321,6 +321,15 @@ class GuestMemory:
         self._tell(f"let the driver unpin {self.at(Pages.run(first, count))}")
         self.history.unpin(Pages.run(first, count))
 
+    def device_streams(self, page: int) -> None:
+        """The device writes the page again and again from now on."""
+        self._tell(f"let the device write {self.at(Pages.of(page))} again and again")
+
+    def device_wrote(self, page: int) -> None:
+        """The page has changed: the device has written it, and the next bitmap has to say so."""
+        self._tell(f"see {self.at(Pages.of(page))} changed")
+        self.history.wrote(Pages.of(page))
+
     def device_went(self, state: str) -> None:
         """The device went to a state meanwhile."""
         self._tell(f"go to {state}")

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 
 from ..run.checks import Unjudged
 from .guest_memory import GuestMemory
-from .pages import Pages
 
 
 class Streamed:
@@ -29,6 +28,7 @@ class Streamed:
         """Have the device write ``page`` over and over. Raises NotApplicable, Silent."""
         guest, self._page = self._guest, page
         self._copy = self._now()
+        guest.device_streams(page)
         self._within = self._streams.enter_context(guest.actor.stream(guest.iova(page), guest.page, in_any_state=True))
 
     def written(self) -> None:
@@ -42,7 +42,7 @@ class Streamed:
     def copy(self, first: int, count: int) -> None:
         """Copy the page behind a bitmap of ``count`` pages from ``first`` on, which has to be right."""
         if self._now() != self._copy:
-            self._guest.history.wrote(Pages.of(self._page))
+            self._guest.device_wrote(self._page)
         self._guest.get(first, count).correct()
         self._copy = self._now()
 
