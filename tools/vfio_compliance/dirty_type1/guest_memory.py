@@ -13,7 +13,6 @@ from typing import NoReturn
 from ..common.moment import latest_call
 from ..common.words import counted
 from ..device import Container, DeviceError, DirtyTracker, DmaMap
-from ..device.dma import IOVA
 from ..run.checks import NotApplicable, Unjudged, about, broken, given, told
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, SetupError, Transport
@@ -102,7 +101,9 @@ class Answer:
 
 
 class GuestMemory:
-    """Mappings of one container. Pages count from IOVA on; a verb raises DeviceError when the driver refuses.
+    """Mappings of one container. Pages count from an address on that the device can write.
+
+    A verb raises DeviceError when the driver refuses.
 
     Mapping, plain unmapping, START and STOP are what the rules about bitmaps stand on: they raise Unreachable, unless
     the rule at hand is about them (``judged``).
@@ -127,6 +128,8 @@ class GuestMemory:
         self.page = self.page_sizes & -self.page_sizes
         if self.page > mmap.PAGESIZE:
             raise NotApplicable(f"pages of {counted(self.page, 'byte')}, larger than this machine's, are not tried")
+        #: Where page 0 is for the device.
+        self.base = actor.memory_for(self.page)[0]
         self.history = History(self._everything)
         #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
         self.unsure = False
@@ -247,7 +250,7 @@ class GuestMemory:
 
     def iova(self, page: int) -> int:
         """Where ``page`` lies for the device, modulo 2^64."""
-        return IOVA + page * self.page & (1 << 64) - 1
+        return self.base + page * self.page & (1 << 64) - 1
 
     def bytes_of(self, page: int, length: int, at: int = 0) -> memoryview:
         """``length`` bytes of mapped memory from ``at`` bytes into ``page`` on, as the guest sees them."""
@@ -290,6 +293,10 @@ class GuestMemory:
         Unjudged when the memory has not changed, NotApplicable where that is memory far away.
         """
         actor = by or self.actor
+        self.within_reach(actor, first, count)
+        if actor.chooses:
+            self._write_somewhere(actor, first, count)
+            return
         while count > 1 and (count - 2) * self.page + 2 * MARK > actor.largest_write:
             self.write(first, 2 if actor.largest_write >= 2 * MARK else 1, by=by)
             first, count = first + 1, count - 1
@@ -306,6 +313,33 @@ class GuestMemory:
                 raise NotApplicable(missed) if self.iova(first) >= _FAR else Unjudged(missed)
         self._tell(f"let the device write {self.at(pages)}")
         self.history.wrote(pages)
+
+    def within_reach(self, actor: Actor, first: int, count: int) -> None:
+        """Raises NotApplicable for pages that the device cannot write."""
+        if not actor.reaches(self.iova(first), count * self.page):
+            raise NotApplicable(f"{self.at(Pages.run(first, count))}: the device writes only what stimulus.window says")
+
+    def _write_somewhere(self, actor: Actor, first: int, count: int) -> None:
+        """As write(), by a device that chooses where in the memory it writes: it is given as little as it takes."""
+        some = -(-max(actor.least_write, 1) // self.page)
+        if count % some:
+            least = counted(actor.least_write, "byte")
+            raise NotApplicable(f"the device is given at least {least}, and chooses by itself where in them it writes")
+        for start in range(first, first + count, some):
+            iova, size = self.iova(start), some * self.page
+            with self.bytes_of(start, size) as memory:
+                memory[:] = pattern = secrets.token_bytes(size)
+                actor.write(iova, size)
+                address, length = actor.wrote()
+                at = address - iova
+                if not (at >= 0 and 0 < length <= size - at):
+                    told = f"{counted(length, 'byte')} at 0x{address:x}"
+                    raise Unjudged(f"the device says that it wrote {told}, outside of the memory that it was given")
+                if memory[at : at + length] == pattern[at : at + length]:
+                    raise Unjudged(f"the device did not write the {counted(length, 'byte')} at 0x{address:x}")
+            written = Pages.run(start + at // self.page, (at + length - 1) // self.page - at // self.page + 1)
+            self._tell(f"let the device write {self.at(written)}, where it chooses")
+            self.history.wrote(written)
 
     def pin(self, first: int, count: int) -> None:
         """Have the driver pin these pages. Raises NotApplicable where it makes no difference, and nobody says how."""
@@ -494,7 +528,7 @@ class GuestMemory:
     def _look_at_messages(self) -> None:
         if written := self.transport.take_message_writes():
             each = max(1, (self.transport.dirty_page_size or mmap.PAGESIZE) // self.page)
-            pages = Pages((page, page + each) for page in ((address - IOVA) // self.page for address in written))
+            pages = Pages((page, page + each) for page in ((address - self.base) // self.page for address in written))
             self._served |= pages & self.history.mapped
 
     def _forget_served(self) -> None:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..device import DeviceError
-from ..device.dma import IOVA
 from ..run.checks import NotApplicable, RuleBroken, Unjudged
 from ..run.errors import Broken
 from ..run.shorten import fewer
@@ -44,6 +43,8 @@ class Histories:
         self._session = dirtying.session
         self._seed = seed
         self._left = _ALL
+        #: Where page 0 of the guest was the last time.
+        self.base = 0
         self._played = self._session.transport.tracer.shared(self._play)
 
     def survives(self, name: str) -> None:
@@ -107,6 +108,7 @@ class Histories:
         memory = None
         try:
             with self._dirtying.guest() as memory:
+                self.base = memory.base
                 memory.play(script)
                 return Played(memory.answers, memory.left_open, None)
         except (NotApplicable, DeviceError, PeerGone, ProtocolViolation) as error:
@@ -170,7 +172,7 @@ class _Shortening:
             return NotApplicable(
                 f"it goes wrong only with ranges that are left open, which another rule judges: {error}"
             )
-        lines = [f"pages of the guest count from IOVA 0x{IOVA:x}:", *self._script]
+        lines = [f"pages of the guest count from IOVA 0x{self._histories.base:x}:", *self._script]
         if not again:
             lines.append("(this did not go wrong a second time: what came before it matters)")
         options = self._histories.options(self._name)

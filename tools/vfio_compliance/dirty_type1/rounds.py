@@ -81,13 +81,21 @@ class Rounds:
         self._stream = stream
         self._unmapping = unmapping
         self._lock = Lock()
+        #: Bytes that the device writes, or is given to write somewhere in.
+        self._bytes = _BYTES
         self._copies: dict[int, bytearray] = {}
         self.tally = Tally()
 
     def run(self, rounds: int, seconds: float) -> Tally:
-        """So many rounds, fewer when ``seconds`` have passed. Raises RuleBroken, Unjudged, DeviceError."""
+        """So many rounds, fewer when ``seconds`` have passed.
+
+        Raises RuleBroken, Unjudged, DeviceError, NotApplicable.
+        """
+        guest = self._guest
+        guest.within_reach(guest.actor, 0, _END)
+        self._bytes = guest.page if guest.actor.chooses else _BYTES
         for first, count in _STAYING:
-            self._guest.map(first, count)
+            guest.map(first, count)
         end = time.monotonic() + seconds
         while self.tally.rounds < rounds and time.monotonic() < end:
             self._round(random.Random(f"{self._seed} {self.tally.rounds}"))
@@ -157,15 +165,16 @@ class Rounds:
         guest = self._guest
         first = max(start for start in self._copies if start <= page)
         at = (page - first) * guest.page
-        pattern = random.randbytes(_BYTES)
+        pattern = random.randbytes(self._bytes)
+        end = at + self._bytes
         with self._lock:
-            guest.mapping(first).view[at : at + _BYTES] = pattern
-            self._copies[first][at : at + _BYTES] = pattern
+            guest.mapping(first).view[at:end] = pattern
+            self._copies[first][at:end] = pattern
         since = log.now()
-        guest.actor.write(guest.iova(page), _BYTES)
+        guest.actor.write(guest.iova(page), self._bytes)
         log.add(since, "written", Pages.of(page))
         self.tally.writes += 1
-        if guest.mapping(first).view[at : at + _BYTES] == pattern:
+        if guest.mapping(first).view[at:end] == pattern:
             raise Unjudged(f"the device did not write at 0x{guest.iova(page):x}")
 
     def _query(self, first: int, count: int, log: _Log) -> None:

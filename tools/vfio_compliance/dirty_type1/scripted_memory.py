@@ -104,7 +104,7 @@ class ScriptedMemory(GuestMemory):
         Where one side cannot be written, the device may still have written the other before it failed.
         """
         pages = Pages.of(page - 1, page) & self._free
-        if self._everything or not pages or self.actor.largest_write < 2 * MARK:
+        if self._everything or not pages or self.actor.chooses or self.actor.largest_write < 2 * MARK:
             return
         pattern = secrets.token_bytes(MARK)
         ends = {each: self.bytes_of(each, MARK, (page - each) * (self.page - MARK)) for each in pages}

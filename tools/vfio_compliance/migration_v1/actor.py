@@ -3,8 +3,22 @@
 
 from __future__ import annotations
 
-from ..run.stimulus import Actor
-from .profile import MigrationStimulus, Work
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from ..device import DeviceError, Unreachable
+from ..run.checks import NotApplicable
+from ..run.stimulus import Activity, Actor
+from ..transport import TransportError
+from ..uapi.migration_v1 import DEVICE_STATE, VFIO_DEVICE_STATE_MASK
+from .profile import MigrationRunning, MigrationStimulus, Work
+from .region import REGION_TYPE
+from .states import name
+
+
+class Hidden(NotApplicable):
+    """Whether the device works cannot be seen in its present state."""
 
 
 class MigrationActor(Actor):
@@ -13,6 +27,48 @@ class MigrationActor(Actor):
     @property
     def _faults(self) -> MigrationStimulus:
         return self.profile.stimulus_of(MigrationStimulus)
+
+    def counter(self) -> Activity:
+        """As everywhere; looking at it raises Hidden in a state in which it cannot be seen."""
+        activity, running = super().counter(), self._stimulus.running
+        hidden = running.unreadable_in if isinstance(running, MigrationRunning) else ()
+        if not hidden:
+            return activity
+
+        def sample() -> int:
+            state = name(self._state() & VFIO_DEVICE_STATE_MASK)
+            if state in hidden:
+                raise Hidden(f"stimulus.running.unreadable_in says that the sample cannot be read in {state}")
+            return activity.sample()
+
+        return replace(activity, sample=sample)
+
+    def _state(self) -> int:
+        """device_state as it reads. Raises DeviceError; Unreachable where there is no migration region."""
+        for region in self._device.regions_of_type(REGION_TYPE):
+            return region.read(DEVICE_STATE.offset, DEVICE_STATE.width)
+        raise Unreachable("looking for the migration region", "one", "none")
+
+    @contextmanager
+    def interrupts(self) -> Iterator[Activity]:
+        """Interrupts that come over and over, by ``stimulus.interrupts``, until the block ends.
+
+        The block may leave the device in any state: it is reset before it is told to stop.
+        """
+        its = self.wanted("interrupts", self._faults.interrupts)
+        self.enable_irq(its.index, its.vector)
+        self.run("stimulus.interrupts.start", its.start, {})
+        try:
+            yield Activity(
+                f"interrupt {its.index}, vector {its.vector}",
+                lambda: self.count_irq(its.index, its.vector),
+                its.comes_within,
+                self._device.transport.pause,
+            )
+        finally:
+            with suppress(DeviceError, TransportError):
+                self._device.try_reset()
+                self.run("stimulus.interrupts.stop", its.stop, {})
 
     def provoke_error(self) -> None:
         """Make the next write of device_state fail with the error state."""

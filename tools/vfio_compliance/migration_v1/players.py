@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 
 from ..common.words import counted
 from ..device import DeviceError, DmaMap, Unreachable
-from ..device.dma import DMA_SIZE, IOVA
+from ..device.dma import DMA_SIZE
 from ..run.checks import (
     NotApplicable,
     RuleBroken,
@@ -25,7 +25,7 @@ from ..run.checks import (
 from ..transport import PeerGone, ProtocolViolation
 from ..uapi.migration_v1 import DeviceState
 from . import progress
-from .actor import MigrationActor
+from .actor import Hidden, MigrationActor
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, Saved
 from .interruptions import FEW, READ_AGAIN, Buffer, Interrupting, Interruption
 from .migration import Migration
@@ -164,7 +164,8 @@ class Players(Stage):
         player.play(before)
         goes_on(counter, f"after this: {before}")
         player.go(STOP)
-        stands_still(f"watching {counter.name} in stop", counter.watch())
+        with suppress(Hidden):
+            stands_still(f"watching {counter.name} in stop", counter.watch())
 
     def judge_writing(self, before: Session) -> None:
         """After a session the device writes memory, as it does without one."""
@@ -189,14 +190,12 @@ class Players(Stage):
     def _work_undisturbed(self) -> None:
         self._insist([], Last.AT_ONCE)
         self.begin()
-        with DmaMap(self.v1.session.transport, IOVA, DMA_SIZE):
-            self.v1.actor.start_work(IOVA, DMA_SIZE)
+        with self._work_begun():
             self.v1.actor.await_work()
 
     def _work_here(self) -> None:
         player = self.begin()
-        with DmaMap(self.v1.session.transport, IOVA, DMA_SIZE):
-            self.v1.actor.start_work(IOVA, DMA_SIZE)
+        with self._work_begun():
             player.go(STOP)
             player.go(RUNNING)
             _has_ended(self.v1.actor, "after the device was stopped and ran again")
@@ -204,19 +203,26 @@ class Players(Stage):
     def _work_moved(self) -> None:
         session, player = self.v1.session, self.begin()
         with ExitStack() as memory:
-            memory.enter_context(DmaMap(session.transport, IOVA, DMA_SIZE))
-            self.v1.actor.start_work(IOVA, DMA_SIZE)
+            where = memory.enter_context(self._work_begun())
             player.go(STOP_AND_COPY)
             player.read(progress.WHOLE)
             player.go(STOP)
             with self.v1.destination() as (device, region, actor), ExitStack() as there:
                 if not session.transport.kernel and device is not session.device:
-                    there.enter_context(DmaMap(device.transport, IOVA, DMA_SIZE))
+                    there.enter_context(DmaMap(device.transport, where.iova, where.size))
                 with given():
                     region.enter(RESUMING)
                     region.load(player.stream)
                     region.set_state(RUNNING)
                 _has_ended(actor, "on the device that was given the state")
+
+    @contextmanager
+    def _work_begun(self) -> Iterator[DmaMap]:
+        """The device has something to do; the memory for it, until the block ends."""
+        actor = self.v1.actor
+        with DmaMap(self.v1.session.transport, *actor.memory_for(DMA_SIZE)) as memory:
+            actor.start_work(memory.iova, memory.size)
+            yield memory
 
     def begin(self) -> Player:
         """A player, once it is known how many buffers the device offers."""

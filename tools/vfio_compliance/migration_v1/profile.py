@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias
 
 from yaml.nodes import ScalarNode
 
-from ..profiles import Claims, MapSection, Profile, Section, SetupStep, Step, Stimulus
+from ..profiles import Claims, MapSection, Profile, Program, Running, Section, SetupStep, Step, Stimulus
 from ..profiles.document import Document, listed, quoted
-from ..profiles.kinds import Boolean, Choice
+from ..profiles.kinds import Boolean, Choice, Duration, Integer
 from ..profiles.records import ListOf, OrNone, Record, key
-from ..profiles.steps import steps
+from ..profiles.stimulus import ALWAYS_RUNS
 
 State: TypeAlias = Literal["running", "pre-copy", "stop-and-copy", "stop", "resuming"]
 STATES: tuple[State, ...] = ("running", "pre-copy", "stop-and-copy", "stop", "resuming")
@@ -87,15 +87,47 @@ class MigrationClaims(Claims):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MigrationRunning(Running):
+    """The same, for a device that does not show it in every state."""
+
+    unreadable_in: tuple[State, ...] = key(
+        ListOf(Choice(*STATES), "a list of states"),
+        "States in which `sample` cannot be read. What is judged by it is n/a there.",
+        default=(),
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A state that is listed twice, or running, in which there has to be something to see."""
+        for index, state in enumerate(self.unreadable_in):
+            if state in self.unreadable_in[:index]:
+                yield f"unreadable_in.{index}", f"`{state}` is listed twice"
+            if state == "running":
+                yield f"unreadable_in.{index}", "a sample that cannot be read in running shows nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupts:
+    """Makes the device raise an interrupt over and over, until told to stop."""
+
+    index: int = key(Integer(0, 0xFFFF), "Index of the interrupt; on a PCI device 0 is INTx, 1 MSI, 2 MSI-X.")
+    vector: int = key(Integer(0, 0xFFFF), "Which vector of it.", default=0)
+    start: tuple[Step, ...] = key(Program(), "Starts the interrupts; the vector was enabled before.")
+    stop: tuple[Step, ...] = key(Program(), "Ends them.")
+    comes_within: float = key(
+        Duration("1us", "24h"), "Once started, an interrupt comes at least once in this time, again and again."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """A piece of work that the device may be in the middle of when it is stopped."""
 
     start: tuple[Step, ...] = key(
-        steps("$iova", "$length"),
+        Program("$iova", "$length"),
         "Gives the device something to do, and does not wait for it. `$iova`, `$length`: memory that it may write.",
     )
     ended: tuple[Step, ...] = key(
-        steps(), "Waits until the device says that it is done, or was aborted; on the device that has the state then."
+        Program(), "Waits until the device says that it is done, or was aborted; on the device that has the state then."
     )
 
 
@@ -103,14 +135,25 @@ class Work:
 class MigrationStimulus(Stimulus):
     """How to make the device fail while it migrates, or be in the middle of something."""
 
+    running: Running | None = key(
+        OrNone(Record(MigrationRunning), refused=ALWAYS_RUNS),
+        "Shows whether the device runs. Without it, the rules on stopping are not-run.",
+        default=None,
+    )
+    interrupts: Interrupts | None = key(
+        OrNone(Record(Interrupts)),
+        "Makes the device raise an interrupt over and over. Without it, the rules on interrupts while stopped are "
+        "not-run; `none`: the device has no interrupts, or no way to do so.",
+        default=None,
+    )
     error: tuple[Step, ...] | None = key(
-        OrNone(steps()),
+        OrNone(Program()),
         "Makes the next write of device_state fail, and the device report the error state. "
         "Without it, the rules on errors are not-run; `none`: there is no way to make it fail.",
         default=None,
     )
     save_fault: tuple[Step, ...] | None = key(
-        OrNone(steps()),
+        OrNone(Program()),
         "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is "
         "not-run; `none`: there is no way to make it fail.",
         default=None,
@@ -133,7 +176,10 @@ class MigrationSection(Section):
 
     @staticmethod
     def problems(profile: Profile) -> Iterator[tuple[str, str]]:
-        """Steps of the set-up that map a data section where there is none to be mapped."""
+        """Steps of the set-up that map a data section where there is none to be mapped; interrupts seen too late."""
+        stimulus = profile.stimulus_of(MigrationStimulus)
+        if stimulus.interrupts and stimulus.interrupts.comes_within >= profile.limits.test:
+            yield "stimulus.interrupts.comes_within", f"longer than a whole test may take ({profile.limits.test:g} s)"
         for moment in ("after_open", "after_reset"):
             program: tuple[SetupStep, ...] = getattr(profile.setup, moment)
             for place in (

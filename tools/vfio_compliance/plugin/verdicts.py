@@ -13,7 +13,7 @@ from ..device import DeviceError, Unreachable
 from ..results.failure import Failure, Further
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
-from ..run.errors import Broken
+from ..run.errors import Broken, ProfileFault
 from ..transport import CallTimeout, GivenUp, SetupError, Tracer, TransportError
 
 #: After these the device or the host cannot be used any more.
@@ -39,7 +39,7 @@ def judge(error: BaseException | None, refused: Verdict, broken: Verdict) -> tup
         return Verdict.HANG, Failure(error.message, remedy=error.remedy, path=error.path or "")
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
         return Verdict.HANG, Failure(f"the test did not end in time: {error}", remedy="see limits.test")
-    if isinstance(error, ENDS_THE_RUN):
+    if isinstance(error, (*ENDS_THE_RUN, ProfileFault)):
         return Verdict.BROKEN, Failure(error.message, remedy=error.remedy)
     if isinstance(error, RuleBroken):
         further = tuple(Further(each.what, each.expected, each.seen, each.path) for each in error.further)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from vfio_compliance.common.words import counted
 from vfio_compliance.profiles import plan
@@ -14,6 +14,8 @@ from vfio_compliance.profiles.document import WHOLE_FILE, Problem, ProfileError
 from vfio_compliance.profiles.loader import load
 from vfio_compliance.profiles.profile import Profile
 from vfio_compliance.profiles.records import Record
+from vfio_compliance.profiles.steps import FileStep, WriteFile
+from vfio_compliance.profiles.stimulus import every_step
 
 _BEFORE, _WIDTH = 60, 100  # characters of a long line shown before the place, and altogether
 
@@ -21,7 +23,8 @@ _BEFORE, _WIDTH = 60, 100  # characters of a long line shown before the place, a
 def check(files: Iterable[str], kind: Record, rules: Collection[str] | None = None) -> int:
     """Load each file, a profile of the format `kind` or a plan, and say what is wrong with it, and where.
 
-    For one that is right, print the programs that a run would start, and `path: ok`.
+    For one that is right, print the programs that a run would start, the files that it would read and write, and
+    `path: ok`.
 
     Names of rules are compared with `rules`, the ids of the catalogue, where these are given. Gives 0 when all are
     right, and 2 otherwise: a wrong profile is a fault of the set-up, not of the device.
@@ -57,13 +60,18 @@ def _profile(path: str, kind: Record, rules: Collection[str] | None) -> list[str
     loaded = load(path, kind)
     if rules is not None and (problems := loaded.unknown_rules(rules)):
         raise ProfileError(problems)
-    return _programs(loaded)
+    return [f"{loaded.where(dotted)}: {dotted} {does}" for dotted, does in _touched(loaded)]
 
 
-def _programs(profile: Profile) -> list[str]:
-    """A line for each program that a run may start: where it is named, and its arguments as they are written."""
-    programs = commands(profile.device).items()
-    return [f"{profile.where(dotted)}: {dotted} runs {_joined(command)}" for dotted, command in programs]
+def _touched(profile: Profile) -> Iterator[tuple[str, str]]:
+    """What a run may start, read and write on this machine: where the profile says so, and what, as it is written."""
+    for dotted, command in commands(profile.device).items():
+        yield dotted, f"runs {_joined(command)}"
+    if profile.actions:
+        yield "actions.file", f"runs functions of {profile.action_file}"
+    for dotted, step in every_step(profile.stimulus, profile.setup).items():
+        if isinstance(step, FileStep):
+            yield dotted, f"{'writes' if isinstance(step, WriteFile) else 'reads'} {step.path}"
 
 
 def _joined(command: Collection[str]) -> str:

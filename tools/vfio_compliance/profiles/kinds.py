@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from vfio_compliance.common.words import enumerated
 from vfio_compliance.profiles.document import (
     BOOLEAN,
     LONGEST_QUOTE,
@@ -193,28 +192,6 @@ class OneOfNumbers(Integer):
 
     def schema(self) -> Schema:
         return {"enum": list(self.numbers)}
-
-
-class NumberOrVariable(Integer):
-    """A whole number, or the name of something that the suite fills in when the step is done."""
-
-    def __init__(self, *variables: str) -> None:
-        super().__init__()
-        self.variables = variables
-        self.wanted = enumerated([self.wanted, *(f"`{variable}`" for variable in variables)])
-
-    def parse(self, node: ScalarNode, document: Document) -> Any:
-        text = node.value
-        if not text.startswith("$"):
-            return super().parse(node, document)
-        if text not in self.variables:
-            hint = document.did_you_mean(text, self.variables)
-            raise ValueError(f"{quoted(text)} is not known here; expected {self.wanted}{hint}")
-        return text
-
-    def schema(self) -> Schema:
-        number = super().schema()
-        return {"anyOf": [number, {"enum": list(self.variables)}]} if self.variables else number
 
 
 class _Measure(Scalar):

@@ -20,7 +20,8 @@ from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserD
 from vfio_compliance.profiles.document import Problem, Source, quoted
 from vfio_compliance.profiles.kinds import Boolean, Choice, Date, Duration, Integer, OneOfNumbers, Prose, Size, Text
 from vfio_compliance.profiles.records import ListOf, Record, key
-from vfio_compliance.profiles.steps import Setup, Stimulus, Wait, programs
+from vfio_compliance.profiles.steps import FileStep, waiting
+from vfio_compliance.profiles.stimulus import Setup, Stimulus, every_step, programs
 
 FORMAT = 1
 
@@ -54,6 +55,14 @@ class Limits:
             yield "call", f"`call` ({self.call:g} s) is longer than `test` ({self.test:g} s)"
         if self.test > self.run:
             yield "test", f"`test` ({self.test:g} s) is longer than `run` ({self.run:g} s)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionFile:
+    """Functions in Python, for what steps cannot say."""
+
+    file: str = key(Text("the path of a Python file"), "The file; a relative path counts from the profile's folder.")
+    within: float = key(Duration("1ms", "24h"), "Longest time that one function may take.", default="5s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +140,9 @@ class Profile:
     limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.", default=Limits())
     setup: Setup = key(Record(Setup), "What the device needs before it is used.", default=Setup())
     stimulus: Stimulus = key(Record(Stimulus), "How to make the device do something.", default=Stimulus())
+    actions: ActionFile | None = key(
+        Record(ActionFile), "A Python file whose functions the step `call` calls.", default=None
+    )
     waivers: tuple[Waiver, ...] = key(
         ListOf(Record(Waiver), "a list of waivers"), "Known deviations of the device.", default=()
     )
@@ -158,6 +170,12 @@ class Profile:
         """
         return any(dotted == key or dotted.startswith(f"{key}.") for key in self.denied)
 
+    @property
+    def action_file(self) -> Path:
+        """Where the file of ``actions`` is; it has to be there."""
+        assert self.actions
+        return self.path.parent / self.actions.file
+
     def claims_of(self, kind: type[C]) -> C:
         """What the profile claims, as the class of one interface."""
         assert isinstance(self.claims, kind)
@@ -183,8 +201,11 @@ class Profile:
     def problems(self) -> Iterator[tuple[str, str]]:
         stimulus, test = self.stimulus, self.limits.test
         yield from self._long_waits()
+        yield from self._places_of_the_other_transport()
         for section in self.sections:
             yield from section.problems(self)
+        if self.actions and self.actions.within >= test:
+            yield "actions.within", f"longer than a whole test may take ({test:g} s)"
         if stimulus.running and stimulus.running.changes_within >= test:
             yield "stimulus.running.changes_within", f"longer than a whole test may take ({test:g} s)"
         if stimulus.dma and stimulus.dma.writes_within >= test:
@@ -204,17 +225,27 @@ class Profile:
     def _long_waits(self) -> Iterator[tuple[str, str]]:
         """Waits that do not fit into one test: those of a list of steps, and all those of the setup together."""
         test = self.limits.test
-        groups: dict[str, dict[str, Wait]] = {}
+        groups: dict[str, dict[str, float]] = {}
         for path, steps in programs(self.stimulus, self.setup).items():
-            waits = {f"{path}.{index}.wait.within": step for index, step in enumerate(steps) if isinstance(step, Wait)}
+            found = [(index, *waiting(step)) for index, step in enumerate(steps)]
+            waits = {f"{path}.{index}.{word}.within": within for index, word, within in found if word}
             groups.setdefault("setup" if path.startswith("setup.") else path, {}).update(waits)
         for group, waits in groups.items():
             total = 0.0
-            for path, wait in waits.items():
-                total += wait.within
+            for path, within in waits.items():
+                total += within
                 if total >= test:
                     yield path, f"the waits of `{group}` last {total:g} s up to here; a whole test may take {test:g} s"
                     break
+
+    def _places_of_the_other_transport(self) -> Iterator[tuple[str, str]]:
+        """Words in paths of files that nothing is filled in for."""
+        served = isinstance(self.device, VfioUserDevice)
+        foreign = ("{sysfs}", "{name}") if served else ("{socket}",)
+        for place, step in every_step(self.stimulus, self.setup).items():
+            for word in foreign if isinstance(step, FileStep) else ():
+                if word in step.path:
+                    yield place, f"`{word}` is not known of a device with transport `{self.device.transport}`"
 
     def where(self, dotted: str) -> str:
         """`file:line:column` of a key such as `stimulus.running.sample` or `waivers.0`.

@@ -58,6 +58,8 @@ def describe(call: Call, registers: Registers) -> str:
     elif call.verb == "version":
         answer = _error(call.errno) if call.value < 0 else _version(call.received)
         text = f"version {_version(call.sent)} of the {call.target} -> {answer}"
+    elif call.verb in ("read-file", "write-file"):
+        text = _file(call)
     else:
         text = f"{_other(call)} -> {_error(call.errno) if call.value < 0 else 'ok'}"
     repeated = f"  ({counted(call.times, 'time')})" if call.times > 1 else ""
@@ -162,6 +164,19 @@ def _other(call: Call) -> str:
         return f"{call.verb} {counted(call.length, 'byte')} at 0x{call.number:x} of {call.target}"
     path = f" ({call.sent.decode(errors='backslashreplace')})" if call.verb == "open" and call.sent else ""
     return f"{call.verb} {call.target}{path}"
+
+
+def _file(call: Call) -> str:
+    """A file that the profile names, with what was written to it or read from it."""
+    answer = _error(call.errno) if call.value < 0 else ""
+    if call.verb == "write-file":
+        return f"write {_text(call.sent)} to {call.target} -> {answer or 'ok'}"
+    return f"read {call.target} -> {answer or _text(call.received)}"
+
+
+def _text(data: bytes) -> str:
+    """What a file holds, on one line."""
+    return repr(data.decode(errors="backslashreplace"))
 
 
 def _error(code: int) -> str:

@@ -19,3 +19,15 @@ class Lost(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class ProfileFault(Exception):
+    """What the profile says cannot be done, and not because of the device; ``remedy`` says what to do.
+
+    The case at hand is not judged, and the run continues.
+    """
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(f"{message}; {remedy}")
+        self.message = message
+        self.remedy = remedy

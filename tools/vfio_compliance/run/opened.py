@@ -10,7 +10,7 @@ from ..device import Container, Device, Region
 from ..profiles import Profile, SpareInKernel, SpareServer
 from ..results import events
 from ..transport import CallTimeout, Death, Transport, TransportError
-from .errors import Broken
+from .errors import Broken, ProfileFault
 from .reaching import Where, run_recovery, way_to
 from .stimulus import Actor
 
@@ -56,8 +56,11 @@ class OpenDevice:
         return Device(transport, self._set_up)
 
     def _set_up(self, device: Device, moment: str) -> None:
-        """The steps of the profile after each open and each reset. Raises DeviceError."""
-        Actor(device, self.profile).set_up(moment, self._find)
+        """The steps of the profile after each open and each reset. Raises DeviceError, Broken."""
+        try:
+            Actor(device, self.profile).set_up(moment, self._find)
+        except ProfileFault as fault:
+            raise Broken(fault.message, fault.remedy) from None
 
     # -- ways -----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ..common.words import counted
 from ..device import Device, DeviceError, Region
-from ..profiles import Profile
+from ..profiles import Access, Profile, Range, SetupStep, Step, every_step
 from ..results import events
 from ..results.registers import recorded
 from ..results.setting import UsedRegion
@@ -18,9 +18,9 @@ from .defects import DefectSwitch
 from .errors import Broken
 from .interface import Attachment, Interface
 from .opened import OpenDevice
+from .program import end_actions
 from .recovery import Recovery
 from .second import SecondDevice
-from .stimulus import steps_of
 
 A = TypeVar("A", bound=Attachment)
 
@@ -83,22 +83,41 @@ class Session(OpenDevice):
         """Raises Broken where the stimulus fits no device such as this one."""
         if any(each.missing for each in self.attachments if each.interface.name in self.profile.interfaces):
             return  # the wrong device, most likely: each case says so
-        for place, step in steps_of(self.profile):
-            if step.region >= len(self.device.regions):
-                seen = f"the device has {counted(len(self.device.regions), 'region')}, counted from 0"
-            elif step.offset + step.width > (size := self.device.regions[step.region].size):
-                seen = f"region {step.region} has {counted(size, 'byte')}"
-            else:
-                continue
+        for place, step in every_step(self.profile.stimulus, self.profile.setup).items():
+            if isinstance(step, (Access, Range)):
+                self._check_access(place, step)
+            elif not isinstance(step, Step):
+                self._check_mapping(place, step)
+
+    def _check_access(self, place: str, step: Access | Range) -> None:
+        size = step.width if isinstance(step, Access) else step.size
+        offset = step.offset if isinstance(step.offset, int) else 0  # one that is computed is tried out
+        if step.region >= len(self.device.regions):
+            seen = f"the device has {counted(len(self.device.regions), 'region')}, counted from 0"
+        elif offset + size > (there := self.device.regions[step.region].size):
+            seen = f"region {step.region} has {counted(there, 'byte')}"
+        else:
+            return
+        raise Broken(
+            f"{self.profile.where(place)}: {place} is for {counted(size, 'byte')} at 0x{offset:x} of region "
+            f"{step.region}, but {seen}",
+            "correct the stimulus in the profile",
+        )
+
+    def _check_mapping(self, place: str, step: SetupStep) -> None:
+        """What is to be mapped can be, in part at least."""
+        regions = list(self.actor.mapped_by(step, self._find))
+        if regions and not any(region.areas for region in regions):
+            which = " and ".join(f"region {region.index}" for region in regions)
             raise Broken(
-                f"{self.profile.where(place)}: {place} is for {counted(step.width, 'byte')} at 0x{step.offset:x} "
-                f"of region {step.region}, but {seen}",
-                "correct the stimulus in the profile",
+                f"{self.profile.where(place)}: {place} is to map {which}, of which nothing can be mapped",
+                "take the step out, or correct it",
             )
 
     def finish(self) -> None:
         """Close the device and put the host back as it was found; what does not succeed becomes a note."""
         problems = []
+        end_actions()
         for undo in (*(each.shutdown for each in reversed(self.transports)), self._switch.restore):
             try:
                 undo()

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeVar
 
+from ..common.words import counted
 from ..device import Device, DeviceError, DmaMap, Region, Unreachable
 from ..device.dma import DMA_SIZE, IOVA
-from ..profiles import Dirty, MapSection, Profile, Read, Step, VisibleState, Wait, Write, programs
+from ..profiles import Dirty, MapRegion, MapSection, Profile, SetupStep, Step, VisibleState, Window, number
 from ..transport import PeerGone, ProtocolViolation, TransportError
-from .checks import missing
+from .checks import NotApplicable, given, missing
+from .errors import ProfileFault
+from .program import Programs
 
 T = TypeVar("T")
 
@@ -48,16 +53,6 @@ class Activity:
         return first, now
 
 
-def steps_of(profile: Profile) -> Iterator[tuple[str, Step]]:
-    """Every register access of the profile's stimulus and setup, with its place."""
-    if running := profile.stimulus.running:
-        yield "stimulus.running.sample", running.sample
-    for name, steps in programs(profile.stimulus, profile.setup).items():
-        for index, step in enumerate(steps):
-            if not isinstance(step, MapSection):
-                yield f"{name}.{index}", step
-
-
 class Actor:
     """The profile's stimulus, bound to an open device.
 
@@ -68,6 +63,7 @@ class Actor:
         self._device = device
         self.profile = profile
         self._stimulus = profile.stimulus
+        self._programs = Programs(device, profile)
 
     def wanted(self, key: str, value: T | None) -> T:
         """``value`` of a key below ``stimulus``."""
@@ -80,32 +76,74 @@ class Actor:
 
         ``find`` gives the regions of a device that the step ``map`` maps, as far as they can be mapped.
         """
-        steps: Sequence[Step | MapSection] = getattr(self.profile.setup, moment)
-        for step in steps:
-            if isinstance(step, MapSection):
-                for region in find(self._device):
-                    region.map_areas()
-            else:
-                self.run(f"setup.{moment}", [step], {})
+        steps: Sequence[SetupStep] = getattr(self.profile.setup, moment)
+        place = f"setup.{moment}"
+        for mapped, group in groupby(steps, key=lambda step: not isinstance(step, Step)):
+            if not mapped:
+                self.run(place, [step for step in group if isinstance(step, Step)], {})
+                continue
+            for region in (region for step in group for region in self.mapped_by(step, find)):
+                region.map_areas()
+
+    def mapped_by(self, step: SetupStep, find: Callable[[Device], Iterable[Region]]) -> Iterable[Region]:
+        """The regions that a step of the set-up maps, as far as they can be mapped. Raises DeviceError."""
+        if isinstance(step, MapRegion):
+            return [self._device.region(step.region)]
+        return find(self._device) if isinstance(step, MapSection) else []
 
     def counter(self) -> Activity:
         """What ``stimulus.running`` samples."""
         running = self.wanted("running", self._stimulus.running)
-        sample = running.sample
         return Activity(
             "the running sample",
-            lambda: self.run("stimulus.running.sample", [sample], {})[0],
+            lambda: self._value("stimulus.running.sample", running.sample),
             running.changes_within,
             self._device.transport.pause,
         )
+
+    def _value(self, place: str, step: Step) -> int:
+        """The one value of a step. Raises ProfileFault for a function that returns none, or several."""
+        values = self.run(place, [step], {})
+        if len(values) != 1:
+            where = f"{self.profile.where(place)}: {place} gives {counted(len(values), 'value')}"
+            raise ProfileFault(where, "let the function return one number")
+        return values[0]
+
+    def memory_for(self, size: int) -> tuple[int, int]:
+        """Where ``size`` bytes of memory are mapped for the device to write: their address and, at most, so many bytes.
+
+        Raises Unreachable where the device says where, and says nothing that can be used.
+        """
+        window = self._stimulus.window
+        if window is None:
+            return IOVA, size
+        start = self._window_start(window)
+        if start % mmap.PAGESIZE or start + window.size > 1 << 64:
+            what = "looking for the memory that the device writes, by stimulus.window of the profile"
+            raise Unreachable(what, "the start of a page", f"{start:#x}")
+        return start, min(size, window.size)
+
+    def _window_start(self, window: Window) -> int:
+        if isinstance(window.start, Step):
+            return self._value("stimulus.window.start", window.start)
+        return number(window.start, {})
+
+    def reaches(self, iova: int, length: int) -> bool:
+        """Whether the device can write there."""
+        window = self._stimulus.window
+        if window is None:
+            return True
+        start = self._window_start(window)
+        return start <= iova and iova + length <= start + window.size
 
     @contextmanager
     def dma(self) -> Iterator[Activity]:
         """Memory that the device writes over and over, by ``stimulus.dma``, until the block ends."""
         self.wanted("dma", self._stimulus.dma)  # before memory is mapped for it
+        iova, size = self.memory_for(DMA_SIZE)
         with (
-            DmaMap(self._device.transport, IOVA, DMA_SIZE) as memory,
-            self.stream(IOVA, DMA_SIZE, in_any_state=True) as within,
+            DmaMap(self._device.transport, iova, size) as memory,
+            self.stream(iova, size, in_any_state=True) as within,
         ):
             yield Activity(
                 "the memory that the device writes",
@@ -122,6 +160,8 @@ class Actor:
         with that is not judged. Raises NotApplicable, Silent.
         """
         dma = self.wanted("dma", self._stimulus.dma)
+        if not self.reaches(iova, length):
+            raise NotApplicable(f"{counted(length, 'byte')} at 0x{iova:x}: the device writes only stimulus.window")
         variables = {"$iova": iova, "$length": length}
         self.run("stimulus.dma.start", dma.start, variables)
         try:
@@ -142,9 +182,28 @@ class Actor:
         """Most bytes that write() takes at once."""
         return self._dirty().largest
 
+    @property
+    def least_write(self) -> int:
+        """Fewest bytes that write() takes."""
+        return self._dirty().least
+
     def write(self, iova: int, length: int) -> None:
         """Have the device write ``length`` bytes at ``iova``; they are written when this returns."""
         self.run("stimulus.dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the device chooses by itself where in the bytes that write() gives it it writes."""
+        return self._dirty().wrote is not None
+
+    def wrote(self) -> tuple[int, int]:
+        """Where such a device wrote last: address and bytes. Raises ProfileFault for anything but two values."""
+        values = self.run("stimulus.dirty.wrote", self._dirty().wrote or (), {})
+        if len(values) != 2:
+            where = self.profile.where("stimulus.dirty.wrote")
+            seen = f"{where}: stimulus.dirty.wrote gives {counted(len(values), 'value')}"
+            raise ProfileFault(seen, "let it give two: the address and the number of bytes")
+        return values[0], values[1]
 
     @property
     def can_pin(self) -> bool:
@@ -187,34 +246,19 @@ class Actor:
     def _visible(self) -> VisibleState:
         return self.wanted("visible_state", self._stimulus.visible_state)
 
+    def enable_irq(self, index: int, vector: int) -> None:
+        """Have an interrupt reported from now on. Raises Unreachable."""
+        with given():
+            self._device.interrupts.enable(index, vector)
+
+    def count_irq(self, index: int, vector: int) -> int:
+        """How often it has come since it was enabled. Raises Unreachable."""
+        with given():
+            return self._device.interrupts.count(index, vector)
+
     def run(self, name: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
-        """Values of the read steps, in order.
+        """Do the steps that stand at ``name`` of the profile; the values that they gave, in order.
 
-        Raises Unreachable: no rule says that the registers of the profile's stimulus are there.
+        Raises Unreachable: no rule says that what the profile uses is there. Raises ProfileFault.
         """
-        values = []
-        try:
-            for step in steps:
-                region = self._device.region(step.region)
-                if isinstance(step, Write):
-                    value = variables[step.value] if isinstance(step.value, str) else step.value
-                    region.write(step.offset, step.width, value & (1 << 8 * step.width) - 1)
-                elif isinstance(step, Read):
-                    values.append(region.read(step.offset, step.width))
-                else:
-                    self._wait(step)
-        except DeviceError as error:
-            raise Unreachable(f"{error.what}, by {name} of the profile", error.expected, error.seen) from None
-        return values
-
-    def _wait(self, step: Wait) -> None:
-        region = self._device.region(step.region)
-        end = time.monotonic() + step.within
-        while (value := region.read(step.offset, step.width) & step.mask) != step.equals:
-            if time.monotonic() > end:
-                raise DeviceError(
-                    f"waiting on 0x{step.offset:x} of region {step.region} for {step.within:g} s",
-                    f"0x{step.equals:x} under mask 0x{step.mask:x}",
-                    f"0x{value:x}",
-                )
-            self._device.transport.pause(step.within / 1024)
+        return self._programs.run(name, steps, variables)

@@ -390,6 +390,10 @@ class Transport(ABC):
         """Differs when another server process answers after a reopen; 0 where there is none, or it is not known."""
         return 0
 
+    def places(self) -> dict[str, str]:
+        """What a profile may have filled in in the path of a file: words, and what they stand for."""
+        return {}
+
     @property
     def largest_argsz(self) -> int:
         """The largest argsz that a request may have here."""

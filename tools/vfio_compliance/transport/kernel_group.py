@@ -153,6 +153,15 @@ class KernelGroup(Transport):
                 found["driver"] = driver
         return found
 
+    def places(self) -> dict[str, str]:
+        """``name`` and, where its folder is known, ``sysfs``."""
+        found = {"name": self.settings.name}
+        if self.settings.sysfs is not None:
+            found["sysfs"] = self.settings.sysfs
+        elif self.group is not None:
+            found["sysfs"] = f"/sys/kernel/iommu_groups/{self.group}/devices/{self.settings.name}"
+        return found
+
     def host_fault(self, request: int, outcome: Outcome, length: int) -> SetupError | None:
         """A VFIO_IOMMU_MAP_DMA refused for want of lockable memory."""
         if request == VFIO_IOMMU_MAP_DMA and outcome.errno == errno.ENOMEM:

@@ -175,6 +175,11 @@ class VfioUser(Transport):
             found["server starts"] = str(self.starts)
         return found
 
+    def places(self) -> dict[str, str]:
+        """``socket``."""
+        path = self.settings.socket or (self._process.path if self._process else None)
+        return {} if path is None else {"socket": path}
+
     # The bare verbs
 
     def _open(self) -> None:

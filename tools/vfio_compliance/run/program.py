@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Carries out a profile's lists of steps on a device."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..device import Device, DeviceError, Unreachable
+from ..profiles import (
+    Access,
+    CallAction,
+    CountIrq,
+    Digest,
+    DisableIrq,
+    EnableIrq,
+    Fill,
+    Profile,
+    Range,
+    Read,
+    ReadFile,
+    Step,
+    TriggerIrq,
+    UnmaskIrq,
+    Wait,
+    WaitFile,
+    WaitIrq,
+    Write,
+    WriteFile,
+    number,
+)
+from .actions import ActionError, Actions
+from .errors import ProfileFault
+from .verbs import Verbs, number_in
+
+#: A function of the profile's file that failed so often is not called again.
+_MOST_FAILURES = 3
+
+
+class _Known:
+    """What is kept of one device from one program to the next."""
+
+    def __init__(self, profile: Profile) -> None:
+        #: How often each list of steps was begun.
+        self.begun: Counter[str] = Counter()
+        within = profile.actions.within if profile.actions else 0.0
+        self.actions = Actions(profile.action_file, within) if profile.actions else None
+        #: How often each function of the file failed.
+        self.failed: Counter[str] = Counter()
+
+
+_KNOWN: WeakKeyDictionary[Device, _Known] = WeakKeyDictionary()
+
+
+def end_actions() -> None:
+    """End the processes in which files of profiles run; a later call starts another one."""
+    for known in list(_KNOWN.values()):
+        if known.actions:
+            known.actions.close()
+
+
+class Programs:
+    """The steps of a profile, bound to a device."""
+
+    def __init__(self, device: Device, profile: Profile) -> None:
+        self._profile = profile
+        self._verbs = Verbs(device)
+        if device not in _KNOWN:
+            _KNOWN[device] = _Known(profile)
+        self._known = _KNOWN[device]
+
+    def run(self, place: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
+        """Do the steps of the list at a ``place`` of the profile; the values that they gave, in order.
+
+        Raises Unreachable where the device does not go along: no rule says that what the profile uses is there.
+        Raises ProfileFault for what can be done on no device.
+        """
+        self._known.begun[place] += 1
+        now = time.time_ns()
+        known = {"$now": now // 10**9, "$now_ns": now, "$count": self._known.begun[place], **variables}
+        values: list[int] = []
+        try:
+            for step in steps:
+                found = _DOERS[type(step)](self, step, known)
+                if into := getattr(step, "into", None):
+                    known[into] = found[-1]
+                values += found
+        except DeviceError as error:
+            raise Unreachable(f"{error.what}, by {place} of the profile", error.expected, error.seen) from None
+        except ValueError as error:
+            where = self._profile.where(place)
+            raise ProfileFault(f"{where}: {place}: {error}", "correct the profile") from None
+        return values
+
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    def _read(self, step: Read, known: Mapping[str, int]) -> list[int]:
+        return [self._verbs.read(step.region, _offset(step, known), step.width) & step.mask]
+
+    def _write(self, step: Write, known: Mapping[str, int]) -> list[int]:
+        self._verbs.write(step.region, _offset(step, known), step.width, number(step.value, known))
+        return []
+
+    def _wait(self, step: Wait, known: Mapping[str, int]) -> list[int]:
+        offset, equals = _offset(step, known), number(step.equals, known)
+        self._verbs.wait(step.region, offset, step.width, equals, step.within, step.mask)
+        return []
+
+    def _fill(self, step: Fill, known: Mapping[str, int]) -> list[int]:
+        offset, value = _offset(step, known), number(step.value, known)
+        self._verbs.fill(step.region, offset, step.size, value, step.at_once)
+        return []
+
+    def _digest(self, step: Digest, known: Mapping[str, int]) -> list[int]:
+        return [self._verbs.digest(step.region, _offset(step, known), step.size, step.at_once)]
+
+    def _write_file(self, step: WriteFile, known: Mapping[str, int]) -> list[int]:
+        self._verbs.write_file(step.path, step.text.fill(known))
+        return []
+
+    def _read_file(self, step: ReadFile, known: Mapping[str, int]) -> list[int]:
+        return [number_in(self._verbs.read_file(step.path))]
+
+    def _wait_file(self, step: WaitFile, known: Mapping[str, int]) -> list[int]:
+        self._verbs.wait_file(step.path, step.text.fill(known), step.within)
+        return []
+
+    def _enable_irq(self, step: EnableIrq, known: Mapping[str, int]) -> list[int]:
+        self._verbs.enable_irq(step.index, step.vector)
+        return []
+
+    def _disable_irq(self, step: DisableIrq, known: Mapping[str, int]) -> list[int]:
+        self._verbs.disable_irq(step.index)
+        return []
+
+    def _trigger_irq(self, step: TriggerIrq, known: Mapping[str, int]) -> list[int]:
+        self._verbs.trigger_irq(step.index, step.vector)
+        return []
+
+    def _unmask_irq(self, step: UnmaskIrq, known: Mapping[str, int]) -> list[int]:
+        self._verbs.unmask_irq(step.index, step.vector)
+        return []
+
+    def _count_irq(self, step: CountIrq, known: Mapping[str, int]) -> list[int]:
+        return [self._verbs.count_irq(step.index, step.vector)]
+
+    def _wait_irq(self, step: WaitIrq, known: Mapping[str, int]) -> list[int]:
+        self._verbs.wait_irq(step.index, step.vector, step.within)
+        return []
+
+    def _call(self, step: CallAction, known: Mapping[str, int]) -> list[int]:
+        """Raises ProfileFault for what goes wrong in the file, and not on the device."""
+        actions, failed = self._known.actions, self._known.failed
+        assert actions is not None  # seen to when the profile was loaded
+        if failed[step.name] >= _MOST_FAILURES:
+            often = f"the function `{step.name}` of {self._profile.action_file} has failed {_MOST_FAILURES} times"
+            raise ProfileFault(f"{often}, and is not called again", "correct the file")
+        try:
+            return actions.call(step.name, self._verbs, {name.removeprefix("$"): known[name] for name in step.known})
+        except ActionError as error:
+            failed[step.name] += 1
+            raise ProfileFault(str(error), error.remedy) from None
+
+
+def _offset(step: Access | Range, known: Mapping[str, int]) -> int:
+    """Raises ValueError for one that no region has."""
+    offset = number(step.offset, known)
+    if not 0 <= offset < 1 << 63:
+        raise ValueError(f"the offset `{step.offset}` is {offset}")
+    return offset
+
+
+_DOERS: dict[type[Step], Callable[[Programs, Any, Mapping[str, int]], list[int]]] = {
+    Read: Programs._read,
+    Write: Programs._write,
+    Wait: Programs._wait,
+    Fill: Programs._fill,
+    Digest: Programs._digest,
+    WriteFile: Programs._write_file,
+    ReadFile: Programs._read_file,
+    WaitFile: Programs._wait_file,
+    EnableIrq: Programs._enable_irq,
+    DisableIrq: Programs._disable_irq,
+    TriggerIrq: Programs._trigger_irq,
+    UnmaskIrq: Programs._unmask_irq,
+    CountIrq: Programs._count_irq,
+    WaitIrq: Programs._wait_irq,
+    CallAction: Programs._call,
+}
