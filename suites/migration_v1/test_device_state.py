@@ -134,6 +134,15 @@ def test_dma_stopped_before_return(reach, migration, actor, transition):
     checks.stands_still(f"watching {memory.name} after {transition}", watched)
 
 
+@pytest.mark.rule("v1.state.stopped-before-return")
+@every_stop
+def test_interrupts_stopped_before_return(reach, migration, actor, transition):
+    """Looked at from the moment the write returns, interrupts that the device raised over and over come no longer."""
+    with actor.interrupts() as interrupts:
+        watched = watch_stop(reach, migration, interrupts, transition)
+    checks.stands_still(f"counting {interrupts.name} after {transition}", watched)
+
+
 def watch_stop(reach, migration, activity, transition):
     """Watch what goes on in the state before from the moment that the device is in the state after."""
     reach(transition.before, leaving=True)

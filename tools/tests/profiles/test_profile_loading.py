@@ -15,6 +15,7 @@ import yaml
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.migration_v1.profile import MigrationRunning
 from vfio_compliance.profiles import (
     Dma,
     KernelDefects,
@@ -36,6 +37,7 @@ from vfio_compliance.profiles import (
     document,
     load,
 )
+from vfio_compliance.profiles.expressions import parse
 
 #: What the interfaces make of these parts of a profile.
 CLAIMS, STIMULUS = PROFILE.kinds["claims"].cls, PROFILE.kinds["stimulus"].cls
@@ -130,11 +132,11 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     )
     assert profile.limits == Limits(largest_state=65536, call=1.5, test=50.0, run=7200.0)
     assert profile.stimulus == STIMULUS(
-        running=Running(sample=Read(region=0, offset=8, width=8), changes_within=0.01),
+        running=MigrationRunning(sample=Read(region=0, offset=8, width=8), changes_within=0.01),
         dma=Dma(
             start=(
-                Write(region=0, offset=16, width=8, value="$iova"),
-                Write(region=0, offset=24, width=4, value="$length"),
+                Write(region=0, offset=16, width=8, value=parse("$iova")),
+                Write(region=0, offset=24, width=4, value=parse("$length")),
             ),
             stop=(
                 Wait(region=0, offset=0, width=1, mask=0x81, equals=0x80, within=0.00002),
@@ -143,7 +145,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             writes_within=0.05,
         ),
         visible_state=VisibleState(
-            set=(Write(region=2, offset=0, width=2, value="$value"),),
+            set=(Write(region=2, offset=0, width=2, value=parse("$value")),),
             observe=(Read(region=2, offset=0, width=2),),
         ),
         error=(Write(region=0, offset=64, width=4, value=0xFFFFFFFF),),
@@ -223,7 +225,8 @@ def test_the_programs_of_a_profile_are_all_its_lists_of_steps(tmp_path: Path) ->
     profile = loaded(tmp_path, FULL)
     found = profiles.programs(profile.stimulus, profile.setup)
     assert list(found) == [
-        *("setup.after_open", "setup.after_reset", "stimulus.dma.start", "stimulus.dma.stop"),
+        *("setup.after_open", "setup.after_reset"),
+        *("stimulus.running.sample", "stimulus.dma.start", "stimulus.dma.stop"),
         *("stimulus.visible_state.set", "stimulus.visible_state.observe", "stimulus.error"),
     ]
     assert found["setup.after_open"] == profile.setup.after_open

@@ -90,27 +90,27 @@ ONE_PROBLEM = {
     "null": ("vendor: §~", "no value here; expected text"),
     "step without a key": (
         "stimulus: {error: [§{}]}",
-        "expected a single key, `write`, `read` or `wait`; found none",
+        "expected a single key, `write`, `read`, `wait` or another step; found none",
     ),
     "step with two keys": (
         "stimulus: {error: [§{read: {}, write: {}}]}",
-        "expected a single key, `write`, `read` or `wait`; found `read` and `write`",
+        "expected a single key, `write`, `read`, `wait` or another step; found `read` and `write`",
     ),
     "step of an unknown kind": (
         "stimulus: {error: [{§wrte: {}}]}",
-        "expected `write`, `read` or `wait`, found `wrte`; did you mean `write`?",
+        "expected `write`, `read`, `wait` or another step, found `wrte`; did you mean `write`?",
     ),
     "step with a key that steers a terminal": (
         'stimulus: {error: [§{"\\e[2J": {}, write: {}}]}',
-        "expected a single key, `write`, `read` or `wait`; found `\\x1b[2J` and `write`",
+        "expected a single key, `write`, `read`, `wait` or another step; found `\\x1b[2J` and `write`",
     ),
     "step with many keys": (
         f"stimulus: {{error: [§{{{', '.join(f'k{number}: 1' for number in range(5000))}}}]}}",
-        f"expected a single key, `write`, `read` or `wait`; found {MANY_KEYS} and 4992 more",
+        f"expected a single key, `write`, `read`, `wait` or another step; found {MANY_KEYS} and 4992 more",
     ),
     "only reads": (
         "stimulus: {running: {changes_within: 1s, sample: {§write: {}}}}",
-        "expected `read`, found `write`",
+        "expected `read`, `digest`, `read_file`, `count_irq` or `call`, found `write`",
     ),
     "no steps": ("stimulus: {error: §[]}", "expected a list of steps, found an empty list"),
     # what YAML has and profiles do not
@@ -447,13 +447,6 @@ ONE_PROBLEM = {
             "that need it out by name in a plan"
         ),
     ),
-    "none of a state that shows": (
-        "stimulus: {visible_state: §none}",
-        (
-            "this cannot be `none`: every device that migrates has a state that shows; leave the key out, and leave "
-            "the rules that need it out by name in a plan"
-        ),
-    ),
     "another word for none": (
         "stimulus: {dma: §no}",
         "expected a mapping (`key: value`), or `none` for a device without it; found `no`",
@@ -484,7 +477,7 @@ ONE_PROBLEM = {
     # setup
     "map outside of the setup": (
         "stimulus: {error: [{§map: data_section}]}",
-        "expected `write`, `read` or `wait`, found `map`",
+        "expected `write`, `read`, `wait` or another step, found `map`",
     ),
     "map of something else": (
         "setup: {after_open: [{map: §data_sections}]}",

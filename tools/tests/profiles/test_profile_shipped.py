@@ -91,7 +91,6 @@ def test_the_template_speaks_of_every_key() -> None:
         ("transitions: []", "transitions: [running -> stop]"),
         ("call: 5s", "call: 5"),
         ("largest_state: 1GiB", "largest_state: 1GB"),
-        ("value: $iova", "value: $value"),
         ("width: 8", "width: 3"),
         ("{read: {region", "{raed: {region"),
         ("  sysfs:", "  group: 1\n  sysfs:"),

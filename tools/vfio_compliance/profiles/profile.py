@@ -243,8 +243,9 @@ class Profile:
         served = isinstance(self.device, VfioUserDevice)
         foreign = ("{sysfs}", "{name}") if served else ("{socket}",)
         for place, step in every_step(self.stimulus, self.setup).items():
-            for word in foreign if isinstance(step, FileStep) else ():
-                if word in step.path:
+            path = step.path if isinstance(step, FileStep) else ""
+            for word in foreign:
+                if word in path:
                     yield place, f"`{word}` is not known of a device with transport `{self.device.transport}`"
 
     def where(self, dotted: str) -> str:

@@ -207,8 +207,9 @@ class Variant(Kind):
 class OneKey(Kind):
     """A mapping with a single key, which decides what its value is."""
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
-        self.kinds = kinds
+    def __init__(self, kinds: Mapping[str, Kind], wanted: str = "") -> None:
+        """``wanted``: the words for messages where all of them would be too many."""
+        self.kinds, self.wanted = kinds, wanted or listed(kinds)
 
     def read(self, node: Node, path: str, document: Document) -> Any:
         found = entries(node, path, document)
@@ -217,12 +218,12 @@ class OneKey(Kind):
         if len(found) != 1:
             seen = enumerated([quoted(name) for name in [*found][:_MOST_NAMED]], "and") if found else "none"
             seen += f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-            document.complain(node, f"expected a single key, {listed(self.kinds)}; found {seen}")
+            document.complain(node, f"expected a single key, {self.wanted}; found {seen}")
             return BAD
         ((name, (name_node, value_node)),) = found.items()
         if name not in self.kinds:
             hint = document.did_you_mean(name, self.kinds)
-            document.complain(name_node, f"expected {listed(self.kinds)}, found {quoted(name)}{hint}")
+            document.complain(name_node, f"expected {self.wanted}, found {quoted(name)}{hint}")
             return BAD
         return self.kinds[name].read(value_node, _join(path, name), document)
 

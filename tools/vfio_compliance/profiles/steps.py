@@ -342,7 +342,9 @@ class Program(ListOf):
 
     def __init__(self, *variables: str, at_least: int = 1, gives: bool = False, **more: Kind) -> None:
         """``gives``: some step is to give a value."""
-        super().__init__(OneKey({**_STEPS, **more}), "a list of steps", at_least=at_least)
+        super().__init__(
+            OneKey({**_STEPS, **more}, "`write`, `read`, `wait` or another step"), "a list of steps", at_least=at_least
+        )
         self._variables, self._gives = variables, gives
 
     def read(self, node: Node, path: str, document: Document) -> Any:
