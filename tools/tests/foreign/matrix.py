@@ -21,7 +21,7 @@ import tempfile
 from collections import Counter, defaultdict
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -125,7 +125,32 @@ def matches(rule: str, patterns: set[str]) -> bool:
     return any(fnmatch(rule, pattern) for pattern in patterns)
 
 
-def clients(style: type[Style]) -> set[str]:
+class Expected(Protocol):
+    """What is expected of a device: see Style."""
+
+    @property
+    def good(self) -> bool: ...
+
+    @property
+    def breaks(self) -> set[str]: ...
+
+    @property
+    def may(self) -> set[str]: ...
+
+    @property
+    def unjudged(self) -> set[str]: ...
+
+    @property
+    def judged(self) -> set[str]: ...
+
+    @property
+    def dies(self) -> bool | None: ...
+
+    @property
+    def exit(self) -> int | None: ...
+
+
+def clients(style: Expected) -> set[str]:
     """The rules of the suite's own traffic, where it cannot show what it does on a device that is broken."""
     return set() if style.good else {"v1.client.*"}
 
@@ -135,7 +160,7 @@ def blocks(rule: str) -> bool:
     return not rule.startswith("qemu.")
 
 
-def differences(style: type[Style], outcome: Outcome) -> list[str]:
+def differences(style: Expected, outcome: Outcome) -> list[str]:
     """Where an outcome is not what a style expects; each a line."""
     seen = outcome.rules(BROKEN)
     wrong = [
@@ -170,7 +195,7 @@ def differences(style: type[Style], outcome: Outcome) -> list[str]:
     return wrong
 
 
-def exits(style: type[Style], outcome: Outcome) -> set[int]:
+def exits(style: Expected, outcome: Outcome) -> set[int]:
     """The exit codes that a style allows, given what was seen."""
     if style.dies is None and not style.breaks:
         return {1, 2}
@@ -227,21 +252,25 @@ def summary(style: type[Style]) -> str:
 
 def table(name: str, outcome: Outcome, wrong: list[str]) -> str:
     """A style's part of the table."""
-    style = STYLES[name]
+    return lines(name, summary(STYLES[name]), STYLES[name].breaks, outcome, wrong)
+
+
+def lines(name: str, what: str, breaks: set[str], outcome: Outcome, wrong: list[str]) -> str:
+    """What is expected of a device, what was seen, and the differences."""
     seen = sorted(outcome.rules(BROKEN))
     unjudged = outcome.total("not-run", "broken")
     numbers = (
         f"{outcome.total() - unjudged} of {outcome.total()} judged, {unjudged} not-run, {outcome.total('n/a')} n/a"
     )
-    lines = [
-        f"{'WRONG' if wrong else 'ok   '} {name}: {summary(style)}",
-        f"      expected {', '.join(sorted(style.breaks)) or 'none'}",
+    found = [
+        f"{'WRONG' if wrong else 'ok   '} {name}: {what}",
+        f"      expected {', '.join(sorted(breaks)) or 'none'}",
         f"      seen     {shorten(seen)}",
         f"      {numbers}, {outcome.deaths} deaths, exit {outcome.exit}, {outcome.seconds:.0f} s",
         f"      last     {outcome.last}",
     ]
     return "\n".join(
-        lines
+        found
         + [f"      !! {line}" for line in wrong[:12]]
         + ([f"      !! and {len(wrong) - 12} more"] if len(wrong) > 12 else [])
     )

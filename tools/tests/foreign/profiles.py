@@ -62,6 +62,7 @@ BASE: dict[str, Any] = {
             "observe": [read(offset, 8, region) for region, offset in WORDS],
         },
         "work": "none",
+        "interrupts": "none",
         "save_fault": [write(0x34, 4, 1)],
         "error": [write(0x30, 4, 1)],
     },
