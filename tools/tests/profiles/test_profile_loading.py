@@ -23,7 +23,6 @@ from vfio_compliance.profiles import (
     Limits,
     MapSection,
     Read,
-    Running,
     ServerDefects,
     Setup,
     Skip,

@@ -140,7 +140,9 @@ class FileText(Text):
         super().__init__("text such as `{$iova:#x} {$length}`", blank=True)
 
     def parse(self, node: ScalarNode, document: Document) -> Any:
-        text = super().parse(node, document)
+        text = str(node.value)
+        plain = text.replace("\n", " ").replace("\t", " ")
+        super().parse(ScalarNode(node.tag, plain, node.start_mark, node.end_mark, node.style), document)
         parts: list[str | tuple[Value, str]] = []
         end = 0
         for match in self._PIECE.finditer(text):

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A profile's steps on a device whose registers are memory."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from vfio_compliance import profiles
+from vfio_compliance.device import Device, Unreachable
+from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.profiles import steps
+from vfio_compliance.run import program
+from vfio_compliance.run.errors import ProfileFault
+from vfio_compliance.transport import Outcome, Transport
+from vfio_compliance.transport.base import argument_view
+from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_REGION_INFO, ffi
+
+SIZE = 1 << 16
+VARIABLES = {"$value": 0x1122_3344_5566_7788}
+
+
+class Registers(Transport):
+    """A region of memory; reading past its end fails."""
+
+    takes_pointers = True
+    kernel = True
+
+    def __init__(self, folder):
+        super().__init__()
+        self.memory = bytearray(SIZE)
+        self.folder = folder
+
+    def places(self):
+        return {"sysfs": str(self.folder), "name": "it"}
+
+    def identity(self):
+        return {}
+
+    def _open(self):
+        pass
+
+    def _close(self):
+        pass
+
+    def _ioctl(self, target, request, argument):
+        if request == VFIO_DEVICE_GET_INFO:
+            ffi.from_buffer("struct vfio_device_info *", argument_view(argument)).num_regions = 1
+        elif request == VFIO_DEVICE_GET_REGION_INFO:
+            ffi.from_buffer("struct vfio_region_info *", argument_view(argument)).size = SIZE
+        return Outcome(0, 0)
+
+    def _read(self, region, offset, length):
+        if offset + length > SIZE:
+            return Outcome(-1, 5), b""
+        return Outcome(length, 0), bytes(self.memory[offset : offset + length])
+
+    def _write(self, region, offset, data):
+        if offset + len(data) > SIZE:
+            return Outcome(-1, 5)
+        self.memory[offset : offset + len(data)] = data
+        return Outcome(len(data), 0)
+
+    _map = None
+
+
+@pytest.fixture
+def transport(tmp_path):
+    """The device's registers."""
+    return Registers(tmp_path)
+
+
+@pytest.fixture
+def perform(transport, tmp_path):
+    """Does a list of steps, as written in a profile; their values."""
+    device = Device(transport)
+    device.open()
+
+    def do(written, place="stimulus.visible_state.set", times=1):
+        path = tmp_path / "profile.yaml"
+        path.write_text(
+            "format: 1\nname: a\ninterfaces: [migration_v1]\n"
+            'device: {transport: kernel-group, name: "0", group: 1}\nstimulus:\n  visible_state:\n'
+            f"    observe: [read: {{region: 0, offset: 0, width: 4}}]\n    set: [{written}]\n"
+        )
+        profile = profiles.load(path, PROFILE)
+        for _ in range(times):
+            values = program.Programs(device, profile).run(place, profile.stimulus.visible_state.set, VARIABLES)
+        return values
+
+    return do
+
+
+def test_what_is_computed_is_written(perform, transport):
+    perform(
+        "{write: {region: 0, offset: 0, width: 4, value: $value >> 32}},"
+        "{write: {region: 0, offset: 4, width: 4, value: $value}}"
+    )
+    assert transport.memory[:8] == bytes.fromhex("44332211 88776655")
+
+
+def test_what_was_read_is_used_later(perform, transport):
+    transport.memory[8] = 3
+    values = perform(
+        "{read: {region: 0, offset: 8, width: 1, into: $tail}},"
+        '{write: {region: 0, offset: "0x100 + $tail * 8", width: 8, value: $tail + 1}},'
+        "{wait: {region: 0, offset: 0x118, width: 8, equals: $tail + 1, within: 1s}}"
+    )
+    assert values == [3]
+    assert transport.memory[0x118] == 4
+
+
+def test_the_time_is_that_of_the_step(perform, transport):
+    before = int(time.time())
+    perform("{write: {region: 0, offset: 0, width: 8, value: $now + 5}}")
+    assert before + 5 <= int.from_bytes(transport.memory[:8], "little") <= time.time() + 5
+
+
+def test_a_list_counts_how_often_it_was_begun(perform, transport):
+    perform("{write: {region: 0, offset: 0, width: 1, value: $count}}", times=3)
+    assert transport.memory[0] == 3
+
+
+def test_a_mask_leaves_bits_out(perform, transport):
+    transport.memory[0:2] = b"\xff\x12"
+    assert perform("{read: {region: 0, offset: 0, width: 2, mask: 0xf00}}") == [0x200]
+
+
+def test_a_range_is_filled_and_its_digest_tells(perform, transport):
+    """Another value is another pattern, and a single byte makes another digest."""
+    fill = "{fill: {region: 0, offset: 16, size: 5000, at_once: 512, value: $value + %d}},"
+    digest = "{digest: {region: 0, offset: 16, size: 5000}}"
+    (one,) = perform(fill % 0 + digest)
+    assert (transport.memory[15], transport.memory[5016]) == (0, 0)
+    assert transport.memory[16:5016].count(0) < 100
+    (two,) = perform(fill % 1 + digest)
+    transport.memory[5015] ^= 1
+    (three,) = perform(digest)
+    assert len({one, two, three}) == 3
+    assert perform(fill % 0 + digest) == [one]
+
+
+def test_files_are_written_and_read(perform, tmp_path, transport):
+    (tmp_path / "pin").write_text("old and longer than what comes")
+    values = perform(
+        '{write_file: {path: "{sysfs}/pin", text: "{$value >> 32:#x} 7"}},'
+        '{read_file: {path: "{sysfs}/pin"}},'
+        '{write_file: {path: "{sysfs}/pin", text: "12\\n"}},'
+        '{read_file: {path: "{sysfs}/pin", into: $pinned}},'
+        '{wait_file: {path: "{sysfs}/pin", text: "{$pinned}", within: 1s}}'
+    )
+    assert (tmp_path / "pin").read_text() == "12\n"
+    assert values[1] == 12
+    assert values[0] > 1 << 32  # a text that is no number is one of its own
+    told = [(call.verb, call.target, call.sent or call.received) for call in transport.tracer.take()][-5:]
+    assert told[0] == ("write-file", f"{tmp_path}/pin", b"0x11223344 7")
+    assert told[3] == ("read-file", f"{tmp_path}/pin", b"12\n")
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("{read: {region: 0, offset: 0xfffe, width: 4}}", "EIO"),
+        ("{read: {region: 7, offset: 0, width: 4}}", "looking for region 7"),
+        ("{wait: {region: 0, offset: 0, width: 4, mask: 2, equals: 2, within: 10ms}}", "0x2 under mask 0x2"),
+        ('{read_file: {path: "{sysfs}/nothing"}}', "ENOENT"),
+        ('{read_file: {path: "{sysfs}"}}', "not a regular file"),
+        ('{write_file: {path: "{sysfs}", text: a}}', "EISDIR"),
+        ('{read_file: {path: "/dev/zero"}}', "not a regular file"),
+        ('{write_file: {path: "/proc/version", text: a}}', "E"),
+        ('{wait_file: {path: "/proc/version", text: a, within: 10ms}}', "waiting on the file /proc/version"),
+    ],
+)
+def test_what_the_device_does_not_do_is_not_its_rule(perform, step, said):
+    """The message says which list of the profile did it."""
+    with pytest.raises(Unreachable, match=said) as caught:
+        perform(step)
+    assert "by stimulus.visible_state.set of the profile" in str(caught.value) or "waiting" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("{write: {region: 0, offset: 0, width: 4, value: 1 // ($value - $value)}}", "divides by zero"),
+        ("{write: {region: 0, offset: 0, width: 4, value: 1 << $value}}", "a shift by"),
+        ("{read: {region: 0, offset: 1 - $value, width: 4}}", "the offset `1 - .value` is -"),
+    ],
+)
+def test_what_no_device_could_do_is_the_profiles_fault(perform, step, said):
+    with pytest.raises(ProfileFault, match=said) as caught:
+        perform(step)
+    assert "profile.yaml:8:" in str(caught.value)
+
+
+def test_every_step_is_carried_out():
+    """Each word of the format has somebody who does it."""
+    kinds = {getattr(kind, "cls", steps.CallAction) for kind in steps._STEPS.values()}
+    assert kinds == set(program._DOERS)
