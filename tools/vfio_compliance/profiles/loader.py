@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from vfio_compliance.profiles.document import Document, ProfileError, quoted
+from vfio_compliance.profiles import actions
+from vfio_compliance.profiles.actions import Function
+from vfio_compliance.profiles.document import Document, Problem, ProfileError, listed, quoted
 from vfio_compliance.profiles.profile import FORMAT, Profile
 from vfio_compliance.profiles.records import Record, entries
+from vfio_compliance.profiles.steps import CallAction
+from vfio_compliance.profiles.stimulus import every_step
 
 
 def load(path: str | os.PathLike[str], kind: Record) -> Profile:
@@ -27,9 +31,45 @@ def load(path: str | os.PathLike[str], kind: Record) -> Profile:
     profile = dataclasses.replace(profile, path=Path(path), source=document.source(), denied=_denied(document))
     for name, message in profile.contradictions():
         document.complain(document.values[name], message)
-    if document.problems:
-        raise ProfileError(document.problems)
+    problems = [*document.problems, *_of_actions(profile, document)]
+    if problems:
+        raise ProfileError(problems)
     return profile
+
+
+def _of_actions(profile: Profile, document: Document) -> Iterator[Problem]:
+    """What is wrong with the steps that call functions, and with the file that has these."""
+    steps = every_step(profile.stimulus, profile.setup).items()
+    calls = {place: step for place, step in steps if isinstance(step, CallAction)}
+    functions: Mapping[str, Function] = {}
+    if profile.actions:
+        try:
+            functions = actions.functions(profile.action_file)
+        except ProfileError as error:
+            yield from error.problems
+            return
+    before = len(document.problems)
+    for place, step in calls.items():
+        if message := _of_call(step, functions, profile, document):
+            document.complain(document.values.get(f"{place}.call", document.values[place]), message)
+    yield from document.problems[before:]
+
+
+def _of_call(step: CallAction, functions: Mapping[str, Function], profile: Profile, document: Document) -> str:
+    """What is wrong with a step that calls a function; nothing for one that can be done."""
+    if not profile.actions:
+        return f"{quoted(step.name)} is a function of the file that `actions` names, and there is no such key"
+    function = functions.get(step.name)
+    if function is None:
+        hint = document.did_you_mean(step.name, functions)
+        return f"there is no function {quoted(step.name)} in {profile.action_file}{hint}"
+    at = f"{profile.action_file}:{function.line}"
+    if function.problem:
+        return f"{at}: {function.problem}"
+    if missing := function.missing({name.removeprefix("$") for name in step.known}):
+        known = listed(sorted(step.known), "and")
+        return f"{at}: {quoted(step.name)} asks for {quoted(missing[0])}; known here are {known}"
+    return ""
 
 
 def _denied(document: Document) -> frozenset[str]:
