@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Python files beside a profile that do harm: what stands on them is not judged, and all else is."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from vfio_compliance import profiles
+from vfio_compliance.interfaces import PROFILE
+
+WORK = "    return device.read(REGISTERS, WORK, 8)\n"
+
+#: What the function does instead, and what is said of it.
+BAD = {
+    "raises": ("    return 1 // 0\n", "ZeroDivisionError"),
+    "raises what no `except Exception` takes": ("    raise SystemExit(0)\n", "SystemExit"),
+    "loops over reads": ("    while True:\n        device.read(REGISTERS, WORK, 8)\n", "did not end within 1 s"),
+    "loops over nothing": ("    while True:\n        pass\n", "did not end within 1 s"),
+    "sleeps": ("    import time\n    time.sleep(1000)\n", "did not end within 1 s"),
+    "ends the process": ("    import os\n    os._exit(0)\n", "ended its process"),
+    "kills its parent": (
+        "    import os\n    os.kill(os.getppid(), 9)\n    import time\n    time.sleep(1000)\n",
+        "ended its process",
+    ),
+    "ignores all signals and loops": (
+        "    import signal\n    for number in set(signal.valid_signals()) - {9, 19, 32, 33}:\n"
+        "        signal.signal(number, signal.SIG_IGN)\n    while True:\n        pass\n",
+        "did not end within 1 s",
+    ),
+    "returns no number": ("    return object()\n", "object"),
+    "returns two": ("    return 1, 2\n", "gives 2 values"),
+    "returns none": ("    pass\n", "gives 0 values"),
+    "asks for no access at all": ("    return device.read('BAR', 8, 8)\n", "`region` is to be a whole number"),
+    "closes all descriptors": ("    import os\n    os.closerange(0, 1 << 16)\n    return 1 // 0\n", "python.py"),
+    "takes all memory": ("    return len(bytearray(1 << 40))\n", "memory"),
+}
+
+
+@pytest.fixture
+def bad(tmp_path, project):
+    """A profile whose function work_done does something else."""
+
+    def put(instead):
+        for name in ("python.yaml", "python.py"):
+            shutil.copy(project / "profiles/examples" / name, tmp_path)
+        script = tmp_path / "python.py"
+        assert WORK in script.read_text()
+        script.write_text(script.read_text().replace(WORK, instead))
+        profile = tmp_path / "python.yaml"
+        profile.write_text(profile.read_text().replace("within: 5s", "within: 1s"))
+        return profile
+
+    return put
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_stands_on_a_bad_file_is_not_judged(bad, judge_in_process, tmp_path, kind):
+    """The verdict is `broken`, our fault and not the device's, and names the file; the other rules are judged."""
+    instead, said = BAD[kind]
+    result = judge_in_process(bad(instead), tmp_path, "--only=v1.state.running-bit", "--only=v1.reserved.reads-zero")
+    found = {case.id: case for case in result.cases.values()}
+    for case in found.values():
+        if case.rule == "v1.reserved.reads-zero":
+            assert case.verdict.value == "pass"
+        else:
+            assert case.verdict.value == "broken"
+    told = [case.failure.what for case in found.values() if case.failure]
+    assert said in told[0]
+    assert "python." in told[0]
+    assert "has failed 3 times" in told[-1] or "gives" in said
+
+
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        ("    return (\n", r"python\.py:17:12: Python syntax"),
+        (WORK + "\n\nasync def work_done(device):\n" + WORK, r"defined a second time"),
+        (WORK + "\n\ndel work_done\nwork_done = None\n", ""),
+    ],
+)
+def test_what_no_step_can_call_is_found_without_running_it(bad, instead, said):
+    """With its line; what only running it could show is not."""
+    path = bad(instead)
+    if not said:
+        assert profiles.load(path, PROFILE)
+        return
+    with pytest.raises(profiles.ProfileError, match=said):
+        profiles.load(path, PROFILE)
