@@ -12,6 +12,12 @@ from vfio_compliance.interfaces import PROFILE
 
 WORK = "    return device.read(REGISTERS, WORK, 8)\n"
 
+IGNORES = """\
+    import signal
+    for number in set(signal.valid_signals()) - {9, 19, 32, 33}:
+        signal.signal(number, signal.SIG_IGN)
+"""
+
 #: What the function does instead, and what is said of it.
 BAD = {
     "raises": ("    return 1 // 0\n", "ZeroDivisionError"),

@@ -57,9 +57,11 @@ class Call(NamedTuple):
     """One call as it was made and as it ended; or several of the same, one right after the other."""
 
     #: "read", "write", "ioctl", "map", "open", "close"; "version" where the versions of a protocol are agreed on;
-    #: "dma-read", "dma-write" where the device reaches memory by message; "omitted".
+    #: "dma-read", "dma-write" where the device reaches memory by message; "read-file", "write-file" of a file that the
+    #: profile names; "omitted".
     verb: str
-    #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one.
+    #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one;
+    #: the path of a file.
     target: str
     #: Request number of an ioctl, offset inside the region, or I/O virtual address; of "omitted" how many there were.
     number: int = 0

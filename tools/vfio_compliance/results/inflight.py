@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..common.words import counted
 
 # started in monotonic nanoseconds, number, length, verb, target
-_LAYOUT = struct.Struct("<QQQ16s32s")
+_LAYOUT = struct.Struct("<QQQ16s200s")
 
 
 def create() -> int:
