@@ -52,7 +52,7 @@ def test_an_expression_is_what_it_says(text, value):
         ("$iova + 0x10000000000000000", "not a whole number"),
         ("$Iova", "is not an expression"),
         ("(" * 90 + "1" + ")" * 90 + " + $iova", ""),
-        ("$iova" + " + 1" * 60, "longer than 200"),
+        ("$iova" + " + 1" * 60, "more than 200"),
         ("-" * 150 + "$iova", ""),
     ],
 )

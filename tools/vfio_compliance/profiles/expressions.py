@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from yaml.nodes import ScalarNode
 
-from vfio_compliance.common.words import enumerated
+from vfio_compliance.common.words import counted, enumerated
 from vfio_compliance.profiles.document import Document, quoted
 from vfio_compliance.profiles.kinds import Integer, Schema, Text
 
@@ -177,7 +177,7 @@ def unknown(name: str, known: Iterable[str], document: Document) -> str:
 
 def _tree(text: str) -> ast.expr:
     if len(text) > _LONGEST:
-        raise ValueError(f"{quoted(text)} is longer than {_LONGEST} characters")
+        raise ValueError(f"{quoted(text)} has more than {counted(_LONGEST, 'character')}")
     try:
         return ast.parse(_VARIABLE.sub(lambda name: _PREFIX + name.group()[1:], text.strip()), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):

@@ -45,7 +45,7 @@ class Window:
     def problems(self) -> Iterator[tuple[str, str]]:
         """An address in the middle of a page."""
         if isinstance(self.start, int) and self.start % _PAGE:
-            yield "start", f"{self.start:#x} is not the start of a page of {_PAGE} bytes"
+            yield "start", f"{self.start:#x} is not the start of a page"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import stat
 
+from ..common.words import counted
 from ..device import DeviceError
 from ..device.errors import errno_name
 from ..transport import Transport
@@ -44,7 +45,7 @@ def write_text(transport: Transport, path: str, text: str) -> None:
             answer.value, answer.errno = -1, error.errno or 0
             raise _refused("writing", path, error) from None
     if answer.value != len(data):
-        raise DeviceError(f"writing {path}", f"{len(data)} bytes taken", f"{answer.value}")
+        raise DeviceError(f"writing {path}", f"{counted(len(data), 'byte')} taken", str(answer.value))
 
 
 def _open(path: str, flags: int) -> int:

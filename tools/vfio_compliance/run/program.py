@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..common.words import counted
 from ..device import Device, DeviceError, Unreachable
 from ..profiles import (
     Access,
@@ -31,6 +32,7 @@ from ..profiles import (
     Write,
     WriteFile,
     number,
+    quoted,
 )
 from .actions import ActionError, Actions
 from .errors import ProfileFault
@@ -156,13 +158,16 @@ class Programs:
         actions, failed = self._known.actions, self._known.failed
         assert actions is not None  # seen to when the profile was loaded
         if failed[step.name] >= _MOST_FAILURES:
-            often = f"the function `{step.name}` of {self._profile.action_file} has failed {_MOST_FAILURES} times"
-            raise ProfileFault(f"{often}, and is not called again", "correct the file")
+            which = f"the function `{step.name}` of {self._profile.action_file}"
+            often = counted(_MOST_FAILURES, "time")
+            raise ProfileFault(f"{which} has failed {often}, and is not called again", "correct the file")
         try:
             return actions.call(step.name, self._verbs, {name.removeprefix("$"): known[name] for name in step.known})
         except ActionError as error:
             failed[step.name] += 1
-            raise ProfileFault(str(error), error.remedy) from None
+            printed = error.output.strip().splitlines()[-1:]
+            said = f"{error}; it printed last: {quoted(printed[0])}" if printed else str(error)
+            raise ProfileFault(said, error.remedy) from None
 
 
 def _offset(step: Access | Range, known: Mapping[str, int]) -> int:
