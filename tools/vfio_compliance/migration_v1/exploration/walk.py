@@ -6,7 +6,7 @@ from __future__ import annotations
 import mmap
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 from ...common.words import counted
@@ -23,7 +23,7 @@ from ...uapi.migration_v1 import (
     DeviceState,
     Register,
 )
-from ..actor import MigrationActor
+from ..actor import Hidden, MigrationActor
 from ..migration import Destination
 from ..model import Answer, Deviation, DeviceModel, Layout, Saved
 from ..region import MigrationRegion
@@ -444,8 +444,9 @@ class Walk:
             self._look()
 
     def _look(self) -> None:
-        value = self._stimulate("look at the running sample", self._actor.counter().sample)
-        self._conclude("look at the running sample", hex(value), lambda: self.model.sampled(value))
+        with suppress(Hidden):
+            value = self._stimulate("look at the running sample", self._actor.counter().sample)
+            self._conclude("look at the running sample", hex(value), lambda: self.model.sampled(value))
 
     def halt(self, choice: int) -> None:
         """Stop a device that runs, and look at what changes while it runs."""
