@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from ..device import DeviceError, Unreachable
+from ..device import DeviceError, DmaMap, Unreachable
+from ..device.dma import DMA_SIZE
 from ..run.checks import NotApplicable
 from ..run.stimulus import Activity, Actor
 from ..transport import TransportError
@@ -57,18 +58,21 @@ class MigrationActor(Actor):
         """
         its = self.wanted("interrupts", self._faults.interrupts)
         self.enable_irq(its.index, its.vector)
-        self.run("stimulus.interrupts.start", its.start, {})
-        try:
-            yield Activity(
-                f"interrupt {its.index}, vector {its.vector}",
-                lambda: self.count_irq(its.index, its.vector),
-                its.comes_within,
-                self._device.transport.pause,
-            )
-        finally:
-            with suppress(DeviceError, TransportError):
-                self._device.try_reset()
-                self.run("stimulus.interrupts.stop", its.stop, {})
+        transport = self._device.transport
+        with DmaMap(transport, *self.memory_for(DMA_SIZE)) as memory:
+            variables = {"$iova": memory.iova, "$length": memory.size}
+            self.run("stimulus.interrupts.start", its.start, variables)
+            try:
+                yield Activity(
+                    f"interrupt {its.index}, vector {its.vector}",
+                    lambda: self.count_irq(its.index, its.vector),
+                    its.comes_within,
+                    transport.pause,
+                )
+            finally:
+                with suppress(DeviceError, TransportError):
+                    self._device.try_reset()
+                    self.run("stimulus.interrupts.stop", its.stop, variables)
 
     def provoke_error(self) -> None:
         """Make the next write of device_state fail with the error state."""

@@ -111,8 +111,11 @@ class Interrupts:
 
     index: int = key(Integer(0, 0xFFFF), "Index of the interrupt; on a PCI device 0 is INTx, 1 MSI, 2 MSI-X.")
     vector: int = key(Integer(0, 0xFFFF), "Which vector of it.", default=0)
-    start: tuple[Step, ...] = key(Program(), "Starts the interrupts; the vector was enabled before.")
-    stop: tuple[Step, ...] = key(Program(), "Ends them.")
+    start: tuple[Step, ...] = key(
+        Program("$iova", "$length"),
+        "Starts the interrupts; the vector was enabled before. `$iova`, `$length`: memory that may be written.",
+    )
+    stop: tuple[Step, ...] = key(Program("$iova", "$length"), "Ends them.")
     comes_within: float = key(
         Duration("1us", "24h"), "Once started, an interrupt comes at least once in this time, again and again."
     )
