@@ -8,7 +8,6 @@ from .device import Device
 from .dirty import DirtyTracker
 from .dma import DmaMap
 from .errors import DeviceError, StepFailed, Unreachable
-from .interrupts import Interrupts as Interrupts
 from .region import Area, Region
 from .stream import Buffer, Stream
 

@@ -42,9 +42,6 @@ class Device:
         self._info: tuple[DeviceFlags, int] | None = None
         self._regions: list[Region] | None = None
         self._refusal: DeviceError | None = None
-        from .interrupts import Interrupts
-
-        self.interrupts = Interrupts()
 
     def open(self) -> None:
         """Open the device and ask what it is. Raises TransportError; a refused question does not."""
