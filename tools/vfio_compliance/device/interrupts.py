@@ -28,7 +28,7 @@ class NotEnabled(DeviceError):
 
     def __init__(self, what: str, index: int, vector: int) -> None:
         step = f"enable_irq: {{index: {index}, vector: {vector}}}"
-        super().__init__(what, f"it enabled before, by `{step}` in setup.after_open", "it is not enabled")
+        super().__init__(what, f"one that is enabled, as by `{step}` in setup.after_open", "it is not enabled")
 
 
 class _Vector:
@@ -138,7 +138,7 @@ class Interrupts:
     def _beside(self, index: int) -> str:
         """Which others are enabled, in words: a PCI device can use one of its kinds of interrupts at a time."""
         others = sorted({str(of) for of, _ in self._enabled() if of != index})
-        return f", beside {enumerated(others, 'and')}" if others else ""
+        return f", beside interrupt {enumerated(others, 'and')}" if others else ""
 
     def _forget(self, index: int) -> None:
         for event in self._of(index).values():
