@@ -11,7 +11,7 @@ import struct
 import time
 
 import pytest
-from scripted_server import COMMAND, ScriptedServer
+from scripted_server import COMMAND, REPLY, ScriptedServer
 
 from vfio_compliance.device import Device, DeviceError, DmaMap, NotEnabled
 from vfio_compliance.device.dma import IOVA
@@ -399,22 +399,17 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
     """It writes memory by a message, and raises its interrupt once that is answered."""
 
     def script(peer):
-        eventfd = -1
-        while eventfd < 0:
-            head, descriptors, _, _ = socket.recv_fds(peer.stream, 16, 1)
+        while head := (taken := socket.recv_fds(peer.stream, 16, 1))[0]:
             number, command, size, _, _ = struct.unpack("<HHIII", head)
-            payload = peer.stream.recv(size - 16)
-            eventfd = descriptors[0] if command == 8 else -1
-            for descriptor in descriptors[: command != 8]:
-                os.close(descriptor)
-            index = payload[8:12]
-            answers = {4: struct.pack("<4I", 16, 2, 0, 1), 7: struct.pack("<II4sI", 16, 1, index, 1)}
+            request = peer.stream.recv(size - 16) if size > 16 else b""
+            answers = {4: struct.pack("<4I", 16, 2, 0, 1), 7: struct.pack("<4I", 16, 1, 0, 1), 3: request}
             peer.send(number, command, answers.get(command, b""))
-        peer.send(1, 12, struct.pack("<QQ", IOVA, 4) + b"done", flags=COMMAND)
-        assert peer.receive().flags == 1
-        os.eventfd_write(eventfd, 1)
-        os.close(eventfd)
-        peer.wait_for_end()
+            if command == 8:
+                peer.send(1, 12, struct.pack("<QQ", IOVA, 4) + b"done", flags=COMMAND)
+                assert peer.receive().flags == REPLY
+                os.eventfd_write(*taken[1], 1)
+            for descriptor in taken[1]:
+                os.close(descriptor)
 
     server = ScriptedServer(tmp_path / "s", script)
     device = Device(VfioUser(VfioUserSettings(str(tmp_path / "s"), None, AMPLE, AMPLE)))
@@ -423,7 +418,7 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
         device.interrupts.enable(0, 0)
         assert device.interrupts.wait(0, 0, AMPLE)
         assert memory.view[:4] == b"done"
-        device.close()
+    device.close()
     server.stop()
 
 
