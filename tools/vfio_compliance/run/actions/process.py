@@ -246,7 +246,7 @@ def _sealed(size: int) -> int:
 def _list(text: bytes) -> list[Any]:
     """A list in JSON with numbers of at most 64 bits. Raises Garbled."""
     try:
-        value = json.loads(text, parse_int=_short, parse_constant=_none)
+        value = json.loads(text, parse_int=_short)
     except (ValueError, RecursionError):
         raise Garbled from None
     if type(value) is not list or not value:
@@ -258,10 +258,6 @@ def _short(digits: str) -> int:
     if len(digits) > 20:  # many digits take long
         raise ValueError
     return int(digits)
-
-
-def _none(name: str) -> float:
-    raise ValueError(name)
 
 
 def _close(descriptor: int) -> None:
