@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files of actions that do harm: each ends as documented, in time, leaves nothing behind, and the next call is served."""
+"""Files of actions that do harm: each ends as documented and in time, leaves nothing, and the next call is served."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from vfio_compliance.run.actions import ActionError, Actions
 
 #: What the process may be told that it is at fault for, after the words that name the call.
 GONE = r"ended its process: killed by SIG{}"
-LATE = r"did not end within 0\.4 s"
+LATE = r"did not end within 0\.25 s"
 SENT = r"sent the run what is no request"
 
 #: What a file does, and what the ActionError says; None where the call goes well all the same. Those that end only
@@ -31,7 +33,7 @@ DEEDS = {
         "an exception that cannot be shown",
     ),
     "raises an exception of a wild class": (
-        "class M(type):\n    def __getattribute__(s, n): raise KeyError\nclass E(Exception, metaclass=M): pass\nraise E",
+        "class M(type):\n  def __getattribute__(s, n): raise KeyError\nclass E(Exception, metaclass=M): pass\nraise E",
         "E",
     ),
     "raises much": ("raise ValueError('\\x1b\\n' * 1_000_000)", r"ValueError: (\\x1b\\n)+"),
@@ -60,9 +62,11 @@ DEEDS = {
     "stops": ("os.kill(os.getpid(), signal.SIGSTOP)", LATE),
     "stops its group": ("os.killpg(0, signal.SIGSTOP)", LATE),
     "hides from signals": (
-        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
-        "[signal.signal(n, signal.SIG_IGN) for n in signal.valid_signals() - {9, 19}]\n"
-        "while True: pass",
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        [signal.signal(n, signal.SIG_IGN) for n in signal.valid_signals() - {9, 19}]
+        while True: pass
+        """,
         LATE,
     ),
     "calls off the alarm": ("import faulthandler; faulthandler.cancel_dump_traceback_later()\nwhile True: pass", LATE),
@@ -92,8 +96,13 @@ DEEDS = {
         "MemoryError; an action may use 1 GiB of memory",
     ),
     "keeps all memory": (
-        "sys.kept = []\nfor n in (25, 20, 15, 12, 9):\n  try:\n    while True: sys.kept.append(bytes(1 << n))\n"
-        "  except MemoryError: pass",
+        """
+        sys.kept = []
+        for n in (25, 20, 15, 12, 9):
+            try:
+                while True: sys.kept.append(bytes(1 << n))
+            except MemoryError: pass
+        """,
         None,
     ),
     "reads its input": ("assert sys.stdin.read() == '' and os.read(0, 5) == b''", None),
@@ -133,6 +142,16 @@ DEEDS = {
     "writes a line that is none": ('say(b\'[1,"failed","x","y",false]\')', SENT),
     "announces much": ("say(b'', 9, 1 << 31)", SENT),
     "announces and is silent": ("say(b'', 9, 9)", LATE),
+    "enlarges the alarm": ("os.ftruncate(alarm(), 1 << 30)", "PermissionError"),
+    "writes much into the alarm": ("for _ in range(9): os.write(alarm(), b'x' * 10000)", "PermissionError"),
+    "scribbles over the alarm": ("os.pwrite(alarm(), b'\\xff' * (1 << 14), 0)\nwhile True: pass", LATE),
+    "lies in the alarm": (
+        """
+        lie = f'Thread 0x{threading.get_ident():x}:\\n  File "{__file__}", line 1 in f'
+        os.write(alarm(), lie.encode()); os._exit(1)
+        """,
+        "ended its process|did not end",
+    ),
     "hangs up": ("os.close(socket()); time.sleep(100)", "closed the connection of its process to the run"),
 }
 
@@ -140,17 +159,21 @@ DEEDS = {
 PLACES = {
     "at import": "{deed}\ndef go(device, n):\n    return n\n",
     "in the call": "def go(device, n):\n    deed()\n    return n\n",
-    "after a verb": "def go(device, n):\n    device.read(0, 0, 4)\n    deed()\n    device.read(0, 0, 4)\n    return n\n",
-    "between calls": (
-        "def go(device, n):\n    import threading\n    threading.Timer(0.02, deed).start()\n    return n\n"
+    "between accesses": (
+        "def go(device, n):\n    device.read(0, 0, 4)\n    deed()\n    return n * (device.read(0, 0, 4) == 42)\n"
     ),
+    "between calls": "def go(device, n):\n    threading.Timer(0.02, deed).start()\n    return n\n",
 }
 
 HEAD = """\
-import json, os, signal, stat, struct, sys, threading, time
+import json, os, signal, struct, sys, threading, time
+def found(word):
+    links = {n: f"/proc/self/fd/{n}" for n in range(3, 20)}
+    return next(n for n, link in links.items() if os.path.exists(link) and word in os.readlink(link))
 def socket():
-    numbers = [n for n in range(3, 20) if os.path.exists(f"/proc/self/fd/{n}")]
-    return next(n for n in numbers if stat.S_ISSOCK(os.fstat(n).st_mode))
+    return found("socket:")
+def alarm():
+    return found("alarm")
 def say(data, size=None, more=0):
     os.write(socket(), struct.pack("<II", len(data) if size is None else size, more) + data)
     time.sleep(100)
@@ -239,7 +262,7 @@ def test_harm(clean, deed, place):
     """It ends as documented, in time, and the next call is served."""
     does, says = DEEDS[deed]
     late = says == LATE
-    actions = Actions(written(clean, place, does), 0.4 if late else 20)
+    actions = Actions(written(clean, place, does), 0.25 if late else 20)
     begin = time.monotonic()
     try:
         if deed in SPOILS:
@@ -285,7 +308,7 @@ def check(error, says, place):
 def test_harm_between_two_calls(clean, deed):
     """The call that did it has ended well; the next one does, or says what became of the process; then all is well."""
     does, _ = DEEDS[deed]
-    actions = Actions(written(clean, "between calls", does), 1)
+    actions = Actions(written(clean, "between calls", does), 0.5)
     begin = time.monotonic()
     try:
         assert actions.call("go", Register(), {"n": 5}) == [5]
@@ -363,6 +386,164 @@ def test_nothing_outlives_the_test_process(clean, mark, number, there, does, las
         host.stdin.close()
     assert started == 6
     assert left(mark) == []
+
+
+def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
+    """The file kills what watches it, while the test process is stopped."""
+    file = clean / "my-device.py"
+    file.write_text(
+        "import os, sys, time\n"
+        "def state(process): return open(f'/proc/{process}/stat').read().rpartition(')')[2].split()[0]\n"
+        "def go(device):\n"
+        "    above = int(open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1])\n"
+        "    device.read(0, 0, 4)\n"
+        "    while state(above) != 'T': time.sleep(0.01)\n"
+        "    os.kill(os.getppid(), 9)\n"
+        "    while True: pass\n"
+    )
+    command = [sys.executable, "-c", HOST.format(there="pass"), str(file)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdout.readline() == b"reading\n"
+        assert len(marked(mark)) == 3
+        host.send_signal(signal.SIGSTOP)
+        end = time.monotonic() + 5
+        while (still := {*marked(mark)} - {host.pid}) and time.monotonic() < end:
+            time.sleep(0.01)
+        host.kill()
+        host.stdin.close()
+    assert not still
+
+
+def test_a_fork_of_the_test_process_that_ends(clean):
+    """It does not take the process along."""
+    file = clean / "my-device.py"
+    file.write_text("n = 0\ndef go(device):\n    global n\n    n += 1\n    return n\n")
+    actions = Actions(file, 5)
+    assert actions.call("go", Register(), {}) == [1]
+    if not (fork := os.fork()):
+        try:
+            actions.close()
+        finally:
+            os._exit(0)
+    os.waitpid(fork, 0)
+    assert actions.call("go", Register(), {}) == [2]
+    actions.close()
+
+
+@pytest.mark.parametrize("call", ["socketpair", "pipe2", "memfd_create", "pidfd_open"])
+def test_a_machine_that_is_short_of_something(clean, monkeypatch, call):
+    """It is said, and nothing stays of what was there already."""
+    file = clean / "my-device.py"
+    file.write_text(GOOD)
+    actions = Actions(file, 5)
+
+    def short(*arguments):
+        monkeypatch.undo()
+        raise OSError(24, "Too many open files")
+
+    before = descriptors(), children()
+    monkeypatch.setattr(socket if call == "socketpair" else os, call, short)
+    with pytest.raises(ActionError) as caught:
+        actions.call("good", Register(), {"n": 1})
+    assert caught.value.message == "no process can be started for it: Too many open files"
+    assert (descriptors(), children()) == before
+    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    actions.close()
+
+
+#: What a file may write in place of a request, after the number of the call.
+HEADS = [
+    *("", '"read"', '"read",0', '"read",0,0,4,0', '"read",[0,0,4]', '"READ",0,0,4', '["read"],0,0,4', '{"read":1}'),
+    *(
+        '"done"',
+        '"done",0',
+        '"done",null',
+        '"done",{}',
+        '"done",[null]',
+        '"done",[true]',
+        '"done",["1"]',
+        '"done",[[]]',
+    ),
+    *(
+        '"done",[18446744073709551616]',
+        '"done",[-9223372036854775809]',
+        '"done",[1],[2]',
+        '"done",[1e0]',
+        '"done",[NaN]',
+    ),
+    *(
+        '"failed"',
+        '"failed",1',
+        '"failed",1,2,false',
+        '"failed",null,"x",false',
+        '"failed",1.5,"x",false',
+        '"failed",[],"x",0',
+    ),
+    *(
+        '"refused"',
+        '"refused",1',
+        '"refused",null,1,"x"',
+        '"refused",1,1,null',
+        '"refused",1,[],"x"',
+        '"refused","1",1,"x"',
+    ),
+    *('"__class__"', '"held"', "null", "0,0", "1e999", '"ready",5', '"load","x",1', '"gave",1'),
+]
+
+
+def test_requests_that_are_none(clean):
+    """Each is told from a request, whatever number of a call it has."""
+    heads = [f"[1{',' * bool(head)}{head}]" for head in HEADS]
+    heads += [f'[{number},"done",[7]]' for number in ("0", "2", "-1", "1.0", "true", "null", "[]", '"1"')]
+    file = clean / "my-device.py"
+    file.write_text(HEAD + f"HEADS = {heads!r}\ndef send(device, which): say(HEADS[which].encode())\n" + GOOD)
+    for which in range(len(heads)):
+        actions = Actions(file, 5)
+        with pytest.raises(ActionError) as caught:
+            actions.call("send", Register(), {"which": which})
+        assert re.search(SENT, caught.value.message), heads[which]
+        actions.close()
+
+
+def test_threads_of_the_file_take_turns(clean):
+    """Accesses of several threads do not mix, and one that is left over does not disturb later calls."""
+    file = clean / "my-device.py"
+    file.write_text(
+        HEAD + "found = []\n"
+        "def reads(device, offset): found.append({device.read(0, offset, 8) - offset for _ in range(200)})\n"
+        "def go(device):\n"
+        "    threads = [threading.Thread(target=reads, args=(device, 1000 * n)) for n in range(4)]\n"
+        "    [each.start() for each in threads]; [each.join() for each in threads]\n"
+        "    return [each == {0} for each in found]\n"
+        "def endless(device):\n"
+        "    while True:\n"
+        "        try: assert device.read(0, 5, 8) == 5\n"
+        "        except RuntimeError: time.sleep(0)\n"
+        "def start(device): threading.Thread(target=endless, args=(device,)).start()\n"
+        "def good(device, n): return [n, device.read(0, n, 8)]\n"
+    )
+
+    class Echo:
+        def read(self, region, offset, width):
+            return offset
+
+    actions = Actions(file, 30)
+    assert actions.call("go", Echo(), {}) == [1] * 4
+    actions.call("start", Echo(), {})
+    assert [actions.call("good", Echo(), {"n": n}) for n in range(50)] == [[n, n] for n in range(50)]
+    actions.close()
+
+
+def test_threads_of_the_run_take_turns(clean):
+    """Each gets the answer to its own call."""
+    file = clean / "my-device.py"
+    file.write_text(GOOD)
+    actions = Actions(file, 30)
+    with ThreadPoolExecutor(4) as pool:
+        given = [*pool.map(lambda n: actions.call("good", Register(), {"n": n}), range(200))]
+    assert given == [[42, n] for n in range(200)]
+    actions.close()
 
 
 def test_it_is_ended_with_its_object(clean, mark):
