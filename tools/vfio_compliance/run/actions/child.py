@@ -89,8 +89,10 @@ def main(connection: int, alarm: int, lifeline: int, host: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY + _RESERVE))
     try:
         Worker(socket.socket(fileno=connection), alarm).serve()
-    except BaseException:  # the file has broken what this stands on, or a timer of its own raises here
+    except BaseException as error:  # the file has broken what this stands on, or a timer of its own raises here
         traceback.print_exc()
+        if isinstance(error, OSError):
+            print("the connection of this process to the run is closed", file=sys.stderr)
     finally:
         os._exit(1)  # without waiting for threads of the file
 
@@ -261,11 +263,17 @@ class Worker:
             faulthandler.dump_traceback_later(seconds, file=self._alarm)
         try:
             values = _values(act())
-            faulthandler.cancel_dump_traceback_later()
+            self._disarm()
         except BaseException as error:
-            faulthandler.cancel_dump_traceback_later()
+            self._disarm()
             return self._failure(error)
         return ["done", values]
+
+    def _disarm(self) -> None:
+        """Call off the alarm; a process that the file forked ends here, where it has come back from the call."""
+        if os.getpid() != self._process:
+            os._exit(0)
+        faulthandler.cancel_dump_traceback_later()
 
     def _failure(self, error: BaseException) -> list[Any]:
         memory = isinstance(error, MemoryError)
@@ -286,8 +294,6 @@ class Worker:
         return next(reversed([line for frame, line in frames if frame.f_code.co_filename == self._path]), 0)
 
     def _end(self, number: int, outcome: list[Any]) -> None:
-        if os.getpid() != self._process:
-            os._exit(0)  # a fork of the file's came back here
         with self._turn:
             self._call = 0
             self._send([number, *outcome])
@@ -316,14 +322,14 @@ class Worker:
         self._socket.sendall(_SIZES.pack(len(text), len(blob)) + text + blob)
 
     def _receive(self) -> tuple[list[Any], bytes]:
-        data = self._more(_SMALL)  # most messages are small, and come whole
+        data = bytearray(self._more(_SMALL))  # most messages are small, and come whole
         while len(data) < _SIZES.size:
             data += self._more(_SMALL)
         head, blob = _SIZES.unpack_from(data)
         middle, end = _SIZES.size + head, _SIZES.size + head + blob
         while len(data) < end:
             data += self._more(end - len(data))
-        return json.loads(data[_SIZES.size : middle]), data[middle:end]
+        return json.loads(data[_SIZES.size : middle]), bytes(data[middle:end])
 
     def _more(self, size: int) -> bytes:
         data = self._socket.recv(size)
