@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance.migration_v1.checks import in_state, refuse, safe
+from vfio_compliance.migration_v1.checks import in_state, safe
 from vfio_compliance.migration_v1.states import DRAWN, STATES, Transition, is_running, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, REGISTERS, DeviceState
@@ -108,26 +108,6 @@ def test_no_running_bit(migration, actor, state):
     counter = actor.counter()
     migration.enter(state)
     checks.stands_still(f"watching {counter.name}", counter.watch())
-
-
-@pytest.mark.rule("v1.state.running-bit")
-@pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
-def test_running_bit_after_refusal(migration, actor, state):
-    """The device is seen to work on in the states with bit 0 once it has refused to leave them."""
-    counter = actor.counter()
-    migration.enter(state)
-    refuse(migration, actor)
-    checks.goes_on(counter, f"once {name(state)} could not be left")
-
-
-@pytest.mark.rule("v1.state.running-bit")
-@pytest.mark.parametrize("state", [state for state in STATES if not is_running(state)], ids=name)
-def test_no_running_bit_after_refusal(migration, actor, state):
-    """The device is not seen to work in the states without bit 0 once it has refused to leave them."""
-    counter = actor.counter()
-    migration.enter(state)
-    refuse(migration, actor)
-    checks.stands_still(f"watching {counter.name} once {name(state)} could not be left", counter.watch())
 
 
 #: Documented transitions that stop a working device.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.migration_v1.checks import enter_error, in_state, refuse
-from vfio_compliance.migration_v1.states import STATES, UNWRITABLE, drawn_from, name
+from vfio_compliance.migration_v1.states import STATES, UNWRITABLE, drawn_from, is_running, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING_BYTES, DeviceState
 
@@ -117,6 +117,26 @@ def test_refusal_as_told(migration, actor, state):
     in_state(migration, f"after {name(value)} was refused as stimulus.refusal has it", state)
 
 
+@pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
+def test_works_on_after_refusal(migration, actor, state):
+    """The device is seen to work on in a state with bit 0 that it has refused to leave."""
+    counter = actor.counter()
+    migration.enter(state)
+    refuse(migration, actor)
+    checks.goes_on(counter, f"once {name(state)} could not be left")
+
+
+@pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.parametrize("state", [state for state in STATES if not is_running(state)], ids=name)
+def test_stands_still_after_refusal(migration, actor, state):
+    """The device is not seen to work in a state without bit 0 that it has refused to leave."""
+    counter = actor.counter()
+    migration.enter(state)
+    refuse(migration, actor)
+    checks.stands_still(f"watching {counter.name} once {name(state)} could not be left", counter.watch())
+
+
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
 @every_value
 @every_state
@@ -185,15 +205,7 @@ MOVES = {
 @every_value
 def test_usable_after_refusal(fresh, migration, value):
     """After refused writes a running device makes a documented transition."""
-    twice(migration, RUNNING, writing(value))
-    go_on(fresh, migration, RUNNING)
-
-
-@pytest.mark.rule("v1.state.usable-after-refusal")
-def test_usable_after_told_refusal(fresh, migration, actor):
-    """The same after refusals that the device was told to make: it makes the transition that it has refused."""
-    twice(migration, RUNNING, telling(actor))
-    go_on(fresh, migration, RUNNING)
+    judge_usable(fresh, migration, RUNNING, writing(value))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
@@ -201,14 +213,14 @@ def test_usable_after_told_refusal(fresh, migration, actor):
 @pytest.mark.parametrize("state", MOVES, ids=name)
 def test_usable_amid_data_after_refusal(fresh, migration, state, value):
     """After refused writes a state in which data is moved is left, or data is moved where that has to come first."""
-    judge_usable_amid_data(fresh, migration, state, writing(value))
+    judge_usable(fresh, migration, state, writing(value))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
-@pytest.mark.parametrize("state", MOVES, ids=name)
-def test_usable_amid_data_after_told_refusal(fresh, migration, actor, state):
-    """The same after refusals that the device was told to make."""
-    judge_usable_amid_data(fresh, migration, state, telling(actor))
+@pytest.mark.parametrize("state", [RUNNING, *MOVES], ids=name)
+def test_usable_after_told_refusal(fresh, migration, actor, state):
+    """After a transition was refused twice as the device was told, it is made, or data moved where that comes first."""
+    judge_usable(fresh, migration, state, telling(actor))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
@@ -243,12 +255,14 @@ def twice(migration, state, failing):
         failing(migration, state)
 
 
-def judge_usable_amid_data(fresh, migration, state, failing):
+def judge_usable(fresh, migration, state, failing):
     """After two failed writes the state is left, or data is moved where that has to come first."""
     twice(migration, state, failing)
     try:
         go_on(fresh, migration, state)
     except checks.Unjudged:
+        if state not in MOVES:
+            raise
         # The device refuses to leave this state before all data was moved. So moving data has to work.
         twice(fresh(), state, failing)
         migration.read(MOVES[state])

@@ -35,7 +35,7 @@ def test_accepted_in_a_buffer(device, migration, state):
     checks.succeeded(f"resetting the device in {name(state)}, in a buffer", device.try_reset())
 
 
-@pytest.mark.rule("v1.reset.accepted")
+@pytest.mark.rule("v1.reset.accepted-after-fault")
 @pytest.mark.parametrize("state", [DeviceState.STOP_AND_COPY, DeviceState.RESUMING], ids=name)
 def test_accepted_after_a_fault(players, device, state):
     """The request succeeds once the device has failed while it moved its state."""

@@ -61,8 +61,9 @@ def stream(journeys):
 
 
 @pytest.fixture
-def saved_any(journeys, stream):
-    """The same, and what could be seen of it, if anything."""
+def source(journeys, stream, resumed):
+    """The same of at least one buffer, visible or not, that the device takes well."""
+    resumed.whole()
     return journeys.suspend()
 
 
@@ -192,46 +193,50 @@ def device_in_resuming(migration, stream):
 # -- faults -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.rule("v1.error.surfaces")
-def test_error_surfaces(restored, saved_any, migration, actor):
-    """A fault that the device meets once it is given a state is an error of an access, or the error state."""
-    if actor.can_put:
-        actor.put(OTHER)
+@pytest.mark.rule("v1.error.surfaces-in-resuming")
+def test_error_surfaces(source, migration, actor):
+    """A fault that the device meets when it is given a state is an error of an access, or the error state."""
+    show_another(actor)
     actor.provoke_resume_fault()
     if migration.try_set_state(RESUMING).ok:
-        resume_to_an_end(migration, actor, saved_any, 0)
+        resume_to_an_end(migration, actor, source, 0)
 
 
-@pytest.mark.rule("v1.error.surfaces")
+@pytest.mark.rule("v1.error.surfaces-in-resuming")
 @pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
-def test_error_surfaces_later(restored, saved_any, migration, actor, far):
+def test_error_surfaces_later(source, migration, actor, far):
     """The same for a fault that the device meets in resuming, when it was given a part of the state."""
-    given = far.of(len(saved_any.stream.buffers))
-    if given == len(saved_any.stream.buffers):
+    number = far.of(len(source.stream.buffers))
+    if number == len(source.stream.buffers):
         raise checks.NotApplicable("the device offers no such buffer")
-    if actor.can_put:
-        actor.put(OTHER)
+    show_another(actor)
     migration.enter(RESUMING)
     with checks.given():
-        give(migration, far, saved_any.stream)
-    actor.provoke_resume_fault()
-    resume_to_an_end(migration, actor, saved_any, given)
+        give(migration, far, source.stream)
+        actor.provoke_resume_fault()
+    resume_to_an_end(migration, actor, source, number)
 
 
-def resume_to_an_end(migration, actor, saved, given):
-    """Give the rest of a state, from this buffer on, and go to running: this is to end by an error."""
+def show_another(actor):
+    """What the device shows is not to pass for what was restored, where the profile says how to change it."""
+    if actor.can_put:
+        actor.put(OTHER)
+
+
+def resume_to_an_end(migration, actor, source, number):
+    """Give the rest of a state, from this buffer on, and go to running: that is to end by an error."""
     try:
-        give_rest(migration, saved.stream, given)
+        give_rest(migration, source.stream, number)
         migration.set_state(RUNNING)
     except checks.Refused as failure:
         if failure.errno is None and not migration.in_error():
             judge_unseen(f"{failure.what}: {failure.seen}")
         return
-    if saved.visible is None:
+    if source.visible is None:
         raise checks.Silent("stimulus.visible_state")
     seen = actor.show()
-    if seen == saved.visible:
-        raise checks.Unjudged("no access failed, and all that is visible was restored: the device met no fault")
+    if seen == source.visible:
+        raise checks.Unjudged("no access failed, and all that can be seen was restored: there was no fault")
     judge_unseen(f"none, and a running device that shows {checks.hexes(seen)}")
 
 

@@ -528,7 +528,7 @@
 	DEFECT(refused_forgets_given, "refused-forgets-given", migration_read) \
 	ALSO(refused_forgets_given, migration_write)				\
 										\
-	/* A device that is told to refuse, or to fail while it is resumed */	\
+	/* A device that is told to refuse, or to fail while its state moves */	\
 	/* a transition that the device was told to refuse is answered with success; the state is kept */ \
 	DEFECT(refusal_silent, "refusal-silent", write_state)			\
 	/* a transition that the device was told to refuse is refused, and made all the same */ \
@@ -558,6 +558,8 @@
 	DEFECT(resume_fault_outlives_reset, "resume-fault-outlives-reset", consume) \
 	/* once the device has failed while it was resumed every reset fails */	\
 	DEFECT(resume_fault_wedges, "resume-fault-wedges", reset)		\
+	/* once the device has failed while it was saved every reset fails */	\
+	DEFECT(save_fault_wedges, "save-fault-wedges", reset)			\
 										\
 	/* Ways to lose a caller. They break no rule, and show that a run continues without it. */ \
 	/* the 20th write of device_state reads a null pointer; later ones do not */ \
@@ -587,6 +589,7 @@
 	WITNESS(section_read)							\
 	WITNESS(begin_saving)							\
 	WITNESS(offer)								\
+	WITNESS(make_buffer)							\
 	WITNESS(advance)							\
 	WITNESS(consume)							\
 	WITNESS(apply)

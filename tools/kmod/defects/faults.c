@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of a device that is told to refuse a transition, or to fail while it is resumed.
+ * Defects of a device that is told to refuse a transition, or to fail while its state moves.
  */
 #include <linux/bits.h>
 #include <linux/errno.h>
@@ -68,7 +68,7 @@ ssize_t defect_refusal_wakes(struct refd_device *refd, u32 value)
 	return ret;
 }
 
-/* What comes of a fault while resuming */
+/* What comes of a fault while its state moves */
 
 /* Uses the fault up that is due at this buffer, if there is one. */
 static bool overlooks_fault(struct refd_device *refd)
@@ -132,3 +132,4 @@ int defect_resume_fault_outlives_reset(struct refd_device *refd, u64 size)
 }
 
 REFUSES_RESET(resume_fault_wedges, -EIO, past(refd)->user.struck)
+REFUSES_RESET(save_fault_wedges, -EIO, past(refd)->user.save_struck)

@@ -363,3 +363,12 @@ int past_consume(struct refd_device *refd, u64 size)
 	past(refd)->user.struck |= due && ret;
 	return ret;
 }
+
+int past_make_buffer(struct refd_device *refd)
+{
+	bool due = refd->save_fault == 1;
+	int ret = under_past(make_buffer)(refd);
+
+	past(refd)->user.save_struck |= due && ret;
+	return ret;
+}

@@ -33,6 +33,7 @@ struct refd_past_user {
 	bool recovered;		/* a reset ended the error state */
 	bool cancelled;		/* pre-copy was left for RESUMING */
 	bool struck;		/* the device failed while it was resumed */
+	bool save_struck;	/* the same while it was saved */
 	/* Since the last reset */
 	u32 refusals;		/* writes of device_state that were refused */
 	bool latched;		/* all are */

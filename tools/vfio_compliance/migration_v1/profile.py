@@ -117,15 +117,15 @@ class MigrationStimulus(Stimulus):
     )
     save_fault: tuple[Step, ...] | None = key(
         OrNone(steps()),
-        "Makes the device fail in the middle of saving its state. Without it, the rule on faults is not-run; `none`: "
+        "Makes the device fail in the middle of saving its state. Without it, the rules on faults are not-run; `none`: "
         "there is no way to make it fail.",
         default=None,
     )
     resume_fault: tuple[Step, ...] | None = key(
         OrNone(steps()),
         "Makes the device fail in the middle of being resumed: it cannot use a buffer that it is given after that, "
-        "though nothing is wrong with the data. Without it, the rule on faults is not-run; `none`: there is no way to "
-        "make it fail.",
+        "though nothing is wrong with the data. Without it, the rules on faults are not-run; `none`: there is no way "
+        "to make it fail.",
         default=None,
     )
     work: Work | None = key(

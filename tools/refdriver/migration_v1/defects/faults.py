@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device that is told to refuse a transition, or to fail while it is resumed, and makes the wrong thing of it."""
+"""A device that is told to refuse a transition, or to fail while its state moves, and makes the wrong thing of it."""
 
 from __future__ import annotations
 
 from errno import EIO
 
-from ...device.machine import FAULT, LOAD_FAULT, Machine
+from ...device.machine import FAULT, LOAD_FAULT, SAVE_FAULT, Machine
 from ...overlays import defect, part_of
 from ...refusal import Refusal
 from ..region import MigrationRegion
 from ..states import ERROR, RUNNING_BIT, STATE_BITS
-from ..stream import Image, Incoming
+from ..stream import Image, Incoming, Outgoing
 
 #: The value of FAULT that has the next write of device_state refused.
 _REFUSE = 2
@@ -234,3 +234,25 @@ class FaultOutlivesReset(Struck):
         if self._struck:
             raise Refusal(EIO)
         super()._take(incoming, size)
+
+
+@defect("save-fault-wedges", "once the device has failed while it was saved every reset fails")
+class SaveFaultWedges(MigrationRegion):
+    _struck = False
+
+    def open(self) -> None:
+        super().open()
+        self._struck = False
+
+    def _offer(self, outgoing: Outgoing) -> None:
+        due = _register(self._machine, SAVE_FAULT) == 1
+        try:
+            super()._offer(outgoing)
+        except Refusal:
+            self._struck |= due
+            raise
+
+    def reset(self) -> None:
+        if self._struck:
+            raise Refusal(EIO)
+        super().reset()
