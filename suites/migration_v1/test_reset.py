@@ -35,6 +35,16 @@ def test_accepted_in_a_buffer(device, migration, state):
     checks.succeeded(f"resetting the device in {name(state)}, in a buffer", device.try_reset())
 
 
+@pytest.mark.rule("v1.reset.accepted-after-fault")
+@pytest.mark.parametrize("state", [DeviceState.STOP_AND_COPY, DeviceState.RESUMING], ids=name)
+def test_accepted_after_a_fault(players, device, state):
+    """The request succeeds once the device has failed while it moved its state."""
+    player = players.begin()
+    player.go(state)
+    player.fail()
+    checks.succeeded(f"resetting the device after a fault in {name(state)}", device.try_reset())
+
+
 @pytest.mark.rule("v1.reset.ends-running")
 @every_state
 def test_ends_running(device, migration, opened_in, observe, state):

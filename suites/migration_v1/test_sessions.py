@@ -7,7 +7,7 @@ import pytest
 
 from vfio_compliance.migration_v1.interruptions import PLACES
 from vfio_compliance.migration_v1.player import Last
-from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, POINTS, TWO, WHOLE
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, ONE, POINTS, TWO, WHOLE
 from vfio_compliance.migration_v1.sessions import (
     ALPHABET,
     CHANGE,
@@ -15,6 +15,7 @@ from vfio_compliance.migration_v1.sessions import (
     FAIL,
     RESET,
     Session,
+    give,
     go,
     left,
     read,
@@ -24,7 +25,7 @@ from vfio_compliance.migration_v1.states import STATES, drawn_from
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
-STOP, RUNNING = DeviceState.STOP, DeviceState.RUNNING
+STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING
 
 at_each_point = pytest.mark.parametrize("far", POINTS, ids=lambda far: far.words)
 
@@ -128,6 +129,15 @@ def test_whole_after_a_fault(players, far, ways):
     """After the device has failed while it was saved, a whole migration restores the device."""
     failed = Session(f"a fault after {far.words}", (go(STOP_AND_COPY), read(far), FAIL, *ways))
     players.judge(failed, when="with nothing before it")
+
+
+@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.parametrize("way", [RESET, CLOSE], ids=str)
+@pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
+def test_whole_after_a_fault_in_resuming(players, far, way):
+    """After the device has failed while it was resumed, a whole state restores it."""
+    failed = Session(f"a fault after {far.words}", (go(RESUMING), give(far), FAIL, way))
+    players.judge(failed, last=Last.RESUMED, when="with nothing before it")
 
 
 def pairs(following):

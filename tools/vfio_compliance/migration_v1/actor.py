@@ -78,6 +78,10 @@ class MigrationActor(Actor):
         """Make the next write of device_state fail with the error state."""
         self.run("stimulus.error", self.wanted("error", self._faults.error), {})
 
+    def provoke_refusal(self) -> None:
+        """Make the next write of device_state fail with the state that the device is in."""
+        self.run("stimulus.refusal", self.wanted("refusal", self._faults.refusal), {})
+
     def start_work(self, iova: int, length: int) -> None:
         """Give the device something to do, for which it may write some memory."""
         self.run("stimulus.work.start", self._work().start, {"$iova": iova, "$length": length})
@@ -92,3 +96,7 @@ class MigrationActor(Actor):
     def provoke_save_fault(self) -> None:
         """Make the device fail while it saves its state, once it has been told to."""
         self.run("stimulus.save_fault", self.wanted("save_fault", self._faults.save_fault), {})
+
+    def provoke_resume_fault(self) -> None:
+        """Make the device fail while it is given a state, once it has been told to."""
+        self.run("stimulus.resume_fault", self.wanted("resume_fault", self._faults.resume_fault), {})

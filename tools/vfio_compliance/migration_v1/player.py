@@ -23,6 +23,8 @@ from .states import DRAWN, Transition, name
 
 _SAVING = (PRE_COPY, STOP_AND_COPY)
 
+_UNSEEN = "the fault that was provoked was not seen, which another rule judges"
+
 
 class Last(Enum):
     """How the migration goes that is judged."""
@@ -86,6 +88,8 @@ class Player:
         self._forgotten = False
         #: Whether there is data in the present state that was not read to its end.
         self._unread = False
+        #: How many whole buffers it was given in resuming.
+        self._given = 0
         #: A session has ended: from then on what the text promises is what is judged.
         self._judged = False
         self.change()
@@ -117,6 +121,7 @@ class Player:
             self._try(transition)
         if state in _SAVING and transition != Transition(PRE_COPY, STOP_AND_COPY):
             self.stream = Stream()
+        self._given = 0
         self._unread = state in _SAVING
 
     def _try(self, transition: Transition) -> None:
@@ -144,6 +149,7 @@ class Player:
         saved = self._stage.journeys.suspend()
         with self._step():
             progress.give(self.region, far, saved.whole())
+        self._given = far.of(len(saved.stream.buffers))
         if far == progress.WHOLE:
             self._shown, self._brought = saved.visible, True
 
@@ -152,10 +158,13 @@ class Player:
         (self.give if self.region.state() == RESUMING else self.read)(far)
 
     def fail(self) -> None:
-        """Have the device fail while it saves the next buffer. Raises Unjudged where that is not seen.
+        """Have the device fail at the next buffer that it saves or is given. Raises Unjudged where that is not seen.
 
         Raises NotApplicable where there is no next one.
         """
+        (self._fail_to_take if self.region.state() == RESUMING else self._fail_to_save)()
+
+    def _fail_to_save(self) -> None:
         with given():
             if not self.region.wait_for_data(0):
                 raise NotApplicable("the device offers no such buffer")
@@ -166,7 +175,22 @@ class Player:
         except DeviceError as error:
             if error.errno is not None:
                 return
-        raise Unjudged("the fault that was provoked was not seen, which another rule judges")
+        raise Unjudged(_UNSEEN)
+
+    def _fail_to_take(self) -> None:
+        """It may fail at any access up to the end of resuming, which the rest of the state is given for."""
+        stream = self._stage.journeys.suspend().whole()
+        if self._given >= len(stream.buffers):
+            raise NotApplicable("the device offers no such buffer")
+        with given():
+            self._v1.actor.provoke_resume_fault()
+        try:
+            progress.give_rest(self.region, stream, self._given)
+            self.region.set_state(RUNNING)
+        except DeviceError as error:
+            if error.errno is not None or self.region.in_error():
+                return
+        raise Unjudged(_UNSEEN)
 
     def reset(self) -> None:
         """Reset the device. Raises NotApplicable where it has none."""
