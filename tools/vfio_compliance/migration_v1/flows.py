@@ -103,7 +103,7 @@ class Journeys:
         self.suspend = shared(self._suspend)
         self.live = shared(self._live)
         self.calm = shared(self._calm)
-        self.disturbed = shared(self._disturbed)
+        self.twice = shared(self._twice)
         self.resume = shared(self._resume)
 
     def _suspend(self) -> Saved:
@@ -121,9 +121,22 @@ class Journeys:
         """As live, with a single read: another pass over the state, to be asked for only where live went wrong."""
         return self._save((PRE_COPY, STOP_AND_COPY), EARLY)
 
-    def _disturbed(self) -> Saved:
-        """As suspend, with pending_bytes read over and over before each buffer."""
-        return self._save((STOP_AND_COPY,), QUIET, reads=4)
+    def _twice(self) -> tuple[Saved, Saved | None]:
+        """As suspend, and from stop once more, with pending_bytes read over and over before each buffer.
+
+        The second one is None where the profile does not claim that there is a way from stop to stop-and-copy.
+        """
+        if ("stop", "stop-and-copy") not in self._migration.claims.transitions:
+            return Saved(), None
+        first, second = self._save((STOP_AND_COPY,), QUIET), Saved()
+        if not first.failure:
+            migration = self._migration.region()
+            with self._recorded(migration, second), given():
+                _change(migration, STOP_AND_COPY, second)
+            if not second.failure:
+                with self._recorded(migration, second):
+                    self.read_out(migration, STOP_AND_COPY, second.stream, reads=4)
+        return first, second
 
     def _save(self, path: tuple[DeviceState, ...], value: int, reads: int = 1) -> Saved:
         """Along ``path``, with ``value`` in the visible state; ``reads`` of pending_bytes before each buffer."""

@@ -60,6 +60,8 @@ class Stage:
 
     def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
         self.v1, self.journeys, self.reach = v1, journeys, reach
+        #: How many values were put into the visible state: none comes again soon, so that none passes for another.
+        self.values = 0
 
     def buffers(self, state: DeviceState) -> int:
         """How many buffers the device offers in a saving state. Raises Unjudged."""
@@ -79,7 +81,6 @@ class Player:
         self.region = stage.v1.begin()
         #: The buffers of the state that is being saved.
         self.stream = Stream()
-        self._values = 0
         #: What the device shows; None where the profile does not say how that is seen.
         self._shown: list[int] | None = None
         #: It shows what a state that it was given has brought, and nobody has changed that.
@@ -104,8 +105,8 @@ class Player:
 
     def change(self) -> None:
         """Put a value into the visible state that was not there before, where the profile says how."""
-        self._values += 1
-        self._shown = show(self._v1.actor, value(self._values))
+        self._stage.values += 1
+        self._shown = show(self._v1.actor, value(self._stage.values))
         self._brought = self._forgotten = False
 
     def go(self, state: DeviceState) -> None:
@@ -170,12 +171,22 @@ class Player:
                 raise NotApplicable("the device offers no such buffer")
             self._v1.actor.provoke_save_fault()
         try:
-            if self.region.wait_for_data(0):
-                self.region.read_buffer()
+            self._save_on()
         except DeviceError as error:
             if error.errno is not None:
                 return
         raise Unjudged(_UNSEEN)
+
+    def _save_on(self) -> None:
+        """Save what is left of the state: it may fail at any of it, and in stop-and-copy alone. Raises DeviceError."""
+        state, left = self.region.state(), self._stage.buffers(STOP_AND_COPY)
+        if state == PRE_COPY:
+            left += self._stage.buffers(PRE_COPY)
+            self.region.read_buffer()
+            self.region.set_state(STOP_AND_COPY)
+        while left and self.region.wait_for_data(0):
+            self.region.read_buffer()
+            left -= 1
 
     def _fail_to_take(self) -> None:
         """It may fail at any access up to the end of resuming, which the rest of the state is given for."""
@@ -263,8 +274,11 @@ class Player:
         self._as_brought()
 
     def _give_another(self) -> None:
-        """The whole state of a live migration: none that a session has given."""
-        live = self._stage.journeys.live()
+        """The whole state of a live migration: none that a session has given. Raises Unjudged where that is lacking."""
+        journeys = self._stage.journeys
+        live = journeys.live()
+        if journeys.resume(journeys.live).whole().visible != live.visible:
+            raise Unjudged("the state of a live migration does not restore the device, which another rule judges")
         self.region.load(live.whole())
         self._shown, self._brought = live.visible, True
 
@@ -293,7 +307,7 @@ class Player:
     def _compare(self) -> None:
         with self._v1.destination() as (_, region, actor):
             if actor.can_put:  # what a reset left is not to pass for what was restored
-                actor.put(value(self._values + 1))
+                actor.put(value(self._stage.values + 1))
             region.enter(RESUMING)
             with self._interrupted(RESUMING, region):
                 region.load(self.stream)

@@ -388,6 +388,6 @@ class MigrationRegion:
     def accesses(self, calls: Iterable[Call]) -> Iterator[Access]:
         """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
         target = f"region {self.region.index}"
-        for number, call in enumerate(calls, 1):
+        for call in calls:
             if verb := access_verb(call.verb, call.target, call.number, target):
-                yield Access(verb, call.number, call.length, call.value, *call.moved, number)
+                yield Access(verb, call.number, call.length, call.value, *call.moved, call.serial)

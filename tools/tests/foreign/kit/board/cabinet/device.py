@@ -10,7 +10,8 @@
     stream        "ADDRESS LENGTH TAG": write somewhere there every 4 ms; "off TAG": no longer
     scratch       "VALUE TAG": fill the drawers with VALUE; read, "VALUE CHECKSUM" of what is in them
     clock         read: turns of the drum; it is written anew every 3 ms while the device runs
-    fault         "error TAG": the next write of device_state fails for good; "save TAG": a fault while saving
+    fault         "error TAG": the next write of device_state fails for good; "save TAG": a fault while
+                  saving; "refusal TAG": the next write of device_state is refused
     status        read: what the last command came to, "WORD TAG" or "failed TAG"
 
 A file is looked at when its writer closes it (inotify). Memory is written by pwrite() into the client's descriptor; for
@@ -338,11 +339,16 @@ class Cabinet(Device):
             self.turn()
             self.state = _ERROR
             raise Refused(errno.EIO)
+        if "refusal" in self.faults:
+            self.faults.discard("refusal")
+            raise Refused(errno.EBUSY)
         if new == self.state:
             return
         if self.state == _LOAD:
             self.restore()
         self.turn()
+        if new not in (_SAVE, _COPY):
+            self.faults.discard("save")
         self.state = new
         self.stream = self.pack() if new == _SAVE else b""
         self.shown = self.slot = 0
