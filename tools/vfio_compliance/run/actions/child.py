@@ -89,8 +89,10 @@ def main(connection: int, alarm: int, lifeline: int, host: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY + _RESERVE))
     try:
         Worker(socket.socket(fileno=connection), alarm).serve()
-    except BaseException:  # the file has broken what this stands on, or a timer of its own raises here
+    except BaseException as error:  # the file has broken what this stands on, or a timer of its own raises here
         traceback.print_exc()
+        if isinstance(error, OSError):
+            print("the connection of this process to the run is closed", file=sys.stderr)
     finally:
         os._exit(1)  # without waiting for threads of the file
 
@@ -316,14 +318,14 @@ class Worker:
         self._socket.sendall(_SIZES.pack(len(text), len(blob)) + text + blob)
 
     def _receive(self) -> tuple[list[Any], bytes]:
-        data = self._more(_SMALL)  # most messages are small, and come whole
+        data = bytearray(self._more(_SMALL))  # most messages are small, and come whole
         while len(data) < _SIZES.size:
             data += self._more(_SMALL)
         head, blob = _SIZES.unpack_from(data)
         middle, end = _SIZES.size + head, _SIZES.size + head + blob
         while len(data) < end:
             data += self._more(end - len(data))
-        return json.loads(data[_SIZES.size : middle]), data[middle:end]
+        return json.loads(data[_SIZES.size : middle]), bytes(data[middle:end])
 
     def _more(self, size: int) -> bytes:
         data = self._socket.recv(size)

@@ -186,7 +186,7 @@ class _Call:
             self._process.send(head, self._deadline, blob)
             while True:
                 (number, kind, *rest), blob = self._next()
-                if number != self._number:
+                if type(number) is not int or number != self._number:
                     raise Garbled
                 if verbs and asked.is_verb(kind, rest):
                     answer, data = self._access(verbs, kind, rest, blob)
