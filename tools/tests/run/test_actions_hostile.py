@@ -208,7 +208,7 @@ def marked(word):
     return found
 
 
-def left(word, seconds=5.0):
+def left(word, seconds=10.0):
     """Those that are still there after so many seconds."""
     end = time.monotonic() + seconds
     while (found := marked(word)) and time.monotonic() < end:
@@ -407,7 +407,7 @@ def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
         assert host.stdout.readline() == b"reading\n"
         assert len(marked(mark)) == 3
         host.send_signal(signal.SIGSTOP)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 10
         while (still := {*marked(mark)} - {host.pid}) and time.monotonic() < end:
             time.sleep(0.01)
         host.kill()
