@@ -48,6 +48,7 @@ DEEDS = {
     "aborts": ("os.abort()", GONE.format("ABRT")),
     "kills itself": ("os.kill(os.getpid(), 9)", GONE.format("KILL")),
     "terminates its group": ("os.killpg(0, 15); time.sleep(100)", GONE.format("TERM")),
+    "sends its group a signal": ("signal.signal(15, signal.SIG_IGN); os.killpg(0, 15)", None),
     "kills its group": ("os.killpg(0, 9)", GONE.format("KILL")),
     "kills its parent": ("os.kill(os.getppid(), 9); time.sleep(100)", GONE.format("KILL")),
     "kills its parent and stays": (
@@ -555,6 +556,32 @@ def test_it_is_ended_with_its_object(clean, mark):
     assert len(marked(mark)) == 2
     del actions
     assert left(mark) == []
+
+
+def test_a_process_that_has_ended_between_two_calls(clean, mark):
+    """The next call is served by another, without a word."""
+    file = clean / "my-device.py"
+    file.write_text(HEAD + "def go(device): threading.Timer(0.02, lambda: os._exit(3)).start()\n" + GOOD)
+    actions = Actions(file, 5)
+    actions.call("go", Register(), {})
+    assert left(mark) == []
+    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    actions.close()
+
+
+def test_a_fork_that_comes_back_ends(clean, mark):
+    """It gives no answer of its own."""
+    file = clean / "my-device.py"
+    file.write_text(HEAD + "def go(device): os.fork()\n" + GOOD)
+    actions = Actions(file, 5)
+    for n in range(5):
+        actions.call("go", Register(), {})
+        assert actions.call("good", Register(), {"n": n}) == [42, n]
+    end = time.monotonic() + 10
+    while len(marked(mark)) > 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(marked(mark)) == 2
+    actions.close()
 
 
 def test_closing_twice_and_before_the_first_call(clean):

@@ -263,11 +263,17 @@ class Worker:
             faulthandler.dump_traceback_later(seconds, file=self._alarm)
         try:
             values = _values(act())
-            faulthandler.cancel_dump_traceback_later()
+            self._disarm()
         except BaseException as error:
-            faulthandler.cancel_dump_traceback_later()
+            self._disarm()
             return self._failure(error)
         return ["done", values]
+
+    def _disarm(self) -> None:
+        """Call off the alarm; a process that the file forked ends here, where it has come back from the call."""
+        if os.getpid() != self._process:
+            os._exit(0)
+        faulthandler.cancel_dump_traceback_later()
 
     def _failure(self, error: BaseException) -> list[Any]:
         memory = isinstance(error, MemoryError)
@@ -288,8 +294,6 @@ class Worker:
         return next(reversed([line for frame, line in frames if frame.f_code.co_filename == self._path]), 0)
 
     def _end(self, number: int, outcome: list[Any]) -> None:
-        if os.getpid() != self._process:
-            os._exit(0)  # a fork of the file's came back here
         with self._turn:
             self._call = 0
             self._send([number, *outcome])
