@@ -397,6 +397,29 @@ def test_nothing_outlives_the_test_process(clean, mark, number, there, does, las
     assert left(mark) == []
 
 
+def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean, mark):
+    """The fork keeps open what the test process had open, and is left alone."""
+    file = clean / "my-device.py"
+    file.write_text("def go(device): device.read(0, 0, 4)\n")
+    script = HOST.format(there="pass").replace(
+        'print("idle"', "import os, time; fork = os.fork() or time.sleep(1000); print(fork"
+    )
+    command = [sys.executable, "-c", script, str(file)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdout.readline() == b"reading\n"
+        fork = int(host.stdout.readline())
+        assert len(marked(mark)) == 4
+        host.kill()
+        host.wait()
+        end = time.monotonic() + 10
+        while (still := {*marked(mark)} - {fork}) and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(fork, signal.SIGKILL)
+        host.stdin.close()
+    assert not still
+
+
 def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
     """The file kills what watches it, while the test process is stopped."""
     file = clean / "my-device.py"
@@ -406,6 +429,7 @@ def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
         "def go(device):\n"
         "    above = int(open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1])\n"
         "    device.read(0, 0, 4)\n"
+        "    open(os.path.dirname(__file__) + '/once', 'w').close()\n"
         "    while state(above) != 'T': time.sleep(0.01)\n"
         "    os.kill(os.getppid(), 9)\n"
         "    while True: pass\n"
@@ -414,6 +438,8 @@ def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
         assert host.stdout.readline() == b"reading\n"
+        while not (clean / "once").exists():  # the file has its answer, and waits for nothing of the host's
+            time.sleep(0.01)
         assert len(marked(mark)) == 3
         host.send_signal(signal.SIGSTOP)
         end = time.monotonic() + 10
