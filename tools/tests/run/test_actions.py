@@ -158,9 +158,7 @@ GIVEN = {"read": 2**64 - 1, "read_bytes": b"\0\1" * 1000, "read_file": "ü\n", "
 @pytest.mark.parametrize("call", VERBS)
 def test_verbs(actions, device, call):
     """Each access is made as it was asked for, and what it gives comes back."""
-    made = actions(
-        f"import pathlib\ndef go(device): return [repr(device.{call})]\ndef text(device, n): return [repr(n)]"
-    )
+    made = actions(f"import pathlib\ndef go(device): return [repr(device.{call})]")
     device.held = GIVEN
     values = made.call("go", device, {})
     assert device.done == [VERBS[call]]
@@ -289,10 +287,8 @@ def test_functions_that_cannot_be_called(actions, device):
     error = failing(made, device, "rnig")
     assert error.message == "the file has no function `rnig`; did you mean `ring`?"
     error = failing(made, device, "ring", value=1)
-    assert (error.message, error.place[-16:]) == (
-        "there is no variable for the parameter `iova` of `ring`; here is value",
-        "/my-device.py:2",
-    ) or error.place.endswith("my-device.py:2")
+    assert error.message == "there is no variable for the parameter `iova` of `ring`; here is value"
+    assert error.place.endswith("my-device.py:2")
     assert "is async" in failing(made, device, "later").message
     assert "no parameter for the device" in failing(made, device, "nothing").message
 

@@ -9,7 +9,7 @@ Worker and test process take turns on a socket. A message is the sizes of two pa
 
     test process                                     worker
                                                      ["ready", id of its main thread]
-    ["load", path, seconds], the text of the file    ["done", []] or an end as below
+    ["load", path, seconds], the text of the file    [0, "done", []], or another end as below
     ["call", number, name, arguments, seconds]       [number, verb, arguments...], bytes: asks for an access
     ["gave", number or null], bytes                  ... goes on
     ["refused", which, errno or null, text]          ... raises Refused
@@ -17,8 +17,6 @@ Worker and test process take turns on a socket. A message is the sizes of two pa
                                                      [number, "done", values]
                                                      [number, "failed", line, text, whether it was out of memory]
                                                      [number, "refused", which, line, text]
-
-For what load() ends with, the number is 0.
 """
 
 from __future__ import annotations
@@ -130,7 +128,8 @@ def _sweep() -> None:
         try:
             if not os.waitpid(-1, os.WNOHANG)[0]:
                 for child in _children():
-                    os.kill(child, signal.SIGKILL)
+                    with contextlib.suppress(PermissionError):  # it runs as somebody else
+                        os.kill(child, signal.SIGKILL)
                 time.sleep(0.001)
         except ChildProcessError:
             return
@@ -235,6 +234,8 @@ class Worker:
         self._turn = threading.Lock()
         #: Number of the call that is being carried out; 0 while none is.
         self._call = 0
+        #: Whether an access was begun and its answer not read.
+        self._torn = False
         self._module = types.ModuleType("vfio_actions")
         self._path = ""
 
@@ -296,6 +297,7 @@ class Worker:
     def _end(self, number: int, outcome: list[Any]) -> None:
         with self._turn:
             self._call = 0
+            self._check_order()
             self._send([number, *outcome])
 
     def _ask(self, verb: str, *arguments: Any, data: Any = b"") -> Any:
@@ -306,8 +308,11 @@ class Worker:
                 raise RuntimeError("only the process that was called may use the device, not one that it forked")
             if not self._call:
                 raise RuntimeError("the device may be used during a call only")
+            self._check_order()
+            self._torn = True
             self._send([self._call, verb, *message], view.tobytes())
             (kind, *rest), blob = self._receive()
+            self._torn = False
         if kind == "gave":
             return blob if rest[0] is None else rest[0]
         if kind == "wrong":
@@ -316,6 +321,12 @@ class Worker:
         refused = Refused(text) if number is None else Refused(number, text)
         refused.which = which
         raise refused
+
+    def _check_order(self) -> None:
+        """End the process when an answer was left unread: the next access would take it for its own."""
+        if self._torn:
+            print("an exception, such as one raised in a signal handler, interrupted an access", file=sys.stderr)
+            os._exit(1)
 
     def _send(self, head: list[Any], blob: bytes = b"") -> None:
         text = json.dumps(head).encode()

@@ -149,11 +149,10 @@ class Actions:
 
     def _greeting(self, process: Process) -> int:
         try:
-            head, _ = process.receive(monotonic() + _START)
+            return _integer(process.receive(monotonic() + _START)[0], 1)
         except (Ended, Late, Garbled):
             message = f"its process did not start{_last_line(process.output())}"
             raise ActionError(self._place(0), message, "see whether this Python works") from None
-        return _integer(head, 1)
 
     def _place(self, line: int) -> str:
         file = printable(str(self._file))
