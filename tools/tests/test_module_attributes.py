@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif("not FOLDER.exists()", reason="the module is not
 @pytest.fixture
 def closed():
     """The device, which nobody has open."""
-    return Device(create(KernelGroupSettings(name=FOLDER.name, group=None, sysfs=FOLDER)))
+    return Device(create(KernelGroupSettings(name=FOLDER.name, group=None, sysfs=str(FOLDER))))
 
 
 @pytest.fixture

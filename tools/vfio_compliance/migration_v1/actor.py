@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ..profiles import Step
 from ..run.stimulus import Actor
 from .profile import MigrationStimulus, Work
 
@@ -39,4 +40,8 @@ class MigrationActor(Actor):
 
     def provoke_resume_fault(self) -> None:
         """Make the device fail while it is given a state, once it has been told to."""
-        self.run("stimulus.resume_fault", self.wanted("resume_fault", self._faults.resume_fault), {})
+        self.run("stimulus.resume_fault", self.need_resume_fault(), {})
+
+    def need_resume_fault(self) -> tuple[Step, ...]:
+        """How that is done, for those who move a state first. Raises NotApplicable, Silent."""
+        return self.wanted("resume_fault", self._faults.resume_fault)
