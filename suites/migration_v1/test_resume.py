@@ -61,8 +61,14 @@ def stream(journeys):
 
 
 @pytest.fixture
-def source(journeys, stream, resumed):
-    """The same of at least one buffer, visible or not, that the device takes well."""
+def fails(v1):
+    """A device that can fail while it is resumed: where the profile denies that, no state has to be moved."""
+    v1.actor.need_resume_fault()
+
+
+@pytest.fixture
+def source(fails, journeys, stream, resumed):
+    """A saved state of at least one buffer, visible or not, that is taken well where nothing fails."""
     resumed.whole()
     return journeys.suspend()
 

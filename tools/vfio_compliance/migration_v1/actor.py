@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ..device import DeviceError, DmaMap, Unreachable
 from ..device.dma import DMA_SIZE
+from ..profiles import Step
 from ..run.checks import NotApplicable
 from ..run.stimulus import Activity, Actor
 from ..transport import TransportError
@@ -99,4 +100,8 @@ class MigrationActor(Actor):
 
     def provoke_resume_fault(self) -> None:
         """Make the device fail while it is given a state, once it has been told to."""
-        self.run("stimulus.resume_fault", self.wanted("resume_fault", self._faults.resume_fault), {})
+        self.run("stimulus.resume_fault", self.need_resume_fault(), {})
+
+    def need_resume_fault(self) -> tuple[Step, ...]:
+        """How that is done, for those who move a state first. Raises NotApplicable, Silent."""
+        return self.wanted("resume_fault", self._faults.resume_fault)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import array
+import contextlib
 import errno
 import heapq
 import json
@@ -25,7 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 Job = Generator[Any, Any, Any]
 
@@ -195,11 +196,9 @@ class Server:
         finally:
             self._gone(listen=False)
             self.listening.close()
-            try:
+            with contextlib.suppress(OSError):
                 if os.stat(self.path).st_ino == self.inode:
                     os.unlink(self.path)
-            except OSError:
-                pass
 
     def _terminate(self, number: int, frame: object) -> None:
         raise SystemExit(0)
@@ -282,7 +281,7 @@ class Server:
         try:
             data, extra, _, _ = self.client.recvmsg(want, socket.CMSG_SPACE(64 * 4))
         except (BlockingIOError, InterruptedError):
-            return
+            return None
         except OSError:
             return self._gone()
         for level, kind, what in extra:
@@ -408,7 +407,7 @@ class Server:
         return answer
 
     def _version(self, message: Message) -> Job:
-        major, minor = struct.unpack_from("<HH", message.body)
+        major, _ = struct.unpack_from("<HH", message.body)
         text = message.body[4:].split(b"\0")[0].decode()
         theirs = json.loads(text).get("capabilities", {}) if text.strip() else {}
         transfer = int(theirs.get("max_data_xfer_size", LARGEST_DATA))
@@ -523,7 +522,7 @@ class Server:
                 self._close([self.eventfds.pop(vector)])
         elif flags in (0x21, 0x22):  # signal now
             chosen = message.body[20 : 20 + count] if flags == 0x22 else b"\1" * count
-            for vector, yes in zip(vectors, chosen):
+            for vector, yes in zip(vectors, chosen, strict=False):
                 if yes:
                     self.interrupt(*vector)
         else:
@@ -570,7 +569,7 @@ class Server:
         bits = yield from self._whole(self.device.bitmap(iova, pages))
         return fixed + bits.ljust(room, b"\0"), []
 
-    _handlers: dict[int, Callable[[Server, Message], Job]] = {
+    _handlers: ClassVar[dict[int, Callable[[Server, Message], Job]]] = {
         VERSION: _version,
         DMA_MAP: _map,
         DMA_UNMAP: _unmap,
@@ -590,10 +589,8 @@ class Server:
         """Signal the client, where it wants that."""
         fd = self.eventfds.get((index, vector), -1)
         if fd >= 0:
-            try:
+            with contextlib.suppress(OSError):
                 os.write(fd, struct.pack("<Q", 1))
-            except OSError:
-                pass
 
     def lookup(self, iova: int, size: int) -> list[tuple[Mapping, int, int]]:
         """The mappings of a range with the part of the range that lies in each: address and size."""
