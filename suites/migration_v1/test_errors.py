@@ -284,7 +284,7 @@ def leave(migration, state, after):
 @pytest.mark.rule("v1.error.left-only-by-reset")
 @pytest.mark.parametrize("state", [*STATES, DeviceState.ERROR], ids=name)
 def test_error_left_only_by_reset(migration, actor, state):
-    """In the error state a write of each of the five states, or of 110b, is refused, twice, and the error state stays."""
+    """In the error state a write of each of the five states, and of 110b, is refused, twice, and it stays."""
     enter_error(migration, actor)
     for time in ("once", "twice"):
         outcome = migration.try_write(DEVICE_STATE, state)

@@ -27,7 +27,7 @@ def saved(journeys):
     suspended = journeys.suspend()
     suspended.whole()
     if suspended.visible is None:
-        raise checks.Silent("stimulus.visible_state")
+        raise journeys.unseen()
     return suspended
 
 
@@ -239,7 +239,7 @@ def resume_to_an_end(migration, actor, source, number):
             judge_unseen(f"{failure.what}: {failure.seen}")
         return
     if source.visible is None:
-        raise checks.Silent("stimulus.visible_state")
+        raise actor.unseen()
     seen = actor.show()
     if seen == source.visible:
         raise checks.Unjudged("no access failed, and all that can be seen was restored: there was no fault")

@@ -9,7 +9,7 @@ from enum import Enum
 
 from ..device import DeviceError, DirtyTracker, DmaMap, Stream
 from ..device.dma import DMA_SIZE, IOVA
-from ..run.checks import NotApplicable, Silent, Unjudged, given, shows
+from ..run.checks import NotApplicable, Unjudged, given, shows
 from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, show
@@ -301,7 +301,7 @@ class Player:
 
     def _as_brought(self) -> None:
         if self._shown is None:
-            raise Silent("stimulus.visible_state")
+            raise self._v1.actor.unseen()
         shows("after resuming", show(self._v1.actor) or [], self._shown)
 
     def _compare(self) -> None:
@@ -314,7 +314,7 @@ class Player:
             region.set_state(RUNNING)
             seen = show(actor)
         if self._shown is None or seen is None:
-            raise Silent("stimulus.visible_state")
+            raise self._v1.actor.unseen()
         shows("restored from it", seen, self._shown)
 
     def _interrupted(self, state: DeviceState, region: MigrationRegion) -> AbstractContextManager[None]:

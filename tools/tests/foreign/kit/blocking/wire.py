@@ -252,7 +252,7 @@ class Session:
             raise refuse()
         if flags != 4:
             self.card.track(flags == 1)
-            return struct.pack("<II", 8, flags)
+            return b""
         address, size, page, room = words("<8xQQQQ", body)
         if argsz < 40 or (argsz - 40 < room and self.card.short_bitmap_refused):
             raise refuse()

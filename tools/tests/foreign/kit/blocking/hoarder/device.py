@@ -188,7 +188,8 @@ class Hoarder(wire.Card):
                 self.battery_empty = False
                 if self.fault != "zero-fill":
                     raise wire.refuse(errno.EIO)
-                self.cache[self.queue[0] * LINE : self.queue[0] * LINE + LINE] = bytes(LINE)
+                for line in self.queue[:1]:
+                    self.cache[line * LINE : (line + 1) * LINE] = bytes(LINE)
             data = b""
             for line in self.queue[:3]:
                 if line in self.used:

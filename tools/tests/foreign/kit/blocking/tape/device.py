@@ -363,7 +363,7 @@ class Tape(wire.Card):
             return body[:16] + bytes(min(wire.LARGEST, int.from_bytes(body[12:16], "little")))
         if command in (wire.DMA_UNMAP, wire.DIRTY_PAGES) and len(body) >= 40:
             return body[:40] + bytes(min(wire.LARGEST, int.from_bytes(body[32:40], "little")))
-        return bytes(8 if command == wire.DIRTY_PAGES else size.get(command, 0))
+        return bytes(size.get(command, 0))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@
 
 Whether a page was written is not known: while tracking is on, each page that is mapped is reported each time. Memory is
 written by messages, or into the descriptor by pwrite(). The state is a block with a length in front and a checksum
-behind, cut into buffers of 8 KiB and less, each 1 KiB shorter than the one before, at two places in turn. All is applied
-when the card leaves resuming, to whatever state that is; any transition between valid states is taken.
+behind, cut into buffers of 8 KiB and less, each 1 KiB shorter than the one before, at two places in turn. All is
+applied when the card leaves resuming, to whatever state that is; any transition between valid states is taken.
 """
 
 from __future__ import annotations
