@@ -19,8 +19,8 @@ PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 #: A buffer is looked at closely up to so many bytes from its start, and as many before its end.
 CLOSE = 64
 
-#: Bytes that are looked at from the start of each of the first pages of a buffer, and how far pages lie apart.
-LOOK, PAGES, PAGE = 128, 4, 4096
+#: Bytes that are looked at at each of the first places of a buffer, how many places, and how far they lie apart.
+LOOK, PLACES_LOOKED_AT, APART = 128, 32, 512
 
 
 def judge_restored(journeys, journey):
@@ -218,11 +218,11 @@ def pending(request, migration, actor):
 @pytest.mark.rule("v1.saving.offset-makes-data-available")
 @each_buffer
 def test_offset_makes_data_available(pending):
-    """The beginnings of the first pages of a buffer are the same before and after data_size is read."""
+    """Of the first 16 KiB of a buffer, what is looked at is the same before and after data_size is read."""
     with checks.given():
         offset = pending.read(DATA_OFFSET)
     room = pending.region.size - offset
-    places = range(0, min(room, PAGES * PAGE), PAGE)
+    places = range(0, min(room, PLACES_LOOKED_AT * APART), APART)
     early = {at: pending.peek(offset + at, min(LOOK, room - at)) for at in places}
     with checks.given():
         size = pending.read(DATA_SIZE)

@@ -386,7 +386,12 @@ class MigrationRegion:
     # -- the client's side ----------------------------------------------------------------------------------------
 
     def accesses(self, calls: Iterable[Call]) -> Iterator[Access]:
-        """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
+        """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them.
+
+        Where data moves through mappings that were made before, these come first.
+        """
+        if self.mapped:
+            yield from (Access("map", area.offset, area.size) for area in self.region.mapped)
         target = f"region {self.region.index}"
         for call in calls:
             if verb := access_verb(call.verb, call.target, call.number, target):

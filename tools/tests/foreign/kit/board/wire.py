@@ -107,6 +107,13 @@ class Link:
                 return each
         return None
 
+    def covered(self, address: int, size: int) -> bool:
+        """Whether all of these bytes are mapped, in one mapping or in some that lie side by side."""
+        inside = sum(
+            max(0, min(address + size, each.end) - max(address, each.start)) for each in self.mappings.values()
+        )
+        return 0 < size == inside
+
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def _take(self, size: int, descriptors: list[int]) -> bytes:

@@ -32,6 +32,7 @@ import struct
 import sys
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -62,7 +63,7 @@ class Bell(Device):
         self.bells = [-1, -1]
         self.views: dict[Mapping, mmap.mmap] = {}
         self.marked: set[int] = set()
-        self.pinned: list[tuple[int, int]] = []
+        self.pinned: Counter[int] = Counter()  # how often each page is
         self.cold()
 
     def cold(self) -> None:
@@ -94,7 +95,7 @@ class Bell(Device):
             self.attach(index, -1)
 
     def reset(self) -> None:
-        self.marked |= {page for pages in map(_pages, self.pinned) for page in pages} if self.tracking else set()
+        self.marked |= set(self.pinned) if self.tracking else set()
         self.pinned.clear()
         self.cold()
 
@@ -178,9 +179,10 @@ class Bell(Device):
     def unmapped(self, mapping: Mapping) -> None:
         if mapping in self.views:
             self.views.pop(mapping).close()
-        self.pinned = [each for each in self.pinned if not mapping.start <= each[0] < mapping.end]
         first, last = mapping.start // PAGE, mapping.end // PAGE
         self.marked = {page for page in self.marked if not first <= page < last}
+        for page in [each for each in self.pinned if first <= each < last]:
+            del self.pinned[page]
 
     def receive(self, address: int, pattern: bytes, size: int) -> bool:
         """A frame arrives in the client's memory."""
@@ -214,7 +216,7 @@ class Bell(Device):
                     raise Refused
         found = {page for page in self.marked if first <= page < end}
         self.marked -= found
-        found.update(page for pinned in map(_pages, self.pinned) for page in pinned if first <= page < end)
+        found.update(page for page in self.pinned if first <= page < end)
         bits = bytearray((pages + 7) // 8)
         for page in found:
             bits[page - first >> 3] |= 1 << (page - first & 7)
@@ -271,11 +273,12 @@ class Bell(Device):
                 self.result = 1
                 self.ring(0)
         elif offset == _PIN and value == 1:
-            if self.length and self.link.mapping(self.address, self.length):
-                self.pinned.append((self.address, self.length))
-        elif offset == _PIN and value == 2 and (self.address, self.length) in self.pinned:
-            self.pinned.remove((self.address, self.length))
-            self.marked |= set(_pages((self.address, self.length))) if self.tracking else set()
+            if self.link.covered(self.address, self.length):
+                self.pinned.update(_pages((self.address, self.length)))
+        elif offset == _PIN and value == 2:
+            let_go = set(_pages((self.address, self.length))) & set(self.pinned) if self.length else set()
+            self.pinned -= Counter(let_go)
+            self.marked |= let_go if self.tracking else set()
 
     # -- migration ----------------------------------------------------------------------------------------------------
 

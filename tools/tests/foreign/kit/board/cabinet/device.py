@@ -80,7 +80,7 @@ class Cabinet(Device):
             (self.folder / name).touch(0o600)
         self.inotify = _watch(self.folder)
         self.books: dict[Mapping, bytearray] = {}
-        self.pins: list[tuple[int, int]] = []
+        self.pins: dict[Mapping, bytearray] = {}  # how often each page is
         self.present = False
         self.clean()
 
@@ -115,13 +115,11 @@ class Cabinet(Device):
 
     def closed(self) -> None:
         self.present = self.tracking = False
-        self.pins = []
         self.clean()
 
     def reset(self) -> None:
-        for start, size in self.pins:
-            self.note(start, size)
-        self.pins = []
+        self.note_pinned()
+        self.pins = {mapping: bytearray(len(pins)) for mapping, pins in self.pins.items()}
         if self.broken == "reset-forgets-pages":
             for mapping in self.books:
                 self.books[mapping] = bytearray(mapping.size // PAGE)
@@ -177,13 +175,8 @@ class Cabinet(Device):
             return bool(self.state & _RUN) and self.put(address, (pattern * (size // 8 + 1))[:size])
         if name == "pin":
             place = int(words[1], 0), int(words[2], 0)
-            if words[0] == "pin":
-                found = place[1] > 0 and self.link.mapping(*place) is not None
-                self.pins += [place] * found
-                return found
-            self.pins.remove(place)
-            self.note(*place)
-        elif name == "stream":
+            return self.pin(*place, 1 if words[0] == "pin" else -1)
+        if name == "stream":
             self.target = None if words[0] == "off" else (int(words[0], 0), int(words[1], 0))
             self.next_write = time.monotonic()
         elif name == "scratch":
@@ -229,11 +222,11 @@ class Cabinet(Device):
         if mapping.descriptor < 0 or os.fstat(mapping.descriptor).st_size < mapping.offset + mapping.size:
             raise Refused(errno.EOPNOTSUPP)  # the cabinet sends no messages for memory
         self.books[mapping] = bytearray(mapping.size // PAGE)
+        self.pins[mapping] = bytearray(mapping.size // PAGE)
 
     def unmapped(self, mapping: Mapping) -> None:
         os.close(mapping.descriptor)
-        del self.books[mapping]
-        self.pins = [each for each in self.pins if not mapping.start <= each[0] < mapping.end]
+        del self.books[mapping], self.pins[mapping]
 
     def put(self, address: int, data: bytes) -> bool:
         mapping = self.link.mapping(address, len(data))
@@ -253,6 +246,23 @@ class Cabinet(Device):
             for page in range((address - mapping.start) // PAGE, (address + size - 1 - mapping.start) // PAGE + 1):
                 self.books[mapping][page] = 1
 
+    def pin(self, address: int, size: int, step: int) -> bool:
+        """Pin pages once more, or once less, in as many mappings as they lie in."""
+        if not self.link.covered(address, size):
+            return False
+        if step < 0:
+            self.note_pinned()
+        for mapping, pins in self.pins.items():
+            first, last = max(address, mapping.start), min(address + size - 1, mapping.end - 1)
+            for page in range((first - mapping.start) // PAGE, (last - mapping.start) // PAGE + 1):
+                pins[page] = min(max(pins[page] + step, 0), 255)
+        return True
+
+    def note_pinned(self) -> None:
+        for mapping, pins in self.pins.items():
+            for page, count in enumerate(pins) if self.tracking and any(pins) else ():
+                self.books[mapping][page] |= count > 0
+
     def track(self, on: bool) -> None:
         if on and not self.tracking:
             for mapping in self.books:
@@ -260,8 +270,7 @@ class Cabinet(Device):
         self.tracking = on
 
     def dirty(self, start: int, pages: int) -> int:
-        for place in self.pins:
-            self.note(*place)
+        self.note_pinned()
         end, bits = start + pages * PAGE, bytearray((pages + 7) // 8)
         for mapping, book in self.books.items():  # a part of a mapping will do
             first, last = max(start, mapping.start), min(end, mapping.end)

@@ -54,7 +54,7 @@ class Clockwork(Device):
             Region(), Region(), Region(0x40), Region(), Region(_AREA + _SECTION, capabilities=[capability_type(3, 1)]),
         ]  # fmt: skip
         self.stamps: dict[int, int] = {}  # how often a page was struck
-        self.held: list[tuple[int, int]] = []
+        self.held: list[int] = []  # pages, each as often as it is held
         self.rest()
 
     def rest(self) -> None:
@@ -141,7 +141,7 @@ class Clockwork(Device):
     def unmapped(self, mapping: Mapping) -> None:
         for page in range(mapping.start // PAGE, mapping.end // PAGE) if self.stamps else ():
             self.stamps.pop(page, None)
-        self.held = [each for each in self.held if not mapping.start <= each[0] < mapping.end]
+        self.held = [each for each in self.held if not mapping.start <= each * PAGE < mapping.end]
 
     def track(self, on: bool) -> None:
         if on and not self.tracking:
@@ -152,8 +152,8 @@ class Clockwork(Device):
         for mapping in self.link.mappings.values():
             if mapping.start < start < mapping.end or mapping.start < start + pages * PAGE < mapping.end:
                 raise Refused
-        for place in self.held:
-            self.stamp(*place)
+        for page in self.held:
+            self.stamp(page * PAGE, PAGE)
         first, bits = start // PAGE, 0
         for page in sorted(self.stamps):
             if first <= page < first + pages:
@@ -210,6 +210,7 @@ class Clockwork(Device):
             self.finish(_REFUSED)
             return
         address, length = plain["high"] << 32 | plain["low"], min(plain["length"], 1 << 20)
+        pages = range(address // PAGE, (address + length + PAGE - 1) // PAGE)
         done = True
         if what == 1:
             done = self.strike(address, (struct.pack("<Q", number << 8 | 1) * (length // 8 + 1))[:length])
@@ -218,13 +219,13 @@ class Clockwork(Device):
         elif what == 3:
             self.chimes = None
         elif what == 4:
-            done = length > 0 and self.link.mapping(address, length) is not None
-            self.held += [(address, length)] * done
+            done = self.link.covered(address, length)
+            self.held += pages if done else ()
         elif what == 5:
-            done = (address, length) in self.held
-            if done:
-                self.held.remove((address, length))
-                self.stamp(address, length)
+            done = set(pages) <= set(self.held)
+            for page in pages if done else ():
+                self.held.remove(page)
+                self.stamp(page * PAGE, PAGE)
         elif what == 6:
             self.turn_wheels()
         elif what == 7:

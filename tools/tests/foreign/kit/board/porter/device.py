@@ -65,7 +65,7 @@ class Porter(Device):
             Region(PAGE + BUFFER, READ | WRITE | MMAP, [areas, capability_type(3, 1)], self.section),
         ]
         self.bits = 0
-        self.pins: list[tuple[int, int]] = []
+        self.pins = [0] * (SIZE // PAGE)  # how often each page of the window is
         self.begin()
 
     def begin(self) -> None:
@@ -85,13 +85,12 @@ class Porter(Device):
         self.begin()
 
     def closed(self) -> None:
-        self.tracking, self.bits, self.pins = False, 0, []
+        self.tracking, self.bits, self.pins = False, 0, [0] * (SIZE // PAGE)
         self.begin()
 
     def reset(self) -> None:
-        for place in self.pins:
-            self.mark(*place)
-        self.pins = []
+        self.bits |= self.pinned()
+        self.pins = [0] * (SIZE // PAGE)
         self.begin()
 
     # -- the sensor ---------------------------------------------------------------------------------------------------
@@ -150,12 +149,9 @@ class Porter(Device):
     def unmapped(self, mapping: Mapping) -> None:
         if mapping.descriptor >= 0:
             os.close(mapping.descriptor)
-        self.pins = [
-            (offset, length)
-            for offset, length in self.pins
-            if not mapping.start < WINDOW + offset + length or not WINDOW + offset < mapping.end
-        ]
-        self.bits &= ~self.asked(mapping.start, mapping.size // PAGE)[0]
+        mask, _ = self.asked(mapping.start, mapping.size // PAGE)
+        self.pins = [0 if mask >> page & 1 else count for page, count in enumerate(self.pins)]
+        self.bits &= ~mask
 
     def asked(self, start: int, pages: int) -> tuple[int, int]:
         """Bits of the window that are in a range, and by how much the range's own are shifted against them."""
@@ -163,14 +159,16 @@ class Porter(Device):
         low, high = max(shift, 0), min(shift + pages, SIZE // PAGE)
         return ((1 << high) - (1 << low) if low < high else 0), shift
 
+    def pinned(self) -> int:
+        return sum(1 << page for page, count in enumerate(self.pins) if count) if self.tracking else 0
+
     def track(self, on: bool) -> None:
         if on != self.tracking:
             self.bits = 0
         self.tracking = on
 
     def dirty(self, start: int, pages: int) -> int:
-        for place in self.pins:
-            self.mark(*place)
+        self.bits |= self.pinned()
         mask, shift = self.asked(start, pages)
         found = self.bits & mask
         self.bits &= ~mask
@@ -216,11 +214,7 @@ class Porter(Device):
             self.film = None
             return True
         if value == 5:
-            if picture not in self.pins:
-                return False
-            self.pins.remove(picture)
-            self.mark(*picture)
-            return True
+            self.bits |= self.pinned()
         if not self.length or self.offset + self.length > SIZE:
             return False
         if value == 1:
@@ -229,10 +223,11 @@ class Porter(Device):
         if value == 2:
             self.film, self.next_line = picture, time.monotonic() if self.state & GO else 0.0
             return True
-        if value == 4:
-            self.pins.append(picture)
-            return True
-        return False
+        if value not in (4, 5) or not self.link.covered(WINDOW + self.offset, self.length):
+            return False
+        for page in range(self.offset // PAGE, (self.offset + self.length - 1) // PAGE + 1):
+            self.pins[page] = max(self.pins[page] + (1 if value == 4 else -1), 0)
+        return True
 
     # -- migration ----------------------------------------------------------------------------------------------------
 

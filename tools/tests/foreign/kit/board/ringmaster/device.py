@@ -78,7 +78,7 @@ class RingMaster(Device):
         none = Region(flags=0)
         self.regions = [Region(0x20), Region(MEMORY), none, none, none, migration]
         self.books: dict[Mapping, int] = {}
-        self.pinned: list[tuple[int, int]] = []
+        self.pinned: list[tuple[Mapping, int, int]] = []  # part of a buffer: address and bytes
         self.power_on()
 
     def power_on(self) -> None:
@@ -100,8 +100,8 @@ class RingMaster(Device):
         self.power_on()
 
     def reset(self) -> None:
-        for each in self.pinned:
-            self.note(*each)
+        for _, address, size in self.pinned:
+            self.note(address, size)
         self.pinned = []
         self.power_on()
 
@@ -166,7 +166,7 @@ class RingMaster(Device):
     def unmapped(self, mapping: Mapping) -> None:
         os.close(mapping.descriptor)
         del self.books[mapping]
-        self.pinned = [each for each in self.pinned if not mapping.start <= each[0] < mapping.end]
+        self.pinned = [each for each in self.pinned if each[0] is not mapping]
 
     def note(self, address: int, size: int) -> None:
         mapping = self.link.mapping(address, size)
@@ -174,14 +174,19 @@ class RingMaster(Device):
             low, high = (address - mapping.start) // PAGE, (address + size - 1 - mapping.start) // PAGE
             self.books[mapping] |= (1 << high + 1) - (1 << low)
 
+    def parts(self, address: int, length: int) -> list[tuple[Mapping, int, int]]:
+        """The parts of a buffer, one for each mapping that it lies in."""
+        found = [(each, max(address, each.start), min(address + length, each.end)) for each in self.books]
+        return [(each, low, high - low) for each, low, high in found if low < high]
+
     def track(self, on: bool) -> None:
         if on and not self.tracking:
             self.books = dict.fromkeys(self.books, 0)
         self.tracking = on
 
     def dirty(self, start: int, pages: int) -> int:
-        for each in self.pinned:
-            self.note(*each)
+        for _, address, size in self.pinned:
+            self.note(address, size)
         found = 0
         for mapping, book in self.books.items():
             shift = (mapping.start - start) // PAGE
@@ -224,12 +229,13 @@ class RingMaster(Device):
             self.next_packet = time.monotonic()
         else:
             address, length, _ = DESCRIPTOR.unpack_from(self.memory, LOOP)
-            buffer = (address, length)
-            if value & 1 and length and self.link.mapping(address, length):
-                self.pinned.append(buffer)
-            elif not value & 1 and buffer in self.pinned:
-                self.pinned.remove(buffer)
-                self.note(address, length)
+            if value & 1 and self.link.covered(address, length):
+                self.pinned += self.parts(address, length)
+            elif not value & 1:
+                for part in self.parts(address, length):
+                    if part in self.pinned:
+                        self.pinned.remove(part)
+                        self.note(*part[1:])
 
     # -- migration ----------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Vault(Device):
         ]
         self.views: dict[Mapping, mmap.mmap] = {}
         self.runs: list[tuple[int, int]] = []  # first page, page after the last one
-        self.pinned: set[tuple[int, int]] = set()
+        self.pinned: list[tuple[int, int]] = []  # first page, page after the last one
         self.fresh()
 
     def fresh(self) -> None:
@@ -114,8 +114,8 @@ class Vault(Device):
         self.fresh()
 
     def reset(self) -> None:
-        for each in self.pinned:
-            self.write_down(*each)
+        for first, end in self.pinned:
+            self.write_down(first * PAGE, (end - first) * PAGE)
         self.pinned.clear()
         self.fresh()
 
@@ -186,8 +186,10 @@ class Vault(Device):
 
     def unmapped(self, mapping: Mapping) -> None:
         self.views.pop(mapping).close()
-        self.pinned = {each for each in self.pinned if not mapping.start <= each[0] < mapping.end}
-        self.take(mapping.start // PAGE, mapping.end // PAGE)
+        first, end = mapping.start // PAGE, mapping.end // PAGE
+        self.take(first, end)
+        left = [part for low, high in self.pinned for part in ((low, min(high, first)), (max(low, end), high))]
+        self.pinned = [(low, high) for low, high in left if low < high]
 
     def take(self, first: int, end: int) -> list[tuple[int, int]]:
         """Cut a range out of the list, and return what was in it, in order and joined."""
@@ -217,8 +219,8 @@ class Vault(Device):
         for mapping in self.link.mappings.values():
             if mapping.start < start < mapping.end or mapping.start < start + pages * PAGE < mapping.end:
                 raise Refused
-        for each in self.pinned:
-            self.write_down(*each)
+        for low, high in self.pinned:
+            self.write_down(low * PAGE, (high - low) * PAGE)
         first = start // PAGE
         return sum((1 << high - first) - (1 << low - first) for low, high in self.take(first, first + pages))
 
@@ -255,7 +257,7 @@ class Vault(Device):
             raise Refused
 
     def do(self, what: int) -> None:
-        place = (self.address, self.length)
+        pages = (self.address // PAGE, (self.address + self.length + PAGE - 1) // PAGE)
         if what == 1:
             self.drops += 1
             data = struct.pack("<Q", self.drops)[: self.length] + bytes(self.memory[8 : self.length])
@@ -264,11 +266,13 @@ class Vault(Device):
             self.leak = time.monotonic()
         elif what == 3:
             self.leak = None
-        elif what == 4 and self.length and self.link.mapping(*place):
-            self.pinned.add(place)
-        elif what == 5 and place in self.pinned:
-            self.pinned.remove(place)
-            self.write_down(*place)
+        elif what == 4 and self.link.covered(self.address, self.length):
+            self.pinned.append(pages)
+        elif what == 5:
+            inside = [each for each in self.pinned if pages[0] <= each[0] and each[1] <= pages[1]]
+            for each in [pages] if pages in inside else inside:  # others are what is left where some was unmapped
+                self.pinned.remove(each)
+                self.write_down(each[0] * PAGE, (each[1] - each[0]) * PAGE)
         elif what == 6 and self.runs_now:
             self.seal, self.done = time.monotonic() + 0.012, SEALING
 
