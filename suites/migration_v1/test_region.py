@@ -157,6 +157,14 @@ def test_offset_past_header(migration, offered):
         )
 
 
+#: Whole flows in which data_offset is read.
+FLOWS = {
+    "suspend": lambda journeys: journeys.suspend(),
+    "live": lambda journeys: journeys.live(),
+    "resume": lambda journeys: journeys.resume(journeys.suspend),
+}
+
+
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
 def test_mapped_offset_aligned(migration, offered):
     """A data_offset that lies in a mappable area is a multiple of the page size."""
@@ -165,10 +173,10 @@ def test_mapped_offset_aligned(migration, offered):
 
 
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
-@pytest.mark.parametrize("flow", ["suspend", "live", "resume"])
+@pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 def test_every_mapped_offset_aligned(journeys, header, flow):
     """So is each data_offset that was read while a whole state was saved, or given."""
-    journey = journeys.resume(journeys.suspend) if flow == "resume" else getattr(journeys, flow)()
+    journey = flow(journeys)
     areas, mapped = header.region.areas, 0
     for access in journey.traffic:
         if access.verb == "read" and access.offset == DATA_OFFSET.offset and access.ok:

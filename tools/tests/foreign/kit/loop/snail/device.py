@@ -271,11 +271,11 @@ class Snail(Device):
             self.start_stream()
 
     def change(self, new: int) -> Job:
-        yield TRANSITION
         if (self.state, new) not in EVERY:
             raise refuse(errno.EINVAL)
         if new == self.state:
             return
+        yield TRANSITION
         self.tick()
         if self.state == RESUMING:
             self.print_pile()
