@@ -148,6 +148,17 @@ def test_written_is_set(guest, observe, writes):
         observe(question, seen)
 
 
+@pytest.mark.rule("dirty.bitmap.written-is-set")
+@pytest.mark.parametrize("times", [1, 8])
+def test_chosen_is_set(guest, times):
+    """So is each page that a device chose by itself, in memory of several pages."""
+    guest.map(0, 16)
+    guest.start()
+    for _ in range(times):
+        guest.write_in(0, 16)
+    guest.get(0, 16).complete()
+
+
 @pytest.mark.rule("dirty.bitmap.nothing-else")
 @every_count
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_device_is_judged_as_its_author_expects(name, request, built, tmp_path
         path = kit_matrix.put(judged, built, tmp_path)
         request.getfixturevalue("judge_in_process")(path, tmp_path, most=MOST, whole=expected.breaks)
         outcome = matrix.read(tmp_path / "journal.jsonl", None, "")
-    wrong = matrix.differences(expected, outcome)
+    wrong = kit_matrix.differences(expected, outcome)
     assert not wrong, matrix.lines(name, expected.what, expected.breaks, outcome, wrong)
 
 

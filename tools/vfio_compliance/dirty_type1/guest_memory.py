@@ -297,11 +297,14 @@ class GuestMemory:
         if actor.chooses:
             self._write_somewhere(actor, first, count)
             return
-        while count > 1 and (count - 2) * self.page + 2 * MARK > actor.largest_write:
-            self.write(first, 2 if actor.largest_write >= 2 * MARK else 1, by=by)
+        edge = max(MARK, actor.least_write)
+        if edge > self.page:
+            raise NotApplicable(f"the device writes at least {counted(edge, 'byte')} at once")
+        while count > 1 and (count - 2) * self.page + 2 * edge > actor.largest_write:
+            self.write(first, 2 if actor.largest_write >= 2 * edge else 1, by=by)
             first, count = first + 1, count - 1
-        length = MARK if count == 1 else (count - 2) * self.page + 2 * MARK
-        at = 0 if count == 1 else self.page - MARK
+        length = edge if count == 1 else (count - 2) * self.page + 2 * edge
+        at = 0 if count == 1 else self.page - edge
         pages = Pages.run(first, count)
         last = first + count - 1
         with self.bytes_of(first, MARK, at) as head, self.bytes_of(last, MARK) as tail:
@@ -314,14 +317,25 @@ class GuestMemory:
         self._tell(f"let the device write {self.at(pages)}")
         self.history.wrote(pages)
 
+    def write_in(self, first: int, count: int) -> None:
+        """Give a device that chooses by itself where it writes all of these pages at once. Raises NotApplicable."""
+        actor = self.actor
+        if not actor.chooses:
+            raise NotApplicable("the device writes where it is told to")
+        self.within_reach(actor, first, count)
+        self._write_somewhere(actor, first, count, count)
+
     def within_reach(self, actor: Actor, first: int, count: int) -> None:
         """Raises NotApplicable for pages that the device cannot write."""
         if not actor.reaches(self.iova(first), count * self.page):
             raise NotApplicable(f"{self.at(Pages.run(first, count))}: the device writes only what stimulus.window says")
 
-    def _write_somewhere(self, actor: Actor, first: int, count: int) -> None:
-        """As write(), by a device that chooses where in the memory it writes: it is given as little as it takes."""
-        some = -(-max(actor.least_write, 1) // self.page)
+    def _write_somewhere(self, actor: Actor, first: int, count: int, most: int = 1) -> None:
+        """As write(), by a device that chooses where in the memory it writes: it is given ``most`` pages at once.
+
+        Where it wants more, it is given as little as it takes.
+        """
+        some = max(-(-actor.least_write // self.page), min(most, actor.largest_write // self.page))
         if count % some:
             least = counted(actor.least_write, "byte")
             raise NotApplicable(f"the device is given at least {least}, and chooses by itself where in them it writes")

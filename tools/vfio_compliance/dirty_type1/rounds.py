@@ -93,7 +93,7 @@ class Rounds:
         """
         guest = self._guest
         guest.within_reach(guest.actor, 0, _END)
-        self._bytes = guest.page if guest.actor.chooses else _BYTES
+        self._bytes = guest.page if guest.actor.chooses else max(_BYTES, guest.actor.least_write)
         for first, count in _STAYING:
             guest.map(first, count)
         end = time.monotonic() + seconds

@@ -104,14 +104,15 @@ class ScriptedMemory(GuestMemory):
         Where one side cannot be written, the device may still have written the other before it failed.
         """
         pages = Pages.of(page - 1, page) & self._free
-        if self._everything or not pages or self.actor.chooses or self.actor.largest_write < 2 * MARK:
+        edge = max(MARK, self.actor.least_write) if pages and not self._everything else MARK
+        if self._everything or not pages or self.actor.chooses or self.actor.largest_write < 2 * edge:
             return
         pattern = secrets.token_bytes(MARK)
         ends = {each: self.bytes_of(each, MARK, (page - each) * (self.page - MARK)) for each in pages}
         for view in ends.values():
             view[:] = pattern
         with suppress(Unreachable):  # not every device can
-            self.actor.write(self.iova(page) - MARK, 2 * MARK)
+            self.actor.write(self.iova(page) - edge, 2 * edge)
         written = Pages.of(*(each for each, view in ends.items() if view != pattern))
         for view in ends.values():
             view.release()

@@ -11,19 +11,19 @@ data section has two halves at 0x100 and 0x2000, which buffers use in turn.
 | 0x0c | 4 | surface in the client's memory, low half of its address |
 | 0x10 | 4 | its high half |
 | 0x14 | 4 | its bytes, up to 1 MiB |
-| 0x18 | 2, wo | kick: 1 put out a picture, 2 attach the surface (pins it), 3 detach it, 4 decode (25 ms), then put out |
-| 0x1a | 2, ro | status: bit 0 busy, bit 1 the surface was not there |
+| 0x18 | 2, wo | kick: 1 put out a picture, 2 attach the surface (pin it), 3 detach, 4 decode (25 ms) and put out |
+| 0x1a | 2, ro | status: bit 0 busy, bit 1 no surface there |
 | 0x20 | 4 | user data, low half |
 | 0x24 | 4 | user data, high half |
-| 0x40 | 2 | upset: 1 saving fails, 2 the next change of state is fatal, 3 it is refused, 4 what comes cannot be stored |
+| 0x40 | 2 | upset: 1 saving fails, 2 the next change of state is fatal, 3 it is refused, 4 storing fails |
 
 Data path: a picture is lines of 512 bytes, each a number of its own and bytes of the frame store, copied into a mapping
 of the client's memory, or sent to it where there is no descriptor. Each mapping has a byte for each of its pages.
 
 The state: slices of the frame store, those that changed since they were last taken, and in stop-and-copy the context.
 In resuming a slice goes into the frame store itself while it is written, and what was there is kept until its size is
-told: then it is put back, the slice is checked and stored as a whole, or refused. A decoder that was given a part of its
-state alone is of no use: leaving resuming then is an error that a reset ends.
+told: then it is put back, the slice is checked and stored as a whole, or refused. A decoder that was given a part of
+its state alone is of no use: leaving resuming then is an error that a reset ends.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Surface:
         """The pages of this memory that a range touches."""
         first = max(start, self.start) - self.start
         last = min(start + size, self.start + self.size) - self.start - 1
-        return range(first // self.page, last // self.page + 1)
+        return range(first // self.page, last // self.page + 1) if first <= last else range(0)
 
 
 class Eager(Device):
@@ -73,12 +73,12 @@ class Eager(Device):
         super().__init__()
         self.broken = broken
         self.surfaces: list[Surface] = []
-        self.attached: dict[int, int] = {}
+        self.attached: list[tuple[int, int, int]] = []  # surface, and what of it is mapped: start and bytes
         self.on = False
         self.reset()
 
     def reset(self) -> None:
-        for start in list(self.attached):
+        for start, _, _ in list(self.attached):
             self.detach(start)
         self.frame = bytearray(zlib.crc32(bytes([at & 255])) >> 8 & 255 for at in range(CUTS[-1]))
         self.generation = [1] * SLICES
@@ -161,7 +161,7 @@ class Eager(Device):
             self.detach(self.address)
         elif number == 2:
             self.covered(1)
-            self.attached[self.address] = max(self.length, 1)
+            self.attached.append((self.address, self.address, max(self.length, 1)))
         elif not self.state & 1 or self.status & 1:
             raise Refusal(errno.EBUSY)
         elif number == 1:
@@ -189,7 +189,7 @@ class Eager(Device):
             self.serial += 1
             place = at % (len(self.frame) - LINE)
             lines.append(struct.pack("<Q", self.serial * 0x9E3779B97F4A7C15 & (1 << 64) - 1))
-            lines.append(self.frame[place : place + LINE - 8])
+            lines.append(bytes(self.frame[place : place + LINE - 8]))
         picture = b"".join(lines)[: end - begin]
         start = self.address + begin
         for surface in self.surfaces:
@@ -234,11 +234,12 @@ class Eager(Device):
         return min(waits, default=None)
 
     def detach(self, start: int) -> None:
-        size = self.attached.pop(start, 0)
-        if size and self.on and self.broken != "surface-forgotten":
-            for surface in self.surfaces:
-                for number in surface.numbers(start, size):
-                    surface.marks[number] = 1
+        for entry in [entry for entry in self.attached if entry[0] == start]:
+            self.attached.remove(entry)
+            if self.on and self.broken != "surface-forgotten":
+                for surface in self.surfaces:
+                    for number in surface.numbers(*entry[1:]):
+                        surface.marks[number] = 1
 
     # ---- memory of the client
 
@@ -262,8 +263,14 @@ class Eager(Device):
 
     def unmap(self, address: int, size: int) -> None:
         for surface in [one for one in self.surfaces if one.start == address]:
-            for start in [start for start, length in self.attached.items() if surface.numbers(start, length)]:
-                del self.attached[start]
+            rest = []
+            for whole, start, length in self.attached:
+                if start < address:
+                    rest.append((whole, start, min(start + length, address) - start))
+                if start + length > address + size:
+                    after = max(start, address + size)
+                    rest.append((whole, after, start + length - after))
+            self.attached = rest
             if surface.view:
                 surface.view.close()
             self.surfaces.remove(surface)
@@ -287,7 +294,7 @@ class Eager(Device):
             asked = surface.numbers(address, size)
             found = {number for number in asked if surface.marks[number]}
             surface.marks[asked.start : asked.stop] = bytes(len(asked))
-            for start, length in self.attached.items():
+            for _, start, length in self.attached:
                 found.update(set(surface.numbers(start, length)) & set(asked))
             shift = (surface.start - address) // self.page
             for number in found:
