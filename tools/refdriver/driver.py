@@ -10,8 +10,10 @@ from .container.container import Container
 from .container.container_info import Information
 from .container.dirty import DirtyTracker
 from .container.memory import GuestMemory
+from .device.attended import Attended
 from .device.commands import Commands
 from .device.device import Device
+from .device.interrupts import Interrupts
 from .device.layout import LAYOUTS
 from .device.machine import Machine
 from .options import Options
@@ -62,7 +64,8 @@ def build(options: Options, made: Made = as_it_is) -> Driver:
     This is where the rooms are put together: no other place names a version of the migration interface.
     """
     guest = made(GuestMemory)(options, made(DirtyTracker))
-    machine = made(Machine)(options, guest)
+    kind = Attended if options.needs_interrupt == "yes" else Machine
+    machine = made(kind)(options, guest, made(Interrupts)())
     migration = migration_v1.build(options, machine, made)
     device = made(Device)(options, guest, machine, {LAYOUTS[options.regions].migration: migration})
     information = made(Information)(options, guest.dirty)

@@ -91,6 +91,7 @@ class Options:
         "refuse drop fail",
         "damaged or missing buffers in RESUMING: refused at once, dropped at the end, or the end is an error",
     )
+    needs_interrupt: str = _choice("no yes", "whether the device works only while interrupt vector 0 is enabled")
     # Answers.
     self_writes: str = _choice("accept refuse", "writes of the present state")
     reserved_bits: str = _choice("ignore refuse keep", "bits 3-31 of a written device_state")

@@ -11,6 +11,7 @@ from ..socket import wire
 from ..socket.requests import Answer, Handler, check_argsz, fields
 from .description import Description, describe
 from .device import Device
+from .irq_commands import IrqCommands
 
 
 class Commands:
@@ -22,12 +23,13 @@ class Commands:
         self._most = options.largest_transfer
         # What one read gives at most, as agreed with the client.
         self._most_read = options.largest_transfer
+        interrupts = IrqCommands(device)
         #: By command.
         self.handlers: dict[int, Handler] = {
             wire.DEVICE_GET_INFO: self._get_info,
             wire.DEVICE_GET_REGION_INFO: self._get_region_info,
-            wire.DEVICE_GET_IRQ_INFO: self._get_irq_info,
-            wire.DEVICE_SET_IRQS: self._set_irqs,
+            wire.DEVICE_GET_IRQ_INFO: interrupts.get_info,
+            wire.DEVICE_SET_IRQS: interrupts.set,
             wire.REGION_READ: self._region_read,
             wire.REGION_WRITE: self._region_write,
             wire.DEVICE_RESET: self._reset,
@@ -89,20 +91,4 @@ class Commands:
 
     def _reset(self, body: bytes, fds: tuple[int, ...]) -> Answer:
         self._device.reset()
-        return Answer(b"")
-
-    # Interrupts: the device has none.
-
-    def _get_irq_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
-        argsz, _, index, _ = fields(wire.IRQ_INFO, body)
-        check_argsz(argsz, wire.IRQ_INFO.size)
-        if index >= self._device.layout.interrupts:
-            raise Refusal(EINVAL)
-        return Answer(wire.IRQ_INFO.pack(wire.IRQ_INFO.size, 0, index, 0))
-
-    def _set_irqs(self, body: bytes, fds: tuple[int, ...]) -> Answer:
-        argsz, _, index, _, count = fields(wire.SET_IRQS, body)
-        check_argsz(argsz, wire.SET_IRQS.size)
-        if index >= self._device.layout.interrupts or count:
-            raise Refusal(EINVAL)
         return Answer(b"")

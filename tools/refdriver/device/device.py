@@ -23,6 +23,7 @@ class Device:
         self.layout = layout = LAYOUTS[options.regions]
         self.guest = guest
         self.machine = machine
+        self.interrupts = machine.interrupts
         self.special = special
         #: The regions that exist, by index; the others have size 0.
         self.regions: dict[int, Region] = {
@@ -68,6 +69,8 @@ class Device:
         """The user has gone: no DMA, no mapping and no descriptor of theirs is left; the rest is kept."""
         self.machine.end_dma()
         self.guest.detach()
+        self.interrupts.close()
+        self.machine.attended()
         for region in self.special.values():
             region.close()
 

@@ -36,8 +36,13 @@ class Layout(NamedTuple):
 
     @property
     def interrupts(self) -> int:
-        """How many interrupt indexes there are, all without vectors."""
-        return 5 if self.pci else 0
+        """How many interrupt indexes there are."""
+        return 5 if self.pci else 1
+
+    @property
+    def interrupt(self) -> int:
+        """The only one with vectors: that of a PCI device's MSI."""
+        return 1 if self.pci else 0
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -13,6 +13,7 @@ from time import monotonic_ns
 from ..container.memory import GuestMemory
 from ..options import Options
 from ..refusal import Refusal
+from .interrupts import DONE, STREAMED, Interrupts
 from .regions import Memory, check_range
 
 #: Region 0, offsets.
@@ -77,9 +78,10 @@ class Machine:
 
     size = REGISTERS_SIZE
 
-    def __init__(self, options: Options, guest: GuestMemory) -> None:
+    def __init__(self, options: Options, guest: GuestMemory, interrupts: Interrupts) -> None:
         self.memory = Memory(options.memory)
         self.guest = guest
+        self.interrupts = interrupts
         self._quiet = options.quiet == "yes"
         self._reset_keeps = options.reset == "keep"
         self._refuse_read_only = options.read_only == "refuse"
@@ -98,6 +100,7 @@ class Machine:
         if not self._reset_keeps:
             self.memory.clear()
         self.guest.reset()
+        self.interrupts.reset()
         self._stream_count = 0
         if self._since is not None:
             self._since = monotonic_ns()
@@ -118,6 +121,9 @@ class Machine:
         """Book a stretch of work, which is over."""
         self._values[COUNTER] += (until - since) // 1000
         self._since = None
+
+    def attended(self) -> None:
+        """The user takes interrupts, or others than before; to this device it is all the same."""
 
     @property
     def working(self) -> bool:
@@ -144,6 +150,7 @@ class Machine:
     def _write_stream(self) -> None:
         self._stream_count += 1
         self._dma(self._stream_count.to_bytes(8, "little"))
+        self.interrupts.fire(STREAMED)
 
     def end_dma(self) -> None:
         """Switch the DMA stream off, as closing the device does."""
@@ -181,6 +188,7 @@ class Machine:
         if offset == DOORBELL:
             if self.working:
                 self._dma(bytes([value & 0xFF]) * self._values[DMA_LENGTH])
+                self.interrupts.fire(DONE)
             return
         if offset == PIN:
             self._pin(value)

@@ -65,8 +65,16 @@ REGION_TYPE_MIGRATION = 3
 REGION_SUBTYPE_MIGRATION = 1
 #: argsz, flags, index, count
 IRQ_INFO = Struct("<IIII")
+IRQ_BY_EVENTFD = 1
+IRQ_MASKABLE = 2
 #: argsz, flags, index, start, count
 SET_IRQS = Struct("<IIIII")
+IRQ_NONE = 1
+IRQ_BOOL = 2
+IRQ_EVENTFD = 4
+IRQ_MASK = 8
+IRQ_UNMASK = 16
+IRQ_TRIGGER = 32
 #: offset, region, count
 REGION_ACCESS = Struct("<QII")
 #: address, count

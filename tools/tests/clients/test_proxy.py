@@ -20,7 +20,7 @@ from vfio_compliance.transport.vfio_user.proxy import Proxy
 
 DEADLINE = 30.0
 
-VERSION, DMA_MAP, REGION_INFO, READ, WRITE, DMA_READ, RESET = 1, 2, 5, 9, 10, 11, 13
+VERSION, DMA_MAP, REGION_INFO, SET_IRQS, READ, WRITE, DMA_READ, RESET = 1, 2, 5, 8, 9, 10, 11, 13
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32
 
 
@@ -256,6 +256,23 @@ def test_descriptors_stay_with_their_message(between):
             assert descriptors_with(target, 20) == (plain, [])
             for descriptor in (*files, *got):
                 os.close(descriptor)
+
+
+def test_interrupts_go_through(between):
+    """What the server adds to an eventfd that came with SET_IRQS, the client reads; the answer is the server's."""
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK)
+    request = message(1, SET_IRQS, struct.pack("<5I", 20, 36, 1, 0, 1))
+    with between.pair() as (client, server):
+        send_with(client, request, [eventfd])
+        data, (got,) = descriptors_with(server, len(request))
+        assert data == request
+        server.sendall(message(1, SET_IRQS, b"", REPLY | ERROR, 22))
+        assert exactly(client, 16) == message(1, SET_IRQS, b"", REPLY | ERROR, 22)
+        os.eventfd_write(got, 3)
+        os.close(got)
+    assert os.eventfd_read(eventfd) == 3
+    os.close(eventfd)
+    assert between.finish() == [("open",), ("close",)]
 
 
 def test_regions_are_told(between):

@@ -106,9 +106,9 @@ def test_asks_for_room_when_the_chain_does_not_fit(client: Client) -> None:
     assert client.call(5, INFO.pack(31, 0, MIGRATION, 0, 0, 0))[0] == EINVAL
 
 
-@pytest.mark.parametrize("index", range(5))
-def test_has_no_interrupts(client: Client, index: int) -> None:
-    """Count 0 at each index; nothing can be set up."""
+@pytest.mark.parametrize("index", [0, 2, 3, 4])
+def test_has_indexes_without_interrupts(client: Client, index: int) -> None:
+    """Count 0 at each index but that of MSI; nothing can be set up."""
     asked = struct.pack("<IIII", 16, 0, index, 0)
     assert struct.unpack("<IIII", client.good(7, asked)) == (16, 0, index, 0)
     assert client.call(8, struct.pack("<IIIII", 20, 33, index, 0, 0))[0] == 0

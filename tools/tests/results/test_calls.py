@@ -95,6 +95,38 @@ CUT_TOLD = (
         ),
         (asked(vfio.VFIO_DEVICE_GET_REGION_INFO, *REGION_INFO), REGION_TOLD),
         (asked(type1.VFIO_IOMMU_GET_INFO, *CONTAINER_INFO), CONTAINER_TOLD),
+        (
+            asked(vfio.VFIO_DEVICE_GET_IRQ_INFO, struct.pack("<4I", 16, 0, 1, 0), struct.pack("<4I", 16, 0x19, 1, 12)),
+            (
+                "VFIO_DEVICE_GET_IRQ_INFO {argsz=16, flags=0x0, index=1, count=0} -> ok "
+                "{flags=EVENTFD|NORESIZE|0x10, count=12}"
+            ),
+        ),
+        (
+            asked(vfio.VFIO_DEVICE_SET_IRQS, struct.pack("<5I", 20, 33, 2, 0, 1)),
+            "VFIO_DEVICE_SET_IRQS {argsz=20, flags=DATA_NONE|ACTION_TRIGGER, index=2, start=0, count=1} -> ok",
+        ),
+        (
+            asked(vfio.VFIO_DEVICE_SET_IRQS, struct.pack("<5I3i", 32, 36, 1, 10, 3, 7, -1, 8)),
+            (
+                "VFIO_DEVICE_SET_IRQS {argsz=32, flags=DATA_EVENTFD|ACTION_TRIGGER, index=1, start=10, count=3, "
+                "data=[7, -1, 8]} -> ok"
+            ),
+        ),
+        (
+            asked(vfio.VFIO_DEVICE_SET_IRQS, struct.pack("<5I", 22, 18, 1, 0, 2) + b"\1\xff", value=-1, errno=25),
+            (
+                "VFIO_DEVICE_SET_IRQS {argsz=22, flags=DATA_BOOL|ACTION_UNMASK, index=1, start=0, count=2, "
+                "data=[1, 255]} -> ENOTTY"
+            ),
+        ),
+        (
+            asked(vfio.VFIO_DEVICE_SET_IRQS, struct.pack("<5I", 24, 36, 1, 0, 1) + b"\7"),
+            (
+                "VFIO_DEVICE_SET_IRQS {argsz=24, flags=DATA_EVENTFD|ACTION_TRIGGER, index=1, start=0, count=1, data=[]}"
+                " -> ok"
+            ),
+        ),
         (asked(type1.VFIO_IOMMU_GET_INFO, *CUT_INFO), CUT_TOLD),
         (
             Call("ioctl", "container", vfio.VFIO_SET_IOMMU, 0, b"\3" + bytes(7)),

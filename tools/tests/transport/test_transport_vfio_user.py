@@ -9,6 +9,7 @@ import os
 import signal
 import struct
 import threading
+from collections.abc import Iterator
 
 import pytest
 from scripted_server import AMPLE, COMMAND, ERROR, NO_REPLY, REPLY, Connect, Peer, Request, Script
@@ -187,23 +188,109 @@ def test_reset_is_a_message_without_payload(connect: Connect) -> None:
     assert client.tracer.counts.resets == 1
 
 
-def test_eventfds_travel_beside_the_message(connect: Connect) -> None:
-    """A descriptor that is none is EBADF here, and too many for the server EINVAL; the connection lives on."""
-    model = Model()
-    client = connect(model)
-    read_end, write_end = os.pipe()
-    header = struct.pack("<IIIII", 24, 4, 0, 0, 1)
-    bad = bytearray(header + struct.pack("<i", 9999))
-    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, bad) == (-1, errno.EBADF)
-    many = bytearray(struct.pack("<IIIII", 40, 4, 0, 0, 5) + struct.pack("<i", write_end) * 5)
-    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, many) == (-1, errno.EINVAL)
-    good = bytearray(header + struct.pack("<i", write_end))
-    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, good) == (0, 0)
-    triggers = bytearray(struct.pack("<IIIII", 22, 2, 0, 0, 2) + b"\1\0")
+class Irqs:
+    """A server that refuses the vectors from some number on; keeps what it was sent."""
+
+    def __init__(self, refuse_from: int = 1 << 32) -> None:
+        self.seen: list[tuple[tuple[int, ...], bytes, int]] = []
+        self._refuse_from = refuse_from
+
+    def __call__(self, peer: Peer) -> None:
+        while True:
+            request = peer.receive()
+            assert request.command == 8
+            fields = struct.unpack_from("<IIIII", request.payload)
+            self.seen.append((fields, request.payload[20:], len(request.descriptors)))
+            refused = fields[3] >= self._refuse_from
+            peer.reply(request, flags=REPLY | ERROR * refused, error=errno.EINVAL * refused)
+
+
+def set_irqs(client: VfioUser, *eventfds: int, count: int | None = None, argsz: int | None = None) -> tuple[int, int]:
+    """VFIO_DEVICE_SET_IRQS with eventfds for the vectors from 3 on of index 1."""
+    count = len(eventfds) if count is None else count
+    header = struct.pack("<IIIII", 20 + 4 * count if argsz is None else argsz, 36, 1, 3, count)
+    argument = bytearray(header + struct.pack(f"<{len(eventfds)}i", *eventfds))
+    return client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, argument)
+
+
+@pytest.fixture
+def eventfd() -> Iterator[int]:
+    """One for all vectors."""
+    descriptor = os.eventfd(0)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_eventfds_travel_beside_the_message(connect: Connect, eventfd: int) -> None:
+    """The message has the header alone. What is no descriptor is EBADF here; the connection lives on."""
+    irqs = Irqs()
+    client = connect(irqs)
+    assert set_irqs(client, eventfd, 9999) == (-1, errno.EBADF)
+    assert set_irqs(client, eventfd) == (0, 0)
+    assert irqs.seen == [((20, 36, 1, 3, 1), b"", 1)]
+
+
+def test_other_data_of_interrupts_travel_inside_the_message(connect: Connect) -> None:
+    """As they stand in the argument."""
+    irqs = Irqs()
+    client = connect(irqs)
+    triggers = bytearray(struct.pack("<IIIII", 22, 34, 0, 0, 2) + b"\1\0")
     assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, triggers) == (0, 0)
-    os.close(read_end)
-    os.close(write_end)
-    assert [(each.payload, len(each.descriptors)) for each in model.seen] == [(header, 1), (bytes(triggers), 0)]
+    nothing = bytearray(struct.pack("<IIIII", 20, 33, 0, 0, 0))
+    assert client.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, nothing) == (0, 0)
+    assert irqs.seen == [((22, 34, 0, 0, 2), b"\1\0", 0), ((20, 33, 0, 0, 0), b"", 0)]
+
+
+def test_more_eventfds_than_a_message_may_carry_become_several(connect: Connect, eventfd: int) -> None:
+    """Four at once, as the server said; each message has the vectors that its descriptors are for."""
+    irqs = Irqs()
+    client = connect(irqs)
+    assert set_irqs(client, *[eventfd] * 9) == (0, 0)
+    assert irqs.seen == [((20, 36, 1, start, n), b"", n) for start, n in ((3, 4), (7, 4), (11, 1))]
+
+
+def test_no_eventfd_is_sent_for_minus_one(connect: Connect, eventfd: int) -> None:
+    """Vectors that are to have none go by themselves: a message without descriptors takes away what all of it had."""
+    irqs = Irqs()
+    client = connect(irqs)
+    assert set_irqs(client, -1, -1, eventfd, -1) == (0, 0)
+    assert irqs.seen == [((20, 36, 1, 3, 2), b"", 0), ((20, 36, 1, 5, 1), b"", 1), ((20, 36, 1, 6, 1), b"", 0)]
+
+
+def test_setting_interrupts_ends_at_the_first_refusal(connect: Connect, eventfd: int) -> None:
+    """Which is that of the whole request."""
+    irqs = Irqs(refuse_from=7)
+    client = connect(irqs)
+    assert set_irqs(client, *[eventfd] * 12) == (-1, errno.EINVAL)
+    assert [fields[3:] for fields, _, _ in irqs.seen] == [(3, 4), (7, 4)]
+
+
+def test_too_few_eventfds_are_refused_here(connect: Connect, eventfd: int) -> None:
+    """To send fewer would mean another thing; so would none, where the argument has none for what it counts."""
+    irqs = Irqs()
+    client = connect(irqs)
+    assert set_irqs(client, eventfd, count=2) == (-1, errno.EINVAL)
+    assert set_irqs(client, eventfd, eventfd, argsz=24) == (-1, errno.EINVAL)
+    assert set_irqs(client, count=2**32 - 1, argsz=2**32 - 1) == (-1, errno.EINVAL)
+    assert irqs.seen == []
+
+
+def test_wrong_requests_about_eventfds_reach_the_server(connect: Connect) -> None:
+    """A count of 0, an argsz below the header's size."""
+    irqs = Irqs()
+    client = connect(irqs)
+    assert set_irqs(client, count=0) == (0, 0)
+    assert set_irqs(client, count=0, argsz=8) == (0, 0)
+    assert irqs.seen == [((20, 36, 1, 3, 0), b"", 0), ((8, 36, 1, 3, 0), b"", 0)]
+
+
+def test_a_server_may_take_no_descriptor(connect: Connect, eventfd: int) -> None:
+    """Then there are no eventfds; it can still be told to take them away."""
+    irqs = Irqs()
+    client = connect(irqs, struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_msg_fds":0}}\0')
+    assert set_irqs(client, -1, eventfd) == (-1, errno.EINVAL)
+    assert set_irqs(client, -1, -1) == (0, 0)
+    assert irqs.seen == [((20, 36, 1, 3, 2), b"", 0)]
 
 
 # Memory

@@ -8,7 +8,7 @@ from .device import Device
 from .dirty import DirtyTracker
 from .dma import DmaMap
 from .errors import DeviceError, StepFailed, Unreachable
-from .interrupts import Interrupts as Interrupts
+from .interrupts import Interrupts, NotEnabled
 from .region import Area, Region
 from .stream import Buffer, Stream
 
@@ -21,8 +21,10 @@ __all__ = [
     "DeviceError",
     "DirtyTracker",
     "DmaMap",
+    "Interrupts",
     "MalformedChain",
     "MigrationCapability",
+    "NotEnabled",
     "Region",
     "StepFailed",
     "Stream",

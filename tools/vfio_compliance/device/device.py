@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The device: what it says of itself, its regions, reset."""
+"""The device: what it says of itself, its regions, its interrupts, reset."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..common.words import counted
 from ..transport import Argument, Outcome, Target, Transport
@@ -18,7 +18,8 @@ from ..uapi.vfio import (
     ffi,
 )
 from .capability import parse_chain
-from .errors import DeviceError, errno_name
+from .errors import DeviceError, accepted
+from .interrupts import Interrupts
 from .region import Region
 
 #: More regions or larger information structures than these are taken for nonsense.
@@ -26,6 +27,14 @@ _MOST_REGIONS = 4096
 _LARGEST_INFO = 1 << 20
 
 _REGION_FIXED = ffi.sizeof("struct vfio_region_info")
+
+
+class _Info(NamedTuple):
+    """What the device says of itself."""
+
+    flags: DeviceFlags
+    regions: int
+    irqs: int
 
 
 class Device:
@@ -39,12 +48,10 @@ class Device:
         """``set_up`` is called with ``after_open`` after each open, with ``after_reset`` after each reset."""
         self.transport = transport
         self._set_up = set_up or (lambda device, moment: None)
-        self._info: tuple[DeviceFlags, int] | None = None
+        self._info: _Info | None = None
         self._regions: list[Region] | None = None
         self._refusal: DeviceError | None = None
-        from .interrupts import Interrupts
-
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts(transport, lambda: self._told().irqs)
 
     def open(self) -> None:
         """Open the device and ask what it is. Raises TransportError; a refused question does not."""
@@ -52,7 +59,7 @@ class Device:
         self.transport.open()
         try:
             self._info = self._info_now()
-            self._regions = self._regions_of(self._info[1])
+            self._regions = self._regions_of(self._info.regions)
         except DeviceError as error:
             self._refusal = error
         self._set_up(self, "after_open")
@@ -75,7 +82,7 @@ class Device:
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET. Raises DeviceError."""
-        _accepted("resetting the device", self.try_reset())
+        accepted("resetting the device", self.try_reset())
 
     def try_request(self, request: int, argument: Argument) -> Outcome:
         """Any request with any argument, memory or address; what was answered."""
@@ -83,10 +90,8 @@ class Device:
 
     def info(self) -> tuple[DeviceFlags, int]:
         """Flags, and how many region indexes there are. Raises DeviceError."""
-        if self._info is None:
-            self._raise_refusal()
-            self._info = self._info_now()
-        return self._info
+        told = self._told()
+        return told.flags, told.regions
 
     @property
     def announces_reset(self) -> bool:
@@ -98,12 +103,12 @@ class Device:
         """Every region index in order. Raises DeviceError for an answer that cannot be used."""
         if self._regions is None:
             self._raise_refusal()
-            self._regions = self._regions_of(self.info()[1])
+            self._regions = self._regions_of(self._told().regions)
         return self._regions
 
     def regions_now(self) -> list[Region]:
         """As ``regions``, but asked for anew, and not kept. Raises DeviceError."""
-        return self._regions_of(self._info_now()[1])
+        return self._regions_of(self._info_now().regions)
 
     def region(self, index: int) -> Region:
         """The region of this index. Raises DeviceError for one that the device does not have."""
@@ -122,13 +127,19 @@ class Device:
             again.after = refusal.after
             raise again from refusal
 
-    def _info_now(self) -> tuple[DeviceFlags, int]:
+    def _told(self) -> _Info:
+        if self._info is None:
+            self._raise_refusal()
+            self._info = self._info_now()
+        return self._info
+
+    def _info_now(self) -> _Info:
         what = "asking for the device's information"
         info: Any = ffi.new("struct vfio_device_info *", {"argsz": ffi.sizeof("struct vfio_device_info")})
         self._ask(what, VFIO_DEVICE_GET_INFO, info)
         if info.num_regions > _MOST_REGIONS:
             raise DeviceError(what, f"at most {counted(_MOST_REGIONS, 'region')}", f"{info.num_regions}")
-        return DeviceFlags(info.flags), info.num_regions
+        return _Info(DeviceFlags(info.flags), info.num_regions, info.num_irqs)
 
     def _regions_of(self, count: int) -> list[Region]:
         return [self._region(index) for index in range(count)]
@@ -141,7 +152,7 @@ class Device:
             return Region(self.transport, index, 0, RegionFlags(0), [])
         if outcome.ok and _REGION_FIXED < info.argsz <= _LARGEST_INFO:
             answer, info, outcome = self._region_info(index, info.argsz)
-        _accepted(what, outcome)
+        accepted(what, outcome)
         if info.argsz > len(answer):
             raise DeviceError(
                 what,
@@ -164,9 +175,4 @@ class Device:
         return answer, info, self.try_request(VFIO_DEVICE_GET_REGION_INFO, answer)
 
     def _ask(self, what: str, request: int, argument: Any) -> None:
-        _accepted(what, self.try_request(request, argument))
-
-
-def _accepted(what: str, outcome: Outcome) -> None:
-    if outcome.value < 0:
-        raise DeviceError(what, "success", errno_name(outcome.errno), outcome.errno)
+        accepted(what, self.try_request(request, argument))

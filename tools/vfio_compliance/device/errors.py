@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..common.moment import AfterCall
-from ..transport import PeerGone, ProtocolViolation
+from ..transport import Outcome, PeerGone, ProtocolViolation
 
 
 def errno_name(number: int) -> str:
@@ -33,6 +33,12 @@ class DeviceError(AfterCall):
         self.expected = expected
         self.seen = seen
         self.errno = errno
+
+
+def accepted(what: str, outcome: Outcome) -> None:
+    """Raise DeviceError for a request, described by ``what``, that the driver refused."""
+    if outcome.value < 0:
+        raise DeviceError(what, "success", errno_name(outcome.errno), outcome.errno)
 
 
 class StepFailed(DeviceError):

@@ -11,7 +11,9 @@ from ..uapi import type1, vfio
 from ..uapi.vfio import ffi
 
 #: Fields that are read as decimal numbers; all others are addresses, sizes and bits.
-_DECIMAL: Final = frozenset(("argsz", "index", "num_regions", "num_irqs", "cap_offset", "nr_areas", "nr_iovas"))
+_DECIMAL: Final = frozenset(
+    ("argsz", "index", "num_regions", "num_irqs", "cap_offset", "nr_areas", "nr_iovas", "start", "count")
+)
 
 #: Fields that say nothing while they are zero.
 _QUIET: Final = frozenset(("pad", "reserved", "cap_offset"))
@@ -35,6 +37,8 @@ class Layout(NamedTuple):
     struct: str
     flags: type[IntFlag]
     following: Mapping[int, str] = {}
+    #: Plain numbers that follow it where one of the flags is set, as many as there are, by their C type.
+    numbers: Mapping[int, str] = {}
     capabilities: Mapping[int, Capability] = {}
 
 
@@ -48,6 +52,12 @@ LAYOUTS: Final = {
             vfio.VFIO_REGION_INFO_CAP_SPARSE_MMAP: Capability("sparse mmap", "struct vfio_region_info_cap_sparse_mmap"),
             vfio.VFIO_REGION_INFO_CAP_TYPE: Capability("type", "struct vfio_region_info_cap_type"),
         },
+    ),
+    vfio.VFIO_DEVICE_GET_IRQ_INFO: Layout("struct vfio_irq_info", vfio.IrqInfoFlags),
+    vfio.VFIO_DEVICE_SET_IRQS: Layout(
+        "struct vfio_irq_set",
+        vfio.IrqSetFlags,
+        numbers={vfio.IrqSetFlags.DATA_BOOL: "uint8_t", vfio.IrqSetFlags.DATA_EVENTFD: "int32_t"},
     ),
     type1.VFIO_IOMMU_GET_INFO: Layout(
         "struct vfio_iommu_type1_info",
@@ -93,6 +103,9 @@ def _fields(layout: Layout, data: bytes) -> Iterator[tuple[str, Any]]:
     for flag, struct in layout.following.items():
         if flags & flag:
             yield from _members(struct, data, ffi.sizeof(layout.struct))
+    for flag, kind in layout.numbers.items():
+        if flags & flag:
+            yield "data", tuple(_numbers(kind, data, ffi.sizeof(layout.struct)))
 
 
 def _members(struct: str, data: bytes, start: int) -> Iterator[tuple[str, Any]]:
@@ -102,9 +115,9 @@ def _members(struct: str, data: bytes, start: int) -> Iterator[tuple[str, Any]]:
             inside = tuple(_members(field.type.cname, data, at))
             if inside:
                 yield name, inside
-        elif field.type.kind == "array":
+        elif field.type.kind == "array" and field.type.item.kind == "struct":
             yield name, tuple(_entries(field.type.item.cname, data, at))
-        elif at + ffi.sizeof(field.type) <= len(data):
+        elif field.type.kind != "array" and at + ffi.sizeof(field.type) <= len(data):
             yield name, int.from_bytes(data[at : at + ffi.sizeof(field.type)], "little")
 
 
@@ -112,6 +125,12 @@ def _entries(struct: str, data: bytes, at: int) -> Iterator[tuple[tuple[str, Any
     size = ffi.sizeof(struct)
     for start in range(at, min(len(data) - size + 1, at + _MOST * size), size):
         yield tuple(_members(struct, data, start))
+
+
+def _numbers(kind: str, data: bytes, at: int) -> Iterator[int]:
+    size, signed = ffi.sizeof(kind), kind.startswith("int")
+    for start in range(at, min(len(data) - size + 1, at + _MOST * size), size):
+        yield int.from_bytes(data[start : start + size], "little", signed=signed)
 
 
 def _chain(layout: Layout, data: bytes) -> Iterator[str]:
@@ -148,6 +167,8 @@ def _shown(fields: Any, layout: Layout | None) -> Iterator[str]:
 def _value(name: str, value: Any) -> str:
     if isinstance(value, int):
         return str(value) if name in _DECIMAL else hex(value)
+    if value and isinstance(value[0], int):
+        return f"[{', '.join(map(str, value))}]"
     if value and isinstance(value[0][0], str):
         return _braces(_shown(value, None))
     return f"[{', '.join(_braces(_shown(each, None)) for each in value)}]"

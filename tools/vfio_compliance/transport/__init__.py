@@ -4,6 +4,7 @@
 from ..common.calls import Call
 from .base import Argument, Death, Memory, Misplaced, Outcome, Pointing, Target, Transport
 from .errors import CallTimeout, GivenUp, Overlong, PeerGone, ProtocolViolation, SetupError, TransportError
+from .event import Event
 from .guarded import GuardedBuffer
 from .kernel_group import KernelGroup, KernelGroupSettings
 from .trace import Counts, Tracer
@@ -15,6 +16,7 @@ __all__ = [
     "CallTimeout",
     "Counts",
     "Death",
+    "Event",
     "GivenUp",
     "GuardedBuffer",
     "KernelGroup",

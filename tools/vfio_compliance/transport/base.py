@@ -23,6 +23,7 @@ from ..common.calls import KEPT_ARGUMENT, KEPT_BYTES, SECOND, Call
 from ..common.words import counted
 from ..uapi.vfio import ffi
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
+from .event import Event
 from .trace import Counts, Digest, Tracer
 
 __all__ = [
@@ -219,6 +220,7 @@ class Transport(ABC):
         self.remarks: list[str] = []
         self._told_deaths = 0
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+        self._events: weakref.WeakSet[Event] = weakref.WeakSet()
 
     def __enter__(self) -> Transport:
         self.open()
@@ -238,7 +240,7 @@ class Transport(ABC):
             self.is_open = True
 
     def close(self) -> None:
-        """Let go of the device, its mappings too; nothing happens when it is not open.
+        """Let go of the device, its mappings and events too; nothing happens when it is not open.
 
         Raises RuntimeError, after closing all else, when a slice of a mapping is still held somewhere: the
         driver would not see the device closed.
@@ -254,7 +256,11 @@ class Transport(ABC):
                     self._maps.discard(mapping)
                 except BufferError:
                     held += 1
-            self._close()
+            try:
+                self._close()
+            finally:
+                for event in list(self._events):
+                    event.close()
         if held:
             raise RuntimeError(f"the device stays open: {counted(held, 'mapping')} of it still in use")
 
@@ -355,6 +361,14 @@ class Transport(ABC):
     def memory(self, length: int) -> Memory:
         """Memory of ``length`` bytes that VFIO_IOMMU_MAP_DMA may name by its address."""
         return Memory(length)
+
+    def event(self) -> Event:
+        """An eventfd for the driver, which ends with close(). Raises SetupError."""
+        if not self.is_open:
+            raise SetupError("the device is not open", "open() it first")
+        event = Event()
+        self._events.add(event)
+        return event
 
     def pause(self, seconds: float) -> None:
         """Give the device time between two looks at it, and serve what it asks for meanwhile.

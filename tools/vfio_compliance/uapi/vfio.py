@@ -33,6 +33,11 @@ ffi.cdef(
         struct vfio_info_cap_header header;
         uint32_t type; uint32_t subtype;
     };
+    struct vfio_irq_info { uint32_t argsz; uint32_t flags; uint32_t index; uint32_t count; };
+    struct vfio_irq_set {
+        uint32_t argsz; uint32_t flags; uint32_t index; uint32_t start; uint32_t count;
+        uint8_t data[];
+    };
     """
 )
 
@@ -102,3 +107,31 @@ class RegionFlags(IntFlag):
     MMAP = 4
     #: cap_offset starts a chain of capabilities.
     CAPS = 8
+
+
+class IrqInfoFlags(IntFlag):
+    """VFIO_IRQ_INFO_*: what VFIO_DEVICE_GET_IRQ_INFO reports."""
+
+    #: Each vector can be reported by an eventfd.
+    EVENTFD = 1
+    #: Vectors can be masked and unmasked.
+    MASKABLE = 2
+    #: A vector that fires is masked by that, until it is unmasked (level-triggered).
+    AUTOMASKED = 4
+    #: The vectors in use are chosen together: to use more of them all have to be given up first.
+    NORESIZE = 8
+
+
+class IrqSetFlags(IntFlag):
+    """VFIO_IRQ_SET_*: one kind of data and one action of VFIO_DEVICE_SET_IRQS."""
+
+    #: Nothing follows: the action is meant for each vector of the range.
+    DATA_NONE = 1
+    #: A byte for each vector: whether the action is meant for it.
+    DATA_BOOL = 2
+    #: A descriptor for each vector, 32 bits with a sign: an eventfd, or -1 for none.
+    DATA_EVENTFD = 4
+    ACTION_MASK = 8
+    ACTION_UNMASK = 16
+    #: With descriptors: report the vectors there; without: fire them now. A count of 0 ends all of the index.
+    ACTION_TRIGGER = 32

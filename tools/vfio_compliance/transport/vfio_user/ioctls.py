@@ -7,6 +7,9 @@ descriptor and an offset, and the bitmap comes back in the reply. And where that
 reply, argsz must cover it: an argsz that is enough for the kernel becomes one that is enough here, one that
 is too small stays as it is, too small here as well.
 
+Eventfds go beside the message, no more of them with one than the server takes: a request with more becomes several, and
+ends at the first that is refused.
+
 VFIO_IOMMU_GET_INFO has no message of the protocol. A server may offer one of ours in its VERSION: the argument goes
 over as it is. Information of any kind that comes back longer than argsz goes into the argument as far as that has room.
 """
@@ -15,7 +18,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
 from ...common.words import counted
@@ -203,21 +207,29 @@ class Ioctls:
 
     def _set_irqs(self, view: memoryview) -> Outcome:
         header = _padded(view, SET_IRQS.size)
-        argsz, flags, _, _, count = SET_IRQS.unpack(header)
+        argsz, flags, index, start, count = SET_IRQS.unpack(header)
         data = bytes(view[SET_IRQS.size : max(argsz, SET_IRQS.size)])
         if not flags & IRQ_FLAG_EVENTFD:
             return self._plain(Command.DEVICE_SET_IRQS, header + data)
-        numbers = memoryview(data[: min(4 * count, len(data) & ~3)]).cast("i")
-        # -1 takes an eventfd away; the message expresses that by sending none.
-        eventfds = tuple(number for number in numbers if number >= 0)
-        if len(eventfds) > self._most_descriptors:
-            return failure(errno.EINVAL)
+        if len(data) < 4 * count:
+            return failure(errno.EINVAL)  # as the kernel does; descriptors left out would mean another thing
+        eventfds = memoryview(data[: 4 * count]).cast("i")
         try:
             for eventfd in eventfds:
-                os.fstat(eventfd)
+                if eventfd >= 0:
+                    os.fstat(eventfd)
         except OSError as error:
             return failure(error.errno or errno.EBADF)
-        return self._plain(Command.DEVICE_SET_IRQS, header, eventfds)
+        if not self._most_descriptors and any(eventfd >= 0 for eventfd in eventfds):
+            return failure(errno.EINVAL)
+        argsz = min(argsz, SET_IRQS.size)  # what the message holds; one that is too small even for that stays wrong
+        for run in _runs(eventfds, self._most_descriptors) if count else [range(0)]:
+            message = SET_IRQS.pack(argsz, flags, index, start + run.start & 2**32 - 1, len(run))
+            given = tuple(eventfds[at] for at in run if eventfds[at] >= 0)
+            outcome = self._plain(Command.DEVICE_SET_IRQS, message, given)
+            if not outcome.ok:
+                return outcome
+        return success(0)
 
     # Memory
 
@@ -317,6 +329,19 @@ class Ioctls:
         if bitmap and not libc.store(address, bitmap):
             return failure(errno.EFAULT), payload
         return success(0), payload
+
+
+def _runs(eventfds: Sequence[int], most: int) -> Iterator[range]:
+    """Which of them go into one message each: up to ``most`` descriptors, or any number of -1, for which none is sent.
+
+    With none a message takes away what the vectors had; that cannot be said of a part of them.
+    """
+    start = 0
+    for there, same in groupby(eventfds, key=lambda eventfd: eventfd >= 0):
+        end = start + len(list(same))
+        step = most if there else end - start
+        yield from (range(at, min(at + step, end)) for at in range(start, end, step))
+        start = end
 
 
 def _padded(view: memoryview, size: int) -> bytes:

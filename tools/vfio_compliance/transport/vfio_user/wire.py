@@ -125,6 +125,9 @@ def describe(command: int, payload: bytes) -> str:
         return f"{name} of {counted(count, 'byte')} at {address:#x}"
     if command in (Command.DEVICE_GET_REGION_INFO, Command.DEVICE_GET_IRQ_INFO) and len(payload) >= 12:
         return f"{name} of index {int.from_bytes(payload[8:12], 'little')}"
+    if command == Command.DEVICE_SET_IRQS and len(payload) >= SET_IRQS.size:
+        _, _, index, start, count = SET_IRQS.unpack_from(payload)
+        return f"{name} of index {index}, {counted(count, 'vector')} from {start} on"
     if command == Command.DMA_MAP and len(payload) >= DMA_MAP.size:
         _, _, _, address, size = DMA_MAP.unpack_from(payload)
         return f"{name} of {counted(size, 'byte', '#x')} at {address:#x}"

@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Interrupts: what drivers of several kinds are asked, what is believed of their answers, and what is counted."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import socket
+import struct
+import time
+
+import pytest
+from scripted_server import COMMAND, REPLY, ScriptedServer
+
+from vfio_compliance.device import Device, DeviceError, DmaMap, NotEnabled
+from vfio_compliance.device.dma import IOVA
+from vfio_compliance.transport import (
+    KernelGroup,
+    KernelGroupSettings,
+    Outcome,
+    PeerGone,
+    SetupError,
+    Target,
+    VfioUser,
+    VfioUserSettings,
+)
+from vfio_compliance.transport.base import argument_view
+from vfio_compliance.uapi.vfio import (
+    VFIO_DEVICE_GET_INFO,
+    VFIO_DEVICE_GET_IRQ_INFO,
+    VFIO_DEVICE_SET_IRQS,
+    IrqInfoFlags,
+    IrqSetFlags,
+)
+
+EVENTFD, NORESIZE = IrqInfoFlags.EVENTFD, IrqInfoFlags.NORESIZE
+ATTACH = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
+TRIGGER = IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER
+UNMASK = IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK
+
+#: Seconds for what has to come, and for what must not.
+AMPLE, A_WHILE = 30.0, 0.05
+
+
+class Driver(KernelGroup):
+    """A driver with one interrupt index, 1 of 3, that checks its requests as vfio-pci does."""
+
+    def __init__(self, flags=EVENTFD, vectors=4, *, indexes=3, room=1 << 16, refuses=0):
+        super().__init__(KernelGroupSettings("toy", 1, None))
+        self.flags, self.vectors, self.indexes, self.refuses = flags, vectors, indexes, refuses
+        #: So many vectors can be had from the machine.
+        self.room = room
+        #: Eventfds by vector, None for no eventfd; empty while none are allocated.
+        self.attached = []
+        self.requests = []
+
+    def _open(self):
+        pass
+
+    def _close(self):
+        self.attached = []
+
+    def _ioctl(self, target, request, argument):
+        view = argument_view(argument)
+        if request == VFIO_DEVICE_GET_INFO:
+            view[:16] = struct.pack("<4I", 24, 2, 0, self.indexes)
+        elif request == VFIO_DEVICE_GET_IRQ_INFO:
+            index = int.from_bytes(view[8:12], "little")
+            view[:16] = struct.pack("<4I", 16, self.flags, index, self.vectors if index == 1 else 0)
+        else:
+            assert (target, request) == (Target.DEVICE, VFIO_DEVICE_SET_IRQS)
+            return self._set(bytes(view))
+        return Outcome(0, 0)
+
+    def _set(self, argument):
+        argsz, flags, index, start, count = struct.unpack_from("<5I", argument)
+        self.requests.append((flags, start, count))
+        assert (argsz, index) == (len(argument), 1)
+        if flags == self.refuses:
+            return Outcome(-1, errno.EIO)
+        if flags == ATTACH:
+            return self._attach(start, struct.unpack_from(f"<{count}i", argument, 20))
+        assert len(argument) == 20
+        if (flags, count) == (TRIGGER, 0):
+            self.attached = []
+        elif start + count > len(self.attached):
+            return Outcome(-1, errno.EINVAL)
+        elif flags == TRIGGER:
+            self.fire(start)
+        return Outcome(0, 0)
+
+    def _attach(self, start, eventfds):
+        assert all(eventfd == -1 or os.fstat(eventfd) for eventfd in eventfds)
+        end = start + len(eventfds)
+        if self.attached and end > len(self.attached) and self.flags & NORESIZE:
+            return Outcome(-1, errno.EINVAL)
+        if end > self.room:
+            return Outcome(self.room, 0)
+        self.attached += [-1] * (end - len(self.attached))
+        self.attached[start:end] = eventfds
+        return Outcome(0, 0)
+
+    def fire(self, vector, times=1):
+        """The device raises an interrupt."""
+        if self.attached[vector] >= 0:
+            os.eventfd_write(self.attached[vector], times)
+
+
+def opened(**kind):
+    """A device with such a driver, and the driver."""
+    driver = Driver(**kind)
+    device = Device(driver)
+    device.open()
+    return device.interrupts, driver
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_left():
+    before = sorted(os.listdir("/proc/self/fd"))
+    yield
+    gc.collect()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_request_for_each_vector():
+    """Enabled once; what is enabled is not asked for again."""
+    interrupts, driver = opened()
+    for vector in (2, 0, 2, 0):
+        interrupts.enable(1, vector)
+    assert driver.requests == [(ATTACH, 2, 1), (ATTACH, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("order", "requests"),
+    [
+        ((0,), [(ATTACH, 0, 1)]),
+        ((2, 0), [(ATTACH, 0, 3), (ATTACH, 0, 1)]),
+        ((0, 2), [(ATTACH, 0, 1), (TRIGGER, 0, 0), (ATTACH, 0, 3)]),
+        ((3, 1, 2), [(ATTACH, 0, 4), (ATTACH, 1, 1), (ATTACH, 2, 1)]),
+    ],
+    ids=["first", "within", "beyond", "several within"],
+)
+def test_vectors_that_are_set_up_together(order, requests):
+    """With NORESIZE the first request fixes how many there are: all up to it are asked for, others by -1."""
+    interrupts, driver = opened(flags=EVENTFD | NORESIZE)
+    for vector in order:
+        interrupts.enable(1, vector)
+    assert driver.requests == requests
+    for number, vector in enumerate(order, 1):
+        driver.fire(vector, number)
+    assert [interrupts.count(1, vector) for vector in order] == [*range(1, len(order) + 1)]
+    assert [vector for vector, eventfd in enumerate(driver.attached) if eventfd >= 0] == sorted(order)
+
+
+def test_counts_go_on_where_vectors_are_set_up_anew():
+    """What came before the request for more of them is not forgotten."""
+    interrupts, driver = opened(flags=EVENTFD | NORESIZE)
+    interrupts.enable(1, 0)
+    driver.fire(0, 3)
+    interrupts.enable(1, 1)
+    driver.fire(0)
+    assert interrupts.count(1, 0) == 4
+
+
+def test_too_few_vectors_leave_those_enabled_before():
+    """A driver that answers how many could be had has enabled none; the earlier ones are set up again."""
+    interrupts, driver = opened(flags=EVENTFD | NORESIZE, room=2)
+    interrupts.enable(1, 1)
+    with pytest.raises(DeviceError, match="expected success, seen 2: so many vectors"):
+        interrupts.enable(1, 3)
+    driver.fire(1)
+    assert interrupts.count(1, 1) == 1
+    with pytest.raises(NotEnabled):
+        interrupts.count(1, 3)
+
+
+def test_vectors_that_cannot_be_set_up_again_are_not_enabled():
+    """The driver refuses all of a sudden."""
+    interrupts, driver = opened(flags=EVENTFD | NORESIZE)
+    interrupts.enable(1, 0)
+    driver.refuses = ATTACH
+    with pytest.raises(DeviceError, match="seen EIO"):
+        interrupts.enable(1, 1)
+    with pytest.raises(NotEnabled):
+        interrupts.count(1, 0)
+
+
+def test_disabled_and_enabled_anew():
+    """One request ends all vectors; the next count begins at 0. What is not enabled needs no request."""
+    interrupts, driver = opened()
+    interrupts.disable(1)
+    interrupts.enable(1, 0)
+    interrupts.enable(1, 1)
+    driver.fire(0)
+    interrupts.disable(1)
+    interrupts.disable(1)
+    with pytest.raises(NotEnabled):
+        interrupts.count(1, 1)
+    interrupts.enable(1, 0)
+    assert interrupts.count(1, 0) == 0
+    assert [flags for flags, *_ in driver.requests] == [ATTACH, ATTACH, TRIGGER, ATTACH]
+
+
+def test_a_refused_end_leaves_it_enabled():
+    """The count goes on."""
+    interrupts, driver = opened(refuses=TRIGGER)
+    interrupts.enable(1, 0)
+    with pytest.raises(DeviceError, match="disabling interrupt 1: expected success, seen EIO"):
+        interrupts.disable(1)
+    driver.fire(0)
+    assert interrupts.count(1, 0) == 1
+
+
+def test_trigger_and_unmask_name_the_vector():
+    """One request each."""
+    interrupts, driver = opened()
+    interrupts.enable(1, 2)
+    interrupts.trigger(1, 2)
+    interrupts.unmask(1, 2)
+    assert driver.requests[1:] == [(TRIGGER, 2, 1), (UNMASK, 2, 1)]
+    assert interrupts.count(1, 2) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "vector", "words"),
+    [
+        ({}, 3, 0, "expected more than 3 irq indexes, seen the device has 3"),
+        ({"indexes": 0}, 0, 0, "expected more than 0 irq indexes, seen the device has 0"),
+        ({}, 2, 0, "expected more than 0 vectors, seen irq index 2 has 0 vectors"),
+        ({}, 1, 4, "expected more than 4 vectors, seen irq index 1 has 4 vectors"),
+        ({}, -1, 0, "seen the device has 3"),
+        ({}, 1, -1, "seen irq index 1 has 4 vectors"),
+        ({"flags": 0xFFFFFFFE}, 1, 0, "expected the flag EVENTFD .*, seen flags 0xfffffffe"),
+        ({"refuses": ATTACH}, 1, 0, "expected success, seen EIO"),
+        ({"indexes": 2**32 - 1, "vectors": 2**32 - 1, "refuses": ATTACH}, 1, 2**32 - 2, "seen EIO"),
+        ({"flags": 0xFFFFFFFF, "room": 3}, 1, 3, "seen 3: so many vectors and no more"),
+    ],
+)
+def test_what_cannot_be_enabled(kind, index, vector, words):
+    """Says what the device has; absurd numbers do no harm, and no descriptor stays."""
+    interrupts, _ = opened(**kind)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(DeviceError, match=f"enabling interrupt {index}, vector {vector}: .*{words}"):
+        interrupts.enable(index, vector)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_refusal_names_the_other_interrupts():
+    """A PCI device can use one of its kinds at a time, and refuses the next without a reason."""
+    interrupts, _ = opened()
+    interrupts.enable(1, 0)
+    with pytest.raises(DeviceError, match="enabling interrupt 2, vector 0, beside interrupt 1: "):
+        interrupts.enable(2, 0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "more", "what"),
+    [
+        ("count", (), "counting"),
+        ("trigger", (), "triggering"),
+        ("unmask", (), "unmasking"),
+        ("wait", (1.0,), "waiting for"),
+    ],
+)
+def test_what_was_not_enabled(verb, more, what):
+    """A mistake that names its remedy, without a word to the driver."""
+    interrupts, driver = opened()
+    interrupts.enable(1, 0)
+    with pytest.raises(NotEnabled) as raised:
+        getattr(interrupts, verb)(1, 1, *more)
+    assert str(raised.value) == (
+        f"{what} interrupt 1, vector 1: expected one that is enabled, as by `enable_irq: {{index: 1, vector: 1}}` in "
+        "setup.after_open, seen it is not enabled"
+    )
+    assert len(driver.requests) == 1
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_interrupt_ends_one_wait():
+    """Also those that came before the wait, however many at once; the count is of all."""
+    interrupts, driver = opened()
+    interrupts.enable(1, 0)
+    driver.fire(0, 2)
+    assert [interrupts.wait(1, 0, A_WHILE) for _ in range(3)] == [True, True, False]
+    driver.fire(0)
+    assert interrupts.count(1, 0) == 3
+    assert interrupts.wait(1, 0, 0)
+    assert not interrupts.wait(1, 0, 0)
+
+
+def test_waiting_takes_its_time_and_no_more():
+    """It ends when the interrupt comes, or at its end; the processor is not kept busy meanwhile."""
+    interrupts, driver = opened()
+    interrupts.enable(1, 0)
+    pauses = []
+    driver.pause = lambda seconds: (pauses.append(seconds), time.sleep(seconds))
+    began = time.monotonic()
+    assert not interrupts.wait(1, 0, A_WHILE)
+    assert time.monotonic() - began >= A_WHILE
+    assert min(pauses[:-1]) >= 0.0005
+    pauses.clear()
+    driver.pause = lambda seconds: (pauses.append(seconds), driver.fire(0) if len(pauses) == 3 else None)
+    assert interrupts.wait(1, 0, AMPLE)
+    assert len(pauses) == 3
+    assert max(pauses) <= AMPLE / 1024
+
+
+# -- the device is closed ---------------------------------------------------------------------------------------------
+
+
+def test_closing_ends_all():
+    """Nothing is enabled after the next open, and the counts begin again."""
+    interrupts, driver = opened()
+    interrupts.enable(1, 0)
+    driver.fire(0)
+    driver.close()
+    with pytest.raises(NotEnabled):
+        interrupts.count(1, 0)
+    with pytest.raises(SetupError):
+        interrupts.enable(1, 0)
+    driver.open()
+    with pytest.raises(NotEnabled):
+        interrupts.count(1, 0)
+    interrupts.enable(1, 0)
+    assert interrupts.count(1, 0) == 0
+
+
+def test_descriptors_can_run_out():
+    """That is no fault of the device, and the next attempt succeeds."""
+    interrupts, _ = opened()
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(SetupError, match="no eventfd can be made: Too many open files"):
+            interrupts.enable(1, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    interrupts.enable(1, 0)
+
+
+# -- a server ---------------------------------------------------------------------------------------------------------
+
+CONTROL, DOORBELL = 0x04, 0x1C
+
+
+def served(*options):
+    """The reference server's device. One message takes one descriptor to it."""
+    command = ("{python}", "-m", "refdriver", "--socket-path={socket}", *options)
+    return Device(VfioUser(VfioUserSettings(None, command, AMPLE, AMPLE)))
+
+
+@pytest.fixture
+def device():
+    """A good one, open."""
+    device = served()
+    device.open()
+    yield device
+    device.transport.shutdown()
+
+
+def test_a_server_reports(device):
+    """What the device raises and what the driver was told to raise, by the vector."""
+    interrupts, registers = device.interrupts, device.region(0)
+    interrupts.enable(1, 1)
+    interrupts.enable(1, 0)
+    registers.write(DOORBELL, 4, 1)
+    assert (interrupts.count(1, 0), interrupts.count(1, 1)) == (1, 0)
+    interrupts.trigger(1, 0)
+    assert interrupts.count(1, 0) == 2
+    registers.write(CONTROL, 4, 1)
+    assert interrupts.wait(1, 1, AMPLE)
+    interrupts.unmask(1, 1)
+    interrupts.disable(1)
+    registers.write(DOORBELL, 4, 1)
+    with pytest.raises(NotEnabled):
+        interrupts.count(1, 0)
+
+
+def test_a_reset_changes_nothing(device, monkeypatch):
+    """What is enabled stays so, and to enable it again is no request."""
+    device.interrupts.enable(1, 0)
+    device.interrupts.trigger(1, 0)
+    device.reset()
+    with monkeypatch.context() as patched:
+        patched.setattr(device.transport, "ioctl", None)
+        device.interrupts.enable(1, 0)
+    device.interrupts.trigger(1, 0)
+    assert device.interrupts.count(1, 0) == 2
+
+
+def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
+    """It writes memory by a message, and raises its interrupt once that is answered."""
+
+    def script(peer):
+        while head := (taken := socket.recv_fds(peer.stream, 16, 1))[0]:
+            number, command, size, _, _ = struct.unpack("<HHIII", head)
+            request = peer.stream.recv(size - 16) if size > 16 else b""
+            answers = {4: struct.pack("<4I", 16, 2, 0, 1), 7: struct.pack("<4I", 16, 1, 0, 1), 3: request}
+            peer.send(number, command, answers.get(command, b""))
+            if command == 8:
+                peer.send(1, 12, struct.pack("<QQ", IOVA, 4) + b"done", flags=COMMAND)
+                assert peer.receive().flags == REPLY
+                os.eventfd_write(*taken[1], 1)
+            for descriptor in taken[1]:
+                os.close(descriptor)
+
+    server = ScriptedServer(tmp_path / "s", script)
+    device = Device(VfioUser(VfioUserSettings(str(tmp_path / "s"), None, AMPLE, AMPLE)))
+    device.open()
+    with DmaMap(device.transport, IOVA, 4096) as memory:
+        device.interrupts.enable(0, 0)
+        assert device.interrupts.wait(0, 0, AMPLE)
+        assert memory.view[:4] == b"done"
+    device.close()
+    server.stop()
+
+
+def test_no_descriptor_is_left_by_many_opens(device):
+    """Fifty, each with both vectors enabled."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    device.close()
+    for _ in range(50):
+        device.open()
+        device.interrupts.enable(1, 0)
+        device.interrupts.enable(1, 1)
+        device.reopen()
+        device.interrupts.enable(1, 0)
+        device.close()
+    device.open()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_no_descriptor_is_left_by_servers_that_die():
+    """The vectors are gone with the connection; another server is asked anew."""
+    device = served()
+    counts = []
+    for _ in range(10):
+        device.open()
+        device.interrupts.enable(1, 0)
+        os.kill(device.transport.incarnation, 9)
+        with pytest.raises(PeerGone):
+            device.interrupts.trigger(1, 0)
+        assert device.interrupts.count(1, 0) == 0
+        device.close()
+        counts.append(len(os.listdir("/proc/self/fd")))
+    device.transport.shutdown()
+    assert len(set(counts)) == 1

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An eventfd through which a driver tells that something has come: what reports a device's interrupts."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from contextlib import suppress
+
+from .errors import SetupError
+
+
+class Event:
+    """A counter that a driver adds to. The descriptor is open until ``close``, or until nobody has the object."""
+
+    def __init__(self) -> None:
+        """Raises SetupError when this process may open no more descriptors."""
+        try:
+            self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError as error:
+            raise SetupError(
+                f"no eventfd can be made: {error.strerror}", "allow more open files, by `ulimit -n`"
+            ) from None
+        self._close = weakref.finalize(self, os.close, self.descriptor)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: its number may be that of another file by now."""
+        return not self._close.alive
+
+    def take(self) -> int:
+        """What was added since the last time, without waiting; 0 for nothing, and when it is closed."""
+        with suppress(BlockingIOError):
+            return 0 if self.closed else os.eventfd_read(self.descriptor)
+        return 0
+
+    def close(self) -> None:
+        """Close the descriptor, once."""
+        self._close()
