@@ -31,6 +31,8 @@ MODULES = (
     "migration_v1.defects.sessions",
     "migration_v1.defects.interrupted",
     "device.defects.working",
+    # The module has no interrupts.
+    "device.defects.interrupts",
     # What these break, a kernel does for its drivers, so the module has none of them.
     "device.defects.information",
     "container.defects.information",
