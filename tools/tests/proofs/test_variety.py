@@ -38,7 +38,7 @@ REGISTERS_ALONE = {
 
 
 #: The whole stimulus.
-EVERYTHING = ("running", "dma", "dirty", "visible_state", "save_fault", "error", "work")
+EVERYTHING = ("running", "dma", "interrupts", "dirty", "visible_state", "save_fault", "error", "work")
 
 #: Why rules may be n/a to every server.
 ALWAYS = ("each server has a container of its own", "bad pointers cannot be expressed here")
@@ -127,7 +127,9 @@ KINDS = {
     "bad data an error at the end": Kind("--bad-data=fail"),
     # How the device looks.
     "other regions before and behind": Kind("--regions=crowded --capabilities=mixed"),
-    "a platform device": Kind("--regions=bare --data-section=trapped", TRAPPED, silence=NOT_MAPPED),
+    "a platform device": Kind(
+        "--regions=bare --data-section=trapped", TRAPPED, stimulus={"interrupts": {"index": 0}}, silence=NOT_MAPPED
+    ),
     "the last of many regions": Kind("--regions=far --capabilities=mixed --data-section=scattered", PARTITIONED),
     "short messages": Kind("--largest-transfer=4096 --section=65536 --buffer=65536"),
     # How it works.
