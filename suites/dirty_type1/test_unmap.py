@@ -102,6 +102,15 @@ def test_range_only(guest, slack, first):
     guest.nothing_lost()
 
 
+@pytest.mark.rule("dirty.unmap.range-only")
+@pytest.mark.parametrize("first", [0, 64])
+def test_range_only_pinned(guest, first):
+    """Of pages that are pinned over the border of two mappings, those of the other mapping are still reported."""
+    guest.play("map 0 64; map 64 66; start; pin 62 4")
+    guest.unmap_telling(first).correct()
+    guest.nothing_lost()
+
+
 @pytest.mark.rule("dirty.unmap.refused-keeps")
 @pytest.mark.parametrize(
     ("wrong", "request_"),

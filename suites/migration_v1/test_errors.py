@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_compliance.migration_v1.checks import enter_error, in_state
-from vfio_compliance.migration_v1.states import STATES, UNWRITABLE, drawn_from, name
+from vfio_compliance.migration_v1.checks import enter_error, in_state, refuse
+from vfio_compliance.migration_v1.states import STATES, UNWRITABLE, drawn_from, is_running, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING_BYTES, DeviceState
 
@@ -16,8 +16,8 @@ RUNNING = DeviceState.RUNNING
 every_value = pytest.mark.parametrize("value", UNWRITABLE, ids=name)
 every_state = pytest.mark.parametrize("state", STATES, ids=name)
 
-# Each rule on failures has two tests: of a write that must fail because its value is no state, and of one that fails
-# because of a fault provoked in the device.
+# Each rule on failures has three tests: of a write that must fail because its value is no state, of one that fails
+# because of a fault provoked in the device, and of one that the device is told to refuse.
 
 
 def fail(migration, value):
@@ -29,11 +29,14 @@ def fail(migration, value):
         return migration.try_write(DEVICE_STATE, value)
 
 
-def fail_by_fault(migration, actor):
+def fail_as_told(migration, tell):
     """Have the device fail at a documented transition, or at running; what was written, and how it was answered."""
-    actor.provoke_error()
+    tell()
     value = next(iter(drawn_from(migration.state())), RUNNING)
-    return value, fail(migration, value)
+    outcome = fail(migration, value)
+    if outcome.ok and migration.state() == value:
+        raise checks.Unjudged(f"the device went to {name(value)} although it was told to fail")
+    return value, outcome
 
 
 @pytest.mark.rule("v1.state.failure-has-errno")
@@ -52,7 +55,15 @@ def test_failure_has_errno(migration, state, value):
 def test_fault_has_errno(migration, actor, state):
     """A write that a fault kept from taking effect was answered with an error."""
     migration.enter(state)
-    judge_errno(migration, *fail_by_fault(migration, actor), f"in {name(state)}")
+    judge_errno(migration, *fail_as_told(migration, actor.provoke_error), f"in {name(state)}")
+
+
+@pytest.mark.rule("v1.state.failure-has-errno")
+@every_state
+def test_told_refusal_has_errno(migration, actor, state):
+    """A write that the device was told to refuse, and that did not take effect, was answered with an error."""
+    migration.enter(state)
+    judge_errno(migration, *fail_as_told(migration, actor.provoke_refusal), f"in {name(state)}")
 
 
 def judge_errno(migration, asked, outcome, where):
@@ -75,7 +86,15 @@ def test_failure_keeps_state(migration, state, value):
 def test_fault_keeps_state(migration, actor, state):
     """After a write that failed by a fault, the state is the one before, or error."""
     migration.enter(state)
-    judge_kept(migration, state, *fail_by_fault(migration, actor))
+    judge_kept(migration, state, *fail_as_told(migration, actor.provoke_error))
+
+
+@pytest.mark.rule("v1.state.failure-keeps-state")
+@every_state
+def test_told_refusal_keeps_state(migration, actor, state):
+    """After a write that the device was told to refuse, the state is the one before, or error."""
+    migration.enter(state)
+    judge_kept(migration, state, *fail_as_told(migration, actor.provoke_refusal))
 
 
 def judge_kept(migration, state, asked, outcome):
@@ -83,6 +102,39 @@ def judge_kept(migration, state, asked, outcome):
     if outcome.ok:
         raise checks.Unjudged(f"the device accepted {name(asked)}; another rule judges that")
     in_state(migration, f"after {name(asked)} was refused", state, ERROR)
+
+
+@pytest.mark.rule("v1.state.refusal-as-told")
+@every_state
+def test_refusal_as_told(migration, actor, state):
+    """After a write that the profile has the device refuse, which is no internal error, the state is the one before."""
+    migration.enter(state)
+    value, outcome = fail_as_told(migration, actor.provoke_refusal)
+    if outcome.ok:
+        raise checks.Unjudged(f"the device accepted {name(value)}; another rule judges that")
+    if migration.state() not in (state, ERROR):
+        raise checks.Unjudged(f"{name(state)} became another state; another rule judges that")
+    in_state(migration, f"after {name(value)} was refused as stimulus.refusal has it", state)
+
+
+@pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
+def test_works_on_after_refusal(migration, actor, state):
+    """The device is seen to work on in a state with bit 0 that it has refused to leave."""
+    counter = actor.counter()
+    migration.enter(state)
+    refuse(migration, actor)
+    checks.goes_on(counter, f"once {name(state)} could not be left")
+
+
+@pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.parametrize("state", [state for state in STATES if not is_running(state)], ids=name)
+def test_stands_still_after_refusal(migration, actor, state):
+    """The device is not seen to work in a state without bit 0 that it has refused to leave."""
+    counter = actor.counter()
+    migration.enter(state)
+    refuse(migration, actor)
+    checks.stands_still(f"watching {counter.name} once {name(state)} could not be left", counter.watch())
 
 
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
@@ -99,7 +151,15 @@ def test_failure_reported_as_error_only(migration, state, value):
 def test_fault_reported_as_error_only(migration, actor, state):
     """After a write that failed by a fault, no invalid value is read."""
     migration.enter(state)
-    judge_report(migration, state, *fail_by_fault(migration, actor))
+    judge_report(migration, state, *fail_as_told(migration, actor.provoke_error))
+
+
+@pytest.mark.rule("v1.state.failure-reported-as-error-only")
+@every_state
+def test_told_refusal_reported_as_error_only(migration, actor, state):
+    """After a write that the device was told to refuse, no invalid value is read."""
+    migration.enter(state)
+    judge_report(migration, state, *fail_as_told(migration, actor.provoke_refusal))
 
 
 def judge_report(migration, state, asked, outcome):
@@ -145,8 +205,7 @@ MOVES = {
 @every_value
 def test_usable_after_refusal(fresh, migration, value):
     """After refused writes a running device makes a documented transition."""
-    fail_twice(migration, RUNNING, value)
-    go_on(fresh, migration, RUNNING)
+    judge_usable(fresh, migration, RUNNING, writing(value))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
@@ -154,31 +213,59 @@ def test_usable_after_refusal(fresh, migration, value):
 @pytest.mark.parametrize("state", MOVES, ids=name)
 def test_usable_amid_data_after_refusal(fresh, migration, state, value):
     """After refused writes a state in which data is moved is left, or data is moved where that has to come first."""
-    fail_twice(migration, state, value)
-    try:
-        go_on(fresh, migration, state)
-    except checks.Unjudged:
-        # The device refuses to leave this state before all data was moved. So moving data has to work.
-        fail_twice(fresh(), state, value)
-        migration.read(MOVES[state])
+    judge_usable(fresh, migration, state, writing(value))
+
+
+@pytest.mark.rule("v1.state.usable-after-refusal")
+@pytest.mark.parametrize("state", [RUNNING, *MOVES], ids=name)
+def test_usable_after_told_refusal(fresh, migration, actor, state):
+    """After a transition was refused twice as the device was told, it is made, or data moved where that comes first."""
+    judge_usable(fresh, migration, state, telling(actor))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @every_value
 def test_stopped_after_refusal(migration, value):
     """Refused writes leave stop, from which no transition is drawn, as it was."""
-    fail_twice(migration, DeviceState.STOP, value)
+    twice(migration, DeviceState.STOP, writing(value))
 
 
-def fail_twice(migration, state, value):
-    """Two failed writes that leave the device in ``state``, or the rule is not about this device."""
-    migration.enter(state)
-    for _ in range(2):
+def writing(value):
+    """A failed write of what is no state, which leaves the state as it was, or the rule is not about this device."""
+
+    def failing(migration, state):
         outcome = fail(migration, value)
         if migration.in_error():
             raise checks.NotApplicable("the device reports the error state after it, which only a reset leaves")
         if outcome.ok or migration.state() != state:
             raise checks.Unjudged("the refusal did not leave the state as it was")
+
+    return failing
+
+
+def telling(actor):
+    """A write that the device is told to refuse, and refuses."""
+    return lambda migration, state: refuse(migration, actor)
+
+
+def twice(migration, state, failing):
+    """Two failed writes in ``state``."""
+    migration.enter(state)
+    for _ in range(2):
+        failing(migration, state)
+
+
+def judge_usable(fresh, migration, state, failing):
+    """After two failed writes the state is left, or data is moved where that has to come first."""
+    twice(migration, state, failing)
+    try:
+        go_on(fresh, migration, state)
+    except checks.Unjudged:
+        if state not in MOVES:
+            raise
+        # The device refuses to leave this state before all data was moved. So moving data has to work.
+        twice(fresh(), state, failing)
+        migration.read(MOVES[state])
 
 
 def go_on(fresh, migration, state):
@@ -195,9 +282,9 @@ def leave(migration, state, after):
 
 
 @pytest.mark.rule("v1.error.left-only-by-reset")
-@every_state
+@pytest.mark.parametrize("state", [*STATES, DeviceState.ERROR], ids=name)
 def test_error_left_only_by_reset(migration, actor, state):
-    """In the error state a write of each of the five states is refused, twice, and the error state stays."""
+    """In the error state a write of each of the five states, and of 110b, is refused, twice, and it stays."""
     enter_error(migration, actor)
     for time in ("once", "twice"):
         outcome = migration.try_write(DEVICE_STATE, state)

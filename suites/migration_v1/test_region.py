@@ -157,15 +157,42 @@ def test_offset_past_header(migration, offered):
         )
 
 
+#: Whole flows in which data_offset is read.
+FLOWS = {
+    "suspend": lambda journeys: journeys.suspend(),
+    "live": lambda journeys: journeys.live(),
+    "resume": lambda journeys: journeys.resume(journeys.suspend),
+}
+
+
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
 def test_mapped_offset_aligned(migration, offered):
     """A data_offset that lies in a mappable area is a multiple of the page size."""
-    inside = [area for area in migration.region.areas if area.offset <= offered < area.offset + area.size]
-    if not inside:
+    if not aligned(migration.region.areas, offered):
         raise checks.NotApplicable("the data is not in a mappable area")
-    if offered % mmap.PAGESIZE:
+
+
+@pytest.mark.rule("v1.layout.mapped-offset-aligned")
+@pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
+def test_every_mapped_offset_aligned(journeys, header, flow):
+    """So is each data_offset that was read while a whole state was saved, or given."""
+    journey = flow(journeys)
+    areas, mapped = header.region.areas, 0
+    for access in journey.traffic:
+        if access.verb == "read" and access.offset == DATA_OFFSET.offset and access.ok:
+            with checks.about(access.number):
+                mapped += aligned(areas, access.content)
+    if not mapped:
+        raise checks.NotApplicable("no data was in a mappable area")
+
+
+def aligned(areas, offset):
+    """Whether ``offset`` lies in one of the areas; at the start of a page then."""
+    inside = [area for area in areas if area.offset <= offset < area.offset + area.size]
+    if inside and offset % mmap.PAGESIZE:
         checks.broken(
             f"reading data_offset, which lies in the mappable area {inside[0]}",
             expected=f"a multiple of {mmap.PAGESIZE}",
-            seen=f"0x{offered:x}",
+            seen=f"0x{offset:x}",
         )
+    return bool(inside)

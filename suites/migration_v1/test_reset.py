@@ -88,3 +88,13 @@ def test_recovers_error(fresh, device, migration, opened_in, actor, times):
         migration.run()
     migration.set_state(DeviceState.STOP_AND_COPY)
     migration.read(PENDING_BYTES)
+
+
+@pytest.mark.rule("v1.reset.recovers-fault")
+@pytest.mark.parametrize("state", [DeviceState.STOP_AND_COPY, DeviceState.RESUMING], ids=name)
+def test_recovers_fault(recovers, players, state):
+    """A reset of a device that has failed while it moved its state leads where one of a device does that has not."""
+    player = players.begin()
+    player.go(state)
+    player.fail()
+    recovers()

@@ -7,6 +7,7 @@ import pytest
 
 from vfio_compliance.common.words import counted
 from vfio_compliance.migration_v1.checks import goes_to, safe
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, ONE, give, give_rest
 from vfio_compliance.migration_v1.states import Transition
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DeviceState
@@ -26,7 +27,7 @@ def saved(journeys):
     suspended = journeys.suspend()
     suspended.whole()
     if suspended.visible is None:
-        raise checks.Silent("stimulus.visible_state")
+        raise journeys.unseen()
     return suspended
 
 
@@ -57,6 +58,19 @@ def stream(journeys):
     if not suspended.buffers:
         raise checks.NotApplicable("the device has no state to save")
     return suspended
+
+
+@pytest.fixture
+def fails(v1):
+    """A device that can fail while it is resumed: where the profile denies that, no state has to be moved."""
+    v1.actor.need_resume_fault()
+
+
+@pytest.fixture
+def source(fails, journeys, stream, resumed):
+    """A saved state of at least one buffer, visible or not, that is taken well where nothing fails."""
+    resumed.whole()
+    return journeys.suspend()
 
 
 @pytest.fixture
@@ -180,6 +194,65 @@ def device_in_resuming(migration, stream):
     migration.enter(RESUMING)
     with checks.given():
         migration.load(stream)
+
+
+# -- faults -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("v1.error.surfaces-in-resuming")
+def test_error_surfaces(source, migration, actor):
+    """A fault that the device meets when it is given a state is an error of an access, or the error state."""
+    show_another(actor)
+    actor.provoke_resume_fault()
+    if migration.try_set_state(RESUMING).ok:
+        resume_to_an_end(migration, actor, source, 0)
+
+
+@pytest.mark.rule("v1.error.surfaces-in-resuming")
+@pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
+def test_error_surfaces_later(source, migration, actor, far):
+    """The same for a fault that the device meets in resuming, when it was given a part of the state."""
+    number = far.of(len(source.stream.buffers))
+    if number == len(source.stream.buffers):
+        raise checks.NotApplicable("the device offers no such buffer")
+    show_another(actor)
+    migration.enter(RESUMING)
+    with checks.given():
+        give(migration, far, source.stream)
+        actor.provoke_resume_fault()
+    resume_to_an_end(migration, actor, source, number)
+
+
+def show_another(actor):
+    """What the device shows is not to pass for what was restored, where the profile says how to change it."""
+    if actor.can_put:
+        actor.put(OTHER)
+
+
+def resume_to_an_end(migration, actor, source, number):
+    """Give the rest of a state, from this buffer on, and go to running: that is to end by an error."""
+    try:
+        give_rest(migration, source.stream, number)
+        migration.set_state(RUNNING)
+    except checks.Refused as failure:
+        if failure.errno is None and not migration.in_error():
+            judge_unseen(f"{failure.what}: {failure.seen}")
+        return
+    if source.visible is None:
+        raise actor.unseen()
+    seen = actor.show()
+    if seen == source.visible:
+        raise checks.Unjudged("no access failed, and all that can be seen was restored: there was no fault")
+    judge_unseen(f"none, and a running device that shows {checks.hexes(seen)}")
+
+
+def judge_unseen(seen):
+    """The fault was neither an error of an access nor the error state."""
+    checks.broken(
+        "giving a device its state while it meets a fault",
+        expected="an error at one of the accesses, or the error state",
+        seen=seen,
+    )
 
 
 # -- safety -------------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
+
 import pytest
 
 from vfio_compliance.migration_v1.interruptions import PLACES
 from vfio_compliance.migration_v1.player import Last
-from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, POINTS, TWO, WHOLE
+from vfio_compliance.migration_v1.progress import ALL_BUT_ONE, NOTHING, ONE, POINTS, TWO, WHOLE
 from vfio_compliance.migration_v1.sessions import (
     ALPHABET,
     CHANGE,
@@ -15,16 +17,18 @@ from vfio_compliance.migration_v1.sessions import (
     FAIL,
     RESET,
     Session,
+    give,
     go,
     left,
     read,
     ways_from,
 )
 from vfio_compliance.migration_v1.states import STATES, drawn_from
+from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
-STOP, RUNNING = DeviceState.STOP, DeviceState.RUNNING
+STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING
 
 at_each_point = pytest.mark.parametrize("far", POINTS, ids=lambda far: far.words)
 
@@ -117,17 +121,42 @@ def test_whole_after_one(players, before, last):
     players.judge(before, last=last, when="with nothing before it")
 
 
-#: How a client may go on once the device has failed while it was saved.
-AFTER_A_FAULT = {"reset": (RESET,), "stopped, then reset": (go(STOP), RESET), "cancelled": (go(RUNNING),)}
+@contextmanager
+def unless_it_stays():
+    """Raises NotApplicable where an access says once more that the device has failed: no text ends a fault but a reset."""
+    try:
+        yield
+    except checks.Refused as again:
+        if again.errno is None:
+            raise
+        raise checks.NotApplicable(f"the fault stays until a reset: {again}") from None
+
+
+#: How a client may go on once the device has failed while it was saved, and what may come of that.
+AFTER_A_FAULT = {
+    "reset": ((RESET,), nullcontext),
+    "stopped, then reset": ((go(STOP), RESET), nullcontext),
+    "cancelled": ((go(RUNNING),), unless_it_stays),
+}
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
-@pytest.mark.parametrize("ways", AFTER_A_FAULT.values(), ids=AFTER_A_FAULT)
+@pytest.mark.parametrize(("ways", "allowed"), AFTER_A_FAULT.values(), ids=AFTER_A_FAULT)
 @pytest.mark.parametrize("far", [NOTHING, TWO, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
-def test_whole_after_a_fault(players, far, ways):
+def test_whole_after_a_fault(players, far, ways, allowed):
     """After the device has failed while it was saved, a whole migration restores the device."""
     failed = Session(f"a fault after {far.words}", (go(STOP_AND_COPY), read(far), FAIL, *ways))
-    players.judge(failed, when="with nothing before it")
+    with allowed():
+        players.judge(failed, when="with nothing before it")
+
+
+@pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.parametrize("way", [RESET, CLOSE], ids=str)
+@pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
+def test_whole_after_a_fault_in_resuming(players, far, way):
+    """After the device has failed while it was resumed, a whole state restores it."""
+    failed = Session(f"a fault after {far.words}", (go(RESUMING), give(far), FAIL, way))
+    players.judge(failed, last=Last.RESUMED, when="with nothing before it")
 
 
 def pairs(following):

@@ -351,6 +351,7 @@ static int refd_probe(struct platform_device *pdev)
 	refd = vfio_alloc_device(refd_device, vdev, &pdev->dev, &refd_vfio_ops);
 	if (IS_ERR(refd))
 		return PTR_ERR(refd);
+	platform_set_drvdata(pdev, refd);
 	ret = refd_overlay(refd);
 	if (!ret)
 		ret = vfio_register_emulated_iommu_dev(&refd->vdev);
@@ -363,6 +364,7 @@ static int refd_probe(struct platform_device *pdev)
 
 static struct platform_driver refd_driver = {
 	.driver.name = REFD_NAME,
+	.driver.dev_groups = refd_attribute_groups,
 	.probe = refd_probe,
 	/*
 	 * The user owns the device's DMA. It also keeps the bus from giving back

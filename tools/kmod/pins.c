@@ -17,9 +17,6 @@
 #define MOST_PAGES	4096	/* in all of them together */
 #define PAGES_AT_ONCE	32
 
-#define PIN		1
-#define UNPIN		2
-
 struct refd_pin {
 	u64 iova;
 	u32 pages;
@@ -108,19 +105,20 @@ static int find_and_remove(struct refd_device *refd, u64 iova, u32 pages)
 	return -EINVAL;
 }
 
-/* A write of PIN. */
-int refd_pin(struct refd_device *refd, u32 what)
+/* What a write of PIN asks for. */
+int refd_pin(struct refd_device *refd, u32 what, u64 iova, u64 length)
 {
-	u64 iova = refd->pin_address, last;
-	u32 length = refd->pin_length;
+	u64 last;
 	int ret;
 
-	if (!length || !PAGE_ALIGNED(iova) || !PAGE_ALIGNED(length) ||
-	    check_add_overflow(iova, (u64)length - 1, &last) || (what != PIN && what != UNPIN))
+	/* As PIN_LENGTH, a length has 32 bits. */
+	if (!length || length > U32_MAX || !PAGE_ALIGNED(iova) || !PAGE_ALIGNED(length) ||
+	    check_add_overflow(iova, length - 1, &last) ||
+	    (what != REFD_PIN && what != REFD_UNPIN))
 		return -EINVAL;
 	down(&refd->pins.lock);
-	ret = what == PIN ? add(refd, iova, length >> PAGE_SHIFT) :
-			    find_and_remove(refd, iova, length >> PAGE_SHIFT);
+	ret = what == REFD_PIN ? add(refd, iova, length >> PAGE_SHIFT) :
+				 find_and_remove(refd, iova, length >> PAGE_SHIFT);
 	up(&refd->pins.lock);
 	return ret;
 }

@@ -204,7 +204,7 @@ int refd_registers_write(struct refd_device *refd, u32 offset, u32 width, u64 va
 		refd->pin_length = value;
 		break;
 	case AT_PIN:
-		return refd_pin(refd, value);
+		return refd_pin(refd, value, refd->pin_address, refd->pin_length);
 	default:
 		refd_set_register(refd, found->which, value);
 	}

@@ -44,6 +44,10 @@
 #define REFD_FAULT_ERROR	1	/* refuse, enter the error state */
 #define REFD_FAULT_KEEP		2	/* refuse, keep the state */
 
+/* The PIN register */
+#define REFD_PIN	1
+#define REFD_UNPIN	2
+
 /* Registers that are part of the state */
 enum refd_register {
 	REFD_REG_CONTROL,
@@ -297,9 +301,12 @@ void refd_stream_work(struct work_struct *work);
 /* pins.c: with the device's lock held, but for the container's call */
 int refd_pins_init(struct refd_pins *pins);
 void refd_pins_free(struct refd_pins *pins);
-int refd_pin(struct refd_device *refd, u32 what);
+int refd_pin(struct refd_device *refd, u32 what, u64 iova, u64 length);
 void refd_unpin_all(struct refd_device *refd);
 void refd_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length);
+
+/* attributes.c: for the driver's devices */
+extern const struct attribute_group *refd_attribute_groups[];
 
 /* migration.c: the registers of region 9; all with the lock held */
 enum refd_field refd_find(struct refd_device *refd, u32 offset, u32 width);

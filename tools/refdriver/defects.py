@@ -30,6 +30,7 @@ MODULES = (
     "migration_v1.defects.section",
     "migration_v1.defects.sessions",
     "migration_v1.defects.interrupted",
+    "migration_v1.defects.faults",
     "device.defects.working",
     # The module has no interrupts.
     "device.defects.interrupts",

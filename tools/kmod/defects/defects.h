@@ -528,6 +528,39 @@
 	DEFECT(refused_forgets_given, "refused-forgets-given", migration_read) \
 	ALSO(refused_forgets_given, migration_write)				\
 										\
+	/* A device that is told to refuse, or to fail while its state moves */	\
+	/* a transition that the device was told to refuse is answered with success; the state is kept */ \
+	DEFECT(refusal_silent, "refusal-silent", write_state)			\
+	/* a transition that the device was told to refuse is refused, and made all the same */ \
+	DEFECT(refusal_moves_state, "refusal-moves-state", write_state)		\
+	/* a transition that the device was told to refuse leads to the error state */ \
+	DEFECT(refusal_becomes_error, "refusal-becomes-error", write_state)	\
+	/* after a told refusal the bits of the error state are set in the one that was kept */ \
+	DEFECT(refusal_sets_error_bits, "refusal-sets-error-bits", peek)	\
+	/* after a told refusal every write of device_state is refused, until reset */ \
+	DEFECT(refusal_latches, "refusal-latches", write_state)			\
+	/* a device that was told not to leave a state in which it works stands still there */ \
+	DEFECT(refusal_freezes, "refusal-freezes", write_state)			\
+	/* a device that was told not to leave a state in which it stands still works there */ \
+	DEFECT(refusal_wakes, "refusal-wakes", write_state)			\
+	/* a fault while resuming is not reported, and the buffer is lost */	\
+	DEFECT(resume_fault_loses_buffer, "resume-fault-loses-buffer", consume)	\
+	ALSO(resume_fault_loses_buffer, keep)					\
+	/* a fault behind the first buffer is not reported, and the buffer is lost */ \
+	DEFECT(resume_fault_loses_later_buffer, "resume-fault-loses-later-buffer", consume) \
+	ALSO(resume_fault_loses_later_buffer, keep)				\
+	/* a fault while resuming is not reported, and the device runs as it did before */ \
+	DEFECT(resume_fault_keeps_old, "resume-fault-keeps-old", consume)	\
+	ALSO(resume_fault_keeps_old, finish_resuming)				\
+	/* at a fault while resuming the write of data_size answers 0 bytes instead of an error */ \
+	DEFECT(resume_fault_short, "resume-fault-short", store)			\
+	/* once the device has failed while it was resumed no data is taken, reset or not */ \
+	DEFECT(resume_fault_outlives_reset, "resume-fault-outlives-reset", consume) \
+	/* once the device has failed while it was resumed every reset fails */	\
+	DEFECT(resume_fault_wedges, "resume-fault-wedges", reset)		\
+	/* once the device has failed while it was saved every reset fails */	\
+	DEFECT(save_fault_wedges, "save-fault-wedges", reset)			\
+										\
 	/* Ways to lose a caller. They break no rule, and show that a run continues without it. */ \
 	/* the 20th write of device_state reads a null pointer; later ones do not */ \
 	DEFECT(oops_once, "oops-once", write_region)				\
@@ -556,7 +589,9 @@
 	WITNESS(section_read)							\
 	WITNESS(begin_saving)							\
 	WITNESS(offer)								\
+	WITNESS(make_buffer)							\
 	WITNESS(advance)							\
+	WITNESS(consume)							\
 	WITNESS(apply)
 
 /* Each function has the type of its step, and so has the pointer to what is under it. */

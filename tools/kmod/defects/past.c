@@ -67,6 +67,12 @@ bool refd_after_pre_copy(struct refd_device *refd)
 	return refd->state == COPY && past(refd)->previous == PRE_COPY;
 }
 
+/* Whether the device is to fail at the buffer that it is given next. */
+bool refd_fault_is_due(struct refd_device *refd)
+{
+	return refd->state == RESUMING && refd->load_fault == 1;
+}
+
 /* A second window as large as the first; null where there is no memory for it. */
 u8 *refd_shadow(struct refd_device *refd)
 {
@@ -164,6 +170,7 @@ static void note_start(struct refd_device *refd, u32 before)
 
 	user->refusals = 0;
 	user->refused = 0;
+	user->told = false;
 	user->unread = false;
 	user->latched = false;
 	user->resumed = false;
@@ -219,8 +226,10 @@ ssize_t past_store(struct refd_device *refd, enum refd_field field, u64 value)
 ssize_t past_write_state(struct refd_device *refd, u32 value)
 {
 	struct refd_past_user *user = &past(refd)->user;
+	bool told = refd->fault == REFD_FAULT_KEEP;
 	ssize_t ret = under_past(write_state)(refd, value);
 
+	user->told = told;
 	user->refusals += ret < 0;
 	user->refused = ret < 0 ? user->refused + 1 : 0;
 	past(refd)->state.refused |= ret < 0;
@@ -343,5 +352,23 @@ int past_apply(struct refd_device *refd, const struct refd_range *buffer)
 		past(refd)->wedged = true;
 	else
 		past(refd)->buffer = (struct refd_past_buffer) { 0 };
+	return ret;
+}
+
+int past_consume(struct refd_device *refd, u64 size)
+{
+	bool due = refd_fault_is_due(refd);
+	int ret = under_past(consume)(refd, size);
+
+	past(refd)->user.struck |= due && ret;
+	return ret;
+}
+
+int past_make_buffer(struct refd_device *refd)
+{
+	bool due = refd->save_fault == 1;
+	int ret = under_past(make_buffer)(refd);
+
+	past(refd)->user.save_struck |= due && ret;
 	return ret;
 }

@@ -32,6 +32,8 @@ struct refd_past_user {
 	bool saved;		/* a saving state was entered */
 	bool recovered;		/* a reset ended the error state */
 	bool cancelled;		/* pre-copy was left for RESUMING */
+	bool struck;		/* the device failed while it was resumed */
+	bool save_struck;	/* the same while it was saved */
 	/* Since the last reset */
 	u32 refusals;		/* writes of device_state that were refused */
 	bool latched;		/* all are */
@@ -45,6 +47,7 @@ struct refd_past_user {
 	__le64 registers[REFD_REG_COUNT];
 	/* In a row */
 	u32 refused;		/* writes that were */
+	bool told;		/* the last one, because FAULT said so */
 };
 
 /* Since the present state was entered */
@@ -70,6 +73,8 @@ struct refd_past_state {
 	bool rewritten;		/* it was to what had been written */
 	bool reread;		/* a part of a buffer was read twice */
 	bool refused;		/* a write of device_state was */
+	bool loses;		/* what is given just now */
+	bool deaf;		/* to all that is given */
 };
 
 /* Since the present buffer became that */
@@ -135,6 +140,7 @@ void refd_past_free(struct refd_past *past);
 void refd_past_begin(struct refd_past *past);
 bool refd_at_last(struct refd_device *refd);
 bool refd_after_pre_copy(struct refd_device *refd);
+bool refd_fault_is_due(struct refd_device *refd);
 u8 *refd_shadow(struct refd_device *refd);
 u8 *refd_served(struct refd_device *refd);
 

@@ -64,7 +64,9 @@ BASE: dict[str, Any] = {
         "work": "none",
         "interrupts": "none",
         "save_fault": [write(0x34, 4, 1)],
+        "resume_fault": "none",
         "error": [write(0x30, 4, 1)],
+        "refusal": "none",
     },
 }
 

@@ -32,7 +32,7 @@ RESET_RULES = {"v1.reset.accepted", "v1.reset.recovers-error", "v1.reset.ends-ru
 #: One case of this begins with a reset.
 AFTER_RESET = {"v1.transition.running-to-resuming", "v1.sessions.*"}
 #: These say of a reset that it works, after what they are about.
-ENDS_IN_RESET = {"v1.undrawn.safe", "v1.resuming.bad-data-safe"}
+ENDS_IN_RESET = {"v1.undrawn.safe", "v1.resuming.bad-data-safe", "v1.reset.recovers-fault"}
 QEMU_UNDRAWN = {
     "qemu.paused.migrates",
     "qemu.cancel.returns-to-running",

@@ -42,7 +42,7 @@ claims: {data_section: mapped-only}
 setup:
   after_open: [{map: data_section}, {write: {region: 0, offset: 0, width: 4, value: 1}}]
   after_reset: [{wait: {region: 0, offset: 0, width: 4, equals: 1, within: 1s}}]
-stimulus: {dma: none, dirty: none, error: none, save_fault: none}
+stimulus: {dma: none, dirty: none, error: none, save_fault: none, refusal: none, resume_fault: none}
 skip: [{case: v1.reset, reason: it wedges}]
 """
 PLAN = """\

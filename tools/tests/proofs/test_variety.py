@@ -38,7 +38,8 @@ REGISTERS_ALONE = {
 
 
 #: The whole stimulus.
-EVERYTHING = ("running", "dma", "interrupts", "dirty", "visible_state", "save_fault", "error", "work")
+FAULTS = ("save_fault", "resume_fault", "error", "refusal")
+EVERYTHING = ("running", "dma", "interrupts", "dirty", "visible_state", "work", *FAULTS)
 
 #: Why rules may be n/a to every server.
 ALWAYS = ("each server has a container of its own", "bad pointers cannot be expressed here")
@@ -118,7 +119,8 @@ KINDS = {
         "--undrawn=refuse --self-writes=refuse --reserved-bits=refuse --read-only=refuse --after-failure=error",
         {"transitions": []},
         rules=(V1,),
-        silence=(*UNCLAIMED, "the device reports the error state after it"),
+        stimulus={"refusal": "none"},  # for it leads to the error state, too
+        silence=(*UNCLAIMED, *NO_STIMULUS, "the device reports the error state after it"),
     ),
     "whatever means nothing is refused": Kind("--undefined=refuse --read-only=refuse --errno=61"),
     "an errno that no user knows": Kind("--errno=524 --read-only=refuse --restart=refuse", rules=(V1, DIRTY)),
@@ -138,7 +140,7 @@ KINDS = {
     "a reset that leaves what can be seen": Kind("--reset=keep"),
     "no DMA and no faults": Kind(
         "",
-        stimulus=dict.fromkeys(("dma", "dirty", "save_fault", "error", "work"), "none"),
+        stimulus=dict.fromkeys(("dma", "dirty", "work", *FAULTS), "none"),
         silence=NO_STIMULUS,
     ),
     "nothing said of it": Kind(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from raw_client import (
+    LOAD_FAULT,
     MIGRATION,
     OFFSET,
     PENDING,
@@ -243,6 +244,32 @@ def faulted(client: Client) -> tuple[int, str]:
     return errno, outcome(client, buffers)
 
 
+def resumed_with_fault(client: Client, number: int = 0) -> tuple[int, str]:
+    """Errno of the buffer of this number, which fails once, and what becomes of the state when it is given again."""
+    buffers = restoring(client, number)
+    client.put(0, LOAD_FAULT, 4, 1)
+    errno = client.try_restore_one(buffers[number])
+    for buffer in buffers[number + (not errno) :]:
+        assert client.try_restore_one(buffer) == 0
+    client.go(RUNNING)
+    whole = client.try_read(2, 0, 65536)[1] == CONTENT[:65536] and client.get(0, SCRATCH0, 8) == 77
+    return errno, "whole" if whole else "different"
+
+
+def size_at_fault(client: Client) -> tuple[int, int]:
+    """Errno and count of the write of data_size that fails."""
+    restoring(client, 1)
+    client.put(0, LOAD_FAULT, 4, 1)
+    return client.try_write(MIGRATION, SIZE, bytes(8))
+
+
+def resumed_after_fault(client: Client) -> tuple[int, str]:
+    """Errno of the first buffer, which fails, and what becomes of the state after a reset."""
+    buffers = restoring(client, 0)
+    client.put(0, LOAD_FAULT, 4, 1)
+    return client.try_restore_one(buffers[0]), outcome(client, buffers)
+
+
 def written_in_halves(client: Client) -> list[int]:
     """Errnos of writing a buffer in two pieces, and of its size."""
     buffer = filled(client, STOP_AND_COPY).save()[0]
@@ -296,6 +323,11 @@ def faulted_at_once(client: Client, state: int) -> list[int]:
     client.put(0, SAVE_FAULT, 4, 1)
     client.go(state)
     return registers(client, PENDING, OFFSET, SIZE)[1:]
+
+
+def reset_after_save_fault(client: Client) -> tuple[int, int]:
+    """data_offset, when the first buffer fails, and the errno of a reset after it."""
+    return faulted_at_once(client, STOP_AND_COPY)[0], client.call(13)[0]
 
 
 def restoring(client: Client, count: int | None = None) -> list[bytes]:
@@ -486,6 +518,14 @@ TABLE: list[tuple[str, Callable[[Client], Any], Any, Any]] = [
     ("fault-empties-buffer", lambda c: faulted_at_once(c, STOP_AND_COPY), [-EIO, 16384], [SECTION, 0]),
     ("fault-in-pre-copy-silent", lambda c: faulted_at_once(c, PRE_COPY), [-EIO, 16384], [SECTION, 16384]),
     ("fault-in-pre-copy-silent", lambda c: faulted_at_once(c, STOP_AND_COPY), [-EIO, 16384], [-EIO, 16384]),
+    ("resume-fault-loses-buffer", resumed_with_fault, (EIO, "whole"), (0, "different")),
+    ("resume-fault-loses-later-buffer", resumed_with_fault, (EIO, "whole"), (EIO, "whole")),
+    ("resume-fault-loses-later-buffer", lambda c: resumed_with_fault(c, 1), (EIO, "whole"), (0, "different")),
+    ("resume-fault-keeps-old", lambda c: resumed_with_fault(c, 1), (EIO, "whole"), (0, "different")),
+    ("resume-fault-short", size_at_fault, (EIO, 0), (0, 0)),
+    ("resume-fault-wedges", lambda c: (resumed_with_fault(c)[0], c.call(13)[0]), (EIO, 0), (EIO, EIO)),
+    ("resume-fault-outlives-reset", resumed_after_fault, (EIO, "whole"), (EIO, "refused")),
+    ("save-fault-wedges", reset_after_save_fault, (-EIO, 0), (-EIO, EIO)),
     ("resume-odd-size-refused", carried, "whole", "refused"),
     ("resume-size-short", lambda c: (c.go(RESUMING), c.try_write(MIGRATION, SIZE, bytes(8)))[1], (0, 8), (0, 4)),
     ("resume-again-refused", size_taken_again, 0, EINVAL),

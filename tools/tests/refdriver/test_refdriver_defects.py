@@ -91,6 +91,11 @@ class Bench:
         self.write(FAULT, 4, value, region=0)
         return self.now(STOP)
 
+    def told(self, state: int) -> int:
+        """What a write of device_state reports that the device was told to refuse."""
+        self.write(FAULT, 4, 2, region=0)
+        return self.go(state)
+
     def reset(self) -> int:
         """0, or the refusal."""
         try:
@@ -332,6 +337,38 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         lambda b: (b.write(FAULT, 4, 1, region=0), b.go(STOP), b.state(), b.fails()),
         (4, -EIO, ERROR, -EIO),
         (4, 4, ERROR, -EIO),
+    ),
+    ("refusal-silent", lambda b: (b.told(STOP), b.state(), b.fails()), (-EIO, 1, -EINVAL), (4, 1, -EINVAL)),
+    ("refusal-moves-state", lambda b: (b.told(STOP), b.state()), (-EIO, 1), (-EIO, 0)),
+    (
+        "refusal-becomes-error",
+        lambda b: (b.fails(), b.state(), b.told(STOP), b.state()),
+        (-22, 1, -5, 1),
+        (-22, 1, -5, 6),
+    ),
+    (
+        "refusal-sets-error-bits",
+        lambda b: (b.told(STOP), b.state(), b.now(STOP), b.told(RUNNING), b.state(), b.reset(), b.state()),
+        (-EIO, 1, 0, -EIO, 0, 0, 1),
+        (-EIO, 7, 0, -EIO, 6, 0, 1),
+    ),
+    (
+        "refusal-latches",
+        lambda b: (b.fails(), b.now(PRE_COPY), b.told(STOP), b.now(STOP), b.reset(), b.now(STOP)),
+        (-EINVAL, 3, -EIO, 0, 0, 0),
+        (-EINVAL, 3, -EIO, 3, 0, 0),
+    ),
+    (
+        "refusal-freezes",
+        lambda b: (b.told(STOP), b.works(), b.works(STOP), b.works(RUNNING)),
+        (-EIO, True, False, True),
+        (-EIO, False, False, True),
+    ),
+    (
+        "refusal-wakes",
+        lambda b: (b.works(STOP), b.told(RUNNING), b.works(), b.reset(), b.works(STOP)),
+        (False, -EIO, False, 0, False),
+        (False, -EIO, True, 0, False),
     ),
     (
         "state-failure-ends-pre-copy",

@@ -139,6 +139,11 @@ class Region:
             found[0][found[1] : found[1] + len(data)] = data
         return bool(found)
 
+    @property
+    def mapped(self) -> list[Area]:
+        """The areas that are mapped now."""
+        return [area for area, mapping in self._mappings.items() if not mapping.closed]
+
     def map_areas(self) -> None:
         """Map each mappable area, and keep it mapped until the device is closed. Raises DeviceError."""
         for area in self.areas:

@@ -345,13 +345,21 @@ class GuestMemory:
         """Have the driver pin these pages. Raises NotApplicable where it makes no difference, and nobody says how."""
         if self._everything and not self.actor.can_pin:
             raise NotApplicable("the profile claims that every mapped page is reported, pinned or not")
-        self.actor.pin(self.iova(first), count * self.page)
+        for start, pages in self._pinned_at_once(first, count):
+            self.actor.pin(self.iova(start), pages * self.page)
         self._tell(f"let the driver pin {self.at(Pages.run(first, count))}")
         self.history.pin(Pages.run(first, count))
 
+    def _pinned_at_once(self, first: int, count: int) -> Iterator[tuple[int, int]]:
+        """A range in parts that the device can be told of: first page and pages of each."""
+        most = max(1, self.actor.largest_write // self.page)
+        for start in range(first, first + count, most):
+            yield start, min(most, first + count - start)
+
     def unpin(self, first: int, count: int) -> None:
         """Have it let go of the same."""
-        self.actor.unpin(self.iova(first), count * self.page)
+        for start, pages in self._pinned_at_once(first, count):
+            self.actor.unpin(self.iova(start), pages * self.page)
         self._tell(f"let the driver unpin {self.at(Pages.run(first, count))}")
         self.history.unpin(Pages.run(first, count))
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ..device import DeviceError, DmaMap, Unreachable
 from ..device.dma import DMA_SIZE
+from ..profiles import Step
 from ..run.checks import NotApplicable
 from ..run.stimulus import Activity, Actor
 from ..transport import TransportError
@@ -78,6 +79,10 @@ class MigrationActor(Actor):
         """Make the next write of device_state fail with the error state."""
         self.run("stimulus.error", self.wanted("error", self._faults.error), {})
 
+    def provoke_refusal(self) -> None:
+        """Make the next write of device_state fail with the state that the device is in."""
+        self.run("stimulus.refusal", self.wanted("refusal", self._faults.refusal), {})
+
     def start_work(self, iova: int, length: int) -> None:
         """Give the device something to do, for which it may write some memory."""
         self.run("stimulus.work.start", self._work().start, {"$iova": iova, "$length": length})
@@ -92,3 +97,11 @@ class MigrationActor(Actor):
     def provoke_save_fault(self) -> None:
         """Make the device fail while it saves its state, once it has been told to."""
         self.run("stimulus.save_fault", self.wanted("save_fault", self._faults.save_fault), {})
+
+    def provoke_resume_fault(self) -> None:
+        """Make the device fail while it is given a state, once it has been told to."""
+        self.run("stimulus.resume_fault", self.need_resume_fault(), {})
+
+    def need_resume_fault(self) -> tuple[Step, ...]:
+        """How that is done, for those who move a state first. Raises NotApplicable, Silent."""
+        return self.wanted("resume_fault", self._faults.resume_fault)

@@ -7,7 +7,7 @@ from ..run.checks import NotApplicable, Unjudged, about, accepted, one_of
 from ..uapi.migration_v1 import DEVICE_STATE, DeviceState
 from .actor import MigrationActor
 from .region import Change, MigrationRegion
-from .states import Transition, name
+from .states import Transition, drawn_from, name
 
 
 def enter_error(migration: MigrationRegion, actor: MigrationActor, state: DeviceState = DeviceState.STOP) -> None:
@@ -16,6 +16,18 @@ def enter_error(migration: MigrationRegion, actor: MigrationActor, state: Device
     migration.try_set_state(state)
     if not migration.in_error():
         raise Unjudged("the provoked failure did not lead to the error state")
+
+
+def refuse(migration: MigrationRegion, actor: MigrationActor) -> None:
+    """Have the device refuse a documented transition, or running where none is drawn, and keep its state.
+
+    Raises Unjudged where it does not, which other rules judge.
+    """
+    before = migration.state()
+    actor.provoke_refusal()
+    change = migration.change_to(next(iter(drawn_from(before)), DeviceState.RUNNING))
+    if change.outcome.ok or change.now != before:
+        raise Unjudged(f"the provoked refusal did not leave {name(before)} as it was: {change}")
 
 
 def need_data(migration: MigrationRegion, seconds: float = 0.0) -> None:

@@ -157,6 +157,9 @@ def stress(v1: Migration, migration: MigrationRegion, seed: int, exploring: Expl
     """Random operations, for a part of the time that the run was given for them."""
     from .exploration.stress import Stress  # hypothesis is an optional package
 
+    if v1.claims.data_section == "mapped-only":
+        raise NotApplicable("exploring uses read() and write() of the data section; the profile claims mapped-only")
+
     return Stress(v1, seed, exploring.seconds, exploring.shortening)
 
 

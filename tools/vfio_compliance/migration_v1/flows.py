@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ..common.moment import latest_call
 from ..device import DeviceError, StepFailed, Stream
-from ..run.checks import Silent, Unjudged, given
+from ..run.checks import NotApplicable, Silent, Unjudged, given
 from ..run.client import Access
 from ..run.stimulus import Actor
 from ..uapi.migration_v1 import PENDING_BYTES, DeviceState
@@ -104,6 +104,7 @@ class Journeys:
         self.live = shared(self._live)
         self.calm = shared(self._calm)
         self.disturbed = shared(self._disturbed)
+        self.twice = shared(self._twice)
         self.resume = shared(self._resume)
 
     def _suspend(self) -> Saved:
@@ -122,8 +123,25 @@ class Journeys:
         return self._save((PRE_COPY, STOP_AND_COPY), EARLY)
 
     def _disturbed(self) -> Saved:
-        """As suspend, with pending_bytes read over and over before each buffer."""
+        """As suspend, with pending_bytes read over and over before each buffer; for where live went wrong anyway."""
         return self._save((STOP_AND_COPY,), QUIET, reads=4)
+
+    def _twice(self) -> tuple[Saved, Saved | None]:
+        """As suspend, and from stop once more, with pending_bytes read over and over before each buffer.
+
+        The second one is None where the profile does not claim that there is a way from stop to stop-and-copy.
+        """
+        if ("stop", "stop-and-copy") not in self._migration.claims.transitions:
+            return Saved(), None
+        first, second = self._save((STOP_AND_COPY,), QUIET), Saved()
+        if not first.failure:
+            migration = self._migration.region()
+            with self._recorded(migration, second), given():
+                _change(migration, STOP_AND_COPY, second)
+            if not second.failure:
+                with self._recorded(migration, second):
+                    self.read_out(migration, STOP_AND_COPY, second.stream, reads=4)
+        return first, second
 
     def _save(self, path: tuple[DeviceState, ...], value: int, reads: int = 1) -> Saved:
         """Along ``path``, with ``value`` in the visible state; ``reads`` of pending_bytes before each buffer."""
@@ -176,6 +194,10 @@ class Journeys:
                 return change
             failure = resumed.failure
         raise Unjudged(f"{transition} was not reached: {failure}")
+
+    def unseen(self) -> NotApplicable | Silent:
+        """What to raise where a state would have to be seen, and nothing of it can be."""
+        return self._migration.actor.unseen()
 
     @property
     def patience(self) -> float:
@@ -247,9 +269,8 @@ def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | No
 
 def show(actor: Actor, value: int | None = None) -> list[int] | None:
     """What the device shows, of ``value`` if one is to be put there; None where the profile does not say how."""
-    try:
-        if value is not None:
-            actor.put(value)
-        return actor.show()
-    except Silent:
+    if not actor.can_put:
         return None
+    if value is not None:
+        actor.put(value)
+    return actor.show()

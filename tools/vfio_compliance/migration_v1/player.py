@@ -9,7 +9,7 @@ from enum import Enum
 
 from ..device import DeviceError, DirtyTracker, DmaMap, Stream
 from ..device.dma import DMA_SIZE, IOVA
-from ..run.checks import NotApplicable, Silent, Unjudged, given, shows
+from ..run.checks import NotApplicable, Unjudged, given, shows
 from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, show
@@ -22,6 +22,8 @@ from .sessions import Session
 from .states import DRAWN, Transition, name
 
 _SAVING = (PRE_COPY, STOP_AND_COPY)
+
+_UNSEEN = "the fault that was provoked was not seen, which another rule judges"
 
 
 class Last(Enum):
@@ -58,6 +60,8 @@ class Stage:
 
     def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
         self.v1, self.journeys, self.reach = v1, journeys, reach
+        #: How many values were put into the visible state: none comes again soon, so that none passes for another.
+        self.values = 0
 
     def buffers(self, state: DeviceState) -> int:
         """How many buffers the device offers in a saving state. Raises Unjudged."""
@@ -77,7 +81,6 @@ class Player:
         self.region = stage.v1.begin()
         #: The buffers of the state that is being saved.
         self.stream = Stream()
-        self._values = 0
         #: What the device shows; None where the profile does not say how that is seen.
         self._shown: list[int] | None = None
         #: It shows what a state that it was given has brought, and nobody has changed that.
@@ -86,6 +89,8 @@ class Player:
         self._forgotten = False
         #: Whether there is data in the present state that was not read to its end.
         self._unread = False
+        #: How many whole buffers it was given in resuming.
+        self._given = 0
         #: A session has ended: from then on what the text promises is what is judged.
         self._judged = False
         self.change()
@@ -100,8 +105,8 @@ class Player:
 
     def change(self) -> None:
         """Put a value into the visible state that was not there before, where the profile says how."""
-        self._values += 1
-        self._shown = show(self._v1.actor, value(self._values))
+        self._stage.values += 1
+        self._shown = show(self._v1.actor, value(self._stage.values))
         self._brought = self._forgotten = False
 
     def go(self, state: DeviceState) -> None:
@@ -117,6 +122,7 @@ class Player:
             self._try(transition)
         if state in _SAVING and transition != Transition(PRE_COPY, STOP_AND_COPY):
             self.stream = Stream()
+        self._given = 0
         self._unread = state in _SAVING
 
     def _try(self, transition: Transition) -> None:
@@ -144,6 +150,7 @@ class Player:
         saved = self._stage.journeys.suspend()
         with self._step():
             progress.give(self.region, far, saved.whole())
+        self._given = far.of(len(saved.stream.buffers))
         if far == progress.WHOLE:
             self._shown, self._brought = saved.visible, True
 
@@ -152,21 +159,49 @@ class Player:
         (self.give if self.region.state() == RESUMING else self.read)(far)
 
     def fail(self) -> None:
-        """Have the device fail while it saves the next buffer. Raises Unjudged where that is not seen.
+        """Have the device fail at the next buffer that it saves or is given. Raises Unjudged where that is not seen.
 
         Raises NotApplicable where there is no next one.
         """
+        (self._fail_to_take if self.region.state() == RESUMING else self._fail_to_save)()
+
+    def _fail_to_save(self) -> None:
         with given():
             if not self.region.wait_for_data(0):
                 raise NotApplicable("the device offers no such buffer")
             self._v1.actor.provoke_save_fault()
         try:
-            if self.region.wait_for_data(0):
-                self.region.read_buffer()
+            self._save_on()
         except DeviceError as error:
             if error.errno is not None:
                 return
-        raise Unjudged("the fault that was provoked was not seen, which another rule judges")
+        raise Unjudged(_UNSEEN)
+
+    def _save_on(self) -> None:
+        """Save what is left of the state: it may fail at any of it, and in stop-and-copy alone. Raises DeviceError."""
+        state, left = self.region.state(), self._stage.buffers(STOP_AND_COPY)
+        if state == PRE_COPY:
+            left += self._stage.buffers(PRE_COPY)
+            self.region.read_buffer()
+            self.region.set_state(STOP_AND_COPY)
+        while left and self.region.wait_for_data(0):
+            self.region.read_buffer()
+            left -= 1
+
+    def _fail_to_take(self) -> None:
+        """It may fail at any access up to the end of resuming, which the rest of the state is given for."""
+        stream = self._stage.journeys.suspend().whole()
+        if self._given >= len(stream.buffers):
+            raise NotApplicable("the device offers no such buffer")
+        with given():
+            self._v1.actor.provoke_resume_fault()
+        try:
+            progress.give_rest(self.region, stream, self._given)
+            self.region.set_state(RUNNING)
+        except DeviceError as error:
+            if error.errno is not None or self.region.in_error():
+                return
+        raise Unjudged(_UNSEEN)
 
     def reset(self) -> None:
         """Reset the device. Raises NotApplicable where it has none."""
@@ -239,8 +274,11 @@ class Player:
         self._as_brought()
 
     def _give_another(self) -> None:
-        """The whole state of a live migration: none that a session has given."""
-        live = self._stage.journeys.live()
+        """The whole state of a live migration: none that a session has given. Raises Unjudged where that is lacking."""
+        journeys = self._stage.journeys
+        live = journeys.live()
+        if journeys.resume(journeys.live).whole().visible != live.visible:
+            raise Unjudged("the state of a live migration does not restore the device, which another rule judges")
         self.region.load(live.whole())
         self._shown, self._brought = live.visible, True
 
@@ -263,20 +301,20 @@ class Player:
 
     def _as_brought(self) -> None:
         if self._shown is None:
-            raise Silent("stimulus.visible_state")
+            raise self._v1.actor.unseen()
         shows("after resuming", show(self._v1.actor) or [], self._shown)
 
     def _compare(self) -> None:
         with self._v1.destination() as (_, region, actor):
             if actor.can_put:  # what a reset left is not to pass for what was restored
-                actor.put(value(self._values + 1))
+                actor.put(value(self._stage.values + 1))
             region.enter(RESUMING)
             with self._interrupted(RESUMING, region):
                 region.load(self.stream)
             region.set_state(RUNNING)
             seen = show(actor)
         if self._shown is None or seen is None:
-            raise Silent("stimulus.visible_state")
+            raise self._v1.actor.unseen()
         shows("restored from it", seen, self._shown)
 
     def _interrupted(self, state: DeviceState, region: MigrationRegion) -> AbstractContextManager[None]:

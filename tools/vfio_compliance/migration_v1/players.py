@@ -241,7 +241,7 @@ class Players(Stage):
 
     def _look(self) -> Saved:
         """The whole flows, which are not to be made in the middle of another one; the state saved at once."""
-        self.journeys.live()
+        self.journeys.resume(self.journeys.live)
         return self.journeys.suspend()
 
     def _play(self, sessions: Sequence[Session], last: Last) -> None:

@@ -155,10 +155,23 @@ class MigrationStimulus(Stimulus):
         "Without it, the rules on errors are not-run; `none`: there is no way to make it fail.",
         default=None,
     )
+    refusal: tuple[Step, ...] | None = key(
+        OrNone(Program()),
+        "Makes the next write of device_state fail, and the device keep the state that it is in. Without it, the rules "
+        "on refused transitions are not-run; `none`: there is no way to make it refuse one.",
+        default=None,
+    )
     save_fault: tuple[Step, ...] | None = key(
         OrNone(Program()),
-        "Makes the device fail in the middle of saving its state. Without it, the rule on faults while saving is "
-        "not-run; `none`: there is no way to make it fail.",
+        "Makes the device fail in the middle of saving its state. Without it, the rules on faults are not-run; `none`: "
+        "there is no way to make it fail.",
+        default=None,
+    )
+    resume_fault: tuple[Step, ...] | None = key(
+        OrNone(Program()),
+        "Makes the device fail in the middle of being resumed: it cannot use a buffer that it is given after that, "
+        "though nothing is wrong with the data. Without it, the rules on faults are not-run; `none`: there is no way "
+        "to make it fail.",
         default=None,
     )
     work: Work | None = key(

@@ -104,6 +104,12 @@ def give(region: MigrationRegion, far: Progress, stream: Stream) -> None:
         region.write_data(place.offset, next(stream.pieces(buffer, half)))
 
 
+def give_rest(region: MigrationRegion, stream: Stream, number: int) -> None:
+    """Give the buffers of a state from this number on. Raises DeviceError."""
+    for buffer in stream.buffers[number:]:
+        region.load_buffer(buffer.size, stream.pieces(buffer))
+
+
 def _need(pending: int) -> None:
     if not pending:
         raise NotApplicable("the device offers no such buffer")

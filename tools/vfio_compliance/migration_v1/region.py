@@ -60,6 +60,11 @@ Between: TypeAlias = Callable[[Moment, Area, bytes], None]
 _NOWHERE = Area(0, 0)
 
 
+def _errno(outcome: Outcome) -> int | None:
+    """That of a refusal; None for an answer that is none."""
+    return outcome.errno if outcome.value < 0 else None
+
+
 class Change(NamedTuple):
     """How a write of device_state was answered, the state that was read after it, and the number of that call."""
 
@@ -75,9 +80,8 @@ class Change(NamedTuple):
     def insist(self, what: str, state: int) -> None:
         """Raises DeviceError unless the write was taken whole and led to ``state``."""
         if self.outcome.value != DEVICE_STATE.width or self.now != state:
-            raise DeviceError(
-                what, f"4 bytes taken, then {name(state)}", f"{tell(self.outcome)}, then {name(self.now)}"
-            )
+            wanted, seen = f"4 bytes taken, then {name(state)}", f"{tell(self.outcome)}, then {name(self.now)}"
+            raise DeviceError(what, wanted, seen, _errno(self.outcome))
 
     def __str__(self) -> str:
         return f"{self.answer}, reads {name(self.now)}"
@@ -116,12 +120,8 @@ class MigrationRegion:
         """The value of ``register``. Raises DeviceError."""
         outcome, data = self.try_read(register)
         if outcome.value != register.width:
-            raise DeviceError(
-                f"reading {register.name}",
-                counted(register.width, "byte"),
-                tell(outcome),
-                outcome.errno if outcome.value < 0 else None,
-            )
+            what, wanted = f"reading {register.name}", counted(register.width, "byte")
+            raise DeviceError(what, wanted, tell(outcome), _errno(outcome))
         return int.from_bytes(data, "little")
 
     def glance(self, register: Register) -> int | None:
@@ -137,7 +137,7 @@ class MigrationRegion:
         outcome = self.try_write(register, value)
         if outcome.value != register.width:
             taken = f"{counted(register.width, 'byte')} taken"
-            raise DeviceError(f"writing 0x{value:x} to {register.name}", taken, tell(outcome))
+            raise DeviceError(f"writing 0x{value:x} to {register.name}", taken, tell(outcome), _errno(outcome))
 
     # -- device_state ---------------------------------------------------------------------------------------------
 
@@ -299,7 +299,8 @@ class MigrationRegion:
         self._meet(Moment.MOVED, area, beginning)
         outcome = self.try_write(DATA_SIZE, size)
         if outcome.value != DATA_SIZE.width:
-            raise StepFailed("data_size", f"writing {size} to data_size", "8 bytes taken", tell(outcome))
+            what, taken = f"writing {size} to data_size", "8 bytes taken"
+            raise StepFailed("data_size", what, taken, tell(outcome), _errno(outcome))
 
     def _meet(self, moment: Moment, area: Area, beginning: bytes = b"") -> None:
         if self.between:
@@ -385,8 +386,13 @@ class MigrationRegion:
     # -- the client's side ----------------------------------------------------------------------------------------
 
     def accesses(self, calls: Iterable[Call]) -> Iterator[Access]:
-        """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them."""
+        """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them.
+
+        Where data moves through mappings that were made before, these come first.
+        """
+        if self.mapped:
+            yield from (Access("map", area.offset, area.size) for area in self.region.mapped)
         target = f"region {self.region.index}"
-        for number, call in enumerate(calls, 1):
+        for call in calls:
             if verb := access_verb(call.verb, call.target, call.number, target):
-                yield Access(verb, call.number, call.length, call.value, *call.moved, number)
+                yield Access(verb, call.number, call.length, call.value, *call.moved, call.serial)

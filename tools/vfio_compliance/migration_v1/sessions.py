@@ -42,7 +42,7 @@ def give(far: Progress) -> Move:
 
 #: Another value is put into the state that can be seen.
 CHANGE: Final = Move("change", (), "changed")
-#: The device meets a fault while it saves the next buffer.
+#: The device meets a fault at the next buffer that it saves or is given.
 FAIL: Final = Move("fail", (), "a fault in the next one")
 
 #: The ways out of any state.

@@ -73,17 +73,12 @@ def load(path: Path) -> Script:
 
 def _read(path: Path) -> str:
     try:
-        # A FIFO without a writer would block the open.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=_open) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise _problem(path, "is not a regular file")
+            content = stream.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _problem(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _problem(path, "is not a regular file")
-        try:
-            content = stream.read(LARGEST_FILE + 1)
-        except OSError as error:
-            raise _problem(path, f"cannot be read: {error.strerror}") from None
     if len(content) > LARGEST_FILE:
         raise _problem(path, f"larger than {LARGEST_FILE // 1024} KiB")
     try:
@@ -92,6 +87,10 @@ def _read(path: Path) -> str:
         before = error.object[: error.start].decode().split("\n")
         place = Place(len(before), len(before[-1]) + 1)
         raise _problem(path, f"not text in UTF-8 (byte 0x{error.object[error.start]:02x})", place) from None
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else a FIFO without a writer would block
 
 
 def _parsed(path: Path, text: str) -> ast.Module:
@@ -152,7 +151,7 @@ def _problems(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
         others = given.posonlyargs[1:]
         yield (
             f"{name} has {counted(len(others), 'parameter')} before `/`, {quoted(others[0].arg)} first, which cannot be"
-            " filled in by name; only the device may stand there"
+            " filled in by name; only the device may be there"
         )
 
 

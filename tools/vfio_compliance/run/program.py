@@ -35,6 +35,7 @@ from ..profiles import (
     quoted,
 )
 from .actions import ActionError, Actions
+from .checks import NotApplicable
 from .errors import ProfileFault
 from .verbs import Verbs, number_in
 
@@ -103,7 +104,10 @@ class Programs:
         return [self._verbs.read(step.region, _offset(step, known), step.width) & step.mask]
 
     def _write(self, step: Write, known: Mapping[str, int]) -> list[int]:
-        self._verbs.write(step.region, _offset(step, known), step.width, number(step.value, known))
+        value = number(step.value, known)
+        if value >> 8 * step.width and str(step.value) in ("$iova", "$length"):
+            raise NotApplicable(f"{value:#x} does not fit into a register of {counted(step.width, 'byte')}")
+        self._verbs.write(step.region, _offset(step, known), step.width, value)
         return []
 
     def _wait(self, step: Wait, known: Mapping[str, int]) -> list[int]:

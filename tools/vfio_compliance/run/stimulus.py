@@ -17,7 +17,7 @@ from ..device import Device, DeviceError, DmaMap, Region, Unreachable
 from ..device.dma import DMA_SIZE, IOVA
 from ..profiles import Dirty, MapRegion, MapSection, Profile, SetupStep, Step, VisibleState, Window, number
 from ..transport import PeerGone, ProtocolViolation, TransportError
-from .checks import NotApplicable, given, missing
+from .checks import NotApplicable, Silent, given, missing
 from .errors import ProfileFault
 from .program import Programs
 
@@ -234,6 +234,10 @@ class Actor:
     def can_put(self) -> bool:
         """Whether the profile says how to put a value into the visible state."""
         return self._stimulus.visible_state is not None
+
+    def unseen(self) -> NotApplicable | Silent:
+        """What to raise where a state would have to be seen, and the profile does not say how, or denies that it is."""
+        return missing("stimulus.visible_state", denied=self.profile.denies("stimulus.visible_state"))
 
     def put(self, value: int) -> None:
         """Put ``value`` into the visible state."""

@@ -9,7 +9,7 @@ Worker and test process take turns on a socket. A message is the sizes of two pa
 
     test process                                     worker
                                                      ["ready", id of its main thread]
-    ["load", path, seconds], the text of the file    ["done", []] or an end as below
+    ["load", path, seconds], the text of the file    [0, "done", []], or another end as below
     ["call", number, name, arguments, seconds]       [number, verb, arguments...], bytes: asks for an access
     ["gave", number or null], bytes                  ... goes on
     ["refused", which, errno or null, text]          ... raises Refused
@@ -17,8 +17,6 @@ Worker and test process take turns on a socket. A message is the sizes of two pa
                                                      [number, "done", values]
                                                      [number, "failed", line, text, whether it was out of memory]
                                                      [number, "refused", which, line, text]
-
-For what load() ends with, the number is 0.
 """
 
 from __future__ import annotations
@@ -89,8 +87,10 @@ def main(connection: int, alarm: int, lifeline: int, host: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY + _RESERVE))
     try:
         Worker(socket.socket(fileno=connection), alarm).serve()
-    except BaseException:  # the file has broken what this stands on, or a timer of its own raises here
+    except BaseException as error:  # the file has broken what this stands on, or a timer of its own raises here
         traceback.print_exc()
+        if isinstance(error, OSError):
+            print("the connection of this process to the run is closed", file=sys.stderr)
     finally:
         os._exit(1)  # without waiting for threads of the file
 
@@ -128,7 +128,8 @@ def _sweep() -> None:
         try:
             if not os.waitpid(-1, os.WNOHANG)[0]:
                 for child in _children():
-                    os.kill(child, signal.SIGKILL)
+                    with contextlib.suppress(PermissionError):  # it runs as somebody else
+                        os.kill(child, signal.SIGKILL)
                 time.sleep(0.001)
         except ChildProcessError:
             return
@@ -233,6 +234,8 @@ class Worker:
         self._turn = threading.Lock()
         #: Number of the call that is being carried out; 0 while none is.
         self._call = 0
+        #: Whether an access was begun and its answer not read.
+        self._torn = False
         self._module = types.ModuleType("vfio_actions")
         self._path = ""
 
@@ -261,11 +264,17 @@ class Worker:
             faulthandler.dump_traceback_later(seconds, file=self._alarm)
         try:
             values = _values(act())
-            faulthandler.cancel_dump_traceback_later()
+            self._disarm()
         except BaseException as error:
-            faulthandler.cancel_dump_traceback_later()
+            self._disarm()
             return self._failure(error)
         return ["done", values]
+
+    def _disarm(self) -> None:
+        """Call off the alarm; a process that the file forked ends here, where it has come back from the call."""
+        if os.getpid() != self._process:
+            os._exit(0)
+        faulthandler.cancel_dump_traceback_later()
 
     def _failure(self, error: BaseException) -> list[Any]:
         memory = isinstance(error, MemoryError)
@@ -286,10 +295,9 @@ class Worker:
         return next(reversed([line for frame, line in frames if frame.f_code.co_filename == self._path]), 0)
 
     def _end(self, number: int, outcome: list[Any]) -> None:
-        if os.getpid() != self._process:
-            os._exit(0)  # a fork of the file's came back here
         with self._turn:
             self._call = 0
+            self._check_order()
             self._send([number, *outcome])
 
     def _ask(self, verb: str, *arguments: Any, data: Any = b"") -> Any:
@@ -300,8 +308,11 @@ class Worker:
                 raise RuntimeError("only the process that was called may use the device, not one that it forked")
             if not self._call:
                 raise RuntimeError("the device may be used during a call only")
+            self._check_order()
+            self._torn = True
             self._send([self._call, verb, *message], view.tobytes())
             (kind, *rest), blob = self._receive()
+            self._torn = False
         if kind == "gave":
             return blob if rest[0] is None else rest[0]
         if kind == "wrong":
@@ -311,19 +322,25 @@ class Worker:
         refused.which = which
         raise refused
 
+    def _check_order(self) -> None:
+        """End the process when an answer was left unread: the next access would take it for its own."""
+        if self._torn:
+            print("an exception, such as one raised in a signal handler, interrupted an access", file=sys.stderr)
+            os._exit(1)
+
     def _send(self, head: list[Any], blob: bytes = b"") -> None:
         text = json.dumps(head).encode()
         self._socket.sendall(_SIZES.pack(len(text), len(blob)) + text + blob)
 
     def _receive(self) -> tuple[list[Any], bytes]:
-        data = self._more(_SMALL)  # most messages are small, and come whole
+        data = bytearray(self._more(_SMALL))  # most messages are small, and come whole
         while len(data) < _SIZES.size:
             data += self._more(_SMALL)
         head, blob = _SIZES.unpack_from(data)
         middle, end = _SIZES.size + head, _SIZES.size + head + blob
         while len(data) < end:
             data += self._more(end - len(data))
-        return json.loads(data[_SIZES.size : middle]), data[middle:end]
+        return json.loads(data[_SIZES.size : middle]), bytes(data[middle:end])
 
     def _more(self, size: int) -> bytes:
         data = self._socket.recv(size)

@@ -149,11 +149,10 @@ class Actions:
 
     def _greeting(self, process: Process) -> int:
         try:
-            head, _ = process.receive(monotonic() + _START)
+            return _integer(process.receive(monotonic() + _START)[0], 1)
         except (Ended, Late, Garbled):
             message = f"its process did not start{_last_line(process.output())}"
             raise ActionError(self._place(0), message, "see whether this Python works") from None
-        return _integer(head, 1)
 
     def _place(self, line: int) -> str:
         file = printable(str(self._file))
@@ -186,7 +185,7 @@ class _Call:
             self._process.send(head, self._deadline, blob)
             while True:
                 (number, kind, *rest), blob = self._next()
-                if number != self._number:
+                if type(number) is not int or number != self._number:
                     raise Garbled
                 if verbs and asked.is_verb(kind, rest):
                     answer, data = self._access(verbs, kind, rest, blob)

@@ -33,8 +33,11 @@ TAIL: Final = 4096
 #: Bytes of the record of where the file was when its time was up; the kernel lets no more be written.
 _ALARM: Final = 16 * 1024
 
-#: Seconds for that record to be written; for a process that hung up to end; for one that has to end.
-_TELLING, _ENDING, _DYING = 0.5, 0.5, 2.0
+#: Seconds for that record to be written, and for a process that hung up to end.
+_TELLING, _ENDING = 0.5, 0.5
+
+#: Seconds for a process to end all that it started, which takes at most one, and for what was killed to be gone.
+_SWEEPING, _DYING = 1.5, 2.0
 
 _SIZES: Final = struct.Struct("<II")
 _CHILD: Final = Path(__file__).with_name("child.py")
@@ -56,40 +59,34 @@ class Process:
     """A running process. Making one starts it, which raises OSError. Whoever makes one calls end()."""
 
     def __init__(self) -> None:
-        with contextlib.ExitStack() as stack:
-            ours, theirs = socket.socketpair()
-            stack.callback(theirs.close)
-            held = stack.enter_context(contextlib.ExitStack())  # what stays if all goes well
-            held.callback(ours.close)
-            lifeline, self._lifeline = os.pipe2(os.O_CLOEXEC)
-            stack.callback(os.close, lifeline)
-            held.callback(_close, self._lifeline)
+        with contextlib.ExitStack() as always, contextlib.ExitStack() as failed:
+            self._socket, theirs = socket.socketpair()
+            always.callback(theirs.close)
+            failed.callback(self._socket.close)
+            lifeline, ours = os.pipe2(os.O_CLOEXEC)
+            always.callback(os.close, lifeline)
+            failed.callback(os.close, ours)
             self._alarm = _sealed(_ALARM)
-            held.callback(_close, self._alarm)
-            given = (theirs.fileno(), self._alarm, lifeline)
-            self._process = processes.start(
-                [sys.executable, "-IBu", str(_CHILD), *map(str, given), str(os.getpid())],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=given,
-            )
-            held.pop_all()
-        ours.setblocking(False)
-        self._socket = ours
+            failed.callback(os.close, self._alarm)
+            self._process = _start(theirs.fileno(), self._alarm, lifeline)
+            assert self._process.stdout is not None
+            failed.callback(self._process.stdout.close)
+            failed.callback(processes.end, self._process, 0, _DYING)
+            self._exit = os.pidfd_open(self._process.pid)
+            failed.pop_all()
+        self._finish = weakref.finalize(
+            self, _finish, self._process, self._socket, (ours, self._exit, self._alarm), os.getpid()
+        )
+        self._socket.setblocking(False)
         self._received = bytearray()
         self._tail = bytearray()
-        self._open()
-
-    def _open(self) -> None:
-        assert self._process.stdout is not None
+        #: Its output; -1 once that has ended.
         self._output = self._process.stdout.fileno()
-        self._exit = os.pidfd_open(self._process.pid)
+        #: What is waited for on the socket.
         self._asked = select.POLLIN
         self._poll = select.poll()
         for descriptor in (self._socket.fileno(), self._output, self._exit):
             self._poll.register(descriptor, select.POLLIN)
-        descriptors = (self._lifeline, self._exit, self._alarm)
-        self._finish = weakref.finalize(self, _finish, self._process, self._socket, descriptors, os.getpid())
 
     @property
     def gone(self) -> bool:
@@ -235,6 +232,13 @@ def printable(text: str, lines: bool = False) -> str:
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
+def _start(*given: int) -> subprocess.Popen[bytes]:
+    """Start the other side with the descriptors that it is given. Raises OSError."""
+    # Isolated from the environment, no compiled files beside those of the user, each line of output at once.
+    command = [sys.executable, "-IBu", str(_CHILD), *map(str, given), str(os.getpid())]
+    return processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=given)
+
+
 def _sealed(size: int) -> int:
     """The descriptor of memory that cannot be made larger or smaller."""
     descriptor = os.memfd_create("alarm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -246,7 +250,7 @@ def _sealed(size: int) -> int:
 def _list(text: bytes) -> list[Any]:
     """A list in JSON with numbers of at most 64 bits. Raises Garbled."""
     try:
-        value = json.loads(text, parse_int=_short, parse_constant=_none)
+        value = json.loads(text, parse_int=_short)
     except (ValueError, RecursionError):
         raise Garbled from None
     if type(value) is not list or not value:
@@ -260,15 +264,6 @@ def _short(digits: str) -> int:
     return int(digits)
 
 
-def _none(name: str) -> float:
-    raise ValueError(name)
-
-
-def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
-
-
 def _finish(
     process: subprocess.Popen[bytes], connection: socket.socket, descriptors: tuple[int, int, int], owner: int
 ) -> None:
@@ -276,7 +271,7 @@ def _finish(
     connection.close()
     os.close(lifeline)
     if os.getpid() == owner:  # a fork of the test process that ends must not take it along
-        processes.exited(ended, _DYING)
+        processes.exited(ended, _SWEEPING)
         processes.end(process, 0, _DYING)
     os.close(ended)
     os.close(alarm)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A device that is told to refuse a transition, or to fail while its state moves, and makes the wrong thing of it."""
+
+from __future__ import annotations
+
+from errno import EIO
+
+from ...device.machine import FAULT, LOAD_FAULT, SAVE_FAULT, Machine
+from ...overlays import defect, part_of
+from ...refusal import Refusal
+from ..region import MigrationRegion
+from ..states import ERROR, RUNNING_BIT, STATE_BITS
+from ..stream import Image, Incoming, Outgoing
+
+#: The value of FAULT that has the next write of device_state refused.
+_REFUSE = 2
+
+
+def _register(machine: Machine, offset: int) -> int:
+    return int.from_bytes(machine.read(offset, 4), "little")
+
+
+class Told(MigrationRegion):
+    """Takes note of the writes of device_state that it was told to refuse, and may do more when it does."""
+
+    #: Whether the last write was one of these.
+    _told = False
+
+    def write_state(self, value: int) -> None:
+        self._told = _register(self._machine, FAULT) == _REFUSE
+        try:
+            super().write_state(value)
+        except Refusal:
+            if self._told:
+                self._has_refused_as_told(value)
+            raise
+
+    def _has_refused_as_told(self, value: int) -> None:
+        """A write of this value was refused."""
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._told = False
+
+
+@defect("refusal-silent", "a transition that the device was told to refuse is answered with success; the state is kept")
+class RefusalSilent(Told):
+    def _write_state(self, value: int) -> int:
+        try:
+            return super()._write_state(value)
+        except Refusal:
+            if self._told:
+                return 4
+            raise
+
+
+@defect("refusal-moves-state", "a transition that the device was told to refuse is refused, and made all the same")
+class RefusalMovesState(Told):
+    def _has_refused_as_told(self, value: int) -> None:
+        super()._has_refused_as_told(value)
+        self._move(value & STATE_BITS)
+
+
+@defect("refusal-becomes-error", "a transition that the device was told to refuse leads to the error state")
+class RefusalBecomesError(Told):
+    def _has_refused_as_told(self, value: int) -> None:
+        super()._has_refused_as_told(value)
+        self._move(ERROR)
+
+
+@defect("refusal-sets-error-bits", "after a told refusal the bits of the error state are set in the one that was kept")
+class RefusalSetsErrorBits(Told):
+    def read_state(self) -> int:
+        return super().read_state() | (ERROR if self._told else 0)
+
+
+@defect("refusal-latches", "after a told refusal every write of device_state is refused, until reset")
+class RefusalLatches(Told):
+    _latched = False
+
+    def _has_refused_as_told(self, value: int) -> None:
+        super()._has_refused_as_told(value)
+        self._latched = True
+
+    def _go(self, new: int) -> None:
+        if self._latched:
+            raise Refusal(EIO)
+        super()._go(new)
+
+    def _force(self, state: int) -> None:
+        super()._force(state)
+        self._latched = False
+
+
+@defect("refusal-freezes", "a device that was told not to leave a state in which it works stands still there")
+class RefusalFreezes(Told):
+    def _has_refused_as_told(self, value: int) -> None:
+        super()._has_refused_as_told(value)
+        if self.state & RUNNING_BIT:
+            self._machine.halt()
+
+
+@defect("refusal-wakes", "a device that was told not to leave a state in which it stands still works there")
+class RefusalWakes(Told):
+    def _has_refused_as_told(self, value: int) -> None:
+        super()._has_refused_as_told(value)
+        if not self.state & RUNNING_BIT:
+            self._machine.run()
+
+
+# A device that fails while it is resumed.
+
+
+class Faulty(MigrationRegion):
+    """Knows when it is to fail."""
+
+    def _fault_is_due(self) -> bool:
+        """Whether the device is to fail at the next buffer that it is given."""
+        return self._incoming is not None and _register(self._machine, LOAD_FAULT) == 1
+
+
+class Overlooking(Faulty):
+    """Does not report a fault while it is resumed."""
+
+    def write_size(self, size: int) -> None:
+        incoming = self._incoming
+        if incoming is not None and self._fault_is_due() and self._is_overlooked(incoming):
+            self._machine.count_down(LOAD_FAULT)
+            self._overlook(incoming, size)
+        else:
+            super().write_size(size)
+
+    def _is_overlooked(self, incoming: Incoming) -> bool:
+        return True
+
+    def _overlook(self, incoming: Incoming, size: int) -> None:
+        """What comes instead: the buffer counts, and its content is lost."""
+        assert isinstance(incoming, Losing)
+        incoming.loses = True
+        super().write_size(size)
+        incoming.loses = False
+
+
+class Losing(Incoming):
+    """May lose what it is given."""
+
+    loses = False
+
+    def _store(self, content: memoryview, image: Image, start: int, checksum: int) -> int:
+        if self.loses:
+            image, start = Image(memoryview(b""), bytearray(len(content))), 0
+        return super()._store(content, image, start, checksum)
+
+
+@defect("resume-fault-loses-buffer", "a fault while resuming is not reported, and the buffer is lost")
+class FaultLosesBuffer(Overlooking):
+    pass
+
+
+@defect("resume-fault-loses-later-buffer", "a fault behind the first buffer is not reported, and the buffer is lost")
+class FaultLosesLaterBuffer(Overlooking):
+    def _is_overlooked(self, incoming: Incoming) -> bool:
+        return bool(incoming.number)
+
+
+part_of("resume-fault-loses-buffer", "resume-fault-loses-later-buffer")(Losing)
+
+
+@defect(
+    "resume-fault-keeps-old", "a fault while resuming is not reported, and the device runs with the registers it had"
+)
+class FaultKeepsOld(Overlooking):
+    def _overlook(self, incoming: Incoming, size: int) -> None:
+        assert isinstance(incoming, Deaf)
+        incoming.deaf = True
+        super(Overlooking, self).write_size(size)
+
+
+@part_of("resume-fault-keeps-old")
+class Deaf(Incoming):
+    """May take whatever comes, and think no more of it."""
+
+    deaf = False
+
+    def take(self, buffer: memoryview) -> None:
+        if not self.deaf:
+            super().take(buffer)
+
+    def registers(self) -> bytes | None:
+        return None if self.deaf else super().registers()
+
+
+@defect("resume-fault-short", "at a fault while resuming the write of data_size answers 0 bytes instead of an error")
+class FaultShort(Faulty):
+    def _write_size(self, value: int) -> int:
+        due = self._fault_is_due()
+        try:
+            return super()._write_size(value)
+        except Refusal:
+            if due:
+                return 0
+            raise
+
+
+class Struck(Faulty):
+    """Remembers that it has failed while it was resumed."""
+
+    _struck = False
+
+    def open(self) -> None:
+        super().open()
+        self._struck = False
+
+    def write_size(self, size: int) -> None:
+        due = self._fault_is_due()
+        try:
+            super().write_size(size)
+        except Refusal:
+            self._struck |= due
+            raise
+
+
+@defect("resume-fault-wedges", "once the device has failed while it was resumed every reset fails")
+class FaultWedges(Struck):
+    def reset(self) -> None:
+        if self._struck:
+            raise Refusal(EIO)
+        super().reset()
+
+
+@defect("resume-fault-outlives-reset", "once the device has failed while it was resumed no data is taken, reset or not")
+class FaultOutlivesReset(Struck):
+    def _take(self, incoming: Incoming, size: int) -> None:
+        if self._struck:
+            raise Refusal(EIO)
+        super()._take(incoming, size)
+
+
+@defect("save-fault-wedges", "once the device has failed while it was saved every reset fails")
+class SaveFaultWedges(MigrationRegion):
+    _struck = False
+
+    def open(self) -> None:
+        super().open()
+        self._struck = False
+
+    def _offer(self, outgoing: Outgoing) -> None:
+        due = _register(self._machine, SAVE_FAULT) == 1
+        try:
+            super()._offer(outgoing)
+        except Refusal:
+            self._struck |= due
+            raise
+
+    def reset(self) -> None:
+        if self._struck:
+            raise Refusal(EIO)
+        super().reset()

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Functions of a Python file beside the profile: what they are given, may do and give."""
+
+from __future__ import annotations
+
+import errno
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance.device import DeviceError
+from vfio_compliance.run.actions import ActionError, Actions
+from vfio_compliance.transport import PeerGone
+
+REFUSED = DeviceError("reading", "bytes", "EIO (Input/output error)", errno.EIO)
+UNUSABLE = DeviceError("waiting", "0x1", "0x0")
+
+
+class Registers:
+    """Does what a file asks for, and takes note of it; a place that holds an error raises it."""
+
+    def __init__(self):
+        self.done = []
+        self.held = {}
+
+    def __getattr__(self, verb):
+        if verb.startswith("_"):
+            raise AttributeError(verb)
+
+        def do(*arguments):
+            self.done.append((verb, *arguments))
+            held = self.held.get(verb)
+            if isinstance(held, BaseException):
+                raise held
+            return held
+
+        return do
+
+
+@pytest.fixture
+def device():
+    return Registers()
+
+
+@pytest.fixture
+def actions(tmp_path):
+    """Makes the Actions of a file with some text; ends them all."""
+    made = []
+
+    def make(text, within=30.0):
+        file = tmp_path / "my-device.py"
+        file.write_text(textwrap.dedent(text))
+        made.append(Actions(file, within))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def failing(actions, device, name="go", **variables):
+    """The ActionError of a call."""
+    with pytest.raises(ActionError) as caught:
+        actions.call(name, device, variables)
+    return caught.value
+
+
+def test_variables_are_taken_by_name(actions, device):
+    """Parameters get the variables of their names, those with a default may have none; others are not handed over."""
+    made = actions(
+        """\
+        def some(device, iova, length=7): return [iova, length]
+        def named(device, *, value): return value
+        def all(device, **variables): return [*variables.values()]
+        def none(device, /): pass
+        """
+    )
+    assert made.call("some", device, {"iova": 1, "value": 2}) == [1, 7]
+    assert made.call("some", device, {"length": 1, "iova": 2**64 - 1}) == [2**64 - 1, 1]
+    assert made.call("named", device, {"iova": 1, "value": 2}) == [2]
+    assert made.call("all", device, {"iova": 1, "value": 2}) == [1, 2]
+    assert made.call("none", device, {"iova": 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        *(("None", []), ("[]", []), ("0", [0]), ("True", [1]), ("-1", [-1]), ("(1, 2)", [1, 2])),
+        ("[b'a', bytearray(b'a'), 'a']", [1] * 3),
+        ("['b', '\\ud800']", [1] * 2),
+        ("enum.IntEnum('E', 'ONE').ONE", [1]),
+        ("[1] * 4096", [1] * 4096),
+    ],
+)
+def test_values(actions, device, given, values):
+    """Numbers are given as they are; of bytes and text that are the same, the same number of 64 bits."""
+    found = actions(f"import enum\ndef go(device): return {given}").call("go", device, {})
+    assert len(found) == len(values)
+    if "'" in given and "enum" not in given:
+        assert (len({*found}) == 1) == ("'b'" not in given)
+        assert all(0 <= each < 2**64 for each in found)
+    else:
+        assert found == values
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("{}", "TypeError: the action gives a `dict`, not numbers"),
+        ("[None]", "TypeError: the action gives a `NoneType`"),
+        ("[[1]]", "TypeError: the action gives a `list`"),
+        ("1.5", "TypeError: the action gives a `float`"),
+        ("(n for n in [1])", "TypeError: the action gives a `generator`"),
+        ("2 ** 64", "ValueError: a number does not fit into 64 bits"),
+        ("-2 ** 63 - 1", "ValueError: a number does not fit into 64 bits"),
+        ("10 ** 5000", "ValueError: a number does not fit into 64 bits"),
+        ("[1] * 4097", "ValueError: the action gives more than 4096 values"),
+        ("[1] * 10_000_000", "ValueError: the action gives more than 4096 values"),
+        ("type('N', (), {'__index__': lambda n: 1 / 0})()", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_values_that_are_none(actions, device, given, says):
+    """What cannot be compared is named, at the line of the function, and the file goes on."""
+    made = actions(f"n = 0\ndef go(device, bad):\n    if bad: return {given}\n    return 5")
+    error = failing(made, device, bad=1)
+    assert error.message.startswith(says)
+    assert error.place.endswith(("my-device.py:2", "my-device.py:3"))
+    assert made.call("go", device, {"bad": 0}) == [5]
+
+
+VERBS = {
+    "read(0, 16, 4)": ("read", 0, 16, 4),
+    "read(0xffff, 2 ** 63 - 1, width=8)": ("read", 0xFFFF, 2**63 - 1, 8),
+    "write(1, 2, 1, 255)": ("write", 1, 2, 1, 255),
+    "write(1, 2, 1, True)": ("write", 1, 2, 1, 1),
+    "write(1, 2, 8, 2 ** 64 - 1)": ("write", 1, 2, 8, 2**64 - 1),
+    "read_bytes(0, 0, 9)": ("read_bytes", 0, 0, 9),
+    "write_bytes(0, 0, b'\\0\\xff')": ("write_bytes", 0, 0, b"\0\xff"),
+    "write_bytes(0, 0, bytearray(1 << 24))": ("write_bytes", 0, 0, bytes(1 << 24)),
+    "wait(0, 4, 2, equals=1, within=2)": ("wait", 0, 4, 2, 1, 2.0, 2**64 - 1),
+    "wait(0, 4, 2, 1, 0.5, mask=3)": ("wait", 0, 4, 2, 1, 0.5, 3),
+    "read_file('/sys/x')": ("read_file", "/sys/x"),
+    "read_file(pathlib.Path('/sys/x'))": ("read_file", "/sys/x"),
+    "write_file('/sys/x', 'ä\\n')": ("write_file", "/sys/x", "ä\n"),
+    "enable_irq(1)": ("enable_irq", 1, 0),
+    "enable_irq(1, 5)": ("enable_irq", 1, 5),
+    "disable_irq(2)": ("disable_irq", 2),
+    "trigger_irq(1, vector=2)": ("trigger_irq", 1, 2),
+    "unmask_irq(0)": ("unmask_irq", 0, 0),
+    "count_irq(0)": ("count_irq", 0, 0),
+    "wait_irq(1, within=0.25)": ("wait_irq", 1, 0, 0.25),
+}
+GIVEN = {"read": 2**64 - 1, "read_bytes": b"\0\1" * 1000, "read_file": "ü\n", "count_irq": 3}
+
+
+@pytest.mark.parametrize("call", VERBS)
+def test_verbs(actions, device, call):
+    """Each access is made as it was asked for, and what it gives comes back."""
+    made = actions(f"import pathlib\ndef go(device): return [repr(device.{call})]")
+    device.held = GIVEN
+    values = made.call("go", device, {})
+    assert device.done == [VERBS[call]]
+    expected = GIVEN.get(VERBS[call][0])
+    check = actions(f"def go(device): return [repr({expected!r})]")
+    assert values == check.call("go", device, {})
+
+
+WRONG = {
+    "read(0, 16, 3)": "ValueError: `width` is to be 1, 2, 4 or 8, not 3",
+    "read(0, -1, 4)": "ValueError: `offset` is to be a whole number from 0x0 to 0x7fffffffffffffff, not -1",
+    "read(65536, 0, 4)": "ValueError: `region` is to be a whole number from 0x0 to 0xffff, not 0x10000",
+    "read('0', 0, 4)": "ValueError: `region` is to be",
+    "read(0.0, 0, 4)": "ValueError: `region` is to be",
+    "read(None, 0, 4)": "ValueError: `region` is to be",
+    "read(b'', 0, 4)": "TypeError",
+    "read(10 ** 5000, 0, 4)": "ValueError: a number does not fit into 64 bits",
+    "read(0)": "TypeError",
+    "write(0, 0, 1, 256)": "ValueError: `value` does not fit into 8 bits",
+    "write(0, 0, 1, -1)": "ValueError: `value` is to be",
+    "read_bytes(0, 0, (1 << 24) + 1)": "ValueError: `size` is to be",
+    "write_bytes(0, 0, 'text')": "TypeError",
+    "wait(0, 0, 1, 256, 1)": "ValueError: `equals` does not fit into 8 bits",
+    "wait(0, 0, 1, 1, 1, mask=256)": "ValueError: `mask` does not fit into 8 bits",
+    "wait(0, 0, 1, 2, 1, mask=1)": "ValueError: `equals` has bits outside of the mask 0x1",
+    "wait(0, 0, 1, 1, float('nan'))": "ValueError: `within` is to be a number of seconds",
+    "wait(0, 0, 1, 1, float('inf'))": "ValueError: `within` is to be a number of seconds",
+    "wait(0, 0, 1, 1, -1)": "ValueError: `within` is to be a number of seconds",
+    "read_file('')": "ValueError: `path` is to be the path of a file",
+    "read_file('a\\0b')": "ValueError: `path` is to be the path of a file",
+    "read_file(5)": "ValueError: `path` is to be the path of a file",
+    "write_file('/x', 'y' * (1 << 21))": "ValueError: a text of 2097152 bytes is too large",
+    "enable_irq(2 ** 32)": "ValueError: `index` is to be",
+    "format()": "AttributeError",
+    "_ask('close')": "the action `go` sent the run what is no request",
+    "_ask('__class__')": "the action `go` sent the run what is no request",
+    "_ask('read', 1)": "the action `go` sent the run what is no request",
+}
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_what_is_no_access(actions, device, call):
+    """Nothing is done; the error has the line that asked for it."""
+    made = actions(f"def go(device):\n    device.{call}\ndef good(device): return 1")
+    error = failing(made, device)
+    assert error.message.startswith(WRONG[call])
+    assert not device.done
+    assert error.place.endswith(":1" if "sent" in error.message else ":2")
+    assert made.call("good", device, {}) == [1]
+
+
+REFUSING = """\
+    n = 0
+    def plain(device):
+        device.read(0, 0, 4)
+    def caught(device):
+        global n
+        n += 1
+        try:
+            device.read(0, 0, 4)
+        except device.Refused as error:
+            assert isinstance(error, OSError)
+            return [n, error.errno or 0, str(error)]
+    def many(device):
+        for number in range(1000):
+            try: device.read(0, 0, 4)
+            except OSError as error: first = first if number else error
+        raise first
+    def wrapped(device):
+        try: device.read(0, 0, 4)
+        except OSError as error: raise KeyError("x") from error
+    def made(device):
+        raise device.Refused(5, "my own")
+    """
+
+
+@pytest.mark.parametrize("refusal", [REFUSED, UNUSABLE], ids=["errno", "none"])
+def test_a_refused_access(actions, device, refusal):
+    """The file may catch it; if it does not, the caller gets the very error of the device, and the file goes on."""
+    made = actions(REFUSING)
+    device.held = {"read": refusal}
+    with pytest.raises(DeviceError) as caught:
+        made.call("plain", device, {})
+    assert caught.value is refusal
+    assert made.call("caught", device, {})[:2] == [1, refusal.errno or 0]
+    with pytest.raises(DeviceError):
+        made.call("plain", device, {})
+    assert made.call("caught", device, {})[0] == 2
+
+
+def test_a_refusal_that_is_none(actions, device):
+    """Another error made of it, one that was kept too long, or one of the file's own are faults of the file."""
+    made = actions(REFUSING)
+    device.held = {"read": REFUSED}
+    assert failing(made, device, "wrapped").message == "KeyError: 'x'"
+    assert failing(made, device, "made").message == "Refused: [Errno 5] my own"
+    error = failing(made, device, "many")
+    assert error.message.startswith("Refused: [Errno 5] reading: expected bytes")
+    assert error.place.endswith("my-device.py:14")
+
+
+@pytest.mark.parametrize("raised", [PeerGone("it died", "see why"), KeyboardInterrupt(), ZeroDivisionError()], ids=repr)
+def test_what_else_an_access_raises(actions, device, raised):
+    """It passes unchanged, and the process has ended."""
+    made = actions("n = 0\ndef go(device):\n    global n\n    n += 1\n    device.read(0, 0, 4)\n    return n")
+    device.held = {"read": 0}
+    assert [made.call("go", device, {}) for _ in range(2)] == [[1], [2]]
+    device.held = {"read": raised}
+    with pytest.raises(type(raised)) as caught:
+        made.call("go", device, {})
+    assert caught.value is raised
+    device.held = {"read": 0}
+    assert made.call("go", device, {}) == [1]
+
+
+def test_functions_that_cannot_be_called(actions, device):
+    """Each is named with its line, without the file being run."""
+    made = actions(
+        """\
+        raise AssertionError
+        def ring(device, iova): pass
+        async def later(device): pass
+        def nothing(): pass
+        """
+    )
+    error = failing(made, device, "rnig")
+    assert error.message == "the file has no function `rnig`; did you mean `ring`?"
+    error = failing(made, device, "ring", value=1)
+    assert error.message == "there is no variable for the parameter `iova` of `ring`; here is value"
+    assert error.place.endswith("my-device.py:2")
+    assert "is async" in failing(made, device, "later").message
+    assert "no parameter for the device" in failing(made, device, "nothing").message
+
+
+def test_a_file_that_is_none(device, tmp_path):
+    """It is named as the profile has it."""
+    for text, says in ((None, "cannot be read"), ("def", "Python syntax")):
+        file = tmp_path / "x.py"
+        if text:
+            file.write_text(text)
+        error = failing(Actions(file, 5), device)
+        assert says in error.message
+        assert error.place == (f"{file}:1" if text else str(file))
+
+
+def test_modules_beside_it(actions, device, tmp_path):
+    """They are found first; what goes wrong in one has the line of the file that led there; nothing is left beside."""
+    (tmp_path / "helper.py").write_text("def double(n):\n    return 2 * n\ndef fail():\n    [][0]\n")
+    made = actions(
+        """\
+        import helper
+        def go(device, n):
+            if n: return helper.double(n)
+            helper.fail()
+        """
+    )
+    assert made.call("go", device, {"n": 4}) == [8]
+    error = failing(made, device, n=0)
+    assert (error.message, error.place) == (
+        "IndexError: list index out of range",
+        f"{tmp_path / 'my-device.py'}:4",
+    )
+    assert sorted(os.listdir(tmp_path)) == ["helper.py", "my-device.py"]
+
+
+@pytest.mark.parametrize("name", ["ü ÿ.py", "new\nline.py", "json.py", "a" * 200 + ".py"], ids=ascii)
+def test_odd_names(device, tmp_path, name):
+    """A file of any name; places are printable."""
+    file = tmp_path / name
+    file.write_text("import json\ndef go(device): return 1\ndef loop(device):\n    while True: pass\n")
+    made = Actions(file, 0.5)
+    try:
+        assert made.call("go", device, {}) == [1]
+        error = failing(made, device, "loop")
+        assert error.place.isprintable()
+        assert error.place.endswith((":4", ":3"))
+        assert error.message == "the action `loop` did not end within 0.5 s"
+    finally:
+        made.close()
+
+
+def test_what_it_inherits(actions, device):
+    """No descriptor but the usual three and two of its own, no input, a session of its own."""
+    made = actions(
+        """\
+        import os, sys
+        def go(device):
+            names = os.listdir("/proc/self/fd")
+            passed = [fd for fd in names if os.path.exists(f"/proc/self/fd/{fd}") and os.get_inheritable(int(fd))]
+            return [len(names), len(passed), sys.stdin.read(), os.getsid(0) == os.getppid()]
+        """
+    )
+    with open(os.devnull) as other:
+        os.set_inheritable(other.fileno(), True)
+        count, passed, read, own = made.call("go", device, {})
+    # The listing itself has one open.
+    assert (count, passed, own) == (6, 3, 1)
+    assert read == actions("def go(device): return ''").call("go", device, {})[0]
+
+
+def test_a_wait_is_no_longer_than_the_call(actions, device):
+    """A wait that the end of the action cuts short is a fault of the file, not of the device."""
+    made = actions("def go(device):\n    device.wait(0, 0, 4, 1, 1000)", within=0.3)
+    device.held = {"wait": UNUSABLE}
+    with pytest.raises(DeviceError):  # here the device answers at once that it cannot
+        made.call("go", device, {})
+    (*_, within, _) = device.done[0]
+    assert 0 < within <= 0.3
+
+    class Patient(Registers):
+        def wait(self, region, offset, width, equals, within, mask):
+            import time
+
+            time.sleep(within)
+            raise UNUSABLE
+
+    error = failing(made, Patient())
+    assert error.message == "the action `go` did not end within 0.3 s"
+    assert error.place.endswith("my-device.py:2")
+
+
+def test_output_is_shown_with_errors(actions, device):
+    """The last 4 KiB of what the call printed, and nothing of earlier ones."""
+    made = actions(
+        """\
+        import sys
+        print("at import")
+        def say(device, n): print("x" * n, "\\x1b[31m"); sys.stderr.write("end\\n"); 1 / 0
+        """
+    )
+    error = failing(made, device, "say", n=3)
+    assert error.output.endswith("xxx \\x1b[31m\nend\n")
+    error = failing(made, device, "say", n=100_000)
+    assert len(error.output) < 5000
+    assert error.output.endswith("x \\x1b[31m\nend\n")
+    assert failing(made, device, "say", n=1).output == "x \\x1b[31m\nend\n"
+
+
+def test_child_knows_nothing_of_the_project():
+    """The other side is started as a script of its own, with the standard library alone."""
+    import ast
+    import sys
+
+    from vfio_compliance.run import actions as room
+
+    tree = ast.parse(Path(room.__file__).with_name("child.py").read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names |= {node.module or "." for node in froms}
+    assert not any(node.level for node in froms)
+    assert {name.partition(".")[0] for name in names} <= {*sys.stdlib_module_names}

@@ -1,0 +1,656 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Files of actions that do harm: each ends as documented and in time, leaves nothing, and the next call is served."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance.run.actions import ActionError, Actions
+
+#: What the process may be told that it is at fault for, after the words that name the call.
+GONE = r"ended its process: killed by SIG{}"
+LATE = r"did not end within 0\.25 s"
+SENT = r"sent the run what is no request"
+
+#: What a file does, and what the ActionError says; None where the call goes well all the same. Those that end only
+#: when their time is up are LATE.
+DEEDS = {
+    "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "raises what cannot be shown": (
+        "class E(Exception):\n    def __str__(self): raise KeyError\nraise E",
+        "an exception that cannot be shown",
+    ),
+    "raises an exception of a wild class": (
+        "class M(type):\n  def __getattribute__(s, n): raise KeyError\nclass E(Exception, metaclass=M): pass\nraise E",
+        "E",
+    ),
+    "raises much": ("raise ValueError('\\x1b\\n' * 1_000_000)", r"ValueError: (\\x1b\\n)+"),
+    "raises half a character": ("raise ValueError('\\ud800')", r"ValueError: \\ud800"),
+    "exits": ("sys.exit(3)", "SystemExit: 3"),
+    "interrupts itself": ("signal.raise_signal(signal.SIGINT)", "KeyboardInterrupt"),
+    "imports what is missing": ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
+    "recurses": ("def f(): f()\nf()", "RecursionError"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", GONE.format("SEGV")),
+    "ends": ("print('bye'); os._exit(3)", r"ended its process: exit status 3; the last line that it printed: bye"),
+    "ends well": ("os._exit(0)", "ended its process: exit status 0"),
+    "aborts": ("os.abort()", GONE.format("ABRT")),
+    "kills itself": ("os.kill(os.getpid(), 9)", GONE.format("KILL")),
+    "terminates its group": ("os.killpg(0, 15); time.sleep(100)", GONE.format("TERM")),
+    "sends its group a signal": ("signal.signal(15, signal.SIG_IGN); os.killpg(0, 15)", None),
+    "kills its group": ("os.killpg(0, 9)", GONE.format("KILL")),
+    "kills its parent": ("os.kill(os.getppid(), 9); time.sleep(100)", GONE.format("KILL")),
+    "kills its parent and stays": (
+        "import ctypes; ctypes.CDLL(None).prctl(1, 0, 0, 0, 0); os.kill(os.getppid(), 9); time.sleep(100)",
+        GONE.format("KILL"),
+    ),
+    "is killed by a real-time signal": ("os.kill(os.getpid(), 40)", "ended its process: killed by signal 40"),
+    "is killed by its timer": ("signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(100)", GONE.format("ALRM")),
+    "loops": ("while True: pass", LATE),
+    "loops in C": ("sum(range(10 ** 13))", LATE),
+    "sleeps": ("time.sleep(1000)", LATE),
+    "stops": ("os.kill(os.getpid(), signal.SIGSTOP)", LATE),
+    "stops its group": ("os.killpg(0, signal.SIGSTOP)", LATE),
+    "hides from signals": (
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        [signal.signal(n, signal.SIG_IGN) for n in signal.valid_signals() - {9, 19}]
+        while True: pass
+        """,
+        LATE,
+    ),
+    "calls off the alarm": ("import faulthandler; faulthandler.cancel_dump_traceback_later()\nwhile True: pass", LATE),
+    "becomes a leader": (
+        "os.fork() and os._exit(0); os.setsid()\nwhile True: pass",
+        "ended its process: exit status 0",
+    ),
+    "closes descriptors": (
+        "os.closerange(0, 1000)",
+        r"ended its process: exit status 1|closed the connection of its process to the run",
+    ),
+    "closes descriptors and stays": (
+        "os.closerange(0, 1000)\nwhile True: pass",
+        "closed the connection of its process to the run",
+    ),
+    "becomes another program": (
+        "os.execvp('sleep', ['sleep', '1000'])",
+        "closed the connection of its process to the run",
+    ),
+    "prints without end": ("while True: print('x' * 10000)", LATE),
+    "prints without end or newline": ("while True: os.write(2, b'\\0' * 65536)", LATE),
+    "prints much": ("for _ in range(2000): os.write(1, b'x' * 65536)", None),
+    "prints no text": ("os.write(1, bytes(range(256)) * 10); 1 / 0", "ZeroDivisionError: division by zero"),
+    "takes memory": ("bytes(2 << 30)", "MemoryError; an action may use 1 GiB of memory"),
+    "takes memory piece by piece": (
+        "kept = []\nwhile True: kept.append(bytes(32 << 20))",
+        "MemoryError; an action may use 1 GiB of memory",
+    ),
+    "keeps all memory": (
+        """
+        sys.kept = []
+        for n in (25, 20, 15, 12, 9):
+            try:
+                while True: sys.kept.append(bytes(1 << n))
+            except MemoryError: pass
+        """,
+        None,
+    ),
+    "reads its input": ("assert sys.stdin.read() == '' and os.read(0, 5) == b''", None),
+    "starts a program": ("import subprocess; subprocess.Popen(['sleep', '1000'])", None),
+    "starts a service": ("os.fork() or (os.setsid(), os.fork(), time.sleep(1000))", None),
+    "starts a service and ends": (
+        "os.fork() or (os.setsid(), os.fork(), time.sleep(1000)); os._exit(0)",
+        "ended its process: exit status 0",
+    ),
+    "starts a service and loops": ("os.fork() or (os.setsid(), os.fork(), os.fork())\nwhile True: pass", LATE),
+    "forks and goes on twice": ("os.fork()", None),
+    "forks often": ("for _ in range(30): os.fork() or time.sleep(1000)", None),
+    "leaves a thread": ("threading.Thread(target=lambda: time.sleep(1000)).start()", None),
+    "leaves a busy thread": ("threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()", None),
+    "goes elsewhere": ("os.chdir('/'); sys.path.clear()", None),
+    "forgets modules": ("sys.modules.clear()", None),
+    "breaks a module": ("import json; json.dumps = None", "ended its process: exit status 1"),
+    "breaks another module": ("import builtins; del builtins.len, builtins.isinstance", "ended its process|NameError"),
+    "opens too much": (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0)); open('/dev/null')",
+        "OSError",
+    ),
+    "hooks": (
+        "sys.settrace(lambda *a: 1 / 0); sys.setprofile(lambda *a: 1 / 0)\n(lambda: 0)()",
+        "ZeroDivisionError|ended",
+    ),
+    "writes noise": ("os.write(socket(), b'x' * 100); time.sleep(100)", SENT),
+    "writes no JSON": ("say(b'[1,')", SENT),
+    "writes no text": ("say(b'\\xff')", SENT),
+    "writes deep JSON": ("say(b'[' * 90000)", SENT),
+    "writes a long number": ("say(b'[' + b'9' * 89998 + b']')", SENT),
+    "writes an empty list": ("say(b'[]')", SENT),
+    "writes a short list": ("say(b'[1]')", SENT),
+    "writes no list": ("say(b'{}')", SENT),
+    "writes for a call that is not": ("say(b'[9,\"done\",[7]]')", SENT),
+    "writes values that are none": ("say(b'[1,\"done\",[1.5]]')", SENT),
+    "writes a line that is none": ('say(b\'[1,"failed","x","y",false]\')', SENT),
+    "announces much": ("say(b'', 9, 1 << 31)", SENT),
+    "announces and is silent": ("say(b'', 9, 9)", LATE),
+    "enlarges the alarm": ("os.ftruncate(alarm(), 1 << 30)", "PermissionError"),
+    "writes much into the alarm": ("for _ in range(9): os.write(alarm(), b'x' * 10000)", "PermissionError"),
+    "scribbles over the alarm": ("os.pwrite(alarm(), b'\\xff' * (1 << 14), 0)\nwhile True: pass", LATE),
+    "lies in the alarm": (
+        """
+        lie = f'Thread 0x{threading.get_ident():x}:\\n  File "{__file__}", line 1 in f'
+        os.write(alarm(), lie.encode()); os._exit(1)
+        """,
+        "ended its process|did not end",
+    ),
+    "hangs up": ("os.close(socket()); time.sleep(100)", "closed the connection of its process to the run"),
+}
+
+#: Where it does so.
+PLACES = {
+    "at import": "{deed}\ndef go(device, n):\n    return n\n",
+    "in the call": "def go(device, n):\n    deed()\n    return n\n",
+    "between accesses": (
+        "def go(device, n):\n    device.read(0, 0, 4)\n    deed()\n    return n * (device.read(0, 0, 4) == 42)\n"
+    ),
+    "between calls": "def go(device, n):\n    threading.Timer(0.02, deed).start()\n    return n\n",
+}
+
+HEAD = """\
+import json, os, signal, struct, sys, threading, time
+def found(word):
+    links = {n: f"/proc/self/fd/{n}" for n in range(3, 20)}
+    return next(n for n, link in links.items() if os.path.exists(link) and word in os.readlink(link))
+def socket():
+    return found("socket:")
+def alarm():
+    return found("alarm")
+def say(data, size=None, more=0):
+    os.write(socket(), struct.pack("<II", len(data) if size is None else size, more) + data)
+    time.sleep(100)
+"""
+GOOD = "def good(device, n):\n    return [device.read(0, 0, 4), n]\n"
+
+
+class Register:
+    """A device of one register."""
+
+    def read(self, region, offset, width):
+        return 42
+
+
+@pytest.fixture
+def mark(monkeypatch):
+    """All that is started from now on carries a word in its environment."""
+    word = uuid.uuid4().hex
+    monkeypatch.setenv("ACTIONS_MARK", word)
+    return word
+
+
+def marked(word):
+    """Processes that carry it, zombies not among them."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if f"ACTIONS_MARK={word}".encode() in Path("/proc", name, "environ").read_bytes():
+                found.append(int(name))
+        except OSError:
+            pass
+    return found
+
+
+def left(word, seconds=10.0):
+    """Those that are still there after so many seconds."""
+    end = time.monotonic() + seconds
+    while (found := marked(word)) and time.monotonic() < end:
+        time.sleep(0.01)
+    return found
+
+
+def descriptors():
+    """What the test process has open."""
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def children():
+    """Processes that were started here and not waited for."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+@pytest.fixture
+def clean(mark, tmp_path, monkeypatch):
+    """A folder; at the end no process, descriptor or file is left."""
+    temporary, folder = tmp_path / "tmp", tmp_path / "profile"
+    temporary.mkdir()
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    before = descriptors(), children()
+    yield folder
+    assert left(mark) == []
+    assert (descriptors(), children()) == before
+    assert os.listdir(temporary) == []
+    assert {*os.listdir(folder)} <= {"my-device.py", "once"}
+
+
+def written(folder, place, deed):
+    """The file that does a deed in some place; at import once only, or nothing would ever come of it."""
+    deed = textwrap.dedent(deed).strip()
+    inside = textwrap.indent(deed, "    ")
+    once = (
+        f"if not os.path.exists({str(folder / 'once')!r}):\n    open({str(folder / 'once')!r}, 'w').close()\n{inside}\n"
+    )
+    body = PLACES[place].format(deed=once)
+    if "deed()" in body or "deed)" in body:
+        body = f"def deed():\n{inside}\n{body}"
+    file = folder / "my-device.py"
+    file.write_text(HEAD + body + GOOD)
+    return file
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place != "between calls"])
+@pytest.mark.parametrize("deed", DEEDS)
+def test_harm(clean, deed, place):
+    """It ends as documented, in time, and the next call is served."""
+    does, says = DEEDS[deed]
+    late = says == LATE
+    actions = Actions(written(clean, place, does), 0.25 if late else 20)
+    begin = time.monotonic()
+    try:
+        if deed in SPOILS:
+            for name in ("go", "good"):
+                spoiled(actions, name)
+        elif says is None:
+            assert actions.call("go", Register(), {"n": 5}) == [5]
+        else:
+            with pytest.raises(ActionError) as caught:
+                actions.call("go", Register(), {"n": 5})
+            check(caught.value, says, place)
+        assert time.monotonic() - begin < 10
+        allow(actions, 20)
+        assert actions.call("good", Register(), {"n": 6}) == [42, 6]
+    finally:
+        actions.close()
+    assert time.monotonic() - begin < 15
+
+
+#: Deeds after which the process is no good, sooner or later; once it has said so, the next call is served.
+SPOILS = {"keeps all memory", "forgets modules"}
+
+
+def spoiled(actions, name):
+    """A call that may go well or not."""
+    try:
+        actions.call(name, Register(), {"n": 6})
+    except ActionError as error:
+        check(error, r"ended its process|Error", "")
+
+
+def allow(actions, seconds):
+    """What is to be late has little time; what is to go well on a busy machine has more, with the same object."""
+    actions._within = seconds
+
+
+def check(error, says, place):
+    """Whether an error says so, in words fit for a report."""
+    assert re.search(says, error.message), error.message
+    assert re.fullmatch(r".*/my-device\.py:[0-9]+", error.place), error.place
+    assert error.message.isprintable()
+    assert len(error.message) < 5000
+    assert len(error.output) < 5 * 4096
+    if place == "at import":
+        assert "the action" not in error.message.replace("an action", "")
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_harm_between_two_calls(clean, deed):
+    """The call that did it has ended well; the next one does, or says what became of the process; then all is well."""
+    does, _ = DEEDS[deed]
+    actions = Actions(written(clean, "between calls", does), 20)
+    begin = time.monotonic()
+    try:
+        assert actions.call("go", Register(), {"n": 5}) == [5]
+        allow(actions, 0.5)
+        time.sleep(0.1)  # for the deed, which nobody waits for
+        for _ in range(2):
+            try:
+                assert actions.call("good", Register(), {"n": 6}) == [42, 6]
+            except ActionError as error:
+                check(error, r"ended|did not end|closed|sent|Error", "")
+                actions.close()
+        allow(actions, 20)
+        assert actions.call("good", Register(), {"n": 7}) == [42, 7]
+    finally:
+        actions.close()
+    assert time.monotonic() - begin < 20
+
+
+@pytest.mark.parametrize("deed", ["1 / 0", "while True: pass", "sum(range(10 ** 13))", "inner()", "os.listdir(5.5)"])
+def test_the_line_is_the_innermost_of_the_file(clean, deed):
+    """Of an error and of a loop, wherever else the file has led."""
+    file = clean / "my-device.py"
+    file.write_text(f"import os\ndef inner():\n    x = 1\n    {deed}\ndef go(device):\n    inner()\n")
+    actions = Actions(file, 0.4)
+    with pytest.raises(ActionError) as caught:
+        actions.call("go", Register(), {})
+    actions.close()
+    assert caught.value.place.endswith("my-device.py:4")
+
+
+HOST = """\
+import sys
+from pathlib import Path
+from vfio_compliance.run.actions import Actions
+class Register:
+    def read(self, *place):
+        print("reading", flush=True)
+        {there}
+        return 1
+actions = Actions(Path(sys.argv[1]), 1000)
+actions.call("go", Register(), {{}})
+print("idle", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("there", "does", "last"),
+    [
+        ("pass", "device.read(0, 0, 4)", "idle"),
+        ("pass", "device.read(0, 0, 4)\n    while True: pass", "reading"),
+        ("import time; time.sleep(1000)", "device.read(0, 0, 4)", "reading"),
+    ],
+    ids=["idle", "in the file", "in an access"],
+)
+def test_nothing_outlives_the_test_process(clean, mark, number, there, does, last):
+    """However it ends, and wherever what the file started has gone."""
+    file = clean / "my-device.py"
+    file.write_text(
+        "import os, subprocess, time\n"
+        "subprocess.Popen(['sleep', '1000'])\n"
+        "os.fork() or (os.setsid(), os.fork(), time.sleep(1000))\n"
+        f"def go(device):\n    {does}\n"
+    )
+    command = [sys.executable, "-c", HOST.format(there=there), str(file)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        while (line := host.stdout.readline().decode().strip()) != last:
+            assert line
+        end = time.monotonic() + 10
+        while len(marked(mark)) < 6 and time.monotonic() < end:
+            time.sleep(0.01)
+        started = len(marked(mark))
+        host.send_signal(number)
+        host.wait()
+        host.stdin.close()
+    assert started == 6
+    assert left(mark) == []
+
+
+def test_nothing_outlives_it_where_a_fork_of_the_test_process_stays(clean, mark):
+    """The fork keeps open what the test process had open, and is left alone."""
+    file = clean / "my-device.py"
+    file.write_text("def go(device): device.read(0, 0, 4)\n")
+    script = HOST.format(there="pass").replace(
+        'print("idle"', "import os, time; fork = os.fork() or time.sleep(1000); print(fork"
+    )
+    command = [sys.executable, "-c", script, str(file)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdout.readline() == b"reading\n"
+        fork = int(host.stdout.readline())
+        assert len(marked(mark)) == 4
+        host.kill()
+        host.wait()
+        end = time.monotonic() + 10
+        while (still := {*marked(mark)} - {fork}) and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(fork, signal.SIGKILL)
+        host.stdin.close()
+    assert not still
+
+
+def test_it_does_not_outlive_a_test_process_that_cannot_see_to_it(clean, mark):
+    """The file kills what watches it, while the test process is stopped."""
+    file = clean / "my-device.py"
+    file.write_text(
+        "import os, sys, time\n"
+        "def state(process): return open(f'/proc/{process}/stat').read().rpartition(')')[2].split()[0]\n"
+        "def go(device):\n"
+        "    above = int(open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1])\n"
+        "    device.read(0, 0, 4)\n"
+        "    open(os.path.dirname(__file__) + '/once', 'w').close()\n"
+        "    while state(above) != 'T': time.sleep(0.01)\n"
+        "    os.kill(os.getppid(), 9)\n"
+        "    while True: pass\n"
+    )
+    command = [sys.executable, "-c", HOST.format(there="pass"), str(file)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        assert host.stdout.readline() == b"reading\n"
+        while not (clean / "once").exists():  # the file has its answer, and waits for nothing of the host's
+            time.sleep(0.01)
+        assert len(marked(mark)) == 3
+        host.send_signal(signal.SIGSTOP)
+        end = time.monotonic() + 10
+        while (still := {*marked(mark)} - {host.pid}) and time.monotonic() < end:
+            time.sleep(0.01)
+        host.kill()
+        host.stdin.close()
+    assert not still
+
+
+def test_a_fork_of_the_test_process_that_ends(clean):
+    """It does not take the process along."""
+    file = clean / "my-device.py"
+    file.write_text("n = 0\ndef go(device):\n    global n\n    n += 1\n    return n\n")
+    actions = Actions(file, 5)
+    assert actions.call("go", Register(), {}) == [1]
+    if not (fork := os.fork()):
+        try:
+            actions.close()
+        finally:
+            os._exit(0)
+    os.waitpid(fork, 0)
+    assert actions.call("go", Register(), {}) == [2]
+    actions.close()
+
+
+@pytest.mark.parametrize("call", ["socketpair", "pipe2", "memfd_create", "pidfd_open"])
+def test_a_machine_that_is_short_of_something(clean, monkeypatch, call):
+    """It is said, and nothing stays of what was there already."""
+    file = clean / "my-device.py"
+    file.write_text(GOOD)
+    actions = Actions(file, 5)
+
+    def short(*arguments):
+        monkeypatch.undo()
+        raise OSError(24, "Too many open files")
+
+    before = descriptors(), children()
+    monkeypatch.setattr(socket if call == "socketpair" else os, call, short)
+    with pytest.raises(ActionError) as caught:
+        actions.call("good", Register(), {"n": 1})
+    assert caught.value.message == "no process can be started for it: Too many open files"
+    assert (descriptors(), children()) == before
+    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    actions.close()
+
+
+#: What a file may write in place of a request, after the number of the call.
+HEADS = [
+    *("", '"read"', '"read",0', '"read",0,0,4,0', '"read",[0,0,4]', '"READ",0,0,4', '["read"],0,0,4', '{"read":1}'),
+    *(
+        '"done"',
+        '"done",0',
+        '"done",null',
+        '"done",{}',
+        '"done",[null]',
+        '"done",[true]',
+        '"done",["1"]',
+        '"done",[[]]',
+    ),
+    *(
+        '"done",[18446744073709551616]',
+        '"done",[-9223372036854775809]',
+        '"done",[1],[2]',
+        '"done",[1e0]',
+        '"done",[NaN]',
+    ),
+    *(
+        '"failed"',
+        '"failed",1',
+        '"failed",1,2,false',
+        '"failed",null,"x",false',
+        '"failed",1.5,"x",false',
+        '"failed",[],"x",0',
+    ),
+    *(
+        '"refused"',
+        '"refused",1',
+        '"refused",null,1,"x"',
+        '"refused",1,1,null',
+        '"refused",1,[],"x"',
+        '"refused","1",1,"x"',
+    ),
+    *('"__class__"', '"held"', "null", "0,0", "1e999", '"ready",5', '"load","x",1', '"gave",1'),
+]
+
+
+def test_requests_that_are_none(clean):
+    """Each is told from a request, whatever number of a call it has."""
+    heads = [f"[1{',' * bool(head)}{head}]" for head in HEADS]
+    heads += [f'[{number},"done",[7]]' for number in ("0", "2", "-1", "1.0", "true", "null", "[]", '"1"')]
+    file = clean / "my-device.py"
+    file.write_text(HEAD + f"HEADS = {heads!r}\ndef send(device, which): say(HEADS[which].encode())\n" + GOOD)
+    for which in range(len(heads)):
+        actions = Actions(file, 5)
+        with pytest.raises(ActionError) as caught:
+            actions.call("send", Register(), {"which": which})
+        assert re.search(SENT, caught.value.message), heads[which]
+        actions.close()
+
+
+def test_threads_of_the_file_take_turns(clean):
+    """Accesses of several threads do not mix, and one that is left over does not disturb later calls."""
+    file = clean / "my-device.py"
+    file.write_text(
+        HEAD + "found = []\n"
+        "def reads(device, offset): found.append({device.read(0, offset, 8) - offset for _ in range(200)})\n"
+        "def go(device):\n"
+        "    threads = [threading.Thread(target=reads, args=(device, 1000 * n)) for n in range(4)]\n"
+        "    [each.start() for each in threads]; [each.join() for each in threads]\n"
+        "    return [each == {0} for each in found]\n"
+        "def endless(device):\n"
+        "    while True:\n"
+        "        try: assert device.read(0, 5, 8) == 5\n"
+        "        except RuntimeError: time.sleep(0)\n"
+        "def start(device): threading.Thread(target=endless, args=(device,)).start()\n"
+        "def good(device, n): return [n, device.read(0, n, 8)]\n"
+    )
+
+    class Echo:
+        def read(self, region, offset, width):
+            return offset
+
+    actions = Actions(file, 30)
+    assert actions.call("go", Echo(), {}) == [1] * 4
+    actions.call("start", Echo(), {})
+    assert [actions.call("good", Echo(), {"n": n}) for n in range(50)] == [[n, n] for n in range(50)]
+    actions.close()
+
+
+@pytest.mark.parametrize("catches", [True, False], ids=["caught", "not caught"])
+def test_an_access_that_a_signal_handler_breaks_off(clean, catches):
+    """Its answer is never taken for that of the next access."""
+    file = clean / "my-device.py"
+    file.write_text(
+        HEAD + "def stop(number, frame): raise TimeoutError\n"
+        "def go(device):\n"
+        "    signal.signal(signal.SIGALRM, stop)\n"
+        "    signal.setitimer(signal.ITIMER_REAL, 0.05)\n"
+        f"    try: device.read(0, 1, 8)\n    except {'TimeoutError' if catches else 'KeyError'}: pass\n"
+        "    return device.read(0, 2, 8)\n" + GOOD
+    )
+
+    class Slow:
+        def read(self, region, offset, width):
+            time.sleep(0.3 * (offset == 1))
+            return offset
+
+    actions = Actions(file, 5)
+    with pytest.raises(ActionError) as caught:
+        actions.call("go", Slow(), {})
+    assert "exit status 1; the last line that it printed: an exception, such as" in caught.value.message
+    assert actions.call("good", Slow(), {"n": 1}) == [0, 1]
+    actions.close()
+
+
+def test_threads_of_the_run_take_turns(clean):
+    """Each gets the answer to its own call."""
+    file = clean / "my-device.py"
+    file.write_text(GOOD)
+    actions = Actions(file, 30)
+    with ThreadPoolExecutor(4) as pool:
+        given = [*pool.map(lambda n: actions.call("good", Register(), {"n": n}), range(200))]
+    assert given == [[42, n] for n in range(200)]
+    actions.close()
+
+
+def test_it_is_ended_with_its_object(clean, mark):
+    """Also where nobody calls close()."""
+    file = clean / "my-device.py"
+    file.write_text(GOOD)
+    actions = Actions(file, 5)
+    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    assert len(marked(mark)) == 2
+    del actions
+    assert left(mark) == []
+
+
+def test_a_process_that_has_ended_between_two_calls(clean, mark):
+    """The next call is served by another, without a word."""
+    file = clean / "my-device.py"
+    file.write_text(HEAD + "def go(device): threading.Timer(0.02, lambda: os._exit(3)).start()\n" + GOOD)
+    actions = Actions(file, 5)
+    actions.call("go", Register(), {})
+    assert left(mark) == []
+    assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+    actions.close()
+
+
+def test_a_fork_that_comes_back_ends(clean, mark):
+    """It gives no answer of its own."""
+    file = clean / "my-device.py"
+    file.write_text(HEAD + "def go(device): os.fork()\n" + GOOD)
+    actions = Actions(file, 5)
+    for n in range(5):
+        actions.call("go", Register(), {})
+        assert actions.call("good", Register(), {"n": n}) == [42, n]
+    end = time.monotonic() + 10
+    while len(marked(mark)) > 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(marked(mark)) == 2
+    actions.close()
+
+
+def test_closing_twice_and_before_the_first_call(clean):
+    """Does nothing; a call after it is served."""
+    file = clean / "my-device.py"
+    file.write_text(GOOD)
+    actions = Actions(file, 5)
+    actions.close()
+    for _ in range(3):
+        assert actions.call("good", Register(), {"n": 1}) == [42, 1]
+        actions.close()
+        actions.close()
