@@ -32,6 +32,8 @@ MODULES = (
     "migration_v1.defects.interrupted",
     "migration_v1.defects.faults",
     "device.defects.working",
+    # The module has no interrupts.
+    "device.defects.interrupts",
     # What these break, a kernel does for its drivers, so the module has none of them.
     "device.defects.information",
     "container.defects.information",

@@ -39,7 +39,7 @@ REGISTERS_ALONE = {
 
 #: The whole stimulus.
 FAULTS = ("save_fault", "resume_fault", "error", "refusal")
-EVERYTHING = ("running", "dma", "dirty", "visible_state", "work", *FAULTS)
+EVERYTHING = ("running", "dma", "interrupts", "dirty", "visible_state", "work", *FAULTS)
 
 #: Why rules may be n/a to every server.
 ALWAYS = ("each server has a container of its own", "bad pointers cannot be expressed here")
@@ -129,7 +129,9 @@ KINDS = {
     "bad data an error at the end": Kind("--bad-data=fail"),
     # How the device looks.
     "other regions before and behind": Kind("--regions=crowded --capabilities=mixed"),
-    "a platform device": Kind("--regions=bare --data-section=trapped", TRAPPED, silence=NOT_MAPPED),
+    "a platform device": Kind(
+        "--regions=bare --data-section=trapped", TRAPPED, stimulus={"interrupts": {"index": 0}}, silence=NOT_MAPPED
+    ),
     "the last of many regions": Kind("--regions=far --capabilities=mixed --data-section=scattered", PARTITIONED),
     "short messages": Kind("--largest-transfer=4096 --section=65536 --buffer=65536"),
     # How it works.

@@ -458,6 +458,18 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (4, 4, False, True),
     ),
     (
+        "stopped-interrupts",
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        (4, 4, False, False),
+        (4, 4, False, True),
+    ),
+    (
+        "stop-one-late-interrupt",
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.go(STOP), b.works(), b.device.machine.streaming),
+        (4, 4, False, False),
+        (4, 4, False, True),
+    ),
+    (
         "stop-and-copy-works-at-data",
         lambda b: (b.works(STOP_AND_COPY), len(b.save()) > 0, b.works()),
         (False, True, False),

@@ -75,7 +75,7 @@ class Peer:
     def _exactly(self, count: int, descriptors: list[int]) -> bytes:
         data = b""
         while len(data) < count:
-            piece, ancillary, _, _ = self.stream.recvmsg(count - len(data), 256)
+            piece, ancillary, _, _ = self.stream.recvmsg(count - len(data), 2048)
             for _, _, content in ancillary:
                 numbers = array.array("i")
                 numbers.frombytes(content)

@@ -249,6 +249,14 @@ def test_more_eventfds_than_a_message_may_carry_become_several(connect: Connect,
     assert irqs.seen == [((20, 36, 1, start, n), b"", n) for start, n in ((3, 4), (7, 4), (11, 1))]
 
 
+def test_no_message_has_more_eventfds_than_linux_passes(connect: Connect, eventfd: int) -> None:
+    """Whatever the server says it takes."""
+    irqs = Irqs()
+    client = connect(irqs, struct.pack("<HH", 0, 0) + b'{"capabilities":{"max_msg_fds":4000000000}}\0')
+    assert set_irqs(client, *[eventfd] * 300) == (0, 0)
+    assert [(fields[3], sent) for fields, _, sent in irqs.seen] == [(3, 253), (256, 47)]
+
+
 def test_no_eventfd_is_sent_for_minus_one(connect: Connect, eventfd: int) -> None:
     """Vectors that are to have none go by themselves: a message without descriptors takes away what all of it had."""
     irqs = Irqs()

@@ -16,8 +16,11 @@ from .errors import DeviceError, accepted
 #: argsz, flags, index, start, count.
 _SET: Final = Struct("<IIIII")
 
-#: Seconds between two looks for an interrupt, at least.
-_SHORTEST_PAUSE: Final = 0.0005
+#: Seconds between two looks for an interrupt, at least and at most.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
+
+#: A device that says it has more vectors at an index is not taken at its word; PCI devices have 2048 at most.
+_MOST_VECTORS: Final = 1 << 16
 
 _NONE, _EVENTFD = IrqSetFlags.DATA_NONE, IrqSetFlags.DATA_EVENTFD
 _TRIGGER, _UNMASK = IrqSetFlags.ACTION_TRIGGER, IrqSetFlags.ACTION_UNMASK
@@ -111,11 +114,12 @@ class Interrupts:
         """
         awaited = self._find(f"waiting for interrupt {_both(index, vector)}", index, vector)
         end = time.monotonic() + seconds
+        pause = min(max(seconds / 1024, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         while not awaited.taken():
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            self._transport.pause(min(left, max(seconds / 1024, _SHORTEST_PAUSE)))
+            self._transport.pause(min(left, pause))
         return True
 
     # -- what is enabled --------------------------------------------------------------------------------------------
@@ -154,6 +158,8 @@ class Interrupts:
         info: Any = ffi.new("struct vfio_irq_info *", {"argsz": ffi.sizeof("struct vfio_irq_info"), "index": index})
         outcome = self._transport.ioctl(Target.DEVICE, VFIO_DEVICE_GET_IRQ_INFO, info)
         accepted(f"asking about interrupt {index}", outcome)
+        if info.count > _MOST_VECTORS:
+            raise DeviceError(what, f"at most {counted(_MOST_VECTORS, 'vector')} at irq index {index}", f"{info.count}")
         if not 0 <= vector < info.count:
             seen = f"irq index {index} has {counted(info.count, 'vector')}"
             raise DeviceError(what, f"more than {counted(vector, 'vector')}", seen)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
+import select
 import weakref
-from contextlib import suppress
 
 from .errors import SetupError
 
@@ -21,6 +21,8 @@ class Event:
             raise SetupError(
                 f"no eventfd can be made: {error.strerror}", "allow more open files, by `ulimit -n`"
             ) from None
+        self._poll = select.poll()
+        self._poll.register(self.descriptor, select.POLLIN)
         self._close = weakref.finalize(self, os.close, self.descriptor)
 
     @property
@@ -30,9 +32,10 @@ class Event:
 
     def take(self) -> int:
         """What was added since the last time, without waiting; 0 for nothing, and when it is closed."""
-        with suppress(BlockingIOError):
-            return 0 if self.closed else os.eventfd_read(self.descriptor)
-        return 0
+        # Whether a read waits is a property of the open file, which the driver has too and may change.
+        if self.closed or not self._poll.poll(0):
+            return 0
+        return os.eventfd_read(self.descriptor)
 
     def close(self) -> None:
         """Close the descriptor, once."""

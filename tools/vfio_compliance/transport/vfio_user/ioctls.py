@@ -66,6 +66,9 @@ _INFO_ROOM: Final = 4096
 #: Largest dirty bitmap that is taken, in bytes: one step more than that of Linux's container, to see it refused.
 _LARGEST_BITMAP: Final = (1 << 28) + 4096
 
+#: Linux passes no more descriptors with one message.
+_MOST_DESCRIPTORS: Final = 253
+
 #: Sizes of the kernel's structures with a struct vfio_bitmap in them.
 _KERNEL_GET: Final = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap") + ffi.sizeof(
     "struct vfio_iommu_type1_dirty_bitmap_get"
@@ -120,7 +123,7 @@ class Ioctls:
         self._regions = regions
         self._dma = dma
         self._find_memory = find_memory
-        self._most_descriptors = server.max_msg_fds
+        self._most_descriptors = min(server.max_msg_fds, _MOST_DESCRIPTORS)
         # A server that gives the container's information says there how large a bitmap it gives.
         self._most_argsz = 2**32 - 1 if server.container_info else largest_argsz(server)
         self._handlers: dict[tuple[Target, int], Callable[[memoryview], Outcome]] = {
