@@ -123,7 +123,7 @@ def test_whole_after_one(players, before, last):
 
 @contextmanager
 def unless_it_stays():
-    """Raises NotApplicable where an access says once more that the device has failed: no text ends a fault but a reset."""
+    """Raises NotApplicable where an access says again that the device has failed: a reset alone ends a fault."""
     try:
         yield
     except checks.Refused as again:

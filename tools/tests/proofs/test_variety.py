@@ -46,7 +46,7 @@ ALWAYS = ("each server has a container of its own", "bad pointers cannot be expr
 
 #: Why they may be to some.
 TOO_LARGE = ("mapping 4299161600 bytes",)
-NOT_MAPPED = ("the data is not in a mappable area",)
+NOT_MAPPED = ("the data is not in a mappable area", "no data was in a mappable area")
 ONE_BUFFER = ("the state came in a single buffer",)
 UNCLAIMED = ("the profile does not claim",)
 NO_STIMULUS = ("the profile says that the device has no stimulus",)

@@ -46,7 +46,6 @@ class Blinker(Device):
         migration = Region(START + ROOM, capabilities=[capability_type(3, 1)])
         self.regions = [none, none, none, Region(0x82), Region(PATTERNS), none, migration]
         self.lowest, self.highest = 1 << 64, 0
-        self.dim = False
         self.off_and_on()
 
     def off_and_on(self) -> None:
@@ -63,7 +62,6 @@ class Blinker(Device):
 
     def opened(self) -> None:
         self.off_and_on()
-        self.dim = False
 
     def closed(self) -> None:
         self.tracking = False
@@ -71,9 +69,7 @@ class Blinker(Device):
         self.off_and_on()
 
     def reset(self) -> None:
-        stood = not self.state & LIT
         self.off_and_on()
-        self.dim = stood and self.broken == "dim-after-reset"
 
     # -- the card -----------------------------------------------------------------------------------------------------
 
@@ -144,7 +140,7 @@ class Blinker(Device):
             raise Refused
         if offset == 0x80:
             return (0xB11C).to_bytes(2, "little")
-        if not self.state & LIT or self.dim:
+        if not self.state & LIT:
             raise Refused(errno.EIO)
         values = {
             0x00: self.flashes() & 0xFFF | random.randrange(16) << 12, 0x02: self.lamps, 0x0C: self.size,
@@ -167,7 +163,7 @@ class Blinker(Device):
         if offset == 0x80:
             self.doing *= value & 1
             return
-        if not self.state & LIT or self.dim:
+        if not self.state & LIT:
             raise Refused(errno.EIO)
         if offset == 0x02:
             self.lamps = value
@@ -280,5 +276,5 @@ class Blinker(Device):
 
 
 if __name__ == "__main__":
-    path, named = arguments("holes-are-pages", "dim-after-reset")
+    path, named = arguments("holes-are-pages")
     main(Blinker(named), path)

@@ -303,8 +303,6 @@ class Cabinet(Device):
             self.shown = 0
             value = len(self.stream)
         elif offset == 16:
-            if self.broken == "offset-takes-new-slot" and self.state == _LOAD:
-                self.slot ^= 1
             if self.state == _SAVE and self.stream and not self.shown:
                 self.fill()
             value = PAGE + self.slot * _SLOT
@@ -334,8 +332,7 @@ class Cabinet(Device):
             if not 0 < length <= _SLOT or len(self.taken) + length > 1 << 20:
                 raise Refused
             self.taken += os.pread(self.section, length, PAGE + self.slot * _SLOT)
-            if self.broken != "offset-takes-new-slot":
-                self.slot ^= 1
+            self.slot ^= 1
             self.told_size = length
         elif (offset, size) not in ((4, 4), (8, 8), (16, 8), (24, 8)):
             raise Refused
@@ -419,7 +416,7 @@ def _watch(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    path, named = arguments("reset-forgets-pages", "last-slot-dropped", "offset-takes-new-slot")
+    path, named = arguments("reset-forgets-pages", "last-slot-dropped")
     cabinet = Cabinet(path, named)
     try:
         main(cabinet, path)

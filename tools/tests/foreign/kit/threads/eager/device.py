@@ -312,7 +312,6 @@ class Eager(Device):
         self.section = [bytearray(HALF), bytearray(HALF)]
         self.before: list[tuple[int, bytes]] = []
         self.known = 0  # which bytes of the heading are there
-        self.reached = 0
         self.stored: set[int] = set()
         self.size_told = 0
 
@@ -404,11 +403,8 @@ class Eager(Device):
                 self.before.append((place, bytes(self.frame[place : place + end - begin])))
                 body = self.section[self.half][MARK.size + begin : MARK.size + end]
                 self.frame[place : place + end - begin] = body
-        self.reached = max(self.reached, end)
 
     def put_back(self) -> None:
-        if self.broken == "watermark":
-            return
         for place, old in reversed(self.before):
             self.frame[place : place + len(old)] = old
         self.before.clear()
@@ -416,7 +412,7 @@ class Eager(Device):
     def told(self, size: int) -> None:
         """A buffer is there: store it, or refuse it and be as before it."""
         self.put_back()
-        reached, self.known, self.reached, self.before = self.reached, 0, 0, []
+        self.known, self.before = 0, []
         section = self.section[self.half]
         if not MARK.size <= size <= HALF:
             raise Refusal
@@ -432,8 +428,7 @@ class Eager(Device):
             self.blocks, self.address, self.user, self.length, self.serial, control, left = CONTEXT.unpack(body)
             self.control, self.status, self.left = control & 1, control >> 8, left / 2e6
         else:
-            done = reached if self.broken == "watermark" else 0
-            self.frame[CUTS[index] + done : CUTS[index + 1]] = body[done:]
+            self.frame[CUTS[index] : CUTS[index + 1]] = body
             self.generation[index] += 1
         self.stored.add(index)
         self.half, self.size_told = 1 - self.half, size
@@ -476,4 +471,4 @@ class Eager(Device):
 
 
 if __name__ == "__main__":
-    serve(Eager, ("watermark", "flip-again", "surface-forgotten"))
+    serve(Eager, ("flip-again", "surface-forgotten"))
