@@ -234,6 +234,33 @@ def test_offset_makes_data_available(pending):
             checks.equal(what, seen, data[: len(seen) or None], lambda data: data.hex() or "nothing")
 
 
+@pytest.mark.rule("v1.saving.offset-makes-data-available")
+@each_buffer
+def test_offset_makes_data_available_mapped(pending):
+    """So is what a mapping shows of it."""
+    with checks.given():
+        offset = pending.read(DATA_OFFSET)
+    places = range(0, PLACES_LOOKED_AT * APART, APART)
+    early = {at: data for at in places if (data := shown_at(pending.region, offset + at)) is not None}
+    if not early:
+        raise checks.NotApplicable("the data is not in a mappable area")
+    with checks.given():
+        size = pending.read(DATA_SIZE)
+    for at, data in early.items():
+        if at + LOOK <= size:
+            what = f"looking at {at} of a buffer in a mapping before and after reading data_size"
+            checks.equal(what, data, shown_at(pending.region, offset + at), bytes.hex)
+
+
+def shown_at(region, offset):
+    """What a mapping shows at ``offset`` of the region; None where nothing is mapped."""
+    view = region.view(offset, LOOK)
+    if view is None:
+        return None
+    with view:
+        return bytes(view)
+
+
 @pytest.mark.rule("v1.saving.offset-returns-when-ready")
 @pytest.mark.parametrize("pending", ["first", "second"], indirect=True)
 def test_offset_returns_when_ready(pending, profile):

@@ -17,9 +17,9 @@ BAR 2 is the panel, 24 KiB, any width.
 Data path: the panel's rows are written through a mapping of the client's file, or by DMA_WRITE where there is none. The
 pages written are kept as a set of page numbers. A transition takes 20 ms, a reset too, a buffer 10 ms, a bitmap 2 ms.
 
-Saved state: three plates, offered once the device stands still, each a header (magic, number, length, checksum) and its
-part: the registers, and the two halves of the panel. They are laid on a pile in resuming, and printed on the panel when
-resuming is left for running. No pages are pinned.
+Saved state: three plates, offered once the device stands still, each a header (magic, number, length, checksum), its
+part, the registers or a half of the panel, and an imprint that says nothing. They are laid on a pile in resuming, and
+printed on the panel when resuming is left for running. No pages are pinned.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ STOP, RUNNING, SAVING, PRE_COPY, RESUMING = 0, 1, 2, 3, 4
 EVERY = {(1, 0), (1, 2), (1, 3), (3, 2), (2, 0), (1, 4), (4, 1), (3, 1), (2, 1), (0, 1), (0, 2), (2, 2)}
 PANEL, HALF, PLACE, PLATE = 24 << 10, 12 << 10, 0x80, 16 << 10
 TRANSITION, BUFFER, BITMAP, TURN = 0.020, 0.010, 0.002, 0.015
+IMPRINT = b"printed at a snail's pace".ljust(64, b".")
 HEAD = struct.Struct("<4sHHII")
 REGISTERS = struct.Struct("<QdHIIIH16s")
 
@@ -200,15 +201,11 @@ class Snail(Device):
             self.dirty = set()
 
     def bitmap(self, iova: int, pages: int) -> Job:
-        if self.broken != "hurried-bitmap":
-            yield BITMAP
+        yield BITMAP
         first = iova // self.server.page
         assert self.dirty is not None
         chosen = {page for page in self.dirty if first <= page < first + pages}
         bits = sum(1 << page - first for page in chosen)
-        if self.broken == "hurried-bitmap":  # looks first, takes its time, and wipes the slate after it
-            yield BITMAP
-            chosen = {page for page in self.dirty if first <= page < first + pages}
         self.dirty -= chosen
         return bits.to_bytes(-(-pages // 8), "little")
 
@@ -243,13 +240,14 @@ class Snail(Device):
             bytes(self.waveform),
         )
         parts = [registers, bytes(self.panel[:HALF]), bytes(self.panel[HALF:])]
-        return [HEAD.pack(b"EPD1", n, 3, len(part), zlib.crc32(part)) + part for n, part in enumerate(parts)]
+        heads = [HEAD.pack(b"EPD1", n, 3, len(part), zlib.crc32(part)) for n, part in enumerate(parts)]
+        return [head + part + IMPRINT for head, part in zip(heads, parts, strict=True)]
 
     def unpack(self, plate: bytes) -> tuple[int, bytes]:
-        if len(plate) < HEAD.size:
+        if len(plate) < HEAD.size + len(IMPRINT):
             raise refuse(errno.EINVAL)
         magic, number, many, length, check = HEAD.unpack_from(plate)
-        part = plate[HEAD.size :]
+        part = plate[HEAD.size : -len(IMPRINT)]
         if magic != b"EPD1" or many != 3 or number > 2 or length != len(part) or check != zlib.crc32(part):
             raise refuse(errno.EINVAL)
         if length != (REGISTERS.size if number == 0 else HALF):
@@ -311,9 +309,8 @@ class Snail(Device):
         if not self.offered and self.taken < len(self.plates):
             plate = self.plates[self.taken]
             self.offered = True
-            if self.broken == "wet-ink":  # the last rows are still being etched when the plate is handed over
-                self.window[: len(plate) - 64] = plate[:-64]
-                self.window[len(plate) - 64 : len(plate)] = bytes(64)
+            if self.broken == "wet-ink":  # the imprint is still being etched when the plate is handed over
+                self.window[: len(plate)] = plate[: -len(IMPRINT)] + bytes(len(IMPRINT))
                 number = self.taken
                 self.server.loop.after(BUFFER, lambda: self.dry(number))
             else:
@@ -352,4 +349,4 @@ class Snail(Device):
 
 
 if __name__ == "__main__":
-    main(Snail, __doc__, ("hurried-bitmap", "wet-ink"))
+    main(Snail, __doc__, ("wet-ink",))
