@@ -100,7 +100,7 @@ def test_no_memory_to_lock(judge, monkeypatch):
     """That the host limits memory is no fault of the driver; the run ends with the remedy."""
     monkeypatch.setattr(reaching, "create", NoMemory)
     finished = judge(only="v1.state.stopped-before-return")
-    assert finished.cases == ["pass"] * 4 + ["broken"] + ["not-run"] * 3
+    assert finished.cases == ["pass"] * 4 + ["broken"] + ["not-run"] * 7
     assert "the kernel may not lock 65536 bytes" in finished.words
     assert "ulimit -l 65536" in finished.words
     assert finished.code == 2

@@ -325,7 +325,7 @@ class EndlessSame(Style):
     breaks = {"v1.saving.ends"}
     # All that needs a whole state cannot be judged; QEMU would never be done.
     may = {"qemu.*", "v1.saving.offers-state"}
-    unjudged = SAVES | WAYS
+    unjudged = SAVES | WAYS | {"v1.reset.recovers-fault"}
     judged = {"v1.state.*", "v1.reserved.*", "v1.saving.pending-means-data", "v1.undrawn.safe", "v1.close.*"}
     profile = {"limits.largest_state": "128KiB"}
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfio_compliance.profiles.expressions import FileText, number, parse
@@ -88,6 +88,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@settings(database=None)
 @given(EXPRESSIONS)
 def test_any_expression_is_what_python_says(text):
     expected = text
