@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +30,13 @@ import matrix  # noqa: E402
 
 KIT = HERE / "kit"
 PROJECT = HERE.parents[2]
+sys.path.insert(0, str(PROJECT / "tools"))
+
+from vfio_compliance.results.journal import read  # noqa: E402
+from vfio_compliance.results.reading import summarise  # noqa: E402
+
+#: Seconds for one device.
+TIMEOUT = 900
 
 
 @dataclass
@@ -86,25 +93,10 @@ def devices() -> Iterator[Judged]:
             yield Judged(path.parent, fault, Expectation.read(part, False, itself))
 
 
-def stands_on() -> dict[str, set[str]]:
-    """The rules on which each rule stands, directly or not, as the rules themselves say."""
-    records = [
-        record for path in PROJECT.glob("suites/*/rules.yaml") for record in yaml.safe_load(path.read_text())["rules"]
-    ]
-    direct = {record["id"]: set(record.get("stands_on") or ()) for record in records}
-
-    def all_below(rule: str, seen: set[str]) -> set[str]:
-        for below in direct.get(rule, set()) - seen:
-            seen.add(below)
-            all_below(below, seen)
-        return seen
-
-    return {rule: all_below(rule, set()) for rule in direct}
-
-
-def differences(expected: Expectation, outcome: matrix.Outcome) -> list[str]:
+def differences(expected: Expectation, outcome: matrix.Outcome, journal: Path) -> list[str]:
     """Where an outcome is not what is expected; what stands on a broken rule is reported with it, judged or not."""
-    below = {rule for rule, under in stands_on().items() if under & expected.breaks}
+    result = summarise(read(journal))
+    below = {rule for rule in result.rules if not expected.breaks.isdisjoint(result.foundations(rule))}
     wider = replace(expected, may=expected.may | below, unjudged=expected.unjudged | below)
     return matrix.differences(wider, outcome)
 
@@ -131,21 +123,10 @@ def put(judged: Judged, built: Path, folder: Path) -> Path:
 
 
 def run(judged: Judged, built: Path, out: Path, most: int | None, options: tuple[str, ...] = ()) -> matrix.Outcome:
-    """Judge it by a run of its own, and read the journal."""
+    """Judge it by a run of its own, in a folder of its name, and read the journal."""
     folder = out / judged.name
-    path = put(judged, built, folder)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT / "tools"), str(out)])}
-    if most:
-        (out / "foreign_thin.py").write_text(matrix.THIN)
-        (out / "sitecustomize.py").write_text(matrix.SITE)
-        environment |= {"FOREIGN_MOST": str(most), "FOREIGN_WHOLE": " ".join(judged.expected.breaks)}
-    command = [sys.executable, "-m", "vfio_compliance", "run", str(path), "--out", str(folder / "result"), *options]
-    with open(folder / "output.txt", "w") as output:
-        status = subprocess.run(
-            command, cwd=PROJECT, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=900
-        ).returncode
-    said = (folder / "output.txt").read_text(errors="replace")
-    return matrix.read(folder / "result" / "journal.jsonl", status, said)
+    shutil.rmtree(folder, ignore_errors=True)
+    return matrix.judge(put(judged, built, folder), PROJECT, most, judged.expected.breaks, options, TIMEOUT)
 
 
 def verdicts(journal: Path) -> dict[str, str]:
@@ -178,7 +159,7 @@ def judge(judged: Judged, built: Path, out: Path, arguments: argparse.Namespace)
         head = f"{'WRONG' if differing else 'ok   '} {judged.name}: {arguments.shuffled} runs in as many orders"
         return "\n".join([head, *(f"      !! {line}" for line in differing[:12])]), not differing
     outcome = run(judged, built, out, arguments.most)
-    wrong = differences(judged.expected, outcome)
+    wrong = differences(judged.expected, outcome, out / judged.name / "result" / "journal.jsonl")
     return matrix.lines(judged.name, judged.expected.what, judged.expected.breaks, outcome, wrong), not wrong
 
 
@@ -199,6 +180,8 @@ def main() -> int:
         if not (each.fault and (arguments.good or arguments.shuffled))
         and any(fnmatch(each.name, pattern) for pattern in arguments.names or ["*"])
     ]
+    if not chosen:
+        parser.error(f"no device of the kit is called {' or '.join(arguments.names)}")
     if arguments.list:
         for each in chosen:
             print(f"{each.name:32} {', '.join(sorted(each.expected.breaks)) or 'good'}: {each.expected.what}")

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -213,14 +214,24 @@ def run(name: str, project: Path, out: Path, most: int | None, timeout: float) -
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
     path = profiles.put(name, style, folder)
+    options = [part for rule in style.only for part in ("--only", rule)]
+    return judge(path, project, most, style.breaks, options, timeout)
+
+
+def judge(
+    path: Path, project: Path, most: int | None, whole: Collection[str], options: Collection[str], timeout: float
+) -> Outcome:
+    """Judges a device by its profile, which is in a folder of its own, and reads the journal.
+
+    ``most`` cases of each rule are run, but all of those in ``whole``.
+    """
+    folder, out = path.parent, path.parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project / "tools"), str(out)])}
     if most:
         (out / "foreign_thin.py").write_text(THIN)
-        whole = " ".join(style.breaks)
         (out / "sitecustomize.py").write_text(SITE)
-        environment |= {"FOREIGN_MOST": str(most), "FOREIGN_WHOLE": whole}
-    command = [sys.executable, "-m", "vfio_compliance", "run", str(path), "--out", str(folder / "result")]
-    command += [part for rule in style.only for part in ("--only", rule)]
+        environment |= {"FOREIGN_MOST": str(most), "FOREIGN_WHOLE": " ".join(whole)}
+    command = [sys.executable, "-m", "vfio_compliance", "run", str(path), "--out", str(folder / "result"), *options]
     with open(folder / "output.txt", "w") as output:
         process = subprocess.Popen(command, cwd=project, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -234,12 +245,11 @@ def run(name: str, project: Path, out: Path, most: int | None, timeout: float) -
                 process.wait()
             status = -1
     (folder / "status").write_text(str(status))
-    return again(name, out)
+    return again(folder)
 
 
-def again(name: str, out: Path) -> Outcome:
+def again(folder: Path) -> Outcome:
     """The outcome of a run that was made before."""
-    folder = out / name
     status = int((folder / "status").read_text())
     return read(folder / "result" / "journal.jsonl", status, (folder / "output.txt").read_text(errors="replace"))
 
@@ -320,7 +330,7 @@ def main() -> int:
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool, open(out / "table.txt", "a") as file:
         if arguments.again:
             names = [name for name in names if (out / name / "status").exists()]
-            runs = {pool.submit(again, name, out): name for name in names}
+            runs = {pool.submit(again, out / name): name for name in names}
         else:
             most, timeout = arguments.most, arguments.timeout
             runs = {pool.submit(run, name, project, out.resolve(), most, timeout): name for name in names}

@@ -34,11 +34,13 @@ def test_a_device_is_judged_as_its_author_expects(name, request, built, tmp_path
     expected = judged.expected
     if expected.dies or expected.exit is not None:
         outcome = kit_matrix.run(judged, built, tmp_path, MOST)
+        journal = tmp_path / name / "result" / "journal.jsonl"
     else:
         path = kit_matrix.put(judged, built, tmp_path)
         request.getfixturevalue("judge_in_process")(path, tmp_path, most=MOST, whole=expected.breaks)
-        outcome = matrix.read(tmp_path / "journal.jsonl", None, "")
-    wrong = kit_matrix.differences(expected, outcome)
+        journal = tmp_path / "journal.jsonl"
+        outcome = matrix.read(journal, None, "")
+    wrong = kit_matrix.differences(expected, outcome, journal)
     assert not wrong, matrix.lines(name, expected.what, expected.breaks, outcome, wrong)
 
 

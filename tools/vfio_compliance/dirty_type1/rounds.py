@@ -92,7 +92,7 @@ class Rounds:
         Raises RuleBroken, Unjudged, DeviceError, NotApplicable.
         """
         guest = self._guest
-        guest.within_reach(guest.actor, 0, _END)
+        guest.actor.within_reach(guest.iova(0), _END * guest.page)
         self._bytes = guest.page if guest.actor.chooses else max(_BYTES, guest.actor.least_write)
         for first, count in _STAYING:
             guest.map(first, count)

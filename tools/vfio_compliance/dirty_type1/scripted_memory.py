@@ -15,7 +15,7 @@ from ..run.checks import NotApplicable, told
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, Overlong, Target, Transport
 from ..uapi.type1 import VFIO_IOMMU_UNMAP_DMA, DmaUnmapFlags, bitmap_bytes
-from .guest_memory import MARK, Answer, GuestMemory
+from .guest_memory import MARK, Answer, GuestMemory, edge_of
 from .history import Expected
 from .pages import Pages, set_bits
 from .scripts import steps
@@ -104,8 +104,10 @@ class ScriptedMemory(GuestMemory):
         Where one side cannot be written, the device may still have written the other before it failed.
         """
         pages = Pages.of(page - 1, page) & self._free
-        edge = max(MARK, self.actor.least_write) if pages and not self._everything else MARK
-        if self._everything or not pages or self.actor.chooses or self.actor.largest_write < 2 * edge:
+        if self._everything or not pages or self.actor.chooses:
+            return
+        edge = edge_of(self.actor)
+        if self.actor.largest_write < 2 * edge:
             return
         pattern = secrets.token_bytes(MARK)
         ends = {each: self.bytes_of(each, MARK, (page - each) * (self.page - MARK)) for each in pages}

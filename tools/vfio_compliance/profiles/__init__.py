@@ -13,7 +13,7 @@ from vfio_compliance.profiles.device import (
     VfioUserDevice,
 )
 from vfio_compliance.profiles.document import Place, Problem, ProfileError, quoted
-from vfio_compliance.profiles.expressions import Expression, Value, number
+from vfio_compliance.profiles.expressions import number
 from vfio_compliance.profiles.kinds import duration
 from vfio_compliance.profiles.loader import load
 from vfio_compliance.profiles.profile import Limits, Profile, Section, Skip, Waiver, profile_format
@@ -24,7 +24,6 @@ from vfio_compliance.profiles.steps import (
     Digest,
     DisableIrq,
     EnableIrq,
-    FileStep,
     Fill,
     MapRegion,
     MapSection,
@@ -64,8 +63,6 @@ __all__ = [
     "DisableIrq",
     "Dma",
     "EnableIrq",
-    "Expression",
-    "FileStep",
     "Fill",
     "KernelDefects",
     "KernelGroupDevice",
@@ -94,7 +91,6 @@ __all__ = [
     "Stimulus",
     "TriggerIrq",
     "UnmaskIrq",
-    "Value",
     "VfioUserDevice",
     "VisibleState",
     "Wait",

@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from yaml.nodes import ScalarNode
@@ -175,6 +176,7 @@ def unknown(name: str, known: Iterable[str], document: Document) -> str:
     return f"{quoted(name)} is not known here; expected {wanted}{document.did_you_mean(name, known)}"
 
 
+@cache
 def _tree(text: str) -> ast.expr:
     if len(text) > _LONGEST:
         raise ValueError(f"{quoted(text)} has more than {counted(_LONGEST, 'character')}")

@@ -39,6 +39,9 @@ from .checks import NotApplicable
 from .errors import ProfileFault
 from .verbs import Verbs, number_in
 
+#: What a register has to take as it is: of another number only the lowest bytes are written.
+_PLACE = {"$iova", "$length"}
+
 #: A function of the profile's file that failed so often is not called again.
 _MOST_FAILURES = 3
 
@@ -105,7 +108,7 @@ class Programs:
 
     def _write(self, step: Write, known: Mapping[str, int]) -> list[int]:
         value = number(step.value, known)
-        if value >> 8 * step.width and str(step.value) in ("$iova", "$length"):
+        if value >> 8 * step.width and not _PLACE.isdisjoint(getattr(step.value, "names", ())):
             raise NotApplicable(f"{value:#x} does not fit into a register of {counted(step.width, 'byte')}")
         self._verbs.write(step.region, _offset(step, known), step.width, value)
         return []

@@ -128,13 +128,14 @@ class Actor:
             return self._value("stimulus.window.start", window.start)
         return number(window.start, {})
 
-    def reaches(self, iova: int, length: int) -> bool:
-        """Whether the device can write there."""
+    def within_reach(self, iova: int, length: int) -> None:
+        """Raises NotApplicable for memory that the device cannot be told to write."""
         window = self._stimulus.window
         if window is None:
-            return True
+            return
         start = self._window_start(window)
-        return start <= iova and iova + length <= start + window.size
+        if not (start <= iova and iova + length <= start + window.size):
+            raise NotApplicable(f"{counted(length, 'byte')} at 0x{iova:x}: the device writes only stimulus.window")
 
     @contextmanager
     def dma(self) -> Iterator[Activity]:
@@ -160,8 +161,7 @@ class Actor:
         with that is not judged. Raises NotApplicable, Silent.
         """
         dma = self.wanted("dma", self._stimulus.dma)
-        if not self.reaches(iova, length):
-            raise NotApplicable(f"{counted(length, 'byte')} at 0x{iova:x}: the device writes only stimulus.window")
+        self.within_reach(iova, length)
         variables = {"$iova": iova, "$length": length}
         self.run("stimulus.dma.start", dma.start, variables)
         try:
@@ -188,7 +188,11 @@ class Actor:
         return self._dirty().least
 
     def write(self, iova: int, length: int) -> None:
-        """Have the device write ``length`` bytes at ``iova``; they are written when this returns."""
+        """Have the device write ``length`` bytes at ``iova``; they are written when this returns.
+
+        Raises NotApplicable where it cannot be told to.
+        """
+        self.within_reach(iova, length)
         self.run("stimulus.dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
 
     @property
@@ -211,8 +215,9 @@ class Actor:
         return bool(self._stimulus.dirty and self._stimulus.dirty.pin)
 
     def pin(self, iova: int, length: int) -> None:
-        """Have the driver pin the pages of a range, which it may write from now on."""
+        """Have the driver pin the pages of a range, which it may write from now on. Raises NotApplicable as write()."""
         steps = self.wanted("dirty.pin", self._dirty().pin)
+        self.within_reach(iova, length)
         self.run("stimulus.dirty.pin", steps, {"$iova": iova, "$length": length})
 
     def unpin(self, iova: int, length: int) -> None:

@@ -11,6 +11,7 @@ from ...refusal import Refusal
 from ..region import MigrationRegion
 from ..states import ERROR, RUNNING_BIT, STATE_BITS
 from ..stream import Image, Incoming, Outgoing
+from .state import Latching
 
 #: The value of FAULT that has the next write of device_state refused.
 _REFUSE = 2
@@ -75,21 +76,10 @@ class RefusalSetsErrorBits(Told):
 
 
 @defect("refusal-latches", "after a told refusal every write of device_state is refused, until reset")
-class RefusalLatches(Told):
-    _latched = False
-
+class RefusalLatches(Latching, Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._latched = True
-
-    def _go(self, new: int) -> None:
-        if self._latched:
-            raise Refusal(EIO)
-        super()._go(new)
-
-    def _force(self, state: int) -> None:
-        super()._force(state)
-        self._latched = False
 
 
 @defect("refusal-freezes", "a device that was told not to leave a state in which it works stands still there")

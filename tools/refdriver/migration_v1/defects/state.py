@@ -126,8 +126,8 @@ class FaultReports7(MigrationRegion):
         return 0b111 if self.state == ERROR else super().read_state()
 
 
-class Latching(Counting):
-    """Refuses every write once there was one too many."""
+class Latching(MigrationRegion):
+    """Refuses every write once there was one too many, until reset."""
 
     _latched = False
 
@@ -142,21 +142,21 @@ class Latching(Counting):
 
 
 @defect("state-latched-after-failure", "after one refused write every later one is refused too, until reset")
-class LatchedAfterFailure(Latching):
+class LatchedAfterFailure(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
         self._latched = True
 
 
 @defect("state-latched-after-second-failure", "after two refused writes every later one is refused too, until reset")
-class LatchedAfterSecondFailure(Latching):
+class LatchedAfterSecondFailure(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
         self._latched |= self._refusals > 1
 
 
 @defect("state-latched-in-pre-copy", "after a refused write in pre-copy every later one is refused too, until reset")
-class LatchedInPreCopy(Latching):
+class LatchedInPreCopy(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
         self._latched |= self.state == PRE_COPY
