@@ -2,7 +2,8 @@
 """What the reference device does, for the profile python.yaml beside this file.
 
 Each function gets the device. Its other parameters are filled in by name: ``iova`` and ``length`` where memory is to be
-written, ``value`` where something is to be stored. The register offsets are those of the datasheet, tools/refdriver/DEVICE.md.
+written, ``value`` where something is to be stored. The register offsets are those of the datasheet,
+tools/refdriver/DEVICE.md.
 """
 
 REGISTERS, MEMORY = 0, 2  # regions
