@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from vfio_compliance.migration_v1.checks import enter_error, in_state, refuse
-from vfio_compliance.migration_v1.states import STATES, UNWRITABLE, drawn_from, is_running, name
+from vfio_compliance.migration_v1.states import DRAWN, STATES, UNWRITABLE, drawn_from, is_running, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DEVICE_STATE, PENDING_BYTES, DeviceState
 
@@ -117,24 +119,44 @@ def test_refusal_as_told(migration, actor, state):
     in_state(migration, f"after {name(value)} was refused as stimulus.refusal has it", state)
 
 
+#: What a device is seen to do: each gives an Activity, for as long as it is watched.
+DOINGS = {
+    "running sample": lambda actor: nullcontext(actor.counter()),
+    "memory written": lambda actor: actor.dma(),
+    "interrupts": lambda actor: actor.interrupts(),
+}
+
+
+@pytest.fixture(params=DOINGS)
+def activity(request, reach, actor):
+    """One of these, which the device does while it runs."""
+    with DOINGS[request.param](actor) as doing:
+        yield doing
+
+
 @pytest.mark.rule("v1.state.refusal-as-told")
 @pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
-def test_works_on_after_refusal(migration, actor, state):
-    """The device is seen to work on in a state with bit 0 that it has refused to leave."""
-    counter = actor.counter()
+def test_works_on_after_refusal(migration, actor, activity, state):
+    """What the device does in a state with bit 0 goes on once it has refused to leave it."""
     migration.enter(state)
+    checks.at_work(activity, f"in {name(state)}")
     refuse(migration, actor)
-    checks.goes_on(counter, f"once {name(state)} could not be left")
+    checks.goes_on(activity, f"once {name(state)} could not be left")
 
 
 @pytest.mark.rule("v1.state.refusal-as-told")
-@pytest.mark.parametrize("state", [state for state in STATES if not is_running(state)], ids=name)
-def test_stands_still_after_refusal(migration, actor, state):
-    """The device is not seen to work in a state without bit 0 that it has refused to leave."""
-    counter = actor.counter()
-    migration.enter(state)
+@pytest.mark.parametrize(
+    "transition",
+    [transition for transition in DRAWN if is_running(transition.before) and not is_running(transition.after)],
+    ids=str,
+)
+def test_stands_still_after_refusal(reach, migration, actor, activity, transition):
+    """What the device did before it stopped does not begin again once it has refused to leave the state after."""
+    reach(transition.before, leaving=True)
+    checks.at_work(activity, f"in {name(transition.before)}")
+    migration.enter(transition.after)
     refuse(migration, actor)
-    checks.stands_still(f"watching {counter.name} once {name(state)} could not be left", counter.watch())
+    checks.stands_still(f"watching {activity.name} once {name(transition.after)} could not be left", activity.watch())
 
 
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")

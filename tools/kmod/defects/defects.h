@@ -541,6 +541,8 @@
 	DEFECT(refusal_latches, "refusal-latches", write_state)			\
 	/* a device that was told not to leave a state in which it works stands still there */ \
 	DEFECT(refusal_freezes, "refusal-freezes", write_state)			\
+	/* a device that was told not to leave a state in which it works ends its DMA stream */ \
+	DEFECT(refusal_ends_dma, "refusal-ends-dma", write_state)		\
 	/* a device that was told not to leave a state in which it stands still works there */ \
 	DEFECT(refusal_wakes, "refusal-wakes", write_state)			\
 	/* a fault while resuming is not reported, and the buffer is lost */	\

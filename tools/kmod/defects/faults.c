@@ -57,6 +57,15 @@ ssize_t defect_refusal_freezes(struct refd_device *refd, u32 value)
 	return ret;
 }
 
+ssize_t defect_refusal_ends_dma(struct refd_device *refd, u32 value)
+{
+	ssize_t ret = under(refusal_ends_dma)(refd, value);
+
+	if (past(refd)->user.told)
+		refd_set_register(refd, REFD_REG_CONTROL, 0);
+	return ret;
+}
+
 ssize_t defect_refusal_wakes(struct refd_device *refd, u32 value)
 {
 	ssize_t ret = under(refusal_wakes)(refd, value);

@@ -365,6 +365,12 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
         (-EIO, False, False, True),
     ),
     (
+        "refusal-ends-dma",
+        lambda b: (b.write(CONTROL, 4, 1, region=0), b.told(STOP), b.works(), b.device.machine.streaming),
+        (4, -EIO, True, True),
+        (4, -EIO, True, False),
+    ),
+    (
         "refusal-wakes",
         lambda b: (b.works(STOP), b.told(RUNNING), b.works(), b.reset(), b.works(STOP)),
         (False, -EIO, False, 0, False),

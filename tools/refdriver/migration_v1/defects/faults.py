@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from errno import EIO
 
-from ...device.machine import FAULT, LOAD_FAULT, SAVE_FAULT, Machine
+from ...device.machine import CONTROL, FAULT, LOAD_FAULT, SAVE_FAULT, Machine
 from ...overlays import defect, part_of
 from ...refusal import Refusal
 from ..region import MigrationRegion
@@ -88,6 +88,13 @@ class RefusalFreezes(Told):
         super()._has_refused_as_told(value)
         if self.state & RUNNING_BIT:
             self._machine.halt()
+
+
+@defect("refusal-ends-dma", "a device that was told not to leave a state in which it works ends its DMA stream")
+class RefusalEndsDma(Told):
+    def _has_refused_as_told(self, value: int) -> None:
+        super()._has_refused_as_told(value)
+        self._machine.write(CONTROL, bytes(4))
 
 
 @defect("refusal-wakes", "a device that was told not to leave a state in which it stands still works there")

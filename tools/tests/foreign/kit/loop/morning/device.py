@@ -62,7 +62,7 @@ class Camera(Device):
             1: Region(TABLE),
             9: Region(0x5000, migration=True, areas=[(0x1000, 0x4000)], fd=self.memory),
         }
-        self.records: dict[int, bytearray] | None = None
+        self.records: dict[int, set[int]] | None = None
         self.pins: Counter[int] = Counter()
         self.film = 0
         self.clean()
@@ -227,13 +227,12 @@ class Camera(Device):
         for mapping in self.server.mappings:
             first, last = max(at, mapping.iova), min(at + size, mapping.end)
             if first < last:
-                array = self.records[mapping.iova]
-                for number in range((first - mapping.iova) // page, (last - 1 - mapping.iova) // page + 1):
-                    array[number] = 1
+                numbers = range((first - mapping.iova) // page, (last - 1 - mapping.iova) // page + 1)
+                self.records[mapping.iova].update(numbers)
 
     def mapped(self, mapping: Mapping) -> None:
         if self.records is not None:
-            self.records[mapping.iova] = bytearray(mapping.size // self.server.page)
+            self.records[mapping.iova] = set()
 
     def unmapped(self, mapping: Mapping) -> None:
         if self.records is not None:
@@ -249,23 +248,16 @@ class Camera(Device):
         if not on:
             self.records = None
         elif self.records is None:
-            page = self.server.page
-            self.records = {each.iova: bytearray(each.size // page) for each in self.server.mappings}
+            self.records = {each.iova: set() for each in self.server.mappings}
 
     def bitmap(self, iova: int, pages: int) -> bytes:
         page, end = self.server.page, iova + pages * self.server.page
         assert self.records is not None
         found = set()
-        for mapping in self.server.mappings:
-            first, last = max(iova, mapping.iova), min(end, mapping.end)
-            if first >= last:
-                continue
-            array, stop = self.records[mapping.iova], (last - mapping.iova) // page
-            at = array.find(1, (first - mapping.iova) // page, stop)
-            while at >= 0:
-                found.add(mapping.iova // page + at - iova // page)
-                array[at] = 0
-                at = array.find(1, at + 1, stop)
+        for start, record in self.records.items():
+            chosen = {number for number in record if iova <= start + number * page < end}
+            record -= chosen
+            found |= {(start - iova) // page + number for number in chosen}
         found |= {each - iova // page for each in self.pins if iova <= each * page < end}
         bits = bytearray(-(-pages // 8))
         for number in found:

@@ -188,8 +188,8 @@ class Snail(Device):
         if mapping.iova in self.files:
             self.files.pop(mapping.iova).close()
         if self.dirty is not None:
-            page = self.server.page
-            self.dirty -= set(range(mapping.iova // page, mapping.end // page))
+            first, end = mapping.iova // self.server.page, mapping.end // self.server.page
+            self.dirty = {page for page in self.dirty if not first <= page < end}
 
     def tracking(self) -> bool:
         return self.dirty is not None
