@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from ..common.calls import OMITTED, SECOND
 from ..uapi.vfio import VFIO_DEVICE_RESET
 
-Verb = Literal["read", "write", "reset", "open", "close", "map", "gap"]
+Verb = Literal["read", "write", "reset", "open", "close", "map", "gap", "dma-map", "dma-unmap", "dirty"]
 
 _OF_REGION: dict[str, Verb] = {"read": "read", "write": "write", "map": "map"}
 _OF_DEVICE: dict[str, Verb] = {"open": "open", "close": "close"}
@@ -32,10 +32,34 @@ def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None
     return _OF_REGION.get(verb) if target == region else None
 
 
+class Bitmap(NamedTuple):
+    """The dirty bitmap that a call of the container asks for; None: not known, or not reached by its argsz."""
+
+    #: Bytes of a page.
+    pgsize: int | None = None
+    #: Bytes of memory for the bitmap.
+    size: int | None = None
+    #: Whether that memory was zero before the call.
+    zero: bool | None = None
+
+
+class ContainerCall(NamedTuple):
+    """The arguments of a call of the container; None: what its argsz did not reach."""
+
+    argsz: int
+    flags: int | None = None
+    #: I/O virtual address, and bytes from there on.
+    iova: int | None = None
+    size: int | None = None
+    #: Where the flags ask for one.
+    bitmap: Bitmap | None = None
+
+
 class Access(NamedTuple):
     """A read or write of the region of an interface, or what else tells of the client's dealings with the device.
 
-    ``map`` is a mapping of a part of the region; ``gap`` stands for accesses that were not recorded.
+    ``map`` is a mapping of a part of the region; ``gap`` stands for accesses that were not recorded; ``dma-map``,
+    ``dma-unmap`` and ``dirty`` are calls of the container.
     """
 
     verb: Verb
@@ -51,6 +75,10 @@ class Access(NamedTuple):
     digest: str = ""
     #: How whoever recorded it counts it: offences are told by this number.
     number: int = 0
+    #: Of a call of the container.
+    called: ContainerCall | None = None
+    #: Tells containers apart.
+    container: int = 0
 
     @property
     def ok(self) -> bool:
@@ -58,8 +86,13 @@ class Access(NamedTuple):
         return self.value == self.length if self.verb in ("read", "write") else self.value >= 0
 
     @property
+    def told(self) -> bool:
+        """Whether all bytes that were to be written, or came, are in ``data``."""
+        return len(self.data) >= (self.length if self.verb == "write" else self.value)
+
+    @property
     def content(self) -> int:
-        """The number that was written to a register, or read from it."""
+        """The number that was written to a register, or read from it; to be used where it is ``told``."""
         return int.from_bytes(self.data[:8], "little")
 
     def moved_digest(self) -> bytes:
