@@ -9,13 +9,18 @@ import resource
 import pytest
 
 from vfio_compliance.clients.trace import Reader, Record, Region, TraceError, Writer
+from vfio_compliance.run.client import Bitmap, ContainerCall
 
 MIGRATION = Region(9, 0x5000, ((0x1000, 0x4000),), True)
 DIGEST = "0123456789abcdef" * 4
 
-HEADER = {"trace": "vfio-compliance", "version": 1, "recorded": "by hand", "maps": "seen"}
+HEADER = {"trace": "vfio-compliance", "version": 2, "recorded": "by hand", "maps": "seen"}
 READ = {"verb": "read", "time": 0, "region": 9, "offset": 0, "length": 4, "value": 4, "errno": 0, "data": "01000000"}
 LONG = {"verb": "write", "time": 1, "region": 9, "offset": 64, "length": 65, "value": 65, "errno": 0, "sha256": DIGEST}
+GET = {
+    **{"verb": "dirty", "time": 0, "argsz": 48, "flags": 4, "iova": 0, "size": 4096, "value": 0, "errno": 0},
+    "bitmap": {"pgsize": 4096, "size": 8, "zero": True},
+}
 ABOUT = {"verb": "region", "time": 0, "region": 9, "size": 4096, "areas": [[0, 4096]], "migration": True}
 
 
@@ -39,11 +44,20 @@ def test_round_trip(tmp_path):
     writer.access("map", 2.5, 0, (9, 0x1000, 0x4000), 0, 0, b"")
     writer.reset(3.0, 5, 0)
     writer.reset(3.5, 5, 5)
-    writer.simple("gap", 4.0)
-    writer.simple("close", 4.5)
+    writer.gap(4.0)
+    writer.gap(4.0, "the recorder slept")
+    writer.access("write", 4.0, 7, (9, 0x1000, 100), 100, 0, b"ab", unknown=True, device=1)
+    writer.access("read", 4.0, 7, (9, 0, 4), 4, 0, b"", unknown=True)
+    writer.called("dma-map", 4.0, 1, ContainerCall(32, 3, 0, 4096), 0, 0)
+    writer.called("dma-unmap", 4.0, 1, ContainerCall(48, 1, 0, 4096, Bitmap(4096, 8)), -1, 22, 2)
+    writer.called("dirty", 4.0, 1, ContainerCall(48, 4, 0, 4096, Bitmap(4096, 8, False)), 0, 0)
+    writer.called("dirty", 4.0, 1, ContainerCall(4), -1, 22)
+    writer.region(4.0, MIGRATION, 3)
+    writer.reset(4.0, 1, 0, 3)
+    writer.simple("close", 4.5, 3)
     writer.close(5.0)
     reader = Reader(path)
-    assert reader.header == ("a test", True)
+    assert reader.header == ("a test", True, "kernel")
     assert list(reader) == [
         Record(2, "region", 0.25, about=MIGRATION),
         Record(3, "open", 0.5),
@@ -54,8 +68,21 @@ def test_round_trip(tmp_path):
         Record(8, "reset", 3.0, took=5),
         Record(9, "reset", 3.5, value=-1, errno=5, took=5),
         Record(10, "gap", 4.0),
-        Record(11, "close", 4.5),
-        Record(12, "end", 5.0),
+        Record(11, "gap", 4.0, why="the recorder slept"),
+        Record(12, "write", 4.0, 9, 0x1000, 100, 100, 0, b"ab", took=7, unknown=True, device=1),
+        Record(13, "read", 4.0, 9, 0, 4, 4, took=7, unknown=True),
+        Record(14, "dma-map", 4.0, took=1, called=ContainerCall(32, 3, 0, 4096)),
+        Record(
+            *(15, "dma-unmap", 4.0),
+            **{"value": -1, "errno": 22, "took": 1, "container": 2},
+            called=ContainerCall(48, 1, 0, 4096, Bitmap(4096, 8)),
+        ),
+        Record(16, "dirty", 4.0, took=1, called=ContainerCall(48, 4, 0, 4096, Bitmap(4096, 8, False))),
+        Record(17, "dirty", 4.0, value=-1, errno=22, took=1, called=ContainerCall(4)),
+        Record(18, "region", 4.0, about=MIGRATION, device=3),
+        Record(19, "reset", 4.0, took=1, device=3),
+        Record(20, "close", 4.5, device=3),
+        Record(21, "end", 5.0),
     ]
 
 
@@ -99,7 +126,10 @@ def test_a_full_disk_is_told(tmp_path):
         ("[" * 100_000, "not JSON"),
         ("9" * 10_000, "not JSON"),
         ({"event": "run"}, 'lacks "trace"'),
-        (HEADER | {"version": 2}, "version 2 of the format"),
+        (HEADER | {"version": 1}, "version 1 of the format; this program reads 2"),
+        (HEADER | {"version": [2]}, "version [2] of the format"),
+        (HEADER | {"protocol": "telepathy"}, '"protocol" is'),
+        (HEADER | {"protocol": [1]}, '"protocol" is'),
         (HEADER | {"maps": "perhaps"}, '"maps" is'),
         (HEADER | {"recorded": 3}, '"recorded" is a text'),
     ],
@@ -161,6 +191,25 @@ def test_files_that_are_no_text(tmp_path, content):
         (ABOUT | {"migration": 1}, '"migration" is true or false'),
         (ABOUT | {"size": None}, '"size" is a whole number'),
         ({"verb": "reset", "time": 0, "value": 1, "errno": 0}, '"value" is a whole number'),
+        (READ | {"unknown": 1}, '"unknown" is true or false'),
+        (READ | {"unknown": True, "data": "0"}, '"data" is at most 4 bytes'),
+        (READ | {"unknown": True, "data": "00" * 5}, '"data" is at most 4 bytes'),
+        (LONG | {"unknown": True, "data": "00" * 65}, '"data" is at most 64 bytes'),
+        (READ | {"device": -1}, '"device" is a whole number'),
+        (READ | {"device": 1 << 40}, '"device" is a whole number'),
+        ({"verb": "open", "time": 0, "device": "a"}, '"device" is a whole number'),
+        ({"verb": "gap", "time": 0, "why": 3}, '"why" is a text'),
+        (GET | {"argsz": None}, '"argsz" is a whole number'),
+        (GET | {"argsz": 1 << 32}, '"argsz" is a whole number'),
+        (GET | {"flags": -1}, '"flags" is a whole number'),
+        (GET | {"iova": 1 << 64}, '"iova" is a whole number'),
+        (GET | {"size": 2.0}, '"size" is a whole number'),
+        (GET | {"value": 1}, '"value" is a whole number'),
+        (GET | {"container": []}, '"container" is a whole number'),
+        (GET | {"bitmap": 3}, '"bitmap" is an object'),
+        (GET | {"bitmap": {"pgsize": -1}}, '"pgsize" is a whole number'),
+        (GET | {"bitmap": {"size": "8"}}, '"size" is a whole number'),
+        (GET | {"bitmap": {"zero": 0}}, '"zero" is true or false'),
     ],
     ids=lambda value: str(value)[:50],
 )
@@ -182,6 +231,13 @@ def test_what_is_not_known_is_ignored(tmp_path):
     bare = {key: value for key, value in LONG.items() if key != "sha256"}
     records = list(Reader(put(tmp_path / "trace", HEADER | {"more": 1}, failed, bare)))
     assert [(record.value, record.data, record.sha256) for record in records] == [(-1, b"", ""), (65, b"", "")]
+    assert [record.unknown for record in records] == [False, True]
+
+
+def test_unknown_is_believed_as_far_as_it_goes(tmp_path):
+    """A record that says that its content is not known, and has all of it, is a whole one."""
+    (record,) = Reader(put(tmp_path / "trace", HEADER, READ | {"unknown": True}))
+    assert (record.data, record.unknown) == (b"\1\0\0\0", False)
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))

@@ -25,6 +25,7 @@ from vfio_compliance.results import journal, matrix, summary
 from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kernel, Run
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Waiver
+from vfio_compliance.run.client import Bitmap, ContainerCall
 
 Lines: TypeAlias = list[str]
 
@@ -144,7 +145,14 @@ def _write_trace(path: Path) -> None:
     writer.access("write", next(time), 5, (9, 0x1000, 100), 100, 0, b"", "ab" * 32)
     access("write", "data_size", 100)
     writer.access("write", next(time), 5, (9, 0, 4), -1, 22, bytes(4))
-    writer.simple("gap", next(time))
+    page = Bitmap(4096, 8, True)
+    writer.called("dma-map", next(time), 3, ContainerCall(32, 3, 0x10000, 0x4000), 0, 0)
+    writer.called("dirty", next(time), 3, ContainerCall(8, 1), 0, 0)
+    writer.called("dirty", next(time), 3, ContainerCall(48, 4, 0x10000, 0x4000, page), 0, 0)
+    writer.called("dma-unmap", next(time), 3, ContainerCall(48, 1, 0x10000, 0x4000, page._replace(zero=None)), -1, 22)
+    writer.access("write", next(time), 5, (9, 0x1000, 100), 100, 0, b"\1\2", unknown=True)
+    writer.access("read", next(time), 5, (2, 0, 4), 4, 0, b"", unknown=True, device=1)
+    writer.gap(next(time), "the recorder slept")
     writer.simple("close", next(time))
     writer.close(next(time))
 

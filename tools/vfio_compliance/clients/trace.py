@@ -5,9 +5,10 @@ The first line is the header:
 
 ========== ======================================================================================================
 trace      "vfio-compliance"
-version    1
+version    2
 recorded   what was recorded, for a reader
 maps       "seen": each mapping that the client made has a record; "unseen": the recorder cannot see them
+protocol   "kernel" or "vfio-user": whose structures ``argsz`` counts; left out: "kernel"
 began      date and time of the beginning, ISO 8601; may be left out
 ========== ======================================================================================================
 
@@ -21,17 +22,30 @@ open       a client opened the device
 close      it closed it
 reset      it reset the device: value, errno
 map        it mapped a part of a region: region, offset, length, value, errno
-read       it read from a region: region, offset, length, value, errno, and data or sha256
+read       it read from a region: region, offset, length, value, errno, and data, sha256 or unknown
 write      it wrote to a region: the same
-gap        accesses are missing here
+dma-map    it mapped memory for DMA: argsz, flags, iova, size, value, errno
+dma-unmap  it unmapped memory: the same; with the flag that asks for the dirty bitmap also bitmap
+dirty      VFIO_IOMMU_DIRTY_PAGES: argsz, flags, value, errno; with the flag that asks for the bitmap also iova, size
+           and bitmap
+gap        accesses are missing here; why says for what reason, and may be left out
 end        the last line: the recorder ended in an orderly way
 ========== ======================================================================================================
 
-``offset`` and ``length`` are in bytes, in the region. ``value`` is what the call returned: bytes moved, 0 for a reset
-or map, -1 for a failure, and then ``errno`` says which (0 where it gave none, and otherwise). ``data`` are the bytes
-that came, or those that were to be written, in hexadecimal: all of them where they are at most 64; ``sha256`` is their
-digest where they are more. A read that failed or gave nothing has neither. ``took`` is how long the call took, in
-microseconds; it may be left out. Keys that are not listed are ignored.
+``offset`` and ``length`` are in bytes, in the region. ``value`` is what the call returned: bytes moved, 0 for the
+calls that move none, -1 for a failure, and then ``errno`` says which (0 where it gave none, and otherwise). ``took``
+is how long the call took, in microseconds; it may be left out.
+
+``data`` are the bytes that came, or those that were to be written, in hexadecimal: all of them where they are at most
+64; ``sha256`` is their digest where they are more. A read that failed or gave nothing has neither. Where a recorder
+does not know all of the content, the record says ``unknown``: true; ``data`` are then the first bytes that it knows,
+at most 64, or left out. What goes through a mapping has no record at all.
+
+``bitmap`` is {"pgsize", "size", "zero"}: bytes of a page, bytes of memory for the bitmap, and whether that memory was
+zero before the call (left out where that is not known). What the caller's argsz did not reach is left out.
+
+``device`` (of open, close, reset, region, map, read, write) and ``container`` (of dma-map, dma-unmap, dirty) are
+numbers that tell several in one trace apart; left out: the number 0. Keys that are not listed are ignored.
 
 A file that was cut short or is not of this format gives a TraceError that says where and what. Nothing that it says
 can make a reader use more than a line's memory.
@@ -49,9 +63,11 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from ..common.calls import KEPT_BYTES
 from ..common.words import counted
+from ..run.client import Bitmap, ContainerCall
+from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
 
 NAME: Final = "vfio-compliance"
-VERSION: Final = 1
+VERSION: Final = 2
 
 #: Bytes of the longest line.
 LONGEST_LINE: Final = 1 << 20
@@ -59,8 +75,12 @@ LONGEST_LINE: Final = 1 << 20
 _MOST_AREAS = 1024
 _LARGEST = (1 << 64) - 1
 _MOST_ERRNO = 4095
+_MOST_NUMBER = (1 << 31) - 1
+_LONGEST_WHY = 1000
 _ACCESSES = ("read", "write", "map")
 _SIMPLE = ("open", "close", "gap", "end")
+_OF_CONTAINER = ("dma-map", "dma-unmap", "dirty")
+_PROTOCOLS = ("kernel", "vfio-user")
 
 
 class TraceError(Exception):
@@ -96,6 +116,15 @@ class Record(NamedTuple):
     took: int = 0
     #: Of a region record.
     about: Region | None = None
+    #: Of a read or write: ``data`` is not all that moved, and its digest is not known.
+    unknown: bool = False
+    #: Of a call of the container.
+    called: ContainerCall | None = None
+    #: Tell devices and containers apart.
+    device: int = 0
+    container: int = 0
+    #: Of a gap, for a reader.
+    why: str = ""
 
 
 class Header(NamedTuple):
@@ -103,6 +132,8 @@ class Header(NamedTuple):
 
     recorded: str
     maps_seen: bool
+    #: "kernel" or "vfio-user".
+    protocol: str = "kernel"
 
 
 class Reader:
@@ -168,7 +199,9 @@ class Reader:
             raise self._wrong(f"version {_short(fields.get('version'))} of the format; this program reads {VERSION}")
         if fields.get("maps") not in ("seen", "unseen"):
             raise self._wrong(f'"maps" is "seen" or "unseen", not {_short(fields.get("maps"))}')
-        return Header(self._text(fields, "recorded"), fields["maps"] == "seen")
+        if (protocol := fields.get("protocol", "kernel")) not in _PROTOCOLS:
+            raise self._wrong(f'"protocol" is "kernel" or "vfio-user", not {_short(protocol)}')
+        return Header(self._text(fields, "recorded"), fields["maps"] == "seen", protocol)
 
     def _record(self, fields: dict[str, Any]) -> Record:
         verb = self._text(fields, "verb")
@@ -176,39 +209,88 @@ class Reader:
         if not isinstance(time, (int, float)) or isinstance(time, bool) or not 0 <= time < 1e12:
             raise self._wrong(f'"time" is a number of seconds, not {_short(time)}')
         record = Record(self._line, verb, float(time))
+        if verb in _OF_CONTAINER:
+            return self._of_container(record, fields)
+        if verb == "end":
+            return record
+        if verb == "gap":
+            why = self._text(fields, "why") if "why" in fields else ""
+            return record._replace(why=why[:_LONGEST_WHY])
+        if verb not in ("region", "reset", "open", "close", *_ACCESSES):
+            raise self._wrong(f"there is no verb {_short(verb)}")
+        record = record._replace(device=self._numbered(fields, "device"))
         if verb in _SIMPLE:
             return record
         if verb == "region":
             return record._replace(about=self._region(fields))
-        if verb not in ("reset", *_ACCESSES):
-            raise self._wrong(f"there is no verb {_short(verb)}")
         if verb in _ACCESSES:
             record = record._replace(
                 region=self._number(fields, "region", 0, 2**32 - 1),
                 offset=self._number(fields, "offset", 0, _LARGEST),
                 length=self._number(fields, "length", 0, _LARGEST),
             )
-        most = record.length if verb in ("read", "write") else 0
+        record = self._ended(record, fields, record.length if verb in ("read", "write") else 0)
+        if verb in ("read", "write"):
+            return self._with_data(record, fields, max(record.value, 0) if verb == "read" else record.length)
+        return record
+
+    def _ended(self, record: Record, fields: dict[str, Any], most: int) -> Record:
+        """How a call ended: one that succeeds gives up to ``most``."""
         value = self._number(fields, "value", -1, most)
         code = self._number(fields, "errno", 0, _MOST_ERRNO)
         if value >= 0 and code:
             raise self._wrong(f'"value" {value} and "errno" {code} do not go together')
         took = self._number(fields, "took", 0, _LARGEST) if "took" in fields else 0
-        record = record._replace(value=value, errno=code, took=took)
-        if verb in ("read", "write"):
-            return self._with_data(record, fields, max(value, 0) if verb == "read" else record.length)
-        return record
+        return record._replace(value=value, errno=code, took=took)
+
+    def _of_container(self, record: Record, fields: dict[str, Any]) -> Record:
+        argsz = self._number(fields, "argsz", 0, 2**32 - 1)
+        flags = self._number(fields, "flags", 0, 2**32 - 1) if "flags" in fields else None
+        iova = size = bitmap = None
+        ranged = record.verb != "dirty" or (flags or 0) & DirtyPagesFlags.GET_BITMAP
+        if ranged and "iova" in fields:
+            iova = self._number(fields, "iova", 0, _LARGEST)
+        if ranged and "size" in fields:
+            size = self._number(fields, "size", 0, _LARGEST)
+        if asks_for_bitmap(record.verb, flags) and "bitmap" in fields:
+            bitmap = self._bitmap(fields["bitmap"])
+        record = record._replace(
+            called=ContainerCall(argsz, flags, iova, size, bitmap), container=self._numbered(fields, "container")
+        )
+        return self._ended(record, fields, 0)
+
+    def _bitmap(self, fields: object) -> Bitmap:
+        if not isinstance(fields, dict):
+            raise self._wrong(f'"bitmap" is an object, not {_short(fields)}')
+        zero = fields.get("zero")
+        if zero is not None and not isinstance(zero, bool):
+            raise self._wrong(f'"zero" is true or false, not {_short(zero)}')
+        pgsize, size = (self._number(fields, key, 0, _LARGEST) if key in fields else None for key in ("pgsize", "size"))
+        return Bitmap(pgsize, size, zero)
 
     def _with_data(self, record: Record, fields: dict[str, Any], size: int) -> Record:
+        unknown = fields.get("unknown", False)
+        if not isinstance(unknown, bool):
+            raise self._wrong(f'"unknown" is true or false, not {_short(unknown)}')
+        if unknown:
+            text = self._text(fields, "data") if "data" in fields else ""
+            most = min(size, KEPT_BYTES)
+            if not re.fullmatch(rf"([0-9a-f]{{2}}){{0,{most}}}", text, re.ASCII):
+                raise self._wrong(f'"data" is at most {counted(most, "byte")} in hexadecimal, not {_short(text)}')
+            return record._replace(data=bytes.fromhex(text), unknown=len(text) < 2 * size)
         if size > KEPT_BYTES:
             digest = fields.get("sha256", "")
             if not isinstance(digest, str) or not re.fullmatch(r"([0-9a-f]{64})?", digest, re.ASCII):
                 raise self._wrong(f'"sha256" is 64 hexadecimal digits, not {_short(digest)}')
-            return record._replace(sha256=digest)
+            return record._replace(sha256=digest, unknown=not digest)
         text = self._text(fields, "data") if size else ""
         if not re.fullmatch(rf"[0-9a-f]{{{2 * size}}}", text, re.ASCII):
             raise self._wrong(f'"data" is {counted(size, "byte")} in hexadecimal, not {_short(text)}')
         return record._replace(data=bytes.fromhex(text))
+
+    def _numbered(self, fields: dict[str, Any], key: str) -> int:
+        """Which device or container it is."""
+        return self._number(fields, key, 0, _MOST_NUMBER) if key in fields else 0
 
     def _region(self, fields: dict[str, Any]) -> Region:
         areas = fields.get("areas")
@@ -250,11 +332,20 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-class Writer:
-    """Writes a new trace; each record is one write, so that a recorder that is killed loses none before."""
+def asks_for_bitmap(verb: str, flags: int | None) -> bool:
+    """Whether a call of the container asks for a dirty bitmap."""
+    flag = {"dma-unmap": DmaUnmapFlags.GET_DIRTY_BITMAP, "dirty": DirtyPagesFlags.GET_BITMAP}.get(verb, 0)
+    return bool((flags or 0) & flag)
 
-    def __init__(self, path: Path, recorded: str, *, maps_seen: bool) -> None:
-        """Raises TraceError when the file cannot be made, or is there already."""
+
+class Writer:
+    """Writes a new trace; each record is one write, so that a recorder that is killed loses none before.
+
+    Each method raises TraceError when the disk takes no more. ``time`` is in seconds, ``took`` in microseconds.
+    """
+
+    def __init__(self, path: Path, recorded: str, *, maps_seen: bool, protocol: str = "kernel") -> None:
+        """``protocol`` is "kernel" or "vfio-user". Raises TraceError when the file cannot be made, or is there."""
         self.path = path
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -263,23 +354,28 @@ class Writer:
         except OSError as error:
             raise TraceError(f"{path}: {error.strerror}") from None
         began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        maps = "seen" if maps_seen else "unseen"
+        header = {"trace": NAME, "version": VERSION, "recorded": recorded, "maps": "seen" if maps_seen else "unseen"}
         try:
-            self._write({"trace": NAME, "version": VERSION, "recorded": recorded, "maps": maps, "began": began})
+            self._write(header | ({} if protocol == "kernel" else {"protocol": protocol}) | {"began": began})
         except TraceError:
             os.close(self._file)
             raise
 
-    def simple(self, verb: str, time: float) -> None:
-        """An ``open``, ``close`` or ``gap``. Raises TraceError, as all others, when the disk takes no more."""
-        self._write({"verb": verb, "time": round(time, 6)})
+    def simple(self, verb: str, time: float, device: int = 0) -> None:
+        """An ``open`` or ``close``."""
+        self._write({"verb": verb, "time": round(time, 6), **_numbered("device", device)})
 
-    def region(self, time: float, region: Region) -> None:
+    def gap(self, time: float, why: str = "") -> None:
+        """Accesses are missing here."""
+        self._write({"verb": "gap", "time": round(time, 6)} | ({"why": why[:_LONGEST_WHY]} if why else {}))
+
+    def region(self, time: float, region: Region, device: int = 0) -> None:
         """What is known of a region."""
         self._write(
             {
                 "verb": "region",
                 "time": round(time, 6),
+                **_numbered("device", device),
                 "region": region.region,
                 "size": region.size,
                 "areas": [list(area) for area in region.areas],
@@ -287,10 +383,10 @@ class Writer:
             }
         )
 
-    def reset(self, time: float, took: int, errno: int) -> None:
+    def reset(self, time: float, took: int, errno: int, device: int = 0) -> None:
         """A reset, ``errno`` 0 when it succeeded."""
-        value = -1 if errno else 0
-        self._write({"verb": "reset", "time": round(time, 6), "value": value, "errno": errno, "took": took})
+        ended = {"value": -1 if errno else 0, "errno": errno, "took": took}
+        self._write({"verb": "reset", "time": round(time, 6), **_numbered("device", device), **ended})
 
     def access(
         self,
@@ -302,12 +398,19 @@ class Writer:
         errno: int,
         data: bytes,
         sha256: str = "",
+        *,
+        unknown: bool = False,
+        device: int = 0,
     ) -> None:
-        """A ``read``, ``write`` or ``map`` at ``place``: region, offset, length. No ``data`` with ``sha256``."""
+        """A ``read``, ``write`` or ``map`` at ``place``: region, offset, length.
+
+        No ``data`` with ``sha256``. ``unknown``: more moved than ``data``, which are the first bytes as far as known.
+        """
         region, offset, length = place
         fields: dict[str, Any] = {
             "verb": verb,
             "time": round(time, 6),
+            **_numbered("device", device),
             "region": region,
             "offset": offset,
             "length": length,
@@ -315,11 +418,31 @@ class Writer:
             "errno": errno,
             "took": took,
         }
+        if unknown:
+            fields["unknown"] = True
+            data = data[:KEPT_BYTES]
         if sha256:
             fields["sha256"] = sha256
         elif data:
             fields["data"] = data.hex()
         self._write(fields)
+
+    def called(
+        self,
+        verb: str,
+        time: float,
+        took: int,
+        call: ContainerCall,
+        value: int,
+        errno: int,
+        container: int = 0,
+    ) -> None:
+        """A ``dma-map``, ``dma-unmap`` or ``dirty``; what is None in ``call`` is left out."""
+        fields = {key: each for key, each in call._asdict().items() if each is not None and key != "bitmap"}
+        if call.bitmap:
+            fields["bitmap"] = {key: each for key, each in call.bitmap._asdict().items() if each is not None}
+        ended = {"value": value, "errno": errno, "took": took}
+        self._write({"verb": verb, "time": round(time, 6), **_numbered("container", container), **fields, **ended})
 
     def close(self, time: float) -> None:
         """End the trace in an orderly way."""
@@ -335,3 +458,7 @@ class Writer:
                 line = line[os.write(self._file, line) :]
         except OSError as error:
             raise TraceError(f"{self.path} takes no more: {error.strerror}") from None
+
+
+def _numbered(key: str, number: int) -> dict[str, int]:
+    return {key: number} if number else {}
