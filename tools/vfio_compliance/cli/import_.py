@@ -51,13 +51,16 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Make the trace; 0 when it was made."""
-    from ..clients.importers.command import import_strace
+    from ..clients.importers.command import import_qemu, import_strace
     from ..clients.trace import TraceError
 
     file: Path = arguments.file
     trace: Path = arguments.trace or file.with_name(f"{file.name}.trace")
     try:
-        imported = import_strace(file, trace, arguments.region, arguments.region_at)
+        if arguments.kind == "strace":
+            imported = import_strace(file, trace, arguments.region, arguments.region_at)
+        else:
+            imported = import_qemu(file, trace, arguments.region)
     except TraceError as error:
         raise Complaint(str(error)) from None
     columns = width()

@@ -453,7 +453,7 @@ class Writer:
         try:
             self.simple("end", time)
         finally:
-            os.close(self._file)
+            self._let_go()
 
     def append(self, lines: BinaryIO) -> None:
         """All records of a file, as encode() made them."""
@@ -462,9 +462,14 @@ class Writer:
 
     def abandon(self) -> None:
         """There is to be no trace after all: the file is gone."""
-        os.close(self._file)
+        self._let_go()
         with contextlib.suppress(OSError):
             self.path.unlink()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
     def _write(self, fields: dict[str, Any]) -> None:
         self._out(encode(fields))

@@ -14,6 +14,7 @@ from typing import Final
 from ... import __version__
 from ...common.words import counted
 from ..trace import TraceError
+from . import events, qemu
 from .lines import lines, refuse_binary
 from .recorder import Recorder
 from .strace import MIGRATION_AT, NAMES, Importer
@@ -52,6 +53,25 @@ def import_strace(path: Path, trace: Path, region: int | None = None, region_at:
             raise TraceError(
                 f"{path}:1: not written by strace: {counted(known, 'line')} in all that tell of a system call"
             )
+        recorder.finish()
+    except BaseException:
+        recorder.abandon()
+        raise
+    return _imported(recorder, trace)
+
+
+def import_qemu(path: Path, trace: Path, region: int | None = None) -> Imported:
+    """The trace of what QEMU's own events tell. Raises TraceError: with file and line where the file is no such log."""
+    refuse_binary(path)
+    recorder = _recorder(path, trace, "QEMU", region)
+    try:
+        importer = qemu.Importer(recorder, region)
+        try:
+            importer.take(events.read(lines(path)))
+        except qemu.OtherInterface as error:
+            raise TraceError(f"{path}:{error}") from None
+        if not importer.known:
+            raise TraceError(f"{path}:1: no trace event of VFIO in it; start QEMU with -trace 'vfio_*' -D FILE")
         recorder.finish()
     except BaseException:
         recorder.abandon()

@@ -59,7 +59,7 @@ class Recorder:
         self._path = path
         self._named = region
         try:
-            self._body = self._undo.enter_context(tempfile.TemporaryFile(dir=path.parent))
+            self._body = self._undo.enter_context(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115 - it is
         except OSError as error:
             self.abandon()
             raise TraceError(f"{path.parent}: {error.strerror}") from None
@@ -102,7 +102,7 @@ class Recorder:
         errno: int,
         data: bytes = b"",
     ) -> None:
-        """A ``read``, ``write`` or ``map`` at a place: region, offset, length; ``data`` is what is known of the content."""
+        """A ``read``, ``write`` or ``map`` at region, offset, length; ``data`` is what is known of the content."""
         region, offset, length = place
         if offset < _HEADER_END:
             self._look(device, place, data)
@@ -141,14 +141,12 @@ class Recorder:
         """Put the trace together. Raises TraceError where several regions may be the migration region."""
         regions = self._found()
         self._flush()
-        try:
-            for (device, _), region in sorted(regions.items()):
-                self._writer.region(0, region, device)
-            self._body.seek(0)
-            self._writer.append(self._body)
-        finally:
-            self._undo.close()
-            self._writer.close(self._last)
+        for (device, _), region in sorted(regions.items()):
+            self._writer.region(0, region, device)
+        self._body.seek(0)
+        self._writer.append(self._body)
+        self._undo.close()
+        self._writer.close(self._last)
 
     def abandon(self) -> None:
         """There will be no trace."""
