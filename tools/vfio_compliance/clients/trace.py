@@ -16,8 +16,9 @@ Each further line is a record, in the order in which the accesses ended. ``verb`
 began, in seconds since the beginning:
 
 ========== ======================================================================================================
-region     what is known of a region before its first access: region (index), size (bytes), areas (list of
-           [offset, length] that can be mapped; empty when none), migration (true for the migration region)
+region     what is known of a region before its first access: region (index), size (bytes; 0 where it is not known),
+           areas (list of [offset, length] that can be mapped; empty when none), migration (true for the migration
+           region)
 open       a client opened the device
 close      it closed it
 reset      it reset the device: value, errno
@@ -42,7 +43,8 @@ does not know all of the content, the record says ``unknown``: true; ``data`` ar
 at most 64, or left out. What goes through a mapping has no record at all.
 
 ``bitmap`` is {"pgsize", "size", "zero"}: bytes of a page, bytes of memory for the bitmap, and whether that memory was
-zero before the call (left out where that is not known). What the caller's argsz did not reach is left out.
+zero before the call (left out where that is not known). What the caller's argsz did not reach is left out, and what
+the recorder could not see: without argsz, none of it is known.
 
 ``device`` (of open, close, reset, region, map, read, write) and ``container`` (of dma-map, dma-unmap, dirty) are
 numbers that tell several in one trace apart; left out: the number 0. Keys that are not listed are ignored.
@@ -53,6 +55,7 @@ can make a reader use more than a line's memory.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -73,6 +76,7 @@ VERSION: Final = 2
 LONGEST_LINE: Final = 1 << 20
 
 _MOST_AREAS = 1024
+_PIECE = 1 << 20
 _LARGEST = (1 << 64) - 1
 _MOST_ERRNO = 4095
 _MOST_NUMBER = (1 << 31) - 1
@@ -244,7 +248,7 @@ class Reader:
         return record._replace(value=value, errno=code, took=took)
 
     def _of_container(self, record: Record, fields: dict[str, Any]) -> Record:
-        argsz = self._number(fields, "argsz", 0, 2**32 - 1)
+        argsz = self._number(fields, "argsz", 0, 2**32 - 1) if "argsz" in fields else None
         flags = self._number(fields, "flags", 0, 2**32 - 1) if "flags" in fields else None
         iova = size = bitmap = None
         ranged = record.verb != "dirty" or (flags or 0) & DirtyPagesFlags.GET_BITMAP
@@ -449,15 +453,39 @@ class Writer:
         try:
             self.simple("end", time)
         finally:
-            os.close(self._file)
+            self._let_go()
+
+    def append(self, lines: BinaryIO) -> None:
+        """All records of a file, as encode() made them."""
+        while piece := lines.read(_PIECE):
+            self._out(piece)
+
+    def abandon(self) -> None:
+        """There is to be no trace after all: the file is gone."""
+        self._let_go()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
     def _write(self, fields: dict[str, Any]) -> None:
-        line = memoryview(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+        self._out(encode(fields))
+
+    def _out(self, text: bytes) -> None:
+        left = memoryview(text)
         try:
-            while line:  # a disk that is nearly full takes a part
-                line = line[os.write(self._file, line) :]
+            while left:  # a disk that is nearly full takes a part
+                left = left[os.write(self._file, left) :]
         except OSError as error:
             raise TraceError(f"{self.path} takes no more: {error.strerror}") from None
+
+
+def encode(fields: dict[str, Any]) -> bytes:
+    """The line of a record."""
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
 def _numbered(key: str, number: int) -> dict[str, int]:

@@ -48,9 +48,9 @@ class Bitmap(NamedTuple):
 
 
 class ContainerCall(NamedTuple):
-    """The arguments of a call of the container; None: what its argsz did not reach."""
+    """The arguments of a call of the container; None: what its argsz did not reach; without argsz none is known."""
 
-    argsz: int
+    argsz: int | None = None
     flags: int | None = None
     #: I/O virtual address, and bytes from there on.
     iova: int | None = None

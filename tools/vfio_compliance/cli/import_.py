@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance import KIND FILE`: makes a trace that can be judged of what another tool recorded."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..common.words import counted
+from ..common.wrap import wrap
+from ..results.verdict import EXIT_OK
+from .checkout import Complaint, width
+from .parser import Commands
+
+_EPILOG = """\
+Record a client of a kernel's device by
+
+  strace -f --seccomp-bpf -ttt -T -xx -s 64 -o FILE -e trace=CALLS COMMAND
+
+with these CALLS: open,openat,close,close_range,dup,dup2,dup3,fcntl,ioctl,pread64,pwrite64,preadv,pwritev,mmap,clone,\
+clone3,fork,vfork,execve,sendmsg,recvmsg
+
+or QEMU by its own events: -trace 'vfio_*' -D FILE.
+
+What such a file does not show is marked in the trace, and notes say what had to be guessed. For source and target of a
+migration make a trace each.
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "import",
+        help="make a trace of what strace or QEMU recorded of a client",
+        description="Make a trace of what another tool recorded, for vfio-compliance judge.",
+        epilog=_EPILOG,
+    )
+    option = parser.add_argument
+    option("kind", choices=("strace", "qemu"), help="who wrote the file: strace 5 or 6, or QEMU 5.2 to 7.2")
+    option("file", type=Path, help="the file; for strace -ff its name without the threads' numbers")
+    option("--trace", type=Path, metavar="OUT", help="new file for the trace (default: FILE.trace)")
+    option("--region", type=int, help="index of the migration region, where its use does not show it")
+    option(
+        "--region-at",
+        type=lambda text: int(text, 0),
+        metavar="OFFSET",
+        help="with strace: where the migration region begins in the device's file, if not at its index << 40",
+    )
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Make the trace; 0 when it was made."""
+    from ..clients.importers.command import import_qemu, import_strace
+    from ..clients.trace import TraceError
+
+    file: Path = arguments.file
+    trace: Path = arguments.trace or file.with_name(f"{file.name}.trace")
+    try:
+        if arguments.kind == "strace":
+            imported = import_strace(file, trace, arguments.region, arguments.region_at)
+        else:
+            imported = import_qemu(file, trace, arguments.region)
+    except TraceError as error:
+        raise Complaint(str(error)) from None
+    columns = width()
+    told = ", ".join(counted(count, verb) for verb, count in sorted(imported.counts.items()))
+    print("\n".join(wrap("", f"{trace}: {told or 'nothing was done to a VFIO device'}", columns)))
+    for note in imported.notes:
+        print("\n".join(wrap("note  ", note, columns)))
+    return EXIT_OK

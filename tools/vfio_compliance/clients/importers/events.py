@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The syntax of QEMU's log of trace events, as its log back end writes them: from lines to events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from .lines import Line
+
+_EVENT: Final = re.compile(
+    rb"\s{0,20}(?:\d{1,10}@(?P<time>\d{1,12}\.\d{1,9}):)?(?P<name>vfio_[a-z0-9_]{1,60}) (?P<text>.{0,4000})", re.DOTALL
+)
+
+
+class Event(NamedTuple):
+    """One event."""
+
+    line: int
+    #: Seconds; None where QEMU did not write them.
+    time: float | None
+    name: str
+    #: What stands behind the name.
+    text: str
+    #: The line is not whole.
+    cut: bool
+
+
+def read(lines: Iterable[Line]) -> Iterator[Event]:
+    """The events of VFIO; whatever else stands in the log is passed over."""
+    for line in lines:
+        if found := _EVENT.match(line.text):
+            time = float(found["time"]) if found["time"] else None
+            text = found["text"].decode(errors="backslashreplace")
+            yield Event(line.number, time, found["name"].decode(), text, line.cut)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The syntax of strace, versions 5 and 6: from lines to system calls. Nothing here knows what a call means.
+
+Taken is what ``-f``, ``-o``, ``-t``, ``-tt``, ``-ttt``, ``-r``, ``-i``, ``-n``, ``-T``, ``-y``, ``-yy``, ``-x``,
+``-xx``, ``-v`` and ``-X`` make of a line. A call that is told on two lines, as unfinished and resumed, is one again.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Final, NamedTuple
+
+from .lines import Line
+from .values import ABOUT, unescaped
+
+#: Calls that began and have not ended, of all processes: bytes that are kept of them.
+_MOST_PENDING: Final = 16 << 20
+
+_PREFIX: Final = (
+    rb" {0,12}(?:(?:\[pid {1,9}(?P<pid>\d{1,10})\]|(?P<number>\d{1,10})(?![\d.:])) {1,14})?"
+    rb"(?:(?P<time>\d\d:\d\d:\d\d(?:\.\d{1,9})?|\d{1,12}\.\d{1,9}) {1,4})?(?:\(\+ {0,12}[\d.]{1,20}\) {1,4})?"
+    rb"(?:\[[ \d]{1,6}\] )?(?:\[[0-9a-f?]{8,16}\] )?"
+)
+_ENDING: Final = re.compile(
+    rb"\)\s+= (?P<value>-?\d{1,20}|0x[0-9a-f]{1,16}|\?)"
+    + ABOUT
+    + rb"(?: (?P<errno>E[A-Z0-9_]{1,20}))?[^<>=\"]{0,200}(?:<(?P<took>\d{1,9}\.\d{1,9})>)?\s*$"
+)
+_UNFINISHED: Final = re.compile(rb"\s*<(?:unfinished \.\.\.|pid changed to (\d+) \.\.\.)>\s*$")
+
+#: Numbers of errors that the kernel keeps to itself: the call is made again, or the program sees EINTR.
+_RESTARTS: Final = (b"ERESTARTSYS", b"ERESTARTNOINTR", b"ERESTARTNOHAND", b"ERESTART_RESTARTBLOCK")
+_ERRORS: Final = {name.encode(): code for code, name in errno.errorcode.items()}
+_DAY: Final = 86400.0
+
+#: So many equal signs are looked at for the one before what a call returned.
+_MOST_EQUALS: Final = 4
+
+
+class Kind(Enum):
+    """What a line tells."""
+
+    CALL = "a call that ended"
+    BEGAN = "a call that began, and goes on"
+    EXIT = "the end of a thread"
+    MOVED = "a thread that took the number of its process, when it replaced the program"
+    LOST = "a call that cannot be read whole"
+
+
+class Syscall(NamedTuple):
+    """One call, or the end of a thread."""
+
+    kind: Kind
+    line: int
+    #: Number of the thread; 0 where strace did not write it.
+    pid: int
+    #: Seconds; where from is open. None where strace did not write it.
+    time: float | None
+    name: bytes = b""
+    #: What stands between the parentheses.
+    arguments: bytes = b""
+    #: What it returned; None where that is not known.
+    value: int | None = None
+    #: 0: it succeeded.
+    errno: int = 0
+    #: What a descriptor that it returned is (``-y``).
+    about: bytes = b""
+    #: Seconds that it took (``-T``).
+    took: float = 0.0
+    #: The kernel will make the call again, for a signal came.
+    again: bool = False
+
+
+class Parser:
+    """Reads the lines of one file; ``names`` are the calls that matter, ``pid`` whose they are if no line says it."""
+
+    def __init__(self, names: Iterable[str], pid: int = 0) -> None:
+        wanted = "|".join(sorted(names, key=len, reverse=True)).encode()
+        self._line = re.compile(
+            _PREFIX
+            + rb"(?:(?P<name>"
+            + wanted
+            + rb")\(|<\.\.\. (?P<resumed>"
+            + wanted
+            + rb") resumed>|\+\+\+ (?P<end>\w+))"
+        )
+        self._any = re.compile(_PREFIX + rb"(?:[a-z_]\w*\(|<\.\.\. \w+ resumed>|\+\+\+ |--- )")
+        self._pid = pid
+        self._pending: dict[int, tuple[float | None, bytes]] = {}
+        self._pending_bytes = 0
+        self._relative = False
+        self._clock = 0.0
+        self._last = 0.0
+        #: How many lines look as strace writes them, and how many do not.
+        self.known = self.strange = 0
+
+    def read(self, lines: Iterable[Line]) -> Iterator[Syscall]:
+        """The calls that matter, in the order in which their lines ended."""
+        match = self._line.match
+        for line in lines:
+            found = match(line.text)
+            if found is None:
+                self._skip(line)
+                continue
+            self.known += 1
+            pid = int(found["pid"] or found["number"] or self._pid)
+            time = self._time(found["time"])
+            if found["end"]:
+                if found["end"] in (b"exited", b"killed"):
+                    self._forget(pid)
+                    yield Syscall(Kind.EXIT, line.number, pid, time)
+            elif line.cut:
+                self._forget(pid)
+                yield Syscall(Kind.LOST, line.number, pid, time, found["name"] or found["resumed"])
+            else:
+                yield from self._call(line, found, pid, time)
+
+    def _skip(self, line: Line) -> None:
+        """A line that tells of no call that matters; of some the rest is still worth a look."""
+        if self._relative or not self.known or self.strange:
+            if found := self._any.match(line.text):
+                self.known += 1
+                self._time(found["time"])
+            else:
+                self.strange += 1
+
+    def _call(self, line: Line, found: re.Match[bytes], pid: int, time: float | None) -> Iterator[Syscall]:
+        text = line.text[found.end() :]
+        name = found["name"]
+        if name is None:
+            name = found["resumed"]
+            began = self._forget(pid)
+            if began is None:
+                yield Syscall(Kind.LOST, line.number, pid, time, name)
+                return
+            began_at, before = began
+            if not before.startswith(name + b"("):
+                yield Syscall(Kind.LOST, line.number, pid, time, name)
+                return
+            text = before[len(name) + 1 :] + text
+            time = began_at
+        if (going_on := _UNFINISHED.search(text, max(len(text) - 60, 0))) is not None:
+            text = text[: going_on.start()]
+            if going_on[1]:
+                yield Syscall(Kind.MOVED, line.number, pid, time, name, value=int(going_on[1][:10]))
+                pid = int(going_on[1][:10])
+            self._keep(pid, time, name + b"(" + text)
+            yield Syscall(Kind.BEGAN, line.number, pid, time, name, text)
+            return
+        ending = _ending(text)
+        if ending is None:
+            yield Syscall(Kind.LOST, line.number, pid, time, name)
+            return
+        arguments = text[: ending.start()]
+        failed = ending["errno"] or b""
+        value = None if ending["value"] == b"?" else int(ending["value"], 0)
+        yield Syscall(
+            *(Kind.CALL, line.number, pid, time, name, arguments, value),
+            errno=_ERRORS.get(failed, 0) if value == -1 else 0,
+            about=unescaped(ending[2] or b""),
+            took=float(ending["took"] or 0),
+            again=failed in _RESTARTS,
+        )
+
+    def _keep(self, pid: int, time: float | None, text: bytes) -> None:
+        self._forget(pid)
+        if self._pending_bytes + len(text) <= _MOST_PENDING:
+            self._pending[pid] = time, text
+            self._pending_bytes += len(text) + 100
+
+    def _forget(self, pid: int) -> tuple[float | None, bytes] | None:
+        kept = self._pending.pop(pid, None)
+        if kept:
+            self._pending_bytes -= len(kept[1]) + 100
+        return kept
+
+    def _time(self, text: bytes | None) -> float | None:
+        if text is None:
+            return None
+        if text[2:3] == b":":
+            seconds = int(text[:2]) * 3600 + int(text[3:5]) * 60 + float(text[6:])
+            if seconds + _DAY / 2 < self._last:
+                self._clock += _DAY
+            self._last = seconds
+            return self._clock + seconds
+        seconds = float(text)
+        if seconds < 1e8 and not self._last:  # -r: since the line before; the other is the time of 1973 or later
+            self._relative = True
+        if not self._relative:
+            self._last = seconds
+            return seconds
+        self._clock += seconds
+        return self._clock
+
+
+def _ending(text: bytes) -> re.Match[bytes] | None:
+    """Where the arguments end: behind them stands what the call returned."""
+    equals = len(text)
+    for _ in range(_MOST_EQUALS):
+        equals = text.rfind(b" = ", 0, equals)
+        close = text.rfind(b")", 0, equals + 1)
+        if equals < 0 or close < 0:
+            return None
+        if found := _ENDING.match(text, close):
+            return found
+    return None
