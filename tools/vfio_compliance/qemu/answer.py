@@ -35,6 +35,9 @@ SAYS = {
     Outcome.UNTRIED: "could not be tried",
 }
 
+#: What is said of a state that is the expected one.
+ARRIVED = "arrives"
+
 _BAD = {Outcome.LOST, Outcome.STILL, Outcome.FAILED, Outcome.ABORTED}
 
 

@@ -57,20 +57,21 @@ def _try(profile: Profile, named: str | None, folder: Path, found: Findings, out
     qemu = program.find(named, profile.limits.test)
     found.program = f"{qemu.says}, {qemu.path}"
     second = device.second if isinstance(device.second, SpareInKernel) else None
-    source, target = _place(profile, device), _place(profile, second) if second else None
+    source, target = place(profile, device), place(profile, second) if second else None
     print(report.head(found, width), file=output)
     print(file=output, flush=True)
     with tempfile.TemporaryDirectory(prefix=".states-", dir=folder) as scratch:
         flows = Flows(qemu.path, profile, source, target, folder.resolve(), Path(scratch).resolve())
         try:
-            for answer in flows.all():
-                found.answers.append(answer)
-                print(report.line(answer, width), file=output, flush=True)
+            with flows:
+                for answer in flows.carry_out():
+                    found.answers.append(answer)
+                    print(report.line(answer, width), file=output, flush=True)
         finally:
             found.version, found.messages, found.logs = flows.version, [*flows.messages], flows.logs
 
 
-def _place(profile: Profile, where: KernelGroupDevice | SpareInKernel) -> Place:
+def place(profile: Profile, where: KernelGroupDevice | SpareInKernel) -> Place:
     """Where a device is; it can be opened, and nobody has it now. Raises Untried."""
     try:
         with way_to(profile, where, []) as way:

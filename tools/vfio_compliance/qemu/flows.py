@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
 from ..device import DeviceError
 from ..profiles import Profile
@@ -15,7 +16,7 @@ from ..run.checks import NotApplicable, Silent, hexes
 from ..run.errors import ProfileFault
 from ..run.stimulus import Actor
 from ..transport import TransportError
-from .answer import Answer, Outcome
+from .answer import ARRIVED, Answer, Outcome
 from .errors import Aborted, Closed, Failed, Hung, QemuError, Untried
 from .guest import actor as actor_in
 from .machine import Machine
@@ -24,6 +25,7 @@ LIVE = "live migration"
 BACK = "back to the source"
 PAUSED = "migration of a paused guest"
 CANCEL = "cancel, then migrate"
+ALL = (LIVE, BACK, PAUSED, CANCEL)
 
 _OUTCOMES: dict[type[QemuError], Outcome] = {
     Aborted: Outcome.ABORTED,
@@ -103,43 +105,60 @@ class Flows:
     _source: Guest | None = None
     _count: int = 0
 
-    def all(self) -> Iterator[Answer]:
-        """Every flow, one answer after the other as it becomes known. Nothing runs any more in the end."""
-        try:
-            yield from self._live_and_back()
+    def __enter__(self) -> Flows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end_source()
+
+    def carry_out(self, names: Collection[str] = ALL) -> Iterator[Answer]:
+        """The flows of these names, one answer after the other as it becomes known.
+
+        The source runs on from one flow to the next, unless something goes wrong.
+        """
+        if LIVE in names or BACK in names:
+            yield from (answer for answer in self._live_and_back(names) if answer.flow in names)
+        if PAUSED in names:
             yield self._flow(PAUSED, self._paused)
+        if CANCEL in names:
             yield self._flow(CANCEL, self._cancel)
-        finally:
-            self._end_source()
+
+    def end_source(self) -> None:
+        """End the QEMU on the source; the next flow starts another one."""
+        if self._source is not None:
+            source, self._source = self._source, None
+            self._finish(source.machine)
 
     # -- flows --------------------------------------------------------------------------------------------------------
 
-    def _live_and_back(self) -> Iterator[Answer]:
+    def _live_and_back(self, names: Collection[str]) -> list[Answer]:
         """One migration serves both: the source is continued once its state is saved."""
         live, back = Answer(LIVE), Answer(BACK)
         file = self.scratch / "live"
-        saved: list[list[int] | None] = []
+        saved: list[Guest] = []
 
         def save() -> None:
             guest = self._running(live, 1)
             live.numbers = guest.machine.save(file)
-            saved.append(guest.shown)
+            saved.append(guest)
 
         def go_back() -> None:
-            guest = self._source
-            if guest is None:
-                raise Untried("the state was not saved")
-            guest.machine.order("cont")
+            (guest,) = saved
             self._note_unseen(back, guest)
+            guest.machine.order("cont")
             guest.compare(guest.shown)
+            back.state = back.state or ARRIVED
 
         self._judge(live, save)
-        if saved:
-            self._judge(back, go_back)
-            self._judge(live, lambda: self._load(live, file, saved[0], paused=False))
-        else:
+        if not saved:
             back.outcome, back.why = Outcome.UNTRIED, "the migration before it did not complete"
-        yield from (live, back)
+            return [live, back]
+        self._judge(back, go_back)
+        if LIVE in names:
+            self._judge(live, lambda: self._load(live, file, saved[0].shown, paused=False))
+        return [live, back]
 
     def _paused(self, answer: Answer) -> None:
         guest = self._running(answer, 2)
@@ -165,7 +184,7 @@ class Flows:
         """The source, running, with a state of its own for each flow."""
         guest = self._source
         if guest is None or not guest.machine.alive:
-            self._end_source()
+            self.end_source()
             guest = self._source = self._start("source", self.source, incoming=False)
         elif not guest.machine.runs():
             guest.machine.order("cont")
@@ -176,7 +195,7 @@ class Flows:
     def _load(self, answer: Answer, file: Path, expected: list[int] | None, *, paused: bool) -> None:
         """Load what was saved on the target, which showed another state before, and compare."""
         if self.target is None:
-            self._end_source()
+            self.end_source()
         with self._started("target", self.target or self.source) as guest:
             guest.put(_value(0))
             guest.machine.load(file)
@@ -186,7 +205,7 @@ class Flows:
                 guest.machine.order("cont")
             guest.compare(expected)
         if expected is not None:
-            answer.state = "arrives"
+            answer.state = ARRIVED
 
     @staticmethod
     def _note_unseen(answer: Answer, guest: Guest) -> None:
@@ -208,7 +227,7 @@ class Flows:
             answer.outcome, answer.why = Outcome.STILL, str(error)
         except QemuError as error:
             answer.outcome, answer.why = _OUTCOMES[type(error)], str(error)
-            self._end_source()
+            self.end_source()
         except (DeviceError, TransportError, NotApplicable, Silent, ProfileFault) as error:
             answer.outcome, answer.why = Outcome.UNTRIED, f"the device's state cannot be seen through QEMU: {error}"
 
@@ -235,11 +254,6 @@ class Flows:
             guest = self._start(role, place, incoming=True)
             stack.callback(self._finish, guest.machine)
             yield guest
-
-    def _end_source(self) -> None:
-        if self._source is not None:
-            source, self._source = self._source, None
-            self._finish(source.machine)
 
     def _finish(self, machine: Machine) -> None:
         machine.end()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..common.wrap import wrap
-from .answer import SAYS, Answer, Findings
+from .answer import ARRIVED, SAYS, Answer, Findings
 
 NAME = "qemu.json"
 
@@ -31,11 +31,11 @@ def head(found: Findings, width: int) -> str:
 
 def line(answer: Answer, width: int) -> str:
     """One flow."""
-    said = SAYS[answer.outcome] + (f", and the device's state {answer.state}" if answer.state == "arrives" else "")
+    said = SAYS[answer.outcome] + (f", and the device's state {answer.state}" if answer.state == ARRIVED else "")
     lines = [*wrap(f"  {answer.flow:29}", said, width)]
     if answer.why:
         lines += wrap("      ", answer.why, width)
-    if answer.state and answer.state != "arrives":
+    if answer.state and answer.state != ARRIVED:
         lines += wrap("      ", f"the device's state was {answer.state}", width)
     if told := _numbers(answer):
         lines += wrap("      ", told, width)
