@@ -277,7 +277,10 @@ static long refd_get_info(struct refd_device *refd, unsigned long argument)
 	return copy_to_user(user, &info, fixed) ? -EFAULT : 0;
 }
 
-/* Five indexes as any PCI device has, and no interrupt at any of them. */
+/*
+ * Five indexes as any PCI device has, and no interrupt at any of them. The one for errors is there
+ * for PCI Express devices alone: users take a count of 0 there for a fault.
+ */
 static long refd_get_irq_info(unsigned long argument)
 {
 	const unsigned long fixed = offsetofend(struct vfio_irq_info, count);
@@ -286,7 +289,8 @@ static long refd_get_irq_info(unsigned long argument)
 
 	if (copy_from_user(&info, user, fixed))
 		return -EFAULT;
-	if (info.argsz < fixed || info.index >= VFIO_PCI_NUM_IRQS)
+	if (info.argsz < fixed || info.index >= VFIO_PCI_NUM_IRQS ||
+	    info.index == VFIO_PCI_ERR_IRQ_INDEX)
 		return -EINVAL;
 	info.flags = 0;
 	info.count = 0;

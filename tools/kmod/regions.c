@@ -20,11 +20,8 @@
 #define REGION_CONFIG		VFIO_PCI_CONFIG_REGION_INDEX
 
 #define REGISTERS_SIZE		SZ_4K
-#define CONFIG_SIZE		256
 
-static const u8 config[CONFIG_SIZE] = { 0xf4, 0x1a, 0xf1, 0x10 };
-
-static u32 region_size(struct refd_device *refd, u64 index)
+u32 refd_region_size(struct refd_device *refd, u64 index)
 {
 	switch (index) {
 	case REGION_REGISTERS:
@@ -32,7 +29,7 @@ static u32 region_size(struct refd_device *refd, u64 index)
 	case REGION_MEMORY:
 		return refd->memory_size;
 	case REGION_CONFIG:
-		return CONFIG_SIZE;
+		return REFD_CONFIG_SIZE;
 	case REFD_REGION_MIGRATION:
 		return refd_migration_size(refd);
 	default:
@@ -104,14 +101,12 @@ int refd_describe(struct refd_device *refd, struct vfio_region_info *info,
 {
 	int ret;
 
-	info->size = region_size(refd, info->index);
+	info->size = refd_region_size(refd, info->index);
 	info->offset = (u64)info->index << REFD_REGION_SHIFT;
 	info->flags = 0;
 	info->cap_offset = 0;
 	if (info->size)
-		info->flags |= VFIO_REGION_INFO_FLAG_READ;
-	if (info->size && info->index != REGION_CONFIG)
-		info->flags |= VFIO_REGION_INFO_FLAG_WRITE;
+		info->flags |= VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
 	if (info->index != REFD_REGION_MIGRATION)
 		return 0;
 	ret = refd->ops->announce(refd, caps);
@@ -159,7 +154,7 @@ static int locate(struct refd_device *refd, loff_t offset, size_t count, u64 *in
 	u32 size;
 
 	*index = (u64)offset >> REFD_REGION_SHIFT;
-	size = region_size(refd, *index);
+	size = refd_region_size(refd, *index);
 	if ((offset & REGION_MASK) >= size || count > size - (offset & REGION_MASK))
 		return -EINVAL;
 	*place = offset & REGION_MASK;
@@ -228,6 +223,17 @@ static ssize_t write_register(struct refd_device *refd, const char __user *buffe
 	return ret ? ret : (ssize_t)count;
 }
 
+static ssize_t write_config(struct refd_device *refd, const char __user *buffer, size_t count,
+			    u32 place)
+{
+	u8 bytes[REFD_CONFIG_SIZE];
+
+	if (copy_from_user(bytes, buffer, count))
+		return -EFAULT;
+	refd_config_write(refd, place, bytes, count);
+	return count;
+}
+
 static ssize_t write_migration(struct refd_device *refd, const char __user *buffer, size_t count,
 			       u32 place)
 {
@@ -260,7 +266,7 @@ ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, l
 		ret = read_bytes(buffer, refd->live->memory + place, count);
 		break;
 	case REGION_CONFIG:
-		ret = read_bytes(buffer, config + place, count);
+		ret = read_bytes(buffer, refd->config + place, count);
 		break;
 	default:
 		ret = read_migration(refd, buffer, count, place);
@@ -287,7 +293,7 @@ ssize_t refd_write_region(struct refd_device *refd, u64 index, const char __user
 		ret = write_bytes(refd->live->memory + place, buffer, count);
 		break;
 	case REGION_CONFIG:
-		ret = -EINVAL;
+		ret = write_config(refd, buffer, count, place);
 		break;
 	default:
 		ret = write_migration(refd, buffer, count, place);

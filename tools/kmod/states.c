@@ -114,6 +114,7 @@ int refd_reset(struct refd_device *refd)
 	refd_clock_fold(refd);
 	memset(refd->live, 0, sizeof(*refd->live));
 	memset(refd->live->memory, 0, refd->memory_size);
+	refd_config_reset(refd);
 	refd_section_clear(refd);
 	refd->fault = 0;
 	refd->save_fault = 0;
@@ -129,6 +130,7 @@ int refd_reset(struct refd_device *refd)
 void refd_opened(struct refd_device *refd)
 {
 	refd->open = true;
+	refd_config_reset(refd);
 	refd_section_clear(refd);
 	refd_settle(refd);
 }

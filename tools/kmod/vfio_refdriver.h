@@ -25,6 +25,8 @@
 #define REFD_DMA_MAX		SZ_64K
 #define REFD_BOUNCE_SIZE	SZ_16K
 
+#define REFD_CONFIG_SIZE	256	/* of a conventional PCI device */
+
 /* The migration region: a page of trapped registers, then the data section. */
 #define REFD_REGION_SHIFT	40	/* file offset: region index above, place below */
 #define REFD_HEADER_SIZE	32
@@ -140,6 +142,8 @@ struct refd_device {
 	/* Sizes in bytes, from one user to the next */
 	u32 memory_size;
 	u32 section_size;
+
+	u8 config[REFD_CONFIG_SIZE];
 
 	struct refd_image *live;	/* the device as it is */
 	u32 fault;
@@ -270,6 +274,7 @@ ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t c
 		   loff_t *offset);
 int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
 long refd_get_region_info(struct refd_device *refd, unsigned long argument);
+u32 refd_region_size(struct refd_device *refd, u64 index);
 u32 refd_region_count(struct refd_device *refd);
 int refd_add_type(struct vfio_info_cap *caps, u32 type, u32 subtype);
 int refd_announce(struct refd_device *refd, struct vfio_info_cap *caps);
@@ -278,6 +283,10 @@ int refd_describe(struct refd_device *refd, struct vfio_region_info *info,
 u32 refd_list_areas(struct refd_device *refd, struct vfio_region_sparse_mmap_area *areas);
 ssize_t refd_write_region(struct refd_device *refd, u64 index, const char __user *buffer,
 			  size_t count, u32 place);
+
+/* config.c: region 7; all with the lock held */
+void refd_config_reset(struct refd_device *refd);
+void refd_config_write(struct refd_device *refd, u32 place, const u8 *bytes, u32 count);
 
 /* registers.c: region 0 and the clock; all with the lock held */
 u64 refd_register(struct refd_device *refd, enum refd_register which);

@@ -35,7 +35,7 @@ def describe(device: Device, index: int, arrangement: str) -> Description:
     region = device.regions.get(index)
     kind, areas = device.kind(index), device.areas(index)
     flags = 0 if region is None else wire.REGION_READABLE
-    if region is not None and index != device.layout.configuration and index not in device.layout.idle:
+    if region is not None and index not in device.layout.idle:
         flags |= wire.REGION_WRITABLE
     capabilities = []
     if kind is not None:

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 
 from ..container.memory import GuestMemory
 from ..options import Options
+from .configuration import Configuration
 from .layout import LAYOUTS
 from .machine import Machine
 from .regions import Area, Kind, ReadOnly, Region, Slow, Special
-
-#: Vendor and device id; the rest is zero.
-_CONFIGURATION_SPACE = bytes.fromhex("f41af110").ljust(256, b"\0")
 
 
 class Device:
@@ -31,10 +29,11 @@ class Device:
             layout.registers: machine,
             **special,
         }
-        if layout.configuration is not None:
-            self.regions[layout.configuration] = ReadOnly(_CONFIGURATION_SPACE)
         if options.memory:
             self.regions[layout.memory] = machine.memory
+        self._configuration = Configuration({index: region.size for index, region in self.regions.items()})
+        if layout.configuration is not None:
+            self.regions[layout.configuration] = self._configuration
         if options.slow_access:
             self.regions = {index: Slow(region, options.slow_access) for index, region in self.regions.items()}
 
@@ -62,6 +61,7 @@ class Device:
 
     def open(self) -> None:
         """A user begins."""
+        self._configuration.reset()
         for region in self.special.values():
             region.open()
 
@@ -78,4 +78,5 @@ class Device:
         """Bring the device to its initial state, whatever state it is in. Mappings are not the device's."""
         for region in self.special.values():
             region.reset()
+        self._configuration.reset()
         self.machine.reset()

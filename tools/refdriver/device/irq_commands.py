@@ -73,7 +73,7 @@ class IrqCommands:
     def _count(self, index: int) -> int:
         """How many vectors an index has."""
         layout = self._device.layout
-        if index >= layout.interrupts:
+        if index >= layout.interrupts or index in layout.no_interrupts:
             raise Refusal(EINVAL)
         return VECTORS if index == layout.interrupt else 0
 

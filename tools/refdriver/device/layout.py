@@ -40,6 +40,11 @@ class Layout(NamedTuple):
         return 5 if self.pci else 1
 
     @property
+    def no_interrupts(self) -> frozenset[int]:
+        """Indexes that are counted, but refused with EINVAL: errors, which only PCI Express devices tell of."""
+        return frozenset({3} if self.pci else ())
+
+    @property
     def interrupt(self) -> int:
         """The only one with vectors: that of a PCI device's MSI."""
         return 1 if self.pci else 0
