@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..common.words import counted
 from .errors import Untried
 from .qtest import Bus
 
@@ -79,7 +80,7 @@ def place(configuration: Configuration) -> dict[int, Bar]:
             windows = (_PORTS,) if ports else (_LOW, _HIGH) if wide else (_LOW,)
             start = next((at for at in (take(window, size) for window in windows) if at is not None), None)
             if start is None:
-                raise Untried(f"the guest has no room for region {index} of {size:#x} bytes")
+                raise Untried(f"the guest has no room for region {index} of {counted(size, 'byte', '#x')}")
             configuration.write(low, 4, start & 0xFFFF_FFFF)
             if wide:
                 configuration.write(low + 4, 4, start >> 32)

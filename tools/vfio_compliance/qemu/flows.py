@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..run.checks import NotApplicable, Silent, hexes
 from ..run.errors import ProfileFault
 from ..run.stimulus import Actor
 from ..transport import TransportError
-from .answer import ARRIVED, Answer, Outcome
+from .answer import ARRIVED, Answer, Outcome, has
 from .errors import Aborted, Closed, Failed, Hung, QemuError, Untried
 from .guest import actor as actor_in
 from .machine import Machine
@@ -116,14 +116,19 @@ class Flows:
     def carry_out(self, names: Collection[str] = ALL) -> Iterator[Answer]:
         """The flows of these names, one answer after the other as it becomes known.
 
-        The source runs on from one flow to the next, unless something goes wrong.
+        The source runs on from one flow to the next, unless something goes wrong. After a hang nothing more is tried.
         """
-        if LIVE in names or BACK in names:
-            yield from (answer for answer in self._live_and_back(names) if answer.flow in names)
-        if PAUSED in names:
-            yield self._flow(PAUSED, self._paused)
-        if CANCEL in names:
-            yield self._flow(CANCEL, self._cancel)
+        flows: dict[tuple[str, ...], Callable[[], Sequence[Answer]]] = {
+            (LIVE, BACK): lambda: self._live_and_back(names),
+            (PAUSED,): lambda: [self._flow(PAUSED, self._paused)],
+            (CANCEL,): lambda: [self._flow(CANCEL, self._cancel)],
+        }
+        hung = False
+        for those, flow in flows.items():
+            if not set(names).isdisjoint(those):
+                answers = [Answer(each, Outcome.UNTRIED, "QEMU hung before") for each in those] if hung else flow()
+                hung = hung or has(answers, Outcome.HUNG)
+                yield from (answer for answer in answers if answer.flow in names)
 
     def end_source(self) -> None:
         """End the QEMU on the source; the next flow starts another one."""

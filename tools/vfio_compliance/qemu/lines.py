@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines of text over a socket, each sent and awaited with a deadline. QMP and qtest both talk so."""
+"""Lines of text over a socket, each sent and awaited with a deadline. QMP and qtest both talk so.
+
+There is a package for QMP (qemu.qmp), and none for qtest. It runs an event loop; here one order is given at a time, and
+what counts is that each wait and each line has a limit.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import select
 import socket
 import time
 
+from ..common.words import counted
 from .errors import Closed, Hung, Untried
 
 #: Bytes of a line at most; what is longer is not understood.
@@ -44,7 +49,7 @@ class Lines:
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
             if searched > LONGEST:
-                raise Untried(f"{self.name} sent a line of more than {LONGEST} bytes")
+                raise Untried(f"{self.name} sent a line of more than {counted(LONGEST, 'byte')}")
             self._await(select.POLLIN, deadline, "sends nothing")
             try:
                 data = self._socket.recv(1 << 16)

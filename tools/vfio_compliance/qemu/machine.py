@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from ..profiles import quoted
 from ..transport import libc
 from .bars import SLOT
 from .errors import Aborted, Closed, Failed, Hung, QemuError, Untried
+from .events import saved_bytes
 from .lines import Lines
 from .output import DYING, Tail, ending
 from .program import OPTION
@@ -91,7 +92,7 @@ class Machine:
             try:
                 self._monitor.greet()
             except Closed:
-                raise self._ended("does not start", Untried) from None
+                raise self._ended("during its start", Untried) from None
         except BaseException:
             self.end()
             raise
@@ -117,7 +118,7 @@ class Machine:
 
     def messages(self) -> list[str]:
         """What it has printed, line by line."""
-        return self._messages.text().splitlines()
+        return [line for line in self._messages.text().splitlines() if line.strip()]
 
     def end(self) -> None:
         """End it, best by its own order; nothing of it is left after that."""
@@ -155,8 +156,12 @@ class Machine:
     def save(self, file: Path) -> Numbers:
         """Migrate to a file. Raises Failed when QEMU says so, and other QemuErrors."""
         self._parameters(FAST)
+        before = self.log.stat().st_size
         self.order("migrate", uri=f"exec:cat > {shlex.quote(str(file))}")
-        return self._numbers(self._await("completed", patient=False))
+        numbers = self._numbers(self._await("completed", patient=False))
+        if numbers.device_bytes is None:  # some builds of QEMU leave it out of their answer
+            numbers = replace(numbers, device_bytes=saved_bytes(self.log, before))
+        return numbers
 
     def load(self, file: Path) -> None:
         """Take what was saved to a file, in a machine that waits for it. Raises QemuError."""

@@ -23,12 +23,14 @@ class Tail:
         assert process.stdout is not None
         self._output, self._most = process.stdout, most
         self._kept = bytearray()
+        self._cut = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def text(self) -> str:
-        """What was read so far."""
-        return bytes(self._kept).decode(errors="backslashreplace")
+        """What was read so far; where not all of it was kept, it begins with a whole line."""
+        kept = bytes(self._kept)
+        return (kept.partition(b"\n")[2] if self._cut else kept).decode(errors="backslashreplace")
 
     def close(self) -> None:
         """Wait for the rest, after the process has ended."""
@@ -39,6 +41,7 @@ class Tail:
     def _read(self) -> None:
         while data := os.read(self._output.fileno(), 1 << 16):
             self._kept += data
+            self._cut |= len(self._kept) > self._most
             del self._kept[: -self._most]
 
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 import time
 
+from ..common.words import counted
 from ..profiles import quoted
 from .errors import Failed, Untried
 from .lines import Lines
@@ -46,7 +47,7 @@ class Bus:
             except binascii.Error:
                 piece = b""
             if len(piece) != size:
-                raise Untried(f"qtest gives {len(piece)} bytes for `{order}`")
+                raise Untried(f"qtest gives {counted(len(piece), 'byte')} for `{order}`")
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..common.words import counted
 from ..common.wrap import wrap
+from ..profiles import quoted
 from .answer import ARRIVED, SAYS, Answer, Findings
 
 NAME = "qemu.json"
@@ -45,12 +48,12 @@ def line(answer: Answer, width: int) -> str:
 def _numbers(answer: Answer) -> str:
     numbers = answer.numbers
     parts = {
-        "{} ms in all": numbers.total,
-        "{} ms downtime": numbers.downtime,
-        "{} bytes of the device": numbers.device_bytes,
-        "{} bytes of memory": numbers.bytes,
+        "{} in all": numbers.total and f"{numbers.total} ms",
+        "{} downtime": numbers.downtime and f"{numbers.downtime} ms",
+        "{} of the device": numbers.device_bytes and counted(numbers.device_bytes, "byte"),
+        "{} of memory": numbers.bytes and counted(numbers.bytes, "byte"),
     }
-    return ", ".join(text.format(number) for text, number in parts.items() if number is not None)
+    return ", ".join(text.format(number) for text, number in parts.items() if number)
 
 
 def end(found: Findings, folder: Path, width: int) -> str:
@@ -63,9 +66,9 @@ def _end(found: Findings, folder: Path, width: int) -> Iterator[str]:
         yield ""
         yield "QEMU says"
         for message in found.messages[:_SHOWN]:
-            yield from wrap("  ", message, width)
-        if len(found.messages) > _SHOWN:
-            yield f"  and {len(found.messages) - _SHOWN} lines more, see {NAME}"
+            yield from wrap("  ", _short(message), width, "  ")
+        if (left := len(found.messages) - _SHOWN) > 0:
+            yield f"  and {counted(left, 'line')} more, see {NAME}"
     yield ""
     if found.why:
         yield from wrap("", f"{'not applicable' if found.not_applicable else 'not tried'}: {found.why}", width)
@@ -73,6 +76,11 @@ def _end(found: Findings, folder: Path, width: int) -> Iterator[str]:
     word = "n/a" if found.not_applicable else _WORD[found.works]
     yield f"Works with {f'QEMU {version}' if version else 'QEMU'}: {word}"
     yield f"results: {folder}"
+
+
+def _short(message: str) -> str:
+    """A message without the program's name and the option that it is about, which are the same for all."""
+    return quoted(re.sub(r"^\S*qemu\S*: (-device \S+: )?", "", message)).strip("`")
 
 
 def write(found: Findings, folder: Path) -> None:
