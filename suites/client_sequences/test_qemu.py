@@ -110,8 +110,10 @@ def test_memory_comes_and_goes(fresh, reach, migration, session, qemu, state):
 
 @pytest.mark.rule("qemu.save.begins-in-running")
 def test_begin_in_running(device, migration, qemu):
-    """The first thing that is ever done with device_state leads to pre-copy."""
+    """Opened, reset and told to run, the device is led to pre-copy by the saving bit."""
     device.reopen()
+    device.try_reset()  # QEMU starts all the same where it is refused
+    qemu.start_guest()
     qemu.setup_save()
     in_state(migration, "after the saving bit was added", PRE_COPY)
 

@@ -35,8 +35,9 @@ ROOMS = {
     "plugin": {*RUN, "interfaces"},
     "clients": {*RUN, "interfaces"},
     "watch": {*RESULTS, "profiles"},
+    "qemu": RUN,
     "vm": RESULTS,
-    "cli": {*RUN, "interfaces", "clients", "watch", "vm"},
+    "cli": {*RUN, "interfaces", "clients", "watch", "qemu", "vm"},
     "__main__": {"cli"},
 }
 

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whatever a QEMU does, the command says what it was, in time, and leaves nothing behind: no process, no file."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vfio_compliance import profiles
+from vfio_compliance.cli.main import main
+from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.qemu import command, flows, machine
+from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Place
+from vfio_compliance.qemu.report import NAME
+
+FAKE = Path(__file__).with_name("fake_qemu.py")
+
+#: Seconds that a step may take, and all of a call that waits for that in each flow.
+STEP, ALL = 3.0, 60.0
+
+DOCUMENT = {
+    "format": 1,
+    "name": "fake",
+    "interfaces": ["migration_v1"],
+    "device": {"transport": "kernel-group", "name": "fake.0", "sysfs": "/nowhere/fake.0"},
+    "limits": {"call": "500ms", "test": f"{STEP:g}s"},
+    "stimulus": {
+        "visible_state": {
+            "set": [{"write": {"region": 0, "offset": 0, "width": 8, "value": "$value"}}],
+            "observe": [{"read": {"region": 0, "offset": 0, "width": 8}}],
+        }
+    },
+}
+SECOND = {"name": "fake.1", "sysfs": "/nowhere/fake.1"}
+
+
+def load(folder, *, second=True, **stimulus):
+    """The profile, with a second device or without, and another stimulus where one is given."""
+    document = {**DOCUMENT, "device": {**DOCUMENT["device"], **({"second": SECOND} if second else {})}}
+    if stimulus:
+        document["stimulus"] = stimulus["stimulus"]
+    path = folder / "profile.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return profiles.load(path, PROFILE)
+
+
+def children():
+    """Processes that this one or the init process has, and that run the fake program or what it starts."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = status.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if str(FAKE) in words or words[:2] == ["sleep", "1000"]:
+            found.append(words)
+    return found
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch):
+    """Carries out the command with a fault of the fake program; what was found, and what was printed."""
+    monkeypatch.setattr(command, "place", lambda profile, where: Place(where.sysfs, {}))
+    monkeypatch.setattr(machine, "_CONVERGES", 0.3)
+    monkeypatch.setattr(machine, "_ENDING", 0.5)
+    before = children()
+    descriptors = sorted(os.listdir("/proc/self/fd"))
+
+    def run(fault, profile=None, width=100):
+        monkeypatch.setenv("FAKE", fault)
+        output = io.StringIO()
+        began = time.monotonic()
+        found = command.run(profile or load(tmp_path), str(FAKE), [], tmp_path / "out", output, width)
+        assert time.monotonic() - began < ALL
+        written = json.loads((tmp_path / "out" / NAME).read_text())
+        assert written["exit_code"] == found.exit_code
+        kept = {path.name for path in (tmp_path / "out").iterdir()}
+        assert kept == {NAME, *found.logs}
+        assert children() == before
+        assert sorted(os.listdir("/proc/self/fd")) == descriptors
+        return found, output.getvalue()
+
+    return run
+
+
+def outcomes(found):
+    """What became of each flow."""
+    return {answer.flow: answer.outcome.value for answer in found.answers}
+
+
+ALL_WELL = dict.fromkeys((LIVE, BACK, PAUSED, CANCEL), "completed")
+
+
+@pytest.mark.parametrize("second", [True, False], ids=["two devices", "one device"])
+def test_good(ask, tmp_path, second):
+    """All flows complete, and the state arrives."""
+    found, printed = ask("", load(tmp_path, second=second))
+    assert outcomes(found) == ALL_WELL
+    assert {answer.state for answer in found.answers} == {"arrives"}
+    assert (found.works, found.exit_code) == (True, 0)
+    assert "Works with QEMU 7.2.22: yes" in printed
+    assert "5 ms in all, 1 ms downtime, 4096 bytes of the device, 100 bytes of memory" in printed
+
+
+#: What keeps anything from being tried: exit code, and what is said.
+UNTRIED = {
+    "old": (4, "QEMU 5.1; clients of this interface are 5.2 to 7.2"),
+    "new": (4, "QEMU 8.2; clients of this interface are 5.2 to 7.2"),
+    "newest": (4, "QEMU 10.0; clients of this interface are 5.2 to 7.2"),
+    "no-option": (4, "has no option x-enable-migration"),
+    "other-program": (2, "which is no QEMU"),
+    "version-fails": (2, "ended with exit code 127: `cannot load a library"),
+    "version-hangs": (3, "--version` did not end within 3 s"),
+}
+
+
+@pytest.mark.parametrize("fault", UNTRIED)
+def test_no_client(ask, fault):
+    """A program that is no client of the interface, or does not work."""
+    found, printed = ask(fault)
+    code, said = UNTRIED[fault]
+    assert found.answers == []
+    assert (found.exit_code, said in found.why) == (code, True), found.why
+    assert f"Works with QEMU: {'n/a' if code == 4 else 'not known'}" in printed
+
+
+#: What goes wrong in a live migration: its outcome, what is said, and the exit code.
+LIVE_FAULTS = {
+    "exits": ("not-tried", "ended with exit code 1 during its start; it said `vfio 0000:00:00.0: failed to open", 2),
+    "aborts": ("aborted", "was killed by SIGABRT during its start", 1),
+    "silent": ("hung", "did not give its greeting within 3 s", 3),
+    "no-json": ("not-tried", "QMP says what is no JSON: `hello`", 2),
+    "no-greeting": ("not-tried", "QMP began with no greeting", 2),
+    "list-greeting": ("not-tried", "QMP says what is no object: `[1]`", 2),
+    "deep": ("not-tried", "QMP says what is no JSON", 2),
+    "long-line": ("not-tried", "sent a line of more than 1048576 bytes", 2),
+    "events-only": ("hung", "did not give an answer to `migrate-set-parameters` within 3 s", 3),
+    "other-answers": ("hung", "the migration is still `none` after 3 s", 3),
+    "refuses": ("failed", r"QEMU refuses `migrate`: `not \x1b[31mthis device`", 1),
+    "migrate-aborts": ("aborted", "was killed by SIGABRT during `migrate`; it said `qemu: hardware error", 1),
+    "migrate-exits": ("failed", "ended with exit code 3 during `migrate`", 1),
+    "migrate-fails": ("failed", "the migration ended as `failed`: `the device does not go along`", 1),
+    "migrate-hangs": ("hung", "the migration is still `active` after 3 s", 3),
+    "cut": ("failed", "ended with exit code 1 during `migrate-incoming`; it said `qemu: load of migration failed", 1),
+    "loses": ("state-lost", "expected 0x", 1),
+    "qtest-silent": ("hung", "qtest of QEMU on the source sends nothing", 3),
+    "qtest-nonsense": ("not-tried", "qtest answers `WHAT` to", 2),
+    "qtest-no-number": ("not-tried", "qtest answers `many` to", 2),
+    "qtest-fails": ("failed", "qtest refuses", 1),
+}
+
+
+@pytest.mark.parametrize("fault", LIVE_FAULTS)
+def test_live_migration_goes_wrong(ask, fault):
+    """The answer says how, and that is the end of all processes."""
+    found, printed = ask(fault)
+    outcome, said, code = LIVE_FAULTS[fault]
+    live = found.answers[0]
+    assert (live.flow, live.outcome.value) == (LIVE, outcome), live
+    assert said in live.why
+    assert found.exit_code == code
+    assert "\x1b" not in printed
+
+
+#: What goes wrong in another flow: which, its outcome, and what is said.
+OTHER_FAULTS = {
+    "back-aborts": (BACK, "aborted", "was killed by SIGABRT during `cont`"),
+    "runs-unasked": (PAUSED, "failed", "the guest was paused, and runs on the target"),
+    "cancel-ignored": (CANCEL, "hung", "the migration is still `active` after 3 s"),
+    "cancel-loses": (CANCEL, "state-lost", "on the source, once the migration is cancelled: expected 0x"),
+}
+
+
+@pytest.mark.parametrize("fault", OTHER_FAULTS)
+def test_one_flow_goes_wrong(ask, fault):
+    """The others have an answer of their own."""
+    found, _ = ask(fault)
+    flow, outcome, said = OTHER_FAULTS[fault]
+    (answer,) = [answer for answer in found.answers if answer.flow == flow]
+    assert (answer.outcome.value, said in answer.why) == (outcome, True), answer
+    if fault != "back-aborts":
+        assert {**outcomes(found), flow: "completed"} == ALL_WELL
+
+
+@pytest.mark.parametrize("fault", ["stays", "leaves-children", "talkative", "absurd-numbers"])
+def test_odd_but_good(ask, fault):
+    """One that has to be killed, starts others, prints much, or counts badly has migrated the device all the same."""
+    found, _ = ask(fault)
+    assert outcomes(found) == ALL_WELL
+    assert len(found.messages) <= 1
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "why", "code"),
+    [
+        ({}, "not compared: the profile says nothing about stimulus.visible_state", 2),
+        ({"visible_state": "none"}, "not compared: the profile says that the device has no stimulus.visible_state", 0),
+    ],
+    ids=["silent", "denied"],
+)
+def test_state_that_cannot_be_seen(ask, tmp_path, stimulus, why, code):
+    """A migration that completes says enough only where there is no state to see."""
+    found, printed = ask("", load(tmp_path, stimulus=stimulus))
+    assert outcomes(found) == ALL_WELL
+    assert {answer.state for answer in found.answers} == {why}
+    assert found.exit_code == code
+    assert "the device's state was not compared" in printed
+
+
+def test_state_behind_another_region(ask, tmp_path):
+    """What the guest cannot reach cannot be compared, and that is said."""
+    observe = {"read": {"region": 8, "offset": 0, "width": 8}}
+    visible = {**DOCUMENT["stimulus"]["visible_state"], "observe": [observe]}
+    found, _ = ask("", load(tmp_path, stimulus={"visible_state": visible}))
+    assert set(outcomes(found).values()) == {"not-tried"}
+    assert "cannot be seen through QEMU" in found.answers[0].why
+    assert found.exit_code == 2
+
+
+def test_narrow(ask):
+    """The text fits into 60 columns, but for what has no blank in it."""
+    _, printed = ask("loses", width=60)
+    assert [line for line in printed.splitlines() if len(line) > 60 and " " in line.strip()] == []
+
+
+def test_device_that_is_not_there(tmp_path, capsys):
+    """The command ends with what is wrong, and has written it down."""
+    load(tmp_path)
+    out = tmp_path / "out"
+    code = main(["qemu", str(tmp_path / "profile.yaml"), "--out", str(out), "--qemu", str(FAKE)])
+    assert code == 2
+    assert "there is no device /nowhere/fake.0" in capsys.readouterr().out
+    assert json.loads((out / NAME).read_text())["works"] is None
+
+
+def test_server_is_not_for_qemu(project, tmp_path, capsys):
+    """A device behind a vfio-user server is none that these QEMUs can have."""
+    assert main(["qemu", str(project / "profiles/reference.yaml"), "--out", str(tmp_path / "out")]) == 4
+    assert "not applicable: the device is not behind a kernel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("named", "code"), [(["--qemu", "no-such-qemu"], 2), ([], 4)], ids=["named", "not named"])
+def test_no_program(tmp_path, capsys, monkeypatch, named, code):
+    """One that was asked for has to be there; else it is no place for the command."""
+    load(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["qemu", str(tmp_path / "profile.yaml"), "--out", str(tmp_path / "out"), *named]) == code
+    assert "there is no" in capsys.readouterr().out
+
+
+def test_folder_that_cannot_be_written(tmp_path, capsys):
+    """Said with the remedy."""
+    load(tmp_path)
+    (tmp_path / "file").write_text("")
+    code = main(["qemu", str(tmp_path / "profile.yaml"), "--out", str(tmp_path / "file"), "--qemu", str(FAKE)])
+    assert code == 2
+    assert "choose another folder with --out" in capsys.readouterr().err
+
+
+def test_every_flow_has_an_answer():
+    """The flows here are all there are."""
+    assert set(ALL_WELL) == set(flows.ALL)

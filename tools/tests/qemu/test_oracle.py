@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the rules of client_sequences say of a device, a real QEMU says too.
+
+"Works with QEMU" is asked twice of the kernel module, good and with each defect that those rules are there to find: by
+the suite, and by a QEMU that migrates the device. Where the two answers differ, disagreements.yaml says why. Not for
+this machine; in a guest:
+
+    vfio-compliance vm --kernels 6.1 -- \\
+        pytest -p no:cacheprovider tools/tests/qemu/test_oracle.py --target profiles/refdriver-kernel.yaml
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from proofs import CATALOGUE
+
+from vfio_compliance import profiles
+from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.profiles import KernelGroupDevice
+from vfio_compliance.qemu import program
+from vfio_compliance.qemu.answer import SAYS, Outcome
+from vfio_compliance.qemu.command import place
+from vfio_compliance.qemu.errors import NotApplicable
+from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Flows
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.run.defects import DefectSwitch
+
+SUITE = "suites/client_sequences/test_qemu.py"
+
+RULES = [rule for rule in CATALOGUE if rule.id.startswith("qemu.")]
+
+#: The flow that shows what a rule is about, where that is not the live migration.
+FLOWS = {
+    "qemu.paused.migrates": PAUSED,
+    "qemu.cancel.returns-to-running": CANCEL,
+    "qemu.source.runs-again": BACK,
+}
+
+
+def in_module() -> set[str]:
+    """Names of the defects that the module has."""
+    text = Path(__file__).parents[2].joinpath("kmod/defects/defects.h").read_text()
+    return {rule_defect for rule in RULES for rule_defect in rule.defects if f'"{rule_defect}"' in text}
+
+
+#: Each defect with the rules that it is there to break.
+DEFECTS = {
+    defect: [rule.id for rule in RULES if defect in rule.defects]
+    for defect in dict.fromkeys(name for rule in RULES for name in rule.defects)
+    if defect in in_module()
+}
+
+#: A device that the suite took for unfit, which it is not: QEMU resets it before anything else.
+FIT = {"open-in-stop": ["qemu.save.begins-in-running"]}
+
+#: What a QEMU meets when it starts.
+AT_START = {"region-subtype-zero", "region-type-missing", "open-in-stop", "reset-to-stop"}
+
+DISAGREEMENTS = yaml.safe_load(Path(__file__).with_name("disagreements.yaml").read_text()) or {}
+
+
+@pytest.fixture(scope="module")
+def qemu(target, tmp_path_factory):
+    """The flows of a QEMU on the module, whose source runs on from defect to defect as long as nothing goes wrong."""
+    profile = profiles.load(target, PROFILE)
+    device = profile.device
+    if not isinstance(device, KernelGroupDevice) or device.second is None:
+        pytest.skip("for --target profiles/refdriver-kernel.yaml")
+    try:
+        found = program.find(None, profile.limits.test)
+    except NotApplicable as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("qemu")
+    with Flows(found.path, profile, place(profile, device), place(profile, device.second), folder, folder) as flows:
+        yield flows
+
+
+@pytest.fixture
+def by_qemu(qemu):
+    """Whether the device with a defect works by QEMU's own word and the state on the target; and that in words."""
+
+    def ask(defect, rules):
+        flows = {FLOWS.get(rule, LIVE) for rule in rules} or {LIVE}
+        answers = []
+        switch = DefectSwitch(qemu.profile, [defect] if defect else [], lambda event: None)
+        try:
+            switch.on()
+            if defect in AT_START:
+                qemu.end_source()
+            answers = [*qemu.carry_out(flows)]
+        finally:
+            switch.restore()
+            if defect in AT_START or any(answer.outcome is not Outcome.COMPLETED for answer in answers):
+                qemu.end_source()
+        assert not [answer.why for answer in answers if answer.outcome is Outcome.UNTRIED]
+        bad = [answer for answer in answers if answer.outcome is not Outcome.COMPLETED]
+        return not bad, "; ".join(f"{answer.flow}: {SAYS[answer.outcome]}" for answer in bad or answers)
+
+    return ask
+
+
+@pytest.fixture
+def by_suite(judge_in_process, target, project, tmp_path):
+    """Whether it works by the rules of the suite; and those that it breaks."""
+    tree = ast.parse((project / SUITE).read_text())
+    cases = [
+        f"{project / SUITE}::{each.name}"
+        for each in tree.body
+        if each.__class__ is ast.FunctionDef and each.name.startswith("test_")
+    ]
+
+    def ask(defect, rules):
+        options = [f"--defect={defect}"] if defect else []
+        result = judge_in_process(target, tmp_path, *cases, *options, most=1, whole=rules)
+        assert not result.stops, result.stops
+        broken = [rule for rule, verdict in result.verdicts.items() if verdict is Verdict.FAIL]
+        return not broken, ", ".join(broken) or "no rule is broken"
+
+    return ask
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("defect", ["", *FIT, *DEFECTS], ids=lambda defect: defect or "good")
+def test_both_say_the_same(by_qemu, by_suite, tell, defect):
+    """The suite's answer is the real client's, or there is a reason why not."""
+    rules = (DEFECTS | FIT).get(defect, [])
+    works, said = by_qemu(defect, rules)
+    expected, broken = by_suite(defect, rules)
+    word = {True: "yes", False: "no"}
+    tell(f"{defect or 'good':34} suite {word[expected]:4} QEMU {word[works]:4} {said} ({broken})")
+    if defect in DISAGREEMENTS:
+        assert works != expected, "they agree: take it out of disagreements.yaml"
+    else:
+        assert works == expected, f"{said}; {broken}"
+
+
+def test_reasons_are_about_defects():
+    """Nothing is explained that is not asked."""
+    assert set(DISAGREEMENTS) <= DEFECTS.keys()

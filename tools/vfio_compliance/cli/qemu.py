@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance qemu PROFILE`: does a real QEMU migrate this device?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..results.verdict import EXIT_BROKEN
+from .checkout import Complaint, width
+from .parser import Commands
+
+_EPILOG = """\
+QEMU 5.2 to 7.2 are clients of this interface. One is started with the device, others with the second device of the
+profile, or with the same one where there is no second. They carry out a live migration, go back to the source, migrate
+a paused guest, and cancel a migration before another. The device's state is put in and looked at by the steps of
+stimulus.visible_state, through QEMU: regions 0 to 5 and the configuration space are there for them.
+
+The command runs on the machine that has the device. For the reference module, in a virtual machine:
+
+  vfio-compliance vm --kernels 6.1 -- vfio-compliance qemu profiles/refdriver-kernel.yaml --out {out}/qemu
+
+exit codes: 0 the device works with this QEMU, 1 it does not, 2 not everything could be tried, 3 QEMU hung, 4 not
+applicable: there is no such QEMU, or no kernel before the device.
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "qemu",
+        help="migrate the device of a profile by a real QEMU",
+        description="Have a real QEMU migrate the device of a profile, and see whether its state arrives.",
+        epilog=_EPILOG,
+    )
+    option = parser.add_argument
+    option("profile", type=Path, help="a file such as profiles/refdriver-kernel.yaml")
+    option("--out", type=Path, metavar="DIR", help="folder for qemu.json and QEMU's trace events")
+    option("--qemu", metavar="PROGRAM", help="the QEMU to try (default qemu-system-x86_64)")
+    option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Try it; exit code as of a run."""
+    import datetime
+
+    from .. import profiles
+    from ..common.signals import terminated_as_interrupted
+    from ..interfaces import PROFILE
+    from ..qemu.command import run
+
+    try:
+        profile = profiles.load(arguments.profile, PROFILE)
+    except profiles.ProfileError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BROKEN
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = arguments.out or Path("results", f"{profile.name}-qemu-{now}")
+    try:
+        with terminated_as_interrupted():  # no QEMU is to outlive whoever asked for it
+            return run(profile, arguments.qemu, arguments.defect, out, sys.stdout, width()).exit_code
+    except OSError as error:
+        raise Complaint(f"{out}: {error.strerror}; choose another folder with --out") from None

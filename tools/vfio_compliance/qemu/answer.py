@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What QEMU's flows gave, and what follows from them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_NOTHING, EXIT_OK
+from .machine import Numbers
+
+
+class Outcome(Enum):
+    """What became of a flow; the value is the word for it in qemu.json."""
+
+    COMPLETED = "completed"
+    #: QEMU says that all is well, and it is not.
+    LOST = "state-lost"
+    STILL = "stands-still"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    HUNG = "hung"
+    UNTRIED = "not-tried"
+
+
+#: In words; what is known in detail comes after it.
+SAYS = {
+    Outcome.COMPLETED: "QEMU completes",
+    Outcome.LOST: "QEMU completes, and the device's state is lost",
+    Outcome.STILL: "QEMU completes, and the device does not run",
+    Outcome.FAILED: "QEMU fails",
+    Outcome.ABORTED: "QEMU aborts",
+    Outcome.HUNG: "QEMU hangs",
+    Outcome.UNTRIED: "could not be tried",
+}
+
+#: What is said of a state that is the expected one.
+ARRIVED = "arrives"
+
+_BAD = {Outcome.LOST, Outcome.STILL, Outcome.FAILED, Outcome.ABORTED}
+
+
+@dataclass
+class Answer:
+    """One flow."""
+
+    flow: str
+    outcome: Outcome = Outcome.COMPLETED
+    #: More about the outcome: what QEMU said, what was seen of the device.
+    why: str = ""
+    #: What was seen of the state: "arrives", or why it was not looked at; nothing where it came to no such look.
+    state: str = ""
+    #: Whether the profile has no word on how the state is seen: then a completed migration does not say enough.
+    silent: bool = False
+    numbers: Numbers = field(default_factory=Numbers)
+
+
+@dataclass
+class Findings:
+    """All that a call found."""
+
+    device: str
+    target: str
+    kernel: str
+    program: str = ""
+    version: str = ""
+    machine: str = ""
+    #: Why nothing could be tried; whether that is because this is no place for it.
+    why: str = ""
+    not_applicable: bool = False
+    hung: bool = False
+    answers: list[Answer] = field(default_factory=list)
+    #: What the QEMUs printed, each line once.
+    messages: list[str] = field(default_factory=list)
+    #: Names of the files of trace events.
+    logs: list[str] = field(default_factory=list)
+
+    @property
+    def works(self) -> bool | None:
+        """Whether the device works with this QEMU; None where that is not known."""
+        if any(answer.outcome in _BAD for answer in self.answers):
+            return False
+        good = self.answers and all(
+            answer.outcome is Outcome.COMPLETED and not answer.silent for answer in self.answers
+        )
+        return True if good else None
+
+    @property
+    def exit_code(self) -> int:
+        """As of a run: 0 works, 1 does not, 2 could not be tried, 3 hung, 4 not applicable."""
+        if self.not_applicable:
+            return EXIT_NOTHING
+        if self.works is not None:
+            return EXIT_OK if self.works else EXIT_FAIL
+        return EXIT_HANG if self.hung or has(self.answers, Outcome.HUNG) else EXIT_BROKEN
+
+
+def has(answers: Sequence[Answer], outcome: Outcome) -> bool:
+    """Whether a flow ended so."""
+    return any(answer.outcome is outcome for answer in answers)

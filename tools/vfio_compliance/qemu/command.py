@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command: tries a real QEMU on the device of a profile."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from ..profiles import KernelGroupDevice, Profile, SpareInKernel
+from ..run.defects import DefectSwitch
+from ..run.errors import Broken
+from ..run.reaching import kernel_release, way_to
+from ..transport import TransportError
+from . import program, report
+from .answer import Findings
+from .errors import Hung, NotApplicable, QemuError, Untried
+from .flows import Flows, Place
+from .machine import MACHINE
+
+
+def run(
+    profile: Profile, named: str | None, defects: Sequence[str], folder: Path, output: TextIO, width: int
+) -> Findings:
+    """Try it, and tell how it goes; ``named`` is the QEMU that is asked for. Traces and qemu.json go to ``folder``.
+
+    Raises OSError for a folder that cannot be written.
+    """
+    second = profile.device.second
+    found = Findings(
+        device=getattr(profile.device, "name", profile.name),
+        target=getattr(second, "name", ""),
+        kernel=kernel_release(),
+        machine=" ".join(MACHINE),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    switch = DefectSwitch(profile, defects, lambda event: None)
+    try:
+        switch.on()
+        _try(profile, named, folder, found, output, width)
+    except NotApplicable as error:
+        found.why, found.not_applicable = str(error), True
+    except (QemuError, Broken) as error:
+        found.why, found.hung = str(error), isinstance(error, Hung)
+    finally:
+        switch.restore()
+        report.write(found, folder)
+    print(report.end(found, folder, width), file=output)
+    return found
+
+
+def _try(profile: Profile, named: str | None, folder: Path, found: Findings, output: TextIO, width: int) -> None:
+    device = profile.device
+    if not isinstance(device, KernelGroupDevice):
+        raise NotApplicable("the device is not behind a kernel, and these QEMUs know no other way to a device")
+    qemu = program.find(named, profile.limits.test)
+    found.program = f"{qemu.says}, {qemu.path}"
+    second = device.second if isinstance(device.second, SpareInKernel) else None
+    source, target = place(profile, device), place(profile, second) if second else None
+    print(report.head(found, width), file=output)
+    print(file=output, flush=True)
+    with tempfile.TemporaryDirectory(prefix=".states-", dir=folder) as scratch:
+        flows = Flows(qemu.path, profile, source, target, folder.resolve(), Path(scratch).resolve())
+        try:
+            with flows:
+                for answer in flows.carry_out():
+                    found.answers.append(answer)
+                    print(report.line(answer, width), file=output, flush=True)
+        finally:
+            found.version, found.messages, found.logs = flows.version, [*flows.messages], flows.logs
+
+
+def place(profile: Profile, where: KernelGroupDevice | SpareInKernel) -> Place:
+    """Where a device is; it can be opened, and nobody has it now. Raises Untried."""
+    try:
+        with way_to(profile, where, []) as way:
+            places = way.places()
+            sysfs = places["sysfs"]
+    except TransportError as error:
+        raise Untried(f"{where.name}: {error}") from None
+    return Place(sysfs, places)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a QEMU is told to do with the device, and what it and the device show."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from ..device import DeviceError
+from ..profiles import Profile
+from ..run.checks import NotApplicable, Silent, hexes
+from ..run.errors import ProfileFault
+from ..run.stimulus import Actor
+from ..transport import TransportError
+from .answer import ARRIVED, Answer, Outcome, has
+from .errors import Aborted, Closed, Failed, Hung, QemuError, Untried
+from .guest import actor as actor_in
+from .machine import Machine
+
+LIVE = "live migration"
+BACK = "back to the source"
+PAUSED = "migration of a paused guest"
+CANCEL = "cancel, then migrate"
+ALL = (LIVE, BACK, PAUSED, CANCEL)
+
+_OUTCOMES: dict[type[QemuError], Outcome] = {
+    Aborted: Outcome.ABORTED,
+    Closed: Outcome.FAILED,
+    Failed: Outcome.FAILED,
+    Hung: Outcome.HUNG,
+    Untried: Outcome.UNTRIED,
+}
+
+
+class _Lost(Exception):
+    """The state is not the one that it was."""
+
+
+class _Still(Exception):
+    """The device does not work on."""
+
+
+@dataclass
+class Place:
+    """A device: its folder in /sys, and what a profile may have filled in in paths."""
+
+    sysfs: str
+    places: dict[str, str]
+
+
+@dataclass
+class Guest:
+    """A running QEMU, and what the profile can do with the device through it."""
+
+    machine: Machine
+    actor: Actor
+    #: Why the state is not looked at, and whether that is because the profile has no word about it.
+    unseen: str = ""
+    silent: bool = False
+    shown: list[int] | None = None
+
+    def put(self, value: int) -> None:
+        """Change the state, and take note of what the device shows."""
+        if self.actor.can_put:
+            self.machine.watched(lambda: self.actor.put(value), "while the device's state was changed")
+            self.shown = self.look()
+        else:
+            reason = self.actor.unseen()
+            self.unseen, self.silent = str(reason), isinstance(reason, Silent)
+
+    def look(self) -> list[int]:
+        """What the device shows."""
+        return self.machine.watched(self.actor.show, "while the device's state was read")
+
+    def compare(self, expected: list[int] | None) -> None:
+        """Raise _Lost for another state than the expected one, _Still for a device that does not work on."""
+        if expected is not None and (seen := self.look()) != expected:
+            raise _Lost(f"expected {hexes(expected)}, seen {hexes(seen)}")
+        if self.actor.can_watch and not self.machine.watched(
+            lambda: self.actor.counter().goes_on(), "while the device was watched"
+        ):
+            raise _Still("the running sample does not change")
+
+
+@dataclass
+class Flows:
+    """The flows, for one device and one QEMU."""
+
+    program: str
+    profile: Profile
+    source: Place
+    #: Where the state goes; None: the device itself, once the source has ended.
+    target: Place | None
+    #: Where traces of QEMU and, for a time, saved states go.
+    folder: Path
+    scratch: Path
+    answers: list[Answer] = field(default_factory=list)
+    messages: dict[str, None] = field(default_factory=dict)
+    logs: list[str] = field(default_factory=list)
+    version: str = ""
+    _source: Guest | None = None
+    _count: int = 0
+
+    def __enter__(self) -> Flows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end_source()
+
+    def carry_out(self, names: Collection[str] = ALL) -> Iterator[Answer]:
+        """The flows of these names, one answer after the other as it becomes known.
+
+        The source runs on from one flow to the next, unless something goes wrong. After a hang nothing more is tried.
+        """
+        flows: dict[tuple[str, ...], Callable[[], Sequence[Answer]]] = {
+            (LIVE, BACK): lambda: self._live_and_back(names),
+            (PAUSED,): lambda: [self._flow(PAUSED, self._paused)],
+            (CANCEL,): lambda: [self._flow(CANCEL, self._cancel)],
+        }
+        hung = False
+        for those, flow in flows.items():
+            if not set(names).isdisjoint(those):
+                answers = [Answer(each, Outcome.UNTRIED, "QEMU hung before") for each in those] if hung else flow()
+                hung = hung or has(answers, Outcome.HUNG)
+                yield from (answer for answer in answers if answer.flow in names)
+
+    def end_source(self) -> None:
+        """End the QEMU on the source; the next flow starts another one."""
+        if self._source is not None:
+            source, self._source = self._source, None
+            self._finish(source.machine)
+
+    # -- flows --------------------------------------------------------------------------------------------------------
+
+    def _live_and_back(self, names: Collection[str]) -> list[Answer]:
+        """One migration serves both: the source is continued once its state is saved."""
+        live, back = Answer(LIVE), Answer(BACK)
+        file = self.scratch / "live"
+        saved: list[Guest] = []
+
+        def save() -> None:
+            guest = self._running(live, 1)
+            live.numbers = guest.machine.save(file)
+            saved.append(guest)
+
+        def go_back() -> None:
+            (guest,) = saved
+            self._note_unseen(back, guest)
+            guest.machine.order("cont")
+            guest.compare(guest.shown)
+            back.state = back.state or ARRIVED
+
+        self._judge(live, save)
+        if not saved:
+            back.outcome, back.why = Outcome.UNTRIED, "the migration before it did not complete"
+            return [live, back]
+        self._judge(back, go_back)
+        if LIVE in names:
+            self._judge(live, lambda: self._load(live, file, saved[0].shown, paused=False))
+        return [live, back]
+
+    def _paused(self, answer: Answer) -> None:
+        guest = self._running(answer, 2)
+        guest.machine.order("stop")
+        file = self.scratch / "paused"
+        answer.numbers = guest.machine.save(file)
+        self._load(answer, file, guest.shown, paused=True)
+
+    def _cancel(self, answer: Answer) -> None:
+        guest = self._running(answer, 3)
+        guest.machine.cancel(self.scratch / "cancelled")
+        try:
+            guest.compare(guest.shown)
+        except _Lost as error:
+            raise _Lost(f"on the source, once the migration is cancelled: {error}") from None
+        file = self.scratch / "whole"
+        answer.numbers = guest.machine.save(file)
+        self._load(answer, file, guest.shown, paused=False)
+
+    # -- parts of flows -----------------------------------------------------------------------------------------------
+
+    def _running(self, answer: Answer, number: int) -> Guest:
+        """The source, running, with a state of its own for each flow."""
+        guest = self._source
+        if guest is None or not guest.machine.alive:
+            self.end_source()
+            guest = self._source = self._start("source", self.source, incoming=False)
+        elif not guest.machine.runs():
+            guest.machine.order("cont")
+        guest.put(_value(number))
+        self._note_unseen(answer, guest)
+        return guest
+
+    def _load(self, answer: Answer, file: Path, expected: list[int] | None, *, paused: bool) -> None:
+        """Load what was saved on the target, which showed another state before, and compare."""
+        if self.target is None:
+            self.end_source()
+        with self._started("target", self.target or self.source) as guest:
+            guest.put(_value(0))
+            guest.machine.load(file)
+            if paused:
+                if guest.machine.runs():
+                    raise Failed("the guest was paused, and runs on the target")
+                guest.machine.order("cont")
+            guest.compare(expected)
+        if expected is not None:
+            answer.state = ARRIVED
+
+    @staticmethod
+    def _note_unseen(answer: Answer, guest: Guest) -> None:
+        answer.state = f"not compared: {guest.unseen}" if guest.unseen else ""
+        answer.silent = guest.silent
+
+    def _flow(self, name: str, flow: Callable[[Answer], None]) -> Answer:
+        answer = Answer(name)
+        self._judge(answer, lambda: flow(answer))
+        return answer
+
+    def _judge(self, answer: Answer, act: Callable[[], None]) -> None:
+        """Carry out a part of a flow; what goes wrong becomes its outcome, and the source is started anew then."""
+        try:
+            act()
+        except _Lost as error:
+            answer.outcome, answer.why = Outcome.LOST, str(error)
+        except _Still as error:
+            answer.outcome, answer.why = Outcome.STILL, str(error)
+        except QemuError as error:
+            answer.outcome, answer.why = _OUTCOMES[type(error)], str(error)
+            self.end_source()
+        except (DeviceError, TransportError, NotApplicable, Silent, ProfileFault) as error:
+            answer.outcome, answer.why = Outcome.UNTRIED, f"the device's state cannot be seen through QEMU: {error}"
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def _start(self, role: str, place: Place, *, incoming: bool) -> Guest:
+        self._count += 1
+        log = self.folder / f"{role}-{self._count}.log"
+        log.touch()
+        self.logs.append(log.name)
+        machine = Machine(self.program, place.sysfs, self.scratch, f"QEMU on the {role}", log, self.profile.limits.test)
+        try:
+            machine.start(incoming)
+            self.version = machine.version
+            doer = machine.watched(lambda: actor_in(machine.bus, self.profile, place.places), "during its set-up")
+        except BaseException:
+            self._finish(machine)
+            raise
+        return Guest(machine, doer)
+
+    @contextmanager
+    def _started(self, role: str, place: Place) -> Iterator[Guest]:
+        with ExitStack() as stack:
+            guest = self._start(role, place, incoming=True)
+            stack.callback(self._finish, guest.machine)
+            yield guest
+
+    def _finish(self, machine: Machine) -> None:
+        machine.end()
+        self.messages.update(dict.fromkeys(machine.messages()))
+
+
+def _value(number: int) -> int:
+    """A number of 64 bits that no other flow uses; 0 is what a target shows before."""
+    return int.from_bytes(hashlib.sha256(f"state {number}".encode()).digest()[:8], "little")

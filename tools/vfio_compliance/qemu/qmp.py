@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's monitor protocol: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ..profiles import quoted
+from .errors import Failed, Hung, Untried
+from .lines import Lines
+
+
+class Monitor:
+    """The monitor of a running QEMU. What is no answer, such as an event, is passed over."""
+
+    def __init__(self, lines: Lines, patience: float) -> None:
+        """``patience`` is how many seconds an answer may take."""
+        self._lines, self._patience = lines, patience
+        self._serial = 0
+        #: What QEMU says it is: "7.2.22 (package)".
+        self.version = ""
+
+    def greet(self) -> None:
+        """Take the greeting, and begin to give orders. Raises QemuError."""
+        greeting = self._receive("its greeting", time.monotonic() + self._patience)
+        try:
+            told = greeting["QMP"]["version"]
+            numbers = [int(told["qemu"][part]) for part in ("major", "minor", "micro")]
+            package = str(told.get("package", ""))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Untried(f"QMP began with no greeting: {quoted(json.dumps(greeting))}") from None
+        self.version = ".".join(map(str, numbers)) + (f" ({package})" if package else "")
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: Any) -> Any:
+        """What a command returns. Raises Failed when it is refused, Hung, Closed, Untried."""
+        self._serial += 1
+        deadline = time.monotonic() + self._patience
+        order = {"execute": command, "arguments": arguments, "id": self._serial}
+        self._lines.send(json.dumps(order), deadline)
+        while True:
+            answer = self._receive(f"an answer to `{command}`", deadline)
+            if answer.get("id") != self._serial:
+                continue
+            if "return" in answer:
+                return answer["return"]
+            error = answer.get("error")
+            said = error.get("desc") if isinstance(error, dict) else error
+            raise Failed(f"QEMU refuses `{command}`: {quoted(str(said))}")
+
+    def _receive(self, what: str, deadline: float) -> dict[str, Any]:
+        try:
+            line = self._lines.receive(deadline)
+            found = json.loads(line)
+        except Hung:
+            raise Hung(f"QEMU did not give {what} within {self._patience:g} s") from None
+        except (ValueError, RecursionError):
+            raise Untried(f"QMP says what is no JSON: {quoted(line)}") from None
+        if not isinstance(found, dict):
+            raise Untried(f"QMP says what is no object: {quoted(line)}")
+        return found

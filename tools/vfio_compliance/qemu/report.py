@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a real QEMU did with the device, as text and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..common.words import counted
+from ..common.wrap import wrap
+from ..profiles import quoted
+from .answer import ARRIVED, SAYS, Answer, Findings
+
+NAME = "qemu.json"
+
+#: Version of the file's format.
+FORMAT = 1
+
+#: Messages of QEMU that the text shows; the file has all that were kept.
+_SHOWN = 12
+
+_WORD = {True: "yes", False: "no", None: "not known"}
+
+
+def head(found: Findings, width: int) -> str:
+    """What is tried, before it is."""
+    target = found.target or "the same device, after the source has ended"
+    rows = {"device": found.device, "target": target, "kernel": found.kernel, "QEMU": found.program}
+    return "\n".join(line for label, text in rows.items() for line in wrap(f"{label:8}", text or "none", width))
+
+
+def line(answer: Answer, width: int) -> str:
+    """One flow."""
+    said = SAYS[answer.outcome] + (f", and the device's state {answer.state}" if answer.state == ARRIVED else "")
+    lines = [*wrap(f"  {answer.flow:29}", said, width)]
+    if answer.why:
+        lines += wrap("      ", answer.why, width)
+    if answer.state and answer.state != ARRIVED:
+        lines += wrap("      ", f"the device's state was {answer.state}", width)
+    if told := _numbers(answer):
+        lines += wrap("      ", told, width)
+    return "\n".join(lines)
+
+
+def _numbers(answer: Answer) -> str:
+    numbers = answer.numbers
+    parts = {
+        "{} in all": numbers.total and f"{numbers.total} ms",
+        "{} downtime": numbers.downtime and f"{numbers.downtime} ms",
+        "{} of the device": numbers.device_bytes and counted(numbers.device_bytes, "byte"),
+        "{} of memory": numbers.bytes and counted(numbers.bytes, "byte"),
+    }
+    return ", ".join(text.format(number) for text, number in parts.items() if number)
+
+
+def end(found: Findings, folder: Path, width: int) -> str:
+    """What follows from all of it."""
+    return "\n".join(_end(found, folder, width))
+
+
+def _end(found: Findings, folder: Path, width: int) -> Iterator[str]:
+    if found.messages:
+        yield ""
+        yield "QEMU says"
+        for message in found.messages[:_SHOWN]:
+            yield from wrap("  ", _short(message), width, "  ")
+        if (left := len(found.messages) - _SHOWN) > 0:
+            yield f"  and {counted(left, 'line')} more, see {NAME}"
+    yield ""
+    if found.why:
+        yield from wrap("", f"{'not applicable' if found.not_applicable else 'not tried'}: {found.why}", width)
+    version = found.version.partition(" ")[0]
+    word = "n/a" if found.not_applicable else _WORD[found.works]
+    yield f"Works with {f'QEMU {version}' if version else 'QEMU'}: {word}"
+    yield f"results: {folder}"
+
+
+def _short(message: str) -> str:
+    """A message without the program's name and the option that it is about, which are the same for all."""
+    return quoted(re.sub(r"^\S*qemu\S*: (-device \S+: )?", "", message)).strip("`")
+
+
+def write(found: Findings, folder: Path) -> None:
+    """Write the file for other programs. Raises OSError."""
+    document = {
+        "format": FORMAT,
+        "works": found.works,
+        "exit_code": found.exit_code,
+        **{
+            name: value
+            for name, value in dataclasses.asdict(found).items()
+            if name not in ("answers", "works", "exit_code")
+        },
+        "flows": [{**dataclasses.asdict(answer), "outcome": answer.outcome.value} for answer in found.answers],
+    }
+    (folder / NAME).write_text(json.dumps(document, indent=2) + "\n")
