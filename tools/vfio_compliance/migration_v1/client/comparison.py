@@ -3,7 +3,8 @@
 
 Which of the saved states it gives is the client's choice. Each that it may be is followed, until what is given fits one
 alone; an offence is what fits none. What was saved in the same trace need not be what is given: a state may come from
-elsewhere. It is held against the client where a buffer of it was saved here, or as many bytes as right before.
+elsewhere. It is held against the client where that is known not to be so, a buffer of it was saved here, or as many
+bytes as were saved last.
 """
 
 from __future__ import annotations

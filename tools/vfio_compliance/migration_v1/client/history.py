@@ -60,6 +60,8 @@ class History:
         self._sessions: list[Stream] = []
         #: Why there may have been sessions that are not known; nothing: there were none.
         self.doubt = ""
+        #: Since the last state was saved nobody has gone on with the device.
+        self.fresh = False
 
     def begin(self) -> Stream:
         """A new session."""
