@@ -147,7 +147,8 @@ class _Candidate:
         """How many of a complete state have not been given."""
         if not self._chain.complete or self._lost or self._balance is not None:
             return 0
-        return 0 if self._due in self._chain.ends else len(self._source) - self._due
+        done = any(start >= self._start and end == self._due for start, end in self._chain.whole)
+        return 0 if done else len(self._source) - self._due
 
     @property
     def _lost(self) -> bool:
