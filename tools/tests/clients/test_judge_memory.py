@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from vfio_compliance.clients.container import as_ioctl, by_ioctl, by_message
 from vfio_compliance.dirty_type1.client import LOST, NO_BITMAP, NOT_CLEARED, DirtyJudge
 from vfio_compliance.run.client import Access, Bitmap, ContainerCall
+from vfio_compliance.run.container_calls import as_ioctl, by_ioctl, by_message
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
 
 PAGE, HUGE = 4096, (1 << 64) - 1

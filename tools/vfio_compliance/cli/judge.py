@@ -11,7 +11,7 @@ from .parser import Commands
 
 _EPILOG = """\
 exit codes: 0 every clause that was put to the test was kept, 1 one was broken, 2 the file could not be read to its
-end, 4 no clause was put to the test. A clause that was not exercised is not a pass.
+end, 4 no clause was put to the test. A clause that was not exercised, or that the trace cannot tell, is not a pass.
 """
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..common.calls import OMITTED, SECOND, Call
+from ..run.container_calls import by_ioctl
 from ..uapi.vfio import VFIO_DEVICE_RESET
-from .container import by_ioctl
 from .sources import Entry, Part, Source
 from .trace import TraceError
 
