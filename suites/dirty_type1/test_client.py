@@ -6,9 +6,8 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.common.words import counted
-from vfio_compliance.dirty_type1.client import DirtyJudge
+from vfio_compliance.dirty_type1.client import DirtyJudge, accesses
 from vfio_compliance.run import checks
-from vfio_compliance.run.container_calls import of_container
 
 every_count = pytest.mark.parametrize("count", [1, 65], ids=lambda count: counted(count, "page"))
 
@@ -16,8 +15,8 @@ every_count = pytest.mark.parametrize("count", [1, 65], ids=lambda count: counte
 def judge_clause(device, clause, least=1):
     """This client kept ``clause`` and met it ``least`` times or more."""
     judge = DirtyJudge()
-    calls = (of_container(call, call.serial) for call in device.transport.tracer.calls)
-    for offence in [offence for access in calls if access for offence in judge.take(access)]:
+    traffic = accesses(device.transport.tracer.calls)
+    for offence in [offence for access in traffic for offence in judge.take(access)]:
         if offence.clause == clause:
             checks.broken(f"judging call {offence.access} of the client", expected=offence.expected, seen=offence.seen)
     if judge.kept[clause] < least:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..common.calls import OMITTED, SECOND, Call
+from ..common.words import counted
 from ..run.container_calls import by_ioctl
 from ..uapi.vfio import VFIO_DEVICE_RESET
 from .sources import Entry, Part, Source
@@ -36,7 +37,9 @@ def by_cases(trace: Source, again: Source, run: Source, path: Path) -> Source:
     recorded = sum(_is_access(key) for entry in _all(again) if (key := _key(entry)))
     made = sum(_is_access(key) for part in run.parts for key in _keys(part, path))
     if recorded < made:
-        raise TraceError(f"{path}: is not the run of this trace: it made {made} accesses, the trace has {recorded}")
+        raise TraceError(
+            f"{path}: is not the run of this trace: it made {counted(made, 'access')}, the trace has {recorded}"
+        )
     return replace(trace, parts=_Split(trace, path, recorded - made).parts())
 
 
