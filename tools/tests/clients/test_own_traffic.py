@@ -156,7 +156,7 @@ def test_the_trace_is_complete(proxied):
                 place = (call.verb, call.target, call.number, call.length, call.value, call.errno)
                 data, digest = call.moved
                 made += [(*place, digest or data.hex())] * call.times
-            elif call.verb == "ioctl" and entry.access:
+            elif call.verb == "ioctl" and entry.access and entry.access.verb == "reset":
                 made += [("reset", "", 0, 0, call.value, call.errno, "")] * call.times
     recorded = []
     for record in Reader(trace):
@@ -177,13 +177,14 @@ def test_the_trace_is_judged_as_the_journal(proxied):
     through, trace = proxied
     own, seen = judge(sources.load(through.folder)), judge_files(trace, run=through.folder)
     assert (seen.damage, seen.found, seen.exit_code) == ("", [], 0)
-    # Some structures of the kernel that are cut short have no message of their own.
-    of_region = MigrationV1.judge.clauses
-    assert {clause: seen.provoked[clause] for clause in of_region} == {
-        clause: own.provoked[clause] for clause in of_region
+    # Some structures of the kernel that are cut short have no message of their own; and what was not seen being given
+    # may have gone through a mapping, which no proxy sees.
+    of_region = MigrationV1.judge.clauses.keys()
+    assert {clause: seen.provoked[clause] for clause in of_region - {"FLD-06"}} == {
+        clause: own.provoked[clause] for clause in of_region - {"FLD-06"}
     }
-    assert {clause: seen.kept[clause] for clause in of_region.keys() - DIFFERENT} == {
-        clause: own.kept[clause] for clause in of_region.keys() - DIFFERENT
+    assert {clause: seen.kept[clause] for clause in of_region - DIFFERENT} == {
+        clause: own.kept[clause] for clause in of_region - DIFFERENT
     }
     assert all(seen.kept[clause] and own.kept[clause] for clause in CLAUSES)
 
@@ -194,7 +195,7 @@ def test_the_trace_alone(proxied):
     assert judge_files(trace).exit_code == 1
 
 
-def test_the_run_of_another_trace(proxied, direct, tmp_path):
+def test_the_run_of_another_trace(proxied, tmp_path):
     """A run that is not that of the trace is refused, wherever they part."""
     through, trace = proxied
     lines = trace.read_text().splitlines(keepends=True)
