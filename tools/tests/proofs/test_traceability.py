@@ -19,7 +19,8 @@ from proofs import DEFECTS, page, side_failures
 from refdriver.defects import REGISTRY
 from vfio_compliance import rules as spec
 from vfio_compliance.cli.main import main
-from vfio_compliance.migration_v1.client import CLAUSES, FREE
+from vfio_compliance.interfaces import CLAUSES
+from vfio_compliance.migration_v1.client import FREE
 from vfio_compliance.rules.tests import find
 
 SUITES = Path(__file__).resolve().parents[3] / "suites"
