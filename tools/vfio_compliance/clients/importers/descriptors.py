@@ -50,6 +50,8 @@ class Descriptors:
         self._main = Table()
         #: Threads in the middle of a clone, and whether the new one shares their table.
         self._cloning: dict[int, bool] = {}
+        #: All numbers that stood for a file of VFIO at some time.
+        self.numbers: set[int] = set()
 
     def table(self, pid: int) -> Table:
         """Of a thread."""
@@ -72,6 +74,8 @@ class Descriptors:
         slots = self.table(pid).slots
         if number >= 0 and len(slots) < _MOST_DESCRIPTORS:
             slots[number] = file, closes
+            if len(self.numbers) < _MOST_THREADS:
+                self.numbers.add(number)
             file.uses += 1
         return before
 

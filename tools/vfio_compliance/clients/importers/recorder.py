@@ -106,24 +106,20 @@ class Recorder:
         region, offset, length = place
         if offset < _HEADER_END:
             self._look(device, place, data)
-        fields = {
-            "verb": verb,
-            "time": self._seconds(time),
-            "device": device,
-            "region": region,
-            "offset": offset,
-            "length": length,
-            **_ended(value, errno, took),
-        }
         moved = max(value, 0) if verb == "read" else length if verb == "write" else 0
-        data = data[:moved]
+        tail = ""
         if len(data) < moved:
-            fields["unknown"] = True
+            tail = ',"unknown":true'
         elif moved > KEPT_BYTES:
-            fields["sha256"], data = sha256(data).hexdigest(), b""
-        if data:
-            fields["data"] = data[:KEPT_BYTES].hex()
-        self._put(fields)
+            tail, data = f',"sha256":"{sha256(data[:moved]).hexdigest()}"', b""
+        if data and moved:
+            tail += f',"data":"{data[: min(moved, KEPT_BYTES)].hex()}"'
+        # Written by hand, for there may be millions of these: it takes a third of the time.
+        self.counts[verb] += 1
+        self._line(
+            f'{{"verb":"{verb}","time":{self._seconds(time)},"device":{device},"region":{region},"offset":{offset},'
+            f'"length":{length},"value":{value},"errno":{errno},"took":{took * 1e6:.0f}{tail}}}\n'.encode()
+        )
 
     def container(self, verb: str, time: float | None, took: float, number: int, errno: int, **fields: Any) -> None:
         """A ``dma-map``, ``dma-unmap`` or ``dirty``; fields that are not known are left out."""
@@ -210,7 +206,10 @@ class Recorder:
 
     def _put(self, fields: dict[str, Any]) -> None:
         self.counts[fields["verb"]] += 1
-        self._waiting.append(encode(fields))
+        self._line(encode(fields))
+
+    def _line(self, line: bytes) -> None:
+        self._waiting.append(line)
         if len(self._waiting) >= _MOST_WAITING:
             self._flush()
 

@@ -16,7 +16,7 @@ from ...uapi import type1, vfio
 from .descriptors import Descriptors, File
 from .descriptors import Kind as What
 from .recorder import Recorder
-from .syscalls import Kind, Syscall
+from .syscalls import Kind, Syscall, Transfer
 from .values import Text, descriptor, number, split, string, unescaped
 
 #: Where the regions of a device begin in its file: the index is in the upper bits of the offset.
@@ -68,11 +68,21 @@ class Importer:
         #: Files that were handed to another process, whose descriptor there is not known.
         self._sent: list[File] = []
 
-    def take(self, calls: Iterable[Syscall]) -> None:
+    @property
+    def watched(self) -> set[int]:
+        """The numbers that descriptors of VFIO have or had, in any process."""
+        return self._open.numbers
+
+    def take(self, calls: Iterable[Syscall | Transfer]) -> None:
         """Record all of these."""
-        handlers = self._handlers
+        handlers, file_of, access = self._handlers, self._open.file, self._recorder.access
         for call in calls:
-            if call.kind is Kind.CALL:
+            if isinstance(call, Transfer):
+                file = file_of(call.pid, call.descriptor)
+                if file and file.kind is What.DEVICE and call.value <= call.length:
+                    place = *self._place(call.position), call.length
+                    access(call.verb, call.time, call.took, file.number, place, call.value, 0, call.data)
+            elif call.kind is Kind.CALL:
                 if not call.again:
                     handlers[call.name](self, call)
             elif call.kind is Kind.BEGAN:
@@ -443,8 +453,21 @@ _HARMLESS: Final = (
 #: With the migration region named by its offset: the number of that region, and of all else.
 MIGRATION_AT, ELSEWHERE = 0, 1
 
-#: The calls that matter.
+#: The calls that matter, and those of them that matter for a descriptor of VFIO alone.
 NAMES: Final = tuple(name.decode() for name in Importer._handlers)
+IDLE: Final = (
+    "read",
+    "write",
+    "readv",
+    "writev",
+    "close",
+    "fcntl",
+    "ioctl",
+    "pread64",
+    "pwrite64",
+    "preadv",
+    "pwritev",
+)
 
 
 def _shares(call: Syscall) -> bool:
