@@ -6,6 +6,7 @@ from __future__ import annotations
 from .dirty_type1.interface import DirtyType1
 from .migration_v1.interface import MigrationV1
 from .profiles import profile_format
+from .run.client import ClientJudge
 from .run.interface import Interface
 
 INTERFACES: list[Interface] = [
@@ -16,5 +17,9 @@ INTERFACES: list[Interface] = [
 #: The format of a profile, with what the interfaces add to it.
 PROFILE = profile_format([interface.section for interface in INTERFACES])
 
-#: The interface whose clients can be judged, and what judges them.
-JUDGED, JUDGE = next((each, each.judge) for each in INTERFACES if each.judge)
+#: What judges the clients of each, and what the clauses ask of them.
+JUDGES: list[type[ClientJudge]] = [each.judge for each in INTERFACES if each.judge]
+CLAUSES: dict[str, str] = {clause: says for judge in JUDGES for clause, says in judge.clauses.items()}
+
+#: The interface by whose region a device that is judged is known.
+JUDGED = next(each for each in INTERFACES if each.judge and each.region_type)

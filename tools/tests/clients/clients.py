@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vfio_compliance.migration_v1.client import Judge, Stream
-from vfio_compliance.run.client import Access, Offence
+from vfio_compliance.migration_v1.client import History, Judge
+from vfio_compliance.run.client import Access
+from vfio_compliance.run.ledger import Offence
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState, Register
 
 RUNNING, STOP = DeviceState.RUNNING, DeviceState.STOP
@@ -104,7 +105,7 @@ class Judged:
         return self.judge.kept[clause], self.judge.broken[clause]
 
 
-def judged(*parts: Access | Iterable[Access], source: Stream | None = None) -> Judged:
+def judged(*parts: Access | Iterable[Access], source: History | None = None) -> Judged:
     """The verdict on a client that did these accesses, numbered from 1."""
     accesses: list[Access] = []
     for part in parts:

@@ -49,6 +49,7 @@ PROPER = {
     "FLD-06": 6,
     "SAV-02": 1,
     "SAV-11": 3,
+    "SAV-13": 1,
     "ERR-02": 0,
     "RSM-05": 3,
     "RSM-06": 3,
@@ -70,11 +71,6 @@ def test_a_proper_client():
         "nothing at all": [],
         "looks only": [OPEN, read(DEVICE_STATE, RUNNING), read(RESERVED, 0), pending(0), offset(0), CLOSE],
         "leaves at once": [OPEN, *to(RUNNING, PRE_COPY), *to(PRE_COPY, STOP_AND_COPY), *to(STOP_AND_COPY, STOP)],
-        "left after a": [*SAVING, pending(9), *to(STOP_AND_COPY, STOP)],
-        "left after b": [*SAVING, pending(9), offset(), *to(STOP_AND_COPY, STOP)],
-        "left after c": [*SAVING, pending(9), offset(), size(16), *to(STOP_AND_COPY, STOP)],
-        "left inside d": [*SAVING, pending(9), offset(), size(16), moved("read", A[:8]), *to(STOP_AND_COPY, STOP)],
-        "left after d": [*SAVING, pending(9), *got(A), *to(STOP_AND_COPY, STOP)],
         "ended inside d": [*SAVING, pending(9), offset(), size(16), moved("read", A[:8])],
         "reset inside d": [*SAVING, pending(9), offset(), size(16), moved("read", A[:8]), RESET],
         "repeats": [
@@ -237,6 +233,17 @@ OFFENDERS = {
         "without f": (
             [*SAVING, pending(9), *got(A), *got(B), pending(0)],
             "data_offset was read again when all 16 bytes",
+        ),
+    },
+    "SAV-13": {
+        "stops at the first": ([*SAVING, pending(9), *to(STOP_AND_COPY, STOP)], "had read 9 bytes last"),
+        "stops after one": (
+            [*SAVING, pending(9), *got(A), pending(5), *to(STOP_AND_COPY, STOP), CLOSE],
+            "had read 5 bytes",
+        ),
+        "leaves pre-copy and never asks": (
+            [OPEN, *to(RUNNING, PRE_COPY), pending(0), *to(PRE_COPY, STOP_AND_COPY), *to(STOP_AND_COPY, STOP), RESET],
+            "pending_bytes had not been read in it",
         ),
     },
     "ERR-02": {

@@ -26,7 +26,10 @@ def add(commands: Commands) -> None:
     option = parser.add_argument
     option("trace", type=Path, help="a trace (see vfio-compliance proxy), or the folder of a run")
     option("--source", type=Path, help="trace of the client that saved what this one restored: what it saved last")
-    option("--region", type=int, help="index of the migration region, where the trace does not say")
+    option("--region", type=int, metavar="N", help="index of the migration region, where no trace says")
+    option(
+        "--device", type=int, metavar="N", help="number of the device, where the trace has several with such a region"
+    )
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -37,7 +40,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..clients.trace import TraceError
 
     try:
-        result = judge_files(arguments.trace, arguments.source, arguments.region)
+        result = judge_files(arguments.trace, arguments.source, arguments.region, arguments.device)
     except TraceError as error:
         raise Complaint(str(error)) from None
     print(render(result, width()))

@@ -5,23 +5,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .sources import load
+from .sources import load, migration_region
 from .trace import TraceError
 from .verdict import Result, judge
 
 
-def judge_files(trace: Path, source: Path | None = None, region: int | None = None) -> Result:
+def judge_files(
+    trace: Path, source: Path | None = None, region: int | None = None, device: int | None = None
+) -> Result:
     """Judge the client of a trace, or of the journal of a run, by the clauses that are a client's to keep.
 
-    ``source`` is the trace of the client that saved what this one restored, ``region`` the index of the migration
-    region where a trace does not say. Raises TraceError for a file that is none, and for a source that gives nothing.
+    ``source`` is the trace of the client that saved what this one restored; where only one of the two says which region
+    is the migration region, it is that of the other, too. ``region`` is its index where none says, ``device`` the
+    number of the device where a trace has several. Raises TraceError for a file that is none, and for a source that
+    gives nothing.
     """
-    saved = None
+    saved = hint = None
     if source:
-        given = judge(load(source, region))
+        given = judge(load(source, region, hint=migration_region(trace)))
         if given.damage:
             raise TraceError(given.damage)
-        saved = given.saved
+        saved, hint = given.saved, given.source.migration
         if saved is None:
             raise TraceError(f"{source}: nothing was saved in it")
-    return judge(load(trace, region), saved)
+    return judge(load(trace, region, device, hint), saved)

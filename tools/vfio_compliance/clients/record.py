@@ -19,6 +19,7 @@ from ..transport.regions import INFO_SIZE
 from ..transport.vfio_user.observer import Moment
 from ..transport.vfio_user.proxy import Proxy
 from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags, ffi
+from .container import by_message
 from .trace import Region, Writer
 
 #: Regions that are told apart, and areas of one.
@@ -60,6 +61,13 @@ class Recording:
     def reset(self, moment: Moment, code: int) -> None:
         """A reset."""
         self._writer.reset(self._seconds(moment.began_ns), moment.took_ns // 1000, code)
+
+    def memory(self, moment: Moment, command: int, asked: bytes, code: int) -> None:
+        """A call of what would be the container."""
+        if told := by_message(command, asked):
+            verb, call = told
+            took = moment.took_ns // 1000
+            self._writer.called(verb, self._seconds(moment.began_ns), took, call, -1 if code else 0, code)
 
     def region(self, moment: Moment, info: bytes, mappable: bool) -> None:
         """The server has described a region; written down when it is news."""
@@ -111,7 +119,8 @@ def record(listen: str, connect: str, trace: Path, once: bool, say: Callable[[st
         proxy = Proxy(listen, connect, say)
         undo.callback(proxy.close)
         recorded = f"vfio-user from {listen} to {connect}"
-        writer = Writer(trace, f"{recorded}, by vfio-compliance {__version__} proxy", maps_seen=False)
+        recorded = f"{recorded}, by vfio-compliance {__version__} proxy"
+        writer = Writer(trace, recorded, maps_seen=False, protocol="vfio-user")
         recording = Recording(writer)
         undo.callback(recording.finish)
         say(f"listening on {listen} for {connect}, trace in {trace}")

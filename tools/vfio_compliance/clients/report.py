@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from ..common.words import counted
 from ..common.wrap import wrap
-from ..interfaces import JUDGE, JUDGED
+from ..interfaces import CLAUSES, JUDGED, JUDGES
 from ..results.calls import describe
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
 from .verdict import Found, Result
@@ -28,11 +29,12 @@ def render(result: Result, width: int) -> str:
 def _table(result: Result, width: int) -> Iterator[str]:
     yield result.source.title
     yield ""
-    rows = {clause: (_standing(result, clause), says) for clause, says in JUDGE.clauses.items()}
+    rows = {clause: (_standing(result, clause), says) for clause, says in CLAUSES.items()}
     stopped, otherwise = result.closed_stopped, result.closed_otherwise
     often, seldom = counted(stopped, "time"), counted(otherwise, "time")
     says = f"The device may be stopped before it is closed ({often} it was), or not ({seldom})."
-    rows[JUDGE.free] = "free to choose" if stopped or otherwise else "not exercised", says
+    free = next(judge.free for judge in JUDGES if judge.free)
+    rows[free] = "free to choose" if stopped or otherwise else "not exercised", says
     column = max(len(standing) for standing, _ in rows.values()) + 2
     for clause, (standing, says) in rows.items():
         yield from wrap(f"  {clause:8}{standing:{column}}", says, width)
@@ -46,6 +48,8 @@ def _standing(result: Result, clause: str) -> str:
         words.append(f"kept {counted(result.kept[clause], 'time')}")
     if result.provoked[clause] and not words:
         words.append(f"on purpose {counted(result.provoked[clause], 'time')}")
+    if result.unclear[clause]:
+        words.append(f"not told {counted(result.unclear[clause].total(), 'time')}")
     return ", ".join(words) or "not exercised"
 
 
@@ -55,7 +59,7 @@ def _offences(result: Result, width: int) -> Iterator[str]:
         offence = found.offence
         yield ""
         yield f"{number}) BROKEN  {offence.clause} at access {offence.access}{_when(found)}"
-        yield from _labelled("clause", JUDGE.clauses[offence.clause], width)
+        yield from _labelled("clause", CLAUSES[offence.clause], width)
         if found.case:
             yield from _labelled("case", found.case, width)
         yield from _labelled("expected", offence.expected, width)
@@ -80,6 +84,13 @@ def _when(found: Found) -> str:
 
 
 def _end(result: Result, width: int) -> Iterator[str]:
+    unclear: defaultdict[str, list[str]] = defaultdict(list)
+    for clause in CLAUSES:
+        for reason, times in result.unclear[clause].items():
+            unclear[reason].append(f"{clause} ({counted(times, 'time')})")
+    for reason, told_of in unclear.items():
+        yield ""
+        yield from _labelled("not told", f"{', '.join(told_of)}: {reason}", width)
     for remark, times in result.remarks.items():
         yield ""
         yield from _labelled("note", f"{remark} ({counted(times, 'time')})", width)
@@ -93,9 +104,9 @@ def _end(result: Result, width: int) -> Iterator[str]:
     if result.damage:
         yield ""
         yield from _labelled("damaged", result.damage, width)
-    exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in JUDGE.clauses)
+    exercised = sum(bool(result.kept[clause] or result.broken[clause]) for clause in CLAUSES)
     yield ""
-    clauses = counted(len(JUDGE.clauses), "clause")
+    clauses = counted(len(CLAUSES), "clause")
     yield f"{counted(result.accesses, 'access')}, {exercised} of {clauses} put to the test"
     yield _CONCLUSION[result.exit_code]
 

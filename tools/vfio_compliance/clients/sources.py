@@ -10,14 +10,18 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from ..common.calls import Call
+from ..common.calls import SECOND, Call
 from ..interfaces import JUDGED
 from ..results import events, journal
-from ..run.client import Access, access_verb
+from ..run.client import Access, ContainerCall, access_verb
+from .container import as_ioctl, by_ioctl
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
 #: A call that a journal has once, with a count, is judged so often at most: more of the same cannot change anything.
 _MOST_REPEATS = 64
+
+#: Other devices in a trace that are named.
+_MOST_DEVICES = 16
 
 
 class Entry(NamedTuple):
@@ -54,10 +58,11 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
 
-def load(path: Path, region: int | None = None) -> Source:
+def load(path: Path, region: int | None = None, device: int | None = None, hint: int | None = None) -> Source:
     """What there is to judge at ``path``: a trace, a journal, or the folder of a run.
 
-    ``region`` names the migration region, where the trace does not. Raises TraceError, also while parts are read.
+    ``region`` names the migration region and ``device`` the device, where the trace does not say or has several;
+    ``hint`` is the region where nothing says. Raises TraceError, also while parts are read.
     """
     if path.is_dir():
         path = path / journal.NAME
@@ -74,47 +79,92 @@ def load(path: Path, region: int | None = None) -> Source:
         return _run(path, region)
     if isinstance(fields, dict) and fields.get("trace") != NAME:
         raise TraceError(f"{path}:1: neither a trace nor the journal of a run")
-    return _trace(path, region)
+    return _trace(path, region, device, hint)
 
 
-def _trace(path: Path, region: int | None) -> Source:
+def migration_region(path: Path) -> int | None:
+    """The migration region, if ``path`` is a trace that tells which one it is."""
+    try:
+        found = _find(path, None)
+    except TraceError:
+        return None
+    return found[0] if found else None
+
+
+def _trace(path: Path, region: int | None, device: int | None, hint: int | None) -> Source:
+    if region is None:
+        found = _find(path, device)
+        region, device = found if found else (hint, device)
     reader = Reader(path)
     source = Source(f"{path}: {reader.header.recorded}", iter(()), region)
-    source.parts = iter([Part(_entries(reader, source))])
+    source.parts = iter([Part(_entries(reader, source, device))])
     return source
 
 
-def _entries(reader: Reader, source: Source) -> Iterator[Entry]:
-    fixed = source.migration is not None
+def _find(path: Path, device: int | None) -> tuple[int, int] | None:
+    """The first migration region that a trace tells of, and whose it is."""
+    reader = Reader(path)
+    try:
+        for record in reader:
+            if record.about and record.about.migration and device in (None, record.device):
+                return record.about.region, record.device
+    except TraceError:
+        pass  # who judges it will say so
+    finally:
+        reader.close()
+    return None
+
+
+def _entries(reader: Reader, source: Source, device: int | None) -> Iterator[Entry]:
+    """The accesses of one device: the one named, else the first whose region is accessed."""
     areas: tuple[tuple[int, int], ...] = ()
+    others: set[int] = set()
     ended = False
     for number, record in enumerate(reader, 1):
         if ended:
             raise TraceError(f"{reader.path}:{record.line}: a record after the end")
+        if record.verb == "end":
+            ended = True
+            continue
+        if device is None and record.region == source.migration:
+            device = record.device
+        of_another = not record.called and record.verb != "gap" and record.device != (device or 0)
+        if of_another:
+            if len(others) < _MOST_DEVICES:
+                others.add(record.device)
+            continue
         unseen: tuple[tuple[int, int], ...] = ()
         if record.about:
-            if record.about.migration and not fixed and source.migration is None:
-                source.migration = record.about.region
             if record.about.region == source.migration and not reader.header.maps_seen:
                 areas = unseen = record.about.areas
-        elif record.verb == "end":
-            ended = True
         else:
-            yield Entry(number, record.time, _access(record, number, source.migration), _call(record))
+            access = _access(record, number, source.migration)
+            if access and access.called:
+                access = access._replace(message=reader.header.protocol == "vfio-user")
+            yield Entry(number, record.time, access, _call(record))
             # The next client may have mapped as much.
             unseen = areas if record.verb == "open" else ()
         for offset, length in unseen:
             yield Entry(number, record.time, Access("map", offset, length), None)
     if not ended:
         source.notes.append("the trace has no end: its recorder was stopped short, what came later is not in it")
+        yield Entry(0, None, Access("gap"), None)
+    if others:
+        told = ", ".join(map(str, sorted(others)))
+        source.notes.append(f"device {device or 0} was judged; the trace has others, which --device names: {told}")
     if source.migration is None:
         raise TraceError(f"{reader.path}: no record says which region is the migration region; name it with --region")
 
 
 def _access(record: Record, number: int, migration: int | None) -> Access | None:
+    if record.called:
+        verb = access_verb(record.verb, "container", 0, "")
+        assert verb
+        return Access(verb, value=record.value, number=number, called=record.called, container=record.container)
     if record.verb in ("open", "close", "reset", "gap"):
         verb = access_verb("omitted" if record.verb == "gap" else record.verb, "device", 0, "")
-        return Access(verb or "reset", value=record.value, number=number)
+        assert verb
+        return Access(verb, value=record.value, number=number)
     verb = access_verb(record.verb, f"region {record.region}", 0, f"region {migration}")
     if verb is None:
         return None
@@ -122,6 +172,8 @@ def _access(record: Record, number: int, migration: int | None) -> Access | None
 
 
 def _call(record: Record) -> Call:
+    if record.called:
+        return _container_call(record, record.called)
     target = "device" if record.region < 0 else f"region {record.region}"
     call = Call(
         *(record.verb, target, record.offset, record.length),
@@ -133,6 +185,18 @@ def _call(record: Record) -> Call:
     if record.verb == "write":
         return call._replace(sent=record.data, sent_digest=record.sha256)
     return call._replace(received=record.data, received_digest=record.sha256)
+
+
+def _container_call(record: Record, called: ContainerCall) -> Call:
+    """As an ioctl, for a reader."""
+    number, argument = as_ioctl(record.verb, called)
+    return Call(
+        *("ioctl", "container", number, len(argument), argument, argument),
+        value=record.value,
+        errno=record.errno,
+        started_ns=int(record.time * 1e9),
+        duration_ns=record.took * 1000,
+    )
 
 
 def _run(path: Path, region: int | None) -> Source:
@@ -166,7 +230,14 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
 
 def _calls(calls: Iterable[Call], migration: int | None) -> Iterator[Entry]:
     for number, call in enumerate(calls, 1):
-        kind = access_verb(call.verb, call.target, call.number, f"region {migration}")
-        access = Access(kind, call.number, call.length, call.value, *call.moved, number) if kind else None
+        access = _of_call(call, number, migration)
         for _ in repeat(None, min(call.times, _MOST_REPEATS)):
             yield Entry(number, None, access, call)
+
+
+def _of_call(call: Call, number: int, migration: int | None) -> Access | None:
+    if call.verb == "ioctl" and call.target.removeprefix(SECOND) == "container" and call.length:
+        told = by_ioctl(call.number, call.sent)
+        return Access(told[0], value=call.value, number=number, called=told[1]) if told else None
+    kind = access_verb(call.verb, call.target, call.number, f"region {migration}")
+    return Access(kind, call.number, call.length, call.value, *call.moved, number) if kind else None

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..interfaces import JUDGE
+from ..interfaces import JUDGES
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
-from ..run.client import Offence
+from ..run.client import Access, ClientJudge
+from ..run.ledger import Offence
 from .sources import Entry, Part, Source
 from .trace import TraceError
 
 #: Offences of one clause that are shown, and accesses before and after each.
 _SHOWN, _BEFORE, _AFTER = 3, 4, 2
+
+#: Accesses that are remembered: an offence may show only later.
+_REMEMBERED = 64
 
 
 @dataclass
@@ -38,6 +43,8 @@ class Result:
     #: Broken by a case that says it does so to provoke the driver.
     provoked: Counter[str] = field(default_factory=Counter)
     found: list[Found] = field(default_factory=list)
+    #: Of each clause why it could not be told whether it was kept, with how often.
+    unclear: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     remarks: Counter[str] = field(default_factory=Counter)
     closed_stopped: int = 0
     closed_otherwise: int = 0
@@ -72,8 +79,8 @@ def judge(source: Source, saved: Any = None) -> Result:
 
 
 def _judge_part(result: Result, part: Part, saved: Any) -> None:
-    judging = JUDGE(saved)
-    recent: deque[Entry] = deque(maxlen=_BEFORE + 1)
+    judges = [judge(saved) for judge in JUDGES]
+    recent: deque[Entry] = deque(maxlen=_REMEMBERED)
     open_ended: list[Found] = []
 
     def note(offences: list[Offence]) -> None:
@@ -83,27 +90,43 @@ def _judge_part(result: Result, part: Part, saved: Any) -> None:
                 continue
             result.broken[offence.clause] += 1
             if result.broken[offence.clause] <= _SHOWN:
-                found = Found(offence, part.case, list(recent))
-                result.found.append(found)
-                open_ended.append(found)
+                result.found.append(_found(offence, part.case, recent))
+                open_ended.append(result.found[-1])
 
     try:
         for entry in part.entries:
             if entry.call and not (recent and recent[-1].number == entry.number):
                 result.accesses += entry.call.times
                 recent.append(entry)
+                open_ended = [found for found in open_ended if found.wanting > 0]
                 for found in open_ended:
                     found.around.append(entry)
                     found.wanting -= 1
-                open_ended = [found for found in open_ended if found.wanting]
             if entry.access:
-                note(judging.take(entry.access))
+                for judge in judges:
+                    note(judge.take(entry.access))
+    except TraceError:
+        for judge in judges:
+            note(judge.take(Access("gap", number=recent[-1].number if recent else 0)))
+        raise
     finally:
-        note(judging.end())
-        for clause in JUDGE.clauses:
-            result.kept[clause] += judging.kept[clause]
-        result.remarks.update(judging.remarks)
-        result.closed_stopped += judging.closed_stopped
-        result.closed_otherwise += judging.closed_otherwise
-        if judging.saved and not saved:
-            result.saved = judging.saved
+        for judge in judges:
+            note(judge.end())
+            _add(result, judge)
+
+
+def _found(offence: Offence, case: str, recent: Iterable[Entry]) -> Found:
+    """An offence with what is remembered of the accesses before it, and of those since."""
+    before = [entry for entry in recent if entry.number <= offence.access] or list(recent)
+    since = [entry for entry in recent if entry.number > offence.access][:_AFTER]
+    return Found(offence, case, [*before[-_BEFORE - 1 :], *since], _AFTER - len(since))
+
+
+def _add(result: Result, judge: ClientJudge) -> None:
+    result.kept.update(judge.kept)
+    for clause, reasons in judge.unclear.items():
+        result.unclear[clause].update(reasons)
+    result.remarks.update(judge.remarks)
+    result.closed_stopped += judge.closed_stopped
+    result.closed_otherwise += judge.closed_otherwise
+    result.saved = judge.saved or result.saved

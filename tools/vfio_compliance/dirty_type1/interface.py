@@ -12,6 +12,7 @@ from ..run.exploring import Walked
 from ..run.interface import Attachment, Interface
 from ..run.session import Session
 from ..run.stimulus import Actor
+from .client import DirtyJudge
 from .exploring import MemoryPart
 from .guest_memory import GuestMemory
 from .profile import DirtyClaims, DirtySection
@@ -22,6 +23,7 @@ class DirtyType1(Interface):
     """Dirty page tracking of type 1: it belongs to the container, and has no region."""
 
     section = DirtySection
+    judge = DirtyJudge
     fixtures = "vfio_compliance.dirty_type1.fixtures"
 
     def attach(self, session: Session) -> Dirtying:

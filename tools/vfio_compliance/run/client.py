@@ -10,11 +10,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from ..common.calls import OMITTED, SECOND
 from ..uapi.vfio import VFIO_DEVICE_RESET
+from .ledger import Ledger, Offence
 
 Verb = Literal["read", "write", "reset", "open", "close", "map", "gap", "dma-map", "dma-unmap", "dirty"]
 
 _OF_REGION: dict[str, Verb] = {"read": "read", "write": "write", "map": "map"}
-_OF_DEVICE: dict[str, Verb] = {"open": "open", "close": "close"}
+_OF_DEVICE: dict[str, Verb] = {"open": "open", "close": "close", "reset": "reset"}
+_OF_CONTAINER: dict[str, Verb] = {"dma-map": "dma-map", "dma-unmap": "dma-unmap", "dirty": "dirty"}
 
 
 def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None:
@@ -27,6 +29,8 @@ def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None
         return "gap"
     if verb == "ioctl":
         return "reset" if number == VFIO_DEVICE_RESET else None
+    if target == "container":
+        return _OF_CONTAINER.get(verb)
     if target == "device":
         return _OF_DEVICE.get(verb)
     return _OF_REGION.get(verb) if target == region else None
@@ -79,6 +83,8 @@ class Access(NamedTuple):
     called: ContainerCall | None = None
     #: Tells containers apart.
     container: int = 0
+    #: The call went to a server by message: argsz counts the structures of vfio-user, and no memory is handed over.
+    message: bool = False
 
     @property
     def ok(self) -> bool:
@@ -102,50 +108,63 @@ class Access(NamedTuple):
         return bytes.fromhex(self.digest) if self.ok else b""
 
 
-class Offence(NamedTuple):
-    """A clause that the client broke, at the access with this number."""
-
-    clause: str
-    access: int
-    expected: str
-    #: A sentence.
-    seen: str
-
-
 class ClientJudge(ABC):
     """Takes one access after the other and gives the offences that each one completes.
 
-    Where a trace does not show mappings, whoever feeds the judge tells it of each one that may have been made.
+    Where a trace does not show mappings, whoever feeds the judge tells it of each one that may have been made. Nothing
+    is held against a client that is not in the trace.
     """
 
     #: What each clause asks of a client, in a sentence.
     clauses: ClassVar[Mapping[str, str]]
     #: A clause that leaves the client free to stop the device before it is closed; nothing can be held against it.
-    free: ClassVar[str]
+    free: ClassVar[str] = ""
 
-    #: What was saved last, for the judge of a client that restores it; None when nothing was.
-    saved: Any
-    #: How often the client closed the device: after it had stopped it, and otherwise.
-    closed_stopped = closed_otherwise = 0
-
-    @abstractmethod
     def __init__(self, source: Any = None) -> None:
-        """``source`` is what another client saved; by default what was saved last in the same trace."""
+        """``source`` is what another client saved; by default what was saved in the same trace."""
+        self._ledger = Ledger()
+        #: How often the client closed the device: after it had stopped it, and otherwise.
+        self.closed_stopped = self.closed_otherwise = 0
 
-    @abstractmethod
+    @property
+    def saved(self) -> Any:
+        """What was saved, for the judge of a client that restores it; None when nothing was."""
+        return None
+
     def take(self, access: Access) -> list[Offence]:
         """The offences that this access completes."""
+        self._ledger.number = access.number
+        self.take_one(access)
+        return self._ledger.fetch()
 
-    @abstractmethod
     def end(self) -> list[Offence]:
-        """Those that only the end of the accesses shows."""
+        """Those that only the end of the accesses shows; nothing may be taken after this."""
+        self.end_all()
+        return self._ledger.fetch()
+
+    @abstractmethod
+    def take_one(self, access: Access) -> None:
+        """Judge an access."""
+
+    def end_all(self) -> None:  # noqa: B027, most have nothing to do
+        """Judge that there are no more."""
 
     @property
-    @abstractmethod
-    def kept(self) -> Mapping[str, int]:
+    def kept(self) -> dict[str, int]:
         """How often each clause was put to the test and kept."""
+        return {clause: self._ledger.kept[clause] for clause in self.clauses}
 
     @property
-    @abstractmethod
-    def remarks(self) -> Mapping[str, int]:
-        """What could not be judged, and why, with how often."""
+    def broken(self) -> dict[str, int]:
+        """How often each clause was broken."""
+        return {clause: self._ledger.broken[clause] for clause in self.clauses}
+
+    @property
+    def unclear(self) -> dict[str, dict[str, int]]:
+        """Of each clause why it could not be told whether it was kept, with how often."""
+        return {clause: dict(why) for clause, why in self._ledger.unclear.items()}
+
+    @property
+    def remarks(self) -> dict[str, int]:
+        """What a reader should know and nobody is blamed for, with how often."""
+        return dict(self._ledger.remarks)

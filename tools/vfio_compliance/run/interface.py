@@ -28,7 +28,7 @@ class Interface(ABC):
     registers: ClassVar[Sequence[Register]] = ()
     #: Module with the fixtures that its tests ask for.
     fixtures: ClassVar[str]
-    #: What judges its clients by what they do to its region; None: nothing.
+    #: What judges its clients by what they do to its region, or to the container; None: nothing.
     judge: ClassVar[type[ClientJudge] | None] = None
 
     @property

@@ -3,10 +3,10 @@
 
 Pure: a judge takes accesses one after the other, whoever recorded them, and keeps no more of them than it needs to
 judge the next one. What a client moved through a mapping is in no trace; where that may have happened nothing is
-held against the client, and ``Judge.remarks`` says so.
+held against the client, and ``Judge.unclear`` says so.
 """
 
-from .judge import CLAUSES, FREE, Judge, judge
-from .stream import Stream
+from .history import History
+from .judge import CLAUSES, FREE, Judge
 
-__all__ = ["CLAUSES", "FREE", "Judge", "Stream", "judge"]
+__all__ = ["CLAUSES", "FREE", "History", "Judge"]

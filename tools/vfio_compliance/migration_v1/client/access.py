@@ -6,6 +6,9 @@ from __future__ import annotations
 from ...run.client import Access
 from ...uapi.migration_v1 import HEADER_SIZE, REGISTERS
 
+#: Stands for a value that was read or written and is not in the trace.
+UNTOLD = -1
+
 _REGISTERS = {(register.offset, register.width): register.name for register in REGISTERS}
 
 
@@ -17,3 +20,8 @@ def register_of(access: Access) -> str:
 def is_data(access: Access) -> bool:
     """Whether it lies in the data section."""
     return access.offset >= HEADER_SIZE
+
+
+def value_of(access: Access) -> int:
+    """What was read from a register, or written to it; UNTOLD where the trace does not say."""
+    return access.content if access.told else UNTOLD

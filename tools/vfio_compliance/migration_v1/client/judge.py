@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ...run.client import Access, ClientJudge, Offence
+from ...common.words import counted
+from ...run.client import Access, ClientJudge
 from ...uapi.migration_v1 import DEVICE_STATE, PENDING_BYTES, VFIO_DEVICE_STATE_MASK, DeviceState, state_is_error
 from ..states import name
-from .access import is_data, register_of
+from .access import UNTOLD, is_data, register_of, value_of
 from .comparison import Comparison
-from .ledger import Ledger
+from .history import History
 from .loop import Loop
 from .resuming import Resuming
-from .saving import Saving
+from .saving import NO_VALUE, Saving
 from .stream import Areas, Stream
 
 #: What each clause asks of a client, in a sentence.
@@ -27,6 +27,7 @@ CLAUSES: Final = {
     "FLD-06": "data_size is read for each buffer while saving, and written after its data while resuming.",
     "SAV-02": "While pending_bytes is 0, no data is asked for.",
     "SAV-11": "The steps of saving are made in order: pending_bytes, data_offset, data_size, data, pending_bytes.",
+    "SAV-13": "In stop-and-copy, who saves goes on until pending_bytes is 0.",
     "ERR-02": "An error while data is moved ends the loop.",
     "RSM-05": "Buffers are given in the order in which they were saved, each once.",
     "RSM-06": "Buffers are given in the sizes in which they were saved.",
@@ -36,61 +37,52 @@ CLAUSES: Final = {
 #: A clause that leaves the client free; nothing can be held against it.
 FREE: Final = "TR-01c"
 
-SAVED_ELSEWHERE = "what was given to a resuming device was not saved in this trace: order, sizes and content not judged"
-SAVED_UNSEEN = "not all of what was saved can be known from the trace: what was given when resuming was not compared"
-SAVED_TOO_MUCH = "more buffers were saved than a judge remembers: what was given when resuming was not compared"
+BEFORE = "device_state is not known, as what came before is not in the trace"
+GAP = "accesses are missing in the trace"
+NO_STATE = "the trace does not have the value of device_state"
 
+_OF_LOOPS = ("FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "ERR-02", "RSM-05", "RSM-06", "RSM-07")
+_GOING_ON = (DeviceState.RUNNING, DeviceState.PRE_COPY)
 _SAVING = (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY)
 
 
 class Judge(ClientJudge):
     """Takes one access after the other and gives the offences that each one completes.
 
-    ``source`` is what another client saved; by default what was saved last in the same trace. Where a trace does not
-    show mappings, whoever feeds the judge tells it of each one that may have been made.
+    ``source`` is what another client saved; by default what was saved in the same trace. Where a trace does not show
+    mappings, whoever feeds the judge tells it of each one that may have been made.
     """
 
     clauses = CLAUSES
     free = FREE
 
-    def __init__(self, source: Stream | None = None) -> None:
-        self._ledger = Ledger()
+    def __init__(self, source: History | None = None) -> None:
+        super().__init__()
         self._areas = Areas()
         self._source = source
-        #: What was saved last; None when nothing was.
-        self.saved = source if source and source.buffers else None
-        #: How often the client closed the device: after it had stopped it, and otherwise.
-        self.closed_stopped = self.closed_otherwise = 0
-        # device_state as the client last read it, for the next write of it; whether it may have without us seeing.
+        self._history = History()
+        # device_state as the client last read it, for the next write of it; why it may know what we do not.
         self._known: int | None = None
-        self._blind = False
+        self._blind = ""
         self._failed = False
-        # The state that the device is in, as far as can be told.
+        # The state that the device is in, as far as can be told, and why it cannot.
         self._state: int | None = None
+        self._why_none = BEFORE
         self._saving: Saving | None = None
-        self._stream = Stream()
+        self._stream: Stream | None = None
+        #: Stop-and-copy was left too early, by this access, unless the next step is back to running; and what was seen.
+        self._owed: tuple[int, str] | None = None
         self._resuming: Resuming | None = None
         #: The loop that was under way when the error state came.
         self._ended: Loop | None = None
 
     @property
-    def kept(self) -> dict[str, int]:
-        """How often each clause was put to the test and kept."""
-        return {clause: self._ledger.kept[clause] for clause in CLAUSES}
+    def saved(self) -> History | None:
+        """What was saved, for the judge of a client that restores it; None when nothing was."""
+        return self._history if self._history.sessions else None
 
-    @property
-    def broken(self) -> dict[str, int]:
-        """How often each clause was broken."""
-        return {clause: self._ledger.broken[clause] for clause in CLAUSES}
-
-    @property
-    def remarks(self) -> dict[str, int]:
-        """What could not be judged and why, each with how often."""
-        return dict(self._ledger.remarks)
-
-    def take(self, access: Access) -> list[Offence]:
+    def take_one(self, access: Access) -> None:
         """Judge the next access."""
-        self._ledger.number = access.number
         if access.verb in ("read", "write"):
             if register_of(access) == DEVICE_STATE.name:
                 self._device_state(access)
@@ -103,35 +95,49 @@ class Judge(ClientJudge):
                 self._areas.add(access.offset, access.length)
         elif access.verb == "gap":
             self._gap()
-        else:
+        elif access.verb in ("open", "close"):
             self._session(access)
-        return self._fetch()
 
-    def end(self) -> list[Offence]:
-        """The trace is over; nothing may be taken after this."""
+    def end_all(self) -> None:
+        """The trace is over."""
+        self._settle()
         self._enter(None)
-        return self._fetch()
-
-    def _fetch(self) -> list[Offence]:
-        found, self._ledger.found = self._ledger.found, []
-        return found
 
     # -- device_state ---------------------------------------------------------------------------------------------
 
     def _device_state(self, access: Access) -> None:
+        value = value_of(access)
         if access.verb == "read":
-            if self._failed:
+            failed, self._failed = self._failed, False
+            if failed:
                 self._ledger.keep("DS-04")
-                self._failed = False
-            if access.ok:
-                self._known, self._blind = access.content, False
-                self._enter(access.content)
+            if not access.ok:
+                return
+            if value != UNTOLD:
+                self._known, self._blind = value, ""
+                self._enter(value)
+            else:
+                self._known, self._blind = None, NO_STATE
+                if failed:  # it may be the one before, or the error state
+                    self._forget(NO_STATE)
             return
         self._reread(access)
-        self._check_write(access.content)
-        self._known, self._blind, self._failed = None, False, not access.ok
-        if access.ok:
-            self._enter(access.content, written=True)
+        self._check_write(value)
+        self._known, self._blind, self._failed = None, "", not access.ok
+        if access.ok and value == UNTOLD:
+            self._forget(NO_STATE)
+        elif access.ok:
+            self._enter(value, written=True)
+
+    def _forget(self, why: str) -> None:
+        """From here on the state is not known."""
+        if self._saving and self._stream:
+            self._stream.lose()
+            if self._state == DeviceState.STOP_AND_COPY and self._stream.begun:
+                self._ledger.untold(why, "SAV-13")
+        self._owed = None
+        self._enter(None)
+        self._why_none = why
 
     def _reread(self, access: Access) -> None:
         if self._failed:
@@ -148,13 +154,16 @@ class Judge(ClientJudge):
             ledger.offend(
                 "DS-07", "a reset, once the error state was read", f"{name(value)} was written in the error state"
             )
-        if self._known is None:
-            if not self._blind:
-                ledger.offend(
-                    "DS-15",
-                    "device_state to be read before it is written",
-                    "it had not been since the last write of it",
-                )
+        elif self._blind == NO_STATE:
+            ledger.untold(NO_STATE, "DS-07")
+        if self._known is None and not self._blind:
+            ledger.offend(
+                "DS-15",
+                "device_state to be read before it is written",
+                "it had not been since the last write of it",
+            )
+        elif self._known is None or value == UNTOLD:
+            ledger.untold(self._blind or NO_STATE, "DS-15")
         elif (value ^ self._known) & ~VFIO_DEVICE_STATE_MASK:
             ledger.offend(
                 "DS-15",
@@ -163,11 +172,16 @@ class Judge(ClientJudge):
             )
         else:
             ledger.keep("DS-15")
-        if value & VFIO_DEVICE_STATE_MASK == DeviceState.RESUMING and self._state not in (None, DeviceState.RESUMING):
-            if self._state == DeviceState.RUNNING:
-                ledger.keep("TR-04a")
-            elif self._state is not None:
-                ledger.offend("TR-04a", "resuming to be entered from running", f"it was from {name(self._state)}")
+        if value != UNTOLD and value & VFIO_DEVICE_STATE_MASK == DeviceState.RESUMING:
+            self._check_resuming()
+
+    def _check_resuming(self) -> None:
+        if self._state is None:
+            self._ledger.untold(self._why_none, "TR-04a")
+        elif self._state == DeviceState.RUNNING:
+            self._ledger.keep("TR-04a")
+        elif self._state != DeviceState.RESUMING:
+            self._ledger.offend("TR-04a", "resuming to be entered from running", f"it was from {name(self._state)}")
 
     def _enter(self, state: int | None, written: bool = False) -> None:
         """The device is in ``state`` now (None: not known); one loop ends, another begins."""
@@ -185,34 +199,61 @@ class Judge(ClientJudge):
             self._saving = self._resuming = None
             return
         self._ended = None
+        self._settle(forgiven=written and now == DeviceState.RUNNING)
         if self._saving:
             self._saving.leave()
+            again = before == DeviceState.STOP_AND_COPY and now == DeviceState.PRE_COPY
+            if now not in _SAVING or again:
+                self._end_session(self._saving, before, now, written)
+            if again and self._stream:
+                self._stream.continued = True
+                self._stream = None
             self._saving = None
-            if now not in _SAVING:
-                self.saved = self._source or (self._stream if self._stream.buffers else self.saved)
         if self._resuming:
             self._resuming.leave(now if written or now == DeviceState.RUNNING else None)
             self._resuming = None
         if now in _SAVING:
-            if before not in _SAVING:
-                self._stream = Stream()
+            if before not in _SAVING or self._stream is None:
+                self._stream = self._history.begin()
             self._saving = Saving(self._ledger, self._areas, self._stream, unsure)
         elif now == DeviceState.RESUMING:
-            self._resuming = Resuming(self._ledger, self._areas, self._comparison(), unsure)
+            comparison = Comparison(self._ledger, self._source or self._history, sure=bool(self._source))
+            self._resuming = Resuming(self._ledger, self._areas, comparison, unsure)
 
-    def _comparison(self) -> Comparison | str:
-        """What judges a restored state, or why there is nothing that could."""
-        saved = self.saved
-        if saved is None:
-            return SAVED_ELSEWHERE
-        if saved.cut:
-            return SAVED_TOO_MUCH
-        return Comparison(self._ledger, saved) if saved.certain else SAVED_UNSEEN
+    def _end_session(self, saving: Saving, before: int | None, now: int | None, written: bool) -> None:
+        """Pre-copy or stop-and-copy is left, and nothing more is saved (kabi v23, lines 226-228)."""
+        assert self._stream
+        if before != DeviceState.STOP_AND_COPY:
+            return
+        if saving.pending == 0 and not saving.troubled:
+            self._stream.complete = True
+            self._ledger.keep("SAV-13")
+        elif not written or now in _GOING_ON or saving.troubled or not self._stream.begun:
+            pass
+        elif saving.pending == UNTOLD:
+            self._ledger.untold(NO_VALUE, "SAV-13")
+        elif saving.unsure:
+            self._ledger.untold(BEFORE, "SAV-13")
+        elif saving.pending is None:
+            self._owed = self._ledger.number, "it was left, and pending_bytes had not been read in it"
+        else:
+            left = counted(saving.pending, "byte")
+            self._owed = self._ledger.number, f"it was left when pending_bytes had read {left} last"
+
+    def _settle(self, forgiven: bool = False) -> None:
+        """What was left in stop-and-copy is lost, unless the device goes on running."""
+        owed, self._owed = self._owed, None
+        if owed and not forgiven:
+            number, seen = owed
+            self._ledger.offend("SAV-13", "stop-and-copy not to be left before pending_bytes reads 0", seen, at=number)
 
     # -- everything else ------------------------------------------------------------------------------------------
 
     def _other(self, access: Access) -> None:
         self._reread(access)
+        if self._state is None and self._why_none and (is_data(access) or access.offset >= PENDING_BYTES.offset):
+            self._ledger.untold(self._why_none, *_OF_LOOPS)
+            self._why_none = ""
         if self._saving:
             self._saving.take(access)
         elif self._resuming:
@@ -244,24 +285,20 @@ class Judge(ClientJudge):
 
     def _begin_anew(self) -> None:
         """A reset, or a new user: running, as the text says, though the client has to read it before it writes."""
-        self._known, self._blind = None, False
+        self._known, self._blind = None, ""
+        self._settle()
         self._leave()
         self._enter(DeviceState.RUNNING, written=True)
 
     def _gap(self) -> None:
-        self._failed, self._known, self._blind = False, None, True
+        self._failed, self._known, self._blind = False, None, GAP
+        if self._owed:
+            self._owed = None
+            self._ledger.untold(GAP, "SAV-13")
+        self._history.lose()
         self._leave()
-        self._stream.certain = False
-        self.saved = self._source
+        self._why_none = GAP
 
     def _leave(self) -> None:
         """Leave whatever state it is, not by a write."""
         self._enter(None)
-
-
-def judge(accesses: Iterable[Access]) -> Iterator[Offence]:
-    """The offences of a client in the order in which they were completed."""
-    judging = Judge()
-    for access in accesses:
-        yield from judging.take(access)
-    yield from judging.end()

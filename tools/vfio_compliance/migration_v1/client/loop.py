@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from ...run.client import Access
+from ...run.ledger import Ledger
 from .access import register_of
-from .ledger import Ledger
 
 
 class Loop:
@@ -15,6 +15,8 @@ class Loop:
         self.ledger = ledger
         #: Whether any step was made.
         self.begun = False
+        #: Whether the driver ever reported an error in it.
+        self.troubled = False
         self._failed = ""
 
     def step(self, access: Access) -> bool:
@@ -37,3 +39,4 @@ class Loop:
         if not self._failed:
             self.ledger.keep("ERR-02")
         self._failed = how
+        self.troubled = True

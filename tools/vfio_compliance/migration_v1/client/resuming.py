@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from ...common.words import counted
 from ...run.client import Access
-from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, VFIO_DEVICE_STATE_RUNNING
-from .access import is_data, register_of
+from ...run.ledger import Ledger
+from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, VFIO_DEVICE_STATE_MASK, VFIO_DEVICE_STATE_RUNNING
+from .access import UNTOLD, is_data, register_of, value_of
 from .comparison import Comparison
-from .ledger import Ledger
 from .loop import Loop
-from .saving import UNSEEN
+from .saving import NO_VALUE, UNSEEN
 from .stream import Areas, Content, Coverage, Transaction
 
 
@@ -37,14 +37,13 @@ class _Buffer:
 class Resuming(Loop):
     """One stay in resuming. ``unsure``: how it began was not seen.
 
-    ``comparison`` judges what is given; a text says why there is none.
+    ``comparison`` judges what is given.
     """
 
-    def __init__(self, ledger: Ledger, areas: Areas, comparison: Comparison | str, unsure: bool) -> None:
+    def __init__(self, ledger: Ledger, areas: Areas, comparison: Comparison, unsure: bool) -> None:
         super().__init__(ledger)
         self._areas = areas
-        self._comparison = comparison if isinstance(comparison, Comparison) else None
-        self._why_none = comparison if isinstance(comparison, str) else ""
+        self._comparison: Comparison | None = comparison
         self._unsure = unsure
         self._buffer: _Buffer | None = None
         self._last_offset: int | None = None
@@ -70,12 +69,11 @@ class Resuming(Loop):
 
     def leave(self, state: int | None) -> None:
         """The state ends; ``state`` is the one that was written, None for another end."""
-        if state is None or state & 7 != VFIO_DEVICE_STATE_RUNNING:
-            return
-        if self._buffer and self._buffer.touched and not self._excused:
+        running = state is not None and state & VFIO_DEVICE_STATE_MASK == VFIO_DEVICE_STATE_RUNNING
+        if running and self._buffer and self._buffer.touched and not self._excused:
             self._without_size(self._buffer, "the device was set running")
         elif self._comparison and not self._unsure:
-            self._comparison.end()
+            self._comparison.end(running)
 
     def _lose_track(self) -> None:
         """A step failed, or a register came back short: what the client makes of it is anybody's guess."""
@@ -84,7 +82,7 @@ class Resuming(Loop):
 
     def _read_offset(self, access: Access) -> None:
         self._excused = False
-        offset = access.content
+        offset = value_of(access)
         if self._buffer and self._buffer.touched and not self._unsure:
             if offset == self._buffer.offset:
                 self._buffer.reread = True
@@ -103,6 +101,9 @@ class Resuming(Loop):
             self._misplaced(
                 buffer, "data_offset to be read for each buffer", "data was written and data_offset had not been read"
             )
+        if buffer.offset == UNTOLD:
+            buffer.touched = True
+            return
         start = 0 if buffer.offset is None else access.offset - buffer.offset
         if buffer.reread and buffer.written.overlaps(start, start + access.length):
             self._without_size(buffer, "data was written over it")
@@ -122,13 +123,16 @@ class Resuming(Loop):
         buffer, self._buffer = self._buffer, None
         if self._unsure or self._excused:
             return
-        size = access.content
+        size = value_of(access)
         place = buffer.offset if buffer else self._last_offset
         buffer = buffer or _Buffer(place)
+        if UNTOLD in (size, place):
+            self._untold_size(buffer, size)
+            return
         done = buffer.written.inside(size)
         unseen = done < size and self._areas.touch(place, size)
         if unseen:
-            self.ledger.remark(UNSEEN)
+            self.ledger.untold(UNSEEN, "FLD-06", *(() if buffer.touched else ("FLD-04",)))
         elif done == size:
             self.ledger.keep("FLD-06")
         else:
@@ -146,11 +150,16 @@ class Resuming(Loop):
             )
         if buffer.touched and not buffer.outside:
             self.ledger.keep("FLD-04")
-        if self._why_none and size:
-            self.ledger.remark(self._why_none)
-            self._why_none = ""
         if self._comparison and size:
             self._comparison.take(buffer.content.transaction(size) if done == size else Transaction(size))
+
+    def _untold_size(self, buffer: _Buffer, size: int) -> None:
+        """Where the data was to go, or how much it is, is not in the trace."""
+        self.ledger.untold(NO_VALUE, "FLD-06", *(("FLD-04",) if buffer.touched else ()))
+        if self._comparison and size == UNTOLD:
+            self._comparison.lose(NO_VALUE)
+        elif self._comparison and size:
+            self._comparison.take(Transaction(size))
 
     def _misplaced(self, buffer: _Buffer, expected: str, seen: str) -> None:
         if not buffer.outside:

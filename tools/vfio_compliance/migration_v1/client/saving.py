@@ -3,7 +3,8 @@
 
 Allowed are: to leave the state at any point, to read pending_bytes again before an iteration, data_offset and
 data_size again until all of the buffer was read, the data again and in any pieces until the iteration ends, and to
-read nothing at all.
+read nothing at all. Who saves in stop-and-copy goes on until pending_bytes is 0, but for an error, a reset, a close, or
+the way back to running (lines 226-228).
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from dataclasses import dataclass, field
 
 from ...common.words import counted, enumerated
 from ...run.client import Access
+from ...run.ledger import Ledger
 from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BYTES
-from .access import is_data, register_of
-from .ledger import Ledger
+from .access import UNTOLD, is_data, register_of, value_of
 from .loop import Loop
 from .stream import Areas, Content, Coverage, Stream, Transaction
 
 UNSEEN = (
     "data that lies in a part of the region that can be mapped was not seen being moved: it may have gone through a "
-    "mapping, which no trace shows, and was not judged"
+    "mapping, which no trace shows"
 )
+NO_VALUE = "the trace does not have the values of the registers"
 
 
 @dataclass
 class _Iteration:
-    """One buffer, from data_offset to the next pending_bytes."""
+    """One buffer, from data_offset to the next pending_bytes; what was not read is None."""
 
     offset: int | None = None
     size: int | None = None
@@ -41,9 +43,16 @@ class _Iteration:
     unsure: bool = False
 
     @property
+    def untold(self) -> bool:
+        """Where the buffer is, or how large, is not in the trace."""
+        return UNTOLD in (self.offset, self.size)
+
+    @property
     def whole(self) -> bool:
         """All of the buffer was seen being read."""
-        return self.offset is not None and self.size is not None and self.read.inside(self.size) == self.size
+        if self.offset is None or self.size is None or self.untold:
+            return False
+        return self.read.inside(self.size) == self.size
 
 
 class Saving(Loop):
@@ -55,8 +64,9 @@ class Saving(Loop):
         self._stream = stream
         self._unsure = unsure
         if unsure:
-            stream.certain = False
-        self._pending: int | None = None
+            stream.lose()
+        #: pending_bytes as it was last read in this state; None: it was not.
+        self.pending: int | None = None
         self._zero_kept = False
         self._iteration: _Iteration | None = None
         self._last_offset: int | None = None
@@ -66,19 +76,24 @@ class Saving(Loop):
         register = register_of(access)
         if access.verb != "read" or not (is_data(access) or register in _STEPS):
             return
+        self._stream.begun = True
         carried_out = self.step(access)
+        value = value_of(access) if access.ok else None
         if is_data(access):
             self._read_data(access)  # a read that was refused may have been a client's fault
-        elif not access.ok:
-            pass
-        elif register == PENDING_BYTES.name:
-            self._read_pending(access.content)
         elif register == DATA_OFFSET.name:
-            self._read_offset(access.content)
-        else:
-            self._read_size(access.content)
+            self._read_offset(value)
+        elif register == DATA_SIZE.name:
+            self._read_size(value)
+        elif value is not None:
+            self._read_pending(value)
         if not carried_out or not (is_data(access) or access.ok):
             self._lose_track()
+
+    @property
+    def unsure(self) -> bool:
+        """How it began was not seen, and pending_bytes has not been read since."""
+        return self._unsure
 
     def leave(self) -> None:
         """The state ends, or the trace."""
@@ -87,19 +102,19 @@ class Saving(Loop):
     def _lose_track(self) -> None:
         """A step failed, or a register came back short: what the client makes of it is anybody's guess."""
         self._unsure = True
-        self._stream.certain = False
         if self._iteration:
             self._iteration.unsure = True
 
     def _read_pending(self, value: int) -> None:
         self._finish(next_one=True)
         self._unsure = False
-        self._pending = value
+        self.pending = value
         self._zero_kept = value == 0
         if self._zero_kept:
             self.ledger.keep("SAV-02")
 
-    def _read_offset(self, value: int) -> None:
+    def _read_offset(self, value: int | None) -> None:
+        """None: it was asked for, and not given. That it was asked for may be the fault."""
         current = self._iteration
         if current and current.whole and current.size:
             self._finish(next_one=False)
@@ -109,10 +124,11 @@ class Saving(Loop):
                 "pending_bytes to be read (step f) before data_offset (step b) of the next iteration",
                 f"data_offset was read again when all {counted(current.size, 'byte')} of the buffer had been",
             )
-        self._under_way(DATA_OFFSET.name).offset = value
-        self._last_offset = value
+        iteration = self._under_way(DATA_OFFSET.name)
+        if value is not None:
+            iteration.offset = self._last_offset = value
 
-    def _read_size(self, value: int) -> None:
+    def _read_size(self, value: int | None) -> None:
         iteration = self._under_way(DATA_SIZE.name)
         if iteration.offset is None:
             self._disorder(
@@ -120,7 +136,8 @@ class Saving(Loop):
                 "data_offset (step b) to be read before data_size (step c)",
                 "data_size was read without data_offset having been read in this iteration",
             )
-        iteration.size = value
+        if value is not None:
+            iteration.size = value
 
     def _read_data(self, access: Access) -> None:
         iteration = self._under_way("data")
@@ -132,7 +149,7 @@ class Saving(Loop):
             names = enumerated(missing, "and")
             self._disorder(iteration, f"{names} to be read before the data (step d)", f"data was read without {names}")
         self._check_place(iteration, access)
-        if iteration.offset is not None and access.value > 0:
+        if iteration.offset not in (None, UNTOLD) and access.value > 0:
             start = access.offset - iteration.offset
             iteration.read.add(start, start + access.value)
             iteration.content.add(start, access)
@@ -140,12 +157,12 @@ class Saving(Loop):
     def _check_place(self, iteration: _Iteration, access: Access) -> None:
         start = self._last_offset if iteration.offset is None else iteration.offset
         end = access.offset + access.length
-        if iteration.unsure:
+        if iteration.unsure or start == UNTOLD:
             iteration.outside = True
         elif start is None:
             self._misplaced(iteration, access, "data to be read from where data_offset says", "which was never read")
-        elif access.offset < start or (iteration.size is not None and end > start + iteration.size):
-            limit = "" if iteration.size is None else f"0x{start + iteration.size:x}"
+        elif access.offset < start or (iteration.size not in (None, UNTOLD) and end > start + iteration.size):
+            limit = "" if iteration.size in (None, UNTOLD) else f"0x{start + iteration.size:x}"
             self._misplaced(
                 iteration, access, "data to be read inside the buffer only", f"the buffer is [0x{start:x}, {limit})"
             )
@@ -166,13 +183,15 @@ class Saving(Loop):
             self._iteration = _Iteration(unsure=self._unsure)
             if self._unsure:
                 pass
-            elif self._pending is None:
+            elif self.pending == UNTOLD:
+                self.ledger.untold(NO_VALUE, "SAV-02")
+            elif self.pending is None:
                 self._disorder(
                     self._iteration,
                     "pending_bytes (step a) to be read before an iteration",
                     f"{step} was read before pending_bytes had been in this state",
                 )
-            elif self._pending == 0:
+            elif self.pending == 0:
                 self._iteration.unsure = True  # whatever it does in there is this one offence
                 self.ledger.offend(
                     "SAV-02",
@@ -188,9 +207,12 @@ class Saving(Loop):
         iteration, self._iteration = self._iteration, None
         if iteration is None:
             return
-        if iteration.unsure:
-            self._stream.certain = False
-            return
+        unseen = not iteration.whole and self._areas.touch(iteration.offset, iteration.size)
+        if not iteration.unsure:
+            self._judge(iteration, unseen, next_one)
+        self._add_to_stream(iteration, unseen, next_one)
+
+    def _judge(self, iteration: _Iteration, unseen: bool, next_one: bool) -> None:
         if iteration.size is not None:
             self.ledger.keep("FLD-06")
         elif iteration.touched:
@@ -199,9 +221,13 @@ class Saving(Loop):
                 "data_size to be read to learn how much data there is",
                 "data was read in an iteration in which data_size was not",
             )
-        if iteration.touched and not iteration.outside:
+        if iteration.touched and iteration.untold:
+            self.ledger.untold(NO_VALUE, "FLD-04")
+        elif iteration.touched and not iteration.outside:
             self.ledger.keep("FLD-04")
-        unseen = not iteration.whole and self._areas.touch(iteration.offset, iteration.size)
+        if next_one and iteration.untold and not iteration.faulty:
+            self.ledger.untold(NO_VALUE, "SAV-11")
+            return
         if next_one and not iteration.whole and not unseen:
             size = "the bytes" if iteration.size is None else f"the {counted(iteration.size, 'byte')}"
             done = iteration.read.inside(iteration.size or 0)
@@ -212,17 +238,28 @@ class Saving(Loop):
             )
         if not iteration.faulty:
             self.ledger.keep("SAV-11")
-        self._add_to_stream(iteration, unseen, next_one)
+            if unseen:  # the registers were read in order; whether the data was, nobody saw
+                self.ledger.untold(UNSEEN, "SAV-11", *(() if iteration.touched else ("FLD-04",)))
 
     def _add_to_stream(self, iteration: _Iteration, unseen: bool, next_one: bool) -> None:
-        if unseen:
-            self.ledger.remark(UNSEEN)
-        if iteration.whole and iteration.size:
-            self._stream.add(iteration.content.transaction(iteration.size))
-        elif unseen and iteration.size and next_one:
-            self._stream.add(Transaction(iteration.size))
+        stream = self._stream
+        size = 0 if iteration.size in (None, UNTOLD) else iteration.size or 0
+        taken = next_one or iteration.touched
+        if iteration.whole:
+            if size:
+                stream.add(iteration.content.transaction(size))
+        elif iteration.unsure:
+            if iteration.touched or unseen:
+                stream.lose()
+        elif iteration.untold:
+            if taken and iteration.size != UNTOLD:
+                stream.add(Transaction(size))
+            elif taken:
+                stream.lose()
+        elif unseen and size and next_one:
+            stream.add(Transaction(size))
         elif unseen or (iteration.touched and next_one):
-            self._stream.certain = False
+            stream.lose()
 
 
 _STEPS = (PENDING_BYTES.name, DATA_OFFSET.name, DATA_SIZE.name)

@@ -154,14 +154,28 @@ class Stream:
 
     def __init__(self) -> None:
         self.buffers: list[Transaction] = []
-        #: Whether it is known that no buffer is missing.
-        self.certain = True
-        #: More than MOST_BUFFERS came.
-        self.cut = False
+        #: From this buffer on some may be missing; None: none is.
+        self.known: int | None = None
+        #: Saved to its end.
+        self.complete = False
+        #: Pre-copy followed again.
+        self.continued = False
+        #: Any step was made to save it.
+        self.begun = False
+
+    @property
+    def empty(self) -> bool:
+        """Nothing came of it."""
+        return not self.buffers and not self.complete and self.known is None
 
     def add(self, buffer: Transaction) -> None:
         """One more buffer."""
         if len(self.buffers) < MOST_BUFFERS:
             self.buffers.append(buffer)
         else:
-            self.cut = True
+            self.lose()
+
+    def lose(self) -> None:
+        """From here on buffers may be missing."""
+        if self.known is None:
+            self.known = len(self.buffers)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the messages between a client and a server amount to: accesses to regions, each with its answer."""
+"""What the messages between a client and a server amount to: accesses to regions and memory, each with its answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ _WATCHED: Final = (
     Command.REGION_WRITE,
     Command.DEVICE_RESET,
     Command.DEVICE_GET_REGION_INFO,
+    Command.DMA_MAP,
+    Command.DMA_UNMAP,
+    Command.DIRTY_PAGES,
 )
+_OF_MEMORY: Final = (Command.DMA_MAP, Command.DMA_UNMAP, Command.DIRTY_PAGES)
 
 
 class Moment(NamedTuple):
@@ -71,6 +75,9 @@ class Sink(Protocol):
 
     def reset(self, moment: Moment, code: int) -> None:
         """A reset of the device, ``code`` 0 when it succeeded."""
+
+    def memory(self, moment: Moment, command: int, asked: bytes, code: int) -> None:
+        """A DMA_MAP, DMA_UNMAP or DIRTY_PAGES, the beginning of what it asked for; ``code`` 0 when it succeeded."""
 
     def region(self, moment: Moment, info: bytes, mappable: bool) -> None:
         """The server's struct vfio_region_info and what follows it; ``mappable``: a descriptor came along."""
@@ -163,6 +170,8 @@ class Observer:
         command = asked.header.command
         if command == Command.DEVICE_RESET:
             self._sink.reset(moment, code)
+        elif command in _OF_MEMORY:
+            self._sink.memory(moment, command, bytes(asked.payload), code)
         elif command == Command.DEVICE_GET_REGION_INFO:
             if answer and not code and len(answer.payload) >= REGION_INFO_SIZE:
                 self._sink.region(moment, bytes(answer.payload), answer.descriptors > 0)

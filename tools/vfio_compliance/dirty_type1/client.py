@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What dirty page tracking asks of the user program, judged on the calls of the container that it made."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..common.words import counted
+from ..run.client import Access, Bitmap, ClientJudge, ContainerCall
+from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
+
+#: What each clause asks of a client, in a sentence.
+CLAUSES: Final = {
+    "UNM-02": "Who unmaps with the bitmap describes its memory: argsz takes in struct vfio_bitmap.",
+    "UNM-03": "Memory for the bitmap of unmapped pages is large enough, zeroed, and its size is in bitmap.size.",
+    "DRT-06": "Who asks for the bitmap describes range and memory: argsz takes in the structure for it.",
+    "DRT-08": "Memory for the bitmap is large enough, zeroed, and its size is in bitmap.size.",
+    "DRT-12": "argsz of a request takes in argsz and flags.",
+}
+
+#: Bytes of argsz and flags, and of all that a call with a bitmap has: by the kernel, and by message.
+_HEAD: Final = 8
+_WHOLE: Final = {False: 48, True: 40}
+
+NOT_CLEARED = "whether the memory of a bitmap was zero before the call is not in the trace"
+NO_BITMAP = "the trace does not have the range of a call, or the size of its bitmap"
+LOST = (
+    "memory was unmapped while its pages were tracked, without asking for its dirty bitmap: what the device wrote "
+    "there since the bitmap was last fetched is not known"
+)
+
+
+class DirtyJudge(ClientJudge):
+    """Judges the sizes that a client hands over (kabi v23, lines 332-336, 359-360, 374-383)."""
+
+    clauses = CLAUSES
+
+    def __init__(self, source: Any = None) -> None:
+        super().__init__(source)
+        #: Containers in which pages are tracked.
+        self._tracking: set[int] = set()
+
+    def take_one(self, access: Access) -> None:
+        """Judge the next access."""
+        if access.verb in ("gap", "close"):
+            self._tracking.clear()
+        elif access.called and access.verb == "dirty":
+            self._dirty(access, access.called)
+        elif access.called and access.verb == "dma-unmap":
+            self._unmap(access, access.called)
+
+    def _dirty(self, access: Access, call: ContainerCall) -> None:
+        if call.argsz < _HEAD:
+            self._ledger.offend(
+                "DRT-12", f"argsz of {_HEAD} bytes at least", f"a request was made with argsz {call.argsz}"
+            )
+            return
+        self._ledger.keep("DRT-12")
+        if call.flags == DirtyPagesFlags.GET_BITMAP:
+            self._asks_for_bitmap(access, call, "GET_BITMAP", "DRT-06", "DRT-08")
+        elif access.value >= 0 and call.flags == DirtyPagesFlags.START:
+            self._tracking.add(access.container)
+        elif access.value >= 0 and call.flags == DirtyPagesFlags.STOP:
+            self._tracking.discard(access.container)
+
+    def _unmap(self, access: Access, call: ContainerCall) -> None:
+        if call.flags == DmaUnmapFlags.GET_DIRTY_BITMAP:
+            self._asks_for_bitmap(access, call, "unmapping with the bitmap", "UNM-02", "UNM-03")
+        elif call.flags is not None and access.value >= 0 and access.container in self._tracking:
+            self._ledger.remark(LOST)
+
+    def _asks_for_bitmap(self, access: Access, call: ContainerCall, what: str, reach: str, memory: str) -> None:
+        ledger, least = self._ledger, _WHOLE[access.message]
+        if call.argsz < least:
+            ledger.offend(
+                reach,
+                f"argsz of {least} bytes at least, so that it takes in what describes the bitmap",
+                f"{what}, argsz was {call.argsz}",
+            )
+            return
+        ledger.keep(reach)
+        bitmap = call.bitmap or Bitmap()
+        if call.size is None or bitmap.pgsize is None or bitmap.size is None:
+            ledger.untold(NO_BITMAP, memory)
+            return
+        if not call.size or not bitmap.pgsize:
+            return  # a range of no pages, or pages of no size, need no bitmap
+        pages = -(-call.size // bitmap.pgsize)
+        needed = -(-pages // 8)
+        if bitmap.size < needed:
+            ledger.offend(
+                memory,
+                f"{counted(needed, 'byte')} at least, a bit for each of {counted(pages, 'page')}",
+                f"{what}, bitmap.size was {bitmap.size}",
+            )
+        elif bitmap.zero is False:
+            ledger.offend(memory, "memory that was set to zero before the call", f"{what}, some of it was not")
+        else:
+            ledger.keep(memory)
+            if bitmap.zero is None and not access.message:
+                ledger.untold(NOT_CLEARED, memory)
