@@ -26,6 +26,14 @@ What such a file does not show is marked in the trace, and notes say what had to
 migration make a trace each.
 """
 
+#: What records are called, in the order in which they are told.
+_NOUNS = {
+    **{each: each for each in ("open", "read", "write", "map", "reset", "dma-map", "dma-unmap")},
+    "dirty": "dirty page request",
+    "gap": "gap",
+    "close": "close",
+}
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
@@ -64,7 +72,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     except TraceError as error:
         raise Complaint(str(error)) from None
     columns = width()
-    told = ", ".join(counted(count, verb) for verb, count in sorted(imported.counts.items()))
+    told = ", ".join(counted(imported.counts[verb], noun) for verb, noun in _NOUNS.items() if imported.counts[verb])
     print("\n".join(wrap("", f"{trace}: {told or 'nothing was done to a VFIO device'}", columns)))
     for note in imported.notes:
         print("\n".join(wrap("note  ", note, columns)))

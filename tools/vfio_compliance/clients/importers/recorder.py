@@ -164,7 +164,7 @@ class Recorder:
         looks = {index: each for (owner, index), each in self._looks.items() if owner == device}
         whole = [index for index, each in looks.items() if each.first and each.others and not each.strange]
         some = [index for index, each in looks.items() if each.first and not each.strange]
-        found = whole or some
+        found = sorted(whole or some)
         if len(found) > 1:
             raise TraceError(
                 f"device {device}: {enumerated(f'region {index}' for index in found)} may be the migration region; "
