@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whatever is cut, mixed, edited or made up: an import ends in a trace that can be read, or in an error with its place."""
+"""Whatever is cut, mixed, edited or made up: an import ends in a trace that can be read, or an error that names it."""
 
 from __future__ import annotations
 
