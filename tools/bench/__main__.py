@@ -207,7 +207,7 @@ def nanoseconds(way: Callable[[], object], transport: Transport, times: int = RE
 
 
 def importing(folder: Path) -> None:
-    """A file of strace of 100 MiB made a trace, beside a C loop that reads its lines: as a client's is, and at worst."""
+    """A trace made of 100 MiB of strace, beside a C loop that reads its lines: as a client makes it, and at worst."""
     reader = folder / "lines"
     subprocess.run(["cc", "-O2", "-Wall", "-o", reader, HERE / "lines.c"], check=True)
     access = rb'100 1795920237.026007 pread64(14, "\x19\x00\x01\x00\x00\x00\x00\x00", 8, 9895604649992) = 8 <0.000019>'
