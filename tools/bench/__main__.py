@@ -23,13 +23,14 @@ import cffi
 
 from vfio_compliance.device import Device, DirtyTracker
 from vfio_compliance.device.dma import IOVA
-from vfio_compliance.dirty_type1.pages import Pages, bitmap_bytes, compare
+from vfio_compliance.dirty_type1.pages import Pages, compare
 from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.results import inflight, journal
 from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
+from vfio_compliance.uapi.type1 import bitmap_bytes
 
 PROJECT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent

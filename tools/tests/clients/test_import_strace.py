@@ -172,9 +172,7 @@ def test_a_call_that_never_returned_is_a_gap(imported):
 
 def test_vectors_are_an_access_for_each_buffer(imported):
     """As the kernel hands them to a driver, up to the first that is not taken whole."""
-    vector = (
-        r'[{iov_base="\1\0\0\0", iov_len=4}, {iov_base="\2\0\0\0\0\0\0\0", iov_len=8}, {iov_base="abc", iov_len=3}]'
-    )
+    vector = r'[{iov_base="\1\0\0\0", iov_len=4}, {iov_base="{=,]\0\0\0\0", iov_len=8}, {iov_base="a{,=", iov_len=3}]'
     for name, verb in (("pwritev", "write"), ("preadv", "read")):
         call = Call(100, name, (DEVICE, vector, 3, PLACE + 0x1000), "8")
         _, records = imported(written([*opened(), *state(2), call]))
@@ -182,7 +180,11 @@ def test_vectors_are_an_access_for_each_buffer(imported):
             (verb, 0x1000, 4, 4),
             (verb, 0x1004, 8, 4),
         ]
-        assert records[-2].data == b"\1\0\0\0"
+        assert (records[-2].data, records[-1].data[:4]) == (b"\1\0\0\0", b"{=,]")
+        _, records = imported(written([*opened(), *state(2), call._replace(result="-1 EFAULT (Bad address)")]))
+        assert [(each.verb, each.value, each.errno) for each in records[-1:]] == [(verb, -1, 14)]
+        _, records = imported(written([*opened(), *state(2), call._replace(result="?")]))
+        assert "is not known" in records[-1].why
 
 
 # Descriptors

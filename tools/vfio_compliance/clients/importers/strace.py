@@ -48,7 +48,6 @@ _O_CLOEXEC, _CLONE_FILES = 0o2000000, 0x400
 _CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 2, 4
 _CLONE_FLAGS: Final = re.compile(rb"flags=([^,}]{1,400})")
 _SENT: Final = re.compile(rb"(?:SCM_RIGHTS|0x1)\b[^\]]{0,40}cmsg_data=\[([^\]]{0,4000})")
-_PIECE: Final = re.compile(rb"iov_len=(\d{1,19})")
 _GROUP: Final = re.compile(rb"/dev/vfio/((?:noiommu-)?\d+)")
 
 
@@ -295,23 +294,18 @@ class Importer:
         file = self._device_at(call, found, position) if found else None
         if file is None:
             return
-        lengths = [int(each) for each in _PIECE.findall(arguments[1])]
-        texts = [
-            string(each.partition(b"iov_base=")[2])
-            for each in split(arguments[1][1:-1].replace(b"{", b""))
-            if b"iov_base=" in each
-        ]
-        if position is None or position < 0 or not lengths or arguments[1].endswith(b"...]"):
+        pieces = _pieces(arguments[1])
+        if position is None or position < 0 or not pieces:
             self._lost(call)
             return
-        left = call.value if call.value is not None else 0
-        for length, text in zip(lengths, [*texts, *[None] * (len(lengths) - len(texts))], strict=False):
-            moved = min(left, length)
+        left = call.value
+        for length, data in pieces:
+            moved = None if left is None else min(left, length)
             verb = "read" if call.name.startswith(b"pread") else "write"
-            self._access(call._replace(value=moved), verb, file.number, position, length, text.data if text else b"")
+            self._access(call._replace(value=moved), verb, file.number, position, length, data)
             position += length
-            left -= moved
-            if moved < length or not left:
+            left = (left or 0) - (moved or 0)
+            if moved is None or moved < length or not left:
                 break
 
     def _access(self, call: Syscall, verb: str, device: int, position: int, length: int, data: bytes) -> None:
@@ -474,6 +468,18 @@ def _shares(call: Syscall) -> bool:
     """Whether a new thread has the same descriptors as the one that makes it."""
     found = _CLONE_FLAGS.search(call.arguments)
     return found is not None and _flagged(found[1], b"CLONE_FILES", [found[1]], _CLONE_FILES)
+
+
+def _pieces(vector: bytes) -> list[tuple[int, bytes]]:
+    """Length and known content of each buffer of a vector; nothing where it is not there whole."""
+    made = []
+    for each in split(vector[1:-1]):
+        fields = dict(field.split(b"=", 1) for field in split(each[1:-1]) if b"=" in field)
+        length, text = number(fields.get(b"iov_len", b"")), string(fields.get(b"iov_base", b""))
+        if length is None or length < 0:
+            return []
+        made.append((length, text.data if text else b""))
+    return made
 
 
 def _flagged(text: bytes, name: bytes, arguments: list[bytes], bit: int) -> bool:
