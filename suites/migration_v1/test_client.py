@@ -122,6 +122,12 @@ def test_saves_in_order(saved):
     judge_traffic(saved.traffic, "SAV-11", len(saved.stream.buffers))
 
 
+@pytest.mark.rule("v1.client.saves-to-the-end")
+def test_saves_to_the_end(saved):
+    """Stop-and-copy was left when pending_bytes had read 0."""
+    judge_traffic(saved.traffic, "SAV-13")
+
+
 @pytest.mark.rule("v1.client.stays-inside-buffer")
 def test_stays_inside_buffer(moved):
     """Each buffer was read from, and written to, where data_offset and data_size said that it is."""

@@ -11,10 +11,12 @@ from stories import first
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
+from vfio_compliance.interfaces import CLAUSES
 from vfio_compliance.results.events import End, Target
 from vfio_compliance.results.journal import line
 from vfio_compliance.results.setting import UsedRegion
 from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.run.client import Bitmap, ContainerCall
 
 MIGRATION = Region(9, 0x5000, (), True)
 A, B = b"a" * 100, b"b" * 10
@@ -33,7 +35,9 @@ def record(tmp_path):
             writer.region(0.0, region)
         for number, access in enumerate(accesses, 1):
             time = number / 1000
-            if access.verb in ("open", "close", "gap"):
+            if access.verb == "gap":
+                writer.gap(time)
+            elif access.verb in ("open", "close"):
                 writer.simple(access.verb, time)
             elif access.verb == "reset":
                 writer.reset(time, 1, 5 if access.value < 0 else 0)
@@ -100,7 +104,7 @@ def test_nothing_to_judge(record, judge):
     """A trace without any access to the migration region is no pass: exit 4."""
     code, text, _ = judge(record([]))
     assert code == 4
-    assert text.count("not exercised") == 13
+    assert text.count("not exercised") == len(CLAUSES) + 1
 
 
 def test_two_traces(record, judge):
@@ -216,3 +220,83 @@ def test_missing(tmp_path, judge):
     """A file that is not there, or a folder without a run, is named."""
     assert "nowhere: No such file" in judge(str(tmp_path / "nowhere"))[2]
     assert "journal.jsonl: No such file" in judge(str(tmp_path))[2]
+
+
+def test_the_region_is_found_from_the_source(record, judge):
+    """Where only one of two traces says which region it is, that holds for the other."""
+    source, target = record(saved(A, B), "source"), record(resumed(B, A), "target", region=None)
+    assert judge(target)[0] == 2
+    assert judge(target, "--source", source)[0] == 1
+    source, target = record(saved(A, B), "silent", region=None), record(resumed(B, A), "telling")
+    assert judge(target, "--source", source)[0] == 1
+    silent = record(resumed(A), "silent too", region=None)
+    assert "name it with --region" in judge(silent, "--source", record(saved(A), "mute", region=None))[2]
+
+
+def put(writer, accesses, region=9, device=0):
+    """Write accesses of one device."""
+    for number, access in enumerate(accesses):
+        if access.verb in ("open", "close"):
+            writer.simple(access.verb, number, device)
+        elif access.verb == "reset":
+            writer.reset(number, 1, 0, device)
+        else:
+            place = (region, access.offset, access.length)
+            writer.access(access.verb, number, 1, place, access.value, 0, access.data, access.digest, device=device)
+
+
+def test_several_devices(tmp_path, judge):
+    """The first device with a migration region is judged, the others are named, and --device chooses."""
+    writer = Writer(tmp_path / "trace", "three devices", maps_seen=True)
+    writer.region(0, Region(2, 4096, (), False), 0)
+    writer.region(0, MIGRATION, 4)
+    writer.region(0, Region(7, 4096, (), True), 6)
+    put(writer, saved(A), 2, 0)
+    put(writer, GOOD, 9, 4)
+    put(writer, DISORDERED, 7, 6)
+    writer.close(99)
+    code, text, _ = judge(str(tmp_path / "trace"))
+    assert code == 0
+    assert "device 4 was judged" in text
+    assert "--device names: 0, 6" in " ".join(text.split())
+    assert judge(str(tmp_path / "trace"), "--device", "6")[0] == 1
+    assert judge(str(tmp_path / "trace"), "--device", "0")[0] == 2
+    assert judge(str(tmp_path / "trace"), "--device", "0", "--region", "2")[0] == 0
+    assert judge(str(tmp_path / "trace"), "--region", "9")[0] == 0
+
+
+def test_a_trace_that_was_stopped_short(tmp_path, record, judge):
+    """What the rest of a trace might have excused is not held against the client; nor where it is damaged."""
+    left = [*to(RUNNING, STOP_AND_COPY), pending(9), *to(STOP_AND_COPY, STOP)]
+    assert judge(record(left))[0] == 1
+    lines = Path(record(left, "short")).read_text().splitlines(keepends=True)[:-1]
+    for name, end in {"cut": "", "torn": '{"verb":', "edited": '{"verb":"dance","time":9}\n'}.items():
+        (tmp_path / name).write_text("".join([*lines, end]))
+        code, text, _ = judge(str(tmp_path / name))
+        assert code == (2 if end else 0)
+        assert "SAV-13  not told 1 time" in text
+
+
+@pytest.mark.parametrize("columns", ["60", "100"])
+def test_what_could_not_be_told(tmp_path, judge, monkeypatch, columns):
+    """Of a clause that the trace cannot decide the reason stands in the report, with how often, and fits the window."""
+    monkeypatch.setenv("COLUMNS", columns)
+    writer = Writer(tmp_path / "trace", "hidden", maps_seen=True)
+    writer.region(0, MIGRATION)
+    writer.simple("open", 0)
+    for verb in ("read", "write"):
+        writer.access(verb, 1, 1, (9, 0, 4), 4, 0, b"", unknown=True)
+    writer.called("dirty", 2, 1, ContainerCall(48, 4, 0, 1 << 30, Bitmap(4096, 8)), 0, 0)
+    writer.called("dirty", 2, 1, ContainerCall(8, 1), 0, 0)
+    writer.called("dma-unmap", 2, 1, ContainerCall(24, 0, 0, 1 << 30), 0, 0)
+    writer.close(3)
+    code, text, _ = judge(str(tmp_path / "trace"))
+    told = " ".join(text.split())
+    assert code == 1
+    assert "DS-15 not told 1 time" in told
+    assert "not told DS-07 (1 time), DS-15 (1 time): the trace does not have the value of device_state" in told
+    assert "BROKEN DRT-08" in told
+    assert "expected 32768 bytes at least" in told
+    assert "memory was unmapped while its pages were tracked" in told
+    assert "read device_state -> (not in the trace)" in told
+    assert max(map(len, text.splitlines()[1:])) <= int(columns)  # the first has the file's path

@@ -18,10 +18,13 @@ import yaml
 
 from vfio_compliance import rules as spec
 from vfio_compliance.clients import sources
-from vfio_compliance.clients.trace import Reader
+from vfio_compliance.clients.command import judge_files
+from vfio_compliance.clients.trace import Reader, TraceError
 from vfio_compliance.clients.verdict import judge
 from vfio_compliance.device import Device, DeviceError
-from vfio_compliance.migration_v1.client import CLAUSES, Judge
+from vfio_compliance.interfaces import CLAUSES
+from vfio_compliance.migration_v1.client import Judge
+from vfio_compliance.migration_v1.interface import MigrationV1
 from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.results import journal
 from vfio_compliance.results.reading import summarise
@@ -89,7 +92,7 @@ class Proxied:
 def run(project, profile, folder):
     """A run as its user starts it."""
     command = [sys.executable, "-m", "vfio_compliance", "run", str(profile), "--out", str(folder)]
-    ended = subprocess.run(command, cwd=project, stdout=subprocess.DEVNULL, timeout=90, check=False)
+    ended = subprocess.run(command, cwd=project, stdout=subprocess.DEVNULL, timeout=600, check=False)
     return Run(folder, ended.returncode)
 
 
@@ -153,7 +156,7 @@ def test_the_trace_is_complete(proxied):
                 place = (call.verb, call.target, call.number, call.length, call.value, call.errno)
                 data, digest = call.moved
                 made += [(*place, digest or data.hex())] * call.times
-            elif call.verb == "ioctl" and entry.access:
+            elif call.verb == "ioctl" and entry.access and entry.access.verb == "reset":
                 made += [("reset", "", 0, 0, call.value, call.errno, "")] * call.times
     recorded = []
     for record in Reader(trace):
@@ -170,19 +173,41 @@ def test_the_trace_is_complete(proxied):
 
 
 def test_the_trace_is_judged_as_the_journal(proxied):
-    """A judge finds in the trace what it finds in the journal, though nobody tells it what was meant as provocation."""
+    """With the run beside it, a judge finds in the trace what it finds in the journal, and nothing to blame."""
     through, trace = proxied
-    own, seen = judge(sources.load(through.folder)), judge(sources.load(trace))
-    assert not seen.damage
-    # The journal is judged case by case. The trace as a whole knows what was saved before bad data was given on
-    # purpose, and holds that against other clauses.
-    alone = CLAUSES.keys() - {"FLD-06", "RSM-05", "RSM-06", "RSM-07"}
-    assert {clause: seen.broken[clause] for clause in alone} == {clause: own.provoked[clause] for clause in alone}
-    assert {clause: seen.kept[clause] for clause in alone - DIFFERENT} == {
-        clause: own.kept[clause] for clause in alone - DIFFERENT
+    own, seen = judge(sources.load(through.folder)), judge_files(trace, run=through.folder)
+    assert (seen.damage, seen.found, seen.exit_code) == ("", [], 0)
+    # Some structures of the kernel that are cut short have no message of their own; and what was not seen being given
+    # may have gone through a mapping, which no proxy sees.
+    of_region = MigrationV1.judge.clauses.keys()
+    assert {clause: seen.provoked[clause] for clause in of_region - {"FLD-06"}} == {
+        clause: own.provoked[clause] for clause in of_region - {"FLD-06"}
     }
-    assert seen.kept["DS-07"] >= own.kept["DS-07"]
-    assert all(seen.kept[clause] and own.kept[clause] for clause in DIFFERENT)
+    assert {clause: seen.kept[clause] for clause in of_region - DIFFERENT} == {
+        clause: own.kept[clause] for clause in of_region - DIFFERENT
+    }
+    assert all(seen.kept[clause] and own.kept[clause] for clause in CLAUSES)
+
+
+def test_the_trace_alone(proxied):
+    """Nobody tells a judge of the trace alone what was meant as provocation: it sees a client that breaks clauses."""
+    _, trace = proxied
+    assert judge_files(trace).exit_code == 1
+
+
+def test_the_run_of_another_trace(proxied, tmp_path):
+    """A run that is not that of the trace is refused, wherever they part."""
+    through, trace = proxied
+    lines = trace.read_text().splitlines(keepends=True)
+    (tmp_path / "short").write_text("".join([*lines[: len(lines) // 2], lines[-1]]))
+    with pytest.raises(TraceError, match="is not the run of this trace"):
+        judge_files(tmp_path / "short", run=through.folder)
+    at = next(at for at, line in enumerate(lines) if at > len(lines) // 2 and '"verb":"read"' in line)
+    lines[at] = lines[at].replace('"verb":"read"', '"verb":"write"')
+    (tmp_path / "edited").write_text("".join(lines))
+    result = judge_files(tmp_path / "edited", run=through.folder)
+    assert "is not the run of this trace" in result.damage
+    assert result.exit_code in (1, 2)
 
 
 # -- a client driven by hand ------------------------------------------------------------------------------------------
@@ -271,6 +296,12 @@ def reads_size_first(server, migration):
     migration.read(DATA_OFFSET)
 
 
+def leaves_data_behind(server, migration):
+    migration.enter(STOP_AND_COPY)
+    migration.read(PENDING_BYTES)
+    migration.enter(STOP)
+
+
 def goes_on_after_an_error(server, migration):
     migration.enter(STOP_AND_COPY)
     migration.read(PENDING_BYTES)
@@ -303,6 +334,7 @@ BREAKERS = {
     "FLD-06": forgets_the_size,
     "SAV-02": iterates_at_zero,
     "SAV-11": reads_size_first,
+    "SAV-13": leaves_data_behind,
     "ERR-02": goes_on_after_an_error,
     "RSM-05": swaps_buffers,
     "RSM-06": splits_a_buffer,
@@ -319,7 +351,7 @@ def judged(server, migration):
     return judge
 
 
-@pytest.mark.parametrize("clause", CLAUSES)
+@pytest.mark.parametrize("clause", MigrationV1.judge.clauses)
 def test_each_clause_broken_by_hand(server, migration, clause):
     """On a real server: a client that breaks the clause is caught; one that migrates properly is not."""
     with contextlib.suppress(DeviceError):  # the server may notice as well

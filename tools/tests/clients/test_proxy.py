@@ -21,6 +21,7 @@ from vfio_compliance.transport.vfio_user.proxy import Proxy
 DEADLINE = 30.0
 
 VERSION, DMA_MAP, REGION_INFO, SET_IRQS, READ, WRITE, DMA_READ, RESET = 1, 2, 5, 8, 9, 10, 11, 13
+DMA_UNMAP, DIRTY_PAGES = 3, 14
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 16, 32
 
 
@@ -52,6 +53,9 @@ class Notes:
 
     def reset(self, moment, code):
         self.told.append(("reset", code))
+
+    def memory(self, moment, command, asked, code):
+        self.told.append((command, asked, code))
 
     def region(self, moment, info, mappable):
         self.told.append(("region", info, mappable))
@@ -287,6 +291,23 @@ def test_regions_are_told(between):
         exchange(client, server, message(2, REGION_INFO, info), message(2, REGION_INFO, info, REPLY))
         exchange(client, server, message(3, REGION_INFO, info), message(3, REGION_INFO, info[:8], REPLY))
     assert between.finish()[1:-1] == [("region", info, True), ("region", info, False)]
+
+
+def test_calls_of_memory_are_told(between):
+    """Mapping, unmapping and dirty pages come through unchanged, and are told with what was asked and the answer."""
+    page = struct.pack("<QQ", 4096, 8)
+    asked = {
+        DMA_MAP: struct.pack("<IIQQQ", 32, 3, 0, 0x10000, 0x4000),
+        DMA_UNMAP: struct.pack("<IIQQ", 48, 1, 0x10000, 0x4000) + page,
+        DIRTY_PAGES: struct.pack("<IIQQ", 48, 4, 0x10000, 0x4000) + page,
+    }
+    with between.pair() as (client, server):
+        for number, (command, payload) in enumerate(asked.items()):
+            exchange(client, server, message(number, command, payload), message(number, command, b"", REPLY))
+        refusal = message(9, DIRTY_PAGES, b"", REPLY | ERROR, 22)
+        exchange(client, server, message(9, DIRTY_PAGES, struct.pack("<II", 4, 1)), refusal)
+    told = [(command, payload, 0) for command, payload in asked.items()]
+    assert between.finish()[1:-1] == [*told, (DIRTY_PAGES, struct.pack("<II", 4, 1), errno.EINVAL)]
 
 
 def test_one_client_after_the_other(between):

@@ -11,7 +11,7 @@ from .parser import Commands
 
 _EPILOG = """\
 exit codes: 0 every clause that was put to the test was kept, 1 one was broken, 2 the file could not be read to its
-end, 4 no clause was put to the test. A clause that was not exercised is not a pass.
+end, 4 no clause was put to the test. A clause that was not exercised, or that the trace cannot tell, is not a pass.
 """
 
 
@@ -30,6 +30,12 @@ def add(commands: Commands) -> None:
     option(
         "--device", type=int, metavar="N", help="number of the device, where the trace has several with such a region"
     )
+    option(
+        "--run",
+        type=Path,
+        metavar="FOLDER",
+        help="the run of this program that the trace was recorded of: what its cases break on purpose is no offence",
+    )
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -40,7 +46,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..clients.trace import TraceError
 
     try:
-        result = judge_files(arguments.trace, arguments.source, arguments.region, arguments.device)
+        result = judge_files(arguments.trace, arguments.source, arguments.region, arguments.device, arguments.run)
     except TraceError as error:
         raise Complaint(str(error)) from None
     print(render(result, width()))

@@ -12,8 +12,8 @@ from .parser import Commands
 
 _EPILOG = """\
 The client connects to A in place of B. Each client that comes is served, one after the other, and all go into the same
-trace; SIGINT and SIGTERM end it. What the server's memory, and regions that the client maps, are used for goes past
-any proxy and is not in the trace.
+trace; SIGINT and SIGTERM end it. Accesses to regions, resets, and calls of memory and dirty pages are recorded. What
+the server's memory, and regions that the client maps, are used for goes past any proxy and is not in the trace.
 """
 
 

@@ -15,11 +15,11 @@ from ..common.signals import interruptions
 from ..device import DeviceError
 from ..device.capability import parse_chain
 from ..interfaces import JUDGED
+from ..run.container_calls import by_message
 from ..transport.regions import INFO_SIZE
 from ..transport.vfio_user.observer import Moment
 from ..transport.vfio_user.proxy import Proxy
 from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags, ffi
-from .container import by_message
 from .trace import Region, Writer
 
 #: Regions that are told apart, and areas of one.

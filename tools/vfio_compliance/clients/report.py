@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from ..common.registers import Register
 from ..common.words import counted
 from ..common.wrap import wrap
 from ..interfaces import CLAUSES, JUDGED, JUDGES
 from ..results.calls import describe
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
+from .sources import Entry
 from .verdict import Found, Result
 
 _CONCLUSION = {
@@ -67,13 +69,26 @@ def _offences(result: Result, width: int) -> Iterator[str]:
         for index, entry in enumerate(found.around):
             label = "" if index else "accesses"
             mark = ">" if entry.number == offence.access else " "
-            told = describe(entry.call, known) if entry.call else ""
-            yield f"   {label:10}{mark}{entry.number:>6}  {told}"
+            told = _told(entry, known)
+            yield from wrap(f"   {label:10}{mark}{entry.number:>6}  ", told, width)
     for clause, count in result.broken.items():
         shown = sum(found.offence.clause == clause for found in result.found)
         if count > shown:
             yield ""
             yield f"{clause} was broken {counted(count - shown, 'time')} more"
+
+
+def _told(entry: Entry, known: Mapping[int, Sequence[Register]]) -> str:
+    """An access in words, without what the trace does not know of it."""
+    call = entry.call
+    if call is None:
+        return ""
+    text = describe(call, known)
+    if call.verb in ("read", "write") and call.value > 0 and not any(call.moved):
+        return text.replace(" nothing", " (not in the trace)", 1)
+    if entry.time is not None and entry.access and entry.access.called:
+        return text.replace("vaddr=0x0, ", "", 1).replace(", data=0x0}", "}", 1)  # no trace has addresses
+    return text
 
 
 def _when(found: Found) -> str:

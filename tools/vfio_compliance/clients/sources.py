@@ -10,11 +10,11 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from ..common.calls import SECOND, Call
+from ..common.calls import Call
 from ..interfaces import JUDGED
 from ..results import events, journal
 from ..run.client import Access, ContainerCall, access_verb
-from .container import as_ioctl, by_ioctl
+from ..run.container_calls import as_ioctl, of_container
 from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
 
 #: A call that a journal has once, with a count, is judged so often at most: more of the same cannot change anything.
@@ -236,8 +236,7 @@ def _calls(calls: Iterable[Call], migration: int | None) -> Iterator[Entry]:
 
 
 def _of_call(call: Call, number: int, migration: int | None) -> Access | None:
-    if call.verb == "ioctl" and call.target.removeprefix(SECOND) == "container" and call.length:
-        told = by_ioctl(call.number, call.sent)
-        return Access(told[0], value=call.value, number=number, called=told[1]) if told else None
+    if access := of_container(call, number):
+        return access
     kind = access_verb(call.verb, call.target, call.number, f"region {migration}")
     return Access(kind, call.number, call.length, call.value, *call.moved, number) if kind else None

@@ -67,7 +67,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from ..common.calls import KEPT_BYTES
 from ..common.words import counted
 from ..run.client import Bitmap, ContainerCall
-from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
+from ..run.container_calls import asks_for_bitmap
+from ..uapi.type1 import DirtyPagesFlags
 
 NAME: Final = "vfio-compliance"
 VERSION: Final = 2
@@ -335,12 +336,6 @@ def _short(value: object) -> str:
         return "a larger one"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
-
-
-def asks_for_bitmap(verb: str, flags: int | None) -> bool:
-    """Whether a call of the container asks for a dirty bitmap."""
-    flag = {"dma-unmap": DmaUnmapFlags.GET_DIRTY_BITMAP, "dirty": DirtyPagesFlags.GET_BITMAP}.get(verb, 0)
-    return bool((flags or 0) & flag)
 
 
 class Writer:

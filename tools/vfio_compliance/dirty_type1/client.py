@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from ..common.calls import Call
 from ..common.words import counted
 from ..run.client import Access, Bitmap, ClientJudge, ContainerCall
+from ..run.container_calls import of_container
 from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
 
 #: What each clause asks of a client, in a sentence.
@@ -29,6 +32,13 @@ LOST = (
     "memory was unmapped while its pages were tracked, without asking for its dirty bitmap: what the device wrote "
     "there since the bitmap was last fetched is not known"
 )
+
+
+def accesses(calls: Iterable[Call]) -> Iterator[Access]:
+    """The calls of a trace that tell of a client's use of the container, as a judge of clients wants them."""
+    for call in calls:
+        if access := of_container(call, call.serial):
+            yield access
 
 
 class DirtyJudge(ClientJudge):
@@ -57,7 +67,7 @@ class DirtyJudge(ClientJudge):
             return
         if call.argsz < _HEAD:
             self._ledger.offend(
-                "DRT-12", f"argsz of {_HEAD} bytes at least", f"a request was made with argsz {call.argsz}"
+                "DRT-12", f"argsz of {counted(_HEAD, 'byte')} at least", f"a request was made with argsz {call.argsz}"
             )
             return
         self._ledger.keep("DRT-12")
@@ -84,7 +94,7 @@ class DirtyJudge(ClientJudge):
         if call.argsz < least:
             ledger.offend(
                 reach,
-                f"argsz of {least} bytes at least, so that it takes in what describes the bitmap",
+                f"argsz of {counted(least, 'byte')} at least, so that it takes in what describes the bitmap",
                 f"{what}, argsz was {call.argsz}",
             )
             return

@@ -3,7 +3,8 @@
 
 Which of the saved states it gives is the client's choice. Each that it may be is followed, until what is given fits one
 alone; an offence is what fits none. What was saved in the same trace need not be what is given: a state may come from
-elsewhere. It is held against the client where a buffer of it was saved here, or as many bytes as right before.
+elsewhere. It is held against the client where that is known not to be so, a buffer of it was saved here, or as many
+bytes as were saved last.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ class _Candidate:
         """How many of a complete state have not been given."""
         if not self._chain.complete or self._lost or self._balance is not None:
             return 0
-        return 0 if self._due in self._chain.ends else len(self._source) - self._due
+        done = any(start >= self._start and end == self._due for start, end in self._chain.whole)
+        return 0 if done else len(self._source) - self._due
 
     @property
     def _lost(self) -> bool:

@@ -32,8 +32,8 @@ class Chain:
         self.starts: list[int] = []
         #: From this buffer on some may be missing; None: none is.
         self.known: int | None = None
-        #: Where complete ones end.
-        self.ends: set[int] = set()
+        #: Of complete ones, where their buffers begin and end.
+        self.whole: set[tuple[int, int]] = set()
         self.complete = sessions[-1].complete
         for session in sessions:
             if session.known is not None and self.known is None:
@@ -41,7 +41,7 @@ class Chain:
             self.starts.append(len(self.buffers))
             self.buffers += session.buffers
             if session.complete:
-                self.ends.add(len(self.buffers))
+                self.whole.add((self.starts[-1], len(self.buffers)))
 
     @cached_property
     def places(self) -> dict[tuple[int, bytes, bytes], list[int]]:
@@ -60,6 +60,8 @@ class History:
         self._sessions: list[Stream] = []
         #: Why there may have been sessions that are not known; nothing: there were none.
         self.doubt = ""
+        #: Since the last state was saved nobody has gone on with the device.
+        self.fresh = False
 
     def begin(self) -> Stream:
         """A new session."""

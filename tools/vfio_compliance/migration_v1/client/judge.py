@@ -200,6 +200,7 @@ class Judge(ClientJudge):
             return
         self._ended = None
         self._settle(forgiven=written and now == DeviceState.RUNNING)
+        went_on = written and now == DeviceState.RUNNING and before is not None
         if self._saving:
             self._saving.leave()
             again = before == DeviceState.STOP_AND_COPY and now == DeviceState.PRE_COPY
@@ -212,13 +213,21 @@ class Judge(ClientJudge):
         if self._resuming:
             self._resuming.leave(now if written or now == DeviceState.RUNNING else None)
             self._resuming = None
+        if went_on:
+            self._history.fresh = False
         if now in _SAVING:
             if before not in _SAVING or self._stream is None:
                 self._stream = self._history.begin()
             self._saving = Saving(self._ledger, self._areas, self._stream, unsure)
         elif now == DeviceState.RESUMING:
-            comparison = Comparison(self._ledger, self._source or self._history, sure=bool(self._source))
+            comparison = self._comparison()
             self._resuming = Resuming(self._ledger, self._areas, comparison, unsure)
+
+    def _comparison(self) -> Comparison:
+        """With what was saved. A device that is given a state right after it was saved is given that one."""
+        if self._source:
+            return Comparison(self._ledger, self._source, sure=True)
+        return Comparison(self._ledger, self._history, sure=self._history.fresh and self._history.complete)
 
     def _end_session(self, saving: Saving, before: int | None, now: int | None, written: bool) -> None:
         """Pre-copy or stop-and-copy is left, and nothing more is saved (kabi v23, lines 226-228)."""
@@ -226,7 +235,7 @@ class Judge(ClientJudge):
         if before != DeviceState.STOP_AND_COPY:
             return
         if saving.pending == 0 and not saving.troubled:
-            self._stream.complete = True
+            self._stream.complete = self._history.fresh = True
             self._ledger.keep("SAV-13")
         elif not written or now in _GOING_ON or saving.troubled or not self._stream.begun:
             pass
@@ -280,6 +289,7 @@ class Judge(ClientJudge):
             else:
                 self.closed_otherwise += 1
         self._areas.clear()
+        self._history.fresh = False
         self._failed = False
         self._begin_anew()
 

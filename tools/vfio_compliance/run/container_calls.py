@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..run.client import Bitmap, ContainerCall, Verb
+from ..common.calls import SECOND, Call
 from ..transport.vfio_user.wire import Command
-from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
-from .trace import asks_for_bitmap
+from ..uapi.type1 import (
+    VFIO_IOMMU_DIRTY_PAGES,
+    VFIO_IOMMU_MAP_DMA,
+    VFIO_IOMMU_UNMAP_DMA,
+    DirtyPagesFlags,
+    DmaUnmapFlags,
+)
+from .client import Access, Bitmap, ContainerCall, Verb
 
 #: Offset and width of each field, in a structure of the kernel or a message.
 _Layout = Mapping[str, tuple[int, int]]
@@ -35,6 +41,20 @@ _MESSAGES: Final[Mapping[int, Verb]] = {
 
 #: Bytes of an argument that matter: all of it but the address of the bitmap.
 ENOUGH: Final = 40
+
+
+def asks_for_bitmap(verb: str, flags: int | None) -> bool:
+    """Whether a call of the container asks for a dirty bitmap."""
+    flag = {"dma-unmap": DmaUnmapFlags.GET_DIRTY_BITMAP, "dirty": DirtyPagesFlags.GET_BITMAP}.get(verb, 0)
+    return bool((flags or 0) & flag)
+
+
+def of_container(call: Call, number: int) -> Access | None:
+    """What a traced call is to a judge of clients; None where it is none of the container."""
+    if call.verb != "ioctl" or not call.length or call.target.removeprefix(SECOND) != "container":
+        return None
+    told = by_ioctl(call.number, call.sent)
+    return Access(told[0], value=call.value, number=number, called=told[1]) if told else None
 
 
 def by_ioctl(request: int, argument: bytes) -> tuple[Verb, ContainerCall] | None:

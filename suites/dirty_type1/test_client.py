@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the text asks of a user program that tracks dirty pages, judged on the suite's own traffic."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.common.words import counted
+from vfio_compliance.dirty_type1.client import DirtyJudge, accesses
+from vfio_compliance.run import checks
+
+every_count = pytest.mark.parametrize("count", [1, 65], ids=lambda count: counted(count, "page"))
+
+
+def judge_clause(device, clause, least=1):
+    """This client kept ``clause`` and met it ``least`` times or more."""
+    judge = DirtyJudge()
+    traffic = accesses(device.transport.tracer.calls)
+    for offence in [offence for access in traffic for offence in judge.take(access)]:
+        if offence.clause == clause:
+            checks.broken(f"judging call {offence.access} of the client", expected=offence.expected, seen=offence.seen)
+    if judge.kept[clause] < least:
+        often = counted(judge.kept[clause], "time")
+        raise checks.Unjudged(f"{clause} was put to the test {often}, {least} needed to judge")
+
+
+def fetch(guest, count):
+    """Pages are tracked, and their bitmap is fetched."""
+    with checks.given():
+        guest.map(0, count)
+        guest.start()
+        guest.get(0, count)
+
+
+def unmap(guest, count):
+    """Pages are tracked, and unmapped with their bitmap."""
+    with checks.given():
+        guest.map(0, count)
+        guest.start()
+        guest.unmap_telling(0)
+
+
+@pytest.mark.rule("dirty.client.describes-bitmap")
+@every_count
+def test_describes_bitmap(device, guest, count):
+    """The argsz of a query takes in the range and the description of the memory."""
+    fetch(guest, count)
+    judge_clause(device, "DRT-06")
+
+
+@pytest.mark.rule("dirty.client.gives-memory")
+@every_count
+def test_gives_memory(device, guest, count):
+    """The memory for the bitmap of a query has a bit for each page."""
+    fetch(guest, count)
+    judge_clause(device, "DRT-08")
+
+
+@pytest.mark.rule("dirty.client.sets-argsz")
+def test_sets_argsz(device, guest):
+    """The argsz of each request takes in argsz and flags."""
+    fetch(guest, 1)
+    judge_clause(device, "DRT-12", 2)
+
+
+@pytest.mark.rule("dirty.client.unmap-describes")
+@every_count
+def test_describes_bitmap_when_unmapping(device, guest, count):
+    """The argsz of an unmapping with the bitmap takes in the description of the memory."""
+    unmap(guest, count)
+    judge_clause(device, "UNM-02")
+
+
+@pytest.mark.rule("dirty.client.unmap-gives-memory")
+@every_count
+def test_gives_memory_when_unmapping(device, guest, count):
+    """The memory for the bitmap of an unmapping has a bit for each page."""
+    unmap(guest, count)
+    judge_clause(device, "UNM-03")

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a trace does not show is held against nobody, and the result says of which clause it could not be told."""
+
+from __future__ import annotations
+
+import pytest
+from clients import (
+    CLOSE,
+    ERROR,
+    GAP,
+    OPEN,
+    PRE_COPY,
+    RESET,
+    RESUMING,
+    RUNNING,
+    STOP,
+    STOP_AND_COPY,
+    gave,
+    got,
+    judged,
+    moved,
+    offset,
+    pending,
+    read,
+    refused,
+    resumed,
+    saved,
+    size,
+    to,
+    write,
+)
+
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES
+
+A, B, C = bytes(range(16)), b"b" * 100, b"c" * 40
+SAVING = [OPEN, *to(RUNNING, STOP_AND_COPY)]
+GIVING = [OPEN, *to(RUNNING, RESUMING)]
+LIVE = [OPEN, *to(RUNNING, PRE_COPY)]
+
+#: A part of a state that is saved in pre-copy, and the end of it.
+PART = [pending(9), *got(A)]
+REST = [pending(9), *got(B), pending(0), *to(STOP_AND_COPY, STOP)]
+
+
+def hidden(access):
+    """The same access, of which only the place is known."""
+    return access._replace(data=b"", digest="")
+
+
+#: Name of what is not known: the client, the clauses that cannot be told, and those that are kept all the same.
+HIDDEN = {
+    "device_state read": (
+        [OPEN, hidden(read(DEVICE_STATE, RUNNING)), write(DEVICE_STATE, STOP)],
+        {"DS-15", "DS-07"},
+        set(),
+    ),
+    "device_state written": ([OPEN, read(DEVICE_STATE, 1), hidden(write(DEVICE_STATE, STOP))], {"DS-15"}, set()),
+    "the state before resuming": (
+        [OPEN, read(DEVICE_STATE, 1), hidden(write(DEVICE_STATE, STOP)), *to(RUNNING, RESUMING)],
+        {"DS-15"},
+        {"DS-15", "TR-04a"},
+    ),
+    "the state that data moves in": (
+        [OPEN, read(DEVICE_STATE, 1), hidden(write(DEVICE_STATE, 2)), pending(9), *got(A), pending(0)],
+        {"DS-15", "FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "ERR-02", "RSM-05", "RSM-06", "RSM-07"},
+        set(),
+    ),
+    "pending_bytes before an iteration": (
+        [*SAVING, hidden(pending(0)), *got(A), pending(0)],
+        {"SAV-02"},
+        {"DS-15", "FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13"},
+    ),
+    "pending_bytes at the end": (
+        [*SAVING, pending(9), *got(A), hidden(pending(0)), *to(STOP_AND_COPY, STOP)],
+        {"SAV-13"},
+        {"DS-15", "FLD-04", "FLD-06", "SAV-11"},
+    ),
+    "data_offset when saving": (
+        [*SAVING, pending(9), hidden(offset()), size(16), moved("read", A), pending(0)],
+        {"FLD-04", "SAV-11"},
+        {"DS-15", "FLD-06", "SAV-02", "SAV-13"},
+    ),
+    "data_size when saving": (
+        [*SAVING, pending(9), offset(), hidden(size(16)), moved("read", A), pending(0)],
+        {"FLD-04", "SAV-11"},
+        {"DS-15", "FLD-06", "SAV-02", "SAV-13"},
+    ),
+    "data_offset when resuming": (
+        [*GIVING, hidden(offset()), moved("write", A), write(DATA_SIZE, 16), *to(RESUMING, RUNNING)],
+        {"FLD-04", "FLD-06", "RSM-05", "RSM-06", "RSM-07"},
+        {"DS-15", "TR-04a"},
+    ),
+    "data_size when resuming": (
+        [*GIVING, offset(), moved("write", A), hidden(write(DATA_SIZE, 16)), *to(RESUMING, RUNNING)],
+        {"FLD-04", "FLD-06", "RSM-05", "RSM-06", "RSM-07"},
+        {"DS-15", "TR-04a"},
+    ),
+    "the data": (
+        [*SAVING, pending(9), offset(), size(16), hidden(moved("read", A)), pending(0), *resumed(A)],
+        {"RSM-05", "RSM-07"},
+        {"DS-15", "FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "TR-04a", "RSM-06"},
+    ),
+    "what came after a gap": ([*SAVING, pending(9), *to(STOP_AND_COPY, STOP), GAP], {"SAV-13"}, {"DS-15"}),
+}
+
+
+@pytest.mark.parametrize(("client", "unclear", "kept"), HIDDEN.values(), ids=HIDDEN)
+def test_what_cannot_be_told(client, unclear, kept):
+    """No offence; each clause that what is missing would have decided is named, and no other."""
+    result = judged(client)
+    assert result.offences == []
+    assert set(result.judge.unclear) == unclear
+    assert {clause for clause, count in result.judge.kept.items() if count} == kept
+
+
+def test_order_is_seen_without_values():
+    """That data_size is read before data_offset needs no value."""
+    client = [*SAVING, hidden(pending(9)), hidden(size(16)), hidden(offset()), pending(0)]
+    assert judged(client).clauses == ["SAV-11"]
+
+
+#: Ways to leave stop-and-copy before pending_bytes was 0, after which nothing is lost.
+EXCUSED = {
+    "to running": [pending(9), *to(STOP_AND_COPY, RUNNING)],
+    "by stop to running": [pending(9), *to(STOP_AND_COPY, STOP), *to(STOP, RUNNING)],
+    "to pre-copy": [pending(9), *to(STOP_AND_COPY, PRE_COPY)],
+    "by a reset": [pending(9), *got(A), RESET],
+    "by a close": [pending(9), *got(A), CLOSE],
+    "after a refused read": [pending(9), refused(DATA_OFFSET), *to(STOP_AND_COPY, STOP)],
+    "after the error state": [pending(9), read(DEVICE_STATE, ERROR), RESET],
+    "when nothing was saved": [*to(STOP_AND_COPY, STOP), CLOSE],
+    "when the trace ends in it": [pending(9)],
+}
+
+
+@pytest.mark.parametrize("way", EXCUSED.values(), ids=EXCUSED)
+def test_stop_and_copy_left(way):
+    """Who goes back, gives up, or met an error may leave data where it is."""
+    assert judged(SAVING, way).offences == []
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        [pending(9), *to(STOP_AND_COPY, STOP), CLOSE],
+        [pending(9), *to(STOP_AND_COPY, STOP), RESET],
+        [pending(9), *to(STOP_AND_COPY, STOP), RESET, *to(RUNNING, STOP)],
+        [pending(0), pending(9), *to(STOP_AND_COPY, STOP)],
+    ],
+    ids=["then closed", "then reset", "then reset and stopped", "pending again"],
+)
+def test_data_left_behind(way):
+    """Once the device is stopped, data that was not read is lost: told with the write that left it."""
+    (offence,) = judged(SAVING, way).offences
+    assert offence.clause == "SAV-13"
+    assert offence.access == len(SAVING) + way.index(write(DEVICE_STATE, STOP)) + 1
+
+
+#: What a client has saved, session by session, and what it may give of it: each of these, whole.
+SESSIONS = {
+    "once": ([*saved(A, B)], [(A, B)]),
+    "twice": ([*saved(A), *saved(B)], [(A,), (B,)]),
+    "reset in pre-copy, then at once": ([*LIVE, *PART, RESET, *to(RUNNING, STOP_AND_COPY), *REST], [(A, B), (B,)]),
+    "cancelled in pre-copy, then live": (
+        [*LIVE, *PART, *to(PRE_COPY, RUNNING), *to(RUNNING, PRE_COPY), *to(PRE_COPY, STOP_AND_COPY), *REST],
+        [(A, B), (B,)],
+    ),
+    "closed in pre-copy, then at once": ([*LIVE, *PART, CLOSE, *SAVING, *REST], [(A, B), (B,)]),
+    "back to pre-copy": (
+        [*SAVING, *PART, *to(STOP_AND_COPY, PRE_COPY), *to(PRE_COPY, STOP_AND_COPY), *REST],
+        [(A, B), (B,)],
+    ),
+    "back to pre-copy when all was read": (
+        [*SAVING, *PART, pending(0), *to(STOP_AND_COPY, PRE_COPY), *to(PRE_COPY, STOP_AND_COPY), *REST],
+        [(A,), (A, B), (B,)],
+    ),
+    "pre-copy, then stop-and-copy": ([*LIVE, *PART, *to(PRE_COPY, STOP_AND_COPY), *REST], [(A, B)]),
+    "pre-copy left amid a buffer": (
+        [*LIVE, *PART, pending(5), offset(), *to(PRE_COPY, STOP_AND_COPY), *REST],
+        [(A, B)],
+    ),
+    "a snapshot, then cancelled": (
+        [*saved(A, B), RESET, *to(RUNNING, PRE_COPY), pending(9), *got(C), RESET],
+        [(A, B), ()],
+    ),
+    "cancelled": ([*LIVE, *PART, RESET], [(A,), ()]),
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_what_was_saved(name):
+    """Each state that the client has, whole, may be given; not swapped, repeated, or mixed with others."""
+    saving, states = SESSIONS[name]
+    for state in states:
+        assert judged(saving, resumed(*state)).offences == []
+    for state in ((B, A), (B, C, A), (A, B, B), (A, A, B)):
+        if state not in states and name not in ("cancelled",):
+            assert judged(saving, resumed(*state)).clauses, state
+
+
+@pytest.mark.parametrize("name", [name for name, (_, states) in SESSIONS.items() if () not in states])
+def test_nothing_of_it_given(name):
+    """A device that is set running with nothing of what was saved right before has lost it."""
+    (offence,) = judged(SESSIONS[name][0], resumed()).offences
+    assert offence.clause == "RSM-05"
+    assert "without any of the" in offence.seen
+
+
+@pytest.mark.parametrize(
+    "resuming",
+    [
+        [RESET, *to(RUNNING, RESUMING), offset(), RESET],
+        [RESET, *to(RUNNING, RESUMING), *gave(A), CLOSE],
+        [RESET, *to(RUNNING, RESUMING), refused(DATA_OFFSET), *to(RESUMING, RUNNING)],
+        [RESET, *to(RUNNING, RESUMING), offset(), moved("write", A), write(DATA_SIZE, 16, ok=False), RESET],
+        [RESET, *to(RUNNING, RESUMING)],
+    ],
+    ids=["reset", "closed amid", "after an error", "refused and reset", "trace ends"],
+)
+def test_resuming_given_up(resuming):
+    """A device that is not set running, or after an error, may be given less."""
+    assert judged(saved(A, B), resuming).offences == []
+
+
+def test_a_state_from_elsewhere():
+    """A device that has gone on, and is then given a state of which nothing was saved here: nobody knows whose."""
+    result = judged(saved(A, B), CLOSE, OPEN, resumed(C, C))
+    assert result.offences == []
+    assert set(result.judge.unclear) == {"RSM-05", "RSM-06", "RSM-07"}
+
+
+def test_an_offence_that_shows_later():
+    """That the first buffer was changed shows with the second, which is known; it is told with the first."""
+    result = judged(saved(A, B), CLOSE, OPEN, resumed(bytes(16), B))
+    assert [(offence.clause, "other bytes" in offence.seen) for offence in result.offences] == [("RSM-07", True)]
+
+
+@pytest.mark.parametrize("register", [DATA_OFFSET, DATA_SIZE], ids=lambda register: register.name)
+def test_asking_at_zero_is_enough(register):
+    """Who asks for data while pending_bytes is 0 has iterated, whether the driver gives it or not."""
+    result = judged(SAVING, pending(0), refused(register), to(STOP_AND_COPY, RUNNING))
+    assert result.clauses == ["SAV-02"]
+    assert result["SAV-02"] == (0, 1)
+
+
+def test_asking_out_of_order_is_enough():
+    """So has who asks before it knows whether there is any."""
+    assert judged(SAVING, refused(DATA_OFFSET), to(STOP_AND_COPY, RUNNING)).clauses == ["SAV-11"]
+
+
+def test_a_client_with_every_freedom():
+    """Repeats, pieces, pre-copy left early, back to running, resuming given up, any order of sessions: no offence."""
+    pieces = [moved("read", B[at : at + 10], 0x1000 + at) for at in range(0, 100, 10)]
+    client = [
+        *(*LIVE, pending(9), pending(9), offset(), offset(), size(16), moved("read", A), *to(PRE_COPY, RUNNING)),
+        *(*to(RUNNING, PRE_COPY), pending(0), pending(9), *got(A), pending(9), offset(), *to(PRE_COPY, STOP_AND_COPY)),
+        *(read(PENDING_BYTES, 9), offset(), size(100), *pieces, pending(0), pending(0), *to(STOP_AND_COPY, STOP)),
+        *(RESET, *to(RUNNING, RESUMING), offset(), moved("write", A), RESET, *resumed(A, B)),
+        *(*to(RUNNING, STOP_AND_COPY), pending(9), *to(STOP_AND_COPY, RUNNING), *to(RUNNING, STOP), CLOSE),
+    ]
+    result = judged(client)
+    assert result.offences == []
+    assert result.judge.unclear == {}
+
+
+def test_the_order_of_qemu():
+    """What QEMU 5.2 to 7.2 does breaks DS-15 where bits 3 to 31 are in use, and RSM-06 where it splits; no more."""
+    high = 0xF0
+    source = [
+        *(OPEN, read(DEVICE_STATE, high | RUNNING), write(DEVICE_STATE, PRE_COPY)),
+        *(pending(99), pending(99), *got(B), pending(9)),
+        *(*to(PRE_COPY, STOP_AND_COPY), *to(STOP_AND_COPY, STOP_AND_COPY)),
+        *(pending(9), *got(A), pending(9), *got(C), pending(0), *to(STOP_AND_COPY, STOP), CLOSE),
+    ]
+    target = [*GIVING, *gave(B[:60]), *gave(B[60:]), *gave(A), *gave(C), *to(RESUMING, RUNNING)]
+    assert judged(source).clauses == ["DS-15"]
+    assert judged(source, target).clauses == ["DS-15", "RSM-06"]
+    tidy = [access._replace(data=b"\1\0\0\0") if access.content == high | RUNNING else access for access in source]
+    assert judged(tidy, resumed(B, A, C)).offences == []

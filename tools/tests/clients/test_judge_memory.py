@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The clauses of dirty page tracking: what a client hands over with each call of the container."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from vfio_compliance.dirty_type1.client import LOST, NO_BITMAP, NOT_CLEARED, DirtyJudge
+from vfio_compliance.run.client import Access, Bitmap, ContainerCall
+from vfio_compliance.run.container_calls import as_ioctl, by_ioctl, by_message
+from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
+
+PAGE, HUGE = 4096, (1 << 64) - 1
+START, STOP = ContainerCall(8, 1), ContainerCall(8, 2)
+
+
+def get(pages=64, size=8, argsz=48, pgsize=PAGE, zero=None):
+    """GET_BITMAP."""
+    return "dirty", ContainerCall(argsz, 4, 0, pages * PAGE, Bitmap(pgsize, size, zero))
+
+
+def unmap(pages=64, size=8, argsz=48, pgsize=PAGE, zero=None):
+    """Unmapping with the bitmap."""
+    return "dma-unmap", ContainerCall(argsz, 1, 0, pages * PAGE, Bitmap(pgsize, size, zero))
+
+
+def judged(*calls, message=False, value=0):
+    """The judge of these calls, and the clauses that they broke."""
+    judge = DirtyJudge()
+    found = []
+    for number, (verb, call) in enumerate(calls, 1):
+        found += judge.take(Access(verb, value=value, number=number, called=call, message=message))
+    found += judge.end()
+    assert [offence.access for offence in found] == sorted(offence.access for offence in found)
+    return judge, found
+
+
+ASKING = {"get": (get, "DRT-06", "DRT-08"), "unmap": (unmap, "UNM-02", "UNM-03")}
+
+
+@pytest.mark.parametrize("ask", ASKING)
+@pytest.mark.parametrize(("pages", "size"), [(1, 1), (8, 1), (9, 2), (64, 8), (65, 9), (65, 16), (1, 1 << 20)])
+@pytest.mark.parametrize("message", [False, True], ids=["ioctl", "message"])
+def test_enough(ask, pages, size, message):
+    """A bit for each page is enough, and more is no harm."""
+    make, reach, memory = ASKING[ask]
+    judge, found = judged(make(pages, size, zero=True), message=message)
+    assert found == []
+    assert {clause for clause, count in judge.kept.items() if count} == {reach, memory} | (
+        {"DRT-12"} if ask == "get" else set()
+    )
+    assert judge.unclear == {}
+
+
+@pytest.mark.parametrize("ask", ASKING)
+@pytest.mark.parametrize(("pages", "size"), [(1, 0), (9, 1), (64, 7), (65, 8), (HUGE // PAGE, 1 << 40)])
+@pytest.mark.parametrize("value", [0, -1], ids=["carried out", "refused"])
+def test_too_small(ask, pages, size, value):
+    """Less than a bit for each page is not, whether the kernel refuses it or not."""
+    make, _, memory = ASKING[ask]
+    _, (offence,) = judged(make(pages, size), value=value)
+    assert offence.clause == memory
+    assert f"bitmap.size was {size}" in offence.seen
+
+
+@pytest.mark.parametrize("ask", ASKING)
+def test_not_cleared(ask):
+    """Memory that was not zero is an offence; unseen it cannot be told, and by message there is none."""
+    make, _, memory = ASKING[ask]
+    assert [offence.clause for offence in judged(make(zero=False))[1]] == [memory]
+    judge, found = judged(make())
+    assert (found, judge.unclear) == ([], {memory: {NOT_CLEARED: 1}})
+    assert judged(make(), message=True)[0].unclear == {}
+
+
+@pytest.mark.parametrize("ask", ASKING)
+@pytest.mark.parametrize(("message", "least"), [(False, 48), (True, 40)], ids=["ioctl", "message"])
+def test_argsz(ask, message, least):
+    """argsz takes in the structure that describes the bitmap, which a message makes shorter."""
+    make, reach, _ = ASKING[ask]
+    for argsz in (8, 24, least - 1):
+        _, (offence,) = judged(make(argsz=argsz), message=message)
+        assert (offence.clause, str(argsz) in offence.seen) == (reach, True)
+    assert judged(make(argsz=least), message=message)[1] == []
+    assert judged(make(argsz=1 << 20), message=message)[1] == []
+
+
+@pytest.mark.parametrize("argsz", [0, 4, 7])
+def test_argsz_of_nothing(argsz):
+    """An argsz that leaves out the flags is an offence, whatever was meant."""
+    _, (offence,) = judged(("dirty", ContainerCall(argsz)))
+    assert offence.clause == "DRT-12"
+
+
+@pytest.mark.parametrize("ask", ASKING)
+@pytest.mark.parametrize("gone", ["size", "bitmap", "pgsize", "bitmap size"])
+def test_what_is_not_known(ask, gone):
+    """A range or size that is not in the trace leaves the size of the memory untold."""
+    make, reach, memory = ASKING[ask]
+    verb, call = make()
+    call = {
+        "size": call._replace(size=None),
+        "bitmap": call._replace(bitmap=None),
+        "pgsize": call._replace(bitmap=Bitmap(None, 8)),
+        "bitmap size": call._replace(bitmap=Bitmap(PAGE, None)),
+    }[gone]
+    judge, found = judged((verb, call))
+    assert (found, judge.unclear) == ([], {memory: {NO_BITMAP: 1}})
+    assert judge.kept[reach] == 1
+
+
+@pytest.mark.parametrize("flags", [0, 3, 5, 6, 7, 8, 0x80000004])
+def test_flags_that_mean_nothing(flags):
+    """A request with no flag, several or unknown ones asks for no bitmap."""
+    judge, found = judged(("dirty", ContainerCall(8, flags)))
+    assert found == []
+    assert judge.kept == {"UNM-02": 0, "UNM-03": 0, "DRT-06": 0, "DRT-08": 0, "DRT-12": 1}
+
+
+@pytest.mark.parametrize("call", [get(pages=0), unmap(pages=0), get(pgsize=0), unmap(pgsize=0)])
+def test_no_pages(call):
+    """A range of nothing, or pages of no size, need no memory that anybody could name."""
+    judge, found = judged(call)
+    assert (found, judge.unclear) == ([], {})
+
+
+PLAIN = "dma-unmap", ContainerCall(24, 0, 0, PAGE)
+
+
+@pytest.mark.parametrize(
+    ("calls", "noted"),
+    [
+        ([PLAIN], 0),
+        ([("dirty", START), PLAIN], 1),
+        ([("dirty", START), PLAIN, PLAIN], 2),
+        ([("dirty", START), unmap(zero=True)], 0),
+        ([("dirty", START), ("dirty", STOP), PLAIN], 0),
+        ([("dirty", START), ("gap", None), PLAIN], 0),
+    ],
+    ids=["not tracked", "tracked", "twice", "with the bitmap", "no longer", "after a gap"],
+)
+def test_unmapping_tracked_memory(calls, noted):
+    """Unmapping tracked memory without its bitmap is allowed, and worth a note."""
+    judge, found = judged(*calls)
+    assert found == []
+    assert judge.remarks == ({LOST: noted} if noted else {})
+
+
+def test_refused_calls_change_nothing():
+    """Tracking that was not begun is none."""
+    judge, _ = judged(("dirty", START), PLAIN, value=-1)
+    assert judge.remarks == {}
+
+
+@pytest.mark.parametrize("argsz", range(0, 64, 4))
+@pytest.mark.parametrize(
+    ("request_number", "argument"),
+    [
+        (VFIO_IOMMU_MAP_DMA, struct.pack("<IQQQ", 3, 1 << 40, 0x10000, 0x4000)),
+        (VFIO_IOMMU_UNMAP_DMA, struct.pack("<IQQQQQ", 1, 0x10000, 0x4000, PAGE, 8, 1 << 40)),
+        (VFIO_IOMMU_DIRTY_PAGES, struct.pack("<IQQQQQ", 4, 0x10000, 0x4000, PAGE, 8, 1 << 40)),
+        (VFIO_IOMMU_DIRTY_PAGES, struct.pack("<I", 1)),
+    ],
+    ids=["map", "unmap", "get", "start"],
+)
+def test_only_what_argsz_takes_in(request_number, argument, argsz):
+    """Of an argument only what its argsz takes in is given; the rest is whatever was there."""
+    verb, call = by_ioctl(request_number, struct.pack("<I", argsz) + argument)
+    again, bytes_ = as_ioctl(verb, call)
+    assert again == request_number
+    assert by_ioctl(again, bytes_) == (verb, call)
+    fields = [call.flags, call.iova, call.size, *(call.bitmap or ())]
+    assert all(value is None for value in fields) == (argsz < 8)
+    if argsz >= 32 and verb != "dma-map" and call.bitmap:
+        assert call.bitmap.pgsize == PAGE
+        assert (call.bitmap.size == 8) == (argsz >= 40)
+
+
+def test_messages():
+    """The same by message; what is cut or another message is none."""
+    asked = struct.pack("<IIQQQQ", 48, 4, 0x10000, 0x4000, PAGE, 8)
+    assert by_message(14, asked) == ("dirty", ContainerCall(48, 4, 0x10000, 0x4000, Bitmap(PAGE, 8)))
+    assert by_message(2, struct.pack("<IIQQQ", 32, 3, 77, 0x10000, 0x4000)) == (
+        "dma-map",
+        ContainerCall(32, 3, 0x10000, 0x4000),
+    )
+    assert by_message(14, asked[:3]) is None
+    assert by_message(9, asked) is None
