@@ -257,6 +257,13 @@ def test_a_child_is_seen_before_its_parent_returns(imported):
     assert verbs(records) == ["open", *["read", "write"] * 2]
 
 
+def test_a_thread_that_began_unseen(imported):
+    """Is taken for one of the first process, which is said."""
+    made, records = imported(written([*opened(), *state(2, pid=101)]))
+    assert verbs(records) == ["open", "read", "write"]
+    assert any("1 thread began unseen" in note for note in made.notes)
+
+
 def test_exec_by_a_thread(imported):
     """It takes the number of its process."""
     text = Text(Options())

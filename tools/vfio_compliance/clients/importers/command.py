@@ -80,7 +80,7 @@ def import_qemu(path: Path, trace: Path, region: int | None = None) -> Imported:
 
 
 def _recorder(path: Path, trace: Path, kind: str, region: int | None) -> Recorder:
-    return Recorder(trace, f"{path.name} of {kind}, by vfio-compliance {__version__} import", region)
+    return Recorder(trace, path, f"{path.name} of {kind}, by vfio-compliance {__version__} import", region)
 
 
 def _imported(recorder: Recorder, trace: Path) -> Imported:

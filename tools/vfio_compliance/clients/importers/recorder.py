@@ -52,11 +52,15 @@ class Recorder:
     Each method raises TraceError when the disk takes no more.
     """
 
-    def __init__(self, path: Path, recorded: str, region: int | None = None) -> None:
-        """``region``: index of the migration region, where the user names it. TraceError: there is a file already."""
+    def __init__(self, path: Path, source: Path, recorded: str, region: int | None = None) -> None:
+        """Make the trace ``path`` of ``source``; ``region`` is the index of the migration region, if the user names it.
+
+        Raises TraceError where there is a file already.
+        """
         self._writer = Writer(path, recorded, maps_seen=True)
         self._undo = contextlib.ExitStack()
         self._path = path
+        self._source = source
         self._named = region
         try:
             self._body = self._undo.enter_context(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115 - it is
@@ -167,7 +171,8 @@ class Recorder:
         found = sorted(whole or some)
         if len(found) > 1:
             raise TraceError(
-                f"device {device}: {enumerated(f'region {index}' for index in found)} may be the migration region; "
+                f"{self._source}: device {device}: "
+                f"{enumerated(f'region {index}' for index in found)} may be the migration region; "
                 "name it with --region"
             )
         if not found:

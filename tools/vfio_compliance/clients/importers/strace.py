@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ...common.words import counted
 from ...uapi import type1, vfio
 from .descriptors import Descriptors, File
 from .descriptors import Kind as What
@@ -94,6 +95,9 @@ class Importer:
                 self._open.rename(call.pid, call.value or 0)
             elif call.name not in _HARMLESS:
                 self._lost(call)
+        if self._open.assumed:
+            threads = counted(self._open.assumed, "thread")
+            self._recorder.note(f"{threads} began unseen: taken for a part of the process that comes first in the file")
 
     # Descriptors
 
