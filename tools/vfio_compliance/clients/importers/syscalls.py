@@ -29,6 +29,7 @@ _ENDING: Final = re.compile(
     + ABOUT
     + rb"(?: (?P<errno>E[A-Z0-9_]{1,20}))?[^<>=\"]{0,200}(?:<(?P<took>\d{1,9}\.\d{1,9})>)?\s*$"
 )
+_GROUPS: Final = ("pid", "number", "time", "name", "idle", "fd", "end")
 _ANY: Final = re.compile(_PREFIX + rb"(?:[a-z_]\w*\(|<\.\.\. \w+ resumed>|\+\+\+ |--- )")
 
 #: A whole line: pread64 or pwrite64 as -ttt and -xx write them, with or without -f and -T.
@@ -152,24 +153,22 @@ class Parser:
                     self._skip(text)
                 continue
             self.known += 1
-            pid = int(found["pid"] or found["number"] or self._pid)
-            time = self._time(found["time"])
-            if (
-                found["idle"]
-                and not cut
-                and int(found["fd"] or -1) not in watched
-                and not _SIGN.search(text, found.end())
-            ):
+            thread, plain_thread, clock, name, idle, descriptor, end = found.group(*_GROUPS)
+            pid = int(thread or plain_thread or self._pid)
+            if idle and not cut and int(descriptor or -1) not in watched and not _SIGN.search(text, found.end()):
+                if self._relative:
+                    self._time(clock)
                 if text.endswith(b"...>"):
-                    self._keep(pid, time, b"")
+                    self._keep(pid, None, b"")
                 continue
-            if found["end"]:
-                if found["end"] in (b"exited", b"killed"):
+            time = self._time(clock)
+            if end:
+                if end in (b"exited", b"killed"):
                     self._forget(pid)
                     yield Syscall(Kind.EXIT, number, pid, time)
             elif cut:
                 self._forget(pid)
-                yield Syscall(Kind.LOST, number, pid, time, (found["name"] or found["resumed"]).partition(b"(")[0])
+                yield Syscall(Kind.LOST, number, pid, time, (name or found["resumed"]).partition(b"(")[0])
             else:
                 yield from self._call(line, found, pid, time)
 
