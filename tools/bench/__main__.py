@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,13 +23,14 @@ import cffi
 
 from vfio_compliance.device import Device, DirtyTracker
 from vfio_compliance.device.dma import IOVA
-from vfio_compliance.dirty_type1.pages import Pages, bitmap_bytes, compare
+from vfio_compliance.dirty_type1.pages import Pages, compare
 from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.results import inflight, journal
 from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
+from vfio_compliance.uapi.type1 import bitmap_bytes
 
 PROJECT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -52,6 +54,7 @@ def main() -> None:
         large_state(client)
         journeys()
         through_proxy(Path(folder))
+        importing(Path(folder))
         certify(Path(folder))
 
 
@@ -202,6 +205,49 @@ def nanoseconds(way: Callable[[], object], transport: Transport, times: int = RE
     spent = time.perf_counter_ns() - begin
     transport.tracer.take()
     return spent / times
+
+
+def importing(folder: Path) -> None:
+    """A trace made of 100 MiB of strace, beside a C loop that reads its lines: as a client makes it, and at worst."""
+    reader = folder / "lines"
+    subprocess.run(["cc", "-O2", "-Wall", "-o", reader, HERE / "lines.c"], check=True)
+    access = rb'100 1795920237.026007 pread64(14, "\x19\x00\x01\x00\x00\x00\x00\x00", 8, 9895604649992) = 8 <0.000019>'
+    other = (
+        b"101 1795920237.026043 futex(0x558a6d1d0e08, FUTEX_WAKE_PRIVATE, 1) = 0 <0.000011>",
+        rb'101 1795920237.026052 read(5, "\x02\x00\x00\x00\x00\x00\x00\x00", 16) = 8 <0.000011>',
+        b"102 1795920237.026099 ioctl(18, KVM_RUN, 0) = 0 <0.000311>",
+    )
+    opened = (
+        b'100 1795920226.100000 openat(AT_FDCWD, "/dev/vfio/14", O_RDWR) = 12 <0.000020>',
+        b"100 1795920226.200000 ioctl(12, VFIO_GROUP_GET_DEVICE_FD, 0x558a6e4d9230) = 14 <0.000020>",
+        rb'100 1795920226.300000 pwrite64(14, "\x03\x00\x00\x00", 4, 9895604649984) = 4 <0.000020>',
+    )
+    print("importing 100 MiB of strace, processor time")
+    for what, lines in (("one access in ten lines", (access, *other * 3)), ("accesses alone", (access,))):
+        text, trace = folder / "strace", folder / "imported"
+        piece = b"\n".join((*lines, b""))
+        with text.open("wb") as file:
+            file.write(b"\n".join((*opened, b"")))
+            for _ in range((100 << 20) // len(piece)):
+                file.write(piece)
+        trace.unlink(missing_ok=True)
+        began = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([reader, text], check=True, stdout=subprocess.DEVNULL)
+        floor = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "vfio_compliance", "import", "strace", str(text), "--trace", str(trace)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            peak = 0
+            while process.poll() is None:
+                peak = max(peak, memory(process.pid))
+                time.sleep(0.2)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        loop, ours = (_spent(ended) - _spent(began) for began, ended in ((began, floor), (floor, ended)))
+        print(f"  {what:28}C loop {loop:6.2f} s, ours {ours:6.2f} s   {ours / loop:6.1f} x C   {peak / 1024:.0f} MiB")
+        assert process.returncode == 0
+
+
+def _spent(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
 
 
 def large_state(client: Path) -> None:

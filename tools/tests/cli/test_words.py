@@ -47,7 +47,11 @@ def test_no_word_is_cut_short(command):
 @pytest.mark.parametrize(
     ("words", "usage", "complaint"),
     [
-        (["rnu"], "COMMAND", "'rnu' (choose from run, report, list, explain, check, judge, proxy, vm); did you mean "),
+        (
+            ["rnu"],
+            "COMMAND",
+            "'rnu' (choose from run, report, list, explain, check, judge, proxy, import, vm); did you mean ",
+        ),
         (["rnu"], "COMMAND", "; did you mean `run`?"),
         (["--verson"], "COMMAND", "unrecognized arguments: --verson; did you mean `--version`?"),
         ([], "COMMAND", "the following arguments are required: COMMAND"),
@@ -61,6 +65,14 @@ def test_no_word_is_cut_short(command):
         ),
         (["vm", "run"], "vm [", "unrecognized arguments: run; a COMMAND stands after a lone --"),
         (["vm", "--deadline", "15"], "vm [", "'15' is no time such as 30s, 15min or 1h"),
+        (["import", "strace", "x", "--region", "-1"], "import [", "'-1' is no index of a region"),
+        (["import", "strace", "x", "--region", "5000000000"], "import [", "'5000000000' is no index of a region"),
+        (
+            ["import", "strace", "x", "--region-at", "9<<40"],
+            "import [",
+            "'9<<40' is no offset in a file, such as 0x300000",
+        ),
+        (["import", "srtace", "x"], "import [", "(choose from strace, qemu); did you mean `strace`?"),
         (["judge"], "judge [", "the following arguments are required: trace"),
     ],
 )

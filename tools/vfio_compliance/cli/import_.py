@@ -15,16 +15,23 @@ from .parser import Commands
 _EPILOG = """\
 Record a client of a kernel's device by
 
-  strace -f --seccomp-bpf -ttt -T -xx -s 64 -o FILE -e trace=CALLS COMMAND
-
-with these CALLS: open,openat,close,close_range,dup,dup2,dup3,fcntl,ioctl,pread64,pwrite64,preadv,pwritev,mmap,clone,\
-clone3,fork,vfork,execve,sendmsg,recvmsg
+  calls=open,openat,close,close_range,dup,dup2,dup3,fcntl,ioctl,pread64,pwrite64,preadv,pwritev,mmap
+  calls=$calls,clone,clone3,fork,vfork,execve,sendmsg,recvmsg
+  strace -f --seccomp-bpf -ttt -T -xx -s 64 -e trace=$calls -o FILE COMMAND
 
 or QEMU by its own events: -trace 'vfio_*' -D FILE.
 
 What such a file does not show is marked in the trace, and notes say what had to be guessed. For source and target of a
 migration make a trace each.
 """
+
+#: What records are called, in the order in which they are told.
+_NOUNS = {
+    **{each: each for each in ("open", "read", "write", "map", "reset", "dma-map", "dma-unmap")},
+    "dirty": "dirty page request",
+    "gap": "gap",
+    "close": "close",
+}
 
 
 def add(commands: Commands) -> None:
@@ -39,14 +46,32 @@ def add(commands: Commands) -> None:
     option("kind", choices=("strace", "qemu"), help="who wrote the file: strace 5 or 6, or QEMU 5.2 to 7.2")
     option("file", type=Path, help="the file; for strace -ff its name without the threads' numbers")
     option("--trace", type=Path, metavar="OUT", help="new file for the trace (default: FILE.trace)")
-    option("--region", type=int, help="index of the migration region, where its use does not show it")
+    option("--region", type=_index, help="index of the migration region, where its use does not show it")
     option(
         "--region-at",
-        type=lambda text: int(text, 0),
+        type=_offset,
         metavar="OFFSET",
         help="with strace: where the migration region begins in the device's file, if not at its index << 40",
     )
     parser.set_defaults(carry_out=carry_out)
+
+
+def _index(text: str) -> int:
+    """Raises argparse.ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or int(text[:11]) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no index of a region")
+    return int(text)
+
+
+def _offset(text: str) -> int:
+    """Raises argparse.ArgumentTypeError."""
+    try:
+        offset = int(text[:40], 0)
+    except ValueError:
+        offset = -1
+    if not 0 <= offset < 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no offset in a file, such as 0x300000")
+    return offset
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
@@ -54,6 +79,8 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..clients.importers.command import import_qemu, import_strace
     from ..clients.trace import TraceError
 
+    if arguments.region_at is not None and arguments.kind != "strace":
+        raise Complaint("--region-at is for strace: QEMU's events tell regions by their index")
     file: Path = arguments.file
     trace: Path = arguments.trace or file.with_name(f"{file.name}.trace")
     try:
@@ -64,7 +91,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     except TraceError as error:
         raise Complaint(str(error)) from None
     columns = width()
-    told = ", ".join(counted(count, verb) for verb, count in sorted(imported.counts.items()))
+    told = ", ".join(counted(imported.counts[verb], noun) for verb, noun in _NOUNS.items() if imported.counts[verb])
     print("\n".join(wrap("", f"{trace}: {told or 'nothing was done to a VFIO device'}", columns)))
     for note in imported.notes:
         print("\n".join(wrap("note  ", note, columns)))

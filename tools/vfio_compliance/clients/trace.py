@@ -78,6 +78,7 @@ LONGEST_LINE: Final = 1 << 20
 
 _MOST_AREAS = 1024
 _PIECE = 1 << 20
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _LARGEST = (1 << 64) - 1
 _MOST_ERRNO = 4095
 _MOST_NUMBER = (1 << 31) - 1
@@ -480,7 +481,7 @@ class Writer:
 
 def encode(fields: dict[str, Any]) -> bytes:
     """The line of a record."""
-    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(fields).encode() + b"\n"
 
 
 def _numbered(key: str, number: int) -> dict[str, int]:

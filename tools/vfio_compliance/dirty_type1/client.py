@@ -26,6 +26,7 @@ _HEAD: Final = 8
 _WHOLE: Final = {False: 48, True: 40}
 
 NOT_CLEARED = "whether the memory of a bitmap was zero before the call is not in the trace"
+NO_ARGUMENTS = "the trace does not have the arguments of a call of the container"
 NO_BITMAP = "the trace does not have the range of a call, or the size of its bitmap"
 LOST = (
     "memory was unmapped while its pages were tracked, without asking for its dirty bitmap: what the device wrote "
@@ -60,6 +61,10 @@ class DirtyJudge(ClientJudge):
             self._unmap(access, access.called)
 
     def _dirty(self, access: Access, call: ContainerCall) -> None:
+        if call.argsz is None:
+            self._ledger.untold(NO_ARGUMENTS, "DRT-12", "DRT-06", "DRT-08")
+            self._tracking.discard(access.container)
+            return
         if call.argsz < _HEAD:
             self._ledger.offend(
                 "DRT-12", f"argsz of {counted(_HEAD, 'byte')} at least", f"a request was made with argsz {call.argsz}"
@@ -74,13 +79,18 @@ class DirtyJudge(ClientJudge):
             self._tracking.discard(access.container)
 
     def _unmap(self, access: Access, call: ContainerCall) -> None:
-        if call.flags == DmaUnmapFlags.GET_DIRTY_BITMAP:
+        if call.flags is None and call.argsz is None:
+            self._ledger.untold(NO_ARGUMENTS, "UNM-02", "UNM-03")
+        elif call.flags == DmaUnmapFlags.GET_DIRTY_BITMAP:
             self._asks_for_bitmap(access, call, "unmapping with the bitmap", "UNM-02", "UNM-03")
         elif call.flags is not None and access.value >= 0 and access.container in self._tracking:
             self._ledger.remark(LOST)
 
     def _asks_for_bitmap(self, access: Access, call: ContainerCall, what: str, reach: str, memory: str) -> None:
         ledger, least = self._ledger, _WHOLE[access.message]
+        if call.argsz is None:
+            ledger.untold(NO_ARGUMENTS, reach, memory)
+            return
         if call.argsz < least:
             ledger.offend(
                 reach,

@@ -17,8 +17,8 @@ from ..trace import TraceError
 from . import events, qemu
 from .lines import lines, refuse_binary
 from .recorder import Recorder
-from .strace import MIGRATION_AT, NAMES, Importer
-from .syscalls import Parser, Syscall
+from .strace import IDLE, MIGRATION_AT, NAMES, Importer
+from .syscalls import Parser, Syscall, Transfer
 
 _OF_THREAD: Final = re.compile(r"\.(\d{1,10})$")
 _MOST_FILES: Final = 512
@@ -46,7 +46,7 @@ def import_strace(path: Path, trace: Path, region: int | None = None, region_at:
     recorder = _recorder(path, trace, "strace", MIGRATION_AT if region_at is not None else region)
     try:
         importer = Importer(recorder, region_at)
-        parsers = [Parser(NAMES, _thread(each) if each != path else 0) for each in files]
+        parsers = [Parser(NAMES, IDLE, importer.watched, _thread(each) if each != path else 0) for each in files]
         importer.take(_in_order([parser.read(lines(each)) for parser, each in zip(parsers, files, strict=True)], path))
         known, strange = sum(each.known for each in parsers), sum(each.strange for each in parsers)
         if not known or (strange > known and not recorder.counts):
@@ -80,7 +80,7 @@ def import_qemu(path: Path, trace: Path, region: int | None = None) -> Imported:
 
 
 def _recorder(path: Path, trace: Path, kind: str, region: int | None) -> Recorder:
-    return Recorder(trace, f"{path.name} of {kind}, by vfio-compliance {__version__} import", region)
+    return Recorder(trace, path, f"{path.name} of {kind}, by vfio-compliance {__version__} import", region)
 
 
 def _imported(recorder: Recorder, trace: Path) -> Imported:
@@ -112,13 +112,13 @@ def _thread(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _in_order(streams: list[Iterator[Syscall]], path: Path) -> Iterator[Syscall]:
+def _in_order(streams: list[Iterator[Syscall | Transfer]], path: Path) -> Iterator[Syscall | Transfer]:
     """The calls of all threads, by when they ended."""
     if len(streams) == 1:
         yield from streams[0]
         return
 
-    def ended(call: Syscall) -> float:
+    def ended(call: Syscall | Transfer) -> float:
         if call.time is None:
             raise TraceError(
                 f"{path}.*: the files of several threads need the time in each line; record with -ttt -T, or -f"

@@ -50,6 +50,10 @@ class Descriptors:
         self._main = Table()
         #: Threads in the middle of a clone, and whether the new one shares their table.
         self._cloning: dict[int, bool] = {}
+        #: How many threads were taken for the first one's, for want of a beginning.
+        self.assumed = 0
+        #: All numbers that stood for a file of VFIO at some time.
+        self.numbers: set[int] = set()
 
     def table(self, pid: int) -> Table:
         """Of a thread."""
@@ -59,6 +63,7 @@ class Descriptors:
         if self._cloning:
             parent, shares = next(reversed(self._cloning.items()))
             return self._born(parent, pid, shares)
+        self.assumed += bool(self._tables)
         return self._enter(pid, self._main)
 
     def file(self, pid: int, number: int) -> File | None:
@@ -72,6 +77,8 @@ class Descriptors:
         slots = self.table(pid).slots
         if number >= 0 and len(slots) < _MOST_DESCRIPTORS:
             slots[number] = file, closes
+            if len(self.numbers) < _MOST_THREADS:
+                self.numbers.add(number)
             file.uses += 1
         return before
 

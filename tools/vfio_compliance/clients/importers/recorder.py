@@ -52,11 +52,15 @@ class Recorder:
     Each method raises TraceError when the disk takes no more.
     """
 
-    def __init__(self, path: Path, recorded: str, region: int | None = None) -> None:
-        """``region``: index of the migration region, where the user names it. TraceError: there is a file already."""
+    def __init__(self, path: Path, source: Path, recorded: str, region: int | None = None) -> None:
+        """Make the trace ``path`` of ``source``; ``region`` is the index of the migration region, if the user names it.
+
+        Raises TraceError where there is a file already.
+        """
         self._writer = Writer(path, recorded, maps_seen=True)
         self._undo = contextlib.ExitStack()
         self._path = path
+        self._source = source
         self._named = region
         try:
             self._body = self._undo.enter_context(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115 - it is
@@ -106,24 +110,20 @@ class Recorder:
         region, offset, length = place
         if offset < _HEADER_END:
             self._look(device, place, data)
-        fields = {
-            "verb": verb,
-            "time": self._seconds(time),
-            "device": device,
-            "region": region,
-            "offset": offset,
-            "length": length,
-            **_ended(value, errno, took),
-        }
         moved = max(value, 0) if verb == "read" else length if verb == "write" else 0
-        data = data[:moved]
+        tail = ""
         if len(data) < moved:
-            fields["unknown"] = True
+            tail = ',"unknown":true'
         elif moved > KEPT_BYTES:
-            fields["sha256"], data = sha256(data).hexdigest(), b""
-        if data:
-            fields["data"] = data[:KEPT_BYTES].hex()
-        self._put(fields)
+            tail, data = f',"sha256":"{sha256(data[:moved]).hexdigest()}"', b""
+        if data and moved:
+            tail += f',"data":"{data[: min(moved, KEPT_BYTES)].hex()}"'
+        # Written by hand, for there may be millions of these: it takes a third of the time.
+        self.counts[verb] += 1
+        self._line(
+            f'{{"verb":"{verb}","time":{self._seconds(time)},"device":{device},"region":{region},"offset":{offset},'
+            f'"length":{length},"value":{value},"errno":{errno},"took":{took * 1e6:.0f}{tail}}}\n'.encode()
+        )
 
     def container(self, verb: str, time: float | None, took: float, number: int, errno: int, **fields: Any) -> None:
         """A ``dma-map``, ``dma-unmap`` or ``dirty``; fields that are not known are left out."""
@@ -168,10 +168,11 @@ class Recorder:
         looks = {index: each for (owner, index), each in self._looks.items() if owner == device}
         whole = [index for index, each in looks.items() if each.first and each.others and not each.strange]
         some = [index for index, each in looks.items() if each.first and not each.strange]
-        found = whole or some
+        found = sorted(whole or some)
         if len(found) > 1:
             raise TraceError(
-                f"device {device}: {enumerated(f'region {index}' for index in found)} may be the migration region; "
+                f"{self._source}: device {device}: "
+                f"{enumerated(f'region {index}' for index in found)} may be the migration region; "
                 "name it with --region"
             )
         if not found:
@@ -210,7 +211,10 @@ class Recorder:
 
     def _put(self, fields: dict[str, Any]) -> None:
         self.counts[fields["verb"]] += 1
-        self._waiting.append(encode(fields))
+        self._line(encode(fields))
+
+    def _line(self, line: bytes) -> None:
+        self._waiting.append(line)
         if len(self._waiting) >= _MOST_WAITING:
             self._flush()
 

@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ...common.words import counted
 from ...uapi import type1, vfio
 from .descriptors import Descriptors, File
 from .descriptors import Kind as What
 from .recorder import Recorder
-from .syscalls import Kind, Syscall
+from .syscalls import Kind, Syscall, Transfer
 from .values import Text, descriptor, number, split, string, unescaped
 
 #: Where the regions of a device begin in its file: the index is in the upper bits of the offset.
@@ -48,7 +49,6 @@ _O_CLOEXEC, _CLONE_FILES = 0o2000000, 0x400
 _CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 2, 4
 _CLONE_FLAGS: Final = re.compile(rb"flags=([^,}]{1,400})")
 _SENT: Final = re.compile(rb"(?:SCM_RIGHTS|0x1)\b[^\]]{0,40}cmsg_data=\[([^\]]{0,4000})")
-_PIECE: Final = re.compile(rb"iov_len=(\d{1,19})")
 _GROUP: Final = re.compile(rb"/dev/vfio/((?:noiommu-)?\d+)")
 
 
@@ -68,11 +68,21 @@ class Importer:
         #: Files that were handed to another process, whose descriptor there is not known.
         self._sent: list[File] = []
 
-    def take(self, calls: Iterable[Syscall]) -> None:
+    @property
+    def watched(self) -> set[int]:
+        """The numbers that descriptors of VFIO have or had, in any process."""
+        return self._open.numbers
+
+    def take(self, calls: Iterable[Syscall | Transfer]) -> None:
         """Record all of these."""
-        handlers = self._handlers
+        handlers, file_of, access = self._handlers, self._open.file, self._recorder.access
         for call in calls:
-            if call.kind is Kind.CALL:
+            if isinstance(call, Transfer):
+                file = file_of(call.pid, call.descriptor)
+                if file and file.kind is What.DEVICE and call.value <= call.length:
+                    place = *self._place(call.position), call.length
+                    access(call.verb, call.time, call.took, file.number, place, call.value, 0, call.data)
+            elif call.kind is Kind.CALL:
                 if not call.again:
                     handlers[call.name](self, call)
             elif call.kind is Kind.BEGAN:
@@ -85,6 +95,9 @@ class Importer:
                 self._open.rename(call.pid, call.value or 0)
             elif call.name not in _HARMLESS:
                 self._lost(call)
+        if self._open.assumed:
+            threads = counted(self._open.assumed, "thread")
+            self._recorder.note(f"{threads} began unseen: taken for a part of the process that comes first in the file")
 
     # Descriptors
 
@@ -285,23 +298,18 @@ class Importer:
         file = self._device_at(call, found, position) if found else None
         if file is None:
             return
-        lengths = [int(each) for each in _PIECE.findall(arguments[1])]
-        texts = [
-            string(each.partition(b"iov_base=")[2])
-            for each in split(arguments[1][1:-1].replace(b"{", b""))
-            if b"iov_base=" in each
-        ]
-        if position is None or position < 0 or not lengths or arguments[1].endswith(b"...]"):
+        pieces = _pieces(arguments[1])
+        if position is None or position < 0 or not pieces:
             self._lost(call)
             return
-        left = call.value if call.value is not None else 0
-        for length, text in zip(lengths, [*texts, *[None] * (len(lengths) - len(texts))], strict=False):
-            moved = min(left, length)
+        left = call.value
+        for length, data in pieces:
+            moved = None if left is None else min(left, length)
             verb = "read" if call.name.startswith(b"pread") else "write"
-            self._access(call._replace(value=moved), verb, file.number, position, length, text.data if text else b"")
+            self._access(call._replace(value=moved), verb, file.number, position, length, data)
             position += length
-            left -= moved
-            if moved < length or not left:
+            left = (left or 0) - (moved or 0)
+            if moved is None or moved < length or not left:
                 break
 
     def _access(self, call: Syscall, verb: str, device: int, position: int, length: int, data: bytes) -> None:
@@ -443,14 +451,39 @@ _HARMLESS: Final = (
 #: With the migration region named by its offset: the number of that region, and of all else.
 MIGRATION_AT, ELSEWHERE = 0, 1
 
-#: The calls that matter.
+#: The calls that matter, and those of them that matter for a descriptor of VFIO alone.
 NAMES: Final = tuple(name.decode() for name in Importer._handlers)
+IDLE: Final = (
+    "read",
+    "write",
+    "readv",
+    "writev",
+    "close",
+    "fcntl",
+    "ioctl",
+    "pread64",
+    "pwrite64",
+    "preadv",
+    "pwritev",
+)
 
 
 def _shares(call: Syscall) -> bool:
     """Whether a new thread has the same descriptors as the one that makes it."""
     found = _CLONE_FLAGS.search(call.arguments)
     return found is not None and _flagged(found[1], b"CLONE_FILES", [found[1]], _CLONE_FILES)
+
+
+def _pieces(vector: bytes) -> list[tuple[int, bytes]]:
+    """Length and known content of each buffer of a vector; nothing where it is not there whole."""
+    made = []
+    for each in split(vector[1:-1]):
+        fields = dict(field.split(b"=", 1) for field in split(each[1:-1]) if b"=" in field)
+        length, text = number(fields.get(b"iov_len", b"")), string(fields.get(b"iov_base", b""))
+        if length is None or length < 0:
+            return []
+        made.append((length, text.data if text else b""))
+    return made
 
 
 def _flagged(text: bytes, name: bytes, arguments: list[bytes], bit: int) -> bool:

@@ -29,6 +29,19 @@ _ENDING: Final = re.compile(
     + ABOUT
     + rb"(?: (?P<errno>E[A-Z0-9_]{1,20}))?[^<>=\"]{0,200}(?:<(?P<took>\d{1,9}\.\d{1,9})>)?\s*$"
 )
+_GROUPS: Final = ("pid", "number", "time", "name", "idle", "fd", "end")
+_ANY: Final = re.compile(_PREFIX + rb"(?:[a-z_]\w*\(|<\.\.\. \w+ resumed>|\+\+\+ |--- )")
+
+#: A whole line: pread64 or pwrite64 as -ttt and -xx write them, with or without -f and -T.
+_TRANSFER: Final = re.compile(
+    rb"(?:(\d{1,10}) {1,12})?(\d{9,12}\.\d{1,9}) p(read|write)64\((\d{1,9}), "
+    rb"\"([\\x0-9a-f]{0,1024})\", (\d{1,10}), (\d{1,19})\) {1,40}= (\d{1,10})(?: <(\d{1,9}\.\d{1,9})>)?$"
+)
+
+#: What a call on a descriptor of VFIO has, if the descriptor was not seen coming: a request's name or number, the path
+#: (also as -xx writes it), or an offset behind the first region.
+_SIGN: Final = re.compile(rb"VFIO_|0x3b|vfio|\\x76\\x66\\x69\\x6f|\d{13}")
+
 _UNFINISHED: Final = re.compile(rb"\s*<(?:unfinished \.\.\.|pid changed to (\d+) \.\.\.)>\s*$")
 
 #: Numbers of errors that the kernel keeps to itself: the call is made again, or the program sees EINTR.
@@ -74,21 +87,42 @@ class Syscall(NamedTuple):
     again: bool = False
 
 
-class Parser:
-    """Reads the lines of one file; ``names`` are the calls that matter, ``pid`` whose they are if no line says it."""
+class Transfer(NamedTuple):
+    """A pread64 or pwrite64 that ended well, on a line of the most frequent form: a Syscall that is read already."""
 
-    def __init__(self, names: Iterable[str], pid: int = 0) -> None:
-        wanted = "|".join(sorted(names, key=len, reverse=True)).encode()
+    line: int
+    pid: int
+    time: float
+    took: float
+    verb: str
+    descriptor: int
+    data: bytes
+    length: int
+    position: int
+    value: int
+
+
+class Parser:
+    """Reads the lines of one file; ``names`` are the calls that matter, ``pid`` whose they are if no line says it.
+
+    ``watched`` are the numbers of descriptors that matter, to which more may come. Calls of ``idle`` on others that
+    show no sign of VFIO are passed over, which is most of a file.
+    """
+
+    def __init__(self, names: Iterable[str], idle: Iterable[str], watched: set[int], pid: int = 0) -> None:
         self._line = re.compile(
             _PREFIX
-            + rb"(?:(?P<name>"
-            + wanted
-            + rb")\(|<\.\.\. (?P<resumed>"
-            + wanted
+            + rb"(?:(?P<name>(?:(?P<idle>"
+            + _alternatives(idle)
+            + rb")|"
+            + _alternatives(names)
+            + rb")\((?P<fd>\d{1,9})?)|<\.\.\. (?P<resumed>"
+            + _alternatives(names)
             + rb") resumed>|\+\+\+ (?P<end>\w+))"
         )
-        self._any = re.compile(_PREFIX + rb"(?:[a-z_]\w*\(|<\.\.\. \w+ resumed>|\+\+\+ |--- )")
+        self._watched = watched
         self._pid = pid
+        #: Calls that began; without a text where they do not matter.
         self._pending: dict[int, tuple[float | None, bytes]] = {}
         self._pending_bytes = 0
         self._relative = False
@@ -97,51 +131,69 @@ class Parser:
         #: How many lines look as strace writes them, and how many do not.
         self.known = self.strange = 0
 
-    def read(self, lines: Iterable[Line]) -> Iterator[Syscall]:
+    def read(self, lines: Iterable[Line]) -> Iterator[Syscall | Transfer]:
         """The calls that matter, in the order in which their lines ended."""
-        match = self._line.match
+        match, simple, watched = self._line.match, _TRANSFER.match, self._watched
         for line in lines:
-            found = match(line.text)
+            number, text, cut = line
+            if not cut and (plain := simple(text)):
+                thread, at, what, descriptor, raw, length, position, moved, took = plain.groups()
+                data = _plain(raw)
+                if int(descriptor) in watched and data is not None:
+                    self._last = seconds = float(at)
+                    self.known += 1
+                    yield Transfer(
+                        *(number, int(thread or self._pid), seconds, float(took or 0), what.decode(), int(descriptor)),
+                        *(data, int(length), int(position), int(moved)),
+                    )
+                    continue
+            found = match(text)
             if found is None:
-                self._skip(line)
+                if self._relative or not self.known or self.strange:
+                    self._skip(text)
                 continue
             self.known += 1
-            pid = int(found["pid"] or found["number"] or self._pid)
-            time = self._time(found["time"])
-            if found["end"]:
-                if found["end"] in (b"exited", b"killed"):
+            thread, plain_thread, clock, name, idle, descriptor, end = found.group(*_GROUPS)
+            pid = int(thread or plain_thread or self._pid)
+            if idle and not cut and int(descriptor or -1) not in watched and not _SIGN.search(text, found.end()):
+                if self._relative:
+                    self._time(clock)
+                if text.endswith(b"...>"):
+                    self._keep(pid, None, b"")
+                continue
+            time = self._time(clock)
+            if end:
+                if end in (b"exited", b"killed"):
                     self._forget(pid)
-                    yield Syscall(Kind.EXIT, line.number, pid, time)
-            elif line.cut:
+                    yield Syscall(Kind.EXIT, number, pid, time)
+            elif cut:
                 self._forget(pid)
-                yield Syscall(Kind.LOST, line.number, pid, time, found["name"] or found["resumed"])
+                yield Syscall(Kind.LOST, number, pid, time, (name or found["resumed"]).partition(b"(")[0])
             else:
                 yield from self._call(line, found, pid, time)
 
-    def _skip(self, line: Line) -> None:
+    def _skip(self, text: bytes) -> None:
         """A line that tells of no call that matters; of some the rest is still worth a look."""
-        if self._relative or not self.known or self.strange:
-            if found := self._any.match(line.text):
-                self.known += 1
-                self._time(found["time"])
-            else:
-                self.strange += 1
+        if found := _ANY.match(text):
+            self.known += 1
+            self._time(found["time"])
+        else:
+            self.strange += 1
 
     def _call(self, line: Line, found: re.Match[bytes], pid: int, time: float | None) -> Iterator[Syscall]:
-        text = line.text[found.end() :]
-        name = found["name"]
-        if name is None:
+        if found["name"]:
+            name = found["name"].partition(b"(")[0]
+            text = line.text[found.start("name") + len(name) + 1 :]
+        else:
             name = found["resumed"]
             began = self._forget(pid)
-            if began is None:
+            if began and not began[1]:
+                return
+            if began is None or not began[1].startswith(name + b"("):
                 yield Syscall(Kind.LOST, line.number, pid, time, name)
                 return
-            began_at, before = began
-            if not before.startswith(name + b"("):
-                yield Syscall(Kind.LOST, line.number, pid, time, name)
-                return
-            text = before[len(name) + 1 :] + text
-            time = began_at
+            time = began[0]
+            text = began[1][len(name) + 1 :] + line.text[found.end() :]
         if (going_on := _UNFINISHED.search(text, max(len(text) - 60, 0))) is not None:
             text = text[: going_on.start()]
             if going_on[1]:
@@ -154,18 +206,16 @@ class Parser:
         if ending is None:
             yield Syscall(Kind.LOST, line.number, pid, time, name)
             return
-        arguments = text[: ending.start()]
-        failed = ending["errno"] or b""
-        value = None if ending["value"] == b"?" else int(ending["value"], 0)
+        returned, about, failed, took = ending.groups()
+        value = None if returned == b"?" else int(returned, 0)
         yield Syscall(
-            *(Kind.CALL, line.number, pid, time, name, arguments, value),
-            errno=_ERRORS.get(failed, 0) if value == -1 else 0,
-            about=unescaped(ending[2] or b""),
-            took=float(ending["took"] or 0),
-            again=failed in _RESTARTS,
+            *(Kind.CALL, line.number, pid, time, name, text[: ending.start()], value),
+            *(_ERRORS.get(failed, 0) if value == -1 else 0, unescaped(about or b""), float(took or 0)),
+            failed in _RESTARTS,
         )
 
     def _keep(self, pid: int, time: float | None, text: bytes) -> None:
+        """Remember a call that goes on."""
         self._forget(pid)
         if self._pending_bytes + len(text) <= _MOST_PENDING:
             self._pending[pid] = time, text
@@ -207,3 +257,17 @@ def _ending(text: bytes) -> re.Match[bytes] | None:
         if found := _ENDING.match(text, close):
             return found
     return None
+
+
+def _alternatives(names: Iterable[str]) -> bytes:
+    return b"(?:" + "|".join(sorted(names, key=len, reverse=True)).encode() + rb")(?!\w)"
+
+
+def _plain(raw: bytes) -> bytes | None:
+    """The bytes of a string that has each of them as -xx writes it; None for one that has not."""
+    if raw.count(b"\\x") * 4 != len(raw):
+        return None
+    try:
+        return bytes.fromhex(raw.replace(b"\\x", b"").decode())
+    except ValueError:
+        return None

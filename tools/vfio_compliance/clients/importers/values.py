@@ -103,9 +103,8 @@ def _escape(found: re.Match[bytes]) -> bytes:
 def descriptor(argument: bytes) -> tuple[int, bytes] | None:
     """The number of a descriptor, and what it is where that stands behind it (``-y``)."""
     found = _DESCRIPTOR.match(argument)
-    if found is None or len(found[1]) > _DIGITS:
-        return None
-    return int(found[1], 0), unescaped(found[2] or b"")
+    which = _integer(found[1]) if found else None
+    return None if found is None or which is None else (which, unescaped(found[2] or b""))
 
 
 def number(argument: bytes, names: Mapping[bytes, int] | None = None) -> int | None:

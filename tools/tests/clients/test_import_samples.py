@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A real migration: QEMU 7.2 moves the reference module's state to a second device, on Linux 6.1.
+
+Each end was recorded by strace and by QEMU's own events at the same time, once with its data going through mappings and
+once without (``x-no-mmap=on``). samples/ has what concerns VFIO of these four files: other lines were left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance.clients.command import judge_files
+from vfio_compliance.clients.importers.command import import_qemu, import_strace
+from vfio_compliance.clients.trace import Reader
+
+SAMPLES = Path(__file__).parent / "samples"
+IMPORTS = {"strace": import_strace, "log": import_qemu}
+CASES = [pytest.param(way, kind, id=f"{way}-{kind}") for way in ("mapped", "trapped") for kind in IMPORTS]
+
+#: Clauses of a client that saves and of one that restores, by way and kind: which are kept, and which cannot be told.
+SAVING = {
+    ("mapped", "strace"): (
+        {"DS-15", "FLD-06", "SAV-02", "SAV-11", "SAV-13"},
+        {"FLD-04", "SAV-11", "UNM-02", "UNM-03", "DRT-06", "DRT-08", "DRT-12"},
+    ),
+    ("mapped", "log"): (
+        {"FLD-06", "SAV-02", "SAV-11", "SAV-13", "DRT-06", "DRT-12"},
+        {"DS-07", "DS-15", "FLD-04", "SAV-11", "UNM-02", "UNM-03", "DRT-08"},
+    ),
+    ("trapped", "strace"): (
+        {"DS-15", "FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13"},
+        {"UNM-02", "UNM-03", "DRT-06", "DRT-08", "DRT-12"},
+    ),
+    ("trapped", "log"): (
+        {"FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "DRT-06", "DRT-12"},
+        {"DS-07", "DS-15", "UNM-02", "UNM-03", "DRT-08"},
+    ),
+}
+RESTORING = {
+    ("mapped", "strace"): (
+        {"DS-15", "TR-04a", "RSM-06"},
+        {"FLD-04", "FLD-06", "RSM-05", "RSM-07", "UNM-02", "UNM-03"},
+    ),
+    ("mapped", "log"): (
+        {"TR-04a", "RSM-06"},
+        {"DS-07", "DS-15", "FLD-04", "FLD-06", "RSM-05", "RSM-07", "UNM-02", "UNM-03"},
+    ),
+    ("trapped", "strace"): (
+        {"DS-15", "TR-04a", "FLD-04", "FLD-06", "RSM-05", "RSM-06", "RSM-07"},
+        {"UNM-02", "UNM-03"},
+    ),
+    ("trapped", "log"): (
+        {"TR-04a", "FLD-04", "FLD-06", "RSM-06"},
+        {"DS-07", "DS-15", "RSM-05", "RSM-07", "UNM-02", "UNM-03"},
+    ),
+}
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """The traces of both ends."""
+
+    def make(way: str, kind: str) -> tuple[Path, Path]:
+        made = tmp_path / "source", tmp_path / "target"
+        for end in made:
+            IMPORTS[kind](SAMPLES / f"{way}-{end.name}.{kind}", end)
+        return made
+
+    return make
+
+
+def verdicts(result) -> tuple[set[str], set[str]]:
+    """The clauses that were kept, and those of which something could not be told."""
+    assert not result.broken.total()
+    assert not result.damage
+    return {each for each, times in result.kept.items() if times}, {
+        each for each in result.unclear if result.unclear[each]
+    }
+
+
+@pytest.mark.parametrize(("way", "kind"), CASES)
+def test_a_good_client_is_accused_of_nothing(traces, way, kind):
+    """What the evidence suffices for is kept, and the rest is said to be untold."""
+    source, target = traces(way, kind)
+    assert verdicts(judge_files(source)) == SAVING[way, kind]
+    assert verdicts(judge_files(target, source)) == RESTORING[way, kind]
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
+@pytest.mark.parametrize("way", ["mapped", "trapped"])
+def test_both_records_tell_the_same(traces, tmp_path, way, end):
+    """Where both know the value of a register, they agree; and nothing is in one that the other has not."""
+
+    def accesses(path: Path) -> list[tuple]:
+        records = [each for each in Reader(path) if each.verb in ("read", "write", "map", "reset", "open")]
+        return [
+            (each.verb, each.offset, each.data)
+            for each in records
+            if (each.region in (-1, 9) and each.offset < 0x1000) or each.verb == "map"
+        ]
+
+    theirs = accesses(traces(way, "strace")[end])
+    for each in tmp_path.iterdir():
+        each.unlink()
+    ours = accesses(traces(way, "log")[end])
+    assert [each[:2] for each in ours] == [each[:2] for each in theirs]
+    assert all(known == told for (_, _, told), (_, _, known) in zip(ours, theirs, strict=True) if told)
+    assert sum(bool(told) for _, _, told in ours) > 10
+
+
+@pytest.mark.parametrize(("way", "kind"), CASES)
+def test_nothing_is_missing(traces, way, kind):
+    """No gap: all of the lines were understood."""
+    for each in traces(way, kind):
+        counts = Counter(record.verb for record in Reader(each))
+        assert counts["gap"] == 0
+        assert (counts["open"], counts["reset"], counts["region"] > 0) == (1, 1, True)

@@ -1,0 +1,503 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What strace wrote of a client becomes a trace, whatever its options; what it does not show is a gap, or unknown."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+
+import pytest
+from strace_text import (
+    AT,
+    DEVICE,
+    DIRTY_PAGES,
+    GET_DEVICE_FD,
+    GROUP,
+    OPEN_FLAGS,
+    PLACE,
+    Call,
+    Data,
+    Fd,
+    Named,
+    Options,
+    Text,
+    access,
+    opened,
+    session,
+    state,
+)
+
+from vfio_compliance.cli.main import main
+from vfio_compliance.clients.importers.command import Imported, import_strace
+from vfio_compliance.clients.trace import Reader, Record, TraceError
+
+CLONE = "flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_THREAD, child_tid=0x7f"
+FORK = "child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x7f"
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """Import a text: what came of it, and the records but the end."""
+
+    def make(text: str | bytes, **options) -> tuple[Imported, list[Record]]:
+        path, trace = tmp_path / "strace", tmp_path / "trace"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        trace.unlink(missing_ok=True)
+        made = import_strace(path, trace, **options)
+        *records, end = Reader(trace)
+        assert end.verb == "end"
+        return made, records
+
+    return make
+
+
+def told(records: list[Record]) -> list[tuple]:
+    """What is the same however it was written down."""
+    return [each._replace(line=0, time=0.0, took=0) for each in records if each.verb != "region"]
+
+
+def verbs(records: list[Record]) -> list[str]:
+    """Of all records but the region's."""
+    return [each.verb for each in records if each.verb != "region"]
+
+
+def written(calls: list[Call], **options) -> str:
+    """As strace writes it."""
+    return Text(Options(**options)).write(calls)
+
+
+MATRIX = [
+    *(
+        Options(*each, paths=2, hex=0)
+        for each in itertools.product(
+            ("number", "pid", ""), ("ttt", "tt", "t", "r", ""), (True, False), (False, True), (False,)
+        )
+    ),
+    *(
+        Options(names=names, paths=paths, hex=hexed, split=split, number=number)
+        for names, paths, hexed, split, number in itertools.product(
+            ("abbrev", "raw", "verbose"), (0, 1, 2), (0, 1, 2), (False, True), (False, True)
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("options", MATRIX, ids=str)
+def test_every_dress_gives_the_same_trace(imported, options):
+    """The options of strace change how a call is written, never what the trace says of it."""
+    made, records = imported(Text(options).write(session()))
+    _, plain = imported(written(session()))
+    assert told(records) == told(plain)
+    assert verbs(records) == ["open", "reset", *["read", "write"], *["read"] * 5, "read", "write", "close"]
+    assert [each.about for each in records if each.about] == [(9, 0, (), True)]
+    assert records[8].data == b'a"\\\n\0 b),= 3\x7f\xff\x001'
+    assert not any("gap" in each for each in made.counts)
+
+
+@pytest.mark.parametrize(
+    ("time", "first", "second"),
+    [("ttt", 0.0, 0.25), ("tt", 0.0, 0.25), ("r", 0.0, 0.25), ("t", 0.0, 1.0), ("", 0.0, 0.0)],
+)
+def test_times_begin_at_the_first_access(imported, time, first, second):
+    """In seconds; without times in the file all are the same."""
+    _, records = imported(written(session(), time=time))
+    open_, reset = records[1:3]
+    assert (open_.time, reset.time) == (first, second)
+    assert reset.took == 20
+
+
+def test_midnight_comes(imported):
+    """Times of day go on behind it."""
+    text = Text(Options(time="tt"), clock=86399.6)
+    _, records = imported(text.write(session()))
+    times = [each.time for each in records[1:]]
+    assert times == sorted(times)
+    assert times[-1] == 2.75
+
+
+@pytest.mark.parametrize(
+    "request_as", ["VFIO_DEVICE_RESET", "0x3b6f", "_IOC(_IOC_NONE, 0x3b, 0x6f, 0)", "_IO(0x3b, 111)"]
+)
+def test_requests_by_name_number_and_macro(imported, request_as):
+    """Versions of strace differ in it."""
+    _, records = imported(written([*opened(), Call(100, "ioctl", (DEVICE, request_as, 0)), *state(0)]))
+    assert verbs(records) == ["open", "reset", "read", "write"]
+
+
+def test_a_string_that_was_cut_is_not_known_whole(imported):
+    """The first bytes are, up to 64."""
+    data = bytes(range(200))
+    call = Call(100, "pread64", (DEVICE, Data(data, 100), 200, PLACE + 0x1000), "200")
+    _, records = imported(written([*opened(), *state(2), call]))
+    assert records[-1].unknown
+    assert (records[-1].data, records[-1].length, records[-1].value) == (data[:64], 200, 200)
+
+
+def test_a_long_string_that_is_whole_has_its_digest(imported):
+    """With -s as long as the largest buffer, content can be judged."""
+    data = bytes(range(200))
+    _, records = imported(written([*opened(), *state(2), access("pread64", 0x1000, data)]))
+    assert (records[-1].sha256, records[-1].unknown) == (hashlib.sha256(data).hexdigest(), False)
+
+
+@pytest.mark.parametrize(
+    ("result", "value", "errno"),
+    [
+        ("-1 EINVAL (Invalid argument)", -1, 22),
+        ("2", 2, 0),
+        ("0", 0, 0),
+        ("-1 EIO (Input/output error) (INJECTED)", -1, 5),
+    ],
+)
+def test_what_a_call_returned(imported, result, value, errno):
+    """Bytes moved, or an error."""
+    _, records = imported(written([*opened(), access("pread64", 0, bytes(4), result=result)]))
+    assert (records[-1].value, records[-1].errno) == (value, errno)
+
+
+def test_a_call_that_is_made_again_counts_once(imported):
+    """A signal came before the driver was asked."""
+    again = access("pwrite64", 0, b"\2\0\0\0", result="? ERESTARTSYS (To be restarted if SA_RESTART is set)")
+    _, records = imported(written([*opened(), *state(2)[:1], again, state(2)[1]]))
+    assert verbs(records) == ["open", "read", "write"]
+
+
+def test_a_call_that_never_returned_is_a_gap(imported):
+    """The process was killed in it; nobody knows whether the driver took it."""
+    _, records = imported(written([*opened(), *state(2), access("pwrite64", 0, b"\0\0\0\0", result="?")]))
+    assert verbs(records)[-1] == "gap"
+    assert "is not known" in records[-1].why
+
+
+def test_vectors_are_an_access_for_each_buffer(imported):
+    """As the kernel hands them to a driver, up to the first that is not taken whole."""
+    vector = r'[{iov_base="\1\0\0\0", iov_len=4}, {iov_base="{=,]\0\0\0\0", iov_len=8}, {iov_base="a{,=", iov_len=3}]'
+    for name, verb in (("pwritev", "write"), ("preadv", "read")):
+        call = Call(100, name, (DEVICE, vector, 3, PLACE + 0x1000), "8")
+        _, records = imported(written([*opened(), *state(2), call]))
+        assert [(each.verb, each.offset, each.length, each.value) for each in records[-2:]] == [
+            (verb, 0x1000, 4, 4),
+            (verb, 0x1004, 8, 4),
+        ]
+        assert (records[-2].data, records[-1].data[:4]) == (b"\1\0\0\0", b"{=,]")
+        _, records = imported(written([*opened(), *state(2), call._replace(result="-1 EFAULT (Bad address)")]))
+        assert [(each.verb, each.value, each.errno) for each in records[-1:]] == [(verb, -1, 14)]
+        _, records = imported(written([*opened(), *state(2), call._replace(result="?")]))
+        assert "is not known" in records[-1].why
+
+
+# Descriptors
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        Call(100, "dup", (DEVICE,), "20"),
+        Call(100, "dup2", (DEVICE, 20), "20"),
+        Call(100, "dup3", (DEVICE, 20, Named("O_CLOEXEC", 0o2000000)), "20"),
+        Call(100, "fcntl", (DEVICE, Named("F_DUPFD", 0), 20), "20"),
+        Call(100, "fcntl", (DEVICE, Named("F_DUPFD_CLOEXEC", 1030), 20), "20"),
+    ],
+    ids=lambda call: call.name,
+)
+def test_copies_are_the_same_device(imported, copy):
+    """It is closed with the last of its descriptors."""
+    twin = Fd(20, DEVICE.path)
+    calls = [*opened(), copy, Call(100, "close", (DEVICE,)), *state(2, fd=twin), Call(100, "close", (twin,))]
+    _, records = imported(written(calls))
+    assert verbs(records) == ["open", "read", "write", "close"]
+    assert {each.device for each in records} == {0}
+
+
+@pytest.mark.parametrize("end", ["+++ exited with 0 +++", "+++ killed by SIGKILL +++"])
+def test_the_end_of_a_process_closes_its_devices(imported, end):
+    """Its last thread's; a copy in a forked process keeps them open."""
+    text = Text(Options())
+    text.write([*opened(), Call(100, "clone", (CLONE,), "101"), Call(100, "fork", (), "102")])
+    text.write(state(2, pid=101))
+    for pid in (100, 101):
+        text.line(pid, end)
+    _, records = imported(text.write(state(0, pid=102)))
+    assert verbs(records) == ["open", *["read", "write"] * 2]
+    text.line(102, end)
+    _, records = imported(text.write([]))
+    assert verbs(records)[-1] == "close"
+
+
+def test_exec_closes_the_device(imported):
+    """The kernel gives its descriptor with close-on-exec; F_SETFD takes that back."""
+    exec_ = Call(102, "execve", (Data(b"/bin/cat"), "[]", "0x7f /* 9 vars */"))
+    forked = [*opened(), Call(100, "clone", (FORK,), "102")]
+    _, records = imported(written([*forked, exec_, access("pread64", 0, bytes(4), pid=102, result="-1 EBADF (Bad)")]))
+    assert verbs(records) == ["open"]
+    kept = Call(102, "fcntl", (DEVICE, Named("F_SETFD", 2), 0))
+    _, records = imported(written([*forked, kept, exec_, *state(2, pid=102)]))
+    assert verbs(records) == ["open", "read", "write"]
+
+
+def test_a_forked_process_has_a_table_of_its_own(imported):
+    """What it closes stays open elsewhere, and the number may become another file."""
+    calls = [*opened(), Call(100, "clone", (FORK,), "102"), Call(102, "close", (DEVICE,))]
+    other = Fd(14, "/tmp/file")
+    calls += [Call(102, "openat", (AT, Data(b"/tmp/file"), OPEN_FLAGS), "14")]
+    calls += [Call(102, "pread64", (other, Data(b"abcd"), 4, 0), "4"), *state(2)]
+    _, records = imported(written(calls))
+    assert verbs(records) == ["open", "read", "write"]
+
+
+def test_a_child_is_seen_before_its_parent_returns(imported):
+    """A clone that goes on says whose descriptors the new thread has."""
+    text = Text(Options())
+    text.write(opened())
+    text.line(100, f"clone3({{{CLONE}}} <unfinished ...>")
+    text.write(state(2, pid=101))
+    text.line(100, "<... clone3 resumed> => {parent_tid=[101]}, 88) = 101 <0.002304>")
+    _, records = imported(text.write(state(0, pid=101)))
+    assert verbs(records) == ["open", *["read", "write"] * 2]
+
+
+def test_a_thread_that_began_unseen(imported):
+    """Is taken for one of the first process, which is said."""
+    made, records = imported(written([*opened(), *state(2, pid=101)]))
+    assert verbs(records) == ["open", "read", "write"]
+    assert any("1 thread began unseen" in note for note in made.notes)
+
+
+def test_exec_by_a_thread(imported):
+    """It takes the number of its process."""
+    text = Text(Options())
+    text.write([*opened(), Call(100, "fcntl", (DEVICE, Named("F_SETFD", 2), 0)), Call(100, "clone", (CLONE,), "101")])
+    text.line(101, 'execve("/bin/client", ["client"], 0x7f /* 9 vars */ <pid changed to 100 ...>')
+    text.line(100, "+++ superseded by execve in pid 101 +++")
+    text.line(100, "<... execve resumed>) = 0")
+    _, records = imported(text.write(state(2)))
+    assert verbs(records) == ["open", "read", "write"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "left"),
+    [("0", ["close"]), ("CLOSE_RANGE_UNSHARE", ["close"]), ("CLOSE_RANGE_CLOEXEC", ["read", "write"])],
+)
+def test_close_range(imported, flags, left):
+    """All at once; or later, when the program is replaced."""
+    calls = [*opened(), Call(100, "close_range", (3, 4294967295, flags)), *state(2)[:0]]
+    _, records = imported(written([*calls, *(state(2) if left != ["close"] else [])]))
+    assert verbs(records) == ["open", *left]
+
+
+def test_a_descriptor_that_went_to_another_process(imported):
+    """It may be used there unseen; where it is seen, it is the same device."""
+    message = (
+        '{msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="x", iov_len=1}], msg_iovlen=1, msg_control=[{cmsg_len=20, '
+        "cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[14]}], msg_controllen=24, msg_flags=0}"
+    )
+    sent = Call(100, "sendmsg", (Fd(6, "socket:[1]"), message, 0), "1")
+    _, records = imported(written([*opened(), sent]))
+    assert "SCM_RIGHTS" in records[-1].why
+    calls = [*opened(), Call(100, "fork", (), "102"), Call(102, "close", (DEVICE,)), sent]
+    calls += state(2, pid=102, fd=Fd(9, DEVICE.path))
+    _, records = imported(written(calls))
+    assert verbs(records) == ["open", "gap", "gap", "read", "write"]
+    assert {each.device for each in records} == {0}
+
+
+@pytest.mark.parametrize("paths", [0, 1, 2])
+def test_recording_began_in_the_middle(imported, paths):
+    """A device that was open before is known by what is done to it; that something is missing is said."""
+    _, records = imported(written(session()[3:], paths=paths))
+    assert verbs(records)[:2] == ["gap", "reset"]
+    assert "opened before the recording" in records[1].why
+    _, records = imported(written(session()[4:], paths=paths))
+    assert verbs(records)[:3] == ["gap", "read", "write"]
+
+
+def test_two_devices(imported):
+    """Each has its number."""
+    second = Fd(15, DEVICE.path)
+    calls = [*opened(), Call(100, "openat", (AT, Data(b"/dev/vfio/15"), OPEN_FLAGS), "11")]
+    calls += [Call(100, "ioctl", (Fd(11, "/dev/vfio/15"), GET_DEVICE_FD, "0x5"), "15")]
+    calls += [*state(2), *state(4, fd=second)]
+    _, records = imported(written(calls))
+    assert [each.device for each in records if each.verb != "region"] == [0, 1, 0, 0, 1, 1]
+    assert sorted(each.device for each in records if each.about) == [0, 1]
+
+
+def test_a_device_that_is_opened_again_is_the_same(imported):
+    """It comes from the same group, and was closed."""
+    again = [Call(100, "close", (DEVICE,)), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "14")]
+    made, records = imported(written([*opened(), *state(2), *again, *state(1)]))
+    assert {each.device for each in records} == {0}
+    assert not any("two devices" in note for note in made.notes)
+
+
+def test_two_descriptors_from_one_group(imported):
+    """Names are not in the file: they are taken for two devices, which is said."""
+    made, records = imported(written([*opened(), Call(100, "ioctl", (GROUP, GET_DEVICE_FD, "0x5"), "15"), *state(2)]))
+    assert [each.device for each in records if each.verb == "open"] == [0, 1]
+    assert any("taken for two devices" in note for note in made.notes)
+
+
+# What strace does not show
+
+
+def test_mappings(imported):
+    """Part of the device's file; what goes through them is in no trace."""
+    flags = (Named("PROT_READ|PROT_WRITE", 3), Named("MAP_SHARED", 1))
+    made = Call(100, "mmap", ("NULL", 16384, *flags, DEVICE, hex(PLACE + 0x1000)), "0x7fd0c52f8000")
+    failed = made._replace(result="-1 EINVAL (Invalid argument)")
+    anonymous = Call(100, "mmap", ("NULL", 16384, *flags, -1, 0), "0x7fd0c52f8000")
+    _, records = imported(written([*opened(), made, failed, anonymous, *state(2)]))
+    maps = [(each.region, each.offset, each.length, each.value, each.errno) for each in records if each.verb == "map"]
+    assert maps == [(9, 0x1000, 0x4000, 0, 0), (9, 0x1000, 0x4000, -1, 22)]
+
+
+def test_calls_of_the_container_have_no_arguments(imported):
+    """That they were made is known, and whether they succeeded."""
+    calls = [
+        Call(100, "ioctl", (Fd(13, "/dev/vfio/vfio"), DIRTY_PAGES, "0x7f"), result) for result in ("0", "-1 EINVAL (x)")
+    ]
+    _, records = imported(written([*opened(), *calls, *state(2)]))
+    found = [each for each in records if each.verb == "dirty"]
+    assert [(each.value, each.errno) for each in found] == [(0, 0), (-1, 22)]
+    assert all(each.called and each.called.argsz is None for each in found)
+
+
+def test_reads_at_the_position_of_the_file(imported):
+    """It is not followed."""
+    _, records = imported(written([*opened(), Call(100, "read", (DEVICE, Data(b"abcd"), 4), "4"), *state(2)]))
+    assert "position" in records[2].why
+
+
+def test_a_hot_reset(imported):
+    """Is a reset that the interface does not speak of."""
+    hot = Call(100, "ioctl", (DEVICE, Named("VFIO_DEVICE_PCI_HOT_RESET or VFIO_IOMMU_MAP_DMA", 0x3B71), "0x7f"))
+    _, records = imported(written([*opened(), hot, *state(2)]))
+    assert "HOT_RESET" in records[2].why
+
+
+# Which region it is
+
+
+def test_the_region_that_is_used_as_one(imported):
+    """Not a BAR with registers of other sizes, nor one whose first register is no state; a note says it is a guess."""
+    bar = [
+        Call(100, "pread64", (DEVICE, Data(b"\xf4\x1a\0\0"), 4, 0), "4"),
+        Call(100, "pwrite64", (DEVICE, Data(bytes(8)), 8, 8), "8"),
+        Call(100, "pread64", (DEVICE, Data(bytes(8)), 8, 2 << 40 | 4), "8"),
+        Call(100, "pread64", (DEVICE, Data(bytes(4)), 4, 2 << 40), "4"),
+    ]
+    made, records = imported(written([*opened(), *bar, *session()[3:]]))
+    assert [each.about for each in records if each.about] == [(9, 0, (), True)]
+    assert any("region 9 of device 0 is taken for the migration region" in note for note in made.notes)
+
+
+def test_two_regions_may_be_it(imported, tmp_path):
+    """The user has to say; no trace is left."""
+    other = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - (1 << 40))) for call in state(2)]
+    text = written([*opened(), *state(2), *other])
+    with pytest.raises(TraceError, match="region 8 or region 9 may be the migration region; name it with --region"):
+        imported(text)
+    assert not (tmp_path / "trace").exists()
+    made, records = imported(text, region=8)
+    assert [each.about.region for each in records if each.about] == [8]
+    assert made.notes == []
+
+
+def test_a_region_at_another_place(imported):
+    """Drivers put their regions where they like."""
+    calls = [call._replace(arguments=(*call.arguments[:3], call.arguments[3] - PLACE + 0x300000)) for call in state(2)]
+    config = Call(100, "pread64", (DEVICE, Data(bytes(4)), 4, 0x40), "4")
+    _, records = imported(written([*opened(), config, *calls]), region_at=0x300000)
+    assert [each.about.region for each in records if each.about] == [0]
+    assert [(each.region, each.offset) for each in records[2:]] == [(1, 0x40), (0, 0), (0, 0)]
+
+
+def test_nothing_of_vfio(imported):
+    """Is a trace of nothing, which judges nothing."""
+    made, records = imported(written([Call(100, "close", (Fd(3, "/etc/passwd"),)), Call(100, "dup", (3,), "4")]))
+    assert (records, made.counts.total()) == ([], 0)
+
+
+# Files for each thread
+
+
+def test_files_of_threads(tmp_path):
+    """What -ff makes is put in order by the times in it."""
+    for pid, calls in ((100, [*opened(), Call(100, "clone", (CLONE,), "101")]), (101, state(2, pid=101))):
+        text = Text(Options(thread=""), clock=1795920226.0 + pid)
+        (tmp_path / f"log.{pid}").write_text(text.write(calls))
+    import_strace(tmp_path / "log", tmp_path / "trace")
+    assert verbs([*Reader(tmp_path / "trace")]) == ["open", "read", "write", "end"]
+
+
+def test_files_of_threads_without_times(tmp_path):
+    """They cannot be put in order."""
+    for pid in (100, 101):
+        (tmp_path / f"log.{pid}").write_text(written(session(pid), thread="", time=""))
+    with pytest.raises(
+        TraceError, match=r"log\.\*: the files of several threads need the time .* record with -ttt -T, or -f"
+    ):
+        import_strace(tmp_path / "log", tmp_path / "trace")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (b"", "strace: the file is empty"),
+        (b"\x7fELF\2\1\1\0\0\0", "strace:1: not a text file: 6 control characters at its beginning"),
+        (b"hello\nworld\n", "strace:1: not written by strace: 0 lines in all that tell of a system call"),
+        (b'{"trace":"vfio-compliance"}\n', "strace:1: not written by strace"),
+    ],
+)
+def test_files_of_other_programs(imported, text, complaint):
+    """An error that names the file."""
+    with pytest.raises(TraceError, match=complaint):
+        imported(text)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    """Nor one of a thread."""
+    with pytest.raises(TraceError, match="No such file, nor one with the number of a thread"):
+        import_strace(tmp_path / "nothing", tmp_path / "trace")
+
+
+def test_a_trace_that_is_there_stays(tmp_path):
+    """No file is overwritten, nor deleted."""
+    (tmp_path / "log").write_text(written(session()))
+    (tmp_path / "trace").write_text("precious")
+    with pytest.raises(TraceError, match="is there already"):
+        import_strace(tmp_path / "log", tmp_path / "trace")
+    assert (tmp_path / "trace").read_text() == "precious"
+
+
+def test_the_file_was_cut(imported):
+    """What its last line told of is missing."""
+    text = written(session())
+    _, records = imported(text[: text.rindex("pwrite64") + 20])
+    assert verbs(records)[-1] == "gap"
+    assert records[-1].why == "line 13: pwrite64 cannot be read whole"
+
+
+def test_a_line_of_many_mebibytes(imported):
+    """Is not kept: a gap is left of it."""
+    text = written([*opened(), *state(2)]).encode()
+    long = b'100 1795920300.000000 pread64(14, "' + b"\\x00" * (5 << 20) + b'", 5242880, 9895604654080) = 5242880\n'
+    _, records = imported(text + long + written(state(0)).encode())
+    assert verbs(records) == ["open", "read", "write", "gap", "read", "write"]
+
+
+def test_the_command(tmp_path, capsys):
+    """Says what it made, and what it guessed; judge takes it."""
+    (tmp_path / "log").write_text(written(session()))
+    assert main(["import", "strace", str(tmp_path / "log")]) == 0
+    told = capsys.readouterr().out
+    assert "log.trace: 1 open, 7 reads, 2 writes, 1 reset, 1 close" in " ".join(told.split())
+    assert "note  region 9 of device 0" in told
+    assert json.loads((tmp_path / "log.trace").read_text().splitlines()[0])["maps"] == "seen"
+    assert main(["judge", str(tmp_path / "log.trace")]) == 0
+    assert main(["import", "strace", str(tmp_path / "log")]) == 2
+    assert "is there already" in capsys.readouterr().err
