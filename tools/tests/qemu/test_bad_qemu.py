@@ -102,7 +102,7 @@ def test_good(ask, tmp_path, second):
     """All flows complete, and the state arrives."""
     found, printed = ask("", load(tmp_path, second=second))
     assert outcomes(found) == ALL_WELL
-    assert {answer.state for answer in found.answers} == {"arrives"}
+    assert [answer.state for answer in found.answers] == ["arrives", "is kept", "arrives", "arrives"]
     assert (found.works, found.exit_code) == (True, 0)
     assert "Works with QEMU 7.2.22: yes" in printed
     assert "5 ms in all, 1 ms downtime, 4096 bytes of the device, 100 bytes of memory" in printed
