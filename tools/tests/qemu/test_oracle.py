@@ -54,7 +54,7 @@ DEFECTS = {
     if defect in in_module()
 }
 
-#: Devices that break rules of the text, and work all the same: QEMU resets them and writes running before anything else.
+#: Devices that break rules of the text and work all the same: QEMU resets them and writes running first of all.
 FIT = {
     "open-in-stop": ["qemu.save.begins-in-running"],
     "reset-to-stop": ["qemu.save.begins-in-running", "qemu.error.next-guest-runs"],
