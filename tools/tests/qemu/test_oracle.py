@@ -120,6 +120,8 @@ def by_suite(judge_in_process, target, project, tmp_path):
 
     def ask(defect, rules):
         options = [f"--defect={defect}"] if defect else []
+        if defect in DEFECTS:  # one broken rule is enough for a no
+            options += [f"--only={rule}" for rule in rules]
         result = judge_in_process(target, tmp_path, *cases, *options, most=1, whole=rules)
         assert not result.stops, result.stops
         broken = [rule for rule, verdict in result.verdicts.items() if verdict is Verdict.FAIL]
