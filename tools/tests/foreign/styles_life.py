@@ -531,7 +531,7 @@ class DiesOnReset(Style):
 
     dies = True
     breaks = {"v1.reset.accepted"}
-    may = RESET_RULES | {"qemu.error.next-guest-runs"}
+    may = RESET_RULES | QEMU_STARTS
     unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
 
     def on_reset(self, body: bytes) -> bytes:
