@@ -25,7 +25,7 @@ from style import SELF_WRITES, UNDRAWN, Style, abort, hang, leave, segfault
 from wire import Gone, Refusal
 
 ALL = {"*"}
-#: QEMU takes RUNNING for granted where it begins: on such a device it fails, whatever the text calls the fault.
+#: QEMU resets a device and writes RUNNING where it begins: where neither leads there it fails, whatever the text says.
 QEMU_STARTS = {"qemu.save.begins-in-running", "qemu.error.next-guest-runs"}
 #: In stop a device that knows only the text's arrows can be left by reset alone.
 RESET_RULES = {"v1.reset.accepted", "v1.reset.recovers-error", "v1.reset.ends-running"}
@@ -531,7 +531,7 @@ class DiesOnReset(Style):
 
     dies = True
     breaks = {"v1.reset.accepted"}
-    may = RESET_RULES | {"qemu.error.next-guest-runs"}
+    may = RESET_RULES | QEMU_STARTS
     unjudged = RESET_RULES | AFTER_RESET | ENDS_IN_RESET
 
     def on_reset(self, body: bytes) -> bytes:

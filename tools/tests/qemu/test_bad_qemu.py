@@ -6,6 +6,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -102,7 +105,7 @@ def test_good(ask, tmp_path, second):
     """All flows complete, and the state arrives."""
     found, printed = ask("", load(tmp_path, second=second))
     assert outcomes(found) == ALL_WELL
-    assert {answer.state for answer in found.answers} == {"arrives"}
+    assert [answer.state for answer in found.answers] == ["arrives", "is kept", "arrives", "arrives"]
     assert (found.works, found.exit_code) == (True, 0)
     assert "Works with QEMU 7.2.22: yes" in printed
     assert "5 ms in all, 1 ms downtime, 4096 bytes of the device, 100 bytes of memory" in printed
@@ -261,6 +264,36 @@ def test_folder_that_cannot_be_written(tmp_path, capsys):
     code = main(["qemu", str(tmp_path / "profile.yaml"), "--out", str(tmp_path / "file"), "--qemu", str(FAKE)])
     assert code == 2
     assert "choose another folder with --out" in capsys.readouterr().err
+
+
+def test_defects_of_a_device_that_has_none(tmp_path, capsys):
+    """Refused, not left out without a word."""
+    load(tmp_path)
+    options = ["--out", str(tmp_path / "out"), "--qemu", str(FAKE), "--defect", "saving-ignored"]
+    assert main(["qemu", str(tmp_path / "profile.yaml"), *options]) == 2
+    assert "this device has no way to switch on defects" in capsys.readouterr().out
+
+
+KILLED = """\
+import os, signal, sys
+from pathlib import Path
+from vfio_compliance.qemu.machine import Machine
+
+folder = Path(sys.argv[2])
+Machine(sys.argv[1], "/nowhere", folder, "QEMU", folder / "log", 20.0).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_killed(tmp_path):
+    """A QEMU does not outlive a command that was killed, and has no time to end it."""
+    before = children()
+    done = subprocess.run([sys.executable, "-c", KILLED, FAKE, tmp_path], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    deadline = time.monotonic() + STEP
+    while children() != before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert children() == before
 
 
 def test_every_flow_has_an_answer():

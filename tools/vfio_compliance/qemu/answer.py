@@ -35,8 +35,8 @@ SAYS = {
     Outcome.UNTRIED: "could not be tried",
 }
 
-#: What is said of a state that is the expected one.
-ARRIVED = "arrives"
+#: What is said of a state that is the expected one, on the target and on the source.
+ARRIVED, KEPT = SEEN = ("arrives", "is kept")
 
 _BAD = {Outcome.LOST, Outcome.STILL, Outcome.FAILED, Outcome.ABORTED}
 
@@ -49,7 +49,7 @@ class Answer:
     outcome: Outcome = Outcome.COMPLETED
     #: More about the outcome: what QEMU said, what was seen of the device.
     why: str = ""
-    #: What was seen of the state: "arrives", or why it was not looked at; nothing where it came to no such look.
+    #: What was seen of the state: one of SEEN, or why it was not looked at; nothing where it came to no such look.
     state: str = ""
     #: Whether the profile has no word on how the state is seen: then a completed migration does not say enough.
     silent: bool = False

@@ -37,6 +37,8 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     switch = DefectSwitch(profile, defects, lambda event: None)
     try:
+        if defects and profile.device.defects is None:
+            raise Broken("this device has no way to switch on defects", "use --defect with the reference device only")
         switch.on()
         _try(profile, named, folder, found, output, width)
     except NotApplicable as error:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from ..common.words import counted
 from ..device import DeviceError
 from ..profiles import Profile
-from ..run.checks import NotApplicable, Silent, hexes
+from ..run.checks import NotApplicable, Silent
 from ..run.errors import ProfileFault
 from ..run.stimulus import Actor
 from ..transport import TransportError
-from .answer import ARRIVED, Answer, Outcome, has
+from .answer import ARRIVED, KEPT, Answer, Outcome, has
 from .errors import Aborted, Closed, Failed, Hung, QemuError, Untried
 from .guest import actor as actor_in
 from .machine import Machine
@@ -79,7 +80,7 @@ class Guest:
     def compare(self, expected: list[int] | None) -> None:
         """Raise _Lost for another state than the expected one, _Still for a device that does not work on."""
         if expected is not None and (seen := self.look()) != expected:
-            raise _Lost(f"expected {hexes(expected)}, seen {hexes(seen)}")
+            raise _Lost(_difference(expected, seen))
         if self.actor.can_watch and not self.machine.watched(
             lambda: self.actor.counter().goes_on(), "while the device was watched"
         ):
@@ -154,7 +155,7 @@ class Flows:
             self._note_unseen(back, guest)
             guest.machine.order("cont")
             guest.compare(guest.shown)
-            back.state = back.state or ARRIVED
+            back.state = back.state or KEPT
 
         self._judge(live, save)
         if not saved:
@@ -263,6 +264,17 @@ class Flows:
     def _finish(self, machine: Machine) -> None:
         machine.end()
         self.messages.update(dict.fromkeys(machine.messages()))
+
+
+def _difference(expected: list[int], seen: list[int]) -> str:
+    """In what two states differ that are not the same: how many of their values, and the first of them."""
+    if len(expected) != len(seen):
+        return f"expected {counted(len(expected), 'value')}, seen {len(seen)}"
+    differing = [pair for pair in zip(expected, seen, strict=True) if pair[0] != pair[1]]
+    first = f"expected {differing[0][0]:#x}, seen {differing[0][1]:#x}"
+    return (
+        first if len(seen) == 1 else f"it differs in {len(differing)} of {counted(len(seen), 'value')}; first: {first}"
+    )
 
 
 def _value(number: int) -> int:

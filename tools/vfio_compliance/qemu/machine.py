@@ -16,13 +16,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..common import processes
-from ..profiles import quoted
 from ..transport import libc
 from .bars import SLOT
 from .errors import Aborted, Closed, Failed, Hung, QemuError, Untried
 from .events import saved_bytes
 from .lines import Lines
-from .output import DYING, Tail, ending
+from .output import DYING, Tail, ending, quoted
 from .program import OPTION
 from .qmp import Monitor
 from .qtest import Bus

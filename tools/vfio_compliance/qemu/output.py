@@ -8,11 +8,25 @@ import signal
 import subprocess
 import threading
 
+#: Characters of what a program says that a message repeats.
+_REPEATED = 300
+
 #: Seconds for the death of a process that was killed.
 DYING = 5.0
 
 #: Seconds for the rest of its output, which a process that it started may hold open.
 _REST = 1.0
+
+
+def plain(text: str) -> str:
+    """What a program says, on one line, not too long, and harmless to a terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_REPEATED])
+    return shown + ("..." if len(text) > _REPEATED else "")
+
+
+def quoted(text: str) -> str:
+    """The same inside a sentence."""
+    return f"`{plain(text.strip())}`"
 
 
 class Tail:

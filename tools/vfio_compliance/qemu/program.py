@@ -9,9 +9,8 @@ import subprocess
 from dataclasses import dataclass
 
 from ..common import processes
-from ..profiles import quoted
 from .errors import Hung, NotApplicable, Untried
-from .output import DYING, Tail, ending
+from .output import DYING, Tail, ending, quoted
 
 #: What it is called where nobody says otherwise.
 USUAL = "qemu-system-x86_64"

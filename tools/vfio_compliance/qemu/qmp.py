@@ -7,9 +7,9 @@ import json
 import time
 from typing import Any
 
-from ..profiles import quoted
 from .errors import Failed, Hung, Untried
 from .lines import Lines
+from .output import quoted
 
 
 class Monitor:

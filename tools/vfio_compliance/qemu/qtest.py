@@ -8,9 +8,9 @@ import binascii
 import time
 
 from ..common.words import counted
-from ..profiles import quoted
 from .errors import Failed, Untried
 from .lines import Lines
+from .output import quoted
 
 #: The widths that one access may have, in bytes, each with its letter.
 _LETTERS = {1: "b", 2: "w", 4: "l", 8: "q"}

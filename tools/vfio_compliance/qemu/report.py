@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..common.words import counted
 from ..common.wrap import wrap
-from ..profiles import quoted
-from .answer import ARRIVED, SAYS, Answer, Findings
+from .answer import SAYS, SEEN, Answer, Findings
+from .output import plain
 
 NAME = "qemu.json"
 
@@ -34,11 +34,11 @@ def head(found: Findings, width: int) -> str:
 
 def line(answer: Answer, width: int) -> str:
     """One flow."""
-    said = SAYS[answer.outcome] + (f", and the device's state {answer.state}" if answer.state == ARRIVED else "")
+    said = SAYS[answer.outcome] + (f", and the device's state {answer.state}" if answer.state in SEEN else "")
     lines = [*wrap(f"  {answer.flow:29}", said, width)]
     if answer.why:
         lines += wrap("      ", answer.why, width)
-    if answer.state and answer.state != ARRIVED:
+    if answer.state and answer.state not in SEEN:
         lines += wrap("      ", f"the device's state was {answer.state}", width)
     if told := _numbers(answer):
         lines += wrap("      ", told, width)
@@ -48,12 +48,12 @@ def line(answer: Answer, width: int) -> str:
 def _numbers(answer: Answer) -> str:
     numbers = answer.numbers
     parts = {
-        "{} in all": numbers.total and f"{numbers.total} ms",
-        "{} downtime": numbers.downtime and f"{numbers.downtime} ms",
-        "{} of the device": numbers.device_bytes and counted(numbers.device_bytes, "byte"),
-        "{} of memory": numbers.bytes and counted(numbers.bytes, "byte"),
+        "ms in all": numbers.total,
+        "ms downtime": numbers.downtime,
+        "bytes of the device": numbers.device_bytes,
+        "bytes of memory": numbers.bytes,
     }
-    return ", ".join(text.format(number) for text, number in parts.items() if number)
+    return ", ".join(f"{number} {unit}" for unit, number in parts.items() if number is not None)
 
 
 def end(found: Findings, folder: Path, width: int) -> str:
@@ -80,7 +80,7 @@ def _end(found: Findings, folder: Path, width: int) -> Iterator[str]:
 
 def _short(message: str) -> str:
     """A message without the program's name and the option that it is about, which are the same for all."""
-    return quoted(re.sub(r"^\S*qemu\S*: (-device \S+: )?", "", message)).strip("`")
+    return plain(re.sub(r"^\S*qemu\S*: (-device \S+: )?", "", message))
 
 
 def write(found: Findings, folder: Path) -> None:
