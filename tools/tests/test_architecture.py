@@ -32,11 +32,12 @@ ROOMS = {
     "migration_v1": RUN,
     "dirty_type1": RUN,
     "interfaces": {"profiles", "run", "migration_v1", "dirty_type1"},
+    "states": {*RUN, "interfaces"},
     "plugin": {*RUN, "interfaces"},
     "clients": {*RUN, "interfaces"},
     "watch": {*RESULTS, "profiles"},
     "vm": RESULTS,
-    "cli": {*RUN, "interfaces", "clients", "watch", "vm"},
+    "cli": {*RUN, "interfaces", "states", "clients", "watch", "vm"},
     "__main__": {"cli"},
 }
 
