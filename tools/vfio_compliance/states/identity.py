@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from ..profiles import Profile, VfioUserDevice
 from ..run.session import Session
 
 #: The facts by which states differ; the others (when, by which suite, by which program) are for a reader.
-_TELLING = ("name", "vendor", "product", "driver", "driver version", "driver srcversion", "command", "program sha256")
+_TELLING = ("name", "vendor", "product", "driver", "driver version", "driver srcversion", "kernel", "command", "program sha256")
+#: What the placeholder of this name stands for.
+_PROJECT = str(Path(__file__).resolve().parents[3])
 _LONGEST = 1 << 12
 _PIECE = 1 << 20
 
@@ -67,7 +70,7 @@ def _program(profile: Profile) -> dict[str, str]:
     device = profile.device
     if not isinstance(device, VfioUserDevice) or not device.command:
         return {}
-    path = shutil.which(device.command[0])
+    path = shutil.which(device.command[0].replace("{python}", sys.executable).replace("{project}", _PROJECT))
     # As it stands in the profile: the socket's path is another one each time.
     told = {"command": " ".join(device.command)}
     if path is None:
