@@ -74,7 +74,7 @@ class StateKeeper(Keeper):
             except DeviceError as error:
                 return self._refused(migration, error, taken, kept)
             except (PeerGone, ProtocolViolation) as error:
-                return Given(Fate.UNCLEAN, f"at {_at(taken, kept)}: {error.message}", f"{_at(taken, kept)}, died")
+                return Given(Fate.UNCLEAN, f"at {_at(taken, kept)}: {error.message}", f"at {_at(taken, kept)}, died")
             return self._compared(kept, before)
 
     def _compared(self, kept: Kept, before: list[int] | None) -> Given:
@@ -114,9 +114,9 @@ class StateKeeper(Keeper):
             self._migration.session.device.try_reset()
             recovered = migration.state()
         except DeviceError as lost:
-            return Given(Fate.UNCLEAN, f"at {at}: {error}; then: {lost}", f"{at} ({why})")
+            return Given(Fate.UNCLEAN, f"at {at}: {error}; then: {lost}", f"at {at} ({why})")
         except (PeerGone, ProtocolViolation) as lost:
-            return Given(Fate.UNCLEAN, f"at {at}: {error}; then: {lost.message}", f"{at} ({why}), then died")
+            return Given(Fate.UNCLEAN, f"at {at}: {error}; then: {lost.message}", f"at {at} ({why}), then died")
         if isinstance(error, StepFailed) and error.step == "place" and taken < len(kept.sizes):
             size = kept.sizes[taken]
             at += f", which has {counted(size, 'byte')}: the data section of this device has no room for it"
