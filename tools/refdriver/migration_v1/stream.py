@@ -8,7 +8,7 @@ the pass so far. A pass always begins with its first part: the user may leave pr
 offers (kabi v23:145-148), and the whole that follows begins anew.
 
 There are two layouts of the image. Layout 1 has the device memory first, layout 2 the registers, and each buffer says
-which it is. A driver reads the layouts up to its own, so that states go from an older driver to a newer one and not back.
+which it is. A driver reads the layouts up to its own: states go from an older driver to a newer one, and not back.
 
 Neither side keeps a copy of the image: its size is no measure of what the device needs.
 """

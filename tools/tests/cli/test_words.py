@@ -47,7 +47,11 @@ def test_no_word_is_cut_short(command):
 @pytest.mark.parametrize(
     ("words", "usage", "complaint"),
     [
-        (["rnu"], "COMMAND", "'rnu' (choose from run, report, list, explain, check, judge, proxy, vm); did you mean "),
+        (
+            ["rnu"],
+            "COMMAND",
+            "(choose from run, report, list, explain, check, save, restore, judge, proxy, vm); did you mean ",
+        ),
         (["rnu"], "COMMAND", "; did you mean `run`?"),
         (["--verson"], "COMMAND", "unrecognized arguments: --verson; did you mean `--version`?"),
         ([], "COMMAND", "the following arguments are required: COMMAND"),

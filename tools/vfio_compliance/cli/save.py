@@ -44,9 +44,8 @@ def carry_out(arguments: argparse.Namespace) -> int:
     profile = loaded(arguments.profile)
     with carrying_out("not saved") as outcome:
         manifest = save(profile, arguments.file, live=arguments.live)
-        print_wrapped(
-            f"saved: {counted(manifest.size, 'byte')} in {counted(len(manifest.buffers), 'buffer')}, to {arguments.file}"
-        )
+        size, buffers = counted(manifest.size, "byte"), counted(len(manifest.buffers), "buffer")
+        print_wrapped(f"saved: {size} in {buffers}, to {arguments.file}")
         if manifest.shown is None:
             print_wrapped(
                 "what the device shows of its state is not kept: the profile has no stimulus.visible_state, so nobody "

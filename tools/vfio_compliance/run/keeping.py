@@ -60,9 +60,9 @@ class Keeper(ABC):
 
     @abstractmethod
     def take(self, *, live: bool) -> Taken:
-        """Save the state of the device, ``live``: while it runs on at first. Raises DeviceError, Broken, TransportError.
+        """Save the state of the device, ``live``: while it runs on at first.
 
-        The device is made to show a value that it has not shown before, where the profile says how.
+        Raises DeviceError, Broken, TransportError. The device is made to show a value that it has not shown before, where the profile says how.
         """
 
     @abstractmethod

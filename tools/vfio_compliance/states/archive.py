@@ -191,9 +191,7 @@ class StateFile:
         self._starts = list(self.manifest.starts())
         place = self._behind(0, size)
         if (held := self._member(place, 1)) != self.manifest.size:
-            raise self._wrong(
-                f"data of {counted(held, 'byte')}, where the manifest has {self.manifest.size}", _AGAIN
-            )
+            raise self._wrong(f"data of {counted(held, 'byte')}, where the manifest has {self.manifest.size}", _AGAIN)
         self._data = place + _BLOCK
         place = self._behind(place, held)
         if self._size != (wanted := place + 2 * _BLOCK + len(_END)):

@@ -14,7 +14,17 @@ from ..profiles import Profile, VfioUserDevice
 from ..run.session import Session
 
 #: The facts by which states differ; the others (when, by which suite, by which program) are for a reader.
-_TELLING = ("name", "vendor", "product", "driver", "driver version", "driver srcversion", "kernel", "command", "program sha256")
+_TELLING = (
+    "name",
+    "vendor",
+    "product",
+    "driver",
+    "driver version",
+    "driver srcversion",
+    "kernel",
+    "command",
+    "program sha256",
+)
 #: What the placeholder of this name stands for.
 _PROJECT = str(Path(__file__).resolve().parents[3])
 _LONGEST = 1 << 12
