@@ -33,7 +33,7 @@ ROOMS = {
     "dirty_type1": RUN,
     "interfaces": {"profiles", "run", "migration_v1", "dirty_type1"},
     "states": {*RUN, "interfaces"},
-    "plugin": {*RUN, "interfaces"},
+    "plugin": {*RUN, "interfaces", "states"},
     "clients": {*RUN, "interfaces"},
     "watch": {*RESULTS, "profiles"},
     "vm": RESULTS,

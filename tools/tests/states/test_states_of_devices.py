@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""States are saved and restored: on the same driver, on another version of it, and on devices that fail at any point."""
+"""States are saved and restored: on the same driver, on another version of it, on devices that fail at any point."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
 from vfio_compliance.device import DeviceError
 from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.results.writers.terminal import render
 from vfio_compliance.run.keeping import Fate
 from vfio_compliance.states import command
 from vfio_compliance.states.archive import StateError, StateFile
@@ -211,6 +212,32 @@ def test_commands(device, tmp_path, capsys):
     assert not (tmp_path / "b").exists()
     assert main(["restore", str(device(interfaces=["dirty_type1"])), path]) == 2
     assert "has nothing by which states are moved" in capsys.readouterr().err
+
+
+def test_in_a_run(device, saved, judge_in_process, tmp_path):
+    """Each state gets an answer of its own, which is kept in the journal and changes no verdict."""
+    old, new = saved(device(OLD)), saved(device(NEW))
+    out = tmp_path / "out"
+    out.mkdir()
+    result = judge_in_process(device(OLD), out, f"--state={old}", f"--state={new}", "--only=v1.reserved.reads-zero")
+    assert [state.answer for state in result.states] == [
+        "yes, the same state",
+        "refused at buffer 1 of 5 (EINVAL (Invalid argument)), recovers",
+    ]
+    assert result.exit_code == 0
+    lines = render(result, 60).splitlines()
+    place = lines.index("Restores states of")
+    assert lines[place + 1].startswith("  refdriver (saved 20")
+    assert max(map(len, lines[place : place + 8])) <= 60
+
+
+def test_a_run_with_a_device_that_takes_any(device, saved, judge_in_process, tmp_path):
+    """The answer is no; the rules are kept all the same."""
+    state, out = saved(device(NEW)), tmp_path / "out"
+    out.mkdir()
+    result = judge_in_process(device(program=CARELESS), out, f"--state={state}", "--only=v1.reserved.reads-zero")
+    assert [each.answer for each in result.states] == ["no: it is taken, and is another state"]
+    assert result.exit_code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -39,8 +39,22 @@ class Given:
     fate: Fate
     #: What was seen: which step, which answer, what after it.
     seen: str
-    #: In a few words, for a line of a table.
+    #: In a few words.
     brief: str = ""
+
+    @property
+    def answer(self) -> str:
+        """Whether the device restores the state, in a line of a report."""
+        match self.fate:
+            case Fate.SAME:
+                return "yes, the same state"
+            case Fate.UNCOMPARED:
+                return "taken; whether it is the same state is not known"
+            case Fate.OTHER:
+                return "no: it is taken, and is another state"
+            case Fate.REFUSED:
+                return f"refused {self.brief}"
+        return f"no, and not refused cleanly: {self.brief}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,8 @@ class Keeper(ABC):
     def take(self, *, live: bool) -> Taken:
         """Save the state of the device, ``live``: while it runs on at first.
 
-        Raises DeviceError, Broken, TransportError. The device is made to show a value that it has not shown before, where the profile says how.
+        The device is made to show a value that it has not shown before, where the profile says how. Raises DeviceError,
+        Broken, TransportError.
         """
 
     @abstractmethod

@@ -57,44 +57,61 @@ def save(profile: Profile, path: Path, *, live: bool) -> Manifest:
 def restore(profile: Profile, path: Path) -> Restored:
     """Give the device the state of a file. Raises StateError before the device is touched; NotReached, DeviceError."""
     with StateFile(path, profile.limits.largest_state) as state, _opened(profile) as (session, interface, keeper):
-        manifest = state.manifest
-        if manifest.interface != interface:
-            raise NotReached(
-                f"{path}: a state of {manifest.interface}, and the device has {interface}: use a profile that has it"
-            )
-        shown = manifest.shown if manifest.shown and manifest.shown.how == _how(profile) else None
-        sizes = [buffer.size for buffer in manifest.buffers]
-        given = keeper.give(Kept(sizes, state.pieces, shown.numbers() if shown else None))
-        return Restored(given, manifest, differences(manifest.identity, identity_of(session, _suite(), _now())))
+        return _give(session, interface, keeper, state)
+
+
+def give(session: Session, state: StateFile) -> Restored:
+    """The same with a device that is open, and stays so. Raises NotReached, DeviceError, StateError."""
+    with _reaching():
+        return _give(session, *_keeper(session), state)
+
+
+def _give(session: Session, interface: str, keeper: Keeper, state: StateFile) -> Restored:
+    manifest, profile = state.manifest, session.profile
+    if manifest.interface != interface:
+        raise NotReached(
+            f"{state.path}: a state of {manifest.interface}, and the device has {interface}: use a profile that has it"
+        )
+    shown = manifest.shown if manifest.shown and manifest.shown.how == _how(profile) else None
+    sizes = [buffer.size for buffer in manifest.buffers]
+    given = keeper.give(Kept(sizes, state.pieces, shown.numbers() if shown else None))
+    return Restored(given, manifest, differences(manifest.identity, identity_of(session, _suite(), _now())))
 
 
 @contextmanager
 def _opened(profile: Profile) -> Iterator[tuple[Session, str, Keeper]]:
     """The device of the profile, its interface that moves states, and what moves them. Raises NotReached."""
-    with terminated_as_interrupted():
-        try:
-            session = Session(profile, [], INTERFACES)
-        except Broken as error:
-            raise NotReached(str(error)) from None
+    with terminated_as_interrupted(), _reaching():
+        session = Session(profile, [], INTERFACES)
         tracer = session.transport.tracer
         tracer.begin("state")
         count_calls(lambda: tracer.last)
         try:
             session.start()
-            for interface in INTERFACES:
-                if interface.name in profile.interfaces and (keeper := interface.keeper(session)):
-                    yield session, interface.name, keeper
-                    break
-            else:
-                raise NotReached("the device has nothing by which states are moved: " + _missing(session))
-        except CallTimeout as error:
-            raise NotReached(f"{error.message}; {error.remedy}", hang=True) from None
-        except (Broken, TransportError, ProfileFault) as error:
-            raise NotReached(f"{error.message}; {error.remedy}") from None
-        except (Lost, NotApplicable, Silent, Unjudged) as error:
-            raise NotReached(str(error)) from None
+            yield session, *_keeper(session)
         finally:
             session.finish()
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Raises NotReached for what keeps the block from coming to a result."""
+    try:
+        yield
+    except CallTimeout as error:
+        raise NotReached(f"{error.message}; {error.remedy}", hang=True) from None
+    except (Broken, TransportError, ProfileFault) as error:
+        raise NotReached(f"{error.message}; {error.remedy}") from None
+    except (Lost, NotApplicable, Silent, Unjudged) as error:
+        raise NotReached(str(error)) from None
+
+
+def _keeper(session: Session) -> tuple[str, Keeper]:
+    """The interface of the device that moves states, and what moves them. Raises NotReached."""
+    for interface in INTERFACES:
+        if interface.name in session.profile.interfaces and (keeper := interface.keeper(session)):
+            return interface.name, keeper
+    raise NotReached("the device has nothing by which states are moved: " + _missing(session))
 
 
 def _missing(session: Session) -> str:
