@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,10 @@ if TYPE_CHECKING:
     from ..profiles import Profile
 
 
-@dataclass
 class Outcome:
     """The exit code of what ended before its time."""
 
-    code: int = EXIT_FAIL
+    code = EXIT_FAIL
 
 
 def loaded(path: Path) -> Profile:

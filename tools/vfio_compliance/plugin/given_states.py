@@ -22,7 +22,7 @@ def kept_states(paths: Sequence[Path], profile: Profile) -> list[StateFile]:
     return [StateFile(path, profile.limits.largest_state) for path in paths]
 
 
-def give_states(opened: Session, states: Sequence[StateFile]) -> None:
+def give_states(opened: Session, states: list[StateFile]) -> None:
     """Give the device each of them; the journal says what came of that."""
     for state in states:
         identity = state.manifest.identity
