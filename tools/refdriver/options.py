@@ -92,6 +92,9 @@ class Options:
         "damaged or missing buffers in RESUMING: refused at once, dropped at the end, or the end is an error",
     )
     needs_interrupt: str = _choice("no yes", "whether the device works only while interrupt vector 0 is enabled")
+    driver_version: str = _choice(
+        "1.0 1.1", "the driver's version: the state of 1.1 has another layout, which 1.0 refuses; 1.1 takes both"
+    )
     # Answers.
     self_writes: str = _choice("accept refuse", "writes of the present state")
     reserved_bits: str = _choice("ignore refuse keep", "bits 3-31 of a written device_state")

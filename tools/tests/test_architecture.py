@@ -32,12 +32,13 @@ ROOMS = {
     "migration_v1": RUN,
     "dirty_type1": RUN,
     "interfaces": {"profiles", "run", "migration_v1", "dirty_type1"},
-    "plugin": {*RUN, "interfaces"},
+    "states": {*RUN, "interfaces"},
+    "plugin": {*RUN, "interfaces", "states"},
     "clients": {*RUN, "interfaces"},
     "watch": {*RESULTS, "profiles"},
     "qemu": RUN,
     "vm": RESULTS,
-    "cli": {*RUN, "interfaces", "clients", "watch", "qemu", "vm"},
+    "cli": {*RUN, "interfaces", "states", "clients", "watch", "qemu", "vm"},
     "__main__": {"cli"},
 }
 

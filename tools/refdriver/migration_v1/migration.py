@@ -12,7 +12,7 @@ from ..refusal import Failure, Refusal
 from .pacing import ESTIMATES, Buffers
 from .section import DataSection
 from .states import DRAWN, ERROR, PRE_COPY, RESUMING, RUNNING, RUNNING_BIT, STATE_BITS, STATES, STOP_AND_COPY
-from .stream import PASS_PRE_COPY, PASS_WHOLE, Image, Incoming, Outgoing
+from .stream import LAYOUTS, PASS_PRE_COPY, PASS_WHOLE, Image, Incoming, Outgoing
 
 #: The value of the register FAULT that leads to the error state.
 _FATAL = 1
@@ -26,6 +26,7 @@ class Migration:
         self._estimate = ESTIMATES[options.pending]
         self._machine = machine
         self._buffers = buffers
+        self._layout = LAYOUTS[options.driver_version]
         self.section = section
         #: The state that the device is in.
         self.state = RUNNING
@@ -126,7 +127,7 @@ class Migration:
         # What was not read of the old state's data is of no interest any more (kabi v23:146-148).
         self.section.withdraw()
         self._outgoing = self._start_saving(new)
-        self._incoming = self._buffers.resuming(self._machine.memory.content) if new == RESUMING else None
+        self._incoming = self._start_resuming() if new == RESUMING else None
         self.state = new
 
     def _works(self, state: int) -> bool:
@@ -139,7 +140,7 @@ class Migration:
         """The buffers that a state offers, which the device is on its way to."""
         if new == PRE_COPY:
             # The device memory once, while it goes on changing; all of it is sent again later.
-            image = Image(self._machine.memory.content, b"")
+            image = Image(self._machine.memory.content, b"", self._layout)
             return self._buffers.pre_copy(image, PASS_PRE_COPY, self.section.largest_buffer, self._buffers.shares)
         if new == STOP_AND_COPY:
             image = self._whole_state()
@@ -148,7 +149,7 @@ class Migration:
 
     def _whole_state(self) -> Image:
         """The state, whatever pre-copy offered of it before (kabi v23:142-144)."""
-        return Image(self._machine.memory.content, self._machine.save())
+        return Image(self._machine.memory.content, self._machine.save(), self._layout)
 
     def _offer(self, outgoing: Outgoing) -> None:
         """Have the present buffer in the data section before the read returns (kabi v23:205-208)."""
@@ -220,6 +221,12 @@ class Migration:
 
     def _consume(self, incoming: Incoming, place: int, size: int) -> None:
         incoming.take(self.section.taken(place, size))
+
+    def _start_resuming(self) -> Incoming:
+        """What takes the state that the device is given."""
+        incoming = self._buffers.resuming(self._machine.memory.content)
+        incoming.newest = self._layout
+        return incoming
 
     def _finish_resuming(self, incoming: Incoming) -> None:
         """The registers join the device memory (kabi v23:152-155); EINVAL for half a state."""

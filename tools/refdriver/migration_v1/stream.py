@@ -7,6 +7,9 @@ pass that is (what pre-copy offered, or the whole), whether it is the first or t
 the pass so far. A pass always begins with its first part: the user may leave pre-copy before the end of what it
 offers (kabi v23:145-148), and the whole that follows begins anew.
 
+There are two layouts of the image. Layout 1 has the device memory first, layout 2 the registers, and each buffer says
+which it is. A driver reads the layouts up to its own: states go from an older driver to a newer one, and not back.
+
 Neither side keeps a copy of the image: its size is no measure of what the device needs.
 """
 
@@ -25,27 +28,33 @@ PASS_WHOLE = 2
 _PASS = 3
 _FIRST = 4
 _LAST = 8
+#: Set in layout 2, and unknown to drivers that do not have it.
+_LAYOUT_2 = 16
+
+#: The layout in which each version of the driver saves; it takes that one and all before it.
+LAYOUTS = {"1.0": 1, "1.1": 2}
 
 #: Ends each buffer: checksum of the pass so far, then its kind, which is never 0.
 _TRAILER = Struct("<IB")
 
 
 class Image:
-    """A whole state as a row of bytes: device memory, then the registers."""
+    """A whole state as a row of bytes: device memory, then the registers; in layout 2 the other way round."""
 
-    def __init__(self, memory: memoryview, registers: bytes | bytearray) -> None:
-        self._memory = memory
-        self._registers = memoryview(registers)
+    def __init__(self, memory: memoryview, registers: bytes | bytearray, layout: int = 1) -> None:
+        parts = (memory, memoryview(registers))
+        self._before, self._behind = parts if layout == 1 else reversed(parts)
+        self.layout = layout
         self.size = len(memory) + len(registers)
 
     def parts(self, start: int, length: int) -> Iterator[memoryview]:
         """The pieces of memory that make up a part of it."""
-        border = len(self._memory)
+        border = len(self._before)
         end = start + length
         if start < border:
-            yield self._memory[start : min(end, border)]
+            yield self._before[start : min(end, border)]
         if end > border:
-            yield self._registers[max(start - border, 0) : end - border]
+            yield self._behind[max(start - border, 0) : end - border]
 
 
 class Outgoing:
@@ -124,6 +133,7 @@ class Outgoing:
         kind = self.which
         kind |= 0 if start else _FIRST
         kind |= _LAST if start + length == self._image.size else 0
+        kind |= _LAYOUT_2 if self._image.layout == 2 else 0
         self._fill(room, start, length)
         checksum = zlib.crc32(bytes([kind]), zlib.crc32(room[:length], checksum))
         _TRAILER.pack_into(room, length, checksum, kind)
@@ -148,6 +158,9 @@ class Incoming:
     no use, and only resuming's end or a reset leads out of it.
     """
 
+    #: The newest layout that is known.
+    newest = 1
+
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self._registers = bytearray(SAVED_REGISTERS_SIZE)
@@ -171,12 +184,14 @@ class Incoming:
         if length <= 0:
             raise Refusal(EINVAL)
         checksum, kind = _TRAILER.unpack_from(buffer, length)
+        layout = self._layout_of(kind)
         which, start, so_far = self._which, self._position, self._checksum
         if kind & _FIRST:
-            which, start, so_far = kind & _PASS, 0, 0
-        image = Image(self._memory, b"" if which == PASS_PRE_COPY else self._registers)
+            which, start, so_far = kind & (_PASS | _LAYOUT_2), 0, 0
+        whole = which & _PASS == PASS_WHOLE
+        image = Image(self._memory, self._registers if whole else b"", layout)
         end = start + length
-        if kind & ~(_FIRST | _LAST) != which or which not in (PASS_PRE_COPY, PASS_WHOLE):
+        if kind & ~(_FIRST | _LAST) != which or which & _PASS not in (PASS_PRE_COPY, PASS_WHOLE):
             raise Refusal(EINVAL)
         if end > image.size or bool(kind & _LAST) != (end == image.size):
             raise Refusal(EINVAL)
@@ -187,6 +202,13 @@ class Incoming:
         self._position, self._checksum = end, so_far
         self.number += 1
         self.complete = kind == kind | PASS_WHOLE | _LAST
+
+    def _layout_of(self, kind: int) -> int:
+        """The layout of a buffer; EINVAL for one that is not known here."""
+        layout = 2 if kind & _LAYOUT_2 else 1
+        if layout > self.newest:
+            raise Refusal(EINVAL)
+        return layout
 
     def _store(self, content: memoryview, image: Image, start: int, checksum: int) -> int:
         """Take a part of the image on; gives the checksum with it.

@@ -60,9 +60,9 @@ def test_completion_knows_all_commands_and_options(made, shell):
     ("words", "completed"),
     [
         (["ru"], ["run"]),
-        (["re"], ["report"]),
+        (["rep"], ["report"]),
         (["--v"], ["--version"]),
-        (["run", "profiles/reference.yaml", "--s"], ["--skip", "--stress", "--seed", "--shuffle"]),
+        (["run", "profiles/reference.yaml", "--s"], ["--skip", "--stress", "--state", "--seed", "--shuffle"]),
         (["run", "profiles/refe"], ["profiles/reference.yaml"]),
         (["check", "profiles/refe"], ["profiles/reference.yaml"]),
         (["vm", "--accel", "k"], ["kvm"]),

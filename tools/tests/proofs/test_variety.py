@@ -108,6 +108,7 @@ KINDS = {
     "data without end in pre-copy, growing": Kind("--pre-copy=endless --pending=growing"),
     "none, then more in pre-copy, never the same": Kind("--pre-copy=bursts --pending=drifting --buffers=mixed"),
     "the same bytes each time": Kind("--quiet=yes --buffers=mixed", {"repeatable_state": True}),
+    "the newer layout of the state": Kind("--driver-version=1.1 --buffers=mixed"),
     # What is refused, and how.
     "no transition that is not drawn": Kind(
         "--undrawn=refuse --self-writes=refuse", {"transitions": []}, rules=(V1,), silence=UNCLAIMED

@@ -31,6 +31,7 @@ ALL = [
     events.Process(2, "the first one hung"),
     FINISH,
     events.Note("two\nlines"),
+    events.State("a driver (saved once, a.state)", "yes, the same state", "7 values", ("driver: a; here b",)),
     events.Changed("/sys/a", "0"),
     events.Restored("/sys/a"),
     events.Way(0, 2),

@@ -43,3 +43,11 @@ def matching(known: Catalogue, pattern: str) -> list[Rule]:
 def width() -> int:
     """Columns for what is printed."""
     return min(shutil.get_terminal_size((100, 24)).columns, 120)
+
+
+def print_wrapped(text: str) -> None:
+    """Print a paragraph, as wide as the terminal."""
+    from ..common.wrap import wrap
+
+    for line in wrap("", text, width()):
+        print(line)

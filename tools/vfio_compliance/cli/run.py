@@ -25,6 +25,14 @@ def add(commands: Commands) -> None:
     option("--plan", type=Path, metavar="FILE", help="a plan: which rules are left out of the run, and why")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
     option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
+    option(
+        "--state",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="at the end, give the device a state that save has kept, and tell what comes of it; repeatable",
+    )
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
@@ -61,6 +69,7 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     options += [] if arguments.stress is None else [f"--stress={arguments.stress}"]
     options += [f"--skip={what}" for what in arguments.skip]
     options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
+    options += [f"--state={path.absolute()}" for path in arguments.state]
     options += [f"--seed={seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
     return [*options, "--keep-data"] if arguments.keep_data else options

@@ -10,6 +10,7 @@ from ..run.interface import Interface
 from ..run.session import Session
 from ..uapi.migration_v1 import DEVICE_STATE, REGISTERS, DeviceState
 from .client import Judge
+from .keeping import StateKeeper
 from .migration import Migration
 from .profile import MigrationSection
 from .region import REGION_TYPE
@@ -31,6 +32,11 @@ class MigrationV1(Interface):
     def sessions(self) -> Sequence[tuple[str, str]]:
         """Those that are played alone, and in pairs."""
         return [(session.name, "; ".join(map(str, session.moves))) for session in ALPHABET]
+
+    def keeper(self, session: Session) -> StateKeeper | None:
+        """None where there is no migration region."""
+        migration = session.of(Migration)
+        return None if migration.missing else StateKeeper(migration)
 
     def attach(self, session: Session) -> Migration:
         """It on the device of a run."""

@@ -27,7 +27,9 @@ from ..results.verdict import Verdict
 from ..run.checks import NotApplicable
 from ..run.errors import Broken, Lost
 from ..run.session import Session
+from ..states.archive import StateError
 from ..transport import CallTimeout, TransportError
+from .given_states import give_states, kept_states
 from .journal import begin_journal, record, tell, tell_opening
 from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
@@ -43,6 +45,7 @@ from .stash import (
     PLAN,
     SECONDS,
     SESSION,
+    STATES,
     STRESS,
     Phase,
 )
@@ -53,6 +56,9 @@ pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for in
 
 #: A rule of which this number of cases hung is not run any further: each one costs a deadline.
 _MOST_CUT = 3
+
+#: The run came to its end all the same.
+_FAILED = (pytest.ExitCode.TESTS_FAILED,)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,9 +74,10 @@ def pytest_configure(config: pytest.Config) -> None:
         catalogue = config.stash[CATALOGUE] = rules.load(Path(config.rootpath, "suites"))
         config.stash[PLAN] = plan_of(config.getoption("--plan"), catalogue)
         session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), INTERFACES)
+        config.stash[STATES] = kept_states(config.getoption("--state"), profile)
         if handover is not None:
             config.stash[HANDOVER] = Handover.read(handover)
-    except (profiles.ProfileError, rules.SpecError, Broken, OSError) as error:
+    except (profiles.ProfileError, rules.SpecError, StateError, Broken, OSError) as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[CUT] = Counter(config.stash[HANDOVER].cut if handover else {})
     if problems := profile.unknown_rules(catalogue.rules):
@@ -151,11 +158,13 @@ def _stop_in_time(session: pytest.Session, opened: Session) -> None:
         _stop(session, f"the run takes longer than {limit:g} s", "raise limits.run in the profile, or use --only")
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     opened = config.stash.get(SESSION, None)
     if opened is None:
         return
+    if BEGAN in config.stash and not session.shouldstop and exitstatus in (pytest.ExitCode.OK, *_FAILED):
+        give_states(opened, config.stash[STATES])
     opened.finish()
     opened.tell_deaths()
     if (store := config.stash[DATA]) and store.complaint:

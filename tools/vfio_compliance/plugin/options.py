@@ -29,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--skip", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case"
     )
     group.addoption("--plan", type=Path, help="a plan: which rules a run leaves out, and why")
+    group.addoption(
+        "--state", type=Path, action="append", default=[], help="at the end, give the device the state of this file"
+    )
     group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
     group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     group.addoption("--keep-data", action="store_true", help="keep all data that was moved beside the journal")

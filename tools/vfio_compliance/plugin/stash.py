@@ -16,6 +16,7 @@ from ..results.handover import Handover
 from ..results.journal import Journal
 from ..results.verdict import Verdict
 from ..run.session import Session
+from ..states.archive import StateFile
 
 
 class Phase(NamedTuple):
@@ -42,6 +43,9 @@ PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
 LOST: pytest.StashKey[bool] = pytest.StashKey()
 #: By rule: how many of its cases hung or ended their process.
 CUT: pytest.StashKey[Counter[str]] = pytest.StashKey()
+
+#: States that the device is given at the end.
+STATES: pytest.StashKey[list[StateFile]] = pytest.StashKey()
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 #: Seconds for which the run was asked to explore the device.

@@ -90,6 +90,20 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """At the end of the run the device was given a state that a file held; no verdict comes of it."""
+
+    #: Of which driver, saved when, in which file.
+    of: str
+    #: Whether it is restored, in a few words.
+    answer: str
+    #: What was seen.
+    seen: str
+    #: In what the device that was saved differs from this one, a line each.
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """A file of the host is about to be written."""
 
@@ -268,6 +282,7 @@ Event: TypeAlias = (
     | Process
     | Finish
     | Note
+    | State
     | Changed
     | Restored
     | Way

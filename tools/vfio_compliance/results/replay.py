@@ -24,6 +24,7 @@ from .events import (
     Process,
     Rerun,
     Start,
+    State,
     Target,
     Unanswered,
 )
@@ -71,6 +72,8 @@ class Replay:
                     failed.reruns.append(event)
             case Note():
                 summary.notes[event.text] += 1
+            case State():
+                summary.states.append(event)
             case Kernel():
                 (self._place(event.case) or summary).kernel_log.extend(event.lines)
             case Death():

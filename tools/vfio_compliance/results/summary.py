@@ -12,7 +12,7 @@ from typing import Final
 from ..common.calls import Call
 from ..rules import Rule
 from .case import Case
-from .events import Run, Target
+from .events import Run, State, Target
 from .failure import Stop
 from .scope import Scope, scope_of
 from .verdict import Verdict, exit_code, gravest
@@ -50,6 +50,8 @@ class Summary:
     #: Question and answers where the text is silent, each with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    #: What came of states that the device was given at the end.
+    states: list[State] = field(default_factory=list)
     #: Why a new test process continued the run, each time.
     processes: list[str] = field(default_factory=list)
     #: Why the run could not continue: message and remedy each time.

@@ -12,6 +12,7 @@ from ..device import Device, Region
 from ..profiles import Section
 from .client import ClientJudge
 from .exploring import Part, Walked
+from .keeping import Keeper
 
 if TYPE_CHECKING:
     from .session import Session
@@ -43,6 +44,13 @@ class Interface(ABC):
     def sessions(self) -> Sequence[tuple[str, str]]:
         """What a client may have done before the migration that a case judges: the name of each, and its steps."""
         return ()
+
+    def keeper(self, session: Session) -> Keeper | None:
+        """What takes states out of the device of a session and gives them back; None: it moves no states, or not here.
+
+        The device is open.
+        """
+        return None
 
     @abstractmethod
     def attach(self, session: Session) -> Attachment:

@@ -7,7 +7,7 @@ from ...summary import Summary
 from .ending import ending
 from .faults import Faults
 from .heading import heading
-from .observed import behaviour, notes
+from .observed import behaviour, notes, states
 from .tables import tables
 from .unjudged import left_out, unjudged
 
@@ -21,6 +21,7 @@ def render(summary: Summary, width: int = 100) -> str:
         *heading(summary, width),
         *tables(summary, width),
         *behaviour(summary, width),
+        *states(summary, width),
         *notes(summary, width),
         *faults.lines(width),
         *unjudged(summary, faults, width),

@@ -33,6 +33,17 @@ def behaviour(summary: Summary, width: int) -> Iterator[str]:
             yield from wrap(start, answer + (f"  ({counted(times, 'time')})" if times > 1 else ""), width)
 
 
+def states(summary: Summary, width: int) -> Iterator[str]:
+    """Which saved states the device restores: an answer of its own, which the exit code leaves out."""
+    if summary.states:
+        yield ""
+        yield "Restores states of"
+    for state in summary.states:
+        yield from wrap("  ", f"{state.of}: {state.answer}", width, "  ")
+        for line in (state.seen, *(f"another {line}" for line in state.differs)):
+            yield from wrap("      ", line, width)
+
+
 def notes(summary: Summary, width: int) -> Iterator[str]:
     """Each note once."""
     texts = [text + (f" ({counted(times, 'time')})" if times > 1 else "") for text, times in summary.notes.items()]

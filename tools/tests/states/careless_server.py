@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The reference device with a driver that takes states whose layout it does not know for ones of its own."""
+
+from __future__ import annotations
+
+import sys
+
+from refdriver.__main__ import main
+from refdriver.migration_v1.stream import Incoming
+from refdriver.overlays import defect
+
+NAME = "resume-any-layout"
+
+
+@defect(NAME, "in RESUMING a buffer is taken in the driver's own layout, whatever it says of itself")
+class AnyLayout(Incoming):
+    def _layout_of(self, kind: int) -> int:
+        return self.newest
+
+
+sys.exit(main([*sys.argv[1:], f"--defect={NAME}"]))

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A state file is read whole or not at all: whatever was done to it, the answer is one line that says what is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import tarfile
+import zipfile
+
+import pytest
+
+from vfio_compliance.states.archive import StateError, StateFile, new_file, write
+from vfio_compliance.states.manifest import Buffer, Manifest, Shown
+
+DATA = [bytes(range(256)) * 2, b"x" * 77]
+LARGEST = 1 << 20
+
+
+def manifest_of(data):
+    buffers = [Buffer(len(each), hashlib.sha256(each).hexdigest(), 4096, "stop-and-copy") for each in data]
+    return Manifest("an_interface", {"name": "a device"}, tuple(buffers), Shown.of("0" * 64, [1, 1 << 200]))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A good one."""
+    path = tmp_path / "good.state"
+    with new_file(path) as file:
+        write(file, manifest_of(DATA), DATA)
+    return path
+
+
+def reads(path, largest=LARGEST):
+    """All that can be read of it."""
+    with StateFile(path, largest) as state:
+        return state.manifest, [b"".join(state.pieces(index)) for index in range(len(state.manifest.buffers))]
+
+
+def refused(path, largest=LARGEST):
+    """The message, which is one line that names the file."""
+    with pytest.raises(StateError) as caught:
+        reads(path, largest)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert len(message) < len(str(path)) + 300, message
+    return message
+
+
+def forged(path, manifest, data, size=None):
+    """A file whose digests are right, of a manifest of any kind."""
+    text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
+    sums = "".join(
+        f"{hashlib.sha256(each).hexdigest()}  {name}\n" for each, name in ((text, "manifest.json"), (data, "data"))
+    )
+    with path.open("wb") as file:
+        for name, each in (("manifest.json", text), ("data", data), ("SHA256SUMS", sums.encode())):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.uname, info.gname = len(each), 0o600, "root", "root"
+            if name == "data" and size is not None:
+                info.size = size
+            file.write(info.tobuf(tarfile.GNU_FORMAT) + each + bytes(-len(each) % 512))
+        file.write(bytes(1024))
+    return path
+
+
+def plain(data=DATA):
+    return json.loads(manifest_of(data).to_bytes())
+
+
+def test_comes_back(kept):
+    """What was written is what is read."""
+    assert reads(kept)[1] == DATA
+    assert reads(kept)[0].buffers == manifest_of(DATA).buffers
+    assert reads(kept)[0].shown.numbers() == [1, 1 << 200]
+
+
+def test_a_forgery_without_a_lie_is_read(tmp_path):
+    """The forged files below are refused for their lies, and for nothing else."""
+    assert reads(forged(tmp_path / "f", plain(), b"".join(DATA)))[1] == DATA
+
+
+def test_a_stranger_can_open_it(kept, tmp_path):
+    """tar lists it, and sha256sum agrees with it."""
+    with tarfile.open(kept) as archive:
+        assert archive.getnames() == ["manifest.json", "data", "SHA256SUMS"]
+    subprocess.run(["tar", "xf", kept, "--no-same-owner"], cwd=tmp_path, check=True)
+    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True, text=True)
+    assert checked.returncode == 0
+    assert checked.stdout.count(": OK") == 2
+
+
+def test_its_owner_alone_may_read_it(kept):
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_cut_anywhere(kept, tmp_path):
+    """No beginning of it is taken for it."""
+    whole, cut = kept.read_bytes(), tmp_path / "cut"
+    for length in range(len(whole)):
+        cut.write_bytes(whole[:length])
+        refused(cut)
+
+
+def test_any_byte_edited(kept, tmp_path):
+    """No byte can be another one: each is changed, in one bit or in all."""
+    whole, edited = bytearray(kept.read_bytes()), tmp_path / "edited"
+    edited.write_bytes(whole)
+    with edited.open("r+b", buffering=0) as file:
+        for place, byte in enumerate(whole):
+            os.pwrite(file.fileno(), bytes([byte ^ (0x01, 0x80, 0xFF)[place % 3]]), place)
+            refused(edited)
+            os.pwrite(file.fileno(), bytes([byte]), place)
+    assert reads(edited)[1] == DATA
+
+
+def test_more_behind_it(kept):
+    with kept.open("ab") as file:
+        file.write(b"\0")
+    assert "followed by something else" in refused(kept)
+
+
+def test_swapped_buffers(tmp_path):
+    """Data that is all there in another order."""
+    assert "buffer 1 was changed" in refused(forged(tmp_path / "f", plain(), DATA[1] + DATA[0]))
+
+
+LIES = {
+    "a larger buffer": lambda fields: fields["buffers"][0].update(size=513),
+    "a smaller buffer": lambda fields: fields["buffers"][0].update(size=511),
+    "an empty buffer": lambda fields: fields["buffers"][0].update(size=0),
+    "below zero": lambda fields: fields["buffers"][0].update(size=-512),
+    "2^63 bytes": lambda fields: fields["buffers"][0].update(size=1 << 63),
+    "more than 64 bits": lambda fields: fields["buffers"][0].update(size=1 << 70),
+    "a truth value": lambda fields: fields["buffers"][0].update(size=True),
+    "a text": lambda fields: fields["buffers"][0].update(size="512"),
+    "no size": lambda fields: fields["buffers"][0].pop("size"),
+    "no buffers": lambda fields: fields.update(buffers=[]),
+    "a buffer less": lambda fields: fields["buffers"].pop(),
+    "too many buffers": lambda fields: fields.update(buffers=fields["buffers"] * (1 << 17 | 1)),
+    "a digest of another length": lambda fields: fields["buffers"][0].update(sha256="00"),
+    "no interface": lambda fields: fields.pop("interface"),
+    "identity of numbers": lambda fields: fields.update(identity={"name": 1}),
+    "a thousand facts": lambda fields: fields.update(identity={str(n): "x" for n in range(1000)}),
+    "shown as a number": lambda fields: fields.update(shown=7),
+    "shown values that are none": lambda fields: fields["shown"].update(values=["-1"]),
+    "another format": lambda fields: fields.update(format="tape"),
+    "a later version": lambda fields: fields.update(version=2),
+    "version one half": lambda fields: fields.update(version=0.5),
+    "version true": lambda fields: fields.update(version=True),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_manifest_that_lies(tmp_path, lie):
+    """Digests alone make no state."""
+    fields = plain()
+    LIES[lie](fields)
+    refused(forged(tmp_path / "f", fields, b"".join(DATA)))
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000, b"1" * 10_000], ids=len
+)
+def test_a_manifest_that_is_none(tmp_path, text):
+    refused(forged(tmp_path / "f", text, b""))
+
+
+def test_the_other_version_is_named(tmp_path):
+    """With what to do about it."""
+    message = refused(forged(tmp_path / "f", plain() | {"version": 2}, b"".join(DATA)))
+    assert "version 2" in message
+    assert "reads version 1" in message
+
+
+def test_a_larger_state_than_the_device_has(kept):
+    assert "limits.largest_state" in refused(kept, largest=100)
+
+
+@pytest.mark.parametrize("size", [0, 588, 590, 1 << 20, 1 << 40, (1 << 63) - 1])
+def test_data_of_another_size(tmp_path, size):
+    """The header of the data lies."""
+    refused(forged(tmp_path / "f", plain(), b"".join(DATA), size))
+
+
+def test_nothing_but_holes(tmp_path):
+    """A file of a TiB that takes no room on the disk costs no time."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    refused(path)
+
+
+def compressed(path, whole):
+    path.write_bytes(gzip.compress(whole))
+
+
+def zipped(path, whole):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", bytes(10 << 20))
+
+
+def tarred(**changes):
+    def make(path, whole):
+        info = tarfile.TarInfo("manifest.json")
+        info.mode, info.uname, info.gname = 0o600, "root", "root"
+        for name, value in changes.items():
+            setattr(info, name, value)
+        path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + whole[512:])
+
+    return make
+
+
+FOREIGN = {
+    "empty": lambda path, whole: path.write_bytes(b""),
+    "text": lambda path, whole: path.write_text("a state\n" * 400),
+    "zeros": lambda path, whole: path.write_bytes(bytes(10240)),
+    "gzip": compressed,
+    "zip": zipped,
+    "folder": lambda path, whole: path.mkdir(),
+    "pipe": lambda path, whole: os.mkfifo(path),
+    "device": lambda path, whole: path.symlink_to("/dev/zero"),
+    "broken link": lambda path, whole: path.symlink_to("nowhere"),
+    "missing": lambda path, whole: None,
+    "a link inside": tarred(type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "a hard link inside": tarred(type=tarfile.LNKTYPE, linkname="data"),
+    "a device inside": tarred(type=tarfile.CHRTYPE, devmajor=1, devminor=5),
+    "a sparse member": tarred(type=tarfile.GNUTYPE_SPARSE, size=100),
+    "a path that leaves": tarred(name="../manifest.json"),
+    "an absolute path": tarred(name="/manifest.json"),
+    "another owner": tarred(uid=1000),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_something_else(kept, tmp_path, kind):
+    """What is no state file at all."""
+    path = tmp_path / "other"
+    FOREIGN[kind](path, kept.read_bytes())
+    refused(path)
+
+
+def test_changed_while_it_is_read(kept):
+    """What was checked is what the device is given."""
+    with StateFile(kept, LARGEST) as state:
+        place = kept.read_bytes().index(DATA[1])
+        with kept.open("r+b", buffering=0) as file:
+            os.pwrite(file.fileno(), b"y", place)
+        assert b"".join(state.pieces(0)) == DATA[0]
+        with pytest.raises(StateError, match="changed while it was read"):
+            list(state.pieces(1))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_nothing_is_replaced(tmp_path, link):
+    """Not even a link that leads nowhere."""
+    path = tmp_path / "there"
+    path.symlink_to("nowhere") if link else path.write_text("precious")
+    with pytest.raises(StateError, match="exists already"), new_file(path):
+        pytest.fail("it was opened")
+    assert link or path.read_text() == "precious"
+
+
+def test_a_name_that_is_taken_meanwhile(tmp_path):
+    path = tmp_path / "there"
+
+    def write_late():
+        with new_file(path) as file:
+            file.write(b"new")
+            path.write_text("precious")
+
+    with pytest.raises(StateError, match="exists already"):
+        write_late()
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), ValueError])
+def test_no_half_file(tmp_path, error):
+    """Whatever ends the writing, nothing is left."""
+
+    def write_half():
+        with new_file(tmp_path / "new") as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises((KeyboardInterrupt, StateError, ValueError)):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["nowhere/new", "a\0b", "n" * 300])
+def test_a_place_where_no_file_can_be(tmp_path, path):
+    with pytest.raises(StateError), new_file(tmp_path / path):
+        pass
+    assert list(tmp_path.iterdir()) == []

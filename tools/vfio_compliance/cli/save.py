@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance save PROFILE FILE`: keep the state of a device as a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..results.verdict import EXIT_OK
+from .checkout import print_wrapped
+from .parser import Commands
+from .stateful import carrying_out, loaded
+
+_EPILOG = """\
+The device is reset, made to show a value where the profile says how (stimulus.visible_state), saved, and reset again.
+FILE is a tar file: manifest.json says what the state is of and has the size and digest of each buffer, data has the
+buffers, SHA256SUMS the digests of both. It can hold what a guest keeps secret: its owner alone may read it. While the
+state is saved, the temporary folder (TMPDIR) holds it a second time.
+
+exit codes: 0 saved, 1 the driver did not let it be saved to its end, 2 it could not be done, 3 a call hung
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "save",
+        help="keep the state of a device as a file",
+        description="Save the state of a profile's device to a file, for vfio-compliance restore.",
+        epilog=_EPILOG,
+    )
+    option = parser.add_argument
+    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("file", type=Path, help="a new file; one that exists is never replaced")
+    option("--live", action="store_true", help="save by way of pre-copy, and keep what is offered there, too")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Save the state; exit code as --help says."""
+    from ..common.words import counted
+    from ..states.command import save
+
+    profile = loaded(arguments.profile)
+    with carrying_out("not saved") as outcome:
+        manifest = save(profile, arguments.file, live=arguments.live)
+        size, buffers = counted(manifest.size, "byte"), counted(len(manifest.buffers), "buffer")
+        print_wrapped(f"saved: {size} in {buffers}, to {arguments.file}")
+        if manifest.shown is None:
+            print_wrapped(
+                "what the device shows of its state is not kept: the profile has no stimulus.visible_state, so nobody "
+                "can see whether the same state comes back"
+            )
+        return EXIT_OK
+    return outcome.code

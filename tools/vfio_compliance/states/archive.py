@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The container of a saved state: a plain tar file with three members, always in this order.
+
+============== =================================================================================================
+manifest.json  what the state is of, and the buffers in it (manifest.py)
+data           the buffers, one right behind the other
+SHA256SUMS     the digests of the two, so that ``tar xf FILE && sha256sum -c SHA256SUMS`` checks it without us
+============== =================================================================================================
+
+Tar, because it is written and read in one direction in constant memory, needs no index at its end, and can be opened
+everywhere. The sizes are known when it is written: a state is drained into a temporary file first, as nobody knows its
+size before. There is one way only to write each byte: names, owner (root), mode (0600), time (0) and padding are fixed,
+so that a file in which any byte was changed is no state file. The file holds a guest's secrets: its owner alone may
+read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from ..common.words import counted
+from .manifest import Manifest, read
+
+_NAMES: Final = ("manifest.json", "data", "SHA256SUMS")
+_BLOCK: Final = tarfile.BLOCKSIZE
+#: Two empty blocks end the archive.
+_END: Final = bytes(2 * _BLOCK)
+_PIECE: Final = 1 << 20
+#: Bytes of the longest manifest.
+_LONGEST: Final = 64 << 20
+
+_FOREIGN = {
+    b"\x1f\x8b": "it is compressed by gzip: unpack it first",
+    b"PK": "it is a ZIP file: another program has written it",
+    b"\x28\xb5\x2f\xfd": "it is compressed by zstd: unpack it first",
+    b"\xfd7zXZ": "it is compressed by xz: unpack it first",
+}
+
+
+class StateError(Exception):
+    """A file that is no saved state, is damaged, or cannot be written; the message says which, where and what to do."""
+
+
+# -- writing --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets the name ``path`` when the block ends well, and leaves nothing behind when it does not.
+
+    Raises StateError when there is such a file already, or none can be made there.
+    """
+    if os.path.lexists(path):
+        raise StateError(f"{path}: exists already; name a new file")
+    try:
+        number, part = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".part", dir=path.parent)
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path}: cannot be made: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        with open(number, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(number)
+        _publish(part, path)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        if os.path.lexists(part):
+            os.unlink(part)
+
+
+def _publish(part: str, path: Path) -> None:
+    """Give the file its name. Raises StateError when another one has come to have it meanwhile, OSError."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise StateError(f"{path}: exists already; name a new file") from None
+    except PermissionError:  # a file system without links
+        os.rename(part, path)
+
+
+def write(file: BinaryIO, manifest: Manifest, pieces: Iterable[bytes]) -> None:
+    """Write a state. ``pieces`` are the data of all buffers, in order. Raises OSError."""
+    text = manifest.to_bytes()
+    if len(text) > _LONGEST:
+        raise StateError(f"a manifest of {counted(len(text), 'byte')}: the state has too many buffers to be kept")
+    _member(file, _NAMES[0], len(text), (text,))
+    digest = _member(file, _NAMES[1], manifest.size, pieces)
+    sums = _sums(hashlib.sha256(text).hexdigest(), digest)
+    _member(file, _NAMES[2], len(sums), (sums,))
+    file.write(_END)
+
+
+def _member(file: BinaryIO, name: str, size: int, pieces: Iterable[bytes]) -> str:
+    """Write one member; its digest."""
+    file.write(_header(name, size))
+    digest, written = hashlib.sha256(), 0
+    for piece in pieces:
+        digest.update(piece)
+        file.write(piece)
+        written += len(piece)
+    if written != size:
+        raise StateError(f"{name}: {counted(written, 'byte')} came, not {size}: the state changed while it was kept")
+    file.write(bytes(-size % _BLOCK))
+    return digest.hexdigest()
+
+
+def _header(name: str, size: int) -> bytes:
+    """The header of a member, which has one form only."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o600
+    info.uname = info.gname = "root"
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _sums(*digests: str) -> bytes:
+    return "".join(f"{digest}  {name}\n" for digest, name in zip(digests, _NAMES, strict=False)).encode()
+
+
+# -- reading --------------------------------------------------------------------------------------------------------
+
+
+class StateFile:
+    """A state file that was checked to its last byte. It stays open: nobody can put another one in its place."""
+
+    def __init__(self, path: Path, largest: int) -> None:
+        """``largest``: bytes of the largest state that is wanted (limits.largest_state). Raises StateError."""
+        self.path = path
+        try:
+            # Not to wait for the other end of a pipe.
+            self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError) as error:
+            raise StateError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        try:
+            self._check(largest)
+        except OSError as error:
+            self.close()
+            raise StateError(f"{path}: cannot be read: {error.strerror}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> StateFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; nothing happens the second time."""
+        if self._number >= 0:
+            os.close(self._number)
+            self._number = -1
+
+    def pieces(self, index: int) -> Iterator[bytes]:
+        """The data of buffer ``index``, a piece at a time. Raises StateError when the file was changed meanwhile."""
+        buffer = self.manifest.buffers[index]
+        digest = hashlib.sha256()
+        for piece in self._pieces(self._data + self._starts[index], buffer.size):
+            digest.update(piece)
+            yield piece
+        if digest.hexdigest() != buffer.sha256:
+            raise self._wrong("it was changed while it was read", "copy it, and start again")
+
+    def _check(self, largest: int) -> None:
+        about = os.fstat(self._number)
+        if not stat.S_ISREG(about.st_mode):
+            raise self._wrong("no file, but something else", "name a file that vfio-compliance save has written")
+        self._size = about.st_size
+        size = self._member(0, 0)
+        if size > _LONGEST:
+            raise self._wrong(f"a manifest of {counted(size, 'byte')}", f"at most {_LONGEST} are read")
+        text = self._take(_BLOCK, size)
+        try:
+            self.manifest: Manifest = read(text)
+        except ValueError as error:
+            raise StateError(f"{self.path}: {error}") from None
+        if self.manifest.size > largest:
+            raise self._wrong(
+                f"a state of {counted(self.manifest.size, 'byte')}, more than limits.largest_state ({largest})",
+                "raise that in the profile if the device is of this size",
+            )
+        self._starts = list(self.manifest.starts())
+        place = self._behind(0, size)
+        if (held := self._member(place, 1)) != self.manifest.size:
+            raise self._wrong(f"data of {counted(held, 'byte')}, where the manifest has {self.manifest.size}", _AGAIN)
+        self._data = place + _BLOCK
+        place = self._behind(place, held)
+        if self._size != (wanted := place + 2 * _BLOCK + len(_END)):
+            what = "cut short" if self._size < wanted else "followed by something else"
+            raise self._wrong(f"{what}: {counted(self._size, 'byte')}, where {wanted} belong", _AGAIN)
+        digests = hashlib.sha256(text).hexdigest(), self._digest()
+        sums = self._take(place + _BLOCK, self._member(place, 2))
+        if sums != _sums(*digests):
+            name = next((name for name, each in zip(_NAMES, digests, strict=False) if each.encode() not in sums), "")
+            raise self._wrong(f"{name or _NAMES[2]} was changed: its digest is another one", _AGAIN)
+        self._padding(place + _BLOCK + len(sums), self._size)
+
+    def _member(self, place: int, index: int) -> int:
+        """The size of the member whose header is at ``place``. Raises StateError unless it is the one that belongs."""
+        block = self._take(place, _BLOCK)
+        if not place:
+            for magic, meaning in _FOREIGN.items():
+                if block.startswith(magic):
+                    raise StateError(f"{self.path}: no state file: {meaning}")
+        try:
+            size = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape").size
+            same = size >= 0 and block == _header(_NAMES[index], size)
+        except (tarfile.TarError, ValueError, OverflowError):
+            same = False
+        if not same:
+            what = "no state file" if not place else f"byte {place}: no member {_NAMES[index]} as save writes it"
+            raise self._wrong(what, "name a file that vfio-compliance save has written, unchanged")
+        if place + _BLOCK + size > self._size:
+            raise self._wrong(
+                f"cut short: {_NAMES[index]} has {counted(size, 'byte')}, the whole file {self._size}", _AGAIN
+            )
+        return size
+
+    def _behind(self, place: int, size: int) -> int:
+        """Where the next member begins. Raises StateError for padding that is none."""
+        end = place + _BLOCK + size
+        self._padding(end, end + -size % _BLOCK)
+        return end + -size % _BLOCK
+
+    def _padding(self, start: int, end: int) -> None:
+        if any(self._take(start, end - start)):
+            raise self._wrong(f"byte {start}: something where there is only padding", _AGAIN)
+
+    def _digest(self) -> str:
+        """Of all data. Raises StateError where a buffer has another one than the manifest says."""
+        whole = hashlib.sha256()
+        for number, (start, buffer) in enumerate(zip(self._starts, self.manifest.buffers, strict=True), 1):
+            digest = hashlib.sha256()
+            for piece in self._pieces(self._data + start, buffer.size):
+                digest.update(piece)
+                whole.update(piece)
+            if digest.hexdigest() != buffer.sha256:
+                raise self._wrong(f"buffer {number} was changed: its digest is another one", _AGAIN)
+        return whole.hexdigest()
+
+    def _pieces(self, start: int, size: int) -> Iterator[bytes]:
+        for place in range(start, start + size, _PIECE):
+            yield self._take(place, min(_PIECE, start + size - place))
+
+    def _take(self, place: int, size: int) -> bytes:
+        data = os.pread(self._number, size, place)
+        if len(data) != size:
+            raise self._wrong(f"cut short at byte {place + len(data)}", _AGAIN)
+        return data
+
+    def _wrong(self, what: str, remedy: str) -> StateError:
+        return StateError(f"{self.path}: {what}; {remedy}")
+
+
+_AGAIN: Final = "copy it again from where it was saved"

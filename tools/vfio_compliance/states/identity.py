@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a saved state is of: the device, its driver and their versions, as far as the host can tell."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..profiles import Profile, VfioUserDevice
+from ..run.session import Session
+
+#: The facts by which states differ; the others (when, by which suite, by which program) are for a reader.
+_TELLING = (
+    "name",
+    "vendor",
+    "product",
+    "driver",
+    "driver version",
+    "driver srcversion",
+    "kernel",
+    "command",
+    "program sha256",
+)
+#: What the placeholder of this name stands for.
+_PROJECT = str(Path(__file__).resolve().parents[3])
+_LONGEST = 1 << 12
+_PIECE = 1 << 20
+
+
+def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
+    """The facts, by name; what is not known is left out. Texts of more than 4096 characters are cut."""
+    profile = session.profile
+    known = {
+        "saved": now,
+        "suite": suite,
+        "name": profile.name,
+        "vendor": profile.vendor,
+        "product": profile.product,
+        "driver": profile.driver,
+        **session.transport.identity(),
+        **_program(profile),
+    }
+    known |= _module(known["driver"] or "", session.transport.places().get("sysfs"))
+    return {name: value[:_LONGEST] for name, value in known.items() if value}
+
+
+def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """One line for each telling fact that is another one here."""
+    unknown = "not known"
+    return [
+        f"{name}: {saved.get(name, unknown)}; here {here.get(name, unknown)}"
+        for name in _TELLING
+        if saved.get(name) != here.get(name)
+    ]
+
+
+def _module(driver: str, sysfs: str | None) -> dict[str, str]:
+    """What the kernel tells of the version of a module: of the one that drives the device, else of this name."""
+    folders = [Path(sysfs, "driver", "module")] if sysfs else []
+    if driver and "/" not in driver:
+        folders.append(Path("/sys/module", driver.replace("-", "_")))
+    found: dict[str, str] = {}
+    for folder in folders:
+        for name in ("version", "srcversion"):
+            try:
+                text = (folder / name).read_text("utf-8", "replace").strip()
+            except OSError:
+                continue
+            if text:
+                found.setdefault(f"driver {name}", text)
+    return found
+
+
+def _program(profile: Profile) -> dict[str, str]:
+    """The program that the profile starts as the server, and its digest; nothing where the server runs already."""
+    device = profile.device
+    if not isinstance(device, VfioUserDevice) or not device.command:
+        return {}
+    path = shutil.which(device.command[0].replace("{python}", sys.executable).replace("{project}", _PROJECT))
+    # As it stands in the profile: the socket's path is another one each time.
+    told = {"command": " ".join(device.command)}
+    if path is None:
+        return told
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except OSError:
+        return told
+    return told | {"program": os.path.realpath(path), "program sha256": digest.hexdigest()}

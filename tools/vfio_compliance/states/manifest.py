@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a state file says of the state that it holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+from ..common import tuples
+from ..common.words import counted
+from ..results import fields
+
+FORMAT: Final = "vfio-compliance state"
+VERSION: Final = 1
+
+#: Of a state: more than any driver hands out, and few enough to be kept in memory.
+MOST_BUFFERS: Final = 1 << 18
+_MOST_SHOWN: Final = 1 << 16
+_MOST_IDENTITY: Final = 256
+
+_HEX = re.compile("0x[0-9a-f]{1,8192}", re.ASCII)
+
+
+def _hexadecimal(value: Any) -> int:
+    """Numbers of a device may have more than 64 bits, which JSON readers round."""
+    if type(value) is not str or not _HEX.fullmatch(value):
+        raise ValueError("a number in hexadecimal is expected")
+    return int(value, 16)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One buffer: its size in bytes, its digest, where it lay in the region, and the state in which it was read."""
+
+    size: Annotated[int, tuples.positive]
+    sha256: Annotated[str, tuples.digest]
+    offset: Annotated[int, tuples.number]
+    read_in: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the device showed of its state, and the digest of how the profile has it shown."""
+
+    how: Annotated[str, tuples.digest]
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, how: str, values: Sequence[int]) -> Shown:
+        """What was read, number by number."""
+        return cls(how, tuple(f"{value:#x}" for value in values))
+
+    def numbers(self) -> list[int]:
+        """The numbers again. Raises ValueError."""
+        return [_hexadecimal(value) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The first member of a state file."""
+
+    interface: str
+    #: Facts on device, driver, kernel and suite, in the order in which a reader wants them.
+    identity: Mapping[str, str]
+    buffers: tuple[Buffer, ...]
+    #: None where the profile had no way to show the state.
+    shown: Shown | None = None
+    format: str = field(default="")
+    version: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all buffers."""
+        return sum(buffer.size for buffer in self.buffers)
+
+    def starts(self) -> Iterator[int]:
+        """Where each buffer begins in the data."""
+        start = 0
+        for buffer in self.buffers:
+            yield start
+            start += buffer.size
+
+    def to_bytes(self) -> bytes:
+        """As it stands in the file: JSON, a line for each buffer's sake readable by eye."""
+        whole = {"format": FORMAT, "version": VERSION, **fields.plain(self)}
+        return (json.dumps(whole, default=fields.plain, indent=1) + "\n").encode()
+
+
+def read(text: bytes) -> Manifest:
+    """What to_bytes() has written. Raises ValueError, whose message says what is wrong, and what to do."""
+    try:
+        value = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        raise ValueError("manifest.json is no JSON") from None
+    if type(value) is not dict or value.get("format") != FORMAT:
+        raise ValueError(f"manifest.json does not say format {FORMAT!r}: another program has written this file")
+    if type(value.get("version")) is not int or value["version"] != VERSION:
+        raise ValueError(
+            f"version {_short(value.get('version'))} of the format; this program reads version {VERSION}: "
+            "use the release that has written the file"
+        )
+    try:
+        manifest: Manifest = fields.read(Manifest, value)
+        _check(manifest)
+    except ValueError as error:
+        raise ValueError(f"manifest.json: {error}") from None
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises ValueError for what no device and no save can have given."""
+    if not 0 < len(manifest.buffers) <= MOST_BUFFERS:
+        raise ValueError(f"{counted(len(manifest.buffers), 'buffer')}; a state has 1 to {MOST_BUFFERS}")
+    if len(manifest.identity) > _MOST_IDENTITY:
+        raise ValueError(f"identity: more than {_MOST_IDENTITY} facts")
+    if manifest.shown:
+        if len(manifest.shown.values) > _MOST_SHOWN:
+            raise ValueError(f"shown: more than {_MOST_SHOWN} values")
+        manifest.shown.numbers()
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:40] if isinstance(value, (int, str)) and not isinstance(value, bool) else "unknown"
