@@ -72,10 +72,11 @@ def test_a_short_path_to_each_defect(target, name):
     ends_with(finding, FOUND[name])
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FOUND_LATER)
 def test_a_path_to_what_takes_a_second_migration(target, name):
     """What an earlier migration, or an earlier walk, has to do with it stands in the path."""
-    (finding,), _ = explore(target, 60, name)
+    (finding,), _ = explore(target, 300, name)
     assert finding.repeatable
     assert 0 < len(finding.lines) <= LONGER
     ends_with(finding, FOUND_LATER[name])
