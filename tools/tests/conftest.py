@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
@@ -39,6 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--fuzz-seed", type=int, default=1, metavar="N", help="of the random inputs")
     parser.addoption("--fuzz-case", type=int, metavar="N", help="of the random inputs this case only")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What hypothesis keeps goes into a folder of this run, not into the checkout."""
+    folder = tempfile.TemporaryDirectory(prefix="vfio-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder.name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

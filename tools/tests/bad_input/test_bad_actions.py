@@ -77,7 +77,7 @@ def test_what_stands_on_a_bad_file_is_not_judged(bad, judge_in_process, tmp_path
 @pytest.mark.parametrize(
     ("instead", "said"),
     [
-        ("    return (\n", r"python\.py:17:12: Python syntax"),
+        ("    return (\n", r"python\.py:18:12: Python syntax"),
         (WORK + "\n\nasync def work_done(device):\n" + WORK, r"defined a second time"),
         (WORK + "\n\ndel work_done\nwork_done = None\n", ""),
     ],

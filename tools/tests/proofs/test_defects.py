@@ -98,6 +98,7 @@ def without_memory(target, folder):
     return path
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("rule", "defect"), EXPLORED, ids=["-".join(pair) for pair in EXPLORED])
 def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, monkeypatch, project, count, rule, defect):
     """What random operations are there to find they find, within a time that is many times what is needed."""
@@ -109,7 +110,7 @@ def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, monkey
     if in_kernel:
         target = without_memory(target, tmp_path)
     monkeypatch.setattr(stress, "MOST_FINDINGS", 1)
-    exploring = ("--stress=90s", "--seed=1", f"--only={rule}")
+    exploring = ("--stress=300s", "--seed=1", f"--only={rule}")
     result = judge_in_process(target, tmp_path, *exploring, f"--defect={defect}")
     assert not result.stops, result.stops
     assert result.verdicts == {rule: Verdict.FAIL}
