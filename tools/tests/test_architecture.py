@@ -36,7 +36,7 @@ ROOMS = {
     "plugin": {*RUN, "interfaces", "states"},
     "clients": {*RUN, "interfaces"},
     "watch": {*RESULTS, "profiles"},
-    "qemu": RUN,
+    "qemu": {*RUN, "interfaces", "clients"},
     "vm": RESULTS,
     "cli": {*RUN, "interfaces", "states", "clients", "watch", "qemu", "vm"},
     "__main__": {"cli"},

@@ -18,7 +18,9 @@ import yaml
 from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.qemu import command, flows, machine
+from vfio_compliance.qemu import command, flows, machine, recording
+from vfio_compliance.qemu.command import Wishes
+from vfio_compliance.qemu.conduct import EVENTS_FILE, STRACE, STRACE_FILE, TRACE_FILE
 from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Place
 from vfio_compliance.qemu.report import NAME
 
@@ -75,16 +77,18 @@ def ask(tmp_path, monkeypatch):
     before = children()
     descriptors = sorted(os.listdir("/proc/self/fd"))
 
-    def run(fault, profile=None, width=100):
+    def run(fault, profile=None, width=100, *, strace=False):
         monkeypatch.setenv("FAKE", fault)
         output = io.StringIO()
         began = time.monotonic()
-        found = command.run(profile or load(tmp_path), str(FAKE), [], tmp_path / "out", output, width)
+        wishes = Wishes(str(FAKE), strace=strace)
+        found = command.run(profile or load(tmp_path), wishes, tmp_path / "out", output, width)
         assert time.monotonic() - began < ALL
         written = json.loads((tmp_path / "out" / NAME).read_text())
         assert written["exit_code"] == found.exit_code
         kept = {path.name for path in (tmp_path / "out").iterdir()}
-        assert kept == {NAME, *found.logs}
+        endings = [EVENTS_FILE, STRACE_FILE, TRACE_FILE] if found.recorded == STRACE else [EVENTS_FILE]
+        assert kept == {NAME, *(each.name + ending for each in found.conduct for ending in endings)}
         assert children() == before
         assert sorted(os.listdir("/proc/self/fd")) == descriptors
         return found, output.getvalue()
@@ -274,21 +278,58 @@ def test_defects_of_a_device_that_has_none(tmp_path, capsys):
     assert "this device has no way to switch on defects" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def strace():
+    """One that works; a machine need not have it."""
+    found = recording.find(1, STEP)
+    if isinstance(found, str):
+        pytest.skip(f"for a machine with a strace that works: {found}")
+    return found
+
+
+#: How a QEMU ends that is recorded, with what is said of its first flow.
+RECORDED = {
+    "": ("completed", ""),
+    "stays": ("completed", ""),
+    "leaves-children": ("completed", ""),
+    "exits": ("not-tried", "ended with exit code 1 during its start; it said `vfio 0000:00:00.0: failed to open"),
+    "aborts": ("aborted", "was killed by SIGABRT during its start"),
+    "migrate-aborts": ("aborted", "was killed by SIGABRT"),
+    "migrate-hangs": ("hung", "the migration is still `active`"),
+}
+
+
+@pytest.mark.usefixtures("strace")
+@pytest.mark.parametrize("fault", RECORDED)
+def test_recorded(ask, fault):
+    """A tracer changes nothing of it, outlives nobody, and what it wrote is judged: this fake has no device."""
+    found, printed = ask(fault, strace=True)
+    outcome, said = RECORDED[fault]
+    assert (found.answers[0].outcome.value, said in found.answers[0].why) == (outcome, True), found.answers[0]
+    assert not any("strace" in message for message in found.messages)
+    assert f"recorded  {STRACE}" in printed
+    assert found.conduct
+    assert all(each.damage.startswith("nothing that it did to a device") for each in found.conduct)
+    assert "not judged whole: nothing that it did" in printed
+
+
 KILLED = """\
 import os, signal, sys
 from pathlib import Path
 from vfio_compliance.qemu.machine import Machine
 
 folder = Path(sys.argv[2])
-Machine(sys.argv[1], "/nowhere", folder, "QEMU", folder / "log", 20.0).start()
+Machine(sys.argv[1], "/nowhere", folder, "QEMU", folder / "log", 20.0, sys.argv[3:]).start()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_killed(tmp_path):
+@pytest.mark.parametrize("recorded", [False, True], ids=["alone", "recorded"])
+def test_killed(request, tmp_path, recorded):
     """A QEMU does not outlive a command that was killed, and has no time to end it."""
+    before_it = request.getfixturevalue("strace").command("strace") if recorded else []
     before = children()
-    done = subprocess.run([sys.executable, "-c", KILLED, FAKE, tmp_path], check=False, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", KILLED, FAKE, tmp_path, *before_it], check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     deadline = time.monotonic() + STEP
     while children() != before and time.monotonic() < deadline:

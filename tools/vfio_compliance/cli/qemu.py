@@ -17,6 +17,9 @@ profile, or with the same one where there is no second. They carry out a live mi
 a paused guest, and cancel a migration before another. The device's state is put in and looked at by the steps of
 stimulus.visible_state, through QEMU: regions 0 to 5 and the configuration space are there for them.
 
+What each QEMU does is recorded, and judged by the clauses that are a client's to keep; the answer does not depend on
+that. `vfio-compliance judge` tells more of each trace.
+
 The command runs on the machine that has the device. For the reference module, in a virtual machine:
 
   vfio-compliance vm --kernels 6.1 -- vfio-compliance qemu profiles/refdriver-kernel.yaml --out {out}/qemu
@@ -36,9 +39,15 @@ def add(commands: Commands) -> None:
     )
     option = parser.add_argument
     option("profile", type=Path, help="a file such as profiles/refdriver-kernel.yaml")
-    option("--out", type=Path, metavar="DIR", help="folder for qemu.json and QEMU's trace events")
+    option("--out", type=Path, metavar="DIR", help="folder for qemu.json, QEMU's trace events, and traces")
     option("--qemu", metavar="PROGRAM", help="the QEMU to try (default qemu-system-x86_64)")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
+    option(
+        "--no-strace",
+        dest="strace",
+        action="store_false",
+        help="judge QEMU as a client by its own trace events alone (default: by strace, where that works)",
+    )
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -49,7 +58,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from .. import profiles
     from ..common.signals import terminated_as_interrupted
     from ..interfaces import PROFILE
-    from ..qemu.command import run
+    from ..qemu.command import Wishes, run
 
     try:
         profile = profiles.load(arguments.profile, PROFILE)
@@ -60,6 +69,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("results", f"{profile.name}-qemu-{now}")
     try:
         with terminated_as_interrupted():  # no QEMU is to outlive whoever asked for it
-            return run(profile, arguments.qemu, arguments.defect, out, sys.stdout, width()).exit_code
+            wishes = Wishes(arguments.qemu, arguments.defect, arguments.strace)
+            return run(profile, wishes, out, sys.stdout, width()).exit_code
     except OSError as error:
         raise Complaint(f"{out}: {error.strerror}; choose another folder with --out") from None

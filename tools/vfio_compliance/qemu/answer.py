@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_NOTHING, EXIT_OK
+from .conduct import Conduct
 from .machine import Numbers
 
 
@@ -73,8 +74,11 @@ class Findings:
     answers: list[Answer] = field(default_factory=list)
     #: What the QEMUs printed, each line once.
     messages: list[str] = field(default_factory=list)
-    #: Names of the files of trace events.
-    logs: list[str] = field(default_factory=list)
+    #: How the QEMUs were recorded, and why not by strace.
+    recorded: str = ""
+    no_strace: str = ""
+    #: How each of them kept the clauses of a client. What a device is worth does not depend on that.
+    conduct: list[Conduct] = field(default_factory=list)
 
     @property
     def works(self) -> bool | None:

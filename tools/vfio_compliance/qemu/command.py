@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -13,17 +14,27 @@ from ..run.defects import DefectSwitch
 from ..run.errors import Broken
 from ..run.reaching import kernel_release, way_to
 from ..transport import TransportError
-from . import program, report
+from . import conduct, program, recording, report
 from .answer import Findings
+from .conduct import EVENTS, STRACE
 from .errors import Hung, NotApplicable, QemuError, Untried
 from .flows import Flows, Place
 from .machine import MACHINE
 
 
-def run(
-    profile: Profile, named: str | None, defects: Sequence[str], folder: Path, output: TextIO, width: int
-) -> Findings:
-    """Try it, and tell how it goes; ``named`` is the QEMU that is asked for. Traces and qemu.json go to ``folder``.
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked for."""
+
+    #: The QEMU to try; None: the usual one.
+    program: str | None = None
+    defects: Sequence[str] = ()
+    #: Whether the QEMUs are recorded by strace.
+    strace: bool = True
+
+
+def run(profile: Profile, wishes: Wishes, folder: Path, output: TextIO, width: int) -> Findings:
+    """Try it, and tell how it goes. Traces and qemu.json go to ``folder``.
 
     Raises OSError for a folder that cannot be written.
     """
@@ -35,12 +46,12 @@ def run(
         machine=" ".join(MACHINE),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    switch = DefectSwitch(profile, defects, lambda event: None)
+    switch = DefectSwitch(profile, wishes.defects, lambda event: None)
     try:
-        if defects and profile.device.defects is None:
+        if wishes.defects and profile.device.defects is None:
             raise Broken("this device has no way to switch on defects", "use --defect with the reference device only")
         switch.on()
-        _try(profile, named, folder, found, output, width)
+        _try(profile, wishes, folder, found, output, width)
     except NotApplicable as error:
         found.why, found.not_applicable = str(error), True
     except (QemuError, Broken) as error:
@@ -52,25 +63,30 @@ def run(
     return found
 
 
-def _try(profile: Profile, named: str | None, folder: Path, found: Findings, output: TextIO, width: int) -> None:
+def _try(profile: Profile, wishes: Wishes, folder: Path, found: Findings, output: TextIO, width: int) -> None:
     device = profile.device
     if not isinstance(device, KernelGroupDevice):
         raise NotApplicable("the device is not behind a kernel, and these QEMUs know no other way to a device")
-    qemu = program.find(named, profile.limits.test)
+    limits = profile.limits
+    qemu = program.find(wishes.program, limits.test)
     found.program = f"{qemu.says}, {qemu.path}"
     second = device.second if isinstance(device.second, SpareInKernel) else None
     source, target = place(profile, device), place(profile, second) if second else None
+    strace = recording.find(limits.largest_state, limits.test) if wishes.strace else "it was not asked for"
+    found.recorded, found.no_strace = (EVENTS, strace) if isinstance(strace, str) else (STRACE, "")
     print(report.head(found, width), file=output)
     print(file=output, flush=True)
     with tempfile.TemporaryDirectory(prefix=".states-", dir=folder) as scratch:
-        flows = Flows(qemu.path, profile, source, target, folder.resolve(), Path(scratch).resolve())
+        recorder = None if isinstance(strace, str) else strace
+        flows = Flows(qemu.path, profile, source, target, folder.resolve(), Path(scratch).resolve(), recorder)
         try:
             with flows:
                 for answer in flows.carry_out():
                     found.answers.append(answer)
                     print(report.line(answer, width), file=output, flush=True)
         finally:
-            found.version, found.messages, found.logs = flows.version, [*flows.messages], flows.logs
+            found.version, found.messages = flows.version, [*flows.messages]
+    found.conduct = [*conduct.judge(flows.recordings, found.recorded, folder)]
 
 
 def place(profile: Profile, where: KernelGroupDevice | SpareInKernel) -> Place:

@@ -18,9 +18,11 @@ from ..run.errors import ProfileFault
 from ..run.stimulus import Actor
 from ..transport import TransportError
 from .answer import ARRIVED, KEPT, Answer, Outcome, has
+from .conduct import EVENTS_FILE, STRACE_FILE, Recording
 from .errors import Aborted, Closed, Failed, Hung, QemuError, Untried
 from .guest import actor as actor_in
 from .machine import Machine
+from .recording import Strace
 
 LIVE = "live migration"
 BACK = "back to the source"
@@ -99,12 +101,15 @@ class Flows:
     #: Where traces of QEMU and, for a time, saved states go.
     folder: Path
     scratch: Path
+    #: What records the QEMUs, besides their own trace events.
+    strace: Strace | None = None
     answers: list[Answer] = field(default_factory=list)
     messages: dict[str, None] = field(default_factory=dict)
-    logs: list[str] = field(default_factory=list)
+    recordings: list[Recording] = field(default_factory=list)
     version: str = ""
     _source: Guest | None = None
-    _count: int = 0
+    #: The name of its recording.
+    _saved_by: str = ""
 
     def __enter__(self) -> Flows:
         return self
@@ -240,11 +245,15 @@ class Flows:
     # -- processes ----------------------------------------------------------------------------------------------------
 
     def _start(self, role: str, place: Place, *, incoming: bool) -> Guest:
-        self._count += 1
-        log = self.folder / f"{role}-{self._count}.log"
+        recording = Recording(f"{role}-{len(self.recordings) + 1}", self._saved_by if incoming else "")
+        self.recordings.append(recording)
+        log = self.folder / (recording.name + EVENTS_FILE)
         log.touch()
-        self.logs.append(log.name)
-        machine = Machine(self.program, place.sysfs, self.scratch, f"QEMU on the {role}", log, self.profile.limits.test)
+        strace = self.strace.command(recording.name + STRACE_FILE) if self.strace else []
+        patience = self.profile.limits.test
+        machine = Machine(self.program, place.sysfs, self.scratch, f"QEMU on the {role}", log, patience, strace)
+        if not incoming:
+            self._saved_by = recording.name
         try:
             machine.start(incoming)
             self.version = machine.version

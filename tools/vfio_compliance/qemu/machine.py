@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -62,13 +62,23 @@ class Numbers:
 class Machine:
     """A guest of QEMU that has one device; a context manager, with which it ends."""
 
-    def __init__(self, program: str, sysfs: str, folder: Path, name: str, log: Path, patience: float) -> None:
+    def __init__(
+        self,
+        program: str,
+        sysfs: str,
+        folder: Path,
+        name: str,
+        log: Path,
+        patience: float,
+        strace: Sequence[str] = (),
+    ) -> None:
         """``sysfs`` is the device's folder there, ``name`` what messages call this QEMU.
 
         Its firmware is in ``folder``; its trace events go to the file ``log``. ``patience`` is how many seconds each
-        step may take.
+        step may take. ``strace`` is a command that records the one behind it, in the folder of ``log``.
         """
         self._program, self._sysfs, self._folder, self.log = program, sysfs, folder, log
+        self._strace = strace
         self.name, self._patience = name, patience
 
     def start(self, incoming: bool = False) -> Machine:
@@ -129,7 +139,7 @@ class Machine:
             pass  # it is killed
         finally:
             if self._process.returncode is None:
-                processes.end(self._process, 0, DYING)
+                self._kill()
             for each in self._lines:
                 each.close()
             self._messages.close()
@@ -214,7 +224,7 @@ class Machine:
         """Start the process, which speaks QMP on the first descriptor, and qtest on the second. Raises Untried."""
         firmware = self._folder / "firmware"
         firmware.write_bytes(FIRMWARE)
-        command = [self._program, *MACHINE, "-bios", str(firmware), "-name", self.name.replace(" ", "-")]
+        command = [*self._strace, self._program, *MACHINE, "-bios", str(firmware), "-name", self.name.replace(" ", "-")]
         command += ["-chardev", f"socket,id=qmp,fd={descriptors[0]}", "-mon", "chardev=qmp,mode=control"]
         # qtest looks for a character device of this very name.
         command += ["-chardev", f"socket,id=qtest,fd={descriptors[1]}", "-qtest", "chardev:qtest"]
@@ -241,11 +251,17 @@ class Machine:
         except OSError as error:
             raise Untried(f"{self._program} cannot be run: {error.strerror}") from None
 
+    def _kill(self) -> None:
+        """Leave nothing of it; but strace, which has QEMU's output too, may first write down how QEMU ended."""
+        if self._strace and processes.await_exit(self._process, 0.0):
+            self._messages.await_end(_ENDING)
+        processes.end(self._process, 0, DYING)
+
     def _ended(self, when: str, otherwise: type[Failed] | type[Untried]) -> Aborted | Failed | Untried | Hung:
         """What to raise when the connection was closed: how the process ended, and what it said last."""
         if not processes.await_exit(self._process, _ENDING):
             return Hung(f"{self.name} closed its connection {when}, and does not end")
-        processes.end(self._process, 0, DYING)
+        self._kill()
         self._messages.close()
         kind = Aborted if (self._process.returncode or 0) < 0 else otherwise
         last = self.messages()[-1:]

@@ -46,6 +46,10 @@ class Tail:
         kept = bytes(self._kept)
         return (kept.partition(b"\n")[2] if self._cut else kept).decode(errors="backslashreplace")
 
+    def await_end(self, seconds: float) -> None:
+        """Wait until nobody can print any more."""
+        self._reader.join(seconds)
+
     def close(self) -> None:
         """Wait for the rest, after the process has ended."""
         self._reader.join(_REST)

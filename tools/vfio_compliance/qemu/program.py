@@ -44,7 +44,7 @@ def find(named: str | None, patience: float) -> Program:
         raise NotApplicable(f"there is no {USUAL} in PATH; install QEMU {_span()}, or name one with --qemu")
     if path is None:
         raise Untried(f"there is no program {named}; correct --qemu")
-    said = _ask(path, ["--version"], patience)
+    said = ask(path, ["--version"], patience)
     match = re.search(r"QEMU emulator version (\d{1,4})\.(\d{1,4})", said)
     if match is None:
         raise Untried(f"{path} --version says {quoted(said)}, which is no QEMU")
@@ -52,7 +52,7 @@ def find(named: str | None, patience: float) -> Program:
     if not FIRST <= version <= LAST:
         seen = f"{path} is QEMU {version[0]}.{version[1]}"
         raise NotApplicable(f"{seen}; clients of this interface are {_span()}: name one of these with --qemu")
-    if OPTION not in _ask(path, ["-device", "vfio-pci,help"], patience):
+    if OPTION not in ask(path, ["-device", "vfio-pci,help"], patience):
         raise NotApplicable(f"the device vfio-pci of {path} has no option {OPTION}")
     return Program(path, said.strip().splitlines()[0])
 
@@ -61,8 +61,8 @@ def _span() -> str:
     return f"{FIRST[0]}.{FIRST[1]} to {LAST[0]}.{LAST[1]}"
 
 
-def _ask(path: str, arguments: list[str], patience: float) -> str:
-    """What it prints. Raises Untried, Hung."""
+def ask(path: str, arguments: list[str], patience: float) -> str:
+    """What a program prints. Raises Untried for one that fails, Hung."""
     command = " ".join([path, *arguments])
     try:
         process = processes.start([path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

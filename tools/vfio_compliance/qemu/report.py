@@ -6,12 +6,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..common.words import counted
 from ..common.wrap import wrap
+from ..interfaces import CLAUSES
 from .answer import SAYS, SEEN, Answer, Findings
+from .conduct import TRACE_FILE, Conduct
 from .output import plain
 
 NAME = "qemu.json"
@@ -28,8 +30,9 @@ _WORD = {True: "yes", False: "no", None: "not known"}
 def head(found: Findings, width: int) -> str:
     """What is tried, before it is."""
     target = found.target or "the same device, after the source has ended"
-    rows = {"device": found.device, "target": target, "kernel": found.kernel, "QEMU": found.program}
-    return "\n".join(line for label, text in rows.items() for line in wrap(f"{label:8}", text or "none", width))
+    by = found.recorded + (f"; not by strace: {found.no_strace}" if found.no_strace else "")
+    rows = {"device": found.device, "target": target, "kernel": found.kernel, "QEMU": found.program, "recorded": by}
+    return "\n".join(line for label, text in rows.items() for line in wrap(f"{label:10}", text or "none", width))
 
 
 def line(answer: Answer, width: int) -> str:
@@ -69,6 +72,9 @@ def _end(found: Findings, folder: Path, width: int) -> Iterator[str]:
             yield from wrap("  ", _short(message), width, "  ")
         if (left := len(found.messages) - _SHOWN) > 0:
             yield f"  and {counted(left, 'line')} more, see {NAME}"
+    if found.conduct:
+        yield ""
+        yield from _conduct(found.conduct, folder, width)
     yield ""
     if found.why:
         yield from wrap("", f"{'not applicable' if found.not_applicable else 'not tried'}: {found.why}", width)
@@ -76,6 +82,26 @@ def _end(found: Findings, folder: Path, width: int) -> Iterator[str]:
     word = "n/a" if found.not_applicable else _WORD[found.works]
     yield f"Works with {f'QEMU {version}' if version else 'QEMU'}: {word}"
     yield f"results: {folder}"
+
+
+def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterator[str]:
+    """What the QEMUs did as clients, all together; offences and damage of each."""
+    kept = {clause for each in all_of_them for clause in each.kept}
+    broken = {clause for each in all_of_them for clause in each.broken}
+    not_told = {clause for each in all_of_them for clause in each.not_told}
+    yield f"QEMU as a client, by {all_of_them[0].by}"
+    for label, clauses in {"kept": kept - broken, "BROKEN": broken, "not told": not_told}.items():
+        if clauses or label == "kept":
+            yield from wrap(f"  {label:10}", ", ".join(each for each in CLAUSES if each in clauses) or "none", width)
+    for each in all_of_them:
+        command = f"vfio-compliance judge {folder / each.name}{TRACE_FILE}"
+        command += f" --source {folder / each.source}{TRACE_FILE}" if each.source else ""
+        for offence in each.offences:
+            yield from wrap(f"  {each.name:10}", offence, width)
+        if each.offences:
+            yield from wrap(f"  {'':10}", command, width)
+        if each.damage:
+            yield from wrap(f"  {each.name:10}", f"not judged whole: {plain(each.damage)}", width)
 
 
 def _short(message: str) -> str:

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A QEMU is recorded, and judged as a client: by strace where that works, else by its own trace events."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance.qemu import conduct, recording, report
+from vfio_compliance.qemu.answer import Findings
+from vfio_compliance.qemu.conduct import EVENTS, EVENTS_FILE, STRACE, STRACE_FILE, TRACE_FILE, Recording
+
+SAMPLES = Path(__file__).parents[1] / "clients/samples"
+
+#: Both ends of a real migration, whose data went through mappings and not through them.
+ENDS = [Recording("source-1"), Recording("target-2", "source-1")]
+
+FILES = {STRACE: STRACE_FILE, EVENTS: EVENTS_FILE}
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Puts the files of a real migration where those of a call are."""
+
+    def fill(way="mapped"):
+        for end, each in zip(("source", "target"), ENDS, strict=True):
+            shutil.copy(SAMPLES / f"{way}-{end}.strace", tmp_path / f"{each.name}{STRACE_FILE}")
+            shutil.copy(SAMPLES / f"{way}-{end}.log", tmp_path / f"{each.name}{EVENTS_FILE}")
+        return tmp_path
+
+    return fill
+
+
+def shown(conducts, folder, width=100):
+    """The text about them."""
+    return report.end(Findings(device="", target="", kernel="", conduct=conducts), folder, width)
+
+
+@pytest.mark.parametrize("by", FILES)
+@pytest.mark.parametrize("way", ["mapped", "trapped"])
+def test_real_migration(folder, way, by):
+    """Source and target are judged, the target by what the source saved, and nothing is held against them."""
+    source, target = conduct.judge(ENDS, by, folder(way))
+    assert {"SAV-02", "SAV-13", "FLD-06"} <= source.kept.keys()
+    assert {"TR-04a", "RSM-06"} <= target.kept.keys()
+    assert ("RSM-07" in target.kept) == (way == "trapped" and by == STRACE)
+    assert not any([source.broken, target.broken, source.damage, target.damage])
+    assert source.not_told
+    assert all(reasons for each in (source, target) for reasons in each.not_told.values())
+    text = shown([source, target], folder(way))
+    assert f"QEMU as a client, by {by}" in text
+    assert "BROKEN" not in text
+
+
+def test_other_trace_of_that_name(folder):
+    """Those of another call in the same folder do not count."""
+    where = folder()
+    (where / f"source-1{TRACE_FILE}").write_text("of another call")
+    source, _ = conduct.judge(ENDS, STRACE, where)
+    assert source.kept
+
+
+def test_offence(folder):
+    """It is told with its place, and with the command that tells more; also at 60 columns."""
+    where = folder("trapped")
+    strace = where / f"target-2{STRACE_FILE}"
+    text = strace.read_text()
+    byte = [*re.finditer(r'pwrite64\([^"]*"\\x([0-9a-f]{2})", 1, ', text)][-1]  # of the data
+    strace.write_text(f"{text[: byte.start(1)]}{int(byte[1], 16) ^ 1:02x}{text[byte.end(1) :]}")
+    source, target = conduct.judge(ENDS, STRACE, where)
+    assert not source.broken
+    assert target.broken == {"RSM-07": 1}
+    for width in (60, 100):
+        text = shown([source, target], where, width)
+        assert "BROKEN" in text
+        assert f"--source {where / 'source-1'}{TRACE_FILE}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("by", FILES)
+@pytest.mark.parametrize("end", [0, 1], ids=["source", "target"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "binary", "other"])
+def test_damaged_record(folder, by, end, damage):
+    """One record that is none is told of; a cut one accuses nobody; the other is judged all the same."""
+    where = folder()
+    file = where / f"{ENDS[end].name}{FILES[by]}"
+    whole = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        spoilt = {"empty": b"", "cut": whole[: len(whole) // 2], "binary": os.urandom(64) + b"\0", "other": b"hello\n"}
+        file.write_bytes(spoilt[damage])
+    judged = [*conduct.judge(ENDS, by, where)]
+    assert [each.name for each in judged] == [each.name for each in ENDS]
+    assert not any(each.broken for each in judged)
+    assert judged[1 - end].kept
+    if damage != "cut":
+        assert judged[end].damage
+        assert not judged[end].kept
+        assert f"{ENDS[end].name}  " in shown(judged, where)
+
+
+def test_no_strace(monkeypatch, tmp_path):
+    """Its absence is a reason, and no error."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert recording.find(1, PATIENCE) == "there is no strace in PATH"
+
+
+@pytest.mark.parametrize(
+    ("does", "why"),
+    [
+        ("echo 'ptrace: Operation not permitted' >&2; exit 1", "Operation not permitted"),
+        ("exec sleep 1000", "did not end within 0.5 s"),
+    ],
+    ids=["not permitted", "hangs"],
+)
+def test_strace_that_does_not_work(monkeypatch, tmp_path, does, why):
+    """It is tried before a QEMU depends on it."""
+    program = tmp_path / "strace"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = recording.find(1, 0.5)
+    assert isinstance(found, str)
+    assert why in found
+
+
+def test_sizes():
+    """All of a small state is written down, and little of a large one, which would fill the disk."""
+    small, large = recording.find(1 << 20, PATIENCE), recording.find(1 << 40, PATIENCE)
+    if isinstance(small, str) or isinstance(large, str):
+        pytest.skip(f"for a machine with a strace that works: {small}")
+    assert small.options[-2:] == ("-s", str(1 << 20))
+    assert large.options[-2:] == ("-s", "64")
