@@ -101,7 +101,8 @@ def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterat
         if each.offences:
             yield from wrap(f"  {'':10}", command, width)
         if each.damage:
-            yield from wrap(f"  {each.name:10}", f"not judged whole: {plain(each.damage)}", width)
+            judged = "not judged whole" if each.kept or each.broken else "not judged"
+            yield from wrap(f"  {each.name:10}", f"{judged}: {plain(each.damage)}", width)
 
 
 def _short(message: str) -> str:
