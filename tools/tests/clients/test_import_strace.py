@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 
 import pytest
 from strace_text import (
@@ -413,6 +414,20 @@ def test_a_region_at_another_place(imported):
     assert [(each.region, each.offset) for each in records[2:]] == [(1, 0x40), (0, 0), (0, 0)]
 
 
+def test_a_region_that_was_not_used(imported):
+    """One that the user names and the client left alone is probably the wrong one."""
+    made, _ = imported(written([*opened(), *state(2)]), region=5)
+    assert made.notes == ["region 5 of device 0 was not used in the way a migration region is"]
+
+
+def test_reasons_of_gaps(imported):
+    """The first are told, and how many there are."""
+    made, records = imported(written([*opened(), *[Call(100, "read", (DEVICE, Data(bytes(4)), 4), "4")] * 5]))
+    assert verbs(records).count("gap") == 5
+    assert sum("at the file's position" in note for note in made.notes) == 3
+    assert "5 gaps in all, each with its reason in the trace" in made.notes
+
+
 def test_nothing_of_vfio(imported):
     """Is a trace of nothing, which judges nothing."""
     made, records = imported(written([Call(100, "close", (Fd(3, "/etc/passwd"),)), Call(100, "dup", (3,), "4")]))
@@ -463,6 +478,13 @@ def test_a_file_that_is_not_there(tmp_path):
     """Nor one of a thread."""
     with pytest.raises(TraceError, match="No such file, nor one with the number of a thread"):
         import_strace(tmp_path / "nothing", tmp_path / "trace")
+
+
+def test_a_pipe(tmp_path):
+    """It would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TraceError, match="pipe: a pipe, and this has to be read twice; write it to a file first"):
+        import_strace(tmp_path / "pipe", tmp_path / "trace")
 
 
 def test_a_trace_that_is_there_stays(tmp_path):

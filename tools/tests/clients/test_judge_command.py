@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -300,3 +301,43 @@ def test_what_could_not_be_told(tmp_path, judge, monkeypatch, columns):
     assert "memory was unmapped while its pages were tracked" in told
     assert "read device_state -> (not in the trace)" in told
     assert max(map(len, text.splitlines()[1:])) <= int(columns)  # the first has the file's path
+
+
+def test_why_accesses_are_missing(tmp_path, judge):
+    """The reasons of the first gaps are told, harmless to a terminal, and how many there are."""
+    writer = Writer(tmp_path / "trace", "hid\x1b[2Jden", maps_seen=True)
+    writer.region(0, MIGRATION)
+    for number in range(5):
+        writer.gap(number, f"reason\x07{number}")
+    writer.close(6)
+    code, text, _ = judge(str(tmp_path / "trace"))
+    told = " ".join(text.split())
+    assert code == 4
+    for number in range(3):
+        assert f"gap at access {number + 2}: reason\\x07{number}" in told
+    assert "reason\\x073" not in told
+    assert "5 gaps in all" in told
+    assert text.replace("\n", "").isprintable()
+
+
+def test_a_narrow_window(tmp_path, judge, monkeypatch):
+    """Where the counts of a clause take much of the window its sentence stands below them."""
+    monkeypatch.setenv("COLUMNS", "60")
+    writer = Writer(tmp_path / "trace", "both", maps_seen=True)
+    writer.called("dirty", 2, 1, ContainerCall(48, 4, 0, 4096, Bitmap(4096, 8, True)), 0, 0)
+    writer.called("dirty", 2, 1, ContainerCall(), 0, 0)
+    writer.region(0, MIGRATION)
+    writer.close(3)
+    _, text, _ = judge(str(tmp_path / "trace"))
+    assert "  DRT-12  kept 1 time, not told 1 time\n          argsz of a request takes in argsz and flags.\n" in text
+    assert max(map(len, text.splitlines()[1:])) <= 60
+
+
+def test_files_that_are_no_traces(tmp_path, judge):
+    """What strace or QEMU wrote has to be imported; a pipe would be waited for without end."""
+    (tmp_path / "strace").write_text("163 close(3) = 0\n")
+    code, _, complaint = judge(str(tmp_path / "strace"))
+    assert (code, "vfio-compliance import makes one" in complaint) == (2, True)
+    os.mkfifo(tmp_path / "pipe")
+    code, _, complaint = judge(str(tmp_path / "pipe"))
+    assert (code, "a pipe, and this has to be read twice" in complaint) == (2, True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from clients import (
@@ -11,6 +12,7 @@ from clients import (
     CLOSE,
     GAP,
     OPEN,
+    PRE_COPY,
     RESUMING,
     RUNNING,
     STOP,
@@ -206,3 +208,33 @@ def test_a_step_after_the_whole_buffer_is_given_again():
     """Giving a buffer once more after the device ran is a state of its own."""
     assert judged(saved(A), resumed(A), resumed(A)).offences == []
     assert judged(saved(A), OPEN, to(RUNNING, RESUMING), gave(A), gave(A)).clauses == ["RSM-05"]
+
+
+def test_buffers_of_two_states():
+    """Each of two states may be given, and no mixture of them, whether sizes tell them apart or content alone."""
+    for second in (b"d" * 100, b"d" * 30):
+        both = [*suspend(*taken(A), *taken(B)), *to(STOP, RUNNING), *suspend(*taken(C), *taken(second))[1:]]
+        source = judged(both).judge.saved
+        assert judged(resume(*given(A), *given(B)), source=source).clauses == []
+        assert judged(resume(*given(C), *given(second)), source=source).clauses == []
+        (offence,) = judged(resume(*given(A), *given(second)), source=source).offences
+        assert (offence.clause, "part of another one" in offence.seen) == ("RSM-05", True)
+
+
+@pytest.mark.parametrize("way", [[RUNNING], [PRE_COPY], [STOP, RUNNING], [STOP, PRE_COPY]], ids=str)
+def test_all_is_given_whichever_way_the_device_runs(way):
+    """A device that runs, at once or by way of stop, has been given all of it; one that is closed before need not."""
+    source = judged(suspend(*taken(A), *taken(B))).judge.saved
+    on = [access for before, after in pairwise([RESUMING, *way]) for access in to(before, after)]
+    for steps, clauses in (([], ["RSM-05"]), (given(A), ["RSM-05"]), ([*given(A), *given(B)], [])):
+        began = [OPEN, *to(RUNNING, RESUMING), *steps]
+        assert judged(began, on, source=source).clauses == clauses
+        assert judged(began, on[:-2], CLOSE, source=source).clauses == []
+        assert judged(began, on[:-2], GAP, on[-2:], source=source).clauses == []
+
+
+def test_a_device_that_went_on_and_is_given_nothing():
+    """What was saved of a device that has run since is not what it lacks."""
+    result = judged(suspend(*taken(A)), to(STOP, RUNNING), to(RUNNING, RESUMING), to(RESUMING, RUNNING))
+    assert result.clauses == []
+    assert result.judge.unclear == {"RSM-05": {ELSEWHERE: 1}}

@@ -78,6 +78,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     """Make the trace; 0 when it was made."""
     from ..clients.importers.command import import_qemu, import_strace
     from ..clients.trace import TraceError
+    from ..run.actions.process import printable
 
     if arguments.region_at is not None and arguments.kind != "strace":
         raise Complaint("--region-at is for strace: QEMU's events tell regions by their index")
@@ -94,5 +95,5 @@ def carry_out(arguments: argparse.Namespace) -> int:
     told = ", ".join(counted(imported.counts[verb], noun) for verb, noun in _NOUNS.items() if imported.counts[verb])
     print("\n".join(wrap("", f"{trace}: {told or 'nothing was done to a VFIO device'}", columns)))
     for note in imported.notes:
-        print("\n".join(wrap("note  ", note, columns)))
+        print("\n".join(wrap("note  ", printable(note), columns)))
     return EXIT_OK

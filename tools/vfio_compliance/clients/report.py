@@ -12,6 +12,7 @@ from ..common.wrap import wrap
 from ..interfaces import CLAUSES, JUDGED, JUDGES
 from ..results.calls import describe
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_NOTHING, EXIT_OK
+from ..run.actions.process import printable
 from .sources import Entry
 from .verdict import Found, Result
 
@@ -25,7 +26,8 @@ _CONCLUSION = {
 
 def render(result: Result, width: int) -> str:
     """All of the result, in lines of at most ``width`` columns where words allow it."""
-    return "\n".join([*_table(result, width), *_offences(result, width), *_end(result, width)])
+    lines = [*_table(result, width), *_offences(result, width), *_end(result, width)]
+    return "\n".join(printable(line) for line in lines)  # a trace may have texts of anybody
 
 
 def _table(result: Result, width: int) -> Iterator[str]:
@@ -39,7 +41,11 @@ def _table(result: Result, width: int) -> Iterator[str]:
     rows[free] = "free to choose" if stopped or otherwise else "not exercised", says
     column = max(len(standing) for standing, _ in rows.values()) + 2
     for clause, (standing, says) in rows.items():
-        yield from wrap(f"  {clause:8}{standing:{column}}", says, width)
+        if column > width // 3:  # a column of words would be too narrow to read
+            yield f"  {clause:8}{standing}"
+            yield from wrap(" " * 10, says, width)
+        else:
+            yield from wrap(f"  {clause:8}{standing:{column}}", says, width)
 
 
 def _standing(result: Result, clause: str) -> str:

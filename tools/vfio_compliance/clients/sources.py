@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common.calls import Call
+from ..common.words import counted
 from ..interfaces import JUDGED
 from ..results import events, journal
 from ..run.client import Access, ContainerCall, access_verb
 from ..run.container_calls import as_ioctl, of_container
-from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError
+from .trace import LONGEST_LINE, NAME, Reader, Record, TraceError, refuse_pipe
 
 #: A call that a journal has once, with a count, is judged so often at most: more of the same cannot change anything.
 _MOST_REPEATS = 64
 
 #: Other devices in a trace that are named.
 _MOST_DEVICES = 16
+
+
+#: Gaps whose reasons are told.
+_GAPS_TOLD = 3
 
 
 class Entry(NamedTuple):
@@ -67,6 +72,7 @@ def load(path: Path, region: int | None = None, device: int | None = None, hint:
     if path.is_dir():
         path = path / journal.NAME
     try:
+        refuse_pipe(path)
         with path.open("rb") as file:
             first = file.readline(LONGEST_LINE)
     except OSError as error:
@@ -120,12 +126,17 @@ def _entries(reader: Reader, source: Source, device: int | None) -> Iterator[Ent
     areas: tuple[tuple[int, int], ...] = ()
     others: set[int] = set()
     ended = False
+    gaps = 0
     for number, record in enumerate(reader, 1):
         if ended:
             raise TraceError(f"{reader.path}:{record.line}: a record after the end")
         if record.verb == "end":
             ended = True
             continue
+        if record.verb == "gap":
+            gaps += 1
+            if record.why and gaps <= _GAPS_TOLD:
+                source.notes.append(f"gap at access {number}: {record.why}")
         if device is None and record.region == source.migration:
             device = record.device
         of_another = not record.called and record.verb != "gap" and record.device != (device or 0)
@@ -149,6 +160,8 @@ def _entries(reader: Reader, source: Source, device: int | None) -> Iterator[Ent
     if not ended:
         source.notes.append("the trace has no end: its recorder was stopped short, what came later is not in it")
         yield Entry(0, None, Access("gap"), None)
+    if gaps > _GAPS_TOLD:
+        source.notes.append(f"{counted(gaps, 'gap')} in all")
     if others:
         told = ", ".join(map(str, sorted(others)))
         source.notes.append(f"device {device or 0} was judged; the trace has others, which --device names: {told}")

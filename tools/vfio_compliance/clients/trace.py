@@ -60,6 +60,7 @@ import datetime
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -91,6 +92,12 @@ _PROTOCOLS = ("kernel", "vfio-user")
 
 class TraceError(Exception):
     """A file that is no trace, or a damaged one; the message is ``file:line: what is wrong``."""
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raise TraceError for what can be read once only, and OSError as ``stat`` does."""
+    if stat.S_ISFIFO(path.stat().st_mode):
+        raise TraceError(f"{path}: a pipe, and this has to be read twice; write it to a file first")
 
 
 class Region(NamedTuple):
@@ -196,7 +203,9 @@ class Reader:
         try:
             fields = self._next()
         except TraceError as error:
-            raise TraceError(f"{error} (a trace begins with its header)") from None
+            raise TraceError(
+                f"{error} (a trace begins with its header; vfio-compliance import makes one of strace or QEMU logs)"
+            ) from None
         if fields is None:
             raise self._wrong("the file is empty")
         if fields.get("trace") != NAME:

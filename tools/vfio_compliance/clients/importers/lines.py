@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ...common.words import counted
-from ..trace import TraceError
+from ..trace import TraceError, refuse_pipe
 
 #: Bytes of a line that are read whole. 2 MiB of data take that much, when each byte is written as \\x00.
 LONGEST: Final = 8 << 20
@@ -46,6 +46,7 @@ def lines(path: Path) -> Iterator[Line]:
 def refuse_binary(path: Path) -> None:
     """Raise TraceError for a file that is empty, cannot be read, or has bytes that no text has."""
     try:
+        refuse_pipe(path)
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...common.calls import KEPT_BYTES
-from ...common.words import enumerated
+from ...common.words import counted, enumerated
 from ...interfaces import JUDGED
 from ..trace import Region, TraceError, Writer, encode
 
@@ -31,6 +31,9 @@ _MOST_REGIONS: Final = 4096
 
 #: The records are written in pieces of so many.
 _MOST_WAITING: Final = 512
+
+#: Gaps whose reasons are told.
+_GAPS_TOLD: Final = 3
 
 _LATEST: Final = 1e12 - 1
 
@@ -87,6 +90,8 @@ class Recorder:
 
     def gap(self, time: float | None, why: str) -> None:
         """Accesses may be missing here."""
+        if self.counts["gap"] < _GAPS_TOLD:
+            self.note(f"a gap: {why}")
         self._put({"verb": "gap", "time": self._seconds(time), "why": why})
 
     def reset(self, time: float | None, took: float, errno: int, device: int) -> None:
@@ -140,6 +145,8 @@ class Recorder:
     def finish(self) -> None:
         """Put the trace together. Raises TraceError where several regions may be the migration region."""
         regions = self._found()
+        if self.counts["gap"] > _GAPS_TOLD:
+            self.note(f"{counted(self.counts['gap'], 'gap')} in all, each with its reason in the trace")
         self._flush()
         for (device, _), region in sorted(regions.items()):
             self._writer.region(0, region, device)
@@ -157,12 +164,18 @@ class Recorder:
         regions = dict(self._known)
         for device in sorted({device for device, _ in self._looks} | set(self._migration)):
             index = self._named if self._named is not None else self._migration.get(device)
+            if self._named is not None and not self._used(device, self._named):
+                self.note(f"region {self._named} of device {device} was not used in the way a migration region is")
             if index is None:
                 index = self._told_by_pattern(device)
             if index is not None:
                 known = regions.get((device, index), Region(index, 0, (), True))
                 regions[device, index] = known._replace(migration=True)
         return regions
+
+    def _used(self, device: int, index: int) -> bool:
+        looks = self._looks.get((device, index))
+        return looks is not None and looks.first > 0 and not looks.strange
 
     def _told_by_pattern(self, device: int) -> int | None:
         looks = {index: each for (owner, index), each in self._looks.items() if owner == device}

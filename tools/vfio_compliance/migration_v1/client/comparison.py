@@ -58,6 +58,8 @@ class Comparison:
             # Of the same size, it is that buffer with other bytes.
             chosen, best = max(outcomes, key=lambda each: len(each[1].kept))
             self._candidates = [chosen]
+            if best.clause != "RSM-05" and any(buffer.key in chain.places for chain in self._chains):
+                best = chosen.foreign(buffer)
         if best.clause and not self._sure:
             if len(self._held) < _MOST_HELD:
                 self._held.append((self._ledger.number, best))
@@ -101,8 +103,8 @@ class Comparison:
         missing = [candidate for candidate in self._candidates if candidate.missing]
         if not self._candidates or len(missing) < len(self._candidates):
             return
-        if self._doubt:
-            self._ledger.untold(self._doubt, "RSM-05")
+        if self._doubt or not self._sure:
+            self._ledger.untold(self._doubt or ELSEWHERE, "RSM-05")
             return
         candidate = missing[0]
         last = f"the last {candidate.missing}" if self._given else f"any of the {candidate.missing} that were saved"
@@ -182,6 +184,14 @@ class _Candidate:
             clause="RSM-05",
             expected=f"no more than the {self._counted()} of the source",
             seen=f"a buffer of {counted(buffer.size, 'byte')} was given after all of them",
+        )
+
+    def foreign(self, buffer: Transaction) -> _Outcome:
+        """What was taken for another content or size is a buffer of another state."""
+        return _Outcome(
+            clause="RSM-05",
+            expected=f"the {self._counted()} of one saved state, in their order",
+            seen=f"a buffer of {counted(buffer.size, 'byte')} that was saved as part of another one",
         )
 
     def _counted(self) -> str:

@@ -13,6 +13,7 @@ from .access import UNTOLD, is_data, register_of, value_of
 from .comparison import Comparison
 from .history import History
 from .loop import Loop
+from .pieces import Pieces, partial
 from .resuming import Resuming
 from .saving import NO_VALUE, Saving
 from .stream import Areas, Stream
@@ -39,6 +40,7 @@ FREE: Final = "TR-01c"
 
 BEFORE = "device_state is not known, as what came before is not in the trace"
 GAP = "accesses are missing in the trace"
+WIDTHS = "registers were accessed in part, or several at once, and that is not followed"
 NO_STATE = "the trace does not have the value of device_state"
 
 _OF_LOOPS = ("FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "ERR-02", "RSM-05", "RSM-06", "RSM-07")
@@ -58,6 +60,7 @@ class Judge(ClientJudge):
 
     def __init__(self, source: History | None = None) -> None:
         super().__init__()
+        self._pieces = Pieces()
         self._areas = Areas()
         self._source = source
         self._history = History()
@@ -73,6 +76,8 @@ class Judge(ClientJudge):
         #: Stop-and-copy was left too early, by this access, unless the next step is back to running; and what was seen.
         self._owed: tuple[int, str] | None = None
         self._resuming: Resuming | None = None
+        #: Resuming was left for stop: whether all was given shows when the device is set running.
+        self._stopped: Resuming | None = None
         #: The loop that was under way when the error state came.
         self._ended: Loop | None = None
 
@@ -83,7 +88,15 @@ class Judge(ClientJudge):
 
     def take_one(self, access: Access) -> None:
         """Judge the next access."""
-        if access.verb in ("read", "write"):
+        for each in self._pieces.take(access):
+            self._take(each)
+
+    def _take(self, access: Access) -> None:
+        if partial(access):
+            # Elsewhere a read tells the client nothing that a judge has to know.
+            if access.verb == "write" or self._saving or self._resuming:
+                self._gap(WIDTHS)
+        elif access.verb in ("read", "write"):
             if register_of(access) == DEVICE_STATE.name:
                 self._device_state(access)
             else:
@@ -94,12 +107,14 @@ class Judge(ClientJudge):
             if access.value >= 0:
                 self._areas.add(access.offset, access.length)
         elif access.verb == "gap":
-            self._gap()
+            self._gap(GAP)
         elif access.verb in ("open", "close"):
             self._session(access)
 
     def end_all(self) -> None:
         """The trace is over."""
+        for each in self._pieces.end():
+            self._take(each)
         self._settle()
         self._enter(None)
 
@@ -196,7 +211,7 @@ class Judge(ClientJudge):
                 self._ended.fail("the error state was reported")
             if self._saving:
                 self._saving.leave()
-            self._saving = self._resuming = None
+            self._saving = self._resuming = self._stopped = None
             return
         self._ended = None
         self._settle(forgiven=written and now == DeviceState.RUNNING)
@@ -210,9 +225,12 @@ class Judge(ClientJudge):
                 self._stream.continued = True
                 self._stream = None
             self._saving = None
-        if self._resuming:
-            self._resuming.leave(now if written or now == DeviceState.RUNNING else None)
-            self._resuming = None
+        given = self._resuming or self._stopped
+        self._resuming = self._stopped = None
+        if given and written and now == DeviceState.STOP:
+            self._stopped = given
+        elif given:
+            given.leave(now if written or now in _GOING_ON else None)
         if went_on:
             self._history.fresh = False
         if now in _SAVING:
@@ -300,14 +318,14 @@ class Judge(ClientJudge):
         self._leave()
         self._enter(DeviceState.RUNNING, written=True)
 
-    def _gap(self) -> None:
-        self._failed, self._known, self._blind = False, None, GAP
+    def _gap(self, why: str) -> None:
+        self._failed, self._known, self._blind = False, None, why
         if self._owed:
             self._owed = None
-            self._ledger.untold(GAP, "SAV-13")
+            self._ledger.untold(why, "SAV-13")
         self._history.lose()
         self._leave()
-        self._why_none = GAP
+        self._why_none = why
 
     def _leave(self) -> None:
         """Leave whatever state it is, not by a write."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ...common.words import counted
 from ...run.client import Access
 from ...run.ledger import Ledger
-from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, VFIO_DEVICE_STATE_MASK, VFIO_DEVICE_STATE_RUNNING
+from ...uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DeviceState
 from .access import UNTOLD, is_data, register_of, value_of
 from .comparison import Comparison
 from .loop import Loop
@@ -69,7 +69,7 @@ class Resuming(Loop):
 
     def leave(self, state: int | None) -> None:
         """The state ends; ``state`` is the one that was written, None for another end."""
-        running = state is not None and state & VFIO_DEVICE_STATE_MASK == VFIO_DEVICE_STATE_RUNNING
+        running = state in (DeviceState.RUNNING, DeviceState.PRE_COPY)
         if running and self._buffer and self._buffer.touched and not self._excused:
             self._without_size(self._buffer, "the device was set running")
         elif self._comparison and not self._unsure:
