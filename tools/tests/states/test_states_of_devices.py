@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -173,11 +174,57 @@ def test_what_is_kept(device, saved):
     with StateFile(saved(device(NEW), live=True), LARGEST) as state:
         identity, buffers = state.manifest.identity, state.manifest.buffers
     assert identity["driver"] == "refdriver"
+    assert identity["claims.data_section"] == "mapped"
+    assert identity["claims.precopy_data"] == "true"
     assert identity["command"].endswith(NEW)
     assert len(identity["program sha256"]) == 64
     assert identity["saved"]
     assert identity["kernel"]
     assert [buffer.read_in for buffer in buffers] == ["pre-copy"] * 5 + ["stop-and-copy"] * 5
+
+
+def test_the_version_that_the_profile_tells(device, saved, judge_in_process, tmp_path):
+    """No server tells its version: the profile does, and the report has it."""
+    path, out = saved(device(OLD, version="1.0")), tmp_path / "out"
+    assert "driver version: 1.0; here 1.1" in restored(device(NEW, version="1.1"), path).differs
+    out.mkdir()
+    result = judge_in_process(device(OLD), out, f"--state={path}", "--only=v1.reserved.reads-zero")
+    assert [state.of.partition(" (")[0] for state in result.states] == ["refdriver 1.0"]
+
+
+def test_how_a_state_is_shown_is_the_same_in_each_process(project):
+    """Of a profile whose steps hold sets, too: their order is another one in each process."""
+    script = (
+        "import sys; from pathlib import Path; from vfio_compliance import profiles; "
+        "from vfio_compliance.interfaces import PROFILE; from vfio_compliance.states.command import _how; "
+        "print(_how(profiles.load(Path(sys.argv[1]), PROFILE)))"
+    )
+    path = project / "profiles" / "examples" / "python.yaml"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script, path],
+            capture_output=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    ]
+    assert len(set(said)) == 1
+    assert len(said[0].strip()) == 64
+
+
+def test_a_live_state_of_more_than_the_largest(device, saved):
+    """Pre-copy and what comes after it are two states' worth: what could be saved can be restored."""
+    path = device("--memory=700416")
+    assert restored(path, saved(path, live=True)).given.fate is Fate.SAME
+
+
+def test_a_temporary_folder_that_is_full(device, saved, tmp_path, monkeypatch):
+    """It is named, and not the file that was to be made."""
+    monkeypatch.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StateError, match="No space left on device; set TMPDIR"):
+        saved(device())
+    assert [*tmp_path.glob("*state*")] == []
 
 
 def test_an_edited_file_leaves_the_device_alone(device, saved, monkeypatch):
