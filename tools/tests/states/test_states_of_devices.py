@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -15,15 +16,17 @@ import yaml
 
 from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
-from vfio_compliance.device import DeviceError
+from vfio_compliance.device import Device, DeviceError
 from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results.writers.terminal import render
 from vfio_compliance.run.keeping import Fate
 from vfio_compliance.states import command
 from vfio_compliance.states.archive import StateError, StateFile
+from vfio_compliance.transport import CallTimeout
 
 OLD, NEW = "--driver-version=1.0", "--driver-version=1.1"
 CARELESS = Path(__file__).with_name("careless_server.py")
+MORTAL = Path(__file__).with_name("mortal_server.py")
 LARGEST = 1 << 20
 
 
@@ -189,7 +192,7 @@ def test_the_version_that_the_profile_tells(device, saved, judge_in_process, tmp
     assert "driver version: 1.0; here 1.1" in restored(device(NEW, version="1.1"), path).differs
     out.mkdir()
     result = judge_in_process(device(OLD), out, f"--state={path}", "--only=v1.reserved.reads-zero")
-    assert [state.of.partition(" (")[0] for state in result.states] == ["refdriver 1.0"]
+    assert [state.of.partition(" (")[0] for state in result.states.values()] == ["refdriver 1.0"]
 
 
 def test_how_a_state_is_shown_is_the_same_in_each_process(project):
@@ -267,7 +270,7 @@ def test_in_a_run(device, saved, judge_in_process, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     result = judge_in_process(device(OLD), out, f"--state={old}", f"--state={new}", "--only=v1.reserved.reads-zero")
-    assert [state.answer for state in result.states] == [
+    assert [state.answer for state in result.states.values()] == [
         "yes, the same state",
         "refused at buffer 1 of 5 (EINVAL (Invalid argument)), recovers",
     ]
@@ -283,7 +286,7 @@ def test_a_run_with_a_device_that_takes_any(device, saved, judge_in_process, tmp
     state, out = saved(device(NEW)), tmp_path / "out"
     out.mkdir()
     result = judge_in_process(device(program=CARELESS), out, f"--state={state}", "--only=v1.reserved.reads-zero")
-    assert [each.answer for each in result.states] == ["no: it is taken, and is another state"]
+    assert [each.answer for each in result.states.values()] == ["no: it is taken, and is another state"]
     assert result.exit_code == 0
 
 
@@ -304,3 +307,64 @@ def test_interrupted(device, tmp_path, number):
     assert running.returncode == 128 + signal.SIGINT, said
     assert "Traceback" not in said
     assert [*folder.iterdir()] == []
+
+
+def mortal(device, how):
+    """The profile of a device that dies of a state, or does not answer."""
+    path = device(program=MORTAL)
+    fields = yaml.safe_load(path.read_text())
+    fields["device"]["command"].append(how)
+    fields["limits"]["call"] = "1s"
+    path.write_text(yaml.safe_dump(fields))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "answer"),
+    [("dies", "no, and not refused cleanly: at buffer 1 of 5, died"), ("hangs", "no: a call did not return")],
+)
+def test_a_run_with_a_device_that_does_not_survive_it(device, saved, judge_in_process, tmp_path, how, answer):
+    """An answer of its own, for each state, and nothing of it in the exit code."""
+    one, other, out = saved(device()), saved(device(NEW)), tmp_path / "out"
+    out.mkdir()
+    words = f"--state={one}", f"--state={other}", "--only=v1.reserved.reads-zero"
+    result = judge_in_process(mortal(device, how), out, *words)
+    assert [state.answer for state in result.states.values()] == [answer] * 2
+    assert result.exit_code == 0
+
+
+def test_a_run_of_nothing_but_a_state(device, saved, judge_in_process, tmp_path):
+    """Where no case is selected the state is given all the same."""
+    state, out = saved(device()), tmp_path / "out"
+    out.mkdir()
+    words = f"--state={state}", "--only=v1.reserved.reads-zero", "--skip=v1.reserved.reads-zero"
+    result = judge_in_process(device(), out, *words)
+    assert [each.answer for each in result.states.values()] == ["yes, the same state"]
+
+
+def test_a_run_that_ends_before(device, saved, judge_in_process, tmp_path):
+    """It says of each state that it was not tried."""
+    state, path, out = saved(device()), device(), tmp_path / "out"
+    out.mkdir()
+    fields = yaml.safe_load(path.read_text())
+    fields["device"]["command"].append("--no-such-option")
+    path.write_text(yaml.safe_dump(fields))
+    result = judge_in_process(path, out, f"--state={state}", "--only=v1.reserved.reads-zero")
+    assert [(each.answer, each.seen) for each in result.states.values()] == [("not tried", "the run ended before")]
+
+
+def test_the_last_reset_hangs(device, saved, monkeypatch):
+    """What came of the state is told all the same."""
+    path = device()
+    state = saved(path)
+    resets = itertools.count()
+    reset = Device.try_reset
+
+    def third(self):
+        if next(resets) == 1:
+            raise CallTimeout("DEVICE_RESET", 5.0)
+        return reset(self)
+
+    monkeypatch.setattr(Device, "try_reset", third)
+    assert restored(path, state).given.fate is Fate.SAME
+    assert next(resets) == 2

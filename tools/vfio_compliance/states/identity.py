@@ -61,7 +61,7 @@ def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
 
 def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """One line for each telling fact that is another one here."""
-    claims = sorted(name for name in {*saved, *here} if name.startswith(_CLAIMS))
+    claims = sorted(name for name in saved.keys() & here.keys() if name.startswith(_CLAIMS))
     return [
         f"{name}: {_shortly(saved.get(name))}; here {_shortly(here.get(name))}"
         for name in (*_TELLING, *claims)
