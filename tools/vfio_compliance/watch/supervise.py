@@ -24,6 +24,7 @@ from ..results.events import (
     Changed,
     End,
     Event,
+    Finish,
     Hang,
     Kernel,
     Lost,
@@ -185,6 +186,8 @@ class _Run:
             how = "a call did not return" if ending.how is How.HUNG else "the test process ended in it"
             # An answer of its own, and no verdict.
             self._write(State(self._given.of, f"no: {how}", ending.message))
+            # All cases were run; what the process had counted went with it.
+            self._write(Finish(calls=0, opens=0, resets=0, bytes_read=0, bytes_written=0, passes=0))
             return False
         self._rest.cut_off(ending.case)
         see = f"see {self._out / LOG}"
