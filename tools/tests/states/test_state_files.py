@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -102,8 +103,9 @@ def test_its_owner_alone_may_read_it(kept):
 def test_cut_anywhere(kept, tmp_path):
     """No beginning of it is taken for it."""
     whole, cut = kept.read_bytes(), tmp_path / "cut"
-    for length in range(len(whole)):
-        cut.write_bytes(whole[:length])
+    cut.write_bytes(whole)
+    for length in reversed(range(len(whole))):
+        os.truncate(cut, length)
         refused(cut)
 
 
@@ -299,3 +301,53 @@ def test_a_place_where_no_file_can_be(tmp_path, path):
     with pytest.raises(StateError), new_file(tmp_path / path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_in_the_manifest_than_any_state_has(tmp_path, monkeypatch):
+    """It is not made into objects, which take thirty times the room."""
+    monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("it was read"))
+    assert "more in it than any state has" in refused(forged(tmp_path / "f", b"[" + b"[]," * (8 << 20) + b"[]]", b""))
+
+
+@pytest.mark.parametrize("fact", ["two\nlines", "\x1b[31mred", "x" * 4097], ids=["lines", "escape", "long"])
+def test_a_fact_that_steers_the_terminal(tmp_path, fact):
+    for facts in ({"driver": fact}, {fact: "a driver"}):
+        assert "a fact is one line" in refused(forged(tmp_path / "f", plain() | {"identity": facts}, b"".join(DATA)))
+
+
+def test_a_state_is_as_large_as_what_one_step_gives(tmp_path):
+    """What pre-copy gave comes again after it: both together may be more than a state."""
+    fields = plain([b"x" * 600, b"y" * 700])
+    assert "more than limits.largest_state" in refused(forged(tmp_path / "f", fields, b"x" * 600 + b"y" * 700), 1000)
+    fields["buffers"][0]["read_in"] = "pre-copy"
+    assert reads(forged(tmp_path / "f", fields, b"x" * 600 + b"y" * 700), 1000)
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    """A state of more buffers than a file may have."""
+    manifest = manifest_of([b"x"])
+    whole = Manifest(manifest.interface, manifest.identity, manifest.buffers * ((1 << 18) + 1))
+    with pytest.raises(StateError, match="262145 buffers"), new_file(tmp_path / "new") as file:
+        write(file, whole, [b"x"] * len(whole.buffers))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_system_without_links(tmp_path, monkeypatch, taken):
+    """The file gets its name in another way, and still replaces none."""
+    path = tmp_path / "new"
+
+    def link(*_):
+        if taken:
+            path.write_text("precious")
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", link)
+    if taken:
+        with pytest.raises(StateError), new_file(path):
+            pass
+    else:
+        with new_file(path) as file:
+            file.write(b"new")
+    assert path.read_bytes() == (b"precious" if taken else b"new")
+    assert list(tmp_path.iterdir()) == [path]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -14,15 +16,17 @@ import yaml
 
 from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
-from vfio_compliance.device import DeviceError
+from vfio_compliance.device import Device, DeviceError
 from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results.writers.terminal import render
 from vfio_compliance.run.keeping import Fate
 from vfio_compliance.states import command
 from vfio_compliance.states.archive import StateError, StateFile
+from vfio_compliance.transport import CallTimeout
 
 OLD, NEW = "--driver-version=1.0", "--driver-version=1.1"
 CARELESS = Path(__file__).with_name("careless_server.py")
+MORTAL = Path(__file__).with_name("mortal_server.py")
 LARGEST = 1 << 20
 
 
@@ -173,11 +177,57 @@ def test_what_is_kept(device, saved):
     with StateFile(saved(device(NEW), live=True), LARGEST) as state:
         identity, buffers = state.manifest.identity, state.manifest.buffers
     assert identity["driver"] == "refdriver"
+    assert identity["claims.data_section"] == "mapped"
+    assert identity["claims.precopy_data"] == "true"
     assert identity["command"].endswith(NEW)
     assert len(identity["program sha256"]) == 64
     assert identity["saved"]
     assert identity["kernel"]
     assert [buffer.read_in for buffer in buffers] == ["pre-copy"] * 5 + ["stop-and-copy"] * 5
+
+
+def test_the_version_that_the_profile_tells(device, saved, judge_in_process, tmp_path):
+    """No server tells its version: the profile does, and the report has it."""
+    path, out = saved(device(OLD, version="1.0")), tmp_path / "out"
+    assert "driver version: 1.0; here 1.1" in restored(device(NEW, version="1.1"), path).differs
+    out.mkdir()
+    result = judge_in_process(device(OLD), out, f"--state={path}", "--only=v1.reserved.reads-zero")
+    assert [state.of.partition(" (")[0] for state in result.states.values()] == ["refdriver 1.0"]
+
+
+def test_how_a_state_is_shown_is_the_same_in_each_process(project):
+    """Of a profile whose steps hold sets, too: their order is another one in each process."""
+    script = (
+        "import sys; from pathlib import Path; from vfio_compliance import profiles; "
+        "from vfio_compliance.interfaces import PROFILE; from vfio_compliance.states.command import _how; "
+        "print(_how(profiles.load(Path(sys.argv[1]), PROFILE)))"
+    )
+    path = project / "profiles" / "examples" / "python.yaml"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script, path],
+            capture_output=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    ]
+    assert len(set(said)) == 1
+    assert len(said[0].strip()) == 64
+
+
+def test_a_live_state_of_more_than_the_largest(device, saved):
+    """Pre-copy and what comes after it are two states' worth: what could be saved can be restored."""
+    path = device("--memory=700416")
+    assert restored(path, saved(path, live=True)).given.fate is Fate.SAME
+
+
+def test_a_temporary_folder_that_is_full(device, saved, tmp_path, monkeypatch):
+    """It is named, and not the file that was to be made."""
+    monkeypatch.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StateError, match="No space left on device; set TMPDIR"):
+        saved(device())
+    assert [*tmp_path.glob("*state*")] == []
 
 
 def test_an_edited_file_leaves_the_device_alone(device, saved, monkeypatch):
@@ -220,7 +270,7 @@ def test_in_a_run(device, saved, judge_in_process, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     result = judge_in_process(device(OLD), out, f"--state={old}", f"--state={new}", "--only=v1.reserved.reads-zero")
-    assert [state.answer for state in result.states] == [
+    assert [state.answer for state in result.states.values()] == [
         "yes, the same state",
         "refused at buffer 1 of 5 (EINVAL (Invalid argument)), recovers",
     ]
@@ -236,7 +286,7 @@ def test_a_run_with_a_device_that_takes_any(device, saved, judge_in_process, tmp
     state, out = saved(device(NEW)), tmp_path / "out"
     out.mkdir()
     result = judge_in_process(device(program=CARELESS), out, f"--state={state}", "--only=v1.reserved.reads-zero")
-    assert [each.answer for each in result.states] == ["no: it is taken, and is another state"]
+    assert [each.answer for each in result.states.values()] == ["no: it is taken, and is another state"]
     assert result.exit_code == 0
 
 
@@ -257,3 +307,64 @@ def test_interrupted(device, tmp_path, number):
     assert running.returncode == 128 + signal.SIGINT, said
     assert "Traceback" not in said
     assert [*folder.iterdir()] == []
+
+
+def mortal(device, how):
+    """The profile of a device that dies of a state, or does not answer."""
+    path = device(program=MORTAL)
+    fields = yaml.safe_load(path.read_text())
+    fields["device"]["command"].append(how)
+    fields["limits"]["call"] = "1s"
+    path.write_text(yaml.safe_dump(fields))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "answer"),
+    [("dies", "no, and not refused cleanly: at buffer 1 of 5, died"), ("hangs", "no: a call did not return")],
+)
+def test_a_run_with_a_device_that_does_not_survive_it(device, saved, judge_in_process, tmp_path, how, answer):
+    """An answer of its own, for each state, and nothing of it in the exit code."""
+    one, other, out = saved(device()), saved(device(NEW)), tmp_path / "out"
+    out.mkdir()
+    words = f"--state={one}", f"--state={other}", "--only=v1.reserved.reads-zero"
+    result = judge_in_process(mortal(device, how), out, *words)
+    assert [state.answer for state in result.states.values()] == [answer] * 2
+    assert result.exit_code == 0
+
+
+def test_a_run_of_nothing_but_a_state(device, saved, judge_in_process, tmp_path):
+    """Where no case is selected the state is given all the same."""
+    state, out = saved(device()), tmp_path / "out"
+    out.mkdir()
+    words = f"--state={state}", "--only=v1.reserved.reads-zero", "--skip=v1.reserved.reads-zero"
+    result = judge_in_process(device(), out, *words)
+    assert [each.answer for each in result.states.values()] == ["yes, the same state"]
+
+
+def test_a_run_that_ends_before(device, saved, judge_in_process, tmp_path):
+    """It says of each state that it was not tried."""
+    state, path, out = saved(device()), device(), tmp_path / "out"
+    out.mkdir()
+    fields = yaml.safe_load(path.read_text())
+    fields["device"]["command"].append("--no-such-option")
+    path.write_text(yaml.safe_dump(fields))
+    result = judge_in_process(path, out, f"--state={state}", "--only=v1.reserved.reads-zero")
+    assert [(each.answer, each.seen) for each in result.states.values()] == [("not tried", "the run ended before")]
+
+
+def test_the_last_reset_hangs(device, saved, monkeypatch):
+    """What came of the state is told all the same."""
+    path = device()
+    state = saved(path)
+    resets = itertools.count()
+    reset = Device.try_reset
+
+    def third(self):
+        if next(resets) == 1:
+            raise CallTimeout("DEVICE_RESET", 5.0)
+        return reset(self)
+
+    monkeypatch.setattr(Device, "try_reset", third)
+    assert restored(path, state).given.fate is Fate.SAME
+    assert next(resets) == 2

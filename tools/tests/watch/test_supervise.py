@@ -15,7 +15,7 @@ import stories
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.results import journal
+from vfio_compliance.results import inflight, journal
 from vfio_compliance.results.events import Restored
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.watch import attempt, supervise
@@ -163,3 +163,69 @@ def test_options_for_other_runs_of_pytest(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     code, _ = run("begin(config).write(FINISH)", "os._exit(0)")
     assert code == 4
+
+
+# -- while the device is given a state --------------------------------------------------------------------------------
+
+MOVING = profiles.Limits(largest_state=1, call=0.1, test=0.2, run=600)
+
+GIVING = (
+    "from vfio_compliance.results.events import State, UNDER_WAY",
+    "from vfio_compliance.results.inflight import Inflight",
+    'opened = begin(config); opened.write(State("a driver", UNDER_WAY, ""))',
+    'calls = Inflight(int(config.getoption("--inflight-fd"))); calls.begin("write", "region 9", 24, 8)',
+)
+
+
+@pytest.fixture
+def giving(run, tmp_path: Path, monkeypatch):
+    """What comes of a run whose test process runs these lines while the device is given a state."""
+    load = profiles.load
+    monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=MOVING))
+    monkeypatch.setattr(attempt, "_BETWEEN", 1.0)
+
+    def start(*lines: str):
+        run(*GIVING, *lines)
+        return result(tmp_path)
+
+    return start
+
+
+def test_a_call_that_does_not_return(giving):
+    """It is the answer on the state, and names the call."""
+    summary = giving("time.sleep(600)")
+    (state,) = summary.states.values()
+    assert state.answer == "no: a call did not return"
+    assert "write of 8 bytes at 0x18 of region 9" in state.seen
+    assert not summary.stops
+
+
+def test_a_process_that_dies_of_it(giving):
+    summary = giving("os.kill(os.getpid(), signal.SIGKILL)")
+    (state,) = summary.states.values()
+    assert state.answer == "no: the test process ended in it"
+    assert "SIGKILL" in state.seen
+    assert not summary.stops
+
+
+def test_a_large_state(giving):
+    """It is no hang as long as calls return, however long it is moved."""
+    summary = giving(
+        "for _ in range(30): time.sleep(0.1); calls.begin('write', 'region 9', 24, 8)",
+        'opened.write(State("a driver", "yes, the same state", "7 values")); opened.write(FINISH); os._exit(0)',
+    )
+    assert [state.answer for state in summary.states.values()] == ["yes, the same state"]
+
+
+def test_calls_without_end():
+    """limits.run bounds it all the same."""
+    descriptor = inflight.create()
+    try:
+        followed = attempt.Attempt(dataclasses.replace(MOVING, run=0.0), descriptor, lambda event: None)
+        followed._started = True
+        inflight.Inflight(descriptor).begin("write", "region 9", 24, 8)
+        assert not followed._still_calls()
+        followed._limits = MOVING
+        assert followed._still_calls()
+    finally:
+        os.close(descriptor)

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..results.verdict import EXIT_FAIL, EXIT_OK
-from .checkout import print_wrapped
 from .parser import Commands
-from .stateful import carrying_out, loaded
+from .stateful import Outcome, loaded, overseen
+
+if TYPE_CHECKING:
+    from ..profiles import Profile
+    from ..results.inflight import Inflight
 
 _CLEANLY: Final = 4
 
@@ -41,18 +44,21 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Restore the state; exit code as --help says."""
+    profile = loaded(arguments.profile)
+    return overseen(profile, "not restored", lambda calls: _restore(profile, arguments.file, calls)).told()
+
+
+def _restore(profile: Profile, path: Path, calls: Inflight | None) -> Outcome:
     from ..common.words import counted
     from ..run.keeping import Fate
     from ..states.command import restore
 
-    profile = loaded(arguments.profile)
-    with carrying_out("not restored") as outcome:
-        restored = restore(profile, arguments.file)
-        given, manifest = restored.given, restored.manifest
-        size, buffers = counted(manifest.size, "byte"), counted(len(manifest.buffers), "buffer")
-        print_wrapped(f"saved: {size} in {buffers}, {manifest.identity.get('saved', 'nobody knows when')}")
-        for line in restored.differs:
-            print_wrapped(f"another {line}")
-        print_wrapped(f"{given.fate.value}: {given.seen}")
-        return {Fate.SAME: EXIT_OK, Fate.UNCOMPARED: EXIT_OK, Fate.REFUSED: _CLEANLY}.get(given.fate, EXIT_FAIL)
-    return outcome.code
+    restored = restore(profile, path, calls)
+    given, manifest = restored.given, restored.manifest
+    size, buffers = counted(manifest.size, "byte"), counted(len(manifest.buffers), "buffer")
+    lines = [f"saved: {size} in {buffers}, {manifest.identity.get('saved', 'nobody knows when')}"]
+    lines += [f"another {line}" for line in restored.differs]
+    lines.append(f"{given.fate.value}: {given.seen}")
+    return Outcome(
+        {Fate.SAME: EXIT_OK, Fate.UNCOMPARED: EXIT_OK, Fate.REFUSED: _CLEANLY}.get(given.fate, EXIT_FAIL), lines
+    )

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..results.verdict import EXIT_OK
-from .checkout import print_wrapped
+from .checkout import Complaint
 from .parser import Commands
-from .stateful import carrying_out, loaded
+from .stateful import Outcome, loaded, overseen
+
+if TYPE_CHECKING:
+    from ..profiles import Profile
+    from ..results.inflight import Inflight
 
 _EPILOG = """\
 The device is reset, made to show a value where the profile says how (stimulus.visible_state), saved, and reset again.
@@ -38,18 +43,37 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Save the state; exit code as --help says."""
-    from ..common.words import counted
-    from ..states.command import save
+    from ..common.signals import terminated_as_interrupted
+    from ..states.archive import StateError, new_file
 
     profile = loaded(arguments.profile)
-    with carrying_out("not saved") as outcome:
-        manifest = save(profile, arguments.file, live=arguments.live)
-        size, buffers = counted(manifest.size, "byte"), counted(len(manifest.buffers), "buffer")
-        print_wrapped(f"saved: {size} in {buffers}, to {arguments.file}")
-        if manifest.shown is None:
-            print_wrapped(
-                "what the device shows of its state is not kept: the profile has no stimulus.visible_state, so nobody "
-                "can see whether the same state comes back"
-            )
-        return EXIT_OK
-    return outcome.code
+    try:
+        with terminated_as_interrupted(), new_file(arguments.file) as file:
+            outcome = overseen(profile, "not saved", lambda calls: _save(arguments, file, profile, calls))
+            if outcome.code:
+                raise _Unsaved  # the file does not get its name
+    except _Unsaved:
+        pass
+    except StateError as error:
+        raise Complaint(f"not saved: {error}") from None
+    return outcome.told()
+
+
+class _Unsaved(Exception):
+    """There is nothing to be kept."""
+
+
+def _save(arguments: argparse.Namespace, file: BinaryIO, profile: Profile, calls: Inflight | None) -> Outcome:
+    from ..common.words import counted
+    from ..states.command import save_into
+
+    manifest = save_into(file, profile, live=arguments.live, calls=calls)
+    file.flush()
+    size, buffers = counted(manifest.size, "byte"), counted(len(manifest.buffers), "buffer")
+    lines = [f"saved: {size} in {buffers}, to {arguments.file}"]
+    if manifest.shown is None:
+        lines.append(
+            "what the device shows of its state is not kept: the profile has no stimulus.visible_state, so nobody can "
+            "see whether the same state comes back"
+        )
+    return Outcome(EXIT_OK, lines)

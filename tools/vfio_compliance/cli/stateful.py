@@ -3,22 +3,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..results.verdict import EXIT_FAIL, EXIT_HANG
+from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG
 from .checkout import Complaint, print_wrapped
 
 if TYPE_CHECKING:
     from ..profiles import Profile
+    from ..results.inflight import Inflight
+
+_REMEDY = "find out why the call does not return, or raise limits.test in the profile if the device is only slow"
 
 
-class Outcome:
-    """The exit code of what ended before its time."""
+class Outcome(NamedTuple):
+    """How a command ended: its exit code, and what it says, line by line."""
 
-    code = EXIT_FAIL
+    code: int
+    lines: list[str]
+
+    def told(self) -> int:
+        """Say it; the exit code. Raises Complaint for what the user can put right."""
+        if self.code == EXIT_BROKEN:
+            raise Complaint("\n".join(self.lines))
+        for line in self.lines:
+            print_wrapped(line)
+        return self.code
 
 
 def loaded(path: Path) -> Profile:
@@ -32,22 +44,39 @@ def loaded(path: Path) -> Profile:
         raise Complaint(str(error)) from None
 
 
-@contextmanager
-def carrying_out(not_done: str) -> Iterator[Outcome]:
-    """What the device did not let happen is told, and is its fault; Complaint for what the user can put right."""
+def overseen(profile: Profile, not_done: str, work: Callable[[Inflight | None], Outcome]) -> Outcome:
+    """What came of ``work``, which notes its calls where it is handed something for that.
+
+    A call into a kernel may never return, and no signal ends it: there the work is done by another process. A server
+    that does not answer is given up by the transport. Raises KeyboardInterrupt.
+    """
+    from ..watch.alone import Hung, alone
+
+    if profile.device.transport == "vfio-user":
+        return _carried_out(not_done, lambda: work(None))
+
+    def encoded(calls: Inflight) -> bytes:
+        return json.dumps(_carried_out(not_done, lambda: work(calls))).encode()
+
+    try:
+        return Outcome(*json.loads(alone(encoded, profile.limits.test)))
+    except Hung as error:
+        return Outcome(EXIT_HANG, [f"{not_done}: {error}; {_REMEDY}"])
+    except RuntimeError as error:
+        return Outcome(EXIT_BROKEN, [f"{not_done}: {error}; what it said is above"])
+
+
+def _carried_out(not_done: str, work: Callable[[], Outcome]) -> Outcome:
+    """What the device did not let happen is its fault; the rest the user can put right."""
     from ..device import DeviceError
     from ..states.archive import StateError
     from ..states.command import NotReached
 
-    outcome = Outcome()
     try:
-        yield outcome
+        return work()
     except DeviceError as error:
-        print_wrapped(f"{not_done}: {error}")
+        return Outcome(EXIT_FAIL, [f"{not_done}: {error}"])
     except NotReached as error:
-        if not error.hang:
-            raise Complaint(f"{not_done}: {error}") from None
-        outcome.code = EXIT_HANG
-        print_wrapped(f"{not_done}: {error}")
+        return Outcome(EXIT_HANG if error.hang else EXIT_BROKEN, [f"{not_done}: {error}"])
     except (StateError, OSError) as error:
-        raise Complaint(f"{not_done}: {error}") from None
+        return Outcome(EXIT_BROKEN, [f"{not_done}: {error}"])

@@ -29,6 +29,13 @@ def enumerated(items: Iterable[str], last: str = "or") -> str:
     return f"{', '.join(others)} {last} {end}" if others else end
 
 
+def printable(text: str) -> str:
+    """One line that steers no terminal: what would do so is shown by its escape sequence."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def runs(numbers: Iterable[int]) -> Iterator[str]:
     """``5 to 8`` for numbers that follow one another, ``12`` for one by itself."""
     for _, run in groupby(enumerate(numbers), key=lambda placed: placed[1] - placed[0]):

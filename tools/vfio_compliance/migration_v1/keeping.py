@@ -13,7 +13,7 @@ from ..device import DeviceError, StepFailed, Stream
 from ..device.errors import errno_name
 from ..run.checks import NotApplicable, Silent
 from ..run.keeping import Fate, Given, Keeper, Kept, Taken
-from ..transport import PeerGone, ProtocolViolation
+from ..transport import PeerGone, ProtocolViolation, TransportError
 from ..uapi.migration_v1 import DeviceState
 from .flows import show
 from .migration import Migration
@@ -50,7 +50,7 @@ class StateKeeper(Keeper):
     def _drain(self, migration: MigrationRegion, state: DeviceState, stream: Stream) -> None:
         limits = self._profile.limits
         if state != PRE_COPY:
-            migration.save(stream, within=limits.run)
+            migration.save(stream, within=limits.run, limit="limits.run")
             return
         end = time.monotonic() + limits.test / 6
         patience = limits.call / 10 if self._migration.claims.precopy_data else 0.0
@@ -83,7 +83,8 @@ class StateKeeper(Keeper):
             if not self._goes_on():
                 return Given(Fate.UNCLEAN, "it was taken whole, and then the device does not run", "taken, not running")
             if kept.shown is None or before is None:
-                return Given(Fate.UNCOMPARED, "no visible state to compare with", "not compared")
+                why = kept.why if before is not None else "the profile has no stimulus.visible_state"
+                return Given(Fate.UNCOMPARED, why, "not compared")
             now = show(self._migration.actor) or []
         except DeviceError as error:
             return Given(Fate.UNCLEAN, f"it was taken whole, and then: {error}", "taken, not usable")
@@ -147,8 +148,10 @@ class StateKeeper(Keeper):
             if not session.out_of_reach and session.recovery.resettable:
                 try:
                     session.device.try_reset()
-                except (PeerGone, ProtocolViolation, DeviceError):
+                except (TransportError, DeviceError) as error:  # what came of the state is known all the same
                     session.lost = True
+                    what = error.message if isinstance(error, TransportError) else error
+                    session.note(f"the reset after a state was moved: {what}")
 
 
 def _at(taken: int, kept: Kept) -> str:

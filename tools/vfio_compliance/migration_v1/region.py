@@ -226,13 +226,15 @@ class MigrationRegion:
         enough: Callable[[int], bool] | None = None,
         patience: float = 0.0,
         within: float = math.inf,
+        limit: str = "a third of limits.test",
     ) -> Stream:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
         The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
         times before each buffer, which is to make no difference. In pre-copy a running device may offer data for ever:
         ``enough`` says of the bytes so far whether to leave it at that; and the first data may come late: it is waited
-        for ``patience`` seconds. A state has to come to its end ``within`` the time given. Raises StepFailed when the
+        for ``patience`` seconds. A state has to come to its end ``within`` the time given,
+        which ``limit`` tells in words. Raises StepFailed when the
         driver refuses a step, offers an empty buffer while bytes are pending, the same one for ever, or more than the
         largest state in all, or in one buffer.
         """
@@ -247,19 +249,19 @@ class MigrationRegion:
                 self._believe(stream.total - before)
             before_it, pending = pending, self._step(PENDING_BYTES)
             if not enough and time.monotonic() > end:
-                self._is_it_endless(stream, before_it == pending)
+                self._is_it_endless(stream, before_it == pending, limit)
         # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
         if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:
             self.region.count_pass()
         return stream
 
-    def _is_it_endless(self, stream: Stream, stands: bool) -> None:
+    def _is_it_endless(self, stream: Stream, stands: bool, time_limit: str) -> None:
         """Out of time. Raises StepFailed: at step ``end`` if the same buffer comes again and again, else ``time``."""
         again = stream.same_at_end() if stands else 1
         if again > _ENOUGH_OF_THE_SAME:
             seen = f"the same buffer {counted(again, 'time')}"
             raise StepFailed("end", "reading the state to its end", "an end", seen)
-        limit = f"within a third of limits.test, at limits.largest_state of {counted(self.largest, 'byte')}"
+        limit = f"within {time_limit}, at limits.largest_state of {counted(self.largest, 'byte')}"
         seen = f"{counted(stream.total, 'byte')} so far"
         raise StepFailed("time", "reading the state to its end", f"an end {limit}", seen)
 

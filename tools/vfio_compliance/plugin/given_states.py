@@ -15,6 +15,8 @@ from ..states.archive import StateError, StateFile
 from ..states.command import NotReached, give
 
 _NAME = "the state of {}"
+#: Characters of the driver's name and of its version that a line has.
+_SHOWN = 60
 
 
 def kept_states(paths: Sequence[Path], profile: Profile) -> list[StateFile]:
@@ -22,21 +24,56 @@ def kept_states(paths: Sequence[Path], profile: Profile) -> list[StateFile]:
     return [StateFile(path, profile.limits.largest_state) for path in paths]
 
 
+def announced(states: list[StateFile]) -> list[events.State]:
+    """What is true of each as long as the device was not given it."""
+    return [events.State(_whose(state), events.NOT_TRIED, "the run ended before") for state in states]
+
+
 def give_states(opened: Session, states: list[StateFile]) -> None:
-    """Give the device each of them; the journal says what came of that."""
-    for state in states:
-        identity = state.manifest.identity
-        whose = identity.get("driver") or identity.get("name") or "an unknown driver"
-        version = identity.get("driver version") or identity.get("driver srcversion") or ""
-        of = f"{whose} {version}".strip() + f" (saved {identity.get('saved', 'at an unknown time')}, {state.path.name})"
-        opened.transport.tracer.begin(_NAME.format(state.path.name))
-        opened.transport.tracer.enter(BODY)
-        try:
-            restored = give(opened, state)
-        except (DeviceError, NotReached, StateError) as error:
-            opened.tell(events.State(of, "not tried", str(error)))
-        else:
-            given = restored.given
-            opened.tell(events.State(of, given.answer, given.seen, tuple(restored.differs)))
-        finally:
-            state.close()
+    """Give the device each of them; the journal says what came of that, and none of it is held against the run."""
+    opened.tell_deaths()
+    tell = opened.tell
+    opened.tell = lambda event: tell(_aside(event))
+    try:
+        for state in states:
+            _give(opened, state)
+        opened.tell_deaths()
+    finally:
+        opened.tell = tell
+
+
+def _aside(event: events.Event) -> events.Event:
+    match event:
+        case events.Death():
+            return events.Note(str(event))
+        case events.Unanswered():
+            return events.Note(event.message)
+    return event
+
+
+def _give(opened: Session, state: StateFile) -> None:
+    of = _whose(state)
+    opened.transport.tracer.begin(_NAME.format(state.path.name))
+    opened.transport.tracer.enter(BODY)
+    opened.tell(events.State(of, events.UNDER_WAY, "the run ended while the device was given it"))
+    try:
+        restored = give(opened, state)
+    except NotReached as error:
+        opened.lost |= error.hang
+        opened.tell(events.State(of, "no: a call did not return" if error.hang else events.NOT_TRIED, str(error)))
+    except (DeviceError, StateError) as error:
+        opened.tell(events.State(of, events.NOT_TRIED, str(error)))
+    else:
+        given = restored.given
+        opened.tell(events.State(of, given.answer, given.seen, tuple(restored.differs)))
+    finally:
+        state.close()
+
+
+def _whose(state: StateFile) -> str:
+    """Of which driver it is, when it was saved, and in which file it is."""
+    identity = state.manifest.identity
+    whose = identity.get("driver") or identity.get("name") or "an unknown driver"
+    version = identity.get("driver version") or identity.get("driver srcversion") or ""
+    driver = f"{whose[:_SHOWN]} {version[:_SHOWN]}".strip()
+    return f"{driver} (saved {identity.get('saved', 'at an unknown time')[:_SHOWN]}, {state.path.name})"

@@ -57,8 +57,8 @@ pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for in
 #: A rule of which this number of cases hung is not run any further: each one costs a deadline.
 _MOST_CUT = 3
 
-#: The run came to its end all the same.
-_FAILED = (pytest.ExitCode.TESTS_FAILED,)
+#: The run came to its end, even if nothing was selected.
+_ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -163,7 +163,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     opened = config.stash.get(SESSION, None)
     if opened is None:
         return
-    if BEGAN in config.stash and not session.shouldstop and exitstatus in (pytest.ExitCode.OK, *_FAILED):
+    if BEGAN in config.stash and not session.shouldstop and exitstatus in _ENDED:
         give_states(opened, config.stash[STATES])
     opened.finish()
     opened.tell_deaths()

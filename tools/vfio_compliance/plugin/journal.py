@@ -16,6 +16,7 @@ from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Ski
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
+from .given_states import announced
 from .selection import rule_of
 from .stash import (
     CATALOGUE,
@@ -25,6 +26,7 @@ from .stash import (
     PHASES,
     PLAN,
     SESSION,
+    STATES,
 )
 
 
@@ -43,6 +45,8 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
     journal.write(_run(config, planned))
     if config.getoption("--shuffle"):
         journal.write(events.Note(f"cases in a random order (--shuffle --seed {config.getoption('--seed')})"))
+    for state in announced(config.stash[STATES]):
+        journal.write(state)
     journal.write(events.Plan(tuple((item.nodeid, str(rule_of(item))) for item in cases)))
 
 

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import threading
 
+from ..common.words import printable
+
 #: Characters of what a program says that a message repeats.
 _REPEATED = 300
 
@@ -20,8 +22,7 @@ _REST = 1.0
 
 def plain(text: str) -> str:
     """What a program says, on one line, not too long, and harmless to a terminal."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_REPEATED])
-    return shown + ("..." if len(text) > _REPEATED else "")
+    return printable(text[:_REPEATED]) + ("..." if len(text) > _REPEATED else "")
 
 
 def quoted(text: str) -> str:

@@ -89,9 +89,17 @@ class Note:
     text: str
 
 
+#: The answer on a state that the device was not given, and on one that it is being given.
+NOT_TRIED: Final = "not tried"
+UNDER_WAY: Final = "no answer"
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """At the end of the run the device was given a state that a file held; no verdict comes of it."""
+    """A state that a file holds is given to the device at the end of the run; no verdict comes of it.
+
+    The last of these events on a state counts: the first one comes before the cases are run.
+    """
 
     #: Of which driver, saved when, in which file.
     of: str

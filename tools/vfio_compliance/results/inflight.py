@@ -63,6 +63,10 @@ class Inflight:
             target.encode(),
         )
 
+    def none(self) -> None:
+        """Note that no call is being made, and that none is to be waited for."""
+        _LAYOUT.pack_into(self._map, 0, 0, 0, 0, b"", b"")
+
 
 def last(descriptor: int) -> LastCall | None:
     """The last call noted; None if none was."""

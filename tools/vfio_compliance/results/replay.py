@@ -73,7 +73,7 @@ class Replay:
             case Note():
                 summary.notes[event.text] += 1
             case State():
-                summary.states.append(event)
+                summary.states[event.of] = event
             case Kernel():
                 (self._place(event.case) or summary).kernel_log.extend(event.lines)
             case Death():

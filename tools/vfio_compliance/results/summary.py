@@ -50,8 +50,8 @@ class Summary:
     #: Question and answers where the text is silent, each with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
-    #: What came of states that the device was given at the end.
-    states: list[State] = field(default_factory=list)
+    #: What came of states that the device was given at the end, by what they are of.
+    states: dict[str, State] = field(default_factory=dict)
     #: Why a new test process continued the run, each time.
     processes: list[str] = field(default_factory=list)
     #: Why the run could not continue: message and remedy each time.

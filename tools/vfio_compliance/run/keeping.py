@@ -67,6 +67,8 @@ class Kept:
     pieces: Callable[[int], Iterator[bytes]]
     #: What the device that was saved showed, if that can be compared.
     shown: Sequence[int] | None
+    #: Why it cannot, else.
+    why: str = ""
 
 
 class Keeper(ABC):

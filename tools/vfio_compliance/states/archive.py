@@ -16,6 +16,7 @@ read it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ..common.words import counted
-from .manifest import Manifest, read
+from .manifest import Manifest, check, read
 
 _NAMES: Final = ("manifest.json", "data", "SHA256SUMS")
 _BLOCK: Final = tarfile.BLOCKSIZE
@@ -36,6 +37,9 @@ _END: Final = bytes(2 * _BLOCK)
 _PIECE: Final = 1 << 20
 #: Bytes of the longest manifest.
 _LONGEST: Final = 64 << 20
+
+#: What file systems say that have no links, such as FAT and some of those in user space.
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _FOREIGN = {
     b"\x1f\x8b": "it is compressed by gzip: unpack it first",
@@ -83,15 +87,19 @@ def _publish(part: str, path: Path) -> None:
         os.link(part, path)
     except FileExistsError:
         raise StateError(f"{path}: exists already; name a new file") from None
-    except PermissionError:  # a file system without links
+    except OSError as error:
+        if error.errno not in _NO_LINKS or os.path.lexists(path):
+            raise
         os.rename(part, path)
 
 
 def write(file: BinaryIO, manifest: Manifest, pieces: Iterable[bytes]) -> None:
-    """Write a state. ``pieces`` are the data of all buffers, in order. Raises OSError."""
+    """Write a state. ``pieces`` are the data of all buffers, in order. Raises OSError, StateError."""
+    try:
+        check(manifest)
+    except ValueError as error:
+        raise StateError(f"the state cannot be kept in a file: {error}") from None
     text = manifest.to_bytes()
-    if len(text) > _LONGEST:
-        raise StateError(f"a manifest of {counted(len(text), 'byte')}: the state has too many buffers to be kept")
     _member(file, _NAMES[0], len(text), (text,))
     digest = _member(file, _NAMES[1], manifest.size, pieces)
     sums = _sums(hashlib.sha256(text).hexdigest(), digest)
@@ -183,9 +191,9 @@ class StateFile:
             self.manifest: Manifest = read(text)
         except ValueError as error:
             raise StateError(f"{self.path}: {error}") from None
-        if self.manifest.size > largest:
+        if self.manifest.largest > largest:
             raise self._wrong(
-                f"a state of {counted(self.manifest.size, 'byte')}, more than limits.largest_state ({largest})",
+                f"a state of {counted(self.manifest.largest, 'byte')}, more than limits.largest_state ({largest})",
                 "raise that in the profile if the device is of this size",
             )
         self._starts = list(self.manifest.starts())

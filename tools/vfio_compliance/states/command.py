@@ -6,22 +6,25 @@ from __future__ import annotations
 import datetime
 import hashlib
 import itertools
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from .. import __version__
 from ..common.moment import count_calls
 from ..common.signals import terminated_as_interrupted
 from ..interfaces import INTERFACES
 from ..profiles import Profile
+from ..results.inflight import Inflight
 from ..run.checks import NotApplicable, Silent, Unjudged
 from ..run.errors import Broken, Lost, ProfileFault
 from ..run.keeping import Given, Keeper, Kept, Taken
 from ..run.session import Session
 from ..transport import CallTimeout, TransportError
-from .archive import StateFile, new_file, write
+from .archive import StateError, StateFile, new_file, write
 from .identity import differences, identity_of
 from .manifest import Buffer, Manifest, Shown
 
@@ -46,17 +49,32 @@ class Restored:
 
 def save(profile: Profile, path: Path, *, live: bool) -> Manifest:
     """Save the state of the device to a new file; what stands in it. Raises StateError, NotReached, DeviceError."""
-    with new_file(path) as file, _opened(profile) as (session, interface, keeper):
-        taken = keeper.take(live=live)
-        manifest = _describe(session, interface, taken)
-        stream = taken.stream
-        write(file, manifest, itertools.chain.from_iterable(map(stream.pieces, stream.buffers)))
+    with new_file(path) as file:
+        return save_into(file, profile, live=live)
+
+
+def save_into(file: BinaryIO, profile: Profile, *, live: bool, calls: Inflight | None = None) -> Manifest:
+    """The same to a file that is open. Each call is noted in ``calls`` before it is made. Raises OSError, too."""
+    with _opened(profile, calls) as (session, interface, keeper):
+        try:
+            taken = keeper.take(live=live)
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise StateError(f"{folder}: {error.strerror}; set TMPDIR to a folder with room for the state") from None
+        identity = identity_of(session, _suite(), _now())
+    # Nobody waits for the device while its state is written.
+    manifest = _describe(profile, identity, interface, taken)
+    write(file, manifest, itertools.chain.from_iterable(map(taken.stream.pieces, taken.stream.buffers)))
     return manifest
 
 
-def restore(profile: Profile, path: Path) -> Restored:
-    """Give the device the state of a file. Raises StateError before the device is touched; NotReached, DeviceError."""
-    with StateFile(path, profile.limits.largest_state) as state, _opened(profile) as (session, interface, keeper):
+def restore(profile: Profile, path: Path, calls: Inflight | None = None) -> Restored:
+    """Give the device the state of a file. Raises StateError before the device is touched; NotReached, DeviceError.
+
+    Each call is noted in ``calls`` before it is made.
+    """
+    largest = profile.limits.largest_state
+    with StateFile(path, largest) as state, _opened(profile, calls) as (session, interface, keeper):
         return _give(session, interface, keeper, state)
 
 
@@ -74,23 +92,27 @@ def _give(session: Session, interface: str, keeper: Keeper, state: StateFile) ->
         )
     shown = manifest.shown if manifest.shown and manifest.shown.how == _how(profile) else None
     sizes = [buffer.size for buffer in manifest.buffers]
-    given = keeper.give(Kept(sizes, state.pieces, shown.numbers() if shown else None))
+    why = "the profile that it was saved with " + ("shows the state otherwise" if manifest.shown else "shows no state")
+    given = keeper.give(Kept(sizes, state.pieces, shown.numbers() if shown else None, "" if shown else why))
     return Restored(given, manifest, differences(manifest.identity, identity_of(session, _suite(), _now())))
 
 
 @contextmanager
-def _opened(profile: Profile) -> Iterator[tuple[Session, str, Keeper]]:
+def _opened(profile: Profile, calls: Inflight | None) -> Iterator[tuple[Session, str, Keeper]]:
     """The device of the profile, its interface that moves states, and what moves them. Raises NotReached."""
     with terminated_as_interrupted(), _reaching():
         session = Session(profile, [], INTERFACES)
         tracer = session.transport.tracer
         tracer.begin("state")
+        tracer.on_begin = calls.begin if calls else None
         count_calls(lambda: tracer.last)
         try:
             session.start()
             yield session, *_keeper(session)
         finally:
             session.finish()
+            if calls:
+                calls.none()
 
 
 @contextmanager
@@ -118,7 +140,7 @@ def _missing(session: Session) -> str:
     return next((each.missing for each in session.attachments if each.missing), "see `interfaces` of the profile")
 
 
-def _describe(session: Session, interface: str, taken: Taken) -> Manifest:
+def _describe(profile: Profile, identity: dict[str, str], interface: str, taken: Taken) -> Manifest:
     stream = taken.stream
     buffers = []
     for buffer, read_in in zip(stream.buffers, taken.read_in, strict=True):
@@ -126,14 +148,27 @@ def _describe(session: Session, interface: str, taken: Taken) -> Manifest:
         for piece in stream.pieces(buffer):
             digest.update(piece)
         buffers.append(Buffer(buffer.size, digest.hexdigest(), buffer.offset, read_in))
-    shown = None if taken.shown is None else Shown.of(_how(session.profile), taken.shown)
-    return Manifest(interface, identity_of(session, _suite(), _now()), tuple(buffers), shown)
+    shown = None if taken.shown is None else Shown.of(_how(profile), taken.shown)
+    return Manifest(interface, identity, tuple(buffers), shown)
 
 
 def _how(profile: Profile) -> str:
     """The digest of how the profile has a state shown: values that were read otherwise are not compared."""
     visible = profile.stimulus.visible_state
-    return hashlib.sha256(repr(visible.observe if visible else None).encode()).hexdigest()
+    return hashlib.sha256(_told(visible.observe if visible else None).encode()).hexdigest()
+
+
+def _told(value: Any) -> str:
+    """Steps as a text that is the same in each process; sets come in any order."""
+    if is_dataclass(value):
+        given = {each.name: getattr(value, each.name) for each in fields(value)}
+        return (
+            f"{type(value).__name__}{sorted((name, _told(each)) for name, each in given.items() if each is not None)}"
+        )
+    if isinstance(value, (tuple, frozenset)):
+        told = map(_told, value)
+        return str(sorted(told) if isinstance(value, frozenset) else [*told])
+    return repr(value)
 
 
 def _suite() -> str:

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
+from ..common.words import printable
 from ..profiles import Profile, VfioUserDevice
 from ..run.session import Session
+from .manifest import LONGEST_FACT
 
 #: The facts by which states differ; the others (when, by which suite, by which program) are for a reader.
 _TELLING = (
@@ -27,12 +31,17 @@ _TELLING = (
 )
 #: What the placeholder of this name stands for.
 _PROJECT = str(Path(__file__).resolve().parents[3])
-_LONGEST = 1 << 12
+_CLAIMS = "claims."
+#: Characters of a fact in a line that tells a difference.
+_SHOWN = 200
 _PIECE = 1 << 20
 
 
 def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
-    """The facts, by name; what is not known is left out. Texts of more than 4096 characters are cut."""
+    """The facts, by name, in one line each; what is not known is left out, and what is very long is cut.
+
+    The version of the driver is what the kernel tells of the module, else what the profile does.
+    """
     profile = session.profile
     known = {
         "saved": now,
@@ -41,21 +50,36 @@ def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
         "vendor": profile.vendor,
         "product": profile.product,
         "driver": profile.driver,
+        "driver version": profile.version,
         **session.transport.identity(),
         **_program(profile),
+        **dict(_claims(profile)),
     }
     known |= _module(known["driver"] or "", session.transport.places().get("sysfs"))
-    return {name: value[:_LONGEST] for name, value in known.items() if value}
+    return {name: printable(value)[:LONGEST_FACT] for name, value in known.items() if value}
 
 
 def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """One line for each telling fact that is another one here."""
-    unknown = "not known"
+    claims = sorted(name for name in saved.keys() & here.keys() if name.startswith(_CLAIMS))
     return [
-        f"{name}: {saved.get(name, unknown)}; here {here.get(name, unknown)}"
-        for name in _TELLING
+        f"{name}: {_shortly(saved.get(name))}; here {_shortly(here.get(name))}"
+        for name in (*_TELLING, *claims)
         if saved.get(name) != here.get(name)
     ]
+
+
+def _shortly(fact: str | None) -> str:
+    if fact is None:
+        return "not known"
+    return fact if len(fact) <= _SHOWN else f"{fact[:_SHOWN]}..."
+
+
+def _claims(profile: Profile) -> Iterator[tuple[str, str]]:
+    """What the profile claims of the device; what it leaves open is left out."""
+    for name, value in asdict(profile.claims).items():
+        if value not in (None, ()):
+            yield _CLAIMS + name, value if isinstance(value, str) else json.dumps(value)
 
 
 def _module(driver: str, sysfs: str | None) -> dict[str, str]:

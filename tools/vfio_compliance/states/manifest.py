@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -20,6 +21,10 @@ VERSION: Final = 1
 MOST_BUFFERS: Final = 1 << 18
 _MOST_SHOWN: Final = 1 << 16
 _MOST_IDENTITY: Final = 256
+#: Characters of a fact of the identity.
+LONGEST_FACT: Final = 1 << 12
+#: Values, names and lists in the JSON of the largest manifest: more would only fill the memory.
+_MOST_VALUES: Final = 9 * MOST_BUFFERS + 4 * _MOST_SHOWN
 
 _HEX = re.compile("0x[0-9a-f]{1,8192}", re.ASCII)
 
@@ -76,6 +81,17 @@ class Manifest:
         """Bytes of all buffers."""
         return sum(buffer.size for buffer in self.buffers)
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the state: of what was read in the one state of the device that gave the most.
+
+        What pre-copy gave comes once more after it.
+        """
+        sizes = Counter[str]()
+        for buffer in self.buffers:
+            sizes[buffer.read_in] += buffer.size
+        return max(sizes.values(), default=0)
+
     def starts(self) -> Iterator[int]:
         """Where each buffer begins in the data."""
         start = 0
@@ -84,13 +100,15 @@ class Manifest:
             start += buffer.size
 
     def to_bytes(self) -> bytes:
-        """As it stands in the file: JSON, a line for each buffer's sake readable by eye."""
+        """As it stands in the file: JSON that can be read by eye."""
         whole = {"format": FORMAT, "version": VERSION, **fields.plain(self)}
         return (json.dumps(whole, default=fields.plain, indent=1) + "\n").encode()
 
 
 def read(text: bytes) -> Manifest:
     """What to_bytes() has written. Raises ValueError, whose message says what is wrong, and what to do."""
+    if sum(map(text.count, (b",", b"{", b"["))) > _MOST_VALUES:
+        raise ValueError("manifest.json: more in it than any state has")
     try:
         value = json.loads(text.decode())
     except (ValueError, RecursionError):
@@ -104,18 +122,21 @@ def read(text: bytes) -> Manifest:
         )
     try:
         manifest: Manifest = fields.read(Manifest, value)
-        _check(manifest)
+        check(manifest)
     except ValueError as error:
         raise ValueError(f"manifest.json: {error}") from None
     return manifest
 
 
-def _check(manifest: Manifest) -> None:
-    """Raises ValueError for what no device and no save can have given."""
+def check(manifest: Manifest) -> None:
+    """Raises ValueError for what is more than a state file holds, or no device and no save can have given."""
     if not 0 < len(manifest.buffers) <= MOST_BUFFERS:
         raise ValueError(f"{counted(len(manifest.buffers), 'buffer')}; a state has 1 to {MOST_BUFFERS}")
     if len(manifest.identity) > _MOST_IDENTITY:
         raise ValueError(f"identity: more than {_MOST_IDENTITY} facts")
+    for fact in (*manifest.identity, *manifest.identity.values()):
+        if len(fact) > LONGEST_FACT or not fact.isprintable():
+            raise ValueError(f"identity: a fact is one line of at most {counted(LONGEST_FACT, 'character')}")
     if manifest.shown:
         if len(manifest.shown.values) > _MOST_SHOWN:
             raise ValueError(f"shown: more than {_MOST_SHOWN} values")

@@ -68,6 +68,8 @@ class Attempt:
         self._take = take
         self._case: str | None = None
         self._since = time.monotonic()
+        #: Since when no event has come, once the deadline was put off because calls are being made.
+        self._put_off = 0.0
         self._started = False
         self._finished = False
         #: When a process that has finished, or was asked to end, has to be gone.
@@ -130,11 +132,13 @@ class Attempt:
                             self._note(found.event)
                 elif self._gone_by is not None:
                     return self._ended(process)
+                elif self._still_calls():
+                    continue
                 else:
                     return self._hung(process)
 
     def _note(self, event: Event) -> None:
-        self._since = time.monotonic()
+        self._since, self._put_off = time.monotonic(), 0.0
         match event:
             case Plan() | Process():
                 self._started = True
@@ -154,6 +158,15 @@ class Attempt:
             return self._since + _START_UP
         limit = self._limits.test
         return self._since + (max(2 * limit, _BETWEEN) if self._case is None else limit + _GRACE)
+
+    def _still_calls(self) -> bool:
+        """Outside of cases, moving a large state takes its time: no call of it may, and the whole has limits.run."""
+        call = inflight.last(self._calls)
+        if self._case is not None or not self._started or not call:
+            return False
+        self._put_off = self._put_off or self._since
+        self._since = max(self._since, time.monotonic() - call.seconds)
+        return self._deadline() > time.monotonic() and time.monotonic() - self._put_off < self._limits.run
 
     def _interrupt(self, process: subprocess.Popen[bytes], number: int) -> None:
         self._interrupted = f"interrupted by {signal.Signals(number).name} in {self._where()}"

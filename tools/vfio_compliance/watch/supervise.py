@@ -18,7 +18,23 @@ from typing import TextIO
 from ..common.signals import interruptions
 from ..profiles import Profile
 from ..results import inflight, journal
-from ..results.events import Broken, Changed, End, Event, Hang, Kernel, Lost, Note, Plan, Restored, Start, Unwritten
+from ..results.events import (
+    UNDER_WAY,
+    Broken,
+    Changed,
+    End,
+    Event,
+    Finish,
+    Hang,
+    Kernel,
+    Lost,
+    Note,
+    Plan,
+    Restored,
+    Start,
+    State,
+    Unwritten,
+)
 from ..results.failure import Stop
 from ..results.reading import summarise
 from ..results.verdict import Verdict
@@ -36,7 +52,7 @@ _HANG_REMEDY = "find out why the call does not return, or raise limits.test in t
 
 
 #: Options that are no matter of what is run to see a failure again.
-_OF_THIS_RUN = {"--only", "--skip", "--shuffle", "--keep-data"}
+_OF_THIS_RUN = {"--only", "--skip", "--shuffle", "--keep-data", "--state"}
 
 
 class RunError(Exception):
@@ -90,6 +106,8 @@ class _Run:
         self._over = ""
         #: Why the test process cannot reach the device any more, where another one may.
         self._lost = ""
+        #: The state that the device is being given, at the end of the run.
+        self._given: State | None = None
         #: Files of the host that the run has changed, and what they held.
         self._changed: dict[str, str] = {}
         #: Whether a case has failed.
@@ -164,6 +182,13 @@ class _Run:
             return False
         if ending.how is How.FINISHED:
             return bool(self._lost) and self._rest.left
+        if self._given:
+            how = "a call did not return" if ending.how is How.HUNG else "the test process ended in it"
+            # An answer of its own, and no verdict.
+            self._write(State(self._given.of, f"no: {how}", ending.message))
+            # All cases were run; what the process had counted went with it.
+            self._write(Finish(calls=0, opens=0, resets=0, bytes_read=0, bytes_written=0, passes=0))
+            return False
         self._rest.cut_off(ending.case)
         see = f"see {self._out / LOG}"
         if ending.how is How.HUNG:
@@ -210,6 +235,8 @@ class _Run:
                 self._changed[event.path] = event.before
             case Restored():
                 del self._changed[event.path]
+            case State():
+                self._given = event if event.answer == UNDER_WAY else None
             case Lost():
                 self._lost = event.message
             case Broken():

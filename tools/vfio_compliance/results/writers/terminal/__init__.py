@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ....common.words import printable
 from ...summary import Summary
 from .ending import ending
 from .faults import Faults
@@ -28,11 +29,5 @@ def render(summary: Summary, width: int = 100) -> str:
         *left_out(summary, width),
         *ending(summary, width),
     ]
-    return "\n".join(_printable(line) for piece in pieces for line in piece.split("\n"))
-
-
-def _printable(line: str) -> str:
-    """Devices and their servers say things too: what would steer the terminal is shown instead of obeyed."""
-    if line.isprintable():
-        return line
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+    # Devices and their servers say things, too.
+    return "\n".join(printable(line) for piece in pieces for line in piece.split("\n"))

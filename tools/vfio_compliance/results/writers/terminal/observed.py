@@ -38,7 +38,7 @@ def states(summary: Summary, width: int) -> Iterator[str]:
     if summary.states:
         yield ""
         yield "Restores states of"
-    for state in summary.states:
+    for state in summary.states.values():
         yield from wrap("  ", f"{state.of}: {state.answer}", width, "  ")
         for line in (state.seen, *(f"another {line}" for line in state.differs)):
             yield from wrap("      ", line, width)

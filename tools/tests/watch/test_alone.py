@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Work on a device in a process of its own: its answer, its hang, its death, and a signal meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from vfio_compliance.watch.alone import Hung, alone
+
+
+def gone(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return False
+    return True
+
+
+def test_an_answer():
+    """All of it, however long, of another process."""
+    answer = alone(lambda calls: str(os.getpid()).encode().ljust(1 << 20), 5)
+    assert len(answer) == 1 << 20
+    assert int(answer) != os.getpid()
+    assert gone(int(answer))
+
+
+def test_a_call_that_does_not_return(tmp_path):
+    """It is named, and the process is ended even though it takes no other signal."""
+    note = tmp_path / "process"
+
+    def work(calls):
+        note.write_text(str(os.getpid()))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        calls.begin("write", "region 9", 0x18, 8)
+        time.sleep(600)
+
+    with pytest.raises(Hung, match=r"write of 8 bytes at 0x18 of region 9: no end of it within 0\.5 s"):
+        alone(work, 0.5)
+    assert gone(int(note.read_text()))
+
+
+def test_long_work_without_a_call():
+    """Once the device is closed nothing is waited for that could hang."""
+
+    def work(calls):
+        calls.begin("close", "device", 0, 0)
+        calls.none()
+        time.sleep(1.2)
+        return b"written"
+
+    assert alone(work, 0.3) == b"written"
+
+
+@pytest.mark.parametrize("end", [lambda calls: os._exit(3), lambda calls: 1 // 0], ids=["exit", "error"])
+def test_no_answer(end):
+    with pytest.raises(RuntimeError, match="without an answer"):
+        alone(end, 5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal(tmp_path, number):
+    """The process puts away what it has, and then this one is interrupted."""
+    note = tmp_path / "undone"
+
+    def work(calls):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            os.kill(os.getppid(), number)
+            time.sleep(600)
+        finally:
+            note.write_text("undone")
+
+    with pytest.raises(KeyboardInterrupt):
+        alone(work, 60)
+    assert note.read_text() == "undone"
