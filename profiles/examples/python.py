@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the reference device does, for the profile python.yaml beside this file.
 
-Each function gets the device. Its other parameters are filled in by name: ``iova`` and ``length`` where memory is to be
-written, ``value`` where something is to be stored. The register offsets are those of the datasheet,
+The first parameter of each function is the device. The others are filled in by name: ``iova`` and ``length`` where
+memory is to be written, ``value`` where something is to be stored. The register offsets are those of the datasheet,
 tools/refdriver/DEVICE.md.
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from vfio_compliance.migration_v1.checks import in_state, safe
-from vfio_compliance.migration_v1.states import DRAWN, STATES, Transition, is_running, name
+from vfio_compliance.migration_v1.states import DRAWN, STATES, STOPPING, Transition, is_running, name
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, REGISTERS, DeviceState
 
@@ -109,9 +109,6 @@ def test_no_running_bit(migration, actor, state):
     migration.enter(state)
     checks.stands_still(f"watching {counter.name}", counter.watch())
 
-
-#: Documented transitions that stop a working device.
-STOPPING = [transition for transition in DRAWN if is_running(transition.before) and not is_running(transition.after)]
 
 every_stop = pytest.mark.parametrize("transition", STOPPING, ids=str)
 

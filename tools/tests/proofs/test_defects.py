@@ -30,9 +30,21 @@ CASES, ROUNDS = 1, 6
 
 
 @pytest.fixture(scope="module")
-def breakable(target) -> set[str]:
+def in_kernel(target) -> bool:
+    """Whether the reference driver is the kernel module."""
+    return profiles.load(target, PROFILE).device.transport == "kernel-group"
+
+
+@pytest.fixture(scope="module")
+def lacks(in_kernel, project):
+    """Whether a defect is none of the kernel module, which has no interrupts, for one."""
+    table = (project / "tools/kmod/defects/defects.h").read_text()
+    return lambda defect: in_kernel and f'"{defect}"' not in table
+
+
+@pytest.fixture(scope="module")
+def breakable(in_kernel) -> set[str]:
     """The rules that the reference driver can break: behind a kernel not those that the kernel keeps for it."""
-    in_kernel = profiles.load(target, PROFILE).device.transport == "kernel-group"
     return {rule.id for rule in CATALOGUE if not rule.on_request and not (in_kernel and rule.side == "kernel")}
 
 
@@ -59,11 +71,13 @@ LONG = {"dirty.history.never-a-false-clean"}
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_defect_is_caught(judge_defect, breakable, pytestconfig, count, defect):
+def test_defect_is_caught(judge_defect, breakable, lacks, pytestconfig, count, defect):
     """The rule that it is there to break is broken, with a message that says how, and no other one by surprise."""
     proves = {rule: shows for rule, shows in DEFECTS[defect].items() if rule in breakable}
     if not proves:
         pytest.skip("a driver cannot break what the kernel does for it")
+    if lacks(defect):
+        pytest.skip("the kernel module does not have this defect")
     result = judge_defect(defect)
     assert not result.stops, result.stops
     broken = {rule: verdict for rule, verdict in result.verdicts.items() if verdict in TROUBLE}
@@ -100,10 +114,11 @@ def without_memory(target, folder):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("rule", "defect"), EXPLORED, ids=["-".join(pair) for pair in EXPLORED])
-def test_defect_is_found_by_exploring(judge_in_process, target, tmp_path, monkeypatch, project, count, rule, defect):
+def test_defect_is_found_by_exploring(
+    judge_in_process, target, in_kernel, lacks, tmp_path, monkeypatch, count, rule, defect
+):
     """What random operations are there to find they find, within a time that is many times what is needed."""
-    in_kernel = profiles.load(target, PROFILE).device.transport == "kernel-group"
-    if in_kernel and f'"{defect}"' not in (project / "tools/kmod/defects/defects.h").read_text():
+    if lacks(defect):
         pytest.skip("the kernel module does not have this defect")
     if in_kernel and defect in LATE:
         pytest.skip("it takes more walks than an emulated machine makes in the time")

@@ -63,6 +63,9 @@ DRAWN: Final = (
     Transition(DeviceState.RESUMING, DeviceState.RUNNING),
 )
 
+#: Those of them that stop a working device.
+STOPPING: Final = tuple(drawn for drawn in DRAWN if is_running(drawn.before) and not is_running(drawn.after))
+
 #: Between two different states, and not drawn: the text neither asks for them nor forbids them.
 UNDRAWN: Final = tuple(
     Transition(before, after)
