@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..profiles import Profile
     from ..rules import Catalogue, Rule
 
 
@@ -31,6 +32,24 @@ def catalogue() -> Catalogue:
         return rules.load(root() / "suites")
     except rules.SpecError as error:
         raise Complaint(str(error)) from None
+
+
+def loaded(path: Path) -> Profile:
+    """The profile. Raises Complaint for one that is wrong."""
+    from .. import profiles
+    from ..interfaces import PROFILE
+
+    try:
+        return profiles.load(path, PROFILE)
+    except profiles.ProfileError as error:
+        raise Complaint(str(error)) from None
+
+
+def results(name: str) -> Path:
+    """The folder of results where the user names none: by what was judged, and the present time."""
+    import datetime
+
+    return Path("results", f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 def matching(known: Catalogue, pattern: str) -> list[Rule]:

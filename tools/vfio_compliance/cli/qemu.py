@@ -7,8 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..results.verdict import EXIT_BROKEN
-from .checkout import Complaint, width
+from .checkout import Complaint, loaded, results, width
 from .parser import Commands
 
 _EPILOG = """\
@@ -53,20 +52,11 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Try it; exit code as of a run."""
-    import datetime
-
-    from .. import profiles
     from ..common.signals import terminated_as_interrupted
-    from ..interfaces import PROFILE
     from ..qemu.command import Wishes, run
 
-    try:
-        profile = profiles.load(arguments.profile, PROFILE)
-    except profiles.ProfileError as error:
-        print(error, file=sys.stderr)
-        return EXIT_BROKEN
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = arguments.out or Path("results", f"{profile.name}-qemu-{now}")
+    profile = loaded(arguments.profile)
+    out = arguments.out or results(f"{profile.name}-qemu")
     try:
         with terminated_as_interrupted():  # no QEMU is to outlive whoever asked for it
             wishes = Wishes(arguments.qemu, arguments.defect, arguments.strace)

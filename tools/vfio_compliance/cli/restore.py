@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..results.verdict import EXIT_FAIL, EXIT_OK
+from .checkout import loaded
 from .parser import Commands
-from .stateful import Outcome, loaded, overseen
+from .stateful import Outcome, overseen
 
 if TYPE_CHECKING:
     from ..profiles import Profile

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ..results.verdict import EXIT_BROKEN
-from .checkout import Complaint, root, width
+from .checkout import Complaint, results, root, width
 from .parser import Commands
 
 
@@ -41,8 +41,6 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Judge the device; exit code of the run."""
-    import datetime
-
     from .. import profiles
     from ..interfaces import PROFILE
     from ..watch.supervise import RunError, run
@@ -52,8 +50,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     except profiles.ProfileError as error:
         print(error, file=sys.stderr)
         return EXIT_BROKEN
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = arguments.out or Path("results", f"{profile.name}-{now}")
+    out = arguments.out or results(profile.name)
     try:
         return run(root(), profile, out, _options(arguments), sys.stdout, width())
     except RunError as error:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..results.verdict import EXIT_OK
-from .checkout import Complaint
+from .checkout import Complaint, loaded
 from .parser import Commands
-from .stateful import Outcome, loaded, overseen
+from .stateful import Outcome, overseen
 
 if TYPE_CHECKING:
     from ..profiles import Profile

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG
@@ -31,17 +30,6 @@ class Outcome(NamedTuple):
         for line in self.lines:
             print_wrapped(line)
         return self.code
-
-
-def loaded(path: Path) -> Profile:
-    """The profile. Raises Complaint for one that is wrong."""
-    from .. import profiles
-    from ..interfaces import PROFILE
-
-    try:
-        return profiles.load(path, PROFILE)
-    except profiles.ProfileError as error:
-        raise Complaint(str(error)) from None
 
 
 def overseen(profile: Profile, not_done: str, work: Callable[[Inflight | None], Outcome]) -> Outcome:
