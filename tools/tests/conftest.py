@@ -33,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every", type=int, default=1, metavar="N", help="about every Nth proof only, others on each kernel"
     )
+    parser.addoption(
+        "--draw", type=int, default=0, metavar="K", help="which proofs --every takes: N numbers in a row take them all"
+    )
     parser.addoption("--runs", type=int, default=3, metavar="N", help="compare the verdicts of N runs")
     parser.addoption("--whole", action="store_true", help="judge each defect by all cases of every rule")
     parser.addoption(
@@ -44,28 +47,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """What hypothesis keeps goes into a folder of this run, not into the checkout."""
+    config.addinivalue_line("markers", "proof: one of many devices judged, of which --every takes a part")
     folder = tempfile.TemporaryDirectory(prefix="vfio-")
     config.add_cleanup(folder.cleanup)
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder.name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draws some of the proofs where time is dear; the draw is always the same on one kernel."""
-    every, kernel = max(1, config.getoption("--every")), os.uname().release
-    dropped = {
-        item
-        for item in items
-        if "defect" in getattr(item, "fixturenames", ()) and zlib.crc32(f"{kernel} {item.name}".encode()) % every
-    }
+    """Draws some of the proofs where time is dear; the draw is always the same on one kernel, with one ``--draw``."""
+    every, draw, kernel = max(1, config.getoption("--every")), config.getoption("--draw"), os.uname().release
+
+    def is_drawn(item: pytest.Item) -> bool:
+        return (zlib.crc32(f"{kernel} {item.name}".encode()) + draw) % every == 0
+
+    dropped = {item for item in items if item.get_closest_marker("proof") and not is_drawn(item)}
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """Programs that tests start can be interrupted, also where a shell in the background has SIGINT ignored."""
+    """Programs that tests start can be interrupted, also where a shell in the background has signals ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -89,8 +89,8 @@ def test_stimulus_refused(judge):
     """A stimulus that the device refuses breaks no rule; the rules that need it are not judged."""
     rule = "v1.saving.offers-state"
     visible = {
-        "set": [{"write": {"region": 7, "offset": 0, "width": 4, "value": "$value"}}],
-        "observe": [{"read": {"region": 7, "offset": 0, "width": 4}}],
+        "set": [{"write": {"region": 0, "offset": 1, "width": 2, "value": "$value"}}],
+        "observe": [{"read": {"region": 0, "offset": 1, "width": 2}}],
     }
     finished = judge(stimulus={"visible_state": visible}, only=rule)
     assert finished.verdicts == {rule: "not-run"}

@@ -53,8 +53,9 @@ def record(tmp_path):
 
 
 @pytest.fixture
-def judge(capsys):
+def judge(capsys, monkeypatch):
     """Runs the command; exit code, what it said, and its complaint."""
+    monkeypatch.setenv("COLUMNS", "100")
 
     def run(*words):
         code = main(["judge", *words])

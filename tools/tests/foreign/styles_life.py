@@ -38,7 +38,13 @@ QEMU_UNDRAWN = {
     "qemu.cancel.returns-to-running",
     "qemu.source.runs-again",
 }
-QEMU_SELF_WRITES = {"qemu.live.completes", "qemu.complete.self-write-harmless", "qemu.snapshot.begins"}
+QEMU_SELF_WRITES = {
+    "qemu.live.completes",
+    "qemu.complete.self-write-harmless",
+    "qemu.snapshot.begins",
+    "qemu.save.begins-in-running",
+    "qemu.error.next-guest-runs",
+}
 
 
 class Plain(Style):

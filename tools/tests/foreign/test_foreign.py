@@ -27,6 +27,7 @@ def needs_a_run(style: type[Style]) -> bool:
     return style.dies or style.exit is not None
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", [name for name in STYLES if name not in ONLY_WHOLE])
 def test_style_is_judged_as_it_says(name, request, project, tmp_path):
     """Exactly the rules that a style breaks are broken, and the others are judged."""

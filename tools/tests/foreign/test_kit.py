@@ -27,6 +27,7 @@ def built(tmp_path_factory):
     return folder
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", ALL)
 def test_a_device_is_judged_as_its_author_expects(name, request, built, tmp_path):
     """Exactly the rules that it breaks are broken, and the others are judged."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,7 @@ To see one: `vfio-compliance run profiles/reference.yaml --defect NAME`.
 """
 
 
+@functools.cache
 def side_failures() -> dict[str, dict[str, str]]:
     """Each defect that breaks more than it is there for: those rules, each with the reason."""
     groups = yaml.safe_load(SIDE_FAILURES.read_text(encoding="utf-8")) or {}

@@ -69,6 +69,7 @@ def judge_defect(judge_in_process, target, tmp_path, breakable, monkeypatch, pyt
 LONG = {"dirty.history.never-a-false-clean"}
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_defect_is_caught(judge_defect, breakable, lacks, pytestconfig, count, defect):
@@ -112,6 +113,7 @@ def without_memory(target, folder):
     return path
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("rule", "defect"), EXPLORED, ids=["-".join(pair) for pair in EXPLORED])
 def test_defect_is_found_by_exploring(

@@ -213,6 +213,7 @@ EXPLORED = (
 )
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", EXPLORED)
 def test_no_false_alarm_of_exploring(judge_in_process, profile, tmp_path, name):
     """The model of the text takes all answers of devices that are unlike."""
@@ -221,6 +222,7 @@ def test_no_false_alarm_of_exploring(judge_in_process, profile, tmp_path, name):
     assert set(result.verdicts.values()) == {Verdict.PASS}, [case.failure for case in result.cases.values()]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", KINDS)
 def test_no_false_alarm(judge_in_process, profile, pytestconfig, tmp_path, count, tell, name):
     """No rule of the interfaces is broken, none is left unjudged, and no large state is read in vain."""

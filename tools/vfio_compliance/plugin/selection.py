@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 
 import pytest
 
@@ -49,8 +50,9 @@ def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item
     arranged = sorted(items, key=lambda item: not catalogue.rules[str(rule_of(item))].blocking)
     if only := config.getoption("--only"):
         places: dict[pytest.Item, int] = {}
+        cases = _by_rule(items)
         for place, pattern in enumerate(only):
-            places = dict.fromkeys(_matching(catalogue, pattern, items), place) | places
+            places = dict.fromkeys(_matching(catalogue, pattern, cases), place) | places
         arranged.sort(key=places.__getitem__)
     if config.getoption("--shuffle"):
         random.Random(config.getoption("--seed")).shuffle(arranged)
@@ -60,15 +62,26 @@ def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item
 def _named(catalogue: rules.Catalogue, option: str, patterns: list[str], items: list[pytest.Item]) -> set[pytest.Item]:
     """The items that any of ``patterns`` names. Raises UsageError for one that names nothing."""
     wanted: set[pytest.Item] = set()
+    cases = _by_rule(items)
     for pattern in patterns:
         if not pattern:
             raise pytest.UsageError(f"{option} wants a rule, the beginning of one, a clause or a case")
-        if not (found := _matching(catalogue, pattern, items)):
+        if not (found := _matching(catalogue, pattern, cases)):
             raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case{catalogue.hint(pattern)}")
         wanted |= found
     return wanted
 
 
-def _matching(catalogue: rules.Catalogue, pattern: str, items: list[pytest.Item]) -> set[pytest.Item]:
-    ids = {rule.id for rule in catalogue.matching(pattern)}
-    return {item for item in items if rule_of(item) in ids or item.nodeid.endswith(pattern)}
+def _by_rule(items: list[pytest.Item]) -> dict[str, list[pytest.Item]]:
+    """The cases of each rule."""
+    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        cases[str(rule_of(item))].append(item)
+    return cases
+
+
+def _matching(catalogue: rules.Catalogue, pattern: str, cases: dict[str, list[pytest.Item]]) -> set[pytest.Item]:
+    """The cases of the rules that ``pattern`` names, or the case whose name ends with it."""
+    if named := catalogue.matching(pattern):
+        return {item for rule in named for item in cases.get(rule.id, ())}
+    return {item for those in cases.values() for item in those if item.nodeid.endswith(pattern)}
