@@ -57,16 +57,15 @@ def load(folder, *, second=True, step=STEP, **stimulus):
     return profiles.load(path, PROFILE)
 
 
-def children():
-    """Processes that this one or the init process has, and that run the fake program or what it starts."""
+def started(folder):
+    """What runs of all that was started by the test of this folder: other tests may have the same programs."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = status.read_bytes().decode(errors="replace").split("\0")
+            if f"FAKE_FOLDER={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().decode(errors="replace").split("\0"))
         except OSError:
             continue
-        if str(FAKE) in words or words[:2] == ["sleep", "1000"]:
-            found.append(words)
     return found
 
 
@@ -76,7 +75,7 @@ def ask(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "place", lambda profile, where: Place(where.sysfs, {}))
     monkeypatch.setattr(machine, "_CONVERGES", 0.3)
     monkeypatch.setattr(machine, "_ENDING", 0.5)
-    before = children()
+    monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
     descriptors = sorted(os.listdir("/proc/self/fd"))
 
     def run(fault, profile=None, width=100, *, strace=False):
@@ -91,7 +90,7 @@ def ask(tmp_path, monkeypatch):
         kept = {path.name for path in (tmp_path / "out").iterdir()}
         endings = [EVENTS_FILE, STRACE_FILE, TRACE_FILE] if found.recorded == STRACE else [EVENTS_FILE]
         assert kept == {NAME, *(each.name + ending for each in found.conduct for ending in endings)}
-        assert children() == before
+        assert started(tmp_path) == []
         assert sorted(os.listdir("/proc/self/fd")) == descriptors
         return found, output.getvalue()
 
@@ -327,16 +326,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["alone", "recorded"])
-def test_killed(request, tmp_path, recorded):
+def test_killed(request, monkeypatch, tmp_path, recorded):
     """A QEMU does not outlive a command that was killed, and has no time to end it."""
     before_it = request.getfixturevalue("strace").command("strace") if recorded else []
-    before = children()
+    monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", KILLED, FAKE, tmp_path, *before_it], check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     deadline = time.monotonic() + STEP
-    while children() != before and time.monotonic() < deadline:
+    while started(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert children() == before
+    assert started(tmp_path) == []
 
 
 def test_every_flow_has_an_answer():

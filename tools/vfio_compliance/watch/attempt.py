@@ -116,11 +116,7 @@ class Attempt:
             selector.register(interruptions, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select(max(self._deadline() - time.monotonic(), 0))}
-                if interruptions in ready:
-                    if self._interrupted:
-                        return self._ending(How.INTERRUPTED)
-                    self._interrupt(process, os.read(interruptions, 1)[0])
-                elif pipe in ready:
+                if pipe in ready:
                     data = os.read(pipe, 1 << 16)
                     if not data:
                         processes.await_exit(process, _ENDING)
@@ -130,6 +126,12 @@ class Attempt:
                         found = parse(line)
                         if isinstance(found, Recorded) and found.event:  # a damaged one is a matter of the journal
                             self._note(found.event)
+                if interruptions in ready:  # after the events that came before it
+                    if self._interrupted:
+                        return self._ending(How.INTERRUPTED)
+                    self._interrupt(process, os.read(interruptions, 1)[0])
+                elif ready:
+                    continue
                 elif self._gone_by is not None:
                     return self._ended(process)
                 elif self._still_calls():
