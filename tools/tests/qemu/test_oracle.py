@@ -61,7 +61,7 @@ FIT = {
 }
 
 #: What a QEMU meets when it starts.
-AT_START = {"region-subtype-zero", "region-type-missing", "open-in-stop", "reset-to-stop"}
+AT_START = {"region-subtype-zero", "region-type-missing", "open-in-stop", "reset-to-stop", "self-write-moves"}
 
 DISAGREEMENTS = yaml.safe_load(Path(__file__).with_name("disagreements.yaml").read_text()) or {}
 
