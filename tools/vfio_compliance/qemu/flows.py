@@ -179,12 +179,18 @@ class Flows:
         self._load(answer, file, guest.shown, paused=True)
 
     def _cancel(self, answer: Answer) -> None:
+        """In pre-copy, and of a paused guest, where a QEMU saves in stop-and-copy from the beginning."""
         guest = self._running(answer, 3)
-        guest.machine.cancel(self.scratch / "cancelled")
-        try:
-            guest.compare(guest.shown)
-        except _Lost as error:
-            raise _Lost(f"on the source, once the migration is cancelled: {error}") from None
+        for whose in ("the migration", "that of a paused guest"):
+            if paused := whose != "the migration":
+                guest.machine.order("stop")
+            guest.machine.cancel(self.scratch / "cancelled")
+            if paused:
+                guest.machine.order("cont")
+            try:
+                guest.compare(guest.shown)
+            except _Lost as error:
+                raise _Lost(f"on the source, once {whose} is cancelled: {error}") from None
         file = self.scratch / "whole"
         answer.numbers = guest.machine.save(file)
         self._load(answer, file, guest.shown, paused=False)

@@ -178,7 +178,7 @@ class Machine:
         self._await("completed", patient=True)
 
     def cancel(self, file: Path) -> None:
-        """Begin to migrate, and cancel that before the guest has stopped. Raises QemuError."""
+        """Begin to migrate, and cancel that long before its end. Raises QemuError."""
         self._parameters(SLOW)
         self.order("migrate", uri=f"exec:cat > {shlex.quote(str(file))}")
         self._await("active", patient=True)
