@@ -74,7 +74,7 @@ def page() -> Iterator[str]:
             ("rules proven by defects", len(provable)),
             ("defects", len(DEFECTS)),
             ("pairs of a rule and a defect that is there to break it", sum(len(rule.defects) for rule in provable)),
-            ("rules that fail besides, with the reason", sum(map(len, beside.values()))),
+            ("other rules that fail, each with the reason", sum(map(len, beside.values()))),
             ("rules that no defect of a driver can prove", len(others)),
         ],
     )

@@ -261,9 +261,11 @@ def _ask(words: list[str]) -> tuple[int, str, list[object]]:
 
 
 def _why_no_kvm() -> str:
-    """Why no QEMU comes up on KVM here, whatever the machine; empty if one does."""
-    if QEMU is None or (obstacle := host.why_no_kvm()):
-        return "there is no QEMU here" if QEMU is None else obstacle
+    """Why QEMU does not start on KVM on this host; empty if it does."""
+    if QEMU is None:
+        return "QEMU is not installed"
+    if obstacle := host.why_no_kvm():
+        return obstacle
     status, complaint, _ = _ask(["-machine", "q35,accel=kvm", "-cpu", "host"])
     return f"QEMU does not start on KVM here: {complaint.strip()}" if status else ""
 

@@ -181,8 +181,8 @@ class Flows:
     def _cancel(self, answer: Answer) -> None:
         """In pre-copy, and of a paused guest, where a QEMU saves in stop-and-copy from the beginning."""
         guest = self._running(answer, 3)
-        for whose in ("the migration", "that of a paused guest"):
-            if paused := whose != "the migration":
+        for migration, paused in (("the migration", False), ("the migration of a paused guest", True)):
+            if paused:
                 guest.machine.order("stop")
             guest.machine.cancel(self.scratch / "cancelled")
             if paused:
@@ -190,7 +190,7 @@ class Flows:
             try:
                 guest.compare(guest.shown)
             except _Lost as error:
-                raise _Lost(f"on the source, once {whose} is cancelled: {error}") from None
+                raise _Lost(f"on the source, once {migration} is cancelled: {error}") from None
         file = self.scratch / "whole"
         answer.numbers = guest.machine.save(file)
         self._load(answer, file, guest.shown, paused=False)
