@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A driver that oopses under its caller, or never lets it go: that case is a verdict, and all others are judged.
 
+The rules of the migration region are run: the driver loses its caller at a write to it, and two runs by all rules take
+longer in an emulated machine than one boot may.
+
 Only a kernel can do this, and it is not the same afterwards. In a virtual machine:
 
     vfio-compliance vm --kernels 6.12 --ignore-log -- \\
@@ -38,7 +41,17 @@ def test_the_run_goes_on(target, project, tmp_path, count, tell, defect, verdict
     if profiles.load(target, PROFILE).device.transport != "kernel-group":
         pytest.skip("a server's end is seen elsewhere: only a kernel holds a caller for ever")
     out = tmp_path / "result"
-    command = [sys.executable, "-m", "vfio_compliance", "run", str(target), "--out", str(out), f"--defect={defect}"]
+    command = [
+        sys.executable,
+        "-m",
+        "vfio_compliance",
+        "run",
+        str(target),
+        "--out",
+        str(out),
+        f"--defect={defect}",
+        "--only=v1",
+    ]
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     RELEASE.write_text("1")
     lines = list(journal.read(out / journal.NAME))
