@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from descriptors import no_descriptor_left
 
 from vfio_compliance.transport.vfio_user.observer import MOST_UNANSWERED
 from vfio_compliance.transport.vfio_user.proxy import Proxy
@@ -108,12 +109,11 @@ class Between:
 @pytest.fixture
 def between(tmp_path):
     """A proxy that runs; no descriptor of it is left in the end."""
-    before = len(os.listdir("/proc/self/fd"))
-    running = Between(tmp_path)
-    yield running
-    running.finish()
-    assert not os.path.exists(running.path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    with no_descriptor_left():
+        running = Between(tmp_path)
+        yield running
+        running.finish()
+        assert not os.path.exists(running.path)
 
 
 def exactly(stream, count):

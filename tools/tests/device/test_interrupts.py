@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import socket
 import struct
 import time
 
 import pytest
+from descriptors import no_descriptor_left
 from scripted_server import COMMAND, REPLY, ScriptedServer
 
 from vfio_compliance.device import Device, DeviceError, DmaMap, NotEnabled
@@ -117,11 +117,8 @@ def opened(**kind):
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_left():
-    gc.collect()  # what other tests left is not counted
-    before = sorted(os.listdir("/proc/self/fd"))
-    yield
-    gc.collect()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    with no_descriptor_left():
+        yield
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------
@@ -245,10 +242,11 @@ def test_trigger_and_unmask_name_the_vector():
 def test_what_cannot_be_enabled(kind, index, vector, words):
     """Says what the device has; absurd numbers do no harm, and no descriptor stays."""
     interrupts, _ = opened(**kind)
-    before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(DeviceError, match=f"enabling interrupt {index}, vector {vector}: .*{words}"):
+    with (
+        no_descriptor_left(),
+        pytest.raises(DeviceError, match=f"enabling interrupt {index}, vector {vector}: .*{words}"),
+    ):
         interrupts.enable(index, vector)
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_refusal_names_the_other_interrupts():
@@ -439,31 +437,27 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
 
 def test_no_descriptor_is_left_by_many_opens(device):
     """Fifty, each with both vectors enabled."""
-    before = sorted(os.listdir("/proc/self/fd"))
     device.close()
-    for _ in range(50):
-        device.open()
-        device.interrupts.enable(1, 0)
-        device.interrupts.enable(1, 1)
-        device.reopen()
-        device.interrupts.enable(1, 0)
-        device.close()
-    device.open()
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    with no_descriptor_left():
+        for _ in range(50):
+            device.open()
+            device.interrupts.enable(1, 0)
+            device.interrupts.enable(1, 1)
+            device.reopen()
+            device.interrupts.enable(1, 0)
+            device.close()
 
 
 def test_no_descriptor_is_left_by_servers_that_die():
     """The vectors are gone with the connection; another server is asked anew."""
     device = served()
-    counts = []
     for _ in range(10):
-        device.open()
-        device.interrupts.enable(1, 0)
-        os.kill(device.transport.incarnation, 9)
-        with pytest.raises(PeerGone):
-            device.interrupts.trigger(1, 0)
-        assert device.interrupts.count(1, 0) == 0
-        device.close()
-        counts.append(len(os.listdir("/proc/self/fd")))
+        with no_descriptor_left():
+            device.open()
+            device.interrupts.enable(1, 0)
+            os.kill(device.transport.incarnation, 9)
+            with pytest.raises(PeerGone):
+                device.interrupts.trigger(1, 0)
+            assert device.interrupts.count(1, 0) == 0
+            device.close()
     device.transport.shutdown()
-    assert len(set(counts)) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from descriptors import no_descriptor_left
 
 from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
@@ -76,14 +76,14 @@ def ask(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "_CONVERGES", 0.3)
     monkeypatch.setattr(machine, "_ENDING", 0.5)
     monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
-    descriptors = sorted(os.listdir("/proc/self/fd"))
 
     def run(fault, profile=None, width=100, *, strace=False):
         monkeypatch.setenv("FAKE", fault)
         output = io.StringIO()
         began = time.monotonic()
         wishes = Wishes(str(FAKE), strace=strace)
-        found = command.run(profile or load(tmp_path), wishes, tmp_path / "out", output, width)
+        with no_descriptor_left():
+            found = command.run(profile or load(tmp_path), wishes, tmp_path / "out", output, width)
         assert time.monotonic() - began < ALL
         written = json.loads((tmp_path / "out" / NAME).read_text())
         assert written["exit_code"] == found.exit_code
@@ -91,7 +91,6 @@ def ask(tmp_path, monkeypatch):
         endings = [EVENTS_FILE, STRACE_FILE, TRACE_FILE] if found.recorded == STRACE else [EVENTS_FILE]
         assert kept == {NAME, *(each.name + ending for each in found.conduct for ending in endings)}
         assert started(tmp_path) == []
-        assert sorted(os.listdir("/proc/self/fd")) == descriptors
         return found, output.getvalue()
 
     return run

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from descriptors import no_descriptor_left
 
 from vfio_compliance.run.actions import ActionError, Actions
 
@@ -217,11 +218,6 @@ def left(word, seconds=10.0):
     return found
 
 
-def descriptors():
-    """What the test process has open."""
-    return sorted(os.listdir("/proc/self/fd"))
-
-
 def children():
     """Processes that were started here and not waited for."""
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -234,10 +230,11 @@ def clean(mark, tmp_path, monkeypatch):
     temporary.mkdir()
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    before = descriptors(), children()
-    yield folder
-    assert left(mark) == []
-    assert (descriptors(), children()) == before
+    before = children()
+    with no_descriptor_left():
+        yield folder
+        assert left(mark) == []
+    assert children() == before
     assert os.listdir(temporary) == []
     assert {*os.listdir(folder)} <= {"my-device.py", "once"}
 
@@ -477,12 +474,12 @@ def test_a_machine_that_is_short_of_something(clean, monkeypatch, call):
         monkeypatch.undo()
         raise OSError(24, "Too many open files")
 
-    before = descriptors(), children()
+    before = children()
     monkeypatch.setattr(socket if call == "socketpair" else os, call, short)
-    with pytest.raises(ActionError) as caught:
+    with no_descriptor_left(), pytest.raises(ActionError) as caught:
         actions.call("good", Register(), {"n": 1})
     assert caught.value.message == "no process can be started for it: Too many open files"
-    assert (descriptors(), children()) == before
+    assert children() == before
     assert actions.call("good", Register(), {"n": 1}) == [42, 1]
     actions.close()
 

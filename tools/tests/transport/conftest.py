@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from descriptors import no_descriptor_left
 from scripted_server import AMPLE, Connect, Script, ScriptedServer
 
 from vfio_compliance.transport import VfioUser, VfioUserSettings
@@ -17,22 +15,8 @@ from vfio_compliance.transport import VfioUser, VfioUserSettings
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_left() -> Iterator[None]:
-    before = _descriptors()
-    yield
-    left = _descriptors() - before
-    if left:
-        gc.collect()  # an exception that a test caught may have kept something alive; seldom, and this is slow
-        left = _descriptors() - before
-    assert not left, f"left open: {left}"
-
-
-def _descriptors() -> set[str]:
-    """What each open descriptor is, with its number."""
-    found = set()
-    for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
-            found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
-    return found
+    with no_descriptor_left():
+        yield
 
 
 @pytest.fixture

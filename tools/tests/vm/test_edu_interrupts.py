@@ -9,10 +9,10 @@ QEMU's teaching device has INTx, which is level-triggered, and MSI. Not for this
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
+from descriptors import no_descriptor_left
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, NotEnabled
@@ -36,14 +36,13 @@ def device(target: Path, project: Path):
     profile = profiles.load(target, PROFILE)
     if profile.name != "qemu-edu":
         pytest.skip("for --target profiles/qemu-edu.yaml")
-    before = sorted(os.listdir("/proc/self/fd"))
-    device = Device(way_to(profile, profile.device, []))
-    device.open()
-    device.region(CONFIGURATION).write(COMMAND, 2, BUS_MASTER)
-    take_back(device)
-    yield device
-    device.close()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    with no_descriptor_left():
+        device = Device(way_to(profile, profile.device, []))
+        device.open()
+        device.region(CONFIGURATION).write(COMMAND, 2, BUS_MASTER)
+        take_back(device)
+        yield device
+        device.close()
 
 
 def raise_it(device: Device) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import stories
+from descriptors import no_descriptor_left
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
@@ -60,13 +61,11 @@ def run(tmp_path: Path, project: Path):
         (tmp_path / "tox.ini").write_text("[pytest]\n")
         (tmp_path / "conftest.py").write_text(BEGINNING + "".join(f"    {line}\n" for line in lines))
         screen = io.StringIO()
-        before = len(os.listdir("/proc/self/fd"))
         profile = profiles.load(project / "profiles/reference.yaml", PROFILE)
-        try:
-            return supervise.run(tmp_path, profile, tmp_path / "out", [], screen, 100), screen.getvalue()
-        finally:
-            assert len(os.listdir("/proc/self/fd")) == before
-            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with no_descriptor_left():
+            code = supervise.run(tmp_path, profile, tmp_path / "out", [], screen, 100)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        return code, screen.getvalue()
 
     return start
 

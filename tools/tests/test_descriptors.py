@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is left open is found, and what earlier tests left is not taken for it."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import pytest
+from descriptors import no_descriptor_left
+
+
+def garbage():
+    """A file that stays open until the collector comes by."""
+    kept = [open(os.devnull)]  # noqa: SIM115
+    kept.append(kept)
+
+
+def one_left():
+    with no_descriptor_left():
+        os.open(os.devnull, os.O_RDONLY)
+
+
+def one_instead(of):
+    """As many as before are open, and under the same numbers."""
+    with no_descriptor_left():
+        os.close(of)
+        assert os.open(os.devnull, os.O_RDONLY) == of
+
+
+def test_one_left():
+    free = os.dup(0)
+    os.close(free)
+    with pytest.raises(AssertionError, match=f"left open: .*{free} {os.devnull}"):
+        one_left()
+    os.close(free)
+
+
+def test_one_in_place_of_another():
+    before = os.open("/dev/zero", os.O_RDONLY)
+    with pytest.raises(AssertionError, match="left open"):
+        one_instead(before)
+    os.close(before)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("make", [gc.collect, garbage], ids=["of others", "of this one"])
+def test_what_the_collector_closes(make):
+    """It is not left open, whenever it comes by."""
+    garbage()
+    with no_descriptor_left():
+        make()
