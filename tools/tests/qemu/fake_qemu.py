@@ -22,6 +22,8 @@ from typing import Any
 
 FAULT = os.environ.get("FAKE", "")
 SIZE = 4096
+#: A register outside the state: how often it was read while the device ran.
+COUNTER = 2048
 BAR = 0x10
 
 
@@ -70,6 +72,17 @@ class Fake:
         self.migration: dict[str, Any] = {}
         self.incoming = incoming
         self.slow = False
+        self.count = 0
+
+    def works(self) -> bool:
+        """Whether the device does, as it should while the guest runs."""
+        still = {
+            "source-stands-still": not self.incoming,
+            "target-stands-still": self.incoming,
+            "back-stands-still": self.migration.get("status") == "completed" and not self.incoming,
+            "cancelled-stands-still": self.migration.get("status") == "cancelled",
+        }
+        return self.running and not still.get(FAULT, False)
 
     def serve(self) -> int:
         """Answer until told to end."""
@@ -230,6 +243,9 @@ class Fake:
         if verb.startswith("write"):
             self.memory[offset : offset + width] = numbers[1].to_bytes(8, "little")[:width]
             return "OK"
+        if offset == COUNTER:
+            self.count += self.works()
+            return f"OK {self.count:#x}"
         return f"OK {int.from_bytes(self.memory[offset : offset + width], 'little'):#x}"
 
 

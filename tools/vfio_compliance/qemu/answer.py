@@ -29,7 +29,7 @@ class Outcome(Enum):
 SAYS = {
     Outcome.COMPLETED: "QEMU completes",
     Outcome.LOST: "QEMU completes, and the device's state is lost",
-    Outcome.STILL: "QEMU completes, and the device does not run",
+    Outcome.STILL: "QEMU sees no error, and the device does not run",
     Outcome.FAILED: "QEMU fails",
     Outcome.ABORTED: "QEMU aborts",
     Outcome.HUNG: "QEMU hangs",

@@ -83,6 +83,10 @@ class Guest:
         """Raise _Lost for another state than the expected one, _Still for a device that does not work on."""
         if expected is not None and (seen := self.look()) != expected:
             raise _Lost(_difference(expected, seen))
+        self.watch()
+
+    def watch(self) -> None:
+        """Raise _Still for a device that does not work."""
         if self.actor.can_watch and not self.machine.watched(
             lambda: self.actor.counter().goes_on(), "while the device was watched"
         ):
@@ -198,13 +202,17 @@ class Flows:
     # -- parts of flows -----------------------------------------------------------------------------------------------
 
     def _running(self, answer: Answer, number: int) -> Guest:
-        """The source, running, with a state of its own for each flow."""
+        """The source, which works, with a state of its own for each flow."""
         guest = self._source
         if guest is None or not guest.machine.alive:
             self.end_source()
             guest = self._source = self._start("source", self.source, incoming=False)
         elif not guest.machine.runs():
             guest.machine.order("cont")
+        try:
+            guest.watch()
+        except _Still as error:
+            raise _Still(f"on the source, before it is migrated: {error}") from None
         guest.put(_value(number))
         self._note_unseen(answer, guest)
         return guest
@@ -242,6 +250,7 @@ class Flows:
             answer.outcome, answer.why = Outcome.LOST, str(error)
         except _Still as error:
             answer.outcome, answer.why = Outcome.STILL, str(error)
+            self.end_source()
         except QemuError as error:
             answer.outcome, answer.why = _OUTCOMES[type(error)], str(error)
             self.end_source()
