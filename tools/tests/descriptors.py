@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Sees whether something is left open."""
+"""Sees whether a test leaves descriptors as they were."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 
-def descriptors() -> set[str]:
+def _descriptors() -> set[str]:
     """What each open descriptor of this process is, with its number."""
     found = set()
     for number in os.listdir("/proc/self/fd"):
@@ -20,15 +20,25 @@ def descriptors() -> set[str]:
 
 @contextlib.contextmanager
 def no_descriptor_left() -> Iterator[None]:
-    """Fails if more is open at the end than at the beginning.
+    """Fails if something is open at the end that was not open at the beginning.
 
-    What earlier tests left to the garbage collector may be closed meanwhile: that is no fault of this one, so what is
-    open is compared, and never how much.
+    Garbage of earlier tests may be closed meanwhile, so descriptors are compared one by one and not counted.
     """
-    before = descriptors()
+    before = _descriptors()
     yield
-    left = descriptors() - before
+    left = _descriptors() - before
     if left:
         gc.collect()  # an exception that a test caught may have kept something alive; seldom, and this is slow
-        left = descriptors() - before
+        left = _descriptors() - before
     assert not left, f"left open: {left}"
+
+
+@contextlib.contextmanager
+def same_descriptors() -> Iterator[None]:
+    """Fails, too, if something is closed that others had open. Slower: garbage of earlier tests is collected first."""
+    gc.collect()
+    before = _descriptors()
+    with no_descriptor_left():
+        yield
+    closed = before - _descriptors()
+    assert not closed, f"closed: {closed}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is left open is found, and what earlier tests left is not taken for it."""
+"""What is left open or closed is found, and garbage of earlier tests is not taken for it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import gc
 import os
 
 import pytest
-from descriptors import no_descriptor_left
+from descriptors import no_descriptor_left, same_descriptors
 
 
 def garbage():
-    """A file that stays open until the collector comes by."""
+    """A file that stays open until the collector runs."""
     kept = [open(os.devnull)]  # noqa: SIM115
     kept.append(kept)
 
@@ -43,10 +43,23 @@ def test_one_in_place_of_another():
     os.close(before)
 
 
+def one_closed(of):
+    with same_descriptors():
+        os.close(of)
+
+
+def test_one_closed():
+    """One that was open before, and belongs to somebody else."""
+    others = os.open("/dev/zero", os.O_RDONLY)
+    with pytest.raises(AssertionError, match=f"closed: .*{others} /dev/zero"):
+        one_closed(others)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("make", [gc.collect, garbage], ids=["of others", "of this one"])
-def test_what_the_collector_closes(make):
-    """It is not left open, whenever it comes by."""
+@pytest.mark.parametrize("way", [no_descriptor_left, same_descriptors])
+def test_what_the_collector_closes(way, make):
+    """It is neither left open nor missing, whenever the collector runs."""
     garbage()
-    with no_descriptor_left():
+    with way():
         make()

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from descriptors import no_descriptor_left
+from descriptors import same_descriptors
 
 from vfio_compliance.transport.vfio_user.observer import MOST_UNANSWERED
 from vfio_compliance.transport.vfio_user.proxy import Proxy
@@ -109,7 +109,7 @@ class Between:
 @pytest.fixture
 def between(tmp_path):
     """A proxy that runs; no descriptor of it is left in the end."""
-    with no_descriptor_left():
+    with same_descriptors():
         running = Between(tmp_path)
         yield running
         running.finish()

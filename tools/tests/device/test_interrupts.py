@@ -10,7 +10,7 @@ import struct
 import time
 
 import pytest
-from descriptors import no_descriptor_left
+from descriptors import same_descriptors
 from scripted_server import COMMAND, REPLY, ScriptedServer
 
 from vfio_compliance.device import Device, DeviceError, DmaMap, NotEnabled
@@ -116,8 +116,8 @@ def opened(**kind):
 
 
 @pytest.fixture(autouse=True)
-def _no_descriptor_left():
-    with no_descriptor_left():
+def _same_descriptors():
+    with same_descriptors():
         yield
 
 
@@ -243,7 +243,7 @@ def test_what_cannot_be_enabled(kind, index, vector, words):
     """Says what the device has; absurd numbers do no harm, and no descriptor stays."""
     interrupts, _ = opened(**kind)
     with (
-        no_descriptor_left(),
+        same_descriptors(),
         pytest.raises(DeviceError, match=f"enabling interrupt {index}, vector {vector}: .*{words}"),
     ):
         interrupts.enable(index, vector)
@@ -438,7 +438,7 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path):
 def test_no_descriptor_is_left_by_many_opens(device):
     """Fifty, each with both vectors enabled."""
     device.close()
-    with no_descriptor_left():
+    with same_descriptors():
         for _ in range(50):
             device.open()
             device.interrupts.enable(1, 0)
@@ -452,7 +452,7 @@ def test_no_descriptor_is_left_by_servers_that_die():
     """The vectors are gone with the connection; another server is asked anew."""
     device = served()
     for _ in range(10):
-        with no_descriptor_left():
+        with same_descriptors():
             device.open()
             device.interrupts.enable(1, 0)
             os.kill(device.transport.incarnation, 9)

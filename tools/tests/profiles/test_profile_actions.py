@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from descriptors import no_descriptor_left
+from descriptors import same_descriptors
 
 from vfio_compliance.profiles import ProfileError
 from vfio_compliance.profiles.actions import Function, Parameter, functions, load
@@ -141,7 +141,7 @@ def test_what_is_no_file(written, tmp_path: Path) -> None:
     """Nothing is waited for, and no descriptor stays open."""
     written("")
     os.mkfifo("fifo")
-    with no_descriptor_left():
+    with same_descriptors():
         assert problem(Path("none.py")) == "none.py: cannot be read: No such file or directory"
         assert problem(Path("fifo")) == "fifo: is not a regular file"
         assert problem(Path(".")) == ".: cannot be read: Is a directory"

@@ -73,13 +73,15 @@ class Fake:
         self.incoming = incoming
         self.slow = False
         self.count = 0
+        #: The file that the memory was saved to last.
+        self.saved = ""
 
     def works(self) -> bool:
         """Whether the device does, as it should while the guest runs."""
         still = {
             "source-stands-still": not self.incoming,
             "target-stands-still": self.incoming,
-            "back-stands-still": self.migration.get("status") == "completed" and not self.incoming,
+            "back-stands-still": self.saved.endswith("/live"),
             "cancelled-stands-still": self.migration.get("status") == "cancelled",
         }
         early = FAULT == "runs-early" and self.incoming
@@ -160,7 +162,7 @@ class Fake:
         if self.slow or FAULT == "migrate-hangs":
             self.migration = {"status": "active"}
             return {}
-        file = shlex.split(uri)[-1]
+        file = self.saved = shlex.split(uri)[-1]
         data = bytes(self.memory) + bytes([self.running])
         Path(file).write_bytes(data[: SIZE // 2] if FAULT == "cut" else data)
         numbers = {"total-time": 5, "downtime": 1, "ram": {"transferred": 100}, "vfio": {"transferred": SIZE}}

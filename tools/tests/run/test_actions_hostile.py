@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from descriptors import no_descriptor_left
+from descriptors import same_descriptors
 
 from vfio_compliance.run.actions import ActionError, Actions
 
@@ -231,7 +231,7 @@ def clean(mark, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     before = children()
-    with no_descriptor_left():
+    with same_descriptors():
         yield folder
         assert left(mark) == []
     assert children() == before
@@ -476,7 +476,7 @@ def test_a_machine_that_is_short_of_something(clean, monkeypatch, call):
 
     before = children()
     monkeypatch.setattr(socket if call == "socketpair" else os, call, short)
-    with no_descriptor_left(), pytest.raises(ActionError) as caught:
+    with same_descriptors(), pytest.raises(ActionError) as caught:
         actions.call("good", Register(), {"n": 1})
     assert caught.value.message == "no process can be started for it: Too many open files"
     assert children() == before

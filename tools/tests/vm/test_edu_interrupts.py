@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from descriptors import no_descriptor_left
+from descriptors import same_descriptors
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, NotEnabled
@@ -36,7 +36,7 @@ def device(target: Path, project: Path):
     profile = profiles.load(target, PROFILE)
     if profile.name != "qemu-edu":
         pytest.skip("for --target profiles/qemu-edu.yaml")
-    with no_descriptor_left():
+    with same_descriptors():
         device = Device(way_to(profile, profile.device, []))
         device.open()
         device.region(CONFIGURATION).write(COMMAND, 2, BUS_MASTER)

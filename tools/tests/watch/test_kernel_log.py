@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from descriptors import no_descriptor_left
+from descriptors import same_descriptors
 
 from vfio_compliance.watch import kernel_log
 from vfio_compliance.watch.kernel_log import KernelLog
@@ -89,5 +89,5 @@ def test_unreadable(tmp_path, missing):
     """Who may not look is told so at once, and nothing stays open."""
     for name in {"kmsg", "tainted"} - {missing}:
         (tmp_path / name).write_text("0\n")
-    with no_descriptor_left(), pytest.raises(FileNotFoundError):
+    with same_descriptors(), pytest.raises(FileNotFoundError):
         KernelLog(tmp_path / "kmsg", tmp_path / "tainted")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import stories
-from descriptors import no_descriptor_left
+from descriptors import same_descriptors
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
@@ -62,7 +62,7 @@ def run(tmp_path: Path, project: Path):
         (tmp_path / "conftest.py").write_text(BEGINNING + "".join(f"    {line}\n" for line in lines))
         screen = io.StringIO()
         profile = profiles.load(project / "profiles/reference.yaml", PROFILE)
-        with no_descriptor_left():
+        with same_descriptors():
             code = supervise.run(tmp_path, profile, tmp_path / "out", [], screen, 100)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         return code, screen.getvalue()
