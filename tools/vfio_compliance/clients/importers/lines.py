@@ -31,8 +31,7 @@ def lines(path: Path) -> Iterator[Line]:
     number = 0
     try:
         with path.open("rb") as file:
-            readline = file.readline
-            while text := readline(LONGEST):
+            while text := file.readline(LONGEST):
                 number += 1
                 if text[-1] == 10:
                     yield Line(number, text[:-1], False)

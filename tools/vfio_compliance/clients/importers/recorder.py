@@ -125,9 +125,7 @@ class Recorder:
         tail = f',"data":"{data.hex()}"' if 0 < moved == len(data) <= KEPT_BYTES else _tail(data, max(moved, 0))
         self.counts[verb] += 1
         numbers = (self._seconds(time), device, region, offset, length, value, errno, took * 1e6)
-        self._waiting.append(_ACCESS % (verb.encode(), *numbers, tail.encode()))
-        if len(self._waiting) >= _MOST_WAITING:
-            self._flush()
+        self._line(_ACCESS % (verb.encode(), *numbers, tail.encode()))
 
     def container(self, verb: str, time: float | None, took: float, number: int, errno: int, **fields: Any) -> None:
         """A ``dma-map``, ``dma-unmap`` or ``dirty``; fields that are not known are left out."""
@@ -240,15 +238,12 @@ class Recorder:
 
 
 def _tail(data: bytes, moved: int) -> str:
-    """What the record says of the content of so many bytes, where it is not there or too much to be kept whole."""
-    tail = ""
-    if len(data) < moved:
-        tail = ',"unknown":true'
-    elif moved > KEPT_BYTES:
+    """The end of a record that moved so many bytes: what is known of them, or their digest where they are many."""
+    if KEPT_BYTES < moved <= len(data):
         return f',"sha256":"{sha256(data[:moved]).hexdigest()}"'
-    if data and moved:
-        tail += f',"data":"{data[: min(moved, KEPT_BYTES)].hex()}"'
-    return tail
+    unknown = ',"unknown":true' if len(data) < moved else ""
+    kept = data[: min(moved, KEPT_BYTES)].hex()
+    return unknown + (f',"data":"{kept}"' if kept else "")
 
 
 def _ended(value: int, errno: int, took: float) -> dict[str, int]:

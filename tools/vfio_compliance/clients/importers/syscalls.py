@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import errno
 import re
-from binascii import unhexlify
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
 from .lines import Line
-from .values import ABOUT, unescaped
+from .values import ABOUT, from_hex, unescaped
 
 #: Calls that began and have not ended, of all processes: bytes that are kept of them.
 _MOST_PENDING: Final = 16 << 20
@@ -139,7 +138,7 @@ class Parser:
             number, text, cut = line
             if not cut and (plain := simple(text)):
                 thread, at, what, descriptor, raw, length, position, moved, took = plain.groups()
-                data = _plain(raw)
+                data = from_hex(raw)
                 if int(descriptor) in watched and data is not None:
                     self._last = seconds = float(at)
                     self.known += 1
@@ -270,13 +269,3 @@ def _ending(text: bytes) -> re.Match[bytes] | None:
 
 def _alternatives(names: Iterable[str]) -> bytes:
     return b"(?:" + "|".join(sorted(names, key=len, reverse=True)).encode() + rb")(?!\w)"
-
-
-def _plain(raw: bytes) -> bytes | None:
-    """The bytes of a string that has each of them as -xx writes it; None for one that has not."""
-    if raw.count(b"\\x") * 4 != len(raw):
-        return None
-    try:
-        return unhexlify(raw.replace(b"\\x", b""))
-    except ValueError:
-        return None

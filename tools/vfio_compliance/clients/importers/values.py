@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -83,12 +84,19 @@ def unescaped(raw: bytes) -> bytes:
     """The bytes that C's escapes stand for."""
     if b"\\" not in raw:
         return raw
-    if raw.startswith(b"\\x") and raw.count(b"\\x") * 4 == len(raw):
-        try:
-            return bytes.fromhex(raw.replace(b"\\x", b"").decode())
-        except ValueError:
-            pass
+    if raw.startswith(b"\\x") and (plain := from_hex(raw)) is not None:
+        return plain
     return _ESCAPE.sub(_escape, raw)
+
+
+def from_hex(raw: bytes) -> bytes | None:
+    """The bytes of a string that has each of them as -xx writes it; None for one that has not."""
+    if raw.count(b"\\x") * 4 != len(raw):
+        return None
+    try:
+        return unhexlify(raw.replace(b"\\x", b""))
+    except ValueError:
+        return None
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
