@@ -90,7 +90,7 @@ class Guest:
         if self._works() is False:
             raise _Bad(Outcome.STILL, "the running sample does not change", where)
 
-    def wait(self) -> None:
+    def stand_still(self) -> None:
         """Raise _Bad for a device that works although its guest is paused."""
         if self._works():
             raise _Bad(Outcome.EARLY, "the running sample changes while the guest is paused")
@@ -208,7 +208,7 @@ class Flows:
     # -- parts of flows -----------------------------------------------------------------------------------------------
 
     def _running(self, answer: Answer, number: int) -> Guest:
-        """The source, which works, with a state of its own for each flow."""
+        """The source, running, once its device is seen to work; with another state for each flow."""
         guest = self._source
         if guest is None or not guest.machine.alive:
             self.end_source()
@@ -230,7 +230,7 @@ class Flows:
             if paused:
                 if guest.machine.runs():
                     raise Failed("the guest was paused, and runs on the target")
-                guest.wait()
+                guest.stand_still()
                 guest.machine.order("cont")
             guest.compare(expected)
         if expected is not None:

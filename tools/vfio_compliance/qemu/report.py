@@ -89,9 +89,15 @@ def _conduct(all_of_them: Sequence[Conduct], folder: Path, width: int) -> Iterat
     kept = {clause for each in all_of_them for clause in each.kept}
     broken = {clause for each in all_of_them for clause in each.broken}
     not_told = {clause for each in all_of_them for clause in each.not_told}
-    kept, in_part, not_told = kept - broken - not_told, kept & not_told - broken, not_told - kept - broken
+    in_part = kept & not_told
+    rows = {
+        "kept": kept - in_part - broken,
+        "BROKEN": broken,
+        "in part": in_part - broken,
+        "not told": not_told - in_part - broken,
+    }
     yield f"QEMU as a client, by {all_of_them[0].by}"
-    for label, clauses in {"kept": kept, "BROKEN": broken, "in part": in_part, "not told": not_told}.items():
+    for label, clauses in rows.items():
         if clauses or label == "kept":
             yield from wrap(f"  {label:10}", ", ".join(each for each in CLAUSES if each in clauses) or "none", width)
     for each in all_of_them:
