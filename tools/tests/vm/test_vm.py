@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The virtual machine command, as far as it can be judged without booting one."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from math import inf
 from pathlib import Path
 
 import pytest
+from descriptors import same_descriptors
 
 from vfio_compliance.cli.main import main, parser
 from vfio_compliance.cli.vm import orders
@@ -388,11 +392,18 @@ def test_guest_hands_on_all_output(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == b"x" * 70000 + b"\n"
 
 
-def test_guest_does_not_wait_for_what_a_command_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guest_does_not_wait_for_what_a_command_left_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What that says is copied for as long as it runs, by a thread that ends with it."""
     monkeypatch.setattr(guest, "_DRAIN", 0.1)
-    start = time.monotonic()
-    assert guest._run(["sh", "-c", "sleep 20 & echo done"], "/") == 0
-    assert time.monotonic() - start < 10
+    before = set(threading.enumerate())
+    with same_descriptors():
+        start = time.monotonic()
+        assert guest._run(["sh", "-c", "sleep 600 & echo $! > running; echo done"], str(tmp_path)) == 0
+        assert time.monotonic() - start < 10
+        (copying,) = set(threading.enumerate()) - before
+        os.kill(int((tmp_path / "running").read_text()), signal.SIGKILL)
+        copying.join(10)
+        assert not copying.is_alive()
 
 
 @pytest.mark.parametrize("modules", [True, False], ids=["with modules", "without modules"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -76,4 +77,33 @@ def test_a_signal(tmp_path, number):
 
     with pytest.raises(KeyboardInterrupt):
         alone(work, 60)
+    assert note.read_text() == "undone"
+
+
+def test_a_signal_at_once(tmp_path, monkeypatch):
+    """It comes as soon as there are two processes, and another thread takes it, which blocks none: it is not lost."""
+    note = tmp_path / "undone"
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    fork = os.fork
+
+    def forked():
+        if child := fork():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        return child
+
+    def work(calls):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            time.sleep(600)
+        finally:
+            note.write_text("undone")
+
+    monkeypatch.setattr(os, "fork", forked)
+    with pytest.raises(KeyboardInterrupt):
+        alone(work, 60)
+    over.set()
+    other.join()
     assert note.read_text() == "undone"

@@ -9,9 +9,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..common import processes
 from ..common.signals import interruptions
@@ -43,32 +43,40 @@ def alone(work: Callable[[inflight.Inflight], bytes], within: float) -> bytes:
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    # A signal waits until either process is ready to take it.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        _work(work, calls, writing, unblocked)
-    process = os.pidfd_open(child)
-    os.close(writing)
-    try:
-        with interruptions() as interrupted:
-            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-            return _followed(child, process, reading, interrupted, calls, within)
-    finally:
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    # From before there is a child: a mask would not do, for another thread may take the signal.
+    with interruptions() as interrupted:
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the child has its own handlers
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            _work(work, calls, writing, handlers, unblocked)
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        _kill(child)
-        if processes.exited(process, _DYING):
-            os.waitpid(child, 0)
-        for descriptor in (process, reading, calls):
-            os.close(descriptor)
+        process = os.pidfd_open(child)
+        os.close(writing)
+        try:
+            return _followed(child, process, reading, interrupted, calls, within)
+        finally:
+            _kill(child)
+            if processes.exited(process, _DYING):
+                os.waitpid(child, 0)
+            for descriptor in (process, reading, calls):
+                os.close(descriptor)
 
 
-def _work(work: Callable[[inflight.Inflight], bytes], calls: int, writing: int, unblocked: Iterable[int]) -> None:
+def _work(
+    work: Callable[[inflight.Inflight], bytes],
+    calls: int,
+    writing: int,
+    handlers: Mapping[signal.Signals, Any],
+    unblocked: Iterable[int],
+) -> None:
     """In the child: it ends here, and nothing that its parent has to undo is undone by it."""
     code = 1
     try:
         os.setsid()  # a Ctrl-C is meant for the parent
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         with open(writing, "wb") as answer:
             answer.write(work(inflight.Inflight(calls)))
