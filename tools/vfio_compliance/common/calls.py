@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 from . import tuples
 
@@ -116,6 +116,50 @@ class Call(NamedTuple):
         return cls(**found)
 
 
+class Calls(Sequence[Call]):
+    """Recorded calls as JSON has them, each made only where it is looked at: a report looks at few of very many."""
+
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        """``records`` are such as from_json() lets pass."""
+        self.records = records
+
+    @classmethod
+    def from_json(cls, value: object) -> Calls:
+        """A list of what Call.to_json() gives. Raises ValueError where one of them is not."""
+        if type(value) is not list:
+            raise ValueError("a list of calls is expected")
+        for record in value:
+            _check(record)
+        return cls(value)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """What from_json() was given."""
+        return self.records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Call: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Call, ...]: ...
+    def __getitem__(self, index: int | slice) -> Call | tuple[Call, ...]:
+        if isinstance(index, slice):
+            return tuple(map(Call.from_json, self.records[index]))
+        return Call.from_json(self.records[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def plain(calls: Sequence[Call]) -> Iterable[Mapping[str, Any]]:
+    """The calls as JSON has them: fields by name, without those that have their default."""
+    return calls.records if isinstance(calls, Calls) else map(Call.to_json, calls)
+
+
 class Span(NamedTuple):
     """Calls that were made in another case, which a case was judged from: the running numbers of first and last."""
 
@@ -180,3 +224,24 @@ _CALL: Final[dict[str, tuples.Reader]] = {
 }
 
 _SPAN: Final[dict[str, tuples.Reader]] = {"first": tuples.number, "last": tuples.number, "case": tuples.text}
+
+
+def _check(record: object) -> None:
+    """Raises ValueError for what Call.from_json() would not take. A journal has many, and most have these fields."""
+    if type(record) is not dict:
+        raise ValueError("an object is expected")
+    for name, value in record.items():
+        if type(value) is int:
+            if name in _NUMBERS and 0 <= value <= tuples.LARGEST:
+                continue
+        elif type(value) is str and name in ("verb", "target"):
+            continue
+        if name not in _CALL:
+            raise ValueError(f"there is no field {name!r}")
+        _CALL[name](value)
+    if "verb" not in record or "target" not in record:
+        raise ValueError("the call has no verb, or no target")
+
+
+#: Fields that take any number of 64 bits.
+_NUMBERS: Final = frozenset(name for name, reader in _CALL.items() if reader is tuples.number) | {"value"}

@@ -32,6 +32,8 @@ def plain(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """Named tuples know their own form in JSON, which would take them for lists."""
+    if hasattr(value, "to_json"):
+        return value.to_json()
     if isinstance(value, tuple) and value and hasattr(value[0], "to_json"):
         return [each.to_json() for each in value]
     return value

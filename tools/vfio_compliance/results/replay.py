@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import asdict, replace
 from typing import Final, TypeAlias
 
-from .calls import count
 from .case import Case
 from .events import (
     Broken,
@@ -30,6 +29,7 @@ from .events import (
 )
 from .failure import Failure, Stop
 from .summary import Summary
+from .totals import count
 from .verdict import Verdict, gravest
 
 #: What somebody can do about a run that does not go on for no reason that has a remedy.

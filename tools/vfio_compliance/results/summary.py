@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -46,7 +46,7 @@ class Summary:
     target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)
     #: The calls by which the last test process opened the device.
-    opening: tuple[Call, ...] = ()
+    opening: Sequence[Call] = ()
     #: Question and answers where the text is silent, each with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
