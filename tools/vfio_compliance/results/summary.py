@@ -14,6 +14,7 @@ from ..rules import Rule
 from .case import Case
 from .events import Run, State, Target
 from .failure import Stop
+from .flows import Measures, measure
 from .scope import Scope, scope_of
 from .verdict import Verdict, exit_code, gravest
 
@@ -115,6 +116,11 @@ class Summary:
     def scope(self) -> Scope:
         """What was to be judged: plan, selection, and what they leave out."""
         return scope_of(self.run, [case.rule for case in self.cases.values()])
+
+    @cached_property
+    def measures(self) -> Measures:
+        """Time and bytes, by the calls of all cases."""
+        return measure(((case.id, case.calls) for case in self.cases.values()), self.target.regions)
 
     @property
     def counted(self) -> dict[str, Verdict]:

@@ -25,5 +25,4 @@ def count(calls: Sequence[Call]) -> Counter[str]:
         elif verb in ("open", "ioctl") and call["target"].removeprefix(SECOND) == "device":
             opens += times * (verb == "open" and not call.get("errno"))
             resets += times * (verb == "ioctl" and call.get("number") == VFIO_DEVICE_RESET)
-    totals = {"calls": made, "bytes_read": read, "bytes_written": written, "opens": opens, "resets": resets}
-    return Counter({name: number for name, number in totals.items() if number})
+    return Counter(calls=made, bytes_read=read, bytes_written=written, opens=opens, resets=resets)

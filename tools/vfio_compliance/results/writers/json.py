@@ -19,6 +19,8 @@ from ..case import Case
 from ..conclusion import conclude
 from ..excerpt import excerpt
 from ..failure import Stop
+from ..figures import figures
+from ..flows import Flow
 from ..rerun import again, rerun
 from ..summary import TROUBLE, Summary
 from ..totals import count
@@ -93,6 +95,8 @@ def document(summary: Summary) -> dict[str, Any]:
             "cases": _counts(case.verdict for case in summary.cases.values()),
         },
         "totals": dict(summary.totals),
+        "figures": figures(summary.measures),
+        "flows": [_flow(flow) for flow in summary.measures.flows],
         "answers": [
             {"title": each.title, "works": each.works, "because": list(each.because)} for each in summary.answers()
         ],
@@ -113,6 +117,21 @@ def document(summary: Summary) -> dict[str, Any]:
 
 def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return dict(Counter(verdict.value for verdict in verdicts))
+
+
+def _flow(flow: Flow) -> dict[str, Any]:
+    """One that came to its end; what does not apply is left out."""
+    told = {
+        "kind": flow.kind,
+        "case": flow.case,
+        "bytes": flow.moved,
+        "seconds": flow.seconds,
+        "call_seconds": flow.call_seconds,
+        "bytes_per_second": flow.throughput,
+        "downtime": flow.downtime,
+        "downtime_to_running": flow.downtime_to_running,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _stops(stops: Iterable[Stop]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from ...common.words import printable_lines
 from ..about import about, began, driver
 from ..case import Case
 from ..conclusion import conclude
+from ..figures import figures, flat
 from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
@@ -42,6 +43,7 @@ def render(summary: Summary) -> str:
         "exit code": str(summary.exit_code),
         **about(summary),
         "driver": driver(summary),
+        **{name: str(value) for name, value in flat(figures(summary.measures))},
     }
     groups: dict[str, list[Case]] = {}
     for rule in summary.verdicts:

@@ -14,6 +14,7 @@ from ...common.words import counted, printable
 from ..about import about, driver
 from ..case import Case
 from ..conclusion import conclude
+from ..figures import figures, flat
 from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
@@ -62,8 +63,10 @@ def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
     else:
         yield "# waived: none"
     yield f"# verdict: {printable(f'{word} by plan {summary.scope.plan}: {detail}')}"
-    for name, value in {**about(summary), "driver": driver(summary)}.items():
-        yield f"# about: {printable(f'{name}: {value}')}"
+    for name, text in {**about(summary), "driver": driver(summary)}.items():
+        yield f"# about: {printable(f'{name}: {text}')}"
+    for name, value in flat(figures(summary.measures)):
+        yield f"# figure: {printable(name)}: {value}"
 
 
 def _name(summary: Summary, case: Case, names: Counter[str]) -> str:
