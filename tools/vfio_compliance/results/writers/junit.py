@@ -31,6 +31,8 @@ _TOLD: Final = {
     Verdict.HANG: "error",
 }
 
+_ANSWER: Final = {True: "yes", False: "no", None: "not known"}
+
 
 def render(summary: Summary) -> str:
     """Letters that XML cannot hold, or that steer a terminal, stand there by their escapes."""
@@ -43,6 +45,7 @@ def render(summary: Summary) -> str:
         "exit code": str(summary.exit_code),
         **about(summary),
         "driver": driver(summary),
+        **{answer.title: _ANSWER[answer.works] for answer in summary.answers()},
         **{name: str(value) for name, value in flat(figures(summary.measures))},
     }
     groups: dict[str, list[Case]] = {}

@@ -63,6 +63,9 @@ def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
     else:
         yield "# waived: none"
     yield f"# verdict: {printable(f'{word} by plan {summary.scope.plan}: {detail}')}"
+    for answer in summary.answers():
+        works = {True: "yes", False: "no", None: "not known"}[answer.works]
+        yield f"# answer: {printable(f'{answer.title}: {works}')}"
     for name, text in {**about(summary), "driver": driver(summary)}.items():
         yield f"# about: {printable(f'{name}: {text}')}"
     for name, value in flat(figures(summary.measures)):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ...common.words import counted, plural, printable, printable_lines
+from ...common.words import counted, printable, printable_lines
 from ..about import about, driver
 from ..case import Case
 from ..conclusion import conclude
@@ -23,6 +23,8 @@ from .blocks import block, brief, troubled
 
 #: Rules of one kind that are told in full, and lines of a table: tickets have an end.
 _MOST: Final = 50
+
+_ANSWER: Final = {True: "yes", False: "no", None: "not known"}
 
 _TICKS: Final = re.compile("`+")
 
@@ -48,11 +50,16 @@ def _lines(summary: Summary) -> Iterator[str]:
 
 
 def code(text: str) -> str:
-    """A line of text that is shown as it is, in a table, too."""
+    """A line of text that is shown as it is."""
     shown = printable(text) or " "
     ticks = "`" * (1 + max(map(len, _TICKS.findall(shown)), default=0))
     blank = " " if shown[0] in "` " or shown[-1] in "` " else ""
-    return f"{ticks}{blank}{shown}{blank}{ticks}".replace("|", "\\|")
+    return f"{ticks}{blank}{shown}{blank}{ticks}"
+
+
+def _cell(text: str) -> str:
+    """The same in a table. Readers differ in what ends a cell behind several backslashes, so that no pipe stays."""
+    return code(text.replace("|", r"\x7c"))
 
 
 def _plain(text: str) -> str:
@@ -72,7 +79,7 @@ def _table(left: str, right: str, rows: Iterable[tuple[str, str]]) -> Iterator[s
     yield f"| {left} | {right} |"
     yield "|---|---|"
     for name, value in rows:
-        yield f"| {code(name)} | {code(value)} |"
+        yield f"| {_cell(name)} | {_cell(value)} |"
     yield ""
 
 
@@ -109,7 +116,7 @@ def _broken(summary: Summary) -> Iterator[str]:
 
 def _more(number: int) -> Iterator[str]:
     if number > _MOST:
-        yield f"And {number - _MOST} more {plural('rule') if number - _MOST > 1 else 'rule'}."
+        yield f"And {counted(number - _MOST, 'more rule')}."
         yield ""
 
 
@@ -141,7 +148,8 @@ def _figures(summary: Summary) -> Iterator[str]:
     known = figures(summary.measures)
     rows = [(name, f"{value:.6g}") for name, value in flat({"states": known["states"]})]
     for kind, flow in known["flows"].items():
-        rows += [(f"{kind}, {name}", f"{each['median']:.6g}") for name, each in flow.items() if isinstance(each, dict)]
+        for name, each in flow.items():
+            rows.append((f"{kind}, {name}", f"{each['median']:.6g}" if isinstance(each, dict) else str(each)))
     if rows:
         yield "### Time and bytes"
         yield ""
