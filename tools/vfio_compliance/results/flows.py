@@ -139,6 +139,8 @@ class _Device:
         #: Data may go through it, and no call tells of that.
         self._mapped = False
         self.flow: Flow | None = None
+        #: Nanoseconds in its calls so far.
+        self._spent_on_it = 0
         self._drained = False
         #: Of the buffer that is being moved: its size as it was announced, bytes in calls, and the end of the last one.
         self._announced = self._in_calls = self._moved_at = 0
@@ -179,7 +181,7 @@ class _Device:
         ended, place = started + call.get("duration_ns", 0), self.place
         read = call["verb"] == "read"
         if flow := self.flow:
-            flow.in_calls += ended - started
+            self._spent_on_it += ended - started
         if (offset, call.get("length", 0)) == place.state:
             name = place.names.get(_value(call.get("received" if read else "sent", "")), "unknown")
             if read:
@@ -204,7 +206,7 @@ class _Device:
         self._state, self._since = name, started
         if flow := self.flow:
             if flow.kind == RESUME and name == _RUNNING:
-                flow.whole, flow.ended = True, ended
+                flow.whole, flow.ended, flow.in_calls = True, ended, self._spent_on_it
                 case.runs(ended)
             elif flow.kind != RESUME:
                 flow.whole = self._drained and before == _STOP_AND_COPY and name != _RESUMING
@@ -215,12 +217,13 @@ class _Device:
             if flow.whole and flow.kind != RESUME:
                 case.saved = flow
             self._finish()
+        self._spent_on_it = ended - started
         if name in _SAVING and before not in _SAVING:
-            self.flow = Flow(LIVE if name == _PRE_COPY else STOPPED, case.name, started, in_calls=ended - started)
+            self.flow = Flow(LIVE if name == _PRE_COPY else STOPPED, case.name, started)
             if name == _STOP_AND_COPY and before in _RUNS:
                 self.flow.stopped = started
         elif name == _RESUMING:
-            self.flow = Flow(RESUME, case.name, started, in_calls=ended - started)
+            self.flow = Flow(RESUME, case.name, started)
         self._forget()
 
     def _forget(self) -> None:
@@ -246,8 +249,8 @@ class _Device:
         size = min(self._in_calls, self._announced) or (self._announced if self._mapped else 0)
         if size:
             flow.moved += size
-            flow.ended = at
-        flow.ended = flow.ended or at
+        if size or not flow.ended:
+            flow.ended, flow.in_calls = at, self._spent_on_it
         self._announced = self._in_calls = self._moved_at = 0
 
 
