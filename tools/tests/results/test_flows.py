@@ -77,10 +77,6 @@ def running():
     return Script().read("device_state", NUMBERS["running"])
 
 
-def seconds(steps):
-    return pytest.approx(steps * STEP / 1e9)
-
-
 def test_state_lasts_from_write_to_write():
     """The change counts for the state that is changed to; the last one ends with the last call."""
     known = running().state("stop").state("running").read("pending_bytes", 0).measured().nanoseconds

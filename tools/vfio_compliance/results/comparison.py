@@ -143,7 +143,7 @@ def _cases(before: Summary, after: Summary, rule: str) -> list[CaseChange]:
 
 
 def _why(case: Case) -> str:
-    return "" if case.verdict is Verdict.PASS else str(case.why)
+    return "" if case.verdict is Verdict.PASS else case.why.whole
 
 
 def _about(before: Summary, after: Summary) -> dict[str, tuple[str, str]]:

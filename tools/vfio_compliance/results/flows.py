@@ -142,8 +142,10 @@ class _Device:
         #: Nanoseconds in its calls so far.
         self._spent_on_it = 0
         self._drained = False
-        #: Of the buffer that is being moved: its size as it was announced, bytes in calls, and the end of the last one.
-        self._announced = self._in_calls = self._moved_at = 0
+        #: Of the buffer that is being moved: its size as it was announced, bytes in calls, and when the last one of
+        #: these had ended, with the time that had been spent in calls then.
+        self._announced = self._in_calls = 0
+        self._moved_at: tuple[int, int] | None = None
 
     def map(self) -> None:
         """Its region was mapped."""
@@ -227,7 +229,8 @@ class _Device:
         self._forget()
 
     def _forget(self) -> None:
-        self._announced = self._in_calls = self._moved_at = 0
+        self._announced = self._in_calls = 0
+        self._moved_at = None
         self._drained = False
 
     def _data(self, call: Mapping[str, Any], offset: int, ended: int, read: bool, flow: Flow) -> None:
@@ -235,23 +238,24 @@ class _Device:
         place = self.place
         if offset >= place.data:
             self._in_calls += call.get("value", 0) * call.get("times", 1)
-            self._moved_at = ended
+            self._moved_at = (ended, self._spent_on_it)
         elif offset == place.data_size:
             self._announced = _value(call.get("received" if read else "sent", ""))
             if not read:
-                self._moved(flow, ended)
+                self._moved(flow, (ended, self._spent_on_it))
         elif offset == place.pending and read:
-            self._moved(flow, self._moved_at or ended)
+            self._moved(flow, self._moved_at or (ended, self._spent_on_it))
             self._drained = not _value(call.get("received", ""))
 
-    def _moved(self, flow: Flow, at: int) -> None:
+    def _moved(self, flow: Flow, at: tuple[int, int]) -> None:
         """A buffer was moved, if there was one. By calls, or through a mapping: then all that was announced."""
         size = min(self._in_calls, self._announced) or (self._announced if self._mapped else 0)
         if size:
             flow.moved += size
         if size or not flow.ended:
-            flow.ended, flow.in_calls = at, self._spent_on_it
-        self._announced = self._in_calls = self._moved_at = 0
+            flow.ended, flow.in_calls = at
+        self._announced = self._in_calls = 0
+        self._moved_at = None
 
 
 class _Case:

@@ -30,7 +30,7 @@ def brief(summary: Summary, case: Case) -> str:
     elif case.verdict is Verdict.NOT_RUN:
         text = reason(summary, case)
     else:
-        text = str(why)
+        text = why.whole
     return " ".join(printable_lines(text).split())
 
 
