@@ -78,10 +78,8 @@ def _wanted(text: str) -> tuple[str, Path]:
     """A report that is asked for. Raises ArgumentTypeError."""
     name, _, file = text.partition("=")
     if name not in FORMATS:
-        hint = did_you_mean(similar(name, FORMATS))
-        raise argparse.ArgumentTypeError(
-            f"{text!r} begins with none of {', '.join(f'{each}=' for each in FORMATS)}{hint}"
-        )
+        known = enumerated(f"{each}=" for each in FORMATS)
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with {known}{did_you_mean(similar(name, FORMATS))}")
     if not file or Path(file).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} names no file")
     return name, Path(file)

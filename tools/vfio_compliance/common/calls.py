@@ -128,8 +128,7 @@ class Calls(Sequence[Call]):
         """A list of what Call.to_json() gives. Raises ValueError where one of them is not."""
         if type(value) is not list:
             raise ValueError("a list of calls is expected")
-        for record in value:
-            _check(record)
+        _check(value)
         return cls(value)
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -226,22 +225,51 @@ _CALL: Final[dict[str, tuples.Reader]] = {
 _SPAN: Final[dict[str, tuples.Reader]] = {"first": tuples.number, "last": tuples.number, "case": tuples.text}
 
 
-def _check(record: object) -> None:
-    """Raises ValueError for what Call.from_json() would not take. A journal has many, and most have these fields."""
-    if type(record) is not dict:
+_PARTS: Final = frozenset(PARTS)
+
+#: Fields that take any number of 64 bits.
+_NUMBERS: Final = frozenset(name for name, reader in _CALL.items() if reader is tuples.number)
+
+#: The least that others take which are numbers.
+_LEAST: Final = {"value": -1, "times": 1}
+
+
+def _check(records: list[Any]) -> None:
+    """Raises ValueError where Call.from_json() would not take one of them.
+
+    Field by field, not call by call: there are very many calls, and a list of one kind of value is looked at at once.
+    """
+    if not all(type(record) is dict for record in records):
         raise ValueError("an object is expected")
-    for name, value in record.items():
-        if type(value) is int:
-            if name in _NUMBERS and 0 <= value <= tuples.LARGEST:
-                continue
-        elif type(value) is str and name in ("verb", "target"):
-            continue
+    for name in set().union(*records):
         if name not in _CALL:
             raise ValueError(f"there is no field {name!r}")
-        _CALL[name](value)
-    if "verb" not in record or "target" not in record:
+        values = [record[name] for record in records if name in record]
+        if not _fine(name, values):
+            for value in values:
+                _CALL[name](value)
+    if not all("verb" in record and "target" in record for record in records):
         raise ValueError("the call has no verb, or no target")
 
 
-#: Fields that take any number of 64 bits.
-_NUMBERS: Final = frozenset(name for name, reader in _CALL.items() if reader is tuples.number) | {"value"}
+def _fine(name: str, values: list[Any]) -> bool:
+    """Whether the values of a field are such as it takes, as far as this can be seen without looking at each."""
+    kinds = {*map(type, values)}
+    if kinds == {int}:
+        least = 0 if name in _NUMBERS else _LEAST.get(name)
+        return least is not None and min(values) >= least and max(values) <= tuples.LARGEST
+    if kinds != {str}:
+        return False
+    reader = _CALL[name]
+    if reader is tuples.data:
+        return not any(length % 2 for length in {*map(len, values)}) and _hexadecimal("".join(values))
+    if name == "part":
+        return _PARTS.issuperset(values)
+    return reader is tuples.text
+
+
+def _hexadecimal(digits: str) -> bool:
+    try:
+        return 2 * len(bytes.fromhex(digits)) == len(digits)
+    except ValueError:
+        return False
