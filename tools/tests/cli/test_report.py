@@ -21,8 +21,6 @@ from vfio_compliance.results.opening import opened
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import FORMATS, render
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "results"))
-
 FORMATS_IN_WORDS = "terminal, json, junit, ktap, kcidb, markdown"
 
 
