@@ -26,3 +26,8 @@ def count(calls: Sequence[Call]) -> Counter[str]:
             opens += times * (verb == "open" and not call.get("errno"))
             resets += times * (verb == "ioctl" and call.get("number") == VFIO_DEVICE_RESET)
     return Counter(calls=made, bytes_read=read, bytes_written=written, opens=opens, resets=resets)
+
+
+def number(calls: Sequence[Call]) -> int:
+    """How many calls they are."""
+    return sum(call.get("number", 0) if call["verb"] == OMITTED else call.get("times", 1) for call in plain(calls))

@@ -23,7 +23,7 @@ from ..figures import figures
 from ..flows import Flow
 from ..rerun import again, rerun
 from ..summary import TROUBLE, Summary
-from ..totals import count
+from ..totals import number
 from ..verdict import Verdict
 
 #: Of the format; the schema has it, too.
@@ -164,7 +164,7 @@ def _case(summary: Summary, case: Case) -> dict[str, Any]:
         "id": case.id,
         "verdict": case.verdict.value,
         "seconds": round(case.seconds, 6),
-        "calls": count(case.calls)["calls"],
+        "calls": number(case.calls),
     }
     if case.verdict is Verdict.PASS:
         return told
