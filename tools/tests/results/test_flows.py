@@ -6,11 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from stories import ended, told
 
 from vfio_compliance.common.calls import Call, Calls
+from vfio_compliance.results.events import Target
 from vfio_compliance.results.figures import figures, flat, spread
 from vfio_compliance.results.flows import LIVE, RESUME, STOPPED, measure
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Register, UsedRegion
+from vfio_compliance.results.writers import FORMATS, render
 from vfio_compliance.uapi.requests import VFIO_DEVICE_RESET
 
 STATES = {"0": "stop", "1": "running", "2": "stop-and-copy", "3": "pre-copy", "4": "resuming", "6": "error"}
@@ -211,3 +215,13 @@ def test_spread():
     """The one in the middle, of those that are known."""
     assert spread([3, None, 1, 2]) == {"number": 3, "least": 1, "median": 2, "most": 3}
     assert spread([None]) == {}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_them(name):
+    """Downtime and bytes of a flow, and the time in a state, as numbers."""
+    calls = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop").calls
+    case = replace(ended("a", "pass"), calls=tuple(calls))
+    text = render(name, summarise(told(Target({}, (REGION,)), case)))
+    words = ("41.0 us", "130 bytes", "running 10.0 us") if name == "terminal" else ("4.1e-05", "130", "1e-05")
+    assert [word for word in words if word not in text] == []

@@ -15,7 +15,7 @@ import stories
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.results import inflight, journal
+from vfio_compliance.results import inflight, journal, reports
 from vfio_compliance.results.events import Restored
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.watch import attempt, supervise
