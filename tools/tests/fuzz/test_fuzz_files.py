@@ -16,15 +16,19 @@ from typing import TypeAlias
 import pytest
 import yaml
 from campaign import Campaign
+from jsonschema import Draft202012Validator
 from text_mutation import mutate_text, mutate_tree
 
 from vfio_compliance import rules as spec
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
 from vfio_compliance.results import journal, matrix, summary
+from vfio_compliance.results.comparison import compare
 from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kernel, Run
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Waiver
+from vfio_compliance.results.writers import FORMATS, difference, render
+from vfio_compliance.results.writers.json import SCHEMA
 from vfio_compliance.run.client import Bitmap, ContainerCall
 
 Lines: TypeAlias = list[str]
@@ -45,6 +49,10 @@ def _command(*words: str) -> tuple[int, str]:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = main(list(words))
     return code, said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+def _refuse(number: str) -> None:
+    raise AssertionError(f"{number} is no JSON")
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +87,13 @@ def run(
 
 
 def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path: Path) -> None:
-    """The report of a journal, and the judge of what it holds, end with one of their exit codes and say something."""
+    """The report of a journal, and the judge of what it holds, end with one of their exit codes and say something.
+
+    Each format has its report, and the one in JSON is as its schema says.
+    """
     counted = campaign("journals", "damaged_files")
+    undamaged = summarise(map(journal.parse, run))
+    validate = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate
 
     def trial(rng: Random) -> None:
         # A hang decides whatever else there is.
@@ -95,6 +108,10 @@ def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path
         with contextlib.suppress(journal.JournalError):
             made = summarise(journal.read(tmp_path / journal.NAME))
             assert matrix.render([matrix.column("here", made)], 100, whole=True)
+            assert difference.render(compare(undamaged, made), 100)
+            for name in FORMATS:
+                assert render(name, made)
+            validate(json.loads(render("json", made), parse_constant=_refuse))
 
     counted.run(200, trial)
 

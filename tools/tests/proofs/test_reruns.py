@@ -17,8 +17,8 @@ from proofs import CATALOGUE, DEFECTS
 from vfio_compliance.dirty_type1 import fixtures
 from vfio_compliance.results import journal
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.rerun import rerun
 from vfio_compliance.results.verdict import Verdict
-from vfio_compliance.results.writers.terminal.faults import rerun
 from vfio_compliance.watch.reruns import Reruns
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "foreign"))

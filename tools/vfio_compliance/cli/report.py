@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance report FOLDER`: the result of a run again."""
+"""`vfio-compliance report FOLDER`: the result of a run again, in any format."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from ..results.writers import FORMATS
 from .checkout import Complaint, width
 from .parser import Commands
 
@@ -14,19 +15,28 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("report", help="show the result of a run again, from its journal")
     parser.add_argument("folder", type=Path, help="what --out named, or the journal in it")
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help=f"{', '.join(FORMATS)}; {FORMATS[0]} unless given"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write it there, and print nothing")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
-    from ..results import journal
-    from ..results.reading import summarise
-    from ..results.writers import terminal
+    from ..results.journal import JournalError
+    from ..results.opening import opened
+    from ..results.reports import ReportError, Wanted, write
+    from ..results.writers import render, terminal
 
-    place = arguments.folder
     try:
-        result = summarise(journal.read(place / journal.NAME if place.is_dir() else place))
-    except journal.JournalError as error:
+        result = opened(arguments.folder)
+        if arguments.output is not None:
+            write(Wanted(arguments.format, arguments.output), result)
+        elif arguments.format == "terminal":
+            print(terminal.render(result, width()))
+        else:
+            print(render(arguments.format, result), end="")
+    except (JournalError, ReportError) as error:
         raise Complaint(str(error)) from None
-    print(terminal.render(result, width()))
     return result.exit_code

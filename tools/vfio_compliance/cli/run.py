@@ -7,7 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..common.suggest import did_you_mean, similar
+from ..common.words import enumerated
 from ..results.verdict import EXIT_BROKEN
+from ..results.writers import FORMATS
 from .checkout import Complaint, results, root, width
 from .parser import Commands
 
@@ -36,6 +39,14 @@ def add(commands: Commands) -> None:
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
+    option(
+        "--report",
+        action="append",
+        default=[],
+        type=_wanted,
+        metavar="NAME=FILE",
+        help=f"write the result to a file as well, as {enumerated(FORMATS)}; repeatable",
+    )
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -43,6 +54,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     """Judge the device; exit code of the run."""
     from .. import profiles
     from ..interfaces import PROFILE
+    from ..results.reports import Wanted
     from ..watch.supervise import RunError, run
 
     try:
@@ -50,11 +62,27 @@ def carry_out(arguments: argparse.Namespace) -> int:
     except profiles.ProfileError as error:
         print(error, file=sys.stderr)
         return EXIT_BROKEN
+    wanted = [Wanted(*each) for each in arguments.report]
+    if len({each.path.absolute() for each in wanted}) < len(wanted):
+        raise Complaint("--report names one file twice")
     out = arguments.out or results(profile.name)
     try:
-        return run(root(), profile, out, _options(arguments), sys.stdout, width())
+        return run(
+            root(), profile, out, _options(arguments), sys.stdout, width(), [Wanted(*each) for each in arguments.report]
+        )
     except RunError as error:
         raise Complaint(str(error)) from None
+
+
+def _wanted(text: str) -> tuple[str, Path]:
+    """A report that is asked for. Raises ArgumentTypeError."""
+    name, _, file = text.partition("=")
+    if name not in FORMATS:
+        known = enumerated(f"{each}=" for each in FORMATS)
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with {known}{did_you_mean(similar(name, FORMATS))}")
+    if not file or Path(file).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} names no file")
+    return name, Path(file)
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:

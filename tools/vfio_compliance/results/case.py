@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,7 +37,7 @@ class Case:
     seconds: float = 0.0
     #: Why it did not pass; None where it did, and where nothing is known of it.
     failure: Failure | None = None
-    calls: tuple[Call, ...] = ()
+    calls: Sequence[Call] = ()
     #: Running number of the call that shows the failure; 0 where there is none.
     failed_call: int = 0
     #: Calls of other cases that it was judged from.

@@ -7,11 +7,11 @@ what happened outside of any. Whoever changes what an event holds raises ``journ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias, get_args
 
-from ..common.calls import Call, Span
+from ..common.calls import Call, Calls, Span
 from ..rules import Rule
 from .failure import Failure
 from .inflight import LastCall
@@ -143,7 +143,7 @@ class Way:
 class Opening:
     """A test process has opened the device, or has tried to: the calls by which it did so."""
 
-    calls: tuple[Annotated[Call, Call.from_json], ...]
+    calls: Annotated[Sequence[Call], Calls.from_json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ class End:
     #: What the device did where the text is silent: a question, and the answer.
     observed: Mapping[str, str]
     #: The calls that were made, one after the other.
-    calls: tuple[Annotated[Call, Call.from_json], ...]
+    calls: Annotated[Sequence[Call], Calls.from_json]
     #: Running number of the call that shows the failure; 0 where there is none.
     failed_call: int = 0
     #: Calls of other cases that it was judged from.

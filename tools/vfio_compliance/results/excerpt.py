@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..common.calls import CLEAN_UP, Call, Span
-from .calls import describe
 from .registers import registers_of
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
     before, shown, after = _around(calls, case.failed_call, most)
     if before:
         yield Line(f"({before} before these)")
+    from .calls import describe  # needs cffi, which takes as long to load as many a report takes to write
+
     registers = registers_of(summary.target.regions)
     for part, together in groupby(shown, key=lambda call: call.part):
         yield Line(f"{part}:")

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Final, TypeAlias
 
-from .calls import count
+from ..common.calls import Call
 from .case import Case
 from .events import (
     Broken,
@@ -30,6 +31,7 @@ from .events import (
 )
 from .failure import Failure, Stop
 from .summary import Summary
+from .totals import count
 from .verdict import Verdict, gravest
 
 #: What somebody can do about a run that does not go on for no reason that has a remedy.
@@ -47,8 +49,8 @@ class Replay:
         #: Whether the present test process has come to its end, and the event that cut it off.
         self._ended = False
         self._cut: _Cut | None = None
-        #: What the present test process has done, as far as its cases tell; it may not get to count itself.
-        self._counts: Counter[str] = Counter()
+        #: What the present test process has done, as far as its cases tell: it may not get to count that itself.
+        self._uncounted: list[Sequence[Call]] = []
 
     def take(self, event: Event) -> None:
         """Take note of an event; those that say nothing about a verdict change nothing."""
@@ -59,7 +61,7 @@ class Replay:
                     summary.cases.setdefault(case, Case(case, rule))
             case Opening():
                 summary.opening = event.calls
-                self._counts.update(count(event.calls))
+                self._uncounted.append(event.calls)
             case Target():
                 summary.target = event
             case Start():
@@ -103,7 +105,7 @@ class Replay:
             remedy = f"find out why, then {_RUN_AGAIN}" if isinstance(cut, Lost) else cut.remedy
             summary.stops.append(Stop(cut.message, remedy))
         if summary.processes:
-            summary.totals.update(self._counts)
+            self._count()
 
     def _place(self, case: str | None) -> Case | None:
         return None if case is None else self._summary.cases.get(case)
@@ -116,7 +118,7 @@ class Replay:
         case.over, case.verdict, case.failure = True, event.verdict, event.failure
         case.seconds, case.calls = event.seconds, event.calls
         case.failed_call, case.stands_on, case.seeded = event.failed_call, event.stands_on, event.seeded
-        self._counts.update(count(case.calls))
+        self._uncounted.append(case.calls)
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1
 
@@ -138,12 +140,16 @@ class Replay:
     def _continue(self, event: Process) -> None:
         self._ended, self._cut = False, None
         self._summary.processes.append(event.why)
-        self._summary.totals.update(self._counts)
-        self._counts.clear()
+        self._count()
+
+    def _count(self) -> None:
+        for calls in self._uncounted:
+            self._summary.totals.update(count(calls))
+        self._uncounted.clear()
 
     def _finish(self, event: Finish) -> None:
         self._summary.totals.update(asdict(event))
-        self._counts.clear()
+        self._uncounted.clear()
         self._ended = True
         if not isinstance(self._cut, Lost):
             self._cut = None

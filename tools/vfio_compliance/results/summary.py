@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -14,6 +14,7 @@ from ..rules import Rule
 from .case import Case
 from .events import Run, State, Target
 from .failure import Stop
+from .flows import Measures, measure
 from .scope import Scope, scope_of
 from .verdict import Verdict, exit_code, gravest
 
@@ -46,7 +47,7 @@ class Summary:
     target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)
     #: The calls by which the last test process opened the device.
-    opening: tuple[Call, ...] = ()
+    opening: Sequence[Call] = ()
     #: Question and answers where the text is silent, each with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
@@ -115,6 +116,11 @@ class Summary:
     def scope(self) -> Scope:
         """What was to be judged: plan, selection, and what they leave out."""
         return scope_of(self.run, [case.rule for case in self.cases.values()])
+
+    @cached_property
+    def measures(self) -> Measures:
+        """Time and bytes, by the calls of all cases."""
+        return measure(((case.id, case.calls) for case in self.cases.values()), self.target.regions)
 
     @property
     def counted(self) -> dict[str, Verdict]:

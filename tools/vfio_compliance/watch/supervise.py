@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TextIO
 
 from ..common.signals import interruptions
 from ..profiles import Profile
-from ..results import inflight, journal
+from ..results import inflight, journal, reports
 from ..results.events import (
     UNDER_WAY,
     Broken,
@@ -37,7 +38,8 @@ from ..results.events import (
 )
 from ..results.failure import Stop
 from ..results.reading import summarise
-from ..results.verdict import Verdict
+from ..results.reports import Wanted
+from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
 from ..results.writers import terminal
 from .attempt import Attempt, Ending, How
 from .kernel_log import KernelLog
@@ -59,13 +61,23 @@ class RunError(Exception):
     """The run could not be started; the message says why."""
 
 
-def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen: TextIO, width: int) -> int:
+def run(
+    root: Path,
+    profile: Profile,
+    out: Path,
+    options: Sequence[str],
+    screen: TextIO,
+    width: int,
+    wanted: Sequence[Wanted] = (),
+) -> int:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
     dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
     asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
-    continue. Raises RunError when ``out`` cannot be used or pytest refuses the options.
+    continue. The reports that are ``wanted`` are written at the end; one that cannot be is told on standard error, and
+    the result is that of a run in which something failed. Raises RunError when ``out`` cannot be used or pytest refuses
+    the options.
     """
     path = out / journal.NAME
     try:
@@ -86,8 +98,11 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
         running.conclude()
     result = summarise(journal.read(path))
     result.stops += running.unwritten
+    complaints = [*reports.save(result, out, wanted)]
+    for complaint in complaints:
+        print(f"vfio-compliance: {complaint}", file=sys.stderr)
     show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
-    return result.exit_code
+    return worst_exit([result.exit_code, *(EXIT_BROKEN for _ in complaints)])
 
 
 class _Run:

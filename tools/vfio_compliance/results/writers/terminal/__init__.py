@@ -7,6 +7,7 @@ from ....common.words import printable
 from ...summary import Summary
 from .ending import ending
 from .faults import Faults
+from .figures import time_and_bytes
 from .heading import heading
 from .observed import behaviour, notes, states
 from .tables import tables
@@ -23,6 +24,7 @@ def render(summary: Summary, width: int = 100) -> str:
         *tables(summary, width),
         *behaviour(summary, width),
         *states(summary, width),
+        *time_and_bytes(summary, width),
         *notes(summary, width),
         *faults.lines(width),
         *unjudged(summary, faults, width),
