@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .. import __version__
-from ..common.calls import compact
+from ..common.calls import compact, rounded
 from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
@@ -113,7 +113,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             failed_call=told.call,
             observed=observed,
             stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
-            calls=tuple(compact(tracer.take())),
+            calls=tuple(map(rounded, compact(tracer.take()))),
             seeded="seed" in getattr(item, "fixturenames", ()),
         )
     )
@@ -122,4 +122,4 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
 
 def tell_opening(opened: Session) -> None:
     """Put into the journal the calls by which the device was opened."""
-    opened.tell(events.Opening(tuple(compact(opened.transport.tracer.take()))))
+    opened.tell(events.Opening(tuple(map(rounded, compact(opened.transport.tracer.take())))))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias, get_args
 
-from ..common.calls import Call, Span
+from ..common.calls import Call, Span, from_rows
 from ..rules import Rule
 from .failure import Failure
 from .inflight import LastCall
@@ -67,6 +67,24 @@ class Process:
     #: Counted from 1.
     number: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Somebody has told a run to go on that had ended early; a new test process is about to."""
+
+    #: Cases that have no verdict yet.
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Whoever watched the run has seen it end: the last record, unless the run is resumed."""
+
+    #: Lines of the journal before this one.
+    records: int
+    #: SHA-256 of these lines, in hexadecimal.
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +161,7 @@ class Way:
 class Opening:
     """A test process has opened the device, or has tried to: the calls by which it did so."""
 
-    calls: tuple[Annotated[Call, Call.from_json], ...]
+    calls: Annotated[tuple[Call, ...], from_rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +267,7 @@ class End:
     #: What the device did where the text is silent: a question, and the answer.
     observed: Mapping[str, str]
     #: The calls that were made, one after the other.
-    calls: tuple[Annotated[Call, Call.from_json], ...]
+    calls: Annotated[tuple[Call, ...], from_rows]
     #: Running number of the call that shows the failure; 0 where there is none.
     failed_call: int = 0
     #: Calls of other cases that it was judged from.
@@ -288,6 +306,8 @@ Event: TypeAlias = (
     Run
     | Plan
     | Process
+    | Resumed
+    | Closed
     | Finish
     | Note
     | State
