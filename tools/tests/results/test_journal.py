@@ -83,8 +83,9 @@ def test_watcher_gone(tmp_path):
         opened.write(Note("hello"))
     os.close(writing)
     opened.close()
-    first, second, end = journal.read(tmp_path / journal.NAME)
+    first, second, why, end = journal.read(tmp_path / journal.NAME)
     assert (first.event, second.event) == (RUN, Note("hello"))
+    assert "the process that watched the run ended" in why.event.message
     assert isinstance(end, Cut)
 
 

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..results.verdict import EXIT_BROKEN
-from .checkout import Complaint, results, root, width
+from .checkout import Complaint, loaded, results, root, width
+from .made_with import made_with
 from .parser import Commands
 
 
@@ -16,7 +16,13 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("run", help="judge the device of a profile")
     option = parser.add_argument
-    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("profile", type=Path, nargs="?", help="a file such as profiles/reference.yaml")
+    option(
+        "--resume",
+        type=Path,
+        metavar="FOLDER",
+        help="go on with the run in this folder that ended early: what has no verdict is run, in the same way",
+    )
     option("--out", type=Path, help="folder for the journal and all else that is found")
     option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
     option(
@@ -36,25 +42,36 @@ def add(commands: Commands) -> None:
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
-    parser.set_defaults(carry_out=carry_out)
+    parser.set_defaults(carry_out=carry_out, parser=parser)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Judge the device; exit code of the run."""
-    from .. import profiles
-    from ..interfaces import PROFILE
     from ..watch.supervise import RunError, run
 
+    if arguments.resume is not None:
+        from .resume import carry_out as resume
+
+        _refuse_more(arguments)
+        return resume(arguments.resume)
+    if arguments.profile is None:
+        arguments.parser.error("the following arguments are required: profile")
+    profile = loaded(arguments.profile)
+    out, options = arguments.out or results(profile.name), _options(arguments)
+    environment = made_with(profile, options)
     try:
-        profile = profiles.load(arguments.profile, PROFILE)
-    except profiles.ProfileError as error:
-        print(error, file=sys.stderr)
-        return EXIT_BROKEN
-    out = arguments.out or results(profile.name)
-    try:
-        return run(root(), profile, out, _options(arguments), sys.stdout, width())
+        return run(root(), profile, out, options, sys.stdout, width(), environment)
     except RunError as error:
         raise Complaint(str(error)) from None
+
+
+def _refuse_more(arguments: argparse.Namespace) -> None:
+    """A run is resumed as it began: nothing can be added."""
+    given = {name: value for name, value in vars(arguments).items() if name not in ("resume", "carry_out", "parser")}
+    for name, value in given.items():
+        if value != arguments.parser.get_default(name):
+            word = name if name == "profile" else f"--{name.replace('_', '-')}"
+            raise Complaint(f"--resume goes on with the run as it began: leave out {word}")
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:

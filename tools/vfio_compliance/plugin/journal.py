@@ -38,7 +38,9 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
     path: Path | None = config.getoption("--journal")
     if path is None:
         return
-    journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
+    journal = config.stash[JOURNAL] = Journal(
+        path, config.getoption("--progress-fd"), config.getoption("--clock-offset")
+    )
     if handover := config.stash.get(HANDOVER, None):
         journal.write(events.Process(handover.number, handover.why))
         return
@@ -89,6 +91,15 @@ def tell(config: pytest.Config, event: events.Event) -> None:
     if JOURNAL in config.stash:
         try:
             config.stash[JOURNAL].write(event)
+        except JournalError as error:
+            pytest.exit(str(error), EXIT_BROKEN)
+
+
+def end_journal(config: pytest.Config) -> None:
+    """Close the journal of a run that nobody watches; a watcher closes its own."""
+    if JOURNAL in config.stash and config.getoption("--progress-fd") is None:
+        try:
+            config.stash[JOURNAL].end()
         except JournalError as error:
             pytest.exit(str(error), EXIT_BROKEN)
 

@@ -54,6 +54,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """What the run is made with, so that it can be gone on with in the same way, and shown to somebody else."""
+
+    #: Suite, rule set, kernel, driver, device, host: each by name, as far as it could be read.
+    facts: Mapping[str, str]
+    #: SHA-256 of each file that says what is judged and how, by its path: profile, plan, waivers.
+    inputs: Mapping[str, str]
+    #: What each test process is told.
+    options: tuple[str, ...]
+    #: The working directory, which relative paths start from.
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The cases that were selected, each with its rule."""
 
@@ -304,6 +318,7 @@ class Unwritten:
 
 Event: TypeAlias = (
     Run
+    | Environment
     | Plan
     | Process
     | Resumed

@@ -26,6 +26,9 @@ NAME = "journal.jsonl"
 #: What to do about a journal that takes no more.
 REMEDY = "make room on the disk, or name a folder on another one with --out"
 
+#: What to do about a run that ended early for no reason that has a remedy.
+GO_ON = "go on with run --resume FOLDER"
+
 #: Seconds since 1970 up to which there are dates.
 _LAST_SECOND = 253_402_300_799
 
@@ -158,7 +161,10 @@ class Journal:
             try:
                 _write_all(self._copy_to, data)
             except OSError as error:
-                raise JournalError(f"{self._path}: its watcher is gone: {error.strerror}") from None
+                self._copy_to = None
+                gone = f"its watcher is gone: {error.strerror}"
+                self.write(events.Broken(f"the process that watched the run ended: {gone}", GO_ON, None))
+                raise JournalError(f"{self._path}: {gone}") from None
 
     def close(self) -> None:
         """Close the file; nothing can be written after this."""

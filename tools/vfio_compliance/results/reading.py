@@ -6,10 +6,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from .events import Resumed, Run
+from .events import Closed, Resumed, Run
 from .failure import Stop
-from .journal import Cut, Damaged, JournalError, Line, Recorded
-from .replay import GO_ON, Replay
+from .journal import GO_ON, Cut, Damaged, JournalError, Line, Recorded
+from .replay import Replay
 from .settle import settle
 from .summary import Summary
 
@@ -37,7 +37,8 @@ def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summ
         else:
             if isinstance(line.event, Resumed):  # the time between does not count
                 seconds, since = seconds + last - since, line.time
-            last = line.time
+            if not isinstance(line.event, Closed):
+                last = line.time
             if line.event:
                 replay.take(line.event)
     replay.end()

@@ -31,11 +31,10 @@ from .events import (
     Unanswered,
 )
 from .failure import Failure, Stop
+from .journal import GO_ON
 from .summary import Summary
 from .verdict import Verdict, gravest
 
-#: What somebody can do about a run that does not go on for no reason that has a remedy.
-GO_ON: Final = "go on with run --resume FOLDER"
 
 #: Events after which a new test process is to continue the run, if a case is left.
 _Cut: TypeAlias = Broken | Hang | Lost
