@@ -85,7 +85,7 @@ def test_watcher_gone(tmp_path):
     opened.close()
     first, second, why, end = journal.read(tmp_path / journal.NAME)
     assert (first.event, second.event) == (RUN, Note("hello"))
-    assert "the process that watched the run ended" in why.event.message
+    assert "the process that watched the run ended before it" in why.event.message
     assert isinstance(end, Cut)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -13,19 +14,31 @@ from .checkout import root
 
 if TYPE_CHECKING:
     from ..profiles import Profile
-    from ..results.events import Environment
+    from ..watch.made_with import MadeWith
 
 #: Options that name a file which says what is judged, or how.
 _FILES = ("--plan", "--waivers")
 
 
-def made_with(profile: Profile, options: Sequence[str]) -> Environment:
+def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
     """As it is now. A file that cannot be read has no digest: who needs it says so."""
     from ..results.events import Environment
-    from ..run.environment import gather
+    from ..results.folder import KERNEL_CONFIG
+    from ..run.environment import gather, kernel_config
+    from ..watch.made_with import MadeWith
 
-    inputs = {str(path): digest for path in input_files(profile, options) if (digest := _digest(path))}
-    return Environment(gather(profile, root()), inputs, tuple(options), os.getcwd())
+    inputs: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for path in input_files(profile, options):
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            inputs[str(path)] = hashlib.sha256(content).hexdigest()
+            files[path.name if path.name not in files else f"{len(files)}-{path.name}"] = content
+    files |= {KERNEL_CONFIG: config} if (config := kernel_config()) else {}
+    facts = gather(profile, root())
+    if config:
+        facts["kernel config sha256"] = hashlib.sha256(config).hexdigest()
+    return MadeWith(Environment(facts, inputs, tuple(options), os.getcwd()), files)
 
 
 def input_files(profile: Profile, options: Sequence[str]) -> Iterator[Path]:
@@ -37,10 +50,3 @@ def input_files(profile: Profile, options: Sequence[str]) -> Iterator[Path]:
         name, _, value = option.partition("=")
         if name in _FILES and value:
             yield Path(value)
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

@@ -180,21 +180,26 @@ def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:
 
 def from_rows(rows: object) -> tuple[Call, ...]:
     """What to_rows() gave. Raises ValueError."""
+    return tuple(map(Call.from_json, unfolded(rows)))
+
+
+def unfolded(rows: object) -> list[dict[str, Any]]:
+    """The same objects, each with its beginning and running number in place of ``after_ns``. Raises ValueError."""
     if type(rows) is not list:
         raise ValueError("not a list")
-    calls: list[Call] = []
-    for row in rows:
-        if type(row) is dict and _AFTER in row:
-            if not calls:
-                raise ValueError("the first call follows none")
+    end = serial = 0
+    for number, row in enumerate(rows):
+        if type(row) is not dict:
+            raise ValueError("an object is expected")
+        if _AFTER in row:
             after = row.pop(_AFTER)
-            if type(after) is not int or not -_LONGEST < after < _LONGEST:
-                raise ValueError(f"{_AFTER}: not a number of nanoseconds")
-            before = calls[-1]
-            row["started_ns"] = max(before.started_ns + before.duration_ns + after, 0)
-            row["serial"] = before.last + 1
-        calls.append(Call.from_json(row))
-    return tuple(calls)
+            if not number or type(after) is not int or not -_LONGEST < after < _LONGEST:
+                raise ValueError(f"{_AFTER}: a number of nanoseconds after another call is expected")
+            row["started_ns"], row["serial"] = max(end + after, 0), serial
+        end = tuples.number(row.get("started_ns", 0)) + tuples.number(row.get("duration_ns", 0))
+        omitted = tuples.number(row.get("number", 0)) if row.get("verb") == OMITTED else 0
+        serial = tuples.number(row.get("serial", 0)) + (omitted or tuples.number(row.get("times", 1)))
+    return rows
 
 
 _AFTER: Final = "after_ns"

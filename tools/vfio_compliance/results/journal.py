@@ -162,9 +162,8 @@ class Journal:
                 _write_all(self._copy_to, data)
             except OSError as error:
                 self._copy_to = None
-                gone = f"its watcher is gone: {error.strerror}"
-                self.write(events.Broken(f"the process that watched the run ended: {gone}", GO_ON, None))
-                raise JournalError(f"{self._path}: {gone}") from None
+                self.write(events.Broken("the process that watched the run ended before it", GO_ON, None))
+                raise JournalError(f"{self._path}: its watcher is gone: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the file; nothing can be written after this."""

@@ -43,6 +43,7 @@ from ..results.writers import terminal
 from .attempt import Attempt, Ending, How
 from .folder import FolderError, claimed, scratch
 from .kernel_log import KernelLog
+from .made_with import MadeWith, keep
 from .progress import Progress, show
 from .reruns import Reruns
 from .rest import Rest
@@ -67,7 +68,7 @@ def run(
     options: Sequence[str],
     screen: TextIO,
     width: int,
-    environment: Environment | None = None,
+    made_with: MadeWith | None = None,
     resume: bool = False,
 ) -> int:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
@@ -75,12 +76,12 @@ def run(
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
     dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
     asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
-    continue. ``environment`` goes into the journal. With ``resume`` a run that ended early goes on in ``out``: what has
+    continue. ``made_with`` goes into journal and folder. With ``resume`` a run that ended early goes on in ``out``: what has
     a verdict is not judged again. Raises RunError when ``out`` cannot be used or pytest refuses the options.
     """
     try:
         with claimed(out) as held:
-            return _run(root, profile, out, options, screen, width, environment, resume, held)
+            return _run(root, profile, out, options, screen, width, made_with, resume, held)
     except FolderError as error:
         raise RunError(str(error)) from None
 
@@ -92,7 +93,7 @@ def _run(
     options: Sequence[str],
     screen: TextIO,
     width: int,
-    environment: Environment | None,
+    made_with: MadeWith | None,
     resume: bool,
     held: int,
 ) -> int:
@@ -103,10 +104,12 @@ def _run(
         earlier = begun(path) if resume else None
         (out / LOG).touch(mode=0o600)
         log = (out / LOG).open("ab" if resume else "wb")
+        if made_with and not resume:
+            keep(made_with.files, out)
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
     progress = Progress(screen, width)
-    with log, contextlib.closing(_Run(profile, out, path, progress, environment, [held])) as running:
+    with log, contextlib.closing(_Run(profile, out, path, progress, made_with and made_with.environment, [held])) as running:
         with interruptions() as interrupted:
             if earlier is not None:
                 running.resume(earlier)
