@@ -169,7 +169,9 @@ def test_damaged_anywhere(tmp_path, records, line):
     for damaged in range(1, len(lines)):
         path.write_bytes(b"\n".join([*lines[:damaged], line, *lines[damaged + 1 :]]) + b"\n")
         made = summarise(journal.read(path))
-        assert [stop.message.partition(":")[0] for stop in made.stops] == [f"line {damaged + 1} of the journal is damaged"]
+        assert [stop.message.partition(":")[0] for stop in made.stops] == [
+            f"line {damaged + 1} of the journal is damaged"
+        ]
         assert made.exit_code in (1, 2)
 
 

@@ -54,7 +54,9 @@ def make(folder: Path, output: Path, with_data: bool = False, redact: bool = Fal
         raise BundleError("data cannot be redacted: leave out --with-data, or --redact")
     known = _look_at(folder)
     if redact and known.damage:
-        raise BundleError(f"{folder / journals.NAME}: {known.damage}; a damaged journal is not redacted, which hides that")
+        raise BundleError(
+            f"{folder / journals.NAME}: {known.damage}; a damaged journal is not redacted, which hides that"
+        )
     facts = known.environment.facts if known.environment else {}
     redaction = Redaction([facts.get("host name", "")]) if redact else None
     with new_file(output, BundleError) as file:

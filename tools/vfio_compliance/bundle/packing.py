@@ -163,9 +163,9 @@ def _read_header(block: bytes, last: str) -> tuple[str, int]:
     except (tarfile.TarError, ValueError, OverflowError):
         raise Wrong(f"after {last}: no header of a file") from None
     if not _NAME.fullmatch(info.name) or len(info.name) > LONGEST_NAME:
-        raise Wrong(f"after {last}: a file whose name no bundle has: {ascii(info.name)}")
+        raise Wrong(f"after {last}: a file whose name no bundle has: {info.name!a}")
     if not info.isreg():
-        raise Wrong(f"{ascii(info.name)}: no file, but a link or something else")
+        raise Wrong(f"{info.name!a}: no file, but a link or something else")
     if not 0 <= info.size <= _LARGEST_DATA or block != _header(info.name, info.size):
         raise Wrong(f"{info.name}: its header is not as bundle writes it")
     return info.name, info.size

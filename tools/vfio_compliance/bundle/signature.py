@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A signature beside a bundle, made and checked by OpenSSH: there is no cryptography here.
 
-    ssh-keygen -Y sign -f KEY -n vfio-compliance FILE      writes FILE.sig
+ssh-keygen -Y sign -f KEY -n vfio-compliance FILE      writes FILE.sig
 """
 
 from __future__ import annotations
@@ -53,7 +53,13 @@ def check(bundle: Path, signers: Path | None) -> tuple[bool, str]:
 def _ssh_keygen(bundle: Path, what: str, *options: str | Path) -> tuple[bool, str]:
     """Whether it went well, and what was said. Raises OSError, SubprocessError."""
     with bundle.open("rb") as file:
-        command = ["ssh-keygen", "-Y", what, *map(str, options), *([] if what == "find-principals" else ["-n", NAMESPACE])]
+        command = [
+            "ssh-keygen",
+            "-Y",
+            what,
+            *map(str, options),
+            *([] if what == "find-principals" else ["-n", NAMESPACE]),
+        ]
         done = subprocess.run(command, stdin=file, capture_output=True, timeout=_WITHIN)
     said = (done.stdout or done.stderr) if done.returncode == 0 else (done.stderr or done.stdout)
     return done.returncode == 0, printable(said.decode("utf-8", "replace").strip()) or "nothing said"

@@ -31,7 +31,10 @@ def carry_out(out: Path) -> int:
             raise Complaint(f"{out}: {path} is missing, by which the run was judged: bring it back, or run anew")
     profile = loaded(Path(begun.profile.path))
     now = made_with(profile, before.options)
-    changed = [*_files(before.inputs, now.environment.inputs), *changes(dict(before.facts), dict(now.environment.facts))]
+    changed = [
+        *_files(before.inputs, now.environment.inputs),
+        *changes(dict(before.facts), dict(now.environment.facts)),
+    ]
     if changed:
         lines = "\n".join(f"  {each}" for each in changed)
         raise Complaint(f"{out}: not resumed, for this has changed; bring it back, or run anew:\n{lines}")

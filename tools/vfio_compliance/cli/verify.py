@@ -20,7 +20,10 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("file", type=Path, help="what bundle has made")
     parser.add_argument(
-        "--signers", type=Path, metavar="FILE", help="allowed signers, as ssh-keygen(1) has them; one of them has to have signed"
+        "--signers",
+        type=Path,
+        metavar="FILE",
+        help="allowed signers, as ssh-keygen(1) has them; one of them has to have signed",
     )
     parser.set_defaults(carry_out=carry_out)
 

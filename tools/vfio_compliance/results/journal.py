@@ -272,8 +272,10 @@ def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
     if not check.lines:
         raise JournalError(f"{name}: the run ended before anything was recorded")
     if check.chained and not closed:
-        yield Cut(f"the journal was not closed: whoever watched the run was killed, or lines are missing after line "
-                  f"{check.lines}")
+        yield Cut(
+            f"the journal was not closed: whoever watched the run was killed, or lines are missing after line "
+            f"{check.lines}"
+        )
 
 
 def _checked(found: Recorded, digest: str, records: int) -> Line:

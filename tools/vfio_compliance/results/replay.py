@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, replace
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ..common.words import counted
 from .calls import count
@@ -34,7 +34,6 @@ from .failure import Failure, Stop
 from .journal import GO_ON
 from .summary import Summary
 from .verdict import Verdict, gravest
-
 
 #: Events after which a new test process is to continue the run, if a case is left.
 _Cut: TypeAlias = Broken | Hang | Lost

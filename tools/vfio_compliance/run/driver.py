@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import os
 import shutil
 import sys
@@ -58,7 +59,7 @@ def code_digest(profile: Profile) -> str:
     words = [*map(_filled, device.command)]
     program = shutil.which(words[0])
     files = [Path(program)] if program else []
-    for before, word in zip(words, words[1:], strict=False):
+    for before, word in itertools.pairwise(words):
         if before == "-m":
             files += _module_files(word)
         elif os.path.isfile(word):

@@ -101,7 +101,7 @@ def _git(project: Path, *words: str) -> str | None:
 
 def _modules() -> dict[str, str]:
     """Those of VFIO, with their parameters."""
-    found = {}
+    found: dict[str, str] = {}
     for name in _names(Path("/sys/module")):
         if re.match("vfio|iommufd|mdev", name):
             found |= _module(f"module {name}", Path("/sys/module", name))

@@ -15,7 +15,7 @@ class RunError(Exception):
 
 
 def begun(path: Path) -> list[Event]:
-    """All events of a run that can be gone on with. Raises RunError for one that cannot, JournalError for no journal."""
+    """All events of a run that can be gone on with. Raises RunError for one that cannot, JournalError."""
     events: list[Event] = []
     for number, line in enumerate(journal.read(path), 1):
         if isinstance(line, journal.Damaged):

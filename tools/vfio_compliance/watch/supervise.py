@@ -76,8 +76,8 @@ def run(
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
     dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
     asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
-    continue. ``made_with`` goes into journal and folder. With ``resume`` a run that ended early goes on in ``out``: what has
-    a verdict is not judged again. Raises RunError when ``out`` cannot be used or pytest refuses the options.
+    continue. ``made_with`` goes into journal and folder. With ``resume`` a run that ended early goes on in ``out``:
+    what has a verdict is not judged again. Raises RunError when ``out`` cannot be used or pytest refuses the options.
     """
     try:
         with claimed(out) as held:
@@ -109,7 +109,10 @@ def _run(
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
     progress = Progress(screen, width)
-    with log, contextlib.closing(_Run(profile, out, path, progress, made_with and made_with.environment, [held])) as running:
+    with (
+        log,
+        contextlib.closing(_Run(profile, out, path, progress, made_with and made_with.environment, [held])) as running,
+    ):
         with interruptions() as interrupted:
             if earlier is not None:
                 running.resume(earlier)
