@@ -34,7 +34,8 @@ def pack(lines: Iterable[bytes], file: BinaryIO) -> int:
 def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The lines again. Raises Wrong."""
     packed = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MEMORY)
-    rest, total = b"", 0
+    line = _Line()
+    total = 0
     for piece in pieces:
         if packed.eof:
             raise Wrong(f"{NAME}: something follows its end")
@@ -44,11 +45,9 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
             except lzma.LZMAError as error:
                 raise Wrong(f"{NAME}: cannot be unpacked after {total} bytes of text: {error}") from None
             piece = b""
-            *lines, rest = (rest + data).split(b"\n") if b"\n" in data else (rest + data,)
-            for line in lines:
-                yield line + b"\n"
+            yield from line.take(data)
             total += len(data)
-            if len(rest) > _LONGEST or total > _LARGEST:
+            if line.size > _LONGEST or total > _LARGEST:
                 raise Wrong(f"{NAME}: larger than a journal is")
             if packed.eof or packed.needs_input:
                 break
@@ -56,5 +55,26 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
         raise Wrong(f"{NAME}: cut short")
     if packed.unused_data:
         raise Wrong(f"{NAME}: something follows its end")
-    if rest:
-        yield rest
+    yield from line.rest()
+
+
+class _Line:
+    """The line that is being read, piece by piece."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.size = 0
+
+    def take(self, data: bytes) -> Iterator[bytes]:
+        """The lines that end in ``data``."""
+        *ended, last = data.split(b"\n")
+        for end in ended:
+            yield b"".join([*self._parts, end, b"\n"])
+            self._parts, self.size = [], 0
+        self._parts.append(last)
+        self.size += len(last)
+
+    def rest(self) -> Iterator[bytes]:
+        """What comes after the last end of a line, if anything does."""
+        if self.size:
+            yield b"".join(self._parts)

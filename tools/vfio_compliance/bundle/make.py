@@ -89,7 +89,7 @@ def _look_at(folder: Path) -> _Known:
 
 def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redaction: Redaction | None) -> None:
     """Raises OSError, Wrong."""
-    packer = Packer(file, _safe(known.run.profile.name) or "run")
+    packer = Packer(file, _safe(known.run.profile.name, LONGEST_NAME // 4) or "run")
     sums = {}
 
     def add(name: str, content: bytes) -> None:
@@ -133,7 +133,7 @@ def _redacted(content: bytes, redaction: Redaction | None) -> bytes:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The regular files of a folder, in the order of their names; none where there is no such folder. Raises OSError."""
+    """The regular files of a folder, in the order of their names; none where there is none. Raises OSError."""
     try:
         return [path for path in sorted(folder.iterdir()) if stat.S_ISREG(path.lstat().st_mode)]
     except FileNotFoundError:
@@ -148,9 +148,9 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _safe(name: str) -> str:
+def _safe(name: str, longest: int = 64) -> str:
     """A name that a bundle may have for it."""
-    return re.sub(r"[^A-Za-z0-9._-]|^\.", "_", name, flags=re.ASCII)[: LONGEST_NAME // 3]
+    return re.sub(r"[^A-Za-z0-9._-]|^\.", "_", name, flags=re.ASCII)[:longest]
 
 
 def _name(name: str, taken: dict[str, str]) -> str:

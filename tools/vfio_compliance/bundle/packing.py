@@ -110,7 +110,7 @@ def _header(name: str, size: int) -> bytes:
 
 
 def unchanged(file: BinaryIO) -> bool:
-    """Whether the digest in the head is that of all that comes after it. Raises Wrong for what is no bundle, OSError."""
+    """Whether the digest in the head is that of all that comes after it. Raises Wrong for no bundle, OSError."""
     file.seek(0)
     head = file.read(len(_HEAD) + _DIGEST)
     if head[:2] != _HEAD[:2] or len(head) < len(_HEAD) + _DIGEST:

@@ -59,8 +59,8 @@ class Redaction:
 
     def journal(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         """The lines of a journal that is whole, chained anew. Raises ValueError for a line that is no record."""
-        before, whole, number = "", hashlib.sha256(), 0
-        for line in lines:
+        before, whole = "", hashlib.sha256()
+        for number, line in enumerate(lines):
             if not line.endswith(b"\n"):
                 return  # what a writer that was killed has left
             record = self.value(json.loads(line.decode("utf-8", "replace")))
@@ -70,5 +70,4 @@ class Redaction:
             made = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
             data, before = chain.linked(made, before) if chained else (made + b"\n", "")
             whole.update(data)
-            number += 1
             yield data

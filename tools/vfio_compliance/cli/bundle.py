@@ -15,7 +15,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "bundle",
         help="pack the folder of a run into one file that can be handed over",
-        description="Pack the folder of a run into one file: journal, reports, profile, plan, and what it was made with.\n\n"
+        description="Pack the folder of a run into one file: journal, reports, profile, plan, and the facts of suite, "
+        "kernel, driver and host.\n\n"
         "`verify` checks it. To sign it, for `verify --signers`:\n\n"
         "  ssh-keygen -Y sign -f KEY -n vfio-compliance FILE.tar.gz",
     )

@@ -81,7 +81,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, copy_to: int | None = None, offset: float | None = None) -> None:
-        """``offset``: what clock_offset() was when the run began. Raises JournalError when the file cannot be opened."""
+        """``offset``: clock_offset() when the run began. Raises JournalError for a file that cannot be opened."""
         self._path = path
         self._copy_to = copy_to
         self._offset = clock_offset() if offset is None else offset

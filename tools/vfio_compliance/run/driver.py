@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which driver it is that a profile leads to: what the kernel says of the module, or the digest of a server's program."""
+"""Which driver a profile leads to: what the kernel says of the module, or the digest of a server's program."""
 
 from __future__ import annotations
 
