@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         help="check a bundle: whether anything in it was changed, and who signed it",
-        description="Check a bundle: sums, the chain of its journal, the signature beside it (FILE.sig), and whether an "
+        description="Check a bundle: its sums, its journal, the signature beside it (FILE.sig), and whether an "
         "error has become known in the rules that it was judged by. Exit code 0: nothing speaks against it; else 1.",
     )
     parser.add_argument("file", type=Path, help="what bundle has made")
