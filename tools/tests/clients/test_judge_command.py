@@ -177,7 +177,7 @@ def test_no_end(record, judge):
         (b'{"event": "start"}\n', ":1: neither a trace nor the journal of a run"),
         (b'{"event": "run"}\n', "a journal without a version"),
         (b'{"event": "run", "format": 1}\n', "a journal of format 1; this program reads format 3"),
-        (b'{"event": "run", "format": 2, "time": 1}\n', "its first record is damaged"),
+        (b'{"event": "run", "format": 3, "time": 1}\n', "its first record is damaged"),
         (line(RUN, 1) + b'{"event": "end", "case": "x"}\n', ":2: not a record of a journal"),
         (line(RUN, 1) + b"hello\n", ":2: not a record of a journal"),
         (line(RUN, 1), "found no migration region"),
