@@ -34,7 +34,7 @@ sys.path.insert(0, STORIES)
 from stories import first
 
 def pytest_addoption(parser):
-    for name in ("profile", "journal", "progress-fd", "inflight-fd"):
+    for name in ("profile", "journal", "progress-fd", "inflight-fd", "clock-offset"):
         parser.addoption(f"--{name}")
 
 def begin(config):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..common.suggest import did_you_mean, similar
 from ..common.words import enumerated
-from ..results.verdict import EXIT_BROKEN
 from ..results.writers import FORMATS
-from .checkout import Complaint, results, root, width
+from .checkout import Complaint, loaded, results, root, width
+from .made_with import made_with
 from .parser import Commands
 
 
@@ -19,7 +19,13 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("run", help="judge the device of a profile")
     option = parser.add_argument
-    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("profile", type=Path, nargs="?", help="a file such as profiles/reference.yaml")
+    option(
+        "--resume",
+        type=Path,
+        metavar="FOLDER",
+        help="go on with the run in this folder that ended early: what has no verdict is run, in the same way",
+    )
     option("--out", type=Path, help="folder for the journal and all else that is found")
     option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
     option(
@@ -47,29 +53,29 @@ def add(commands: Commands) -> None:
         metavar="NAME=FILE",
         help=f"write the result to a file as well, as {enumerated(FORMATS)}; repeatable",
     )
-    parser.set_defaults(carry_out=carry_out)
+    parser.set_defaults(carry_out=carry_out, parser=parser)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Judge the device; exit code of the run."""
-    from .. import profiles
-    from ..interfaces import PROFILE
     from ..results.reports import Wanted
     from ..watch.supervise import RunError, run
 
-    try:
-        profile = profiles.load(arguments.profile, PROFILE)
-    except profiles.ProfileError as error:
-        print(error, file=sys.stderr)
-        return EXIT_BROKEN
     wanted = [Wanted(*each) for each in arguments.report]
     if len({each.path.absolute() for each in wanted}) < len(wanted):
         raise Complaint("--report names one file twice")
-    out = arguments.out or results(profile.name)
+    if arguments.resume is not None:
+        from .resume import carry_out as resume
+
+        _refuse_more(arguments)
+        return resume(arguments.resume, wanted)
+    if arguments.profile is None:
+        arguments.parser.error("the following arguments are required: profile")
+    profile = loaded(arguments.profile)
+    out, options = arguments.out or results(profile.name), _options(arguments)
+    environment = made_with(profile, options)
     try:
-        return run(
-            root(), profile, out, _options(arguments), sys.stdout, width(), [Wanted(*each) for each in arguments.report]
-        )
+        return run(root(), profile, out, options, sys.stdout, width(), wanted=wanted, made_with=environment)
     except RunError as error:
         raise Complaint(str(error)) from None
 
@@ -83,6 +89,14 @@ def _wanted(text: str) -> tuple[str, Path]:
     if not file or Path(file).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} names no file")
     return name, Path(file)
+
+
+def _refuse_more(arguments: argparse.Namespace) -> None:
+    """A run is resumed as it began: nothing can be added."""
+    for name, value in vars(arguments).items():
+        if name not in ("resume", "report", "carry_out", "parser") and value != arguments.parser.get_default(name):
+            word = name if name == "profile" else f"--{name.replace('_', '-')}"
+            raise Complaint(f"--resume goes on with the run as it began: leave out {word}")
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:

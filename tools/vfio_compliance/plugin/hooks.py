@@ -30,7 +30,7 @@ from ..run.session import Session
 from ..states.archive import StateError
 from ..transport import CallTimeout, TransportError
 from .given_states import give_states, kept_states
-from .journal import begin_journal, record, tell, tell_opening
+from .journal import begin_journal, end_journal, record, tell, tell_opening
 from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
@@ -180,6 +180,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             passes=counts.passes,
         )
     )
+    end_journal(config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .. import __version__
-from ..common.calls import compact
+from ..common.calls import compact, rounded
 from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
@@ -38,7 +38,9 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
     path: Path | None = config.getoption("--journal")
     if path is None:
         return
-    journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
+    journal = config.stash[JOURNAL] = Journal(
+        path, config.getoption("--progress-fd"), config.getoption("--clock-offset")
+    )
     if handover := config.stash.get(HANDOVER, None):
         journal.write(events.Process(handover.number, handover.why))
         return
@@ -93,6 +95,15 @@ def tell(config: pytest.Config, event: events.Event) -> None:
             pytest.exit(str(error), EXIT_BROKEN)
 
 
+def end_journal(config: pytest.Config) -> None:
+    """Close the journal of a run that nobody watches; a watcher closes its own."""
+    if JOURNAL in config.stash and config.getoption("--progress-fd") is None:
+        try:
+            config.stash[JOURNAL].end()
+        except JournalError as error:
+            pytest.exit(str(error), EXIT_BROKEN)
+
+
 def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     """Put the case into the journal; its verdict."""
     phases = item.stash[PHASES]
@@ -113,7 +124,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             failed_call=told.call,
             observed=observed,
             stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
-            calls=tuple(compact(tracer.take())),
+            calls=tuple(map(rounded, compact(tracer.take()))),
             seeded="seed" in getattr(item, "fixturenames", ()),
         )
     )
@@ -122,4 +133,4 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
 
 def tell_opening(opened: Session) -> None:
     """Put into the journal the calls by which the device was opened."""
-    opened.tell(events.Opening(tuple(compact(opened.transport.tracer.take()))))
+    opened.tell(events.Opening(tuple(map(rounded, compact(opened.transport.tracer.take())))))

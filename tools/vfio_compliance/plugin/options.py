@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vfio-compliance")
     group.addoption("--profile", type=Path, help="the device to judge: a file of profiles/")
     group.addoption("--journal", type=Path, help="append every event to this file")
+    group.addoption("--clock-offset", type=float, help="seconds from the monotonic clock to the time of day")
     group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
     group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
     group.addoption("--handover", type=Path, help="continue a run: what an earlier test process left")

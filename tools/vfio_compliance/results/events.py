@@ -54,6 +54,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """What the run is made with, so that it can be gone on with in the same way, and shown to somebody else."""
+
+    #: Suite, rule set, kernel, driver, device, host: each by name, as far as it could be read.
+    facts: Mapping[str, str]
+    #: SHA-256 of each file that says what is judged and how, by its path: profile, plan, waivers.
+    inputs: Mapping[str, str]
+    #: What each test process is told.
+    options: tuple[str, ...]
+    #: The working directory, which relative paths start from.
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The cases that were selected, each with its rule."""
 
@@ -67,6 +81,24 @@ class Process:
     #: Counted from 1.
     number: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Somebody has told a run to go on that had ended early; a new test process is about to."""
+
+    #: Cases that have no verdict yet.
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Whoever watched the run has seen it end: the last record, unless the run is resumed."""
+
+    #: Lines of the journal before this one.
+    records: int
+    #: SHA-256 of these lines, in hexadecimal.
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +318,11 @@ class Unwritten:
 
 Event: TypeAlias = (
     Run
+    | Environment
     | Plan
     | Process
+    | Resumed
+    | Closed
     | Finish
     | Note
     | State

@@ -11,6 +11,8 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from ..common.calls import Call, Calls, to_rows
+
 #: Takes a value read from JSON and gives that of a field. Raises ValueError.
 _Reader: TypeAlias = Callable[[Any], Any]
 
@@ -33,8 +35,8 @@ def plain(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """Named tuples know their own form in JSON, which would take them for lists."""
-    if hasattr(value, "to_json"):
-        return value.to_json()
+    if isinstance(value, Calls) or (isinstance(value, tuple) and value and isinstance(value[0], Call)):
+        return to_rows(value)
     if isinstance(value, tuple) and value and hasattr(value[0], "to_json"):
         return [each.to_json() for each in value]
     return value

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ..common.calls import Call
+from ..common.words import counted
 from .case import Case
 from .events import (
     Broken,
@@ -24,18 +25,17 @@ from .events import (
     Plan,
     Process,
     Rerun,
+    Resumed,
     Start,
     State,
     Target,
     Unanswered,
 )
 from .failure import Failure, Stop
+from .journal import GO_ON
 from .summary import Summary
 from .totals import count
 from .verdict import Verdict, gravest
-
-#: What somebody can do about a run that does not go on for no reason that has a remedy.
-_RUN_AGAIN: Final = "run again"
 
 #: Events after which a new test process is to continue the run, if a case is left.
 _Cut: TypeAlias = Broken | Hang | Lost
@@ -49,6 +49,8 @@ class Replay:
         #: Whether the present test process has come to its end, and the event that cut it off.
         self._ended = False
         self._cut: _Cut | None = None
+        #: Why the run ended early, outside of any case; that counts no more once it was resumed.
+        self._ends: list[Stop] = []
         #: What the present test process has done, as far as its cases tell: it may not get to count that itself.
         self._uncounted: list[Sequence[Call]] = []
 
@@ -84,7 +86,7 @@ class Replay:
                 else:
                     struck.deaths.append(event)
             case Broken():
-                self._cut_off(event, Verdict.BROKEN, summary.stops)
+                self._cut_off(event, Verdict.BROKEN, self._ends)
             case Hang():
                 self._cut_off(event, Verdict.HANG, summary.hangs)
             case Unanswered():
@@ -93,16 +95,19 @@ class Replay:
                 self._ended, self._cut = True, event
             case Process():
                 self._continue(event)
+            case Resumed():
+                self._resume(event)
             case Finish():
                 self._finish(event)
 
     def end(self) -> None:
         """There is nothing more to come: if the run had not come to its end, that is a stop."""
         summary, cut = self._summary, self._cut
+        summary.stops[:0] = self._ends
         if not self._ended and not summary.stops:
-            summary.stops.append(Stop("the journal ends before the run did", _RUN_AGAIN))
+            summary.stops.append(Stop("the journal ends before the run did", GO_ON))
         if cut and not all(case.over for case in summary.cases.values()):
-            remedy = f"find out why, then {_RUN_AGAIN}" if isinstance(cut, Lost) else cut.remedy
+            remedy = f"find out why, then {GO_ON}" if isinstance(cut, Lost) else cut.remedy
             summary.stops.append(Stop(cut.message, remedy))
         if summary.processes:
             self._count()
@@ -146,6 +151,15 @@ class Replay:
         for calls in self._uncounted:
             self._summary.totals.update(count(calls))
         self._uncounted.clear()
+
+    def _resume(self, event: Resumed) -> None:
+        """Nothing is lost by what ended the run before: it goes on."""
+        for stop in self._ends:
+            self._summary.notes[f"the run had ended early, and was resumed: {stop.message}"] += 1
+        if not self._ends:
+            self._summary.notes[f"the run was resumed, with {counted(event.left, 'case')} left"] += 1
+        self._ends.clear()
+        self._ended, self._cut = False, None
 
     def _finish(self, event: Finish) -> None:
         self._summary.totals.update(asdict(event))

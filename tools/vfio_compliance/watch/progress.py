@@ -86,6 +86,10 @@ class Progress:
         if not self._live and time.monotonic() - self._logged > _LOG_EVERY:
             self._line(self._count())
 
+    def done(self, case: str) -> None:
+        """A case has its verdict from before the run was resumed."""
+        self._done.add(case)
+
     def end(self) -> None:
         """Clear the line that keeps changing."""
         if self._live:

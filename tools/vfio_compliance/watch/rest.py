@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 
-from ..results.events import End, Event, Lost, Plan, Way
+from ..results.events import Broken, End, Event, Hang, Lost, Plan, Process, Way
 from ..results.handover import Handover
 from ..results.verdict import Verdict
 
@@ -52,6 +53,26 @@ class Rest:
                 self._way, self._ways = event.way, event.ways
             case Lost():
                 self._way += 1
+
+    def resume(self, events: Iterable[Event]) -> None:
+        """Take note of all events of a run that had ended early, which now goes on with a new test process.
+
+        The device is tried again by every way, and the time for a run begins anew.
+        """
+        for event in events:
+            match event:
+                case Plan() | End():
+                    self.take(event)
+                case Hang(case=str(case)) | Broken(case=str(case)):
+                    self.cut_off(case)
+                case Process():
+                    self._number = max(self._number, event.number)
+        self._before = len(self._done)
+
+    @property
+    def cases_left(self) -> int:
+        """How many cases have no verdict."""
+        return len((self._planned or {}).keys() - self._done)
 
     def cut_off(self, case: str | None) -> None:
         """The test process ended in ``case``. Outside of any, and before any, it was the way that led nowhere."""

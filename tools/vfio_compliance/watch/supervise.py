@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +23,7 @@ from ..results.events import (
     Broken,
     Changed,
     End,
+    Environment,
     Event,
     Finish,
     Hang,
@@ -32,6 +32,7 @@ from ..results.events import (
     Note,
     Plan,
     Restored,
+    Resumed,
     Start,
     State,
     Unwritten,
@@ -42,10 +43,15 @@ from ..results.reports import Wanted
 from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
 from ..results.writers import terminal
 from .attempt import Attempt, Ending, How
+from .folder import FolderError, claimed, scratch
 from .kernel_log import KernelLog
+from .made_with import MadeWith, keep
 from .progress import Progress, show
 from .reruns import Reruns
 from .rest import Rest
+from .resume import RunError, begun
+
+__all__ = ["LOG", "RunError", "run"]
 
 LOG = "pytest.log"
 
@@ -57,10 +63,6 @@ _HANG_REMEDY = "find out why the call does not return, or raise limits.test in t
 _OF_THIS_RUN = {"--only", "--skip", "--shuffle", "--keep-data", "--state"}
 
 
-class RunError(Exception):
-    """The run could not be started; the message says why."""
-
-
 def run(
     root: Path,
     profile: Profile,
@@ -69,6 +71,8 @@ def run(
     screen: TextIO,
     width: int,
     wanted: Sequence[Wanted] = (),
+    made_with: MadeWith | None = None,
+    resume: bool = False,
 ) -> int:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
@@ -76,21 +80,48 @@ def run(
     dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
     asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
     continue. The reports that are ``wanted`` are written at the end; one that cannot be is told on standard error, and
-    the result is that of a run in which something failed. Raises RunError when ``out`` cannot be used or pytest refuses
-    the options.
+    the result is that of a run that could not continue. ``made_with`` goes into journal and folder. With ``resume`` a
+    run that ended early goes on in ``out``: what has a verdict is not judged again. Raises RunError when ``out`` cannot
+    be used or pytest refuses the options.
     """
+    try:
+        with claimed(out) as held:
+            return _run(root, profile, out, options, screen, width, wanted, made_with, resume, held)
+    except FolderError as error:
+        raise RunError(str(error)) from None
+
+
+def _run(
+    root: Path,
+    profile: Profile,
+    out: Path,
+    options: Sequence[str],
+    screen: TextIO,
+    width: int,
+    wanted: Sequence[Wanted],
+    made_with: MadeWith | None,
+    resume: bool,
+    held: int,
+) -> int:
     path = out / journal.NAME
     try:
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)  # a saved state can hold a guest's secrets
-        if path.exists():
+        if path.exists() and not resume:
             raise RunError(f"{out} already holds a run; name another folder with --out")
+        earlier = begun(path) if resume else None
         (out / LOG).touch(mode=0o600)
-        log = (out / LOG).open("wb")
+        log = (out / LOG).open("ab" if resume else "wb")
+        if made_with and not resume:
+            keep(made_with.files, out)
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
     progress = Progress(screen, width)
-    with log, contextlib.closing(_Run(profile, out, path, progress)) as running:
+    with (
+        log,
+        contextlib.closing(_Run(profile, out, path, progress, made_with and made_with.environment, [held])) as running,
+    ):
         with interruptions() as interrupted:
+            if earlier is not None:
+                running.resume(earlier)
             running.cases(root, options, log.fileno(), interrupted)
             if running.rerun_pays:
                 running.rerun(root, options, interrupted)
@@ -108,11 +139,22 @@ def run(
 class _Run:
     """What is the same for all test processes of a run."""
 
-    def __init__(self, profile: Profile, out: Path, path: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        out: Path,
+        path: Path,
+        progress: Progress,
+        environment: Environment | None = None,
+        holds: Sequence[int] = (),
+    ) -> None:
         self._profile = profile
         self._out = out
         self._path = path
         self._progress = progress
+        self._environment = environment
+        self._holds = holds
+        self._offset = journal.clock_offset()
         self._calls = inflight.create()
         self._kernel, self._blind = _kernel_log(profile)
         self._rest = Rest()
@@ -129,22 +171,45 @@ class _Run:
         self._failed = False
         #: Why the journal did not take all that happened.
         self.unwritten: list[Stop] = []
+        self._resumed = False
 
     def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
         """Run every case, by as many test processes as that takes."""
         options = [f"--profile={self._profile.path}", f"--journal={self._path}", *options]
-        with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
+        options.append(f"--clock-offset={self._offset!r}")
+        with scratch() as (folder, _):
             more: list[str] = []
+            if self._resumed:
+                self._rest.hand_over("the run was resumed").write(folder / "handover.json")
+                more = [f"--handover={folder / 'handover.json'}"]
             while True:
                 self._case, self._lost = None, ""
-                attempt = Attempt(self._profile.limits, self._calls, self._take)
+                attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds)
                 ending = attempt.run(root, [*options, *more], log, interruptions)
                 self._put_back()
                 if not self._continues(ending):
                     return
-                handover = Path(folder, "handover.json")
+                handover = folder / "handover.json"
                 self._rest.hand_over(ending.message or self._lost).write(handover)
                 more = [f"--handover={handover}"]
+
+    def resume(self, earlier: Sequence[Event]) -> None:
+        """Go on with a run of which these are the events."""
+        self._rest.resume(earlier)
+        self._resumed = True
+        for event in earlier:
+            match event:
+                case Changed():
+                    self._changed[event.path] = event.before
+                case Restored():
+                    self._changed.pop(event.path, None)
+                case Plan():
+                    self._progress.show(event)
+                case End():
+                    self._progress.done(event.case)
+        self._write(Resumed(self._rest.cases_left))
+        self._note_environment()
+        self._put_back()
 
     @property
     def came_to_its_end(self) -> bool:
@@ -162,8 +227,8 @@ class _Run:
 
         def play(cases: Sequence[str]) -> Verdict | None:
             only = [f"--only={case}" for case in cases]
-            with contextlib.suppress(OSError, journal.JournalError), tempfile.TemporaryDirectory() as folder:
-                return _once_more(root, self._profile, Path(folder), [*same, *only], interruptions).get(cases[-1])
+            with contextlib.suppress(OSError, journal.JournalError), scratch() as (folder, held):
+                return _once_more(root, self._profile, folder, [*same, *only], interruptions, held).get(cases[-1])
             return None
 
         for rerun in Reruns(summarise(journal.read(self._path)), play):
@@ -175,6 +240,11 @@ class _Run:
             raise RunError(self._over or _last_words(self._out / LOG))
         if self._kernel:
             self._look_at(self._kernel)
+        try:
+            with journal.Journal(self._path, offset=self._offset) as opened:
+                opened.end()
+        except journal.JournalError as error:
+            self.unwritten.append(Stop(str(error), journal.REMEDY))
 
     def close(self) -> None:
         """Let go of what the run was watched with."""
@@ -191,7 +261,7 @@ class _Run:
         if self._over:
             return False
         if ending.how is How.INTERRUPTED:
-            return self._stop(ending.message, "run again, into another folder")
+            return self._stop(ending.message, "go on with run --resume FOLDER")
         if not self._rest.planned:  # what pytest itself said is in its log
             self._over = ending.message if ending.how is How.HUNG else ""
             return False
@@ -237,6 +307,7 @@ class _Run:
         self._rest.take(event)
         match event:
             case Plan():
+                self._note_environment()
                 if self._blind:
                     self._write(Note(self._blind))
             case Start():
@@ -261,6 +332,10 @@ class _Run:
                 self.unwritten.append(Stop(event.message, event.remedy))
         self._progress.show(event)
 
+    def _note_environment(self) -> None:
+        if self._environment:
+            self._write(self._environment)
+
     def _look_at(self, kernel: KernelLog) -> None:
         if lines := kernel.complaints():
             self._write(Kernel(tuple(lines), self._case))
@@ -269,7 +344,7 @@ class _Run:
         if not self._rest.planned:
             return
         try:
-            with journal.Journal(self._path) as appended:
+            with journal.Journal(self._path, offset=self._offset) as appended:
                 appended.write(event)
                 self._progress.show(event)
         except journal.JournalError as error:
@@ -277,7 +352,7 @@ class _Run:
 
 
 def _once_more(
-    root: Path, profile: Profile, out: Path, options: Sequence[str], interruptions: int
+    root: Path, profile: Profile, out: Path, options: Sequence[str], interruptions: int, held: int
 ) -> dict[str, Verdict]:
     """The verdicts of a run of which nothing is shown or kept, by case; none where it could not be made to its end.
 
@@ -286,7 +361,7 @@ def _once_more(
     path = out / journal.NAME
     with (
         (out / LOG).open("wb") as log,
-        contextlib.closing(_Run(profile, out, path, Progress(io.StringIO(), 0))) as running,
+        contextlib.closing(_Run(profile, out, path, Progress(io.StringIO(), 0), None, [held])) as running,
     ):
         running.cases(root, options, log.fileno(), interruptions)
         if not running.came_to_its_end:
