@@ -153,7 +153,7 @@ def test_what_was_selected():
     assert block(report, "Selected: 1 of 99 cases, 1 of 9 rules") == [
         "   --only    v1.a",
         "             DS",
-        "   --skip    v1.b",
+        "   --exclude v1.b",
     ]
 
 

@@ -30,7 +30,7 @@ def test_they_are_shown_apart():
     assert "v1.own" in lines[own + 1]
     assert "1 rule: 1 pass" in lines
     assert "1 rule of the suite itself, not counted: 1 pass" in lines
-    assert lines[-1] == "CONFORMANT by plan default: 1 rule held"
+    assert lines[-1] == "CONFORMANT by plan default (no certificate): 1 rule held"
     assert summary.exit_code == 0
     assert column("6.1", summary).verdicts == {"v1.a": Verdict.PASS}
 

@@ -202,7 +202,7 @@ def test_a_waiver_is_for_its_cases(listed, events, expected):
     assert list(verdicts(made).values()) == expected
 
 
-@pytest.mark.parametrize("option", ["only", "skip"])
+@pytest.mark.parametrize("option", ["only", "exclude"])
 def test_no_waiver_is_stale_in_a_selection(option):
     """The cases that it is for may be among those that were not selected: the printed rerun leads there."""
     chosen = replace(Selection((), (), 1, 2), **{option: ("v1.a",)})

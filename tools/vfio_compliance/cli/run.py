@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -11,18 +12,26 @@ from ..results.verdict import EXIT_BROKEN
 from .checkout import Complaint, results, root, width
 from .parser import Commands
 
+#: What names the profile where the command line does not: tox has options of the caller's after the profile.
+_NAMED_BY = "VFIO_PROFILE"
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("run", help="judge the device of a profile")
     option = parser.add_argument
-    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("profile", type=Path, nargs="?", help=f"a file such as profiles/reference.yaml; else what {_NAMED_BY} names")
     option("--out", type=Path, help="folder for the journal and all else that is found")
     option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
     option(
-        "--skip", action="append", default=[], metavar="WHAT", help="leave out a rule, its beginning, a clause, a case"
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="none of a rule, its beginning, a clause, a case",
     )
-    option("--plan", type=Path, metavar="FILE", help="a plan: which rules are left out of the run, and why")
+    option("--plan", metavar="NAME", help="smoke, ci (the default), certification, or a file with a plan of your own")
+    option("--no-should", action="store_true", help="rules of level should or may do not count for the verdict")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
     option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
     option(
@@ -45,8 +54,11 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..interfaces import PROFILE
     from ..watch.supervise import RunError, run
 
+    named = arguments.profile or os.environ.get(_NAMED_BY)
+    if not named:
+        raise Complaint("name the device to judge: vfio-compliance run profiles/NAME.yaml")
     try:
-        profile = profiles.load(arguments.profile, PROFILE)
+        profile = profiles.load(Path(named), PROFILE)
     except profiles.ProfileError as error:
         print(error, file=sys.stderr)
         return EXIT_BROKEN
@@ -64,9 +76,10 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
     options += [] if arguments.stress is None else [f"--stress={arguments.stress}"]
-    options += [f"--skip={what}" for what in arguments.skip]
+    options += [f"--exclude={what}" for what in arguments.exclude]
     options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
     options += [f"--state={path.absolute()}" for path in arguments.state]
+    options += ["--no-should"] if arguments.no_should else []
     options += [f"--seed={seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
     return [*options, "--keep-data"] if arguments.keep_data else options

@@ -64,6 +64,7 @@ _ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_T
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rule(id): the rule that the test judges")
     config.addinivalue_line("markers", "deep: a case that only a plan of full depth has")
+    config.addinivalue_line("markers", "stimulus: it needs something that the profile's stimulus has the device do")
     path = config.getoption("--profile")
     if path is None:
         return
@@ -72,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         profile = profiles.load(path, PROFILE)
         catalogue = config.stash[CATALOGUE] = rules.load(Path(config.rootpath, "suites"))
-        config.stash[PLAN] = plan_of(config.getoption("--plan"), catalogue)
+        config.stash[PLAN] = plan_of(config, catalogue)
         session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), INTERFACES)
         config.stash[STATES] = kept_states(config.getoption("--state"), profile)
         if handover is not None:

@@ -12,7 +12,7 @@ from .. import __version__
 from ..common.calls import compact
 from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
-from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
+from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, NotBlocking, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
@@ -69,10 +69,17 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
         defects=tuple(config.getoption("--defect")),
         seed=config.getoption("--seed"),
         limits=asdict(profile.limits),
-        plan=ChosenPlan(plan.name, str(plan.path), tuple(LeftOut(each.rule, each.reason) for each in plan.left_out)),
+        plan=ChosenPlan(
+            plan.name,
+            plan.given,
+            tuple(LeftOut(each.rule, each.reason) for each in plan.left_out),
+            tuple(NotBlocking(each.reason, each.rule, each.level) for each in plan.not_blocking),
+            plan.depth,
+            plan.source.digest,
+        ),
         selection=Selection(
             only=tuple(config.getoption("--only")),
-            skip=tuple(config.getoption("--skip")),
+            exclude=tuple(config.getoption("--exclude")),
             rules=len(set(of_device)),
             cases=len(of_device),
         ),

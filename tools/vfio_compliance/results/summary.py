@@ -120,14 +120,16 @@ class Summary:
     def counted(self) -> dict[str, Verdict]:
         """The verdict on each rule of the device as far as it counts.
 
-        Rules that do not block count when nothing else was selected; else only where the device hung, a server died,
-        the kernel complained, or the fault was ours.
+        Rules that do not block count only where the device hung, a server died, the kernel complained, or the fault was
+        ours. Those of a suite that does not block count, too, when nothing else was selected.
         """
         rules = [self.rules[rule] for rule in self.device_verdicts]
         all_count = not any(rule.blocking for rule in rules)
+        excused = {rule for those in self.scope.not_blocking.values() for rule in those}
         counted = {}
         for rule in rules:
-            cases = [case for case in self.cases_of(rule.id) if rule.blocking or all_count or case.counts_always]
+            blocks = (rule.blocking or all_count) and rule.id not in excused
+            cases = [case for case in self.cases_of(rule.id) if blocks or case.counts_always]
             if cases:
                 counted[rule.id] = gravest(case.verdict for case in cases)
         return counted

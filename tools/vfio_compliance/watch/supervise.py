@@ -52,7 +52,7 @@ _HANG_REMEDY = "find out why the call does not return, or raise limits.test in t
 
 
 #: Options that are no matter of what is run to see a failure again.
-_OF_THIS_RUN = {"--only", "--skip", "--shuffle", "--keep-data", "--state"}
+_OF_THIS_RUN = {"--only", "--exclude", "--shuffle", "--keep-data", "--state"}
 
 
 class RunError(Exception):

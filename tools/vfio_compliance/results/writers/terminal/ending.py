@@ -27,8 +27,7 @@ def ending(summary: Summary, width: int) -> Iterator[str]:
     yield from wrap("", _cost(summary), width)
     for answer in summary.answers():
         yield from wrap("", f"{answer.title}: {_ANSWER[answer.works]} {some(answer.because)}".rstrip(), width)
-    word, detail = conclude(summary)
-    yield f"{word} by plan {summary.scope.plan}: {detail}"
+    yield str(conclude(summary))
 
 
 def _happened(summary: Summary, width: int) -> Iterator[str]:
