@@ -31,6 +31,14 @@ def add(commands: Commands) -> None:
         help="none of a rule, its beginning, a clause, a case",
     )
     option("--plan", metavar="NAME", help="smoke, ci (the default), certification, or a file with a plan of your own")
+    option(
+        "--waivers",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="known deviations of the device, beside those in its profile; repeatable",
+    )
     option("--no-should", action="store_true", help="rules of level should or may do not count for the verdict")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
     option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
@@ -79,6 +87,7 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     options += [f"--exclude={what}" for what in arguments.exclude]
     options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
     options += [f"--state={path.absolute()}" for path in arguments.state]
+    options += [f"--waivers={path}" for path in arguments.waivers]
     options += ["--no-should"] if arguments.no_should else []
     options += [f"--seed={seed}"]
     options += ["--shuffle"] if arguments.shuffle else []

@@ -12,10 +12,11 @@ from .. import __version__
 from ..common.calls import compact
 from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
-from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, NotBlocking, Selection, Skip, Waiver
+from ..results.setting import ChosenPlan, GivenFile, JudgedProfile, LeftOut, NotBlocking, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
+from ..states.identity import driver_version
 from .given_states import announced
 from .selection import rule_of
 from .stash import (
@@ -27,6 +28,8 @@ from .stash import (
     PLAN,
     SESSION,
     STATES,
+    WAIVER_FILES,
+    WAIVERS,
 )
 
 
@@ -84,7 +87,9 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
             cases=len(of_device),
         ),
         skips=tuple(Skip(each.case, each.reason) for each in profile.skip),
-        waivers=tuple(Waiver(**asdict(each)) for each in profile.waivers),
+        waivers=tuple(Waiver(**asdict(each), where=where) for each, where in config.stash[WAIVERS]),
+        waiver_files=tuple(GivenFile(each.source.file, each.source.digest) for each in config.stash[WAIVER_FILES]),
+        driver_version=driver_version(config.stash[SESSION]),
         areas=catalogue.areas,
         rules=tuple(catalogue),
         shuffled=config.getoption("--shuffle"),

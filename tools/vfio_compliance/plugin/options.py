@@ -29,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--exclude", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case"
     )
     group.addoption("--plan", help="smoke, ci (the default), certification, or a file with a plan of your own")
+    group.addoption(
+        "--waivers", type=Path, action="append", default=[], help="a file of known deviations of the device"
+    )
     group.addoption("--no-should", action="store_true", help="rules of level should or may do not block")
     group.addoption(
         "--state", type=Path, action="append", default=[], help="at the end, give the device the state of this file"

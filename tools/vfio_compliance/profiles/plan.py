@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from yaml.nodes import MappingNode
-
 from vfio_compliance.common.suggest import did_you_mean, similar
 from vfio_compliance.profiles.document import WHOLE_FILE, Document, Problem, ProfileError, Source, quoted
 from vfio_compliance.profiles.kinds import Choice, OneOfNumbers, Prose, Text
@@ -133,8 +131,6 @@ class Plan:
         return []
 
 
-_MOST_KEYS = 10  # that are looked at to tell a plan from a profile
-
 PLAN = Record(_File)
 _OF_A_PROFILE = {name: "; it belongs to a profile" for name in Record(Profile).kinds if name not in PLAN.kinds}
 
@@ -168,15 +164,6 @@ def chosen(word: str | None, project: Path) -> Plan:
 
 def _looks_like_a_path(word: str) -> bool:
     return "/" in word or word.endswith((".yaml", ".yml"))
-
-
-def is_plan(path: str | os.PathLike[str]) -> bool:
-    """Whether the keys of a file are those of a plan, or nearly, rather than those of a profile."""
-    root = Document(os.fspath(path)).tree()
-    names = [str(name.value) for name, _ in root.value] if isinstance(root, MappingNode) else []
-    if any(name in _OF_A_PROFILE for name in names):
-        return False
-    return any(name == "leave_out" or similar(name, ["leave_out"]) for name in names[:_MOST_KEYS])
 
 
 def _beginnings(rule_id: str) -> list[str]:

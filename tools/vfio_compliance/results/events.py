@@ -15,7 +15,7 @@ from ..common.calls import Call, Span
 from ..rules import Rule
 from .failure import Failure
 from .inflight import LastCall
-from .setting import ChosenPlan, JudgedProfile, Selection, Skip, UsedRegion, Waiver
+from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, UsedRegion, Waiver
 from .verdict import Verdict
 
 # -- the run as a whole -----------------------------------------------------------------------------------------------
@@ -51,6 +51,10 @@ class Run:
     rules: tuple[Rule, ...]
     #: Whether the cases came in a random order, which the seed gives.
     shuffled: bool = False
+    #: The files that waivers came from, beside the profile.
+    waiver_files: tuple[GivenFile, ...] = ()
+    #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
+    driver_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

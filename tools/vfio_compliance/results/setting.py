@@ -88,8 +88,16 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A file that the run was given, and the SHA-256 of it."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waiver:
-    """A deviation that the profile lists as known."""
+    """A deviation that the profile, or a file of waivers, lists as known."""
 
     rule: str
     reason: str
@@ -103,6 +111,13 @@ class Waiver:
     case: str | None = None
     #: It does not show in every run.
     sometimes: bool = False
+    #: Who sees to it that it ends.
+    owner: str | None = None
+    #: Versions of the kernel and of the driver that it holds for.
+    kernel: str | None = None
+    driver: str | None = None
+    #: `file:line:column` of it.
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

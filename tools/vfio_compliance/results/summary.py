@@ -15,6 +15,7 @@ from .case import Case
 from .events import Run, State, Target
 from .failure import Stop
 from .scope import Scope, scope_of
+from .setting import Waiver
 from .verdict import Verdict, exit_code, gravest
 
 #: Verdicts that a reader has to do something about.
@@ -33,6 +34,17 @@ class Answer:
     works: bool | None
     #: The rules that say no, or those that say nothing.
     because: list[str]
+
+
+@dataclass
+class UsedWaiver:
+    """What came of a waiver in a run."""
+
+    waiver: Waiver
+    #: The cases that it excuses.
+    cases: list[Case] = field(default_factory=list)
+    #: Why it excuses none, in a clause; empty where it does, or where its rule was not judged.
+    unused: str = ""
 
 
 @dataclass
@@ -62,8 +74,8 @@ class Summary:
     deaths: list[str] = field(default_factory=list)
     #: What the kernel logged that shows a fault in it, where no rule of the device was judged, by line.
     kernel_log: list[str] = field(default_factory=list)
-    #: Lines of the kernel's log that were waived, in a case or outside of any.
-    waived_log: list[str] = field(default_factory=list)
+    #: What came of each waiver.
+    waivers: list[UsedWaiver] = field(default_factory=list)
     #: The sums of the events ``finish``, by field; empty when no test process got there.
     totals: Counter[str] = field(default_factory=Counter)
     #: Seconds from the first event to the last.
