@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .checkout import Complaint, width
+from .checkout import summary_of, width
 from .parser import Commands
 
 
@@ -19,14 +19,8 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
-    from ..results import journal
-    from ..results.reading import summarise
     from ..results.writers import terminal
 
-    place = arguments.folder
-    try:
-        result = summarise(journal.read(place / journal.NAME if place.is_dir() else place))
-    except journal.JournalError as error:
-        raise Complaint(str(error)) from None
+    result = summary_of(arguments.folder)
     print(terminal.render(result, width()))
     return result.exit_code

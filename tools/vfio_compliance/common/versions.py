@@ -46,3 +46,15 @@ def _range(text: str) -> SpecifierSet:
     if not len(found) or "===" in text:
         raise ValueError("it names no version")
     return found
+
+
+def exactly(version: str) -> str:
+    """The range that has this version alone; empty for one that does not begin with a number."""
+    found = _VERSION.match(version)
+    return f"=={found['numbers']}{found['candidate'] or ''}" if found else ""
+
+
+def series(version: str) -> str:
+    """The range of all versions with the same first two numbers, as kernels are told apart; empty likewise."""
+    found = _VERSION.match(version)
+    return f"=={'.'.join(found['numbers'].split('.')[:2])}.*" if found else ""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 #: LLVM's and GCC's, and what Valgrind says in the end.
 _REPORT = re.compile(
@@ -13,6 +12,6 @@ _REPORT = re.compile(
 )
 
 
-def reports(text: str) -> Iterator[str]:
-    """The lines of a text that are of such a report."""
-    return (line for line in text.splitlines() if _REPORT.search(line))
+def reports(text: str) -> bool:
+    """Whether a text is of such a report."""
+    return bool(_REPORT.search(text))

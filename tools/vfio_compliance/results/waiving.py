@@ -8,7 +8,6 @@ sanitizer reports), nor the suite itself.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 from dataclasses import replace
 
 from ..common import versions
@@ -81,7 +80,7 @@ def _excuse(summary: Summary, used: UsedWaiver, today: datetime.date) -> None:
 def _unlisted(waiver: Waiver, case: Case) -> str:
     """Why a case that failed is not what a waiver lists; empty where it is."""
     failure, shows = case.why, waiver.shows or ""
-    if any(_never_waived(case)):
+    if never_waived(case):
         return "what the kernel or a sanitizer reports is never waived"
     seen = [failure.seen or "", failure.server] if case.deaths else [failure.seen or ""]
     listed = _is_for(waiver, case) and any(shows in text for text in seen)
@@ -92,10 +91,9 @@ def _unlisted(waiver: Waiver, case: Case) -> str:
     return f"waived only where it shows {only or 'no more than the rule broken'}"
 
 
-def _never_waived(case: Case) -> Iterator[str]:
-    yield from case.kernel_log
-    for death in case.deaths:
-        yield from reports(str(death))
+def never_waived(case: Case) -> bool:
+    """Whether the kernel complained in a case, or a sanitizer that the server was built with."""
+    return bool(case.kernel_log) or any(reports(str(death)) for death in case.deaths)
 
 
 def _look_for_stale(summary: Summary, used: UsedWaiver, at_first: dict[str, Verdict]) -> None:
