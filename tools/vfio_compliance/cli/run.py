@@ -16,6 +16,9 @@ from .parser import Commands
 _NAMED_BY = "VFIO_PROFILE"
 
 
+_MOST_ROUNDS, _DIGITS = 1000, 4
+
+
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("run", help="judge the device of a profile")
@@ -52,8 +55,15 @@ def add(commands: Commands) -> None:
     )
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
     parser.set_defaults(carry_out=carry_out)
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:_DIGITS]) <= _MOST_ROUNDS or len(text) > _DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST_ROUNDS}")
+    return int(text)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
@@ -65,6 +75,8 @@ def carry_out(arguments: argparse.Namespace) -> int:
     named = arguments.profile or os.environ.get(_NAMED_BY)
     if not named:
         raise Complaint("name the device to judge: vfio-compliance run profiles/NAME.yaml")
+    if arguments.repeat > 1 and arguments.state:
+        raise Complaint("--state is tried once, at the end of a run: leave out --repeat")
     try:
         profile = profiles.load(Path(named), PROFILE)
     except profiles.ProfileError as error:
@@ -72,7 +84,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
         return EXIT_BROKEN
     out = arguments.out or results(profile.name)
     try:
-        return run(root(), profile, out, _options(arguments), sys.stdout, width())
+        return run(root(), profile, out, _options(arguments), sys.stdout, width(), arguments.repeat)
     except RunError as error:
         raise Complaint(str(error)) from None
 

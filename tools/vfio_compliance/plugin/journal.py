@@ -43,7 +43,7 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
         return
     journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
     if handover := config.stash.get(HANDOVER, None):
-        journal.write(events.Process(handover.number, handover.why))
+        journal.write(events.Process(handover.number, handover.why, handover.round))
         return
     journal.write(_run(config, planned))
     if config.getoption("--shuffle"):
@@ -88,6 +88,7 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
         ),
         skips=tuple(Skip(each.case, each.reason) for each in profile.skip),
         waivers=tuple(Waiver(**asdict(each), where=where) for each, where in config.stash[WAIVERS]),
+        rounds=config.getoption("--rounds"),
         waiver_files=tuple(GivenFile(each.source.file, each.source.digest) for each in config.stash[WAIVER_FILES]),
         driver_version=driver_version(config.stash[SESSION]),
         areas=catalogue.areas,

@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--journal", type=Path, help="append every event to this file")
     group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
     group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
+    group.addoption("--rounds", type=int, default=1, help="how many times the cases are to be run; this is the first")
     group.addoption("--handover", type=Path, help="continue a run: what an earlier test process left")
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
     group.addoption(

@@ -26,12 +26,19 @@ def shows(verdict: Verdict) -> bool:
     return verdict in _SHOWS
 
 
+def key(case: str, number: int) -> str:
+    """The name that tells a case from the same one in another round."""
+    return case if number == 1 else f"{case} (round {number})"
+
+
 @dataclass
 class Case:
     """One parametrised case of a rule's test."""
 
     id: str
     rule: str
+    #: Which time it is that the run runs it, from 1.
+    round: int = 1
     verdict: Verdict = Verdict.NOT_RUN
     seconds: float = 0.0
     #: Why it did not pass; None where it did, and where nothing is known of it.
@@ -60,7 +67,7 @@ class Case:
     @property
     def name(self) -> str:
         """Without its folders."""
-        return self.id.rpartition("/")[2]
+        return key(self.id.rpartition("/")[2], self.round)
 
     @property
     def broke(self) -> bool:

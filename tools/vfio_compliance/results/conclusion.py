@@ -36,6 +36,9 @@ class RunVerdict(NamedTuple):
 def conclude(summary: Summary) -> RunVerdict:
     """By what was judged of what there was to judge."""
     concluded, scope = _conclude(summary), summary.scope
+    if flaky := len(summary.flaky):
+        unlike = f"{counted(flaky, 'case')} flaky in {counted(summary.run.rounds, 'round')}"
+        concluded = concluded._replace(detail=f"{concluded.detail}; {unlike}")
     no_certificate = concluded.word.startswith(_CONFORMANT) and not scope.certifies
     words = (scope.plan, NO_SHOULD if scope.no_should else "", "(no certificate)" if no_certificate else "")
     return concluded._replace(plan=" ".join(filter(None, words)))
@@ -138,7 +141,7 @@ def _chosen(summary: Summary) -> str:
     scope, verdicts = summary.scope, summary.device_verdicts
     if any(summary.rules[rule].on_request for rule in verdicts):
         return _rules(len(verdicts), "rule of --stress", "rules of --stress")
-    cases = sum(map(summary.of_device, summary.cases.values()))
+    cases = summary.number_of_cases
     return f"{len(verdicts)} of {_rules(scope.rules)} ({cases} of {counted(scope.cases, 'case')})"
 
 

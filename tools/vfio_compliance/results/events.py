@@ -51,6 +51,8 @@ class Run:
     rules: tuple[Rule, ...]
     #: Whether the cases came in a random order, which the seed gives.
     shuffled: bool = False
+    #: How many times all cases are to be run.
+    rounds: int = 1
     #: The files that waivers came from, beside the profile.
     waiver_files: tuple[GivenFile, ...] = ()
     #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
@@ -71,6 +73,8 @@ class Process:
     #: Counted from 1.
     number: int
     why: str
+    #: Counted from 1; with another one than before, all cases are run once more.
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Final, TypeAlias
 
 from .calls import count
-from .case import Case
+from .case import Case, key
 from .events import (
     Broken,
     Death,
@@ -47,6 +47,11 @@ class Replay:
         #: Whether the present test process has come to its end, and the event that cut it off.
         self._ended = False
         self._cut: _Cut | None = None
+        #: Every case with its rule, and which time it is that they are run.
+        self._planned: tuple[tuple[str, str], ...] = ()
+        self._round = 1
+        #: Whether one test process was not enough.
+        self._continued = False
         #: What the present test process has done, as far as its cases tell; it may not get to count itself.
         self._counts: Counter[str] = Counter()
 
@@ -55,8 +60,8 @@ class Replay:
         summary = self._summary
         match event:
             case Plan():
-                for case, rule in event.cases:
-                    summary.cases.setdefault(case, Case(case, rule))
+                self._planned = event.cases
+                self._begin_round(1)
             case Opening():
                 summary.opening = event.calls
                 self._counts.update(count(event.calls))
@@ -102,14 +107,22 @@ class Replay:
         if cut and not all(case.over for case in summary.cases.values()):
             remedy = f"find out why, then {_RUN_AGAIN}" if isinstance(cut, Lost) else cut.remedy
             summary.stops.append(Stop(cut.message, remedy))
-        if summary.processes:
+        if self._continued:
             summary.totals.update(self._counts)
+        if self._round < summary.run.rounds and not summary.stops:
+            message = f"the journal ends after round {self._round} of {summary.run.rounds}"
+            summary.stops.append(Stop(message, _RUN_AGAIN))
 
     def _place(self, case: str | None) -> Case | None:
-        return None if case is None else self._summary.cases.get(case)
+        return None if case is None else self._summary.cases.get(key(case, self._round))
 
     def _case(self, event: Start | End) -> Case:
-        return self._summary.cases.setdefault(event.case, Case(event.case, event.rule))
+        return self._summary.cases.setdefault(key(event.case, self._round), Case(event.case, event.rule, self._round))
+
+    def _begin_round(self, number: int) -> None:
+        self._round = number
+        for case, rule in self._planned:
+            self._summary.cases.setdefault(key(case, number), Case(case, rule, number))
 
     def _end_case(self, event: End) -> None:
         case = self._case(event)
@@ -137,7 +150,11 @@ class Replay:
 
     def _continue(self, event: Process) -> None:
         self._ended, self._cut = False, None
-        self._summary.processes.append(event.why)
+        if self._round < event.round <= self._summary.run.rounds:
+            self._begin_round(event.round)
+        else:
+            self._summary.processes.append(event.why)
+        self._continued = True
         self._summary.totals.update(self._counts)
         self._counts.clear()
 

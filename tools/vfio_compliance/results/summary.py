@@ -98,6 +98,20 @@ class Summary:
             cases.setdefault(case.rule, []).append(case)
         return cases
 
+    @cached_property
+    def flaky(self) -> list[list[Case]]:
+        """The cases that did not come out the same in each round that has a verdict on them, round by round."""
+        rounds: dict[str, list[Case]] = {}
+        for case in self.cases.values():
+            if case.over:
+                rounds.setdefault(case.id, []).append(case)
+        return [cases for cases in rounds.values() if len({case.verdict for case in cases}) > 1]
+
+    @property
+    def number_of_cases(self) -> int:
+        """How many of the device's cases were selected, whatever the number of rounds."""
+        return len({case.id for case in self.cases.values() if self.of_device(case)})
+
     @property
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict on each selected rule, in the order of the rules."""

@@ -22,6 +22,8 @@ class Rest:
         self._cut: Counter[str] = Counter()
         #: The number of the present test process, and how many cases were done when it began.
         self._number, self._before = 1, 0
+        #: Which time it is that the cases are run.
+        self._round = 1
         #: The way by which the device is reached, counted from 0, and how many ways there are.
         self._way, self._ways = 0, 1
 
@@ -65,4 +67,13 @@ class Rest:
         """What the next test process is to know; from here on it is the present one."""
         self._number, self._before = self._number + 1, len(self._done)
         seconds = time.monotonic() - self._began
-        return Handover(self._number, why, frozenset(self._done), dict(self._cut), self._way, seconds)
+        done, cut = frozenset(self._done), dict(self._cut)
+        return Handover(self._number, why, done, cut, self._way, seconds, self._round)
+
+    def once_more(self, why: str) -> Handover:
+        """Begin another round, in which all cases are run again; what the next test process is to know."""
+        self._round += 1
+        self._done.clear()
+        self._cut.clear()
+        self._began = time.monotonic()
+        return self.hand_over(why)

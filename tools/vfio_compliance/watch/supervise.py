@@ -36,6 +36,7 @@ from ..results.events import (
     Unwritten,
 )
 from ..results.failure import Stop
+from ..results.handover import Handover
 from ..results.reading import summarise
 from ..results.verdict import Verdict
 from ..results.writers import terminal
@@ -59,13 +60,16 @@ class RunError(Exception):
     """The run could not be started; the message says why."""
 
 
-def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen: TextIO, width: int) -> int:
+def run(
+    root: Path, profile: Profile, out: Path, options: Sequence[str], screen: TextIO, width: int, rounds: int = 1
+) -> int:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
-    dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
-    asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
-    continue. Raises RunError when ``out`` cannot be used or pytest refuses the options.
+    dies is followed by another one, which runs the rest. All of this is done in each of so many ``rounds``. After a
+    single one it is seen whether what failed fails alone. A signal that asks this process to end ends the run once the
+    device is closed; the result is that of a run that could not continue. Raises RunError when ``out`` cannot be
+    used or pytest refuses the options.
     """
     path = out / journal.NAME
     try:
@@ -79,7 +83,7 @@ def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen:
     progress = Progress(screen, width)
     with log, contextlib.closing(_Run(profile, out, path, progress)) as running:
         with interruptions() as interrupted:
-            running.cases(root, options, log.fileno(), interrupted)
+            running.cases(root, options, log.fileno(), interrupted, rounds)
             if running.rerun_pays:
                 running.rerun(root, options, interrupted)
         progress.end()
@@ -115,21 +119,26 @@ class _Run:
         #: Why the journal did not take all that happened.
         self.unwritten: list[Stop] = []
 
-    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
-        """Run every case, by as many test processes as that takes."""
+    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int, rounds: int = 1) -> None:
+        """Run every case so many times, in each round by as many test processes as that takes."""
         options = [f"--profile={self._profile.path}", f"--journal={self._path}", *options]
+        options += [f"--rounds={rounds}"] if rounds > 1 else []
         with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
-            more: list[str] = []
-            while True:
-                self._case, self._lost = None, ""
-                attempt = Attempt(self._profile.limits, self._calls, self._take)
-                ending = attempt.run(root, [*options, *more], log, interruptions)
-                self._put_back()
-                if not self._continues(ending):
+            handover: Handover | None = None
+            for number in range(1, rounds + 1):
+                if number > 1:
+                    handover = self._rest.once_more(f"round {number} of {rounds}")
+                while True:
+                    more = [] if handover is None else [f"--handover={_written(handover, Path(folder))}"]
+                    self._case, self._lost = None, ""
+                    attempt = Attempt(self._profile.limits, self._calls, self._take)
+                    ending = attempt.run(root, [*options, *more], log, interruptions)
+                    self._put_back()
+                    if not self._continues(ending):
+                        break
+                    handover = self._rest.hand_over(ending.message or self._lost)
+                if not self.came_to_its_end:
                     return
-                handover = Path(folder, "handover.json")
-                self._rest.hand_over(ending.message or self._lost).write(handover)
-                more = [f"--handover={handover}"]
 
     @property
     def came_to_its_end(self) -> bool:
@@ -277,6 +286,12 @@ def _once_more(
         if not running.came_to_its_end:
             return {}
     return {case.id: case.verdict for case in summarise(journal.read(path)).cases.values()}
+
+
+def _written(handover: Handover, folder: Path) -> Path:
+    path = folder / "handover.json"
+    handover.write(path)
+    return path
 
 
 def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:

@@ -29,9 +29,7 @@ def render(summary: Summary) -> str:
         return ""
     lines = [
         *_comment("", f"Waivers of what failed in a run of {summary.run.profile.name} (seed {summary.run.seed})."),
-        *_comment(
-            "", "Fill in each reason, or remove the waiver; one without is refused. Add link, owner and expires."
-        ),
+        *_comment("", "Fill in each reason or remove the waiver: one without is refused. Add link, owner, expires."),
         *_never(summary),
         "format: 1",
         "waivers:",

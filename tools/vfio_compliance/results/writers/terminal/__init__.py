@@ -7,6 +7,7 @@ from ....common.words import printable
 from ...summary import Summary
 from .ending import ending
 from .faults import Faults
+from .flaky import flaky
 from .heading import heading
 from .observed import behaviour, notes, states
 from .tables import tables
@@ -25,6 +26,7 @@ def render(summary: Summary, width: int = 100) -> str:
         *states(summary, width),
         *notes(summary, width),
         *faults.lines(width),
+        *flaky(summary, width),
         *unjudged(summary, faults, width),
         *left_out(summary, width),
         *ending(summary, width),

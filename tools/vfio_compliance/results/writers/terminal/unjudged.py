@@ -98,7 +98,7 @@ def left_out(summary: Summary, width: int) -> Iterator[str]:
         yield from labelled("because", text, width)
         yield from labelled("rules", some(rules), width)
     if scope.only or scope.exclude:
-        cases = sum(map(summary.of_device, summary.cases.values()))
+        cases = summary.number_of_cases
         of_rules = f"{len(summary.device_verdicts)} of {counted(scope.rules, 'rule')}"
         yield ""
         yield f"Selected: {cases} of {counted(scope.cases, 'case')}, {of_rules}"
