@@ -7,10 +7,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..results.verdict import EXIT_BROKEN
+from ..results.verdict import EXIT_BROKEN, EXIT_OK
 from .checkout import Complaint, results, root, width
 from .parser import Commands
+
+if TYPE_CHECKING:
+    from ..profiles import Profile
 
 #: What names the profile where the command line does not: tox has options of the caller's after the profile.
 _NAMED_BY = "VFIO_PROFILE"
@@ -55,6 +59,7 @@ def add(commands: Commands) -> None:
     )
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    option("--dry-run", action="store_true", help="tell what would run and what it costs; nothing is opened")
     option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
     parser.set_defaults(carry_out=carry_out)
@@ -82,11 +87,27 @@ def carry_out(arguments: argparse.Namespace) -> int:
     except profiles.ProfileError as error:
         print(error, file=sys.stderr)
         return EXIT_BROKEN
+    if arguments.dry_run:
+        return _dry_run(arguments, profile)
     out = arguments.out or results(profile.name)
     try:
         return run(root(), profile, out, _options(arguments), sys.stdout, width(), arguments.repeat)
     except RunError as error:
         raise Complaint(str(error)) from None
+
+
+def _dry_run(arguments: argparse.Namespace, profile: Profile) -> int:
+    from ..results import costs
+    from ..results.writers import dry
+    from ..watch.dry import dry_run
+    from ..watch.supervise import RunError
+
+    try:
+        summary = dry_run(root(), profile, _options(arguments), arguments.repeat)
+    except RunError as error:
+        raise Complaint(str(error)) from None
+    print(dry.render(summary, costs.forecast(summary, costs.table()), width()))
+    return EXIT_OK
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:

@@ -24,6 +24,7 @@ from .stash import (
     HANDOVER,
     JOURNAL,
     OBSERVATIONS,
+    PASSES,
     PHASES,
     PLAN,
     SESSION,
@@ -88,6 +89,7 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
         ),
         skips=tuple(Skip(each.case, each.reason) for each in profile.skip),
         waivers=tuple(Waiver(**asdict(each), where=where) for each, where in config.stash[WAIVERS]),
+        times={name: value for name, value in asdict(profile.times).items() if value is not None},
         rounds=config.getoption("--rounds"),
         waiver_files=tuple(GivenFile(each.source.file, each.source.digest) for each in config.stash[WAIVER_FILES]),
         driver_version=driver_version(config.stash[SESSION]),
@@ -116,6 +118,9 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     told = next(phase for phase in phases if phase.verdict is verdict)
     tracer = opened.transport.tracer
     observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
+    passes = tracer.counts.passes
+    before = item.config.stash.get(PASSES, 0)
+    item.config.stash[PASSES] = passes
     opened.tell(
         events.End(
             case=item.nodeid,
@@ -127,6 +132,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             observed=observed,
             stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
             calls=tuple(compact(tracer.take())),
+            passes=passes - before,
             seeded="seed" in getattr(item, "fixturenames", ()),
         )
     )

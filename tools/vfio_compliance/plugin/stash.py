@@ -33,6 +33,8 @@ CATALOGUE: pytest.StashKey[rules.Catalogue] = pytest.StashKey()
 JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
 PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
+#: How often the whole state was saved when the last case was over.
+PASSES: pytest.StashKey[int] = pytest.StashKey()
 #: When the cases began, in seconds of the monotonic clock.
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
 #: What an earlier test process left, which this one continues.

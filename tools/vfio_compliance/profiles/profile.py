@@ -58,6 +58,14 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Times:
+    """What takes long on this device; a dry run tells by it how long a run takes."""
+
+    reset: float | None = key(Duration("1us", "24h"), "How long a reset takes.", default=None)
+    save: float | None = key(Duration("1us", "24h"), "How long saving the whole state takes.", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActionFile:
     """Functions in Python, for what steps cannot say."""
 
@@ -110,6 +118,7 @@ class Profile:
     #: Of the class that all interfaces together make; see claims_of().
     claims: Claims = key(Record(Claims), "Facts about the device that probing must agree with.", default=Claims())
     limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.", default=Limits())
+    times: Times = key(Record(Times), "What takes long on this device, for a dry run.", default=Times())
     setup: Setup = key(Record(Setup), "What the device needs before it is used.", default=Setup())
     stimulus: Stimulus = key(Record(Stimulus), "How to make the device do something.", default=Stimulus())
     actions: ActionFile | None = key(

@@ -54,6 +54,8 @@ class Case:
     deaths: list[Death] = field(default_factory=list)
     #: Whether what it did came from the seed of the run.
     seeded: bool = False
+    #: How often the whole state of a device was saved.
+    passes: int = 0
     #: What came of it when it was run once more.
     reruns: list[Rerun] = field(default_factory=list)
     #: Whether its end is recorded: its own, or that of its test process.

@@ -8,7 +8,7 @@ what happened outside of any. Whoever changes what an event holds raises ``journ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias, get_args
 
 from ..common.calls import Call, Span
@@ -51,6 +51,8 @@ class Run:
     rules: tuple[Rule, ...]
     #: Whether the cases came in a random order, which the seed gives.
     shuffled: bool = False
+    #: How long a reset and saving the whole state take, in seconds, as far as the profile says.
+    times: Mapping[str, float] = field(default_factory=dict)
     #: How many times all cases are to be run.
     rounds: int = 1
     #: The files that waivers came from, beside the profile.
@@ -264,6 +266,8 @@ class End:
     stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
     #: Whether what it did came from the seed of the run.
     seeded: bool = False
+    #: How often the whole state of a device was saved.
+    passes: int = 0
 
     def __post_init__(self) -> None:
         if self.verdict is not Verdict.PASS and self.failure is None:

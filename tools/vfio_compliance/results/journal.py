@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from . import events, fields
 from .events import Event
 
-FORMAT = 2
+FORMAT = 3
 NAME = "journal.jsonl"
 
 #: What to do about a journal that takes no more.

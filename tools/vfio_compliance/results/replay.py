@@ -129,7 +129,9 @@ class Replay:
         case.over, case.verdict, case.failure = True, event.verdict, event.failure
         case.seconds, case.calls = event.seconds, event.calls
         case.failed_call, case.stands_on, case.seeded = event.failed_call, event.stands_on, event.seeded
+        case.passes = event.passes
         self._counts.update(count(case.calls))
+        self._counts["passes"] += event.passes
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1
 

@@ -166,7 +166,7 @@ class _Run:
     def conclude(self) -> None:
         """Give the journal its end. Raises RunError without a journal."""
         if not self._rest.planned:
-            raise RunError(self._over or _last_words(self._out / LOG))
+            raise RunError(self._over or last_words(self._out / LOG))
         if self._kernel:
             self._look_at(self._kernel)
 
@@ -304,7 +304,7 @@ def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
         return None, f"the kernel's log was not watched: {error}; run as root to have it watched"
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """What pytest said last: its own complaint where there is one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     complaints = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
