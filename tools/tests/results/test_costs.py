@@ -45,7 +45,7 @@ def test_what_a_run_will_cost():
         ({"reset": 1.5}, "time 15 s for 10 times 1.5 s (times.reset), and the rest; a run is ended after 60 s"),
         (
             {"reset": 1.5, "save": 20.0},
-            "time 95 s for 10 times 1.5 s (times.reset) and 4 times 20 s (times.save), and the rest; a run is ended after",
+            "time 95 s for 10 times 1.5 s (times.reset) and 4 times 20 s (times.save), and the rest; a run is ended",
         ),
     ],
 )
