@@ -27,7 +27,7 @@ def planned(*names, **run):
 def test_what_was_measured():
     """Resets by the calls of the cases, passes as each case has counted them."""
     end = End(case("a[1]"), "v1.a", Verdict.PASS, 0.1, None, {}, (CALL, RESET), passes=3)
-    summary = summarise(told(end, ended("a[2]", "pass"), ended("b", "pass")))
+    summary = summarise(told(end, ended("a[2]", "pass"), ended("b", "pass"), ended("c", "not-run"), ended("d", "fail")))
     assert costs.measured(summary) == {"v1.a": Cost(2, 2, 3), "v1.b": Cost(1, 0, 0)}
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .calls import count
 from .summary import Summary
+from .verdict import Verdict
 
 #: Written by ``python -m vfio_compliance.cli.costs RUN``.
 TABLE = Path(__file__).with_name("costs.json")
@@ -34,9 +35,11 @@ class Forecast(NamedTuple):
 
 
 def measured(summary: Summary) -> dict[str, Cost]:
-    """What each rule of a run has cost."""
+    """What each rule of a run has cost whose cases were all judged to their end."""
     costs = {}
-    for rule in summary.verdicts:
+    for rule, verdict in summary.verdicts.items():
+        if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+            continue
         cases = summary.cases_of(rule)
         resets = sum(count(case.calls)["resets"] for case in cases)
         costs[rule] = Cost(len(cases), resets, sum(case.passes for case in cases))
