@@ -50,7 +50,7 @@ def test_no_word_is_cut_short(command):
         (
             ["rnu"],
             "COMMAND",
-            "(choose from run, report, waive, list, explain, check, save, restore, judge, proxy, import, qemu, vm); did you",
+            "(choose from run, report, waive, list, explain, check, save, restore, judge, proxy, import, qemu, vm)",
         ),
         (["rnu"], "COMMAND", "; did you mean `run`?"),
         (["--verson"], "COMMAND", "unrecognized arguments: --verson; did you mean `--version`?"),
