@@ -57,9 +57,8 @@ def verify(path: Path, signers: Path | None = None, errata: tuple[Erratum, ...] 
         yield Finding("sums", f"{counted(len(contents.digests), 'file')} as they were packed")
         yield Finding("chain", f"{counted(contents.records, 'record')}, each follows from the one before")
     if contents.summary:
-        word, detail = conclude(contents.summary)
-        plan = contents.summary.scope.plan
-        yield Finding("result", printable(f"{word} by plan {plan}: {detail}, exit code {contents.summary.exit_code}"))
+        verdict = conclude(contents.summary)
+        yield Finding("result", printable(f"{verdict}, exit code {contents.summary.exit_code}"))
     yield from _rules(contents, errata)
     if contents.about.get("redacted"):
         yield Finding("redacted", "host names, serial numbers and paths were taken out")

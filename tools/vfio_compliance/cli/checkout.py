@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..profiles import Profile
+    from ..results.summary import Summary
     from ..rules import Catalogue, Rule
 
 
@@ -42,6 +43,17 @@ def loaded(path: Path) -> Profile:
     try:
         return profiles.load(path, PROFILE)
     except profiles.ProfileError as error:
+        raise Complaint(str(error)) from None
+
+
+def summary_of(place: Path) -> Summary:
+    """What the journal of a run amounts to, by its folder or its own path. Raises Complaint where it cannot be read."""
+    from ..results.journal import JournalError
+    from ..results.opening import opened
+
+    try:
+        return opened(place)
+    except JournalError as error:
         raise Complaint(str(error)) from None
 
 

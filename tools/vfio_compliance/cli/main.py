@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..results.verdict import EXIT_BROKEN
-from . import bundle, check, diff, explain, import_, judge, proxy, qemu, report, restore, run, save, verify, vm
+from . import bundle, check, diff, explain, import_, judge, proxy, qemu, report, restore, run, save, verify, vm, waive
 from . import list as listing
 from .checkout import Complaint
 from .parser import Parser
 
 #: In the order in which --help has them.
 _COMMANDS = (
-    *(run, report, diff, bundle, verify, listing, explain, check, save, restore),
+    *(run, report, diff, waive, bundle, verify, listing, explain, check, save, restore),
     *(judge, proxy, import_, qemu, vm),
 )
 

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..results.writers import FORMATS
-from .checkout import Complaint, width
+from .checkout import Complaint, summary_of, width
 from .parser import Commands
 
 
@@ -24,19 +24,17 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
-    from ..results.journal import JournalError
-    from ..results.opening import opened
     from ..results.reports import ReportError, Wanted, write
     from ..results.writers import render, terminal
 
-    try:
-        result = opened(arguments.folder)
-        if arguments.output is not None:
+    result = summary_of(arguments.folder)
+    if arguments.output is not None:
+        try:
             write(Wanted(arguments.format, arguments.output), result)
-        elif arguments.format == "terminal":
-            print(terminal.render(result, width()))
-        else:
-            print(render(arguments.format, result), end="")
-    except (JournalError, ReportError) as error:
-        raise Complaint(str(error)) from None
+        except ReportError as error:
+            raise Complaint(str(error)) from None
+    elif arguments.format == "terminal":
+        print(terminal.render(result, width()))
+    else:
+        print(render(arguments.format, result), end="")
     return result.exit_code

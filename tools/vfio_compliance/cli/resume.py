@@ -43,7 +43,18 @@ def carry_out(out: Path, wanted: Sequence[Wanted]) -> int:
         lines = "\n".join(f"  {each}" for each in changed)
         raise Complaint(f"{out}: not resumed, for this has changed; bring it back, or run anew:\n{lines}")
     try:
-        return run(root(), profile, out, before.options, sys.stdout, width(), wanted, now, resume=True)
+        return run(
+            root(),
+            profile,
+            out,
+            before.options,
+            sys.stdout,
+            width(),
+            begun.rounds,
+            wanted=wanted,
+            made_with=now,
+            resume=True,
+        )
     except (RunError, journal.JournalError) as error:
         raise Complaint(str(error)) from None
 

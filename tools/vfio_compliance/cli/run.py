@@ -4,22 +4,34 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.suggest import did_you_mean, similar
 from ..common.words import enumerated
+from ..results.verdict import EXIT_OK
 from ..results.writers import FORMATS
 from .checkout import Complaint, loaded, results, root, width
 from .made_with import made_with
 from .parser import Commands
+
+if TYPE_CHECKING:
+    from ..profiles import Profile
+
+#: What names the profile where the command line does not: tox has options of the caller's after the profile.
+_NAMED_BY = "VFIO_PROFILE"
+
+
+_MOST_ROUNDS, _DIGITS = 1000, 4
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("run", help="judge the device of a profile")
     option = parser.add_argument
-    option("profile", type=Path, nargs="?", help="a file such as profiles/reference.yaml")
+    option("profile", type=Path, nargs="?", help=f"a file such as profiles/reference.yaml; else what {_NAMED_BY} names")
     option(
         "--resume",
         type=Path,
@@ -29,9 +41,22 @@ def add(commands: Commands) -> None:
     option("--out", type=Path, help="folder for the journal and all else that is found")
     option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
     option(
-        "--skip", action="append", default=[], metavar="WHAT", help="leave out a rule, its beginning, a clause, a case"
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="none of a rule, its beginning, a clause, a case",
     )
-    option("--plan", type=Path, metavar="FILE", help="a plan: which rules are left out of the run, and why")
+    option("--plan", metavar="NAME", help="smoke, ci (the default), certification, or a file with a plan of your own")
+    option(
+        "--waivers",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="known deviations of the device, beside those in its profile; repeatable",
+    )
+    option("--no-should", action="store_true", help="rules of level should or may do not count for the verdict")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
     option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
     option(
@@ -44,6 +69,8 @@ def add(commands: Commands) -> None:
     )
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    option("--dry-run", action="store_true", help="tell what would run and what it costs; nothing is opened")
+    option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
     option(
         "--report",
@@ -54,6 +81,12 @@ def add(commands: Commands) -> None:
         help=f"write the result to a file as well, as {enumerated(FORMATS)}; repeatable",
     )
     parser.set_defaults(carry_out=carry_out, parser=parser)
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:_DIGITS]) <= _MOST_ROUNDS or len(text) > _DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST_ROUNDS}")
+    return int(text)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
@@ -69,13 +102,27 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
         _refuse_more(arguments)
         return resume(arguments.resume, wanted)
-    if arguments.profile is None:
-        arguments.parser.error("the following arguments are required: profile")
-    profile = loaded(arguments.profile)
+    named = arguments.profile or os.environ.get(_NAMED_BY)
+    if not named:
+        raise Complaint("name the device to judge: vfio-compliance run profiles/NAME.yaml")
+    if arguments.repeat > 1 and arguments.state:
+        raise Complaint("--state is tried once, at the end of a run: leave out --repeat")
+    profile = loaded(Path(named))
+    if arguments.dry_run:
+        return _dry_run(arguments, profile)
     out, options = arguments.out or results(profile.name), _options(arguments)
-    environment = made_with(profile, options)
     try:
-        return run(root(), profile, out, options, sys.stdout, width(), wanted=wanted, made_with=environment)
+        return run(
+            root(),
+            profile,
+            out,
+            options,
+            sys.stdout,
+            width(),
+            arguments.repeat,
+            wanted=wanted,
+            made_with=made_with(profile, options),
+        )
     except RunError as error:
         raise Complaint(str(error)) from None
 
@@ -99,6 +146,20 @@ def _refuse_more(arguments: argparse.Namespace) -> None:
             raise Complaint(f"--resume goes on with the run as it began: leave out {word}")
 
 
+def _dry_run(arguments: argparse.Namespace, profile: Profile) -> int:
+    from ..results import costs
+    from ..results.writers import dry
+    from ..watch.dry import dry_run
+    from ..watch.supervise import RunError
+
+    try:
+        summary = dry_run(root(), profile, _options(arguments), arguments.repeat)
+    except RunError as error:
+        raise Complaint(str(error)) from None
+    print(dry.render(summary, costs.forecast(summary, costs.table()), width()))
+    return EXIT_OK
+
+
 def _options(arguments: argparse.Namespace) -> list[str]:
     """What each test process of the run is told, every one the same."""
     import random
@@ -106,9 +167,11 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
     options += [] if arguments.stress is None else [f"--stress={arguments.stress}"]
-    options += [f"--skip={what}" for what in arguments.skip]
+    options += [f"--exclude={what}" for what in arguments.exclude]
     options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
     options += [f"--state={path.absolute()}" for path in arguments.state]
+    options += [f"--waivers={path}" for path in arguments.waivers]
+    options += ["--no-should"] if arguments.no_should else []
     options += [f"--seed={seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
     return [*options, "--keep-data"] if arguments.keep_data else options

@@ -12,10 +12,11 @@ from .. import __version__
 from ..common.calls import compact, rounded
 from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
-from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
+from ..results.setting import ChosenPlan, GivenFile, JudgedProfile, LeftOut, NotBlocking, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
+from ..states.identity import driver_version
 from .given_states import announced
 from .selection import rule_of
 from .stash import (
@@ -23,10 +24,13 @@ from .stash import (
     HANDOVER,
     JOURNAL,
     OBSERVATIONS,
+    PASSES,
     PHASES,
     PLAN,
     SESSION,
     STATES,
+    WAIVER_FILES,
+    WAIVERS,
 )
 
 
@@ -42,7 +46,7 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
         path, config.getoption("--progress-fd"), config.getoption("--clock-offset")
     )
     if handover := config.stash.get(HANDOVER, None):
-        journal.write(events.Process(handover.number, handover.why))
+        journal.write(events.Process(handover.number, handover.why, handover.round))
         return
     journal.write(_run(config, planned))
     if config.getoption("--shuffle"):
@@ -71,15 +75,26 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
         defects=tuple(config.getoption("--defect")),
         seed=config.getoption("--seed"),
         limits=asdict(profile.limits),
-        plan=ChosenPlan(plan.name, str(plan.path), tuple(LeftOut(each.rule, each.reason) for each in plan.left_out)),
+        plan=ChosenPlan(
+            plan.name,
+            plan.given,
+            tuple(LeftOut(each.rule, each.reason) for each in plan.left_out),
+            tuple(NotBlocking(each.reason, each.rule, each.level) for each in plan.not_blocking),
+            plan.depth,
+            plan.source.digest,
+        ),
         selection=Selection(
             only=tuple(config.getoption("--only")),
-            skip=tuple(config.getoption("--skip")),
+            exclude=tuple(config.getoption("--exclude")),
             rules=len(set(of_device)),
             cases=len(of_device),
         ),
         skips=tuple(Skip(each.case, each.reason) for each in profile.skip),
-        waivers=tuple(Waiver(**asdict(each)) for each in profile.waivers),
+        waivers=tuple(Waiver(**asdict(each), where=where) for each, where in config.stash[WAIVERS]),
+        times={name: value for name, value in asdict(profile.times).items() if value is not None},
+        rounds=config.getoption("--rounds"),
+        waiver_files=tuple(GivenFile(each.source.file, each.source.digest) for each in config.stash[WAIVER_FILES]),
+        driver_version=driver_version(config.stash[SESSION]),
         areas=catalogue.areas,
         rules=tuple(catalogue),
         shuffled=config.getoption("--shuffle"),
@@ -114,6 +129,9 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     told = next(phase for phase in phases if phase.verdict is verdict)
     tracer = opened.transport.tracer
     observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
+    passes = tracer.counts.passes
+    before = item.config.stash.get(PASSES, 0)
+    item.config.stash[PASSES] = passes
     opened.tell(
         events.End(
             case=item.nodeid,
@@ -125,6 +143,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             observed=observed,
             stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
             calls=tuple(map(rounded, compact(tracer.take()))),
+            passes=passes - before,
             seeded="seed" in getattr(item, "fixturenames", ()),
         )
     )

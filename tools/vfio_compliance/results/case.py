@@ -27,12 +27,19 @@ def shows(verdict: Verdict) -> bool:
     return verdict in _SHOWS
 
 
+def key(case: str, number: int) -> str:
+    """The name that tells a case from the same one in another round."""
+    return case if number == 1 else f"{case} (round {number})"
+
+
 @dataclass
 class Case:
     """One parametrised case of a rule's test."""
 
     id: str
     rule: str
+    #: Which time it is that the run runs it, from 1.
+    round: int = 1
     verdict: Verdict = Verdict.NOT_RUN
     seconds: float = 0.0
     #: Why it did not pass; None where it did, and where nothing is known of it.
@@ -48,10 +55,17 @@ class Case:
     deaths: list[Death] = field(default_factory=list)
     #: Whether what it did came from the seed of the run.
     seeded: bool = False
+    #: How often the whole state of a device was saved.
+    passes: int = 0
     #: What came of it when it was run once more.
     reruns: list[Rerun] = field(default_factory=list)
     #: Whether its end is recorded: its own, or that of its test process.
     over: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others of the run, the same one in another round too."""
+        return key(self.id, self.round)
 
     @property
     def why(self) -> Failure:
@@ -61,7 +75,7 @@ class Case:
     @property
     def name(self) -> str:
         """Without its folders."""
-        return self.id.rpartition("/")[2]
+        return key(self.id.rpartition("/")[2], self.round)
 
     @property
     def broke(self) -> bool:

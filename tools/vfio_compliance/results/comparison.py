@@ -134,11 +134,11 @@ def _side(summary: Summary, rule: str, verdict: Verdict | None) -> Side:
 
 
 def _cases(before: Summary, after: Summary, rule: str) -> list[CaseChange]:
-    known = {case.id: case for case in before.cases_of(rule)}
+    known = {case.key: case for case in before.cases_of(rule)}
     return [
-        CaseChange(case.name, known[case.id].verdict, case.verdict, _why(case))
+        CaseChange(case.name, known[case.key].verdict, case.verdict, _why(case))
         for case in after.cases_of(rule)
-        if case.id in known and known[case.id].verdict is not case.verdict
+        if case.id in known and known[case.key].verdict is not case.verdict
     ]
 
 

@@ -8,14 +8,14 @@ what happened outside of any. Whoever changes what an event holds raises ``journ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias, get_args
 
 from ..common.calls import Call, Calls, Span
 from ..rules import Rule
 from .failure import Failure
 from .inflight import LastCall
-from .setting import ChosenPlan, JudgedProfile, Selection, Skip, UsedRegion, Waiver
+from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, UsedRegion, Waiver
 from .verdict import Verdict
 
 # -- the run as a whole -----------------------------------------------------------------------------------------------
@@ -51,6 +51,14 @@ class Run:
     rules: tuple[Rule, ...]
     #: Whether the cases came in a random order, which the seed gives.
     shuffled: bool = False
+    #: How long a reset and saving the whole state take, in seconds, as far as the profile says.
+    times: Mapping[str, float] = field(default_factory=dict)
+    #: How many times all cases are to be run.
+    rounds: int = 1
+    #: The files that waivers came from, beside the profile.
+    waiver_files: tuple[GivenFile, ...] = ()
+    #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
+    driver_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,8 @@ class Process:
     #: Counted from 1.
     number: int
     why: str
+    #: Counted from 1; with another one than before, all cases are run once more.
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +298,8 @@ class End:
     stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
     #: Whether what it did came from the seed of the run.
     seeded: bool = False
+    #: How often the whole state of a device was saved.
+    passes: int = 0
 
     def __post_init__(self) -> None:
         if self.verdict is not Verdict.PASS and self.failure is None:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..common.calls import Call
 from ..common.words import counted
-from .case import Case
+from .case import Case, key
 from .events import (
     Broken,
     Death,
@@ -49,18 +49,24 @@ class Replay:
         #: Whether the present test process has come to its end, and the event that cut it off.
         self._ended = False
         self._cut: _Cut | None = None
+        #: Every case with its rule, and which time it is that they are run.
+        self._planned: tuple[tuple[str, str], ...] = ()
+        self._round = 1
+        #: Whether one test process was not enough.
+        self._continued = False
         #: Why the run ended early, outside of any case; that counts no more once it was resumed.
         self._ends: list[Stop] = []
         #: What the present test process has done, as far as its cases tell: it may not get to count that itself.
         self._uncounted: list[Sequence[Call]] = []
+        self._passes = 0
 
     def take(self, event: Event) -> None:
         """Take note of an event; those that say nothing about a verdict change nothing."""
         summary = self._summary
         match event:
             case Plan():
-                for case, rule in event.cases:
-                    summary.cases.setdefault(case, Case(case, rule))
+                self._planned = event.cases
+                self._begin_round(1)
             case Opening():
                 summary.opening = event.calls
                 self._uncounted.append(event.calls)
@@ -109,21 +115,30 @@ class Replay:
         if cut and not all(case.over for case in summary.cases.values()):
             remedy = f"find out why, then {GO_ON}" if isinstance(cut, Lost) else cut.remedy
             summary.stops.append(Stop(cut.message, remedy))
-        if summary.processes:
+        if self._continued:
             self._count()
+        if self._round < summary.run.rounds and not summary.stops:
+            summary.stops.append(Stop(f"the journal ends after round {self._round} of {summary.run.rounds}", GO_ON))
 
     def _place(self, case: str | None) -> Case | None:
-        return None if case is None else self._summary.cases.get(case)
+        return None if case is None else self._summary.cases.get(key(case, self._round))
 
     def _case(self, event: Start | End) -> Case:
-        return self._summary.cases.setdefault(event.case, Case(event.case, event.rule))
+        return self._summary.cases.setdefault(key(event.case, self._round), Case(event.case, event.rule, self._round))
+
+    def _begin_round(self, number: int) -> None:
+        self._round = number
+        for case, rule in self._planned:
+            self._summary.cases.setdefault(key(case, number), Case(case, rule, number))
 
     def _end_case(self, event: End) -> None:
         case = self._case(event)
         case.over, case.verdict, case.failure = True, event.verdict, event.failure
         case.seconds, case.calls = event.seconds, event.calls
         case.failed_call, case.stands_on, case.seeded = event.failed_call, event.stands_on, event.seeded
+        case.passes = event.passes
         self._uncounted.append(case.calls)
+        self._passes += event.passes
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1
 
@@ -144,13 +159,22 @@ class Replay:
 
     def _continue(self, event: Process) -> None:
         self._ended, self._cut = False, None
-        self._summary.processes.append(event.why)
+        if self._round < event.round <= self._summary.run.rounds:
+            self._begin_round(event.round)
+        else:
+            self._summary.processes.append(event.why)
+        self._continued = True
         self._count()
 
     def _count(self) -> None:
         for calls in self._uncounted:
             self._summary.totals.update(count(calls))
+        self._summary.totals["passes"] += self._passes
+        self._no_more_to_count()
+
+    def _no_more_to_count(self) -> None:
         self._uncounted.clear()
+        self._passes = 0
 
     def _resume(self, event: Resumed) -> None:
         """Nothing is lost by what ended the run before: it goes on."""
@@ -163,7 +187,7 @@ class Replay:
 
     def _finish(self, event: Finish) -> None:
         self._summary.totals.update(asdict(event))
-        self._uncounted.clear()
+        self._no_more_to_count()
         self._ended = True
         if not isinstance(self._cut, Lost):
             self._cut = None

@@ -16,9 +16,10 @@ def rerun(summary: Summary, case: Case) -> str:
     run = summary.run
     words = ["vfio-compliance", "run", run.profile.path]
     words += [word for defect in run.defects for word in ("--defect", defect)]
-    words += ["--plan", run.plan.path] if run.plan.path else []
+    words += ["--plan", run.plan.given] if run.plan.given else []
+    words += [word for file in run.waiver_files for word in ("--waivers", file.path)]
     if case.passes_alone and not 0 < len(case.needs) <= NAMED:
-        words += [*_options("--only", run.selection.only), *_options("--skip", run.selection.skip)]
+        words += [*_options("--only", run.selection.only), *_options("--exclude", run.selection.exclude)]
         return shlex.join([*words, *(["--shuffle"] if run.shuffled else []), "--seed", str(run.seed)])
     words += ["--seed", str(run.seed)] if case.seeded and not case.why.options else []
     return shlex.join([*words, *case.why.options.split(), *_options("--only", [*case.needs, case.id])])

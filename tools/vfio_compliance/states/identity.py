@@ -52,6 +52,14 @@ def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
     return {name: printable(value)[:LONGEST_FACT] for name, value in known.items() if value}
 
 
+def driver_version(session: Session) -> str:
+    """What the kernel tells of the version of the module, else what the profile does; empty where nobody says."""
+    profile = session.profile
+    sysfs = session.transport.places().get("sysfs")
+    told = module_facts(profile.driver or "", sysfs) if session.transport.kernel else {}
+    return printable(told.get("driver version") or profile.version or "")[:LONGEST_FACT]
+
+
 def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """One line for each telling fact that is another one here."""
     claims = sorted(name for name in saved.keys() & here.keys() if name.startswith(_CLAIMS))

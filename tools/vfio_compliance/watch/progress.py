@@ -41,6 +41,7 @@ class Progress:
         self._done: set[str] = set()
         self._troubled: set[str] = set()
         self._open = False
+        self._round = 1
         self._logged = time.monotonic()
 
     def show(self, event: Event) -> None:
@@ -69,6 +70,9 @@ class Progress:
                 after = f"after {counted(len(event.after), 'case')}" if event.after else "alone"
                 self._line(f"{event.verdict.value:8}{_short(event.case)}, once more, {after}")
             case Process():
+                if event.round != self._round:
+                    self._round = event.round
+                    self._done.clear()
                 self._line(f"test process {event.number}: {event.why}".splitlines()[0])
 
     def _cut_off(self, event: Hang | Broken, verdict: Verdict) -> None:

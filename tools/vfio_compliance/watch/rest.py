@@ -23,6 +23,8 @@ class Rest:
         self._cut: Counter[str] = Counter()
         #: The number of the present test process, and how many cases were done when it began.
         self._number, self._before = 1, 0
+        #: Which time it is that the cases are run.
+        self.round = 1
         #: The way by which the device is reached, counted from 0, and how many ways there are.
         self._way, self._ways = 0, 1
 
@@ -67,6 +69,8 @@ class Rest:
                     self.cut_off(case)
                 case Process():
                     self._number = max(self._number, event.number)
+                    if event.round > self.round:
+                        self._begin_round(event.round)
         self._before = len(self._done)
 
     @property
@@ -86,4 +90,16 @@ class Rest:
         """What the next test process is to know; from here on it is the present one."""
         self._number, self._before = self._number + 1, len(self._done)
         seconds = time.monotonic() - self._began
-        return Handover(self._number, why, frozenset(self._done), dict(self._cut), self._way, seconds)
+        done, cut = frozenset(self._done), dict(self._cut)
+        return Handover(self._number, why, done, cut, self._way, seconds, self.round)
+
+    def once_more(self, why: str) -> Handover:
+        """Begin another round, in which all cases are run again; what the next test process is to know."""
+        self._begin_round(self.round + 1)
+        self._began = time.monotonic()
+        return self.hand_over(why)
+
+    def _begin_round(self, number: int) -> None:
+        self.round = number
+        self._done.clear()
+        self._cut.clear()

@@ -38,6 +38,7 @@ from ..results.events import (
     Unwritten,
 )
 from ..results.failure import Stop
+from ..results.handover import Handover
 from ..results.reading import summarise
 from ..results.reports import Wanted
 from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
@@ -60,7 +61,7 @@ _HANG_REMEDY = "find out why the call does not return, or raise limits.test in t
 
 
 #: Options that are no matter of what is run to see a failure again.
-_OF_THIS_RUN = {"--only", "--skip", "--shuffle", "--keep-data", "--state"}
+_OF_THIS_RUN = {"--only", "--exclude", "--shuffle", "--keep-data", "--state"}
 
 
 def run(
@@ -70,6 +71,8 @@ def run(
     options: Sequence[str],
     screen: TextIO,
     width: int,
+    rounds: int = 1,
+    *,
     wanted: Sequence[Wanted] = (),
     made_with: MadeWith | None = None,
     resume: bool = False,
@@ -77,16 +80,16 @@ def run(
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
-    dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
-    asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
-    continue. The reports that are ``wanted`` are written at the end; one that cannot be is told on standard error, and
-    the result is that of a run that could not continue. ``made_with`` goes into journal and folder. With ``resume`` a
-    run that ended early goes on in ``out``: what has a verdict is not judged again. Raises RunError when ``out`` cannot
-    be used or pytest refuses the options.
+    dies is followed by another one, which runs the rest. All of this is done in each of so many ``rounds``. After a
+    single one it is seen whether what failed fails alone. A signal that asks this process to end ends the run once the
+    device is closed; the result is that of a run that could not continue. The reports that are ``wanted`` are written
+    at the end; one that cannot be is told on standard error, and the result is that of a run that could not continue.
+    ``made_with`` goes into journal and folder. With ``resume`` a run that ended early goes on in ``out``: what has a
+    verdict is not judged again. Raises RunError when ``out`` cannot be used or pytest refuses the options.
     """
     try:
         with claimed(out) as held:
-            return _run(root, profile, out, options, screen, width, wanted, made_with, resume, held)
+            return _run(root, profile, out, options, screen, width, rounds, wanted, made_with, resume, held)
     except FolderError as error:
         raise RunError(str(error)) from None
 
@@ -98,6 +101,7 @@ def _run(
     options: Sequence[str],
     screen: TextIO,
     width: int,
+    rounds: int,
     wanted: Sequence[Wanted],
     made_with: MadeWith | None,
     resume: bool,
@@ -122,7 +126,7 @@ def _run(
         with interruptions() as interrupted:
             if earlier is not None:
                 running.resume(earlier)
-            running.cases(root, options, log.fileno(), interrupted)
+            running.cases(root, options, log.fileno(), interrupted, rounds)
             if running.rerun_pays:
                 running.rerun(root, options, interrupted)
         progress.end()
@@ -173,25 +177,27 @@ class _Run:
         self.unwritten: list[Stop] = []
         self._resumed = False
 
-    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
-        """Run every case, by as many test processes as that takes."""
+    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int, rounds: int = 1) -> None:
+        """Run every case so many times, in each round by as many test processes as that takes."""
         options = [f"--profile={self._profile.path}", f"--journal={self._path}", *options]
         options.append(f"--clock-offset={self._offset!r}")
+        options += [f"--rounds={rounds}"] if rounds > 1 else []
         with scratch() as (folder, _):
-            more: list[str] = []
-            if self._resumed:
-                self._rest.hand_over("the run was resumed").write(folder / "handover.json")
-                more = [f"--handover={folder / 'handover.json'}"]
-            while True:
-                self._case, self._lost = None, ""
-                attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds)
-                ending = attempt.run(root, [*options, *more], log, interruptions)
-                self._put_back()
-                if not self._continues(ending):
+            handover = self._rest.hand_over("the run was resumed") if self._resumed else None
+            for number in range(self._rest.round, rounds + 1):
+                if number > self._rest.round:
+                    handover = self._rest.once_more(f"round {number} of {rounds}")
+                while True:
+                    more = [] if handover is None else [f"--handover={_written(handover, folder)}"]
+                    self._case, self._lost = None, ""
+                    attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds)
+                    ending = attempt.run(root, [*options, *more], log, interruptions)
+                    self._put_back()
+                    if not self._continues(ending):
+                        break
+                    handover = self._rest.hand_over(ending.message or self._lost)
+                if not self.came_to_its_end:
                     return
-                handover = folder / "handover.json"
-                self._rest.hand_over(ending.message or self._lost).write(handover)
-                more = [f"--handover={handover}"]
 
     def resume(self, earlier: Sequence[Event]) -> None:
         """Go on with a run of which these are the events."""
@@ -237,7 +243,7 @@ class _Run:
     def conclude(self) -> None:
         """Give the journal its end. Raises RunError without a journal."""
         if not self._rest.planned:
-            raise RunError(self._over or _last_words(self._out / LOG))
+            raise RunError(self._over or last_words(self._out / LOG))
         if self._kernel:
             self._look_at(self._kernel)
         try:
@@ -369,6 +375,12 @@ def _once_more(
     return {case.id: case.verdict for case in summarise(journal.read(path)).cases.values()}
 
 
+def _written(handover: Handover, folder: Path) -> Path:
+    path = folder / "handover.json"
+    handover.write(path)
+    return path
+
+
 def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
     """The kernel's log where a kernel judges; else why it is not watched, if that is worth a note."""
     if profile.device.transport == "vfio-user":
@@ -379,7 +391,7 @@ def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
         return None, f"the kernel's log was not watched: {error}; run as root to have it watched"
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """What pytest said last: its own complaint where there is one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     complaints = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]

@@ -64,12 +64,12 @@ def _escaped(letter: str) -> str:
 
 def document(summary: Summary) -> dict[str, Any]:
     """The result as the schema has it, as far as ``fields.plain`` makes it so."""
-    run, scope, (word, detail) = summary.run, summary.scope, conclude(summary)
+    run, scope, (word, detail, plan) = summary.run, summary.scope, conclude(summary)
     return {
         "format": "vfio-compliance report",
         "version": VERSION,
         "program": run.version,
-        "verdict": {"word": word, "detail": detail, "plan": scope.plan, "exit_code": summary.exit_code},
+        "verdict": {"word": word, "detail": detail, "plan": plan, "exit_code": summary.exit_code},
         "began": began(summary).isoformat(timespec="microseconds"),
         "seconds": round(summary.seconds, 6),
         "profile": run.profile,
@@ -83,12 +83,18 @@ def document(summary: Summary) -> dict[str, Any]:
         "defects": list(run.defects),
         "plan": {
             "name": run.plan.name,
-            "path": run.plan.path,
+            "given": run.plan.given,
+            "depth": run.plan.depth,
+            "digest": run.plan.digest,
+            "certifies": run.plan.certifies,
+            "not_blocking": run.plan.not_blocking,
             "left_out": [{"reason": reason, "rules": rules} for reason, rules in scope.left_out.items()],
         },
-        "selection": {"selected": scope.selection, "only": list(scope.only), "skip": list(scope.skip)},
+        "selection": {"selected": scope.selection, "only": list(scope.only), "exclude": list(scope.exclude)},
         "offered": {"rules": scope.rules, "cases": scope.cases},
         "waivers": run.waivers,
+        "waiver_files": run.waiver_files,
+        "rounds": run.rounds,
         "counts": {
             "rules": _counts(summary.device_verdicts.values()),
             "suite_rules": _counts(summary.suite_verdicts.values()),
@@ -162,6 +168,7 @@ def _rule(summary: Summary, id_: str, verdict: Verdict) -> dict[str, Any]:
 def _case(summary: Summary, case: Case) -> dict[str, Any]:
     told: dict[str, Any] = {
         "id": case.id,
+        **({"round": case.round} if case.round > 1 else {}),
         "verdict": case.verdict.value,
         "seconds": round(case.seconds, 6),
         "calls": number(case.calls),

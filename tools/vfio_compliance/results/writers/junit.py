@@ -37,11 +37,11 @@ _ANSWER: Final = {True: "yes", False: "no", None: "not known"}
 def render(summary: Summary) -> str:
     """Letters that XML cannot hold, or that steer a terminal, stand there by their escapes."""
     root = Element("testsuites", {"name": "vfio-compliance"})
-    word, detail = conclude(summary)
+    word, detail, plan = conclude(summary)
     common = {
         "verdict": word,
         "detail": detail,
-        "plan": summary.scope.plan,
+        "plan": plan,
         "exit code": str(summary.exit_code),
         **about(summary),
         "driver": driver(summary),
@@ -83,7 +83,7 @@ def _total(element: Element, cases: Iterable[Case]) -> None:
 def _case(suite: Element, case: Case, summary: Summary) -> None:
     rule = summary.rules[case.rule]
     test = _element(suite, "testcase", classname=rule.id, name=f"{rule.clause} {case.name}", time=f"{case.seconds:.6f}")
-    properties = {"rule": rule.id, "clause": ", ".join(rule.clauses), "level": rule.level, "case": case.id}
+    properties = {"rule": rule.id, "clause": ", ".join(rule.clauses), "level": rule.level, "case": case.key}
     _properties(test, {**properties, "verdict": case.verdict.value})
     if kind := _TOLD.get(case.verdict):
         told = _element(test, kind, message=f"{case.verdict.value}: {brief(summary, case)}", type=case.verdict.value)

@@ -95,10 +95,10 @@ def _test(summary: Summary, id_: str, verdict: Verdict, common: Mapping[str, Any
 
 def _environment(summary: Summary) -> dict[str, Any]:
     """What is the same for all rules."""
-    word, detail = conclude(summary)
+    word, detail, plan = conclude(summary)
     return {
         "about": {_clean(name): _clean(value) for name, value in about(summary).items()},
-        "run": {"verdict": word, "detail": _clean(detail), "plan": _clean(summary.scope.plan)},
+        "run": {"verdict": word, "detail": _clean(detail), "plan": _clean(plan)},
         "figures": {_clean(name): value for name, value in flat(figures(summary.measures))},
     }
 
@@ -116,5 +116,5 @@ def _misc(summary: Summary, id_: str, verdict: Verdict) -> dict[str, Any]:
 
 
 def _case(summary: Summary, case: Case) -> dict[str, str]:
-    told = {"id": _clean(case.id), "verdict": case.verdict.value}
+    told = {"id": _clean(case.key), "verdict": case.verdict.value}
     return told if case.verdict is Verdict.PASS else {**told, "why": brief(summary, case)}

@@ -57,12 +57,11 @@ def _lines(summary: Summary) -> Iterator[str]:
 
 def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
     waived = sum(case.verdict is Verdict.WAIVED for case in cases)
-    word, detail = conclude(summary)
     if waived:
         yield f"# waived: {counted(waived, 'case')} broken as waived, each an `ok` with XFAIL below"
     else:
         yield "# waived: none"
-    yield f"# verdict: {printable(f'{word} by plan {summary.scope.plan}: {detail}')}"
+    yield f"# verdict: {printable(str(conclude(summary)))}"
     for answer in summary.answers():
         works = {True: "yes", False: "no", None: "not known"}[answer.works]
         yield f"# answer: {printable(f'{answer.title}: {works}')}"

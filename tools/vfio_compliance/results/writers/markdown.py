@@ -35,10 +35,10 @@ def render(summary: Summary) -> str:
 
 
 def _lines(summary: Summary) -> Iterator[str]:
-    word, detail = conclude(summary)
+    word, detail, plan = conclude(summary)
     yield f"## {word}"
     yield ""
-    yield f"Plan {code(summary.scope.plan)}: {code(detail)}"
+    yield f"Plan {code(plan)}: {code(detail)}"
     yield ""
     yield from _table("", "", {**about(summary), "driver": driver(summary)}.items())
     yield from _numbers(summary)

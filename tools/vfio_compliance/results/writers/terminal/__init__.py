@@ -8,6 +8,7 @@ from ...summary import Summary
 from .ending import ending
 from .faults import Faults
 from .figures import time_and_bytes
+from .flaky import flaky
 from .heading import heading
 from .observed import behaviour, notes, states
 from .tables import tables
@@ -27,6 +28,7 @@ def render(summary: Summary, width: int = 100) -> str:
         *time_and_bytes(summary, width),
         *notes(summary, width),
         *faults.lines(width),
+        *flaky(summary, width),
         *unjudged(summary, faults, width),
         *left_out(summary, width),
         *ending(summary, width),

@@ -27,8 +27,7 @@ def ending(summary: Summary, width: int) -> Iterator[str]:
     yield from wrap("", _cost(summary), width)
     for answer in summary.answers():
         yield from wrap("", f"{answer.title}: {_ANSWER[answer.works]} {some(answer.because)}".rstrip(), width)
-    word, detail = conclude(summary)
-    yield f"{word} by plan {summary.scope.plan}: {detail}"
+    yield str(conclude(summary))
 
 
 def _happened(summary: Summary, width: int) -> Iterator[str]:
@@ -52,7 +51,8 @@ def _numbers(kind: str, verdicts: Mapping[str, Verdict]) -> str:
 def _cost(summary: Summary) -> str:
     """All that the run did, for the suite itself, too."""
     run = sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())
-    parts = [f"{run} of {counted(len(summary.cases), 'case')}"]
+    rounds = f" in {counted(summary.run.rounds, 'round')}" if summary.run.rounds > 1 else ""
+    parts = [f"{run} of {counted(len(summary.cases), 'case')}{rounds}"]
     if totals := summary.totals:
         moved = totals["bytes_read"] + totals["bytes_written"]
         parts += [counted(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]

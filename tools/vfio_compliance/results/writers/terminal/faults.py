@@ -47,7 +47,7 @@ class Faults:
 
     def where(self, rule: str) -> str:
         """Where more is said of a rule that failed."""
-        return f"see {self._numbers[rule]})" if rule in self._numbers else "as the profile's waiver says"
+        return f"see {self._numbers[rule]})" if rule in self._numbers else "as its waiver says"
 
     def lines(self, width: int) -> Iterator[str]:
         """Each fault, then what was waived."""
@@ -90,15 +90,30 @@ def _in_order(summary: Summary) -> list[_Fault]:
 
 
 def _waived(summary: Summary, width: int) -> Iterator[str]:
-    for rule in summary.verdicts:
-        reasons: dict[str, list[Case]] = {}
-        for case in summary.cases_of(rule):
-            if case.verdict is Verdict.WAIVED:
-                reasons.setdefault(case.why.waiver, []).append(case)
-        for text, cases in reasons.items():
-            yield ""
-            yield f"waived: {rule}  ({len(cases)} of {counted(len(summary.cases_of(rule)), 'case')})"
-            yield from labelled("reason", text, width)
+    """Every waiver of a rule that was judged, with all that it says, and what came of it."""
+    for waiver, cases, unused in ((each.waiver, each.cases, each.unused) for each in summary.waivers):
+        if not summary.cases_of(waiver.rule):
+            continue
+        yield ""
+        if cases:
+            yield f"waived: {waiver.rule}  ({len(cases)} of {counted(len(summary.cases_of(waiver.rule)), 'case')})"
+        else:
+            yield from wrap(f"waiver not used: {waiver.rule}, because ", unused or "no failure is what it lists", width)
+        for label, text in (
+            ("reason", waiver.reason),
+            ("link", waiver.link),
+            ("owner", waiver.owner),
+            ("expires", f"after {waiver.expires}" if waiver.expires else None),
+            ("shows", waiver.shows),
+            ("case", waiver.case),
+            ("kernel", waiver.kernel),
+            ("driver", waiver.driver),
+            ("sometimes", "it does not show in every run" if waiver.sometimes else None),
+            ("from", waiver.where or None),
+        ):
+            if text is not None:
+                yield from labelled(label, text, width)
+        if cases:
             yield from _lines_of(cases, cases[0], _CASES, "in", width)
 
 
