@@ -201,7 +201,7 @@ def test_journal_without_chain(bundle):
         with_sums(members)
 
     repacked(bundle, change)
-    assert "not chained" in wrong(bundle)[0].text
+    assert "line 1: it is not part of the chain" in wrong(bundle)[0].text
 
 
 # -- hostile bundles --------------------------------------------------------------------------------------------------

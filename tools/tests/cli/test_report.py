@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from stories import RULE, first
+from stories import NOON, RULE, first, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal, reports
@@ -34,7 +34,7 @@ def recorded(folder, verdict="pass"):
         End("c", RULE.id, Verdict(verdict), 0.1, failure, {}, ()),
         Finish(calls=1, opens=1, resets=1, bytes_read=1, bytes_written=1, passes=0),
     ]
-    (folder / journal.NAME).write_bytes(b"".join(journal.line(event) for event in events))
+    (folder / journal.NAME).write_bytes(written((NOON, event) for event in events))
     return folder
 
 

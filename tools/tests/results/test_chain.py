@@ -101,12 +101,12 @@ def test_cut(path, whole):
 def test_every_byte(path):
     """Whichever byte is changed, the journal is no longer what it was."""
     data = path.read_bytes()
-    for place in range(0, len(data), 7):
+    for place in range(len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         try:
             assert wrong(path), place
         except JournalError:
-            assert place < data.index(b"\n")
+            assert place <= data.index(b"\n")
 
 
 def test_part_of_a_record_is_cut_off(path):
@@ -154,10 +154,10 @@ def test_killed_writers(tmp_path):
 
 
 def test_without_a_chain(tmp_path):
-    """A journal that was never chained is read as it is."""
+    """Each line of a journal whose chain was taken away is damaged."""
     path = tmp_path / journal.NAME
     path.write_bytes(b"".join(map(journal.line, (first([], {}), Note("x"), FINISH))))
-    assert wrong(path) == []
+    assert wrong(path) == [1, 2, 3]
 
 
 def test_full_disk_leaves_whole_records(tmp_path, monkeypatch):
@@ -193,4 +193,4 @@ def test_a_clock_that_jumps(tmp_path, monkeypatch):
         opened.end()
     assert 0 <= summarise(journal.read(path)).seconds < 60
     path.write_bytes(path.read_bytes().replace(b'"finish"', b'"finesh"'))
-    assert [type(line) for line in journal.read(path)].count(Damaged) == 2
+    assert [type(line) for line in journal.read(path)].count(Damaged) == 1

@@ -16,7 +16,7 @@ from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import dry
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET
 
-RESET = Call("ioctl", "device", VFIO_DEVICE_RESET, 0, 0, b"", b"", 0, serial=9, times=2)
+RESET = Call("ioctl", "device", VFIO_DEVICE_RESET, serial=9, times=2)
 
 
 def planned(*names, **run):

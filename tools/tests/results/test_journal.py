@@ -7,7 +7,7 @@ import os
 import threading
 
 import pytest
-from stories import first
+from stories import first, written
 
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import Finish, Note, Unwritten
@@ -142,7 +142,7 @@ def result(path):
 
 def write(path, lines):
     """A journal of these lines."""
-    path.write_bytes(b"".join(journal.line(event, time) for time, event in lines))
+    path.write_bytes(written(lines))
 
 
 def test_cut_anywhere(tmp_path, records):

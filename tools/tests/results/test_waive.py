@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import pytest
-from stories import case, ended, told
+from stories import case, ended, told, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.profiles import ProfileError, waiver_files
@@ -92,8 +92,7 @@ def test_nothing_to_waive():
 def test_the_command(tmp_path, capsys):
     """It prints the file, or writes a new one; a file that is there stays."""
     (tmp_path / "run").mkdir()
-    lines = (journal.line(each.event, each.time) for each in told(*EVENTS))
-    (tmp_path / "run" / journal.NAME).write_bytes(b"".join(lines))
+    (tmp_path / "run" / journal.NAME).write_bytes(written((each.time, each.event) for each in told(*EVENTS)))
     assert main(["waive", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert "  - rule: v1.a\n" in printed

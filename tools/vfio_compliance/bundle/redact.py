@@ -64,10 +64,10 @@ class Redaction:
             if not line.endswith(b"\n"):
                 return  # what a writer that was killed has left
             record = self.value(json.loads(line.decode("utf-8", "replace")))
-            chained = record.pop("chain", None) is not None
+            del record["chain"]
             if record.get("event") == "closed":
                 record |= {"records": number, "digest": whole.hexdigest()}
             made = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
-            data, before = chain.linked(made, before) if chained else (made + b"\n", "")
+            data, before = chain.linked(made, before)
             whole.update(data)
             yield data

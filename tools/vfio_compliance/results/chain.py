@@ -37,11 +37,9 @@ def _digest(body: bytes, before: str) -> str:
 
 
 class Check:
-    """Follows the lines of a journal from the first on. One whose first record has no digest is not chained."""
+    """Follows the lines of a journal from the first on."""
 
     def __init__(self) -> None:
-        #: Whether the first record carries a digest.
-        self.chained = False
         #: Lines so far.
         self.lines = 0
         #: Of all bytes so far.
@@ -57,12 +55,8 @@ class Check:
     def take(self, line: bytes) -> str:
         """Take note of the next line; what is wrong with its place in the chain, or nothing."""
         digest = digest_of(line)
-        if not self.lines:
-            self.chained = bool(digest)
         self.lines += 1
         before, self._before = self._before, digest or None
-        if not self.chained:
-            return ""
         self._whole.update(line)
         if not digest:
             return "it is not part of the chain: it was changed, or put in"

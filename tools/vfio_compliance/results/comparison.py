@@ -138,7 +138,7 @@ def _cases(before: Summary, after: Summary, rule: str) -> list[CaseChange]:
     return [
         CaseChange(case.name, known[case.key].verdict, case.verdict, _why(case))
         for case in after.cases_of(rule)
-        if case.id in known and known[case.key].verdict is not case.verdict
+        if case.key in known and known[case.key].verdict is not case.verdict
     ]
 
 

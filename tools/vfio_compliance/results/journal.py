@@ -55,7 +55,7 @@ class Damaged(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """After the last line: the journal is chained, and its last record is missing."""
+    """After the last line: the last record is missing."""
 
     why: str
 
@@ -247,11 +247,11 @@ def read(path: Path) -> Iterator[Line]:
 def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
     """The lines of a journal; a last one that was cut short is left out. The first holds the event ``run``.
 
-    A line whose place in the chain is wrong is damaged. A chained journal that does not end with the event ``closed``
-    has a Cut after its last line. Raises JournalError, with ``name``, for what is not a journal of this format.
+    A line whose place in the chain is wrong is damaged. A journal that does not end with the event ``closed`` has a Cut
+    after its last line. What follows from a line that was told already is not told again. Raises JournalError, with ``name``, for what is not a journal of this format.
     """
     check = chain.Check()
-    closed = False
+    told = closed = False
     for data in file:
         if not data.endswith(b"\n"):
             break
@@ -265,13 +265,14 @@ def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
             raise JournalError(f"{name}: its first record is damaged: {found.why}")
         if wrong:
             found = Damaged(wrong)
-        closed = isinstance(found, Recorded) and isinstance(found.event, events.Closed)
-        if check.chained and isinstance(found, Recorded) and isinstance(found.event, events.Closed):
+        closed = not isinstance(found, Recorded) or isinstance(found.event, events.Closed)
+        if not told and isinstance(found, Recorded) and isinstance(found.event, events.Closed):
             found = _checked(found, before, records)
+        told = told or isinstance(found, Damaged)
         yield found
     if not check.lines:
         raise JournalError(f"{name}: the run ended before anything was recorded")
-    if check.chained and not closed:
+    if not closed:
         yield Cut(
             f"the journal was not closed: whoever watched the run was killed, or lines are missing after line "
             f"{check.lines}"
