@@ -118,6 +118,23 @@ def test_what_is_weaker_does_not_block_either(level: str, of: str, covered: bool
     assert NotBlocking(level=level, reason="a").covers("v1.a", of) is covered
 
 
+@pytest.mark.parametrize(
+    ("kernel", "left_out"),
+    [("6.12.117+deb12-amd64", {"a"}), ("7.3.4-amd64", {"a", "b"}), ("7.3.0-rc2", {"a"}), ("mine", {"a"})],
+)
+def test_left_out_on_some_kernels(tmp_path: Path, kernel: str, left_out: set[str]) -> None:
+    """An entry with a range leaves nothing out elsewhere, nor where the kernel has no version."""
+    entries = '  - {rule: a, reason: r}\n  - {rule: b, reason: r, kernel: ">=7.3"}\n'
+    found = loaded(tmp_path, f"format: 1\nname: some\nleave_out:\n{entries}").on(kernel)
+    assert {rule for rule in ("a", "b", "c") if found.leaves_out(rule)} == left_out
+
+
+def test_a_range_of_kernels_that_is_none(tmp_path: Path) -> None:
+    entry = '  - {rule: a, reason: r, kernel: "new ones"}\n'
+    (complaint,) = complaints(tmp_path, f"format: 1\nname: some\nleave_out:\n{entry}")
+    assert complaint.startswith('4:34: expected a range of versions such as ">=6.1, <6.13", found `new ones`')
+
+
 def test_without_should(tmp_path: Path) -> None:
     asked = loaded(tmp_path, "format: 1\nname: all\nleave_out: []\n").without_should()
     assert asked.not_blocking == (NotBlocking(level="should", reason="--no-should"),)

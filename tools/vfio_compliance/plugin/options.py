@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -76,4 +77,5 @@ def plan_of(config: pytest.Config, catalogue: rules.Catalogue) -> plans.Plan:
     plan = plans.chosen(config.getoption("--plan"), config.rootpath)
     if problems := plan.problems(catalogue.rules):
         raise profiles.ProfileError(problems)
+    plan = plan.on(os.uname().release)
     return plan.without_should() if config.getoption("--no-should") else plan

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from vfio_compliance.common import versions
 from vfio_compliance.common.suggest import did_you_mean, similar
 from vfio_compliance.profiles.document import WHOLE_FILE, Document, Problem, ProfileError, Source, quoted
-from vfio_compliance.profiles.kinds import Choice, OneOfNumbers, Prose, Text
+from vfio_compliance.profiles.kinds import Choice, OneOfNumbers, Prose, Text, VersionRange
 from vfio_compliance.profiles.loader import read
 from vfio_compliance.profiles.profile import FORMAT, NAME, Profile
 from vfio_compliance.profiles.records import ListOf, Record, key
@@ -36,6 +37,7 @@ class LeftOut:
 
     rule: str = key(_RULES, "Id of a rule, or its beginning up to the end of a word.")
     reason: str = key(Prose(), "Why they are left out.")
+    kernel: str | None = key(VersionRange(), "Kernels on which they are, all unless given; in quotes.", default=None)
 
     def covers(self, rule_id: str) -> bool:
         """Whether a rule is among them."""
@@ -107,6 +109,11 @@ class Plan:
         """The reason why a rule is left out, from the entry that names it most precisely; None when it is not."""
         found = [each for each in self.left_out if each.covers(rule_id)]
         return max(found, key=lambda each: len(each.rule)).reason if found else None
+
+    def on(self, kernel: str) -> Plan:
+        """The same plan, as it is on a kernel of this release: without what is left out on others alone."""
+        here = tuple(each for each in self.left_out if each.kernel is None or versions.within(each.kernel, kernel))
+        return dataclasses.replace(self, left_out=here)
 
     def without(self, rules: Collection[str]) -> Plan:
         """The same plan, as it says why it leaves out ``rules``, which have no case that it takes."""

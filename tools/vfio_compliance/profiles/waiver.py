@@ -7,29 +7,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from yaml.nodes import ScalarNode
 
 from vfio_compliance.common import versions
-from vfio_compliance.profiles.document import Document, quoted
-from vfio_compliance.profiles.kinds import Boolean, Date, Prose, Text
+from vfio_compliance.profiles.kinds import Boolean, Date, Prose, Text, VersionRange
 from vfio_compliance.profiles.records import ListOf, Record, key
-
-
-class _Versions(Text):
-    """A range of versions."""
-
-    def __init__(self) -> None:
-        super().__init__('a range of versions such as ">=6.1, <6.13"')
-
-    def parse(self, node: ScalarNode, document: Document) -> Any:
-        text = super().parse(node, document)
-        try:
-            versions.check(text)
-        except ValueError as error:
-            raise ValueError(f"expected {self.wanted}, found {quoted(text)}: {error}") from None
-        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +35,9 @@ class Waiver:
         "Text that the case's name must contain; what fails in another case is not waived.",
         default=None,
     )
-    kernel: str | None = key(_Versions(), "Kernels that it holds for, all unless given; in quotes.", default=None)
+    kernel: str | None = key(VersionRange(), "Kernels that it holds for, all unless given; in quotes.", default=None)
     driver: str | None = key(
-        _Versions(), "Versions of the driver that it holds for, all unless given; in quotes.", default=None
+        VersionRange(), "Versions of the driver that it holds for, all unless given; in quotes.", default=None
     )
     sometimes: bool = key(
         Boolean(),

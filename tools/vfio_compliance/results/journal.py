@@ -248,7 +248,8 @@ def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
     """The lines of a journal; a last one that was cut short is left out. The first holds the event ``run``.
 
     A line whose place in the chain is wrong is damaged. A journal that does not end with the event ``closed`` has a Cut
-    after its last line. What follows from a line that was told already is not told again. Raises JournalError, with ``name``, for what is not a journal of this format.
+    after its last line. What follows from a line that was told already is not told again. Raises JournalError, with
+    ``name``, for what is not a journal of this format.
     """
     check = chain.Check()
     told = closed = False
