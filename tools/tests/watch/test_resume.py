@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
@@ -196,14 +197,20 @@ def test_elsewhere(tmp_path, path, capsys):
     assert "the run was started in /work: go there first" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("records", [12, 25])
-def test_killed(tmp_path, project, records):
-    """kill -9 of the watching process leaves a journal that says so; resumed, the run has each verdict once."""
-    out, temporary = tmp_path / "out", tmp_path / "tmp"
-    temporary.mkdir()
+@pytest.fixture
+def short():
+    """A folder for temporary files, in which the path of a socket is not too long."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(("records", "rounds"), [(12, 1), (25, 1), (30, 3), (55, 3)])
+def test_killed(tmp_path, project, short, records, rounds):
+    """kill -9 of the watching process leaves a journal that says so; resumed, each round has each verdict once."""
+    out = tmp_path / "out"
     command = [sys.executable, "-m", "vfio_compliance", "run"]
-    keys = {"cwd": project, "stdout": subprocess.DEVNULL, "env": {**os.environ, "TMPDIR": str(temporary)}}
-    only = ["--only=v1.reserved", "--only=v1.reset.accepted"]
+    keys = {"cwd": project, "stdout": subprocess.DEVNULL, "env": {**os.environ, "TMPDIR": str(short)}}
+    only = ["--only=v1.reserved", "--only=v1.reset.accepted", f"--repeat={rounds}"]
     with subprocess.Popen([*command, "profiles/reference.yaml", f"--out={out}", *only], **keys) as killed:
         deadline = time.monotonic() + 100
         while time.monotonic() < deadline and killed.poll() is None:
@@ -223,7 +230,8 @@ def test_killed(tmp_path, project, records):
     assert subprocess.run([*command, "--resume", str(out)], **keys, check=False).returncode == 0
     ends = Counter(line.event.case for line in journal.read(out / journal.NAME) if isinstance(line.event, End))
     result = summarise(journal.read(out / journal.NAME))
-    assert ends == dict.fromkeys(result.cases, 1)
+    assert ends == dict.fromkeys((case.id for case in result.cases.values()), rounds)
+    assert {case.round for case in result.cases.values()} == {*range(1, rounds + 1)}
     assert {case.verdict for case in result.cases.values()} == {Verdict.PASS}
     assert result.stops == []
-    assert [*temporary.iterdir()] == []
+    assert [*short.iterdir()] == []

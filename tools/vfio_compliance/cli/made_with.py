@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from ..profiles import Profile
     from ..watch.made_with import MadeWith
 
-#: Options that name a file which says what is judged, or how.
-_FILES = ("--plan", "--waivers")
+_PLAN, _WAIVERS = "--plan", "--waivers"
 
 
 def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
@@ -42,11 +41,12 @@ def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
 
 
 def input_files(profile: Profile, options: Sequence[str]) -> Iterator[Path]:
-    """The profile, its file of functions, and the files that options name."""
+    """The profile, its file of functions, the plan, and the files of waivers."""
+    from ..profiles.plan import file_of
+
     yield profile.path
     if profile.actions:
         yield profile.action_file
-    for option in options:
-        name, _, value = option.partition("=")
-        if name in _FILES and value:
-            yield Path(value)
+    given = [option.partition("=") for option in options]
+    yield file_of(next((value for name, _, value in reversed(given) if name == _PLAN), None), root())
+    yield from (Path(value) for name, _, value in given if name == _WAIVERS)

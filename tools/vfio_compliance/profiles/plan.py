@@ -151,17 +151,20 @@ def load(path: str | os.PathLike[str], given: str | None = None) -> Plan:
     return Plan(written.name, given, written.leave_out, written.not_blocking, written.depth, source)
 
 
-def chosen(word: str | None, project: Path) -> Plan:
-    """The plan that ``--plan`` asks for: by its name in the checkout, or by its path; the default for None.
+def file_of(word: str | None, project: Path) -> Path:
+    """The file of the plan that ``--plan`` asks for: by its name in the checkout, or by its path; the default for None.
 
-    Raises ProfileError, also for a name that no plan has.
+    It need not be there.
     """
-    folder = project / FOLDER
+    path = project / FOLDER / f"{DEFAULT if word is None else word}.yaml"
+    return path if word is None or ("/" not in word and path.is_file()) else Path(word)
+
+
+def chosen(word: str | None, project: Path) -> Plan:
+    """The plan that ``--plan`` asks for. Raises ProfileError, also for a name that no plan has."""
+    folder, path = project / FOLDER, file_of(word, project)
     if word is None:
-        return load(folder / f"{DEFAULT}.yaml", "")
-    path = folder / f"{word}.yaml"
-    if "/" in word or not path.is_file():
-        path = Path(word)
+        return load(path, "")
     if not word or (not path.exists() and not _looks_like_a_path(word)):
         known = sorted(each.stem for each in folder.glob("*.yaml"))
         hint = did_you_mean(similar(word, known)) or f"; there are {', '.join(known)}, and paths of files"
