@@ -82,7 +82,8 @@ class Fake:
             "back-stands-still": self.migration.get("status") == "completed" and not self.incoming,
             "cancelled-stands-still": self.migration.get("status") == "cancelled",
         }
-        return self.running and not still.get(FAULT, False)
+        early = FAULT == "runs-early" and self.incoming
+        return (self.running or early) and not still.get(FAULT, False)
 
     def serve(self) -> int:
         """Answer until told to end."""

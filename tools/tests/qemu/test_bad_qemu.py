@@ -181,10 +181,11 @@ def test_live_migration_goes_wrong(ask, fault):
 #: What goes wrong in another flow: which, its outcome, and what is said.
 OTHER_FAULTS = {
     "back-aborts": (BACK, "aborted", "was killed by SIGABRT during `cont`"),
+    "runs-early": (PAUSED, "runs-early", "the running sample changes while the guest is paused"),
     "runs-unasked": (PAUSED, "failed", "the guest was paused, and runs on the target"),
     "cancel-ignored": (CANCEL, "hung", "the migration is still `active` after 3 s"),
     "back-stands-still": (BACK, "stands-still", "the running sample does not change"),
-    "cancelled-stands-still": (CANCEL, "stands-still", "the running sample does not change"),
+    "cancelled-stands-still": (CANCEL, "stands-still", "once the migration is cancelled: the running sample does not"),
     "cancel-loses": (CANCEL, "state-lost", "on the source, once the migration is cancelled: expected 0x"),
 }
 

@@ -38,6 +38,7 @@ FLOWS = {
     "qemu.paused.migrates": PAUSED,
     "qemu.cancel.returns-to-running": CANCEL,
     "qemu.source.runs-again": BACK,
+    "qemu.load.waits-for-guest": PAUSED,
 }
 
 

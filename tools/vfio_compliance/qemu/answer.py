@@ -19,6 +19,7 @@ class Outcome(Enum):
     #: QEMU says that all is well, and it is not.
     LOST = "state-lost"
     STILL = "stands-still"
+    EARLY = "runs-early"
     FAILED = "failed"
     ABORTED = "aborted"
     HUNG = "hung"
@@ -30,6 +31,7 @@ SAYS = {
     Outcome.COMPLETED: "QEMU completes",
     Outcome.LOST: "QEMU completes, and the device's state is lost",
     Outcome.STILL: "QEMU sees no error, and the device does not run",
+    Outcome.EARLY: "QEMU sees no error, and the device runs before its guest does",
     Outcome.FAILED: "QEMU fails",
     Outcome.ABORTED: "QEMU aborts",
     Outcome.HUNG: "QEMU hangs",
@@ -39,7 +41,7 @@ SAYS = {
 #: What is said of a state that is the expected one, on the target and on the source.
 ARRIVED, KEPT = SEEN = ("arrives", "is kept")
 
-_BAD = {Outcome.LOST, Outcome.STILL, Outcome.FAILED, Outcome.ABORTED}
+_BAD = {Outcome.LOST, Outcome.STILL, Outcome.EARLY, Outcome.FAILED, Outcome.ABORTED}
 
 
 @dataclass

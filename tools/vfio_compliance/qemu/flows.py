@@ -39,12 +39,12 @@ _OUTCOMES: dict[type[QemuError], Outcome] = {
 }
 
 
-class _Lost(Exception):
-    """The state is not the one that it was."""
+class _Bad(Exception):
+    """QEMU sees nothing wrong with the device; the device shows it."""
 
-
-class _Still(Exception):
-    """The device does not work on."""
+    def __init__(self, outcome: Outcome, why: str, where: str = "") -> None:
+        super().__init__(f"{where}: {why}" if where else why)
+        self.outcome = outcome
 
 
 @dataclass
@@ -79,18 +79,27 @@ class Guest:
         """What the device shows."""
         return self.machine.watched(self.actor.show, "while the device's state was read")
 
-    def compare(self, expected: list[int] | None) -> None:
-        """Raise _Lost for another state than the expected one, _Still for a device that does not work on."""
+    def compare(self, expected: list[int] | None, where: str = "") -> None:
+        """Raise _Bad for another state than the expected one, and for a device that does not work on."""
         if expected is not None and (seen := self.look()) != expected:
-            raise _Lost(_difference(expected, seen))
-        self.watch()
+            raise _Bad(Outcome.LOST, _difference(expected, seen), where)
+        self.watch(where)
 
-    def watch(self) -> None:
-        """Raise _Still for a device that does not work."""
-        if self.actor.can_watch and not self.machine.watched(
-            lambda: self.actor.counter().goes_on(), "while the device was watched"
-        ):
-            raise _Still("the running sample does not change")
+    def watch(self, where: str = "") -> None:
+        """Raise _Bad for a device that does not work."""
+        if self._works() is False:
+            raise _Bad(Outcome.STILL, "the running sample does not change", where)
+
+    def wait(self) -> None:
+        """Raise _Bad for a device that works although its guest is paused."""
+        if self._works():
+            raise _Bad(Outcome.EARLY, "the running sample changes while the guest is paused")
+
+    def _works(self) -> bool | None:
+        """None where the profile has no word on how that is seen."""
+        if not self.actor.can_watch:
+            return None
+        return self.machine.watched(lambda: self.actor.counter().goes_on(), "while the device was watched")
 
 
 @dataclass
@@ -191,10 +200,7 @@ class Flows:
             guest.machine.cancel(self.scratch / "cancelled")
             if paused:
                 guest.machine.order("cont")
-            try:
-                guest.compare(guest.shown)
-            except _Lost as error:
-                raise _Lost(f"on the source, once {migration} is cancelled: {error}") from None
+            guest.compare(guest.shown, f"on the source, once {migration} is cancelled")
         file = self.scratch / "whole"
         answer.numbers = guest.machine.save(file)
         self._load(answer, file, guest.shown, paused=False)
@@ -209,10 +215,7 @@ class Flows:
             guest = self._source = self._start("source", self.source, incoming=False)
         elif not guest.machine.runs():
             guest.machine.order("cont")
-        try:
-            guest.watch()
-        except _Still as error:
-            raise _Still(f"on the source, before it is migrated: {error}") from None
+        guest.watch("on the source, before it is migrated")
         guest.put(_value(number))
         self._note_unseen(answer, guest)
         return guest
@@ -227,6 +230,7 @@ class Flows:
             if paused:
                 if guest.machine.runs():
                     raise Failed("the guest was paused, and runs on the target")
+                guest.wait()
                 guest.machine.order("cont")
             guest.compare(expected)
         if expected is not None:
@@ -246,10 +250,8 @@ class Flows:
         """Carry out a part of a flow; what goes wrong becomes its outcome, and the source is started anew then."""
         try:
             act()
-        except _Lost as error:
-            answer.outcome, answer.why = Outcome.LOST, str(error)
-        except _Still as error:
-            answer.outcome, answer.why = Outcome.STILL, str(error)
+        except _Bad as error:
+            answer.outcome, answer.why = error.outcome, str(error)
             self.end_source()
         except QemuError as error:
             answer.outcome, answer.why = _OUTCOMES[type(error)], str(error)
