@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "run"
     (made / "inputs").mkdir(parents=True)
     (made / "inputs" / "profile.yaml").write_bytes(PROFILE)
-    (made / "report.json").write_text('{"path": "/home/joe/x", "ok": true}\n')
+    (made / "report.junit.xml").write_text('{"path": "/home/joe/x", "ok": true}\n')
     (made / "pytest.log").write_text("not for others\n")
     (made / "data").mkdir()
     (made / "data" / hashlib.sha256(b"secret").hexdigest()).write_bytes(b"secret")
@@ -82,7 +82,8 @@ def test_whole(bundle, folder, tmp_path):
         names = [name.partition("/")[2] for name in unpacked.getnames()]
         sums = unpacked.extractfile(unpacked.getnames()[-1]).read().decode()
         text = unpacked.extractfile(unpacked.getnames()[names.index(packed_journal.NAME)]).read()
-    assert names == [ABOUT, "inputs/profile.yaml", "report.txt", "report.json", packed_journal.NAME, SUMS]
+    reports = ["report.txt", "report.json", "report.md", "report.junit.xml"]
+    assert names == [ABOUT, "inputs/profile.yaml", *reports, packed_journal.NAME, SUMS]
     assert lzma.decompress(text) == (folder / journal.NAME).read_bytes()
     assert [line.split()[1] for line in sums.splitlines()] == names[:-1]
 

@@ -13,11 +13,11 @@ import sys
 import pytest
 from stories import NOON, RULE, first, written
 
+from vfio_compliance.bundle.opening import opened
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal, reports
 from vfio_compliance.results.events import End, Finish, Plan
 from vfio_compliance.results.failure import Failure
-from vfio_compliance.results.opening import opened
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import FORMATS, render
 

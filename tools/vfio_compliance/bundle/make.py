@@ -18,7 +18,7 @@ from ..results import journal as journals
 from ..results.events import Environment, Run
 from ..results.folder import INPUTS, REPORT
 from ..results.reading import summarise
-from ..results.writers import terminal
+from ..results.writers import render
 from . import journal
 from .packing import LONGEST_NAME, Packer, Wrong
 from .redact import Redaction
@@ -29,8 +29,8 @@ VERSION: Final = 1
 ABOUT: Final = "environment.json"
 SUMS: Final = "SHA256SUMS"
 
-#: Columns of the report that is in each bundle.
-_WIDTH: Final = 100
+#: The reports in each bundle; the others are made from it by ``report BUNDLE --format NAME``.
+_REPORTS: Final = {"txt": "terminal", "json": "json", "md": "markdown"}
 #: Bytes of a file besides journal and data.
 LARGEST_TEXT: Final = 64 << 20
 _PIECE: Final = 1 << 18
@@ -43,7 +43,8 @@ class BundleError(Exception):
 class _Known(NamedTuple):
     run: Run
     environment: Environment | None
-    report: str
+    #: By the ending of its name, each report that a bundle has.
+    reports: dict[str, str]
     #: What is wrong with the journal.
     damage: str
 
@@ -83,8 +84,8 @@ def _look_at(folder: Path) -> _Known:
             yield line
 
     summary = summarise(noted())
-    report = terminal.render(summary, _WIDTH) + "\n"
-    return _Known(summary.run, environment[-1] if environment else None, report, next(iter(damage), ""))
+    reports = {ending: render(name, summary) for ending, name in _REPORTS.items()}
+    return _Known(summary.run, environment[-1] if environment else None, reports, next(iter(damage), ""))
 
 
 def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redaction: Redaction | None) -> None:
@@ -98,9 +99,11 @@ def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redactio
     add(ABOUT, _about(known, redaction))
     for path in _files(folder / INPUTS):
         add(_name(f"{INPUTS}/{_safe(path.name)}", sums), _redacted(_content(path), redaction))
-    add(f"{REPORT}txt", _redacted(known.report.encode("utf-8", "backslashreplace"), redaction))
+    made = {f"{REPORT}{ending}": text for ending, text in known.reports.items()}
+    for called, report in made.items():
+        add(called, _redacted(report.encode("utf-8", "backslashreplace"), redaction))
     for path in _files(folder):
-        if path.name.startswith(REPORT) and path.name != f"{REPORT}txt":
+        if path.name.startswith(REPORT) and path.name not in made:
             add(_name(_safe(path.name), sums), _redacted(_content(path), redaction))
     with tempfile.TemporaryFile() as packed, (folder / journals.NAME).open("rb") as lines:
         size = journal.pack(redaction.journal(lines) if redaction else lines, packed)

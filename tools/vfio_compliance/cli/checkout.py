@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ..rules import Catalogue, Rule
 
 
+#: How a user names a run whose result is read.
+A_RUN = "what --out named, the journal in it, or a bundle"
+
+
 class Complaint(Exception):
     """Something that the user can put right; the message is all there is to say."""
 
@@ -48,8 +52,8 @@ def loaded(path: Path) -> Profile:
 
 def summary_of(place: Path) -> Summary:
     """What the journal of a run amounts to, by its folder or its own path. Raises Complaint where it cannot be read."""
+    from ..bundle.opening import opened
     from ..results.journal import JournalError
-    from ..results.opening import opened
 
     try:
         return opened(place)

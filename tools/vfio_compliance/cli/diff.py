@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..results.verdict import EXIT_FAIL, EXIT_OK
-from .checkout import Complaint, width
+from .checkout import A_RUN, summary_of, width
 from .parser import Commands
 
 
@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
         "judged no more, or of which a case did so; and a run that ended worse for a reason that is in no rule.",
         epilog="exit codes: 0 nothing got worse, 1 something did, 2 a run cannot be read",
     )
-    parser.add_argument("before", type=Path, metavar="RUN", help="the earlier run: what --out named, or its journal")
+    parser.add_argument("before", type=Path, metavar="RUN", help=f"the earlier run: {A_RUN}")
     parser.add_argument("after", type=Path, metavar="RUN", help="the later one")
     parser.set_defaults(carry_out=carry_out)
 
@@ -28,13 +28,8 @@ def add(commands: Commands) -> None:
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the difference; whether something got worse."""
     from ..results.comparison import compare
-    from ..results.journal import JournalError
-    from ..results.opening import opened
     from ..results.writers import difference
 
-    try:
-        found = compare(opened(arguments.before), opened(arguments.after))
-    except JournalError as error:
-        raise Complaint(str(error)) from None
+    found = compare(summary_of(arguments.before), summary_of(arguments.after))
     print(difference.render(found, width()))
     return EXIT_FAIL if found.worse else EXIT_OK

@@ -7,14 +7,14 @@ import argparse
 from pathlib import Path
 
 from ..results.writers import FORMATS
-from .checkout import Complaint, summary_of, width
+from .checkout import A_RUN, Complaint, summary_of, width
 from .parser import Commands
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("report", help="show the result of a run again, from its journal")
-    parser.add_argument("folder", type=Path, help="what --out named, or the journal in it")
+    parser.add_argument("run", type=Path, metavar="RUN", help=A_RUN)
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help=f"{', '.join(FORMATS)}; {FORMATS[0]} unless given"
     )
@@ -27,7 +27,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..results.reports import ReportError, Wanted, write
     from ..results.writers import render, terminal
 
-    result = summary_of(arguments.folder)
+    result = summary_of(arguments.run)
     if arguments.output is not None:
         try:
             write(Wanted(arguments.format, arguments.output), result)

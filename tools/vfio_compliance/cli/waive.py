@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..results.verdict import EXIT_OK
-from .checkout import Complaint, summary_of
+from .checkout import A_RUN, Complaint, summary_of
 from .parser import Commands
 
 _EPILOG = """\
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         description="Write a file of waivers for what failed in a run, to be given to run as --waivers.",
         epilog=_EPILOG,
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="what --out named, or the journal in it")
+    parser.add_argument("run", type=Path, metavar="RUN", help=A_RUN)
     parser.add_argument("--output", type=Path, metavar="FILE", help="a new file; else they are printed")
     parser.set_defaults(carry_out=carry_out)
 
@@ -33,7 +33,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     """Write the waivers."""
     from ..results.writers import waivers
 
-    text = waivers.render(summary_of(arguments.folder))
+    text = waivers.render(summary_of(arguments.run))
     if not text:
         raise Complaint("nothing to waive: no rule of the device was broken in a way that can be waived")
     if arguments.output is None:
