@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
+from ..common.words import counted
 from ..results import journal
 from .packing import Wrong
 
@@ -43,7 +44,7 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 data = packed.decompress(piece, _PIECE)
             except lzma.LZMAError as error:
-                raise Wrong(f"{NAME}: cannot be unpacked after {total} bytes of text: {error}") from None
+                raise Wrong(f"{NAME}: cannot be unpacked after {counted(total, 'byte')} of text: {error}") from None
             piece = b""
             yield from line.take(data)
             total += len(data)

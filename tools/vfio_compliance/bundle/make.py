@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from ..common.new_file import new_file
+from ..common.words import counted
 from ..results import data as kept
 from ..results import journal as journals
 from ..results.events import Environment, Run
@@ -147,7 +148,7 @@ def _content(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(LARGEST_TEXT + 1)
     if len(content) > LARGEST_TEXT:
-        raise Wrong(f"{path}: more than {LARGEST_TEXT} bytes, which no report or profile has")
+        raise Wrong(f"{path}: more than {counted(LARGEST_TEXT, 'byte')}, which no report or profile has")
     return content
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..common.words import counted
 from .checkout import Complaint
 from .parser import Commands
 
@@ -37,5 +38,5 @@ def carry_out(arguments: argparse.Namespace) -> int:
         make(arguments.folder, arguments.output, arguments.with_data, arguments.redact)
     except (BundleError, JournalError) as error:
         raise Complaint(str(error)) from None
-    print(f"bundle: {arguments.output}, {arguments.output.stat().st_size} bytes")
+    print(f"bundle: {arguments.output}, {counted(arguments.output.stat().st_size, 'byte')}")
     return 0

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 A_RUN = "what --out named, the journal in it, or a bundle"
 
 
+_NARROWEST, _WIDEST = 60, 200
+
+
 class Complaint(Exception):
     """Something that the user can put right; the message is all there is to say."""
 
@@ -76,8 +79,8 @@ def matching(known: Catalogue, pattern: str) -> list[Rule]:
 
 
 def width() -> int:
-    """Columns for what is printed."""
-    return min(shutil.get_terminal_size((100, 24)).columns, 120)
+    """Columns for what is printed: as many as the terminal has, within reason; 100 in a log or a pipe."""
+    return min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
 
 
 def print_wrapped(text: str) -> None:

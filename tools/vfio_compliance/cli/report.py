@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..results.writers import FORMATS
@@ -25,7 +26,8 @@ def add(commands: Commands) -> None:
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
     from ..results.reports import ReportError, Wanted, write
-    from ..results.writers import render, terminal
+    from ..results.writers import render
+    from ..results.writers.terminal.printed import show_result
 
     result = summary_of(arguments.run)
     if arguments.output is not None:
@@ -34,7 +36,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
         except ReportError as error:
             raise Complaint(str(error)) from None
     elif arguments.format == "terminal":
-        print(terminal.render(result, width()))
+        show_result(sys.stdout, result, width())
     else:
         print(render(arguments.format, result), end="")
     return result.exit_code

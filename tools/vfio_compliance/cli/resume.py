@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ..results.reports import Wanted
 
 
-def carry_out(out: Path, wanted: Sequence[Wanted]) -> int:
+def carry_out(out: Path, wanted: Sequence[Wanted], quiet: bool) -> int:
     """Run what has no verdict; exit code of the whole run. Raises Complaint where anything is not as it was."""
     from ..results import journal
     from ..run.environment import changes
     from ..watch import resume
-    from ..watch.supervise import RunError, run
+    from ..watch.supervise import Order, RunError, run
 
     try:
         resume.begun(out / journal.NAME)
@@ -43,18 +43,8 @@ def carry_out(out: Path, wanted: Sequence[Wanted]) -> int:
         lines = "\n".join(f"  {each}" for each in changed)
         raise Complaint(f"{out}: not resumed, for this has changed; bring it back, or run anew:\n{lines}")
     try:
-        return run(
-            root(),
-            profile,
-            out,
-            before.options,
-            sys.stdout,
-            width(),
-            begun.rounds,
-            wanted=wanted,
-            made_with=now,
-            resume=True,
-        )
+        order = Order(begun.rounds, wanted, now, resume=True, quiet=quiet)
+        return run(root(), profile, out, before.options, sys.stdout, width(), order)
     except (RunError, journal.JournalError) as error:
         raise Complaint(str(error)) from None
 

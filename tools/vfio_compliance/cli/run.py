@@ -71,6 +71,7 @@ def add(commands: Commands) -> None:
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
     option("--dry-run", action="store_true", help="tell what would run and what it costs; nothing is opened")
     option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
+    option("--quiet", action="store_true", help="show nothing but the last line, which is the verdict")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
     option(
         "--report",
@@ -92,7 +93,7 @@ def _rounds(text: str) -> int:
 def carry_out(arguments: argparse.Namespace) -> int:
     """Judge the device; exit code of the run."""
     from ..results.reports import Wanted
-    from ..watch.supervise import RunError, run
+    from ..watch.supervise import Order, RunError, run
 
     wanted = [Wanted(*each) for each in arguments.report]
     if len({each.path.absolute() for each in wanted}) < len(wanted):
@@ -101,7 +102,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
         from .resume import carry_out as resume
 
         _refuse_more(arguments)
-        return resume(arguments.resume, wanted)
+        return resume(arguments.resume, wanted, arguments.quiet)
     named = arguments.profile or os.environ.get(_NAMED_BY)
     if not named:
         raise Complaint("name the device to judge: vfio-compliance run profiles/NAME.yaml")
@@ -112,17 +113,8 @@ def carry_out(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments, profile)
     out, options = arguments.out or results(profile.name), _options(arguments)
     try:
-        return run(
-            root(),
-            profile,
-            out,
-            options,
-            sys.stdout,
-            width(),
-            arguments.repeat,
-            wanted=wanted,
-            made_with=made_with(profile, options),
-        )
+        order = Order(arguments.repeat, wanted, made_with(profile, options), quiet=arguments.quiet)
+        return run(root(), profile, out, options, sys.stdout, width(), order)
     except RunError as error:
         raise Complaint(str(error)) from None
 
@@ -138,10 +130,14 @@ def _wanted(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
+#: What says how a run is shown, not what it is; and what the parser itself adds.
+_HOW = ("resume", "report", "quiet", "carry_out", "parser")
+
+
 def _refuse_more(arguments: argparse.Namespace) -> None:
     """A run is resumed as it began: nothing can be added."""
     for name, value in vars(arguments).items():
-        if name not in ("resume", "report", "carry_out", "parser") and value != arguments.parser.get_default(name):
+        if name not in _HOW and value != arguments.parser.get_default(name):
             word = name if name == "profile" else f"--{name.replace('_', '-')}"
             raise Complaint(f"--resume goes on with the run as it began: leave out {word}")
 

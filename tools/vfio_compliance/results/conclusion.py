@@ -162,11 +162,17 @@ def _outside(summary: Summary) -> Iterator[str]:
         (summary.deaths, "a server died outside of any rule"),
         (summary.kernel_log, "the kernel complained outside of any rule"),
         (summary.hangs, "a call hung outside of any rule"),
-        (summary.stops, "the run could not continue"),
+        (summary.stops, _stopped(summary)),
         (summary.suite_faults, "a rule of the suite itself came out broken"),
     ):
         if happened:
             yield words
+
+
+def _stopped(summary: Summary) -> str:
+    """Why, by the first of the reasons: the others follow from it, as a rule."""
+    why = _first_line(next((stop.message for stop in summary.stops), ""))
+    return f"the run could not continue: {textwrap.shorten(why, _LONGEST, placeholder=' ...')}"
 
 
 def _reasons(summary: Summary) -> Counter[str]:

@@ -99,6 +99,11 @@ class Summary:
             cases.setdefault(case.rule, []).append(case)
         return cases
 
+    @property
+    def started(self) -> bool:
+        """Whether the run got as far as a case."""
+        return any(case.verdict is not Verdict.NOT_RUN or case.failure for case in self.cases.values())
+
     @cached_property
     def flaky(self) -> list[list[Case]]:
         """The cases that did not come out the same in each round that has a verdict on them, round by round."""

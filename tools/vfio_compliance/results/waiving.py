@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ..common import versions
 from .case import Case
+from .events import Run
 from .failure import Failure
 from .sanitizer import reports
 from .setting import Waiver
@@ -21,11 +22,11 @@ from .verdict import Verdict
 
 def waive(summary: Summary, today: datetime.date) -> None:
     """Apply every waiver; ``today`` decides whether one has expired."""
-    at_first = {case.id: case.verdict for case in summary.cases.values()}
+    at_first = {case.key: case.verdict for case in summary.cases.values()}
     for waiver in summary.run.waivers:
         used = UsedWaiver(waiver)
         summary.waivers.append(used)
-        used.unused = _outside(summary, waiver)
+        used.unused = _elsewhere(summary.run, waiver)
         _excuse(summary, used, today)
     for used in summary.waivers:
         if not used.unused:
@@ -36,11 +37,11 @@ def _cases(summary: Summary, waiver: Waiver) -> list[Case]:
     return list(filter(summary.of_device, summary.cases_of(waiver.rule)))
 
 
-def _outside(summary: Summary, waiver: Waiver) -> str:
+def _elsewhere(run: Run, waiver: Waiver) -> str:
     """Why it does not hold on this kernel, or for this driver; empty where it does."""
     for what, held, version in (
-        ("kernel", waiver.kernel, summary.run.kernel.rpartition(" ")[2]),
-        ("driver", waiver.driver, summary.run.driver_version),
+        ("kernel", waiver.kernel, run.kernel.rpartition(" ")[2]),
+        ("driver", waiver.driver, run.driver_version),
     ):
         if held is None:
             continue
@@ -57,6 +58,18 @@ def _within(held: str, version: str) -> bool | None:
         return versions.within(held, version)
     except ValueError:  # in a journal that somebody has changed
         return False
+
+
+def excused(run: Run, case: Case) -> bool:
+    """Whether a case that failed is what a waiver of the run lists, as far as that is known while it runs."""
+    today = datetime.date.today()
+    return any(
+        waiver.rule == case.rule
+        and (waiver.expires is None or waiver.expires >= today)
+        and not _elsewhere(run, waiver)
+        and not _unlisted(waiver, case)
+        for waiver in run.waivers
+    )
 
 
 def _excuse(summary: Summary, used: UsedWaiver, today: datetime.date) -> None:
@@ -103,13 +116,13 @@ def _look_for_stale(summary: Summary, used: UsedWaiver, at_first: dict[str, Verd
     meant = [case for case in cases if _is_for(waiver, case)]
     if cases and not meant and not summary.scope.selection and not waiver.sometimes:
         summary.notes[f"the waiver of {waiver.rule} is for no case: {waiver.case!r}"] += 1
-    verdicts = {at_first[case.id] for case in meant}
+    verdicts = {at_first[case.key] for case in meant}
     if Verdict.PASS not in verdicts or not verdicts <= {Verdict.PASS, Verdict.NOT_APPLICABLE}:
         return
     if waiver.sometimes or summary.scope.selection:
         used.unused = "the rule held in the cases that were judged"
         return
-    first = next(case for case in meant if at_first[case.id] is Verdict.PASS)
+    first = next(case for case in meant if at_first[case.key] is Verdict.PASS)
     first.verdict = Verdict.STALE
     used.unused = "the rule held; remove it"
     first.failure = Failure(

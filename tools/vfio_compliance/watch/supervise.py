@@ -12,12 +12,16 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..common.screen import show
 from ..common.signals import interruptions
+from ..common.words import printable
 from ..profiles import Profile
 from ..results import inflight, journal, reports
+from ..results.conclusion import conclude
 from ..results.events import (
     UNDER_WAY,
     Broken,
@@ -42,12 +46,12 @@ from ..results.handover import Handover
 from ..results.reading import summarise
 from ..results.reports import Wanted
 from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
-from ..results.writers import terminal
+from ..results.writers.terminal.printed import show_result
 from .attempt import Attempt, Ending, How
 from .folder import FolderError, claimed, scratch
 from .kernel_log import KernelLog
 from .made_with import MadeWith, keep
-from .progress import Progress, show
+from .progress import Progress
 from .reruns import Reruns
 from .rest import Rest
 from .resume import RunError, begun
@@ -64,6 +68,22 @@ _HANG_REMEDY = "find out why the call does not return, or raise limits.test in t
 _OF_THIS_RUN = {"--only", "--exclude", "--shuffle", "--keep-data", "--state"}
 
 
+@dataclass(frozen=True)
+class Order:
+    """How a run is to go, besides what its test processes are told."""
+
+    #: How many times all cases are run.
+    rounds: int = 1
+    #: Reports to be written at the end.
+    wanted: Sequence[Wanted] = ()
+    #: Goes into journal and folder.
+    made_with: MadeWith | None = None
+    #: Go on with the run in the folder, which ended early: what has a verdict is not judged again.
+    resume: bool = False
+    #: Show nothing but the verdict.
+    quiet: bool = False
+
+
 def run(
     root: Path,
     profile: Profile,
@@ -71,25 +91,19 @@ def run(
     options: Sequence[str],
     screen: TextIO,
     width: int,
-    rounds: int = 1,
-    *,
-    wanted: Sequence[Wanted] = (),
-    made_with: MadeWith | None = None,
-    resume: bool = False,
+    order: Order | None = None,
 ) -> int:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
-    dies is followed by another one, which runs the rest. All of this is done in each of so many ``rounds``. After a
-    single one it is seen whether what failed fails alone. A signal that asks this process to end ends the run once the
-    device is closed; the result is that of a run that could not continue. The reports that are ``wanted`` are written
-    at the end; one that cannot be is told on standard error, and the result is that of a run that could not continue.
-    ``made_with`` goes into journal and folder. With ``resume`` a run that ended early goes on in ``out``: what has a
-    verdict is not judged again. Raises RunError when ``out`` cannot be used or pytest refuses the options.
+    dies is followed by another one, which runs the rest. All of this is done in each round. After a single one it is
+    seen whether what failed fails alone. A signal that asks this process to end ends the run once the device is closed;
+    the result is that of a run that could not continue, as where a report cannot be written, which is told on standard
+    error. Raises RunError when ``out`` cannot be used or pytest refuses the options.
     """
     try:
         with claimed(out) as held:
-            return _run(root, profile, out, options, screen, width, rounds, wanted, made_with, resume, held)
+            return _run(root, profile, out, options, screen, width, order or Order(), held)
     except FolderError as error:
         raise RunError(str(error)) from None
 
@@ -101,13 +115,11 @@ def _run(
     options: Sequence[str],
     screen: TextIO,
     width: int,
-    rounds: int,
-    wanted: Sequence[Wanted],
-    made_with: MadeWith | None,
-    resume: bool,
+    order: Order,
     held: int,
 ) -> int:
     path = out / journal.NAME
+    resume, made_with = order.resume, order.made_with
     try:
         if path.exists() and not resume:
             raise RunError(f"{out} already holds a run; name another folder with --out")
@@ -118,7 +130,7 @@ def _run(
             keep(made_with.files, out)
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
-    progress = Progress(screen, width)
+    progress = Progress(io.StringIO() if order.quiet else screen, width)
     with (
         log,
         contextlib.closing(_Run(profile, out, path, progress, made_with and made_with.environment, [held])) as running,
@@ -126,17 +138,20 @@ def _run(
         with interruptions() as interrupted:
             if earlier is not None:
                 running.resume(earlier)
-            running.cases(root, options, log.fileno(), interrupted, rounds)
+            running.cases(root, options, log.fileno(), interrupted, order.rounds)
             if running.rerun_pays:
                 running.rerun(root, options, interrupted)
         progress.end()
         running.conclude()
     result = summarise(journal.read(path))
     result.stops += running.unwritten
-    complaints = [*reports.save(result, out, wanted)]
+    complaints = [*reports.save(result, out, order.wanted)]
     for complaint in complaints:
         print(f"vfio-compliance: {complaint}", file=sys.stderr)
-    show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
+    if order.quiet:
+        show(screen, f"{printable(str(conclude(result)))}\n")
+    else:
+        show_result(screen, result, width, str(path))
     return worst_exit([result.exit_code, *(EXIT_BROKEN for _ in complaints)])
 
 

@@ -46,7 +46,7 @@ def _time(summary: Summary, cost: Forecast) -> str:
     ends = f"a run is ended after {limits.get('run', 0):g} s (limits.run)"
     if not stated:
         return f"not known: the profile does not say how long a reset and a save pass take (times); {ends}"
-    parts = " and ".join(f"{number} times {each:g} s (times.{key})" for key, number, each in stated)
+    parts = " and ".join(f"{counted(number, 'time')} {each:g} s (times.{key})" for key, number, each in stated)
     total = sum(number * each for _, number, each in stated)
     short = "; raise it" if total > limits.get("run", 0) * summary.run.rounds else ""
     return f"{total:.0f} s for {parts}, and the rest; {ends}{short}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ....common.words import counted
 from ....common.wrap import wrap
 from ...figures import figures
 from ...summary import Summary
@@ -31,7 +32,7 @@ def time_and_bytes(summary: Summary, width: int) -> Iterator[str]:
 def _flow(flow: Mapping[str, Any]) -> Iterator[str]:
     yield f"{flow['whole']} whole" + (f" and {flow['unfinished']} ended before" if flow["unfinished"] else "")
     if "bytes" in flow:
-        yield f"{flow['bytes']['median']} bytes in {_time(flow['seconds']['median'])}"
+        yield f"{counted(flow['bytes']['median'], 'byte')} in {_time(flow['seconds']['median'])}"
     if "bytes_per_second" in flow:
         yield f"{flow['bytes_per_second']['median'] / _MIB:.1f} MiB/s"
     if "downtime" in flow:
