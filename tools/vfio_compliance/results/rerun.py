@@ -17,6 +17,7 @@ def rerun(summary: Summary, case: Case) -> str:
     words = ["vfio-compliance", "run", run.profile.path]
     words += [word for defect in run.defects for word in ("--defect", defect)]
     words += ["--plan", run.plan.given] if run.plan.given else []
+    words += ["--no-should"] if summary.scope.no_should else []
     words += [word for file in run.waiver_files for word in ("--waivers", file.path)]
     if case.passes_alone and not 0 < len(case.needs) <= NAMED:
         words += [*_options("--only", run.selection.only), *_options("--exclude", run.selection.exclude)]
