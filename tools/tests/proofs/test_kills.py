@@ -26,6 +26,9 @@ from vfio_compliance.watch.folder import FolderError, claimed
 #: Without --whole: some hundred cases, of which a few fail.
 ONLY = ("v1.reserved", "v1.state", "v1.saving", "dirty.bitmap")
 
+#: How often a resumed run is killed, too.
+_TWICE = 0.25
+
 #: Seconds for which a test process may go on that is watched no more.
 PATIENCE = 60
 
@@ -47,10 +50,8 @@ def verdicts(out):
     """Each case with its verdict, and what was seen."""
     result = summarise(journal.read(out / journal.NAME))
     assert result.stops == []
-    return {
-        case.key: (case.verdict, case.failure and (case.failure.what, case.failure.seen))
-        for case in result.cases.values()
-    }
+    cases = result.cases.values()
+    return {case.key: (case.verdict, case.failure and (case.failure.what, case.failure.seen)) for case in cases}
 
 
 def wait_until_free(out):
@@ -77,15 +78,16 @@ def test_killed_anywhere(command, tmp_path, pytestconfig, tell):
     rng, kills, before_the_plan = Random(7), 0, 0
     for number in range(pytestconfig.getoption("--runs")):
         out = tmp_path / str(number)
-        more = [*words, f"--out={out}"]
+        more, dies = [*words, f"--out={out}"], True
         while True:
             with command(*more) as running:
                 try:
-                    code = running.wait(rng.uniform(0, took) if kills <= number else None)
+                    code = running.wait(rng.uniform(0, took) if dies else None)
                 except subprocess.TimeoutExpired:
                     running.send_signal(signal.SIGKILL)
                     kills += 1
                     code = None
+            dies = rng.random() < _TWICE
             wait_until_free(out)
             if code is not None:
                 break
@@ -97,6 +99,5 @@ def test_killed_anywhere(command, tmp_path, pytestconfig, tell):
         assert verdicts(out) == expected
         ends = Counter(line.event.case for line in journal.read(out / journal.NAME) if isinstance(line.event, End))
         assert set(ends.values()) == {1}
-    tell(
-        f"{kills} kills, {before_the_plan} of them before there was a plan: the same {len(expected)} verdicts each time"
-    )
+    early = f"{before_the_plan} of them before there was a plan"
+    tell(f"{kills} kills, {early}: the same {len(expected)} verdicts each time")
