@@ -31,7 +31,8 @@ def lines(path: Path) -> Iterator[Line]:
     number = 0
     try:
         with path.open("rb") as file:
-            while text := file.readline(LONGEST):
+            readline = file.readline
+            while text := readline(LONGEST):
                 number += 1
                 if text[-1] == 10:
                     yield Line(number, text[:-1], False)

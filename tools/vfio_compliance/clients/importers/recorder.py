@@ -37,6 +37,11 @@ _GAPS_TOLD: Final = 3
 
 _LATEST: Final = 1e12 - 1
 
+#: The record of an access: its verb, numbers, and what is known of the content.
+_ACCESS: Final = (
+    b'{"verb":"%b","time":%.6f,"device":%d,"region":%d,"offset":%d,"length":%d,"value":%d,"errno":%d,"took":%.0f%b}\n'
+)
+
 
 @dataclass
 class _Looks:
@@ -115,20 +120,14 @@ class Recorder:
         region, offset, length = place
         if offset < _HEADER_END:
             self._look(device, place, data)
-        moved = max(value, 0) if verb == "read" else length if verb == "write" else 0
-        tail = ""
-        if len(data) < moved:
-            tail = ',"unknown":true'
-        elif moved > KEPT_BYTES:
-            tail, data = f',"sha256":"{sha256(data[:moved]).hexdigest()}"', b""
-        if data and moved:
-            tail += f',"data":"{data[: min(moved, KEPT_BYTES)].hex()}"'
-        # Written by hand, for there may be millions of these: it takes a third of the time.
+        moved = value if verb == "read" else length if verb == "write" else 0
+        # Written by hand, and the most frequent case first, for there may be millions of these.
+        tail = f',"data":"{data.hex()}"' if 0 < moved == len(data) <= KEPT_BYTES else _tail(data, max(moved, 0))
         self.counts[verb] += 1
-        self._line(
-            f'{{"verb":"{verb}","time":{self._seconds(time)},"device":{device},"region":{region},"offset":{offset},'
-            f'"length":{length},"value":{value},"errno":{errno},"took":{took * 1e6:.0f}{tail}}}\n'.encode()
-        )
+        numbers = (self._seconds(time), device, region, offset, length, value, errno, took * 1e6)
+        self._waiting.append(_ACCESS % (verb.encode(), *numbers, tail.encode()))
+        if len(self._waiting) >= _MOST_WAITING:
+            self._flush()
 
     def container(self, verb: str, time: float | None, took: float, number: int, errno: int, **fields: Any) -> None:
         """A ``dma-map``, ``dma-unmap`` or ``dirty``; fields that are not known are left out."""
@@ -219,7 +218,8 @@ class Recorder:
             return self._last
         if self._began is None:
             self._began = time
-        self._last = min(max(time - self._began, 0.0), _LATEST)
+        last = time - self._began
+        self._last = last if 0.0 <= last <= _LATEST else min(max(last, 0.0), _LATEST)
         return round(self._last, 6)
 
     def _put(self, fields: dict[str, Any]) -> None:
@@ -237,6 +237,18 @@ class Recorder:
         except OSError as error:
             raise TraceError(f"{self._path} takes no more: {error.strerror}") from None
         self._waiting.clear()
+
+
+def _tail(data: bytes, moved: int) -> str:
+    """What the record says of the content of so many bytes, where it is not there or too much to be kept whole."""
+    tail = ""
+    if len(data) < moved:
+        tail = ',"unknown":true'
+    elif moved > KEPT_BYTES:
+        return f',"sha256":"{sha256(data[:moved]).hexdigest()}"'
+    if data and moved:
+        tail += f',"data":"{data[: min(moved, KEPT_BYTES)].hex()}"'
+    return tail
 
 
 def _ended(value: int, errno: int, took: float) -> dict[str, int]:

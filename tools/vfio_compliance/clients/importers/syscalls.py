@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import re
+from binascii import unhexlify
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Final, NamedTuple
@@ -143,8 +144,16 @@ class Parser:
                     self._last = seconds = float(at)
                     self.known += 1
                     yield Transfer(
-                        *(number, int(thread or self._pid), seconds, float(took or 0), what.decode(), int(descriptor)),
-                        *(data, int(length), int(position), int(moved)),
+                        number,
+                        int(thread or self._pid),
+                        seconds,
+                        float(took or 0),
+                        "read" if what == b"read" else "write",
+                        int(descriptor),
+                        data,
+                        int(length),
+                        int(position),
+                        int(moved),
                     )
                     continue
             found = match(text)
@@ -268,6 +277,6 @@ def _plain(raw: bytes) -> bytes | None:
     if raw.count(b"\\x") * 4 != len(raw):
         return None
     try:
-        return bytes.fromhex(raw.replace(b"\\x", b"").decode())
+        return unhexlify(raw.replace(b"\\x", b""))
     except ValueError:
         return None
