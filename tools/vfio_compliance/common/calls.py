@@ -217,21 +217,26 @@ def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:
 
 
 def unfolded(rows: object) -> list[dict[str, Any]]:
-    """The same objects, each with its beginning and running number in place of ``after_ns``. Raises ValueError."""
+    """The same objects, each with its beginning and running number in place of ``after_ns``.
+
+    Raises ValueError where that cannot be told; whether a field holds what it may is looked at by who takes it.
+    """
     if type(rows) is not list:
-        raise ValueError("not a list")
+        raise ValueError("a list of calls is expected")
     end = serial = 0
-    for number, row in enumerate(rows):
-        if type(row) is not dict:
-            raise ValueError("an object is expected")
-        if _AFTER in row:
-            after = row.pop(_AFTER)
-            if not number or type(after) is not int or not -_LONGEST < after < _LONGEST:
-                raise ValueError(f"{_AFTER}: a number of nanoseconds after another call is expected")
-            row["started_ns"], row["serial"] = max(end + after, 0), serial
-        end = tuples.number(row.get("started_ns", 0)) + tuples.number(row.get("duration_ns", 0))
-        omitted = tuples.number(row.get("number", 0)) if row.get("verb") == OMITTED else 0
-        serial = tuples.number(row.get("serial", 0)) + (omitted or tuples.number(row.get("times", 1)))
+    try:
+        for number, row in enumerate(rows):
+            if _AFTER in row:
+                after = row.pop(_AFTER)
+                if not number or type(after) is not int or not -_LONGEST < after < _LONGEST:
+                    raise ValueError(f"{_AFTER}: a number of nanoseconds after another call is expected")
+                row["started_ns"], row["serial"] = max(end + after, 0), serial
+            get = row.get
+            end = get("started_ns", 0) + get("duration_ns", 0)
+            omitted = get("number", 0) if get("verb") == OMITTED else 0
+            serial = get("serial", 0) + (omitted or get("times", 1))
+    except (AttributeError, TypeError):  # no object, or no numbers
+        raise ValueError("a list of calls is expected") from None
     return rows
 
 
