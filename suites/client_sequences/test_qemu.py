@@ -150,6 +150,7 @@ def test_snapshot(migration, qemu, profile, shown):
 
 
 @pytest.mark.rule("qemu.paused.migrates")
+@pytest.mark.stimulus
 def test_paused_guest(request, qemu, profile, shown):
     """Saved from stop and loaded into a device that was reset, the state is the one before."""
     qemu.stop_guest()
@@ -225,6 +226,7 @@ def test_source_runs_again(reach, migration, qemu, actor, shown, path):
 
 
 @pytest.mark.rule("qemu.load.restores")
+@pytest.mark.stimulus
 def test_load_restores(source, target, loading):
     """Each write and read of loading is carried out, running is reached, and the device shows what the source did."""
     loading.setup_load()
@@ -257,6 +259,7 @@ def test_cut_buffer(source, target, loading, observe):
 
 
 @pytest.mark.rule("qemu.error.next-guest-runs")
+@pytest.mark.stimulus
 def test_error(device, migration, qemu, actor):
     """Closed in the error state, opened, reset and told to run, the device is running."""
     enter_error(migration, actor)

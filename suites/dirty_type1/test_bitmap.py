@@ -34,6 +34,7 @@ PAGE_SIZES = {
 
 
 @pytest.mark.rule("dirty.bitmap.bit-per-page")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     ("position", "count"), [pytest.param(each, 130 if each < 130 else 4097, id=f"{each}") for each in POSITIONS]
 )
@@ -44,6 +45,7 @@ def test_bit_per_page(guest, position, count):
 
 
 @pytest.mark.rule("dirty.bitmap.bit-per-page")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("position", FAR)
 def test_far_bit_per_page(guest, position):
     """The same for a page far behind a hole, so that the range is large and little memory is mapped."""
@@ -52,6 +54,7 @@ def test_far_bit_per_page(guest, position):
 
 
 @pytest.mark.rule("dirty.bitmap.of-the-range")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("where", ["the first", "the second", "both"])
 def test_of_the_range(guest, where, count):
@@ -63,6 +66,7 @@ def test_of_the_range(guest, where, count):
 
 
 @pytest.mark.rule("dirty.bitmap.of-the-range")
+@pytest.mark.stimulus
 @every_count
 def test_of_a_range_with_holes(guest, count):
     """The bitmap is right for every mapped page, with unmapped pages before, between and behind these in the range."""
@@ -82,6 +86,7 @@ def three_mappings(guest, count, behind):
 
 
 @pytest.mark.rule("dirty.bitmap.page-size")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("size", PAGE_SIZES)
 def test_page_size(guest, size):
     """A bitmap of another page size than the smallest supported one is refused, and nothing is lost by that."""
@@ -92,6 +97,7 @@ def test_page_size(guest, size):
 
 
 @pytest.mark.rule("dirty.bitmap.buffer-size")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("slack", [0, 8, 4096], ids=["exact", "a word more", "a page more"])
 def test_enough_memory(guest, slack, count):
@@ -101,6 +107,7 @@ def test_enough_memory(guest, slack, count):
 
 
 @pytest.mark.rule("dirty.bitmap.buffer-size")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("room", [lambda needed: needed - 8, lambda needed: 0], ids=["a word less", "0"])
 def test_too_little_memory(guest, room, count):
@@ -113,6 +120,7 @@ def test_too_little_memory(guest, room, count):
 
 
 @pytest.mark.rule("dirty.bitmap.buffer-size")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("bitmaps", [0, 1], ids=["2^63", "2^63 more"])
 def test_huge_memory(guest, observe, bitmaps, count):
@@ -125,6 +133,7 @@ def test_huge_memory(guest, observe, bitmaps, count):
 
 
 @pytest.mark.rule("dirty.bitmap.written-is-set")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     "writes",
     [
@@ -149,6 +158,7 @@ def test_written_is_set(guest, observe, writes):
 
 
 @pytest.mark.rule("dirty.bitmap.written-is-set")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("times", [1, 8])
 def test_chosen_is_set(guest, times):
     """So is each page that a device chose by itself, in memory of several pages."""
@@ -160,6 +170,7 @@ def test_chosen_is_set(guest, times):
 
 
 @pytest.mark.rule("dirty.bitmap.nothing-else")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize(
     ("before", "behind", "slack"),
@@ -175,6 +186,7 @@ def test_nothing_else(guest, before, behind, slack, count):
 
 
 @pytest.mark.rule("dirty.bitmap.nothing-else")
+@pytest.mark.stimulus
 @every_count
 def test_nothing_of_the_neighbours(guest, count):
     """No bit is set for what the device wrote right before the range and right behind it."""
@@ -188,6 +200,7 @@ def test_nothing_of_the_neighbours(guest, count):
 
 
 @pytest.mark.rule("dirty.bitmap.nothing-else")
+@pytest.mark.stimulus
 @every_count
 def test_nothing_of_what_was_unmapped(guest, count):
     """No bit is set for pages that the device wrote before they were unmapped."""

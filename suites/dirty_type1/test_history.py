@@ -24,6 +24,7 @@ def going_deep(names):
 
 
 @pytest.mark.rule("dirty.history.nothing-lost")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*SOUND, *PROMISED, *DRAWN, *going_deep(DEEP)])
 def test_nothing_lost(histories, script):
     """Whatever is asked, in whatever order, a written page is reported by the next bitmap that covers it."""
@@ -32,6 +33,7 @@ def test_nothing_lost(histories, script):
 
 
 @pytest.mark.rule("dirty.history.failed-query-keeps")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*holding(*FAILING_STEPS), *FAILING])
 def test_failed_query_keeps(histories, script):
     """A query that fails in the middle loses nothing: what was not handed out is reported by the next one."""
@@ -40,6 +42,7 @@ def test_failed_query_keeps(histories, script):
 
 
 @pytest.mark.rule("dirty.history.any-range")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("script", OPEN)
 def test_any_range(histories, script):
     """Asked for, refused and unmapped in whatever ranges: what was written is reported all the same."""
@@ -48,6 +51,7 @@ def test_any_range(histories, script):
 
 
 @pytest.mark.rule("dirty.history.any-range")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*DRAWN, *going_deep(DEEP)])
 def test_drawn_ranges(histories, script):
     """The same in any order, with all else that can happen to the pages between."""
@@ -55,6 +59,7 @@ def test_drawn_ranges(histories, script):
 
 
 @pytest.mark.rule("dirty.history.nothing-else")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*ALL, *going_deep(DEEP)])
 def test_nothing_else(histories, script):
     """However often and from whatever base is asked, no bit is set but for mapped pages of the range."""
@@ -62,6 +67,7 @@ def test_nothing_else(histories, script):
 
 
 @pytest.mark.rule("dirty.history.clean-is-clear")
+@pytest.mark.stimulus
 @pytest.mark.usefixtures("known_writes")
 @pytest.mark.parametrize("script", [*ALL, *going_deep(DEEP)])
 def test_clean_is_clear(histories, script):
@@ -80,6 +86,7 @@ each_writer = pytest.mark.parametrize("stream", [False, True], ids=["single writ
 
 
 @pytest.mark.rule("dirty.history.never-a-false-clean")
+@pytest.mark.stimulus
 @each_copy
 @each_writer
 def test_never_a_false_clean(rounds, stream, unmapping):
@@ -89,6 +96,7 @@ def test_never_a_false_clean(rounds, stream, unmapping):
 
 @pytest.mark.deep
 @pytest.mark.rule("dirty.history.never-a-false-clean")
+@pytest.mark.stimulus
 @each_copy
 @each_writer
 def test_never_a_false_clean_for_long(rounds, stream, unmapping):

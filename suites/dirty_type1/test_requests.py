@@ -68,6 +68,7 @@ def flags_case(case):
 
 
 @pytest.mark.rule("dirty.request.one-flag")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     ("flags", "tracking"),
     [
@@ -134,6 +135,7 @@ def test_request_long_argsz(container, witness, operation, argsz):
 
 
 @pytest.mark.rule("dirty.bitmap.argsz")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(HEAD, FULL))
 def test_bitmap_argsz(container, witness, argsz):
     """GET_BITMAP with an argsz from 8 to 47 is refused; the bitmap's memory and what is on record stay as they were."""
@@ -146,6 +148,7 @@ def test_bitmap_argsz(container, witness, argsz):
 
 
 @pytest.mark.rule("dirty.unmap.argsz")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(FULL))
 def test_unmap_argsz(container, witness, argsz):
     """With the bitmap's flag an argsz below 48 is refused: all stays mapped, and on record."""
@@ -169,6 +172,7 @@ on_or_off = pytest.mark.parametrize("tracking", [True, False], ids=state)
 
 
 @pytest.mark.rule("dirty.unmap.plain")
+@pytest.mark.stimulus
 @on_or_off
 @pytest.mark.parametrize("argsz", [UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST], ids=size_name)
 def test_unmap_plain(container, witness, argsz, tracking):
@@ -186,6 +190,7 @@ def test_unmap_plain(container, witness, argsz, tracking):
 
 
 @pytest.mark.rule("dirty.unmap.plain")
+@pytest.mark.stimulus
 @on_or_off
 @pytest.mark.parametrize(
     ("argsz", "flags"),

@@ -71,6 +71,7 @@ def travel(dirtying, migrates, guide):
 
 
 @pytest.mark.rule("dirty.states.tracking-starts")
+@pytest.mark.stimulus
 @every_moment
 def test_tracking_starts(travel, state, later):
     """START is accepted in the state, and pages are tracked from then on, there and wherever the device goes."""
@@ -79,6 +80,7 @@ def test_tracking_starts(travel, state, later):
 
 
 @pytest.mark.rule("dirty.states.tracking-starts")
+@pytest.mark.stimulus
 @every_state
 def test_pinned_from_start(travel, state):
     """Pages that are pinned when tracking starts in the state are reported, each time."""
@@ -86,6 +88,7 @@ def test_pinned_from_start(travel, state):
 
 
 @pytest.mark.rule("dirty.states.tracking-stops")
+@pytest.mark.stimulus
 @every_moment
 def test_tracking_stops(travel, state, later):
     """STOP is accepted in the state, and no bitmap can be had after it, there and wherever the device goes."""
@@ -94,6 +97,7 @@ def test_tracking_stops(travel, state, later):
 
 
 @pytest.mark.rule("dirty.states.tracking-stops")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("way", [WAYS[-1], *BACK, ("reset",), ("stop", "reset")], ids=" -> ".join)
 def test_stays_stopped(travel, way):
     """Tracking that was stopped in running is off after the way."""
@@ -101,6 +105,7 @@ def test_stays_stopped(travel, way):
 
 
 @pytest.mark.rule("dirty.states.stop-forgets")
+@pytest.mark.stimulus
 @pytest.mark.usefixtures("known_writes")
 @every_state
 def test_stop_forgets(travel, state):
@@ -112,6 +117,7 @@ def test_stop_forgets(travel, state):
 
 
 @pytest.mark.rule("dirty.states.nothing-lost")
+@pytest.mark.stimulus
 @every_way
 def test_written_is_reported(travel, way):
     """Pages that were written in running are reported by bitmaps of their mappings after the way."""
@@ -121,6 +127,7 @@ def test_written_is_reported(travel, way):
 
 
 @pytest.mark.rule("dirty.states.nothing-lost")
+@pytest.mark.stimulus
 @every_way_back
 def test_tracking_goes_on(travel, way):
     """After the way back to running what was written before it is reported, and what is written then."""
@@ -128,6 +135,7 @@ def test_tracking_goes_on(travel, way):
 
 
 @pytest.mark.rule("dirty.states.nothing-lost")
+@pytest.mark.stimulus
 @every_way
 def test_pinned_is_reported(travel, way):
     """Pages that are pinned are reported after the way, each time."""
@@ -142,6 +150,7 @@ STOPS = [((), way) if way[0] not in WORKING else (way[:1], way[1:]) for way in W
 
 
 @pytest.mark.rule("dirty.states.nothing-lost")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(("working", "rest"), STOPS, ids=[" -> ".join(working + rest) for working, rest in STOPS])
 def test_written_at_the_stop(travel, working, rest):
     """What a device that writes by itself has written up to the stop is reported after it."""
@@ -151,6 +160,7 @@ def test_written_at_the_stop(travel, working, rest):
 
 
 @pytest.mark.rule("dirty.states.clean-is-clear")
+@pytest.mark.stimulus
 @pytest.mark.usefixtures("known_writes")
 @every_moment
 def test_reported_once(travel, state, later):
@@ -163,6 +173,7 @@ def test_reported_once(travel, state, later):
 
 
 @pytest.mark.rule("dirty.states.pre-copy-written")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     "way", [("stop-and-copy",), ("stop-and-copy", "stop"), ("running",), ("reset",)], ids=" -> ".join
 )
@@ -176,12 +187,14 @@ def test_written_in_pre_copy(travel, way):
 
 
 @pytest.mark.rule("dirty.states.pre-copy-written")
+@pytest.mark.stimulus
 def test_written_by_itself_in_pre_copy(travel):
     """What a device writes by itself in pre-copy is reported."""
     travel.judge("map 0 70", "start", "stream 5", "pre-copy", "copy 0 70", "written", "copy 0 70")
 
 
 @pytest.mark.rule("dirty.states.new-mappings")
+@pytest.mark.stimulus
 @every_moment
 def test_new_mapping_is_tracked(travel, state, later):
     """A mapping that is made in the state is tracked, there and wherever the device goes."""
@@ -199,6 +212,7 @@ def test_new_mapping_is_tracked(travel, state, later):
 
 
 @pytest.mark.rule("dirty.states.unmapping")
+@pytest.mark.stimulus
 @every_state
 def test_unmapping(travel, state):
     """Memory is unmapped in the state, and other memory stays as it is."""
@@ -209,6 +223,7 @@ def test_unmapping(travel, state):
 
 
 @pytest.mark.rule("dirty.states.unmapping")
+@pytest.mark.stimulus
 @every_way
 def test_unmapping_reports(travel, way):
     """Pages that were written in running are reported by the bitmap of an unmapping after the way."""
@@ -217,12 +232,14 @@ def test_unmapping_reports(travel, way):
 
 
 @pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.stimulus
 def test_reset_keeps_tracking(course):
     """What was written before a reset is reported after it, and what is written after it, too."""
     course.judge("map 0 70", "start", "dirty 69", "reset", "kept 0", "get 0 70", "dirty 5", "get 0 70")
 
 
 @pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.stimulus
 @every_state
 def test_reset_in_a_state_keeps_tracking(travel, state):
     """What was written before a reset in the state is reported after it, and what is written after it, too."""
@@ -231,6 +248,7 @@ def test_reset_in_a_state_keeps_tracking(travel, state):
 
 
 @pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("script", ["start; pin 3 2", "pin 3 2; start"], ids=["pinned", "pinned before START"])
 def test_reset_reports_pinned(course, script):
     """Pages that were pinned until the reset, and may have been written, are reported after it."""
@@ -238,6 +256,7 @@ def test_reset_reports_pinned(course, script):
 
 
 @pytest.mark.rule("dirty.reset.tracking-goes-on")
+@pytest.mark.stimulus
 @every_state
 def test_reset_in_a_state_reports_pinned(travel, state):
     """Pages that were pinned until a reset in the state are reported after it."""

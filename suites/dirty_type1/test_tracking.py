@@ -7,6 +7,7 @@ from vfio_compliance.run.checks import declined, given, told
 
 
 @pytest.mark.rule("dirty.tracking.reports-from-start")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     "script",
     [
@@ -25,6 +26,7 @@ def test_reports_from_start(guest, script):
 
 
 @pytest.mark.rule("dirty.tracking.goes-on")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     "script",
     [
@@ -42,6 +44,7 @@ def test_goes_on(guest, script):
 
 
 @pytest.mark.rule("dirty.tracking.stop-forgets")
+@pytest.mark.stimulus
 @pytest.mark.usefixtures("known_writes")
 @pytest.mark.parametrize(
     "script",
@@ -68,6 +71,7 @@ def test_stopped_refuses(guest, script):
 
 
 @pytest.mark.rule("dirty.unspecified.repeats")
+@pytest.mark.stimulus
 def test_start_again(guest, observe):
     """To begin what has begun is answered somehow, and tracking works after it."""
     guest.map(0, 70)
@@ -79,6 +83,7 @@ def test_start_again(guest, observe):
 
 
 @pytest.mark.rule("dirty.unspecified.repeats")
+@pytest.mark.stimulus
 def test_stop_again(guest, observe):
     """To end what has ended is answered somehow, and tracking works after it."""
     guest.map(0, 70)
@@ -89,6 +94,7 @@ def test_stop_again(guest, observe):
 
 
 @pytest.mark.rule("dirty.unspecified.repeats")
+@pytest.mark.stimulus
 def test_stop_at_first(guest, observe):
     """To end what never began is answered somehow, and tracking works after it."""
     guest.map(0, 70)
@@ -117,6 +123,7 @@ RANGES = {
 
 
 @pytest.mark.rule("dirty.unspecified.ranges")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("range_", RANGES)
 def test_ranges(guest, observe, range_):
     """A range of which the text does not speak is answered somehow, and nothing is lost by that."""
@@ -124,6 +131,7 @@ def test_ranges(guest, observe, range_):
 
 
 @pytest.mark.rule("dirty.unspecified.ranges")
+@pytest.mark.stimulus
 def test_range_past_all_addresses(guest, observe):
     """A range from the last page of all on, and one more, is answered somehow, and nothing is lost by that."""
     last = -guest.iova(0) // guest.page - 1

@@ -20,6 +20,7 @@ def judge_refusal(guest, what, outcome):
 
 
 @pytest.mark.rule("dirty.unmap.reports-then-unmaps")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("how", ["make_dirty", "pin"], ids=["written", "pinned"])
 def test_reports_then_unmaps(guest, how, count):
@@ -34,6 +35,7 @@ def test_reports_then_unmaps(guest, how, count):
 
 
 @pytest.mark.rule("dirty.unmap.buffer-size")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("slack", [0, 4096], ids=["exact", "a page more"])
 def test_enough_memory(guest, slack, count):
@@ -43,6 +45,7 @@ def test_enough_memory(guest, slack, count):
 
 
 @pytest.mark.rule("dirty.unmap.buffer-size")
+@pytest.mark.stimulus
 @every_count
 @pytest.mark.parametrize("room", [lambda needed: needed - 8, lambda needed: 0], ids=["a word less", "0"])
 def test_too_little_memory(guest, room, count):
@@ -55,6 +58,7 @@ def test_too_little_memory(guest, room, count):
 
 
 @pytest.mark.rule("dirty.unmap.bit-per-page")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     ("position", "first"),
     [
@@ -71,6 +75,7 @@ def test_bit_per_page(guest, position, first):
 
 
 @pytest.mark.rule("dirty.unmap.page-size")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("size", ["0", "3", "a half", "twice", "2^63"])
 def test_page_size(guest, size):
     """A bitmap of a page size that is not supported is refused, and nothing is unmapped then."""
@@ -83,6 +88,7 @@ def test_page_size(guest, size):
 
 
 @pytest.mark.rule("dirty.unmap.written-is-set")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     "writes", ["dirty 0", "dirty 64", "dirty 63 2", "dirty 0; dirty 129", "dirty 5; get 0 130; dirty 6"]
 )
@@ -93,6 +99,7 @@ def test_written_is_set(guest, writes):
 
 
 @pytest.mark.rule("dirty.unmap.range-only")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("first", [0, 64, 130, 200])
 @pytest.mark.parametrize("slack", [0, 4096], ids=["exact memory", "larger memory"])
 def test_range_only(guest, slack, first):
@@ -112,6 +119,7 @@ def test_range_only_pinned(guest, first):
 
 
 @pytest.mark.rule("dirty.unmap.refused-keeps")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     ("wrong", "request_"),
     [

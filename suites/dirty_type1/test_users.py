@@ -50,6 +50,7 @@ def test_nothing_tracked(next_guest):
 
 
 @pytest.mark.rule("dirty.users.next-starts-anew")
+@pytest.mark.stimulus
 @pytest.mark.usefixtures("known_writes")
 @each_end
 def test_nothing_recorded(next_guest):

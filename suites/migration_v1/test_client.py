@@ -68,6 +68,7 @@ def test_reads_after_failure(device, migration, value):
 
 
 @pytest.mark.rule("v1.client.resets-after-error")
+@pytest.mark.stimulus
 def test_resets_after_error(device, migration, actor):
     """A device that reported the error state is reset before device_state is written again."""
     enter_error(migration, actor)
@@ -147,6 +148,7 @@ def test_uses_data_size(moved):
 
 
 @pytest.mark.rule("v1.client.ends-at-error")
+@pytest.mark.stimulus
 def test_ends_at_error(device, migration, actor):
     """After the error state showed up between two buffers, no further step was made before the reset."""
     migration.enter(PRE_COPY)

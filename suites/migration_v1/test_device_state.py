@@ -93,6 +93,7 @@ def judge_moved(now, state):
 
 
 @pytest.mark.rule("v1.state.running-bit")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
 def test_running_bit(migration, actor, state):
     """The device is seen to work in the states with bit 0."""
@@ -102,6 +103,7 @@ def test_running_bit(migration, actor, state):
 
 
 @pytest.mark.rule("v1.state.running-bit")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if not is_running(state)], ids=name)
 def test_no_running_bit(migration, actor, state):
     """The device is not seen to work in the states without bit 0."""
@@ -114,6 +116,7 @@ every_stop = pytest.mark.parametrize("transition", STOPPING, ids=str)
 
 
 @pytest.mark.rule("v1.state.stopped-before-return")
+@pytest.mark.stimulus
 @every_stop
 def test_stopped_before_return(reach, migration, actor, transition):
     """Looked at from the moment the write returns, a running value does not change."""
@@ -123,6 +126,7 @@ def test_stopped_before_return(reach, migration, actor, transition):
 
 
 @pytest.mark.rule("v1.state.stopped-before-return")
+@pytest.mark.stimulus
 @every_stop
 def test_dma_stopped_before_return(reach, migration, actor, transition):
     """Looked at from the moment the write returns, memory that the device wrote does not change."""
@@ -132,6 +136,7 @@ def test_dma_stopped_before_return(reach, migration, actor, transition):
 
 
 @pytest.mark.rule("v1.state.stopped-before-return")
+@pytest.mark.stimulus
 @every_stop
 def test_interrupts_stopped_before_return(reach, migration, actor, transition):
     """Looked at from the moment the write returns, interrupts that the device raised over and over come no longer."""

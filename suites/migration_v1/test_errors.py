@@ -53,6 +53,7 @@ def test_failure_has_errno(migration, state, value):
 
 
 @pytest.mark.rule("v1.state.failure-has-errno")
+@pytest.mark.stimulus
 @every_state
 def test_fault_has_errno(migration, actor, state):
     """A write that a fault kept from taking effect was answered with an error."""
@@ -61,6 +62,7 @@ def test_fault_has_errno(migration, actor, state):
 
 
 @pytest.mark.rule("v1.state.failure-has-errno")
+@pytest.mark.stimulus
 @every_state
 def test_told_refusal_has_errno(migration, actor, state):
     """A write that the device was told to refuse, and that did not take effect, was answered with an error."""
@@ -84,6 +86,7 @@ def test_failure_keeps_state(migration, state, value):
 
 
 @pytest.mark.rule("v1.state.failure-keeps-state")
+@pytest.mark.stimulus
 @every_state
 def test_fault_keeps_state(migration, actor, state):
     """After a write that failed by a fault, the state is the one before, or error."""
@@ -92,6 +95,7 @@ def test_fault_keeps_state(migration, actor, state):
 
 
 @pytest.mark.rule("v1.state.failure-keeps-state")
+@pytest.mark.stimulus
 @every_state
 def test_told_refusal_keeps_state(migration, actor, state):
     """After a write that the device was told to refuse, the state is the one before, or error."""
@@ -107,6 +111,7 @@ def judge_kept(migration, state, asked, outcome):
 
 
 @pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.stimulus
 @every_state
 def test_refusal_as_told(migration, actor, state):
     """After a write that the profile has the device refuse, which is no internal error, the state is the one before."""
@@ -135,6 +140,7 @@ def activity(request, reach, actor):
 
 
 @pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
 def test_works_on_after_refusal(migration, actor, activity, state):
     """What the device does in a state with bit 0 goes on once it has refused to leave it."""
@@ -145,6 +151,7 @@ def test_works_on_after_refusal(migration, actor, activity, state):
 
 
 @pytest.mark.rule("v1.state.refusal-as-told")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("transition", STOPPING, ids=str)
 def test_stands_still_after_refusal(reach, migration, actor, activity, transition):
     """What the device did before it stopped does not begin again once it has refused to leave the state after."""
@@ -165,6 +172,7 @@ def test_failure_reported_as_error_only(migration, state, value):
 
 
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
+@pytest.mark.stimulus
 @every_state
 def test_fault_reported_as_error_only(migration, actor, state):
     """After a write that failed by a fault, no invalid value is read."""
@@ -173,6 +181,7 @@ def test_fault_reported_as_error_only(migration, actor, state):
 
 
 @pytest.mark.rule("v1.state.failure-reported-as-error-only")
+@pytest.mark.stimulus
 @every_state
 def test_told_refusal_reported_as_error_only(migration, actor, state):
     """After a write that the device was told to refuse, no invalid value is read."""
@@ -235,6 +244,7 @@ def test_usable_amid_data_after_refusal(fresh, migration, state, value):
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("state", [RUNNING, *MOVES], ids=name)
 def test_usable_after_told_refusal(fresh, migration, actor, state):
     """After a transition was refused twice as the device was told, it is made, or data moved where that comes first."""
@@ -300,6 +310,7 @@ def leave(migration, state, after):
 
 
 @pytest.mark.rule("v1.error.left-only-by-reset")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("state", [*STATES, DeviceState.ERROR], ids=name)
 def test_error_left_only_by_reset(migration, actor, state):
     """In the error state a write of each of the five states, and of 110b, is refused, twice, and it stays."""

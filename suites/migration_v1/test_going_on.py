@@ -56,6 +56,7 @@ def refused(whats, turns):
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@pytest.mark.stimulus
 @repeated(READ_AGAIN)
 def test_saving_goes_on_after_repetition(players, what, place, times):
     """What was read of a buffer is read again, then the rest of the state, and all of it restores the device."""
@@ -63,6 +64,7 @@ def test_saving_goes_on_after_repetition(players, what, place, times):
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("what", READ_AGAIN, ids=str)
 def test_pre_copy_goes_on_after_repetition(players, what):
     """The same for the first buffer of pre-copy."""
@@ -70,6 +72,7 @@ def test_pre_copy_goes_on_after_repetition(players, what):
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-refusal")
+@pytest.mark.stimulus
 @refused(REFUSED_SAVING, 2)
 def test_saving_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is read, and all of it restores the device."""
@@ -77,6 +80,7 @@ def test_saving_goes_on_after_refusal(players, what, place, times):
 
 
 @pytest.mark.rule("v1.resuming.goes-on-after-repetition")
+@pytest.mark.stimulus
 @repeated(WRITTEN_AGAIN)
 def test_resuming_goes_on_after_repetition(players, what, place, times):
     """A step of giving a buffer is made again, then the rest of the state is given, and the device is restored."""
@@ -84,6 +88,7 @@ def test_resuming_goes_on_after_repetition(players, what, place, times):
 
 
 @pytest.mark.rule("v1.resuming.goes-on-after-refusal")
+@pytest.mark.stimulus
 @refused(REFUSED_RESUMING, 1)
 def test_resuming_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is given, and the device is restored."""

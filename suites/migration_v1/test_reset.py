@@ -72,6 +72,7 @@ def test_ends_running_in_the_middle(players, device, opened_in, state, far):
 
 
 @pytest.mark.rule("v1.reset.recovers-error")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
 def test_recovers_error(fresh, device, migration, opened_in, actor, times):
     """A reset in the error state leads where any reset does, to a device that can be saved."""
@@ -91,6 +92,7 @@ def test_recovers_error(fresh, device, migration, opened_in, actor, times):
 
 
 @pytest.mark.rule("v1.reset.recovers-fault")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("state", [DeviceState.STOP_AND_COPY, DeviceState.RESUMING], ids=name)
 def test_recovers_fault(recovers, players, state):
     """A reset of a device that has failed while it moved its state leads where one of a device does that has not."""

@@ -110,6 +110,7 @@ def test_offset_each_buffer(journeys, several):
 
 
 @pytest.mark.rule("v1.resuming.data-is-used")
+@pytest.mark.stimulus
 @each_time
 def test_data_is_used(journeys, saved, times):
     """A device that showed something else before shows all of the saved state each time that it resumed from it."""
@@ -119,6 +120,7 @@ def test_data_is_used(journeys, saved, times):
 
 
 @pytest.mark.rule("v1.resuming.every-buffer-counts")
+@pytest.mark.stimulus
 def test_every_buffer_counts(journeys, saved, several):
     """A state of several buffers is restored whole."""
     resumed = journeys.resume(journeys.suspend).whole()
@@ -128,6 +130,7 @@ def test_every_buffer_counts(journeys, saved, several):
 
 
 @pytest.mark.rule("v1.resuming.consumed-when-told")
+@pytest.mark.stimulus
 def test_consumed_when_told(resumed, saved, several):
     """Each buffer was announced and followed at once by the next one in its place, and all of them are restored."""
     if resumed.taken:
@@ -143,6 +146,7 @@ def test_consumed_when_told(resumed, saved, several):
 
 
 @pytest.mark.rule("v1.resuming.any-split")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("split", [1, 2, 4, 8, 3])
 def test_any_split(restorable, migration, actor, stream, split, monkeypatch):
     """The beginning of each buffer is written in small pieces, the rest as a whole, and all of it is restored."""
@@ -150,6 +154,7 @@ def test_any_split(restorable, migration, actor, stream, split, monkeypatch):
 
 
 @pytest.mark.rule("v1.resuming.any-split")
+@pytest.mark.stimulus
 def test_any_split_mapped(restorable, migration, actor, stream, monkeypatch):
     """The beginning of each buffer is written through a mapping, then the rest, and all of it is restored."""
     if not migration.region.areas:
@@ -180,6 +185,7 @@ def test_resuming_to_running(migration, actor, journeys):
 
 
 @pytest.mark.rule("v1.transition.resuming-to-running")
+@pytest.mark.stimulus
 def test_works_after_resuming(migration, actor, journeys):
     """The device works once the state was given and running was written."""
     stream = journeys.suspend().whole()
@@ -200,6 +206,7 @@ def device_in_resuming(migration, stream):
 
 
 @pytest.mark.rule("v1.error.surfaces-in-resuming")
+@pytest.mark.stimulus
 def test_error_surfaces(source, migration, actor):
     """A fault that the device meets when it is given a state is an error of an access, or the error state."""
     show_another(actor)
@@ -209,6 +216,7 @@ def test_error_surfaces(source, migration, actor):
 
 
 @pytest.mark.rule("v1.error.surfaces-in-resuming")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_error_surfaces_later(source, migration, actor, far):
     """The same for a fault that the device meets in resuming, when it was given a part of the state."""

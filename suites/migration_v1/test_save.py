@@ -64,6 +64,7 @@ every_journey = pytest.mark.parametrize("journey", ["suspend", "live"])
 
 
 @pytest.mark.rule("v1.saving.offers-state")
+@pytest.mark.stimulus
 @every_journey
 def test_offers_state(journeys, journey):
     """A device whose visible state was changed just before stop-and-copy hands out at least a byte there."""
@@ -125,12 +126,14 @@ def test_ends(journeys, journey):
 
 
 @pytest.mark.rule("v1.stop-and-copy.state-is-whole")
+@pytest.mark.stimulus
 def test_state_is_whole(journeys):
     """A state read to its end, each buffer once, brings back what was visible."""
     judge_restored(journeys, journeys.suspend)
 
 
 @pytest.mark.rule("v1.pre-copy.later-changes-carried")
+@pytest.mark.stimulus
 def test_later_changes_carried(journeys):
     """What was put into the visible state during pre-copy is there after restoring."""
     restores(journeys)
@@ -141,6 +144,7 @@ def test_later_changes_carried(journeys):
 
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
+@pytest.mark.stimulus
 def test_pending_has_no_effect(journeys):
     """A state read with four reads of pending_bytes before each buffer is whole."""
     restores(journeys)
@@ -171,6 +175,7 @@ def test_pending_changes_no_byte(journeys, profile):
 
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("buffer", ["first", "last"])
 def test_pending_read_many_times(players, buffer):
     """A state restores the device, however often pending_bytes was read before one of its buffers."""
@@ -366,6 +371,7 @@ def view_agrees(migration, place):
 
 
 @pytest.mark.rule("v1.error.surfaces")
+@pytest.mark.stimulus
 def test_error_surfaces(actor, migration):
     """A fault that the device meets while it saves its state is seen as an error of an access."""
     actor.provoke_save_fault()
@@ -373,6 +379,7 @@ def test_error_surfaces(actor, migration):
 
 
 @pytest.mark.rule("v1.error.surfaces")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("far", [ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_error_surfaces_later(players, actor, far):
     """The same for a fault that the device meets when a part of its state was read."""
@@ -387,6 +394,7 @@ def test_error_surfaces_later(players, actor, far):
 
 
 @pytest.mark.rule("v1.error.surfaces")
+@pytest.mark.stimulus
 def test_error_surfaces_in_live_migration(actor, migration):
     """A fault that the device meets from pre-copy on is seen as an error of an access."""
     actor.provoke_save_fault()

@@ -49,6 +49,7 @@ def judge_pre_copy_left(players, far, *on_the_way):
 
 
 @pytest.mark.rule("v1.sessions.pre-copy-left")
+@pytest.mark.stimulus
 @at_each_point
 def test_pre_copy_left(players, far):
     """Pre-copy is left for stop-and-copy at any point, and what was read in both restores the device."""
@@ -56,6 +57,7 @@ def test_pre_copy_left(players, far):
 
 
 @pytest.mark.rule("v1.sessions.pre-copy-left")
+@pytest.mark.stimulus
 @at_each_point
 def test_pre_copy_left_after_a_change(players, far):
     """The same where the state changed after the last read in pre-copy."""
@@ -63,6 +65,7 @@ def test_pre_copy_left_after_a_change(players, far):
 
 
 @pytest.mark.rule("v1.sessions.pre-copy-left")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("buffer", ["first", "last"])
 def test_changed_in_a_buffer(players, buffer):
     """What changes in pre-copy between the data of a buffer and the next pending_bytes is in the state."""
@@ -105,6 +108,7 @@ def cells():
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(("before", "last"), list(cells()))
 def test_whole_after_one_left(players, before, last):
     """However and wherever a saving state was left, a whole migration after that restores the device."""
@@ -112,6 +116,7 @@ def test_whole_after_one_left(players, before, last):
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(
     ("before", "last"),
     [pytest.param(each, last, id=f"{each}, then {last.value}") for each in ALPHABET for last in lasts_after(each)],
@@ -141,6 +146,7 @@ AFTER_A_FAULT = {
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(("ways", "allowed"), AFTER_A_FAULT.values(), ids=AFTER_A_FAULT)
 @pytest.mark.parametrize("far", [NOTHING, TWO, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_whole_after_a_fault(players, far, ways, allowed):
@@ -151,6 +157,7 @@ def test_whole_after_a_fault(players, far, ways, allowed):
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("way", [RESET, CLOSE], ids=str)
 @pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_whole_after_a_fault_in_resuming(players, far, way):
@@ -173,6 +180,7 @@ def pairs(following):
 
 
 @pytest.mark.rule("v1.sessions.whole-after-two")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(("first", "second", "last"), list(pairs(lasts_after)))
 def test_whole_after_two(players, first, second, last):
     """After two sessions, however they ended, a whole migration restores the device."""
@@ -193,6 +201,7 @@ SINCE = {"at once": (), "after a change": (CHANGE,), "by the next user": (CLOSE,
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("last", SAVED, ids=lambda last: last.value)
 @pytest.mark.parametrize("since", SINCE.values(), ids=SINCE)
 def test_resumed_device_saves(players, since, last):
@@ -202,6 +211,7 @@ def test_resumed_device_saves(players, since, last):
 
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
+@pytest.mark.stimulus
 @pytest.mark.parametrize(("first", "second", "last"), list(pairs(saves_after)))
 def test_resumed_device_saves_after_another(players, first, second, last):
     """The same after another session."""
@@ -209,6 +219,7 @@ def test_resumed_device_saves_after_another(players, first, second, last):
 
 
 @pytest.mark.rule("v1.sessions.works-after")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("before", ALPHABET, ids=str)
 def test_works_after(players, before):
     """After a session, however it ended, the device works, and stands still once it is stopped."""
@@ -216,6 +227,7 @@ def test_works_after(players, before):
 
 
 @pytest.mark.rule("v1.sessions.works-after")
+@pytest.mark.stimulus
 @pytest.mark.parametrize("before", ALPHABET, ids=str)
 def test_writes_memory_after(players, before):
     """After a session, however it ended, the device writes memory."""
@@ -223,12 +235,14 @@ def test_writes_memory_after(players, before):
 
 
 @pytest.mark.rule("v1.sessions.work-in-flight")
+@pytest.mark.stimulus
 def test_work_in_flight_moves(players):
     """Work that the device was in the middle of ends on the device that was given its state."""
     players.judge_in_flight(moves=True)
 
 
 @pytest.mark.rule("v1.sessions.work-in-flight")
+@pytest.mark.stimulus
 def test_work_in_flight_stays(players):
     """Work that the device was in the middle of ends on the device itself, once it runs again."""
     players.judge_in_flight(moves=False)

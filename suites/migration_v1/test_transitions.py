@@ -23,6 +23,7 @@ def test_open_running(device, migration):
 
 
 @pytest.mark.rule("v1.open.running")
+@pytest.mark.stimulus
 def test_open_at_work(device, migration, actor):
     """The device works for a new user."""
     counter = actor.counter()
@@ -67,6 +68,7 @@ def test_running_to_stop(migration):
 
 
 @pytest.mark.rule("v1.transition.running-to-stop")
+@pytest.mark.stimulus
 def test_dma_to_stop(migration, actor):
     """Stop can be written to a running device while it writes memory."""
     with actor.dma():
@@ -123,6 +125,7 @@ at_moment = pytest.mark.parametrize("done", ["nothing", "data_size"], ids=["ente
 
 
 @pytest.mark.rule("v1.stop-and-copy.stops")
+@pytest.mark.stimulus
 @at_moment
 def test_stop_and_copy_stops(migration, actor, done):
     """A counter that moved in running does not move from the return of the write on, data or no data."""
@@ -134,6 +137,7 @@ def test_stop_and_copy_stops(migration, actor, done):
 
 
 @pytest.mark.rule("v1.pre-copy.keeps-running")
+@pytest.mark.stimulus
 @at_moment
 def test_pre_copy_keeps_running(migration, actor, pre_copy_patience, done):
     """A counter that moved in running moves in pre-copy, data or no data."""

@@ -28,6 +28,7 @@ from vfio_compliance.migration_v1.region import REGION_TYPE, MigrationRegion
 from vfio_compliance.results import inflight, journal
 from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.writers import FORMATS
 from vfio_compliance.transport import GuardedBuffer, Transport, VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE, DeviceState
 from vfio_compliance.uapi.type1 import bitmap_bytes
@@ -56,6 +57,7 @@ def main() -> None:
         through_proxy(Path(folder))
         importing(Path(folder))
         certify(Path(folder))
+        reporting(Path(folder, "run0"))
 
 
 class Untraced(VfioUser):
@@ -333,6 +335,18 @@ def certify(folder: Path) -> None:
             f"  {wall:.2f} s, {len(result.verdicts)} rules, {len(result.cases)} cases, {totals['calls']} calls, "
             f"{totals['opens']} opens, {totals['resets']} resets, {peak / 1024:.0f} MiB, exit {process.returncode}"
         )
+
+
+def reporting(run: Path) -> None:
+    """The reports of a whole run in each format, and its comparison with itself."""
+    print("reports of a whole run, processor time")
+    for words in (*(("report", run, "--format", name) for name in FORMATS), ("diff", run, run)):
+        spent = []
+        for _ in range(ROUNDS):
+            began = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-m", "vfio_compliance", *words], stdout=subprocess.DEVNULL)
+            spent.append(_spent(resource.getrusage(resource.RUSAGE_CHILDREN)) - _spent(began))
+        print(f"  {words[0]} {words[-1] if words[0] == 'report' else '':10}{min(spent):.2f} to {max(spent):.2f} s")
 
 
 def family(pid: int) -> Iterator[int]:

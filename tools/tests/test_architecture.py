@@ -35,10 +35,11 @@ ROOMS = {
     "states": {*RUN, "interfaces"},
     "plugin": {*RUN, "interfaces", "states"},
     "clients": {*RUN, "interfaces"},
+    "bundle": RESULTS,
     "watch": {*RESULTS, "profiles"},
     "qemu": {*RUN, "interfaces", "clients"},
     "vm": RESULTS,
-    "cli": {*RUN, "interfaces", "states", "clients", "watch", "qemu", "vm"},
+    "cli": {*RUN, "interfaces", "states", "clients", "watch", "bundle", "qemu", "vm"},
     "__main__": {"cli"},
 }
 

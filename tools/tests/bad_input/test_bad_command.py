@@ -23,6 +23,11 @@ READS_ZERO = "v1.reserved.reads-zero"
         (("--defect=stop-latte",), "did you mean"),
         (("--out=/dev/null/run",), "/dev/null/run: Not a directory; name another folder with --out"),
         (("--out=/proc/self/fdinfo",), "name another folder with --out"),
+        (("--plan=certificaton",), "there is no plan `certificaton`; did you mean `certification`?"),
+        (("--plan=/dev/null",), "/dev/null:1:1: the file holds no plan"),
+        (("--waivers=none.yaml",), "none.yaml: cannot be read: No such file or directory"),
+        (("--repeat=0",), "'0' is not a number from 1 to 1000"),
+        (("--repeat=2", "--state=a.state"), "--state is tried once, at the end of a run: leave out --repeat"),
     ],
 )
 def test_wrong_words(run, options, words):
@@ -133,6 +138,61 @@ def test_waivers(judge, waiver, defect, verdict, code, words):
     assert finished.code == code
 
 
+def test_plan_that_selects_nothing(run, tmp_path):
+    """A plan that leaves out all rules of the device's interfaces is refused, though it leaves others."""
+    plan = tmp_path / "nothing.yaml"
+    rules = "".join(f"  - {{rule: {rule}, reason: a}}\n" for rule in ("v1", "qemu", "stress"))
+    plan.write_text(f"format: 1\nname: nothing\nleave_out:\n{rules}")
+    finished = run(options=(f"--plan={plan}",), interfaces=["migration_v1"])
+    assert f"{plan}: plan nothing leaves out every rule of migration_v1" in finished.words
+    assert finished.code == 2
+
+
+def test_waivers_from_files(run, tmp_path):
+    """They excuse as those of the profile do, several files together; the report says where each stands."""
+    files = []
+    for number, rule in enumerate((READS_ZERO, READ_ONLY)):
+        files.append(tmp_path / f"{number}.yaml")
+        files[-1].write_text(f"format: 1\nwaivers: [{{rule: {rule}, reason: known, owner: Ann}}]\n")
+    options = [f"--waivers={file}" for file in files]
+    broken = ("--defect=reserved-garbage", *options)
+    finished = run(only=READS_ZERO, options=broken, device=BREAKABLE)
+    assert f"waived: {READS_ZERO} (5 of 5 cases) reason known owner Ann from {files[0]}:2:11" in finished.words
+    assert finished.code == 0
+
+
+def test_waivers_for_the_same_failure(run, tmp_path):
+    """Nobody can tell which of them excuses it: both places are named."""
+    file = tmp_path / "w.yaml"
+    file.write_text(f"format: 1\nwaivers: [{{rule: {READS_ZERO}, reason: known}}]\n")
+    finished = run(options=(f"--waivers={file}", f"--waivers={file}"))
+    assert f"{file}:2:18: `{READS_ZERO}` is waived already, at {file}:2:11" in finished.words
+    assert finished.code == 2
+
+
+#: The reference driver, which can be broken on purpose.
+BREAKABLE = {
+    "transport": "vfio-user",
+    "command": ["{python}", "-m", "refdriver", "--socket-path={socket}"],
+    "defects": {"option": "--defect={name}"},
+}
+
+
+def test_flaky(run, tmp_path):
+    """A rule that is broken in one round alone is named, and counts."""
+    started = tmp_path / "started"
+    second = 'n=$(cat $0 2>/dev/null); echo x$n > $0; if test "$n" = x; then broken=$1; fi; '
+    serve = "exec $2 -m refdriver --socket-path=$3 $broken"
+    command = ["sh", "-c", second + serve, str(started), "--defect=reserved-garbage", "{python}", "{socket}"]
+    device = {"transport": "vfio-user", "command": command}
+    finished = run(only=READS_ZERO, options=("--repeat=3",), device=device)
+    assert [each.count("fail") for each in zip(*[iter(finished.cases)] * 5, strict=True)] == [0, 5, 0]
+    assert "test_reserved_reads_zero[running]: pass, fail, pass" in finished.words
+    assert finished.words.split("SELECTION")[1].startswith(" by plan ci: 1 of ")
+    assert "1 broken; 5 cases flaky in 3 rounds" in finished.words
+    assert finished.code == 1
+
+
 def test_waiver_of_no_rule(run):
     """A waiver names a rule that there is."""
     finished = run(waivers=[{"rule": "v1.no.such", "reason": "a slip", "link": "https://bugs.example/1"}])
@@ -147,7 +207,7 @@ def test_waiver_of_no_rule(run):
         (None, "No such file or directory"),
         ("", "the run ended before anything was recorded"),
         ("not ours\n", "not a journal"),
-        ('{"event": "run", "format": 1}\n', "a journal of format 1; this program reads format 2"),
+        ('{"event": "run", "format": 1}\n', "a journal of format 1; this program reads format 3"),
         ('{"event": "run", "format": 2, "time": 1}\n', "its first record is damaged: version is missing"),
     ],
     ids=["missing", "empty", "foreign", "earlier", "incomplete"],

@@ -89,9 +89,9 @@ def test_disk_full(run, tmp_path):
 
 
 def test_disk_full_at_once(run):
-    """Where not even the plan can be recorded, that is all there is to say."""
+    """Where not even the profile can be copied, or the plan recorded, that is all there is to say."""
     finished = run(process={"preexec_fn": limited(1000)}, same=False)
-    assert "takes no more: File too large" in finished.words
+    assert "File too large; name another folder with --out" in finished.words
     assert finished.code == 2
 
 

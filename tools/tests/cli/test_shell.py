@@ -62,7 +62,7 @@ def test_completion_knows_all_commands_and_options(made, shell):
         (["ru"], ["run"]),
         (["rep"], ["report"]),
         (["--v"], ["--version"]),
-        (["run", "profiles/reference.yaml", "--s"], ["--skip", "--stress", "--state", "--seed", "--shuffle"]),
+        (["run", "profiles/reference.yaml", "--s"], ["--stress", "--state", "--seed", "--shuffle"]),
         (["run", "profiles/refe"], ["profiles/reference.yaml"]),
         (["check", "profiles/refe"], ["profiles/reference.yaml"]),
         (["vm", "--accel", "k"], ["kvm"]),

@@ -50,7 +50,7 @@ def test_no_word_is_cut_short(command):
         (
             ["rnu"],
             "COMMAND",
-            "(choose from run, report, list, explain, check, save, restore, judge, proxy, import, qemu, vm); did you",
+            "(choose from run, report, diff, waive, bundle, verify, list, explain, check, save, restore, judge, proxy,",
         ),
         (["rnu"], "COMMAND", "; did you mean `run`?"),
         (["--verson"], "COMMAND", "unrecognized arguments: --verson; did you mean `--version`?"),

@@ -16,18 +16,27 @@ from typing import TypeAlias
 import pytest
 import yaml
 from campaign import Campaign
+from jsonschema import Draft202012Validator
+from stories import chained
 from text_mutation import mutate_text, mutate_tree
 
 from vfio_compliance import rules as spec
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
 from vfio_compliance.results import journal, matrix, summary
+from vfio_compliance.results.comparison import compare
 from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kernel, Run
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Waiver
+from vfio_compliance.results.writers import FORMATS, difference, render
+from vfio_compliance.results.writers.json import SCHEMA
 from vfio_compliance.run.client import Bitmap, ContainerCall
 
 Lines: TypeAlias = list[str]
+
+
+#: How often a damaged journal is chained anew, so that its reader has nothing against its lines.
+_CHAINED = 0.75
 
 
 def _damaged(rng: Random, lines: list[str]) -> tuple[str, bytes]:
@@ -45,6 +54,10 @@ def _command(*words: str) -> tuple[int, str]:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = main(list(words))
     return code, said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+def _refuse(number: str) -> None:
+    raise AssertionError(f"{number} is no JSON")
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +92,19 @@ def run(
 
 
 def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path: Path) -> None:
-    """The report of a journal, and the judge of what it holds, end with one of their exit codes and say something."""
+    """The report of a journal, and the judge of what it holds, end with one of their exit codes and say something.
+
+    Each format has its report, and the one in JSON is as its schema says.
+    """
     counted = campaign("journals", "damaged_files")
+    undamaged = summarise(map(journal.parse, run))
+    validate = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate
 
     def trial(rng: Random) -> None:
         # A hang decides whatever else there is.
         kind, data = _damaged(rng, run if rng.random() < 0.5 else [line for line in run if '"hang"' not in line])
+        if rng.random() < _CHAINED:
+            data = b"".join(chained(data.splitlines(keepends=True)))
         counted.gave(kind, data.decode(errors="backslashreplace"))
         (tmp_path / journal.NAME).write_bytes(data)
         for command in ("report", "judge"):
@@ -95,6 +115,10 @@ def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path
         with contextlib.suppress(journal.JournalError):
             made = summarise(journal.read(tmp_path / journal.NAME))
             assert matrix.render([matrix.column("here", made)], 100, whole=True)
+            assert difference.render(compare(undamaged, made), 100)
+            for name in FORMATS:
+                assert render(name, made)
+            validate(json.loads(render("json", made), parse_constant=_refuse))
 
     counted.run(200, trial)
 

@@ -20,6 +20,7 @@ from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, load, plan, programs
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.document import LARGEST_FILE, WHOLE_FILE
+from vfio_compliance.profiles.waiver_files import unknown_rules
 
 #: Characters that a message may have: a reader is to be told what is wrong, not to be shown all of it.
 _LONGEST = 2000
@@ -74,7 +75,7 @@ def test_profiles(campaign: Callable[[str, str], Campaign], project: Path, tmp_p
         counted.gave(kind, data.decode(errors="backslashreplace"))
         try:
             loaded = load(path, PROFILE)
-            _check_problems(ProfileError(loaded.unknown_rules(rules)), path, data, some=False)
+            _check_problems(ProfileError(unknown_rules(loaded.source, loaded.waivers, rules)), path, data, some=False)
             assert all(steps for steps in programs(loaded.stimulus, loaded.setup).values())
             counted.came("a profile")
         except ProfileError as error:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.profiles import ProfileError, load, plan
-from vfio_compliance.profiles.plan import LeftOut
+from vfio_compliance.profiles import ProfileError, plan
+from vfio_compliance.profiles.plan import LeftOut, NotBlocking
+from vfio_compliance.profiles.which import Which, which
 
 FULL = """\
 format: 1
@@ -22,6 +22,10 @@ leave_out:
       two lines
       of text
   - {rule: dirty, reason: no tracking}
+depth: quick
+not_blocking:
+  - {level: may, reason: nobody asks for it}
+  - {rule: v1.errors, reason: known since spring}
 """
 RULES = ["v1.error.surfaces", "v1.error-state.left", "v1.errors.known", "dirty.unmap.plain", "v1.dirty.pages"]
 
@@ -41,7 +45,11 @@ def complaints(folder: Path, text: str) -> list[str]:
 
 def test_every_key_arrives(tmp_path: Path) -> None:
     found = loaded(tmp_path)
-    assert (found.name, found.path) == ("no-faults", str(tmp_path / "plan.yaml"))
+    assert (found.name, found.given, found.depth) == ("no-faults", str(tmp_path / "plan.yaml"), "quick")
+    assert found.not_blocking == (
+        NotBlocking(level="may", reason="nobody asks for it"),
+        NotBlocking(rule="v1.errors", reason="known since spring"),
+    )
     assert found.left_out == (
         LeftOut(rule="v1.error", reason="fused off"),
         LeftOut(rule="v1.error.surfaces", reason="two lines of text"),
@@ -49,10 +57,87 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     )
 
 
-def test_the_default_plan_leaves_out_nothing() -> None:
-    assert (plan.DEFAULT.name, plan.DEFAULT.path, plan.DEFAULT.left_out) == ("default", "", ())
-    assert plan.DEFAULT.leaves_out("v1.error.surfaces") is None
-    assert plan.DEFAULT.problems(RULES) == []
+PROJECT = Path(__file__).parents[3]
+
+
+def test_the_plans_of_the_project() -> None:
+    """Three leave out nothing; what another one leaves out, a kernel complains of."""
+    known = {path.stem: plan.load(path) for path in (PROJECT / plan.FOLDER).glob("*.yaml")}
+    assert {name: each.name for name, each in known.items()} == {name: name for name in known}
+    assert {name: each.depth for name, each in known.items()} == {
+        "smoke": "quick",
+        "ci": "default",
+        "certification": "full",
+        "qemu-edu": "default",
+    }
+    assert [name for name, each in known.items() if each.left_out or each.not_blocking] == ["qemu-edu"]
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "given"),
+    [(None, "ci", ""), ("smoke", "smoke", "smoke"), ("profiles/plans/ci.yaml", "ci", "profiles/plans/ci.yaml")],
+)
+def test_a_plan_is_chosen_by_name_or_path(
+    word: str | None, name: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    found = plan.chosen(word, PROJECT)
+    assert (found.name, found.given) == (name, given)
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("certificaton", "--plan: there is no plan `certificaton`; did you mean `certification`?"),
+        ("xyz", "--plan: there is no plan `xyz`; there are certification, ci, qemu-edu, smoke, and paths of files"),
+        ("none.yaml", "none.yaml: cannot be read: No such file or directory"),
+        ("../plans/ci", "../plans/ci: cannot be read: No such file or directory"),
+        ("", "--plan: there is no plan ``; there are certification, ci, qemu-edu, smoke, and paths of files"),
+    ],
+)
+def test_a_plan_that_is_not_there(word: str, complaint: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        plan.chosen(word, PROJECT)
+    assert str(caught.value) == complaint
+
+
+def test_a_plan_that_leaves_out_every_rule(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path, "format: 1\nname: none\nleave_out:\n  - {rule: v1, reason: a}\n  - {rule: dirty, reason: a}\n"
+    )
+    assert [str(each) for each in found.problems(RULES)] == [
+        f"{tmp_path}/plan.yaml:4:3: every rule is left out; a plan has to leave one, at least"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("level", "of", "covered"),
+    [("should", "must", False), ("should", "should", True), ("should", "may", True), ("may", "should", False)],
+)
+def test_what_is_weaker_does_not_block_either(level: str, of: str, covered: bool) -> None:
+    assert NotBlocking(level=level, reason="a").covers("v1.a", of) is covered
+
+
+@pytest.mark.parametrize(
+    ("kernel", "left_out"),
+    [("6.12.117+deb12-amd64", {"a"}), ("7.3.4-amd64", {"a", "b"}), ("7.3.0-rc2", {"a"}), ("mine", {"a"})],
+)
+def test_left_out_on_some_kernels(tmp_path: Path, kernel: str, left_out: set[str]) -> None:
+    """An entry with a range leaves nothing out elsewhere, nor where the kernel has no version."""
+    entries = '  - {rule: a, reason: r}\n  - {rule: b, reason: r, kernel: ">=7.3"}\n'
+    found = loaded(tmp_path, f"format: 1\nname: some\nleave_out:\n{entries}").on(kernel)
+    assert {rule for rule in ("a", "b", "c") if found.leaves_out(rule)} == left_out
+
+
+def test_a_range_of_kernels_that_is_none(tmp_path: Path) -> None:
+    entry = '  - {rule: a, reason: r, kernel: "new ones"}\n'
+    (complaint,) = complaints(tmp_path, f"format: 1\nname: some\nleave_out:\n{entry}")
+    assert complaint.startswith('4:34: expected a range of versions such as ">=6.1, <6.13", found `new ones`')
+
+
+def test_without_should(tmp_path: Path) -> None:
+    asked = loaded(tmp_path, "format: 1\nname: all\nleave_out: []\n").without_should()
+    assert asked.not_blocking == (NotBlocking(level="should", reason="--no-should"),)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +190,12 @@ def test_known_rules_and_beginnings_are_no_problem(tmp_path: Path) -> None:
         ("reason: no tracking", 'reason: " "', "10:27: expected text, found blank text"),
         ("rule: dirty,", "rule: v1.error,", "10:12: `v1.error` is left out already"),
         ("rule: dirty,", "rule: &a dirty,", "10:12: anchors such as `&a` are not used"),
+        ("depth: quick", "depth: deep", "11:8: expected `quick`, `default` or `full`, found `deep`"),
+        ("level: may,", "level: must,", "13:13: expected `should` or `may`, found `must`"),
+        ("level: may,", "level: may, rule: v1,", "13:6: `rule` and `level` exclude each other"),
+        ("level: may, ", "", "13:5: the key `rule` or `level` is missing"),
+        ("rule: v1.errors,", "rule: v1.error.surfaces,", "14:12: `v1.error.surfaces` is left out, so it cannot block"),
+        ("rule: v1.errors,", "level: may,", "14:5: `may` does not block already"),
     ],
 )
 def test_a_mistake_is_named_where_it_is(tmp_path: Path, old: str, new: str, complaint: str) -> None:
@@ -114,14 +205,15 @@ def test_a_mistake_is_named_where_it_is(tmp_path: Path, old: str, new: str, comp
 def test_what_is_no_plan_is_named(tmp_path: Path) -> None:
     hint = "it needs `format: 1`, `name` and `leave_out`"
     assert complaints(tmp_path, "") == [f"1:1: the file holds no plan; {hint}"]
-    assert complaints(tmp_path, FULL + "---\n") == ["11:1: a second document starts here; a file holds one plan"]
+    assert complaints(tmp_path, FULL + "---\n") == ["15:1: a second document starts here; a file holds one plan"]
     assert complaints(tmp_path, "just words") == ["1:1: expected a mapping (`key: value`), found `just words`"]
     with pytest.raises(ProfileError, match=r"none\.yaml: cannot be read: No such file"):
         plan.load(tmp_path / "none.yaml")
 
 
 def test_the_list_may_be_empty_but_is_not_left_out(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "format: 1\nname: all\nleave_out: []\n").left_out == ()
+    found = loaded(tmp_path, "format: 1\nname: all\nleave_out: []\n")
+    assert (found.left_out, found.not_blocking, found.depth) == ((), (), "default")
     assert complaints(tmp_path, "format: 1\nname: all\n") == ["1:1: the key `leave_out` is missing"]
 
 
@@ -132,19 +224,24 @@ def test_the_plan_in_the_template_is_one(tmp_path: Path) -> None:
     assert len(loaded(tmp_path, text).left_out) == 1
 
 
-def test_profiles_and_plans_are_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (FULL, Which.PLAN),
+        (FULL.replace("leave_out", "leave-out"), Which.PLAN),
+        (FULL + "waivers: []\n", Which.PLAN),
+        (FULL + "interfaces: [migration_v1]\n", Which.PROFILE),
+        ("format: 1\nwaivers: []\n", Which.WAIVERS),
+        ("format: 1\nwaiver: []\n", Which.WAIVERS),
+        ("format: 1\ndevice: {}\nwaivers: []\n", Which.PROFILE),
+        ("format: 1\nname: a\n", Which.PROFILE),
+        ("[", Which.PROFILE),
+        ("", Which.PROFILE),
+        ("- leave_out\n", Which.PROFILE),
+        ("? [leave_out]\n: a\n", Which.PROFILE),
+    ],
+)
+def test_profiles_plans_and_waivers_are_told_apart(tmp_path: Path, text: str, kind: Which) -> None:
     path = tmp_path / "p.yaml"
-    for text, expected in (
-        (FULL, True),
-        (FULL.replace("leave_out", "leave-out"), True),
-        (FULL + "interfaces: [migration_v1]\n", False),
-        ("format: 1\nname: a\n", False),
-        ("[", False),
-        ("", False),
-        ("- leave_out\n", False),
-        ("? [leave_out]\n: a\n", False),
-    ):
-        path.write_text(text, encoding="utf-8")
-        assert plan.is_plan(path) is expected, text
-    with pytest.raises(ProfileError):
-        load(path, PROFILE)
+    path.write_text(text, encoding="utf-8")
+    assert which(path) is kind

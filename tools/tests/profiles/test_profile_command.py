@@ -140,4 +140,4 @@ def test_no_profile_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["check"])
     assert caught.value.code == 2
-    assert "PROFILE" in capsys.readouterr().err
+    assert "FILE" in capsys.readouterr().err

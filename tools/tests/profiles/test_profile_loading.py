@@ -89,7 +89,7 @@ stimulus:
   error: [{write: {region: 0, offset: 64, width: 4, value: 0xffffffff}}]
 waivers:
   - {rule: v1.a-b.c, reason: because, link: "https://bugs.example.com/1", expires: 2027-01-31, shows: "0x1"}
-  - {rule: v1.a-b.c, reason: because, expires: "2027-01-31"}
+  - {rule: v1.a-b.c, reason: because, expires: "2027-01-31", shows: "0x2"}
 setup:
   after_open: [map: data_section, write: {region: 0, offset: 0, width: 1, value: 1}]
   after_reset:
@@ -152,7 +152,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     day = datetime.date(2027, 1, 31)
     assert profile.waivers == (
         Waiver(rule="v1.a-b.c", reason="because", link="https://bugs.example.com/1", expires=day, shows="0x1"),
-        Waiver(rule="v1.a-b.c", reason="because", link=None, expires=day, shows=None),
+        Waiver(rule="v1.a-b.c", reason="because", link=None, expires=day, shows="0x2"),
     )
     assert profile.setup == Setup(
         after_open=(MapSection(), Write(region=0, offset=0, width=1, value=1)),

@@ -517,7 +517,7 @@ ONE_PROBLEM = {
     ),
     "waiver twice": (
         "waivers: [{rule: v1.a, reason: a}, {rule: §v1.a, reason: b}]",
-        "`v1.a` is waived twice for the same failure",
+        "`v1.a` is waived already; `case`, `shows`, `kernel` or `driver` of both has to tell them apart",
     ),
 }
 

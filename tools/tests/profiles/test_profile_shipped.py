@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import random
@@ -14,8 +15,9 @@ import jsonschema
 import pytest
 import yaml
 
+from vfio_compliance.cli.schema import SCHEMAS
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.profiles import ProfileError, document, load, schema
+from vfio_compliance.profiles import ProfileError, document, load, plan, schema, waiver_files
 from vfio_compliance.profiles.profile import Profile
 
 FOLDER = Path(__file__).parents[3] / "profiles"
@@ -49,11 +51,39 @@ def as_json(text: str) -> Any:
     return json.loads(json.dumps(yaml.load(text, document._LOADER), default=datetime.date.isoformat))
 
 
-def test_the_published_schema_is_current() -> None:
-    published = (FOLDER / "profile.schema.json").read_text(encoding="utf-8")
-    assert published == schema.text(PROFILE), (
-        "renew it: python -m vfio_compliance.cli.schema > profiles/profile.schema.json"
-    )
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_published_schemas_are_current(name: str) -> None:
+    published = (FOLDER / name).read_text(encoding="utf-8")
+    assert published == schema.text(*SCHEMAS[name]), "renew it: python -m vfio_compliance.cli.schema"
+
+
+def test_there_is_no_other_schema() -> None:
+    assert {path.name for path in FOLDER.glob("*.schema.json")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        *(("plan.schema.json", path) for path in sorted(FOLDER.glob("plans/*.yaml"))),
+        *(("waivers.schema.json", path) for path in sorted(FOLDER.glob("waivers/*.yaml"))),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_shipped_plan_or_list_of_waivers_fits_its_schema(name: str, path: Path) -> None:
+    published = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    validator = jsonschema.Draft7Validator(published)
+    assert [error.message for error in validator.iter_errors(as_json(path.read_text(encoding="utf-8")))] == []
+    assert (plan.load(path).source if name.startswith("plan") else waiver_files.load(path).source).digest
+
+
+def test_the_example_of_waivers_is_right(tmp_path: Path) -> None:
+    """What stands in comments of the template has every key."""
+    text = (FOLDER / "waivers" / "template.yaml").read_text(encoding="utf-8")
+    head, example = text.split("waivers: []\n")
+    path = tmp_path / "w.yaml"
+    path.write_text(head + "\n".join(line.removeprefix("# ") for line in example.splitlines()), encoding="utf-8")
+    (found,) = waiver_files.load(path).waivers
+    assert all(getattr(found, each.name) is not None for each in dataclasses.fields(found))
 
 
 def test_the_template_is_shipped() -> None:
@@ -76,7 +106,7 @@ def test_the_template_speaks_of_every_key() -> None:
             return set()
         return set(part.get("properties", {})).union(*map(keys, part.values()))
 
-    known = keys(json.loads(schema.text(PROFILE)))
+    known = keys(json.loads(schema.text(PROFILE, "")))
     assert {"precopy_data", "changes_within", "parameter", "within", "recovery"} <= known
     assert {key for key in known if f"{key}:" not in template} == set()
 

@@ -17,8 +17,8 @@ from proofs import CATALOGUE, DEFECTS
 from vfio_compliance.dirty_type1 import fixtures
 from vfio_compliance.results import journal
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.rerun import rerun
 from vfio_compliance.results.verdict import Verdict
-from vfio_compliance.results.writers.terminal.faults import rerun
 from vfio_compliance.watch.reruns import Reruns
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "foreign"))
@@ -62,7 +62,7 @@ def test_rerun_shows_the_failure_again(judge_in_process, target, tmp_path, monke
         return judge(*command[3:], **(few if whole else {})).cases[case.id]
 
     interfaces = {CATALOGUE.rules[rule].interface for rule in DEFECTS[broken]}
-    asked = [f"--skip={rule.id}" for rule in CATALOGUE if rule.interface not in interfaces and not rule.on_request]
+    asked = [f"--exclude={rule.id}" for rule in CATALOGUE if rule.interface not in interfaces and not rule.on_request]
     summary = judge(f"--defect={broken}", "--seed=1", *asked, **few)
     failed = {}
     for case in summary.cases.values():

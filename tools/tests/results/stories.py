@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from vfio_compliance.common.calls import Call
-from vfio_compliance.results.events import End, Event, Finish, Plan, Run
+from vfio_compliance.results import chain, journal
+from vfio_compliance.results.events import Closed, End, Event, Finish, Plan, Run
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.journal import FORMAT, Recorded
 from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection, Waiver
@@ -48,6 +50,23 @@ def first(rules: Iterable[Rule], cases: Mapping[str, str], waivers: Iterable[Wai
         areas={"DS": "Device state", "Q": "Works with Q"},
         rules=tuple(rules),
     )
+
+
+def chained(lines: Iterable[bytes]) -> list[bytes]:
+    """Records as a journal has them, each chained to the one before."""
+    made, before = [], ""
+    for line in lines:
+        data, before = chain.linked(line, before)
+        made.append(data)
+    return made
+
+
+def written(events: Iterable[tuple[float, Event]]) -> bytes:
+    """A journal of these events, each with its time, that was closed."""
+    made = chained(journal.line(event, time) for time, event in events)
+    end = Closed(len(made), hashlib.sha256(b"".join(made)).hexdigest())
+    last, _ = chain.linked(journal.line(end, NOON), chain.digest_of(made[-1]))
+    return b"".join([*made, last])
 
 
 def recorded(*events: Event) -> list[Recorded]:

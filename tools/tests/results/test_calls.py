@@ -10,7 +10,8 @@ import pytest
 from vfio_compliance.common.calls import Behind, Call
 from vfio_compliance.common.registers import Register
 from vfio_compliance.migration_v1.interface import MigrationV1
-from vfio_compliance.results.calls import count, describe
+from vfio_compliance.results.calls import describe
+from vfio_compliance.results.totals import count
 from vfio_compliance.uapi import type1, vfio
 
 FETCH = struct.pack("<IIQQQQQ", 48, 4, 0x9000, 0x2000, 0x1000, 8, 0x7000)

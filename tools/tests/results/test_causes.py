@@ -69,7 +69,7 @@ def test_a_waived_cause():
     """What stands on it counts, and says why it may have failed."""
     report = lines(*(ended(name, "fail", **FAILED) for name in "ba"), rules=CHAIN, waivers=[waiver(rule="v1.a")])
     assert heads(report) == ["1) FAIL  v1.b"]
-    assert "   stands on v1.a, which failed: as the profile's waiver says" in report
+    assert "   stands on v1.a, which failed: as its waiver says" in report
     assert "waived: v1.a  (1 of 1 case)" in report
 
 
@@ -153,7 +153,7 @@ def test_what_was_selected():
     assert block(report, "Selected: 1 of 99 cases, 1 of 9 rules") == [
         "   --only    v1.a",
         "             DS",
-        "   --skip    v1.b",
+        "   --exclude v1.b",
     ]
 
 

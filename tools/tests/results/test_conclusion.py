@@ -12,7 +12,7 @@ from stories import case, ended, told, waiver
 from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Broken, Death, Hang, Kernel
 from vfio_compliance.results.reading import summarise
-from vfio_compliance.results.setting import ChosenPlan, LeftOut, Selection
+from vfio_compliance.results.setting import ChosenPlan, LeftOut, NotBlocking, Selection
 from vfio_compliance.results.writers.terminal import render
 
 SILENT = {"what": "the profile says nothing about stimulus.running", "wants": "stimulus.running"}
@@ -22,7 +22,7 @@ SELECTED = Selection(("v1.a",), (), 9, 99)
 def verdict(records):
     """Word, detail and exit code; the last line of the report says the same."""
     made = summarise(records)
-    assert render(made).splitlines()[-1] == f"{conclude(made).word} by plan {made.scope.plan}: {conclude(made).detail}"
+    assert render(made).splitlines()[-1] == str(conclude(made))
     return conclude(made).word, conclude(made).detail, made.exit_code
 
 
@@ -83,7 +83,7 @@ def test_a_rule_that_failed_is_a_reason():
 @pytest.mark.parametrize(
     ("happened", "detail", "code"),
     [
-        (Broken("no cable", "", None), "the run could not continue", 2),
+        (Broken("no cable", "", None), "the run could not continue: no cable", 2),
         (Hang("m", "", None), "a call hung outside of any rule", 3),
         (Death("the server", "ended", "at close", True, None), "a server died outside of any rule", 1),
         (Kernel(("BUG: it",), None), "the kernel complained outside of any rule", 1),
@@ -106,10 +106,10 @@ def test_what_happens_to_the_run_itself(happened, detail, code):
         ([ended("a", "hang")], "1 of 9 rules (1 of 99 cases): 1 with a call that hung", 3),
     ],
 )
-@pytest.mark.parametrize("option", ["only", "skip"])
+@pytest.mark.parametrize("option", ["only", "exclude"])
 def test_a_selection_is_never_a_certificate(events, detail, code, option):
     """It says of how many rules and cases it is, however it was made."""
-    chosen = replace(SELECTED, **{"only": (), "skip": (), option: ("v1.a",)})
+    chosen = replace(SELECTED, **{"only": (), "exclude": (), option: ("v1.a",)})
     assert verdict(told(*events, selection=chosen)) == ("SELECTION", detail, code)
 
 
@@ -137,9 +137,68 @@ def test_the_plan_is_named():
     summary = summarise(made)
     assert summary.scope.left_out == {"it is slow": ["v1.slow.one"], "it is slowest": ["v1.slow.least"]}
     lines = render(summary).splitlines()
-    assert lines[-1] == "CONFORMANT by plan quick: 1 rule held (2 left out by the plan)"
+    assert lines[-1] == "CONFORMANT by plan quick (no certificate): 1 rule held (2 left out by the plan)"
     at = lines.index("Left out by plan quick: 1 rule")
     assert lines[at + 1 : at + 3] == ["   because   it is slow", "   rules     v1.slow.one"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "certifies"),
+    [
+        ({"depth": "full"}, True),
+        ({"depth": "full", "name": "lab"}, True),
+        ({"depth": "default", "name": "certification"}, False),
+        ({"depth": "quick"}, False),
+        ({"depth": "full", "left_out": (LeftOut("v1.b", "it is slow"),)}, False),
+        ({"depth": "full", "not_blocking": (NotBlocking("it is known", "v1.b"),)}, False),
+    ],
+)
+def test_what_is_a_certificate(chosen, certifies):
+    """What a plan takes makes it a certificate, whatever its name; one that leaves out or excuses anything is none."""
+    plan = ChosenPlan(**{"name": "certification", "given": "", "left_out": (), **chosen})
+    summary = summarise(told(ended("a", "pass"), plan=plan))
+    assert summary.scope.certifies is certifies
+    no_certificate = "" if certifies else " (no certificate)"
+    assert str(conclude(summary)) == f"CONFORMANT by plan {plan.name}{no_certificate}: 1 rule held"
+
+
+@pytest.mark.parametrize(
+    ("asked", "ends", "line", "code"),
+    [
+        (
+            NotBlocking("--no-should", level="should"),
+            *(["fail", "pass"], "CONFORMANT by plan ci --no-should (no certificate): 1 rule held", 0),
+        ),
+        (
+            NotBlocking("known", rule="v1.a"),
+            *(["fail", "pass"], "CONFORMANT by plan ci (no certificate): 1 rule held", 0),
+        ),
+        (
+            NotBlocking("--no-should", level="should"),
+            *(["pass", "fail"], "NOT CONFORMANT by plan ci --no-should: 1 rule broken", 1),
+        ),
+        (
+            NotBlocking("--no-should", level="should"),
+            *(["kernel", "pass"], "NOT CONFORMANT by plan ci --no-should: 1 rule broken", 1),
+        ),
+        (NotBlocking("known", level="may"), ["fail", "pass"], "NOT CONFORMANT by plan ci: 1 rule broken", 1),
+    ],
+)
+def test_rules_that_do_not_block(asked, ends, line, code):
+    """They are judged and shown, and do not count unless the kernel complained; the verdict names the option."""
+    made = summarise(
+        told(
+            *map(ended, "ab", ends),
+            rules={"v1.a": {"level": "should"}, "v1.b": {}},
+            plan=ChosenPlan("ci", "", (), (asked,)),
+        )
+    )
+    excused = " (1 non-blocking broken)" if line.startswith("CONFORMANT") else ""
+    assert (render(made).splitlines()[-1], made.exit_code) == (line + excused, code)
+    if asked.level != "may":
+        lines = render(made).splitlines()
+        at = lines.index("Not blocking by plan ci: 1 rule")
+        assert lines[at + 1 : at + 3] == [f"   because   {asked.reason}", "   rules     v1.a"]
 
 
 def test_waived():

@@ -57,6 +57,9 @@ ALL = [
         (Span(1, 2, "d"),),
         True,
     ),
+    events.Environment({"kernel": "6.12"}, {"p.yaml": "ab"}, ("--seed=1",), "/x"),
+    events.Resumed(3),
+    events.Closed(7, "ab"),
     events.Rerun("c", Verdict.FAIL, ("a", "b")),
     events.Unwritten("no room", "make some"),
 ]

@@ -13,7 +13,6 @@ from vfio_compliance.results.events import Broken, Death, Finish, Hang, Kernel, 
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Selection
-from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
 
 PROCESS = Process(2, "the first one hung")
@@ -202,7 +201,7 @@ def test_a_waiver_is_for_its_cases(listed, events, expected):
     assert list(verdicts(made).values()) == expected
 
 
-@pytest.mark.parametrize("option", ["only", "skip"])
+@pytest.mark.parametrize("option", ["only", "exclude"])
 def test_no_waiver_is_stale_in_a_selection(option):
     """The cases that it is for may be among those that were not selected: the printed rerun leads there."""
     chosen = replace(Selection((), (), 1, 2), **{option: ("v1.a",)})
@@ -235,20 +234,105 @@ def test_a_death_is_waived_by_its_own_words(shows, expected):
     assert verdicts(made) == {"a": expected}
 
 
-@pytest.mark.parametrize("cut", [hang, broken])
-def test_a_waived_complaint_does_not_excuse_more(cut):
-    """The kernel's complaint is known; that the case came to no end is not."""
-    complaint = Kernel(("BUG: it",), case("a"))
-    events = [start("a"), complaint, cut("a"), PROCESS]
-    made = summarise(told(*events, planned=("a",), waivers=[waiver(rule="v1.a", shows="BUG: it")]))
-    assert made.cases[case("a")].verdict is (Verdict.HANG if cut is hang else Verdict.BROKEN)
-    assert "BUG: it" in render(made)
-    assert made.waived_log == ["BUG: it"]
+COMPLAINTS = [
+    "WARNING: CPU: 0 PID: 1 at drivers/vfio/it.c:1",
+    "Oops: general protection fault",
+    "UBSAN: shift-out-of-bounds in it.c:1",
+    "BUG: KASAN: slab-use-after-free in it",
+    "tainted: W",
+]
 
 
-def test_a_waived_complaint_outside_of_any_case():
-    """It becomes a note."""
-    complaint = Kernel(("BUG: it", "BUG: that"), None)
-    made = summarise(told(ended("a", "fail", **FAILED), complaint, waivers=[waiver(rule="v1.b", shows="BUG: it")]))
-    assert (made.kernel_log, made.waived_log) == (["BUG: that"], ["BUG: it"])
-    assert any("BUG: it" in note for note in made.notes)
+@pytest.mark.parametrize("line", COMPLAINTS)
+@pytest.mark.parametrize(("verdict", "becomes"), [("pass", "kernel"), ("fail", "fail"), ("n/a", "kernel")])
+def test_what_the_kernel_complains_of_is_never_waived(line, verdict, becomes):
+    """Not by its own words, and not where the rule was broken besides."""
+    complaint = Kernel((line,), case("a"))
+    failed = FAILED | {"seen": line} if verdict == "fail" else {}
+    made = summarise(
+        told(start("a"), complaint, ended("a", verdict, **failed), waivers=[waiver(rule="v1.a", shows=line)])
+    )
+    assert verdicts(made) == {"a": becomes}
+    assert made.exit_code == 1
+
+
+@pytest.mark.parametrize("line", COMPLAINTS)
+def test_a_complaint_outside_of_any_case_is_never_waived(line):
+    """It counts against the run."""
+    made = summarise(told(ended("a", "pass"), Kernel((line,), None), waivers=[waiver(rule="v1.b", shows=line)]))
+    assert (made.kernel_log, made.exit_code) == ([line], 1)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "SUMMARY: AddressSanitizer: heap-use-after-free it.c:1 in it",
+        "==17==ABORTING",
+        "it.c:1:2: runtime error: shift exponent 64 is too large",
+    ],
+)
+def test_what_a_sanitizer_reports_of_a_server_is_never_waived(last):
+    """Not by its own words either."""
+    died = Death("the server", f"exited with status 1; its last line was: {last}", "during read", True, case("a"))
+    made = summarise(told(ended("a", "pass"), died, waivers=[waiver(rule="v1.a", shows=last)]))
+    assert verdicts(made) == {"a": "fail"}
+    assert "never waived" in made.cases[case("a")].why.waiver
+
+
+@pytest.mark.parametrize(
+    ("listed", "kernel", "driver", "verdict", "why"),
+    [
+        ({"kernel": ">=6.1, <6.13"}, "Linux 6.12.9-amd64", "", "waived", ""),
+        (
+            {"kernel": ">=6.1, <6.12"},
+            "Linux 6.12.9-amd64",
+            "",
+            "fail",
+            "<6.12, and this is 6.12.9-amd64",
+        ),
+        ({"kernel": "<6.13"}, "Linux 6.13.0-rc1+", "", "fail", "and this is 6.13.0-rc1+"),
+        ({"kernel": "==6.1.*"}, "Linux 6.1.0-40-amd64", "", "waived", ""),
+        ({"kernel": "<9"}, "Linux", "", "fail", "the version of the kernel is not known"),
+        ({"driver": "<1.2"}, "Linux", "1.1", "waived", ""),
+        ({"driver": "<1.2"}, "Linux", "v1.10", "fail", "it holds for driver <1.2, and this is v1.10"),
+        ({"driver": "<1.2"}, "Linux", "", "fail", "the version of the driver is not known"),
+        ({"driver": "<1.2"}, "Linux", "f00ba4", "fail", "the version of the driver is not known"),
+        ({"driver": "<1.2", "kernel": ">7"}, "Linux 6.1", "1.1", "fail", "it holds for kernel >7"),
+        ({"driver": "no range"}, "Linux", "1.1", "fail", "and this is 1.1"),
+    ],
+)
+def test_a_waiver_holds_for_a_range_of_versions(listed, kernel, driver, verdict, why):
+    """Of the kernel and of the driver; elsewhere the failure counts, with the reason, and nothing is stale."""
+    listed = [waiver(rule="v1.a", **listed)]
+    made = summarise(told(ended("a", "fail", **FAILED), waivers=listed, kernel=kernel, driver_version=driver))
+    assert verdicts(made) == {"a": verdict}
+    assert why in made.cases[case("a")].why.waiver
+    assert (f"not waived: {made.waivers[0].unused}" == made.cases[case("a")].why.waiver) == (verdict == "fail")
+    made = summarise(told(ended("a", "pass"), waivers=listed, kernel=kernel, driver_version=driver))
+    assert verdicts(made) == {"a": "stale" if verdict == "waived" else "pass"}
+
+
+def test_all_of_a_waiver_is_printed():
+    """Where it was used, and where it was not."""
+    told_all = {
+        **{"reason": "known", "link": "https://bugs.example/1", "owner": "Ann", "expires": date(2999, 1, 1)},
+        **{"shows": "y", "case": "[run", "kernel": ">=6.1", "driver": "<2", "where": "w.yaml:3:5"},
+    }
+    listed = [waiver(rule="v1.a", sometimes=True, **told_all)]
+    expected = [
+        *(
+            "   reason    known",
+            "   link      https://bugs.example/1",
+            "   owner     Ann",
+            "   expires   after 2999-01-01",
+        ),
+        *("   shows     y", "   case      [run", "   kernel    >=6.1", "   driver    <2"),
+        *("   sometimes it does not show in every run", "   from      w.yaml:3:5"),
+    ]
+    versions = {"kernel": "Linux 6.2", "driver_version": "1"}
+    lines = render(summarise(told(ended("a[run]", "fail", **FAILED), waivers=listed, **versions))).splitlines()
+    at = lines.index("waived: v1.a  (1 of 1 case)")
+    assert lines[at + 1 : at + 11] == expected
+    lines = render(summarise(told(ended("a[run]", "pass"), waivers=listed, **versions))).splitlines()
+    at = lines.index("waiver not used: v1.a, because the rule held in the cases that were judged")
+    assert lines[at + 1 : at + 11] == expected

@@ -86,14 +86,6 @@ def test_no_waiver_of_a_fault_covers_a_complaint_of_the_kernel(records):
         assert set(summary.verdicts.values()) == {expected}
 
 
-def test_a_complaint_of_the_kernel_can_be_waived(records):
-    """By what it says; another one still counts. Its lines can be told from others of the log."""
-    for shows, expected, log in (("BUG: it", Verdict.WAIVED, ["BUG: it"]), ("WARNING: ", Verdict.KERNEL, [])):
-        summary = summarise(records("pass", waivers=(waiver(shows=shows),), events=(kernel(),)))
-        assert set(summary.verdicts.values()) == {expected}
-        assert summary.waived_log == log
-
-
 @pytest.mark.parametrize(
     ("before", "after"),
     [

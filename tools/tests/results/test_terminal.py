@@ -91,16 +91,16 @@ def test_fault_of_the_suite(records):
 @pytest.mark.parametrize(
     ("others", "answer", "conclusion"),
     [
-        (("pass", "pass"), "Works with Q: yes", "CONFORMANT by plan default: 3 rules held"),
+        (("pass", "pass"), "Works with Q: yes", "CONFORMANT by plan default (no certificate): 3 rules held"),
         (
             ("fail", "pass"),
             "Works with Q: no, because the device breaks q.one",
-            "CONFORMANT by plan default: 2 rules held (1 non-blocking broken)",
+            "CONFORMANT by plan default (no certificate): 2 rules held (1 non-blocking broken)",
         ),
         (
             ("pass",),
             "Works with Q: not known, because nothing is said by q.two",
-            "CONFORMANT by plan default: 2 rules held",
+            "CONFORMANT by plan default (no certificate): 2 rules held",
         ),
     ],
 )

@@ -14,8 +14,8 @@ from vfio_compliance.migration_v1.sessions import ALPHABET
 @pytest.mark.parametrize(
     ("options", "first_and_second"),
     [
-        pytest.param([], len(ALPHABET), id="no plan"),
-        pytest.param(["--plan=profiles/plans/certification.yaml"], len(ALPHABET) ** 2, id="certification"),
+        pytest.param([], len(ALPHABET), id="ci"),
+        pytest.param(["--plan=certification"], len(ALPHABET) ** 2, id="certification"),
     ],
 )
 def test_pairs_of_sessions(project, options, first_and_second):

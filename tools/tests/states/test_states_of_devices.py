@@ -337,7 +337,7 @@ def test_a_run_of_nothing_but_a_state(device, saved, judge_in_process, tmp_path)
     """Where no case is selected the state is given all the same."""
     state, out = saved(device()), tmp_path / "out"
     out.mkdir()
-    words = f"--state={state}", "--only=v1.reserved.reads-zero", "--skip=v1.reserved.reads-zero"
+    words = f"--state={state}", "--only=v1.reserved.reads-zero", "--exclude=v1.reserved.reads-zero"
     result = judge_in_process(device(), out, *words)
     assert [each.answer for each in result.states.values()] == ["yes, the same state"]
 

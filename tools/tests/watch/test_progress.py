@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import io
 import os
+import re
+from datetime import date
 
 import pytest
+from stories import RULE, first
 
+from vfio_compliance.common import screen
 from vfio_compliance.results.events import Broken, Death, End, Hang, Plan, Process, Start, Target, Way
 from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.setting import Waiver
 from vfio_compliance.results.verdict import Verdict
-from vfio_compliance.watch import progress
+from vfio_compliance.watch import bar, progress
 from vfio_compliance.watch.progress import Progress
 
 CASES = tuple((f"suites/s/test_it.py::test_it[{number}]", "v1.one") for number in range(3))
@@ -57,13 +62,60 @@ def test_log_of_a_long_run(monkeypatch):
     assert text.splitlines()[-3:] == [f"{done}/3 cases, 1 in trouble" for done in (1, 2, 3)]
 
 
-def test_terminal():
-    """A terminal shows the case that runs, in a line that is gone in the end; trouble stays."""
-    text = play(Terminal(), 100, "pass", "fail", "pass")
-    assert "\r\x1b[K2/3 cases, 1 in trouble  test_it.py::test_it[2]" in text
-    assert text.endswith("\r\x1b[K")
-    lines = [line.rpartition("\x1b[K")[2] for line in text.split("\n")]
-    assert lines == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]", ""]
+#: What steers a terminal.
+STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?!\n)")
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """One that has colours."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(bar, "_EVERY", 0.0)
+    return Terminal()
+
+
+def test_terminal(terminal):
+    """A terminal shows the case that runs, in a line that is gone in the end; trouble stays, in its colour."""
+    text = play(terminal, 100, "pass", "fail", "pass")
+    assert "2/3" in text
+    assert "test_it.py::test_it[2], 1 in trouble" in text
+    assert "\x1b[1;31mFAIL\x1b[0m    v1.one  test_it.py::test_it[1]" in text
+    kept = [STEERING.sub("", line.rpartition("\x1b[2K")[2]) for line in text.split("\n")]
+    assert kept[:3] == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]"]
+    assert text.endswith("\x1b[1A\x1b[2K")
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_without_colours(terminal, monkeypatch, name, value):
+    """Who wants none gets none; a terminal that cannot change its lines gets those of a log."""
+    monkeypatch.setenv(name, value)
+    text = play(terminal, 100, "pass", "fail", "pass")
+    assert "FAIL    v1.one" in STEERING.sub("", text)
+    assert not re.search(r"\x1b\[[0-9;]*[349][0-7][;m]", text)
+    assert ("\x1b" in text) == (name == "NO_COLOR")
+
+
+def test_what_is_waived():
+    """It is never shown as a failure: not where the waiver holds."""
+    out = io.StringIO()
+    shown = Progress(out, 100)
+    waivers = [Waiver("v1.one", "known", shows="0x1"), Waiver("v1.one", "old", shows="0x2", expires=date(2020, 1, 1))]
+    shown.show(first([RULE], dict(CASES), waivers))
+    shown.show(Plan(CASES))
+    for (case, rule), seen in zip(CASES, ("0x1", "0x2", "0x3"), strict=True):
+        shown.show(End(case, rule, Verdict.FAIL, 0.5, Failure("doing it", "0x0", seen), {}, ()))
+    assert [line.split()[0] for line in out.getvalue().splitlines()[1:]] == ["waived", "FAIL", "FAIL"]
+
+
+def test_what_steers_a_terminal():
+    """What a device says is shown by its escapes."""
+    out = io.StringIO()
+    shown = Progress(out, 100)
+    shown.show(Plan(CASES))
+    shown.show(Death("the server", "said \x1b[2J", "late", True, None))
+    assert out.getvalue().splitlines()[1] == "DIED    the server said \\x1b[2J"
 
 
 def test_what_goes_wrong_outside_of_cases():
@@ -96,12 +148,14 @@ def test_what_goes_wrong_outside_of_cases():
     ]
 
 
-@pytest.mark.parametrize("width", [20, 40])
-def test_narrow(width):
-    """Nothing is wider than the screen."""
-    for out in (io.StringIO(), Terminal()):
-        for line in play(out, width, "fail", "fail", "fail").replace("\r\x1b[K", "\n").splitlines():
-            assert len(line) <= width
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_the_changing_line_is_one_line(terminal, width):
+    """It is not wider than the terminal, whatever runs; a line that stays is whole."""
+    text = play(terminal, width, "fail", "fail", "fail")
+    pictures = [STEERING.sub("", part) for line in text.split("\n") for part in line.split("\x1b[2K")]
+    changing = [each for each in pictures if re.match(r"\s*[^a-zA-Z]*\d/3", each)]
+    assert changing
+    assert max(map(len, changing)) <= width
 
 
 def test_nobody_reads():
@@ -110,12 +164,12 @@ def test_nobody_reads():
     os.close(reading)
     with os.fdopen(writing, "w") as out:
         for _ in range(3):
-            progress.show(out, "hello\n")
+            screen.show(out, "hello\n")
 
 
 def test_no_room(capsys):
     """Who wants to read it is told once why it is not there."""
     with open("/dev/full", "w") as out:
         for _ in range(3):
-            progress.show(out, "hello\n")
+            screen.show(out, "hello\n")
     assert capsys.readouterr().err == "vfio-compliance: cannot show the run: No space left on device\n"

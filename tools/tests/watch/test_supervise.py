@@ -16,7 +16,7 @@ from descriptors import same_descriptors
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
-from vfio_compliance.results import inflight, journal
+from vfio_compliance.results import inflight, journal, reports
 from vfio_compliance.results.events import Restored
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.watch import attempt, supervise
@@ -34,7 +34,7 @@ sys.path.insert(0, STORIES)
 from stories import first
 
 def pytest_addoption(parser):
-    for name in ("profile", "journal", "progress-fd", "inflight-fd"):
+    for name in ("profile", "journal", "progress-fd", "inflight-fd", "clock-offset"):
         parser.addoption(f"--{name}")
 
 def begin(config):
@@ -113,7 +113,7 @@ def test_what_is_found_is_the_owners(run, tmp_path):
     """Nobody else reads it: a saved state can hold a guest's secrets."""
     run("begin(config).write(FINISH)", "os._exit(0)")
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
-    assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600}
+    assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600, reports.NAME: 0o600}
 
 
 def test_lingering(run, tmp_path, monkeypatch):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance check FILE...`: is a profile or a plan right, and if not, where?"""
+"""`vfio-compliance check FILE...`: is a profile, a plan or a list of waivers right, and if not, where?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "check",
-        help="check profiles and plans without touching a device",
-        description="Check profiles and plans without touching a device. Programs that a profile would run are listed.",
+        help="check profiles, plans and waivers without touching a device",
+        description="Check files without touching a device. Programs that a profile would run are listed.",
     )
-    parser.add_argument("files", nargs="+", metavar="PROFILE", help="a profile, or a plan, in YAML")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a profile, a plan, or waivers, in YAML")
     parser.set_defaults(carry_out=carry_out)
 
 

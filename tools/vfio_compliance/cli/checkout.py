@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..profiles import Profile
+    from ..results.summary import Summary
     from ..rules import Catalogue, Rule
+
+
+#: How a user names a run whose result is read.
+A_RUN = "what --out named, the journal in it, or a bundle"
+
+
+_NARROWEST, _WIDEST = 60, 200
 
 
 class Complaint(Exception):
@@ -45,6 +53,17 @@ def loaded(path: Path) -> Profile:
         raise Complaint(str(error)) from None
 
 
+def summary_of(place: Path) -> Summary:
+    """What the journal of a run amounts to, by its folder or its own path. Raises Complaint where it cannot be read."""
+    from ..bundle.opening import opened
+    from ..results.journal import JournalError
+
+    try:
+        return opened(place)
+    except JournalError as error:
+        raise Complaint(str(error)) from None
+
+
 def results(name: str) -> Path:
     """The folder of results where the user names none: by what was judged, and the present time."""
     import datetime
@@ -60,8 +79,8 @@ def matching(known: Catalogue, pattern: str) -> list[Rule]:
 
 
 def width() -> int:
-    """Columns for what is printed."""
-    return min(shutil.get_terminal_size((100, 24)).columns, 120)
+    """Columns for what is printed: as many as the terminal has, within reason; 100 in a log or a pipe."""
+    return min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
 
 
 def print_wrapped(text: str) -> None:

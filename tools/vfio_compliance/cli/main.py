@@ -11,13 +11,16 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..results.verdict import EXIT_BROKEN
-from . import check, explain, import_, judge, proxy, qemu, report, restore, run, save, vm
+from . import bundle, check, diff, explain, import_, judge, proxy, qemu, report, restore, run, save, verify, vm, waive
 from . import list as listing
 from .checkout import Complaint
 from .parser import Parser
 
 #: In the order in which --help has them.
-_COMMANDS = (run, report, listing, explain, check, save, restore, judge, proxy, import_, qemu, vm)
+_COMMANDS = (
+    *(run, report, diff, waive, bundle, verify, listing, explain, check, save, restore),
+    *(judge, proxy, import_, qemu, vm),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

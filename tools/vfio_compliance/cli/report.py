@@ -1,32 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance report FOLDER`: the result of a run again."""
+"""`vfio-compliance report FOLDER`: the result of a run again, in any format."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from .checkout import Complaint, width
+from ..results.writers import FORMATS
+from .checkout import A_RUN, Complaint, summary_of, width
 from .parser import Commands
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("report", help="show the result of a run again, from its journal")
-    parser.add_argument("folder", type=Path, help="what --out named, or the journal in it")
+    parser.add_argument("run", type=Path, metavar="RUN", help=A_RUN)
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help=f"{', '.join(FORMATS)}; {FORMATS[0]} unless given"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write it there, and print nothing")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
-    from ..results import journal
-    from ..results.reading import summarise
-    from ..results.writers import terminal
+    from ..results.reports import ReportError, Wanted, write
+    from ..results.writers import render
+    from ..results.writers.terminal.printed import show_result
 
-    place = arguments.folder
-    try:
-        result = summarise(journal.read(place / journal.NAME if place.is_dir() else place))
-    except journal.JournalError as error:
-        raise Complaint(str(error)) from None
-    print(terminal.render(result, width()))
+    result = summary_of(arguments.run)
+    if arguments.output is not None:
+        try:
+            write(Wanted(arguments.format, arguments.output), result)
+        except ReportError as error:
+            raise Complaint(str(error)) from None
+    elif arguments.format == "terminal":
+        show_result(sys.stdout, result, width())
+    else:
+        print(render(arguments.format, result), end="")
     return result.exit_code

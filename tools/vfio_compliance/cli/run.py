@@ -4,25 +4,59 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..results.verdict import EXIT_BROKEN
-from .checkout import Complaint, results, root, width
+from ..common.suggest import did_you_mean, similar
+from ..common.words import enumerated
+from ..results.verdict import EXIT_OK
+from ..results.writers import FORMATS
+from .checkout import Complaint, loaded, results, root, width
+from .made_with import made_with
 from .parser import Commands
+
+if TYPE_CHECKING:
+    from ..profiles import Profile
+
+#: What names the profile where the command line does not: tox has options of the caller's after the profile.
+_NAMED_BY = "VFIO_PROFILE"
+
+
+_MOST_ROUNDS, _DIGITS = 1000, 4
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("run", help="judge the device of a profile")
     option = parser.add_argument
-    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("profile", type=Path, nargs="?", help=f"a file such as profiles/reference.yaml; else what {_NAMED_BY} names")
+    option(
+        "--resume",
+        type=Path,
+        metavar="FOLDER",
+        help="go on with the run in this folder that ended early: what has no verdict is run, in the same way",
+    )
     option("--out", type=Path, help="folder for the journal and all else that is found")
     option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
     option(
-        "--skip", action="append", default=[], metavar="WHAT", help="leave out a rule, its beginning, a clause, a case"
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="none of a rule, its beginning, a clause, a case",
     )
-    option("--plan", type=Path, metavar="FILE", help="a plan: which rules are left out of the run, and why")
+    option("--plan", metavar="NAME", help="smoke, ci (the default), certification, or a file with a plan of your own")
+    option(
+        "--waivers",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="known deviations of the device, beside those in its profile; repeatable",
+    )
+    option("--no-should", action="store_true", help="rules of level should or may do not count for the verdict")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
     option("--stress", metavar="TIME", help="explore the device for a time such as 1min, and judge nothing else")
     option(
@@ -35,26 +69,91 @@ def add(commands: Commands) -> None:
     )
     option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
     option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
+    option("--dry-run", action="store_true", help="tell what would run and what it costs; nothing is opened")
+    option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
+    option("--quiet", action="store_true", help="show nothing but the last line, which is the verdict")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
-    parser.set_defaults(carry_out=carry_out)
+    option(
+        "--report",
+        action="append",
+        default=[],
+        type=_wanted,
+        metavar="NAME=FILE",
+        help=f"write the result to a file as well, as {enumerated(FORMATS)}; repeatable",
+    )
+    parser.set_defaults(carry_out=carry_out, parser=parser)
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:_DIGITS]) <= _MOST_ROUNDS or len(text) > _DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST_ROUNDS}")
+    return int(text)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Judge the device; exit code of the run."""
-    from .. import profiles
-    from ..interfaces import PROFILE
-    from ..watch.supervise import RunError, run
+    from ..results.reports import Wanted
+    from ..watch.supervise import Order, RunError, run
 
+    wanted = [Wanted(*each) for each in arguments.report]
+    if len({each.path.absolute() for each in wanted}) < len(wanted):
+        raise Complaint("--report names one file twice")
+    if arguments.resume is not None:
+        from .resume import carry_out as resume
+
+        _refuse_more(arguments)
+        return resume(arguments.resume, wanted, arguments.quiet)
+    named = arguments.profile or os.environ.get(_NAMED_BY)
+    if not named:
+        raise Complaint("name the device to judge: vfio-compliance run profiles/NAME.yaml")
+    if arguments.repeat > 1 and arguments.state:
+        raise Complaint("--state is tried once, at the end of a run: leave out --repeat")
+    profile = loaded(Path(named))
+    if arguments.dry_run:
+        return _dry_run(arguments, profile)
+    out, options = arguments.out or results(profile.name), _options(arguments)
     try:
-        profile = profiles.load(arguments.profile, PROFILE)
-    except profiles.ProfileError as error:
-        print(error, file=sys.stderr)
-        return EXIT_BROKEN
-    out = arguments.out or results(profile.name)
-    try:
-        return run(root(), profile, out, _options(arguments), sys.stdout, width())
+        order = Order(arguments.repeat, wanted, made_with(profile, options), quiet=arguments.quiet)
+        return run(root(), profile, out, options, sys.stdout, width(), order)
     except RunError as error:
         raise Complaint(str(error)) from None
+
+
+def _wanted(text: str) -> tuple[str, Path]:
+    """A report that is asked for. Raises ArgumentTypeError."""
+    name, _, file = text.partition("=")
+    if name not in FORMATS:
+        known = enumerated(f"{each}=" for each in FORMATS)
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with {known}{did_you_mean(similar(name, FORMATS))}")
+    if not file or Path(file).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} names no file")
+    return name, Path(file)
+
+
+#: What says how a run is shown, not what it is; and what the parser itself adds.
+_HOW = ("resume", "report", "quiet", "carry_out", "parser")
+
+
+def _refuse_more(arguments: argparse.Namespace) -> None:
+    """A run is resumed as it began: nothing can be added."""
+    for name, value in vars(arguments).items():
+        if name not in _HOW and value != arguments.parser.get_default(name):
+            word = name if name == "profile" else f"--{name.replace('_', '-')}"
+            raise Complaint(f"--resume goes on with the run as it began: leave out {word}")
+
+
+def _dry_run(arguments: argparse.Namespace, profile: Profile) -> int:
+    from ..results import costs
+    from ..results.writers import dry
+    from ..watch.dry import dry_run
+    from ..watch.supervise import RunError
+
+    try:
+        summary = dry_run(root(), profile, _options(arguments), arguments.repeat)
+    except RunError as error:
+        raise Complaint(str(error)) from None
+    print(dry.render(summary, costs.forecast(summary, costs.table()), width()))
+    return EXIT_OK
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:
@@ -64,9 +163,11 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
     options = [f"--only={what}" for what in arguments.only] + [f"--defect={name}" for name in arguments.defect]
     options += [] if arguments.stress is None else [f"--stress={arguments.stress}"]
-    options += [f"--skip={what}" for what in arguments.skip]
+    options += [f"--exclude={what}" for what in arguments.exclude]
     options += [] if arguments.plan is None else [f"--plan={arguments.plan}"]
     options += [f"--state={path.absolute()}" for path in arguments.state]
+    options += [f"--waivers={path}" for path in arguments.waivers]
+    options += ["--no-should"] if arguments.no_should else []
     options += [f"--seed={seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
     return [*options, "--keep-data"] if arguments.keep_data else options

@@ -225,6 +225,8 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
         for number, line in enumerate(journal.read(path), 1):
             if isinstance(line, journal.Damaged):
                 raise TraceError(f"{path}:{number}: not a record of a journal: {line.why}")
+            if isinstance(line, journal.Cut):
+                continue  # a run that did not get to its end says so by what its journal lacks
             match line.event:
                 case events.Run(rules=rules):
                     provokes = {rule.id: rule.provokes for rule in rules}
@@ -232,7 +234,8 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
                     source.migration = next((each.index for each in regions if each.interface == JUDGED.name), None)
                 case events.End() as end:
                     yield Part(_calls(end.calls, source.migration), end.case, provokes.get(end.rule, ()))
-            finished = isinstance(line.event, events.Finish)
+            if isinstance(line.event, (events.Start, events.Finish)):
+                finished = isinstance(line.event, events.Finish)
     except journal.JournalError as error:
         raise TraceError(str(error)) from None
     if not finished:

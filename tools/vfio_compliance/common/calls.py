@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 from . import tuples
 
@@ -116,6 +116,44 @@ class Call(NamedTuple):
         return cls(**found)
 
 
+class Calls(Sequence[Call]):
+    """Recorded calls as JSON has them, each made only where it is looked at: a report looks at few of very many."""
+
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        """``records`` are such as from_json() lets pass."""
+        self.records = records
+
+    @classmethod
+    def from_json(cls, value: object) -> Calls:
+        """What to_rows() gives. Raises ValueError where it is not."""
+        records = unfolded(value)
+        _check(records)
+        return cls(records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Call: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Call, ...]: ...
+    def __getitem__(self, index: int | slice) -> Call | tuple[Call, ...]:
+        if isinstance(index, slice):
+            return tuple(map(Call.from_json, self.records[index]))
+        return Call.from_json(self.records[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def plain(calls: Sequence[Call]) -> Iterable[Mapping[str, Any]]:
+    """The calls as JSON has them: fields by name, without those that have their default."""
+    return calls.records if isinstance(calls, Calls) else map(Call.to_json, calls)
+
+
 class Span(NamedTuple):
     """Calls that were made in another case, which a case was judged from: the running numbers of first and last."""
 
@@ -152,6 +190,59 @@ def compact(calls: Iterable[Call]) -> Iterator[Call]:
         yield first
 
 
+#: Times below this many nanoseconds are kept as they are; of longer ones, the digits that no judgement needs are noise.
+_EXACT: Final = 10_000
+
+
+def rounded(call: Call) -> Call:
+    """The call with its beginning in whole microseconds and three digits of its duration: what a journal keeps."""
+    surplus = len(str(call.duration_ns)) - 3 if call.duration_ns >= _EXACT else 0
+    return call._replace(started_ns=call.started_ns // 1000 * 1000, duration_ns=round(call.duration_ns, -surplus))
+
+
+def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """Calls as JSON objects. One that has the next running number says how long after the end of the one before it
+    began (``after_ns``), in place of both: that is shorter, and packs much better."""
+    rows = []
+    before: Call | None = None
+    for call in calls:
+        row = call.to_json()
+        if before is not None and call.serial == before.last + 1:
+            row.pop("started_ns", None)
+            row.pop("serial", None)
+            row[_AFTER] = call.started_ns - before.started_ns - before.duration_ns
+        rows.append(row)
+        before = call
+    return rows
+
+
+def unfolded(rows: object) -> list[dict[str, Any]]:
+    """The same objects, each with its beginning and running number in place of ``after_ns``.
+
+    Raises ValueError where that cannot be told; whether a field holds what it may is looked at by who takes it.
+    """
+    if type(rows) is not list:
+        raise ValueError("a list of calls is expected")
+    end = serial = 0
+    try:
+        for number, row in enumerate(rows):
+            if _AFTER in row:
+                after = row.pop(_AFTER)
+                if not number or type(after) is not int or not -_LONGEST < after < _LONGEST:
+                    raise ValueError(f"{_AFTER}: a number of nanoseconds after another call is expected")
+                row["started_ns"], row["serial"] = max(end + after, 0), serial
+            get = row.get
+            end = get("started_ns", 0) + get("duration_ns", 0)
+            omitted = get("number", 0) if get("verb") == OMITTED else 0
+            serial = get("serial", 0) + (omitted or get("times", 1))
+    except (AttributeError, TypeError):  # no object, or no numbers
+        raise ValueError("a list of calls is expected") from None
+    return rows
+
+
+_AFTER: Final = "after_ns"
+_LONGEST: Final = 1 << 62
+
 _BEHIND: Final[dict[str, tuples.Reader]] = {
     "size": tuples.number,
     "data": tuples.data,
@@ -180,3 +271,53 @@ _CALL: Final[dict[str, tuples.Reader]] = {
 }
 
 _SPAN: Final[dict[str, tuples.Reader]] = {"first": tuples.number, "last": tuples.number, "case": tuples.text}
+
+
+_PARTS: Final = frozenset(PARTS)
+
+#: Fields that take any number of 64 bits.
+_NUMBERS: Final = frozenset(name for name, reader in _CALL.items() if reader is tuples.number)
+
+#: The least that others take which are numbers.
+_LEAST: Final = {"value": -1, "times": 1}
+
+
+def _check(records: list[Any]) -> None:
+    """Raises ValueError where Call.from_json() would not take one of them.
+
+    Field by field, not call by call: there are very many calls, and a list of one kind of value is looked at at once.
+    """
+    if not all(type(record) is dict for record in records):
+        raise ValueError("an object is expected")
+    for name in set().union(*records):
+        if name not in _CALL:
+            raise ValueError(f"there is no field {name!r}")
+        values = [record[name] for record in records if name in record]
+        if not _fine(name, values):
+            for value in values:
+                _CALL[name](value)
+    if not all("verb" in record and "target" in record for record in records):
+        raise ValueError("the call has no verb, or no target")
+
+
+def _fine(name: str, values: list[Any]) -> bool:
+    """Whether the values of a field are such as it takes, as far as this can be seen without looking at each."""
+    kinds = {*map(type, values)}
+    if kinds == {int}:
+        least = 0 if name in _NUMBERS else _LEAST.get(name)
+        return least is not None and min(values) >= least and max(values) <= tuples.LARGEST
+    if kinds != {str}:
+        return False
+    reader = _CALL[name]
+    if reader is tuples.data:
+        return not any(length % 2 for length in {*map(len, values)}) and _hexadecimal("".join(values))
+    if name == "part":
+        return _PARTS.issuperset(values)
+    return reader is tuples.text
+
+
+def _hexadecimal(digits: str) -> bool:
+    try:
+        return 2 * len(bytes.fromhex(digits)) == len(digits)
+    except ValueError:
+        return False

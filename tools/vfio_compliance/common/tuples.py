@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 #: Makes a field's value from what JSON has of it. Raises ValueError.
 Reader: TypeAlias = Callable[[Any], Any]
 
-_LARGEST: Final = (1 << 64) - 1
+#: The largest number of 64 bits.
+LARGEST: Final = (1 << 64) - 1
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
 
@@ -58,7 +59,7 @@ def one_of(*words: str) -> Reader:
 
 def number(value: Any) -> int:
     """A number of 64 bits."""
-    if type(value) is not int or not 0 <= value <= _LARGEST:
+    if type(value) is not int or not 0 <= value <= LARGEST:
         raise ValueError("a whole number from 0 to 2^64 - 1 is expected")
     return value
 

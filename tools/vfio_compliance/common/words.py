@@ -36,6 +36,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same of a text of several lines, which stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def runs(numbers: Iterable[int]) -> Iterator[str]:
     """``5 to 8`` for numbers that follow one another, ``12`` for one by itself."""
     for _, run in groupby(enumerate(numbers), key=lambda placed: placed[1] - placed[0]):

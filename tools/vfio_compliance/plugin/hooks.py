@@ -18,6 +18,7 @@ from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
 from ..common.moment import count_calls
 from ..common.words import counted
 from ..interfaces import INTERFACES, PROFILE
+from ..profiles import waiver_files
 from ..results import events
 from ..results.failure import Failure
 from ..results.handover import Handover
@@ -30,7 +31,7 @@ from ..run.session import Session
 from ..states.archive import StateError
 from ..transport import CallTimeout, TransportError
 from .given_states import give_states, kept_states
-from .journal import begin_journal, record, tell, tell_opening
+from .journal import begin_journal, end_journal, record, tell, tell_opening
 from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
@@ -47,6 +48,8 @@ from .stash import (
     SESSION,
     STATES,
     STRESS,
+    WAIVER_FILES,
+    WAIVERS,
     Phase,
 )
 from .verdicts import ENDS_THE_RUN, blamed, judge
@@ -64,6 +67,7 @@ _ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_T
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rule(id): the rule that the test judges")
     config.addinivalue_line("markers", "deep: a case that only a plan of full depth has")
+    config.addinivalue_line("markers", "stimulus: it needs something that the profile's stimulus has the device do")
     path = config.getoption("--profile")
     if path is None:
         return
@@ -72,7 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         profile = profiles.load(path, PROFILE)
         catalogue = config.stash[CATALOGUE] = rules.load(Path(config.rootpath, "suites"))
-        config.stash[PLAN] = plan_of(config.getoption("--plan"), catalogue)
+        config.stash[PLAN] = plan_of(config, catalogue)
+        files = config.stash[WAIVER_FILES] = [waiver_files.load(path) for path in config.getoption("--waivers")]
+        config.stash[WAIVERS] = waiver_files.together(profile, files, catalogue.rules)
         session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), INTERFACES)
         config.stash[STATES] = kept_states(config.getoption("--state"), profile)
         if handover is not None:
@@ -80,8 +86,6 @@ def pytest_configure(config: pytest.Config) -> None:
     except (profiles.ProfileError, rules.SpecError, StateError, Broken, OSError) as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[CUT] = Counter(config.stash[HANDOVER].cut if handover else {})
-    if problems := profile.unknown_rules(catalogue.rules):
-        raise pytest.UsageError(str(profiles.ProfileError(problems)))
     if config.option.seed is None:
         config.option.seed = random.randrange(1 << 32)
     session.tell = partial(tell, config)
@@ -180,6 +184,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             passes=counts.passes,
         )
     )
+    end_journal(config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from .. import __version__
-from ..common.calls import compact
+from ..common.calls import compact, rounded
 from ..results import events
 from ..results.journal import FORMAT, Journal, JournalError
-from ..results.setting import ChosenPlan, JudgedProfile, LeftOut, Selection, Skip, Waiver
+from ..results.setting import ChosenPlan, GivenFile, JudgedProfile, LeftOut, NotBlocking, Selection, Skip, Waiver
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
+from ..states.identity import driver_version
 from .given_states import announced
 from .selection import rule_of
 from .stash import (
@@ -23,10 +24,13 @@ from .stash import (
     HANDOVER,
     JOURNAL,
     OBSERVATIONS,
+    PASSES,
     PHASES,
     PLAN,
     SESSION,
     STATES,
+    WAIVER_FILES,
+    WAIVERS,
 )
 
 
@@ -38,9 +42,12 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
     path: Path | None = config.getoption("--journal")
     if path is None:
         return
-    journal = config.stash[JOURNAL] = Journal(path, config.getoption("--progress-fd"))
+    journal = config.stash[JOURNAL] = Journal(
+        path, config.getoption("--progress-fd"), config.getoption("--clock-offset")
+    )
+    config.add_cleanup(journal.close)
     if handover := config.stash.get(HANDOVER, None):
-        journal.write(events.Process(handover.number, handover.why))
+        journal.write(events.Process(handover.number, handover.why, handover.round))
         return
     journal.write(_run(config, planned))
     if config.getoption("--shuffle"):
@@ -69,15 +76,26 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
         defects=tuple(config.getoption("--defect")),
         seed=config.getoption("--seed"),
         limits=asdict(profile.limits),
-        plan=ChosenPlan(plan.name, str(plan.path), tuple(LeftOut(each.rule, each.reason) for each in plan.left_out)),
+        plan=ChosenPlan(
+            plan.name,
+            plan.given,
+            tuple(LeftOut(each.rule, each.reason) for each in plan.left_out),
+            tuple(NotBlocking(each.reason, each.rule, each.level) for each in plan.not_blocking),
+            plan.depth,
+            plan.source.digest,
+        ),
         selection=Selection(
             only=tuple(config.getoption("--only")),
-            skip=tuple(config.getoption("--skip")),
+            exclude=tuple(config.getoption("--exclude")),
             rules=len(set(of_device)),
             cases=len(of_device),
         ),
         skips=tuple(Skip(each.case, each.reason) for each in profile.skip),
-        waivers=tuple(Waiver(**asdict(each)) for each in profile.waivers),
+        waivers=tuple(Waiver(**asdict(each), where=where) for each, where in config.stash[WAIVERS]),
+        times={name: value for name, value in asdict(profile.times).items() if value is not None},
+        rounds=config.getoption("--rounds"),
+        waiver_files=tuple(GivenFile(each.source.file, each.source.digest) for each in config.stash[WAIVER_FILES]),
+        driver_version=driver_version(config.stash[SESSION]),
         areas=catalogue.areas,
         rules=tuple(catalogue),
         shuffled=config.getoption("--shuffle"),
@@ -93,6 +111,15 @@ def tell(config: pytest.Config, event: events.Event) -> None:
             pytest.exit(str(error), EXIT_BROKEN)
 
 
+def end_journal(config: pytest.Config) -> None:
+    """Close the journal of a run that nobody watches; a watcher closes its own."""
+    if JOURNAL in config.stash and config.getoption("--progress-fd") is None:
+        try:
+            config.stash[JOURNAL].end()
+        except JournalError as error:
+            pytest.exit(str(error), EXIT_BROKEN)
+
+
 def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     """Put the case into the journal; its verdict."""
     phases = item.stash[PHASES]
@@ -103,6 +130,9 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     told = next(phase for phase in phases if phase.verdict is verdict)
     tracer = opened.transport.tracer
     observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
+    passes = tracer.counts.passes
+    before = item.config.stash.get(PASSES, 0)
+    item.config.stash[PASSES] = passes
     opened.tell(
         events.End(
             case=item.nodeid,
@@ -113,7 +143,8 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             failed_call=told.call,
             observed=observed,
             stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
-            calls=tuple(compact(tracer.take())),
+            calls=tuple(map(rounded, compact(tracer.take()))),
+            passes=passes - before,
             seeded="seed" in getattr(item, "fixturenames", ()),
         )
     )
@@ -122,4 +153,4 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
 
 def tell_opening(opened: Session) -> None:
     """Put into the journal the calls by which the device was opened."""
-    opened.tell(events.Opening(tuple(compact(opened.transport.tracer.take()))))
+    opened.tell(events.Opening(tuple(map(rounded, compact(opened.transport.tracer.take())))))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vfio-compliance")
     group.addoption("--profile", type=Path, help="the device to judge: a file of profiles/")
     group.addoption("--journal", type=Path, help="append every event to this file")
+    group.addoption("--clock-offset", type=float, help="seconds from the monotonic clock to the time of day")
     group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
     group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
+    group.addoption("--rounds", type=int, default=1, help="how many times the cases are to be run; this is the first")
     group.addoption("--handover", type=Path, help="continue a run: what an earlier test process left")
     group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
     group.addoption(
-        "--skip", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case"
+        "--exclude", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case"
     )
-    group.addoption("--plan", type=Path, help="a plan: which rules a run leaves out, and why")
+    group.addoption("--plan", help="smoke, ci (the default), certification, or a file with a plan of your own")
+    group.addoption(
+        "--waivers", type=Path, action="append", default=[], help="a file of known deviations of the device"
+    )
+    group.addoption("--no-should", action="store_true", help="rules of level should or may do not block")
     group.addoption(
         "--state", type=Path, action="append", default=[], help="at the end, give the device the state of this file"
     )
@@ -65,11 +72,10 @@ def stress_seconds(config: pytest.Config) -> float | None:
         raise pytest.UsageError(f"--stress: {error}") from None
 
 
-def plan_of(path: Path | None, catalogue: rules.Catalogue) -> plans.Plan:
+def plan_of(config: pytest.Config, catalogue: rules.Catalogue) -> plans.Plan:
     """The plan of the run. Raises ProfileError."""
-    if path is None:
-        return plans.DEFAULT
-    plan = plans.load(path)
+    plan = plans.chosen(config.getoption("--plan"), config.rootpath)
     if problems := plan.problems(catalogue.rules):
         raise profiles.ProfileError(problems)
-    return plan
+    plan = plan.on(os.uname().release)
+    return plan.without_should() if config.getoption("--no-should") else plan

@@ -27,21 +27,33 @@ def plan_cases(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.I
     claimed, plan = config.stash[SESSION].profile.interfaces, config.stash[PLAN]
     exploring = config.stash[STRESS] is not None
 
-    def is_planned(item: pytest.Item) -> bool:
+    def is_asked_for(item: pytest.Item) -> bool:
         rule = catalogue.rules[str(rule_of(item))]
-        if item.get_closest_marker("deep") and not plan.deep:
-            return False
-        return rule.interface in claimed and rule.on_request == exploring and not plan.leaves_out(rule.id)
+        return rule.interface in claimed and rule.on_request == exploring
 
-    return list(filter(is_planned, judged))
+    asked = list(filter(is_asked_for, judged))
+    kept = [item for item in asked if not plan.leaves_out(str(rule_of(item)))]
+    planned = [item for item in kept if _is_of(plan.depth, item)]
+    if plan.depth == "quick":
+        planned = list({rule_of(item): item for item in reversed(planned)}.values())[::-1]  # the first of each rule
+        config.stash[PLAN] = plan.without(set(map(str, map(rule_of, kept))) - set(map(str, map(rule_of, planned))))
+    if asked and not planned:
+        raise pytest.UsageError(f"{plan.source.file}: plan {plan.name} leaves out every rule of {', '.join(claimed)}")
+    return planned
+
+
+def _is_of(depth: str, item: pytest.Item) -> bool:
+    if depth == "quick" and item.get_closest_marker("stimulus"):
+        return False
+    return depth == "full" or not item.get_closest_marker("deep")
 
 
 def select(config: pytest.Config, planned: list[pytest.Item]) -> set[pytest.Item]:
-    """Those of ``planned`` that --only and --skip leave. Raises UsageError where they name nothing."""
+    """Those of ``planned`` that --only and --exclude leave. Raises UsageError where they name nothing."""
     catalogue = config.stash[CATALOGUE]
-    only, skip = config.getoption("--only"), config.getoption("--skip")
+    only, exclude = config.getoption("--only"), config.getoption("--exclude")
     wanted = _named(catalogue, "--only", only, planned) if only else set(planned)
-    return wanted - _named(catalogue, "--skip", skip, planned)
+    return wanted - _named(catalogue, "--exclude", exclude, planned)
 
 
 def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:

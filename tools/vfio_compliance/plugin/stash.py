@@ -10,6 +10,7 @@ import pytest
 
 from .. import rules
 from ..profiles import plan as plans
+from ..profiles.waiver_files import Listed, WaiverFile
 from ..results.data import DataStore
 from ..results.failure import Failure
 from ..results.handover import Handover
@@ -32,6 +33,8 @@ CATALOGUE: pytest.StashKey[rules.Catalogue] = pytest.StashKey()
 JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
 PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
+#: How often the whole state was saved when the last case was over.
+PASSES: pytest.StashKey[int] = pytest.StashKey()
 #: When the cases began, in seconds of the monotonic clock.
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
 #: What an earlier test process left, which this one continues.
@@ -39,6 +42,9 @@ HANDOVER: pytest.StashKey[Handover] = pytest.StashKey()
 #: Where data is kept, if it is.
 DATA: pytest.StashKey[DataStore | None] = pytest.StashKey()
 PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
+#: The files of waivers, and all waivers of the run.
+WAIVER_FILES: pytest.StashKey[list[WaiverFile]] = pytest.StashKey()
+WAIVERS: pytest.StashKey[list[Listed]] = pytest.StashKey()
 #: Set once this test process cannot reach the device any more, and another one may.
 LOST: pytest.StashKey[bool] = pytest.StashKey()
 #: By rule: how many of its cases hung or ended their process.

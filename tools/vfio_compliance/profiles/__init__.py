@@ -16,7 +16,7 @@ from vfio_compliance.profiles.document import Place, Problem, ProfileError, quot
 from vfio_compliance.profiles.expressions import number
 from vfio_compliance.profiles.kinds import duration
 from vfio_compliance.profiles.loader import load
-from vfio_compliance.profiles.profile import Limits, Profile, Section, Skip, Waiver, profile_format
+from vfio_compliance.profiles.profile import Limits, Profile, Section, Skip, profile_format
 from vfio_compliance.profiles.steps import (
     Access,
     CallAction,
@@ -52,6 +52,7 @@ from vfio_compliance.profiles.stimulus import (
     every_step,
     programs,
 )
+from vfio_compliance.profiles.waiver import Waiver
 
 __all__ = [
     "Access",

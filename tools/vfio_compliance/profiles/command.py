@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Is a profile or a plan right, and if not, where?"""
+"""Is a profile, a plan or a list of waivers right, and if not, where?"""
 
 from __future__ import annotations
 
+import datetime
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from vfio_compliance.common.words import counted
-from vfio_compliance.profiles import plan
+from vfio_compliance.profiles import plan, waiver_files
 from vfio_compliance.profiles.device import commands
 from vfio_compliance.profiles.document import WHOLE_FILE, Problem, ProfileError
 from vfio_compliance.profiles.loader import load
@@ -16,12 +17,13 @@ from vfio_compliance.profiles.profile import Profile
 from vfio_compliance.profiles.records import Record
 from vfio_compliance.profiles.steps import FileStep, WriteFile
 from vfio_compliance.profiles.stimulus import every_step
+from vfio_compliance.profiles.which import Which, which
 
 _BEFORE, _WIDTH = 60, 100  # characters of a long line shown before the place, and altogether
 
 
 def check(files: Iterable[str], kind: Record, rules: Collection[str] | None = None) -> int:
-    """Load each file, a profile of the format `kind` or a plan, and say what is wrong with it, and where.
+    """Load each file, a profile of the format `kind`, a plan or waivers, and say what is wrong with it, and where.
 
     For one that is right, print the programs that a run would start, the files that it would read and write, and
     `path: ok`.
@@ -35,7 +37,7 @@ def check(files: Iterable[str], kind: Record, rules: Collection[str] | None = No
 
 def _check(path: str, kind: Record, rules: Collection[str] | None) -> bool:
     try:
-        lines = _plan(path, rules) if plan.is_plan(path) else _profile(path, kind, rules)
+        lines = _LINES[which(path)](path, kind, rules)
     except ProfileError as error:
         for problem in error.problems:
             print(problem)
@@ -49,7 +51,7 @@ def _check(path: str, kind: Record, rules: Collection[str] | None) -> bool:
     return True
 
 
-def _plan(path: str, rules: Collection[str] | None) -> list[str]:
+def _plan(path: str, _: Record, rules: Collection[str] | None) -> list[str]:
     loaded = plan.load(path)
     if rules is not None and (problems := loaded.problems(rules)):
         raise ProfileError(problems)
@@ -58,9 +60,29 @@ def _plan(path: str, rules: Collection[str] | None) -> list[str]:
 
 def _profile(path: str, kind: Record, rules: Collection[str] | None) -> list[str]:
     loaded = load(path, kind)
-    if rules is not None and (problems := loaded.unknown_rules(rules)):
-        raise ProfileError(problems)
+    _check_waivers(loaded, rules)
     return [f"{loaded.where(dotted)}: {dotted} {does}" for dotted, does in _touched(loaded)]
+
+
+def _waivers(path: str, _: Record, rules: Collection[str] | None) -> list[str]:
+    _check_waivers(waiver_files.load(path), rules)
+    return []
+
+
+def _check_waivers(holder: Profile | waiver_files.WaiverFile, rules: Collection[str] | None) -> None:
+    """Raises ProfileError."""
+    problems = waiver_files.expired(holder.source, holder.waivers, datetime.date.today())
+    if rules is not None:
+        problems += waiver_files.unknown_rules(holder.source, holder.waivers, rules)
+    if problems:
+        raise ProfileError(problems)
+
+
+_LINES: dict[Which, Callable[[str, Record, Collection[str] | None], list[str]]] = {
+    Which.PROFILE: _profile,
+    Which.PLAN: _plan,
+    Which.WAIVERS: _waivers,
+}
 
 
 def _touched(profile: Profile) -> Iterator[tuple[str, str]]:

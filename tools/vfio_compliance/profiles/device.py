@@ -77,6 +77,9 @@ class SpareInKernel:
     group: int | None = key(Integer(0, 2**31 - 1), "Number of its IOMMU group.", default=None)
     sysfs: str | None = key(Text("a path"), "Its folder in /sys, whose link iommu_group gives the group.", default=None)
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class SecondInKernel(SpareInKernel):
@@ -90,6 +93,9 @@ class SpareServer:
     """The server of a device of the same kind that takes the place of one that does not come back."""
 
     socket: str = key(Text("a path"), "Its socket.")
+
+    def __str__(self) -> str:
+        return self.socket
 
 
 @dataclass(frozen=True, kw_only=True)

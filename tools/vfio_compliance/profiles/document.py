@@ -113,6 +113,11 @@ class Source:
         line, column = self.keys.get(dotted, (1, 1))
         return f"{self.file}:{line}:{column}"
 
+    def problem(self, dotted: str, message: str) -> Problem:
+        """Something that is wrong with a value."""
+        place = self.values.get(dotted, Place(1, 1))
+        return Problem(self.file, place, message, self.lines[place.line - 1] if self.lines else "")
+
     def unknown_rules(self, named: Mapping[str, str], known: Collection[str]) -> list[Problem]:
         """A problem for each rule that is not known; `named` gives the rules by the dotted path of their names."""
         words = sorted(known)
@@ -120,9 +125,7 @@ class Source:
         problems = []
         for count, (dotted, rule) in enumerate(strangers.items()):
             hint = did_you_mean(similar(rule, words)) if count < MOST_SUGGESTIONS else ""
-            place = self.values[dotted]
-            message = f"there is no rule {quoted(rule)}{hint}"
-            problems.append(Problem(self.file, place, message, self.lines[place.line - 1]))
+            problems.append(self.problem(dotted, f"there is no rule {quoted(rule)}{hint}"))
         return problems
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from vfio_compliance.common import versions
 from vfio_compliance.profiles.document import (
     BOOLEAN,
     LONGEST_QUOTE,
@@ -134,6 +135,21 @@ class Choice(Text):
 
     def schema(self) -> Schema:
         return {"enum": list(self.words)}
+
+
+class VersionRange(Text):
+    """A range of versions."""
+
+    def __init__(self) -> None:
+        super().__init__('a range of versions such as ">=6.1, <6.13"')
+
+    def parse(self, node: ScalarNode, document: Document) -> Any:
+        text = super().parse(node, document)
+        try:
+            versions.check(text)
+        except ValueError as error:
+            raise ValueError(f"expected {self.wanted}, found {quoted(text)}: {error}") from None
+        return text
 
 
 class Boolean(Scalar):

@@ -1,37 +1,62 @@
 # SPDX-License-Identifier: GPL-2.0-only
-
-"""A plan: which rules a run leaves out, why, and how deep it goes. Only a plan leaves rules out of a certificate."""
+# ruff: noqa: RUF009 (key() makes a dataclass field)
+"""A plan: which rules a run leaves out or does not count, why, and how deep it goes. Only a plan leaves rules out."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
-from yaml.nodes import MappingNode
-
-from vfio_compliance.common.suggest import similar
-from vfio_compliance.profiles.document import Document, Problem, Source
-from vfio_compliance.profiles.kinds import Choice, OneOfNumbers, Prose, Text
+from vfio_compliance.common import versions
+from vfio_compliance.common.suggest import did_you_mean, similar
+from vfio_compliance.profiles.document import WHOLE_FILE, Document, Problem, ProfileError, Source, quoted
+from vfio_compliance.profiles.kinds import Choice, OneOfNumbers, Prose, Text, VersionRange
 from vfio_compliance.profiles.loader import read
 from vfio_compliance.profiles.profile import FORMAT, NAME, Profile
 from vfio_compliance.profiles.records import ListOf, Record, key
+
+#: The plan of a run that is told of none.
+DEFAULT: Final = "ci"
+#: Where plans that have a name are, below the checkout.
+FOLDER: Final = Path("profiles", "plans")
+
+Depth: TypeAlias = Literal["quick", "default", "full"]
+
+_RULES = Text("a rule such as `v1.reserved.reads-zero`, or its beginning", r"[a-z0-9-]+(\.[a-z0-9-]+)*")
+#: As rules have them, the strongest first.
+_LEVELS: Final = ("must", "should", "may")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """Rules that a plan leaves out."""
 
-    rule: str = key(
-        Text("a rule such as `v1.reserved.reads-zero`, or its beginning", r"[a-z0-9-]+(\.[a-z0-9-]+)*"),
-        "Id of a rule, or its beginning up to the end of a word.",
-    )
+    rule: str = key(_RULES, "Id of a rule, or its beginning up to the end of a word.")
     reason: str = key(Prose(), "Why they are left out.")
+    kernel: str | None = key(VersionRange(), "Kernels on which they are, all unless given; in quotes.", default=None)
 
     def covers(self, rule_id: str) -> bool:
         """Whether a rule is among them."""
         return self.rule in _beginnings(rule_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotBlocking:
+    """Rules that are judged, and may be broken all the same."""
+
+    rule: str | None = key(_RULES, "Id of a rule, or its beginning up to the end of a word.", default=None)
+    level: str | None = key(Choice("should", "may"), "Rules of this level, and of weaker ones.", default=None)
+    reason: str = key(Prose(), "Why a device may break them.")
+
+    def covers(self, rule_id: str, level: str) -> bool:
+        """Whether a rule of this level, must, should or may, is among them."""
+        if self.rule is not None:
+            return self.rule in _beginnings(rule_id)
+        return self.level is not None and _LEVELS.index(level) >= _LEVELS.index(self.level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,29 +66,43 @@ class _File:
     format: int = key(OneOfNumbers(FORMAT), "Version of this format.")
     name: str = key(NAME, "Short name of the plan, used in reports.")
     description: str = key(Prose(), "What it is for, in a line.", default="")
-    depth: Literal["default", "full"] = key(
-        Choice("default", "full"),
-        "How many cases of a rule are run: as many as find most faults in little time, or all there are.",
+    depth: Depth = key(
+        Choice("quick", "default", "full"),
+        "How many cases of a rule are run: one that needs no stimulus, as many as find most faults in little time, or "
+        "all there are. A rule whose cases all need a stimulus is left out by a quick plan.",
         default="default",
     )
     leave_out: tuple[LeftOut, ...] = key(ListOf(Record(LeftOut), "a list of rules"), "The rules that are left out.")
+    not_blocking: tuple[NotBlocking, ...] = key(
+        ListOf(Record(NotBlocking, exactly_one=("rule", "level")), "a list of rules or levels"),
+        "Rules that are judged and shown, and do not count for the verdict.",
+        default=(),
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         rules = [each.rule for each in self.leave_out]
         for index, rule in enumerate(rules):
             if rule in rules[:index]:
                 yield f"leave_out.{index}.rule", f"`{rule}` is left out already"
+        named = [each.rule or each.level for each in self.not_blocking]
+        for index, name in enumerate(named):
+            if name in named[:index]:
+                yield f"not_blocking.{index}", f"`{name}` does not block already"
+        for index, each in enumerate(self.not_blocking):
+            if each.rule and any(left.covers(each.rule) for left in self.leave_out):
+                yield f"not_blocking.{index}.rule", f"`{each.rule}` is left out, so it cannot block anyway"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rules a run leaves out. `path` is empty for the plan that is built in, and leaves out nothing."""
+    """What a run is to judge."""
 
-    name: str = "default"
-    path: str = ""
+    name: str
+    #: What ``--plan`` takes to have it: a name or a path; empty for the default.
+    given: str
     left_out: tuple[LeftOut, ...] = ()
-    #: Whether cases are run that only a thorough run has time for.
-    deep: bool = False
+    not_blocking: tuple[NotBlocking, ...] = ()
+    depth: Depth = "default"
     source: Source = field(default=Source(), repr=False, compare=False)
 
     def leaves_out(self, rule_id: str) -> str | None:
@@ -71,33 +110,70 @@ class Plan:
         found = [each for each in self.left_out if each.covers(rule_id)]
         return max(found, key=lambda each: len(each.rule)).reason if found else None
 
+    def on(self, kernel: str) -> Plan:
+        """The same plan, as it is on a kernel of this release: without what is left out on others alone."""
+        here = tuple(each for each in self.left_out if each.kernel is None or versions.within(each.kernel, kernel))
+        return dataclasses.replace(self, left_out=here)
+
+    def without(self, rules: Collection[str]) -> Plan:
+        """The same plan, as it says why it leaves out ``rules``, which have no case that it takes."""
+        reason = f"plan {self.name} takes no case that needs a stimulus"
+        more = [LeftOut(rule=rule, reason=reason) for rule in sorted(rules)]
+        return dataclasses.replace(self, left_out=(*self.left_out, *more))
+
+    def without_should(self) -> Plan:
+        """The same plan, by which no rule of level should or may blocks."""
+        asked = NotBlocking(level="should", reason="--no-should")
+        return dataclasses.replace(self, not_blocking=(*self.not_blocking, asked))
+
     def problems(self, catalogue_ids: Collection[str]) -> list[Problem]:
-        """A problem for each entry that fits no rule of the catalogue."""
+        """A problem for each entry that fits no rule of the catalogue, or for a plan that leaves out every one."""
         named = {f"leave_out.{index}.rule": each.rule for index, each in enumerate(self.left_out)}
-        return self.source.unknown_rules(named, {each for rule in catalogue_ids for each in _beginnings(rule)})
+        named |= {f"not_blocking.{index}.rule": each.rule for index, each in enumerate(self.not_blocking) if each.rule}
+        beginnings = {each for rule in catalogue_ids for each in _beginnings(rule)}
+        if strangers := self.source.unknown_rules(named, beginnings):
+            return strangers
+        if catalogue_ids and all(self.leaves_out(rule) is not None for rule in catalogue_ids):
+            return [self.source.problem("leave_out", "every rule is left out; a plan has to leave one, at least")]
+        return []
 
 
-DEFAULT = Plan()
-_MOST_KEYS = 10  # that are looked at to tell a plan from a profile
-
-_PLAN = Record(_File)
-_OF_A_PROFILE = {name: "; it belongs to a profile" for name in Record(Profile).kinds if name not in _PLAN.kinds}
+PLAN = Record(_File)
+_OF_A_PROFILE = {name: "; it belongs to a profile" for name in Record(Profile).kinds if name not in PLAN.kinds}
 
 
-def load(path: str | os.PathLike[str]) -> Plan:
-    """Read a plan. Raises ProfileError with everything that is wrong with it."""
+def load(path: str | os.PathLike[str], given: str | None = None) -> Plan:
+    """Read a plan, for which ``--plan`` was ``given`` its path unless told. Raises ProfileError with all problems."""
     document = Document(os.fspath(path), "plan", "it needs `format: 1`, `name` and `leave_out`")
-    written: _File = read(document, _PLAN, _OF_A_PROFILE)
-    return Plan(written.name, os.fspath(path), written.leave_out, written.depth == "full", document.source())
+    written: _File = read(document, PLAN, _OF_A_PROFILE)
+    given = os.fspath(path) if given is None else given
+    source = document.source()
+    return Plan(written.name, given, written.leave_out, written.not_blocking, written.depth, source)
 
 
-def is_plan(path: str | os.PathLike[str]) -> bool:
-    """Whether the keys of a file are those of a plan, or nearly, rather than those of a profile."""
-    root = Document(os.fspath(path)).tree()
-    names = [str(name.value) for name, _ in root.value] if isinstance(root, MappingNode) else []
-    if any(name in _OF_A_PROFILE for name in names):
-        return False
-    return any(name == "leave_out" or similar(name, ["leave_out"]) for name in names[:_MOST_KEYS])
+def file_of(word: str | None, project: Path) -> Path:
+    """The file of the plan that ``--plan`` asks for: by its name in the checkout, or by its path; the default for None.
+
+    It need not be there.
+    """
+    path = project / FOLDER / f"{DEFAULT if word is None else word}.yaml"
+    return path if word is None or ("/" not in word and path.is_file()) else Path(word)
+
+
+def chosen(word: str | None, project: Path) -> Plan:
+    """The plan that ``--plan`` asks for. Raises ProfileError, also for a name that no plan has."""
+    folder, path = project / FOLDER, file_of(word, project)
+    if word is None:
+        return load(path, "")
+    if not word or (not path.exists() and not _looks_like_a_path(word)):
+        known = sorted(each.stem for each in folder.glob("*.yaml"))
+        hint = did_you_mean(similar(word, known)) or f"; there are {', '.join(known)}, and paths of files"
+        raise ProfileError([Problem("--plan", WHOLE_FILE, f"there is no plan {quoted(word)}{hint}", "")])
+    return load(path, word)
+
+
+def _looks_like_a_path(word: str) -> bool:
+    return "/" in word or word.endswith((".yaml", ".yml"))
 
 
 def _beginnings(rule_id: str) -> list[str]:

@@ -9,19 +9,19 @@ count from the folder in which the suite is run.
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from vfio_compliance.profiles.claims import Claims, together
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
-from vfio_compliance.profiles.document import Problem, Source, quoted
-from vfio_compliance.profiles.kinds import Boolean, Choice, Date, Duration, Integer, OneOfNumbers, Prose, Size, Text
+from vfio_compliance.profiles.document import Source, quoted
+from vfio_compliance.profiles.kinds import Choice, Duration, Integer, OneOfNumbers, Prose, Size, Text
 from vfio_compliance.profiles.records import ListOf, Record, key
 from vfio_compliance.profiles.steps import FileStep, waiting
 from vfio_compliance.profiles.stimulus import Setup, Stimulus, every_step, programs
+from vfio_compliance.profiles.waiver import TELL_APART, WAIVERS, Waiver, conflicts
 
 FORMAT = 1
 
@@ -58,39 +58,19 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Times:
+    """What takes long on this device; a dry run tells by it how long a run takes."""
+
+    reset: float | None = key(Duration("1us", "24h"), "How long a reset takes.", default=None)
+    save: float | None = key(Duration("1us", "24h"), "How long saving the whole state takes.", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActionFile:
     """Functions in Python, for what steps cannot say."""
 
     file: str = key(Text("the path of a Python file"), "The file; a relative path counts from the profile's folder.")
     within: float = key(Duration("1ms", "24h"), "Longest time that one function may take.", default="5s")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiver:
-    """A known deviation: the rule is broken, and reported as waived while it is broken in the listed way."""
-
-    rule: str = key(
-        Text("the id of a rule such as `v1.reserved.reads-zero`", r"[a-z0-9-]+(\.[a-z0-9-]+)+"),
-        "Id of the rule.",
-    )
-    reason: str = key(Prose(), "Why this is accepted for now.")
-    link: str | None = key(Text(), "Where it is tracked.", default=None)
-    expires: datetime.date | None = key(Date(), "Last day on which it holds; later it is stale.", default=None)
-    shows: str | None = key(
-        Text(),
-        "Text that the failure must contain in what was seen; another failure is not waived.",
-        default=None,
-    )
-    case: str | None = key(
-        Text(),
-        "Text that the case's name must contain; what fails in another case is not waived.",
-        default=None,
-    )
-    sometimes: bool = key(
-        Boolean(),
-        "It does not show in every run, or on every machine: that the rule is kept is not reported as stale.",
-        default=False,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +118,13 @@ class Profile:
     #: Of the class that all interfaces together make; see claims_of().
     claims: Claims = key(Record(Claims), "Facts about the device that probing must agree with.", default=Claims())
     limits: Limits = key(Record(Limits), "Bounds beyond which the suite gives up.", default=Limits())
+    times: Times = key(Record(Times), "What takes long on this device, for a dry run.", default=Times())
     setup: Setup = key(Record(Setup), "What the device needs before it is used.", default=Setup())
     stimulus: Stimulus = key(Record(Stimulus), "How to make the device do something.", default=Stimulus())
     actions: ActionFile | None = key(
         Record(ActionFile), "A Python file whose functions the step `call` calls.", default=None
     )
-    waivers: tuple[Waiver, ...] = key(
-        ListOf(Record(Waiver), "a list of waivers"), "Known deviations of the device.", default=()
-    )
+    waivers: tuple[Waiver, ...] = key(WAIVERS, "Known deviations of the device.", default=())
     skip: tuple[Skip, ...] = key(
         ListOf(Record(Skip), "a list of cases to skip"), "Cases that are left unjudged, and why.", default=()
     )
@@ -193,11 +172,6 @@ class Profile:
         if not found and "stimulus.dirty" in self.denied and self.stimulus.dma:
             yield "stimulus.dirty", "`none` says that the device writes no memory, yet `dma` makes it do so"
 
-    def unknown_rules(self, known: Collection[str]) -> list[Problem]:
-        """A problem for each waiver of a rule whose id is not `known`."""
-        named = {f"waivers.{index}.rule": waiver.rule for index, waiver in enumerate(self.waivers)}
-        return self.source.unknown_rules(named, known)
-
     def problems(self) -> Iterator[tuple[str, str]]:
         stimulus, test = self.stimulus, self.limits.test
         yield from self._long_waits()
@@ -213,10 +187,8 @@ class Profile:
         for index, interface in enumerate(self.interfaces):
             if interface in self.interfaces[:index]:
                 yield f"interfaces.{index}", f"`{interface}` is listed twice"
-        listings = [(waiver.rule, waiver.shows, waiver.case) for waiver in self.waivers]
-        for index, listing in enumerate(listings):
-            if listing in listings[:index]:
-                yield f"waivers.{index}.rule", f"`{listing[0]}` is waived twice for the same failure"
+        for index, _ in conflicts(self.waivers):
+            yield f"waivers.{index}.rule", f"`{self.waivers[index].rule}` is waived already; {TELL_APART}"
         cases = [skip.case for skip in self.skip]
         for index, case in enumerate(cases):
             if case in cases[:index]:

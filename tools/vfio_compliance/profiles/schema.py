@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The format of a profile as JSON Schema, for editors.
+"""The formats of profiles, plans and waivers as JSON Schema, for editors.
 
 What loads also fits the schema; the loader refuses more, such as a value too wide for its register.
 """
@@ -11,12 +11,12 @@ import json
 from vfio_compliance.profiles.records import Record
 
 
-def text(kind: Record) -> str:
+def text(kind: Record, title: str) -> str:
     """The JSON Schema of the format ``kind`` (draft 7, which is what editors know best)."""
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$comment": "SPDX-License-Identifier: GPL-2.0-only; made by vfio_compliance.cli.schema",
-        "title": "Profile of a device for vfio-compliance",
+        "title": title,
         **kind.schema(),
     }
     return json.dumps(schema, indent=2) + "\n"

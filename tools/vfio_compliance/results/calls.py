@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import errno
-from collections import Counter
-from collections.abc import Iterable
 
 from ..common.calls import OMITTED, SECOND, Behind, Call
 from ..common.registers import Register
@@ -30,20 +28,6 @@ _SHOWN_BYTES, _SHOWN_DIGITS = 16, 16
 
 #: Up to so many bytes are shown as one number.
 _NUMBER = 8
-
-
-def count(calls: Iterable[Call]) -> Counter[str]:
-    """Totals of recorded calls, by the names that a ``finish`` record has for them."""
-    totals: Counter[str] = Counter()
-    for call in calls:
-        verb, times = call.verb, call.times
-        totals["calls"] += call.number if verb == OMITTED else times
-        if verb in ("read", "write"):
-            totals["bytes_read" if verb == "read" else "bytes_written"] += max(call.value, 0) * times
-        if call.target.removeprefix(SECOND) == "device":
-            totals["opens"] += times * (verb == "open" and not call.errno)
-            totals["resets"] += times * (verb == "ioctl" and call.number == vfio.VFIO_DEVICE_RESET)
-    return totals
 
 
 def describe(call: Call, registers: Registers) -> str:

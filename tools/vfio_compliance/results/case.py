@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,17 +27,24 @@ def shows(verdict: Verdict) -> bool:
     return verdict in _SHOWS
 
 
+def key(case: str, number: int) -> str:
+    """The name that tells a case from the same one in another round."""
+    return case if number == 1 else f"{case} (round {number})"
+
+
 @dataclass
 class Case:
     """One parametrised case of a rule's test."""
 
     id: str
     rule: str
+    #: Which time it is that the run runs it, from 1.
+    round: int = 1
     verdict: Verdict = Verdict.NOT_RUN
     seconds: float = 0.0
     #: Why it did not pass; None where it did, and where nothing is known of it.
     failure: Failure | None = None
-    calls: tuple[Call, ...] = ()
+    calls: Sequence[Call] = ()
     #: Running number of the call that shows the failure; 0 where there is none.
     failed_call: int = 0
     #: Calls of other cases that it was judged from.
@@ -47,10 +55,17 @@ class Case:
     deaths: list[Death] = field(default_factory=list)
     #: Whether what it did came from the seed of the run.
     seeded: bool = False
+    #: How often the whole state of a device was saved.
+    passes: int = 0
     #: What came of it when it was run once more.
     reruns: list[Rerun] = field(default_factory=list)
     #: Whether its end is recorded: its own, or that of its test process.
     over: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others of the run, the same one in another round too."""
+        return key(self.id, self.round)
 
     @property
     def why(self) -> Failure:
@@ -60,7 +75,7 @@ class Case:
     @property
     def name(self) -> str:
         """Without its folders."""
-        return self.id.rpartition("/")[2]
+        return key(self.id.rpartition("/")[2], self.round)
 
     @property
     def broke(self) -> bool:

@@ -6,12 +6,16 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..common.words import counted
 from .case import Case
+from .setting import NO_SHOULD
 from .summary import Summary
 from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
+
+#: The first word where every rule held that counts, or was waived.
+_CONFORMANT: Final = "CONFORMANT"
 
 #: Characters of a reason; all of it stands above the verdict.
 _LONGEST = 120
@@ -22,10 +26,25 @@ class RunVerdict(NamedTuple):
 
     word: str
     detail: str
+    #: The plan by which it was judged, with what keeps this from being a certificate.
+    plan: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word} by plan {self.plan}: {self.detail}"
 
 
 def conclude(summary: Summary) -> RunVerdict:
     """By what was judged of what there was to judge."""
+    concluded, scope = _conclude(summary), summary.scope
+    if flaky := len(summary.flaky):
+        unlike = f"{counted(flaky, 'case')} flaky in {counted(summary.run.rounds, 'round')}"
+        concluded = concluded._replace(detail=f"{concluded.detail}; {unlike}")
+    no_certificate = concluded.word.startswith(_CONFORMANT) and not scope.certifies
+    words = (scope.plan, NO_SHOULD if scope.no_should else "", "(no certificate)" if no_certificate else "")
+    return concluded._replace(plan=" ".join(filter(None, words)))
+
+
+def _conclude(summary: Summary) -> RunVerdict:
     tally, code, scope = _Tally(summary), summary.exit_code, summary.scope
     if code == EXIT_NOTHING and not summary.device_verdicts and summary.cases:
         return RunVerdict("NOTHING JUDGED", "no rule of the device was selected")
@@ -39,8 +58,8 @@ def conclude(summary: Summary) -> RunVerdict:
         return RunVerdict("INCOMPLETE", "; ".join(_missing(summary, tally)))
     held = f"{counted(tally.held, 'rule')} held"
     if waived := tally[Verdict.WAIVED]:
-        return RunVerdict(f"CONFORMANT WITH WAIVERS ({waived})", f"{held}, {waived} broken as waived{tally.aside()}")
-    return RunVerdict("CONFORMANT", held + tally.aside())
+        return RunVerdict(f"{_CONFORMANT} WITH WAIVERS ({waived})", f"{held}, {waived} broken as waived{tally.aside()}")
+    return RunVerdict(_CONFORMANT, held + tally.aside())
 
 
 class _Tally:
@@ -122,7 +141,7 @@ def _chosen(summary: Summary) -> str:
     scope, verdicts = summary.scope, summary.device_verdicts
     if any(summary.rules[rule].on_request for rule in verdicts):
         return _rules(len(verdicts), "rule of --stress", "rules of --stress")
-    cases = sum(map(summary.of_device, summary.cases.values()))
+    cases = summary.number_of_cases
     return f"{len(verdicts)} of {_rules(scope.rules)} ({cases} of {counted(scope.cases, 'case')})"
 
 
@@ -143,11 +162,17 @@ def _outside(summary: Summary) -> Iterator[str]:
         (summary.deaths, "a server died outside of any rule"),
         (summary.kernel_log, "the kernel complained outside of any rule"),
         (summary.hangs, "a call hung outside of any rule"),
-        (summary.stops, "the run could not continue"),
+        (summary.stops, _stopped(summary)),
         (summary.suite_faults, "a rule of the suite itself came out broken"),
     ):
         if happened:
             yield words
+
+
+def _stopped(summary: Summary) -> str:
+    """Why, by the first of the reasons: the others follow from it, as a rule."""
+    why = _first_line(next((stop.message for stop in summary.stops), ""))
+    return f"the run could not continue: {textwrap.shorten(why, _LONGEST, placeholder=' ...')}"
 
 
 def _reasons(summary: Summary) -> Counter[str]:

@@ -7,15 +7,15 @@ what happened outside of any. Whoever changes what an event holds raises ``journ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias, get_args
 
-from ..common.calls import Call, Span
+from ..common.calls import Call, Calls, Span
 from ..rules import Rule
 from .failure import Failure
 from .inflight import LastCall
-from .setting import ChosenPlan, JudgedProfile, Selection, Skip, UsedRegion, Waiver
+from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, UsedRegion, Waiver
 from .verdict import Verdict
 
 # -- the run as a whole -----------------------------------------------------------------------------------------------
@@ -51,6 +51,28 @@ class Run:
     rules: tuple[Rule, ...]
     #: Whether the cases came in a random order, which the seed gives.
     shuffled: bool = False
+    #: How long a reset and saving the whole state take, in seconds, as far as the profile says.
+    times: Mapping[str, float] = field(default_factory=dict)
+    #: How many times all cases are to be run.
+    rounds: int = 1
+    #: The files that waivers came from, beside the profile.
+    waiver_files: tuple[GivenFile, ...] = ()
+    #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
+    driver_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the run is made with, so that it can be gone on with in the same way, and shown to somebody else."""
+
+    #: Suite, rule set, kernel, driver, device, host: each by name, as far as it could be read.
+    facts: Mapping[str, str]
+    #: SHA-256 of each file that says what is judged and how, by its path: profile, plan, waivers.
+    inputs: Mapping[str, str]
+    #: What each test process is told.
+    options: tuple[str, ...]
+    #: The working directory, which relative paths start from.
+    directory: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +89,26 @@ class Process:
     #: Counted from 1.
     number: int
     why: str
+    #: Counted from 1; with another one than before, all cases are run once more.
+    round: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Somebody has told a run to go on that had ended early; a new test process is about to."""
+
+    #: Cases that have no verdict yet.
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Whoever watched the run has seen it end: the last record, unless the run is resumed."""
+
+    #: Lines of the journal before this one.
+    records: int
+    #: SHA-256 of these lines, in hexadecimal.
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +185,7 @@ class Way:
 class Opening:
     """A test process has opened the device, or has tried to: the calls by which it did so."""
 
-    calls: tuple[Annotated[Call, Call.from_json], ...]
+    calls: Annotated[Sequence[Call], Calls.from_json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +291,15 @@ class End:
     #: What the device did where the text is silent: a question, and the answer.
     observed: Mapping[str, str]
     #: The calls that were made, one after the other.
-    calls: tuple[Annotated[Call, Call.from_json], ...]
+    calls: Annotated[Sequence[Call], Calls.from_json]
     #: Running number of the call that shows the failure; 0 where there is none.
     failed_call: int = 0
     #: Calls of other cases that it was judged from.
     stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
     #: Whether what it did came from the seed of the run.
     seeded: bool = False
+    #: How often the whole state of a device was saved.
+    passes: int = 0
 
     def __post_init__(self) -> None:
         if self.verdict is not Verdict.PASS and self.failure is None:
@@ -286,8 +330,11 @@ class Unwritten:
 
 Event: TypeAlias = (
     Run
+    | Environment
     | Plan
     | Process
+    | Resumed
+    | Closed
     | Finish
     | Note
     | State

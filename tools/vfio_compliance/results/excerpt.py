@@ -5,14 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..common.calls import CLEAN_UP, Call, Span
-from .calls import describe
+from .case import Case, key
 from .registers import registers_of
-
-if TYPE_CHECKING:
-    from .case import Case
 from .summary import Summary
 
 
@@ -34,6 +31,8 @@ def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
     before, shown, after = _around(calls, case.failed_call, most)
     if before:
         yield Line(f"({before} before these)")
+    from .calls import describe  # needs cffi, which takes as long to load as many a report takes to write
+
     registers = registers_of(summary.target.regions)
     for part, together in groupby(shown, key=lambda call: call.part):
         yield Line(f"{part}:")
@@ -49,8 +48,9 @@ def _where_failed(case: Case, summary: Summary) -> tuple[Sequence[Call], str]:
     if any(_is(call, case.failed_call) for call in case.calls):
         return case.calls, ""
     for span in case.stands_on:
-        if span.first <= case.failed_call <= span.last and span.case in summary.cases:
-            return summary.cases[span.case].calls, _short(span.case)
+        owner = summary.cases.get(key(span.case, case.round))
+        if owner and span.first <= case.failed_call <= span.last:
+            return owner.calls, _short(span.case)
     if any(_is(call, case.failed_call) for call in summary.opening):
         return summary.opening, "the opening of the device"
     return case.calls, ""

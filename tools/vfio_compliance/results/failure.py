@@ -76,3 +76,8 @@ class Failure:
     def brief(self) -> str:
         """In one line, without what was expected."""
         return self.what if self.seen is None else f"{self.what}: seen {self.seen}"
+
+    @property
+    def whole(self) -> str:
+        """In one line, with all that is known of what was expected and seen."""
+        return self.brief if self.expected is None else str(self)

@@ -11,11 +11,14 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from ..common.calls import Call, Calls, to_rows
+
 #: Takes a value read from JSON and gives that of a field. Raises ValueError.
 _Reader: TypeAlias = Callable[[Any], Any]
 
 #: What a number has to be for the machine that it is about: signed or not, it has 64 bits.
 _NUMBERS: Final = range(-(1 << 63), 1 << 64)
+_LARGEST: Final = float(1 << 64)
 
 
 def plain(value: Any) -> Any:
@@ -32,6 +35,8 @@ def plain(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """Named tuples know their own form in JSON, which would take them for lists."""
+    if isinstance(value, Calls) or (isinstance(value, tuple) and value and isinstance(value[0], Call)):
+        return to_rows(value)
     if isinstance(value, tuple) and value and hasattr(value[0], "to_json"):
         return [each.to_json() for each in value]
     return value
@@ -126,7 +131,11 @@ def _number(value: Any) -> int:
 
 
 def _measure(value: Any) -> float:
-    return float(_number(value) if type(value) is int else _exactly(float, value))
+    if type(value) is int:
+        return float(_number(value))
+    if not abs(_exactly(float, value)) < _LARGEST:  # what is not a number compares with nothing
+        raise ValueError("a number of more than 64 bits")
+    return float(value)
 
 
 def _date(value: Any) -> datetime.date:

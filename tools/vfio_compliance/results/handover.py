@@ -21,8 +21,10 @@ class Handover(NamedTuple):
     cut: dict[str, int]
     #: The way by which the device is reached first, counted from 0.
     way: int
-    #: Seconds since the first process began.
+    #: Seconds since the first process of this round began.
     seconds: float
+    #: Which time it is that the run runs all its cases.
+    round: int = 1
 
     def write(self, path: Path) -> None:
         """Raises OSError."""

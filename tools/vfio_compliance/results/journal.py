@@ -1,24 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The journal: JSON lines, one event per line, on disk before the run goes on. ``events`` says what there is."""
+"""The journal: JSON lines, one event per line, on disk before the run goes on. ``events`` says what there is.
+
+Each record is chained to the one before (``chain``). The times of day in it come from a clock that does not jump: that
+of the machine when the run began, carried on by the monotonic one.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
-from . import events, fields
+from . import chain, events, fields
 from .events import Event
 
-FORMAT = 2
+FORMAT = 3
 NAME = "journal.jsonl"
 
 #: What to do about a journal that takes no more.
 REMEDY = "make room on the disk, or name a folder on another one with --out"
+
+#: What to do about a run that ended early for no reason that has a remedy.
+GO_ON = "go on with run --resume FOLDER"
 
 #: Seconds since 1970 up to which there are dates.
 _LAST_SECOND = 253_402_300_799
@@ -45,23 +54,41 @@ class Damaged(NamedTuple):
     why: str
 
 
-Line: TypeAlias = Recorded | Damaged
+class Cut(NamedTuple):
+    """After the last line: the last record is missing."""
+
+    why: str
+
+
+Line: TypeAlias = Recorded | Damaged | Cut
+
+#: Bytes that are looked at first to find the last line.
+_TAIL = 1 << 16
+_PIECE = 1 << 20
+
+
+def clock_offset() -> float:
+    """Seconds to add to the monotonic clock for the time of day, as it is now."""
+    return time.time() - time.monotonic()
 
 
 class Journal:
     """Appends events; each is one write, then a data sync, so that a crash loses nothing that was recorded.
 
-    Several processes may append to the same file: every event is a single O_APPEND write. ``copy_to`` is a descriptor
-    that gets each line too, for a watcher that shows progress. An event ``unwritten`` goes there and nowhere else: the
-    file takes no more.
+    Several processes may append to the same file, one at a time: each chains on from the last whole record, and cuts
+    off what a writer that was killed has left of another one. ``copy_to`` is a descriptor that gets each line too, for
+    a watcher that shows progress. An event ``unwritten`` goes there and nowhere else: the file takes no more.
     """
 
-    def __init__(self, path: Path, copy_to: int | None = None) -> None:
-        """Raises JournalError when the file cannot be opened for appending."""
+    def __init__(self, path: Path, copy_to: int | None = None, offset: float | None = None) -> None:
+        """``offset``: clock_offset() when the run began. Raises JournalError for a file that cannot be opened."""
         self._path = path
         self._copy_to = copy_to
+        self._offset = clock_offset() if offset is None else offset
+        #: Where this writer has ended the file, and the digest that the next record follows.
+        self._end, self._before = 0, ""
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise JournalError(f"{path}: {error.strerror}") from None
 
@@ -70,9 +97,9 @@ class Journal:
 
         Raises JournalError when the disk refuses it, or nobody is there any more to whom it is copied.
         """
-        data = line(event)
         try:
-            _write_all(self._file, data)
+            with self._locked():
+                data = self._append(event)
             os.fdatasync(self._file)
         except OSError as error:
             message = f"{self._path} takes no more: {error.strerror}"
@@ -80,11 +107,62 @@ class Journal:
             raise JournalError(message) from None
         self._copy(data)
 
+    def end(self) -> None:
+        """Record the event ``closed``: the run is over. Raises JournalError."""
+        try:
+            with self._locked():
+                self._catch_up()
+                check = chain.Check()
+                with self._path.open("rb") as lines:
+                    for each in lines:
+                        check.take(each)
+                self._append(events.Closed(check.lines, check.whole))
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise JournalError(f"{self._path} takes no more: {error.strerror}") from None
+
+    def _append(self, event: Event) -> bytes:
+        """One record, whole or not at all. Raises OSError."""
+        self._catch_up()
+        data, digest = chain.linked(line(event, round(time.monotonic() + self._offset, 6)), self._before)
+        try:
+            _write_all(self._file, data)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            raise
+        self._end += len(data)
+        self._before = digest
+        return data
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody else appends meanwhile. A file system without locks has no runs in which two do."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _catch_up(self) -> None:
+        """Another process may have appended since, or may have been killed while it did. Raises OSError."""
+        size = os.fstat(self._file).st_size
+        if size == self._end:
+            return
+        last, whole = _last_line(self._file, size)
+        if whole < size:
+            os.ftruncate(self._file, whole)
+        self._end, self._before = whole, chain.digest_of(last)
+
     def _copy(self, data: bytes) -> None:
         if self._copy_to is not None:
             try:
                 _write_all(self._copy_to, data)
             except OSError as error:
+                self._copy_to = None
+                self.write(events.Broken("the process that watched the run ended before it", GO_ON, None))
                 raise JournalError(f"{self._path}: its watcher is gone: {error.strerror}") from None
 
     def close(self) -> None:
@@ -98,6 +176,19 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _last_line(file: int, size: int) -> tuple[bytes, int]:
+    """The last whole line of a file of ``size`` bytes, and where it ends."""
+    length = _TAIL
+    while True:
+        start = max(size - length, 0)
+        data = os.pread(file, size - start, start)
+        end = data.rfind(b"\n") + 1
+        begin = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
+        if not start or (end and begin):
+            return data[begin:end], start + end if end else 0
+        length *= 2
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -145,30 +236,59 @@ def _time(value: object) -> float:
 
 
 def read(path: Path) -> Iterator[Line]:
-    """The lines of ``path``; a last one that was cut short is left out. The first holds the event ``run``.
-
-    Raises JournalError for a file that is missing, unreadable or not a journal of this format.
-    """
-    number = 0
+    """The lines of ``path``, as ``lines`` gives them. Raises JournalError for a file that cannot be read, too."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for number, text in enumerate(lines, 1):
-                if not text.endswith("\n"):
-                    number -= 1
-                    break
-                if number == 1:
-                    _check_format(path, text)
-                found = parse(text)
-                if number == 1 and isinstance(found, Damaged):
-                    raise JournalError(f"{path}: its first record is damaged: {found.why}")
-                yield found
+        with path.open("rb") as file:
+            yield from lines(file, str(path))
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}") from None
-    if not number:
-        raise JournalError(f"{path}: the run ended before anything was recorded")
 
 
-def _check_format(path: Path, first: str) -> None:
+def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
+    """The lines of a journal; a last one that was cut short is left out. The first holds the event ``run``.
+
+    A line whose place in the chain is wrong is damaged. A journal that does not end with the event ``closed`` has a Cut
+    after its last line. What follows from a line that was told already is not told again. Raises JournalError, with
+    ``name``, for what is not a journal of this format.
+    """
+    check = chain.Check()
+    told = closed = False
+    for data in file:
+        if not data.endswith(b"\n"):
+            break
+        first, before, records = not check.lines, check.whole, check.lines
+        text = data.decode("utf-8", "replace")
+        if first:
+            _check_format(name, text)
+        wrong = check.take(data)
+        found = parse(text)
+        if first and isinstance(found, Damaged):
+            raise JournalError(f"{name}: its first record is damaged: {found.why}")
+        if wrong:
+            found = Damaged(wrong)
+        closed = not isinstance(found, Recorded) or isinstance(found.event, events.Closed)
+        if not told and isinstance(found, Recorded) and isinstance(found.event, events.Closed):
+            found = _checked(found, before, records)
+        told = told or isinstance(found, Damaged)
+        yield found
+    if not check.lines:
+        raise JournalError(f"{name}: the run ended before anything was recorded")
+    if not closed:
+        yield Cut(
+            f"the journal was not closed: whoever watched the run was killed, or lines are missing after line "
+            f"{check.lines}"
+        )
+
+
+def _checked(found: Recorded, digest: str, records: int) -> Line:
+    """The record that closes a journal, held against what came before it."""
+    assert isinstance(found.event, events.Closed)
+    if found.event.records != records:
+        return Damaged(f"it closes a journal of {found.event.records} records, and {records} are here")
+    return found if found.event.digest == digest else Damaged("the digest of all lines before it is another one")
+
+
+def _check_format(path: str, first: str) -> None:
     """Raises JournalError."""
     try:
         record = json.loads(first)

@@ -6,9 +6,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from .events import Run
+from .events import Closed, Resumed, Run
 from .failure import Stop
-from .journal import Damaged, JournalError, Line
+from .journal import GO_ON, Cut, Damaged, JournalError, Line, Recorded
 from .replay import Replay
 from .settle import settle
 from .summary import Summary
@@ -22,19 +22,28 @@ def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summ
     """
     rest = iter(lines)
     first = next(rest, Damaged("nothing"))
-    if isinstance(first, Damaged) or not isinstance(first.event, Run):
+    if not isinstance(first, Recorded) or not isinstance(first.event, Run):
         raise JournalError("the journal does not begin with a run")
-    began = last = first.time
+    began = since = last = first.time
+    seconds = 0.0
     summary = Summary(first.event, began)
     replay = Replay(summary)
+    cut = ""
     for number, line in enumerate(rest, 2):
-        if isinstance(line, Damaged):
-            summary.stops.append(Stop(f"line {number} of the journal is damaged", "run again"))
-            continue
-        last = line.time
-        if line.event:
-            replay.take(line.event)
+        if isinstance(line, Cut):
+            cut = line.why
+        elif isinstance(line, Damaged):
+            summary.stops.append(Stop(f"line {number} of the journal is damaged: {line.why}", "run again"))
+        else:
+            if isinstance(line.event, Resumed):  # the time between does not count
+                seconds, since = seconds + last - since, line.time
+            if not isinstance(line.event, Closed):
+                last = line.time
+            if line.event:
+                replay.take(line.event)
     replay.end()
-    summary.seconds = last - began
+    if cut and not summary.stops:
+        summary.stops.append(Stop(cut, GO_ON))
+    summary.seconds = seconds + last - since
     settle(summary, today or datetime.date.fromtimestamp(began))
     return summary

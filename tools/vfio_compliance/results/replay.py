@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from .calls import count
-from .case import Case
+from ..common.calls import Call
+from ..common.words import counted
+from .case import Case, key
 from .events import (
     Broken,
     Death,
@@ -23,17 +25,17 @@ from .events import (
     Plan,
     Process,
     Rerun,
+    Resumed,
     Start,
     State,
     Target,
     Unanswered,
 )
 from .failure import Failure, Stop
+from .journal import GO_ON
 from .summary import Summary
+from .totals import count
 from .verdict import Verdict, gravest
-
-#: What somebody can do about a run that does not go on for no reason that has a remedy.
-_RUN_AGAIN: Final = "run again"
 
 #: Events after which a new test process is to continue the run, if a case is left.
 _Cut: TypeAlias = Broken | Hang | Lost
@@ -47,19 +49,27 @@ class Replay:
         #: Whether the present test process has come to its end, and the event that cut it off.
         self._ended = False
         self._cut: _Cut | None = None
-        #: What the present test process has done, as far as its cases tell; it may not get to count itself.
-        self._counts: Counter[str] = Counter()
+        #: Every case with its rule, and which time it is that they are run.
+        self._planned: tuple[tuple[str, str], ...] = ()
+        self._round = 1
+        #: Whether one test process was not enough.
+        self._continued = False
+        #: Why the run ended early, outside of any case; that counts no more once it was resumed.
+        self._ends: list[Stop] = []
+        #: What the present test process has done, as far as its cases tell: it may not get to count that itself.
+        self._uncounted: list[Sequence[Call]] = []
+        self._passes = 0
 
     def take(self, event: Event) -> None:
         """Take note of an event; those that say nothing about a verdict change nothing."""
         summary = self._summary
         match event:
             case Plan():
-                for case, rule in event.cases:
-                    summary.cases.setdefault(case, Case(case, rule))
+                self._planned = event.cases
+                self._begin_round(1)
             case Opening():
                 summary.opening = event.calls
-                self._counts.update(count(event.calls))
+                self._uncounted.append(event.calls)
             case Target():
                 summary.target = event
             case Start():
@@ -82,7 +92,7 @@ class Replay:
                 else:
                     struck.deaths.append(event)
             case Broken():
-                self._cut_off(event, Verdict.BROKEN, summary.stops)
+                self._cut_off(event, Verdict.BROKEN, self._ends)
             case Hang():
                 self._cut_off(event, Verdict.HANG, summary.hangs)
             case Unanswered():
@@ -91,32 +101,44 @@ class Replay:
                 self._ended, self._cut = True, event
             case Process():
                 self._continue(event)
+            case Resumed():
+                self._resume(event)
             case Finish():
                 self._finish(event)
 
     def end(self) -> None:
         """There is nothing more to come: if the run had not come to its end, that is a stop."""
         summary, cut = self._summary, self._cut
+        summary.stops[:0] = self._ends
         if not self._ended and not summary.stops:
-            summary.stops.append(Stop("the journal ends before the run did", _RUN_AGAIN))
+            summary.stops.append(Stop("the journal ends before the run did", GO_ON))
         if cut and not all(case.over for case in summary.cases.values()):
-            remedy = f"find out why, then {_RUN_AGAIN}" if isinstance(cut, Lost) else cut.remedy
+            remedy = f"find out why, then {GO_ON}" if isinstance(cut, Lost) else cut.remedy
             summary.stops.append(Stop(cut.message, remedy))
-        if summary.processes:
-            summary.totals.update(self._counts)
+        if self._continued:
+            self._count()
+        if self._round < summary.run.rounds and not summary.stops:
+            summary.stops.append(Stop(f"the journal ends after round {self._round} of {summary.run.rounds}", GO_ON))
 
     def _place(self, case: str | None) -> Case | None:
-        return None if case is None else self._summary.cases.get(case)
+        return None if case is None else self._summary.cases.get(key(case, self._round))
 
     def _case(self, event: Start | End) -> Case:
-        return self._summary.cases.setdefault(event.case, Case(event.case, event.rule))
+        return self._summary.cases.setdefault(key(event.case, self._round), Case(event.case, event.rule, self._round))
+
+    def _begin_round(self, number: int) -> None:
+        self._round = number
+        for case, rule in self._planned:
+            self._summary.cases.setdefault(key(case, number), Case(case, rule, number))
 
     def _end_case(self, event: End) -> None:
         case = self._case(event)
         case.over, case.verdict, case.failure = True, event.verdict, event.failure
         case.seconds, case.calls = event.seconds, event.calls
         case.failed_call, case.stands_on, case.seeded = event.failed_call, event.stands_on, event.seeded
-        self._counts.update(count(case.calls))
+        case.passes = event.passes
+        self._uncounted.append(case.calls)
+        self._passes += event.passes
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1
 
@@ -137,13 +159,35 @@ class Replay:
 
     def _continue(self, event: Process) -> None:
         self._ended, self._cut = False, None
-        self._summary.processes.append(event.why)
-        self._summary.totals.update(self._counts)
-        self._counts.clear()
+        if self._round < event.round <= self._summary.run.rounds:
+            self._begin_round(event.round)
+        else:
+            self._summary.processes.append(event.why)
+        self._continued = True
+        self._count()
+
+    def _count(self) -> None:
+        for calls in self._uncounted:
+            self._summary.totals.update(count(calls))
+        self._summary.totals["passes"] += self._passes
+        self._no_more_to_count()
+
+    def _no_more_to_count(self) -> None:
+        self._uncounted.clear()
+        self._passes = 0
+
+    def _resume(self, event: Resumed) -> None:
+        """Nothing is lost by what ended the run before: it goes on."""
+        for stop in self._ends:
+            self._summary.notes[f"the run had ended early, and was resumed: {stop.message}"] += 1
+        if not self._ends:
+            self._summary.notes[f"the run was resumed, with {counted(event.left, 'case')} left"] += 1
+        self._ends.clear()
+        self._ended, self._cut = False, None
 
     def _finish(self, event: Finish) -> None:
         self._summary.totals.update(asdict(event))
-        self._counts.clear()
+        self._no_more_to_count()
         self._ended = True
         if not isinstance(self._cut, Lost):
             self._cut = None

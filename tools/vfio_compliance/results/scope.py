@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ..rules import Rule
 from .events import Run
+from .setting import NO_SHOULD
 
 
 class Scope(NamedTuple):
@@ -14,11 +16,17 @@ class Scope(NamedTuple):
 
     #: Name of the plan.
     plan: str
+    #: Whether a run by it that holds is a certificate.
+    certifies: bool
+    #: Whether --no-should was asked for.
+    no_should: bool
     #: Rules that the plan leaves out, by the reason.
     left_out: dict[str, list[str]]
-    #: What ``--only`` and ``--skip`` said.
+    #: Rules that the plan, or --no-should, does not let block, by the reason.
+    not_blocking: dict[str, list[str]]
+    #: What ``--only`` and ``--exclude`` said.
     only: tuple[str, ...]
-    skip: tuple[str, ...]
+    exclude: tuple[str, ...]
     #: Whether less was asked for than the plan has: this is no certificate.
     selection: bool
     #: How many rules of the device the plan has for the profile, and how many cases of them.
@@ -28,20 +36,34 @@ class Scope(NamedTuple):
 
 def scope_of(run: Run, selected: Sequence[str]) -> Scope:
     """By the event ``run``; ``selected`` has the rule of each selected case."""
+    plan, chosen, judged = run.plan, run.selection, set(selected)
     left_out: dict[str, list[str]] = {}
+    not_blocking: dict[str, list[str]] = {}
     for rule in _offered(run):
-        entries = [entry for entry in run.plan.left_out if entry.covers(rule)]
-        if entries:
+        entries = [entry for entry in plan.left_out if entry.covers(rule.id)]
+        excuses = [each for each in plan.not_blocking if each.covers(rule.id, rule.level)]
+        if entries and rule.id not in judged:
             reason = max(entries, key=lambda entry: len(entry.rule)).reason
-            left_out.setdefault(reason, []).append(rule)
-    chosen = run.selection
+            left_out.setdefault(reason, []).append(rule.id)
+        elif excuses and rule.blocking:
+            not_blocking.setdefault(excuses[0].reason, []).append(rule.id)
     on_request = {rule.id for rule in run.rules if rule.on_request}
-    selection = bool(chosen.only or chosen.skip or on_request.intersection(selected))
-    return Scope(run.plan.name, left_out, chosen.only, chosen.skip, selection, chosen.rules, chosen.cases)
+    return Scope(
+        plan=plan.name,
+        certifies=plan.certifies,
+        no_should=any(each.reason == NO_SHOULD for each in plan.not_blocking),
+        left_out=left_out,
+        not_blocking=not_blocking,
+        only=chosen.only,
+        exclude=chosen.exclude,
+        selection=bool(chosen.only or chosen.exclude or on_request & judged),
+        rules=chosen.rules,
+        cases=chosen.cases,
+    )
 
 
-def _offered(run: Run) -> Iterator[str]:
+def _offered(run: Run) -> Iterator[Rule]:
     """The device's rules of the interfaces that it has, without those that a run has to ask for."""
     for rule in run.rules:
         if rule.interface in run.interfaces and not rule.on_request and not rule.of_the_suite:
-            yield rule.id
+            yield rule

@@ -6,6 +6,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+from ..rules import LEVELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +32,49 @@ class LeftOut:
         return rule.startswith(self.rule) and not rule[len(self.rule) : len(self.rule) + 1].isalnum()
 
 
+#: The reason of what was asked for by this option.
+NO_SHOULD: Final = "--no-should"
+
+
+@dataclass(frozen=True, slots=True)
+class NotBlocking:
+    """Rules that do not count for the verdict: by an id or its beginning, or by their level, with weaker ones."""
+
+    reason: str
+    rule: str | None = None
+    level: str | None = None
+
+    def covers(self, rule: str, level: str) -> bool:
+        """Whether it names this rule, which is of this level."""
+        if self.rule is not None:
+            return LeftOut(self.rule, self.reason).covers(rule)
+        return self.level in LEVELS and level in LEVELS[LEVELS.index(self.level) :]
+
+
 @dataclass(frozen=True, slots=True)
 class ChosenPlan:
-    """The plan; ``path`` is empty for the one that is built in."""
+    """The plan, and the SHA-256 of its file. ``given`` is what ``--plan`` takes to have it; empty for the default."""
 
     name: str
-    path: str
+    given: str
     left_out: tuple[LeftOut, ...]
+    not_blocking: tuple[NotBlocking, ...] = ()
+    #: quick, default or full.
+    depth: str = "default"
+    digest: str = ""
+
+    @property
+    def certifies(self) -> bool:
+        """Whether it takes all cases of all rules, and each of them counts: only this is a certificate."""
+        return self.depth == "full" and not self.left_out and not self.not_blocking
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What ``--only`` and ``--skip`` said, and of how many of the device's rules and cases that left some."""
+    """What ``--only`` and ``--exclude`` said, and of how many of the device's rules and cases that left some."""
 
     only: tuple[str, ...]
-    skip: tuple[str, ...]
+    exclude: tuple[str, ...]
     rules: int
     cases: int
 
@@ -57,8 +88,16 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A file that the run was given, and the SHA-256 of it."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waiver:
-    """A deviation that the profile lists as known."""
+    """A deviation that the profile, or a file of waivers, lists as known."""
 
     rule: str
     reason: str
@@ -72,6 +111,13 @@ class Waiver:
     case: str | None = None
     #: It does not show in every run.
     sometimes: bool = False
+    #: Who sees to it that it ends.
+    owner: str | None = None
+    #: Versions of the kernel and of the driver that it holds for.
+    kernel: str | None = None
+    driver: str | None = None
+    #: `file:line:column` of it.
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -14,7 +14,9 @@ from ..rules import Rule
 from .case import Case
 from .events import Run, State, Target
 from .failure import Stop
+from .flows import Measures, measure
 from .scope import Scope, scope_of
+from .setting import Waiver
 from .verdict import Verdict, exit_code, gravest
 
 #: Verdicts that a reader has to do something about.
@@ -36,6 +38,17 @@ class Answer:
 
 
 @dataclass
+class UsedWaiver:
+    """What came of a waiver in a run."""
+
+    waiver: Waiver
+    #: The cases that it excuses.
+    cases: list[Case] = field(default_factory=list)
+    #: Why it excuses none, in a clause; empty where it does, or where its rule was not judged.
+    unused: str = ""
+
+
+@dataclass
 class Summary:
     """A run, finished or not, as far as its journal goes."""
 
@@ -46,7 +59,7 @@ class Summary:
     target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)
     #: The calls by which the last test process opened the device.
-    opening: tuple[Call, ...] = ()
+    opening: Sequence[Call] = ()
     #: Question and answers where the text is silent, each with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
@@ -62,8 +75,8 @@ class Summary:
     deaths: list[str] = field(default_factory=list)
     #: What the kernel logged that shows a fault in it, where no rule of the device was judged, by line.
     kernel_log: list[str] = field(default_factory=list)
-    #: Lines of the kernel's log that were waived, in a case or outside of any.
-    waived_log: list[str] = field(default_factory=list)
+    #: What came of each waiver.
+    waivers: list[UsedWaiver] = field(default_factory=list)
     #: The sums of the events ``finish``, by field; empty when no test process got there.
     totals: Counter[str] = field(default_factory=Counter)
     #: Seconds from the first event to the last.
@@ -85,6 +98,25 @@ class Summary:
         for case in self.cases.values():
             cases.setdefault(case.rule, []).append(case)
         return cases
+
+    @property
+    def started(self) -> bool:
+        """Whether the run got as far as a case."""
+        return any(case.verdict is not Verdict.NOT_RUN or case.failure for case in self.cases.values())
+
+    @cached_property
+    def flaky(self) -> list[list[Case]]:
+        """The cases that did not come out the same in each round that has a verdict on them, round by round."""
+        rounds: dict[str, list[Case]] = {}
+        for case in self.cases.values():
+            if case.over:
+                rounds.setdefault(case.id, []).append(case)
+        return [cases for cases in rounds.values() if len({case.verdict for case in cases}) > 1]
+
+    @property
+    def number_of_cases(self) -> int:
+        """How many of the device's cases were selected, whatever the number of rounds."""
+        return len({case.id for case in self.cases.values() if self.of_device(case)})
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -116,18 +148,25 @@ class Summary:
         """What was to be judged: plan, selection, and what they leave out."""
         return scope_of(self.run, [case.rule for case in self.cases.values()])
 
+    @cached_property
+    def measures(self) -> Measures:
+        """Time and bytes, by the calls of all cases."""
+        return measure(((case.key, case.calls) for case in self.cases.values()), self.target.regions)
+
     @property
     def counted(self) -> dict[str, Verdict]:
         """The verdict on each rule of the device as far as it counts.
 
-        Rules that do not block count when nothing else was selected; else only where the device hung, a server died,
-        the kernel complained, or the fault was ours.
+        Rules that do not block count only where the device hung, a server died, the kernel complained, or the fault was
+        ours. Those of a suite that does not block count, too, when nothing else was selected.
         """
         rules = [self.rules[rule] for rule in self.device_verdicts]
         all_count = not any(rule.blocking for rule in rules)
+        excused = {rule for those in self.scope.not_blocking.values() for rule in those}
         counted = {}
         for rule in rules:
-            cases = [case for case in self.cases_of(rule.id) if rule.blocking or all_count or case.counts_always]
+            blocks = (rule.blocking or all_count) and rule.id not in excused
+            cases = [case for case in self.cases_of(rule.id) if blocks or case.counts_always]
             if cases:
                 counted[rule.id] = gravest(case.verdict for case in cases)
         return counted

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The rules: what a conforming driver does, each with the clause of the interface that it comes from."""
 
-from .catalogue import SIDES, Catalogue, Rule, SpecError, by_defect, load, numbers
+from .catalogue import LEVELS, SIDES, Catalogue, Rule, SpecError, by_defect, load, numbers
 
-__all__ = ["SIDES", "Catalogue", "Rule", "SpecError", "by_defect", "load", "numbers"]
+__all__ = ["LEVELS", "SIDES", "Catalogue", "Rule", "SpecError", "by_defect", "load", "numbers"]

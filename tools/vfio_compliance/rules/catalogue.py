@@ -10,11 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..common.suggest import did_you_mean, similar
-
-_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 #: How many names a hint has.
 _MOST_NAMED = 3
@@ -209,9 +205,12 @@ def _cycle(start: str, rules: Mapping[str, Rule], settled: set[str]) -> list[str
 
 
 def _read(file: Path) -> dict[str, Any]:
+    import yaml  # a report has the rules from its journal, and need not load this
+
+    loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         with file.open(encoding="utf-8") as stream:
-            document = {"blocking": True, "on_request": False, **yaml.load(stream, Loader=_Loader)}
+            document = {"blocking": True, "on_request": False, **yaml.load(stream, Loader=loader)}
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or no such date
         raise SpecError(f"{file}: {error}") from None
     for key in ("blocking", "on_request"):

@@ -16,17 +16,16 @@ read it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from ..common.new_file import new_file as made_new
 from ..common.words import counted
 from .manifest import Manifest, check, read
 
@@ -37,9 +36,6 @@ _END: Final = bytes(2 * _BLOCK)
 _PIECE: Final = 1 << 20
 #: Bytes of the longest manifest.
 _LONGEST: Final = 64 << 20
-
-#: What file systems say that have no links, such as FAT and some of those in user space.
-_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _FOREIGN = {
     b"\x1f\x8b": "it is compressed by gzip: unpack it first",
@@ -56,41 +52,12 @@ class StateError(Exception):
 # -- writing --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path) -> AbstractContextManager[BinaryIO]:
     """A file that gets the name ``path`` when the block ends well, and leaves nothing behind when it does not.
 
     Raises StateError when there is such a file already, or none can be made there.
     """
-    if os.path.lexists(path):
-        raise StateError(f"{path}: exists already; name a new file")
-    try:
-        number, part = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".part", dir=path.parent)
-    except (OSError, ValueError) as error:
-        raise StateError(f"{path}: cannot be made: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        with open(number, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(number)
-        _publish(part, path)
-    except OSError as error:
-        raise StateError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        if os.path.lexists(part):
-            os.unlink(part)
-
-
-def _publish(part: str, path: Path) -> None:
-    """Give the file its name. Raises StateError when another one has come to have it meanwhile, OSError."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise StateError(f"{path}: exists already; name a new file") from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS or os.path.lexists(path):
-            raise
-        os.rename(part, path)
+    return made_new(path, StateError)
 
 
 def write(file: BinaryIO, manifest: Manifest, pieces: Iterable[bytes]) -> None:

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 from ..common.words import printable
-from ..profiles import Profile, VfioUserDevice
+from ..profiles import Profile
+from ..run.driver import module_facts, program_facts
 from ..run.session import Session
 from .manifest import LONGEST_FACT
 
@@ -29,12 +25,9 @@ _TELLING = (
     "command",
     "program sha256",
 )
-#: What the placeholder of this name stands for.
-_PROJECT = str(Path(__file__).resolve().parents[3])
 _CLAIMS = "claims."
 #: Characters of a fact in a line that tells a difference.
 _SHOWN = 200
-_PIECE = 1 << 20
 
 
 def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
@@ -52,11 +45,19 @@ def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
         "driver": profile.driver,
         "driver version": profile.version,
         **session.transport.identity(),
-        **_program(profile),
+        **program_facts(profile),
         **dict(_claims(profile)),
     }
-    known |= _module(known["driver"] or "", session.transport.places().get("sysfs"))
+    known |= module_facts(known["driver"] or "", session.transport.places().get("sysfs"))
     return {name: printable(value)[:LONGEST_FACT] for name, value in known.items() if value}
+
+
+def driver_version(session: Session) -> str:
+    """What the kernel tells of the version of the module, else what the profile does; empty where nobody says."""
+    profile = session.profile
+    sysfs = session.transport.places().get("sysfs")
+    told = module_facts(profile.driver or "", sysfs) if session.transport.kernel else {}
+    return printable(told.get("driver version") or profile.version or "")[:LONGEST_FACT]
 
 
 def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
@@ -80,40 +81,3 @@ def _claims(profile: Profile) -> Iterator[tuple[str, str]]:
     for name, value in asdict(profile.claims).items():
         if value not in (None, ()):
             yield _CLAIMS + name, value if isinstance(value, str) else json.dumps(value)
-
-
-def _module(driver: str, sysfs: str | None) -> dict[str, str]:
-    """What the kernel tells of the version of a module: of the one that drives the device, else of this name."""
-    folders = [Path(sysfs, "driver", "module")] if sysfs else []
-    if driver and "/" not in driver:
-        folders.append(Path("/sys/module", driver.replace("-", "_")))
-    found: dict[str, str] = {}
-    for folder in folders:
-        for name in ("version", "srcversion"):
-            try:
-                text = (folder / name).read_text("utf-8", "replace").strip()
-            except OSError:
-                continue
-            if text:
-                found.setdefault(f"driver {name}", text)
-    return found
-
-
-def _program(profile: Profile) -> dict[str, str]:
-    """The program that the profile starts as the server, and its digest; nothing where the server runs already."""
-    device = profile.device
-    if not isinstance(device, VfioUserDevice) or not device.command:
-        return {}
-    path = shutil.which(device.command[0].replace("{python}", sys.executable).replace("{project}", _PROJECT))
-    # As it stands in the profile: the socket's path is another one each time.
-    told = {"command": " ".join(device.command)}
-    if path is None:
-        return told
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-    except OSError:
-        return told
-    return told | {"program": os.path.realpath(path), "program sha256": digest.hexdigest()}

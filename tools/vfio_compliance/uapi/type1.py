@@ -11,7 +11,8 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import Final
 
-from .vfio import _io, ffi
+from .requests import io
+from .vfio import ffi
 
 ffi.cdef(
     """
@@ -40,10 +41,10 @@ ffi.cdef(
 VFIO_TYPE1_IOMMU: Final = 1
 VFIO_TYPE1v2_IOMMU: Final = 3
 
-VFIO_IOMMU_GET_INFO: Final = _io(12)
-VFIO_IOMMU_MAP_DMA: Final = _io(13)
-VFIO_IOMMU_UNMAP_DMA: Final = _io(14)
-VFIO_IOMMU_DIRTY_PAGES: Final = _io(17)
+VFIO_IOMMU_GET_INFO: Final = io(12)
+VFIO_IOMMU_MAP_DMA: Final = io(13)
+VFIO_IOMMU_UNMAP_DMA: Final = io(14)
+VFIO_IOMMU_DIRTY_PAGES: Final = io(17)
 
 VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: Final = 1
 VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION: Final = 2

@@ -8,6 +8,20 @@ from typing import Final
 
 import cffi
 
+from .requests import VFIO_API_VERSION as VFIO_API_VERSION
+from .requests import VFIO_CHECK_EXTENSION as VFIO_CHECK_EXTENSION
+from .requests import VFIO_DEVICE_GET_INFO as VFIO_DEVICE_GET_INFO
+from .requests import VFIO_DEVICE_GET_IRQ_INFO as VFIO_DEVICE_GET_IRQ_INFO
+from .requests import VFIO_DEVICE_GET_REGION_INFO as VFIO_DEVICE_GET_REGION_INFO
+from .requests import VFIO_DEVICE_RESET as VFIO_DEVICE_RESET
+from .requests import VFIO_DEVICE_SET_IRQS as VFIO_DEVICE_SET_IRQS
+from .requests import VFIO_GET_API_VERSION as VFIO_GET_API_VERSION
+from .requests import VFIO_GROUP_GET_DEVICE_FD as VFIO_GROUP_GET_DEVICE_FD
+from .requests import VFIO_GROUP_GET_STATUS as VFIO_GROUP_GET_STATUS
+from .requests import VFIO_GROUP_SET_CONTAINER as VFIO_GROUP_SET_CONTAINER
+from .requests import VFIO_GROUP_UNSET_CONTAINER as VFIO_GROUP_UNSET_CONTAINER
+from .requests import VFIO_SET_IOMMU as VFIO_SET_IOMMU
+
 #: The one cffi instance: structures of every module of this package are declared on it.
 ffi: Final = cffi.FFI()
 
@@ -41,26 +55,6 @@ ffi.cdef(
     """
 )
 
-
-def _io(number: int) -> int:
-    """Number of an argument-less-encoded request: all of VFIO uses type ';' and base 100."""
-    return ord(";") << 8 | 100 + number
-
-
-VFIO_API_VERSION: Final = 0
-
-VFIO_GET_API_VERSION: Final = _io(0)
-VFIO_CHECK_EXTENSION: Final = _io(1)
-VFIO_SET_IOMMU: Final = _io(2)
-VFIO_GROUP_GET_STATUS: Final = _io(3)
-VFIO_GROUP_SET_CONTAINER: Final = _io(4)
-VFIO_GROUP_UNSET_CONTAINER: Final = _io(5)
-VFIO_GROUP_GET_DEVICE_FD: Final = _io(6)
-VFIO_DEVICE_GET_INFO: Final = _io(7)
-VFIO_DEVICE_GET_REGION_INFO: Final = _io(8)
-VFIO_DEVICE_GET_IRQ_INFO: Final = _io(9)
-VFIO_DEVICE_SET_IRQS: Final = _io(10)
-VFIO_DEVICE_RESET: Final = _io(11)
 
 VFIO_REGION_INFO_CAP_SPARSE_MMAP: Final = 1
 VFIO_REGION_INFO_CAP_TYPE: Final = 2

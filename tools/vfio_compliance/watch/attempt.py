@@ -9,7 +9,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
@@ -21,6 +20,7 @@ from ..profiles import Limits
 from ..results import inflight
 from ..results.events import End, Event, Finish, Plan, Process, Start
 from ..results.journal import Recorded, parse
+from .folder import scratch
 
 #: Seconds until a test process has loaded the suites: its own start, on however slow a machine, is not the device's.
 _START_UP = 600.0
@@ -61,11 +61,15 @@ class Ending(NamedTuple):
 class Attempt:
     """Starts one test process and follows it. ``take`` gets each of its events."""
 
-    def __init__(self, limits: Limits, calls: int, take: Callable[[Event], None]) -> None:
-        """``calls`` is the descriptor of the memory in which the process notes each call before it is made."""
+    def __init__(self, limits: Limits, calls: int, take: Callable[[Event], None], holds: Sequence[int] = ()) -> None:
+        """``calls`` is the descriptor of the memory in which the process notes each call before it is made.
+
+        ``holds`` are descriptors that it keeps open as long as it lives.
+        """
         self._limits = limits
         self._calls = calls
         self._take = take
+        self._holds = holds
         self._case: str | None = None
         self._since = time.monotonic()
         #: Since when no event has come, once the deadline was put off because calls are being made.
@@ -87,8 +91,7 @@ class Attempt:
     @contextlib.contextmanager
     def _pytest(self, root: Path, options: Sequence[str], log: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         """The process, and the end of the pipe on which its events arrive; it is ended with the block."""
-        # What a process that was killed leaves in the folder for temporary files is removed with the folder.
-        with tempfile.TemporaryDirectory(prefix="vfio-", ignore_cleanup_errors=True) as scratch:
+        with scratch() as (folder, held):
             reading, writing = os.pipe()
             command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"]
             command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
@@ -99,8 +102,8 @@ class Attempt:
                 command,
                 stdout=log,
                 stderr=log,
-                pass_fds=[writing, self._calls],
-                env=environment | {"TMPDIR": scratch},
+                pass_fds=[writing, self._calls, held, *self._holds],
+                env=environment | {"TMPDIR": str(folder)},
             )
             os.close(writing)
             try:

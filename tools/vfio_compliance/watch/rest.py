@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 
-from ..results.events import End, Event, Lost, Plan, Way
+from ..results.events import Broken, End, Event, Hang, Lost, Plan, Process, Way
 from ..results.handover import Handover
 from ..results.verdict import Verdict
 
@@ -22,6 +23,8 @@ class Rest:
         self._cut: Counter[str] = Counter()
         #: The number of the present test process, and how many cases were done when it began.
         self._number, self._before = 1, 0
+        #: Which time it is that the cases are run.
+        self.round = 1
         #: The way by which the device is reached, counted from 0, and how many ways there are.
         self._way, self._ways = 0, 1
 
@@ -53,6 +56,28 @@ class Rest:
             case Lost():
                 self._way += 1
 
+    def resume(self, events: Iterable[Event]) -> None:
+        """Take note of all events of a run that had ended early, which now goes on with a new test process.
+
+        The device is tried again by every way, and the time for a run begins anew.
+        """
+        for event in events:
+            match event:
+                case Plan() | End():
+                    self.take(event)
+                case Hang(case=str(case)) | Broken(case=str(case)):
+                    self.cut_off(case)
+                case Process():
+                    self._number = max(self._number, event.number)
+                    if event.round > self.round:
+                        self._begin_round(event.round)
+        self._before = len(self._done)
+
+    @property
+    def cases_left(self) -> int:
+        """How many cases have no verdict."""
+        return len((self._planned or {}).keys() - self._done)
+
     def cut_off(self, case: str | None) -> None:
         """The test process ended in ``case``. Outside of any, and before any, it was the way that led nowhere."""
         if case is not None:
@@ -65,4 +90,16 @@ class Rest:
         """What the next test process is to know; from here on it is the present one."""
         self._number, self._before = self._number + 1, len(self._done)
         seconds = time.monotonic() - self._began
-        return Handover(self._number, why, frozenset(self._done), dict(self._cut), self._way, seconds)
+        done, cut = frozenset(self._done), dict(self._cut)
+        return Handover(self._number, why, done, cut, self._way, seconds, self.round)
+
+    def once_more(self, why: str) -> Handover:
+        """Begin another round, in which all cases are run again; what the next test process is to know."""
+        self._begin_round(self.round + 1)
+        self._began = time.monotonic()
+        return self.hand_over(why)
+
+    def _begin_round(self, number: int) -> None:
+        self.round = number
+        self._done.clear()
+        self._cut.clear()

@@ -10,19 +10,24 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..common.screen import show
 from ..common.signals import interruptions
+from ..common.words import printable
 from ..profiles import Profile
-from ..results import inflight, journal
+from ..results import inflight, journal, reports
+from ..results.conclusion import conclude
 from ..results.events import (
     UNDER_WAY,
     Broken,
     Changed,
     End,
+    Environment,
     Event,
     Finish,
     Hang,
@@ -31,19 +36,27 @@ from ..results.events import (
     Note,
     Plan,
     Restored,
+    Resumed,
     Start,
     State,
     Unwritten,
 )
 from ..results.failure import Stop
+from ..results.handover import Handover
 from ..results.reading import summarise
-from ..results.verdict import Verdict
-from ..results.writers import terminal
+from ..results.reports import Wanted
+from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
+from ..results.writers.terminal.printed import show_result
 from .attempt import Attempt, Ending, How
+from .folder import FolderError, claimed, scratch
 from .kernel_log import KernelLog
-from .progress import Progress, show
+from .made_with import MadeWith, keep
+from .progress import Progress
 from .reruns import Reruns
 from .rest import Rest
+from .resume import RunError, begun
+
+__all__ = ["LOG", "RunError", "run"]
 
 LOG = "pytest.log"
 
@@ -52,52 +65,115 @@ _HANG_REMEDY = "find out why the call does not return, or raise limits.test in t
 
 
 #: Options that are no matter of what is run to see a failure again.
-_OF_THIS_RUN = {"--only", "--skip", "--shuffle", "--keep-data", "--state"}
+_OF_THIS_RUN = {"--only", "--exclude", "--shuffle", "--keep-data", "--state"}
 
 
-class RunError(Exception):
-    """The run could not be started; the message says why."""
+@dataclass(frozen=True)
+class Order:
+    """How a run is to go, besides what its test processes are told."""
+
+    #: How many times all cases are run.
+    rounds: int = 1
+    #: Reports to be written at the end.
+    wanted: Sequence[Wanted] = ()
+    #: Goes into journal and folder.
+    made_with: MadeWith | None = None
+    #: Go on with the run in the folder, which ended early: what has a verdict is not judged again.
+    resume: bool = False
+    #: Show nothing but the verdict.
+    quiet: bool = False
 
 
-def run(root: Path, profile: Profile, out: Path, options: Sequence[str], screen: TextIO, width: int) -> int:
+def run(
+    root: Path,
+    profile: Profile,
+    out: Path,
+    options: Sequence[str],
+    screen: TextIO,
+    width: int,
+    order: Order | None = None,
+) -> int:
     """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
 
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
-    dies is followed by another one, which runs the rest. Then it is seen whether what failed fails alone. A signal that
-    asks this process to end ends the run as soon as the device is closed; the result is that of a run that could not
-    continue. Raises RunError when ``out`` cannot be used or pytest refuses the options.
+    dies is followed by another one, which runs the rest. All of this is done in each round. After a single one it is
+    seen whether what failed fails alone. A signal that asks this process to end ends the run once the device is closed;
+    the result is that of a run that could not continue, as where a report cannot be written, which is told on standard
+    error. Raises RunError when ``out`` cannot be used or pytest refuses the options.
     """
-    path = out / journal.NAME
     try:
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)  # a saved state can hold a guest's secrets
-        if path.exists():
+        with claimed(out) as held:
+            return _run(root, profile, out, options, screen, width, order or Order(), held)
+    except FolderError as error:
+        raise RunError(str(error)) from None
+
+
+def _run(
+    root: Path,
+    profile: Profile,
+    out: Path,
+    options: Sequence[str],
+    screen: TextIO,
+    width: int,
+    order: Order,
+    held: int,
+) -> int:
+    path = out / journal.NAME
+    resume, made_with = order.resume, order.made_with
+    try:
+        if path.exists() and not resume:
             raise RunError(f"{out} already holds a run; name another folder with --out")
+        earlier = begun(path) if resume else None
         (out / LOG).touch(mode=0o600)
-        log = (out / LOG).open("wb")
+        log = (out / LOG).open("ab" if resume else "wb")
+        if made_with and not resume:
+            keep(made_with.files, out)
     except OSError as error:
         raise RunError(f"{out}: {error.strerror}; name another folder with --out") from None
-    progress = Progress(screen, width)
-    with log, contextlib.closing(_Run(profile, out, path, progress)) as running:
+    progress = Progress(io.StringIO() if order.quiet else screen, width)
+    with (
+        log,
+        contextlib.closing(_Run(profile, out, path, progress, made_with and made_with.environment, [held])) as running,
+    ):
         with interruptions() as interrupted:
-            running.cases(root, options, log.fileno(), interrupted)
+            if earlier is not None:
+                running.resume(earlier)
+            running.cases(root, options, log.fileno(), interrupted, order.rounds)
             if running.rerun_pays:
                 running.rerun(root, options, interrupted)
         progress.end()
         running.conclude()
     result = summarise(journal.read(path))
     result.stops += running.unwritten
-    show(screen, f"{terminal.render(result, width)}\njournal: {path}\n")
-    return result.exit_code
+    complaints = [*reports.save(result, out, order.wanted)]
+    for complaint in complaints:
+        print(f"vfio-compliance: {complaint}", file=sys.stderr)
+    if order.quiet:
+        show(screen, f"{printable(str(conclude(result)))}\n")
+    else:
+        show_result(screen, result, width, str(path))
+    return worst_exit([result.exit_code, *(EXIT_BROKEN for _ in complaints)])
 
 
 class _Run:
     """What is the same for all test processes of a run."""
 
-    def __init__(self, profile: Profile, out: Path, path: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        out: Path,
+        path: Path,
+        progress: Progress,
+        environment: Environment | None = None,
+        holds: Sequence[int] = (),
+    ) -> None:
         self._profile = profile
         self._out = out
         self._path = path
         self._progress = progress
+        self._environment = environment
+        self._holds = holds
+        self._offset = journal.clock_offset()
         self._calls = inflight.create()
         self._kernel, self._blind = _kernel_log(profile)
         self._rest = Rest()
@@ -114,22 +190,47 @@ class _Run:
         self._failed = False
         #: Why the journal did not take all that happened.
         self.unwritten: list[Stop] = []
+        self._resumed = False
 
-    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> None:
-        """Run every case, by as many test processes as that takes."""
+    def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int, rounds: int = 1) -> None:
+        """Run every case so many times, in each round by as many test processes as that takes."""
         options = [f"--profile={self._profile.path}", f"--journal={self._path}", *options]
-        with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
-            more: list[str] = []
-            while True:
-                self._case, self._lost = None, ""
-                attempt = Attempt(self._profile.limits, self._calls, self._take)
-                ending = attempt.run(root, [*options, *more], log, interruptions)
-                self._put_back()
-                if not self._continues(ending):
+        options.append(f"--clock-offset={self._offset!r}")
+        options += [f"--rounds={rounds}"] if rounds > 1 else []
+        with scratch() as (folder, _):
+            handover = self._rest.hand_over("the run was resumed") if self._resumed else None
+            for number in range(self._rest.round, rounds + 1):
+                if number > self._rest.round:
+                    handover = self._rest.once_more(f"round {number} of {rounds}")
+                while True:
+                    more = [] if handover is None else [f"--handover={_written(handover, folder)}"]
+                    self._case, self._lost = None, ""
+                    attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds)
+                    ending = attempt.run(root, [*options, *more], log, interruptions)
+                    self._put_back()
+                    if not self._continues(ending):
+                        break
+                    handover = self._rest.hand_over(ending.message or self._lost)
+                if not self.came_to_its_end:
                     return
-                handover = Path(folder, "handover.json")
-                self._rest.hand_over(ending.message or self._lost).write(handover)
-                more = [f"--handover={handover}"]
+
+    def resume(self, earlier: Sequence[Event]) -> None:
+        """Go on with a run of which these are the events."""
+        self._rest.resume(earlier)
+        self._resumed = True
+        for event in earlier:
+            match event:
+                case Changed():
+                    self._changed[event.path] = event.before
+                case Restored():
+                    self._changed.pop(event.path, None)
+                case Plan():
+                    self._progress.show(event)
+                case End():
+                    self._progress.done(event.case)
+        self._write(Resumed(self._rest.cases_left))
+        self._note_environment()
+        self._put_back()
 
     @property
     def came_to_its_end(self) -> bool:
@@ -147,8 +248,8 @@ class _Run:
 
         def play(cases: Sequence[str]) -> Verdict | None:
             only = [f"--only={case}" for case in cases]
-            with contextlib.suppress(OSError, journal.JournalError), tempfile.TemporaryDirectory() as folder:
-                return _once_more(root, self._profile, Path(folder), [*same, *only], interruptions).get(cases[-1])
+            with contextlib.suppress(OSError, journal.JournalError), scratch() as (folder, held):
+                return _once_more(root, self._profile, folder, [*same, *only], interruptions, held).get(cases[-1])
             return None
 
         for rerun in Reruns(summarise(journal.read(self._path)), play):
@@ -157,9 +258,14 @@ class _Run:
     def conclude(self) -> None:
         """Give the journal its end. Raises RunError without a journal."""
         if not self._rest.planned:
-            raise RunError(self._over or _last_words(self._out / LOG))
+            raise RunError(self._over or last_words(self._out / LOG))
         if self._kernel:
             self._look_at(self._kernel)
+        try:
+            with journal.Journal(self._path, offset=self._offset) as opened:
+                opened.end()
+        except journal.JournalError as error:
+            self.unwritten.append(Stop(str(error), journal.REMEDY))
 
     def close(self) -> None:
         """Let go of what the run was watched with."""
@@ -176,7 +282,7 @@ class _Run:
         if self._over:
             return False
         if ending.how is How.INTERRUPTED:
-            return self._stop(ending.message, "run again, into another folder")
+            return self._stop(ending.message, "go on with run --resume FOLDER")
         if not self._rest.planned:  # what pytest itself said is in its log
             self._over = ending.message if ending.how is How.HUNG else ""
             return False
@@ -222,6 +328,7 @@ class _Run:
         self._rest.take(event)
         match event:
             case Plan():
+                self._note_environment()
                 if self._blind:
                     self._write(Note(self._blind))
             case Start():
@@ -246,6 +353,10 @@ class _Run:
                 self.unwritten.append(Stop(event.message, event.remedy))
         self._progress.show(event)
 
+    def _note_environment(self) -> None:
+        if self._environment:
+            self._write(self._environment)
+
     def _look_at(self, kernel: KernelLog) -> None:
         if lines := kernel.complaints():
             self._write(Kernel(tuple(lines), self._case))
@@ -254,7 +365,7 @@ class _Run:
         if not self._rest.planned:
             return
         try:
-            with journal.Journal(self._path) as appended:
+            with journal.Journal(self._path, offset=self._offset) as appended:
                 appended.write(event)
                 self._progress.show(event)
         except journal.JournalError as error:
@@ -262,7 +373,7 @@ class _Run:
 
 
 def _once_more(
-    root: Path, profile: Profile, out: Path, options: Sequence[str], interruptions: int
+    root: Path, profile: Profile, out: Path, options: Sequence[str], interruptions: int, held: int
 ) -> dict[str, Verdict]:
     """The verdicts of a run of which nothing is shown or kept, by case; none where it could not be made to its end.
 
@@ -271,12 +382,18 @@ def _once_more(
     path = out / journal.NAME
     with (
         (out / LOG).open("wb") as log,
-        contextlib.closing(_Run(profile, out, path, Progress(io.StringIO(), 0))) as running,
+        contextlib.closing(_Run(profile, out, path, Progress(io.StringIO(), 0), None, [held])) as running,
     ):
         running.cases(root, options, log.fileno(), interruptions)
         if not running.came_to_its_end:
             return {}
     return {case.id: case.verdict for case in summarise(journal.read(path)).cases.values()}
+
+
+def _written(handover: Handover, folder: Path) -> Path:
+    path = folder / "handover.json"
+    handover.write(path)
+    return path
 
 
 def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
@@ -289,7 +406,7 @@ def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
         return None, f"the kernel's log was not watched: {error}; run as root to have it watched"
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """What pytest said last: its own complaint where there is one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     complaints = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]

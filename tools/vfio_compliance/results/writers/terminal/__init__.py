@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ....common.words import printable
 from ...summary import Summary
-from .ending import ending
+from .ending import ending, happened, last
 from .faults import Faults
+from .figures import time_and_bytes
+from .flaky import flaky
 from .heading import heading
 from .observed import behaviour, notes, states
 from .tables import tables
@@ -15,19 +19,27 @@ from .unjudged import left_out, unjudged
 __all__ = ["render"]
 
 
-def render(summary: Summary, width: int = 100) -> str:
-    """All of the result, in lines of at most ``width`` columns where words allow it."""
-    faults = Faults(summary)
-    pieces = [
-        *heading(summary, width),
-        *tables(summary, width),
-        *behaviour(summary, width),
-        *states(summary, width),
-        *notes(summary, width),
-        *faults.lines(width),
-        *unjudged(summary, faults, width),
-        *left_out(summary, width),
-        *ending(summary, width),
-    ]
+def render(summary: Summary, width: int = 100, journal: str = "") -> str:
+    """All of the result, in lines of at most ``width`` columns where words allow it; and where its ``journal`` is.
+
+    Of a device that could not be opened there is nothing to say but why.
+    """
+    pieces = _pieces(summary, width) if summary.stops == [] or summary.started else happened(summary, width)
     # Devices and their servers say things, too.
-    return "\n".join(printable(line) for piece in pieces for line in piece.split("\n"))
+    lines = [printable(line) for piece in [*pieces, *last(summary, journal)] for line in piece.split("\n")]
+    return "\n".join(lines).lstrip("\n")
+
+
+def _pieces(summary: Summary, width: int) -> Iterator[str]:
+    faults = Faults(summary)
+    yield from heading(summary, width)
+    yield from tables(summary, width)
+    yield from behaviour(summary, width)
+    yield from states(summary, width)
+    yield from time_and_bytes(summary, width)
+    yield from notes(summary, width)
+    yield from faults.lines(width)
+    yield from flaky(summary, width)
+    yield from unjudged(summary, faults, width)
+    yield from left_out(summary, width)
+    yield from ending(summary, width)

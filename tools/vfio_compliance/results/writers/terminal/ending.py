@@ -18,8 +18,8 @@ _ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "no
 
 
 def ending(summary: Summary, width: int) -> Iterator[str]:
-    """The last line is the verdict, whoever reads it, in one line."""
-    yield from _happened(summary, width)
+    """What ended the run, and its numbers."""
+    yield from happened(summary, width)
     yield ""
     yield from wrap("", _numbers("", summary.device_verdicts), width)
     if own := summary.suite_verdicts:
@@ -27,11 +27,17 @@ def ending(summary: Summary, width: int) -> Iterator[str]:
     yield from wrap("", _cost(summary), width)
     for answer in summary.answers():
         yield from wrap("", f"{answer.title}: {_ANSWER[answer.works]} {some(answer.because)}".rstrip(), width)
-    word, detail = conclude(summary)
-    yield f"{word} by plan {summary.scope.plan}: {detail}"
 
 
-def _happened(summary: Summary, width: int) -> Iterator[str]:
+def last(summary: Summary, journal: str) -> Iterator[str]:
+    """The last line is the verdict, whoever reads it, in one line."""
+    if journal:
+        yield f"journal: {journal}"
+    yield str(conclude(summary))
+
+
+def happened(summary: Summary, width: int) -> Iterator[str]:
+    """What happened to the run rather than to a rule."""
     for label, stops in (("stopped", summary.stops), ("hang", summary.hangs)):
         for message, remedy in stops:
             yield ""
@@ -52,7 +58,8 @@ def _numbers(kind: str, verdicts: Mapping[str, Verdict]) -> str:
 def _cost(summary: Summary) -> str:
     """All that the run did, for the suite itself, too."""
     run = sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())
-    parts = [f"{run} of {counted(len(summary.cases), 'case')}"]
+    rounds = f" in {counted(summary.run.rounds, 'round')}" if summary.run.rounds > 1 else ""
+    parts = [f"{run} of {counted(len(summary.cases), 'case')}{rounds}"]
     if totals := summary.totals:
         moved = totals["bytes_read"] + totals["bytes_written"]
         parts += [counted(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]

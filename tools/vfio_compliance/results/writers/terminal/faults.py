@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -11,15 +10,16 @@ from typing import Final, NamedTuple
 from ....common.words import counted
 from ....common.wrap import wrap
 from ....rules import Rule
-from ...case import NAMED, Case
+from ...case import Case
 from ...excerpt import excerpt
 from ...failure import Failure
+from ...rerun import again, rerun
 from ...summary import TROUBLE, Summary
 from ...verdict import Verdict
 from .layout import LABEL, OF_THE_SUITE, labelled
 
 #: How many of the calls of a failing case are shown, and how many of a rule's other failing cases.
-_CALLS: Final = 12
+MOST_CALLS: Final = 12
 _CASES: Final = 8
 
 #: The same for a rule that stands on one that failed.
@@ -47,7 +47,7 @@ class Faults:
 
     def where(self, rule: str) -> str:
         """Where more is said of a rule that failed."""
-        return f"see {self._numbers[rule]})" if rule in self._numbers else "as the profile's waiver says"
+        return f"see {self._numbers[rule]})" if rule in self._numbers else "as its waiver says"
 
     def lines(self, width: int) -> Iterator[str]:
         """Each fault, then what was waived."""
@@ -65,10 +65,10 @@ class Faults:
         yield from wrap(head, f"{rule.id}  ({len(fault.cases)} of {all_cases})", width)
         if rule.of_the_suite:
             yield from labelled("about", f"{OF_THE_SUITE}: it says nothing about the device", width)
-        yield from _explanation(rule, width)
+        yield from explanation(rule, width)
         for cause in causes:
             yield from labelled("stands on", f"{cause}, which failed: {self.where(cause)}", width)
-        yield from _case(fault.cases[0], summary, _DEPENDENT_CALLS if causes else _CALLS, width)
+        yield from in_full(fault.cases[0], summary, _DEPENDENT_CALLS if causes else MOST_CALLS, width)
         most = _DEPENDENT_CASES if causes else _CASES
         yield from _lines_of(fault.cases[1:], fault.cases[0], most, "also in", width)
 
@@ -90,33 +90,49 @@ def _in_order(summary: Summary) -> list[_Fault]:
 
 
 def _waived(summary: Summary, width: int) -> Iterator[str]:
-    for rule in summary.verdicts:
-        reasons: dict[str, list[Case]] = {}
-        for case in summary.cases_of(rule):
-            if case.verdict is Verdict.WAIVED:
-                reasons.setdefault(case.why.waiver, []).append(case)
-        for text, cases in reasons.items():
-            yield ""
-            yield f"waived: {rule}  ({len(cases)} of {counted(len(summary.cases_of(rule)), 'case')})"
-            yield from labelled("reason", text, width)
+    """Every waiver of a rule that was judged, with all that it says, and what came of it."""
+    for waiver, cases, unused in ((each.waiver, each.cases, each.unused) for each in summary.waivers):
+        if not summary.cases_of(waiver.rule):
+            continue
+        yield ""
+        if cases:
+            yield f"waived: {waiver.rule}  ({len(cases)} of {counted(len(summary.cases_of(waiver.rule)), 'case')})"
+        else:
+            yield from wrap(f"waiver not used: {waiver.rule}, because ", unused or "no failure is what it lists", width)
+        for label, text in (
+            ("reason", waiver.reason),
+            ("link", waiver.link),
+            ("owner", waiver.owner),
+            ("expires", f"after {waiver.expires}" if waiver.expires else None),
+            ("shows", waiver.shows),
+            ("case", waiver.case),
+            ("kernel", waiver.kernel),
+            ("driver", waiver.driver),
+            ("sometimes", "it does not show in every run" if waiver.sometimes else None),
+            ("from", waiver.where or None),
+        ):
+            if text is not None:
+                yield from labelled(label, text, width)
+        if cases:
             yield from _lines_of(cases, cases[0], _CASES, "in", width)
 
 
-def _explanation(rule: Rule, width: int) -> Iterator[str]:
+def explanation(rule: Rule, width: int) -> Iterator[str]:
+    """What the rule says, and where it stands."""
     yield from labelled("rule", rule.says, width)
     kind = f"{rule.level}, {rule.status}" if rule.blocking else f"{rule.level}, {rule.status}, does not block"
     yield from labelled("clause", f"{', '.join(rule.clauses)} ({kind}), {rule.source}", width)
 
 
-def _case(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
+def in_full(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
     """A case in full, with at most so many of its calls."""
     yield from labelled("case", case.name, width)
     yield from _failure(case.why, width)
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
     yield from _calls(case, summary, most, width)
-    if case.passes_alone:
-        yield from labelled("again", _again(summary, case), width)
+    if text := again(summary, case):
+        yield from labelled("again", text, width)
     yield f"   {'rerun':{LABEL}}{rerun(summary, case)}"
 
 
@@ -151,34 +167,6 @@ def _path(path: str) -> Iterator[str]:
 def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
     for index, line in enumerate(excerpt(case, summary, most)):
         yield from wrap(f"   {'' if index else 'calls':{LABEL}}{line.mark}", line.text, width, hanging="  ")
-
-
-def _again(summary: Summary, case: Case) -> str:
-    """What came of a case that passes alone when it was run once more."""
-    before = [summary.cases[each].name if each in summary.cases else each for each in case.needs]
-    if 0 < len(before) <= NAMED:
-        return f"it passed alone, and failed after {', then '.join(before)}: something remembers what was done there"
-    if before:
-        return f"it passed alone, and failed after {counted(len(before), 'earlier case')}"
-    most = max(len(rerun.after) for rerun in case.reruns)
-    return "it did not fail again: not alone" + (f", and not after {counted(most, 'case')} before it" if most else "")
-
-
-def rerun(summary: Summary, case: Case) -> str:
-    """The command that shows the failure of a case again: alone, or after the earlier cases that it takes."""
-    run = summary.run
-    words = ["vfio-compliance", "run", run.profile.path]
-    words += [word for defect in run.defects for word in ("--defect", defect)]
-    words += ["--plan", run.plan.path] if run.plan.path else []
-    if case.passes_alone and not 0 < len(case.needs) <= NAMED:
-        words += [*_options("--only", run.selection.only), *_options("--skip", run.selection.skip)]
-        return shlex.join([*words, *(["--shuffle"] if run.shuffled else []), "--seed", str(run.seed)])
-    words += ["--seed", str(run.seed)] if case.seeded and not case.why.options else []
-    return shlex.join([*words, *case.why.options.split(), *_options("--only", [*case.needs, case.id])])
-
-
-def _options(option: str, values: Sequence[str]) -> list[str]:
-    return [word for value in values for word in (option, value)]
 
 
 def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: int) -> Iterator[str]:

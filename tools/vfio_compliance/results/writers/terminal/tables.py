@@ -18,7 +18,7 @@ _ROW, _NARROW_ROW = "  {0:8}{1:8}{2:44}{3:7}{4:>9}", "  {0:8}{2:39}{4:>10}"
 
 def tables(summary: Summary, width: int) -> Iterator[str]:
     """Nothing where the run ended before the first case: the reason, which comes last, is all there is to say then."""
-    if all(case.verdict is Verdict.NOT_RUN and not case.failure for case in summary.cases.values()):
+    if not summary.started:
         return
     device = summary.device_verdicts
     for area, title in summary.run.areas.items():

@@ -92,12 +92,17 @@ def left_out(summary: Summary, width: int) -> Iterator[str]:
         yield f"Left out by plan {scope.plan}: {counted(len(rules), 'rule')}"
         yield from labelled("because", text, width)
         yield from labelled("rules", some(rules), width)
-    if scope.only or scope.skip:
-        cases = sum(map(summary.of_device, summary.cases.values()))
+    for text, rules in scope.not_blocking.items():
+        yield ""
+        yield f"Not blocking by plan {scope.plan}: {counted(len(rules), 'rule')}"
+        yield from labelled("because", text, width)
+        yield from labelled("rules", some(rules), width)
+    if scope.only or scope.exclude:
+        cases = summary.number_of_cases
         of_rules = f"{len(summary.device_verdicts)} of {counted(scope.rules, 'rule')}"
         yield ""
         yield f"Selected: {cases} of {counted(scope.cases, 'case')}, {of_rules}"
-        for option, patterns in (("--only", scope.only), ("--skip", scope.skip)):
+        for option, patterns in (("--only", scope.only), ("--exclude", scope.exclude)):
             for index, pattern in enumerate(patterns[:MOST_RULES]):
                 yield from labelled("" if index else option, pattern, width)
             if len(patterns) > MOST_RULES:

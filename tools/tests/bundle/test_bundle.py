@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bundles: whatever is done to one on its way is told, with the place."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import shutil
+import struct
+import subprocess
+import tarfile
+import zlib
+from pathlib import Path
+
+import pytest
+from stories import FINISH, RULE, first
+
+from vfio_compliance.bundle import journal as packed_journal
+from vfio_compliance.bundle import packing, redact, signature
+from vfio_compliance.bundle.make import ABOUT, SUMS, BundleError, make
+from vfio_compliance.bundle.verify import Finding, verify
+from vfio_compliance.cli.main import main
+from vfio_compliance.results import journal
+from vfio_compliance.results.events import End, Environment, Note, Plan, Start
+from vfio_compliance.results.journal import Journal
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.rules.version import VERSION, Erratum
+
+PROFILE = b"name: x\nlink: /home/joe/notes.txt\n"
+SYSFS = "/sys/bus/pci/devices/0000:65:00.0"
+HOST = "lab-seven.example.org"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a run of two cases."""
+    made = tmp_path / "run"
+    (made / "inputs").mkdir(parents=True)
+    (made / "inputs" / "profile.yaml").write_bytes(PROFILE)
+    (made / "report.junit.xml").write_text('{"path": "/home/joe/x", "ok": true}\n')
+    (made / "pytest.log").write_text("not for others\n")
+    (made / "data").mkdir()
+    (made / "data" / hashlib.sha256(b"secret").hexdigest()).write_bytes(b"secret")
+    facts = {"host name": HOST, "rule set": str(VERSION), "device serial": "ABC12345"}
+    with Journal(made / journal.NAME) as opened:
+        opened.write(first([RULE], {"a.py::one": "v1.one", "a.py::two": "v1.one"}))
+        opened.write(Plan((("a.py::one", "v1.one"), ("a.py::two", "v1.one"))))
+        inputs = {"/home/joe/profile.yaml": hashlib.sha256(PROFILE).hexdigest()}
+        opened.write(Environment(facts, inputs, ("--seed=1",), "/home/joe/work"))
+        for case in ("a.py::one", "a.py::two"):
+            opened.write(Start(case, "v1.one"))
+            opened.write(End(case, "v1.one", Verdict.PASS, 0.1, None, {}, ()))
+        opened.write(Note(f"seen on {HOST}, serial number XK-2201, in /home/joe/work and {SYSFS}"))
+        opened.write(FINISH)
+        opened.end()
+    return made
+
+
+@pytest.fixture
+def bundle(folder: Path, tmp_path: Path) -> Path:
+    """Its bundle."""
+    made = tmp_path / "run.tar.gz"
+    make(folder, made)
+    return made
+
+
+def wrong(path: Path, **options) -> list[Finding]:
+    """What speaks against a bundle."""
+    return [finding for finding in verify(path, **options) if finding.wrong]
+
+
+def test_whole(bundle, folder, tmp_path):
+    """A bundle is good as it was made, has the same bytes each time, and any tar unpacks it."""
+    assert wrong(bundle) == []
+    assert signature.UNSIGNED in [finding.text for finding in verify(bundle)]
+    make(folder, tmp_path / "again.tar.gz")
+    assert (tmp_path / "again.tar.gz").read_bytes() == bundle.read_bytes()
+    with tarfile.open(bundle) as unpacked:
+        names = [name.partition("/")[2] for name in unpacked.getnames()]
+        sums = unpacked.extractfile(unpacked.getnames()[-1]).read().decode()
+        text = unpacked.extractfile(unpacked.getnames()[names.index(packed_journal.NAME)]).read()
+    reports = ["report.txt", "report.json", "report.md", "report.junit.xml"]
+    assert names == [ABOUT, "inputs/profile.yaml", *reports, packed_journal.NAME, SUMS]
+    assert lzma.decompress(text) == (folder / journal.NAME).read_bytes()
+    assert [line.split()[1] for line in sums.splitlines()] == names[:-1]
+
+
+def test_every_byte(bundle):
+    """Whichever byte is changed, it is told, and where: each of the head and of the end, and a part of the others."""
+    data = bytearray(bundle.read_bytes())
+    for place in {*range(64), *range(64, len(data) - 64, 19), *range(len(data) - 64, len(data))}:
+        data[place] ^= 1 << place % 8
+        bundle.write_bytes(data)
+        found = wrong(bundle)
+        assert found, place
+        assert all(each.text for each in found)
+        data[place] ^= 1 << place % 8
+
+
+def test_every_length(bundle):
+    """A bundle that was cut anywhere, or has something behind it, is told."""
+    data = bundle.read_bytes()
+    for length in range(0, len(data), 29):
+        bundle.write_bytes(data[:length])
+        assert wrong(bundle), length
+    bundle.write_bytes(data + b"\0")
+    assert wrong(bundle)
+
+
+def repacked(bundle: Path, change) -> None:
+    """The same bundle with its members changed, in gzip and tar as this program writes them."""
+    with tarfile.open(bundle) as unpacked:
+        members = {each.name.partition("/")[2]: unpacked.extractfile(each).read() for each in unpacked}
+    change(members)
+    with bundle.open("w+b") as file:
+        packer = packing.Packer(file, "run")
+        for name, content in members.items():
+            packer.add(name, len(content), [content])
+        packer.close()
+
+
+def with_sums(members: dict[str, bytes]) -> None:
+    """The sums anew, as whoever changed a file on purpose would."""
+    members.pop(SUMS, None)
+    members[SUMS] = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()
+    ).encode()
+
+
+def edit(members: dict[str, bytes], old: bytes, new: bytes) -> None:
+    """A change in the journal, by whoever knows of the sums and not of the chain."""
+    text = lzma.decompress(members[packed_journal.NAME])
+    assert old in text
+    members[packed_journal.NAME] = lzma.compress(text.replace(old, new, 1))
+    with_sums(members)
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "words"),
+    [
+        (lambda members: members.update({"report.txt": b"CONFORMANT\n"}), "report.txt", "its digest is another one"),
+        (lambda members: members.pop("inputs/profile.yaml"), "inputs/profile.yaml", "missing"),
+        (lambda members: members.pop(SUMS), "bundle", f"there is no {SUMS}"),
+        (lambda members: members.update({SUMS: b"hello\n"}), "bundle", f"{SUMS}, line 1: no digest and name"),
+        (lambda members: (members.pop(ABOUT), with_sums(members)), ABOUT, "missing, and every bundle has it"),
+        (lambda members: (members.update({ABOUT: b"[]"}), with_sums(members)), ABOUT, "not as bundle writes it"),
+        (
+            lambda members: (members.update({"inputs/profile.yaml": b"name: y\n"}), with_sums(members)),
+            "inputs",
+            "/home/joe/profile.yaml is not here as the run was judged by it",
+        ),
+        (
+            lambda members: edit(members, b'"verdict":"pass"', b'"verdict":"n/a"'),
+            "journal",
+            "line 5: it does not follow from the line before",
+        ),
+        (
+            lambda members: (members.update({"data/" + "0" * 64: b"x"}), with_sums(members)),
+            "data/" + "0" * 64,
+            "it is not the data that its name says",
+        ),
+    ],
+    ids=["report", "no profile", "no sums", "other sums", "no about", "other about", "profile", "journal", "data"],
+)
+def test_changed(bundle, change, about, words):
+    """A file that was changed, taken out or put in is named; in a journal, the line."""
+
+    def ordered(members: dict[str, bytes]) -> None:
+        sums = members.pop(SUMS)
+        members[SUMS] = sums
+        change(members)
+        if SUMS in members:
+            members[SUMS] = members.pop(SUMS)
+
+    repacked(bundle, ordered)
+    assert (about, words) in [(found.about, found.text[: len(words)]) for found in wrong(bundle)]
+
+
+def test_cut_journal(bundle):
+    """A journal without its last lines is told, also where the sums were made anew."""
+
+    def change(members: dict[str, bytes]) -> None:
+        lines = lzma.decompress(members[packed_journal.NAME]).splitlines(keepends=True)
+        members[packed_journal.NAME] = lzma.compress(b"".join(lines[:-2]))
+        with_sums(members)
+
+    repacked(bundle, change)
+    assert "the journal was not closed" in wrong(bundle)[0].text
+
+
+def test_journal_without_chain(bundle):
+    """Whoever takes the chain away has not hidden anything."""
+
+    def change(members: dict[str, bytes]) -> None:
+        lines = lzma.decompress(members[packed_journal.NAME]).splitlines()
+        members[packed_journal.NAME] = lzma.compress(
+            b"".join(line.partition(b',"chain"')[0] + b"}\n" for line in lines)
+        )
+        with_sums(members)
+
+    repacked(bundle, change)
+    assert "line 1: it is not part of the chain" in wrong(bundle)[0].text
+
+
+# -- hostile bundles --------------------------------------------------------------------------------------------------
+
+
+def packed(path: Path, tar: bytes) -> Path:
+    """A tar file in gzip as a bundle has it, with the right digest."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    tail = deflate.compress(tar) + deflate.flush() + struct.pack("<II", zlib.crc32(tar), len(tar) & 0xFFFFFFFF)
+    path.write_bytes(packing._HEAD + hashlib.sha256(tail).digest() + tail)
+    return path
+
+
+def tar_of(info: tarfile.TarInfo, content: bytes = b"") -> bytes:
+    """A tar file of one member."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as made:
+        made.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def member(name: str, **fields) -> tarfile.TarInfo:
+    """A header as a bundle has it, but for these fields."""
+    info = tarfile.TarInfo(name)
+    info.mode, info.uname, info.gname = 0o600, "root", "root"
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        (member("/etc/passwd"), "whose name no bundle has"),
+        (member("run/../../x"), "whose name no bundle has"),
+        (member("../run/x"), "whose name no bundle has"),
+        (member("run/a/b/c/d"), "whose name no bundle has"),
+        (member("run/\x1b[2J"), "whose name no bundle has"),
+        (member("run/" + "x" * 99), "whose name no bundle has"),
+        (member("run/x", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "no file, but a link"),
+        (member("run/x", type=tarfile.LNKTYPE, linkname="run/y"), "no file, but a link"),
+        (member("run/x", type=tarfile.CHRTYPE), "no file, but a link"),
+        (member("run/x", type=tarfile.DIRTYPE), "no file, but a link"),
+        (member("run/x", mode=0o4755), "its header is not as bundle writes it"),
+        (member("run/x", mtime=1), "its header is not as bundle writes it"),
+    ],
+    ids=[
+        "absolute",
+        "dots",
+        "dots first",
+        "deep",
+        "escape",
+        "long",
+        "symlink",
+        "link",
+        "device",
+        "folder",
+        "mode",
+        "time",
+    ],
+)
+def test_hostile_member(tmp_path, info, words):
+    """A name or a kind that leads out of the bundle is refused; nothing is put on the disk."""
+    path = packed(tmp_path / "x.tar.gz", tar_of(info))
+    assert words in wrong(path)[0].text
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(1 << 20, "too early"), (1 << 31, "which no run has"), (1 << 60, "its header is not"), (3, "where")],
+    ids=["larger", "bomb", "absurd", "smaller"],
+)
+def test_sizes_that_lie(tmp_path, size, words):
+    """A size that is not that of what follows is told before anything is made of it."""
+    header = member("run/x", size=size).tobuf(tarfile.GNU_FORMAT)
+    path = packed(tmp_path / "x.tar.gz", header + b"x" * 2048 + bytes(1024))
+    assert words in wrong(path)[0].text
+
+
+def test_bombs(tmp_path):
+    """What would fill the memory is refused by its size, or as soon as it is larger than a journal."""
+    inner = lzma.compress(bytes(80 << 20), preset=0)
+    tar = tar_of(member(f"run/{packed_journal.NAME}", size=len(inner)), inner)
+    found = wrong(packed(tmp_path / "x.tar.gz", tar))
+    assert "larger than a journal is" in found[0].text
+
+
+def test_twice(bundle):
+    """A member that is there twice is refused: readers differ in which one they take."""
+    data = gzip.decompress(bundle.read_bytes())
+    first_member = 512 + -(-len(data[512:].partition(b"\0")[0]) // 512) * 512
+    packed(bundle, data[:first_member] + data)
+    assert f"{ABOUT}: twice" in wrong(bundle)[0].text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x1f\x8b", b"PK\3\4" + bytes(99), gzip.compress(b"hello"), b"x" * 4096], ids=str
+)
+def test_no_bundle(tmp_path, content):
+    """A file that is none."""
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(content)
+    assert wrong(path)
+
+
+def test_missing(tmp_path, capsys):
+    """A file that is not there is no bundle that was changed."""
+    assert main(["verify", str(tmp_path / "none")]) == 2
+    assert "none: No such file or directory" in capsys.readouterr().err
+    assert main(["bundle", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
+    assert "journal.jsonl: No such file" in capsys.readouterr().err
+
+
+# -- what is in it ----------------------------------------------------------------------------------------------------
+
+
+def test_data_only_when_asked(folder, tmp_path):
+    """A guest's data is in no bundle that nobody wanted it in."""
+    make(folder, tmp_path / "with.tar.gz", with_data=True)
+    with tarfile.open(tmp_path / "with.tar.gz") as unpacked:
+        assert any("/data/" in name for name in unpacked.getnames())
+    assert wrong(tmp_path / "with.tar.gz") == []
+    with pytest.raises(BundleError, match="cannot be redacted"):
+        make(folder, tmp_path / "both.tar.gz", with_data=True, redact=True)
+    assert not (tmp_path / "both.tar.gz").exists()
+
+
+def test_redacted(folder, tmp_path):
+    """Host names, serial numbers and paths are gone from all of it; what is left is chained, and good."""
+    path = tmp_path / "redacted.tar.gz"
+    make(folder, path, redact=True)
+    assert wrong(path) == []
+    assert "redacted" in [finding.about for finding in verify(path)]
+    with tarfile.open(path) as unpacked:
+        contents = [unpacked.extractfile(each).read() for each in unpacked]
+    text = b"".join(lzma.decompress(each) if each.startswith(b"\xfd7zXZ") else each for each in contents).decode()
+    for secret in ("lab-seven", "joe", "XK-2201", "ABC12345"):
+        assert secret not in text
+    assert SYSFS in text
+    assert f"seen on {redact.HOST}, serial number {redact.SERIAL}, in {redact.PATH} and" in text
+
+
+def test_damage_is_not_redacted_away(folder, tmp_path):
+    """To chain a damaged journal anew would hide what is wrong with it."""
+    path = folder / journal.NAME
+    path.write_bytes(path.read_bytes().replace(b'"pass"', b'"n/a"', 1))
+    with pytest.raises(BundleError, match="line 5 is damaged"):
+        make(folder, tmp_path / "x.tar.gz", redact=True)
+    make(folder, tmp_path / "x.tar.gz")
+    assert "line 5: it does not follow" in wrong(tmp_path / "x.tar.gz")[0].text
+
+
+def test_not_over_another_file(folder, bundle, tmp_path):
+    """What is there already stays; a folder that takes no file is named."""
+    before = bundle.read_bytes()
+    with pytest.raises(BundleError, match="exists already"):
+        make(folder, bundle)
+    assert bundle.read_bytes() == before
+    with pytest.raises(BundleError, match="cannot be made"):
+        make(folder, tmp_path / "no" / "x.tar.gz")
+
+
+def test_links_are_not_followed(folder, tmp_path):
+    """A link in the folder of a run leads nowhere that its owner did not mean to hand over."""
+    (folder / "report.link").symlink_to("/etc/passwd")
+    (folder / "inputs" / "link").symlink_to("/etc/passwd")
+    make(folder, tmp_path / "x.tar.gz")
+    with tarfile.open(tmp_path / "x.tar.gz") as unpacked:
+        assert not [name for name in unpacked.getnames() if name.endswith("link")]
+
+
+def test_errata(bundle):
+    """A result by a rule that is known to be wrong by now says so, where the rule was judged."""
+    known = Erratum("v1.one", VERSION, VERSION + 1, "It asked for zero.", "A pass says nothing.")
+    (found,) = wrong(bundle, errata=(known,))
+    assert found.text == f"version {VERSION} has a known error: v1.one: It asked for zero. A pass says nothing."
+    assert wrong(bundle, errata=(known._replace(rule="v1.other"),)) == []
+    assert wrong(bundle, errata=(known._replace(since=VERSION + 1, corrected=VERSION + 2),)) == []
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="there is no ssh-keygen (Debian: openssh-client)")
+def test_signed(bundle, tmp_path):
+    """A signature is checked by OpenSSH, and asked for where signers are named."""
+
+    def keygen(*words: object) -> None:
+        subprocess.run(["ssh-keygen", "-q", *map(str, words)], check=True, capture_output=True)
+
+    for name in ("lab", "other"):
+        keygen("-t", "ed25519", "-N", "", "-f", tmp_path / name)
+    lab, other = tmp_path / "signers", tmp_path / "others"
+    lab.write_text(f'lab@example.org namespaces="vfio-compliance" {(tmp_path / "lab.pub").read_text()}')
+    other.write_text(f"mallory@example.org {(tmp_path / 'other.pub').read_text()}")
+    assert "unsigned, where one of the signers" in wrong(bundle, signers=lab)[0].text
+    keygen("-Y", "sign", "-f", tmp_path / "lab", "-n", signature.NAMESPACE, bundle)
+    assert wrong(bundle, signers=lab) == []
+    assert "signed by lab@example.org" in [finding.text for finding in verify(bundle, lab)]
+    assert "signed by none of the signers" in wrong(bundle, signers=other)[0].text
+    assert any("by whom is not known" in finding.text for finding in verify(bundle))
+    repacked(bundle, with_sums)
+    bundle.write_bytes(bundle.read_bytes()[:-1] + b"x")
+    assert "the signature does not fit" in wrong(bundle, signers=lab)[-1].text
+
+
+def test_the_command(folder, tmp_path, capsys):
+    """Exit code 0 for a bundle as it was made, else 1; each line says what it is about."""
+    path = tmp_path / "x.tar.gz"
+    assert main(["bundle", str(folder), "--output", str(path)]) == 0
+    assert main(["verify", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert signature.UNSIGNED in " ".join(said.split())
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main(["verify", str(path)]) == 1
+    assert capsys.readouterr().out.startswith("WRONG ")
+
+
+def test_about_is_json(bundle):
+    """What the run was made with, for a reader without this program."""
+    with tarfile.open(bundle) as unpacked:
+        about = json.load(unpacked.extractfile(f"p/{ABOUT}"))
+    assert about["facts"]["rule set"] == str(VERSION)
+    assert about["redacted"] is False

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The chain of a journal: whatever was done to the file is told, with the line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from stories import FINISH, first
+
+from vfio_compliance.results import journal
+from vfio_compliance.results.events import Closed, Note
+from vfio_compliance.results.journal import Cut, Damaged, Journal, JournalError, Recorded
+from vfio_compliance.results.reading import summarise
+
+NOTES = 6
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A journal of a run, some notes, the end of its test process and its own end: lines 1 to 9."""
+    made = tmp_path / journal.NAME
+    with Journal(made) as opened:
+        opened.write(first([], {}))
+        for number in range(NOTES):
+            opened.write(Note(f"note {number}"))
+        opened.write(FINISH)
+        opened.end()
+    return made
+
+
+def wrong(path: Path) -> list[int]:
+    """The numbers of the lines that something is told of; of a missing end, the one after the last."""
+    return [number for number, line in enumerate(journal.read(path), 1) if not isinstance(line, Recorded)]
+
+
+def test_whole(path):
+    """Nothing is told of a journal as it was written, whose last record has the count and the digest."""
+    assert wrong(path) == []
+    *lines, last = path.read_bytes().splitlines(keepends=True)
+    found = journal.parse(last)
+    assert found.event == Closed(len(lines), hashlib.sha256(b"".join(lines)).hexdigest())
+    assert summarise(journal.read(path)).stops == []
+
+
+@pytest.mark.parametrize("number", range(2, NOTES + 4))
+def test_changed(path, number):
+    """A line that was edited is the one that is named."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[number - 1] = lines[number - 1].replace(b'"time":1', b'"time":2')
+    path.write_bytes(b"".join(lines))
+    assert number in wrong(path)
+    assert min(wrong(path)) == number
+    if number < len(lines):
+        stop = summarise(journal.read(path)).stops[0]
+        assert f"line {number} of the journal is damaged: it does not follow from the line before" in stop.message
+
+
+@pytest.mark.parametrize("number", range(2, NOTES + 3))
+def test_taken_out(path, number):
+    """Where a line is missing, the one that stands there now is named."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: number - 1] + lines[number:]))
+    assert min(wrong(path)) == number
+
+
+@pytest.mark.parametrize("number", range(2, NOTES + 2))
+def test_moved(path, number):
+    """Two lines that changed places are found."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[number - 1 : number + 1] = lines[number], lines[number - 1]
+    path.write_bytes(b"".join(lines))
+    assert min(wrong(path)) == number
+
+
+def test_put_in(path):
+    """A line that the run never wrote, with a digest and without."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    for stranger, found in ((lines[2], [5]), (journal.line(Note("mine")), [5])):
+        path.write_bytes(b"".join([*lines[:4], stranger, *lines[4:]]))
+        assert wrong(path)[: len(found)] == found
+
+
+@pytest.mark.parametrize("whole", range(1, NOTES + 3))
+def test_cut(path, whole):
+    """A journal that lacks its last lines has no end, and the result says after which line."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:whole]))
+    *_, last = journal.read(path)
+    assert isinstance(last, Cut)
+    assert f"after line {whole}" in last.why
+    result = summarise(journal.read(path))
+    assert len(result.stops) == 1
+    assert result.exit_code == 2
+
+
+def test_every_byte(path):
+    """Whichever byte is changed, the journal is no longer what it was."""
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        try:
+            assert wrong(path), place
+        except JournalError:
+            assert place <= data.index(b"\n")
+
+
+def test_part_of_a_record_is_cut_off(path):
+    """What a writer that was killed has left of a record is none; the next one chains on from the last whole record."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:4]) + lines[4][:20])
+    with Journal(path) as opened:
+        opened.write(FINISH)
+        opened.end()
+    assert wrong(path) == []
+    assert len([*journal.read(path)]) == 6
+
+
+def test_long_lines(tmp_path):
+    """The last record is found however long it is."""
+    path = tmp_path / journal.NAME
+    with Journal(path) as one, Journal(path) as other:
+        one.write(first([], {}))
+        for size in (10, 1 << 17, 1 << 16, 3, 1 << 18):
+            other.write(Note("x" * size))
+            one.write(Note("y"))
+        one.end()
+    assert wrong(path) == []
+
+
+def test_killed_writers(tmp_path):
+    """Writers that are killed at any moment leave a journal that others chain on from."""
+    path = tmp_path / journal.NAME
+    with Journal(path) as opened:
+        opened.write(first([], {}))
+    for round_ in range(5):
+        child = os.fork()
+        if not child:
+            with Journal(path) as own:
+                while True:
+                    own.write(Note("x" * 5000))
+        time.sleep(0.01 * round_)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with Journal(path) as opened:
+            opened.write(Note("on"))
+    with Journal(path) as opened:
+        opened.end()
+    assert wrong(path) == []
+
+
+def test_without_a_chain(tmp_path):
+    """Each line of a journal whose chain was taken away is damaged."""
+    path = tmp_path / journal.NAME
+    path.write_bytes(b"".join(map(journal.line, (first([], {}), Note("x"), FINISH))))
+    assert wrong(path) == [1, 2, 3]
+
+
+def test_full_disk_leaves_whole_records(tmp_path, monkeypatch):
+    """A record of which the disk took a part is taken back."""
+    path = tmp_path / journal.NAME
+    opened = Journal(path)
+    opened.write(first([], {}))
+    size, write = path.stat().st_size, os.write
+
+    def nearly_full(descriptor: int, data: bytes) -> int:
+        if len(data) < 40:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:40])
+
+    monkeypatch.setattr(os, "write", nearly_full)
+    with pytest.raises(JournalError, match="takes no more: No space"):
+        opened.write(Note("x" * 100))
+    monkeypatch.undo()
+    assert path.stat().st_size == size
+    opened.write(FINISH)
+    opened.end()
+    opened.close()
+    assert wrong(path) == []
+
+
+def test_a_clock_that_jumps(tmp_path, monkeypatch):
+    """Times go on as the monotonic clock does; a damaged line is told as one."""
+    path = tmp_path / journal.NAME
+    with Journal(path) as opened:
+        opened.write(first([], {}))
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        opened.write(FINISH)
+        opened.end()
+    assert 0 <= summarise(journal.read(path)).seconds < 60
+    path.write_bytes(path.read_bytes().replace(b'"finish"', b'"finesh"'))
+    assert [type(line) for line in journal.read(path)].count(Damaged) == 1

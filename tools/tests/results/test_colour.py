@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Colours say what the words say, and change no letter."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from stories import ended, told
+
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.results.writers.terminal import colour, render
+from vfio_compliance.results.writers.terminal.colour import BAD, GOOD, VERDICTS, paint
+from vfio_compliance.results.writers.terminal.printed import show_result
+
+SUMMARY = summarise(
+    told(ended("a[1]", "pass"), ended("b[2]", "fail", expected="[bold]this[/bold]", seen=":smile: \\\\[x]"))
+)
+
+
+def styles(text, word):
+    """Those of the letters of a word where it stands first."""
+    painted, at = paint(text), text.index(word)
+    return {str(span.style) for span in painted.spans if span.start <= at < span.end}
+
+
+def test_every_verdict_has_a_colour():
+    assert {each.value for each in Verdict} <= colour.VERDICTS.keys()
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_no_letter_is_changed(width):
+    text = render(SUMMARY, width)
+    assert paint(text).plain == text
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_rows(word):
+    """A verdict at the beginning of a row, small or in capitals, and nowhere else."""
+    for said in (word, word.upper()):
+        assert styles(f"  {said:8}DS-01   v1.one", said) == {VERDICTS[word]}
+    assert styles(f"the device said {word}  and more", word) == set()
+
+
+@pytest.mark.parametrize(
+    ("last", "style"),
+    [
+        ("CONFORMANT by plan certification: 1 rule held", "bold green"),
+        ("CONFORMANT WITH WAIVERS (1) by plan ci: 1 rule held", "bold yellow"),
+        ("NOT CONFORMANT by plan ci: 1 rule broken", BAD),
+        ("INCOMPLETE by plan ci: 1 rule not judged", "bold yellow"),
+    ],
+)
+def test_the_verdict(last, style):
+    assert styles(f"CONFORMANT they said\n{last}", last) == {style}
+
+
+def test_answers():
+    assert styles("Works with Q 1 to 2: yes", "Works") == {GOOD}
+    assert styles("Works with Q 1 to 2: no, because the device breaks v1.a", "Works") == {BAD}
+
+
+def test_what_is_printed(monkeypatch):
+    """Plain and whole in a pipe; on a terminal the same letters, and nothing in them is markup."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    pipe, terminal = io.StringIO(), Terminal()
+    for out in (pipe, terminal):
+        show_result(out, SUMMARY, 100, "results/a/journal.jsonl")
+    assert "\x1b" not in pipe.getvalue()
+    assert "[bold]this[/bold]" in pipe.getvalue()
+    assert "\x1b[" in terminal.getvalue()
+    assert "[bold]this[/bold]" in terminal.getvalue()
+    assert ":smile:" in terminal.getvalue()
+    *_, journal, verdict = pipe.getvalue().splitlines()
+    assert journal == "journal: results/a/journal.jsonl"
+    assert verdict.startswith("NOT CONFORMANT")

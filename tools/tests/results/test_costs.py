@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run will cost, by what was counted on the reference device, and how a dry run tells it."""
+
+from __future__ import annotations
+
+import pytest
+from stories import CALL, case, ended, told
+
+from vfio_compliance import rules
+from vfio_compliance.common.calls import Call
+from vfio_compliance.results import costs
+from vfio_compliance.results.costs import Cost, Forecast
+from vfio_compliance.results.events import End
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.results.writers import dry
+from vfio_compliance.uapi.vfio import VFIO_DEVICE_RESET
+
+RESET = Call("ioctl", "device", VFIO_DEVICE_RESET, serial=9, times=2)
+
+
+def planned(*names, **run):
+    """A run of these cases, none of which was run."""
+    return summarise(told(planned=names, **run))
+
+
+def test_what_was_measured():
+    """Resets by the calls of the cases, passes as each case has counted them."""
+    end = End(case("a[1]"), "v1.a", Verdict.PASS, 0.1, None, {}, (CALL, RESET), passes=3)
+    summary = summarise(told(end, ended("a[2]", "pass"), ended("b", "pass"), ended("c", "not-run"), ended("d", "fail")))
+    assert costs.measured(summary) == {"v1.a": Cost(2, 2, 3), "v1.b": Cost(1, 0, 0)}
+
+
+def test_what_a_run_will_cost():
+    """In proportion to its cases, in all rounds; of unknown rules that is said."""
+    known = {"v1.a": Cost(4, 8, 2), "v1.b": Cost(1, 1, 0)}
+    made = planned("a[1]", "a[2]", "b", "c", rounds=3)
+    assert costs.forecast(made, known) == Forecast(12, 15, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ({}, "time not known: the profile does not say how long a reset and a save pass take (times); a run is ended"),
+        ({"reset": 1.5}, "time 15 s for 10 times 1.5 s (times.reset), and the rest; a run is ended after 60 s"),
+        (
+            {"reset": 1.5, "save": 20.0},
+            "time 95 s for 10 times 1.5 s (times.reset) and 4 times 20 s (times.save), and the rest; a run is ended",
+        ),
+    ],
+)
+def test_how_it_is_told(times, words):
+    """With the time, as far as the profile states it, and the limits that it has to keep to."""
+    made = planned("a", "b", times=times, limits={"run": 60.0, "passes": 4.0})
+    text = " ".join(dry.render(made, Forecast(2, 10, 4, 1), 100).split())
+    assert words in text
+    assert "cases 2 of 2 rules resets about 10, as the reference device takes save passes about 4" in text
+    assert text.count("after 60 s (limits.run); raise it") == (len(times) == 2)
+    assert "larger than 1 MiB, 4 at most (limits.passes)" in text
+    assert "not known what 1 case cost" in text
+    assert text.endswith("Nothing was opened, and nothing was judged.")
+
+
+def test_every_rule_was_measured(project):
+    """The table knows each rule of the suites, but those that only --stress runs; none that is gone."""
+    wanted = {rule.id for rule in rules.load(project / "suites") if not rule.on_request}
+    assert costs.table().keys() == wanted, "renew it: python -m vfio_compliance.cli.costs RUN"

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Time and bytes, by calls of which both are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from stories import ended, told
+
+from vfio_compliance.common.calls import Call, Calls
+from vfio_compliance.results.events import Target
+from vfio_compliance.results.figures import figures, flat, spread
+from vfio_compliance.results.flows import LIVE, RESUME, STOPPED, measure
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.setting import Register, UsedRegion
+from vfio_compliance.results.writers import FORMATS, render
+from vfio_compliance.uapi.requests import VFIO_DEVICE_RESET
+
+STATES = {"0": "stop", "1": "running", "2": "stop-and-copy", "3": "pre-copy", "4": "resuming", "6": "error"}
+NUMBERS = {name: int(value) for value, name in STATES.items()}
+OFFSETS = {"device_state": (0, 4), "pending_bytes": (8, 8), "data_offset": (16, 8), "data_size": (24, 8)}
+REGION = UsedRegion(
+    9, "v1", tuple(Register(name, *place, STATES if name == "device_state" else {}) for name, place in OFFSETS.items())
+)
+
+#: How long each call takes, and what passes between two of them, in nanoseconds.
+CALL, BETWEEN = 1_000, 9_000
+STEP = CALL + BETWEEN
+
+
+class Script:
+    """Calls, one every STEP nanoseconds."""
+
+    def __init__(self):
+        self.calls = []
+
+    def _add(self, call):
+        self.calls.append(call._replace(started_ns=len(self.calls) * STEP, duration_ns=CALL))
+        return self
+
+    def read(self, name, value, on=""):
+        offset, width = OFFSETS[name]
+        return self._add(Call("read", f"{on}region 9", offset, width, b"", value.to_bytes(width, "little"), width))
+
+    def write(self, name, value, on="", refused=False):
+        offset, width = OFFSETS[name]
+        ended = (-1, 22) if refused else (width, 0)
+        return self._add(Call("write", f"{on}region 9", offset, width, value.to_bytes(width, "little"), b"", *ended))
+
+    def state(self, name, on="", **more):
+        return self.write("device_state", NUMBERS[name], on, **more)
+
+    def data(self, size, on="", verb="read"):
+        return self._add(Call(verb, f"{on}region 9", 4096, size, value=size))
+
+    def other(self, verb, target="device", number=0):
+        return self._add(Call(verb, target, number))
+
+    def buffer(self, size, on=""):
+        """One is read: what the text has a user do."""
+        return (
+            self.read("pending_bytes", size, on)
+            .read("data_offset", 4096, on)
+            .read("data_size", size, on)
+            .data(size, on)
+        )
+
+    def saved(self, *sizes, on=""):
+        """All that the device has."""
+        for size in sizes:
+            self.buffer(size, on)
+        return self.read("pending_bytes", 0, on)
+
+    def measured(self):
+        return measure([("it", self.calls)], [REGION])
+
+
+def running():
+    """A device that is seen to run."""
+    return Script().read("device_state", NUMBERS["running"])
+
+
+def test_state_lasts_from_write_to_write():
+    """The change counts for the state that is changed to; the last one ends with the last call."""
+    known = running().state("stop").state("running").read("pending_bytes", 0).measured().nanoseconds
+    assert known == {"device": {"running": STEP + STEP + CALL, "stop": STEP}, "second device": {}}
+
+
+def test_refused_write_changes_nothing():
+    """The device is where it was."""
+    known = running().state("stop", refused=True).read("pending_bytes", 0).measured().nanoseconds
+    assert known["device"] == {"running": 2 * STEP + CALL}
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "number"),
+    [("ioctl", "device", VFIO_DEVICE_RESET), ("open", "device", 0), ("close", "device", 0), ("omitted", "", 5)],
+)
+def test_nothing_is_known_after(verb, target, number):
+    """A reset, a new user, and what was not recorded: until the state is read again."""
+    script = running().other(verb, target, number).read("pending_bytes", 0).read("device_state", NUMBERS["stop"])
+    assert script.measured().nanoseconds["device"] == {"running": STEP, "stop": CALL}
+
+
+def test_other_device_is_reset():
+    """That says nothing about the first."""
+    script = running().other("ioctl", "second device", VFIO_DEVICE_RESET).state("stop")
+    assert script.measured().nanoseconds["device"] == {"running": 2 * STEP, "stop": CALL}
+
+
+def test_stopped_save():
+    """Bytes, time from the write to the last byte, which is the downtime too; and the time in calls alone."""
+    made = running().state("stop-and-copy").saved(100, 50).state("stop").measured()
+    (flow,) = made.flows
+    assert (flow.kind, flow.case, flow.moved) == (STOPPED, "it", 150)
+    assert flow.seconds == flow.downtime == pytest.approx((8 * STEP + CALL) / 1e9)
+    assert flow.call_seconds == pytest.approx(9 * CALL / 1e9)
+    assert flow.throughput == pytest.approx(150 / flow.seconds)
+    assert flow.downtime_to_running is None
+    assert not made.unfinished
+
+
+def test_live_save_given_to_a_second_device():
+    """The downtime begins with the write that stops, and ends when the target runs."""
+    script = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop")
+    script.state("resuming", "second ").data(130, "second ", "write").write("data_size", 130, "second ")
+    made = script.state("running", "second ").measured()
+    save, resume = made.flows
+    assert (save.kind, save.moved) == (LIVE, 130)
+    assert save.seconds == pytest.approx((10 * STEP + CALL) / 1e9)
+    assert save.downtime == pytest.approx((4 * STEP + CALL) / 1e9)
+    assert save.downtime_to_running == pytest.approx((10 * STEP + CALL) / 1e9)
+    assert (resume.kind, resume.moved, resume.seconds) == (RESUME, 130, pytest.approx((3 * STEP + CALL) / 1e9))
+    assert resume.downtime is None
+
+
+def test_save_from_stop_has_no_downtime():
+    """Nothing ran before."""
+    script = Script().read("device_state", NUMBERS["stop"]).state("stop-and-copy").saved(8).state("stop")
+    (flow,) = script.measured().flows
+    assert flow.downtime is None
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        running().state("stop-and-copy").buffer(100).state("stop"),
+        running().state("stop-and-copy").saved(100),
+        running().state("stop-and-copy").saved(100).other("ioctl", "device", VFIO_DEVICE_RESET),
+        running().state("stop-and-copy").saved(100).read("device_state", NUMBERS["error"]).state("stop"),
+        running().state("stop-and-copy").saved(100).other("omitted", "", 7).state("stop"),
+        running().state("stop-and-copy").saved(100).buffer(1).state("stop"),
+    ],
+    ids=["data left", "not left", "reset", "error", "not recorded", "more data"],
+)
+def test_save_that_did_not_come_to_its_end(script):
+    """It is counted, and no number is made of it."""
+    made = script.measured()
+    assert made.flows == []
+    assert made.unfinished == {STOPPED: 1}
+
+
+def test_pre_copy_alone_is_no_whole_save():
+    """Cancelled, however much was read."""
+    made = running().state("pre-copy").saved(100).state("running").measured()
+    assert (made.flows, made.unfinished) == ([], {LIVE: 1})
+
+
+def test_data_through_a_mapping():
+    """No call tells of it: what was announced counts."""
+    script = running().other("map", "region 9").state("stop-and-copy")
+    script.read("pending_bytes", 70).read("data_offset", 4096).read("data_size", 70).read("pending_bytes", 0)
+    (flow,) = script.state("stop").measured().flows
+    assert flow.moved == 70
+
+
+def test_buffer_that_is_read_twice_counts_once():
+    """Of what is moved, no more than was announced."""
+    script = running().state("stop-and-copy")
+    script.read("pending_bytes", 70).read("data_size", 70).data(70).data(70).read("pending_bytes", 0)
+    (flow,) = script.state("stop").measured().flows
+    assert flow.moved == 70
+
+
+def test_size_that_nobody_read_counts_for_nothing():
+    """A driver can announce what it likes."""
+    script = running().state("stop-and-copy").read("data_size", (1 << 64) - 1).read("pending_bytes", 0)
+    (flow,) = script.state("stop").measured().flows
+    assert flow.moved == 0
+
+
+def test_calls_as_json_have_them():
+    """The same comes of calls that were read from a journal."""
+    calls = running().state("stop-and-copy").saved(100).state("stop").calls
+    read = Calls.from_json([call.to_json() for call in calls])
+    assert measure([("it", read)], [REGION]) == measure([("it", calls)], [REGION])
+
+
+def test_absurd_journal():
+    """Times that go back, registers longer than they are, values that no register has: numbers, and none below 0."""
+    script = running().state("stop-and-copy").saved(100).state("stop")
+    calls = [call._replace(started_ns=10**18 - call.started_ns, received=call.received * 40) for call in script.calls]
+    calls += [call._replace(received=b"", sent=b"") for call in script.calls]
+    numbers = dict(flat(figures(measure([("it", calls)], [REGION]))))
+    assert min(numbers.values()) >= 0
+
+
+def test_region_of_another_kind():
+    """Nothing is measured where the journal names no device_state."""
+    assert measure([("it", running().calls)], [replace(REGION, registers=REGION.registers[1:])]).nanoseconds == {}
+
+
+def test_spread():
+    """The one in the middle, of those that are known."""
+    assert spread([3, None, 1, 2]) == {"number": 3, "least": 1, "median": 2, "most": 3}
+    assert spread([None]) == {}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_them(name):
+    """Downtime and bytes of a flow, and the time in a state, as numbers."""
+    calls = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop").calls
+    case = replace(ended("a", "pass"), calls=tuple(calls))
+    text = render(name, summarise(told(Target({}, (REGION,)), case)))
+    words = ("41.0 us", "130 bytes", "running 10.0 us") if name == "terminal" else ("4.1e-05", "130", "1e-05")
+    assert [word for word in words if word not in text] == []

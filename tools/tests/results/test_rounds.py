@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs that run all their cases several times: what differs is named, and the gravest counts."""
+
+from __future__ import annotations
+
+import pytest
+from stories import FINISH, case, ended, told, waiver
+
+from vfio_compliance.results.conclusion import conclude
+from vfio_compliance.results.events import Broken, Kernel, Process, Start
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.writers.terminal import render
+
+FAILED = {"expected": "x", "seen": "y"}
+
+
+def begin(number, process=None):
+    """The first test process of a round."""
+    return Process(process or number, f"round {number} of 3", number)
+
+
+def of_rounds(*verdicts, name="a", **run):
+    """A case with these verdicts, round by round."""
+    events = []
+    for number, verdict in enumerate(verdicts, 1):
+        events += [begin(number)] if number > 1 else []
+        events += [ended(name, verdict, **(FAILED if verdict == "fail" else {})), FINISH]
+    return summarise(told(*events[:-1], **{"rounds": len(verdicts), **run}))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "word", "detail", "code"),
+    [
+        (["pass", "pass", "pass"], "CONFORMANT", "1 rule held", 0),
+        (["pass", "fail", "pass"], "NOT CONFORMANT", "1 rule broken; 1 case flaky in 3 rounds", 1),
+        (["fail", "fail", "pass"], "NOT CONFORMANT", "1 rule broken; 1 case flaky in 3 rounds", 1),
+        (["fail", "fail", "fail"], "NOT CONFORMANT", "1 rule broken", 1),
+        (["pass", "hang", "pass"], "INCOMPLETE", "a call hung in 1 rule; 1 case flaky in 3 rounds", 3),
+        (["n/a", "pass", "pass"], "CONFORMANT", "1 rule held; 1 case flaky in 3 rounds", 0),
+    ],
+)
+def test_the_gravest_counts(verdicts, word, detail, code):
+    """No number of rounds that pass makes good for one that does not."""
+    made = of_rounds(*verdicts)
+    assert (conclude(made)[:2], made.exit_code) == ((word, detail), code)
+    assert [[each.verdict.value for each in cases] for cases in made.flaky] == ([verdicts] if "flaky" in detail else [])
+
+
+def test_flaky_cases_are_named():
+    """With their verdicts in the order of the rounds, and the round of the failure that is shown."""
+    lines = render(of_rounds("pass", "fail", "pass")).splitlines()
+    at = lines.index("Flaky: 1 case came out differently in 3 rounds; the gravest counts")
+    assert lines[at + 1 : at + 3] == ["   v1.a", "      test_it.py::test_a: pass, fail, pass"]
+    assert "   case      test_it.py::test_a (round 2)" in lines
+    assert "1) FAIL  v1.a  (1 of 3 cases)" in lines
+    assert any(line.endswith(f"--only {case('a')}") for line in lines)
+    assert any(line.startswith("3 of 3 cases in 3 rounds, ") for line in lines)
+
+
+def test_what_happens_belongs_to_its_round():
+    """A complaint of the kernel is that of the case of this round."""
+    made = summarise(
+        told(ended("a", "pass"), FINISH, begin(2), ended("a", "pass"), Kernel(("BUG: it",), case("a")), rounds=2)
+    )
+    assert [each.verdict.value for each in made.cases.values()] == ["pass", "kernel"]
+
+
+def test_a_waiver_is_for_every_round():
+    """It excuses a failure in any of them, and is stale only where the rule held in all."""
+    listed = [waiver(rule="v1.a")]
+    made = of_rounds("pass", "fail", waivers=listed)
+    assert [each.verdict.value for each in made.cases.values()] == ["pass", "waived"]
+    assert str(conclude(made)) == (
+        "CONFORMANT WITH WAIVERS (1) by plan default (no certificate): 0 rules held, 1 broken as waived; "
+        "1 case flaky in 2 rounds"
+    )
+    assert of_rounds("pass", "pass", waivers=listed).exit_code == 1
+
+
+def test_rounds_that_are_missing():
+    """A run that ended between two rounds, or in one, is not complete, and that is said."""
+    made = of_rounds("pass", "pass", rounds=3)
+    assert [stop.message for stop in made.stops] == ["the journal ends after round 2 of 3"]
+    assert made.exit_code == 2
+    stop = Broken("the time is up", "raise limits.run", None)
+    made = summarise(told(ended("a", "pass"), FINISH, begin(2), Start(case("a"), "v1.a"), stop, rounds=3))
+    assert [stop.message for stop in made.stops] == ["the time is up"]
+    assert [each.verdict.value for each in made.cases.values()] == ["pass", "not-run"]
+
+
+def test_a_new_process_in_a_round():
+    """It runs the rest of the same round, and is told as one; a new round is not."""
+    events = [ended("a", "pass"), FINISH, begin(2), Start(case("a"), "v1.a")]
+    cut = Broken("the process ended", "see the log", case("a"))
+    made = summarise(
+        told(*events, cut, Process(3, "the process ended", 2), ended("b", "pass"), rounds=2, planned=("b",))
+    )
+    assert made.processes == ["the process ended"]
+    assert [(each.name, each.verdict.value) for each in made.cases.values()] == [
+        ("test_it.py::test_a", "pass"),
+        ("test_it.py::test_b", "not-run"),
+        ("test_it.py::test_a (round 2)", "broken"),
+        ("test_it.py::test_b (round 2)", "pass"),
+    ]

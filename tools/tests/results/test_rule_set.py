@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The rule set has a version, which changes with what its rules ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from vfio_compliance import rules
+from vfio_compliance.rules.version import ERRATA, VERSION, Erratum, known_errors
+
+#: Of what the rules of this version ask for. Whoever changes that raises VERSION, and puts the new digest here.
+DIGEST = "367d92bfc2e0f4fb"
+
+
+def test_the_version_changes_with_the_rules(project):
+    """What a rule asks for, of whom and how strictly: a result means another thing when one of these changes."""
+    whole = hashlib.sha256()
+    for rule in sorted(rules.load(project / "suites"), key=lambda rule: rule.id):
+        whole.update(f"{rule.id} {rule.clause} {rule.says} {rule.level} {rule.status} {rule.side}\n".encode())
+    assert whole.hexdigest()[:16] == DIGEST, "raise VERSION in rules/version.py, tell it in CHANGELOG, renew DIGEST"
+
+
+def test_errata_are_told(project):
+    """Each names a rule that is or was, came before it went, and stands in CHANGELOG."""
+    text = (project / "CHANGELOG.md").read_text()
+    for each in ERRATA:
+        assert 1 <= each.since < each.corrected <= VERSION
+        assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", each.rule)
+        assert each.rule in text
+
+
+def test_known_errors():
+    """An error is known in the versions that have it, and in no other."""
+    error = Erratum("v1.one", 2, 4, "Wrong.", "So.")
+    assert [version for version in range(1, 6) if known_errors(version, (error,))] == [2, 3]

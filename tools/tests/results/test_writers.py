@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The formats for machines and tickets, each read by a program that is not ours; whatever a device says in them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from stories import FINISH, NOON, RULE, case, ended, first, recorded, told, waiver
+
+from vfio_compliance.results.events import Death, Kernel, Note, Plan, State, Target
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.results.writers import FORMATS, render
+from vfio_compliance.results.writers import json as json_writer
+from vfio_compliance.results.writers.kcidb import _STATUS
+from vfio_compliance.results.writers.markdown import code
+from vfio_compliance.vm.cache import default_root
+
+VERDICTS = ["pass", "fail", "hang", "broken", "not-run", "n/a", "kernel"]
+
+#: What a device, its server, its driver's file or the kernel may say.
+HOSTILE = {
+    "control": "\x00\x01\x08\x1b[2J\x1b]0;title\x07\x7f\x9b31m",
+    "lines": "one\nnot ok 1 forged\r\nok 2 forged\n1..1\nKTAP version 1\n# Subtest: forged\n    1..2",
+    "breaks": "a\x0bb\x0cc\x85d\u2028e\u2029f",
+    "markup": "]]></failure><script>alert(1)</script>&amp;&#0;<!-- -->",
+    "markdown": "|a|\\|b\\\\|c| ``` `````` ` # head\n```\n## forged\n[x](http://x) @all ![i](http://i) <b>",
+    "directive": "x # SKIP # TODO # XFAIL not ok",
+    "beyond": "\ufffe\uffff\U0010ffff\u202eesrever\ud800\udfff\udcff",
+    "long": "x" * 100_000,
+    "empty": "",
+    "blank": " \t ",
+}
+
+
+def hostile_run(text):
+    """A run in which a device says this wherever it can."""
+    kernel = Kernel((text or "BUG: ",), case("c"))
+    events = (
+        Target({"driver": text, "device": text, "machine": text, text or "key": text}),
+        ended("a[1]", "fail", expected=text, seen=text, remedy=text, path=text, kernel=text),
+        replace(ended("b", "not-run", seen=text), observed={text: text}),
+        ended("c", "pass"),
+        replace(ended(f"d[{text}]", "fail", what=text, seen=text, server=text), observed={"q": text}),
+        ended("e", "n/a", what=text),
+        ended("f", "fail", seen=text),
+        Note(text),
+        kernel,
+        Death("the server", text, text, True, None),
+        State(text, text, text, (text,)),
+    )
+    waivers = [waiver(rule="v1.f", reason=text or "known", shows=None)]
+    return summarise(told(*events, waivers=waivers, description=text, device={"product": text}, kernel=text))
+
+
+@pytest.fixture(params=sorted(HOSTILE))
+def hostile(request):
+    """A run in which a device says something that it should not."""
+    return hostile_run(HOSTILE[request.param])
+
+
+@pytest.fixture
+def mixed():
+    """A run with a case of each verdict: a is what it is of."""
+    events = [
+        ended(f"{letter}[x]", verdict, expected="1", seen="2")
+        for letter, verdict in zip("abcdefg", VERDICTS, strict=True)
+    ]
+    events += [ended("w[1]", "fail", seen="2"), ended("w[2]", "fail", seen="2"), ended("s", "pass")]
+    waivers = [waiver(rule="v1.w", link="a/ticket"), waiver(rule="v1.s")]
+    return summarise(told(*events, waivers=waivers, device={"driver": "drv", "version": "1.2"}))
+
+
+@pytest.fixture
+def validator(project):
+    """Of the published schema."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(json_writer.SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_is_a_pure_function_of_the_journal(mixed, name):
+    """The same run, the same bytes."""
+    assert render(name, mixed) == render(name, mixed)
+    assert render(name, mixed).endswith("\n")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_steers_no_terminal(hostile, name):
+    """Nothing but letters and new lines, all of which UTF-8 has."""
+    text = render(name, hostile)
+    assert {letter for letter in text if letter != "\n" and not letter.isprintable()} == set()
+    assert text.encode()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "records",
+    [told(), told(planned=("a",)), recorded(first([RULE], {})), recorded(first([RULE], {}), Plan(()), FINISH)],
+    ids=["no case", "none was run", "the beginning alone", "nothing selected"],
+)
+def test_of_hardly_anything(name, records):
+    """A run that has come to nothing has its report as well."""
+    assert render(name, summarise(records))
+
+
+# -- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_as_its_schema_says(mixed, validator):
+    """All verdicts."""
+    found = json.loads(render("json", mixed))
+    validator.validate(found)
+    assert found["version"] == json_writer.VERSION == validator.schema["properties"]["version"]["const"]
+    assert found["counts"]["rules"]["waived"] == 1
+    assert {each["verdict"] for each in found["rules"]} == {*VERDICTS, "waived", "stale"}
+
+
+def test_json_of_a_hostile_device(hostile, validator):
+    """It stays JSON by the schema; what is text comes back as it was."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    found = json.loads(render("json", hostile), parse_constant=refuse)
+    validator.validate(found)
+    said = hostile.run.description
+    if not re.search("[\ud800-\udfff]", said):
+        assert found["description"] == said
+        assert found["rules"][0]["cases"][0]["failure"]["seen"] == said
+
+
+def test_schema_refuses_what_is_not_said(mixed, validator):
+    """A failure that does not say why, an unknown verdict, a rule without a clause."""
+    found = json.loads(render("json", mixed))
+    for change in (
+        lambda found: found["rules"][1]["cases"][0].pop("failure"),
+        lambda found: found["rules"][0].update(verdict="perhaps"),
+        lambda found: found["rules"][0].pop("clause"),
+        lambda found: found.update(version=2),
+    ):
+        damaged = json.loads(json.dumps(found))
+        change(damaged)
+        assert not validator.is_valid(damaged)
+
+
+# -- JUnit ------------------------------------------------------------------------------------------------------------
+
+
+def parsed(text):
+    """The suites as junitparser has them."""
+    junitparser = pytest.importorskip("junitparser")
+    return junitparser.JUnitXml.fromstring(text.encode())
+
+
+def test_junit(mixed):
+    """Rule and clause are in the names; level, kernel and driver are properties; each verdict has its element."""
+    junitparser = pytest.importorskip("junitparser")
+    suites = [*parsed(render("junit", mixed))]
+    tests = {test.classname: test for suite in suites for test in suite}
+    assert {name: [type(each).__name__ for each in test.result] for name, test in tests.items()} == {
+        "v1.a": [],
+        "v1.b": ["Failure"],
+        "v1.c": ["Error"],
+        "v1.d": ["Error"],
+        "v1.e": ["Error"],
+        "v1.f": ["Skipped"],
+        "v1.g": ["Failure"],
+        "v1.w": ["Skipped"],
+        "v1.s": ["Failure"],
+    }
+    assert tests["v1.b"].name == "DS-01 test_it.py::test_b[x]"
+    properties = tests["v1.b"].child(junitparser.Properties)
+    assert {each.name: each.value for each in properties}.items() >= {
+        ("level", "must"),
+        ("verdict", "fail"),
+        ("case", case("b[x]")),
+    }
+    assert {each.name: each.value for each in suites[0].properties()}.items() >= {
+        ("kernel", "Linux"),
+        ("driver", "drv, 1.2"),
+        ("verdict", "NOT CONFORMANT"),
+    }
+    (failure,) = tests["v1.b"].result
+    assert failure.message == "fail: doing it: expected 1, seen 2"
+    assert "rerun     vfio-compliance run p.yaml --only" in failure.text
+    (suite,) = suites
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (10, 3, 3, 3)
+
+
+def test_junit_of_a_hostile_device(hostile):
+    """It is well-formed, and has as many tests and failures as there are."""
+    suites = [*parsed(render("junit", hostile))]
+    assert sum(suite.tests for suite in suites) == len(hostile.cases) == sum(len([*suite]) for suite in suites)
+    told = [type(each).__name__ for suite in suites for test in suite for each in test.result]
+    failures = sum(each.verdict in (Verdict.FAIL, Verdict.KERNEL) for each in hostile.cases.values())
+    assert told.count("Failure") == failures
+
+
+# -- KTAP -------------------------------------------------------------------------------------------------------------
+
+_RESULT = re.compile(r"(ok|not ok) ([0-9]+) ([^#]+?)(?: # (SKIP|XFAIL|ERROR|TIMEOUT)(?: .*)?)?")
+
+
+def results(text):
+    """The result lines: ok or not, number, name and directive. Raises where a line is none, and no comment."""
+    version, plan, *lines = text.splitlines()
+    found = [_RESULT.fullmatch(line) for line in lines if not line.startswith("# ")]
+    assert version == "KTAP version 1"
+    assert plan == f"1..{len(found)}"
+    assert [int(each[2]) for each in found] == [*range(1, len(found) + 1)]
+    return [(each[1], each[3], each[4]) for each in found]
+
+
+def test_ktap(mixed):
+    """Each verdict by its words; the head says how many are waived, which others count as ok."""
+    text = render("ktap", mixed)
+    assert text.splitlines()[2] == "# waived: 2 cases broken as waived, each an `ok` with XFAIL below"
+    assert [(begin, directive) for begin, _, directive in results(text)] == [
+        ("ok", None),
+        ("not ok", None),
+        ("not ok", "TIMEOUT"),
+        ("not ok", "ERROR"),
+        ("not ok", "ERROR"),
+        ("ok", "SKIP"),
+        ("not ok", None),
+        ("ok", "XFAIL"),
+        ("ok", "XFAIL"),
+        ("not ok", None),
+    ]
+
+
+def test_ktap_of_a_hostile_device(hostile):
+    """No line is forged, and no name comes twice."""
+    found = results(render("ktap", hostile))
+    assert len(found) == len(hostile.cases)
+    assert len({name for _, name, _ in found}) == len(found)
+
+
+def test_prove_reads_ktap(mixed, tmp_path):
+    """Perl's reader of TAP counts as many, and the same that failed."""
+    if not shutil.which("prove"):
+        pytest.skip("there is no prove")
+    file = tmp_path / "it.tap"
+    file.write_text(render("ktap", mixed), encoding="utf-8")
+    done = subprocess.run(["prove", "--exec", "cat", file], capture_output=True, text=True)
+    assert "Failed tests:  2-5, 7, 10" in done.stdout
+    assert "Tests=10" in done.stdout
+    assert "Parse errors" not in done.stdout
+
+
+#: Reads a file as `kunit.py parse` does, and tells the counts of its results.
+KUNIT = """
+import sys
+from kunit_parser import parse_run_tests
+counts = parse_run_tests(open(sys.argv[1], encoding="utf-8").read().splitlines()).counts
+print(counts.passed, counts.failed, counts.crashed, counts.skipped, counts.errors)
+"""
+
+
+@pytest.fixture
+def by_kunit(tmp_path):
+    """What the kernel's own parser counts in a text: passed, failed, crashed, skipped, errors."""
+    folder = default_root() / "kunit"
+    if not (folder / "kunit_parser.py").is_file():
+        pytest.skip("tools/tests/results/fetch_kunit gets the kernel's parser")
+
+    def read(text):
+        file = tmp_path / "it.ktap"
+        file.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-c", KUNIT, file]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(folder)})
+        assert done.returncode == 0, done.stderr
+        return [*map(int, done.stdout.splitlines()[-1].split())]
+
+    return read
+
+
+def test_the_kernel_reads_ktap(mixed, by_kunit):
+    """It knows no XFAIL, and takes what is waived for passed, as it is meant."""
+    assert by_kunit(render("ktap", mixed)) == [3, 6, 0, 1, 0]
+
+
+def test_the_kernel_reads_ktap_of_a_hostile_device(hostile, by_kunit):
+    """Each case is a result, and nothing is an error of the form."""
+    *results, errors = by_kunit(render("ktap", hostile))
+    assert (sum(results), errors) == (len(hostile.cases), 0)
+
+
+# -- KCIDB ------------------------------------------------------------------------------------------------------------
+
+
+def valid(text):
+    """What KCIDB's own schema takes."""
+    schema = pytest.importorskip("kcidb_io.schema.v05_03").Version
+    return schema.validate(json.loads(text))
+
+
+def test_kcidb(mixed):
+    """A test for each rule, its cases in misc, by the states that KCIDB has."""
+    found = valid(render("kcidb", mixed))
+    tests = {each["misc"]["rule"]: each for each in found["tests"]}
+    assert {rule: each["status"] for rule, each in tests.items()} == {
+        "v1.a": "PASS",
+        "v1.b": "FAIL",
+        "v1.c": "FAIL",
+        "v1.d": "ERROR",
+        "v1.e": "MISS",
+        "v1.f": "SKIP",
+        "v1.g": "FAIL",
+        "v1.w": "DONE",
+        "v1.s": "FAIL",
+    }
+    assert tests["v1.b"]["path"] == "vfio_compliance.v1.b"
+    assert tests["v1.b"]["misc"]["cases"][0]["id"] == case("b[x]")
+    assert len({each["id"] for each in found["tests"]}) == len(tests)
+    assert set(_STATUS) == set(Verdict)
+
+
+def test_kcidb_of_a_hostile_device(hostile):
+    """The schema takes it, and each test belongs to the build that is there."""
+    found = valid(render("kcidb", hostile))
+    assert {each["build_id"] for each in found["tests"]} == {each["id"] for each in found["builds"]}
+    assert len(found["tests"]) == len(hostile.verdicts)
+
+
+def test_kcidb_of_a_rule_with_other_letters():
+    """A path takes few letters."""
+    odd = replace(RULE, id="v1..a b/c\n#")
+    made = summarise(recorded(first([odd], {"x": odd.id}), Plan((("x", odd.id),)), FINISH))
+    assert valid(render("kcidb", made))["tests"][0]["path"] == "vfio_compliance.v1._.a_b_c__"
+
+
+# -- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def tokens(text):
+    """What a reader of CommonMark with tables makes of it."""
+    markdown_it = pytest.importorskip("markdown_it")
+    return markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+
+
+def headings(found):
+    """The text of each heading."""
+    return [after.content for token, after in itertools.pairwise(found) if token.type == "heading_open"]
+
+
+def test_markdown(mixed):
+    """The verdict is the head; each failure has its block and its command, waivers and what was not judged a table."""
+    found = tokens(render("markdown", mixed))
+    heads = headings(found)
+    assert heads == [
+        "NOT CONFORMANT",
+        "FAIL `v1.b`",
+        "HANG `v1.c`",
+        "BROKEN `v1.d`",
+        "KERNEL `v1.g`",
+        "STALE `v1.s`",
+        "Waived",
+        "Not judged",
+    ]
+    fences = [token.content for token in found if token.type == "fence"]
+    assert any(each.startswith("vfio-compliance run p.yaml --only") for each in fences)
+    assert any("expected  1" in each and "seen      2" in each for each in fences)
+
+
+def test_markdown_of_a_hostile_device(hostile):
+    """Nothing that a device says is a head, a link, an image, HTML or the end of a cell."""
+    found = tokens(render("markdown", hostile))
+    inside = [child for token in found for child in token.children or ()]
+    kinds = {token.type for token in [*found, *inside]}
+    assert kinds.isdisjoint(("link_open", "image", "html_block", "html_inline", "code_block", "em_open", "strong_open"))
+    heads = headings(found)
+    assert not any("forged" in head for head in heads if "`" not in head)
+    cells = [token.type for token in found if token.type in ("tr_open", "th_open", "td_open")]
+    rows = cells.count("tr_open")
+    assert cells.count("th_open") + cells.count("td_open") == 2 * rows
+    said = "".join(child.content for child in inside if child.type == "text")
+    assert "alert" not in said
+    assert "@all" not in said
+
+
+@pytest.mark.parametrize("text", ["", " ", "`", "``a`", "`a", "a`", "a b", " a "])
+def test_code_is_read_as_it_was_written(text):
+    """Whatever ticks and blanks are in it."""
+    paragraph = next(token for token in tokens(f"x {code(text)} y") if token.type == "inline")
+    (shown,) = [child.content for child in paragraph.children if child.type == "code_inline"]
+    assert shown.strip() == text.strip()
+
+
+def test_numbers_are_no_more_than_numbers():
+    """A journal with a number that is none has a damaged line, and no report has one."""
+    from vfio_compliance.results.journal import Damaged, line, parse
+
+    text = line(ended("a", "pass"), NOON).decode()
+    for number in ("NaN", "Infinity", "1e999", "-1e300"):
+        assert isinstance(parse(text.replace('"seconds":0.1', f'"seconds":{number}')), Damaged)
+
+
+def test_schema_is_shipped(project):
+    """It is beside the writer, and the package takes it along."""
+    assert json_writer.SCHEMA.is_file()
+    place = json_writer.SCHEMA.relative_to(Path(project, "tools", "vfio_compliance"))
+    assert f'"{place}"' in (project / "pyproject.toml").read_text(encoding="utf-8")

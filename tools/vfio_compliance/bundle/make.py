@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From the folder of a run to a bundle: the same bytes for the same folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from ..common.new_file import new_file
+from ..common.words import counted
+from ..results import data as kept
+from ..results import journal as journals
+from ..results.events import Environment, Run
+from ..results.folder import INPUTS, REPORT
+from ..results.reading import summarise
+from ..results.writers import render
+from . import journal
+from .packing import LONGEST_NAME, Packer, Wrong
+from .redact import Redaction
+
+FORMAT: Final = "vfio-compliance bundle"
+VERSION: Final = 1
+#: The member that says what the bundle is, and what the run was made with.
+ABOUT: Final = "environment.json"
+SUMS: Final = "SHA256SUMS"
+
+#: The reports in each bundle; the others are made from it by ``report BUNDLE --format NAME``.
+_REPORTS: Final = {"txt": "terminal", "json": "json", "md": "markdown"}
+#: Bytes of a file besides journal and data.
+LARGEST_TEXT: Final = 64 << 20
+_PIECE: Final = 1 << 18
+
+
+class BundleError(Exception):
+    """A bundle that cannot be made; the message says why."""
+
+
+class _Known(NamedTuple):
+    run: Run
+    environment: Environment | None
+    #: By the ending of its name, each report that a bundle has.
+    reports: dict[str, str]
+    #: What is wrong with the journal.
+    damage: str
+
+
+def make(folder: Path, output: Path, with_data: bool = False, redact: bool = False) -> None:
+    """Pack the folder of a run into the file ``output``. Raises BundleError, JournalError."""
+    if with_data and redact:
+        raise BundleError("data cannot be redacted: leave out --with-data, or --redact")
+    known = _look_at(folder)
+    if redact and known.damage:
+        raise BundleError(
+            f"{folder / journals.NAME}: {known.damage}; a damaged journal is not redacted, which hides that"
+        )
+    facts = known.environment.facts if known.environment else {}
+    redaction = Redaction([facts.get("host name", "")]) if redact else None
+    with new_file(output, BundleError) as file:
+        try:
+            _pack(folder, file, known, with_data, redaction)
+        except Wrong as error:
+            raise BundleError(f"{folder}: {error}") from None
+        except OSError as error:
+            raise BundleError(f"{error.filename or output}: {error.strerror}") from None
+
+
+def _look_at(folder: Path) -> _Known:
+    """Raises JournalError."""
+    path = folder / journals.NAME
+    environment: list[Environment] = []
+    damage = []
+
+    def noted() -> Iterator[journals.Line]:
+        for number, line in enumerate(journals.read(path), 1):
+            if isinstance(line, journals.Damaged):
+                damage.append(f"line {number} is damaged: {line.why}")
+            elif isinstance(line, journals.Recorded) and isinstance(line.event, Environment):
+                environment.append(line.event)
+            yield line
+
+    summary = summarise(noted())
+    reports = {ending: render(name, summary) for ending, name in _REPORTS.items()}
+    return _Known(summary.run, environment[-1] if environment else None, reports, next(iter(damage), ""))
+
+
+def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redaction: Redaction | None) -> None:
+    """Raises OSError, Wrong."""
+    packer = Packer(file, _safe(known.run.profile.name, LONGEST_NAME // 4) or "run")
+    sums = {}
+
+    def add(name: str, content: bytes) -> None:
+        sums[name] = packer.add(name, len(content), [content])
+
+    add(ABOUT, _about(known, redaction))
+    for path in _files(folder / INPUTS):
+        add(_name(f"{INPUTS}/{_safe(path.name)}", sums), _redacted(_content(path), redaction))
+    made = {f"{REPORT}{ending}": text for ending, text in known.reports.items()}
+    for called, report in made.items():
+        add(called, _redacted(report.encode("utf-8", "backslashreplace"), redaction))
+    for path in _files(folder):
+        if path.name.startswith(REPORT) and path.name not in made:
+            add(_name(_safe(path.name), sums), _redacted(_content(path), redaction))
+    with tempfile.TemporaryFile() as packed, (folder / journals.NAME).open("rb") as lines:
+        size = journal.pack(redaction.journal(lines) if redaction else lines, packed)
+        packed.seek(0)
+        sums[journal.NAME] = packer.add(journal.NAME, size, iter(lambda: packed.read(_PIECE), b""))
+    for path in _files(folder / kept.NAME) if with_data else ():
+        with path.open("rb") as content:
+            size = os.fstat(content.fileno()).st_size
+            name = f"{kept.NAME}/{_safe(path.name)}"
+            sums[name] = packer.add(name, size, iter(lambda content=content: content.read(_PIECE), b""))  # type: ignore[misc]
+    text = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
+    packer.add(SUMS, len(text), [text])
+    packer.close()
+
+
+def _about(known: _Known, redaction: Redaction | None) -> bytes:
+    environment = known.environment
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "redacted": redaction is not None,
+        "facts": dict(environment.facts) if environment else {},
+        "inputs": dict(environment.inputs) if environment else {},
+    }
+    return (json.dumps(redaction.value(about) if redaction else about, indent=2) + "\n").encode()
+
+
+def _redacted(content: bytes, redaction: Redaction | None) -> bytes:
+    return redaction.text(content.decode("utf-8", "replace")).encode() if redaction else content
+
+
+def _files(folder: Path) -> list[Path]:
+    """The regular files of a folder, in the order of their names; none where there is none. Raises OSError."""
+    try:
+        return [path for path in sorted(folder.iterdir()) if stat.S_ISREG(path.lstat().st_mode)]
+    except FileNotFoundError:
+        return []
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise Wrong(f"{path}: more than {counted(LARGEST_TEXT, 'byte')}, which no report or profile has")
+    return content
+
+
+def _safe(name: str, longest: int = 64) -> str:
+    """A name that a bundle may have for it."""
+    return re.sub(r"[^A-Za-z0-9._-]|^\.", "_", name, flags=re.ASCII)[:longest]
+
+
+def _name(name: str, taken: dict[str, str]) -> str:
+    """``name``, or where two files of the folder differ only in what no bundle has, another one."""
+    while name in taken:
+        name += "_"
+    return name

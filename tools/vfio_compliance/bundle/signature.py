@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A signature beside a bundle, made and checked by OpenSSH: there is no cryptography here.
+
+ssh-keygen -Y sign -f KEY -n vfio-compliance FILE      writes FILE.sig
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from ..common.words import printable
+
+NAMESPACE: Final = "vfio-compliance"
+UNSIGNED: Final = "unsigned: this finds accidents, not forgery"
+
+#: Seconds that OpenSSH may take.
+_WITHIN: Final = 60
+
+
+def beside(bundle: Path) -> Path:
+    """Where the signature of a bundle is, if there is one."""
+    return bundle.with_name(f"{bundle.name}.sig")
+
+
+def check(bundle: Path, signers: Path | None) -> tuple[bool, str]:
+    """Whether all is well with the signature, and in words how it is signed.
+
+    ``signers`` is a file of allowed signers (ssh-keygen(1)); a signature is asked for where it is named.
+    """
+    signature = beside(bundle)
+    if not signature.exists():
+        if signers is None:
+            return True, UNSIGNED
+        return False, f"unsigned, where one of the signers of {signers} is asked for: there is no {signature.name}"
+    try:
+        if signers is None:
+            good, said = _ssh_keygen(bundle, "check-novalidate", "-s", signature)
+            if good:
+                return True, "signed, and unchanged since; by whom is not known: name --signers FILE"
+            return False, f"the signature does not fit: {said}"
+        good, said = _ssh_keygen(bundle, "find-principals", "-s", signature, "-f", signers)
+        if not good:
+            return False, f"signed by none of the signers of {signers}: {said}"
+        signer = said.splitlines()[0]
+        good, said = _ssh_keygen(bundle, "verify", "-f", signers, "-I", signer, "-s", signature)
+        return good, f"signed by {signer}" if good else f"the signature does not fit: {said}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return False, f"there is a signature, and ssh-keygen (Debian: openssh-client) cannot check it: {error}"
+
+
+def _ssh_keygen(bundle: Path, what: str, *options: str | Path) -> tuple[bool, str]:
+    """Whether it went well, and what was said. Raises OSError, SubprocessError."""
+    with bundle.open("rb") as file:
+        command = [
+            "ssh-keygen",
+            "-Y",
+            what,
+            *map(str, options),
+            *([] if what == "find-principals" else ["-n", NAMESPACE]),
+        ]
+        done = subprocess.run(command, stdin=file, capture_output=True, timeout=_WITHIN)
+    said = (done.stdout or done.stderr) if done.returncode == 0 else (done.stderr or done.stdout)
+    return done.returncode == 0, printable(said.decode("utf-8", "replace").strip()) or "nothing said"

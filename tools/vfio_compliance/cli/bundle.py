@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance bundle FOLDER --output FILE`: a run as one file, to be handed over."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..common.words import counted
+from .checkout import Complaint
+from .parser import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "bundle",
+        help="pack the folder of a run into one file that can be handed over",
+        description="Pack the folder of a run into one file: journal, reports, profile, plan, and the facts of suite, "
+        "kernel, driver and host.\n\n"
+        "`verify` checks it. To sign it, for `verify --signers`:\n\n"
+        "  ssh-keygen -Y sign -f KEY -n vfio-compliance FILE.tar.gz",
+    )
+    option = parser.add_argument
+    option("folder", type=Path, help="what --out named")
+    option("--output", type=Path, required=True, metavar="FILE.tar.gz", help="the file to make")
+    option("--with-data", action="store_true", help="with the data that run --keep-data has kept: a guest's secrets")
+    option("--redact", action="store_true", help="without host names, serial numbers and paths")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Make the file; 0."""
+    from ..bundle.make import BundleError, make
+    from ..results.journal import JournalError
+
+    try:
+        make(arguments.folder, arguments.output, arguments.with_data, arguments.redact)
+    except (BundleError, JournalError) as error:
+        raise Complaint(str(error)) from None
+    print(f"bundle: {arguments.output}, {counted(arguments.output.stat().st_size, 'byte')}")
+    return 0

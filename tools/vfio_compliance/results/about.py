@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which device was judged, when, and by what."""
+
+from __future__ import annotations
+
+import datetime
+
+from .summary import Summary
+
+
+def began(summary: Summary) -> datetime.datetime:
+    """When the run began, in UTC."""
+    return datetime.datetime.fromtimestamp(summary.began, datetime.timezone.utc)
+
+
+def about(summary: Summary) -> dict[str, str]:
+    """A line for each thing that is known of the device, the kernel and the run, by what it is called."""
+    run = summary.run
+    known = {
+        "judged": f"{began(summary):%Y-%m-%d %H:%M} UTC by vfio-compliance {run.version}",
+        "profile": f"{run.profile.path}, sha256 {run.profile.digest[:16]}",
+        **run.device,
+        "kernel": run.kernel,
+        **summary.target.identity,
+    }
+    if run.defects:
+        known["broken on purpose"] = ", ".join(run.defects)
+    return known
+
+
+def driver(summary: Summary) -> str:
+    """The driver: its name as the kernel or else the profile has it, and its version; the command of a server."""
+    known = about(summary)
+    names = filter(None, map(known.get, ("driver", "version", "command")))
+    return ", ".join(names) or summary.run.profile.name

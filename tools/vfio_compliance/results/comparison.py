@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two runs compared, rule by rule: what became worse, what better, and what else changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from .about import about
+from .case import Case
+from .figures import figures
+from .summary import Summary
+from .totals import number
+from .verdict import Verdict, worst_exit
+
+#: How bad a verdict is; the same number is neither better nor worse. What was not judged says less than a waiver does.
+_RANK: Final = {
+    Verdict.PASS: 0,
+    Verdict.WAIVED: 1,
+    Verdict.NOT_APPLICABLE: 2,
+    Verdict.NOT_RUN: 2,
+    Verdict.BROKEN: 2,
+    None: 2,
+    Verdict.STALE: 3,
+    Verdict.KERNEL: 3,
+    Verdict.HANG: 3,
+    Verdict.FAIL: 3,
+}
+
+
+class Trend(Enum):
+    """Where a rule went."""
+
+    WORSE = "Worse"
+    BETTER = "Better"
+    OTHER = "Otherwise changed"
+    SAME = "The same"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A rule, or a case, in one of the runs."""
+
+    #: None where it is not in the run.
+    verdict: Verdict | None
+    calls: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaseChange:
+    """A case that is in both runs and came out otherwise."""
+
+    name: str
+    before: Verdict
+    after: Verdict
+    #: Why it did not pass the second time, in a line.
+    why: str
+
+    @property
+    def trend(self) -> Trend:
+        """Where it went."""
+        return _trend(self.before, self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """A rule in both runs, or in one of them."""
+
+    rule: str
+    clause: str
+    before: Side
+    after: Side
+    cases: tuple[CaseChange, ...]
+
+    @property
+    def trend(self) -> Trend:
+        """Worse: it came out graver, or is judged no more, or one of its cases came out worse."""
+        trends = {_trend(self.before.verdict, self.after.verdict), *(case.trend for case in self.cases)}
+        return next(trend for trend in Trend if trend in trends)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two runs, the first one before the second, have of difference."""
+
+    rules: tuple[RuleChange, ...]
+    #: What is known of device, driver, kernel and program, where it differs: before and after, empty where it is not.
+    about: dict[str, tuple[str, str]]
+    #: Numbers of both runs, by name; None where a run has none.
+    figures: dict[str, tuple[float | None, float | None]]
+    exit_codes: tuple[int, int]
+
+    @property
+    def worse(self) -> bool:
+        """Whether a rule became worse, or the run as a whole did for a reason that is in no rule."""
+        before, after = self.exit_codes
+        graver = before != after and worst_exit(self.exit_codes) == after
+        return graver or any(change.trend is Trend.WORSE for change in self.rules)
+
+
+def compare(before: Summary, after: Summary) -> Comparison:
+    """Both runs, the earlier first."""
+    verdicts = (before.verdicts, after.verdicts)
+    rules = tuple(
+        RuleChange(
+            rule,
+            (after if rule in after.rules else before).rules[rule].clause,
+            _side(before, rule, verdicts[0].get(rule)),
+            _side(after, rule, verdicts[1].get(rule)),
+            tuple(_cases(before, after, rule)),
+        )
+        for rule in dict.fromkeys([*verdicts[1], *verdicts[0]])
+    )
+    return Comparison(rules, _about(before, after), _figures(before, after), (before.exit_code, after.exit_code))
+
+
+def _trend(before: Verdict | None, after: Verdict | None) -> Trend:
+    if before is after:
+        return Trend.SAME
+    was, now = _RANK[before], _RANK[after]
+    if was < now:
+        return Trend.WORSE
+    # What was broken and is not judged any more has not become better.
+    return Trend.BETTER if now < was and now < _RANK[None] else Trend.OTHER
+
+
+def _side(summary: Summary, rule: str, verdict: Verdict | None) -> Side:
+    cases = summary.cases_of(rule)
+    calls = sum(number(case.calls) for case in cases)
+    return Side(verdict, calls, sum(case.seconds for case in cases))
+
+
+def _cases(before: Summary, after: Summary, rule: str) -> list[CaseChange]:
+    known = {case.key: case for case in before.cases_of(rule)}
+    return [
+        CaseChange(case.name, known[case.key].verdict, case.verdict, _why(case))
+        for case in after.cases_of(rule)
+        if case.key in known and known[case.key].verdict is not case.verdict
+    ]
+
+
+def _why(case: Case) -> str:
+    return "" if case.verdict is Verdict.PASS else case.why.whole
+
+
+def _about(before: Summary, after: Summary) -> dict[str, tuple[str, str]]:
+    both = (_known(before), _known(after))
+    names = [name for name in dict.fromkeys([*both[0], *both[1]]) if both[0].get(name) != both[1].get(name)]
+    changed = {name: (both[0].get(name, ""), both[1].get(name, "")) for name in names}
+    if rules := _rules(before, after):
+        changed["rules"] = (str(len(before.rules)), f"{len(after.rules)} ({rules})")
+    return changed
+
+
+def _known(summary: Summary) -> dict[str, str]:
+    run = summary.run
+    known = {name: text for name, text in about(summary).items() if name != "judged"}
+    return {"program": run.version, **known, "plan": run.plan.name, "seed": str(run.seed)}
+
+
+def _rules(before: Summary, after: Summary) -> str:
+    """How the rules themselves differ, in words."""
+    numbers = Counter(
+        {
+            "new": len(after.rules.keys() - before.rules.keys()),
+            "gone": len(before.rules.keys() - after.rules.keys()),
+            "say something else": sum(
+                before.rules[rule].says != after.rules[rule].says for rule in before.rules.keys() & after.rules.keys()
+            ),
+        }
+    )
+    return ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+
+
+def _figures(before: Summary, after: Summary) -> dict[str, tuple[float | None, float | None]]:
+    both = [dict(_numbers(summary)) for summary in (before, after)]
+    return {name: (both[0].get(name), both[1].get(name)) for name in dict.fromkeys([*both[0], *both[1]])}
+
+
+def _numbers(summary: Summary) -> list[tuple[str, float]]:
+    """Of the whole run, of states, and of flows the medians."""
+    known = figures(summary.measures)
+    flows = [
+        (f"{kind}, {name}", each["median"] if isinstance(each, dict) else each)
+        for kind, flow in known["flows"].items()
+        for name, each in flow.items()
+    ]
+    states = [
+        (f"seconds in {state}, {name}", spent)
+        for name, each in known["states"].items()
+        for state, spent in each.items()
+    ]
+    return [*summary.totals.items(), ("seconds", summary.seconds), *states, *flows]

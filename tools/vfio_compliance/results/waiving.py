@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which failures a run's waivers excuse, and which waivers are stale.
+
+A waiver excuses a broken rule, and nothing else: neither what the kernel complains of (a taint, an oops, what a
+sanitizer reports), nor the suite itself.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+from ..common import versions
+from .case import Case
+from .events import Run
+from .failure import Failure
+from .sanitizer import reports
+from .setting import Waiver
+from .summary import Summary, UsedWaiver
+from .verdict import Verdict
+
+
+def waive(summary: Summary, today: datetime.date) -> None:
+    """Apply every waiver; ``today`` decides whether one has expired."""
+    at_first = {case.key: case.verdict for case in summary.cases.values()}
+    for waiver in summary.run.waivers:
+        used = UsedWaiver(waiver)
+        summary.waivers.append(used)
+        used.unused = _elsewhere(summary.run, waiver)
+        _excuse(summary, used, today)
+    for used in summary.waivers:
+        if not used.unused:
+            _look_for_stale(summary, used, at_first)
+
+
+def _cases(summary: Summary, waiver: Waiver) -> list[Case]:
+    return list(filter(summary.of_device, summary.cases_of(waiver.rule)))
+
+
+def _elsewhere(run: Run, waiver: Waiver) -> str:
+    """Why it does not hold on this kernel, or for this driver; empty where it does."""
+    for what, held, version in (
+        ("kernel", waiver.kernel, run.kernel.rpartition(" ")[2]),
+        ("driver", waiver.driver, run.driver_version),
+    ):
+        if held is None:
+            continue
+        inside = _within(held, version)
+        if inside is None:
+            return f"it holds for {what} {held}, and the version of the {what} is not known"
+        if not inside:
+            return f"it holds for {what} {held}, and this is {version}"
+    return ""
+
+
+def _within(held: str, version: str) -> bool | None:
+    try:
+        return versions.within(held, version)
+    except ValueError:  # in a journal that somebody has changed
+        return False
+
+
+def excused(run: Run, case: Case) -> bool:
+    """Whether a case that failed is what a waiver of the run lists, as far as that is known while it runs."""
+    today = datetime.date.today()
+    return any(
+        waiver.rule == case.rule
+        and (waiver.expires is None or waiver.expires >= today)
+        and not _elsewhere(run, waiver)
+        and not _unlisted(waiver, case)
+        for waiver in run.waivers
+    )
+
+
+def _excuse(summary: Summary, used: UsedWaiver, today: datetime.date) -> None:
+    waiver = used.waiver
+    for case in _cases(summary, waiver):
+        if case.verdict is not Verdict.FAIL:
+            continue
+        if used.unused:
+            case.failure = replace(case.why, waiver=case.why.waiver or f"not waived: {used.unused}")
+        elif why := _unlisted(waiver, case):
+            case.failure = replace(case.why, waiver=case.why.waiver or f"{why}: {waiver.reason}")
+        elif waiver.expires is not None and waiver.expires < today:
+            case.failure = replace(case.why, waiver=f"waived until {waiver.expires} only: {waiver.reason}")
+            case.verdict = Verdict.STALE
+        else:
+            case.failure = replace(case.why, waiver=waiver.reason)
+            case.verdict = Verdict.WAIVED
+            used.cases.append(case)
+
+
+def _unlisted(waiver: Waiver, case: Case) -> str:
+    """Why a case that failed is not what a waiver lists; empty where it is."""
+    failure, shows = case.why, waiver.shows or ""
+    if never_waived(case):
+        return "what the kernel or a sanitizer reports is never waived"
+    seen = [failure.seen or "", failure.server] if case.deaths else [failure.seen or ""]
+    listed = _is_for(waiver, case) and any(shows in text for text in seen)
+    # That a server died is waived by its own words alone.
+    if listed and (shows or not case.deaths):
+        return ""
+    only = " and ".join(repr(words) for words in (waiver.case, waiver.shows) if words)
+    return f"waived only where it shows {only or 'no more than the rule broken'}"
+
+
+def never_waived(case: Case) -> bool:
+    """Whether the kernel complained in a case, or a sanitizer that the server was built with."""
+    return bool(case.kernel_log) or any(reports(str(death)) for death in case.deaths)
+
+
+def _look_for_stale(summary: Summary, used: UsedWaiver, at_first: dict[str, Verdict]) -> None:
+    """A waiver is stale when all cases that it is for were run, and held."""
+    waiver = used.waiver
+    cases = _cases(summary, waiver)
+    meant = [case for case in cases if _is_for(waiver, case)]
+    if cases and not meant and not summary.scope.selection and not waiver.sometimes:
+        summary.notes[f"the waiver of {waiver.rule} is for no case: {waiver.case!r}"] += 1
+    verdicts = {at_first[case.key] for case in meant}
+    if Verdict.PASS not in verdicts or not verdicts <= {Verdict.PASS, Verdict.NOT_APPLICABLE}:
+        return
+    if waiver.sometimes or summary.scope.selection:
+        used.unused = "the rule held in the cases that were judged"
+        return
+    first = next(case for case in meant if at_first[case.key] is Verdict.PASS)
+    first.verdict = Verdict.STALE
+    used.unused = "the rule held; remove it"
+    first.failure = Failure(
+        "comparing with the waivers",
+        f"the rule broken, as waived: {waiver.reason}",
+        f"the rule held; remove the waiver{f' at {waiver.where}' if waiver.where else ''}",
+    )
+
+
+def _is_for(waiver: Waiver, case: Case) -> bool:
+    return not waiver.case or waiver.case in case.id

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The result as KTAP, flat: one line for each case, by number.
+
+Readers of KTAP count ``ok # XFAIL`` as ok: the head says how many of the lines are waived failures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from ...common.words import counted, printable
+from ..about import about, driver
+from ..case import Case
+from ..conclusion import conclude
+from ..figures import figures, flat
+from ..summary import Summary
+from ..verdict import Verdict
+from .blocks import block, brief, troubled
+
+#: How a line begins, and its directive.
+_TOLD: Final = {
+    Verdict.PASS: ("ok", ""),
+    Verdict.FAIL: ("not ok", ""),
+    Verdict.STALE: ("not ok", ""),
+    Verdict.KERNEL: ("not ok", ""),
+    Verdict.WAIVED: ("ok", "XFAIL"),
+    Verdict.NOT_APPLICABLE: ("ok", "SKIP"),
+    Verdict.BROKEN: ("not ok", "ERROR"),
+    Verdict.NOT_RUN: ("not ok", "ERROR"),
+    Verdict.HANG: ("not ok", "TIMEOUT"),
+}
+
+
+def render(summary: Summary) -> str:
+    """Each line that a device or a kernel could have had a hand in begins with ``#``, or has its name escaped."""
+    return "\n".join(_lines(summary))
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    cases = [case for rule in summary.verdicts for case in summary.cases_of(rule)]
+    yield "KTAP version 1"
+    yield f"1..{len(cases)}"
+    yield from _head(summary, cases)
+    names: Counter[str] = Counter()
+    for number, case in enumerate(cases, 1):
+        if troubled(case):
+            yield from (f"# {line}" for line in block(summary, case).split("\n"))
+        begin, directive = _TOLD[case.verdict]
+        line = f"{begin} {number} {_name(summary, case, names)}"
+        why = "" if case.verdict is Verdict.PASS else _without_number_sign(brief(summary, case))
+        if directive:
+            line += f" # {directive} {why}".rstrip()
+        yield line
+
+
+def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
+    waived = sum(case.verdict is Verdict.WAIVED for case in cases)
+    if waived:
+        yield f"# waived: {counted(waived, 'case')} broken as waived, each an `ok` with XFAIL below"
+    else:
+        yield "# waived: none"
+    yield f"# verdict: {printable(str(conclude(summary)))}"
+    for answer in summary.answers():
+        works = {True: "yes", False: "no", None: "not known"}[answer.works]
+        yield f"# answer: {printable(f'{answer.title}: {works}')}"
+    for name, text in {**about(summary), "driver": driver(summary)}.items():
+        yield f"# about: {printable(f'{name}: {text}')}"
+    for name, value in flat(figures(summary.measures)):
+        yield f"# figure: {printable(name)}: {value}"
+
+
+def _name(summary: Summary, case: Case, names: Counter[str]) -> str:
+    """Clause, rule and case; no two are the same."""
+    name = _without_number_sign(printable(f"{summary.rules[case.rule].clause} {case.rule} {case.name}"))
+    names[name] += 1
+    return name if names[name] == 1 else f"{name} ({names[name]})"
+
+
+def _without_number_sign(text: str) -> str:
+    """It would begin a directive."""
+    return text.replace("#", "\\x23")

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The version of the rule set, and what is known to be wrong with earlier ones.
+
+Whoever changes what a rule asks for, adds one or takes one away, raises VERSION; whoever corrects one also adds an
+Erratum, and CHANGELOG tells it. Results name the version, so that ``verify`` can say when a device was judged by a rule
+that is known to be wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+#: Of the rules of all suites together.
+VERSION: Final = 1
+
+
+class Erratum(NamedTuple):
+    """A rule that was wrong in some versions of the rule set."""
+
+    rule: str
+    #: The first version that has the error, and the first one that does not.
+    since: int
+    corrected: int
+    #: What was wrong, and what it means for a result of these versions, in a sentence each.
+    wrong: str
+    means: str
+
+
+#: In the order in which they were found.
+ERRATA: Final[tuple[Erratum, ...]] = ()
+
+
+def known_errors(version: int, errata: tuple[Erratum, ...] = ERRATA) -> list[Erratum]:
+    """What is known to be wrong with a version of the rule set."""
+    return [each for each in errata if each.since <= version < each.corrected]

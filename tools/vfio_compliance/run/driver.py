@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which driver a profile leads to: what the kernel says of the module, or the digest of a server's program."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..profiles import Profile, VfioUserDevice
+
+#: What the placeholder of this name stands for.
+PROJECT = str(Path(__file__).resolve().parents[3])
+_PIECE = 1 << 20
+
+
+def module_facts(driver: str, sysfs: str | None) -> dict[str, str]:
+    """What the kernel tells of the version of a module: of the one that drives the device, else of this name."""
+    folders = [Path(sysfs, "driver", "module")] if sysfs else []
+    if driver and "/" not in driver:
+        folders.append(Path("/sys/module", driver.replace("-", "_")))
+    found: dict[str, str] = {}
+    for folder in folders:
+        for name in ("version", "srcversion"):
+            if text := text_of(folder / name):
+                found.setdefault(f"driver {name}", text)
+    return found
+
+
+def program_facts(profile: Profile) -> dict[str, str]:
+    """The program that the profile starts as the server, and its digest; nothing where the server runs already."""
+    device = profile.device
+    if not isinstance(device, VfioUserDevice) or not device.command:
+        return {}
+    path = shutil.which(_filled(device.command[0]))
+    # As it stands in the profile: the socket's path is another one each time.
+    told = {"command": " ".join(device.command)}
+    if path is None:
+        return told
+    try:
+        return told | {"program": os.path.realpath(path), "program sha256": _digest([Path(path)])}
+    except OSError:
+        return told
+
+
+def code_digest(profile: Profile) -> str:
+    """SHA-256 of the server's program and of each file that its command names: a script, or a module after ``-m``.
+
+    Nothing where the profile starts no server. Raises OSError.
+    """
+    device = profile.device
+    if not isinstance(device, VfioUserDevice) or not device.command:
+        return ""
+    words = [*map(_filled, device.command)]
+    program = shutil.which(words[0])
+    files = [Path(program)] if program else []
+    for before, word in itertools.pairwise(words):
+        if before == "-m":
+            files += _module_files(word)
+        elif os.path.isfile(word):
+            files.append(Path(word))
+    return _digest(files)
+
+
+def files_digest(folder: Path, *patterns: str) -> str:
+    """SHA-256 of the names and contents of files below a folder. Raises OSError."""
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(f"{path.relative_to(folder)} {_digest([path])}\n".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def text_of(path: Path) -> str:
+    """The first bytes of a small file of the kernel, without white space around; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4096).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _filled(word: str) -> str:
+    return word.replace("{python}", sys.executable).replace("{project}", PROJECT)
+
+
+def _module_files(name: str) -> Iterator[Path]:
+    """The files of a Python package or module, as far as this interpreter finds it."""
+    try:
+        found = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        return
+    if found and found.submodule_search_locations:
+        for folder in found.submodule_search_locations:
+            yield from sorted(Path(folder).rglob("*.py"))
+    elif found and found.origin and os.path.isfile(found.origin):
+        yield Path(found.origin)
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    return digest.hexdigest()

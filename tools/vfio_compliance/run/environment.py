@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run is made with: suite, kernel, driver, device, host. Told as facts by name, where they can be read.
+
+Nothing here opens the device. What is not readable is left out; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from .. import __version__
+from ..common.words import printable
+from ..profiles import KernelGroupDevice, Profile
+from ..rules.version import VERSION
+from .driver import code_digest, files_digest, module_facts, program_facts, text_of
+
+#: Facts that may be others when a run is resumed: where it runs, and what judges nothing.
+MAY_CHANGE: Final = ("host name", "python", "package ", "firmware of the host")
+
+_PACKAGES: Final = ("pytest", "pytest-timeout", "cffi", "PyYAML", "hypothesis")
+_PCI: Final = ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision", "class")
+#: What drivers call the file in a device's folder that tells the version of its firmware.
+_FIRMWARE: Final = ("firmware_version", "fw_version", "fw_ver", "firmware_rev", "vbios_version")
+_LONGEST: Final = 1 << 12
+#: Bytes of the largest configuration of a kernel that is kept.
+_LARGEST_CONFIG: Final = 4 << 20
+
+
+def gather(profile: Profile, project: Path) -> dict[str, str]:
+    """The facts, in the order in which a reader wants them; ``project`` is the checkout of the suite."""
+    found = {
+        **_suite(project),
+        "kernel": os.uname().release,
+        "kernel version": os.uname().version,
+        "machine": os.uname().machine,
+        **_modules(),
+        **_driver(profile),
+        **_device(profile),
+        "iommu": " ".join(_names(Path("/sys/class/iommu"))),
+        **_host(),
+    }
+    return {name: printable(value)[:_LONGEST] for name, value in found.items() if value}
+
+
+def kernel_config() -> bytes:
+    """The configuration of the running kernel; nothing where it cannot be read."""
+    try:
+        with gzip.open("/proc/config.gz") as packed:
+            return packed.read(_LARGEST_CONFIG)
+    except OSError:
+        pass
+    try:
+        with Path(f"/boot/config-{os.uname().release}").open("rb") as file:
+            return file.read(_LARGEST_CONFIG)
+    except OSError:
+        return b""
+
+
+def changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """One line for each fact that matters to a verdict and is another one now."""
+    return [
+        f"{name}: {before.get(name, 'not known')}; now {now.get(name, 'not known')}"
+        for name in dict.fromkeys([*before, *now])
+        if not name.startswith(MAY_CHANGE) and before.get(name) != now.get(name)
+    ]
+
+
+def _suite(project: Path) -> dict[str, str]:
+    """The digest is of the code and the rules that judge, whatever git knows of them."""
+    tools, suites = project / "tools", project / "suites"
+    try:
+        digest = files_digest(tools, "vfio_compliance/**/*.py") + files_digest(suites, "**/*.py", "**/*.yaml")
+    except OSError:
+        digest = ""
+    return {"suite": __version__, "suite digest": digest, **_commit(project), "rule set": str(VERSION)}
+
+
+def _commit(project: Path) -> dict[str, str]:
+    commit = _git(project, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    changed = _git(project, "status", "--porcelain", "--untracked-files=no")
+    return {"suite commit": commit, "suite modified": "not known" if changed is None else "yes" if changed else "no"}
+
+
+def _git(project: Path, *words: str) -> str | None:
+    command = ["git", "-C", str(project), *words]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _modules() -> dict[str, str]:
+    """Those of VFIO, with their parameters."""
+    found: dict[str, str] = {}
+    for name in _names(Path("/sys/module")):
+        if re.match("vfio|iommufd|mdev", name):
+            found |= _module(f"module {name}", Path("/sys/module", name))
+    return found
+
+
+def _module(label: str, folder: Path) -> dict[str, str]:
+    found = {f"{label} {name}": text_of(folder / name) for name in ("version", "srcversion")}
+    for name in _names(folder / "parameters"):
+        found[f"{label} parameter {name}"] = text_of(folder / "parameters" / name)
+    return found
+
+
+def _sysfs(profile: Profile) -> str | None:
+    device = profile.device
+    if not isinstance(device, KernelGroupDevice):
+        return None
+    if device.sysfs is not None:
+        return device.sysfs
+    return f"/sys/kernel/iommu_groups/{device.group}/devices/{device.name}" if device.group is not None else None
+
+
+def _driver(profile: Profile) -> dict[str, str]:
+    sysfs = _sysfs(profile)
+    found = {"driver": profile.driver or "", "driver version": profile.version or "", **program_facts(profile)}
+    found |= module_facts(profile.driver or "", sysfs)
+    try:
+        found["server digest"] = code_digest(profile)
+        if sysfs:
+            found["driver"] = os.path.basename(os.readlink(Path(sysfs, "driver")))
+    except OSError:
+        pass
+    if sysfs:
+        parameters = Path(sysfs, "driver", "module", "parameters")
+        found |= {f"driver parameter {name}": text_of(parameters / name) for name in _names(parameters)}
+    return found
+
+
+def _device(profile: Profile) -> dict[str, str]:
+    sysfs = _sysfs(profile)
+    if sysfs is None:
+        return {}
+    folder = Path(sysfs)
+    found = {f"pci {name}": text_of(folder / name) for name in _PCI}
+    found |= {f"device {name}": text_of(folder / name) for name in _FIRMWARE}
+    return found | {"iommu group type": text_of(folder / "iommu_group" / "type")}
+
+
+def _host() -> dict[str, str]:
+    found = {"host name": os.uname().nodename, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[f"package {name}"] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    bios = [text_of(Path("/sys/class/dmi/id", name)) for name in ("bios_vendor", "bios_version", "bios_date")]
+    return found | {"firmware of the host": " ".join(filter(None, bios))}
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
