@@ -300,7 +300,9 @@ def test_twice(bundle):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x1f\x8b", b"PK\3\4" + bytes(99), gzip.compress(b"hello"), b"x" * 4096], ids=str
+    "content",
+    [b"", b"\x1f\x8b", b"PK\3\4" + bytes(99), gzip.compress(b"hello", mtime=0), b"x" * 4096],
+    ids=["empty", "two bytes of gzip", "zip", "gzip of a text", "text"],
 )
 def test_no_bundle(tmp_path, content):
     """A file that is none."""
