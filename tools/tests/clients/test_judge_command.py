@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 from clients import DATA_OFFSET, RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
-from stories import first
+from stories import chained, first
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
@@ -169,6 +170,11 @@ def test_no_end(record, judge):
     assert "the trace has no end" in text
 
 
+def journal(*lines):
+    """A journal of these lines after its first one, chained."""
+    return b"".join(chained([line(RUN, 1), *lines]))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -178,12 +184,23 @@ def test_no_end(record, judge):
         (b'{"event": "run"}\n', "a journal without a version"),
         (b'{"event": "run", "format": 1}\n', "a journal of format 1; this program reads format 3"),
         (b'{"event": "run", "format": 3, "time": 1}\n', "its first record is damaged"),
-        (line(RUN, 1) + b'{"event": "end", "case": "x"}\n', ":2: not a record of a journal"),
-        (line(RUN, 1) + b"hello\n", ":2: not a record of a journal"),
-        (line(RUN, 1), "found no migration region"),
+        (journal(b'{"event": "end", "case": "x"}\n'), ":2: not a record of a journal"),
+        (journal(b"{hello}\n"), ":2: not a record of a journal"),
+        (journal() + b"hello\n", ":2: not a record of a journal"),
+        (journal(), "found no migration region"),
     ],
     ids=[
-        *("empty", "picture", "other JSON", "no format", "old journal", "bare journal", "bad case", "bad line"),
+        *(
+            "empty",
+            "picture",
+            "other JSON",
+            "no format",
+            "old journal",
+            "bare journal",
+            "bad case",
+            "no record",
+            "bad line",
+        ),
         "no region",
     ],
 )
@@ -210,12 +227,13 @@ def test_foreign_files(tmp_path, judge, content, words):
 )
 def test_a_journal_with_a_bad_call(tmp_path, judge, call):
     """A call that is none is told with its line."""
-    end = End("c", "r", Verdict.PASS, 0.5, None, {}, (call,))
-    lines = b"".join(line(event, 1) for event in (RUN, Target({}, (UsedRegion(9, "migration_v1", ()),)), end))
-    (tmp_path / "journal.jsonl").write_bytes(lines)
+    target = line(Target({}, (UsedRegion(9, "migration_v1", ()),)), 1)
+    calls = json.dumps({"event": "calls", "calls": [call]}, separators=(",", ":"))
+    end = line(End("c", "r", Verdict.PASS, 0.5, None, {}), 1)
+    (tmp_path / "journal.jsonl").write_bytes(journal(target, f"{calls}\n".encode(), end))
     code, text, _ = judge(str(tmp_path))
     assert code == 2
-    assert "journal.jsonl:3: not a record of a journal" in " ".join(text.split())
+    assert "journal.jsonl:4: not a record of a journal" in " ".join(text.split())
 
 
 def test_missing(tmp_path, judge):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from stories import CALL, FINISH, RULE, first, recorded
+from stories import CALL, FINISH, RULE, first, made_by, recorded
 
 from vfio_compliance.results.events import End, Event, Plan, Start, Target
 from vfio_compliance.results.failure import Failure
@@ -48,10 +48,11 @@ def records() -> Callable[..., list[Recorded]]:
             Plan(tuple(cases.items())),
             Target({"transport": "none"}, REGIONS),
         ]
+        calls = made_by((CALL,))
         for (case, rule), word in zip(cases.items(), verdicts + others, strict=False):
             verdict = Verdict(word)
             failure = None if verdict is Verdict.PASS else FAILED
-            made += [Start(case, rule), End(case, rule, verdict, 0.5, failure, {"how": "so"}, (CALL,))]
+            made += [Start(case, rule), End(case, rule, verdict, 0.5, failure, {"how": "so"}, **calls)]
         return recorded(*made, *events, *([FINISH] if finished else []))
 
     return build

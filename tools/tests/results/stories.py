@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,10 @@ from vfio_compliance.common.calls import Call
 from vfio_compliance.results import chain, journal
 from vfio_compliance.results.events import Closed, End, Event, Finish, Plan, Run
 from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.flows import Measures
 from vfio_compliance.results.journal import FORMAT, Recorded
 from vfio_compliance.results.setting import ChosenPlan, JudgedProfile, Selection, Waiver
+from vfio_compliance.results.totals import count
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.rules import Rule
 
@@ -63,7 +65,7 @@ def chained(lines: Iterable[bytes]) -> list[bytes]:
 
 def written(events: Iterable[tuple[float, Event]]) -> bytes:
     """A journal of these events, each with its time, that was closed."""
-    made = chained(journal.line(event, time) for time, event in events)
+    made = chained(record for time, event in events for record in journal.records(event, time))
     end = Closed(len(made), hashlib.sha256(b"".join(made)).hexdigest())
     last, _ = chain.linked(journal.line(end, NOON), chain.digest_of(made[-1]))
     return b"".join([*made, last])
@@ -79,10 +81,15 @@ def case(name: str) -> str:
     return f"suites/s/test_it.py::test_{name}"
 
 
+def made_by(calls: Sequence[Call], measures: Measures | None = None) -> dict[str, Any]:
+    """The fields of an event ``end`` that are about the calls of its case."""
+    return {"calls": calls, "totals": count(calls), "measures": measures or Measures()}
+
+
 def ended(name: str, verdict: str, **failure: Any) -> End:
     """A case ``a.b[c]`` of rule v1.a.b is over."""
     why = None if verdict == "pass" else Failure(**{"what": "doing it", **failure})
-    return End(case(name), f"v1.{name.partition('[')[0]}", Verdict(verdict), 0.1, why, {}, (CALL,) * 15)
+    return End(case(name), f"v1.{name.partition('[')[0]}", Verdict(verdict), 0.1, why, {}, **made_by((CALL,) * 15))
 
 
 def told(

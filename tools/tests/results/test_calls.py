@@ -11,7 +11,7 @@ from vfio_compliance.common.calls import Behind, Call
 from vfio_compliance.common.registers import Register
 from vfio_compliance.migration_v1.interface import MigrationV1
 from vfio_compliance.results.calls import describe
-from vfio_compliance.results.totals import count
+from vfio_compliance.results.totals import Totals, count
 from vfio_compliance.uapi import type1, vfio
 
 FETCH = struct.pack("<IIQQQQQ", 48, 4, 0x9000, 0x2000, 0x1000, 8, 0x7000)
@@ -221,4 +221,4 @@ def test_totals_of_calls():
         Call("ioctl", "second device", vfio.VFIO_DEVICE_RESET, times=2),
         Call("omitted", "", 100),
     ]
-    assert count(calls) == {"calls": 109, "opens": 1, "bytes_read": 24, "bytes_written": 0, "resets": 2}
+    assert count(calls) == Totals(calls=109, opens=1, resets=2, bytes_read=24, bytes_written=0)

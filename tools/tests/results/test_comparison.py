@@ -11,6 +11,7 @@ from stories import ended, told, waiver
 from vfio_compliance.results.comparison import Trend, compare
 from vfio_compliance.results.events import Death, Note
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.totals import Totals
 from vfio_compliance.results.writers.difference import render
 
 
@@ -94,7 +95,7 @@ def test_versions_calls_and_time():
     """What differs of program, device, kernel, seed and rules; and rules that took other calls, or longer."""
     before = summarise(told(ended("a", "pass"), ended("b", "pass"), kernel="Linux 1", device={"driver": "x"}, seed=1))
     slow = replace(ended("a", "pass"), seconds=30.0)
-    events = (slow, replace(ended("b", "pass"), calls=()), Note("n"))
+    events = (slow, replace(ended("b", "pass"), totals=Totals()), Note("n"))
     rules = {"v1.a": {"says": "It does another."}}
     after = summarise(told(*events, rules=rules, kernel="Linux 2", device={}, seed=2, version="9"))
     text = render(compare(before, after), 100)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from stories import CALL, case, ended, told
+from stories import CALL, case, ended, made_by, told
 
 from vfio_compliance import rules
 from vfio_compliance.common.calls import Call
@@ -26,7 +26,7 @@ def planned(*names, **run):
 
 def test_what_was_measured():
     """Resets by the calls of the cases, passes as each case has counted them."""
-    end = End(case("a[1]"), "v1.a", Verdict.PASS, 0.1, None, {}, (CALL, RESET), passes=3)
+    end = End(case("a[1]"), "v1.a", Verdict.PASS, 0.1, None, {}, **made_by((CALL, RESET)), passes=3)
     summary = summarise(told(end, ended("a[2]", "pass"), ended("b", "pass"), ended("c", "not-run"), ended("d", "fail")))
     assert costs.measured(summary) == {"v1.a": Cost(2, 2, 3), "v1.b": Cost(1, 0, 0)}
 
@@ -34,8 +34,8 @@ def test_what_was_measured():
 def test_what_a_run_will_cost():
     """In proportion to its cases, in all rounds; of unknown rules that is said."""
     known = {"v1.a": Cost(4, 8, 2), "v1.b": Cost(1, 1, 0)}
-    made = planned("a[1]", "a[2]", "b", "c", rounds=3)
-    assert costs.forecast(made, known) == Forecast(12, 15, 3, 3)
+    plan = planned("a[1]", "a[2]", "b", "c", rounds=3)
+    assert costs.forecast(plan, known) == Forecast(12, 15, 3, 3)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_what_a_run_will_cost():
 )
 def test_how_it_is_told(times, words):
     """With the time, as far as the profile states it, and the limits that it has to keep to."""
-    made = planned("a", "b", times=times, limits={"run": 60.0, "passes": 4.0})
-    text = " ".join(dry.render(made, Forecast(2, 10, 4, 1), 100).split())
+    plan = planned("a", "b", times=times, limits={"run": 60.0, "passes": 4.0})
+    text = " ".join(dry.render(plan, Forecast(2, 10, 4, 1), 100).split())
     assert words in text
     assert "cases 2 of 2 rules resets about 10, as the reference device takes save passes about 4" in text
     assert text.count("after 60 s (limits.run); raise it") == (len(times) == 2)

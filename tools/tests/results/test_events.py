@@ -15,10 +15,12 @@ from stories import CALL, FINISH, NOON, RULE, first, waiver
 from vfio_compliance.common.calls import Span
 from vfio_compliance.results import events, fields
 from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.flows import LIVE, Flow, Measures
 from vfio_compliance.results.inflight import LastCall
 from vfio_compliance.results.journal import Damaged, Recorded, line, parse
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import LeftOut, Register, Skip, UsedRegion
+from vfio_compliance.results.totals import Totals
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers.terminal import render
 
@@ -52,10 +54,11 @@ ALL = [
         0.5,
         Failure("doing", "x", "", skipped=True),
         {"how": "so"},
-        (CALL,),
-        7,
-        (Span(1, 2, "d"),),
-        True,
+        failed_call=7,
+        stands_on=(Span(1, 2, "d"),),
+        seeded=True,
+        totals=Totals(calls=3, opens=1),
+        measures=Measures({"device": {"stop": 7}}, (Flow(LIVE, 1, 2, stopped=3, whole=True),), {LIVE: 2}),
     ),
     events.Environment({"kernel": "6.12"}, {"p.yaml": "ab"}, ("--seed=1",), "/x"),
     events.Resumed(3),
@@ -173,7 +176,8 @@ def test_a_first_line_with_a_wrong_field(records, key, value):
         *((events.Plan, "cases", value) for value in ([["x"]], [["x", 1]], {})),
         *((events.Target, "identity", value) for value in ([], {"transport": 1})),
         *((events.End, "failure", value) for value in ({}, {"seen": "x"}, {"what": "x", "expected": "y"}, [], None)),
-        *((events.End, "calls", value) for value in ([[]], [{"verb": "read"}], None)),
+        *((events.End, "totals", value) for value in ([], {"calls": "1"}, None)),
+        *((events.End, "measures", value) for value in ({"flows": [{}]}, {"nanoseconds": {"device": {"stop": 0.5}}})),
         *((events.End, "observed", value) for value in ([], {"how": {}})),
         (events.End, "verdict", "perhaps"),
         (events.End, "time", "x"),

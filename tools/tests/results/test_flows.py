@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from stories import ended, told
+from stories import ended, made_by, told
 
 from vfio_compliance.common.calls import Call, Calls
 from vfio_compliance.results.events import Target
 from vfio_compliance.results.figures import figures, flat, spread
-from vfio_compliance.results.flows import LIVE, RESUME, STOPPED, measure
+from vfio_compliance.results.flows import LIVE, RESUME, STOPPED, Measuring
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Register, UsedRegion
 from vfio_compliance.results.writers import FORMATS, render
@@ -73,7 +73,7 @@ class Script:
         return self.read("pending_bytes", 0, on)
 
     def measured(self):
-        return measure([("it", self.calls)], [REGION])
+        return Measuring([REGION]).take(self.calls)
 
 
 def running():
@@ -84,7 +84,7 @@ def running():
 def test_state_lasts_from_write_to_write():
     """The change counts for the state that is changed to; the last one ends with the last call."""
     known = running().state("stop").state("running").read("pending_bytes", 0).measured().nanoseconds
-    assert known == {"device": {"running": STEP + STEP + CALL, "stop": STEP}, "second device": {}}
+    assert known == {"device": {"running": STEP + STEP + CALL, "stop": STEP}}
 
 
 def test_refused_write_changes_nothing():
@@ -113,7 +113,7 @@ def test_stopped_save():
     """Bytes, time from the write to the last byte, which is the downtime too; and the time in calls alone."""
     made = running().state("stop-and-copy").saved(100, 50).state("stop").measured()
     (flow,) = made.flows
-    assert (flow.kind, flow.case, flow.moved) == (STOPPED, "it", 150)
+    assert (flow.kind, flow.moved) == (STOPPED, 150)
     assert flow.seconds == flow.downtime == pytest.approx((8 * STEP + CALL) / 1e9)
     assert flow.call_seconds == pytest.approx(9 * CALL / 1e9)
     assert flow.throughput == pytest.approx(150 / flow.seconds)
@@ -157,14 +157,14 @@ def test_save_from_stop_has_no_downtime():
 def test_save_that_did_not_come_to_its_end(script):
     """It is counted, and no number is made of it."""
     made = script.measured()
-    assert made.flows == []
+    assert made.flows == ()
     assert made.unfinished == {STOPPED: 1}
 
 
 def test_pre_copy_alone_is_no_whole_save():
     """Cancelled, however much was read."""
     made = running().state("pre-copy").saved(100).state("running").measured()
-    assert (made.flows, made.unfinished) == ([], {LIVE: 1})
+    assert (made.flows, made.unfinished) == ((), {LIVE: 1})
 
 
 def test_data_through_a_mapping():
@@ -194,7 +194,7 @@ def test_calls_as_json_have_them():
     """The same comes of calls that were read from a journal."""
     calls = running().state("stop-and-copy").saved(100).state("stop").calls
     read = Calls.from_json([call.to_json() for call in calls])
-    assert measure([("it", read)], [REGION]) == measure([("it", calls)], [REGION])
+    assert Measuring([REGION]).take(read) == Measuring([REGION]).take(calls)
 
 
 def test_absurd_journal():
@@ -202,13 +202,13 @@ def test_absurd_journal():
     script = running().state("stop-and-copy").saved(100).state("stop")
     calls = [call._replace(started_ns=10**18 - call.started_ns, received=call.received * 40) for call in script.calls]
     calls += [call._replace(received=b"", sent=b"") for call in script.calls]
-    numbers = dict(flat(figures(measure([("it", calls)], [REGION]))))
+    numbers = dict(flat(figures(Measuring([REGION]).take(calls))))
     assert min(numbers.values()) >= 0
 
 
 def test_region_of_another_kind():
     """Nothing is measured where the journal names no device_state."""
-    assert measure([("it", running().calls)], [replace(REGION, registers=REGION.registers[1:])]).nanoseconds == {}
+    assert Measuring([replace(REGION, registers=REGION.registers[1:])]).take(running().calls).nanoseconds == {}
 
 
 def test_spread():
@@ -221,7 +221,7 @@ def test_spread():
 def test_every_format_has_them(name):
     """Downtime and bytes of a flow, and the time in a state, as numbers."""
     calls = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop").calls
-    case = replace(ended("a", "pass"), calls=tuple(calls))
+    case = replace(ended("a", "pass"), **made_by(calls, Measuring([REGION]).take(calls)))
     text = render(name, summarise(told(Target({}, (REGION,)), case)))
     words = ("41.0 us", "130 bytes", "running 10.0 us") if name == "terminal" else ("4.1e-05", "130", "1e-05")
     assert [word for word in words if word not in text] == []

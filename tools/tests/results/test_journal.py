@@ -7,12 +7,14 @@ import os
 import threading
 
 import pytest
-from stories import first, written
+from stories import CALL, NOON, chained, first, written
 
 from vfio_compliance.results import journal
-from vfio_compliance.results.events import Finish, Note, Unwritten
+from vfio_compliance.results.events import End, Finish, Note, Unwritten
+from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.journal import FORMAT, Cut, Damaged, Journal, JournalError, Recorded
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import terminal
 
 RUN = first([], {})
@@ -87,6 +89,64 @@ def test_watcher_gone(tmp_path):
     assert (first.event, second.event) == (RUN, Note("hello"))
     assert "the process that watched the run ended before it" in why.event.message
     assert isinstance(end, Cut)
+
+
+CALLS = (CALL, CALL._replace(serial=7), CALL._replace(serial=8, started_ns=9))
+
+
+def with_calls(path, verdict="pass", calls=CALLS, text=None):
+    """A journal of one case with these calls, or with ``text`` as the line of them."""
+    why = None if verdict == "pass" else Failure("doing it")
+    end = End("c", "r", Verdict(verdict), 0.1, why, {}, calls)
+    made = [journal.line(RUN, NOON), *journal.records(end, NOON + 1)]
+    if text is not None:
+        made[1] = text
+    path.write_bytes(b"".join(chained(made)))
+    return path
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_calls_have_a_line_of_their_own(tmp_path, verdict, whole):
+    """It comes before that of the case, which gets them back."""
+    _, line, end, _ = journal.read(with_calls(tmp_path / journal.NAME, verdict), whole=whole)
+    assert line == Recorded(NOON, None)
+    assert (tuple(end.event.calls), end.event.case) == (CALLS, "c")
+
+
+def test_no_line_without_calls(tmp_path):
+    """A case that made none has its own line alone."""
+    path = with_calls(tmp_path / journal.NAME, calls=())
+    assert len(path.read_bytes().splitlines()) == 2
+    _, end, _ = journal.read(path)
+    assert tuple(end.event.calls) == ()
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [b',"x":1}', b',"calls":null}', b',"calls":[[]]}', b',"calls":[{"verb":"read"}]}', b',"calls":' + b"[" * 99_999],
+)
+def test_calls_that_cannot_be_read(tmp_path, calls):
+    """Where they are looked at, their case is damaged; else there are none, and whoever reads all is told."""
+    path = tmp_path / journal.NAME
+    text = b'{"event":"calls"' + calls + b"\n"
+    for verdict, whole in (("fail", False), ("fail", True), ("pass", True)):
+        _, _, end, *_ = journal.read(with_calls(path, verdict, text=text), whole=whole)
+        assert "its calls, which the line before has" in end.why
+    _, _, end, _ = journal.read(with_calls(path, text=text))
+    assert (end.event.verdict, tuple(end.event.calls)) == (Verdict.PASS, ())
+
+
+def test_watcher_gets_no_calls(tmp_path):
+    """They are of no use to it."""
+    reading, writing = os.pipe()
+    with begun(tmp_path / journal.NAME, copy_to=writing) as opened:
+        opened.write(End("c", "r", Verdict.PASS, 0.1, None, {}, CALLS))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as copied:
+        _, end = copied
+    *_, last = (tmp_path / journal.NAME).read_bytes().splitlines(keepends=True)
+    assert (end, b"calls" in end) == (last, False)
 
 
 def test_disk_full():

@@ -92,7 +92,7 @@ class Contents:
 
         def noted() -> Iterator[journals.Line]:
             nonlocal told
-            for number, line in enumerate(journals.lines(watched(), journal.NAME), 1):
+            for number, line in enumerate(journals.lines(watched(), journal.NAME, whole=True), 1):
                 if isinstance(line, journals.Recorded):
                     if isinstance(line.event, Environment):
                         self.environment = line.event

@@ -222,7 +222,7 @@ def _cases(path: Path, source: Source) -> Iterator[Part]:
     provokes: dict[str, tuple[str, ...]] = {}
     finished = False
     try:
-        for number, line in enumerate(journal.read(path), 1):
+        for number, line in enumerate(journal.read(path, whole=True), 1):
             if isinstance(line, journal.Damaged):
                 raise TraceError(f"{path}:{number}: not a record of a journal: {line.why}")
             if isinstance(line, journal.Cut):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple, overload
 
@@ -119,9 +119,16 @@ class Call(NamedTuple):
 class Calls(Sequence[Call]):
     """Recorded calls as JSON has them, each made only where it is looked at: a report looks at few of very many."""
 
-    def __init__(self, records: list[dict[str, Any]]) -> None:
-        """``records`` are such as from_json() lets pass."""
-        self.records = records
+    def __init__(self, records: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
+        """``records`` are such as from_json() lets pass; a function that gives them is called when one is looked at."""
+        self._records = records
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The calls as JSON has them: fields by name, without those that have their default."""
+        if not isinstance(self._records, list):
+            self._records = self._records()
+        return self._records
 
     @classmethod
     def from_json(cls, value: object) -> Calls:
@@ -203,17 +210,23 @@ def rounded(call: Call) -> Call:
 def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:
     """Calls as JSON objects. One that has the next running number says how long after the end of the one before it
     began (``after_ns``), in place of both: that is shorter, and packs much better."""
-    rows = []
-    before: Call | None = None
-    for call in calls:
-        row = call.to_json()
-        if before is not None and call.serial == before.last + 1:
-            row.pop("started_ns", None)
+    rows: list[dict[str, Any]] = []
+    end = serial = 0
+    for record in plain(calls):
+        row = dict(record)
+        if rows and row.get("serial", 0) == serial:
             row.pop("serial", None)
-            row[_AFTER] = call.started_ns - before.started_ns - before.duration_ns
+            row[_AFTER] = row.pop("started_ns", 0) - end
         rows.append(row)
-        before = call
+        end, serial = _next(record)
     return rows
+
+
+def _next(record: Mapping[str, Any]) -> tuple[int, int]:
+    """When a call had ended, and the running number of the next one."""
+    get = record.get
+    omitted = get("number", 0) if get("verb") == OMITTED else 0
+    return get("started_ns", 0) + get("duration_ns", 0), get("serial", 0) + (omitted or get("times", 1))
 
 
 def unfolded(rows: object) -> list[dict[str, Any]]:
@@ -231,10 +244,7 @@ def unfolded(rows: object) -> list[dict[str, Any]]:
                 if not number or type(after) is not int or not -_LONGEST < after < _LONGEST:
                     raise ValueError(f"{_AFTER}: a number of nanoseconds after another call is expected")
                 row["started_ns"], row["serial"] = max(end + after, 0), serial
-            get = row.get
-            end = get("started_ns", 0) + get("duration_ns", 0)
-            omitted = get("number", 0) if get("verb") == OMITTED else 0
-            serial = get("serial", 0) + (omitted or get("times", 1))
+            end, serial = _next(row)
     except (AttributeError, TypeError):  # no object, or no numbers
         raise ValueError("a list of calls is expected") from None
     return rows

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from .. import __version__
-from ..common.calls import compact, rounded
+from ..common.calls import Calls, compact, rounded
 from ..results import events
+from ..results.flows import Measuring
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.setting import ChosenPlan, GivenFile, JudgedProfile, LeftOut, NotBlocking, Selection, Skip, Waiver
+from ..results.totals import count
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
 from ..run.session import Session
@@ -23,6 +25,7 @@ from .stash import (
     CATALOGUE,
     HANDOVER,
     JOURNAL,
+    MEASURING,
     OBSERVATIONS,
     PASSES,
     PHASES,
@@ -133,6 +136,9 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     passes = tracer.counts.passes
     before = item.config.stash.get(PASSES, 0)
     item.config.stash[PASSES] = passes
+    calls = Calls([call.to_json() for call in map(rounded, compact(tracer.take()))])
+    if MEASURING not in item.config.stash:
+        item.config.stash[MEASURING] = Measuring(opened.used_regions)
     opened.tell(
         events.End(
             case=item.nodeid,
@@ -143,7 +149,9 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             failed_call=told.call,
             observed=observed,
             stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
-            calls=tuple(map(rounded, compact(tracer.take()))),
+            calls=calls,
+            totals=count(calls),
+            measures=item.config.stash[MEASURING].take(calls),
             passes=passes - before,
             seeded="seed" in getattr(item, "fixturenames", ()),
         )

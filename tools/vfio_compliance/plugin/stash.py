@@ -13,6 +13,7 @@ from ..profiles import plan as plans
 from ..profiles.waiver_files import Listed, WaiverFile
 from ..results.data import DataStore
 from ..results.failure import Failure
+from ..results.flows import Measuring
 from ..results.handover import Handover
 from ..results.journal import Journal
 from ..results.verdict import Verdict
@@ -35,6 +36,8 @@ PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
 #: How often the whole state was saved when the last case was over.
 PASSES: pytest.StashKey[int] = pytest.StashKey()
+#: Of the calls of all cases.
+MEASURING: pytest.StashKey[Measuring] = pytest.StashKey()
 #: When the cases began, in seconds of the monotonic clock.
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
 #: What an earlier test process left, which this one continues.

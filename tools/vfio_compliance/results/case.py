@@ -10,6 +10,8 @@ from typing import Final
 from ..common.calls import Call, Span
 from .events import Death, Rerun
 from .failure import Failure
+from .flows import Measures
+from .totals import Totals
 from .verdict import Verdict
 
 _COUNTS_ALWAYS = (Verdict.HANG, Verdict.KERNEL, Verdict.BROKEN)
@@ -57,6 +59,9 @@ class Case:
     seeded: bool = False
     #: How often the whole state of a device was saved.
     passes: int = 0
+    #: What its calls amount to.
+    totals: Totals = field(default_factory=Totals)
+    measures: Measures = field(default_factory=Measures)
     #: What came of it when it was run once more.
     reruns: list[Rerun] = field(default_factory=list)
     #: Whether its end is recorded: its own, or that of its test process.

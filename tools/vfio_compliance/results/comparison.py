@@ -12,7 +12,6 @@ from .about import about
 from .case import Case
 from .figures import figures
 from .summary import Summary
-from .totals import number
 from .verdict import Verdict, worst_exit
 
 #: How bad a verdict is; the same number is neither better nor worse. What was not judged says less than a waiver does.
@@ -129,7 +128,7 @@ def _trend(before: Verdict | None, after: Verdict | None) -> Trend:
 
 def _side(summary: Summary, rule: str, verdict: Verdict | None) -> Side:
     cases = summary.cases_of(rule)
-    calls = sum(number(case.calls) for case in cases)
+    calls = sum(case.totals.calls for case in cases)
     return Side(verdict, calls, sum(case.seconds for case in cases))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .summary import Summary
-from .totals import count
 from .verdict import Verdict
 
 #: Written by ``python -m vfio_compliance.cli.costs RUN``.
@@ -41,7 +40,7 @@ def measured(summary: Summary) -> dict[str, Cost]:
         if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
             continue
         cases = summary.cases_of(rule)
-        resets = sum(count(case.calls)["resets"] for case in cases)
+        resets = sum(case.totals.resets for case in cases)
         costs[rule] = Cost(len(cases), resets, sum(case.passes for case in cases))
     return costs
 

@@ -14,8 +14,11 @@ from typing import Annotated, Final, TypeAlias, get_args
 from ..common.calls import Call, Calls, Span
 from ..rules import Rule
 from .failure import Failure
+from .fields import APART
+from .flows import Measures
 from .inflight import LastCall
 from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, UsedRegion, Waiver
+from .totals import Totals
 from .verdict import Verdict
 
 # -- the run as a whole -----------------------------------------------------------------------------------------------
@@ -290,8 +293,9 @@ class End:
     failure: Failure | None
     #: What the device did where the text is silent: a question, and the answer.
     observed: Mapping[str, str]
-    #: The calls that were made, one after the other.
-    calls: Annotated[Sequence[Call], Calls.from_json]
+    #: The calls that were made, one after the other. A journal has them in a line of their own, before this event:
+    #: they are very many, and few are looked at.
+    calls: Sequence[Call] = field(default=(), metadata=APART)
     #: Running number of the call that shows the failure; 0 where there is none.
     failed_call: int = 0
     #: Calls of other cases that it was judged from.
@@ -300,6 +304,9 @@ class End:
     seeded: bool = False
     #: How often the whole state of a device was saved.
     passes: int = 0
+    #: What the calls amount to.
+    totals: Totals = field(default_factory=Totals)
+    measures: Measures = field(default_factory=Measures)
 
     def __post_init__(self) -> None:
         if self.verdict is not Verdict.PASS and self.failure is None:

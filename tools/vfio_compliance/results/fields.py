@@ -16,6 +16,9 @@ from ..common.calls import Call, Calls, to_rows
 #: Takes a value read from JSON and gives that of a field. Raises ValueError.
 _Reader: TypeAlias = Callable[[Any], Any]
 
+#: What marks a field of a dataclass that is neither written nor read here.
+APART: Final = {"apart": True}
+
 #: What a number has to be for the machine that it is about: signed or not, it has 64 bits.
 _NUMBERS: Final = range(-(1 << 63), 1 << 64)
 _LARGEST: Final = float(1 << 64)
@@ -24,7 +27,7 @@ _LARGEST: Final = float(1 << 64)
 def plain(value: Any) -> Any:
     """The form in JSON of a value that ``json.dumps`` does not know: of a dataclass, what differs from its defaults."""
     if is_dataclass(value):
-        held = ((each.name, getattr(value, each.name), _default(each)) for each in fields(value))
+        held = ((each.name, getattr(value, each.name), _default(each)) for each in fields(value) if _here(each))
         return {name: _plain(now) for name, now, default in held if now is not default and now != default}
     if isinstance(value, Enum):
         return value.value
@@ -77,6 +80,10 @@ def _as_is(one: _Reader) -> _Reader:
     return one
 
 
+def _here(each: Field[Any]) -> bool:
+    return "apart" not in each.metadata
+
+
 def _default(each: Field[Any]) -> Any:
     return each.default if each.default_factory is MISSING else each.default_factory()
 
@@ -100,7 +107,7 @@ def _mapping(one: _Reader) -> _Reader:
 
 def _record(kind: Any) -> _Reader:
     hints = get_type_hints(kind, include_extras=True)
-    known = [(each.name, _reader(hints[each.name]), _default(each) is MISSING) for each in fields(kind)]
+    known = [(each.name, _reader(hints[each.name]), _default(each) is MISSING) for each in fields(kind) if _here(each)]
 
     def take(value: Any) -> Any:
         values = {}

@@ -14,12 +14,12 @@ def figures(measures: Measures) -> dict[str, Any]:
     states = {
         name: {state: spent / 1e9 for state, spent in known.items()} for name, known in measures.nanoseconds.items()
     }
-    return {"states": {name: known for name, known in states.items() if known}, "flows": dict(_flows(measures))}
+    return {"states": states, "flows": dict(_flows(measures))}
 
 
 def _flows(measures: Measures) -> Iterator[tuple[str, dict[str, Any]]]:
     for kind in KINDS:
-        flows, unfinished = measures.of(kind), measures.unfinished[kind]
+        flows, unfinished = measures.of(kind), measures.unfinished.get(kind, 0)
         if not flows and not unfinished:
             continue
         spreads = {

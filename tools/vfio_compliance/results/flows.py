@@ -32,8 +32,6 @@ class Flow:
     """A state was saved or resumed, in one go. Times are in nanoseconds since the test process began."""
 
     kind: str
-    #: The case that it was a part of.
-    case: str
     #: Of the write that begins it.
     begun: int
     #: When the last byte had been moved; of a resumed one, when the device was running.
@@ -74,34 +72,54 @@ class Flow:
         return None if self.stopped is None or self.running is None else _between(self.stopped, self.running)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Measures:
-    """Of a whole run."""
+    """Of a case, or of a whole run."""
 
     #: In each state, of the device and of the second one.
-    nanoseconds: dict[str, Counter[str]] = field(default_factory=dict)
+    nanoseconds: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     #: Those that came to their end.
-    flows: list[Flow] = field(default_factory=list)
+    flows: tuple[Flow, ...] = ()
     #: How many of each kind did not.
-    unfinished: Counter[str] = field(default_factory=Counter)
+    unfinished: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, kind: str) -> list[Flow]:
         """The whole flows of a kind."""
         return [flow for flow in self.flows if flow.kind == kind]
 
 
-def measure(cases: Iterable[tuple[str, Sequence[Call]]], regions: Iterable[UsedRegion]) -> Measures:
-    """What the calls of all cases, each with its name, amount to."""
-    found = Measures()
-    places = [place for region in regions if (place := _Place.of(region))]
-    devices = {
-        f"{prefix}region {place.index}": _Device(place, f"{prefix}device", found)
-        for place in places
-        for prefix in ("", SECOND)
-    }
-    for name, calls in cases if devices else ():
-        _Case(name, devices, found).take(calls)
-    return found
+def total(cases: Iterable[Measures]) -> Measures:
+    """What those of all cases come to."""
+    nanoseconds: dict[str, Counter[str]] = {}
+    unfinished: Counter[str] = Counter()
+    flows: list[Flow] = []
+    for case in cases:
+        for device, spent in case.nanoseconds.items():
+            nanoseconds.setdefault(device, Counter()).update(spent)
+        unfinished.update(case.unfinished)
+        flows += case.flows
+    return Measures(nanoseconds, tuple(flows), unfinished)
+
+
+class Measuring:
+    """Measures the calls of one case after the other, as a test process makes them."""
+
+    def __init__(self, regions: Iterable[UsedRegion]) -> None:
+        self._devices = {
+            f"{prefix}region {place.index}": _Device(place, f"{prefix}device")
+            for region in regions
+            if (place := _Place.of(region))
+            for prefix in ("", SECOND)
+        }
+
+    def take(self, calls: Sequence[Call]) -> Measures:
+        """What the calls of the next case amount to."""
+        if not self._devices:
+            return Measures()
+        case = _Case(self._devices)
+        case.take(calls)
+        nanoseconds = {name: dict(spent) for name, spent in case.spent.items()}
+        return Measures(nanoseconds, tuple(case.flows), dict(case.unfinished))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +148,9 @@ class _Place:
 class _Device:
     """One device, as its calls show it."""
 
-    def __init__(self, place: _Place, name: str, found: Measures) -> None:
+    def __init__(self, place: _Place, name: str) -> None:
         self.place = place
-        self._found = found
-        self._spent = found.nanoseconds.setdefault(name, Counter())
+        self._name = name
         self._state: str | None = None
         self._since = 0
         #: Data may go through it, and no call tells of that.
@@ -151,29 +168,29 @@ class _Device:
         """Its region was mapped."""
         self._mapped = True
 
-    def close(self, at: int) -> None:
+    def close(self, at: int, case: _Case) -> None:
         """It was opened or closed, or its process ended."""
         self._mapped = False
-        self.lose(at)
+        self.lose(at, case)
 
-    def lose(self, at: int) -> None:
+    def lose(self, at: int, case: _Case) -> None:
         """Nothing is known of its state any more."""
-        self._count(at)
+        self._count(at, case)
         self._state = None
-        self._finish()
+        self._finish(case)
 
-    def _count(self, at: int) -> None:
+    def _count(self, at: int, case: _Case) -> None:
         if self._state is not None and at > self._since:
-            self._spent[self._state] += at - self._since
+            case.spent.setdefault(self._name, Counter())[self._state] += at - self._since
 
-    def _finish(self) -> None:
+    def _finish(self, case: _Case) -> None:
         """The flow is over, whatever it came to."""
         if flow := self.flow:
             self.flow = None
             if flow.whole:
-                self._found.flows.append(flow)
+                case.flows.append(flow)
             else:
-                self._found.unfinished[flow.kind] += 1
+                case.unfinished[flow.kind] += 1
 
     # -- one access ---------------------------------------------------------------------------------------------------
 
@@ -187,24 +204,24 @@ class _Device:
         if (offset, call.get("length", 0)) == place.state:
             name = place.names.get(_value(call.get("received" if read else "sent", "")), "unknown")
             if read:
-                self._seen(name, started)
+                self._seen(name, started, case)
             else:
                 self._changed(name, started, ended, case)
         elif flow:
             self._data(call, offset, ended, read, flow)
 
-    def _seen(self, name: str, at: int) -> None:
+    def _seen(self, name: str, at: int, case: _Case) -> None:
         """device_state was read."""
         if name == self._state:
             return
         if self._state is not None:  # it went there by itself: what was begun is over
-            self.lose(at)
+            self.lose(at, case)
         self._state, self._since = name, at
 
     def _changed(self, name: str, started: int, ended: int, case: _Case) -> None:
         """device_state was written, and the driver took it."""
         before = self._state
-        self._count(started)
+        self._count(started, case)
         self._state, self._since = name, started
         if flow := self.flow:
             if flow.kind == RESUME and name == _RUNNING:
@@ -218,14 +235,14 @@ class _Device:
                 return
             if flow.whole and flow.kind != RESUME:
                 case.saved = flow
-            self._finish()
+            self._finish(case)
         self._spent_on_it = ended - started
         if name in _SAVING and before not in _SAVING:
-            self.flow = Flow(LIVE if name == _PRE_COPY else STOPPED, case.name, started)
+            self.flow = Flow(LIVE if name == _PRE_COPY else STOPPED, started)
             if name == _STOP_AND_COPY and before in _RUNS:
                 self.flow.stopped = started
         elif name == _RESUMING:
-            self.flow = Flow(RESUME, case.name, started)
+            self.flow = Flow(RESUME, started)
         self._forget()
 
     def _forget(self) -> None:
@@ -261,9 +278,11 @@ class _Device:
 class _Case:
     """The calls of one case, on all devices."""
 
-    def __init__(self, name: str, devices: Mapping[str, _Device], found: Measures) -> None:
-        self.name = name
+    def __init__(self, devices: Mapping[str, _Device]) -> None:
         self._devices = devices
+        self.spent: dict[str, Counter[str]] = {}
+        self.flows: list[Flow] = []
+        self.unfinished: Counter[str] = Counter()
         #: The last state that was saved whole, and given to no device.
         self.saved: Flow | None = None
 
@@ -288,20 +307,20 @@ class _Case:
                 elif verb == "map":
                     device.map()
         for device in self._devices.values():
-            device.lose(last)
+            device.lose(last, self)
 
     def _other(self, call: Mapping[str, Any], verb: str, target: str, at: int) -> None:
         """A call on something else than a region of a migration."""
         if verb == OMITTED:
             for device in self._devices.values():
-                device.lose(at)
+                device.lose(at, self)
         elif target.endswith("device") and (
             verb in ("open", "close") or (verb == "ioctl" and call.get("number") == VFIO_DEVICE_RESET)
         ):
             prefix = target.removesuffix("device")
             for name, device in self._devices.items():
                 if name.removesuffix(f"region {device.place.index}") == prefix:
-                    (device.lose if verb == "ioctl" else device.close)(at)
+                    (device.lose if verb == "ioctl" else device.close)(at, self)
 
 
 def _between(earlier: int, later: int) -> float:

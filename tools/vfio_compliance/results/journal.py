@@ -13,14 +13,22 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
+from ..common.calls import Calls, to_rows
 from . import chain, events, fields
 from .events import Event
+from .verdict import Verdict
 
 FORMAT = 3
+
+#: What the line that has the calls of a case says that it is, and how it begins.
+_CALLS = "calls"
+_OF_CALLS = b'{"event":"calls",'
 NAME = "journal.jsonl"
 
 #: What to do about a journal that takes no more.
@@ -122,18 +130,21 @@ class Journal:
             raise JournalError(f"{self._path} takes no more: {error.strerror}") from None
 
     def _append(self, event: Event) -> bytes:
-        """One record, whole or not at all. Raises OSError."""
+        """All that belongs to it, whole or not at all; the record itself. Raises OSError."""
         self._catch_up()
-        data, digest = chain.linked(line(event, round(time.monotonic() + self._offset, 6)), self._before)
+        made, before = [], self._before
+        for record in records(event, round(time.monotonic() + self._offset, 6)):
+            data, before = chain.linked(record, before)
+            made.append(data)
         try:
-            _write_all(self._file, data)
+            _write_all(self._file, b"".join(made))
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
             raise
-        self._end += len(data)
-        self._before = digest
-        return data
+        self._end += sum(map(len, made))
+        self._before = before
+        return made[-1]
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -197,13 +208,20 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
+def records(event: Event, at: float | None = None) -> Iterator[bytes]:
+    """All lines that an event makes in a journal: its own, and before it that of its calls, if it has any."""
+    if isinstance(event, events.End) and event.calls:
+        yield _text({"event": _CALLS, "calls": to_rows(event.calls)})
+    yield line(event, at)
+
+
 def line(event: Event, at: float | None = None) -> bytes:
     """An event as a journal has it; ``at`` is the time of day in seconds, now unless given."""
-    record = {
-        "event": events.name(type(event)),
-        "time": round(time.time(), 6) if at is None else at,
-        **fields.plain(event),
-    }
+    at = round(time.time(), 6) if at is None else at
+    return _text({"event": events.name(type(event)), "time": at, **fields.plain(event)})
+
+
+def _text(record: dict[str, Any]) -> bytes:
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=fields.plain)
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
@@ -235,24 +253,28 @@ def _time(value: object) -> float:
     return float(value)
 
 
-def read(path: Path) -> Iterator[Line]:
+def read(path: Path, *, whole: bool = False) -> Iterator[Line]:
     """The lines of ``path``, as ``lines`` gives them. Raises JournalError for a file that cannot be read, too."""
     try:
         with path.open("rb") as file:
-            yield from lines(file, str(path))
+            yield from lines(file, str(path), whole=whole)
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}") from None
 
 
-def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
+def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[Line]:
     """The lines of a journal; a last one that was cut short is left out. The first holds the event ``run``.
 
     A line whose place in the chain is wrong is damaged. A journal that does not end with the event ``closed`` has a Cut
-    after its last line. What follows from a line that was told already is not told again. Raises JournalError, with
-    ``name``, for what is not a journal of this format.
+    after its last line. What follows from a line that was told already is not told again.
+
+    The calls of a case are read when they are looked at, unless it has failed; with ``whole``, all are read at once.
+    Where they cannot be read, though the chain is right, the case is damaged that has them; there are none if that is
+    found later. Raises JournalError, with ``name``, for what is not a journal of this format.
     """
     check = chain.Check()
     told = closed = False
+    now, calls = 0.0, b""
     for data in file:
         if not data.endswith(b"\n"):
             break
@@ -261,7 +283,14 @@ def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
         if first:
             _check_format(name, text)
         wrong = check.take(data)
+        if data.startswith(_OF_CALLS) and not wrong:
+            closed, calls = False, data
+            yield Recorded(now, None)
+            continue
         found = parse(text)
+        if calls and isinstance(found, Recorded) and isinstance(found.event, events.End):
+            found = _with_calls(found.time, found.event, calls, whole)
+        calls = b""
         if first and isinstance(found, Damaged):
             raise JournalError(f"{name}: its first record is damaged: {found.why}")
         if wrong:
@@ -270,6 +299,7 @@ def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
         if not told and isinstance(found, Recorded) and isinstance(found.event, events.Closed):
             found = _checked(found, before, records)
         told = told or isinstance(found, Damaged)
+        now = found.time if isinstance(found, Recorded) else now
         yield found
     if not check.lines:
         raise JournalError(f"{name}: the run ended before anything was recorded")
@@ -278,6 +308,28 @@ def lines(file: Iterable[bytes], name: str) -> Iterator[Line]:
             f"the journal was not closed: whoever watched the run was killed, or lines are missing after line "
             f"{check.lines}"
         )
+
+
+def _with_calls(at: float, end: events.End, text: bytes, whole: bool) -> Line:
+    """The end of a case with its calls, which ``text`` has."""
+    if not whole and end.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+        return Recorded(at, replace(end, calls=Calls(partial(_records, text))))
+    try:
+        return Recorded(at, replace(end, calls=_calls(text)))
+    except (ValueError, RecursionError) as error:
+        return Damaged(f"its calls, which the line before has: {error}")
+
+
+def _records(text: bytes) -> list[dict[str, Any]]:
+    try:
+        return _calls(text).records
+    except (ValueError, RecursionError):
+        return []
+
+
+def _calls(text: bytes) -> Calls:
+    """Raises ValueError, RecursionError."""
+    return Calls.from_json(json.loads(text.decode("utf-8", "replace")).get("calls"))
 
 
 def _checked(found: Recorded, digest: str, records: int) -> Line:

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TypeAlias
 
-from ..common.calls import Call
 from ..common.words import counted
 from .case import Case, key
 from .events import (
@@ -34,7 +32,7 @@ from .events import (
 from .failure import Failure, Stop
 from .journal import GO_ON
 from .summary import Summary
-from .totals import count
+from .totals import Totals, count
 from .verdict import Verdict, gravest
 
 #: Events after which a new test process is to continue the run, if a case is left.
@@ -57,7 +55,7 @@ class Replay:
         #: Why the run ended early, outside of any case; that counts no more once it was resumed.
         self._ends: list[Stop] = []
         #: What the present test process has done, as far as its cases tell: it may not get to count that itself.
-        self._uncounted: list[Sequence[Call]] = []
+        self._uncounted: list[Totals] = []
         self._passes = 0
 
     def take(self, event: Event) -> None:
@@ -69,7 +67,7 @@ class Replay:
                 self._begin_round(1)
             case Opening():
                 summary.opening = event.calls
-                self._uncounted.append(event.calls)
+                self._uncounted.append(count(event.calls))
             case Target():
                 summary.target = event
             case Start():
@@ -136,8 +134,8 @@ class Replay:
         case.over, case.verdict, case.failure = True, event.verdict, event.failure
         case.seconds, case.calls = event.seconds, event.calls
         case.failed_call, case.stands_on, case.seeded = event.failed_call, event.stands_on, event.seeded
-        case.passes = event.passes
-        self._uncounted.append(case.calls)
+        case.passes, case.totals, case.measures = event.passes, event.totals, event.measures
+        self._uncounted.append(event.totals)
         self._passes += event.passes
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1
@@ -167,8 +165,8 @@ class Replay:
         self._count()
 
     def _count(self) -> None:
-        for calls in self._uncounted:
-            self._summary.totals.update(count(calls))
+        for totals in self._uncounted:
+            self._summary.totals.update(asdict(totals))
         self._summary.totals["passes"] += self._passes
         self._no_more_to_count()
 

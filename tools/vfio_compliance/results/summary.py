@@ -14,7 +14,7 @@ from ..rules import Rule
 from .case import Case
 from .events import Run, State, Target
 from .failure import Stop
-from .flows import Measures, measure
+from .flows import Measures, total
 from .scope import Scope, scope_of
 from .setting import Waiver
 from .verdict import Verdict, exit_code, gravest
@@ -150,8 +150,8 @@ class Summary:
 
     @cached_property
     def measures(self) -> Measures:
-        """Time and bytes, by the calls of all cases."""
-        return measure(((case.key, case.calls) for case in self.cases.values()), self.target.regions)
+        """Time and bytes of all cases."""
+        return total(case.measures for case in self.cases.values())
 
     @property
     def counted(self) -> dict[str, Verdict]:

@@ -3,15 +3,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..common.calls import OMITTED, SECOND, Call, plain
 from ..uapi.requests import VFIO_DEVICE_RESET
 
 
-def count(calls: Sequence[Call]) -> Counter[str]:
-    """Totals of recorded calls, by the names that a ``finish`` record has for them."""
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of recorded calls, by the names that the event ``finish`` has for them."""
+
+    calls: int = 0
+    opens: int = 0
+    resets: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+def count(calls: Sequence[Call]) -> Totals:
+    """What they amount to. A call that failed has moved nothing; a reset counts all the same."""
     made = read = written = opens = resets = 0
     for call in plain(calls):
         verb, times, value = call["verb"], call.get("times", 1), call.get("value", 0)
@@ -25,9 +36,4 @@ def count(calls: Sequence[Call]) -> Counter[str]:
         elif verb in ("open", "ioctl") and call["target"].removeprefix(SECOND) == "device":
             opens += times * (verb == "open" and not call.get("errno"))
             resets += times * (verb == "ioctl" and call.get("number") == VFIO_DEVICE_RESET)
-    return Counter(calls=made, bytes_read=read, bytes_written=written, opens=opens, resets=resets)
-
-
-def number(calls: Sequence[Call]) -> int:
-    """How many calls they are."""
-    return sum(call.get("number", 0) if call["verb"] == OMITTED else call.get("times", 1) for call in plain(calls))
+    return Totals(made, opens, resets, read, written)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
@@ -71,13 +71,16 @@ class Session(OpenDevice):
         identity = self.transport.identity()
         for attachment in self.attachments:
             identity |= attachment.identity()
-        self.tell(events.Target(identity, tuple(self._used_regions())))
+        self.tell(events.Target(identity, self.used_regions))
 
-    def _used_regions(self) -> Iterator[UsedRegion]:
-        for attachment in self.attachments:
-            interface = attachment.interface
-            registers = tuple(map(recorded, interface.registers))
-            yield from (UsedRegion(region.index, interface.name, registers) for region in attachment.regions)
+    @property
+    def used_regions(self) -> tuple[UsedRegion, ...]:
+        """Those that interfaces use, with their registers."""
+        return tuple(
+            UsedRegion(region.index, attachment.interface.name, tuple(map(recorded, attachment.interface.registers)))
+            for attachment in self.attachments
+            for region in attachment.regions
+        )
 
     def _check_profile(self) -> None:
         """Raises Broken where the stimulus fits no device such as this one."""

@@ -23,7 +23,6 @@ from ..figures import figures
 from ..flows import Flow
 from ..rerun import again, rerun
 from ..summary import TROUBLE, Summary
-from ..totals import number
 from ..verdict import Verdict
 
 #: Of the format; the schema has it, too.
@@ -102,7 +101,7 @@ def document(summary: Summary) -> dict[str, Any]:
         },
         "totals": dict(summary.totals),
         "figures": figures(summary.measures),
-        "flows": [_flow(flow) for flow in summary.measures.flows],
+        "flows": [_flow(case, flow) for case in summary.cases.values() for flow in case.measures.flows],
         "answers": [
             {"title": each.title, "works": each.works, "because": list(each.because)} for each in summary.answers()
         ],
@@ -125,11 +124,11 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return dict(Counter(verdict.value for verdict in verdicts))
 
 
-def _flow(flow: Flow) -> dict[str, Any]:
+def _flow(case: Case, flow: Flow) -> dict[str, Any]:
     """One that came to its end; what does not apply is left out."""
     told = {
         "kind": flow.kind,
-        "case": flow.case,
+        "case": case.key,
         "bytes": flow.moved,
         "seconds": flow.seconds,
         "call_seconds": flow.call_seconds,
@@ -171,7 +170,7 @@ def _case(summary: Summary, case: Case) -> dict[str, Any]:
         **({"round": case.round} if case.round > 1 else {}),
         "verdict": case.verdict.value,
         "seconds": round(case.seconds, 6),
-        "calls": number(case.calls),
+        "calls": case.totals.calls,
     }
     if case.verdict is Verdict.PASS:
         return told
