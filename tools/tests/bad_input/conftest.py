@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,8 +142,8 @@ def run(profile: Callable[..., Path], tmp_path: Path, scratch: Path, project: Pa
         text = (ended.stdout or "") + (ended.stderr or "")
         assert "Traceback" not in text
         finished = Finished(ended.returncode, text, folder)
-        if same and "journal: " in text:  # and shown again from its journal, it gives the same
-            assert terminal.render(finished.result, WIDTH) in text
+        if same and (journal := re.search("^journal: (.*)$", text, re.MULTILINE)):  # shown again, it gives the same
+            assert terminal.render(finished.result, WIDTH, journal[1]) in text
             assert finished.result.exit_code == finished.code
         return finished
 

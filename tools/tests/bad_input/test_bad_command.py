@@ -208,7 +208,7 @@ def test_waiver_of_no_rule(run):
         ("", "the run ended before anything was recorded"),
         ("not ours\n", "not a journal"),
         ('{"event": "run", "format": 1}\n', "a journal of format 1; this program reads format 3"),
-        ('{"event": "run", "format": 2, "time": 1}\n', "its first record is damaged: version is missing"),
+        ('{"event": "run", "format": 3, "time": 1}\n', "its first record is damaged: version is missing"),
     ],
     ids=["missing", "empty", "foreign", "earlier", "incomplete"],
 )

@@ -83,7 +83,7 @@ def test_a_rule_that_failed_is_a_reason():
 @pytest.mark.parametrize(
     ("happened", "detail", "code"),
     [
-        (Broken("no cable", "", None), "the run could not continue: no cable", 2),
+        (Broken("no cable", "", None), "the run ended early: no cable", 2),
         (Hang("m", "", None), "a call hung outside of any rule", 3),
         (Death("the server", "ended", "at close", True, None), "a server died outside of any rule", 1),
         (Kernel(("BUG: it",), None), "the kernel complained outside of any rule", 1),

@@ -144,7 +144,7 @@ def test_what_goes_wrong_outside_of_cases():
         "BROKEN  v1.one  test_it.py::test_it[1]",
         "DIED    the server was killed",
         "HANG    closing",
-        "BROKEN  interrupted",
+        "STOPPED interrupted",
     ]
 
 

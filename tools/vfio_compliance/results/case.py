@@ -17,6 +17,9 @@ from .verdict import Verdict
 _COUNTS_ALWAYS = (Verdict.HANG, Verdict.KERNEL, Verdict.BROKEN)
 
 
+#: Why there is no verdict on a case that was never run.
+ENDED: Final = "the run ended before"
+
 #: So many earlier cases are named in a command that runs a failing case after them.
 NAMED: Final = 4
 
@@ -75,7 +78,7 @@ class Case:
     @property
     def why(self) -> Failure:
         """Why it did not pass."""
-        return self.failure or Failure("the run ended before")
+        return self.failure or Failure(ENDED)
 
     @property
     def name(self) -> str:

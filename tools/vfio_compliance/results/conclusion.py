@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ..common.words import counted
-from .case import Case
+from .case import ENDED, Case
 from .setting import NO_SHOULD
 from .summary import Summary
 from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
@@ -152,7 +152,8 @@ def _missing(summary: Summary, tally: _Tally) -> Iterator[str]:
     if tally.unjudged:
         first, *others = _reasons(summary).most_common()
         more = f" (and {counted(len(others), 'other reason')})" if others else ""
-        yield f"{_rules(tally.unjudged)} not judged, because {first[0]}{more}"
+        why = "" if summary.stops and first[0] == ENDED and not others else f", because {first[0]}{more}"
+        yield f"{_rules(tally.unjudged)} not judged{why}"
     yield from _outside(summary)
 
 
@@ -172,7 +173,7 @@ def _outside(summary: Summary) -> Iterator[str]:
 def _stopped(summary: Summary) -> str:
     """Why, by the first of the reasons: the others follow from it, as a rule."""
     why = _first_line(next((stop.message for stop in summary.stops), ""))
-    return f"the run could not continue: {textwrap.shorten(why, _LONGEST, placeholder=' ...')}"
+    return f"the run ended early: {textwrap.shorten(why, _LONGEST, placeholder=' ...')}"
 
 
 def _reasons(summary: Summary) -> Counter[str]:

@@ -80,7 +80,8 @@ class Progress:
         if event.case in self._planned:
             self._over(event.case, verdict)
         elif verdict is Verdict.HANG or self._open:  # a device that cannot be opened is told of at the end alone
-            self._line(f"{verdict.value.upper():8}{event.message}".splitlines()[0])
+            word = "HANG" if verdict is Verdict.HANG else "STOPPED"
+            self._line(f"{word:8}{event.message}".splitlines()[0])
 
     def _is_waived(self, event: End) -> bool:
         """Whether the failure of a case is one that a waiver lists."""

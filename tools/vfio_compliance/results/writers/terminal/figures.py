@@ -21,7 +21,7 @@ def time_and_bytes(summary: Summary, width: int) -> Iterator[str]:
     if not known["states"] and not known["flows"]:
         return
     yield ""
-    yield "Time and bytes (of flows the median of those that came to their end)"
+    yield "Time and bytes (for flows: the median of the complete ones)"
     for name, states in known["states"].items():
         text = ", ".join(f"{state} {_time(seconds)}" for state, seconds in states.items())
         yield from wrap(f"  {name:14} ", text, width)
@@ -30,7 +30,7 @@ def time_and_bytes(summary: Summary, width: int) -> Iterator[str]:
 
 
 def _flow(flow: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{flow['whole']} whole" + (f" and {flow['unfinished']} ended before" if flow["unfinished"] else "")
+    yield f"{flow['whole']} complete" + (f", {flow['unfinished']} cut short" if flow["unfinished"] else "")
     if "bytes" in flow:
         yield f"{counted(flow['bytes']['median'], 'byte')} in {_time(flow['seconds']['median'])}"
     if "bytes_per_second" in flow:
