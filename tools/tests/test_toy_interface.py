@@ -66,6 +66,12 @@ FILES = {
 
         pytest_plugins = ["vfio_compliance.plugin.hooks"]
     """,
+    "profiles/plans/ci.yaml": """
+        format: 1
+        name: ci
+        description: Toys
+        leave_out: []
+    """,
     "suites/toy/rules.yaml": """
         interface: toy
         text: {name: toy text, reference: nowhere}
