@@ -20,7 +20,7 @@ SECOND = "pending_bytes#4"
 REST = ["not-run"] * 5
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_interrupted(run, name):
     """The device is closed, what was judged is shown, and the run counts as one that could not go on."""
     finished = run(f"{SECOND}:tell={name}")
@@ -101,6 +101,15 @@ def test_screen_full(run):
         finished = run(process={"stdout": full, "stderr": subprocess.PIPE})
     assert finished.text == "vfio-compliance: cannot show the run: No space left on device\n"
     assert finished.result.exit_code == finished.code == 0
+
+
+def test_terminal_gone(run):
+    """The run goes on where its terminal was closed, and there is nowhere to say so."""
+    terminal, other = os.openpty()
+    os.close(terminal)
+    finished = run(process={"stdout": other, "stderr": other})
+    os.close(other)
+    assert (finished.text, finished.result.exit_code, finished.code) == ("", 0, 0)
 
 
 def test_reader_gone(run):

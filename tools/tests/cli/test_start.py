@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a command loads before it does anything: seconds are lost there unnoticed."""
+"""What a command loads before it does anything, where seconds are lost unnoticed; and where nobody sees what it says."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -37,3 +38,38 @@ def test_loads_little(project, words, more):
     call = [sys.executable, "-c", SCRIPT, *words.split()]
     ended = subprocess.run(call, capture_output=True, text=True, cwd=project, check=True)
     assert set(ended.stdout.split()) & {*HEAVY, *more} == set()
+
+
+def _full():
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def _reader_gone():
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+def _terminal_gone():
+    terminal, other = os.openpty()
+    os.close(terminal)
+    return other
+
+
+@pytest.mark.parametrize(
+    ("opened", "words"),
+    [
+        (_full, "vfio-compliance: cannot show the result: No space left on device\n"),
+        (_reader_gone, ""),
+        (_terminal_gone, "vfio-compliance: cannot show the result: Input/output error\n"),
+    ],
+)
+@pytest.mark.parametrize("command", [["list"], ["explain", "v1.reserved"], ["check", "profiles/reference.yaml"]])
+def test_nobody_to_show_it_to(project, command, opened, words):
+    """A command says so, if there is still somebody to tell, and does not exit with success."""
+    out = opened()
+    ended = subprocess.run(
+        [sys.executable, "-m", "vfio_compliance", *command], cwd=project, stdout=out, stderr=subprocess.PIPE, text=True
+    )
+    os.close(out)
+    assert (ended.stderr, ended.returncode) == (words, 2)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
-import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..common.screen import complain, give_up
 from ..results.verdict import EXIT_BROKEN
 from . import bundle, check, diff, explain, import_, judge, proxy, qemu, report, restore, run, save, verify, vm, waive
 from . import list as listing
@@ -22,6 +23,9 @@ _COMMANDS = (
     *(judge, proxy, import_, qemu, vm),
 )
 
+#: What printing fails with where the reader, the terminal or the room on the disk is gone.
+_UNSEEN = (errno.EPIPE, errno.EIO, errno.ENOSPC)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; its exit code."""
@@ -33,10 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.carry_out(arguments)
         sys.stdout.flush()
     except Complaint as error:
-        print(f"vfio-compliance: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BROKEN
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written goes nowhere
+    except OSError as error:
+        if error.errno not in _UNSEEN or error.filename is not None:
+            raise
+        if error.errno != errno.EPIPE:
+            complain(f"cannot show the result: {error.strerror}")
+        give_up(sys.stdout)
         return EXIT_BROKEN
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

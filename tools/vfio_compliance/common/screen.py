@@ -17,10 +17,23 @@ def show(out: TextIO, text: str) -> None:
         print(text, end="", file=out, flush=True)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # somebody wants to read it, but the disk is full
-            print(f"vfio-compliance: cannot show the run: {error.strerror}", file=sys.stderr)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, out.fileno())
-        os.close(nowhere)
+            complain(f"cannot show the run: {error.strerror}")
+        give_up(out)
+
+
+def complain(text: str) -> None:
+    """Say ``text`` on standard error. Where that fails, too, there is nobody left to tell."""
+    try:
+        print(f"vfio-compliance: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(out: TextIO) -> None:
+    """What is left to be written there goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, out.fileno())
+    os.close(nowhere)
 
 
 def is_terminal(out: TextIO) -> bool:

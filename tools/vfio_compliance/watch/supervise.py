@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ..common.screen import show
+from ..common.screen import complain, show
 from ..common.signals import interruptions
 from ..common.words import printable
 from ..profiles import Profile
@@ -147,7 +146,7 @@ def _run(
     result.stops += running.unwritten
     complaints = [*reports.save(result, out, order.wanted)]
     for complaint in complaints:
-        print(f"vfio-compliance: {complaint}", file=sys.stderr)
+        complain(complaint)
     if order.quiet:
         show(screen, f"{printable(str(conclude(result)))}\n")
     else:
