@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a command loads before it does anything, where seconds are lost unnoticed; and where nobody sees what it says."""
+"""What a command loads first, where seconds are lost unnoticed; and what it does where nobody sees what it says."""
 
 from __future__ import annotations
 
