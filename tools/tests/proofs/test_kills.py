@@ -54,6 +54,17 @@ def verdicts(out):
     return {case.key: (case.verdict, case.failure and (case.failure.what, case.failure.seen)) for case in cases}
 
 
+def ended(out):
+    """The exit code of a run that was killed only after it had come to its end; None of any other."""
+    if not (out / journal.NAME).exists():
+        return None
+    try:
+        result = summarise(journal.read(out / journal.NAME))
+    except journal.JournalError:
+        return None
+    return None if result.stops else result.exit_code
+
+
 def wait_until_free(out):
     """Until no process uses the folder: the test process notices that it is watched no more, and closes the device."""
     deadline = time.monotonic() + PATIENCE
