@@ -11,6 +11,9 @@ from vfio_compliance.vm.packages import Package, parse
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
+#: Where apt's configuration names the indexes that it fetches.
+_TARGETS = "Acquire::IndexTargets::deb"
+
 
 class Mirror:
     """Where the host gets Debian from: archive addresses and code name, out of its apt configuration."""
@@ -58,6 +61,16 @@ class Mirror:
         return "".join(f"deb {option}{address} {suite} main\n" for address, suite in suites)
 
 
+def _packages_alone() -> list[str]:
+    """Options by which no other indexes are fetched than those of packages.
+
+    Tools of the host ask for more, apt-file for one: they are large, and one that cannot be had would fail the others.
+    """
+    dumped = subprocess.run(["apt-config", "dump", _TARGETS], capture_output=True, text=True, check=False).stdout
+    names = sorted({*re.findall(rf"^{_TARGETS}::([^: ]+)", dumped, re.MULTILINE)} - {"Packages"})
+    return [f"-o{_TARGETS}::{name}::DefaultEnabled=false" for name in names]
+
+
 class Apt:
     """apt-get with every piece of its state under one folder of ours."""
 
@@ -102,7 +115,7 @@ class Apt:
 
         A suite that the mirror does not carry (backports come and go) is no reason.
         """
-        done = self._run("apt-get", "-q", "update")
+        done = self._run("apt-get", *_packages_alone(), "-q", "update")
         for line in done.stderr.splitlines():
             failed = re.match(r"[EW]: Failed to fetch \S+\s+(.*)", line)
             if failed and not failed[1].startswith("404"):

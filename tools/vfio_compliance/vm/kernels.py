@@ -50,25 +50,28 @@ class Found:
 def find(cache: Cache, series: str) -> Found:
     """Asks the mirror for the newest release of a series; what is cached serves when it does not answer.
 
+    An index that cannot be had now, as while a mirror is being updated, does not keep others from being looked at.
     Raises VmError when the series is neither to be had nor cached. Call it while the cache is locked.
     """
     cached = [n for n in cache.names(_KIND) if newest([f"linux-image-{n}", f"linux-headers-{n}"], series)]
     fallback = max(cached, key=version_key, default=None)
+    complaints: list[str] = []
     try:
         mirror = Mirror.of_host()
         for codename in (mirror.codename, *(r for r in _OTHER_RELEASES if r != mirror.codename)):
             apt = Apt(cache.root / "apt" / codename, mirror.sources(codename))
             complaint = apt.update()
-            if complaint:
-                raise VmError("the package mirror does not answer", complaint)
+            complaints += [complaint] if complaint else []
             index = apt.kernel_index()
             release = newest(index, series)
             if release in cached:
                 return Found(release)
-            if release:
+            if release and not (complaint and fallback):
                 packages = closure(index, release)
                 size = sum(p.size for p in packages)
                 return Found(release, functools.partial(apt.download, packages), size)
+        if complaints:
+            raise VmError("the package mirror does not answer", complaints[0])
     except VmError as error:
         if fallback is None:
             raise VmError(f"{error.message}, and no kernel {series} is cached", error.detail) from error
