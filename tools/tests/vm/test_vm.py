@@ -7,8 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from descriptors import same_descriptors
@@ -17,7 +20,7 @@ from vfio_compliance.cli.main import main, parser
 from vfio_compliance.cli.vm import orders
 from vfio_compliance.results.kernel_log import complaints, taint_letters
 from vfio_compliance.results.verdict import worst_exit
-from vfio_compliance.vm import boot, command, console, guest, host, kernels, module, outcome, packages
+from vfio_compliance.vm import apt, boot, command, console, guest, host, kernels, module, outcome, packages
 from vfio_compliance.vm.accelerator import Accelerator
 from vfio_compliance.vm.apt import Mirror
 from vfio_compliance.vm.cache import Cache
@@ -91,6 +94,70 @@ def test_kernel_comes_with_its_headers_and_helper_programs_only() -> None:
         ("linux-headers-6.1.0-10-common", 20),
         ("linux-image-6.1.0-10-amd64", 200),
         ("linux-kbuild-6.1", 6),
+    ]
+
+
+class _Apt:
+    """Indexes of packages by release of Debian; some cannot be brought up to date, and may be there from before."""
+
+    indexes: ClassVar = {"bookworm": INDEX}
+    complaints: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, state: Path, _: str) -> None:
+        self._name = state.name
+
+    def update(self) -> str:
+        return self.complaints.get(self._name, "")
+
+    def kernel_index(self) -> dict[str, packages.Package]:
+        return packages.parse(self.indexes.get(self._name, ""))
+
+    def download(self, *_: object) -> None:
+        raise AssertionError("nothing is fetched here")
+
+
+@pytest.fixture
+def find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., kernels.Found]:
+    """Finds a kernel, by a mirror that has complaints, beside kernels that are cached."""
+
+    def find(series: str, complaints: dict[str, str], *cached: str) -> kernels.Found:
+        monkeypatch.setattr(kernels, "Apt", type("Apt", (_Apt,), {"complaints": complaints}))
+        monkeypatch.setattr(kernels.Mirror, "of_host", lambda: Mirror("http://archive", None, "bookworm"))
+        cache = Cache(tmp_path)
+        for release in cached:
+            cache.entry("kernels", release, lambda folder: folder.mkdir(exist_ok=True))
+        return kernels.find(cache, series)
+
+    return find
+
+
+def test_an_index_that_cannot_be_had_keeps_no_other_from_being_looked_at(find: Callable[..., kernels.Found]) -> None:
+    found = find("6.1", {"trixie": "File has unexpected size"})
+    assert (found.release, found.fetch is None) == ("6.1.0-10-amd64", False)
+    assert find("6.1", {"bookworm": "File has unexpected size"}).release == "6.1.0-10-amd64"
+
+
+def test_what_is_cached_serves_where_a_mirror_is_being_updated(find: Callable[..., kernels.Found]) -> None:
+    found = find("6.1", {"bookworm": "File has unexpected size"}, "6.1.0-9-amd64")
+    assert (found.release, found.fetch) == ("6.1.0-9-amd64", None)
+    assert "there may be a newer one" in found.note
+
+
+def test_a_kernel_that_is_nowhere_is_told_with_what_the_mirror_says(find: Callable[..., kernels.Found]) -> None:
+    with pytest.raises(VmError, match="the package mirror does not answer, and no kernel .* is cached") as raised:
+        find("7.3", {"trixie": "no route"})
+    assert raised.value.detail == "no route"
+    with pytest.raises(VmError, match="no Debian release offers a kernel"):
+        find("7.3", {})
+
+
+def test_no_index_is_fetched_that_only_other_tools_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    dumped = "".join(
+        f'Acquire::IndexTargets::deb::{name}::MetaKey "x";\n' for name in ("Packages", "Contents-deb", "DEP-11")
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=dumped))
+    assert apt._packages_alone() == [
+        f"-oAcquire::IndexTargets::deb::{name}::DefaultEnabled=false" for name in ("Contents-deb", "DEP-11")
     ]
 
 
