@@ -144,7 +144,7 @@ def test_what_is_cached_serves_where_a_mirror_is_being_updated(find: Callable[..
 
 
 def test_a_kernel_that_is_nowhere_is_told_with_what_the_mirror_says(find: Callable[..., kernels.Found]) -> None:
-    with pytest.raises(VmError, match="the package mirror does not answer, and no kernel .* is cached") as raised:
+    with pytest.raises(VmError, match="the package mirror does not answer, and no kernel") as raised:
         find("7.3", {"trixie": "no route"})
     assert raised.value.detail == "no route"
     with pytest.raises(VmError, match="no Debian release offers a kernel"):
