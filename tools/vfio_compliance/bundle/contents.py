@@ -13,7 +13,7 @@ from ..common.words import counted
 from ..results import data as kept
 from ..results import journal as journals
 from ..results.events import Environment
-from ..results.folder import INPUTS
+from ..results.folder import INPUTS, KERNEL_CONFIG
 from ..results.reading import summarise
 from ..results.summary import Summary
 from . import journal
@@ -22,6 +22,9 @@ from .packing import Member, Wrong, members
 
 #: Of the faults in a journal, how many are told.
 _MOST_TOLD: Final = 10
+
+#: The fact that has the digest of the kernel's configuration.
+_CONFIG: Final = "kernel config sha256"
 
 _SUM: Final = re.compile(r"([0-9a-f]{64})  (\S+)", re.ASCII)
 
@@ -44,6 +47,8 @@ class Contents:
         self.summary: Summary | None = None
         self.environment: Environment | None = None
         self.records = 0
+        #: Whether the journal has no end: the run is not over, or its watcher was killed.
+        self.open = False
         self._sums: dict[str, str] | None = None
 
     def read(self, file: BinaryIO) -> None:
@@ -96,10 +101,12 @@ class Contents:
                 if isinstance(line, journals.Recorded):
                     if isinstance(line.event, Environment):
                         self.environment = line.event
+                elif isinstance(line, journals.Cut):
+                    self.open = True
+                    self._say("journal", line.why)
                 elif told < _MOST_TOLD:
                     told += 1
-                    where = f"line {number}: " if isinstance(line, journals.Damaged) else ""
-                    self._say("journal", f"{where}{line.why}")
+                    self._say("journal", f"line {number}: {line.why}")
                 yield line
 
         def watched() -> Iterator[bytes]:
@@ -134,6 +141,9 @@ class Contents:
             self._say(ABOUT, "the journal says otherwise of what the run was made with")
         if self.about.get("redacted"):
             return
+        config = self.digests.get(f"{INPUTS}/{KERNEL_CONFIG}")
+        if config not in (None, environment.facts.get(_CONFIG)):
+            self._say(f"{INPUTS}/{KERNEL_CONFIG}", "it is not the configuration that the run was made with")
         here = {digest for name, digest in self.digests.items() if name.startswith(f"{INPUTS}/")}
         for path, digest in environment.inputs.items():
             if digest not in here:

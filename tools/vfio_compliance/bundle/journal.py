@@ -19,7 +19,7 @@ _FILTERS: Final = ({"id": lzma.FILTER_LZMA2, "preset": 3, "pb": 0, "lc": 4},)
 #: Bytes of memory for unpacking, of the largest journal, and of its longest line.
 _MEMORY: Final = 64 << 20
 _LARGEST: Final = 1 << 30
-_LONGEST: Final = 64 << 20
+_LONGEST: Final = 16 << 20
 _PIECE: Final = 1 << 18
 
 

@@ -103,14 +103,11 @@ def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redactio
     made = {f"{REPORT}{ending}": text for ending, text in known.reports.items()}
     for called, report in made.items():
         add(called, _redacted(report.encode("utf-8", "backslashreplace"), redaction))
-    for path in _files(folder):
-        if path.name.startswith(REPORT) and path.name not in made:
-            add(_name(_safe(path.name), sums), _redacted(_content(path), redaction))
     with tempfile.TemporaryFile() as packed, (folder / journals.NAME).open("rb") as lines:
         size = journal.pack(redaction.journal(lines) if redaction else lines, packed)
         packed.seek(0)
         sums[journal.NAME] = packer.add(journal.NAME, size, iter(lambda: packed.read(_PIECE), b""))
-    for path in _files(folder / kept.NAME) if with_data else ():
+    for path in filter(_is_data, _files(folder / kept.NAME)) if with_data else ():
         with path.open("rb") as content:
             size = os.fstat(content.fileno()).st_size
             name = f"{kept.NAME}/{_safe(path.name)}"
@@ -142,6 +139,11 @@ def _files(folder: Path) -> list[Path]:
         return [path for path in sorted(folder.iterdir()) if stat.S_ISREG(path.lstat().st_mode)]
     except FileNotFoundError:
         return []
+
+
+def _is_data(path: Path) -> bool:
+    """Not what a killed run has left of a file."""
+    return re.fullmatch("[0-9a-f]{64}", path.name, re.ASCII) is not None
 
 
 def _content(path: Path) -> bytes:

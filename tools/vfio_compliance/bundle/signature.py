@@ -39,13 +39,13 @@ def check(bundle: Path, signers: Path | None) -> tuple[bool, str]:
             good, said = _ssh_keygen(bundle, "check-novalidate", "-s", signature)
             if good:
                 return True, "signed, and unchanged since; by whom is not known: name --signers FILE"
-            return False, f"the signature does not fit: {said}"
+            return False, f"the signature does not fit: {printable(said)}"
         good, said = _ssh_keygen(bundle, "find-principals", "-s", signature, "-f", signers)
         if not good:
-            return False, f"signed by none of the signers of {signers}: {said}"
-        signer = said.splitlines()[0]
+            return False, f"signed by none of the signers of {signers}: {printable(said)}"
+        signer = printable(said.splitlines()[0])
         good, said = _ssh_keygen(bundle, "verify", "-f", signers, "-I", signer, "-s", signature)
-        return good, f"signed by {signer}" if good else f"the signature does not fit: {said}"
+        return good, f"signed by {signer}" if good else f"the signature does not fit: {printable(said)}"
     except (OSError, subprocess.SubprocessError) as error:
         return False, f"there is a signature, and ssh-keygen (Debian: openssh-client) cannot check it: {error}"
 
@@ -62,4 +62,4 @@ def _ssh_keygen(bundle: Path, what: str, *options: str | Path) -> tuple[bool, st
         ]
         done = subprocess.run(command, stdin=file, capture_output=True, timeout=_WITHIN)
     said = (done.stdout or done.stderr) if done.returncode == 0 else (done.stderr or done.stdout)
-    return done.returncode == 0, printable(said.decode("utf-8", "replace").strip()) or "nothing said"
+    return done.returncode == 0, said.decode("utf-8", "replace").strip() or "nothing said"

@@ -30,7 +30,7 @@ def verify(path: Path, signers: Path | None = None, errata: tuple[Erratum, ...] 
             contents.wrong.append(Finding("bundle", str(error), True))
         if not same and not contents.wrong:
             contents.wrong.append(Finding("bundle", "its packing was changed, and no file in it", True))
-    yield from (each._replace(text=printable(each.text)) for each in contents.wrong)
+    yield from (Finding(printable(each.about), printable(each.text), each.wrong) for each in contents.wrong)
     if not contents.wrong:
         yield Finding("sums", f"{counted(len(contents.digests), 'file')} as they were packed")
         yield Finding("chain", f"{counted(contents.records, 'record')}, each follows from the one before")

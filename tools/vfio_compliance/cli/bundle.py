@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..common.words import counted
+from ..results.verdict import EXIT_BROKEN, EXIT_OK
 from .checkout import Complaint
 from .parser import Commands
 
@@ -30,8 +31,10 @@ def add(commands: Commands) -> None:
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Make the file; 0."""
+    """Make the file; 0, or 2 where something is wrong with what is in it."""
     from ..bundle.make import BundleError, make
+    from ..bundle.verify import verify
+    from ..common.screen import complain
     from ..results.journal import JournalError
 
     try:
@@ -39,4 +42,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     except (BundleError, JournalError) as error:
         raise Complaint(str(error)) from None
     print(f"bundle: {arguments.output}, {counted(arguments.output.stat().st_size, 'byte')}")
-    return 0
+    wrong = [finding for finding in verify(arguments.output) if finding.wrong and finding.about != "signature"]
+    for finding in wrong:
+        complain(f"verify will say: {finding.about}: {finding.text}")
+    return EXIT_BROKEN if wrong else EXIT_OK

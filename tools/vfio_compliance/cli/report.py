@@ -25,12 +25,15 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Show the result; exit code of the run."""
+    from ..results.journal import NAME
     from ..results.reports import ReportError, Wanted, write
     from ..results.writers import render
     from ..results.writers.terminal.printed import show_result
 
     result = summary_of(arguments.run)
     if arguments.output is not None:
+        if arguments.output.resolve() in (arguments.run.resolve(), (arguments.run / NAME).resolve()):
+            raise Complaint(f"{arguments.output}: that is the run itself; name another file with --output")
         try:
             write(Wanted(arguments.format, arguments.output), result)
         except ReportError as error:

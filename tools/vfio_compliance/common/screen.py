@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO, cast
 
+from .words import printable_lines
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,7 +26,7 @@ def show(out: TextIO, text: str) -> None:
 def complain(text: str) -> None:
     """Say ``text`` on standard error. Where that fails, too, there is nobody left to tell."""
     try:
-        print(f"vfio-compliance: {text}", file=sys.stderr, flush=True)
+        print(f"vfio-compliance: {printable_lines(text)}", file=sys.stderr, flush=True)
     except OSError:
         give_up(sys.stderr)
 

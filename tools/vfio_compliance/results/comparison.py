@@ -50,11 +50,12 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class CaseChange:
-    """A case that is in both runs and came out otherwise."""
+    """A case of the earlier run that came out otherwise in the later one, or is not in it."""
 
     name: str
     before: Verdict
-    after: Verdict
+    #: None where it is not in the run.
+    after: Verdict | None
     #: Why it did not pass the second time, in a line.
     why: str
 
@@ -122,8 +123,9 @@ def _trend(before: Verdict | None, after: Verdict | None) -> Trend:
     was, now = _RANK[before], _RANK[after]
     if was < now:
         return Trend.WORSE
-    # What was broken and is not judged any more has not become better.
-    return Trend.BETTER if now < was and now < _RANK[None] else Trend.OTHER
+    # What was broken and is not judged any more has not become better, nor has what is seen to be broken now.
+    better = now < was and now < _RANK[None] and after is not Verdict.WAIVED
+    return Trend.BETTER if better else Trend.OTHER
 
 
 def _side(summary: Summary, rule: str, verdict: Verdict | None) -> Side:
@@ -133,12 +135,17 @@ def _side(summary: Summary, rule: str, verdict: Verdict | None) -> Side:
 
 
 def _cases(before: Summary, after: Summary, rule: str) -> list[CaseChange]:
-    known = {case.key: case for case in before.cases_of(rule)}
-    return [
-        CaseChange(case.name, known[case.key].verdict, case.verdict, _why(case))
-        for case in after.cases_of(rule)
-        if case.key in known and known[case.key].verdict is not case.verdict
-    ]
+    known = {case.key: case for case in after.cases_of(rule)}
+    if not known:  # the rule is not in the later run at all, which is told of the rule
+        return []
+    changes = []
+    for case in before.cases_of(rule):
+        later = known.get(case.key)
+        if later is None:
+            changes.append(CaseChange(case.name, case.verdict, None, "it is not in the later run"))
+        elif later.verdict is not case.verdict:
+            changes.append(CaseChange(case.name, case.verdict, later.verdict, _why(later)))
+    return changes
 
 
 def _why(case: Case) -> str:

@@ -21,12 +21,15 @@ from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, Used
 from .totals import Totals
 from .verdict import Verdict
 
+#: How many times a run may run all its cases.
+MOST_ROUNDS: Final = 1000
+
 # -- the run as a whole -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The first event: all that a report needs to know of the run."""
+    """The first event: all that a report needs to know of the run. Raises ValueError for rounds beyond all measure."""
 
     #: Version of the journal's format.
     format: int
@@ -62,6 +65,10 @@ class Run:
     waiver_files: tuple[GivenFile, ...] = ()
     #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
     driver_version: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rounds <= MOST_ROUNDS:
+            raise ValueError(f"rounds: 1 to {MOST_ROUNDS}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 from ..common.calls import Calls, to_rows
+from ..common.words import counted
 from . import chain, events, fields
 from .events import Event
 from .verdict import Verdict
@@ -275,8 +276,10 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
     check = chain.Check()
     told = closed = False
     now, calls = 0.0, b""
+    rest = b""
     for data in file:
         if not data.endswith(b"\n"):
+            rest = data
             break
         first, before, records = not check.lines, check.whole, check.lines
         text = data.decode("utf-8", "replace")
@@ -303,6 +306,8 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
         yield found
     if not check.lines:
         raise JournalError(f"{name}: the run ended before anything was recorded")
+    if closed and rest:
+        yield Damaged(f"{counted(len(rest), 'byte')} after the end of the journal")
     if not closed:
         yield Cut(
             f"the journal was not closed: whoever watched the run was killed, or lines are missing after line "

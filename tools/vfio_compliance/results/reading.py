@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
+from typing import Final
 
+from ..common.words import counted
 from .events import Closed, Resumed, Run
 from .failure import Stop
 from .journal import GO_ON, Cut, Damaged, JournalError, Line, Recorded
 from .replay import Replay
 from .settle import settle
 from .summary import Summary
+
+#: How many lines that are damaged are told one by one.
+_MOST_DAMAGED: Final = 100
 
 
 def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summary:
@@ -28,12 +33,14 @@ def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summ
     seconds = 0.0
     summary = Summary(first.event, began)
     replay = Replay(summary)
-    cut = ""
+    cut, damaged = "", 0
     for number, line in enumerate(rest, 2):
         if isinstance(line, Cut):
             cut = line.why
         elif isinstance(line, Damaged):
-            summary.stops.append(Stop(f"line {number} of the journal is damaged: {line.why}", "run again"))
+            damaged += 1
+            if damaged <= _MOST_DAMAGED:
+                summary.stops.append(Stop(f"line {number} of the journal is damaged: {line.why}", "run again"))
         else:
             if isinstance(line.event, Resumed):  # the time between does not count
                 seconds, since = seconds + last - since, line.time
@@ -41,9 +48,11 @@ def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summ
                 last = line.time
             if line.event:
                 replay.take(line.event)
+    if damaged > _MOST_DAMAGED:
+        summary.stops.append(Stop(f"{counted(damaged - _MOST_DAMAGED, 'more line')} of it are damaged", "run again"))
     replay.end()
     if cut and not summary.stops:
         summary.stops.append(Stop(cut, GO_ON))
     summary.seconds = seconds + last - since
-    settle(summary, today or datetime.date.fromtimestamp(began))
+    settle(summary, today or datetime.datetime.fromtimestamp(began, datetime.timezone.utc).date())
     return summary

@@ -8,9 +8,13 @@ from dataclasses import replace
 
 from .case import Case
 from .failure import Failure, Stop
-from .summary import Summary
+from .sanitizer import reports
+from .summary import Explained, Summary
 from .verdict import Verdict
 from .waiving import waive
+
+#: Verdicts on a rule to which the end of a server can be put down.
+_EXPLAINS = (Verdict.FAIL, Verdict.KERNEL, Verdict.HANG, Verdict.STALE)
 
 #: What the kernel says of a task that hangs: the case that hung says so already.
 _HUNG_TASK = "blocked for more than"
@@ -24,6 +28,17 @@ def settle(summary: Summary, today: datetime.date) -> None:
         if case.kernel_log:
             _complained(case)
     waive(summary, today)
+    for explained in summary.explained:
+        _put_down(summary, explained)
+
+
+def _put_down(summary: Summary, explained: Explained) -> None:
+    """A death is put down to a rule that is broken and counts; else it counts itself."""
+    text = f"{explained.case}: {explained.seen}"
+    if summary.counted.get(explained.cause) in _EXPLAINS:
+        summary.notes[f"{text}; this is put down to {explained.cause}, which failed"] += 1
+    else:
+        summary.deaths.append(text)
 
 
 def _of_the_suite(summary: Summary) -> None:
@@ -52,8 +67,8 @@ def _deaths(summary: Summary) -> None:
         cause = next(iter(summary.causes(case.rule)), None)
         if case.verdict in (Verdict.FAIL, Verdict.HANG):
             case.failure = replace(case.why, server=seen)
-        elif cause:
-            summary.notes[f"{case.name}: {seen}; this is put down to {cause}, which failed"] += 1
+        elif cause and not reports(seen):
+            summary.explained.append(Explained(case.name, seen, cause))
             case.deaths = []
         elif (case.verdict is Verdict.NOT_RUN and case.failure) or not any(death.asked for death in case.deaths):
             # What the rule needs was not reached, or it was judged before: no verdict on it, but on the device.

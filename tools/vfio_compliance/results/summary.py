@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..common.calls import Call
 from ..rules import Rule
@@ -48,6 +48,15 @@ class UsedWaiver:
     unused: str = ""
 
 
+class Explained(NamedTuple):
+    """The end of a server in a case that stands on a broken rule."""
+
+    case: str
+    seen: str
+    #: That rule.
+    cause: str
+
+
 @dataclass
 class Summary:
     """A run, finished or not, as far as its journal goes."""
@@ -73,6 +82,8 @@ class Summary:
     hangs: list[Stop] = field(default_factory=list)
     #: Ends of servers that break no rule, in words.
     deaths: list[str] = field(default_factory=list)
+    #: Ends of servers that may be put down to a broken rule.
+    explained: list[Explained] = field(default_factory=list)
     #: What the kernel logged that shows a fault in it, where no rule of the device was judged, by line.
     kernel_log: list[str] = field(default_factory=list)
     #: What came of each waiver.

@@ -62,7 +62,7 @@ def _within(held: str, version: str) -> bool | None:
 
 def excused(run: Run, case: Case) -> bool:
     """Whether a case that failed is what a waiver of the run lists, as far as that is known while it runs."""
-    today = datetime.date.today()
+    today = datetime.datetime.now(datetime.timezone.utc).date()
     return any(
         waiver.rule == case.rule
         and (waiver.expires is None or waiver.expires >= today)
@@ -95,8 +95,9 @@ def _unlisted(waiver: Waiver, case: Case) -> str:
     failure, shows = case.why, waiver.shows or ""
     if never_waived(case):
         return "what the kernel or a sanitizer reports is never waived"
-    seen = [failure.seen or "", failure.server] if case.deaths else [failure.seen or ""]
-    listed = _is_for(waiver, case) and any(shows in text for text in seen)
+    # All that was seen has to be listed. That a server died explains whatever else was seen.
+    seen = [failure.server or failure.seen or ""] if case.deaths else [failure.seen or "", *(each.seen for each in failure.further)]
+    listed = _is_for(waiver, case) and all(shows in text for text in seen)
     # That a server died is waived by its own words alone.
     if listed and (shows or not case.deaths):
         return ""

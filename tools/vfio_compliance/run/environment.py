@@ -22,7 +22,7 @@ from ..rules.version import VERSION
 from .driver import code_digest, files_digest, module_facts, program_facts, text_of
 
 #: Facts that may be others when a run is resumed: where it runs, and what judges nothing.
-MAY_CHANGE: Final = ("host name", "python", "package ", "firmware of the host")
+MAY_CHANGE: Final = ("host name", "python", "package ", "firmware of the host", "suite commit", "suite modified")
 
 _PACKAGES: Final = ("pytest", "pytest-timeout", "cffi", "PyYAML", "hypothesis")
 _PCI: Final = ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision", "class")
@@ -40,7 +40,7 @@ def gather(profile: Profile, project: Path) -> dict[str, str]:
         "kernel": os.uname().release,
         "kernel version": os.uname().version,
         "machine": os.uname().machine,
-        **_modules(),
+        **(_modules() if isinstance(profile.device, KernelGroupDevice) else {}),
         **_driver(profile),
         **_device(profile),
         "iommu": " ".join(_names(Path("/sys/class/iommu"))),

@@ -45,7 +45,7 @@ def _rules(found: Comparison, width: int) -> Iterator[str]:
             yield from wrap(f"  {change.clause:8}", f"{change.rule}  {_verdicts(change)}, {_cost(change)}", width)
             cases = sorted(change.cases, key=lambda case: case.trend is not trend)
             for case in cases[:_MOST_CASES]:
-                text = f"{case.name}: {case.before.value} -> {case.after.value}"
+                text = f"{case.name}: {_word(case.before)} -> {_word(case.after)}"
                 yield from wrap("          ", f"{text}: {case.why}" if case.why else text, width, hanging="  ")
             if len(cases) > _MOST_CASES:
                 yield f"          and {counted(len(cases) - _MOST_CASES, 'more case')}"

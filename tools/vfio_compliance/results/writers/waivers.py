@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -35,7 +36,8 @@ def render(summary: Summary) -> str:
         "waivers:",
     ]
     for rule, cases in failed.items():
-        lines += _waiver(summary, summary.rules[rule], cases)
+        for group in _groups(cases):
+            lines += _waiver(summary, summary.rules[rule], group)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -63,7 +65,7 @@ def _waiver(summary: Summary, rule: Rule, cases: list[Case]) -> Iterator[str]:
     everywhere = counted(len(summary.cases_of(rule.id)), "case")
     yield from _comment("  ", f"{rule.clause} ({rule.level}): {rule.says}")
     yield from _comment("  ", f"{len(cases)} of {everywhere}, first: {cases[0].why}")
-    yield f"  - rule: {rule.id}"
+    yield f"  - rule: {_quoted(rule.id)}"
     yield f'{_INDENT}reason: ""'
     for key, text in (
         ("shows", _shown_by_all(cases)),
@@ -72,11 +74,20 @@ def _waiver(summary: Summary, rule: Rule, cases: list[Case]) -> Iterator[str]:
         ("driver", versions.exactly(summary.run.driver_version)),
     ):
         if text:
-            yield f"{_INDENT}{key}: {json.dumps(text, ensure_ascii=False)}"
+            yield f"{_INDENT}{key}: {json.dumps(text)}"
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[\w.-]+", name, re.ASCII) else json.dumps(name)
 
 
 def _behind_a_kernel(summary: Summary) -> bool:
     return summary.target.identity.get("transport", "").startswith("kernel")
+
+
+def _groups(cases: list[Case]) -> list[list[Case]]:
+    """Cases that one waiver can be for: all that show the same; each by itself where that cannot stand in a file."""
+    return [cases] if _shown_by_all(cases) else [[case] for case in cases]
 
 
 def _shown_by_all(cases: list[Case]) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ....common.words import counted
+from ....common.words import counted, printable
 from ....common.wrap import wrap
 from ...conclusion import conclude
 from ...summary import Summary
@@ -33,7 +33,7 @@ def last(summary: Summary, journal: str) -> Iterator[str]:
     """The last line is the verdict, whoever reads it, in one line."""
     if journal:
         yield f"journal: {journal}"
-    yield str(conclude(summary))
+    yield printable(str(conclude(summary)))
 
 
 def happened(summary: Summary, width: int) -> Iterator[str]:

@@ -17,7 +17,8 @@ _CASES: Final = 8
 
 def flaky(summary: Summary, width: int) -> Iterator[str]:
     """Each with its verdicts, round by round. The gravest of them is the verdict of its rule."""
-    found = sorted(summary.flaky, key=lambda cases: list(summary.rules).index(cases[0].rule))
+    order = {rule: number for number, rule in enumerate(summary.rules)}
+    found = sorted(summary.flaky, key=lambda cases: order.get(cases[0].rule, len(order)))
     if not found:
         return
     yield ""
