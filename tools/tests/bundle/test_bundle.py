@@ -427,3 +427,54 @@ def test_about_is_json(bundle):
         about = json.load(unpacked.extractfile(f"p/{ABOUT}"))
     assert about["facts"]["rule set"] == str(VERSION)
     assert about["redacted"] is False
+
+
+def test_what_a_killed_run_left_of_data_is_not_packed(folder, tmp_path):
+    """Nor a report that is of another journal, maybe."""
+    (folder / "data" / ".half.123").write_bytes(b"half")
+    (folder / "report.xml").write_text("<all failures='0'/>")
+    make(folder, tmp_path / "it.tar.gz", with_data=True)
+    assert wrong(tmp_path / "it.tar.gz") == []
+    with tarfile.open(tmp_path / "it.tar.gz") as unpacked:
+        assert not [name for name in unpacked.getnames() if "half" in name or name.endswith("xml")]
+
+
+def test_a_configuration_of_another_kernel(folder, tmp_path):
+    """The run says which one it was made with."""
+    (folder / "inputs" / "kernel-config").write_text("CONFIG_X=y\n")
+    make(folder, tmp_path / "it.tar.gz")
+    assert "not the configuration that the run was made with" in wrong(tmp_path / "it.tar.gz")[0].text
+
+
+def test_a_run_without_an_end(folder, tmp_path, capsys):
+    """Its bundle can be made and shown, as INCOMPLETE; verify says that it has no end, and so does bundle."""
+    path = folder / journal.NAME
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    out = tmp_path / "it.tar.gz"
+    assert main(["bundle", str(folder), "--output", str(out)]) == 2
+    assert "verify will say: journal: the journal was not closed" in capsys.readouterr().err
+    assert main(["report", str(out)]) == 2
+    assert "INCOMPLETE" in capsys.readouterr().out.splitlines()[-1]
+    assert main(["verify", str(out)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "gone"),
+    [
+        ("it said:\n/home/bob/dev.c:12:3: runtime error", "bob"),
+        ('{"serial": "SN12345678"}', "SN12345678"),
+        ("serial `SN12345678`", "SN12345678"),
+        (f"{HOST}\n{HOST}", "lab-seven"),
+    ],
+)
+def test_redacted_wherever_it_is_shown(folder, tmp_path, said, gone):
+    """Reports are made from what is left of the journal: no escape of theirs hides a name."""
+    with Journal(folder / journal.NAME) as opened:
+        opened.write(Note(said))
+        opened.end()
+    make(folder, tmp_path / "it.tar.gz", redact=True)
+    assert wrong(tmp_path / "it.tar.gz") == []
+    with tarfile.open(tmp_path / "it.tar.gz") as unpacked:
+        for member in unpacked:
+            data = unpacked.extractfile(member).read()
+            assert gone.encode() not in (lzma.decompress(data) if member.name.endswith(".xz") else data), member.name

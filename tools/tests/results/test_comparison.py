@@ -118,3 +118,20 @@ def test_words_of_the_device_do_not_steer_the_terminal():
     text = render(compared([ended("a", "pass")], [ended("a", "fail", seen=bad)], kernel=bad), 100)
     assert all(letter == "\n" or letter.isprintable() for letter in text)
     assert text.splitlines()[-1] == "WORSE: 1 rule worse; exit code 0 -> 1"
+
+
+def test_a_case_that_is_judged_no_more_is_worse():
+    """Whatever became of the others; and a rule that is seen to be broken now is not better, waived or not."""
+    before = summarise(told(ended("a[1]", "pass"), ended("a[2]", "pass")))
+    after = summarise(told(ended("a[1]", "pass")))
+    (change,) = compare(before, after).rules
+    assert (change.trend, [(each.name, each.after) for each in change.cases]) == (
+        Trend.WORSE,
+        [("test_it.py::test_a[2]", None)],
+    )
+    assert "test_a[2]: pass -> not in the run: it is not in the later run" in render(compare(before, after), 100)
+    assert compare(after, before).worse is False
+    listed = [waiver(rule="v1.a")]
+    skipped = summarise(told(ended("a", "n/a")))
+    waived = summarise(told(ended("a", "fail"), waivers=listed))
+    assert compare(skipped, waived).rules[0].trend is Trend.OTHER

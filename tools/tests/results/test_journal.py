@@ -240,3 +240,31 @@ def test_a_journal_that_does_not_begin_with_a_run():
     for lines in ([], [Recorded(0, Note("x"))], [Damaged("why")]):
         with pytest.raises(JournalError, match="does not begin with a run"):
             summarise(lines)
+
+
+def test_what_follows_the_end(tmp_path, records):
+    """A journal that is closed has nothing after its end, not even half a line."""
+    path = tmp_path / journal.NAME
+    write(path, records("pass"))
+    path.write_bytes(path.read_bytes() + b'{"event":"no')
+    assert any("12 bytes after the end of the journal" in stop.message for stop in summarise(journal.read(path)).stops)
+
+
+def test_very_many_damaged_lines(tmp_path, records):
+    """The first of them are told, and how many more there are."""
+    path = tmp_path / journal.NAME
+    write(path, records("pass"))
+    path.write_bytes(path.read_bytes() + b"\n" * 5000)
+    stops = summarise(journal.read(path)).stops
+    assert len(stops) == 101
+    assert stops[-1].message == "4900 more lines of it are damaged"
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 1001, 2**63])
+def test_rounds_beyond_all_measure(tmp_path, rounds):
+    """No run has so many, and memory is not asked for them."""
+    path = tmp_path / journal.NAME
+    record = journal.line(RUN, NOON).replace(b'"areas"', b'"rounds":%d,"areas"' % rounds)
+    path.write_bytes(b"".join(chained([record])))
+    with pytest.raises(JournalError, match="its first record is damaged"):
+        list(journal.read(path))

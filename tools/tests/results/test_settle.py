@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
-from stories import case, ended, told, waiver
+from stories import NOON, case, ended, told, waiver
 
 from vfio_compliance.results.events import Broken, Death, Finish, Hang, Kernel, Lost, Process, Start
-from vfio_compliance.results.failure import Failure
+from vfio_compliance.results.failure import Failure, Further
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Selection
 from vfio_compliance.results.writers.terminal import render
@@ -336,3 +337,63 @@ def test_all_of_a_waiver_is_printed():
     lines = render(summarise(told(ended("a[run]", "pass"), waivers=listed, **versions))).splitlines()
     at = lines.index("waiver not used: v1.a, because the rule held in the cases that were judged")
     assert lines[at + 1 : at + 11] == expected
+
+
+def stands_on_a(**waived):
+    """A server that dies in a case of a rule that stands on v1.a, which fails, and may be waived; how it dies."""
+
+    def made(how, **rules):
+        events = [ended("a", "fail", **FAILED), ended("b", "pass"), Death("the server", how, "late", True, case("b"))]
+        known = {"v1.a": rules, "v1.b": {"stands_on": ("v1.a",)}}
+        listed = [waiver(rule="v1.a", **waived)] if waived else []
+        return summarise(told(*events, rules=known, waivers=listed))
+
+    return made
+
+
+def test_a_death_is_put_down_to_a_rule_that_counts():
+    """Then that rule says it."""
+    made = stands_on_a()("was killed")
+    assert (made.exit_code, made.deaths) == (1, [])
+    assert any("this is put down to v1.a" in note for note in made.notes)
+
+
+def test_a_death_counts_where_the_other_rule_does_not():
+    """It is waived, or does not block."""
+    for made in (
+        stands_on_a(reason="known")("was killed"),
+        stands_on_a()("was killed", blocking=False, suite="other"),
+    ):
+        assert made.exit_code == 1
+        assert "was killed" in made.deaths[0]
+
+
+def test_what_a_sanitizer_reports_is_put_down_to_nothing():
+    """It is a failure of the case."""
+    made = stands_on_a()("ended: ERROR: AddressSanitizer: heap-use-after-free")
+    assert verdicts(made) == {"a": "fail", "b": "fail"}
+
+
+def test_a_waiver_excuses_all_that_was_seen_or_nothing():
+    """Not a death by the words of another failure, and not another finding in the same case."""
+    seen = {"expected": "0x0", "seen": "0xdead"}
+    listed = [waiver(rule="v1.a", shows="0xdead")]
+    assert verdicts(summarise(told(ended("a", "fail", **seen), waivers=listed))) == {"a": "waived"}
+    assert verdicts(summarise(told(ended("a", "fail", **seen), death("a"), waivers=listed))) == {"a": "fail"}
+    further = (Further("reading it", "0", "secrets of the host"),)
+    assert verdicts(summarise(told(ended("a", "fail", **seen, further=further), waivers=listed))) == {"a": "fail"}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_verdict_is_the_same_in_every_zone(monkeypatch, zone):
+    """A waiver expires by the days of UTC."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        day = datetime.fromtimestamp(NOON, timezone.utc).date()
+        for expires, expected in ((day, "waived"), (day - timedelta(days=1), "stale")):
+            listed = [waiver(rule="v1.a", expires=expires)]
+            assert verdicts(summarise(told(ended("a", "fail", **FAILED), waivers=listed))) == {"a": expected}
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from stories import FINISH, NOON, RULE, case, ended, first, recorded, told, waiver
 
-from vfio_compliance.results.events import Death, Kernel, Note, Plan, State, Target
+from vfio_compliance.results.events import Broken, Death, Hang, Kernel, Note, Plan, State, Target
+from vfio_compliance.results.outside import outside
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import FORMATS, render
@@ -202,9 +203,11 @@ def test_junit(mixed):
 def test_junit_of_a_hostile_device(hostile):
     """It is well-formed, and has as many tests and failures as there are."""
     suites = [*parsed(render("junit", hostile))]
-    assert sum(suite.tests for suite in suites) == len(hostile.cases) == sum(len([*suite]) for suite in suites)
+    others = [*outside(hostile)]
+    assert sum(suite.tests for suite in suites) == len(hostile.cases) + len(others)
+    assert sum(len([*suite]) for suite in suites) == len(hostile.cases) + len(others)
     told = [type(each).__name__ for suite in suites for test in suite for each in test.result]
-    failures = sum(each.verdict in (Verdict.FAIL, Verdict.KERNEL) for each in hostile.cases.values())
+    failures = sum(each.verdict in (Verdict.FAIL, Verdict.KERNEL) for each in [*hostile.cases.values(), *others])
     assert told.count("Failure") == failures
 
 
@@ -244,7 +247,7 @@ def test_ktap(mixed):
 def test_ktap_of_a_hostile_device(hostile):
     """No line is forged, and no name comes twice."""
     found = results(render("ktap", hostile))
-    assert len(found) == len(hostile.cases)
+    assert len(found) == len(hostile.cases) + len([*outside(hostile)])
     assert len({name for _, name, _ in found}) == len(found)
 
 
@@ -295,7 +298,7 @@ def test_the_kernel_reads_ktap(mixed, by_kunit):
 def test_the_kernel_reads_ktap_of_a_hostile_device(hostile, by_kunit):
     """Each case is a result, and nothing is an error of the form."""
     *results, errors = by_kunit(render("ktap", hostile))
-    assert (sum(results), errors) == (len(hostile.cases), 0)
+    assert (sum(results), errors) == (len(hostile.cases) + len([*outside(hostile)]), 0)
 
 
 # -- KCIDB ------------------------------------------------------------------------------------------------------------
@@ -332,7 +335,7 @@ def test_kcidb_of_a_hostile_device(hostile):
     """The schema takes it, and each test belongs to the build that is there."""
     found = valid(render("kcidb", hostile))
     assert {each["build_id"] for each in found["tests"]} == {each["id"] for each in found["builds"]}
-    assert len(found["tests"]) == len(hostile.verdicts)
+    assert len(found["tests"]) == len(hostile.verdicts) + len([*outside(hostile)])
 
 
 def test_kcidb_of_a_rule_with_other_letters():
@@ -340,6 +343,42 @@ def test_kcidb_of_a_rule_with_other_letters():
     odd = replace(RULE, id="v1..a b/c\n#")
     made = summarise(recorded(first([odd], {"x": odd.id}), Plan((("x", odd.id),)), FINISH))
     assert valid(render("kcidb", made))["tests"][0]["path"] == "vfio_compliance.v1._.a_b_c__"
+
+
+# -- what is in no rule, and what does not count -----------------------------------------------------------------------
+
+HAPPENED = {
+    "a server died": (Death("the server", "was killed", "late", True, None), "Failure", "not ok", "FAIL"),
+    "the kernel complained": (Kernel(("BUG: it",), None), "Failure", "not ok", "FAIL"),
+    "a call hung": (Hang("closing", "", None), "Error", "not ok", "FAIL"),
+    "the run ended": (Broken("no cable", "", None), "Error", "not ok", "ERROR"),
+}
+
+
+@pytest.mark.parametrize(("event", "junit", "ktap", "kcidb"), HAPPENED.values(), ids=HAPPENED)
+def test_no_format_is_green_where_the_run_is_not(event, junit, ktap, kcidb):
+    """What happened outside of any rule is a test of its own, for readers who know nothing else."""
+    made = summarise(told(ended("a", "pass"), event))
+    assert made.exit_code != 0
+    pytest.importorskip("junitparser")
+    last = [test for suite in parsed(render("junit", made)) for test in suite][-1]
+    assert [type(each).__name__ for each in last.result] == [junit]
+    begin, name, _ = results(render("ktap", made))[-1]
+    assert (begin, name) == (ktap, "outside of any rule")
+    assert [each["status"] for each in valid(render("kcidb", made))["tests"]] == ["PASS", kcidb]
+
+
+def test_a_rule_that_does_not_block_makes_no_format_red():
+    """It failed, and the run did not."""
+    aside = {"v1.a": {}, "v1.b": {"blocking": False, "suite": "other"}}
+    made = summarise(told(ended("a", "pass"), ended("b", "fail"), rules=aside))
+    assert made.exit_code == 0
+    pytest.importorskip("junitparser")
+    tests = [test for suite in parsed(render("junit", made)) for test in suite]
+    assert [[type(each).__name__ for each in test.result] for test in tests] == [[], ["Skipped"]]
+    assert [(begin, how) for begin, _, how in results(render("ktap", made))] == [("ok", None), ("ok", "XFAIL")]
+    assert "# not blocking: 1 case of rules" in render("ktap", made)
+    assert [each["status"] for each in valid(render("kcidb", made))["tests"]] == ["PASS", "DONE"]
 
 
 # -- Markdown ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from .packing import Wrong
 NAME: Final = f"{journal.NAME}.xz"
 
 #: Chosen for journals: the dictionary reaches over some hundred cases, and text is not aligned.
-_FILTERS: Final = ({"id": lzma.FILTER_LZMA2, "preset": 3, "pb": 0, "lc": 4},)
+_FILTERS: Final = ({"id": lzma.FILTER_LZMA2, "preset": 6, "pb": 0, "lc": 4},)
 
 #: Bytes of memory for unpacking, of the largest journal, and of its longest line.
 _MEMORY: Final = 64 << 20

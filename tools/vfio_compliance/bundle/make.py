@@ -19,6 +19,7 @@ from ..results import journal as journals
 from ..results.events import Environment, Run
 from ..results.folder import INPUTS, REPORT
 from ..results.reading import summarise
+from ..results.summary import Summary
 from ..results.writers import render
 from . import journal
 from .packing import LONGEST_NAME, Packer, Wrong
@@ -61,6 +62,8 @@ def make(folder: Path, output: Path, with_data: bool = False, redact: bool = Fal
         )
     facts = known.environment.facts if known.environment else {}
     redaction = Redaction([facts.get("host name", "")]) if redact else None
+    if redaction:
+        known = known._replace(reports=_reports(_redacted_result(folder, redaction)))
     with new_file(output, BundleError) as file:
         try:
             _pack(folder, file, known, with_data, redaction)
@@ -85,8 +88,17 @@ def _look_at(folder: Path) -> _Known:
             yield line
 
     summary = summarise(noted())
-    reports = {ending: render(name, summary) for ending, name in _REPORTS.items()}
-    return _Known(summary.run, environment[-1] if environment else None, reports, next(iter(damage), ""))
+    return _Known(summary.run, environment[-1] if environment else None, _reports(summary), next(iter(damage), ""))
+
+
+def _reports(summary: Summary) -> dict[str, str]:
+    return {ending: render(name, summary) for ending, name in _REPORTS.items()}
+
+
+def _redacted_result(folder: Path, redaction: Redaction) -> Summary:
+    """What the journal amounts to without what names a machine: in a report that is written, less can be found."""
+    with (folder / journals.NAME).open("rb") as lines:
+        return summarise(journals.lines(redaction.journal(lines), journals.NAME))
 
 
 def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redaction: Redaction | None) -> None:
@@ -102,7 +114,7 @@ def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redactio
         add(_name(f"{INPUTS}/{_safe(path.name)}", sums), _redacted(_content(path), redaction))
     made = {f"{REPORT}{ending}": text for ending, text in known.reports.items()}
     for called, report in made.items():
-        add(called, _redacted(report.encode("utf-8", "backslashreplace"), redaction))
+        add(called, report.encode("utf-8", "backslashreplace"))
     with tempfile.TemporaryFile() as packed, (folder / journals.NAME).open("rb") as lines:
         size = journal.pack(redaction.journal(lines) if redaction else lines, packed)
         packed.seek(0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A result without what says where it was made: host names, serial numbers, paths.
 
+What is no whole path stays, such as one from the present folder, and of one with blanks what follows the first.
 Paths below /sys, /dev and /proc stay: they are the same on every machine. A redacted journal is chained anew.
 """
 
@@ -20,7 +21,9 @@ _NUMBERS: Final = re.compile(
     r"|\b(?:[0-9a-f]{2}:){5,7}[0-9a-f]{2}\b",
     re.IGNORECASE | re.ASCII,
 )
-_SERIAL: Final = re.compile(r"(\bserial(?:[ _-]*(?:number|no|nr)\b\.?)?\s*[:=]?\s*)(?=\S*\d)[\w./-]{4,}", re.IGNORECASE)
+_SERIAL: Final = re.compile(
+    r"(\bserial(?:[ _-]*(?:number|no|nr)\b\.?)?[\"'`]?\s*[:=]?\s*[\"'`]?)(?=\S*\d)[\w./-]{4,}", re.IGNORECASE
+)
 
 #: Fields that hold nothing of a machine: names of this program's own.
 _OWN: Final = frozenset(("event", "verdict", "case", "rule", "rules", "areas", "cases", "chain", "verb", "part"))

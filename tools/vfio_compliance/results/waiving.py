@@ -96,7 +96,11 @@ def _unlisted(waiver: Waiver, case: Case) -> str:
     if never_waived(case):
         return "what the kernel or a sanitizer reports is never waived"
     # All that was seen has to be listed. That a server died explains whatever else was seen.
-    seen = [failure.server or failure.seen or ""] if case.deaths else [failure.seen or "", *(each.seen for each in failure.further)]
+    seen = (
+        [failure.server or failure.seen or ""]
+        if case.deaths
+        else [failure.seen or "", *(each.seen for each in failure.further)]
+    )
     listed = _is_for(waiver, case) and all(shows in text for text in seen)
     # That a server died is waived by its own words alone.
     if listed and (shows or not case.deaths):

@@ -6,7 +6,7 @@ A test is named by clause and case, its class by the rule. What the format has n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -15,6 +15,7 @@ from ..about import about, began, driver
 from ..case import Case
 from ..conclusion import conclude
 from ..figures import figures, flat
+from ..outside import NAME, NOT_BLOCKING, blocks, outside
 from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
@@ -53,7 +54,17 @@ def render(summary: Summary) -> str:
         groups.setdefault(_title(summary, rule), []).extend(summary.cases_of(rule))
     for title, cases in groups.items():
         _suite(root, title, cases, summary, common)
-    _total(root, [case for cases in groups.values() for case in cases])
+    others = [*outside(summary)]
+    if others:
+        suite = _element(root, "testsuite", name=NAME, timestamp=f"{began(summary):%Y-%m-%dT%H:%M:%S}")
+        _count(suite, [_TOLD.get(verdict) for verdict, _ in others], 0.0)
+        _properties(suite, common)
+        for number, (verdict, text) in enumerate(others, 1):
+            test = _element(suite, "testcase", classname=NAME, name=f"{NAME} ({number})", time="0")
+            _element(test, _TOLD[verdict], message=f"{verdict.value}: {text}", type=verdict.value)
+    cases = [case for cases in groups.values() for case in cases]
+    kinds = [*(_kind(summary, case) for case in cases), *(_TOLD.get(verdict) for verdict, _ in others)]
+    _count(root, kinds, sum(case.seconds for case in cases))
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, "unicode")}\n'
 
 
@@ -65,19 +76,23 @@ def _title(summary: Summary, rule: str) -> str:
 
 def _suite(root: Element, title: str, cases: list[Case], summary: Summary, common: Mapping[str, str]) -> None:
     suite = _element(root, "testsuite", name=title, timestamp=f"{began(summary):%Y-%m-%dT%H:%M:%S}")
-    _total(suite, cases)
+    _count(suite, [_kind(summary, case) for case in cases], sum(case.seconds for case in cases))
     _properties(suite, common)
     for case in cases:
         _case(suite, case, summary)
 
 
-def _total(element: Element, cases: Iterable[Case]) -> None:
-    cases = list(cases)
-    told = [_TOLD.get(case.verdict) for case in cases]
-    element.set("tests", str(len(cases)))
+def _kind(summary: Summary, case: Case) -> str | None:
+    """How a case is told; one of a rule that does not count is skipped where it did not pass."""
+    kind = _TOLD.get(case.verdict)
+    return kind and (kind if blocks(summary, case) else "skipped")
+
+
+def _count(element: Element, kinds: Sequence[str | None], seconds: float) -> None:
+    element.set("tests", str(len(kinds)))
     for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        element.set(name, str(told.count(kind)))
-    element.set("time", f"{sum(case.seconds for case in cases):.6f}")
+        element.set(name, str(kinds.count(kind)))
+    element.set("time", f"{seconds:.6f}")
 
 
 def _case(suite: Element, case: Case, summary: Summary) -> None:
@@ -85,8 +100,10 @@ def _case(suite: Element, case: Case, summary: Summary) -> None:
     test = _element(suite, "testcase", classname=rule.id, name=f"{rule.clause} {case.name}", time=f"{case.seconds:.6f}")
     properties = {"rule": rule.id, "clause": ", ".join(rule.clauses), "level": rule.level, "case": case.key}
     _properties(test, {**properties, "verdict": case.verdict.value})
-    if kind := _TOLD.get(case.verdict):
-        told = _element(test, kind, message=f"{case.verdict.value}: {brief(summary, case)}", type=case.verdict.value)
+    if kind := _kind(summary, case):
+        excused = "" if kind == _TOLD.get(case.verdict) else f"{NOT_BLOCKING}: "
+        message = f"{excused}{case.verdict.value}: {brief(summary, case)}"
+        told = _element(test, kind, message=message, type=case.verdict.value)
         if troubled(case):
             told.text = f"\n{block(summary, case)}\n"
 

@@ -18,6 +18,7 @@ from ..about import about, began, driver
 from ..case import Case
 from ..conclusion import conclude
 from ..figures import figures, flat
+from ..outside import NAME, blocks, outside
 from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
@@ -43,6 +44,9 @@ _STATUS: Final = {
     Verdict.NOT_RUN: "MISS",
 }
 
+#: What is said of a rule that does not count, in place of what would be said of it else.
+_UNBLOCKING: Final = {"PASS": "PASS", "SKIP": "SKIP", "DONE": "DONE", "FAIL": "DONE", "ERROR": "DONE", "MISS": "SKIP"}
+
 
 def render(summary: Summary) -> str:
     """Letters beyond ASCII are escaped, and so is what steers a terminal."""
@@ -58,6 +62,20 @@ def render(summary: Summary) -> str:
         "tests": [
             _test(summary, rule, verdict, {"id": f"{run}.{number}", "build_id": build, "environment": environment})
             for number, (rule, verdict) in enumerate(summary.verdicts.items(), 1)
+        ]
+        + [
+            {
+                "id": f"{run}.outside.{number}",
+                "build_id": build,
+                "origin": _ORIGIN,
+                "environment": environment,
+                "path": f"{_ORIGIN}.{NAME.replace(' ', '_')}",
+                "comment": _clean(text),
+                "status": _STATUS[verdict],
+                "start_time": began(summary).isoformat(timespec="microseconds"),
+                "misc": {"verdict": verdict.value},
+            }
+            for number, (verdict, text) in enumerate(outside(summary), 1)
         ],
     }
     return json.dumps(found)
@@ -83,7 +101,7 @@ def _test(summary: Summary, id_: str, verdict: Verdict, common: Mapping[str, Any
         "origin": _ORIGIN,
         "path": ".".join([_ORIGIN, *(_OTHER.sub("_", part) or "_" for part in id_.split("."))]),
         "comment": _clean(f"{rule.clause}: {rule.says}"),
-        "status": _STATUS[verdict],
+        "status": _STATUS[verdict] if all(blocks(summary, case) for case in cases) else _UNBLOCKING[_STATUS[verdict]],
         "start_time": began(summary).isoformat(timespec="microseconds"),
         "duration": sum(case.seconds for case in cases),
         "misc": _misc(summary, id_, verdict),

@@ -15,6 +15,7 @@ from ..about import about, driver
 from ..case import Case
 from ..conclusion import conclude
 from ..figures import figures, flat
+from ..outside import NAME, NOT_BLOCKING, blocks, outside
 from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
@@ -41,18 +42,27 @@ def render(summary: Summary) -> str:
 def _lines(summary: Summary) -> Iterator[str]:
     cases = [case for rule in summary.verdicts for case in summary.cases_of(rule)]
     yield "KTAP version 1"
-    yield f"1..{len(cases)}"
+    others = [*outside(summary)]
+    yield f"1..{len(cases) + len(others)}"
     yield from _head(summary, cases)
     names: Counter[str] = Counter()
     for number, case in enumerate(cases, 1):
         if troubled(case):
             yield from (f"# {line}" for line in block(summary, case).split("\n"))
         begin, directive = _TOLD[case.verdict]
+        excused = begin != "ok" and not blocks(summary, case)
+        if excused:
+            begin, directive = "ok", "XFAIL"
         line = f"{begin} {number} {_name(summary, case, names)}"
         why = "" if case.verdict is Verdict.PASS else _without_number_sign(brief(summary, case))
         if directive:
-            line += f" # {directive} {why}".rstrip()
+            line += f" # {directive} {f'{NOT_BLOCKING}: ' if excused else ''}{why}".rstrip()
         yield line
+    for number, (verdict, text) in enumerate(others, len(cases) + 1):
+        begin, directive = _TOLD[verdict]
+        line = f"{begin} {number} {NAME}{f' ({number - len(cases)})' if len(others) > 1 else ''}"
+        yield f"# {printable(text)}"
+        yield line + (f" # {directive} {_without_number_sign(printable(text))}" if directive else "")
 
 
 def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
@@ -61,6 +71,8 @@ def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
         yield f"# waived: {counted(waived, 'case')} broken as waived, each an `ok` with XFAIL below"
     else:
         yield "# waived: none"
+    if excused := sum(_TOLD[case.verdict][0] != "ok" and not blocks(summary, case) for case in cases):
+        yield f"# not blocking: {counted(excused, 'case')} of rules that do not count, each an `ok` with XFAIL below"
     yield f"# verdict: {printable(str(conclude(summary)))}"
     for answer in summary.answers():
         works = {True: "yes", False: "no", None: "not known"}[answer.works]
