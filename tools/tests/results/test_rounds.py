@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from stories import FINISH, case, ended, told, waiver
 
 from vfio_compliance.results.conclusion import conclude
 from vfio_compliance.results.events import Broken, Kernel, Process, Start
+from vfio_compliance.results.journal import Recorded
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.writers.terminal import render
 
@@ -102,3 +105,13 @@ def test_a_new_process_in_a_round():
         ("test_it.py::test_a (round 2)", "broken"),
         ("test_it.py::test_b (round 2)", "pass"),
     ]
+
+
+def test_a_case_of_a_rule_that_is_not_there():
+    """A journal that somebody has changed: the run is not whole, and each report can be shown."""
+    odd = replace(ended("a", "fail"), rule="no.such")
+    *lines, end = told(ended("b", "pass"))
+    made = summarise([*lines, Recorded(end.time, odd), end])
+    assert made.exit_code == 2
+    assert "the journal has cases of 'no.such', and no such rule" in [stop.message for stop in made.stops]
+    assert "no such rule" in render(made)

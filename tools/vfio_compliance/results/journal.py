@@ -30,6 +30,7 @@ FORMAT = 3
 #: What the line that has the calls of a case says that it is, and how it begins.
 _CALLS = "calls"
 _OF_CALLS = b'{"event":"calls",'
+_OF_CLOSED = b'{"event":"closed",'
 NAME = "journal.jsonl"
 
 #: What to do about a journal that takes no more.
@@ -281,16 +282,16 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
         if not data.endswith(b"\n"):
             rest = data
             break
-        first, before, records = not check.lines, check.whole, check.lines
-        text = data.decode("utf-8", "replace")
+        first, records = not check.lines, check.lines
+        before = check.whole if data.startswith(_OF_CLOSED) else ""
         if first:
-            _check_format(name, text)
+            _check_format(name, data.decode("utf-8", "replace"))
         wrong = check.take(data)
         if data.startswith(_OF_CALLS) and not wrong:
             closed, calls = False, data
             yield Recorded(now, None)
             continue
-        found = parse(text)
+        found = parse(data.decode("utf-8", "replace"))
         if calls and isinstance(found, Recorded) and isinstance(found.event, events.End):
             found = _with_calls(found.time, found.event, calls, whole)
         calls = b""

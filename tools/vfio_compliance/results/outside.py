@@ -35,4 +35,4 @@ def outside(summary: Summary) -> Iterator[Happened]:
 
 def blocks(summary: Summary, case: Case) -> bool:
     """Whether the verdict on a case counts; those on the suite itself do."""
-    return not summary.of_device(case) or case.rule in summary.counted
+    return not summary.of_device(case) or case.rule in summary.counting

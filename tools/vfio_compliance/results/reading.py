@@ -51,6 +51,8 @@ def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summ
     if damaged > _MOST_DAMAGED:
         summary.stops.append(Stop(f"{counted(damaged - _MOST_DAMAGED, 'more line')} of it are damaged", "run again"))
     replay.end()
+    for rule in {case.rule for case in summary.cases.values()} - summary.rules.keys():
+        summary.stops.append(Stop(f"the journal has cases of {rule!r}, and no such rule", "run again"))
     if cut and not summary.stops:
         summary.stops.append(Stop(cut, GO_ON))
     summary.seconds = seconds + last - since

@@ -164,6 +164,11 @@ class Summary:
         """Time and bytes of all cases."""
         return total(case.measures for case in self.cases.values())
 
+    @cached_property
+    def counting(self) -> frozenset[str]:
+        """The rules of the device that count. Asked for once every verdict is the last one."""
+        return frozenset(self.counted)
+
     @property
     def counted(self) -> dict[str, Verdict]:
         """The verdict on each rule of the device as far as it counts.

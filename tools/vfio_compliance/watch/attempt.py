@@ -96,8 +96,7 @@ class Attempt:
             command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"]
             command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
             command += [f"--progress-fd={writing}", f"--inflight-fd={self._calls}", *options]
-            # What somebody set for runs of pytest of their own is not meant for this one.
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+            environment = processes.without_pytest(os.environ)
             process = processes.start(
                 command,
                 stdout=log,

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..common import processes
 from ..profiles import Profile
 from ..results import journal
 from ..results.reading import summarise
@@ -23,8 +25,11 @@ def dry_run(root: Path, profile: Profile, options: Sequence[str], rounds: int) -
         command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider"]
         command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
         command += [f"--profile={profile.path}", f"--journal={path}", f"--rounds={rounds}", *options]
+        environment = processes.without_pytest(os.environ)
         with log.open("wb") as output:
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+            subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False
+            )
         if not path.exists():
             raise RunError(last_words(log))
         return summarise(journal.read(path))
