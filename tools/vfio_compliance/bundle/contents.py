@@ -13,7 +13,7 @@ from ..common.words import counted
 from ..results import data as kept
 from ..results import journal as journals
 from ..results.events import Environment
-from ..results.folder import INPUTS, KERNEL_CONFIG
+from ..results.folder import INPUTS, KERNEL_CONFIG, KERNEL_CONFIG_DIGEST
 from ..results.reading import summarise
 from ..results.summary import Summary
 from . import journal
@@ -22,9 +22,6 @@ from .packing import Member, Wrong, members
 
 #: Of the faults in a journal, how many are told.
 _MOST_TOLD: Final = 10
-
-#: The fact that has the digest of the kernel's configuration.
-_CONFIG: Final = "kernel config sha256"
 
 _SUM: Final = re.compile(r"([0-9a-f]{64})  (\S+)", re.ASCII)
 
@@ -142,7 +139,7 @@ class Contents:
         if self.about.get("redacted"):
             return
         config = self.digests.get(f"{INPUTS}/{KERNEL_CONFIG}")
-        if config not in (None, environment.facts.get(_CONFIG)):
+        if config not in (None, environment.facts.get(KERNEL_CONFIG_DIGEST)):
             self._say(f"{INPUTS}/{KERNEL_CONFIG}", "it is not the configuration that the run was made with")
         here = {digest for name, digest in self.digests.items() if name.startswith(f"{INPUTS}/")}
         for path, digest in environment.inputs.items():

@@ -16,7 +16,7 @@ from ..common.new_file import new_file
 from ..common.words import counted
 from ..results import data as kept
 from ..results import journal as journals
-from ..results.events import Environment, Run
+from ..results.events import Environment
 from ..results.folder import INPUTS, REPORT
 from ..results.reading import summarise
 from ..results.summary import Summary
@@ -43,10 +43,8 @@ class BundleError(Exception):
 
 
 class _Known(NamedTuple):
-    run: Run
+    summary: Summary
     environment: Environment | None
-    #: By the ending of its name, each report that a bundle has.
-    reports: dict[str, str]
     #: What is wrong with the journal.
     damage: str
 
@@ -63,7 +61,7 @@ def make(folder: Path, output: Path, with_data: bool = False, redact: bool = Fal
     facts = known.environment.facts if known.environment else {}
     redaction = Redaction([facts.get("host name", "")]) if redact else None
     if redaction:
-        known = known._replace(reports=_reports(_redacted_result(folder, redaction)))
+        known = known._replace(summary=_redacted_result(folder, redaction))
     with new_file(output, BundleError) as file:
         try:
             _pack(folder, file, known, with_data, redaction)
@@ -88,11 +86,7 @@ def _look_at(folder: Path) -> _Known:
             yield line
 
     summary = summarise(noted())
-    return _Known(summary.run, environment[-1] if environment else None, _reports(summary), next(iter(damage), ""))
-
-
-def _reports(summary: Summary) -> dict[str, str]:
-    return {ending: render(name, summary) for ending, name in _REPORTS.items()}
+    return _Known(summary, environment[-1] if environment else None, next(iter(damage), ""))
 
 
 def _redacted_result(folder: Path, redaction: Redaction) -> Summary:
@@ -103,7 +97,7 @@ def _redacted_result(folder: Path, redaction: Redaction) -> Summary:
 
 def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redaction: Redaction | None) -> None:
     """Raises OSError, Wrong."""
-    packer = Packer(file, _safe(known.run.profile.name, LONGEST_NAME // 4) or "run")
+    packer = Packer(file, _safe(known.summary.run.profile.name, LONGEST_NAME // 4) or "run")
     sums = {}
 
     def add(name: str, content: bytes) -> None:
@@ -112,9 +106,8 @@ def _pack(folder: Path, file: BinaryIO, known: _Known, with_data: bool, redactio
     add(ABOUT, _about(known, redaction))
     for path in _files(folder / INPUTS):
         add(_name(f"{INPUTS}/{_safe(path.name)}", sums), _redacted(_content(path), redaction))
-    made = {f"{REPORT}{ending}": text for ending, text in known.reports.items()}
-    for called, report in made.items():
-        add(called, report.encode("utf-8", "backslashreplace"))
+    for ending, name in _REPORTS.items():
+        add(f"{REPORT}{ending}", render(name, known.summary).encode("utf-8", "backslashreplace"))
     with tempfile.TemporaryFile() as packed, (folder / journals.NAME).open("rb") as lines:
         size = journal.pack(redaction.journal(lines) if redaction else lines, packed)
         packed.seek(0)

@@ -22,7 +22,7 @@ _PLAN, _WAIVERS = "--plan", "--waivers"
 def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
     """As it is now. A file that cannot be read has no digest: who needs it says so."""
     from ..results.events import Environment
-    from ..results.folder import KERNEL_CONFIG
+    from ..results.folder import KERNEL_CONFIG, KERNEL_CONFIG_DIGEST
     from ..run.environment import gather, kernel_config
     from ..watch.made_with import MadeWith
 
@@ -36,7 +36,7 @@ def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
     files |= {KERNEL_CONFIG: config} if (config := kernel_config()) else {}
     facts = gather(profile, root())
     if config:
-        facts["kernel config sha256"] = hashlib.sha256(config).hexdigest()
+        facts[KERNEL_CONFIG_DIGEST] = hashlib.sha256(config).hexdigest()
     return MadeWith(Environment(facts, inputs, tuple(options), os.getcwd()), files)
 
 

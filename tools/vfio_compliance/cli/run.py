@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NAMED_BY = "VFIO_PROFILE"
 
 
-_MOST_ROUNDS, _DIGITS = 1000, 4
+_DIGITS = 4
 
 
 def add(commands: Commands) -> None:
@@ -85,8 +85,10 @@ def add(commands: Commands) -> None:
 
 
 def _rounds(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:_DIGITS]) <= _MOST_ROUNDS or len(text) > _DIGITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST_ROUNDS}")
+    from ..results.events import MOST_ROUNDS
+
+    if not text.isdecimal() or not 1 <= int(text[:_DIGITS]) <= MOST_ROUNDS or len(text) > _DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_ROUNDS}")
     return int(text)
 
 

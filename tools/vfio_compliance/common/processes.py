@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -36,11 +36,6 @@ def await_exit(process: subprocess.Popen[bytes], seconds: float | None = None) -
         return exited(descriptor, seconds)
     finally:
         os.close(descriptor)
-
-
-def without_pytest(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what somebody set for runs of pytest of their own: it is not meant for ours."""
-    return {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
 
 
 def end(process: subprocess.Popen[bytes], patience: float, dying: float) -> None:

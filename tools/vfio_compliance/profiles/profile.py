@@ -21,7 +21,7 @@ from vfio_compliance.profiles.kinds import Choice, Duration, Integer, OneOfNumbe
 from vfio_compliance.profiles.records import ListOf, Record, key
 from vfio_compliance.profiles.steps import FileStep, waiting
 from vfio_compliance.profiles.stimulus import Setup, Stimulus, every_step, programs
-from vfio_compliance.profiles.waiver import TELL_APART, WAIVERS, Waiver, conflicts
+from vfio_compliance.profiles.waiver import WAIVERS, Waiver, problems
 
 FORMAT = 1
 
@@ -187,8 +187,7 @@ class Profile:
         for index, interface in enumerate(self.interfaces):
             if interface in self.interfaces[:index]:
                 yield f"interfaces.{index}", f"`{interface}` is listed twice"
-        for index, _ in conflicts(self.waivers):
-            yield f"waivers.{index}.rule", f"`{self.waivers[index].rule}` is waived already; {TELL_APART}"
+        yield from problems(self.waivers)
         cases = [skip.case for skip in self.skip]
         for index, case in enumerate(cases):
             if case in cases[:index]:

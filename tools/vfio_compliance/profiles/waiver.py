@@ -72,5 +72,11 @@ def conflicts(listed: Sequence[Waiver]) -> Iterator[tuple[int, int]]:
                 break
 
 
+def problems(listed: Sequence[Waiver]) -> Iterator[tuple[str, str]]:
+    """The same as the key and the message of a problem of the file that holds them."""
+    for index, _ in conflicts(listed):
+        yield f"waivers.{index}.rule", f"`{listed[index].rule}` is waived already; {TELL_APART}"
+
+
 #: What is to be done about it.
 TELL_APART = "`case`, `shows`, `kernel` or `driver` of both has to tell them apart"

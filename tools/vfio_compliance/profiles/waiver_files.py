@@ -15,7 +15,7 @@ from vfio_compliance.profiles.kinds import OneOfNumbers
 from vfio_compliance.profiles.loader import read
 from vfio_compliance.profiles.profile import FORMAT, Profile
 from vfio_compliance.profiles.records import Record, key
-from vfio_compliance.profiles.waiver import TELL_APART, WAIVERS, Waiver, conflicts
+from vfio_compliance.profiles.waiver import TELL_APART, WAIVERS, Waiver, conflicts, problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,7 @@ class WaiverFile:
     source: Source = field(default=Source(), repr=False, compare=False)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        for index, _ in conflicts(self.waivers):
-            yield f"waivers.{index}.rule", f"`{self.waivers[index].rule}` is waived already; {TELL_APART}"
+        yield from problems(self.waivers)
 
 
 FILE = Record(WaiverFile)

@@ -9,6 +9,8 @@ from typing import Final
 INPUTS: Final = "inputs"
 
 KERNEL_CONFIG: Final = "kernel-config"
+#: The fact of the environment that has its digest.
+KERNEL_CONFIG_DIGEST: Final = "kernel config sha256"
 
 #: What the name of each saved report begins with.
 REPORT: Final = "report."

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..common.words import counted
+from .about import began as day
 from .events import Closed, Resumed, Run
 from .failure import Stop
 from .journal import GO_ON, Cut, Damaged, JournalError, Line, Recorded
@@ -56,5 +57,5 @@ def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summ
     if cut and not summary.stops:
         summary.stops.append(Stop(cut, GO_ON))
     summary.seconds = seconds + last - since
-    settle(summary, today or datetime.datetime.fromtimestamp(began, datetime.timezone.utc).date())
+    settle(summary, today or day(summary).date())
     return summary

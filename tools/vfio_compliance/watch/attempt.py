@@ -8,7 +8,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
@@ -20,6 +19,7 @@ from ..profiles import Limits
 from ..results import inflight
 from ..results.events import End, Event, Finish, Plan, Process, Start
 from ..results.journal import Recorded, parse
+from . import suites
 from .folder import scratch
 
 #: Seconds until a test process has loaded the suites: its own start, on however slow a machine, is not the device's.
@@ -93,16 +93,14 @@ class Attempt:
         """The process, and the end of the pipe on which its events arrive; it is ended with the block."""
         with scratch() as (folder, held):
             reading, writing = os.pipe()
-            command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"]
-            command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
+            command = suites.command(root, "-q", "--tb=native")
             command += [f"--progress-fd={writing}", f"--inflight-fd={self._calls}", *options]
-            environment = processes.without_pytest(os.environ)
             process = processes.start(
                 command,
                 stdout=log,
                 stderr=log,
                 pass_fds=[writing, self._calls, held, *self._holds],
-                env=environment | {"TMPDIR": str(folder)},
+                env=suites.environment() | {"TMPDIR": str(folder)},
             )
             os.close(writing)
             try:

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..common import processes
 from ..profiles import Profile
 from ..results import journal
 from ..results.reading import summarise
 from ..results.summary import Summary
+from . import suites
 from .supervise import RunError, last_words
 
 
@@ -22,10 +20,9 @@ def dry_run(root: Path, profile: Profile, options: Sequence[str], rounds: int) -
     """The run as it would begin, with every case that it would run. Raises RunError where it would not begin."""
     with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
         path, log = Path(folder, journal.NAME), Path(folder, "pytest.log")
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider"]
-        command += [f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")]
+        command = suites.command(root, "--collect-only", "-qq")
         command += [f"--profile={profile.path}", f"--journal={path}", f"--rounds={rounds}", *options]
-        environment = processes.without_pytest(os.environ)
+        environment = suites.environment()
         with log.open("wb") as output:
             subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False
