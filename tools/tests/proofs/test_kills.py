@@ -100,6 +100,7 @@ def test_killed_anywhere(command, tmp_path, pytestconfig, tell):
                     code = None
             dies = rng.random() < _TWICE
             wait_until_free(out)
+            code = ended(out) if code is None else code
             if code is not None:
                 break
             planned = (out / journal.NAME).exists() and b'"event":"plan"' in (out / journal.NAME).read_bytes()
