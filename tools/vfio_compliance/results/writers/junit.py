@@ -6,9 +6,9 @@ A test is named by clause and case, its class by the rule. What the format has n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
-from xml.etree.ElementTree import Element, SubElement, tostring
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Final, NamedTuple
 
 from ...common.words import printable_lines
 from ..about import about, began, driver
@@ -37,7 +37,6 @@ _ANSWER: Final = {True: "yes", False: "no", None: "not known"}
 
 def render(summary: Summary) -> str:
     """Letters that XML cannot hold, or that steer a terminal, stand there by their escapes."""
-    root = Element("testsuites", {"name": "vfio-compliance"})
     word, detail, plan = conclude(summary)
     common = {
         "verdict": word,
@@ -49,23 +48,27 @@ def render(summary: Summary) -> str:
         **{answer.title: _ANSWER[answer.works] for answer in summary.answers()},
         **{name: str(value) for name, value in flat(figures(summary.measures))},
     }
-    groups: dict[str, list[Case]] = {}
+    suites: dict[str, list[_Test]] = {}
     for rule in summary.verdicts:
-        groups.setdefault(_title(summary, rule), []).extend(summary.cases_of(rule))
-    for title, cases in groups.items():
-        _suite(root, title, cases, summary, common)
-    others = [*outside(summary)]
+        suites.setdefault(_title(summary, rule), []).extend(_test(summary, case) for case in summary.cases_of(rule))
+    others = [*_outside(summary)]
     if others:
-        suite = _element(root, "testsuite", name=NAME, timestamp=f"{began(summary):%Y-%m-%dT%H:%M:%S}")
-        _count(suite, [_TOLD.get(verdict) for verdict, _ in others], 0.0)
-        _properties(suite, common)
-        for number, (verdict, text) in enumerate(others, 1):
-            test = _element(suite, "testcase", classname=NAME, name=f"{NAME} ({number})", time="0")
-            _element(test, _TOLD[verdict], message=f"{verdict.value}: {text}", type=verdict.value)
-    cases = [case for cases in groups.values() for case in cases]
-    kinds = [*(_kind(summary, case) for case in cases), *(_TOLD.get(verdict) for verdict, _ in others)]
-    _count(root, kinds, sum(case.seconds for case in cases))
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, "unicode")}\n'
+        suites[NAME] = others
+    day = f"{began(summary):%Y-%m-%dT%H:%M:%S}"
+    tests = [test for group in suites.values() for test in group]
+    lines = [f"<testsuites{_attributes(name='vfio-compliance', **_counts(tests))}>"]
+    for title, group in suites.items():
+        lines += [f"<testsuite{_attributes(name=title, timestamp=day, **_counts(group))}>", _properties(common)]
+        lines += [test.text for test in group]
+        lines += ["</testsuite>"]
+    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', *lines, "</testsuites>", ""])
+
+
+class _Test(NamedTuple):
+    #: The element that says how it ended; None of one that passed.
+    kind: str | None
+    seconds: float
+    text: str
 
 
 def _title(summary: Summary, rule: str) -> str:
@@ -74,45 +77,48 @@ def _title(summary: Summary, rule: str) -> str:
     return f"{title} (the suite itself)" if known.of_the_suite else title
 
 
-def _suite(root: Element, title: str, cases: list[Case], summary: Summary, common: Mapping[str, str]) -> None:
-    suite = _element(root, "testsuite", name=title, timestamp=f"{began(summary):%Y-%m-%dT%H:%M:%S}")
-    _count(suite, [_kind(summary, case) for case in cases], sum(case.seconds for case in cases))
-    _properties(suite, common)
-    for case in cases:
-        _case(suite, case, summary)
-
-
 def _kind(summary: Summary, case: Case) -> str | None:
     """How a case is told; one of a rule that does not count is skipped where it did not pass."""
     kind = _TOLD.get(case.verdict)
     return kind and (kind if blocks(summary, case) else "skipped")
 
 
-def _count(element: Element, kinds: Sequence[str | None], seconds: float) -> None:
-    element.set("tests", str(len(kinds)))
-    for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        element.set(name, str(kinds.count(kind)))
-    element.set("time", f"{seconds:.6f}")
+def _counts(tests: Sequence[_Test]) -> dict[str, str]:
+    kinds = [test.kind for test in tests]
+    told = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+    counts = {name: str(kinds.count(kind)) for name, kind in told.items()}
+    return {"tests": str(len(tests)), **counts, "time": f"{sum(test.seconds for test in tests):.6f}"}
 
 
-def _case(suite: Element, case: Case, summary: Summary) -> None:
+def _test(summary: Summary, case: Case) -> _Test:
     rule = summary.rules[case.rule]
-    test = _element(suite, "testcase", classname=rule.id, name=f"{rule.clause} {case.name}", time=f"{case.seconds:.6f}")
     properties = {"rule": rule.id, "clause": ", ".join(rule.clauses), "level": rule.level, "case": case.key}
-    _properties(test, {**properties, "verdict": case.verdict.value})
+    content = _properties({**properties, "verdict": case.verdict.value})
     if kind := _kind(summary, case):
         excused = "" if kind == _TOLD.get(case.verdict) else f"{NOT_BLOCKING}: "
         message = f"{excused}{case.verdict.value}: {brief(summary, case)}"
-        told = _element(test, kind, message=message, type=case.verdict.value)
-        if troubled(case):
-            told.text = f"\n{block(summary, case)}\n"
+        words = f"\n{escape(block(summary, case), quote=False)}\n" if troubled(case) else ""
+        content += f"\n<{kind}{_attributes(message=message, type=case.verdict.value)}>{words}</{kind}>"
+    names = _attributes(classname=rule.id, name=f"{rule.clause} {case.name}", time=f"{case.seconds:.6f}")
+    return _Test(kind, case.seconds, f"<testcase{names}>\n{content}\n</testcase>")
 
 
-def _properties(element: Element, values: Mapping[str, str]) -> None:
-    properties = SubElement(element, "properties")
-    for name, value in values.items():
-        _element(properties, "property", name=name, value=value)
+def _outside(summary: Summary) -> Iterator[_Test]:
+    """What happened outside of any rule."""
+    for number, (verdict, text) in enumerate(outside(summary), 1):
+        kind = _TOLD[verdict]
+        told = f"<{kind}{_attributes(message=f'{verdict.value}: {text}', type=verdict.value)}/>"
+        names = _attributes(classname=NAME, name=f"{NAME} ({number})", time="0")
+        yield _Test(kind, 0.0, f"<testcase{names}>{told}</testcase>")
 
 
-def _element(parent: Element, tag: str, **attributes: str) -> Element:
-    return SubElement(parent, tag, {name: printable_lines(value) for name, value in attributes.items()})
+def _properties(values: Mapping[str, str]) -> str:
+    lines = (f"<property{_attributes(name=name, value=value)}/>" for name, value in values.items())
+    return f"<properties>{''.join(lines)}</properties>"
+
+
+def _attributes(**values: str) -> str:
+    """Written out; a line break in one stays one."""
+    return "".join(f' {name}="{escape(printable_lines(value))}"' for name, value in values.items()).replace(
+        "\n", "&#10;"
+    )
