@@ -1,31 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The virtual machine command, as far as it can be judged without booting one."""
 
-import os
-import signal
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
-from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from descriptors import same_descriptors
 
 from vfio_compliance.cli.main import main, parser
-from vfio_compliance.cli.vm import orders
-from vfio_compliance.results.kernel_log import complaints, taint_letters
+from vfio_compliance.cli.vm import orders as given
+from vfio_compliance.results.kernel_log import complaints
 from vfio_compliance.results.verdict import worst_exit
-from vfio_compliance.vm import apt, boot, command, console, guest, host, kernels, module, outcome, packages
-from vfio_compliance.vm.accelerator import Accelerator
+from vfio_compliance.vm import apt, boot, host, kernels, orders, outcome, packages, reference
 from vfio_compliance.vm.apt import Mirror
 from vfio_compliance.vm.cache import Cache
 from vfio_compliance.vm.errors import VmError
-from vfio_compliance.vm.life import Life
+from vfio_compliance.vm.shared_page import SharedPage
 
 INDEX = """\
 Package: linux-image-6.1.0-9-amd64
@@ -218,12 +210,12 @@ def test_build_is_known_by_its_sources_and_its_kernel(tmp_path: Path) -> None:
     (tmp_path / "Kbuild").write_text("obj-m := vfio_refdriver.o\n")
     (tmp_path / "vfio_refdriver.c").write_text("int a;\n")
     old, new = (kernels.Kernel("k", tmp_path, None, release) for release in ("6.1.0-1", "6.1.0-2"))
-    first = module.key(tmp_path, old)
-    assert module.key(tmp_path, old) == first != module.key(tmp_path, new)
+    first = reference.key(tmp_path, old)
+    assert reference.key(tmp_path, old) == first != reference.key(tmp_path, new)
     (tmp_path / "vfio_refdriver.o").write_text("what a build leaves")
-    assert module.key(tmp_path, old) == first
+    assert reference.key(tmp_path, old) == first
     (tmp_path / "vfio_refdriver.c").write_text("int b;\n")
-    assert module.key(tmp_path, old) != first
+    assert reference.key(tmp_path, old) != first
 
 
 @pytest.mark.parametrize(
@@ -243,18 +235,19 @@ def test_kernel_that_the_module_does_not_fit_is_known_by_its_header(
     file.parent.mkdir(parents=True)
     file.write_text(header)
     kernel = kernels.Kernel("k", tmp_path, tmp_path / "linux-headers-6.1.0-9-amd64", "6.1.0-9-amd64")
-    found = module.unfit(kernel)
+    found = reference.unfit(kernel)
     assert why in found
     assert bool(found) == bool(why)
 
 
 def test_kernel_without_a_vfio_header_is_left_to_the_compiler(tmp_path: Path) -> None:
-    assert module.unfit(kernels.Kernel("k", tmp_path, tmp_path / "headers", "")) == ""
+    assert reference.unfit(kernels.Kernel("k", tmp_path, tmp_path / "headers", "")) == ""
 
 
 def test_every_machine_has_two_devices_behind_an_iommu(tmp_path: Path) -> None:
     machine = boot.Machine(2, "1G", kvm=False)
-    words = boot.command_line(tmp_path / "bzImage", machine, tmp_path / "plan", tmp_path, 60.0)
+    page = SharedPage(tmp_path / "calls")
+    words = boot.command_line(tmp_path / "bzImage", machine, boot.Scratch(tmp_path), page, tmp_path, 60.0)
     (devices,) = [word for word in words if word.startswith("--qemu-opts=")]
     assert devices.index("intel-iommu,intremap=on") < devices.index("edu,addr=10.0") < devices.index("edu,addr=11.0")
     assert "intel_iommu=on" in words
@@ -289,9 +282,9 @@ def test_missing_tools_end_the_command_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def ordered(*options: str) -> command.Orders:
+def ordered(*options: str) -> orders.Orders:
     """What a call with these options is to do."""
-    return orders(parser().parse_args(["vm", *options]))
+    return given(parser().parse_args(["vm", *options]))
 
 
 def test_commands_are_split_without_a_shell() -> None:
@@ -300,17 +293,17 @@ def test_commands_are_split_without_a_shell() -> None:
     )
     assert (asked.kernels, asked.deadline) == (["6.1", "6.12"], 90.0)
     assert asked.commands == [["run", "--out", "{out}"], ["echo", "a b;c"]]
-    assert command.fill(asked.commands[0], Path("/r/6.1"), "6.1") == ["run", "--out", "/r/6.1"]
+    assert orders.fill(asked.commands[0], Path("/r/6.1"), "6.1") == ["run", "--out", "/r/6.1"]
 
 
 def test_without_a_command_the_suite_runs() -> None:
     asked = ordered()
     assert asked.kernels == ["5.10", "6.1", "6.12", "7.3"]
     assert asked.commands == ordered("--").commands == []
-    judged = [each[2] for each in command.default_commands(module=True)]
+    judged = [each[2] for each in asked.default_commands(module=True)]
     assert judged == ["profiles/qemu-edu.yaml", "profiles/refdriver-kernel.yaml"]
-    assert command.default_commands(module=False) == command.default_commands(module=True)[:1]
-    assert command.fill(command.default_commands(module=False)[0], Path("/r/7.3"), "7.3")[-1] == "/r/7.3/qemu-edu"
+    assert asked.default_commands(module=False) == asked.default_commands(module=True)[:1]
+    assert orders.fill(asked.default_commands(module=False)[0], Path("/r/7.3"), "7.3")[-1] == "/r/7.3/qemu-edu"
 
 
 @pytest.mark.parametrize(
@@ -320,7 +313,12 @@ def test_without_a_command_the_suite_runs() -> None:
         ["--deadline", "0s"],
         ["--kernels", ","],
         ["--kernels", "six"],
-        ["--headers", "/x"],
+        ["--profile", "p.yaml", "--", "true"],
+        ["--only", "v1.state", "--", "true"],
+        ["--module", ",a=1"],
+        ["--module", "m.ko,debug"],
+        ["--continue", "often"],
+        ["--cpus", "0"],
         ["--", "a", "--then"],
         ["--", "--then", "a"],
         ["run"],
@@ -361,15 +359,6 @@ def test_ordinary_line_is_no_splat(line: str) -> None:
     assert complaints([line]) == []
 
 
-def test_taint_of_an_outside_module_is_expected_and_no_other() -> None:
-    assert console.foreign_taint(0, 0x3000) == 0
-    assert taint_letters(console.foreign_taint(0x3000, 0x3280)) == "DW"
-
-
-def test_console_line_loses_its_paint() -> None:
-    assert console.plain("\x1b[2J\x1bc[    1.0] booted\r\n") == "[    1.0] booted"
-
-
 @pytest.mark.parametrize(
     ("codes", "code"),
     [([], 0), ([0, 4], 4), ([4, 2], 2), ([2, 1, 0], 1), ([1, 3, 2], 1), ([3, 2], 3), ([0, 137], 1), ([5], 1)],
@@ -389,106 +378,3 @@ def test_table_fits_a_terminal_and_tells_a_hang_from_a_clean_run() -> None:
     assert max(map(len, rows)) <= 100
     assert rows[1].endswith("0,1   clean")
     assert rows[2].endswith("hung")
-
-
-def _follow(script: str, tmp_path: Path, deadline: float) -> tuple[boot.Boot, list[str], str]:
-    shown: list[str] = []
-    console = tmp_path / "console.log"
-    line = [sys.executable, "-c", f"MARK = {guest.MARK!r}\n{script}"]
-    result = boot.run(line, console, deadline, tmp_path, shown.append, lambda event, at: None, Life(inf, inf))
-    return result, shown, console.read_text()
-
-
-def test_reports_are_told_from_output_even_within_a_line(tmp_path: Path) -> None:
-    script = "import sys\nprint('panic', file=sys.stderr)\n"
-    script += "print('dots', end='')\nprint(MARK + '{\"event\": \"end\"}')"
-    result, shown, console = _follow(script, tmp_path, 60)
-    assert (result.events, shown, console) == ([{"event": "end"}], ["dots"], "panic\n")
-    assert not result.timed_out
-
-
-def test_machine_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    script = "import subprocess, sys\nchild = subprocess.Popen(['sleep', '1000'])\n"
-    script += "print(child.pid, flush=True)\nchild.wait()"
-    start = time.monotonic()
-    result, shown, _ = _follow(script, tmp_path, 5)
-    assert result.timed_out
-    assert time.monotonic() - start < 30
-    state = subprocess.run(["ps", "-o", "stat=", "-p", shown[0].strip()], capture_output=True, text=True, check=False)
-    assert state.stdout.strip()[:1] in ("", "Z")
-
-
-@pytest.mark.parametrize(("kvm", "events", "boots"), [(False, [], 2), (True, [], 1), (False, [{"event": "up"}], 1)])
-def test_an_emulation_that_panics_before_all_else_is_booted_again(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    kvm: bool,
-    events: list[dict[str, str]],
-    boots: int,
-) -> None:
-    """Once, and it is said; a guest that was up, or a real processor, gets no second chance."""
-    booted = []
-
-    def run(line: list[str], console: Path, *_: object) -> boot.Boot:
-        booted.append(console.name)
-        console.write_text("Kernel panic - not syncing: Fatal exception in interrupt\n")
-        return boot.Boot(events=events)
-
-    monkeypatch.setattr(boot, "run", run)
-    monkeypatch.setattr(boot, "command_line", lambda *_: [])
-    asked = ordered("--out", str(tmp_path), "--cache", str(tmp_path / "cache"))
-    judged = outcome.Outcome("6.12", "6.12.0")
-    chosen = Accelerator("kvm" if kvm else "tcg", "")
-    command._Run(asked, chosen)._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
-    assert len(booted) == boots
-    assert judged.ending == "panicked"
-    assert ("once more" in capsys.readouterr().out) == (boots == 2)
-
-
-def test_guest_hands_on_all_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its port takes a part of what is written at once, and a program may look no further."""
-    shown = bytearray()
-
-    def write(_: int, data: bytes) -> int:
-        shown.extend(data[:1000])
-        return len(data[:1000])
-
-    monkeypatch.setattr(guest.os, "write", write)
-    assert guest._run([sys.executable, "-u", "-c", "print('x' * 70000); raise SystemExit(3)"], "/") == 3
-    assert shown == b"x" * 70000 + b"\n"
-
-
-def test_guest_does_not_wait_for_what_a_command_left_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What that says is copied for as long as it runs, by a thread that ends with it."""
-    monkeypatch.setattr(guest, "_DRAIN", 0.1)
-    before = set(threading.enumerate())
-    with same_descriptors():
-        start = time.monotonic()
-        assert guest._run(["sh", "-c", "sleep 600 & echo $! > running; echo done"], str(tmp_path)) == 0
-        assert time.monotonic() - start < 10
-        (copying,) = set(threading.enumerate()) - before
-        os.kill(int((tmp_path / "running").read_text()), signal.SIGKILL)
-        copying.join(10)
-        assert not copying.is_alive()
-
-
-@pytest.mark.parametrize("modules", [True, False], ids=["with modules", "without modules"])
-def test_guest_makes_each_mount_point_before_it_mounts(monkeypatch: pytest.MonkeyPatch, modules: bool) -> None:
-    """A host may have no /lib/modules, then only the guest's kernel brings it; a kernel may have none either."""
-    made: list[str] = []
-    mounted: list[str] = []
-
-    def mount(program: list[str]) -> str:
-        mounted.append(program[-1])
-        return "" if program[-1] in made else "mount point does not exist"
-
-    monkeypatch.setattr(guest.os, "makedirs", lambda path, exist_ok: made.append(path))
-    monkeypatch.setattr(guest.os.path, "isdir", lambda path: modules or path != "/lib/modules")
-    monkeypatch.setattr(guest.os.path, "realpath", lambda path: path.replace("/lib/", "/usr/lib/"))
-    monkeypatch.setattr(guest.os, "chroot", lambda _: None)
-    monkeypatch.setattr(guest.os, "chdir", lambda _: None)
-    monkeypatch.setattr(guest, "_do", mount)
-    assert guest._enter_cached_root("/keep") == ""
-    assert ("/run/vm/root/usr/lib/modules" in mounted) == modules
-    assert mounted[-1] == "/run/vm/root/keep"

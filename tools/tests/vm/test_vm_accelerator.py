@@ -14,9 +14,13 @@ import pytest
 
 from vfio_compliance.cli.main import main, parser
 from vfio_compliance.cli.vm import orders
-from vfio_compliance.vm import boot, command, guest, host, kernels, life, outcome
+from vfio_compliance.vm import boot, host, kernels, life, outcome
 from vfio_compliance.vm.accelerator import Accelerator
+from vfio_compliance.vm.console import Console
+from vfio_compliance.vm.guest.telling import MARK
+from vfio_compliance.vm.guests import Guests
 from vfio_compliance.vm.life import Life
+from vfio_compliance.vm.shared_page import SharedPage
 
 FIRST_LINE = "[    0.000000] Linux version 6.12.0"
 
@@ -172,12 +176,12 @@ def _runs(monkeypatch: pytest.MonkeyPatch, script: Callable[[bool], str]) -> Non
     monkeypatch.setattr(boot, "command_line", lambda _, machine, *__: [sys.executable, "-uc", script(machine.kvm)])
 
 
-def _boot(tmp_path: Path, *options: str) -> outcome.Outcome:
+def _boot(tmp_path: Path, *options: str, chosen: Accelerator | None = None) -> outcome.Outcome:
     words = ["vm", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *options, "--", "true"]
     asked = orders(parser().parse_args(words))
     judged = outcome.Outcome("6.12", "6.12.0")
-    run = command._Run(asked, Accelerator(asked.accel, ""))
-    run._boot(kernels.Kernel("6.12", tmp_path, None, "6.12.0"), None, judged)
+    kernel = kernels.Kernel("6.12", tmp_path, None, "6.12.0")
+    Guests(asked, chosen or Accelerator(asked.accel, ""), kernel, tmp_path / "out" / "6.12", judged).run()
     return judged
 
 
@@ -185,7 +189,7 @@ SHAM = "import sys, time\nprint('KVM internal error. Suberror: 1', file=sys.stde
 GOOD = f"""import json, sys
 print({FIRST_LINE!r}, file=sys.stderr)
 for event in ({{"event": "up", "release": "6.12.0"}}, {{"event": "log", "since": [], "before": 0, "after": 0}}):
-    print({guest.MARK!r} + json.dumps(event))
+    print({MARK!r} + json.dumps(event))
 """
 
 
@@ -213,10 +217,37 @@ def test_forced_kvm_that_is_a_sham_is_a_clear_failure(
 
 def test_a_silent_machine_is_ended_long_before_its_deadline(tmp_path: Path) -> None:
     line = [sys.executable, "-c", "import time\ntime.sleep(1000)"]
-    result = boot.run(line, tmp_path / "log", 900.0, tmp_path, print, lambda *_: None, Life(first_line=0.1))
+    result = boot.run(
+        line, Console(tmp_path / "log"), 900.0, boot.Scratch(tmp_path), print, lambda *_: None, Life(first_line=0.1)
+    )
     assert result.stalled.startswith("the kernel printed nothing")
     assert not result.timed_out
     assert result.seconds < 300
+
+
+@pytest.mark.parametrize(("kvm", "events", "boots"), [(False, [], 2), (True, [], 1), (False, [{"event": "up"}], 1)])
+def test_an_emulation_that_panics_before_all_else_is_booted_again(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kvm: bool,
+    events: list[dict[str, str]],
+    boots: int,
+) -> None:
+    """Once, and it is said; a guest that was up, or a real processor, gets no second chance."""
+    booted = []
+
+    def run(line: list[str], console: Console, *_: object) -> boot.Boot:
+        booted.append(console.path.name)
+        return boot.Boot(events=events, lines=["Kernel panic - not syncing: Fatal exception in interrupt"])
+
+    monkeypatch.setattr(boot, "run", run)
+    monkeypatch.setattr(boot, "command_line", lambda *_: [])
+    chosen = Accelerator("kvm" if kvm else "tcg", "")
+    judged = _boot(tmp_path, chosen=chosen)
+    assert len(booted) == boots
+    assert judged.ending == "panicked"
+    assert ("once more" in capsys.readouterr().out) == (boots == 2)
 
 
 QEMU = host.which("qemu-system-x86_64")
@@ -231,7 +262,8 @@ def machine_words(tmp_path: Path) -> Callable[[bool], list[str]]:
     def words(kvm: bool) -> list[str]:
         image = tmp_path / "bzImage"
         image.write_bytes(bytes(0x1000))
-        call = boot.command_line(image, boot.Machine(2, "1G", kvm), tmp_path / "plan", tmp_path, 60.0)
+        page = SharedPage(tmp_path / "calls")
+        call = boot.command_line(image, boot.Machine(2, "1G", kvm), boot.Scratch(tmp_path), page, tmp_path, 60.0)
         call.insert(call.index("--run"), "--dry-run")
         done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
         line = next(line for line in done.stdout.splitlines() if "-kernel" in line)

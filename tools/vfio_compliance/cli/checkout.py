@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ A_RUN = "what --out named, the journal in it, or a bundle"
 
 
 _NARROWEST, _WIDEST = 60, 200
+
+
+#: Names the folder in which those of runs are, for a guest that forgets all others.
+_RESULTS = "VFIO_COMPLIANCE_RESULTS"
 
 
 class Complaint(Exception):
@@ -68,7 +73,7 @@ def results(name: str) -> Path:
     """The folder of results where the user names none: by what was judged, and the present time."""
     import datetime
 
-    return Path("results", f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    return Path(os.environ.get(_RESULTS, "results"), f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 def matching(known: Catalogue, pattern: str) -> list[Rule]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common.words import counted
+from ..results.verdict import EXIT_FAIL, EXIT_OK
+from .checkout import Complaint, loaded
 from .parser import Commands
 
 if TYPE_CHECKING:
-    from ..vm.command import Orders
+    from ..vm.orders import Given, Orders
 
 _KERNELS = ["5.10", "6.1", "6.12", "7.3"]
+_SERIES = r"\d+\.\d[\w.+~-]*"
+#: Folders that a guest has instead of the host's.
+_UNSEEN = ("/run", "/dev", "/proc", "/sys")
 _TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _EPILOG = """\
 Without a COMMAND the suite judges profiles/qemu-edu.yaml on every kernel, and profiles/refdriver-kernel.yaml where
@@ -30,9 +37,19 @@ one after the other in the same boot, whatever the one before gave:
   vfio-compliance vm --kernels 6.12 -- vfio-compliance run profiles/refdriver-kernel.yaml --out {out} \\
       --then pytest -p no:cacheprovider tools/tests/proofs/test_defects.py --target profiles/refdriver-kernel.yaml
 
+A module of your own is loaded before all else, after what it depends on; one that the kernel has by that name, such
+as vfio_iommu_type1, takes its place. --setup is a line for the shell that makes its device ready. --profile and --only
+say what is judged, as in `run`:
+
+  vfio-compliance vm --kernels 6.12 --module ./vfio_iommu_type1.ko
+  vfio-compliance vm --kernels 6.12 --no-module --module ./mtty.ko --setup ./make-mtty --profile mtty.yaml
+
+A guest that dies in a run does not lose it: the run's journal gets the end that was seen from outside, and another
+guest goes on after the case that was under way, unless --continue 0.
+
 Exit code: the worst of all kernels, in the order 1 fail, 3 hang, 2 broken, 4 nothing judged, 0. A guest that
-misses its deadline is a hang; one that panics or cannot be booted is broken; a kernel log with a warning, an
-oops or a foreign taint is a fail.
+misses its deadline is a hang; one that panics in no run, or cannot be booted, is broken; a kernel log with a warning,
+an oops or a foreign taint is a fail. With --bisect it is 0, 1 for a fail or a hang, and 125 where nothing can be said.
 """
 
 
@@ -48,7 +65,17 @@ def add(commands: Commands) -> None:
     option = parser.add_argument
     option("--kernels", type=_series, metavar="LIST", help=f"of Debian, newest of each (default {','.join(_KERNELS)})")
     option("--kernel", type=Path, action="append", default=[], metavar="PATH", help="your build tree or bzImage")
-    option("--headers", type=Path, metavar="DIR", help="what to build the module against, for a bare bzImage")
+    option(
+        "--headers",
+        metavar="DIR",
+        help="what to build the module against, for a bare bzImage; of a Debian series such as 6.12, and by itself: "
+        "tell where its headers are, and the compiler that they want",
+    )
+    option("--config-check", type=Path, metavar="TREE", help="tell which options a kernel's configuration lacks")
+    option("--module", type=_module, action="append", default=[], metavar="KO[,NAME=VALUE...]", help="load yours, too")
+    option("--setup", action="append", default=[], metavar="COMMAND", help="for the guest's shell, before all else")
+    option("--profile", type=Path, action="append", default=[], metavar="FILE", help="judge by this one")
+    option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
     option("--out", type=Path, default=Path("results/vm"), metavar="DIR", help="results (default results/vm)")
     option("--cache", type=Path, metavar="DIR", help="kernels and builds (default ~/.cache/vfio-compliance)")
     option("--deadline", type=_duration, default=900.0, metavar="TIME", help="limit of one boot (default 15min)")
@@ -59,7 +86,11 @@ def add(commands: Commands) -> None:
         help="KVM, emulation (tcg), or KVM where a kernel boots on it (auto, default)",
     )
     option("--memory", default="1G", metavar="SIZE", help="of the guest (default 1G)")
-    option("--cpus", type=int, default=2, metavar="N", help="of the guest (default 2)")
+    option("--cpus", type=_count, default=2, metavar="N", help="of the guest (default 2)")
+    option("--append", action="append", default=[], metavar="WORDS", help="for the kernel's command line")
+    option("--qemu-arg", action="append", default=[], metavar="WORDS", help="for QEMU: --qemu-arg='-device edu'")
+    option("--continue", dest="again", type=_times, default=1, metavar="N", help="guests that go on (default 1)")
+    option("--bisect", action="store_true", help="exit code for `git bisect run`")
     option("--ignore-log", action="store_true", help="a kernel log that is not clean is shown, and does not count")
     option("--no-module", action="store_true", help="neither build nor load the reference driver")
     option("commands", nargs=argparse.REMAINDER, action=_Split, default=[], help=argparse.SUPPRESS)
@@ -71,30 +102,84 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..common.signals import terminated_as_interrupted
     from ..vm.command import run
 
+    if arguments.config_check is not None:
+        return _config_check(arguments.config_check)
+    if arguments.headers and not arguments.kernel:
+        return _headers(arguments)
     with terminated_as_interrupted():  # a guest is not to outlive whoever started it
         return run(orders(arguments))
 
 
 def orders(arguments: argparse.Namespace) -> Orders:
     """What is asked for. Exits on options that do not go together."""
-    from ..vm.command import Orders
+    from ..vm.orders import Orders
 
-    if arguments.headers and not arguments.kernel:
-        arguments.wrong("--headers belongs to --kernel")
+    for word, given in (("--profile", arguments.profile), ("--only", arguments.only)):
+        if given and arguments.commands:
+            arguments.wrong(f"{word} is for the suite, and a COMMAND says itself what it runs: leave out one of them")
+    for path in [*arguments.profile, *(each.path for each in arguments.module), arguments.out]:
+        if (unseen := next((at for at in _UNSEEN if path.absolute().is_relative_to(at)), None)) is not None:
+            raise Complaint(f"{path}: a guest has a {unseen} of its own: put the file into another folder")
+    for path in arguments.profile:
+        loaded(path)  # what is wrong with it is told before anything is booted
     return Orders(
         kernels=arguments.kernels or ([] if arguments.kernel else _KERNELS),
         own=arguments.kernel,
-        headers=arguments.headers,
+        headers=Path(arguments.headers) if arguments.headers else None,
         out=arguments.out,
         cache=arguments.cache,
         deadline=arguments.deadline,
         accel=arguments.accel,
         memory=arguments.memory,
         cpus=arguments.cpus,
-        module=not arguments.no_module,
+        module=not arguments.no_module and (not arguments.profile or any(map(_of_reference, arguments.profile))),
         log_counts=not arguments.ignore_log,
         commands=arguments.commands,
+        modules=arguments.module,
+        setup=arguments.setup,
+        profiles=[path.absolute() for path in arguments.profile],
+        only=arguments.only,
+        append=arguments.append,
+        qemu=[word for words in arguments.qemu_arg for word in shlex.split(words)],
+        again=arguments.again,
+        bisect=arguments.bisect,
     )
+
+
+def _of_reference(profile: Path) -> bool:
+    """Whether a profile is for the reference driver's module, which is built and loaded for no other."""
+    from ..vm.reference import NAME
+
+    return NAME in profile.read_text()
+
+
+def _headers(arguments: argparse.Namespace) -> int:
+    """Tell where the headers of a Debian series are."""
+    from ..vm.command import headers_of
+    from ..vm.errors import VmError
+
+    if not re.fullmatch(_SERIES, arguments.headers):
+        arguments.wrong(f"--headers {arguments.headers} belongs to --kernel; by itself it takes a series such as 6.12")
+    try:
+        print("\n".join(headers_of(arguments.headers, arguments.cache)))
+    except (VmError, OSError) as error:
+        raise Complaint("\n".join(filter(None, [str(error), getattr(error, "detail", "")]))) from None
+    return EXIT_OK
+
+
+def _config_check(tree: Path) -> int:
+    """Tell which options a kernel's configuration lacks; fails where one is lacking."""
+    from ..vm.errors import VmError
+    from ..vm.headers import lacking
+
+    try:
+        missing = lacking(tree)
+    except VmError as error:
+        raise Complaint(str(error)) from None
+    for name, what in missing.items():
+        print(f"CONFIG_{name}: {what}")
+    print(f"{counted(len(missing), 'option')} lacking in {tree}" if missing else f"{tree} lacks nothing")
+    return EXIT_FAIL if missing else EXIT_OK
 
 
 class _Split(argparse.Action):
@@ -131,9 +216,39 @@ def _duration(text: str) -> float:
     return float(match[1]) * _TIMES[match[2]]
 
 
+def _module(text: str) -> Given:
+    """``PATH.ko`` with parameters after commas. Raises argparse.ArgumentTypeError."""
+    from ..vm.orders import Given
+
+    path, *parameters = text.split(",")
+    # A value may have commas, such as a list of numbers.
+    whole: list[str] = []
+    for word in parameters:
+        if "=" in word or not whole:
+            whole.append(word)
+        else:
+            whole[-1] += f",{word}"
+    if not path or any("=" not in word for word in whole):
+        raise argparse.ArgumentTypeError(f"{text!r} is no PATH.ko[,NAME=VALUE...]")
+    return Given(Path(path), tuple(whole))
+
+
+def _count(text: str) -> int:
+    number = _times(text)
+    if not number:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _times(text: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number up to 999")
+    return int(text)
+
+
 def _series(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    wrong = [name for name in names if not re.fullmatch(r"\d+\.\d[\w.+~-]*", name)]
+    wrong = [name for name in names if not re.fullmatch(_SERIES, name)]
     if wrong or not names:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of kernels such as 6.1,6.12")
     return names

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The names in the folder of a run, besides the journal and the data."""
+"""Names of what stands beside a run: files in its folder, facts of its environment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ INPUTS: Final = "inputs"
 KERNEL_CONFIG: Final = "kernel-config"
 #: The fact of the environment that has its digest.
 KERNEL_CONFIG_DIGEST: Final = "kernel config sha256"
+
+#: The fact of the environment that has the words before a command that runs it where the run was made: in a guest.
+RERUN_BY: Final = "rerun by"
 
 #: What the name of each saved report begins with.
 REPORT: Final = "report."

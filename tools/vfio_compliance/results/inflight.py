@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The call that is being made right now, where another process can read it though the caller hangs in the kernel.
 
-A page of memory that two processes share through a descriptor: writing it costs no system call.
+A page of memory that two processes share through a descriptor: writing it costs no system call. In a virtual machine it
+can be memory that the host reads, too, whatever becomes of the guest.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import mmap
 import os
 import struct
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from ..common.words import counted
 
@@ -18,11 +22,32 @@ from ..common.words import counted
 _LAYOUT = struct.Struct("<QQQ16s200s")
 
 
+#: Names the file that maps the memory which a host reads.
+_NAMED_BY: Final = "VFIO_COMPLIANCE_INFLIGHT"
+
+
 def create() -> int:
     """A descriptor to hand to the process that will make the calls. Raises OSError."""
-    descriptor = os.memfd_create("inflight")
-    os.ftruncate(descriptor, _LAYOUT.size)
+    descriptor = _of_the_host()
+    if descriptor is None:
+        descriptor = os.memfd_create("inflight")
+        os.ftruncate(descriptor, _LAYOUT.size)
+    Inflight(descriptor).none()
     return descriptor
+
+
+def _of_the_host() -> int | None:
+    """The memory that the host reads; None where there is none, or another run uses it."""
+    if path := os.environ.get(_NAMED_BY):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                raise
+            return descriptor
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +93,12 @@ class Inflight:
         _LAYOUT.pack_into(self._map, 0, 0, 0, 0, b"", b"")
 
 
-def last(descriptor: int) -> LastCall | None:
-    """The last call noted; None if none was."""
-    started, number, length, verb, target = _LAYOUT.unpack(os.pread(descriptor, _LAYOUT.size, 0))
+def last(descriptor: int, now: float | None = None) -> LastCall | None:
+    """The last call noted; None if none was. ``now``: the present by the clock of who noted it, if not ours."""
+    with mmap.mmap(descriptor, _LAYOUT.size, prot=mmap.PROT_READ) as page:
+        started, number, length, verb, target = _LAYOUT.unpack_from(page)
     if not started:
         return None
-    seconds = round((time.monotonic_ns() - started) / 1e9, 3)
-    return LastCall(verb.rstrip(b"\0").decode(), target.rstrip(b"\0").decode(), number, length, seconds)
+    seconds = max(round((time.monotonic() if now is None else now) - started / 1e9, 3), 0.0)
+    words = [each.rstrip(b"\0").decode(errors="replace") for each in (verb, target)]
+    return LastCall(words[0], words[1], number, length, seconds)

@@ -13,6 +13,7 @@ from .events import (
     Broken,
     Death,
     End,
+    Environment,
     Event,
     Finish,
     Hang,
@@ -65,6 +66,8 @@ class Replay:
             case Plan():
                 self._planned = event.cases
                 self._begin_round(1)
+            case Environment():
+                summary.facts = event.facts
             case Opening():
                 summary.opening = event.calls
                 self._uncounted.append(count(event.calls))

@@ -8,11 +8,17 @@ from collections.abc import Sequence
 
 from ..common.words import counted
 from .case import NAMED, Case
+from .folder import RERUN_BY
 from .summary import Summary
 
 
 def rerun(summary: Summary, case: Case) -> str:
     """The command that shows the failure of a case again: alone, or after the earlier cases that it takes."""
+    return " ".join(filter(None, (summary.facts.get(RERUN_BY, ""), _here(summary, case))))
+
+
+def _here(summary: Summary, case: Case) -> str:
+    """The command where the run was made."""
     run = summary.run
     words = ["vfio-compliance", "run", run.profile.path]
     words += [word for defect in run.defects for word in ("--defect", defect)]

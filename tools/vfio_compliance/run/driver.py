@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which driver a profile leads to: what the kernel says of the module, or the digest of a server's program."""
+"""Which program a profile starts as the server: its words, and the digest of its code."""
 
 from __future__ import annotations
 
@@ -17,19 +17,6 @@ from ..profiles import Profile, VfioUserDevice
 #: What the placeholder of this name stands for.
 PROJECT = str(Path(__file__).resolve().parents[3])
 _PIECE = 1 << 20
-
-
-def module_facts(driver: str, sysfs: str | None) -> dict[str, str]:
-    """What the kernel tells of the version of a module: of the one that drives the device, else of this name."""
-    folders = [Path(sysfs, "driver", "module")] if sysfs else []
-    if driver and "/" not in driver:
-        folders.append(Path("/sys/module", driver.replace("-", "_")))
-    found: dict[str, str] = {}
-    for folder in folders:
-        for name in ("version", "srcversion"):
-            if text := text_of(folder / name):
-                found.setdefault(f"driver {name}", text)
-    return found
 
 
 def program_facts(profile: Profile) -> dict[str, str]:

@@ -10,7 +10,6 @@ import gzip
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -18,11 +17,18 @@ from typing import Final
 from .. import __version__
 from ..common.words import printable
 from ..profiles import KernelGroupDevice, Profile
+from ..results.folder import RERUN_BY
 from ..rules.version import VERSION
-from .driver import code_digest, files_digest, module_facts, program_facts, text_of
+from .driver import code_digest, files_digest, program_facts, text_of
+from .modules import driver_facts, file_of, modules, names, parameters
 
 #: Facts that may be others when a run is resumed: where it runs, and what judges nothing.
-MAY_CHANGE: Final = ("host name", "python", "package ", "firmware of the host", "suite commit", "suite modified")
+MAY_CHANGE: Final = (
+    *("host name", "python", "package ", "firmware of the host", "suite commit", "suite modified"),
+    RERUN_BY,
+)
+#: Names the command that runs commands where this one runs, for somebody who is elsewhere: a guest's, on its host.
+_RERUN_BY: Final = "VFIO_COMPLIANCE_RERUN"
 
 _PACKAGES: Final = ("pytest", "pytest-timeout", "cffi", "PyYAML", "hypothesis")
 _PCI: Final = ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision", "class")
@@ -40,11 +46,12 @@ def gather(profile: Profile, project: Path) -> dict[str, str]:
         "kernel": os.uname().release,
         "kernel version": os.uname().version,
         "machine": os.uname().machine,
-        **(_modules() if isinstance(profile.device, KernelGroupDevice) else {}),
+        **(modules() if isinstance(profile.device, KernelGroupDevice) else {}),
         **_driver(profile),
         **_device(profile),
-        "iommu": " ".join(_names(Path("/sys/class/iommu"))),
+        "iommu": " ".join(names(Path("/sys/class/iommu"))),
         **_host(),
+        RERUN_BY: os.environ.get(_RERUN_BY, ""),
     }
     return {name: printable(value)[:_LONGEST] for name, value in found.items() if value}
 
@@ -99,22 +106,6 @@ def _git(project: Path, *words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _modules() -> dict[str, str]:
-    """Those of VFIO, with their parameters."""
-    found: dict[str, str] = {}
-    for name in _names(Path("/sys/module")):
-        if re.match("vfio|iommufd|mdev", name):
-            found |= _module(f"module {name}", Path("/sys/module", name))
-    return found
-
-
-def _module(label: str, folder: Path) -> dict[str, str]:
-    found = {f"{label} {name}": text_of(folder / name) for name in ("version", "srcversion")}
-    for name in _names(folder / "parameters"):
-        found[f"{label} parameter {name}"] = text_of(folder / "parameters" / name)
-    return found
-
-
 def _sysfs(profile: Profile) -> str | None:
     device = profile.device
     if not isinstance(device, KernelGroupDevice):
@@ -127,7 +118,7 @@ def _sysfs(profile: Profile) -> str | None:
 def _driver(profile: Profile) -> dict[str, str]:
     sysfs = _sysfs(profile)
     found = {"driver": profile.driver or "", "driver version": profile.version or "", **program_facts(profile)}
-    found |= module_facts(profile.driver or "", sysfs)
+    found |= driver_facts(profile.driver or "", sysfs)
     try:
         found["server digest"] = code_digest(profile)
         if sysfs:
@@ -135,8 +126,8 @@ def _driver(profile: Profile) -> dict[str, str]:
     except OSError:
         pass
     if sysfs:
-        parameters = Path(sysfs, "driver", "module", "parameters")
-        found |= {f"driver parameter {name}": text_of(parameters / name) for name in _names(parameters)}
+        module = Path(sysfs, "driver", "module")
+        found |= {"driver file": file_of(module.resolve().name), **parameters("driver", module)}
     return found
 
 
@@ -159,10 +150,3 @@ def _host() -> dict[str, str]:
             continue
     bios = [text_of(Path("/sys/class/dmi/id", name)) for name in ("bios_vendor", "bios_version", "bios_date")]
     return found | {"firmware of the host": " ".join(filter(None, bios))}
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []

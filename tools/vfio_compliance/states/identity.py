@@ -9,7 +9,8 @@ from dataclasses import asdict
 
 from ..common.words import printable
 from ..profiles import Profile
-from ..run.driver import module_facts, program_facts
+from ..run.driver import program_facts
+from ..run.modules import driver_facts
 from ..run.session import Session
 from .manifest import LONGEST_FACT
 
@@ -48,7 +49,7 @@ def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
         **program_facts(profile),
         **dict(_claims(profile)),
     }
-    known |= module_facts(known["driver"] or "", session.transport.places().get("sysfs"))
+    known |= driver_facts(known["driver"] or "", session.transport.places().get("sysfs"))
     return {name: printable(value)[:LONGEST_FACT] for name, value in known.items() if value}
 
 
@@ -56,7 +57,7 @@ def driver_version(session: Session) -> str:
     """What the kernel tells of the version of the module, else what the profile does; empty where nobody says."""
     profile = session.profile
     sysfs = session.transport.places().get("sysfs")
-    told = module_facts(profile.driver or "", sysfs) if session.transport.kernel else {}
+    told = driver_facts(profile.driver or "", sysfs) if session.transport.kernel else {}
     return printable(told.get("driver version") or profile.version or "")[:LONGEST_FACT]
 
 

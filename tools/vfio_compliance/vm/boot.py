@@ -9,15 +9,19 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from vfio_compliance.common import processes
-from vfio_compliance.vm import guest, host
-from vfio_compliance.vm.console import plain
+from vfio_compliance.results.inflight import LastCall
+from vfio_compliance.vm import host, monitor
+from vfio_compliance.vm.console import Console
+from vfio_compliance.vm.guest.root import SHARE
+from vfio_compliance.vm.guest.telling import MARK
 from vfio_compliance.vm.life import Life
+from vfio_compliance.vm.shared_page import SharedPage
 
 # Hardware that QEMU shows but nothing here uses: probing it costs an emulated guest seven seconds.
 _UNUSED = (
@@ -33,48 +37,85 @@ PCI_DEVICES = ("0000:00:10.0", "0000:00:11.0")
 _MACHINE = "-machine q35,kernel-irqchip=split,accel={}"
 _IOMMU = "-device intel-iommu,intremap=on"
 _TICK = 1.0  # seconds between two looks at a guest that starts
-_GRACE = 5.0  # seconds between asking the virtual machine to end and killing it
+_GRACE = 2.0  # seconds between asking the virtual machine to end and killing it
+_LAST_WORDS = 2.0  # seconds for a guest that missed its deadline to say where it was
+_LONGEST_LINE = 1 << 20
+#: The package's folder, which the guest's Python starts from.
+_TOOLS = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How the virtual machine is made: CPUs, memory as QEMU writes it (``1G``), KVM or emulation."""
+    """How the virtual machine is made: CPUs, memory as QEMU writes it (``1G``), KVM or emulation, the user's words."""
 
     cpus: int
     memory: str
     kvm: bool
+    append: Sequence[str] = ()
+    qemu: Sequence[str] = ()
 
 
 @dataclass
 class Boot:
-    """What a boot showed: its length in seconds, whether the deadline ended it, the guest's reports.
+    """What a boot showed: its length in seconds, how it was ended, the guest's reports.
 
     ``stalled`` says why a guest whose life was watched did not come up.
     """
 
     seconds: float = 0.0
     timed_out: bool = False
+    interrupted: bool = False
     stalled: str = ""
+    #: Of virtme-ng, where it ended by itself: 0 unless QEMU failed or was killed.
+    exit: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
+    #: The last lines of the console.
+    lines: Sequence[str] = ()
+    #: The last call that the guest noted before it ended.
+    call: LastCall | None = None
 
     def last(self, event: str) -> dict[str, Any] | None:
         """The latest report of a kind."""
         return next((e for e in reversed(self.events) if e["event"] == event), None)
 
+    @property
+    def under_way(self) -> int | None:
+        """The number of the command that the guest was in when it ended; None for none."""
+        start, end = self.last("start"), self.last("end")
+        if start is None or (end is not None and end["index"] == start["index"]):
+            return None
+        return int(start["index"])
 
-def command_line(boot: Path, machine: Machine, plan: Path, folder: Path, deadline: float) -> list[str]:
-    """The whole call, as an argument list.
+
+@dataclass(frozen=True)
+class Scratch:
+    """Files that a boot needs beside the results, in a folder that goes with it."""
+
+    folder: Path
+
+    @property
+    def plan(self) -> Path:
+        """What the guest is to do."""
+        return self.folder / "plan.json"
+
+    @property
+    def monitor(self) -> Path:
+        """The socket of QEMU's monitor: relative paths are short enough for one."""
+        return Path(os.path.relpath(self.folder / "qmp"))
+
+
+def command_line(
+    boot: Path, machine: Machine, scratch: Scratch, page: SharedPage, keep: Path, deadline: float
+) -> list[str]:
+    """The whole call, as an argument list; ``keep`` is the folder that the guest may write.
 
     ``timeout`` stands outside so that the machine ends even when this process is killed first.
     """
     # Without the site's packages, which the guest's part does not need, Python starts in half the time.
-    script = shlex.join([sys.executable, "-I", "-S", guest.__file__, str(plan)])
-    command = [
-        "timeout",
-        f"--kill-after={_GRACE:.0f}",
-        f"{deadline + 2 * _GRACE:.0f}",
-        host.which("vng") or "vng",
-    ]
+    program = "import sys; sys.path.insert(0, sys.argv[2]); from vfio_compliance.vm.guest.main import main; "
+    program += "sys.exit(main(sys.argv[1]))"
+    script = shlex.join([sys.executable, "-I", "-S", "-c", program, str(scratch.plan), str(_TOOLS)])
+    command = ["timeout", f"--kill-after={_GRACE:.0f}", f"{deadline + 10:.0f}", host.which("vng") or "vng"]
     command += ["--run", str(boot), "--user", "root", "--disable-microvm", "--verbose"]
     command += ["--cpus", str(machine.cpus), "--memory", machine.memory]
     # Nobody attacks an emulated CPU, and the guards against it make every call into the kernel slower.
@@ -82,16 +123,21 @@ def command_line(boot: Path, machine: Machine, plan: Path, folder: Path, deadlin
     command += [] if machine.kvm else ["--disable-kvm", "--append", "mitigations=off no_timer_check"]
     # 9p is slower than virtiofs, but asks nothing of the host, which may have no virtiofsd that runs.
     command += ["--force-9p", "--append", f"modprobe.blacklist={_UNUSED}"]
-    command += ["--rwdir", str(folder)]
+    command += ["--rwdir", str(keep)]
     command += ["--append", "intel_iommu=on"]
-    command += [f"--qemu-opts={' '.join(hardware(machine))}"]
+    # The interrupt that makes a guest say where it is ends it, too.
+    command += ["--append", "unknown_nmi_panic"]
+    for words in machine.append:
+        command += ["--append", words]
+    own = [*hardware(machine), *page.arguments(), *monitor.arguments(scratch.monitor), *machine.qemu]
+    command += [f"--qemu-opts={shlex.join(own)}"]
     return [*command, "--", script]
 
 
 def hardware(machine: Machine) -> list[str]:
     """What QEMU is asked for beside what virtme-ng asks for: the machine, the IOMMU, the devices, the host's files."""
-    share = f"-fsdev local,id={guest.SHARE},path=/,security_model=none,readonly=on,multidevs=remap"
-    share += f" -device virtio-9p-pci,fsdev={guest.SHARE},mount_tag={guest.SHARE}"
+    share = f"-fsdev local,id={SHARE},path=/,security_model=none,readonly=on,multidevs=remap"
+    share += f" -device virtio-9p-pci,fsdev={SHARE},mount_tag={SHARE}"
     pci = " ".join(f"-device edu,addr={address.rpartition(':')[2]}" for address in PCI_DEVICES)
     kind = _MACHINE.format("kvm" if machine.kvm else "tcg")
     return f"{kind} {share} {_IOMMU} {pci}".split()
@@ -99,26 +145,27 @@ def hardware(machine: Machine) -> list[str]:
 
 def run(
     command: list[str],
-    console: Path,
+    console: Console,
     deadline: float,
-    scratch: Path,
+    scratch: Scratch,
     show: Callable[[str], None],
     report: Callable[[dict[str, Any], float], None],
     life: Life,
+    page: SharedPage | None = None,
 ) -> Boot:
     """Runs the call and returns when the machine has ended, ``deadline`` seconds are over or ``life`` gives up.
 
     Guest output goes to ``show`` as it comes, reports of the guest to ``report`` with the seconds since the
-    start, the kernel's console to the file ``console``; temporary files go to ``scratch``. No process of it is
-    left, whatever happens.
+    start, the kernel's console to ``console``. A guest that misses the deadline is made to say where it is. An
+    interruption (KeyboardInterrupt) ends the machine, too. No process of it is left, whatever happens.
     """
     boot = Boot()
     start = time.monotonic()
-    environment = {**os.environ, "PATH": host.search_path(), "TMPDIR": str(scratch)}
+    environment = {**os.environ, "PATH": host.search_path(), "TMPDIR": str(scratch.folder)}
     process = processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
     def output(text: str) -> None:
-        head, mark, tail = text.partition(guest.MARK)
+        head, mark, tail = text.partition(MARK)
         if head:
             show(head)
         if mark:
@@ -126,31 +173,37 @@ def run(
                 event = json.loads(tail)
                 boot.events.append(event)
                 life.up = True
+                if page and "monotonic" in event:
+                    page.ahead = event["monotonic"] - time.monotonic()
                 report(event, time.monotonic() - start)
 
+    def kernel(text: str) -> None:
+        life.line(console.line(text))
+
+    assert process.stdout is not None
+    assert process.stderr is not None
+    readers = {process.stdout: _Lines(output), process.stderr: _Lines(kernel)}
     try:
-        with open(console, "w") as log:
-
-            def kernel(text: str) -> None:
-                life.line(plain(text))
-                log.write(plain(text) + "\n")
-                log.flush()
-
-            assert process.stdout is not None
-            assert process.stderr is not None
-            readers = {process.stdout: _Lines(output), process.stderr: _Lines(kernel)}
+        try:
             ended = _pump(readers, start + deadline, life)
-            for lines in readers.values():
-                lines.flush()
-            boot.stalled = life.stillborn() if ended else life.stalled()
-            boot.timed_out = not (ended or boot.stalled)
+        except KeyboardInterrupt:
+            ended, boot.interrupted = False, True
+        boot.call = page.last(time.monotonic()) if page else None
+        boot.stalled = life.stillborn() if ended else life.stalled()
+        boot.timed_out = not (ended or boot.stalled or boot.interrupted)
+        if boot.timed_out and boot.events and monitor.interrupt(scratch.monitor):
+            _pump(readers, time.monotonic() + _LAST_WORDS, life)
+        for lines in readers.values():
+            lines.flush()
         if ended:
             processes.await_exit(process)
     finally:
         processes.end(process, _GRACE, _GRACE)
-        for stream in (process.stdout, process.stderr):
-            if stream:
-                stream.close()
+        for stream in readers:
+            stream.close()
+        console.close()
+    boot.lines = list(console.recent)
+    boot.exit = (process.returncode or 0) if ended else 0
     boot.seconds = time.monotonic() - start
     return boot
 
@@ -166,6 +219,8 @@ class _Lines:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(line.decode(errors="replace") + "\n")
+        if len(self._rest) > _LONGEST_LINE:
+            self.flush()
 
     def flush(self) -> None:
         if self._rest:

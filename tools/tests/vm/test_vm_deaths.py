@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest that dies loses no run: a program takes the place of the machine, and leaves the journal of a run behind."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from stories import RULE, case, ended, first
+
+from vfio_compliance.cli.main import parser
+from vfio_compliance.cli.vm import orders as ordered
+from vfio_compliance.common.signals import terminated_as_interrupted
+from vfio_compliance.results import journal, reports
+from vfio_compliance.results.events import Event, Hang, Plan, Start
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.vm import boot, guests, kernels, outcome
+from vfio_compliance.vm.accelerator import Accelerator
+from vfio_compliance.vm.guest.telling import MARK
+
+DONE, UNDER_WAY, LEFT = "one[done]", "one[under way]", "one[left]"
+OOPS = "[   70.1] BUG: kernel NULL pointer dereference, address: 0000000000000008"
+PANIC = "[   71.1] Kernel panic - not syncing: Fatal exception"
+
+#: A machine boots, runs the first command of its plan, and leaves the journal of a run behind.
+BEGIN = f"""
+import json, os, pathlib, sys, time
+sys.path[:0] = {sys.path!r}
+from vfio_compliance.results.inflight import Inflight
+plan, calls, left = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3]
+def tell(**event):
+    print({MARK!r} + json.dumps(event), flush=True)
+def log(line):
+    print(line, file=sys.stderr, flush=True)
+log("[    1.0] Linux version 6.12")
+tell(event="up", release="6.12.0")
+tell(event="ready", monotonic=time.monotonic())
+def die():
+    tell(event="start", index=0)
+    folder = pathlib.Path(plan["keep"], "r")
+    folder.mkdir(exist_ok=True)
+    (folder / "journal.jsonl").write_bytes(open(left, "rb").read())
+    Inflight(os.open(calls, os.O_RDWR)).begin("write", "region 9", 24, 8)
+def live():
+    for index, command in enumerate(plan["commands"]):
+        tell(event="start", index=index)
+        tell(event="end", index=index, exit=0)
+    tell(event="log", since=[], before=0, after=0)
+"""
+LIVE = "live()"
+
+
+@dataclass
+class Machines:
+    """One guest after the other, each a program; what they were to run, and what came of it."""
+
+    folder: Path
+    left: Path
+    commands: list[list[str]] = field(default_factory=list)
+
+    def boot(self, *scripts: str, options: Sequence[str] = (), begin: str = BEGIN) -> outcome.Outcome:
+        """Run all of it: two commands."""
+        words = ["vm", "--out", str(self.folder), "--accel", "tcg", *options, "--", "judge", "--then", "echo", "after"]
+        asked = ordered(parser().parse_args(words))
+        rest = iter(scripts)
+
+        def line(_: Path, __: boot.Machine, scratch: boot.Scratch, page: object, *___: object) -> list[str]:
+            self.commands.append(json.loads(scratch.plan.read_text())["commands"])
+            script = f"{begin}\n{next(rest)}"
+            return [sys.executable, "-uc", script, str(scratch.plan), str(scratch.folder / "calls"), str(self.left)]
+
+        judged = outcome.Outcome("6.12", "")
+        kernel = kernels.Kernel("6.12", self.folder, None, "6.12.0")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(boot, "command_line", line)
+            guests.Guests(asked, Accelerator("tcg", ""), kernel, self.folder / "6.12", judged, call=["again"]).run()
+        return judged
+
+    @property
+    def run(self) -> Summary:
+        """The run that was left behind, as the host has it."""
+        return summarise(journal.read(self.folder / "6.12" / "r" / journal.NAME))
+
+    @property
+    def report(self) -> str:
+        """What the host has written of it."""
+        return (self.folder / "6.12" / "r" / reports.NAME).read_text()
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Machines:
+    """With a journal to leave behind: one case is over, one is under way, one is left."""
+    cases = {case(name): "v1.one" for name in (DONE, UNDER_WAY, LEFT)}
+    run = replace(first([RULE], cases), limits={"test": 5.0})
+    events: list[Event] = [run, Plan(tuple(cases.items())), Start(case(DONE), "v1.one"), ended(DONE, "pass")]
+    events += [Start(case(UNDER_WAY), "v1.one")]
+    with journal.Journal(tmp_path / "left") as opened:
+        for event in events:
+            opened.write(event)
+    return Machines(tmp_path / "out", tmp_path / "left")
+
+
+def verdicts(run: Summary) -> list[Verdict]:
+    """Of the three cases."""
+    return [run.cases[case(name)].verdict for name in (DONE, UNDER_WAY, LEFT)]
+
+
+def test_a_panic_is_told_at_the_case_with_its_call_and_the_kernels_words(machines: Machines) -> None:
+    judged = machines.boot(f"die(); log({OOPS!r}); log({PANIC!r})", options=["--continue", "0"])
+    assert verdicts(machines.run) == [Verdict.PASS, Verdict.KERNEL, Verdict.NOT_RUN]
+    failure = machines.run.cases[case(UNDER_WAY)].why
+    assert failure.seen == f"{OOPS}\n{PANIC}"
+    assert "last call write of 8 bytes at 0x18 of region 9" in failure.also
+    assert (judged.ending, judged.code, judged.release) == ("panicked", 1, "6.12.0")
+    assert {"boot", "run"} <= judged.seconds.keys()
+    assert PANIC in machines.report
+    assert machines.report.splitlines()[-1].startswith("NOT CONFORMANT")
+
+
+def test_another_guest_goes_on_after_the_case_and_with_the_commands_that_were_left(machines: Machines) -> None:
+    judged = machines.boot(f"die(); log({PANIC!r})", LIVE)
+    assert machines.commands[0] == [["judge"], ["echo", "after"]]
+    folder = str(machines.folder / "6.12" / "r")
+    assert machines.commands[1] == [["vfio-compliance", "run", "--resume", folder], ["echo", "after"]]
+    assert judged.exits == [0, 0]
+    assert judged.ending == "panicked, went on"
+    assert {path.name for path in (machines.folder / "6.12").glob("console*")} == {"console.log", "console-2.log"}
+
+
+def test_no_guest_goes_on_for_ever(machines: Machines) -> None:
+    die = f"die(); log({PANIC!r})"
+    judged = machines.boot(die, die, die, options=["--continue", "2"])
+    assert len(machines.commands) == 3
+    assert (judged.ending, judged.code) == ("panicked", 1)
+
+
+def test_a_guest_that_hangs_is_told_at_the_case_within_seconds_of_its_deadline(machines: Machines) -> None:
+    old = machines.left.read_bytes()
+    events = [line.event for line in journal.read(machines.left) if isinstance(line, journal.Recorded)]
+    machines.left.unlink()
+    with journal.Journal(machines.left, offset=journal.clock_offset() - 3600) as opened:  # silent for an hour
+        for event in filter(None, events):
+            opened.write(event)
+    assert machines.left.read_bytes() != old
+    start = time.monotonic()
+    judged = machines.boot("die(); time.sleep(600)", options=["--deadline", "8s", "--continue", "0"])
+    assert time.monotonic() - start < 8 + 5
+    assert verdicts(machines.run) == [Verdict.PASS, Verdict.HANG, Verdict.NOT_RUN]
+    (hang,) = [event for event in _events(machines) if isinstance(event, Hang)]
+    assert hang.call is not None
+    assert hang.call.target == "region 9"
+    assert (judged.ending, judged.code) == ("hung", 3)
+    assert machines.report.splitlines()[-1].startswith("INCOMPLETE by plan default: a call hung in 1 rule")
+
+
+def test_a_deadline_that_was_too_short_is_nobodys_hang(machines: Machines) -> None:
+    judged = machines.boot("die(); time.sleep(600)", options=["--deadline", "8s", "--continue", "0"])
+    assert verdicts(machines.run) == [Verdict.PASS, Verdict.NOT_RUN, Verdict.NOT_RUN]
+    (stop,) = machines.run.stops
+    assert "came while the run went on, in " + case(UNDER_WAY) in stop.message
+    assert "--deadline" in stop.remedy
+    assert judged.code == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "word", "seen"),
+    [
+        pytest.param("die(); sys.exit(1)", "killed", "QEMU ended", id="QEMU gone"),
+        pytest.param("die(); os.kill(os.getpid(), 9)", "killed", "QEMU ended", id="QEMU killed"),
+    ],
+)
+def test_who_kills_the_guest_blames_no_case(machines: Machines, end: str, word: str, seen: str) -> None:
+    judged = machines.boot(end, options=["--continue", "0"])
+    assert verdicts(machines.run) == [Verdict.PASS, Verdict.NOT_RUN, Verdict.NOT_RUN]
+    (stop,) = machines.run.stops
+    assert stop.message.startswith(seen)
+    assert f"in {case(UNDER_WAY)}, last call write of 8 bytes at 0x18 of region 9" in stop.message
+    assert (judged.ending, judged.code) == (word, 2)
+
+
+def test_a_guest_that_resets_itself_is_told_at_the_case(machines: Machines) -> None:
+    judged = machines.boot("die()", options=["--continue", "0"])
+    assert verdicts(machines.run) == [Verdict.PASS, Verdict.BROKEN, Verdict.NOT_RUN]
+    assert (judged.ending, judged.code) == ("ended early", 2)
+
+
+def test_a_signal_ends_the_guest_and_keeps_the_run(machines: Machines) -> None:
+    """The signal comes while a case is under way."""
+
+    def later() -> None:
+        place = machines.folder / "6.12" / "r" / journal.NAME
+        while not place.exists():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=later, daemon=True).start()
+    with pytest.raises(guests.Interrupted), terminated_as_interrupted():
+        machines.boot("die(); time.sleep(600)")
+    assert verdicts(machines.run) == [Verdict.PASS, Verdict.NOT_RUN, Verdict.NOT_RUN]
+    (stop,) = machines.run.stops
+    assert stop.message.startswith("interrupted: ")
+    assert machines.report.splitlines()[-1].startswith("INCOMPLETE")
+
+
+def test_a_run_that_was_told_by_its_guest_is_not_told_again(
+    machines: Machines, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A guest whose kernel dies after the run is over."""
+    with journal.Journal(machines.left) as opened:
+        opened.write(ended(UNDER_WAY, "pass"))
+        opened.write(ended(LEFT, "pass"))
+        opened.end()
+    whole = machines.left.read_bytes()
+    report = "pathlib.Path(plan['keep'], 'r', 'report.txt').write_text('told')"
+    judged = machines.boot(f"die(); {report}; tell(event='end', index=0, exit=0); log({PANIC!r})", LIVE)
+    assert (machines.folder / "6.12" / "r" / journal.NAME).read_bytes() == whole
+    assert machines.commands[1] == [["echo", "after"]]
+    assert "judged" not in capfd.readouterr().out
+    assert judged.code == 2
+
+
+def test_a_death_outside_of_any_run_is_told_once(machines: Machines) -> None:
+    judged = machines.boot(f"log({PANIC!r})", options=["--continue", "0"])
+    assert (judged.ending, judged.code) == ("panicked", 2)
+
+
+def test_a_guest_that_dies_before_it_is_ready_is_not_booted_again(machines: Machines) -> None:
+    """The same would come of it."""
+    judged = machines.boot("", begin=BEGIN.partition('tell(event="ready"')[0])
+    assert len(machines.commands) == 1
+    assert (judged.ending, judged.code) == ("ended early", 2)
+
+
+def _events(machines: Machines) -> list[Event | None]:
+    lines = journal.read(machines.folder / "6.12" / "r" / journal.NAME)
+    return [line.event for line in lines if isinstance(line, journal.Recorded)]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which kernel modules there are: of VFIO, and the driver under test; their versions, files and parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from .driver import text_of
+
+#: Names the file of each module that was not loaded from the kernel's own folder, as JSON.
+_FILES_BY: Final = "VFIO_COMPLIANCE_MODULES"
+_VERSIONS: Final = ("version", "srcversion")
+
+
+def modules() -> dict[str, str]:
+    """Those of VFIO that are loaded, as facts by name."""
+    found: dict[str, str] = {}
+    for name in names(Path("/sys/module")):
+        if re.match("vfio|iommufd|mdev", name):
+            label, folder = f"module {name}", Path("/sys/module", name)
+            found |= {f"{label} {what}": text_of(folder / what) for what in _VERSIONS}
+            found[f"{label} file"] = file_of(name)
+            found |= parameters(label, folder)
+    return found
+
+
+def driver_facts(driver: str, sysfs: str | None) -> dict[str, str]:
+    """What the kernel tells of the version of a module: of the one that drives the device, else of this name."""
+    folders = [Path(sysfs, "driver", "module")] if sysfs else []
+    if driver and "/" not in driver:
+        folders.append(Path("/sys/module", driver.replace("-", "_")))
+    found: dict[str, str] = {}
+    for folder in folders:
+        for name in _VERSIONS:
+            if text := text_of(folder / name):
+                found.setdefault(f"driver {name}", text)
+    return found
+
+
+def file_of(module: str) -> str:
+    """The file that a loaded module came from, as far as that is known; empty where not, and where it is built in."""
+    if not Path("/sys/module", module, "initstate").exists():
+        return ""
+    try:
+        given = json.loads(os.environ.get(_FILES_BY, "{}"))
+    except ValueError:
+        given = {}
+    if isinstance(given, dict) and module in given:
+        return str(given[module])
+    folder = Path("/lib/modules", os.uname().release)
+    try:
+        lines = (folder / "modules.dep").read_text().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        path = line.partition(":")[0]
+        if path.rpartition("/")[2].partition(".ko")[0].replace("-", "_") == module:
+            return str(folder / path)
+    return ""
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder; nothing where that cannot be seen."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def parameters(label: str, folder: Path) -> dict[str, str]:
+    """The parameters of a module, by its folder in sysfs."""
+    return {f"{label} parameter {name}": text_of(folder / "parameters" / name) for name in names(folder / "parameters")}

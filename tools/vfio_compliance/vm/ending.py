@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a guest ended that did not end by itself."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_HANG
+from vfio_compliance.vm import last_words
+from vfio_compliance.vm.boot import Boot
+from vfio_compliance.vm.shown import short
+
+
+class How(Enum):
+    """What became of it; the value stands in the table."""
+
+    NO_BOOT = "no boot"
+    PANIC = "panicked"
+    HANG = "hung"
+    #: The machine reset itself, or was switched off, without a word.
+    RESET = "ended early"
+    #: QEMU was killed, or gave up.
+    KILLED = "killed"
+    INTERRUPTED = "interrupted"
+
+
+_STAGE = {How.PANIC: "PANIC", How.HANG: "HANG"}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a guest, in words, and the kernel's own."""
+
+    how: How
+    #: Without the place.
+    text: str
+    place: str
+    lines: list[str]
+
+    @property
+    def stage(self) -> str:
+        """The word before it on the terminal."""
+        return _STAGE.get(self.how, "BROKEN")
+
+    @property
+    def code(self) -> int:
+        """Of the call, where no run says more."""
+        return EXIT_HANG if self.how is How.HANG else EXIT_BROKEN
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether another guest may do better."""
+        return self.how not in (How.NO_BOOT, How.INTERRUPTED)
+
+
+def ending(boot: Boot, console: Path) -> Ending | None:
+    """How a guest ended; None for one that came to its end."""
+    if boot.last("log") is not None:
+        return None
+    panic = last_words.panic_reason(boot.lines)
+    after = f"after {boot.seconds:.0f} s"
+    if boot.interrupted:
+        how, text = How.INTERRUPTED, "interrupted: the virtual machine is ended"
+    elif boot.stalled:
+        how, text = How.NO_BOOT, f"the guest did not come up ({boot.stalled})"
+    elif boot.timed_out and not boot.events:
+        how, text = How.NO_BOOT, f"the guest did not come up within {boot.seconds:.0f} s"
+    elif boot.timed_out:
+        how, text = How.HANG, f"the guest missed its deadline, and was ended {after}"
+    elif panic:
+        how, text = How.PANIC, f"the guest panicked {after}: {panic}"
+    elif boot.exit:
+        how, text = How.KILLED, f"QEMU ended {after}, by itself or by somebody's order"
+    else:
+        how, text = How.RESET, f"the guest ended early {after}, and did not say why"
+    lines = last_words.quoted(boot.lines)
+    return Ending(how, text, f"see {short(console)}", lines)

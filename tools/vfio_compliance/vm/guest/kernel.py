@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the guest's kernel shows: its log, its taint."""
+
+import os
+from pathlib import Path
+
+
+def taint() -> int:
+    """The mask, as it is now."""
+    return int(Path("/proc/sys/kernel/tainted").read_text())
+
+
+def records() -> list[tuple[int, str]]:
+    """The kernel's log as (sequence number, ``[seconds] text``)."""
+    found: list[tuple[int, str]] = []
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                head, _, text = os.read(log, 8192).decode(errors="replace").partition(";")
+            except BlockingIOError:
+                return found
+            except BrokenPipeError:
+                continue  # older records were overwritten: the next read goes on with the oldest one left
+            _, number, microseconds, *_ = head.split(",")
+            first = text.splitlines()[0] if text else ""
+            found.append((int(number), f"[{int(microseconds) / 1e6:12.6f}] {first}"))
+    finally:
+        os.close(log)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What happens in a guest, from its start to its end: it is told what to do by a JSON file of the host's."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from . import devices, kernel, programs
+from .modules import Loader, Own
+from .root import enter_cached
+from .telling import tell
+
+#: Where the present call is noted for the host to read.
+INFLIGHT = "VFIO_COMPLIANCE_INFLIGHT"
+
+
+def main(plan_file: str) -> int:
+    """Carries out a plan; gives 0 whatever the commands gave, for their exit codes were reported."""
+    plan = json.loads(Path(plan_file).read_text())
+    os.environ.update(plan["environment"])
+    tell("up", release=os.uname().release)
+    complaint = enter_cached(plan["keep"])
+    if complaint:
+        tell("note", text=f"the host's files are not cached, which is slow: {complaint}")
+    before = kernel.taint()
+    start = max((number for number, _ in kernel.records()), default=-1)
+    complaint = _set_up(plan)
+    if complaint:
+        tell("broken", text=complaint)
+    if page := devices.shared_memory():
+        os.environ[INFLIGHT] = page
+    tell("ready", monotonic=time.monotonic())
+    if not complaint:
+        for index, command in enumerate(plan["commands"]):
+            tell("start", index=index)
+            tell("end", index=index, exit=programs.run(command, plan["cwd"]))
+    records = kernel.records()
+    Path(plan["dmesg"]).write_text("".join(f"{line}\n" for _, line in records))
+    tell("log", since=[line for number, line in records if number > start], before=before, after=kernel.taint())
+    return 0
+
+
+def _set_up(plan: dict[str, Any]) -> str:
+    """Loads what is to be judged and makes its devices; gives a complaint, or nothing."""
+    loader = Loader({own["name"]: Own(**own) for own in plan["own"]}, os.uname().release)
+    for name in loader.own:
+        if complaint := loader.load(name):
+            return complaint
+    for name in plan["modprobe"]:
+        if complaint := loader.load(name):
+            tell("note", text=complaint)
+    for address in plan["pci"]:
+        if complaint := devices.give_to_vfio(address):
+            tell("note", text=complaint)
+    if plan["reference"] and (complaint := devices.load_reference(plan["reference"])):
+        return complaint
+    for command in plan["setup"]:
+        if complaint := programs.do(["sh", "-c", command], plan["cwd"]):
+            return f"the setup command failed: {command}\n{complaint}"
+    return ""

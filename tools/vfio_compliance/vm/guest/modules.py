@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Loads modules: those of the kernel, and in the place of some the user's own, each after what it depends on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import programs
+
+
+@dataclass(frozen=True)
+class Own:
+    """A module of the user's: its file, the name that the kernel knows it by, parameters, what it depends on."""
+
+    path: str
+    name: str
+    parameters: Sequence[str] = ()
+    needs: Sequence[str] = ()
+
+
+def kernel_name(text: str) -> str:
+    """How the kernel spells the name of a module."""
+    return text.strip().replace("-", "_")
+
+
+@dataclass
+class Loader:
+    """Loads each module once; ``own`` by name."""
+
+    own: dict[str, Own]
+    release: str
+    loaded: set[str] = field(default_factory=set)
+
+    def load(self, name: str) -> str:
+        """Loads a module and all that it needs; gives a complaint, or nothing."""
+        name = kernel_name(name)
+        if name in self.loaded:
+            return ""
+        self.loaded.add(name)  # first: a circle of modules ends here
+        own = self.own.get(name)
+        for each in own.needs if own else self._needs(name):
+            if complaint := self.load(each):
+                return complaint
+        if own:
+            return self._insert(own)
+        return _named(name, programs.do([programs.which("modprobe"), name]))
+
+    def _insert(self, own: Own) -> str:
+        if own.name in self._builtin():
+            return f"{own.path}: this kernel has {own.name} built in: build it as a module (=m) to replace it"
+        if Path("/sys/module", own.name, "initstate").exists():
+            complaint = programs.do([programs.which("rmmod"), own.name])
+            if complaint:
+                return f"{own.path}: the kernel's own {own.name} is in use: {complaint}"
+        return _named(own.path, programs.do([programs.which("insmod"), own.path, *own.parameters]))
+
+    def _folder(self) -> Path:
+        return Path("/lib/modules", self.release)
+
+    def _needs(self, name: str) -> list[str]:
+        """What a module of the kernel's depends on; nothing where the kernel says nothing."""
+        try:
+            lines = (self._folder() / "modules.dep").read_text().splitlines()
+        except OSError:
+            return []
+        for line in lines:
+            module, _, needs = line.partition(":")
+            if _stem(module) == name:
+                return [_stem(each) for each in reversed(needs.split())]
+        return []
+
+    def _builtin(self) -> set[str]:
+        try:
+            return {_stem(line) for line in (self._folder() / "modules.builtin").read_text().splitlines()}
+        except OSError:
+            return set()
+
+
+def _stem(path: str) -> str:
+    return kernel_name(path.rpartition("/")[2].partition(".ko")[0])
+
+
+def _named(what: str, complaint: str) -> str:
+    return complaint and (complaint if what in complaint else f"{what}: {complaint}")

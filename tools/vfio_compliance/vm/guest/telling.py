@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the guest says to the host, on its standard output, between the output of the commands."""
+
+import json
+import sys
+from typing import Any
+
+#: How a line begins that is a report.
+MARK = "\x1evm "
+
+
+def tell(event: str, **facts: Any) -> None:
+    """Reports to the host."""
+    sys.stdout.write(f"{MARK}{json.dumps({'event': event, **facts})}\n")
+    sys.stdout.flush()

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guests of one kernel: the first one runs the commands, another one goes on where it has died."""
+
+import functools
+import json
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vfio_compliance.results import journal as journals
+from vfio_compliance.results import matrix, reports
+from vfio_compliance.results.kernel_log import complaints, taint_letters
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
+from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL
+from vfio_compliance.results.writers.terminal.printed import show_result
+from vfio_compliance.vm import boot, left
+from vfio_compliance.vm.accelerator import Accelerator
+from vfio_compliance.vm.console import Console, foreign_taint
+from vfio_compliance.vm.ending import Ending, How, ending
+from vfio_compliance.vm.kernels import Kernel
+from vfio_compliance.vm.last_words import panic_reason
+from vfio_compliance.vm.life import Life
+from vfio_compliance.vm.orders import Given, Orders, fill, name
+from vfio_compliance.vm.outcome import Outcome
+from vfio_compliance.vm.shared_page import SharedPage
+from vfio_compliance.vm.shown import say, short, show
+
+PROJECT = Path(__file__).resolve().parents[3]
+_MODULES = ["vfio", "vfio_iommu_type1", "vfio_pci"]
+_LAST_LINES = 8
+_WIDEST = 100
+
+
+class Interrupted(Exception):
+    """Somebody wants the call to end; all that was seen is kept."""
+
+
+class Guests:
+    """All boots of one kernel, whose results go into one folder."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        accelerator: Accelerator,
+        kernel: Kernel,
+        folder: Path,
+        outcome: Outcome,
+        own: Sequence[dict[str, Any]] = (),
+        reference: Given | None = None,
+        call: Sequence[str] = (),
+    ) -> None:
+        """``own``: the user's modules; ``reference``: the module of the reference driver, None for none.
+
+        ``call``: the words by which such a guest is had again.
+        """
+        self._orders = orders
+        self._accelerator = accelerator
+        self._kernel = kernel
+        self._folder = folder
+        self._outcome = outcome
+        self._own = list(own)
+        self._reference = reference
+        self._call = call
+        self._label = outcome.label
+        #: The runs that were made, by kernel.
+        self.columns: list[matrix.Column] = []
+        #: Seconds to the present guest's first command.
+        self._up = 0.0
+
+    def run(self) -> None:
+        """Runs all commands. Raises Interrupted when somebody ended the call, OSError for a folder that is no use."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for old in (*self._folder.glob("console*.log"), *self._folder.glob("dmesg*.log")):
+            old.unlink(missing_ok=True)
+        began = time.time()
+        commands = self._commands()
+        for number in range(1, self._orders.again + 2):
+            console = self._folder / ("console.log" if number == 1 else f"console-{number}.log")
+            result = self._boot(commands, console)
+            end = ending(result, console)
+            if end is None:
+                self._judge_log(result, console)
+                break
+            self._outcome.ending = end.how.value
+            say(self._label, end.stage, f"{end.text}; {end.place}", "\n".join(end.lines[-_LAST_LINES:]))
+            runs = list(left.left(self._journals(began)))
+            for run in runs:
+                self._complete(run, end, result, console)
+            if end.how is How.INTERRUPTED:
+                self._conclude(began)
+                raise Interrupted
+            commands = self._rest(commands, result, runs)
+            if number > self._orders.again or not end.may_go_on or not commands:
+                self._outcome.add(EXIT_BROKEN if runs else end.code)
+                break
+            if not any(run.planned for run in runs):
+                self._outcome.add(end.code)  # no run will say what became of that command
+            self._outcome.ending = f"{end.how.value}, went on"
+            say(self._label, "again", "another guest goes on with what is left")
+        self._conclude(began)
+
+    # -- what is run --------------------------------------------------------------------------------------------------
+
+    def _commands(self) -> list[list[str]]:
+        commands = list(self._orders.commands)
+        if not commands:
+            module = self._reference is not None
+            commands = self._orders.default_commands(module=module)
+            for earlier in (self._folder / name(target) for target in self._orders.targets(module=module)):
+                if (earlier / journals.NAME).is_file():
+                    shutil.rmtree(earlier)
+        return [fill(command, self._folder, self._label) for command in commands]
+
+    def _rest(self, commands: Sequence[list[str]], result: boot.Boot, runs: Sequence[left.Left]) -> list[list[str]]:
+        """What another guest is to run: the runs that were cut off, and the commands that were not reached."""
+        if result.last("ready") is None:
+            return []
+        ended = result.under_way
+        if ended is None:
+            last = result.last("end")
+            ended = -1 if last is None else int(last["index"])
+        resumed = [["vfio-compliance", "run", "--resume", str(run.folder)] for run in runs if run.planned]
+        return [*resumed, *commands[ended + 1 :]]
+
+    # -- one guest ----------------------------------------------------------------------------------------------------
+
+    def _boot(self, commands: Sequence[list[str]], console: Path) -> boot.Boot:
+        # Beside the results, for no other folder is sure to be seen by host and guest alike.
+        with tempfile.TemporaryDirectory(prefix=".vm-", dir=self._folder) as private:
+            scratch = boot.Scratch(Path(private))
+            plan = {
+                "environment": self._environment(),
+                "modprobe": _MODULES,
+                "own": self._own,
+                "pci": boot.PCI_DEVICES,
+                "reference": [str(self._reference.path), *self._reference.parameters] if self._reference else [],
+                "setup": [fill([each], self._folder, self._label)[0] for each in self._orders.setup],
+                "commands": list(commands),
+                "cwd": str(PROJECT),
+                "keep": str(self._folder),
+                "dmesg": str(console.with_name(console.name.replace("console", "dmesg"))),
+            }
+            scratch.plan.write_text(json.dumps(plan))
+            result = self._start(scratch, console, functools.partial(self._follow, commands))
+        if "boot" in self._outcome.seconds:
+            seconds = self._outcome.seconds
+            seconds["run"] = seconds.get("run", 0.0) + result.seconds - self._up
+        return result
+
+    def _start(self, scratch: boot.Scratch, path: Path, report: Any) -> boot.Boot:
+        """Boots the kernel and follows it to its end, on KVM or by emulation."""
+        orders, label = self._orders, self._label
+
+        def once(kvm: bool, life: Life) -> boot.Boot:
+            machine = boot.Machine(orders.cpus, orders.memory, kvm, orders.append, orders.qemu)
+            page, console = SharedPage(scratch.folder / "calls"), Console(path)
+            line = boot.command_line(self._kernel.boot, machine, scratch, page, self._folder, orders.deadline)
+            result = boot.run(line, console, orders.deadline, scratch, show, report, life, page)
+            if console.complaint:
+                say(label, "note", f"the console is not all kept: {console.complaint}")
+            return result
+
+        def attempt(kvm: bool, life: Life) -> boot.Boot:
+            kind = "KVM" if kvm else "emulation"
+            say(label, "boot", f"{kind}, {orders.cpus} CPUs, {orders.memory} of memory")
+            result = once(kvm, life)
+            if not (kvm or result.events) and panic_reason(result.lines):
+                # Emulated processors that patch their own code trip over each other, seldom, and before all else.
+                first = path.rename(path.with_name(f"{path.stem}-first.log"))
+                say(label, "note", f"the emulation panicked before the guest was up; see {short(first)}; once more")
+                result = once(kvm, life)
+            return result
+
+        def fall_back(why: str) -> None:
+            first = path.rename(path.with_name(f"{path.stem}-kvm.log"))
+            say(label, "note", f"software emulation, for KVM runs no kernel here: {why}; see {short(first)}")
+
+        self._up = 0.0
+        return self._accelerator.boot(attempt, fall_back)
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
+        path += ":/usr/sbin:/usr/bin:/sbin:/bin"
+        columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
+        kept = {word: os.environ[word] for word in ("PYTHONPATH", "TERM", "NO_COLOR") if word in os.environ}
+        files = {own["name"]: own["path"] for own in self._own}
+        files |= {self._reference.path.stem: str(self._reference.path)} if self._reference else {}
+        return {
+            **kept,
+            "PATH": path,
+            "COLUMNS": columns,
+            "LC_ALL": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "VFIO_COMPLIANCE_RESULTS": str(self._folder),
+            "VFIO_COMPLIANCE_RERUN": shlex.join([*self._call, "--"]),
+            "VFIO_COMPLIANCE_MODULES": json.dumps(files),
+        }
+
+    def _follow(self, commands: Sequence[list[str]], event: dict[str, Any], at: float) -> None:
+        """Tells the user, and the outcome, what the guest reported."""
+        kind, label, outcome = event["event"], self._label, self._outcome
+        if kind == "up":
+            outcome.release = event["release"]
+        elif kind == "ready":
+            self._up = at
+            outcome.seconds.setdefault("boot", at)
+        elif kind == "note":
+            say(label, "note", event["text"])
+        elif kind == "broken":
+            first, _, rest = event["text"].partition("\n")
+            say(label, "BROKEN", first, rest)
+            outcome.add(EXIT_BROKEN)
+        elif kind == "start":
+            say(label, "run", shlex.join(commands[event["index"]]))
+        elif kind == "end":
+            outcome.exits.append(event["exit"])
+            outcome.add(EXIT_BROKEN if event["exit"] in (126, 127) else event["exit"])
+            say(label, "run", f"exit {event['exit']}")
+
+    # -- what came of it ----------------------------------------------------------------------------------------------
+
+    def _complete(self, run: left.Left, end: Ending, result: boot.Boot, console: Path) -> None:
+        say(self._label, "left", f"{short(run.folder)}: {left.where(run, result.call)}")
+        if complaint := left.write(run, left.events(run, end, result.call, console)):
+            say(self._label, "BROKEN", f"the end of the run is not in its journal: {complaint}")
+
+    def _journals(self, began: float) -> list[Path]:
+        """Those that were written since, the oldest first."""
+        found = [(path.stat().st_mtime, path) for path in self._folder.rglob(journals.NAME)]
+        return [path for written, path in sorted(found) if written >= began - 1]
+
+    def _conclude(self, began: float) -> None:
+        """Takes up what was judged, and shows what no guest could show."""
+        for path in self._journals(began):
+            try:
+                summary = summarise(journals.read(path))
+            except journals.JournalError as error:
+                say(self._label, "note", str(error))
+                continue
+            self.columns.append(matrix.column(self._label, summary))
+            report = path.with_name(reports.NAME)
+            if not report.exists() or report.stat().st_mtime < path.stat().st_mtime:  # no guest got there
+                self._outcome.add(summary.exit_code)
+                self._report(path, summary)
+
+    def _report(self, path: Path, summary: Summary) -> None:
+        width = shutil.get_terminal_size((_WIDEST, 24)).columns
+        show_result(sys.stdout, summary, width, str(path))
+        for complaint in reports.save(summary, path.parent, ()):
+            say(self._label, "note", complaint)
+
+    def _judge_log(self, result: boot.Boot, console: Path) -> None:
+        """Adds to the outcome what the kernel log of a guest showed."""
+        log, outcome = result.last("log"), self._outcome
+        assert log is not None
+        found = complaints(log["since"])
+        if letters := taint_letters(foreign_taint(log["before"], log["after"])):
+            found.append(f"tainted: {letters}")
+        outcome.log = found
+        if found:
+            if self._orders.log_counts:
+                outcome.add(EXIT_FAIL)
+            dmesg = console.with_name(console.name.replace("console", "dmesg"))
+            lines = "\n".join(found[:_LAST_LINES])
+            say(self._label, "KERNEL", f"the kernel log is not clean; see {short(dmesg)}", lines)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a kernel said before it ended: pure functions over its console."""
+
+import re
+from collections.abc import Sequence
+
+from vfio_compliance.results.kernel_log import complaints
+
+_TIME = r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? *)?"
+_PANIC = re.compile(_TIME + r"Kernel panic - not syncing: (.*)")
+#: What ends the kernel's own words on a fault.
+_OVER = re.compile(r"---\[ end ")
+#: Lines that are quoted; a trace is longer only where it repeats itself.
+_MOST = 80
+_LAST = 8
+#: Lines before a panic in which the fault is looked for that led to it.
+_NEAR = 100
+
+
+def panic_reason(console: Sequence[str]) -> str:
+    """Why the kernel panicked; empty when it did not."""
+    return next((match[1].strip() for line in console if (match := _PANIC.match(line))), "")
+
+
+def quoted(console: Sequence[str]) -> list[str]:
+    """The kernel's words on the fault that ended it: the trace that led to the panic, and the panic.
+
+    Where there was no panic: the last trace there is. Else the very last lines.
+    """
+    lines = [line for line in console if line.strip()]
+    panic = next((place for place, line in enumerate(lines) if _PANIC.match(line)), None)
+    if panic is not None:
+        return _cut([*_fault(lines[max(panic - _NEAR, 0) : panic]), *_to_its_end(lines[panic:])])
+    return _cut(_fault(lines)) or lines[-_LAST:]
+
+
+def _fault(lines: Sequence[str]) -> list[str]:
+    """From the line that begins the last fault on, which other complaints may follow."""
+    begins = [place for place, line in enumerate(lines) if complaints([line])]
+    ends = [place for place, line in enumerate(lines) if _OVER.search(line)]
+    if not begins:
+        return []
+    last = begins[-1]
+    # One fault complains in several lines: it begins after the end of the one before it.
+    before = max((place for place in ends if place < last), default=-1)
+    first = next(place for place in begins if place > before)
+    return list(lines[first:])
+
+
+def _to_its_end(lines: Sequence[str]) -> list[str]:
+    over = next((place for place, line in enumerate(lines) if _OVER.search(line)), len(lines))
+    return list(lines[: over + 1])
+
+
+def _cut(lines: list[str]) -> list[str]:
+    if len(lines) <= _MOST:
+        return lines
+    half = _MOST // 2
+    return [*lines[:half], f"[... {len(lines) - 2 * half} lines ...]", *lines[-half:]]

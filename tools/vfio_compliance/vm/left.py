@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the runs of a guest left that has died: their journals get the end that the guest could not write."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfio_compliance.results import journal
+from vfio_compliance.results.events import Broken, Closed, End, Event, Hang, Kernel, Plan, Process, Run, Start
+from vfio_compliance.results.inflight import LastCall
+from vfio_compliance.vm.ending import Ending, How
+
+#: Seconds beyond a test's own within which a run that goes on writes its next record.
+_GRACE = 30.0
+
+_REMEDY = "see what the guest's kernel says in {console}"
+
+
+@dataclass(frozen=True)
+class Left:
+    """A run that a guest did not bring to its end."""
+
+    folder: Path
+    #: The case under way; None: none was.
+    case: str | None
+    #: Whether the run has a plan, so that another guest can go on with it.
+    planned: bool
+    #: Seconds that a test of it may take, and since its last record.
+    limit: float
+    silent: float
+
+
+def left(journals: Sequence[Path]) -> Iterator[Left]:
+    """Those that have not come to their end. One that cannot be read is left out: who reports on it says so."""
+    for path in journals:
+        try:
+            found = _unfinished(path)
+        except journal.JournalError:
+            continue
+        if found:
+            yield found
+
+
+def _unfinished(path: Path) -> Left | None:
+    case: str | None = None
+    planned, limit, last = False, 0.0, 0.0
+    event: Event | None = None
+    for line in journal.read(path):
+        if not isinstance(line, journal.Recorded):
+            continue
+        event, last = line.event, line.time
+        match event:
+            case Run():
+                limit = event.limits.get("test", 0.0)
+            case Plan():
+                planned = True
+            case Start():
+                case = event.case
+            case End() | Process():
+                case = None
+            case Hang() | Broken() if event.case == case:
+                case = None
+    if isinstance(event, Closed) or event is None:
+        return None
+    return Left(path.parent, case, planned, limit, max(time.time() - last, 0.0))
+
+
+def where(run: Left, call: LastCall | None) -> str:
+    """In what a run was: its case, and ``call``, the last one that the guest noted."""
+    case = f"in {run.case}" if run.case else "outside of any case"
+    return f"{case}, last call {call}" if call else case
+
+
+def events(run: Left, end: Ending, call: LastCall | None, console: Path) -> list[Event]:
+    """The events that tell how a run ended."""
+    text, remedy = f"{end.text}, {where(run, call)}", _REMEDY.format(console=console)
+    if end.how is How.PANIC:
+        return [Kernel(tuple(end.lines), run.case), Broken(text, remedy, run.case)]
+    if end.how is How.HANG:
+        if run.silent < run.limit + _GRACE:
+            text = f"the deadline of the guest came while the run went on, {where(run, call)}"
+            return [Broken(text, "give the guest more time: --deadline", None)]
+        return [Hang(text, remedy, run.case, call, {"stack": "\n".join(end.lines)})]
+    if end.how is How.RESET:
+        return [Broken(text, remedy, run.case)]
+    return [Broken(text, "go on with it: vfio-compliance run --resume, in a guest", None)]
+
+
+def write(run: Left, end: Sequence[Event]) -> str:
+    """Puts the end of a run into its journal; gives the reason where that cannot be, or nothing."""
+    try:
+        with journal.Journal(run.folder / journal.NAME) as opened:
+            for event in end:
+                opened.write(event)
+            opened.end()
+    except journal.JournalError as error:
+        return str(error)
+    return ""
