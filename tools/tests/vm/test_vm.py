@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The virtual machine command, as far as it can be judged without booting one."""
 
+import errno
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -378,3 +379,47 @@ def test_table_fits_a_terminal_and_tells_a_hang_from_a_clean_run() -> None:
     assert max(map(len, rows)) <= 100
     assert rows[1].endswith("0,1   clean")
     assert rows[2].endswith("hung")
+
+
+@pytest.mark.parametrize(
+    ("image", "what"),
+    [
+        (bytes(0x38) + b"ARM\x64" + bytes(0x1000), "a kernel for arm64"),
+        (b"\x7fELF" + bytes(0x1000), "an ELF file"),
+        (b"\x1f\x8b" + bytes(0x1000), "packed by gzip"),
+        (b"", "no kernel"),
+        (b"text", "no kernel"),
+        (bytes(0x202) + b"HdrS\x0c\x02" + bytes(0x1000), "a kernel for 32 bits"),
+    ],
+)
+def test_an_image_for_another_machine_is_not_booted(tmp_path: Path, image: bytes, what: str) -> None:
+    (tmp_path / "image").write_bytes(image)
+    with pytest.raises(VmError, match=f"image is {what}.*boots a bzImage for x86-64"):
+        kernels.own(tmp_path / "image", None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        VmError("x.deb cannot be unpacked", "dpkg-deb: error: failed to write (No space left on device)"),
+        VmError("apt-get download failed", "E: Write error - write (28: No space left on device)"),
+    ],
+)
+def test_a_full_disk_is_called_that_and_nothing_half_made_stays(tmp_path: Path, error: Exception) -> None:
+    def make(_: Path) -> None:
+        raise error
+
+    cache = Cache(tmp_path)
+    with cache.locked(), pytest.raises(VmError, match=r"the disk is full.* name another folder with --cache"):
+        cache.entry("kernels", "6.12", make)
+    assert list((tmp_path / "kernels").iterdir()) == []
+
+
+def test_another_error_is_told_as_it_is(tmp_path: Path) -> None:
+    def make(_: Path) -> None:
+        raise VmError("depmod failed")
+
+    with Cache(tmp_path).locked(), pytest.raises(VmError, match=r"^depmod failed$"):
+        Cache(tmp_path).entry("kernels", "6.12", make)

@@ -2,6 +2,7 @@
 """A folder of finished things: an entry is either whole or not there."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -9,7 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vfio_compliance.vm.errors import VmError
+
 _PARTIAL = ".partial-"
+#: What a disk says that takes no more, and the bytes that a disk has left which is as good as full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LEAST = 1 << 20
 
 
 def default_root() -> Path:
@@ -17,6 +23,20 @@ def default_root() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
     return home / "vfio-compliance"
+
+
+@contextlib.contextmanager
+def telling_when_full(folder: Path) -> Iterator[None]:
+    """What fails for want of room is called that, whoever says so in which words. Raises VmError then."""
+    try:
+        yield
+    except (VmError, OSError) as error:
+        said = f"{error} {getattr(error, 'detail', '')}"
+        full = getattr(error, "errno", None) in _FULL or any(os.strerror(number) in said for number in _FULL)
+        if full or shutil.disk_usage(folder).free < _LEAST:
+            remedy = "make room there, or name another folder with --cache"
+            raise VmError(f"{folder}: the disk is full, and kernels and builds go there: {remedy}") from error
+        raise
 
 
 class Cache:
@@ -54,7 +74,8 @@ class Cache:
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=final.parent))
         try:
             partial.chmod(0o755)
-            make(partial)
+            with telling_when_full(partial):
+                make(partial)
             partial.rename(final)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

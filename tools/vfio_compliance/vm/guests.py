@@ -34,7 +34,7 @@ from vfio_compliance.vm.shown import say, short, show
 
 PROJECT = Path(__file__).resolve().parents[3]
 _MODULES = ["vfio", "vfio_iommu_type1", "vfio_pci"]
-_LAST_LINES = 8
+_LINES = 12
 _WIDEST = 100
 
 
@@ -89,7 +89,7 @@ class Guests:
                 self._judge_log(result, console)
                 break
             self._outcome.ending = end.how.value
-            say(self._label, end.stage, f"{end.text}; {end.place}", "\n".join(end.lines[-_LAST_LINES:]))
+            say(self._label, end.stage, f"{end.text}; {end.place}", "\n".join(end.lines[:_LINES]))
             runs = list(left.left(self._journals(began)))
             for run in runs:
                 self._complete(run, end, result, console)
@@ -268,5 +268,5 @@ class Guests:
             if self._orders.log_counts:
                 outcome.add(EXIT_FAIL)
             dmesg = console.with_name(console.name.replace("console", "dmesg"))
-            lines = "\n".join(found[:_LAST_LINES])
+            lines = "\n".join(found[:_LINES])
             say(self._label, "KERNEL", f"the kernel log is not clean; see {short(dmesg)}", lines)

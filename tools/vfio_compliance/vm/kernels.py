@@ -127,6 +127,8 @@ def own(path: Path, headers: Path | None) -> Kernel:
         return Kernel(release or path.name, path, headers.absolute() if headers else path, release)
     if not path.is_file():
         raise VmError(f"{path}: no such kernel")
+    if foreign := _foreign(path):
+        raise VmError(f"{path} is {foreign}: the virtual machine boots a bzImage for x86-64")
     release = image_release(path)
     if headers:
         return Kernel(release or path.name, path, headers.absolute(), release)
@@ -137,6 +139,23 @@ def own(path: Path, headers: Path | None) -> Kernel:
 def _tree_release(tree: Path) -> str:
     release = tree / "include" / "config" / "kernel.release"
     return release.read_text().strip() if release.is_file() else image_release(tree / _IMAGE_IN_TREE)
+
+
+def _foreign(image: Path) -> str:
+    """What a file is that is no boot image for x86-64; empty for one that is."""
+    with open(image, "rb") as file:
+        head = file.read(0x8000)
+    if head[0x202:0x206] == b"HdrS":
+        # From protocol 2.12 on it says whether it can be entered in 64 bits.
+        new = int.from_bytes(head[0x206:0x208], "little") >= 0x20C
+        return "a kernel for 32 bits" if new and not head[0x236] & 1 else ""
+    if head[0x38:0x3C] == b"ARM\x64":
+        return "a kernel for arm64"
+    if head[:4] == b"\x7fELF":
+        return "an ELF file, as vmlinux is"
+    if head[:2] == b"\x1f\x8b":
+        return "packed by gzip, as kernels for other machines are"
+    return "no kernel"
 
 
 def image_release(image: Path) -> str:

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The call that a guest makes, read by the host."""
+
+import mmap
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from descriptors import same_descriptors
+
+from vfio_compliance.results import inflight
+from vfio_compliance.results.inflight import Inflight
+from vfio_compliance.vm.shared_page import SharedPage
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedPage:
+    """As in a guest: the file is named by the environment."""
+    monkeypatch.setenv("VFIO_COMPLIANCE_INFLIGHT", str(tmp_path / "calls"))
+    return SharedPage(tmp_path / "calls")
+
+
+def test_the_host_reads_what_the_guest_notes(page: SharedPage) -> None:
+    with same_descriptors():
+        descriptor = inflight.create()
+        assert page.last(0.0) is None
+        Inflight(descriptor).begin("write", "region 9", 24, 8)
+        call = page.last(time.monotonic())
+        os.close(descriptor)
+    assert call is not None
+    assert str(call) == "write of 8 bytes at 0x18 of region 9"
+    assert call.seconds == 0.0  # the guest's clock is not known
+
+
+def test_how_long_a_call_takes_is_told_by_the_guests_clock(page: SharedPage) -> None:
+    descriptor = inflight.create()
+    Inflight(descriptor).begin("read", "region 9", 0, 4)
+    page.ahead = 1000.0
+    call = page.last(time.monotonic())
+    os.close(descriptor)
+    assert call is not None
+    assert 1000 <= call.seconds < 1060
+
+
+def test_a_second_run_at_the_same_time_has_memory_of_its_own(page: SharedPage) -> None:
+    """Two runs that noted their calls in one place would be taken for each other."""
+    first = inflight.create()
+    Inflight(first).begin("write", "region 9", 24, 8)
+    program = "import os; from vfio_compliance.results import inflight as i; d = i.create(); "
+    program += "i.Inflight(d).begin('read', 'region 1', 0, 1); print(i.last(d))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "region 1" in done.stdout
+    assert "region 9" in str(page.last(0.0))
+    os.close(first)
+
+
+@pytest.mark.parametrize("path", ["/no/such/file", "/dev/null", ""])
+def test_without_that_file_a_run_does_without(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("VFIO_COMPLIANCE_INFLIGHT", path)
+    descriptor = inflight.create()
+    assert inflight.last(descriptor) is None
+    os.close(descriptor)
+
+
+def test_what_stands_there_may_be_anything(page: SharedPage) -> None:
+    """A guest may write what it likes."""
+    with page.path.open("r+b") as file, mmap.mmap(file.fileno(), 4096) as memory:
+        memory[:] = b"\xff" * 4096
+    page.ahead = 0.0
+    assert page.last(time.monotonic()) is not None
