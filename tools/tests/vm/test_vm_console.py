@@ -29,7 +29,7 @@ def test_a_console_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
     (gap,) = [place for place, line in enumerate(lines) if line.startswith("[...")]
     assert lines[:gap] == [f"line {number}" for number in range(gap)]
     assert lines[gap + 1 :] == [f"line {number}" for number in range(1000 - (len(lines) - gap - 1), 1000)]
-    assert lines[gap] == f"[... {1000 - (len(lines) - 1)} lines are left out here ...]"
+    assert lines[gap] == f"[... {1000 - (len(lines) - 1)} lines left out here ...]"
     assert (tmp_path / "console.log").stat().st_size < 250
 
 

@@ -39,15 +39,22 @@ def create() -> int:
 def _of_the_host() -> int | None:
     """The memory that the host reads; None where there is none, or another run uses it."""
     if path := os.environ.get(_NAMED_BY):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Inflight(descriptor)
+            except (OSError, ValueError):
                 os.close(descriptor)
                 raise
             return descriptor
     return None
+
+
+def close(descriptor: int) -> None:
+    """Give back what create() gave, though a process that hangs may still have it."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ import re
 from collections import deque
 from pathlib import Path
 
+from vfio_compliance.common.words import counted
+
 _CONTROL = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|[c78])|[^\t\n\x20-\x7e\u00a0-\uffff]")
 _LONGEST = 1 << 12
 
@@ -54,7 +56,7 @@ class Console:
     def close(self) -> None:
         """Puts the last lines into the file."""
         if self._left_out:
-            self._write(f"[... {self._left_out} lines are left out here ...]\n")
+            self._write(f"[... {counted(self._left_out, 'line')} left out here ...]\n")
         if self._tail:
             self._write("".join(f"{line}\n" for line in self._tail))
             self._tail.clear()

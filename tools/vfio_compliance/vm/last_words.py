@@ -4,6 +4,7 @@
 import re
 from collections.abc import Sequence
 
+from vfio_compliance.common.words import counted
 from vfio_compliance.results.kernel_log import complaints
 
 _TIME = r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? *)?"
@@ -56,4 +57,4 @@ def _cut(lines: list[str]) -> list[str]:
     if len(lines) <= _MOST:
         return lines
     half = _MOST // 2
-    return [*lines[:half], f"[... {len(lines) - 2 * half} lines ...]", *lines[-half:]]
+    return [*lines[:half], f"[... {counted(len(lines) - 2 * half, 'line')} ...]", *lines[-half:]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,7 +267,7 @@ class _Run:
 
     def close(self) -> None:
         """Let go of what the run was watched with."""
-        os.close(self._calls)
+        inflight.close(self._calls)
         if self._kernel:
             self._kernel.close()
 
