@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -64,6 +64,8 @@ class Summary:
     run: Run
     #: When it began, in seconds since 1970.
     began: float
+    #: What the run was made with, by name: kernel, driver, host; empty when nobody told.
+    facts: Mapping[str, str] = field(default_factory=dict)
     #: What the device said of itself; empty when it was never opened.
     target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)
