@@ -170,6 +170,21 @@ def test_merge(held, broken, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "2 runs: exit code 1"
 
 
+def test_merge_of_a_folder_of_runs(tmp_path, capsys):
+    """All that are below it, by their names; one that has none is no run."""
+    for name in ("b", "a"):
+        (tmp_path / "all" / name).mkdir(parents=True)
+        recorded(tmp_path / "all" / name / "p")
+    assert main(["merge", str(tmp_path / "all")]) == 0
+    told = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  run ")]
+    assert told == [str(tmp_path / "all" / name / "p") for name in ("a", "b")]
+    (tmp_path / "empty").mkdir()
+    assert main(["merge", str(tmp_path / "empty")]) == 2
+    assert (
+        capsys.readouterr().err == f"vfio-compliance: {tmp_path / 'empty' / journal.NAME}: No such file or directory\n"
+    )
+
+
 def test_merge_of_what_cannot_be_read(held, tmp_path, capsys):
     """A line on each, with the cause, and exit code 2; the others are shown."""
     none, junk = tmp_path / "none", tmp_path / "junk"

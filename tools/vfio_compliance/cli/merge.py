@@ -23,7 +23,9 @@ def add(commands: Commands) -> None:
         epilog="Exit code: the worst of all runs, in the order 1 fail, 3 hang, 2 broken, 4 nothing judged, 0. A run "
         "that cannot be read is named, with the cause, and counts as 2; the others are shown all the same.",
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=A_RUN)
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help=f"{A_RUN}; or a folder with such folders in it"
+    )
     parser.add_argument("--all", action="store_true", help="show the rules that pass everywhere, too")
     parser.set_defaults(carry_out=carry_out)
 
@@ -34,13 +36,23 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..results.writers import merged as writer
 
     runs: list[MergedRun] = []
-    for place in arguments.runs:
+    places = [place for given in arguments.runs for place in _places(given)]
+    for place in places:
         try:
             runs.append(merged(str(place), summary_of(place)))
         except Complaint as error:
             complain(str(error))
     if not runs:
         return EXIT_BROKEN
-    runs, unread = named(runs), len(arguments.runs) - len(runs)
+    runs, unread = named(runs), len(places) - len(runs)
     print(writer.render(runs, unread, width(), whole=arguments.all))
     return writer.worst(runs, unread)
+
+
+def _places(given: Path) -> list[Path]:
+    """The folders of all runs below a folder that is none itself; else what was given."""
+    from ..results.journal import NAME
+
+    if not given.is_dir() or (given / NAME).exists():
+        return [given]
+    return [path.parent for path in sorted(given.rglob(NAME))] or [given]
