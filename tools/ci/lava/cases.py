@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -28,7 +29,11 @@ def main(place: Path) -> int:
         tests = json.loads(render("kcidb", opened(place)))["tests"]
         for number, test in enumerate(tests, 1):
             # Of what happened outside of any rule there may be more than one, by one path.
-            name = test["path"] if [each["path"] for each in tests].count(test["path"]) == 1 else f"{test['path']}-{number}"
+            name = (
+                test["path"]
+                if [each["path"] for each in tests].count(test["path"]) == 1
+                else f"{test['path']}-{number}"
+            )
             subprocess.run(["lava-test-case", name, "--result", _RESULT[test["status"]]], check=True)
     except (JournalError, OSError, subprocess.CalledProcessError) as error:
         print(f"cases.py: {error}", file=sys.stderr)
