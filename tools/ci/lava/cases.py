@@ -27,13 +27,11 @@ def main(place: Path) -> int:
     """Exit code of the program."""
     try:
         tests = json.loads(render("kcidb", opened(place)))["tests"]
-        for number, test in enumerate(tests, 1):
-            # Of what happened outside of any rule there may be more than one, by one path.
-            name = (
-                test["path"]
-                if [each["path"] for each in tests].count(test["path"]) == 1
-                else f"{test['path']}-{number}"
-            )
+        seen: Counter[str] = Counter()
+        for test in tests:
+            path = test["path"]
+            seen[path] += 1  # what happened outside of any rule has one path, however often it did
+            name = path if seen[path] == 1 else f"{path}-{seen[path]}"
             subprocess.run(["lava-test-case", name, "--result", _RESULT[test["status"]]], check=True)
     except (JournalError, OSError, subprocess.CalledProcessError) as error:
         print(f"cases.py: {error}", file=sys.stderr)
