@@ -161,6 +161,45 @@ def test_diff_of_what_is_no_run(held, tmp_path, capsys, missing):
     assert capsys.readouterr().err == f"vfio-compliance: {places[missing]}: No such file or directory\n"
 
 
+def test_merge(held, broken, tmp_path, capsys):
+    """Folder, journal and bundle alike; the exit code is the worst of all."""
+    packed = tmp_path / "held.tar.gz"
+    assert main(["bundle", str(held), "--output", str(packed)]) == 0
+    assert main(["merge", str(held / journal.NAME), str(packed)]) == 0
+    assert main(["merge", str(held), str(broken)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "2 runs: exit code 1"
+
+
+def test_merge_of_a_folder_of_runs(tmp_path, capsys):
+    """All that are below it, by their names; one that has none is no run."""
+    for name in ("b", "a"):
+        (tmp_path / "all" / name).mkdir(parents=True)
+        recorded(tmp_path / "all" / name / "p")
+    assert main(["merge", str(tmp_path / "all")]) == 0
+    told = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  run ")]
+    assert told == [str(tmp_path / "all" / name / "p") for name in ("a", "b")]
+    (tmp_path / "empty").mkdir()
+    assert main(["merge", str(tmp_path / "empty")]) == 2
+    assert (
+        capsys.readouterr().err == f"vfio-compliance: {tmp_path / 'empty' / journal.NAME}: No such file or directory\n"
+    )
+
+
+def test_merge_of_what_cannot_be_read(held, tmp_path, capsys):
+    """A line on each, with the cause, and exit code 2; the others are shown."""
+    none, junk = tmp_path / "none", tmp_path / "junk"
+    junk.write_bytes(b"\x1f\x8bjunk")
+    assert main(["merge", str(none), str(held), str(junk)]) == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "3 runs, 2 not readable: exit code 2"
+    assert f"  run      {held}\n" in out
+    assert err.splitlines()[0] == f"vfio-compliance: {none}: No such file or directory"
+    assert re.fullmatch(rf"vfio-compliance: {junk}: \S.*", err.splitlines()[1])
+    assert len(err.splitlines()) == 2
+    assert main(["merge", str(none)]) == 2
+    assert capsys.readouterr() == ("", f"vfio-compliance: {none}: No such file or directory\n")
+
+
 def test_report_to_a_pipe(held, tmp_path):
     """What is no file of its own is written to, not replaced."""
     pipe = tmp_path / "pipe"

@@ -23,12 +23,12 @@ from text_mutation import mutate_text, mutate_tree
 from vfio_compliance import rules as spec
 from vfio_compliance.cli.main import main
 from vfio_compliance.clients.trace import Region, Writer
-from vfio_compliance.results import journal, matrix, summary
+from vfio_compliance.results import journal, matrix, merging, summary
 from vfio_compliance.results.comparison import compare
 from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kernel, Run
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Waiver
-from vfio_compliance.results.writers import FORMATS, difference, render
+from vfio_compliance.results.writers import FORMATS, difference, merged, render
 from vfio_compliance.results.writers.json import SCHEMA
 from vfio_compliance.run.client import Bitmap, ContainerCall
 
@@ -116,6 +116,7 @@ def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path
         with contextlib.suppress(journal.JournalError):
             made = summarise(journal.read(tmp_path / journal.NAME))
             assert matrix.render([matrix.column("here", made)], 100, whole=True)
+            assert merged.render(merging.named([merging.merged("here", made)]), 0, 100, whole=True)
             assert difference.render(compare(undamaged, made), 100)
             for name in FORMATS:
                 assert render(name, made)

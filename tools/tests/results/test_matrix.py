@@ -15,7 +15,7 @@ LONG = "dirty.capability." + "x" * 27
 def run(kernel, target="edu", answers=None, **verdicts):
     """A column; the names of its rules with dots."""
     return Column(
-        kernel, target, {name.replace("_", "."): Verdict(word) for name, word in verdicts.items()}, answers or {}
+        (kernel,), target, {name.replace("_", "."): Verdict(word) for name, word in verdicts.items()}, answers or {}
     )
 
 
@@ -97,6 +97,6 @@ def test_what_kernels_do_where_the_text_is_silent():
 def test_a_column_is_a_run(records):
     """Its profile's name is the target."""
     made = column("6.1", summarise(records("pass", "fail")))
-    assert (made.kernel, made.verdicts) == ("6.1", {"v1.one": Verdict.FAIL})
+    assert (made.name, made.verdicts) == (("6.1",), {"v1.one": Verdict.FAIL})
     assert made.target == records("pass")[0].event.profile.name
     assert made.answers == {"how": "so"}

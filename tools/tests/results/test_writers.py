@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import kernel_parser
 import pytest
 from stories import FINISH, NOON, RULE, case, ended, first, recorded, told, waiver
 
@@ -24,7 +23,6 @@ from vfio_compliance.results.writers import FORMATS, render
 from vfio_compliance.results.writers import json as json_writer
 from vfio_compliance.results.writers.kcidb import _STATUS
 from vfio_compliance.results.writers.markdown import code
-from vfio_compliance.vm.cache import default_root
 
 VERDICTS = ["pass", "fail", "hang", "broken", "not-run", "n/a", "kernel"]
 
@@ -263,31 +261,10 @@ def test_prove_reads_ktap(mixed, tmp_path):
     assert "Parse errors" not in done.stdout
 
 
-#: Reads a file as `kunit.py parse` does, and tells the counts of its results.
-KUNIT = """
-import sys
-from kunit_parser import parse_run_tests
-counts = parse_run_tests(open(sys.argv[1], encoding="utf-8").read().splitlines()).counts
-print(counts.passed, counts.failed, counts.crashed, counts.skipped, counts.errors)
-"""
-
-
 @pytest.fixture
 def by_kunit(tmp_path):
     """What the kernel's own parser counts in a text: passed, failed, crashed, skipped, errors."""
-    folder = default_root() / "kunit"
-    if not (folder / "kunit_parser.py").is_file():
-        pytest.skip("tools/tests/results/fetch_kunit gets the kernel's parser")
-
-    def read(text):
-        file = tmp_path / "it.ktap"
-        file.write_text(text, encoding="utf-8")
-        command = [sys.executable, "-c", KUNIT, file]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(folder)})
-        assert done.returncode == 0, done.stderr
-        return [*map(int, done.stdout.splitlines()[-1].split())]
-
-    return read
+    return lambda text: kernel_parser.counts(text, tmp_path)
 
 
 def test_the_kernel_reads_ktap(mixed, by_kunit):

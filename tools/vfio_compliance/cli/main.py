@@ -12,14 +12,31 @@ from collections.abc import Sequence
 from .. import __version__
 from ..common.screen import complain, give_up
 from ..results.verdict import EXIT_BROKEN
-from . import bundle, check, diff, explain, import_, judge, proxy, qemu, report, restore, run, save, verify, vm, waive
+from . import (
+    bundle,
+    check,
+    diff,
+    explain,
+    import_,
+    judge,
+    merge,
+    proxy,
+    qemu,
+    report,
+    restore,
+    run,
+    save,
+    verify,
+    vm,
+    waive,
+)
 from . import list as listing
 from .checkout import Complaint
 from .parser import Parser
 
 #: In the order in which --help has them.
 _COMMANDS = (
-    *(run, report, diff, waive, bundle, verify, listing, explain, check, save, restore),
+    *(run, report, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
     *(judge, proxy, import_, qemu, vm),
 )
 

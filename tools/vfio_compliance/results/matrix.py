@@ -1,43 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs beside each other: what became of each rule on each kernel, so that a difference between kernels is seen."""
+"""Runs beside each other: what became of each rule in each of them, so that a difference between kernels is seen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 
-from ..common.words import counted
+from ..common.words import counted, plural
 from .summary import TROUBLE, Summary
 from .verdict import Verdict
 
 _ABSENT = "-"
 _GAP = 2
-#: Before a row whose kernels differ.
+#: Before a row in which runs differ.
 _MARK = "! "
 
 
 @dataclass(frozen=True)
 class Column:
-    """One run: its kernel and target, the verdict on each rule of the device, its answers where the text is silent."""
+    """One run: its name and target, the verdict on each rule of the device, its answers where the text is silent."""
 
-    kernel: str
+    #: Line by line, as the column is headed: the kernel, and what else tells it from other runs of the target.
+    name: tuple[str, ...]
     target: str
     verdicts: Mapping[str, Verdict]
     answers: Mapping[str, str]
 
+    @property
+    def title(self) -> str:
+        """Its name in one line."""
+        return " ".join(filter(None, self.name))
+
 
 def column(kernel: str, summary: Summary) -> Column:
-    """The column of a run."""
+    """The column of a run that its kernel alone names."""
     answers = {question: ", ".join(sorted(seen)) for question, seen in summary.observed.items()}
-    return Column(kernel, summary.run.profile.name, summary.device_verdicts, answers)
+    return Column((kernel,), summary.run.profile.name, summary.device_verdicts, answers)
 
 
-def render(columns: Iterable[Column], width: int, *, whole: bool = False) -> list[str]:
+def render(columns: Iterable[Column], width: int, *, whole: bool = False, what: str = "kernel") -> list[str]:
     """Lines for the terminal, none longer than ``width`` as long as one column fits it.
 
-    Rows that say pass in each column are counted only, unless the ``whole`` table is wanted. Rows in which the kernels
-    differ for one target come first.
+    Rows that say pass in each column are counted only, unless the ``whole`` table is wanted. Rows in which the columns
+    differ for one target come first; ``what`` each of them is, in a word.
     """
     columns = _by_target(columns)
     rules = list(dict.fromkeys(rule for each in columns for rule in each.verdicts))
@@ -52,17 +58,16 @@ def render(columns: Iterable[Column], width: int, *, whole: bool = False) -> lis
         lines += [_row(part, rule, rules, " " * len(_MARK)) for rule in shown]
     if passing:
         lines += ["", f"{counted(len(passing), 'rule')}: pass everywhere"]
-    several = len({each.kernel for each in columns}) > 1
+    several = len({each.name for each in columns}) > 1
     if several and rules:
-        lines += [f"{counted(len(unlike), 'rule')}: the kernels differ (marked {_MARK.strip()})" if unlike else _ALIKE]
-    return [*lines, *_silence(columns)]
-
-
-_ALIKE = "no rule on which the kernels differ"
+        differ = f"the {plural(what)} differ"
+        marked = f"{counted(len(unlike), 'rule')}: {differ} (marked {_MARK.strip()})"
+        lines.append(marked if unlike else f"no rule on which {differ}")
+    return [*lines, *_silence(columns, what)]
 
 
 def _by_target(columns: Iterable[Column]) -> list[Column]:
-    """Targets in the order in which they first come, and in each the kernels as they come."""
+    """Targets in the order in which they first come, and in each the runs as they come."""
     given = list(columns)
     targets = list(dict.fromkeys(each.target for each in given))
     return sorted(given, key=lambda each: targets.index(each.target))
@@ -98,11 +103,11 @@ def _label(rules: Sequence[str]) -> int:
 
 
 def _widths(columns: Sequence[Column]) -> Iterator[int]:
-    """For each column, so that it holds any verdict and its kernel, and those of one target its name."""
+    """For each column, so that it holds any verdict and its name, and those of one target its name."""
     verdict = max(len(verdict.value) for verdict in Verdict)
     for target, group in groupby(columns, key=lambda each: each.target):
         same = list(group)
-        widest = max(verdict, *(len(each.kernel) for each in same)) + _GAP
+        widest = max(verdict, *(len(line) for each in same for line in each.name)) + _GAP
         yield from [max(widest, -(-(len(target) + _GAP) // len(same)))] * len(same)
 
 
@@ -110,7 +115,9 @@ def _head(part: Sequence[tuple[Column, int]], rules: Sequence[str]) -> Iterator[
     start = " " * _label(rules)
     targets = ((name, sum(wide for _, wide in group)) for name, group in groupby(part, key=lambda pair: pair[0].target))
     yield _line(start, targets)
-    yield _line(start, ((each.kernel, wide) for each, wide in part))
+    for lines in zip_longest(*(each.name for each, _ in part), fillvalue=""):
+        if any(lines):
+            yield _line(start, zip(lines, (wide for _, wide in part), strict=True))
 
 
 def _row(part: Sequence[tuple[Column, int]], rule: str, rules: Sequence[str], mark: str) -> str:
@@ -129,18 +136,18 @@ def _word(verdict: Verdict | None) -> str:
     return word.upper() if verdict in TROUBLE else word
 
 
-def _silence(columns: Sequence[Column]) -> Iterator[str]:
-    """Where the text is silent: what one target does differently from kernel to kernel."""
+def _silence(columns: Sequence[Column], what: str) -> Iterator[str]:
+    """Where the text is silent: what one target does differently from column to column."""
     begun = False
     for target, group in groupby(columns, key=lambda each: each.target):
         same = list(group)
         for question in dict.fromkeys(question for each in same for question in each.answers):
             answers: dict[str, list[str]] = {}
             for each in same:
-                answers.setdefault(each.answers.get(question, "not asked"), []).append(each.kernel)
+                answers.setdefault(each.answers.get(question, "not asked"), []).append(each.title)
             if len(answers) > 1:
                 if not begun:
-                    yield from ("", "Where the text is silent, the kernels differ")
+                    yield from ("", f"Where the text is silent, the {plural(what)} differ")
                 begun = True
                 yield f"  {target}: {question}"
-                yield from (f"    {', '.join(kernels)}: {answer}" for answer, kernels in answers.items())
+                yield from (f"    {', '.join(names)}: {answer}" for answer, names in answers.items())

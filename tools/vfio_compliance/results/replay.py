@@ -63,6 +63,8 @@ class Replay:
         """Take note of an event; those that say nothing about a verdict change nothing."""
         summary = self._summary
         match event:
+            case Environment():
+                summary.facts = event.facts
             case Plan():
                 self._planned = event.cases
                 self._begin_round(1)

@@ -64,6 +64,8 @@ class Summary:
     run: Run
     #: When it began, in seconds since 1970.
     began: float
+    #: What the run was made with, by name: kernel, driver, host; empty when nobody told.
+    facts: Mapping[str, str] = field(default_factory=dict)
     #: What the device said of itself; empty when it was never opened.
     target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)

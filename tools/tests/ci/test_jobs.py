@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The jobs for CI servers: they have the form that the servers take, and call what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from vfio_compliance.cli.main import parser
+
+SCHEMAS = {
+    "github.yaml": ["--builtin-schema", "vendor.github-workflows"],
+    "gitlab.yaml": ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"],
+}
+#: What the programs of a job may be told by its server.
+VARIABLE = re.compile(r"\$\{\{.*?\}\}|\$\{?\w+\}?")
+
+
+@pytest.fixture
+def jobs(project):
+    """The folder."""
+    return project / "tools" / "ci"
+
+
+def checked(file):
+    """Whether a file has the form that its server publishes; the schemas come with the checker."""
+    pytest.importorskip("check_jsonschema")
+    command = [sys.executable, "-m", "check_jsonschema", *SCHEMAS[file.name], file]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_form(jobs, name):
+    """As the server's schema has it."""
+    done = checked(jobs / name)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("github.yaml", "runs-on:", "runs-no:"),
+        ("gitlab.yaml", "script:\n", "scirpt:\n"),
+        ("gitlab.yaml", "always", "ever"),
+    ],
+)
+def test_form_is_looked_at(jobs, tmp_path, name, right, wrong):
+    """A slip is found."""
+    text = (jobs / name).read_text(encoding="utf-8")
+    assert right in text
+    (tmp_path / name).write_text(text.replace(right, wrong), encoding="utf-8")
+    assert checked(tmp_path / name).returncode == 1
+
+
+def strings(value):
+    """All texts in a document."""
+    if isinstance(value, str):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(each)
+
+
+def calls(folder):
+    """Each call of this program in a file of jobs, as words that its parser takes."""
+    for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("[a-z]*.fmf")]):
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        environment = {name: text for part in _parts(document) for name, text in part.items()}
+        for line in (line for text in strings(document) for line in text.splitlines()):
+            known = VARIABLE.sub(lambda found, e=environment: e.get(found[0].strip("${}"), "6.12"), line)
+            if match := re.search(r"(tools/ci/judge|\.\./judge|vfio-compliance(?= (?:run|merge))) (.*)", known):
+                words = shlex.split(match[2])
+                yield file.name, ["vm", *words] if "judge" in match[1] else words
+
+
+def _parts(value):
+    """Where a file gives values to names: LAVA's `params`, tmt's `environment`."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name in ("params", "environment"):
+                yield {key: str(text) for key, text in each.items()}
+            else:
+                yield from _parts(each)
+
+
+def test_calls(jobs):
+    """Commands and options are those of this program."""
+    found = [*calls(jobs)]
+    assert {name for name, _ in found} == {"github.yaml", "gitlab.yaml", "kernels.fmf", "test.yaml"}
+    for _, words in found:
+        parser().parse_args(words)  # ends the test by SystemExit otherwise
+
+
+def test_profiles(jobs, project):
+    """Those that jobs name are here."""
+    text = "".join(file.read_text(encoding="utf-8") for file in (jobs / "lava").glob("*.yaml"))
+    named = {*re.findall(r"profiles/[\w.-]+\.yaml", text)}
+    assert named
+    assert all((project / name).is_file() for name in named)
