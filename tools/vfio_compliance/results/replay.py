@@ -68,8 +68,6 @@ class Replay:
             case Plan():
                 self._planned = event.cases
                 self._begin_round(1)
-            case Environment():
-                summary.facts = event.facts
             case Opening():
                 summary.opening = event.calls
                 self._uncounted.append(count(event.calls))

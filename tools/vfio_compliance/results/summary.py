@@ -69,8 +69,6 @@ class Summary:
     #: What the device said of itself; empty when it was never opened.
     target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)
-    #: What the run is made with, by name, as it was last gone on with.
-    facts: Mapping[str, str] = field(default_factory=dict)
     #: The calls by which the last test process opened the device.
     opening: Sequence[Call] = ()
     #: Question and answers where the text is silent, each with how often it was seen.
