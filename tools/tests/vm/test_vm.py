@@ -14,10 +14,11 @@ from vfio_compliance.cli.main import main, parser
 from vfio_compliance.cli.vm import orders as given
 from vfio_compliance.results.kernel_log import complaints
 from vfio_compliance.results.verdict import worst_exit
-from vfio_compliance.vm import apt, boot, host, kernels, orders, outcome, packages, reference
+from vfio_compliance.vm import apt, boot, command, host, kernels, orders, outcome, packages, reference
 from vfio_compliance.vm.apt import Mirror
 from vfio_compliance.vm.cache import Cache
 from vfio_compliance.vm.errors import VmError
+from vfio_compliance.vm.guests import Guests
 from vfio_compliance.vm.shared_page import SharedPage
 
 INDEX = """\
@@ -321,6 +322,7 @@ def test_without_a_command_the_suite_runs() -> None:
         ["--continue", "often"],
         ["--cpus", "0"],
         ["--", "a", "--then"],
+        ["--", "a", "--then", "--ignore-log"],
         ["--", "--then", "a"],
         ["run"],
         ["--ignore-log", "run", "--", "run"],
@@ -423,3 +425,26 @@ def test_another_error_is_told_as_it_is(tmp_path: Path) -> None:
 
     with Cache(tmp_path).locked(), pytest.raises(VmError, match=r"^depmod failed$"):
         Cache(tmp_path).entry("kernels", "6.12", make)
+
+
+@pytest.mark.parametrize("option", [[], ["--prepare"]])
+def test_what_is_only_prepared_is_not_booted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: list[str]
+) -> None:
+    booted = []
+
+    class Sham(Guests):
+        def run(self) -> None:
+            booted.append(self)
+
+    monkeypatch.setattr(command, "Guests", Sham)
+    monkeypatch.setattr(command, "fetch", lambda cache, _: kernels.Kernel("6.12", tmp_path, None, "6.12.1"))
+    monkeypatch.setattr(host, "missing", lambda tools: [])
+    places = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--accel", "tcg"]
+    assert command.run(ordered("--kernels", "6.12", *places, *option)) == 0
+    assert len(booted) == (0 if option else 1)
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, 0), (1, 1), (3, 1), (2, 125), (4, 125)])
+def test_git_is_told_good_or_bad_only_of_what_was_judged(code: int, told: int) -> None:
+    assert command.for_bisect(code) == told

@@ -188,7 +188,7 @@ def _boot(tmp_path: Path, *options: str, chosen: Accelerator | None = None) -> o
 SHAM = "import sys, time\nprint('KVM internal error. Suberror: 1', file=sys.stderr)\ntime.sleep(1000)"
 GOOD = f"""import json, sys
 print({FIRST_LINE!r}, file=sys.stderr)
-for event in ({{"event": "up", "release": "6.12.0"}}, {{"event": "log", "since": [], "before": 0, "after": 0}}):
+for event in ({{"event": "up", "release": "6.12.0"}}, {{"event": "over"}}):
     print({MARK!r} + json.dumps(event))
 """
 

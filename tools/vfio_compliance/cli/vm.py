@@ -32,7 +32,8 @@ there before is replaced.
 Each COMMAND runs inside the guest as root, in the checkout, with this Python environment on its PATH and no
 shell. The guest sees the host's files read-only (changes are forgotten); only {out}, the kernel's own results
 folder, is kept. In every argument {out} and {kernel} are replaced. A lone --then separates commands that run
-one after the other in the same boot, whatever the one before gave:
+one after the other in the same boot, whatever the one before gave; --ignore-log before one says that the kernel's log
+does not count meanwhile:
 
   vfio-compliance vm --kernels 6.12 -- vfio-compliance run profiles/refdriver-kernel.yaml --out {out} \\
       --then pytest -p no:cacheprovider tools/tests/proofs/test_defects.py --target profiles/refdriver-kernel.yaml
@@ -92,6 +93,7 @@ def add(commands: Commands) -> None:
     option("--continue", dest="again", type=_times, default=1, metavar="N", help="guests that go on (default 1)")
     option("--bisect", action="store_true", help="exit code for `git bisect run`")
     option("--ignore-log", action="store_true", help="a kernel log that is not clean is shown, and does not count")
+    option("--prepare", action="store_true", help="fetch kernels and build the module, and boot nothing")
     option("--no-module", action="store_true", help="neither build nor load the reference driver")
     option("commands", nargs=argparse.REMAINDER, action=_Split, default=[], help=argparse.SUPPRESS)
     parser.set_defaults(carry_out=carry_out, wrong=parser.error)
@@ -143,6 +145,7 @@ def orders(arguments: argparse.Namespace) -> Orders:
         qemu=[word for words in arguments.qemu_arg for word in shlex.split(words)],
         again=arguments.again,
         bisect=arguments.bisect,
+        boot=not arguments.prepare,
     )
 
 
@@ -188,6 +191,8 @@ class _Split(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, arguments: argparse.Namespace, words: Any, option: str | None = None
     ) -> None:
+        from ..vm.orders import IGNORE_LOG
+
         before, after = _cut(words, "--")
         if before:
             parser.error(f"unrecognized arguments: {' '.join(before)}; a COMMAND stands after a lone --")
@@ -197,6 +202,8 @@ class _Split(argparse.Action):
             commands.append(command)
         if len(commands) > 1 and not all(commands):
             parser.error("--then stands between two commands")
+        if [IGNORE_LOG] in commands:
+            parser.error(f"{IGNORE_LOG} stands before a command")
         arguments.commands = [command for command in commands if command]
 
 

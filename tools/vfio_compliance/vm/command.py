@@ -137,6 +137,9 @@ class _Run:
                 own = modules.own(self.orders.modules, kernel)
                 driver = _given(own) or self._reference(kernel, outcome)
                 own = [each for each in own if each["name"] != reference.NAME]
+            if not self.orders.boot:
+                outcome.ending = "not booted"
+                return
             call = self.orders.call_for(series, path)
             guests = Guests(self.orders, self.accelerator, kernel, self.out / label, outcome, own, driver, call)
             try:

@@ -55,7 +55,7 @@ class Ending:
 
 def ending(boot: Boot, console: Path) -> Ending | None:
     """How a guest ended; None for one that came to its end."""
-    if boot.last("log") is not None:
+    if boot.last("over") is not None:
         return None
     panic = last_words.panic_reason(boot.lines)
     after = f"after {boot.seconds:.0f} s"

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+#: The first word of a command that is known to upset the kernel.
+IGNORE_LOG = "--ignore-log"
+
 #: What every guest judges without other orders, and what one with the reference module loaded judges too.
 TARGETS, MODULE_TARGETS = ("qemu-edu",), ("refdriver-kernel",)
 #: A kernel that is known to complain there cannot be excused by a waiver.
@@ -42,7 +45,8 @@ class Orders:
     #: Whether the reference driver is built and loaded, and whether a kernel log that is not clean counts.
     module: bool
     log_counts: bool
-    #: For the guest; none: those that the kernel asks for.
+    #: For the guest; none: those that the kernel asks for. The log does not count during one that begins with
+    #: ``IGNORE_LOG``.
     commands: Sequence[list[str]] = ()
     #: The user's modules, what makes their devices ready, the profiles of these, and what of the rules is judged.
     modules: Sequence[Given] = ()
@@ -54,6 +58,8 @@ class Orders:
     qemu: Sequence[str] = ()
     #: How many times a kernel is booted again after its guest has died, to go on.
     again: int = 1
+    #: Whether anything is booted once all is there.
+    boot: bool = True
     #: Whether the exit code is one for ``git bisect run``.
     bisect: bool = False
 

@@ -3,6 +3,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 
 def taint() -> int:
@@ -27,3 +28,18 @@ def records() -> list[tuple[int, str]]:
             found.append((int(number), f"[{int(microseconds) / 1e6:12.6f}] {first}"))
     finally:
         os.close(log)
+
+
+class Log:
+    """What is new in the kernel's log and taint, again and again."""
+
+    def __init__(self) -> None:
+        self._taint = taint()
+        self._last = max((number for number, _ in records()), default=-1)
+
+    def since(self) -> dict[str, Any]:
+        """The lines since the last look, and the taint then (``before``) and now (``after``)."""
+        found = [(number, line) for number, line in records() if number > self._last]
+        self._last = max((number for number, _ in found), default=self._last)
+        before, self._taint = self._taint, taint()
+        return {"since": [line for _, line in found], "before": before, "after": self._taint}

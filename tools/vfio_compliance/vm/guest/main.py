@@ -24,21 +24,22 @@ def main(plan_file: str) -> int:
     complaint = enter_cached(plan["keep"])
     if complaint:
         tell("note", text=f"the host's files are not cached, which is slow: {complaint}")
-    before = kernel.taint()
-    start = max((number for number, _ in kernel.records()), default=-1)
+    log = kernel.Log()
     complaint = _set_up(plan)
     if complaint:
         tell("broken", text=complaint)
     if page := devices.shared_memory():
         os.environ[INFLIGHT] = page
     tell("ready", monotonic=time.monotonic())
+    tell("log", **log.since())
     if not complaint:
         for index, command in enumerate(plan["commands"]):
             tell("start", index=index)
-            tell("end", index=index, exit=programs.run(command, plan["cwd"]))
-    records = kernel.records()
-    Path(plan["dmesg"]).write_text("".join(f"{line}\n" for _, line in records))
-    tell("log", since=[line for number, line in records if number > start], before=before, after=kernel.taint())
+            code = programs.run(command, plan["cwd"])
+            tell("log", **log.since())
+            tell("end", index=index, exit=code)
+    Path(plan["dmesg"]).write_text("".join(f"{line}\n" for _, line in kernel.records()))
+    tell("over")
     return 0
 
 
