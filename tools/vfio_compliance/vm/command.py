@@ -15,10 +15,11 @@ from vfio_compliance.vm import host, kernels, modules, reference
 from vfio_compliance.vm.accelerator import Accelerator
 from vfio_compliance.vm.cache import Cache, default_root, telling_when_full
 from vfio_compliance.vm.errors import VmError
-from vfio_compliance.vm.guests import PROJECT, Guests, Interrupted
+from vfio_compliance.vm.guests import Guests, Interrupted
 from vfio_compliance.vm.headers import compiler
 from vfio_compliance.vm.orders import Given, Orders
 from vfio_compliance.vm.outcome import Outcome, table
+from vfio_compliance.vm.plan import PROJECT
 from vfio_compliance.vm.shown import say, short
 
 _WIDEST = 100

@@ -3,7 +3,6 @@
 
 import functools
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -27,13 +26,12 @@ from vfio_compliance.vm.ending import Ending, How, ending
 from vfio_compliance.vm.kernels import Kernel
 from vfio_compliance.vm.last_words import panic_reason
 from vfio_compliance.vm.life import Life
-from vfio_compliance.vm.orders import IGNORE_LOG, Given, Orders, fill, name
+from vfio_compliance.vm.orders import IGNORE_LOG, Given, Orders, fill, name, words
 from vfio_compliance.vm.outcome import Outcome
+from vfio_compliance.vm.plan import Plan
 from vfio_compliance.vm.shared_page import SharedPage
 from vfio_compliance.vm.shown import say, short, show
 
-PROJECT = Path(__file__).resolve().parents[3]
-_MODULES = ["vfio", "vfio_iommu_type1", "vfio_pci"]
 _LINES = 12
 _WIDEST = 100
 
@@ -60,14 +58,14 @@ class Guests:
 
         ``call``: the words by which such a guest is had again.
         """
+        setup = [fill([each], folder, outcome.label)[0] for each in orders.setup]
+        self._plan = Plan(folder, own, reference, setup, call)
         self._orders = orders
         self._accelerator = accelerator
         self._kernel = kernel
         self._folder = folder
         self._outcome = outcome
-        self._own = list(own)
-        self._reference = reference
-        self._call = call
+        self._module = reference is not None
         self._label = outcome.label
         #: The runs that were made, by kernel.
         self.columns: list[matrix.Column] = []
@@ -112,9 +110,8 @@ class Guests:
     def _commands(self) -> list[list[str]]:
         commands = list(self._orders.commands)
         if not commands:
-            module = self._reference is not None
-            commands = self._orders.default_commands(module=module)
-            for earlier in (self._folder / name(target) for target in self._orders.targets(module=module)):
+            commands = self._orders.default_commands(module=self._module)
+            for earlier in (self._folder / name(target) for target in self._orders.targets(module=self._module)):
                 if (earlier / journals.NAME).is_file():
                     shutil.rmtree(earlier)
         return [fill(command, self._folder, self._label) for command in commands]
@@ -136,19 +133,8 @@ class Guests:
         # Beside the results, for no other folder is sure to be seen by host and guest alike.
         with tempfile.TemporaryDirectory(prefix=".vm-", dir=self._folder) as private:
             scratch = boot.Scratch(Path(private))
-            plan = {
-                "environment": self._environment(),
-                "modprobe": _MODULES,
-                "own": self._own,
-                "pci": boot.PCI_DEVICES,
-                "reference": [str(self._reference.path), *self._reference.parameters] if self._reference else [],
-                "setup": [fill([each], self._folder, self._label)[0] for each in self._orders.setup],
-                "commands": [_words(command) for command in commands],
-                "cwd": str(PROJECT),
-                "keep": str(self._folder),
-                "dmesg": str(console.with_name(console.name.replace("console", "dmesg"))),
-            }
-            scratch.plan.write_text(json.dumps(plan))
+            dmesg = console.with_name(console.name.replace("console", "dmesg"))
+            scratch.plan.write_text(json.dumps(self._plan.of([*map(words, commands)], dmesg)))
             result = self._start(scratch, console, functools.partial(self._follow, commands))
         if "boot" in self._outcome.seconds:
             seconds = self._outcome.seconds
@@ -183,26 +169,8 @@ class Guests:
             first = path.rename(path.with_name(f"{path.stem}-kvm.log"))
             say(label, "note", f"software emulation, for KVM runs no kernel here: {why}; see {short(first)}")
 
-        self._up = 0.0
+        self._up, self._index = 0.0, None
         return self._accelerator.boot(attempt, fall_back)
-
-    def _environment(self) -> dict[str, str]:
-        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
-        path += ":/usr/sbin:/usr/bin:/sbin:/bin"
-        columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
-        kept = {word: os.environ[word] for word in ("PYTHONPATH", "TERM", "NO_COLOR") if word in os.environ}
-        files = {own["name"]: own["path"] for own in self._own}
-        files |= {self._reference.path.stem: str(self._reference.path)} if self._reference else {}
-        return {
-            **kept,
-            "PATH": path,
-            "COLUMNS": columns,
-            "LC_ALL": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
-            "VFIO_COMPLIANCE_RESULTS": str(self._folder),
-            "VFIO_COMPLIANCE_RERUN": shlex.join([*self._call, "--"]),
-            "VFIO_COMPLIANCE_MODULES": json.dumps(files),
-        }
 
     def _follow(self, commands: Sequence[list[str]], event: dict[str, Any], at: float) -> None:
         """Tells the user, and the outcome, what the guest reported."""
@@ -220,7 +188,7 @@ class Guests:
             outcome.add(EXIT_BROKEN)
         elif kind == "start":
             self._index = event["index"]
-            say(label, "run", shlex.join(_words(commands[self._index])))
+            say(label, "run", shlex.join(words(commands[self._index])))
         elif kind == "log":
             counts = self._index is None or commands[self._index][:1] != [IGNORE_LOG]
             self._judge_log(event, counts=counts and self._orders.log_counts)
@@ -274,8 +242,3 @@ class Guests:
                 outcome.add(EXIT_FAIL)
             without = "" if counts else ", which does not count here"
             say(self._label, "KERNEL", f"the kernel log is not clean{without}", "\n".join(found[:_LINES]))
-
-
-def _words(command: Sequence[str]) -> list[str]:
-    """A command without the word that says something about it."""
-    return list(command[1:] if command[:1] == [IGNORE_LOG] else command)

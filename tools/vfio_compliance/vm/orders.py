@@ -104,3 +104,8 @@ def name(profile: str) -> str:
 def fill(command: Sequence[str], out: Path, label: str) -> list[str]:
     """A guest command with ``{out}`` and ``{kernel}`` replaced."""
     return [word.replace("{out}", str(out)).replace("{kernel}", label) for word in command]
+
+
+def words(command: Sequence[str]) -> list[str]:
+    """A guest command without the word that says something about it."""
+    return list(command[1:] if command[:1] == [IGNORE_LOG] else command)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a guest is told to do."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vfio_compliance.vm import boot
+from vfio_compliance.vm.orders import Given
+
+PROJECT = Path(__file__).resolve().parents[3]
+_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all guests of a kernel are told alike."""
+
+    #: The folder that a guest shares with the host.
+    folder: Path
+    #: The user's modules, and the reference driver, None for none.
+    own: Sequence[Mapping[str, Any]]
+    reference: Given | None
+    #: Lines for the shell that make devices ready.
+    setup: Sequence[str]
+    #: The words by which such a guest is had again.
+    call: Sequence[str]
+
+    def of(self, commands: Sequence[Sequence[str]], dmesg: Path) -> dict[str, Any]:
+        """For one guest: its commands, and the file for its kernel's log."""
+        reference = [str(self.reference.path), *self.reference.parameters] if self.reference else []
+        return {
+            "environment": self._environment(),
+            "modprobe": _MODULES,
+            "own": list(self.own),
+            "pci": boot.PCI_DEVICES,
+            "reference": reference,
+            "setup": list(self.setup),
+            "commands": [list(command) for command in commands],
+            "cwd": str(PROJECT),
+            "keep": str(self.folder),
+            "dmesg": str(dmesg),
+        }
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
+        path += ":/usr/sbin:/usr/bin:/sbin:/bin"
+        columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
+        kept = {word: os.environ[word] for word in ("PYTHONPATH", "TERM", "NO_COLOR") if word in os.environ}
+        files = {own["name"]: own["path"] for own in self.own}
+        files |= {self.reference.path.stem: str(self.reference.path)} if self.reference else {}
+        return {
+            **kept,
+            "PATH": path,
+            "COLUMNS": columns,
+            "LC_ALL": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "VFIO_COMPLIANCE_RESULTS": str(self.folder),
+            "VFIO_COMPLIANCE_RERUN": shlex.join([*self.call, "--"]),
+            "VFIO_COMPLIANCE_MODULES": json.dumps(files),
+        }
