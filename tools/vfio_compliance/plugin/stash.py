@@ -17,6 +17,7 @@ from ..results.flows import Measuring
 from ..results.handover import Handover
 from ..results.journal import Journal
 from ..results.verdict import Verdict
+from ..run.kernel_marks import KernelMarks
 from ..run.session import Session
 from ..states.archive import StateFile
 
@@ -57,6 +58,7 @@ CUT: pytest.StashKey[Counter[str]] = pytest.StashKey()
 STATES: pytest.StashKey[list[StateFile]] = pytest.StashKey()
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+MARKS: pytest.StashKey[KernelMarks] = pytest.StashKey()
 #: Seconds for which the run was asked to explore the device.
 STRESS: pytest.StashKey[float | None] = pytest.StashKey()
 #: What a case saw the device do where the specification is silent: a question, and the answer.

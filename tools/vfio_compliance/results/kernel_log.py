@@ -17,6 +17,23 @@ _COMPLAINT = re.compile(
 # The names are the kernel's own, bit by bit, as its "tainted" lines print them.
 _TAINT = "PFSRMBUDAWCIOELKXTNJ"
 
+#: Bytes that the kernel takes of one line, with room for what it puts before it.
+_LONGEST = 900
+
+_MARK = re.compile(r"vfio-compliance\[(\d+)\]: case (.*)")
+
+
+def mark(case: str, process: int) -> bytes:
+    """What a test process, given by its number, writes into the kernel's log when a case begins."""
+    # As information, which a console shows unless it is told to be quiet.
+    return f"<6>vfio-compliance[{process}]: case {case}".encode()[:_LONGEST] + b"\n"
+
+
+def marked(line: str) -> tuple[int, str] | None:
+    """The process and the case that a line of the log marks; None where it marks none."""
+    found = _MARK.fullmatch(line)
+    return (int(found[1]), found[2]) if found else None
+
 
 def complaints(lines: Iterable[str]) -> list[str]:
     """The lines that begin a warning, an oops, a stall or worse."""
