@@ -17,6 +17,7 @@ from .failure import Failure
 from .fields import APART
 from .flows import Measures
 from .inflight import LastCall
+from .kernel_log import INDENT
 from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, UsedRegion, Waiver
 from .totals import Totals
 from .verdict import Verdict
@@ -211,8 +212,16 @@ class Target:
 class Kernel:
     """The kernel complained, or got tainted."""
 
+    #: Complaints; lines that begin with a blank tell of the one before where the kernel was.
     lines: tuple[str, ...]
     case: str | None
+    #: The last call that was made when this was seen.
+    call: LastCall | None = None
+
+    def __str__(self) -> str:
+        """In lines."""
+        call = [f"{INDENT}last call before it was seen: {self.call}"] if self.call else []
+        return "\n".join([*self.lines[:1], *call, *self.lines[1:]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ..results.events import End, Event, Finish, Plan, Process, Start
 from ..results.journal import Recorded, parse
 from . import suites
 from .folder import scratch
+from .kernel_log import KernelLog
 
 #: Seconds until a test process has loaded the suites: its own start, on however slow a machine, is not the device's.
 _START_UP = 600.0
@@ -61,15 +62,23 @@ class Ending(NamedTuple):
 class Attempt:
     """Starts one test process and follows it. ``take`` gets each of its events."""
 
-    def __init__(self, limits: Limits, calls: int, take: Callable[[Event], None], holds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        calls: int,
+        take: Callable[[Event], None],
+        holds: Sequence[int] = (),
+        log: KernelLog | None = None,
+    ) -> None:
         """``calls`` is the descriptor of the memory in which the process notes each call before it is made.
 
-        ``holds`` are descriptors that it keeps open as long as it lives.
+        ``holds`` are descriptors that it keeps open as long as it lives; ``log`` is looked at when something comes.
         """
         self._limits = limits
         self._calls = calls
         self._take = take
         self._holds = holds
+        self._log = log
         self._case: str | None = None
         self._since = time.monotonic()
         #: Since when no event has come, once the deadline was put off because calls are being made.
@@ -103,6 +112,8 @@ class Attempt:
                 env=suites.environment() | {"TMPDIR": str(folder)},
             )
             os.close(writing)
+            if self._log:
+                self._log.follow(process.pid)
             try:
                 yield process, reading
             finally:
@@ -114,8 +125,15 @@ class Attempt:
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             selector.register(interruptions, selectors.EVENT_READ)
+            if self._log:
+                selector.register(self._log, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select(max(self._deadline() - time.monotonic(), 0))}
+                if self._log and self._log.fileno() in ready:
+                    ready.discard(self._log.fileno())
+                    self._log.look(self._case, inflight.last(self._calls))
+                    if not ready and time.monotonic() < self._deadline():
+                        continue
                 if pipe in ready:
                     data = os.read(pipe, 1 << 16)
                     if not data:

@@ -30,7 +30,6 @@ from ..results.events import (
     Event,
     Finish,
     Hang,
-    Kernel,
     Lost,
     Note,
     Plan,
@@ -204,7 +203,7 @@ class _Run:
                 while True:
                     more = [] if handover is None else [f"--handover={_written(handover, folder)}"]
                     self._case, self._lost = None, ""
-                    attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds)
+                    attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds, self._kernel)
                     ending = attempt.run(root, [*options, *more], log, interruptions)
                     self._put_back()
                     if not self._continues(ending):
@@ -258,8 +257,7 @@ class _Run:
         """Give the journal its end. Raises RunError without a journal."""
         if not self._rest.planned:
             raise RunError(self._over or last_words(self._out / LOG))
-        if self._kernel:
-            self._look_at(self._kernel)
+        self._tell_of_kernel()
         try:
             with journal.Journal(self._path, offset=self._offset) as opened:
                 opened.end()
@@ -276,8 +274,7 @@ class _Run:
 
     def _continues(self, ending: Ending) -> bool:
         """Put the end of a test process into the journal; whether another one continues the run."""
-        if self._kernel:
-            self._look_at(self._kernel)
+        self._tell_of_kernel()
         if self._over:
             return False
         if ending.how is How.INTERRUPTED:
@@ -334,9 +331,7 @@ class _Run:
                 self._case = event.case
             case End():
                 self._failed |= event.verdict is Verdict.FAIL
-                if self._kernel:
-                    self._look_at(self._kernel)
-                self._case = None
+                self._tell_of_kernel()
             case Changed():
                 self._changed[event.path] = event.before
             case Restored():
@@ -356,9 +351,12 @@ class _Run:
         if self._environment:
             self._write(self._environment)
 
-    def _look_at(self, kernel: KernelLog) -> None:
-        if lines := kernel.complaints():
-            self._write(Kernel(tuple(lines), self._case))
+    def _tell_of_kernel(self) -> None:
+        """Put into the journal what the kernel has complained of by now."""
+        if self._kernel:
+            self._kernel.look(self._case, inflight.last(self._calls))
+            for complained in self._kernel.over(self._case):
+                self._write(complained)
 
     def _write(self, event: Event) -> None:
         if not self._rest.planned:
