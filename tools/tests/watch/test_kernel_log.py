@@ -27,8 +27,7 @@ def log(tmp_path):
 
 def lines(log):
     """What the kernel complains of."""
-    log.look(None, None)
-    return [line for each in log.over(None) for line in each.lines]
+    return [line for each in log.over(None, None) for line in each.lines]
 
 
 def say(tmp_path, *lines):
@@ -124,13 +123,13 @@ def test_marked_case(log, tmp_path):
     marks(tmp_path, "two")
     say(tmp_path, "BUG: two")
     log.look("one", CALL)
-    assert log.over("one") == [Kernel(("BUG: one",), "one", CALL), Kernel(("BUG: two",), "two", CALL)]
+    assert log.over("one", None) == [Kernel(("BUG: one",), "one", CALL), Kernel(("BUG: two",), "two", CALL)]
     say(tmp_path, "BUG: two again")
     log.look(None, CALL)
-    assert log.over("two") == [Kernel(("BUG: two again",), "two", CALL)]
+    assert log.over("two", None) == [Kernel(("BUG: two again",), "two", CALL)]
     say(tmp_path, "BUG: later")
     log.look(None, LATER)
-    assert log.over(None) == [Kernel(("BUG: later",), None, LATER)]
+    assert log.over(None, None) == [Kernel(("BUG: later",), None, LATER)]
 
 
 def test_no_marks(log, tmp_path):
@@ -138,7 +137,7 @@ def test_no_marks(log, tmp_path):
     log.follow(OURS)
     say(tmp_path, "BUG: one")
     log.look("one", CALL)
-    assert log.over("one") == [Kernel(("BUG: one",), "one", CALL)]
+    assert log.over("one", None) == [Kernel(("BUG: one",), "one", CALL)]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_foreign_mark(log, tmp_path, process, gravity):
     marks(tmp_path, "two", process, gravity)
     say(tmp_path, "BUG: here")
     log.look(None, None)
-    assert log.over("one") == [Kernel(("BUG: here",), "one")]
+    assert log.over("one", None) == [Kernel(("BUG: here",), "one")]
 
 
 def test_next_process(log, tmp_path):
@@ -162,7 +161,7 @@ def test_next_process(log, tmp_path):
     log.follow(OTHERS)
     say(tmp_path, "BUG: here")
     log.look("two", CALL)
-    assert log.over("two") == [Kernel(("BUG: here",), "two", CALL)]
+    assert log.over("two", None) == [Kernel(("BUG: here",), "two", CALL)]
 
 
 def test_process_that_complains(log, tmp_path):
@@ -179,7 +178,7 @@ def test_call_when_it_is_seen(log, tmp_path):
     log.look("case", CALL)
     say(tmp_path, "RIP: 0010:wrong+0x1/0x2 [driver]", "BUG: two")
     log.look("case", LATER)
-    assert log.over("case") == [
+    assert log.over("case", None) == [
         Kernel(("BUG: one", "  in wrong+0x1/0x2 [driver]"), "case", CALL),
         Kernel(("BUG: two",), "case", LATER),
     ]
@@ -188,7 +187,17 @@ def test_call_when_it_is_seen(log, tmp_path):
 def test_taint_is_of_the_case_that_ends(log, tmp_path):
     """It shows in no line of the log."""
     (tmp_path / "tainted").write_text("512\n")
-    assert log.over("case") == [Kernel(("the kernel got tainted: W",), "case")]
+    assert log.over("case", None) == [Kernel(("the kernel got tainted: W",), "case")]
+
+
+def test_taint_is_of_the_complaint(log, tmp_path):
+    """Where something was logged, the taint comes of that: the next case may have begun, and the watcher not know."""
+    log.follow(OURS)
+    marks(tmp_path, "two")
+    say(tmp_path, "BUG: two")
+    (tmp_path / "tainted").write_text("512\n")
+    taint = Kernel(("the kernel got tainted: W",), "two")
+    assert log.over("one", CALL) == [Kernel(("BUG: two",), "two", CALL), taint]
 
 
 def test_waited_for(log, tmp_path):

@@ -42,6 +42,7 @@ from .stash import (
     CUT,
     DATA,
     HANDOVER,
+    KERNEL_WARNINGS,
     LOST,
     MARKS,
     PHASES,
@@ -81,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[PLAN] = plan_of(config, catalogue)
         files = config.stash[WAIVER_FILES] = [waiver_files.load(path) for path in config.getoption("--waivers")]
         config.stash[WAIVERS] = waiver_files.together(profile, files, catalogue.rules)
+        config.stash[KERNEL_WARNINGS] = waiver_files.warnings_together(profile, files)
         session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), INTERFACES)
         config.stash[STATES] = kept_states(config.getoption("--state"), profile)
         if handover is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from .. import rules
 from ..profiles import plan as plans
-from ..profiles.waiver_files import Listed, WaiverFile
+from ..profiles.waiver_files import Listed, ListedWarning, WaiverFile
 from ..results.data import DataStore
 from ..results.failure import Failure
 from ..results.flows import Measuring
@@ -49,6 +49,7 @@ PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
 #: The files of waivers, and all waivers of the run.
 WAIVER_FILES: pytest.StashKey[list[WaiverFile]] = pytest.StashKey()
 WAIVERS: pytest.StashKey[list[Listed]] = pytest.StashKey()
+KERNEL_WARNINGS: pytest.StashKey[list[ListedWarning]] = pytest.StashKey()
 #: Set once this test process cannot reach the device any more, and another one may.
 LOST: pytest.StashKey[bool] = pytest.StashKey()
 #: By rule: how many of its cases hung or ended their process.

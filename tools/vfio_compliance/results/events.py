@@ -18,7 +18,7 @@ from .fields import APART
 from .flows import Measures
 from .inflight import LastCall
 from .kernel_log import INDENT
-from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, UsedRegion, Waiver
+from .setting import ChosenPlan, GivenFile, JudgedProfile, KernelWarning, Selection, Skip, UsedRegion, Waiver
 from .totals import Totals
 from .verdict import Verdict
 
@@ -64,6 +64,8 @@ class Run:
     rounds: int = 1
     #: The files that waivers came from, beside the profile.
     waiver_files: tuple[GivenFile, ...] = ()
+    #: Warnings of the kernel that are listed as known.
+    kernel_warnings: tuple[KernelWarning, ...] = ()
     #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
     driver_version: str = ""
 

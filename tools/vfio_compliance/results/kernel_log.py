@@ -30,6 +30,12 @@ _TRACE = "Call Trace:", "Call trace:", "<TASK>"
 #: So many callers are kept of each complaint: the innermost.
 _CALLERS = 6
 
+#: What comes before the letters of a new taint.
+TAINTED: Final = "the kernel got tainted: "
+
+#: What a run notes where it cannot read the log.
+UNWATCHED: Final = "the kernel's log was not watched"
+
 #: What a line of the place of a complaint begins with.
 INDENT: Final = "  "
 

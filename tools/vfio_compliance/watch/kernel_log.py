@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..results.events import Kernel
 from ..results.inflight import LastCall
-from ..results.kernel_log import Places, complaints, marked, taint_letters
+from ..results.kernel_log import TAINTED, Places, complaints, marked, taint_letters
 from .symbols import Symbols
 
 LOG = Path("/dev/kmsg")
@@ -64,13 +64,16 @@ class KernelLog:
         else:
             self._found.append(Kernel((line,), case, call))
 
-    def over(self, case: str | None) -> list[Kernel]:
-        """A case is over, or something else: all that was noted until now, and new taints."""
+    def over(self, case: str | None, call: LastCall | None) -> list[Kernel]:
+        """A case is over, or something else: all that was logged until now, and new taints."""
+        # The kernel complains first, and is tainted then: so the lines of a taint are there once that is seen.
+        taint = int(self._taint_file.read_text())
+        self.look(case, call)
+        of = self._found[-1].case if self._found else case
         found = [Kernel(tuple(map(self._symbols.decoded, each.lines)), each.case, each.call) for each in self._found]
         self._found.clear()
-        taint = int(self._taint_file.read_text())
         if new := taint & ~self._taint:
-            found.append(Kernel((f"the kernel got tainted: {taint_letters(new)}",), case))
+            found.append(Kernel((f"{TAINTED}{taint_letters(new)}",), of))
         self._taint = taint
         if case == self._marked:
             self._marked = None

@@ -41,6 +41,7 @@ from ..results.events import (
 )
 from ..results.failure import Stop
 from ..results.handover import Handover
+from ..results.kernel_log import UNWATCHED
 from ..results.reading import summarise
 from ..results.reports import Wanted
 from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
@@ -354,8 +355,7 @@ class _Run:
     def _tell_of_kernel(self) -> None:
         """Put into the journal what the kernel has complained of by now."""
         if self._kernel:
-            self._kernel.look(self._case, inflight.last(self._calls))
-            for complained in self._kernel.over(self._case):
+            for complained in self._kernel.over(self._case, inflight.last(self._calls)):
                 self._write(complained)
 
     def _write(self, event: Event) -> None:
@@ -400,7 +400,7 @@ def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
     try:
         return KernelLog(), ""
     except (OSError, ValueError) as error:
-        return None, f"the kernel's log was not watched: {error}; run as root to have it watched"
+        return None, f"{UNWATCHED}: {error}; run as root to have it watched"
 
 
 def last_words(log: Path) -> str:
