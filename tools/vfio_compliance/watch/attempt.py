@@ -19,7 +19,7 @@ from ..profiles import Limits
 from ..results import inflight
 from ..results.events import End, Event, Finish, Plan, Process, Start
 from ..results.journal import Recorded, parse
-from . import suites
+from . import asleep, suites
 from .folder import scratch
 from .kernel_log import KernelLog
 
@@ -57,6 +57,8 @@ class Ending(NamedTuple):
     case: str | None
     message: str = ""
     process: dict[str, str] | None = None
+    #: The number of a process that could not be ended.
+    left: int | None = None
 
 
 class Attempt:
@@ -95,7 +97,8 @@ class Attempt:
         ``interruptions`` is a descriptor that gives the numbers of signals that ask this process to end.
         """
         with self._pytest(root, options, log) as (process, pipe):
-            return self._follow(process, pipe, interruptions)
+            ending = self._follow(process, pipe, interruptions)
+        return ending if process.returncode is not None else ending._replace(left=process.pid)
 
     @contextlib.contextmanager
     def _pytest(self, root: Path, options: Sequence[str], log: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
@@ -210,8 +213,9 @@ class Attempt:
     def _hung(self, process: subprocess.Popen[bytes]) -> Ending:
         if not self._started:
             return self._ending(How.HUNG, f"the test process did not load the suites within {_START_UP:g} s")
-        seen = {name: _proc(process.pid, name) for name in ("wchan", "stack", "syscall", "status")}
-        return self._ending(How.HUNG, f"no progress before the deadline: {self._where()}", seen)
+        seen = asleep.seen(process.pid)
+        told = "; the test process is ".join(filter(None, (self._where(), asleep.words(seen))))
+        return self._ending(How.HUNG, f"no progress before the deadline: {told}", seen)
 
     def _where(self) -> str:
         """The case under way, and the last call that was made."""
@@ -220,10 +224,3 @@ class Attempt:
         if call is None:
             return f"{case}, before any call"
         return f"{case}, last call {call}, {call.seconds} s ago"
-
-
-def _proc(pid: int, name: str) -> str:
-    try:
-        return Path("/proc", str(pid), name).read_text()
-    except OSError as error:
-        return f"not readable: {error.strerror}"

@@ -63,6 +63,10 @@ LOG = "pytest.log"
 _HANG_REMEDY = "find out why the call does not return, or raise limits.test in the profile if the device is only slow"
 
 
+#: Of a test process, by its number, and the folder of the run.
+_LEFT = "process {} sleeps in the kernel and cannot be ended; until it wakes it holds its device and"
+
+
 #: Options that are no matter of what is run to see a failure again.
 _OF_THIS_RUN = {"--only", "--exclude", "--shuffle", "--keep-data", "--state"}
 
@@ -276,6 +280,8 @@ class _Run:
     def _continues(self, ending: Ending) -> bool:
         """Put the end of a test process into the journal; whether another one continues the run."""
         self._tell_of_kernel()
+        if ending.left is not None:
+            self._write(Note(f"{_LEFT.format(ending.left)} {self._out}"))
         if self._over:
             return False
         if ending.how is How.INTERRUPTED:
