@@ -100,6 +100,6 @@ def test_in_words():
     call = LastCall("write", "region 9", 0, 4, 1.0)
     assert str(Kernel((WARNING, *PLACES[:1]), "case", call)).splitlines() == [
         WARNING,
-        "  last call before it was seen: write of 4 bytes at 0x0 of region 9",
+        "  last call before it: write of 4 bytes at 0x0 of region 9",
         PLACES[0],
     ]

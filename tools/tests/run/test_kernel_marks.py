@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 
 import pytest
 from descriptors import same_descriptors
@@ -37,10 +39,14 @@ def lines(log):
 
 def test_mark(log, behind_a_kernel):
     """A case is marked by its whole name, and by the process that runs it; it is read as it was written."""
+    before = time.monotonic_ns() // 1000
     with same_descriptors():
         KernelMarks(behind_a_kernel, log).begin(CASE)
-    assert lines(log) == [f"vfio-compliance[{os.getpid()}]: case {CASE}"]
-    assert [marked(line) for line in lines(log)] == [(os.getpid(), CASE)]
+    (line,) = lines(log)
+    assert re.fullmatch(rf"vfio-compliance\[{os.getpid()}\] \d+\.\d{{6}}: case {re.escape(CASE)}", line)
+    mark = marked(line)
+    assert before <= mark.moment <= time.monotonic_ns() // 1000
+    assert mark == (os.getpid(), mark.moment, CASE)
     assert complaints(lines(log)) == []
 
 
@@ -59,9 +65,9 @@ def test_long_name(log, behind_a_kernel):
     """The kernel refuses a line of more than 1024 bytes; a longer name is cut."""
     KernelMarks(behind_a_kernel, log).begin("x" * 5000)
     assert 500 < log.stat().st_size < 1000
-    process, case = marked(*lines(log))
-    assert process == os.getpid()
-    assert set(case) == {"x"}
+    mark = marked(*lines(log))
+    assert mark.process == os.getpid()
+    assert set(mark.case) == {"x"}
 
 
 def test_server(log, project):
@@ -88,7 +94,14 @@ def test_log_that_cannot_be_written(trouble, tmp_path, behind_a_kernel, log, mon
 
 
 @pytest.mark.parametrize(
-    "line", ["vfio-compliance: case x", "vfio-compliance[x]: case x", "a vfio-compliance[1]: case x", ""]
+    "line",
+    [
+        "vfio-compliance[1]: case x",
+        "vfio-compliance[x] 1.000000: case x",
+        "vfio-compliance[1] 1.0: case x",
+        "a vfio-compliance[1] 1.000000: case x",
+        "",
+    ],
 )
 def test_no_mark(line):
     """Other lines are no marks."""

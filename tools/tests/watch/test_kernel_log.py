@@ -10,7 +10,7 @@ from descriptors import same_descriptors
 
 from vfio_compliance.results.events import Kernel
 from vfio_compliance.results.inflight import LastCall
-from vfio_compliance.results.kernel_log import mark
+from vfio_compliance.results.kernel_log import Mark, written
 from vfio_compliance.watch import kernel_log
 from vfio_compliance.watch.kernel_log import KernelLog
 
@@ -27,13 +27,17 @@ def log(tmp_path):
 
 def lines(log):
     """What the kernel complains of."""
-    return [line for each in log.over(None, None) for line in each.lines]
+    return [line for each in log.over(None, never) for line in each.lines]
 
 
-def say(tmp_path, *lines):
+def say(tmp_path, *lines, micros=3):
     """The kernel says something."""
     with (tmp_path / "kmsg").open("a") as kmsg:
-        kmsg.writelines(f"4,2,3,-;{line}\n" for line in lines)
+        kmsg.writelines(f"4,2,{micros},-;{line}\n" for line in lines)
+
+
+def never(moment):
+    """No call was made."""
 
 
 def test_quiet(log, tmp_path):
@@ -109,10 +113,16 @@ CALL, LATER = LastCall("write", "region 9", 0, 4, 0.0), LastCall("ioctl", "devic
 OURS, OTHERS = 4711, 4712
 
 
-def marks(tmp_path, case, process=OURS, gravity=14):
+def marks(tmp_path, case, process=OURS, gravity=14, micros=9, moment=9):
     """A test process marks a case. The kernel gives a line of a process the number of its facility."""
     with (tmp_path / "kmsg").open("ab") as kmsg:
-        kmsg.write(f"{gravity},9,9,-;".encode() + mark(case, process).removeprefix(b"<6>"))
+        line = written(Mark(process, moment, case)).removeprefix(b"<6>")
+        kmsg.write(f"{gravity},9,{micros},-;".encode() + line)
+
+
+def now(call):
+    """A call was made, whatever the time."""
+    return lambda moment: call
 
 
 def test_marked_case(log, tmp_path):
@@ -122,22 +132,22 @@ def test_marked_case(log, tmp_path):
     say(tmp_path, "BUG: one")
     marks(tmp_path, "two")
     say(tmp_path, "BUG: two")
-    log.look("one", CALL)
-    assert log.over("one", None) == [Kernel(("BUG: one",), "one", CALL), Kernel(("BUG: two",), "two", CALL)]
+    log.look("one", now(CALL))
+    assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL), Kernel(("BUG: two",), "two", CALL)]
     say(tmp_path, "BUG: two again")
-    log.look(None, CALL)
-    assert log.over("two", None) == [Kernel(("BUG: two again",), "two", CALL)]
+    log.look(None, now(CALL))
+    assert log.over("two", never) == [Kernel(("BUG: two again",), "two", CALL)]
     say(tmp_path, "BUG: later")
-    log.look(None, LATER)
-    assert log.over(None, None) == [Kernel(("BUG: later",), None, LATER)]
+    log.look(None, now(LATER))
+    assert log.over(None, never) == [Kernel(("BUG: later",), None, LATER)]
 
 
 def test_no_marks(log, tmp_path):
     """Where nothing can be marked, a complaint is of the case that the watcher knows."""
     log.follow(OURS)
     say(tmp_path, "BUG: one")
-    log.look("one", CALL)
-    assert log.over("one", None) == [Kernel(("BUG: one",), "one", CALL)]
+    log.look("one", now(CALL))
+    assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL)]
 
 
 @pytest.mark.parametrize(
@@ -149,19 +159,19 @@ def test_foreign_mark(log, tmp_path, process, gravity):
     marks(tmp_path, "one")
     marks(tmp_path, "two", process, gravity)
     say(tmp_path, "BUG: here")
-    log.look(None, None)
-    assert log.over("one", None) == [Kernel(("BUG: here",), "one")]
+    log.look(None, never)
+    assert log.over("one", never) == [Kernel(("BUG: here",), "one")]
 
 
 def test_next_process(log, tmp_path):
     """A mark is over with its process."""
     log.follow(OURS)
     marks(tmp_path, "one")
-    log.look("one", CALL)
+    log.look("one", now(CALL))
     log.follow(OTHERS)
     say(tmp_path, "BUG: here")
-    log.look("two", CALL)
-    assert log.over("two", None) == [Kernel(("BUG: here",), "two", CALL)]
+    log.look("two", now(CALL))
+    assert log.over("two", never) == [Kernel(("BUG: here",), "two", CALL)]
 
 
 def test_process_that_complains(log, tmp_path):
@@ -175,19 +185,33 @@ def test_process_that_complains(log, tmp_path):
 def test_call_when_it_is_seen(log, tmp_path):
     """Each complaint has the last call before it was seen; the lines that tell where the kernel was go with it."""
     say(tmp_path, "BUG: one")
-    log.look("case", CALL)
+    log.look("case", now(CALL))
     say(tmp_path, "RIP: 0010:wrong+0x1/0x2 [driver]", "BUG: two")
-    log.look("case", LATER)
-    assert log.over("case", None) == [
+    log.look("case", now(LATER))
+    assert log.over("case", never) == [
         Kernel(("BUG: one", "  in wrong+0x1/0x2 [driver]"), "case", CALL),
         Kernel(("BUG: two",), "case", LATER),
     ]
 
 
+@pytest.mark.parametrize("ahead", [0, 5_000_000, -5_000_000], ids=["as one", "ahead", "behind"])
+def test_call_when_it_was_logged(log, tmp_path, ahead):
+    """The log's clock is compared with that of the calls by the marks: one that was written fast comes nearest."""
+    asked = []
+    log.follow(OURS)
+    say(tmp_path, "BUG: before any mark", micros=10_000_000)
+    for slow in (700, 20, 300):
+        marks(tmp_path, "case", micros=10_000_000 + slow, moment=10_000_000 + ahead)
+    marks(tmp_path, "case", process=OTHERS, micros=10_000_000, moment=99_000_000)
+    say(tmp_path, "BUG: here", micros=11_000_000)
+    log.look("case", asked.append)
+    assert asked == [None, (11_000_000 + ahead - 20) * 1000]
+
+
 def test_taint_is_of_the_case_that_ends(log, tmp_path):
     """It shows in no line of the log."""
     (tmp_path / "tainted").write_text("512\n")
-    assert log.over("case", None) == [Kernel(("the kernel got tainted: W",), "case")]
+    assert log.over("case", never) == [Kernel(("the kernel got tainted: W",), "case")]
 
 
 def test_taint_is_of_the_complaint(log, tmp_path):
@@ -197,7 +221,7 @@ def test_taint_is_of_the_complaint(log, tmp_path):
     say(tmp_path, "BUG: two")
     (tmp_path / "tainted").write_text("512\n")
     taint = Kernel(("the kernel got tainted: W",), "two")
-    assert log.over("one", CALL) == [Kernel(("BUG: two",), "two", CALL), taint]
+    assert log.over("one", now(CALL)) == [Kernel(("BUG: two",), "two", CALL), taint]
 
 
 def test_waited_for(log, tmp_path):

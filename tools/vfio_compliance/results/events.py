@@ -217,12 +217,12 @@ class Kernel:
     #: Complaints; lines that begin with a blank tell of the one before where the kernel was.
     lines: tuple[str, ...]
     case: str | None
-    #: The last call that was made when this was seen.
+    #: The last call before the first of these lines.
     call: LastCall | None = None
 
     def __str__(self) -> str:
         """In lines."""
-        call = [f"{INDENT}last call before it was seen: {self.call}"] if self.call else []
+        call = [f"{INDENT}last call before it: {self.call}"] if self.call else []
         return "\n".join([*self.lines[:1], *call, *self.lines[1:]])
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The call that is being made right now, where another process can read it though the caller hangs in the kernel.
 
-A page of memory that two processes share through a descriptor: writing it costs no system call.
+Some pages of memory that two processes share through a descriptor: writing them costs no system call. They hold the
+latest calls, so that what the kernel said a moment ago can be put down to the call that was made then.
 """
 
 from __future__ import annotations
@@ -11,29 +12,35 @@ import os
 import struct
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from ..common.words import counted
 
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s200s")
 
+#: How many calls are kept; before them stands how many were noted.
+_KEPT: Final = 256
+_COUNT = struct.Struct("<Q")
+_SIZE: Final = _COUNT.size + _KEPT * _LAYOUT.size
+
 
 def create() -> int:
     """A descriptor to hand to the process that will make the calls. Raises OSError."""
     descriptor = os.memfd_create("inflight")
-    os.ftruncate(descriptor, _LAYOUT.size)
+    os.ftruncate(descriptor, _SIZE)
     return descriptor
 
 
 @dataclass(frozen=True, slots=True)
 class LastCall:
-    """The last call that was noted."""
+    """A call that was noted, and was the last one at some moment."""
 
     verb: str
     target: str
     number: int
     length: int
-    #: Since it began.
+    #: From its beginning to that moment.
     seconds: float
 
     def __str__(self) -> str:
@@ -49,29 +56,35 @@ class Inflight:
 
     def __init__(self, descriptor: int) -> None:
         """Raises OSError when ``descriptor`` is not one that create() gave."""
-        self._map = mmap.mmap(descriptor, _LAYOUT.size)
+        self._map = mmap.mmap(descriptor, _SIZE)
+        (self._count,) = _COUNT.unpack_from(self._map)
 
     def begin(self, verb: str, target: str, number: int, length: int) -> None:
         """Note a call that is about to be made."""
-        _LAYOUT.pack_into(
-            self._map,
-            0,
-            time.monotonic_ns(),
-            number & (1 << 64) - 1,
-            length & (1 << 64) - 1,
-            verb.encode(),
-            target.encode(),
-        )
+        self._note(time.monotonic_ns(), number & (1 << 64) - 1, length & (1 << 64) - 1, verb.encode(), target.encode())
 
     def none(self) -> None:
         """Note that no call is being made, and that none is to be waited for."""
-        _LAYOUT.pack_into(self._map, 0, 0, 0, 0, b"", b"")
+        self._note(time.monotonic_ns(), 0, 0, b"", b"")
+
+    def _note(self, *call: int | bytes) -> None:
+        _LAYOUT.pack_into(self._map, _COUNT.size + self._count % _KEPT * _LAYOUT.size, *call)
+        self._count += 1
+        _COUNT.pack_into(self._map, 0, self._count)  # then it counts
 
 
-def last(descriptor: int) -> LastCall | None:
-    """The last call noted; None if none was."""
-    started, number, length, verb, target = _LAYOUT.unpack(os.pread(descriptor, _LAYOUT.size, 0))
-    if not started:
-        return None
-    seconds = round((time.monotonic_ns() - started) / 1e9, 3)
-    return LastCall(verb.rstrip(b"\0").decode(), target.rstrip(b"\0").decode(), number, length, seconds)
+def last(descriptor: int, moment: int | None = None) -> LastCall | None:
+    """The last call noted until a moment of the monotonic clock in nanoseconds, now unless given.
+
+    None if there was none, or none is known of that time any more.
+    """
+    now = time.monotonic_ns() if moment is None else moment
+    data = os.pread(descriptor, _SIZE, 0)
+    (count,) = _COUNT.unpack_from(data)
+    # The oldest one may be overwritten just now.
+    for place in range(count - 1, max(count - _KEPT, -1), -1):
+        started, number, length, verb, target = _LAYOUT.unpack_from(data, _COUNT.size + place % _KEPT * _LAYOUT.size)
+        if moment is None or started <= moment:
+            verb, target = (text.rstrip(b"\0").decode() for text in (verb, target))
+            return LastCall(verb, target, number, length, round((now - started) / 1e9, 3)) if verb else None
+    return None

@@ -21,7 +21,18 @@ _TAINT = "PFSRMBUDAWCIOELKXTNJ"
 #: Bytes that the kernel takes of one line, with room for what it puts before it.
 _LONGEST = 900
 
-_MARK = re.compile(r"vfio-compliance\[(\d+)\]: case (.*)")
+_MARK = re.compile(r"vfio-compliance\[(\d+)\] (\d+)\.(\d{6}): case (.*)", re.ASCII)
+
+
+class Mark(NamedTuple):
+    """A line that says that a case begins."""
+
+    #: The number of the test process.
+    process: int
+    #: When it was written, in microseconds of the monotonic clock: the kernel's log has a clock of its own.
+    moment: int
+    case: str
+
 
 #: Where the kernel was: `RIP: 0010:name+0x1/0x2 [module]`, `pc : name+...` on others, ` name+...` for each caller.
 _PLACE = re.compile(r"(?:RIP: [0-9a-f]+:|pc : | *)([\w.$]+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^]]+\])?)", re.ASCII)
@@ -53,16 +64,18 @@ _WARNED = (
 )
 
 
-def mark(case: str, process: int) -> bytes:
-    """What a test process, given by its number, writes into the kernel's log when a case begins."""
+def written(mark: Mark) -> bytes:
+    """What a test process writes into the kernel's log when a case begins."""
+    seconds, micros = divmod(mark.moment, 1_000_000)
     # As information, which a console shows unless it is told to be quiet.
-    return f"<6>vfio-compliance[{process}]: case {case}".encode()[:_LONGEST] + b"\n"
+    line = f"<6>vfio-compliance[{mark.process}] {seconds}.{micros:06}: case {mark.case}"
+    return line.encode()[:_LONGEST] + b"\n"
 
 
-def marked(line: str) -> tuple[int, str] | None:
-    """The process and the case that a line of the log marks; None where it marks none."""
+def marked(line: str) -> Mark | None:
+    """What a line of the log marks; None where it marks nothing."""
     found = _MARK.fullmatch(line)
-    return (int(found[1]), found[2]) if found else None
+    return Mark(int(found[1]), int(found[2]) * 1_000_000 + int(found[3]), found[4]) if found else None
 
 
 def complaints(lines: Iterable[str]) -> list[str]:

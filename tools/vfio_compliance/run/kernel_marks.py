@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from ..profiles import Profile
-from ..results.kernel_log import mark
+from ..results.kernel_log import Mark, written
 
 LOG = Path("/dev/kmsg")
 
@@ -32,6 +33,6 @@ class KernelMarks:
         with contextlib.suppress(OSError):
             descriptor = os.open(self._log, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                os.write(descriptor, mark(case, os.getpid()))
+                os.write(descriptor, written(Mark(os.getpid(), time.monotonic_ns() // 1000, case)))
             finally:
                 os.close(descriptor)

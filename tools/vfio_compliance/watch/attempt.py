@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,7 +135,7 @@ class Attempt:
                 ready = {key.fd for key, _ in selector.select(max(self._deadline() - time.monotonic(), 0))}
                 if self._log and self._log.fileno() in ready:
                     ready.discard(self._log.fileno())
-                    self._log.look(self._case, inflight.last(self._calls))
+                    self._log.look(self._case, partial(inflight.last, self._calls))
                     if not ready and time.monotonic() < self._deadline():
                         continue
                 if pipe in ready:

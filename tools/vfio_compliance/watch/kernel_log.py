@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from ..results.events import Kernel
 from ..results.inflight import LastCall
-from ..results.kernel_log import TAINTED, Places, complaints, marked, taint_letters
+from ..results.kernel_log import TAINTED, Mark, Places, complaints, marked, taint_letters
 from .symbols import Symbols
 
 LOG = Path("/dev/kmsg")
@@ -19,6 +21,22 @@ _LARGEST_RECORD = 8192
 
 #: The least number that a line of a process begins with: the kernel's own have only their gravity, from 0 to 7.
 _FIRST_OF_USERS = 8
+
+#: The clocks are compared by the last so many marks: they drift apart, slowly.
+_MARKS = 50
+
+#: The last call before a moment of the monotonic clock, in nanoseconds, or before now.
+LastBefore: TypeAlias = Callable[[int | None], LastCall | None]
+
+
+class _Line(NamedTuple):
+    """A line of the log."""
+
+    #: Whether the kernel itself says it, and no process.
+    by_kernel: bool
+    #: In microseconds of the log's clock.
+    micros: int
+    text: str
 
 
 class KernelLog:
@@ -34,6 +52,8 @@ class KernelLog:
         #: The test process, and the case that it has marked last, until that is over.
         self._process = 0
         self._marked: str | None = None
+        #: By how many microseconds the monotonic clock was ahead of the log's, at the last marks.
+        self._ahead: deque[int] = deque(maxlen=_MARKS)
         self._file = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(self._file, 0, os.SEEK_END)
 
@@ -44,18 +64,31 @@ class KernelLog:
     def follow(self, process: int) -> None:
         """The test process of this number begins: its marks count from now on."""
         self._process, self._marked = process, None
+        self._ahead.clear()
 
-    def look(self, case: str | None, call: LastCall | None) -> None:
-        """Note what was logged since the last look, best at once: ``call`` is the last one that was made by now.
+    def look(self, case: str | None, last: LastBefore) -> None:
+        """Note what was logged since the last look, best at once. ``last`` gives the last call before a moment, or now.
 
         It belongs to the case that the test process has marked last, or to ``case`` where nothing is marked.
         """
-        for by_kernel, line in self._lines():
-            if not by_kernel:
-                process, marks = marked(line) or (0, "")
-                self._marked = marks if process == self._process else self._marked
-            elif kept := self._places.kept(line):
-                self._note(kept, self._marked or case, call if complaints([line]) else None)
+        for line in self._lines():
+            if not line.by_kernel:
+                self._take(marked(line.text), line.micros)
+            elif kept := self._places.kept(line.text):
+                call = last(self._moment(line.micros)) if complaints([line.text]) else None
+                self._note(kept, self._marked or case, call)
+
+    def _take(self, mark: Mark | None, micros: int) -> None:
+        if mark and mark.process == self._process:
+            self._marked = mark.case
+            self._ahead.append(mark.moment - micros)
+
+    def _moment(self, micros: int) -> int | None:
+        """A time of the log as one of the monotonic clock, in nanoseconds; None where nothing was marked.
+
+        A mark is written a little after the moment that stands in it: the latest comes nearest.
+        """
+        return (micros + max(self._ahead)) * 1000 if self._ahead else None
 
     def _note(self, line: str, case: str | None, call: LastCall | None) -> None:
         last = self._found[-1] if self._found else None
@@ -64,11 +97,11 @@ class KernelLog:
         else:
             self._found.append(Kernel((line,), case, call))
 
-    def over(self, case: str | None, call: LastCall | None) -> list[Kernel]:
+    def over(self, case: str | None, last: LastBefore) -> list[Kernel]:
         """A case is over, or something else: all that was logged until now, and new taints."""
         # The kernel complains first, and is tainted then: so the lines of a taint are there once that is seen.
         taint = int(self._taint_file.read_text())
-        self.look(case, call)
+        self.look(case, last)
         of = self._found[-1].case if self._found else case
         found = [Kernel(tuple(map(self._symbols.decoded, each.lines)), each.case, each.call) for each in self._found]
         self._found.clear()
@@ -83,8 +116,7 @@ class KernelLog:
         """Stop looking."""
         os.close(self._file)
 
-    def _lines(self) -> Iterator[tuple[bool, str]]:
-        """Whether the kernel itself says it or a process, and what."""
+    def _lines(self) -> Iterator[_Line]:
         while True:
             try:
                 record = os.read(self._file, _LARGEST_RECORD)
@@ -97,5 +129,6 @@ class KernelLog:
             for line in record.decode("utf-8", "replace").split("\n"):
                 if line and line[0] != " ":  # else it tells of the device, for programs
                     head, _, text = line.partition(";")
-                    grave = head.partition(",")[0]
-                    yield not grave.isdecimal() or int(grave) < _FIRST_OF_USERS, text
+                    numbers = [int(each) if each.isdecimal() else 0 for each in head.split(",")[:3]]
+                    grave, _, micros = [*numbers, 0, 0][:3]
+                    yield _Line(grave < _FIRST_OF_USERS, micros, text)

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -361,7 +362,7 @@ class _Run:
     def _tell_of_kernel(self) -> None:
         """Put into the journal what the kernel has complained of by now."""
         if self._kernel:
-            for complained in self._kernel.over(self._case, inflight.last(self._calls)):
+            for complained in self._kernel.over(self._case, partial(inflight.last, self._calls)):
                 self._write(complained)
 
     def _write(self, event: Event) -> None:
