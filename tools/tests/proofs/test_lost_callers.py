@@ -56,9 +56,8 @@ def test_a_warning_is_of_its_case_and_call(target, project, tmp_path, tell):
     """It belongs to the write of device_state that it came from, and a waiver of it excuses it with its taint."""
     known = tmp_path / "known.yaml"
     known.write_text(KNOWN)
-    ended, lines = judged(
-        target, project, tmp_path / "result", "warn-once", "--only=v1.transition", f"--waivers={known}"
-    )
+    options = ("--only=v1.transition", "--only=v1.undrawn", f"--waivers={known}")
+    ended, lines = judged(target, project, tmp_path / "result", "warn-once", *options)
     result = summarise(lines)
     first = next(line.event for line in lines if isinstance(line.event, Kernel))
     tell(str(first))

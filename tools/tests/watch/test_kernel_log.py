@@ -194,6 +194,44 @@ def test_call_when_it_is_seen(log, tmp_path):
     ]
 
 
+@pytest.fixture
+def records(monkeypatch):
+    """Gives a function by which the kernel says lines, one for each read as it does."""
+
+    def say_them(lines):
+        answers = iter([*(f"4,2,3,-;{line}\n".encode() for line in lines), b""])
+        monkeypatch.setattr(kernel_log.os, "read", lambda descriptor, most: next(answers))
+
+    return say_them
+
+
+def test_again_and_again(log, records):
+    """A warning that comes at each call of a case is noted once, with how often it came; in the next case anew."""
+    warning = "WARNING: CPU: 0 PID: {} at drivers/a.c:77 do+0x1f/0x40 [a]"
+    records([*map(warning.format, range(1000)), "BUG: it", "BUG: it"])
+    log.look("case", now(CALL))
+    records([])
+    assert log.over("case", never) == [
+        Kernel((warning.format(0), "BUG: it"), "case", CALL),
+        Kernel(("  999 times more: drivers/a.c, do",), "case"),
+        Kernel(("  1 time more: BUG: it",), "case"),
+    ]
+    records([warning.format(1)])
+    log.look("next", now(CALL))
+    records([])
+    assert log.over("next", never) == [Kernel((warning.format(1),), "next", CALL)]
+
+
+def test_more_than_anybody_reads(log, records):
+    """Complaints that all differ are counted, and those that are not noted count as complaints."""
+    records(f"BUG: at {number}" for number in range(100_000))
+    log.look("case", now(CALL))
+    records([])
+    first, more = log.over("case", never)
+    assert (len(first.lines), more) == (200, Kernel(("and 99800 more complaints",), "case"))
+    assert more.lines[0][0] != " "
+
+
 @pytest.mark.parametrize("ahead", [0, 5_000_000, -5_000_000], ids=["as one", "ahead", "behind"])
 def test_call_when_it_was_logged(log, tmp_path, ahead):
     """The log's clock is compared with that of the calls by the marks: one that was written fast comes nearest."""

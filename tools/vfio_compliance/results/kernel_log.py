@@ -41,6 +41,9 @@ _TRACE = "Call Trace:", "Call trace:", "<TASK>"
 #: So many callers are kept of each complaint: the innermost.
 _CALLERS = 6
 
+#: Of so many complaints that differ it is kept where the kernel was.
+_PLACED = 200
+
 #: What comes before the letters of a new taint.
 TAINTED: Final = "the kernel got tainted: "
 
@@ -104,8 +107,9 @@ class Places:
         """The line if it is a complaint, what it says of where the kernel was in the last one, or None."""
         if _COMPLAINT.search(line):
             which = warned(line) or line
-            self._left = 0 if which in self._known else _CALLERS
-            self._known.add(which)
+            new = which not in self._known and len(self._known) < _PLACED
+            self._left = _CALLERS if new else 0
+            self._known |= {which} if new else set()
             self._trace = False
             return line
         if self._left:

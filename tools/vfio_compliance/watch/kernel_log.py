@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from ..common.words import counted
 from ..results.events import Kernel
 from ..results.inflight import LastCall
-from ..results.kernel_log import TAINTED, Mark, Places, complaints, marked, taint_letters
+from ..results.kernel_log import INDENT, TAINTED, Mark, Places, Warned, complaints, marked, taint_letters, warned
 from .symbols import Symbols
 
 LOG = Path("/dev/kmsg")
@@ -21,6 +22,9 @@ _LARGEST_RECORD = 8192
 
 #: The least number that a line of a process begins with: the kernel's own have only their gravity, from 0 to 7.
 _FIRST_OF_USERS = 8
+
+#: So many complaints that differ are noted until a case is over.
+_MOST = 200
 
 #: The clocks are compared by the last so many marks: they drift apart, slowly.
 _MARKS = 50
@@ -49,6 +53,9 @@ class KernelLog:
         self._symbols = symbols or Symbols()
         self._places = Places()
         self._found: list[Kernel] = []
+        #: How often each complaint came in each case.
+        self._times: Counter[tuple[str | None, Warned | str]] = Counter()
+        self._dropped = 0
         #: The test process, and the case that it has marked last, until that is over.
         self._process = 0
         self._marked: str | None = None
@@ -74,14 +81,18 @@ class KernelLog:
         for line in self._lines():
             if not line.by_kernel:
                 self._take(marked(line.text), line.micros)
-            elif kept := self._places.kept(line.text):
-                call = last(self._moment(line.micros)) if complaints([line.text]) else None
-                self._note(kept, self._marked or case, call)
+            else:
+                self._hear(line, self._marked or case, last)
 
     def _take(self, mark: Mark | None, micros: int) -> None:
         if mark and mark.process == self._process:
             self._marked = mark.case
             self._ahead.append(mark.moment - micros)
+
+    def _hear(self, line: _Line, case: str | None, last: LastBefore) -> None:
+        kept, complaint = self._places.kept(line.text), bool(complaints([line.text]))
+        if kept and (not complaint or self._is_new(kept, case)):
+            self._note(kept, case, last(self._moment(line.micros)) if complaint else None)
 
     def _moment(self, micros: int) -> int | None:
         """A time of the log as one of the monotonic clock, in nanoseconds; None where nothing was marked.
@@ -92,10 +103,30 @@ class KernelLog:
 
     def _note(self, line: str, case: str | None, call: LastCall | None) -> None:
         last = self._found[-1] if self._found else None
-        if last and last.case == case and call in (None, last.call):
+        if last and last.case == case and (call is None or str(call) == str(last.call)):
             self._found[-1] = Kernel((*last.lines, line), case, last.call)
         else:
             self._found.append(Kernel((line,), case, call))
+
+    def _is_new(self, line: str, case: str | None) -> bool:
+        """Whether a complaint is to be noted: not where one from the same place was, or very many were."""
+        which = (case, warned(line) or line)
+        if which not in self._times and len(self._times) >= _MOST:
+            self._dropped += 1
+            return False
+        self._times[which] += 1
+        return self._times[which] == 1
+
+    def _more(self, of: str | None) -> Iterator[Kernel]:
+        """The complaints that were not noted. Those that differed count as complaints: nobody has judged them."""
+        for (case, which), times in self._times.items():
+            if times > 1:
+                where = which if isinstance(which, str) else f"{which.file}, {which.function}"
+                yield Kernel((f"{INDENT}{counted(times - 1, 'time')} more: {where}",), case)
+        if self._dropped:
+            yield Kernel((f"and {counted(self._dropped, 'more complaint')}",), of)
+        self._times.clear()
+        self._dropped = 0
 
     def over(self, case: str | None, last: LastBefore) -> list[Kernel]:
         """A case is over, or something else: all that was logged until now, and new taints."""
@@ -104,6 +135,7 @@ class KernelLog:
         self.look(case, last)
         of = self._found[-1].case if self._found else case
         found = [Kernel(tuple(map(self._symbols.decoded, each.lines)), each.case, each.call) for each in self._found]
+        found += self._more(of)
         self._found.clear()
         if new := taint & ~self._taint:
             found.append(Kernel((f"{TAINTED}{taint_letters(new)}",), of))
