@@ -563,11 +563,15 @@
 	/* once the device has failed while it was saved every reset fails */	\
 	DEFECT(save_fault_wedges, "save-fault-wedges", reset)			\
 										\
-	/* Ways to lose a caller. They break no rule, and show that a run continues without it. */ \
+	/* What a kernel says of its driver, and ways to lose a caller, or all. They break no rule. */ \
+	/* the 20th write of device_state warns; later ones do not */		\
+	DEFECT(warn_once, "warn-once", write_region)				\
 	/* the 20th write of device_state reads a null pointer; later ones do not */ \
 	DEFECT(oops_once, "oops-once", write_region)				\
 	/* the 20th write of device_state sleeps, deaf to signals; later ones do not */ \
-	DEFECT(hang_once, "hang-once", write_region)
+	DEFECT(hang_once, "hang-once", write_region)				\
+	/* the 20th write of device_state ends the kernel */			\
+	DEFECT(panic_once, "panic-once", write_region)
 
 /*
  * What refd_past is made from. The first are asked before any defect, the last

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects that cost a driver its caller, once each while the module is loaded.
+ * Defects that upset the kernel or cost it a caller, or all of them, once each while the module is loaded.
  * No lock is held then: others open, use and close the device as ever.
  */
 #include <linux/atomic.h>
+#include <linux/bug.h>
 #include <linux/compiler.h>
 #include <linux/completion.h>
 #include <linux/moduleparam.h>
+#include <linux/panic.h>
 
 #include "defects.h"
 
 /* Which write of device_state is struck, counted while the defect is chosen. */
 #define STRIKES_AT	20
 
-static atomic_t oops_writes, hang_writes;
+static atomic_t warn_writes, oops_writes, hang_writes, panic_writes;
 static const u32 *never_set;
 static DECLARE_COMPLETION(lost);
 
@@ -21,6 +23,13 @@ static bool strikes(u64 index, u32 place, atomic_t *writes)
 {
 	return index == REFD_REGION_MIGRATION && !place &&
 	       atomic_inc_return(writes) == STRIKES_AT;
+}
+
+ssize_t defect_warn_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			 size_t count, u32 place)
+{
+	WARN_ON(strikes(index, place, &warn_writes));
+	return under(warn_once)(refd, index, buffer, count, place);
 }
 
 ssize_t defect_oops_once(struct refd_device *refd, u64 index, const char __user *buffer,
@@ -36,9 +45,18 @@ ssize_t defect_hang_once(struct refd_device *refd, u64 index, const char __user 
 {
 	if (strikes(index, place, &hang_writes)) {
 		reinit_completion(&lost);
+		/* TASK_UNINTERRUPTIBLE: not even SIGKILL wakes it */
 		wait_for_completion(&lost);
 	}
 	return under(hang_once)(refd, index, buffer, count, place);
+}
+
+ssize_t defect_panic_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			  size_t count, u32 place)
+{
+	if (strikes(index, place, &panic_writes))
+		panic("vfio_refdriver: panic-once was chosen");
+	return under(panic_once)(refd, index, buffer, count, place);
 }
 
 static int release_set(const char *value, const struct kernel_param *kp)

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from descriptors import same_descriptors
 
+from vfio_compliance.results.events import Kernel
+from vfio_compliance.results.inflight import LastCall
+from vfio_compliance.results.kernel_log import Mark, written
 from vfio_compliance.watch import kernel_log
 from vfio_compliance.watch.kernel_log import KernelLog
 
@@ -20,16 +25,25 @@ def log(tmp_path):
     watched.close()
 
 
-def say(tmp_path, *lines):
+def lines(log):
+    """What the kernel complains of."""
+    return [line for each in log.over(None, never) for line in each.lines]
+
+
+def say(tmp_path, *lines, micros=3):
     """The kernel says something."""
     with (tmp_path / "kmsg").open("a") as kmsg:
-        kmsg.writelines(f"4,2,3,-;{line}\n" for line in lines)
+        kmsg.writelines(f"4,2,{micros},-;{line}\n" for line in lines)
+
+
+def never(moment):
+    """No call was made."""
 
 
 def test_quiet(log, tmp_path):
     """What was there before, and what is no complaint, does not count."""
     say(tmp_path, "usb 1-1: new device", "vfio-pci 0000:00:01.0: enabling device")
-    assert log.complaints() == []
+    assert lines(log) == []
 
 
 @pytest.mark.parametrize(
@@ -50,24 +64,24 @@ def test_quiet(log, tmp_path):
 def test_complaint(log, tmp_path, line):
     """A fault in the kernel is told once."""
     say(tmp_path, "all is well", line)
-    assert log.complaints() == [line]
-    assert log.complaints() == []
+    assert lines(log) == [line]
+    assert lines(log) == []
 
 
 def test_taint(log, tmp_path):
     """A new taint is told by its letters, once; one that was there is not."""
     (tmp_path / "tainted").write_text(f"{1 << 9 | 1 << 7}\n")
-    assert log.complaints() == ["the kernel got tainted: DW"]
+    assert lines(log) == ["the kernel got tainted: DW"]
     (tmp_path / "tainted").write_text(f"{1 << 12 | 1 << 9 | 1 << 7}\n")
-    assert log.complaints() == ["the kernel got tainted: O"]
-    assert log.complaints() == []
+    assert lines(log) == ["the kernel got tainted: O"]
+    assert lines(log) == []
 
 
 def test_bytes_that_are_no_text(log, tmp_path):
     """A driver may log anything."""
     with (tmp_path / "kmsg").open("ab") as kmsg:
         kmsg.write(b"4,2,3,-;BUG: \xff\xfe\n")
-    assert log.complaints() == ["BUG: \ufffd\ufffd"]
+    assert lines(log) == ["BUG: \ufffd\ufffd"]
 
 
 def test_one_record_at_a_time(tmp_path, monkeypatch, log):
@@ -81,7 +95,7 @@ def test_one_record_at_a_time(tmp_path, monkeypatch, log):
         raise answer
 
     monkeypatch.setattr(kernel_log.os, "read", read)
-    assert log.complaints() == ["BUG: one"]
+    assert lines(log) == ["BUG: one"]
 
 
 @pytest.mark.parametrize("missing", ["kmsg", "tainted"])
@@ -91,3 +105,163 @@ def test_unreadable(tmp_path, missing):
         (tmp_path / name).write_text("0\n")
     with same_descriptors(), pytest.raises(FileNotFoundError):
         KernelLog(tmp_path / "kmsg", tmp_path / "tainted")
+
+
+# -- to which case and call a complaint belongs -----------------------------------------------------------------------
+
+CALL, LATER = LastCall("write", "region 9", 0, 4, 0.0), LastCall("ioctl", "device", 0x3B6F, 0, 0.0)
+OURS, OTHERS = 4711, 4712
+
+
+def marks(tmp_path, case, process=OURS, gravity=14, micros=9, moment=9):
+    """A test process marks a case. The kernel gives a line of a process the number of its facility."""
+    with (tmp_path / "kmsg").open("ab") as kmsg:
+        line = written(Mark(process, moment, case)).removeprefix(b"<6>")
+        kmsg.write(f"{gravity},9,{micros},-;".encode() + line)
+
+
+def now(call):
+    """A call was made, whatever the time."""
+    return lambda moment: call
+
+
+def test_marked_case(log, tmp_path):
+    """What is logged after a mark is of that case, though the watcher has not heard of it; what comes before is not."""
+    log.follow(OURS)
+    marks(tmp_path, "one")
+    say(tmp_path, "BUG: one")
+    marks(tmp_path, "two")
+    say(tmp_path, "BUG: two")
+    log.look("one", now(CALL))
+    assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL), Kernel(("BUG: two",), "two", CALL)]
+    say(tmp_path, "BUG: two again")
+    log.look(None, now(CALL))
+    assert log.over("two", never) == [Kernel(("BUG: two again",), "two", CALL)]
+    say(tmp_path, "BUG: later")
+    log.look(None, now(LATER))
+    assert log.over(None, never) == [Kernel(("BUG: later",), None, LATER)]
+
+
+def test_no_marks(log, tmp_path):
+    """Where nothing can be marked, a complaint is of the case that the watcher knows."""
+    log.follow(OURS)
+    say(tmp_path, "BUG: one")
+    log.look("one", now(CALL))
+    assert log.over("one", never) == [Kernel(("BUG: one",), "one", CALL)]
+
+
+@pytest.mark.parametrize(
+    ("process", "gravity"), [(OTHERS, 14), (OURS, 4)], ids=["another run marks", "a driver logs what looks like a mark"]
+)
+def test_foreign_mark(log, tmp_path, process, gravity):
+    """Marks of other runs on this machine, and of the kernel's drivers, count for nothing."""
+    log.follow(OURS)
+    marks(tmp_path, "one")
+    marks(tmp_path, "two", process, gravity)
+    say(tmp_path, "BUG: here")
+    log.look(None, never)
+    assert log.over("one", never) == [Kernel(("BUG: here",), "one")]
+
+
+def test_next_process(log, tmp_path):
+    """A mark is over with its process."""
+    log.follow(OURS)
+    marks(tmp_path, "one")
+    log.look("one", now(CALL))
+    log.follow(OTHERS)
+    say(tmp_path, "BUG: here")
+    log.look("two", now(CALL))
+    assert log.over("two", never) == [Kernel(("BUG: here",), "two", CALL)]
+
+
+def test_process_that_complains(log, tmp_path):
+    """What a process writes into the log is no complaint of the kernel."""
+    marks(tmp_path, "BUG: WARNING: ")
+    with (tmp_path / "kmsg").open("a") as kmsg:
+        kmsg.write("12,9,9,-;systemd[1]: BUG: mine\n")
+    assert lines(log) == []
+
+
+def test_call_when_it_is_seen(log, tmp_path):
+    """Each complaint has the last call before it was seen; the lines that tell where the kernel was go with it."""
+    say(tmp_path, "BUG: one")
+    log.look("case", now(CALL))
+    say(tmp_path, "RIP: 0010:wrong+0x1/0x2 [driver]", "BUG: two")
+    log.look("case", now(LATER))
+    assert log.over("case", never) == [
+        Kernel(("BUG: one", "  in wrong+0x1/0x2 [driver]"), "case", CALL),
+        Kernel(("BUG: two",), "case", LATER),
+    ]
+
+
+@pytest.fixture
+def records(monkeypatch):
+    """Gives a function by which the kernel says lines, one for each read as it does."""
+
+    def say_them(lines):
+        answers = iter([*(f"4,2,3,-;{line}\n".encode() for line in lines), b""])
+        monkeypatch.setattr(kernel_log.os, "read", lambda descriptor, most: next(answers))
+
+    return say_them
+
+
+def test_again_and_again(log, records):
+    """A warning that comes at each call of a case is noted once, with how often it came; in the next case anew."""
+    warning = "WARNING: CPU: 0 PID: {} at drivers/a.c:77 do+0x1f/0x40 [a]"
+    records([*map(warning.format, range(1000)), "BUG: it", "BUG: it"])
+    log.look("case", now(CALL))
+    records([])
+    assert log.over("case", never) == [
+        Kernel((warning.format(0), "BUG: it"), "case", CALL),
+        Kernel(("  999 times more: drivers/a.c, do",), "case"),
+        Kernel(("  1 time more: BUG: it",), "case"),
+    ]
+    records([warning.format(1)])
+    log.look("next", now(CALL))
+    records([])
+    assert log.over("next", never) == [Kernel((warning.format(1),), "next", CALL)]
+
+
+def test_more_than_anybody_reads(log, records):
+    """Complaints that all differ are counted, and those that are not noted count as complaints."""
+    records(f"BUG: at {number}" for number in range(100_000))
+    log.look("case", now(CALL))
+    records([])
+    first, more = log.over("case", never)
+    assert (len(first.lines), more) == (200, Kernel(("and 99800 more complaints",), "case"))
+    assert more.lines[0][0] != " "
+
+
+@pytest.mark.parametrize("ahead", [0, 5_000_000, -5_000_000], ids=["as one", "ahead", "behind"])
+def test_call_when_it_was_logged(log, tmp_path, ahead):
+    """The log's clock is compared with that of the calls by the marks: one that was written fast comes nearest."""
+    asked = []
+    log.follow(OURS)
+    say(tmp_path, "BUG: before any mark", micros=10_000_000)
+    for slow in (700, 20, 300):
+        marks(tmp_path, "case", micros=10_000_000 + slow, moment=10_000_000 + ahead)
+    marks(tmp_path, "case", process=OTHERS, micros=10_000_000, moment=99_000_000)
+    say(tmp_path, "BUG: here", micros=11_000_000)
+    log.look("case", asked.append)
+    assert asked == [None, (11_000_000 + ahead - 20) * 1000]
+
+
+def test_taint_is_of_the_case_that_ends(log, tmp_path):
+    """It shows in no line of the log."""
+    (tmp_path / "tainted").write_text("512\n")
+    assert log.over("case", never) == [Kernel(("the kernel got tainted: W",), "case")]
+
+
+def test_taint_is_of_the_complaint(log, tmp_path):
+    """Where something was logged, the taint comes of that: the next case may have begun, and the watcher not know."""
+    log.follow(OURS)
+    marks(tmp_path, "two")
+    say(tmp_path, "BUG: two")
+    (tmp_path / "tainted").write_text("512\n")
+    taint = Kernel(("the kernel got tainted: W",), "two")
+    assert log.over("one", now(CALL)) == [Kernel(("BUG: two",), "two", CALL), taint]
+
+
+def test_waited_for(log, tmp_path):
+    """The descriptor to wait for is that of the log."""
+    assert os.path.samestat(os.fstat(log.fileno()), os.stat(tmp_path / "kmsg"))

@@ -145,6 +145,39 @@ def test_nothing_happens(run, monkeypatch):
     assert code == 3
 
 
+class Chatter:
+    """A log of the kernel in which something new always stands."""
+
+    def __init__(self):
+        self._file = os.eventfd(1)
+
+    def fileno(self):
+        return self._file
+
+    def follow(self, process):
+        pass
+
+    def look(self, case, last):
+        pass
+
+    def over(self, case, last):
+        return []
+
+    def close(self):
+        os.close(self._file)
+
+
+def test_a_driver_that_logs_without_end(run, monkeypatch):
+    """It does not put off the deadline."""
+    monkeypatch.setattr(supervise, "_kernel_log", lambda profile: (Chatter(), ""))
+    monkeypatch.setattr(attempt, "_BETWEEN", 5.0)
+    load = profiles.load
+    monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=BRIEF))
+    code, text = run("begin(config)", "time.sleep(600)")
+    assert "no progress before the deadline" in text
+    assert code == 3
+
+
 def test_folder_for_temporary_files(run, tmp_path):
     """The test process gets one of its own, which is gone in the end with what was left in it."""
     run(

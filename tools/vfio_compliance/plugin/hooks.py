@@ -27,6 +27,7 @@ from ..results.journal import JournalError
 from ..results.verdict import Verdict
 from ..run.checks import NotApplicable
 from ..run.errors import Broken, Lost
+from ..run.kernel_marks import KernelMarks
 from ..run.session import Session
 from ..states.archive import StateError
 from ..transport import CallTimeout, TransportError
@@ -41,7 +42,9 @@ from .stash import (
     CUT,
     DATA,
     HANDOVER,
+    KERNEL_WARNINGS,
     LOST,
+    MARKS,
     PHASES,
     PLAN,
     SECONDS,
@@ -79,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[PLAN] = plan_of(config, catalogue)
         files = config.stash[WAIVER_FILES] = [waiver_files.load(path) for path in config.getoption("--waivers")]
         config.stash[WAIVERS] = waiver_files.together(profile, files, catalogue.rules)
+        config.stash[KERNEL_WARNINGS] = waiver_files.warnings_together(profile, files)
         session = config.stash[SESSION] = Session(profile, config.getoption("--defect"), INTERFACES)
         config.stash[STATES] = kept_states(config.getoption("--state"), profile)
         if handover is not None:
@@ -89,6 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = random.randrange(1 << 32)
     session.tell = partial(tell, config)
+    config.stash[MARKS] = KernelMarks(profile)
     tracer = session.transport.tracer
     count_calls(lambda: tracer.last)
     store = config.stash[DATA] = data_store(config)
@@ -193,6 +198,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
+    item.config.stash[MARKS].begin(item.nodeid)
     tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
     opened.transport.tracer.begin(item.nodeid)
     if not (reason := _left_out(item, opened)):

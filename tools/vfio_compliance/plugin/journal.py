@@ -13,7 +13,17 @@ from ..common.calls import Calls, compact, rounded
 from ..results import events
 from ..results.flows import Measuring
 from ..results.journal import FORMAT, Journal, JournalError
-from ..results.setting import ChosenPlan, GivenFile, JudgedProfile, LeftOut, NotBlocking, Selection, Skip, Waiver
+from ..results.setting import (
+    ChosenPlan,
+    GivenFile,
+    JudgedProfile,
+    KernelWarning,
+    LeftOut,
+    NotBlocking,
+    Selection,
+    Skip,
+    Waiver,
+)
 from ..results.totals import count
 from ..results.verdict import EXIT_BROKEN, Verdict, gravest
 from ..run.reaching import kernel_release
@@ -25,6 +35,7 @@ from .stash import (
     CATALOGUE,
     HANDOVER,
     JOURNAL,
+    KERNEL_WARNINGS,
     MEASURING,
     OBSERVATIONS,
     PASSES,
@@ -97,6 +108,9 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
         waivers=tuple(Waiver(**asdict(each), where=where) for each, where in config.stash[WAIVERS]),
         times={name: value for name, value in asdict(profile.times).items() if value is not None},
         rounds=config.getoption("--rounds"),
+        kernel_warnings=tuple(
+            KernelWarning(**asdict(each), where=where) for each, where in config.stash[KERNEL_WARNINGS]
+        ),
         waiver_files=tuple(GivenFile(each.source.file, each.source.digest) for each in config.stash[WAIVER_FILES]),
         driver_version=driver_version(config.stash[SESSION]),
         areas=catalogue.areas,

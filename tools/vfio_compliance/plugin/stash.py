@@ -10,13 +10,14 @@ import pytest
 
 from .. import rules
 from ..profiles import plan as plans
-from ..profiles.waiver_files import Listed, WaiverFile
+from ..profiles.waiver_files import Listed, ListedWarning, WaiverFile
 from ..results.data import DataStore
 from ..results.failure import Failure
 from ..results.flows import Measuring
 from ..results.handover import Handover
 from ..results.journal import Journal
 from ..results.verdict import Verdict
+from ..run.kernel_marks import KernelMarks
 from ..run.session import Session
 from ..states.archive import StateFile
 
@@ -48,6 +49,7 @@ PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
 #: The files of waivers, and all waivers of the run.
 WAIVER_FILES: pytest.StashKey[list[WaiverFile]] = pytest.StashKey()
 WAIVERS: pytest.StashKey[list[Listed]] = pytest.StashKey()
+KERNEL_WARNINGS: pytest.StashKey[list[ListedWarning]] = pytest.StashKey()
 #: Set once this test process cannot reach the device any more, and another one may.
 LOST: pytest.StashKey[bool] = pytest.StashKey()
 #: By rule: how many of its cases hung or ended their process.
@@ -57,6 +59,7 @@ CUT: pytest.StashKey[Counter[str]] = pytest.StashKey()
 STATES: pytest.StashKey[list[StateFile]] = pytest.StashKey()
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+MARKS: pytest.StashKey[KernelMarks] = pytest.StashKey()
 #: Seconds for which the run was asked to explore the device.
 STRESS: pytest.StashKey[float | None] = pytest.StashKey()
 #: What a case saw the device do where the specification is silent: a question, and the answer.

@@ -71,7 +71,7 @@ def _waivers(path: str, _: Record, rules: Collection[str] | None) -> list[str]:
 
 def _check_waivers(holder: Profile | waiver_files.WaiverFile, rules: Collection[str] | None) -> None:
     """Raises ProfileError."""
-    problems = waiver_files.expired(holder.source, holder.waivers, datetime.datetime.now(datetime.timezone.utc).date())
+    problems = waiver_files.expired(holder, datetime.datetime.now(datetime.timezone.utc).date())
     if rules is not None:
         problems += waiver_files.unknown_rules(holder.source, holder.waivers, rules)
     if problems:

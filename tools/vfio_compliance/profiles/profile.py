@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+from vfio_compliance.profiles import kernel_warning
 from vfio_compliance.profiles.claims import Claims, together
 from vfio_compliance.profiles.device import DEVICE, KernelGroupDevice, VfioUserDevice
 from vfio_compliance.profiles.document import Source, quoted
+from vfio_compliance.profiles.kernel_warning import KERNEL_WARNINGS, KernelWarning
 from vfio_compliance.profiles.kinds import Choice, Duration, Integer, OneOfNumbers, Prose, Size, Text
 from vfio_compliance.profiles.records import ListOf, Record, key
 from vfio_compliance.profiles.steps import FileStep, waiting
@@ -125,6 +127,9 @@ class Profile:
         Record(ActionFile), "A Python file whose functions the step `call` calls.", default=None
     )
     waivers: tuple[Waiver, ...] = key(WAIVERS, "Known deviations of the device.", default=())
+    kernel_warnings: tuple[KernelWarning, ...] = key(
+        KERNEL_WARNINGS, "Known warnings of the kernel while the device is used.", default=()
+    )
     skip: tuple[Skip, ...] = key(
         ListOf(Record(Skip), "a list of cases to skip"), "Cases that are left unjudged, and why.", default=()
     )
@@ -188,6 +193,7 @@ class Profile:
             if interface in self.interfaces[:index]:
                 yield f"interfaces.{index}", f"`{interface}` is listed twice"
         yield from problems(self.waivers)
+        yield from kernel_warning.problems(self.kernel_warnings)
         cases = [skip.case for skip in self.skip]
         for index, case in enumerate(cases):
             if case in cases[:index]:

@@ -162,6 +162,7 @@ def _outside(summary: Summary) -> Iterator[str]:
     for happened, words in (
         (summary.deaths, "a server died outside of any rule"),
         (summary.kernel_log, "the kernel complained outside of any rule"),
+        (summary.stale_warnings, "a waiver of a warning of the kernel is stale"),
         (summary.hangs, "a call hung outside of any rule"),
         (summary.stops, _stopped(summary)),
         (summary.suite_faults, "a rule of the suite itself came out broken"),

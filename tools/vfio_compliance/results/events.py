@@ -17,7 +17,8 @@ from .failure import Failure
 from .fields import APART
 from .flows import Measures
 from .inflight import LastCall
-from .setting import ChosenPlan, GivenFile, JudgedProfile, Selection, Skip, UsedRegion, Waiver
+from .kernel_log import INDENT
+from .setting import ChosenPlan, GivenFile, JudgedProfile, KernelWarning, Selection, Skip, UsedRegion, Waiver
 from .totals import Totals
 from .verdict import Verdict
 
@@ -63,6 +64,8 @@ class Run:
     rounds: int = 1
     #: The files that waivers came from, beside the profile.
     waiver_files: tuple[GivenFile, ...] = ()
+    #: Warnings of the kernel that are listed as known.
+    kernel_warnings: tuple[KernelWarning, ...] = ()
     #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
     driver_version: str = ""
 
@@ -211,8 +214,16 @@ class Target:
 class Kernel:
     """The kernel complained, or got tainted."""
 
+    #: Complaints; lines that begin with a blank tell of the one before where the kernel was.
     lines: tuple[str, ...]
     case: str | None
+    #: The last call before the first of these lines.
+    call: LastCall | None = None
+
+    def __str__(self) -> str:
+        """In lines."""
+        call = [f"{INDENT}last call before it: {self.call}"] if self.call else []
+        return "\n".join([*self.lines[:1], *call, *self.lines[1:]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The call that is being made right now, where another process can read it though the caller hangs in the kernel.
 
-A page of memory that two processes share through a descriptor: writing it costs no system call. In a virtual machine it
-can be memory that the host reads, too, whatever becomes of the guest.
+Some pages of memory that two processes share through a descriptor: writing them costs no system call. They hold the
+latest calls, so that what the kernel said a moment ago can be put down to the call that was made then. In a virtual
+machine they can be memory that the host reads, too, whatever becomes of the guest.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from ..common.words import counted
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s200s")
 
+#: How many calls are kept; before them stands how many were noted.
+_KEPT: Final = 256
+_COUNT = struct.Struct("<Q")
+_SIZE: Final = _COUNT.size + _KEPT * _LAYOUT.size
+
 
 #: Names the file that maps the memory which a host reads.
 _NAMED_BY: Final = "VFIO_COMPLIANCE_INFLIGHT"
@@ -31,8 +37,7 @@ def create() -> int:
     descriptor = _of_the_host()
     if descriptor is None:
         descriptor = os.memfd_create("inflight")
-        os.ftruncate(descriptor, _LAYOUT.size)
-    Inflight(descriptor).none()
+        os.ftruncate(descriptor, _SIZE)
     return descriptor
 
 
@@ -43,7 +48,8 @@ def _of_the_host() -> int | None:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                Inflight(descriptor)
+                with mmap.mmap(descriptor, _SIZE) as pages:
+                    _COUNT.pack_into(pages, 0, 0)  # those of an earlier run
             except (OSError, ValueError):
                 os.close(descriptor)
                 raise
@@ -59,13 +65,13 @@ def close(descriptor: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LastCall:
-    """The last call that was noted."""
+    """A call that was noted, and was the last one at some moment."""
 
     verb: str
     target: str
     number: int
     length: int
-    #: Since it began.
+    #: From its beginning to that moment.
     seconds: float
 
     def __str__(self) -> str:
@@ -81,31 +87,37 @@ class Inflight:
 
     def __init__(self, descriptor: int) -> None:
         """Raises OSError when ``descriptor`` is not one that create() gave."""
-        self._map = mmap.mmap(descriptor, _LAYOUT.size)
+        self._map = mmap.mmap(descriptor, _SIZE)
+        (self._count,) = _COUNT.unpack_from(self._map)
 
     def begin(self, verb: str, target: str, number: int, length: int) -> None:
         """Note a call that is about to be made."""
-        _LAYOUT.pack_into(
-            self._map,
-            0,
-            time.monotonic_ns(),
-            number & (1 << 64) - 1,
-            length & (1 << 64) - 1,
-            verb.encode(),
-            target.encode(),
-        )
+        self._note(time.monotonic_ns(), number & (1 << 64) - 1, length & (1 << 64) - 1, verb.encode(), target.encode())
 
     def none(self) -> None:
         """Note that no call is being made, and that none is to be waited for."""
-        _LAYOUT.pack_into(self._map, 0, 0, 0, 0, b"", b"")
+        self._note(time.monotonic_ns(), 0, 0, b"", b"")
+
+    def _note(self, *call: int | bytes) -> None:
+        _LAYOUT.pack_into(self._map, _COUNT.size + self._count % _KEPT * _LAYOUT.size, *call)
+        self._count += 1
+        _COUNT.pack_into(self._map, 0, self._count)  # then it counts
 
 
-def last(descriptor: int, now: float | None = None) -> LastCall | None:
-    """The last call noted; None if none was. ``now``: the present by the clock of who noted it, if not ours."""
-    with mmap.mmap(descriptor, _LAYOUT.size, prot=mmap.PROT_READ) as page:
-        started, number, length, verb, target = _LAYOUT.unpack_from(page)
-    if not started:
-        return None
-    seconds = max(round((time.monotonic() if now is None else now) - started / 1e9, 3), 0.0)
-    words = [each.rstrip(b"\0").decode(errors="replace") for each in (verb, target)]
-    return LastCall(words[0], words[1], number, length, seconds)
+def last(descriptor: int, moment: int | None = None, ahead: float = 0.0) -> LastCall | None:
+    """The last call noted until a moment of the monotonic clock, in nanoseconds; now unless given.
+
+    ``ahead``: the seconds by which the clock of who noted it is ahead of ours. None if there was none, or none is known
+    of that time any more.
+    """
+    now = time.monotonic_ns() + int(ahead * 1e9) if moment is None else moment
+    with mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ) as pages:
+        data = pages[:]
+    (count,) = _COUNT.unpack_from(data)
+    # The oldest one may be overwritten just now.
+    for place in range(count - 1, max(count - _KEPT, -1), -1):
+        started, number, length, verb, target = _LAYOUT.unpack_from(data, _COUNT.size + place % _KEPT * _LAYOUT.size)
+        if moment is None or started <= moment:
+            verb, target = (text.rstrip(b"\0").decode(errors="replace") for text in (verb, target))
+            return LastCall(verb, target, number, length, max(round((now - started) / 1e9, 3), 0.0)) if verb else None
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 _COMPLAINT = re.compile(
     r"WARNING: |BUG: |\bBUG at |Kernel BUG|Oops: |Kernel panic|general protection fault|kernel NULL pointer"
@@ -17,10 +18,116 @@ _COMPLAINT = re.compile(
 # The names are the kernel's own, bit by bit, as its "tainted" lines print them.
 _TAINT = "PFSRMBUDAWCIOELKXTNJ"
 
+#: Bytes that the kernel takes of one line, with room for what it puts before it.
+_LONGEST = 900
+
+_MARK = re.compile(r"vfio-compliance\[(\d+)\] (\d+)\.(\d{6}): case (.*)", re.ASCII)
+
+
+class Mark(NamedTuple):
+    """A line that says that a case begins."""
+
+    #: The number of the test process.
+    process: int
+    #: When it was written, in microseconds of the monotonic clock: the kernel's log has a clock of its own.
+    moment: int
+    case: str
+
+
+#: Where the kernel was: `RIP: 0010:name+0x1/0x2 [module]`, `pc : name+...` on others, ` name+...` for each caller.
+_PLACE = re.compile(r"(?:RIP: [0-9a-f]+:|pc : | *)([\w.$]+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^]]+\])?)", re.ASCII)
+_TRACE = "Call Trace:", "Call trace:", "<TASK>"
+
+#: So many callers are kept of each complaint: the innermost.
+_CALLERS = 6
+
+#: Of so many complaints that differ it is kept where the kernel was.
+_PLACED = 200
+
+#: What comes before the letters of a new taint.
+TAINTED: Final = "the kernel got tainted: "
+
+#: What a run notes where it cannot read the log.
+UNWATCHED: Final = "the kernel's log was not watched"
+
+#: What a line of the place of a complaint begins with.
+INDENT: Final = "  "
+
+
+class Warned(NamedTuple):
+    """Where a WARN statement of the kernel stands."""
+
+    file: str
+    function: str
+
+
+_WARNED = (
+    re.compile(r"WARNING: CPU: \d+ PID: \d+ at (\S+):\d+ ([\w.$]+)\+0x"),
+    re.compile(r"WARNING: (\S+):\d+ at ([\w.$]+)\+0x"),  # since 6.18
+)
+
+
+def written(mark: Mark) -> bytes:
+    """What a test process writes into the kernel's log when a case begins."""
+    seconds, micros = divmod(mark.moment, 1_000_000)
+    # As information, which a console shows unless it is told to be quiet.
+    line = f"<6>vfio-compliance[{mark.process}] {seconds}.{micros:06}: case {mark.case}"
+    return line.encode()[:_LONGEST] + b"\n"
+
+
+def marked(line: str) -> Mark | None:
+    """What a line of the log marks; None where it marks nothing."""
+    found = _MARK.fullmatch(line)
+    return Mark(int(found[1]), int(found[2]) * 1_000_000 + int(found[3]), found[4]) if found else None
+
 
 def complaints(lines: Iterable[str]) -> list[str]:
     """The lines that begin a warning, an oops, a stall or worse."""
     return [line for line in lines if _COMPLAINT.search(line)]
+
+
+def warned(line: str) -> Warned | None:
+    """Where the WARN statement stands that a complaint comes from; None for any other complaint.
+
+    What lockdep and RCU report as a warning comes from no WARN statement.
+    """
+    found = next(filter(None, (pattern.match(line) for pattern in _WARNED)), None)
+    return Warned(found[1], found[2]) if found else None
+
+
+class Places:
+    """Finds where the kernel was when it complained, in the lines that follow; of equal complaints for the first."""
+
+    def __init__(self) -> None:
+        self._known: set[str | Warned] = set()
+        self._left = 0
+        self._trace = False
+
+    def kept(self, line: str) -> str | None:
+        """The line if it is a complaint, what it says of where the kernel was in the last one, or None."""
+        if _COMPLAINT.search(line):
+            which = warned(line) or line
+            new = which not in self._known and len(self._known) < _PLACED
+            self._left = _CALLERS if new else 0
+            self._known |= {which} if new else set()
+            self._trace = False
+            return line
+        if self._left:
+            if any(word in line for word in _TRACE):
+                self._trace = True
+            elif "---[ end trace" in line or "</TASK>" in line:
+                self._left = 0
+            elif found := _PLACE.fullmatch(line.rstrip()):
+                return self._place(found[1], line.startswith(" "))
+        return None
+
+    def _place(self, place: str, caller: bool) -> str | None:
+        if not caller:
+            return f"{INDENT}in {place}"
+        if not self._trace:
+            return None
+        self._left -= 1
+        return f"{INDENT}called from {place}"
 
 
 def taint_letters(mask: int) -> str:

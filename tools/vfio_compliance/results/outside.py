@@ -29,6 +29,7 @@ def outside(summary: Summary) -> Iterator[Happened]:
     yield from (Happened(Verdict.FAIL, f"a server died: {text}") for text in summary.deaths)
     if summary.kernel_log:
         yield Happened(Verdict.KERNEL, "the kernel complained: " + "; ".join(summary.kernel_log))
+    yield from (Happened(Verdict.STALE, f"waiver of {used.waiver}: {used.unused}") for used in summary.stale_warnings)
     yield from (Happened(Verdict.HANG, stop.message) for stop in summary.hangs)
     yield from (Happened(Verdict.BROKEN, stop.message) for stop in summary.stops)
 

@@ -86,7 +86,7 @@ class Replay:
             case State():
                 summary.states[event.of] = event
             case Kernel():
-                (self._place(event.case) or summary).kernel_log.extend(event.lines)
+                (self._place(event.case) or summary).kernel_log.extend(str(event).splitlines())
             case Death():
                 if (struck := self._place(event.case)) is None:
                     summary.deaths.append(str(event))

@@ -121,6 +121,29 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelWarning:
+    """A warning of the kernel that the profile, or a file of waivers, lists as known."""
+
+    file: str
+    function: str
+    reason: str
+    #: The last day on which it holds.
+    expires: datetime.date
+    link: str | None = None
+    owner: str | None = None
+    #: Versions of the kernel that it holds for.
+    kernel: str | None = None
+    #: It does not show in every run.
+    sometimes: bool = False
+    #: `file:line:column` of it.
+    where: str = ""
+
+    def __str__(self) -> str:
+        """What it is about."""
+        return f"the kernel's warning at {self.file}, {self.function}"
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     """A register of a region: byte offset from its start, and width in bytes."""
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
+from . import waived_warnings
 from .case import Case
 from .failure import Failure, Stop
+from .kernel_log import INDENT
 from .sanitizer import reports
 from .summary import Explained, Summary
 from .verdict import Verdict
@@ -22,6 +24,7 @@ _HUNG_TASK = "blocked for more than"
 
 def settle(summary: Summary, today: datetime.date) -> None:
     """Give each case its last verdict. ``today`` decides whether a waiver has expired."""
+    waived_warnings.excuse(summary, today)
     _of_the_suite(summary)
     _deaths(summary)
     for case in summary.cases.values():
@@ -93,7 +96,8 @@ def _overrule(case: Case, verdict: Verdict, failure: Failure) -> None:
 def _complained(case: Case) -> None:
     """A case during which the kernel complained did not pass, whatever else is said of it."""
     lines = "\n".join(case.kernel_log)
-    hung = case.verdict is Verdict.HANG and all(_HUNG_TASK in line for line in case.kernel_log)
+    said = [line for line in case.kernel_log if not line.startswith(INDENT)]
+    hung = case.verdict is Verdict.HANG and all(_HUNG_TASK in line for line in said)
     if case.verdict in (Verdict.FAIL, Verdict.STALE) or hung:
         case.failure = replace(case.why, kernel=lines)
     else:

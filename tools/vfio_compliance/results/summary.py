@@ -16,7 +16,7 @@ from .events import Run, State, Target
 from .failure import Stop
 from .flows import Measures, total
 from .scope import Scope, scope_of
-from .setting import Waiver
+from .setting import KernelWarning, Waiver
 from .verdict import Verdict, exit_code, gravest
 
 #: Verdicts that a reader has to do something about.
@@ -46,6 +46,20 @@ class UsedWaiver:
     cases: list[Case] = field(default_factory=list)
     #: Why it excuses none, in a clause; empty where it does, or where its rule was not judged.
     unused: str = ""
+
+
+@dataclass
+class UsedWarning:
+    """What came of a waiver of a warning of the kernel."""
+
+    waiver: KernelWarning
+    #: The cases in which the warning came, and whether it came outside of any rule as well.
+    cases: list[Case] = field(default_factory=list)
+    outside: bool = False
+    #: Why it excuses nothing, in a clause; empty where it does.
+    unused: str = ""
+    #: Whether that is because there is nothing to excuse any more.
+    stale: bool = False
 
 
 class Explained(NamedTuple):
@@ -90,6 +104,8 @@ class Summary:
     kernel_log: list[str] = field(default_factory=list)
     #: What came of each waiver.
     waivers: list[UsedWaiver] = field(default_factory=list)
+    #: What came of each waiver of a warning of the kernel.
+    warnings: list[UsedWarning] = field(default_factory=list)
     #: The sums of the events ``finish``, by field; empty when no test process got there.
     totals: Counter[str] = field(default_factory=Counter)
     #: Seconds from the first event to the last.
@@ -198,9 +214,15 @@ class Summary:
             (self.hangs, Verdict.HANG),
             (self.deaths, Verdict.FAIL),
             (self.kernel_log, Verdict.KERNEL),
+            (self.stale_warnings, Verdict.STALE),
         ):
             verdicts += [verdict] if happened else []
         return exit_code(verdicts)
+
+    @property
+    def stale_warnings(self) -> list[UsedWarning]:
+        """Waivers of warnings of the kernel that did not come, though all was judged."""
+        return [used for used in self.warnings if used.stale]
 
     def foundations(self, rule: str) -> list[str]:
         """All rules that a rule stands on, the nearest first."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which failures a run's waivers excuse, and which waivers are stale.
 
-A waiver excuses a broken rule, and nothing else: neither what the kernel complains of (a taint, an oops, what a
-sanitizer reports), nor the suite itself.
+A waiver of a rule excuses that it is broken, and nothing else: neither what the kernel complains of (a taint, an oops,
+what a sanitizer reports), nor the suite itself. Warnings of the kernel have waivers of their own (``waived_warnings``).
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def _cases(summary: Summary, waiver: Waiver) -> list[Case]:
 
 def _elsewhere(run: Run, waiver: Waiver) -> str:
     """Why it does not hold on this kernel, or for this driver; empty where it does."""
-    for what, held, version in (
-        ("kernel", waiver.kernel, run.kernel.rpartition(" ")[2]),
-        ("driver", waiver.driver, run.driver_version),
-    ):
-        if held is None:
-            continue
-        inside = _within(held, version)
-        if inside is None:
-            return f"it holds for {what} {held}, and the version of the {what} is not known"
-        if not inside:
-            return f"it holds for {what} {held}, and this is {version}"
-    return ""
+    return elsewhere(run, "kernel", waiver.kernel) or elsewhere(run, "driver", waiver.driver)
+
+
+def elsewhere(run: Run, what: str, held: str | None) -> str:
+    """Why versions of ``what`` (kernel, driver) for which something holds are not this one; empty where they are."""
+    if held is None:
+        return ""
+    version = run.kernel.rpartition(" ")[2] if what == "kernel" else run.driver_version
+    inside = _within(held, version)
+    if inside is None:
+        return f"it holds for {what} {held}, and the version of the {what} is not known"
+    return "" if inside else f"it holds for {what} {held}, and this is {version}"
 
 
 def _within(held: str, version: str) -> bool | None:

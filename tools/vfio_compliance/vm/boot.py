@@ -188,7 +188,7 @@ def run(
             ended = _pump(readers, start + deadline, life)
         except KeyboardInterrupt:
             ended, boot.interrupted = False, True
-        boot.call = page.last(time.monotonic()) if page else None
+        boot.call = page.last() if page else None
         boot.stalled = life.stillborn() if ended else life.stalled()
         boot.timed_out = not (ended or boot.stalled or boot.interrupted)
         if boot.timed_out and boot.events and monitor.interrupt(scratch.monitor):

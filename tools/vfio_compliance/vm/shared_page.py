@@ -32,10 +32,10 @@ class SharedPage:
         backend = f"memory-backend-file,id=calls,share=on,size={_SIZE},mem-path={self.path}"
         return ["-object", backend, "-device", "ivshmem-plain,memdev=calls"]
 
-    def last(self, at: float) -> LastCall | None:
-        """The last call that the guest noted; ``at``: the present, by the host's monotonic clock. None: none."""
+    def last(self) -> LastCall | None:
+        """The last call that the guest noted; None: none. How long ago is told once its clock is known."""
         with self._opened() as descriptor:
-            call = inflight.last(descriptor, at + self.ahead if self.ahead is not None else None)
+            call = inflight.last(descriptor, ahead=self.ahead or 0.0)
         return call if call is None or self.ahead is not None else replace(call, seconds=0.0)
 
     @contextlib.contextmanager

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,9 @@ from ..profiles import Limits
 from ..results import inflight
 from ..results.events import End, Event, Finish, Plan, Process, Start
 from ..results.journal import Recorded, parse
-from . import suites
+from . import asleep, suites
 from .folder import scratch
+from .kernel_log import KernelLog
 
 #: Seconds until a test process has loaded the suites: its own start, on however slow a machine, is not the device's.
 _START_UP = 600.0
@@ -56,20 +58,30 @@ class Ending(NamedTuple):
     case: str | None
     message: str = ""
     process: dict[str, str] | None = None
+    #: The number of a process that could not be ended.
+    left: int | None = None
 
 
 class Attempt:
     """Starts one test process and follows it. ``take`` gets each of its events."""
 
-    def __init__(self, limits: Limits, calls: int, take: Callable[[Event], None], holds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        calls: int,
+        take: Callable[[Event], None],
+        holds: Sequence[int] = (),
+        log: KernelLog | None = None,
+    ) -> None:
         """``calls`` is the descriptor of the memory in which the process notes each call before it is made.
 
-        ``holds`` are descriptors that it keeps open as long as it lives.
+        ``holds`` are descriptors that it keeps open as long as it lives; ``log`` is looked at when something comes.
         """
         self._limits = limits
         self._calls = calls
         self._take = take
         self._holds = holds
+        self._log = log
         self._case: str | None = None
         self._since = time.monotonic()
         #: Since when no event has come, once the deadline was put off because calls are being made.
@@ -86,7 +98,8 @@ class Attempt:
         ``interruptions`` is a descriptor that gives the numbers of signals that ask this process to end.
         """
         with self._pytest(root, options, log) as (process, pipe):
-            return self._follow(process, pipe, interruptions)
+            ending = self._follow(process, pipe, interruptions)
+        return ending if process.returncode is not None else ending._replace(left=process.pid)
 
     @contextlib.contextmanager
     def _pytest(self, root: Path, options: Sequence[str], log: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
@@ -103,6 +116,8 @@ class Attempt:
                 env=suites.environment() | {"TMPDIR": str(folder)},
             )
             os.close(writing)
+            if self._log:
+                self._log.follow(process.pid)
             try:
                 yield process, reading
             finally:
@@ -114,8 +129,15 @@ class Attempt:
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             selector.register(interruptions, selectors.EVENT_READ)
+            if self._log:
+                selector.register(self._log, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select(max(self._deadline() - time.monotonic(), 0))}
+                if self._log and self._log.fileno() in ready:
+                    ready.discard(self._log.fileno())
+                    self._log.look(self._case, partial(inflight.last, self._calls))
+                    if not ready and time.monotonic() < self._deadline():
+                        continue
                 if pipe in ready:
                     data = os.read(pipe, 1 << 16)
                     if not data:
@@ -192,8 +214,9 @@ class Attempt:
     def _hung(self, process: subprocess.Popen[bytes]) -> Ending:
         if not self._started:
             return self._ending(How.HUNG, f"the test process did not load the suites within {_START_UP:g} s")
-        seen = {name: _proc(process.pid, name) for name in ("wchan", "stack", "syscall", "status")}
-        return self._ending(How.HUNG, f"no progress before the deadline: {self._where()}", seen)
+        seen = asleep.seen(process.pid)
+        told = "; the test process is ".join(filter(None, (self._where(), asleep.words(seen))))
+        return self._ending(How.HUNG, f"no progress before the deadline: {told}", seen)
 
     def _where(self) -> str:
         """The case under way, and the last call that was made."""
@@ -202,10 +225,3 @@ class Attempt:
         if call is None:
             return f"{case}, before any call"
         return f"{case}, last call {call}, {call.seconds} s ago"
-
-
-def _proc(pid: int, name: str) -> str:
-    try:
-        return Path("/proc", str(pid), name).read_text()
-    except OSError as error:
-        return f"not readable: {error.strerror}"

@@ -4,47 +4,163 @@
 from __future__ import annotations
 
 import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
-from ..results.kernel_log import complaints, taint_letters
+from ..common.words import counted
+from ..results.events import Kernel
+from ..results.inflight import LastCall
+from ..results.kernel_log import INDENT, TAINTED, Mark, Places, Warned, complaints, marked, taint_letters, warned
+from .symbols import Symbols
+
+LOG = Path("/dev/kmsg")
+TAINT = Path("/proc/sys/kernel/tainted")
 
 _LARGEST_RECORD = 8192
 
+#: The least number that a line of a process begins with: the kernel's own have only their gravity, from 0 to 7.
+_FIRST_OF_USERS = 8
+
+#: So many complaints that differ are noted until a case is over.
+_MOST = 200
+
+#: The clocks are compared by the last so many marks: they drift apart, slowly.
+_MARKS = 50
+
+#: The last call before a moment of the monotonic clock, in nanoseconds, or before now.
+LastBefore: TypeAlias = Callable[[int | None], LastCall | None]
+
+
+class _Line(NamedTuple):
+    """A line of the log."""
+
+    #: Whether the kernel itself says it, and no process.
+    by_kernel: bool
+    #: In microseconds of the log's clock.
+    micros: int
+    text: str
+
 
 class KernelLog:
-    """New complaints in the kernel's log, and new taints, since the last look."""
+    """New complaints in the kernel's log, and new taints, each with its case."""
 
-    def __init__(self, log: Path = Path("/dev/kmsg"), taint: Path = Path("/proc/sys/kernel/tainted")) -> None:
+    def __init__(self, log: Path = LOG, taint: Path = TAINT, symbols: Symbols | None = None) -> None:
         """Starts at the end of the log. Raises OSError when the log or the taint cannot be read."""
         self._taint_file = taint
         self._taint = int(taint.read_text())
+        self._symbols = symbols or Symbols()
+        self._places = Places()
+        self._found: list[Kernel] = []
+        #: How often each complaint came in each case.
+        self._times: Counter[tuple[str | None, Warned | str]] = Counter()
+        self._dropped = 0
+        #: The test process, and the case that it has marked last, until that is over.
+        self._process = 0
+        self._marked: str | None = None
+        #: By how many microseconds the monotonic clock was ahead of the log's, at the last marks.
+        self._ahead: deque[int] = deque(maxlen=_MARKS)
         self._file = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(self._file, 0, os.SEEK_END)
 
-    def complaints(self) -> list[str]:
-        """Lines since the last look that tell of a fault in the kernel; empty when all is well."""
-        found = complaints(self._lines())
+    def fileno(self) -> int:
+        """A descriptor that can be waited for: something was logged."""
+        return self._file
+
+    def follow(self, process: int) -> None:
+        """The test process of this number begins: its marks count from now on."""
+        self._process, self._marked = process, None
+        self._ahead.clear()
+
+    def look(self, case: str | None, last: LastBefore) -> None:
+        """Note what was logged since the last look, best at once. ``last`` gives the last call before a moment, or now.
+
+        It belongs to the case that the test process has marked last, or to ``case`` where nothing is marked.
+        """
+        for line in self._lines():
+            if not line.by_kernel:
+                self._take(marked(line.text), line.micros)
+            else:
+                self._hear(line, self._marked or case, last)
+
+    def _take(self, mark: Mark | None, micros: int) -> None:
+        if mark and mark.process == self._process:
+            self._marked = mark.case
+            self._ahead.append(mark.moment - micros)
+
+    def _hear(self, line: _Line, case: str | None, last: LastBefore) -> None:
+        kept, complaint = self._places.kept(line.text), bool(complaints([line.text]))
+        if kept and (not complaint or self._is_new(kept, case)):
+            self._note(kept, case, last(self._moment(line.micros)) if complaint else None)
+
+    def _moment(self, micros: int) -> int | None:
+        """A time of the log as one of the monotonic clock, in nanoseconds; None where nothing was marked.
+
+        A mark is written a little after the moment that stands in it: the latest comes nearest.
+        """
+        return (micros + max(self._ahead)) * 1000 if self._ahead else None
+
+    def _note(self, line: str, case: str | None, call: LastCall | None) -> None:
+        last = self._found[-1] if self._found else None
+        if last and last.case == case and (call is None or str(call) == str(last.call)):
+            self._found[-1] = Kernel((*last.lines, line), case, last.call)
+        else:
+            self._found.append(Kernel((line,), case, call))
+
+    def _is_new(self, line: str, case: str | None) -> bool:
+        """Whether a complaint is to be noted: not where one from the same place was, or very many were."""
+        which = (case, warned(line) or line)
+        if which not in self._times and len(self._times) >= _MOST:
+            self._dropped += 1
+            return False
+        self._times[which] += 1
+        return self._times[which] == 1
+
+    def _more(self, of: str | None) -> Iterator[Kernel]:
+        """The complaints that were not noted. Those that differed count as complaints: nobody has judged them."""
+        for (case, which), times in self._times.items():
+            if times > 1:
+                where = which if isinstance(which, str) else f"{which.file}, {which.function}"
+                yield Kernel((f"{INDENT}{counted(times - 1, 'time')} more: {where}",), case)
+        if self._dropped:
+            yield Kernel((f"and {counted(self._dropped, 'more complaint')}",), of)
+        self._times.clear()
+        self._dropped = 0
+
+    def over(self, case: str | None, last: LastBefore) -> list[Kernel]:
+        """A case is over, or something else: all that was logged until now, and new taints."""
+        # The kernel complains first, and is tainted then: so the lines of a taint are there once that is seen.
         taint = int(self._taint_file.read_text())
+        self.look(case, last)
+        of = self._found[-1].case if self._found else case
+        found = [Kernel(tuple(map(self._symbols.decoded, each.lines)), each.case, each.call) for each in self._found]
+        found += self._more(of)
+        self._found.clear()
         if new := taint & ~self._taint:
-            found.append(f"the kernel got tainted: {taint_letters(new)}")
+            found.append(Kernel((f"{TAINTED}{taint_letters(new)}",), of))
         self._taint = taint
+        if case == self._marked:
+            self._marked = None
         return found
 
     def close(self) -> None:
         """Stop looking."""
         os.close(self._file)
 
-    def _lines(self) -> list[str]:
-        lines: list[str] = []
+    def _lines(self) -> Iterator[_Line]:
         while True:
             try:
                 record = os.read(self._file, _LARGEST_RECORD)
             except BlockingIOError:
-                return lines
+                return
             except BrokenPipeError:  # records were overwritten before they were read; the next read goes on after them
                 continue
             if not record:
-                return lines
-            # Lines that begin with a blank tell of the device, for programs.
-            text = [line for line in record.decode("utf-8", "replace").split("\n") if line and line[0] != " "]
-            lines += [line.partition(";")[2] for line in text]
+                return
+            for line in record.decode("utf-8", "replace").split("\n"):
+                if line and line[0] != " ":  # else it tells of the device, for programs
+                    head, _, text = line.partition(";")
+                    numbers = [int(each) if each.isdecimal() else 0 for each in head.split(",")[:3]]
+                    grave, _, micros = [*numbers, 0, 0][:3]
+                    yield _Line(grave < _FIRST_OF_USERS, micros, text)

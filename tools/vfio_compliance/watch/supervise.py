@@ -11,6 +11,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -29,7 +30,6 @@ from ..results.events import (
     Event,
     Finish,
     Hang,
-    Kernel,
     Lost,
     Note,
     Plan,
@@ -41,6 +41,7 @@ from ..results.events import (
 )
 from ..results.failure import Stop
 from ..results.handover import Handover
+from ..results.kernel_log import UNWATCHED
 from ..results.reading import summarise
 from ..results.reports import Wanted
 from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
@@ -60,6 +61,10 @@ LOG = "pytest.log"
 
 #: What somebody can do about a call that does not return.
 _HANG_REMEDY = "find out why the call does not return, or raise limits.test in the profile if the device is only slow"
+
+
+#: Of a test process, by its number, and the folder of the run.
+_LEFT = "process {} sleeps in the kernel and cannot be ended; until it wakes it holds its device and"
 
 
 #: Options that are no matter of what is run to see a failure again.
@@ -203,7 +208,7 @@ class _Run:
                 while True:
                     more = [] if handover is None else [f"--handover={_written(handover, folder)}"]
                     self._case, self._lost = None, ""
-                    attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds)
+                    attempt = Attempt(self._profile.limits, self._calls, self._take, self._holds, self._kernel)
                     ending = attempt.run(root, [*options, *more], log, interruptions)
                     self._put_back()
                     if not self._continues(ending):
@@ -257,8 +262,7 @@ class _Run:
         """Give the journal its end. Raises RunError without a journal."""
         if not self._rest.planned:
             raise RunError(self._over or last_words(self._out / LOG))
-        if self._kernel:
-            self._look_at(self._kernel)
+        self._tell_of_kernel()
         try:
             with journal.Journal(self._path, offset=self._offset) as opened:
                 opened.end()
@@ -275,8 +279,9 @@ class _Run:
 
     def _continues(self, ending: Ending) -> bool:
         """Put the end of a test process into the journal; whether another one continues the run."""
-        if self._kernel:
-            self._look_at(self._kernel)
+        self._tell_of_kernel()
+        if ending.left is not None:
+            self._write(Note(f"{_LEFT.format(ending.left)} {self._out}"))
         if self._over:
             return False
         if ending.how is How.INTERRUPTED:
@@ -333,9 +338,7 @@ class _Run:
                 self._case = event.case
             case End():
                 self._failed |= event.verdict is Verdict.FAIL
-                if self._kernel:
-                    self._look_at(self._kernel)
-                self._case = None
+                self._tell_of_kernel()
             case Changed():
                 self._changed[event.path] = event.before
             case Restored():
@@ -355,9 +358,11 @@ class _Run:
         if self._environment:
             self._write(self._environment)
 
-    def _look_at(self, kernel: KernelLog) -> None:
-        if lines := kernel.complaints():
-            self._write(Kernel(tuple(lines), self._case))
+    def _tell_of_kernel(self) -> None:
+        """Put into the journal what the kernel has complained of by now."""
+        if self._kernel:
+            for complained in self._kernel.over(self._case, partial(inflight.last, self._calls)):
+                self._write(complained)
 
     def _write(self, event: Event) -> None:
         if not self._rest.planned:
@@ -401,7 +406,7 @@ def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
     try:
         return KernelLog(), ""
     except (OSError, ValueError) as error:
-        return None, f"the kernel's log was not watched: {error}; run as root to have it watched"
+        return None, f"{UNWATCHED}: {error}; run as root to have it watched"
 
 
 def last_words(log: Path) -> str:

@@ -92,6 +92,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "selection": {"selected": scope.selection, "only": list(scope.only), "exclude": list(scope.exclude)},
         "offered": {"rules": scope.rules, "cases": scope.cases},
         "waivers": run.waivers,
+        "kernel_warnings": run.kernel_warnings,
         "waiver_files": run.waiver_files,
         "rounds": run.rounds,
         "counts": {

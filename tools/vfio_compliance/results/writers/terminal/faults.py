@@ -14,6 +14,7 @@ from ...case import Case
 from ...excerpt import excerpt
 from ...failure import Failure
 from ...rerun import again, rerun
+from ...setting import KernelWarning, Waiver
 from ...summary import TROUBLE, Summary
 from ...verdict import Verdict
 from .layout import LABEL, OF_THE_SUITE, labelled
@@ -55,6 +56,7 @@ class Faults:
             yield ""
             yield from self._fault(f"{number}) ", fault, width)
         yield from _waived(self._summary, width)
+        yield from _waived_warnings(self._summary, width)
 
     def _fault(self, number: str, fault: _Fault, width: int) -> Iterator[str]:
         """All about a fault. Of one that has its cause elsewhere, less."""
@@ -100,21 +102,48 @@ def _waived(summary: Summary, width: int) -> Iterator[str]:
         else:
             yield from wrap(f"waiver not used: {waiver.rule}, because ", unused or "no failure is what it lists", width)
         for label, text in (
-            ("reason", waiver.reason),
-            ("link", waiver.link),
-            ("owner", waiver.owner),
-            ("expires", f"after {waiver.expires}" if waiver.expires else None),
+            *_why_waived(waiver),
             ("shows", waiver.shows),
             ("case", waiver.case),
             ("kernel", waiver.kernel),
             ("driver", waiver.driver),
-            ("sometimes", "it does not show in every run" if waiver.sometimes else None),
-            ("from", waiver.where or None),
+            *_last_of(waiver),
         ):
             if text is not None:
                 yield from labelled(label, text, width)
         if cases:
             yield from _lines_of(cases, cases[0], _CASES, "in", width)
+
+
+def _waived_warnings(summary: Summary, width: int) -> Iterator[str]:
+    """Every waiver of a warning of the kernel, with all that it says, and what came of it."""
+    for used in summary.warnings:
+        yield ""
+        if used.unused:
+            head = "stale" if used.stale else "waiver not used"
+            yield from wrap(f"{head}: {used.waiver}, because ", used.unused, width)
+        else:
+            outside = ", and outside of any rule" if used.outside else ""
+            yield from wrap("waived: ", f"{used.waiver}  ({counted(len(used.cases), 'case')}{outside})", width)
+        for label, text in (*_why_waived(used.waiver), ("kernel", used.waiver.kernel), *_last_of(used.waiver)):
+            if text is not None:
+                yield from labelled(label, text, width)
+        for index, case in enumerate(used.cases[:_CASES]):
+            yield from labelled("" if index else "in", case.name, width)
+        if len(used.cases) > _CASES:
+            yield from labelled("", f"and {counted(len(used.cases) - _CASES, 'more case')}", width)
+
+
+def _why_waived(waiver: Waiver | KernelWarning) -> Iterator[tuple[str, str | None]]:
+    yield "reason", waiver.reason
+    yield "link", waiver.link
+    yield "owner", waiver.owner
+    yield "expires", f"after {waiver.expires}" if waiver.expires else None
+
+
+def _last_of(waiver: Waiver | KernelWarning) -> Iterator[tuple[str, str | None]]:
+    yield "sometimes", "it does not show in every run" if waiver.sometimes else None
+    yield "from", waiver.where or None
 
 
 def explanation(rule: Rule, width: int) -> Iterator[str]:

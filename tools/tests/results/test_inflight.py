@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Calls that are noted where another process can read them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from vfio_compliance.results.inflight import Inflight, create, last
+
+
+@pytest.fixture
+def shared():
+    """A descriptor of the memory that is shared."""
+    descriptor = create()
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_none(shared):
+    """Nothing was noted, at no time."""
+    assert last(shared) is None
+    assert last(shared, time.monotonic_ns()) is None
+
+
+def test_last(shared):
+    """The latest one, with its age; then none, when that was noted."""
+    calls = Inflight(shared)
+    calls.begin("ioctl", "device", 0x3B6F, 0)
+    calls.begin("write", "region 9", -1, 4)
+    found = last(shared)
+    assert (found.verb, found.target, found.number, found.length) == ("write", "region 9", (1 << 64) - 1, 4)
+    assert 0 <= found.seconds < 60
+    calls.none()
+    assert last(shared) is None
+
+
+def test_before_a_moment(shared):
+    """Of those that are kept, the last that had begun then; another process goes on where one has ended."""
+    moments = []
+    for _ in range(2):
+        writer = Inflight(shared)
+        for number in range(200):
+            writer.begin("read", "region 9", len(moments), number)
+            moments.append(time.monotonic_ns())
+    assert last(shared).number == 399
+    for number in (399, 398, 300, 150):
+        assert last(shared, moments[number]).number == number
+    assert last(shared, moments[399] + 2_000_000_000).seconds >= 2
+    assert last(shared, moments[100]) is None
+
+
+def test_before_any(shared):
+    """A moment before the first call has none."""
+    before = time.monotonic_ns()
+    Inflight(shared).begin("read", "region 9", 0, 8)
+    assert last(shared, before) is None

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where the kernel was when it complained, in logs as kernels write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.results.events import Kernel
+from vfio_compliance.results.inflight import LastCall
+from vfio_compliance.results.kernel_log import Places, Warned, warned
+
+WARNING = "WARNING: CPU: 0 PID: 233 at drivers/vfio/vfio_main.c:77 vfio_do+0x1f/0x40 [vfio]"
+
+TRACE = [
+    "Modules linked in: vfio_refdriver(OE) vfio",
+    "CPU: 0 UID: 0 PID: 233 Comm: python Tainted: G           OE",
+    "RIP: 0010:refd_write+0x12/0x90 [vfio_refdriver]",
+    "Code: 00 01 02",
+    "RSP: 0018:ffffa0c5c0a3bd98 EFLAGS: 00010246",
+    "Call Trace:",
+    " <TASK>",
+    " ? __die_body.cold+0x19/0x27",
+    " ? exc_page_fault+0x7e/0x180",
+    " vfio_write+0x5f/0xb0 [vfio 0123456789abcdef]",
+    " vfs_write.part.0+0xf5/0x410",
+    " entry_SYSCALL_64_after_hwframe+0x76/0x7e",
+    "RIP: 0033:0x7f2ae5b2c9e0",
+    " </TASK>",
+    "---[ end trace 0000000000000000 ]---",
+    "RIP: 0010:refd_write+0x12/0x90 [vfio_refdriver]",
+]
+
+PLACES = [
+    "  in refd_write+0x12/0x90 [vfio_refdriver]",
+    "  called from vfio_write+0x5f/0xb0 [vfio 0123456789abcdef]",
+    "  called from vfs_write.part.0+0xf5/0x410",
+    "  called from entry_SYSCALL_64_after_hwframe+0x76/0x7e",
+]
+
+
+def kept(lines):
+    """What is kept of a log."""
+    places = Places()
+    return [kept for line in lines if (kept := places.kept(line))]
+
+
+def test_oops():
+    """Of an oops: the function that did it and those that called it, without what only may have."""
+    head = ["BUG: kernel NULL pointer dereference, address: 0000000000000000", "Oops: Oops: 0002 [#1] PREEMPT SMP"]
+    assert kept(["all is well", *head, *TRACE, " after_it+0x1/0x2"]) == [*head, *PLACES]
+
+
+def test_another_architecture():
+    """Others call the program counter another name."""
+    lines = ["Oops: 1", "pc : refd_write+0x12/0x90 [vfio_refdriver]", "Call trace:", " vfio_write+0x5f/0xb0 [vfio]"]
+    assert kept(lines)[1:] == [
+        "  in refd_write+0x12/0x90 [vfio_refdriver]",
+        "  called from vfio_write+0x5f/0xb0 [vfio]",
+    ]
+
+
+def test_only_after_a_complaint():
+    """A trace that somebody has asked for complains of nothing."""
+    assert kept(TRACE) == []
+
+
+def test_once():
+    """The same warning again is kept, without its places; so few callers are kept as tell where it was."""
+    again = WARNING.replace("CPU: 0 PID: 233", "CPU: 1 PID: 9")
+    assert kept([WARNING, *TRACE, again, *TRACE]) == [WARNING, *PLACES, again]
+    deep = [f" caller{number}+0x1/0x2" for number in range(20)]
+    assert kept([WARNING, "Call Trace:", *deep])[1:] == [f"  called from{caller}" for caller in deep[:6]]
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        (WARNING, Warned("drivers/vfio/vfio_main.c", "vfio_do")),
+        (
+            "WARNING: drivers/vfio/vfio_main.c:77 at vfio_do+0x1f/0x40 [vfio], CPU#0: python/233",
+            Warned("drivers/vfio/vfio_main.c", "vfio_do"),
+        ),
+        ("WARNING: possible circular locking dependency detected", None),
+        ("WARNING: suspicious RCU usage", None),
+        ("WARNING: bad unlock balance detected!", None),
+        ("WARNING: stack recursion on stack type 4", None),
+        ("BUG: KASAN: slab-out-of-bounds in vfio_do+0x1f/0x40", None),
+        ("the kernel got tainted: W", None),
+        ("Oops: WARNING: CPU: 0 PID: 233 at drivers/a.c:77 b+0x1f/0x40", None),
+        ("a.c: WARNING: CPU: 0 PID: 233 at drivers/a.c:77 b+0x1f/0x40", None),
+    ],
+)
+def test_warned(line, where):
+    """Only what a WARN statement prints names its file and function."""
+    assert warned(line) == where
+
+
+def test_in_words():
+    """The call stands under the complaint, before the places."""
+    call = LastCall("write", "region 9", 0, 4, 1.0)
+    assert str(Kernel((WARNING, *PLACES[:1]), "case", call)).splitlines() == [
+        WARNING,
+        "  last call before it: write of 4 bytes at 0x0 of region 9",
+        PLACES[0],
+    ]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Places in modules as file and line, from an object that is linked as modules are."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from vfio_compliance.watch.symbols import VARIABLE, Symbols
+
+SOURCE = """
+int other(int number) { return number * 3; }
+__attribute__((section(".text.unlikely"), noinline)) int cold(volatile int *place)
+{
+    place[0] = 1;
+    place[1] = 2;
+    return place[2];
+}
+"""
+
+#: Static functions of the same name and size.
+TWIN = "static __attribute__((noinline, used)) int twin(volatile int *place) { return *place; }"
+
+
+def build(folder, name, source):
+    """A relocatable object with debug information and the identity of its build; gives its path."""
+    parts = []
+    for number, text in enumerate(source):
+        (folder / f"part{number}.c").write_text(text)
+        command = ["gcc", "-g", "-O1", "-c", f"part{number}.c", "-o", f"part{number}.o"]
+        subprocess.run(command, cwd=folder, check=True)
+        parts.append(f"part{number}.o")
+    subprocess.run(["ld", "-r", "--build-id=sha1", "-o", name, *parts], cwd=folder, check=True)
+    return folder / name
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """Gives a function that stands in for loading a module."""
+
+    def load(path, module):
+        notes = tmp_path / "sys" / module / "notes"
+        notes.mkdir(parents=True)
+        subprocess.run(
+            ["objcopy", "-O", "binary", "--only-section=.note.gnu.build-id", path, notes / ".note.gnu.build-id"],
+            check=True,
+        )
+
+    return load
+
+
+@pytest.fixture
+def module(tmp_path, loaded):
+    """A module whose name has a dash where the kernel has an underscore, and which is loaded."""
+    path = build(tmp_path, "my-driver.ko", [SOURCE, TWIN, f"\n{TWIN}"])
+    loaded(path, "my_driver")
+    return path
+
+
+def symbols(tmp_path, *places):
+    return Symbols(places, tmp_path / "sys")
+
+
+def size_of(path, function):
+    told = subprocess.run(["objdump", "--syms", path], capture_output=True, text=True, check=True).stdout
+    return int(next(line.split()[4] for line in told.splitlines() if line.endswith(f" {function}")), 16)
+
+
+def test_place(tmp_path, module):
+    """A place in a section of its own, in a module named by its folder or by itself; also where it is seen again."""
+    line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
+    for place in (tmp_path, module):
+        known = symbols(tmp_path, place)
+        assert [known.decoded(line) for _ in range(2)] == [f"{line} {tmp_path}/part0.c:5"] * 2
+
+
+def test_identity_in_the_line(tmp_path, module):
+    """Some kernels print the identity of the build; what fills the gap to the next function counts as its size."""
+    line = f"  in cold+0x0/{size_of(module, 'cold') + 8:#x} [my_driver 0123456789abcdef]"
+    assert symbols(tmp_path, module).decoded(line) == f"{line} {tmp_path}/part0.c:5"
+
+
+def test_caller(tmp_path, module):
+    """A caller is named by the call, which is before the place that it goes on at."""
+    size = size_of(module, "cold")
+    offsets = [
+        (at, symbols(tmp_path, module).decoded(f"  in cold+{at:#x}/{size:#x} [my_driver]")) for at in range(size)
+    ]
+    after = next(at for at, line in offsets if not line.endswith(offsets[0][1][-2:]))
+    known = symbols(tmp_path, module)
+    assert known.decoded(f"  in cold+{after:#x}/{size:#x} [my_driver]").endswith("part0.c:6")
+    assert known.decoded(f"  called from cold+{after:#x}/{size:#x} [my_driver]").endswith("part0.c:5")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "BUG: kernel NULL pointer dereference",
+        "  in cold+0x0/0x10",
+        "  in nothing+0x0/0x10 [my_driver]",
+        "  in cold+0x0/0x1 [my_driver]",
+        "  in cold+0xffff/0x10000 [my_driver]",
+        "  in cold+0x0/0x100 [not_loaded]",
+        "  in twin+0x0/0x100 [my_driver]",
+        "  in cold+0x0/0x100 [../../my_driver]",
+    ],
+)
+def test_not_known(tmp_path, module, line):
+    """What is in no module, in none that is there, or may be in two places, is left as it is."""
+    assert symbols(tmp_path, module).decoded(line) == line
+
+
+def test_another_build(tmp_path, module):
+    """A file of the same name that is another build would tell a wrong line."""
+    (tmp_path / "other").mkdir()
+    other = build(tmp_path / "other", "my-driver.ko", [SOURCE.replace("* 3", "* 5")])
+    line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
+    assert symbols(tmp_path, other).decoded(line) == line
+    assert symbols(tmp_path, other, module).decoded(line) != line
+
+
+def test_no_debug_information(tmp_path, module):
+    """A stripped module has its functions, but no lines."""
+    line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
+    subprocess.run(["strip", "--strip-debug", module], check=True)
+    assert symbols(tmp_path, module).decoded(line) == line
+
+
+@pytest.mark.parametrize("trouble", ["missing", "failing", "garbage", "slow"])
+def test_tools(tmp_path, module, monkeypatch, trouble):
+    """Tools that are missing, fail, print nonsense or never end cost the line number, and little time."""
+    monkeypatch.setattr("vfio_compliance.watch.symbols._PATIENCE", 0.2)
+    line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    does = {"failing": "exit 1", "garbage": "head -c 999 /dev/urandom", "slow": "exec sleep 60"}
+    for name in ("readelf", "objdump", "addr2line") if trouble != "missing" else ():
+        (tools / name).write_text(f"#!/bin/sh\n{does[trouble]}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/bin" if trouble == "garbage" else str(tools))
+    if trouble == "slow":
+        (tools / "sleep").symlink_to("/bin/sleep")
+    assert symbols(tmp_path, module).decoded(line) == line
+
+
+def test_bounded(tmp_path, module, monkeypatch):
+    """A driver that complains without end costs so many calls of tools at most."""
+    monkeypatch.setattr("vfio_compliance.watch.symbols._MOST", 4)
+    size = size_of(module, "cold")
+    known = symbols(tmp_path, module)
+    lines = [f"  in cold+{number:#x}/{size:#x} [my_driver]" for number in range(4)]
+    assert [known.decoded(line) != line for line in lines] == [True, True, False, False]
+
+
+def test_named_by_the_user(tmp_path, module, monkeypatch):
+    """The environment names places."""
+    monkeypatch.setenv(VARIABLE, f"/nowhere:{module}")
+    line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
+    assert Symbols(modules=tmp_path / "sys").decoded(line) == f"{line} {tmp_path}/part0.c:5"
