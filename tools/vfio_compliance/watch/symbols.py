@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,9 +17,9 @@ from ..results.kernel_log import INDENT
 #: Files or folders that hold modules with debug information, with colons between them.
 VARIABLE: Final = "VFIO_DEBUG_INFO"
 
-#: A run that is watched waits no longer than so many seconds for a tool, and so many times in all.
-_PATIENCE = 3.0
-_MOST = 200
+#: Seconds that a run waits for a tool at most, and for all of them together.
+_PATIENCE = 10.0
+_TOGETHER = 30.0
 
 _PLACE = re.compile(
     rf"({INDENT}(in|called from) ([\w.$]+)\+0x([0-9a-f]+)/0x([0-9a-f]+) \[(\w+)(?: [0-9a-f]+)?\])", re.ASCII
@@ -43,7 +44,8 @@ class Symbols:
         self._places = list(_usual() if places is None else places)
         self._modules = modules
         self._files: dict[str, Path | None] = {}
-        self._left = _MOST
+        #: Seconds that were spent on tools.
+        self._spent = 0.0
 
     def decoded(self, line: str) -> str:
         """The line, with file and line number after the place that it tells of."""
@@ -91,9 +93,9 @@ class Symbols:
 
     def _tell(self, *command: str) -> str:
         """What a tool of binutils prints; nothing where it fails, is missing, or takes long."""
-        self._left -= 1
-        if self._left < 0:
+        if self._spent >= _TOGETHER:
             return ""
+        began = time.monotonic()
         try:
             done = subprocess.run(
                 command,
@@ -104,6 +106,8 @@ class Symbols:
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
+        finally:
+            self._spent += time.monotonic() - began
         return done.stdout.decode("utf-8", "replace")
 
 
