@@ -38,7 +38,7 @@ ROOMS = {
     "bundle": RESULTS,
     "watch": {*RESULTS, "profiles"},
     "qemu": {*RUN, "interfaces", "clients"},
-    "vm": RESULTS,
+    "vm": {*RESULTS, "watch"},
     "cli": {*RUN, "interfaces", "states", "clients", "watch", "bundle", "qemu", "vm"},
     "__main__": {"cli"},
 }

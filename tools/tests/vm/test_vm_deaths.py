@@ -28,6 +28,12 @@ from vfio_compliance.vm.guest.telling import MARK
 
 DONE, UNDER_WAY, LEFT = "one[done]", "one[under way]", "one[left]"
 OOPS = "[   70.1] BUG: kernel NULL pointer dereference, address: 0000000000000008"
+WORDS = f"""{OOPS}
+[   70.4] RIP: 0010:driver_write+0x1f/0x40 [driver]
+[   70.5] Call Trace:
+[   70.6]  vfio_device_fops_write+0x25/0x40 [vfio]
+[   70.7] ---[ end trace 0000000000000000 ]---
+[   70.8] RIP: 0010:driver_write+0x1f/0x40 [driver]"""
 PANIC = "[   71.1] Kernel panic - not syncing: Fatal exception"
 
 #: A machine boots, runs the first command of its plan, and leaves the journal of a run behind.
@@ -120,14 +126,21 @@ def verdicts(run: Summary) -> list[Verdict]:
 
 
 def test_a_panic_is_told_at_the_case_with_its_call_and_the_kernels_words(machines: Machines) -> None:
-    judged = machines.boot(f"die(); log({OOPS!r}); log({PANIC!r})", options=["--continue", "0"])
+    judged = machines.boot(f"die(); log({WORDS!r}); log({PANIC!r})", options=["--continue", "0"])
     assert verdicts(machines.run) == [Verdict.PASS, Verdict.KERNEL, Verdict.NOT_RUN]
     failure = machines.run.cases[case(UNDER_WAY)].why
-    assert failure.seen == f"{OOPS}\n{PANIC}"
+    lines = [line.partition("] ")[2] for line in (OOPS, PANIC)]
+    assert (failure.seen or "").splitlines() == [
+        lines[0],
+        "  last call before it: write of 8 bytes at 0x18 of region 9",
+        "  in driver_write+0x1f/0x40 [driver]",
+        "  called from vfio_device_fops_write+0x25/0x40 [vfio]",
+        lines[1],
+    ]
     assert "last call write of 8 bytes at 0x18 of region 9" in failure.also
     assert (judged.ending, judged.code, judged.release) == ("panicked", 1, "6.12.0")
     assert {"boot", "run"} <= judged.seconds.keys()
-    assert PANIC in machines.report
+    assert lines[1] in machines.report
     assert machines.report.splitlines()[-1].startswith("NOT CONFORMANT")
 
 

@@ -31,6 +31,7 @@ from vfio_compliance.vm.outcome import Outcome
 from vfio_compliance.vm.plan import Plan
 from vfio_compliance.vm.shared_page import SharedPage
 from vfio_compliance.vm.shown import say, short, show
+from vfio_compliance.watch.symbols import Symbols
 
 _LINES = 12
 _WIDEST = 100
@@ -202,7 +203,8 @@ class Guests:
 
     def _complete(self, run: left.Left, end: Ending, result: boot.Boot, console: Path) -> None:
         say(self._label, "left", f"{short(run.folder)}: {left.where(run, result.call)}")
-        if complaint := left.write(run, left.events(run, end, result.call, console)):
+        decoded = Symbols(files=self._plan.files()).decoded
+        if complaint := left.write(run, left.events(run, end, result.call, console, decoded)):
             say(self._label, "BROKEN", f"the end of the run is not in its journal: {complaint}")
 
     def _journals(self, began: float) -> list[Path]:

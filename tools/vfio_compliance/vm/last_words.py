@@ -2,11 +2,13 @@
 """What a kernel said before it ended: pure functions over its console."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vfio_compliance.common.words import counted
-from vfio_compliance.results.kernel_log import complaints
+from vfio_compliance.results.kernel_log import Places, complaints
 
+#: What the kernel puts before each line.
+_PREFIX = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 _TIME = r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? *)?"
 _PANIC = re.compile(_TIME + r"Kernel panic - not syncing: (.*)")
 #: What ends the kernel's own words on a fault.
@@ -33,6 +35,13 @@ def quoted(console: Sequence[str]) -> list[str]:
     if panic is not None:
         return _cut([*_fault(lines[max(panic - _NEAR, 0) : panic]), *_to_its_end(lines[panic:])])
     return _cut(_fault(lines)) or lines[-_LAST:]
+
+
+def told(lines: Sequence[str], decoded: Callable[[str], str]) -> list[str]:
+    """What a journal says of such words: the complaints, and where the kernel was, ``decoded`` to file and line."""
+    places = Places()
+    texts = (_PREFIX.sub("", line) for line in lines if "end Kernel panic" not in line)
+    return [decoded(kept) for kept in map(places.kept, texts) if kept]
 
 
 def _fault(lines: Sequence[str]) -> list[str]:

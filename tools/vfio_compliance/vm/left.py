@@ -2,13 +2,15 @@
 """What the runs of a guest left that has died: their journals get the end that the guest could not write."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_compliance.results import journal
 from vfio_compliance.results.events import Broken, Closed, End, Event, Hang, Kernel, Plan, Process, Run, Start
 from vfio_compliance.results.inflight import LastCall
+from vfio_compliance.results.kernel_log import INDENT
+from vfio_compliance.vm import last_words
 from vfio_compliance.vm.ending import Ending, How
 
 #: Seconds beyond a test's own within which a run that goes on writes its next record.
@@ -72,15 +74,20 @@ def where(run: Left, call: LastCall | None) -> str:
     return f"{case}, last call {call}" if call else case
 
 
-def events(run: Left, end: Ending, call: LastCall | None, console: Path) -> list[Event]:
-    """The events that tell how a run ended."""
+def events(
+    run: Left, end: Ending, call: LastCall | None, console: Path, decoded: Callable[[str], str] = str
+) -> list[Event]:
+    """The events that tell how a run ended; ``decoded`` adds file and line to a place in a module."""
     text, remedy = f"{end.text}, {where(run, call)}", _REMEDY.format(console=console)
+    lines = last_words.told(end.lines, decoded)
     if end.how is How.PANIC:
-        return [Kernel(tuple(end.lines), run.case), Broken(text, remedy, run.case)]
+        return [Kernel(tuple(lines), run.case, call), Broken(text, remedy, run.case)]
     if end.how is How.HANG:
         if run.silent < run.limit + _GRACE:
             text = f"the deadline of the guest came while the run went on, {where(run, call)}"
             return [Broken(text, "give the guest more time: --deadline", None)]
+        at = "; ".join(line.strip() for line in lines if line.startswith(INDENT))
+        text += f"; its kernel was {at}" if at else ""
         return [Hang(text, remedy, run.case, call, {"stack": "\n".join(end.lines)})]
     if end.how is How.RESET:
         return [Broken(text, remedy, run.case)]

@@ -47,13 +47,16 @@ class Plan:
             "dmesg": str(dmesg),
         }
 
+    def files(self) -> dict[str, Path]:
+        """The file of each module that is not the kernel's own, by name."""
+        files = {own["name"]: Path(own["path"]) for own in self.own}
+        return files | ({self.reference.path.stem: self.reference.path} if self.reference else {})
+
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
         path += ":/usr/sbin:/usr/bin:/sbin:/bin"
         columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
         kept = {word: os.environ[word] for word in ("PYTHONPATH", "TERM", "NO_COLOR") if word in os.environ}
-        files = {own["name"]: own["path"] for own in self.own}
-        files |= {self.reference.path.stem: str(self.reference.path)} if self.reference else {}
         return {
             **kept,
             "PATH": path,
@@ -62,5 +65,6 @@ class Plan:
             "PYTHONUNBUFFERED": "1",
             "VFIO_COMPLIANCE_RESULTS": str(self.folder),
             "VFIO_COMPLIANCE_RERUN": shlex.join([*self.call, "--"]),
-            "VFIO_COMPLIANCE_MODULES": json.dumps(files),
+            "VFIO_COMPLIANCE_MODULES": json.dumps({module: str(path) for module, path in self.files().items()}),
+            "VFIO_DEBUG_INFO": os.pathsep.join(map(str, self.files().values())),
         }

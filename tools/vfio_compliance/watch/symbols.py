@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -39,11 +39,19 @@ class _Function(NamedTuple):
 class Symbols:
     """Adds file and line to places in modules. What cannot be found out is left as it is."""
 
-    def __init__(self, places: Sequence[Path] | None = None, modules: Path = Path("/sys/module")) -> None:
-        """``places`` are files or folders that may hold the modules; else those of this machine and environment."""
+    def __init__(
+        self,
+        places: Sequence[Path] | None = None,
+        modules: Path = Path("/sys/module"),
+        files: Mapping[str, Path] | None = None,
+    ) -> None:
+        """``places`` are files or folders that may hold the modules; else those of this machine and environment.
+
+        ``files`` are the files of some modules, by name, of which it is known that they were loaded.
+        """
         self._places = list(_usual() if places is None else places)
         self._modules = modules
-        self._files: dict[str, Path | None] = {}
+        self._files: dict[str, Path | None] = dict(files or {})
         #: Seconds that were spent on tools.
         self._spent = 0.0
 
