@@ -70,8 +70,9 @@ class Guests:
         self._label = outcome.label
         #: The runs that were made, by kernel.
         self.columns: list[matrix.Column] = []
-        #: The number of the command that the present guest is in; None for none.
+        #: The number of the command that the present guest is in, None for none, and the second in which it began.
         self._index: int | None = None
+        self._since = 0.0
         #: Seconds to the present guest's first command.
         self._up = 0.0
 
@@ -188,7 +189,7 @@ class Guests:
             say(label, "BROKEN", first, rest)
             outcome.add(EXIT_BROKEN)
         elif kind == "start":
-            self._index = event["index"]
+            self._index, self._since = event["index"], at
             say(label, "run", shlex.join(words(commands[self._index])))
         elif kind == "log":
             counts = self._index is None or commands[self._index][:1] != [IGNORE_LOG]
@@ -196,7 +197,7 @@ class Guests:
         elif kind == "end":
             outcome.exits.append(event["exit"])
             outcome.add(EXIT_BROKEN if event["exit"] in (126, 127) else event["exit"])
-            say(label, "run", f"exit {event['exit']}")
+            say(label, "run", f"exit {event['exit']}, {at - self._since:.0f} s")
             self._index = None
 
     # -- what came of it ----------------------------------------------------------------------------------------------
