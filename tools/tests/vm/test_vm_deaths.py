@@ -247,6 +247,16 @@ def test_a_run_that_was_told_by_its_guest_is_not_told_again(
     assert judged.code == 2
 
 
+def test_a_disk_that_is_full_before_the_boot_is_called_that(
+    machines: Machines, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The archive that a guest boots from goes beside the results."""
+    full = "import sys; sys.exit('OSError: [Errno 28] No space left on device')"
+    judged = machines.boot("", begin=full)
+    assert "is full: name another folder with --out" in capfd.readouterr().out
+    assert (judged.ending, judged.code) == ("no boot", 2)
+
+
 def test_a_death_outside_of_any_run_is_told_once(machines: Machines) -> None:
     judged = machines.boot(f"log({PANIC!r})", options=["--continue", "0"])
     assert (judged.ending, judged.code) == ("panicked", 2)

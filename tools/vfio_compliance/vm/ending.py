@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a guest ended that did not end by itself."""
 
+import errno
+import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -74,4 +76,6 @@ def ending(boot: Boot, console: Path) -> Ending | None:
     else:
         how, text = How.RESET, f"the guest ended early {after}, and did not say why"
     lines = last_words.quoted(boot.lines)
+    if how is How.NO_BOOT and any(os.strerror(errno.ENOSPC) in line for line in lines):
+        text = f"the guest did not come up: the disk of {short(console.parent)} is full: name another folder with --out"
     return Ending(how, text, f"see {short(console)}", lines)
