@@ -18,7 +18,7 @@ from vfio_compliance.cli.main import parser
 from vfio_compliance.cli.vm import orders as ordered
 from vfio_compliance.common.signals import terminated_as_interrupted
 from vfio_compliance.results import journal, reports
-from vfio_compliance.results.events import Event, Hang, Plan, Start
+from vfio_compliance.results.events import Event, Hang, Kernel, Plan, Start
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
@@ -287,6 +287,38 @@ def test_a_log_counts_but_for_the_command_that_is_known_to_upset_it(
     assert judged.code == code
     assert judged.log == ["[    5.0] WARNING: CPU: 0 at x.c:1 y+0x1/0x2"]
     assert ("which does not count here" in capfd.readouterr().out) == (code == 0)
+
+
+JUDGED = """
+die()
+pathlib.Path(plan["keep"], "r", "report.txt").write_text("told")
+tell(event="log", since={}, before=0, after={})
+tell(event="end", index=0, exit=3)
+tell(event="over")
+"""
+WARNING = "WARNING: CPU: {} PID: 7 at drivers/x.c:1 y+0x1/0x2"
+
+
+@pytest.mark.parametrize(
+    ("since", "taint", "log"),
+    [
+        pytest.param([f"[    5.0] {WARNING.format(0)}"], 1 << 9, [], id="told by the run"),
+        pytest.param([f"[    5.0] {WARNING.format(n)}" for n in (0, 1)], 1 << 9, [], id="and again"),
+        pytest.param(["[    5.0] BUG: x"], 0, ["[    5.0] BUG: x"], id="another"),
+        pytest.param([], 1 << 7, ["tainted: D"], id="another taint"),
+    ],
+)
+def test_what_a_run_has_judged_of_the_kernel_is_not_judged_again(
+    machines: Machines, since: list[str], taint: int, log: list[str]
+) -> None:
+    """It may be waived there, or be part of a hang."""
+    with journal.Journal(machines.left) as opened:
+        opened.write(
+            Kernel((WARNING.format(0), "  called from z+0x1/0x2", "the kernel got tainted: W"), case(UNDER_WAY))
+        )
+    judged = machines.boot(JUDGED.format(since, taint))
+    assert judged.log == log
+    assert judged.code == (1 if log else 3)
 
 
 def _events(machines: Machines) -> list[Event | None]:

@@ -265,3 +265,17 @@ def test_taint_is_of_the_complaint(log, tmp_path):
 def test_waited_for(log, tmp_path):
     """The descriptor to wait for is that of the log."""
     assert os.path.samestat(os.fstat(log.fileno()), os.stat(tmp_path / "kmsg"))
+
+
+ASLEEP = "INFO: task python3:{} blocked for more than 120 seconds."
+
+
+@pytest.mark.parametrize(("process", "case"), [(224, "hung"), (225, "now")])
+def test_a_process_that_was_left_asleep_is_told_of_at_its_own_case(log, tmp_path, process, case):
+    """The kernel says so two minutes later, in the middle of another case; of another process it is that case's."""
+    log.leave(224, "hung")
+    say(tmp_path, ASLEEP.format(process), "Call Trace:", " driver_write+0x1/0x2 [driver]")
+    (told,) = log.over("now", lambda moment: LastCall("close", "device", 0, 0, 1.0))
+    assert told.case == case
+    assert (told.call is None) == (case == "hung")
+    assert told.lines == (ASLEEP.format(process), "  called from driver_write+0x1/0x2 [driver]")

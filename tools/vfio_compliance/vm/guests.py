@@ -14,15 +14,15 @@ from typing import Any
 
 from vfio_compliance.results import journal as journals
 from vfio_compliance.results import matrix, reports
-from vfio_compliance.results.kernel_log import complaints, taint_letters
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL
 from vfio_compliance.results.writers.terminal.printed import show_result
 from vfio_compliance.vm import boot, left
 from vfio_compliance.vm.accelerator import Accelerator
-from vfio_compliance.vm.console import Console, foreign_taint
+from vfio_compliance.vm.console import Console
 from vfio_compliance.vm.ending import Ending, How, ending
+from vfio_compliance.vm.judged_log import unjudged
 from vfio_compliance.vm.kernels import Kernel
 from vfio_compliance.vm.last_words import panic_reason
 from vfio_compliance.vm.life import Life
@@ -73,6 +73,7 @@ class Guests:
         #: The number of the command that the present guest is in, None for none, and the second in which it began.
         self._index: int | None = None
         self._since = 0.0
+        self._began = time.time()
         #: Seconds to the present guest's first command.
         self._up = 0.0
 
@@ -81,7 +82,7 @@ class Guests:
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in (*self._folder.glob("console*.log"), *self._folder.glob("dmesg*.log")):
             old.unlink(missing_ok=True)
-        began = time.time()
+        self._began = time.time()
         commands = self._commands()
         for number in range(1, self._orders.again + 2):
             console = self._folder / ("console.log" if number == 1 else f"console-{number}.log")
@@ -91,11 +92,11 @@ class Guests:
                 break
             self._outcome.ending = end.how.value
             say(self._label, end.stage, f"{end.text}; {end.place}", "\n".join(end.lines[:_LINES]))
-            runs = list(left.left(self._journals(began)))
+            runs = list(left.left(self._journals(self._began)))
             for run in runs:
                 self._complete(run, end, result, console)
             if end.how is How.INTERRUPTED:
-                self._conclude(began)
+                self._conclude()
                 raise Interrupted
             commands = self._rest(commands, result, runs)
             if number > self._orders.again or not end.may_go_on or not commands:
@@ -105,7 +106,7 @@ class Guests:
                 self._outcome.add(end.code)  # no run will say what became of that command
             self._outcome.ending = f"{end.how.value}, went on"
             say(self._label, "again", "another guest goes on with what is left")
-        self._conclude(began)
+        self._conclude()
 
     # -- what is run --------------------------------------------------------------------------------------------------
 
@@ -213,9 +214,9 @@ class Guests:
         found = [(path.stat().st_mtime, path) for path in self._folder.rglob(journals.NAME)]
         return [path for written, path in sorted(found) if written >= began - 1]
 
-    def _conclude(self, began: float) -> None:
+    def _conclude(self) -> None:
         """Takes up what was judged, and shows what no guest could show."""
-        for path in self._journals(began):
+        for path in self._journals(self._began):
             try:
                 summary = summarise(journals.read(path))
             except journals.JournalError as error:
@@ -234,11 +235,9 @@ class Guests:
             say(self._label, "note", complaint)
 
     def _judge_log(self, event: dict[str, Any], *, counts: bool) -> None:
-        """Adds to the outcome what the kernel log of a guest shows since the last look."""
+        """Adds to the outcome what the kernel log of a guest shows since the last look, and no run has judged."""
         outcome = self._outcome
-        found = complaints(event["since"])
-        if letters := taint_letters(foreign_taint(event["before"], event["after"])):
-            found.append(f"tainted: {letters}")
+        found = unjudged(event, self._journals(self._began))
         outcome.log = [*(outcome.log or []), *found]
         if found:
             if counts:

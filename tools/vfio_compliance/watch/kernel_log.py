@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ _LARGEST_RECORD = 8192
 
 #: The least number that a line of a process begins with: the kernel's own have only their gravity, from 0 to 7.
 _FIRST_OF_USERS = 8
+
+#: What the kernel says of a task that sleeps for long, and that nothing can wake.
+_ASLEEP = re.compile(r"INFO: task .*:(\d+) blocked for more than", re.ASCII)
 
 #: So many complaints that differ are noted until a case is over.
 _MOST = 200
@@ -56,6 +60,10 @@ class KernelLog:
         #: How often each complaint came in each case.
         self._times: Counter[tuple[str | None, Warned | str]] = Counter()
         self._dropped = 0
+        #: The case to which the last complaint belongs, for the lines that say where the kernel was.
+        self._belongs: str | None = None
+        #: Processes that were left behind because they cannot be ended, each with the case in which it hung.
+        self._left: dict[int, str | None] = {}
         #: The test process, and the case that it has marked last, until that is over.
         self._process = 0
         self._marked: str | None = None
@@ -72,6 +80,10 @@ class KernelLog:
         """The test process of this number begins: its marks count from now on."""
         self._process, self._marked = process, None
         self._ahead.clear()
+
+    def leave(self, process: int, case: str | None) -> None:
+        """A process is left behind that hung in a case: the kernel's words on its sleep belong there."""
+        self._left[process] = case
 
     def look(self, case: str | None, last: LastBefore) -> None:
         """Note what was logged since the last look, best at once. ``last`` gives the last call before a moment, or now.
@@ -91,8 +103,16 @@ class KernelLog:
 
     def _hear(self, line: _Line, case: str | None, last: LastBefore) -> None:
         kept, complaint = self._places.kept(line.text), bool(complaints([line.text]))
-        if kept and (not complaint or self._is_new(kept, case)):
-            self._note(kept, case, last(self._moment(line.micros)) if complaint else None)
+        if kept is None:
+            return
+        if not complaint:
+            self._note(kept, self._belongs, None)
+            return
+        asleep = _ASLEEP.search(line.text)
+        left = asleep is not None and int(asleep[1]) in self._left
+        self._belongs = self._left[int(asleep[1])] if asleep and left else case
+        if self._is_new(kept, self._belongs):
+            self._note(kept, self._belongs, None if left else last(self._moment(line.micros)))
 
     def _moment(self, micros: int) -> int | None:
         """A time of the log as one of the monotonic clock, in nanoseconds; None where nothing was marked.

@@ -282,6 +282,8 @@ class _Run:
         self._tell_of_kernel()
         if ending.left is not None:
             self._write(Note(f"{_LEFT.format(ending.left)} {self._out}"))
+            if self._kernel:
+                self._kernel.leave(ending.left, ending.case)
         if self._over:
             return False
         if ending.how is How.INTERRUPTED:

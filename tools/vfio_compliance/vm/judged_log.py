@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a guest's kernel complained of that no run has judged: a run tells its own, or has a waiver for it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vfio_compliance.results import journal
+from vfio_compliance.results.events import Kernel
+from vfio_compliance.results.kernel_log import INDENT, TAINTED, Warned, complaints, taint_letters, warned
+from vfio_compliance.vm.console import foreign_taint
+
+#: What stands before a line of the log.
+_TIME = re.compile(r"^\[ *\d+\.\d+\] ")
+
+
+def unjudged(event: dict[str, Any], journals: Iterable[Path]) -> list[str]:
+    """The complaints and taints that a guest reports and that stand in none of these journals."""
+    known, letters = _known(journals)
+    found = [line for line in complaints(event["since"]) if _identity(_TIME.sub("", line)) not in known]
+    taint = taint_letters(foreign_taint(event["before"], event["after"]))
+    if left := "".join(letter for letter in taint if letter not in letters):
+        found.append(f"tainted: {left}")
+    return found
+
+
+def _known(journals: Iterable[Path]) -> tuple[set[Warned | str], str]:
+    """What runs say that the kernel has complained of, and the letters of its new taints."""
+    known: set[Warned | str] = set()
+    letters = ""
+    for path in journals:
+        for line in _lines(path):
+            if line.startswith(TAINTED):
+                letters += line.removeprefix(TAINTED)
+            elif not line.startswith(INDENT):
+                known.add(_identity(line))
+    return known, letters
+
+
+def _lines(path: Path) -> Sequence[str]:
+    try:
+        told = [each.event for each in journal.read(path) if isinstance(each, journal.Recorded)]
+    except journal.JournalError:
+        return ()
+    return [line for event in told if isinstance(event, Kernel) for line in event.lines]
+
+
+def _identity(line: str) -> Warned | str:
+    """A warning is told once in a case, however often it came: it is known by its place."""
+    return warned(line) or line
