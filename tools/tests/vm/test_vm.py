@@ -448,3 +448,9 @@ def test_what_is_only_prepared_is_not_booted(
 @pytest.mark.parametrize(("code", "told"), [(0, 0), (1, 1), (3, 1), (2, 125), (4, 125)])
 def test_git_is_told_good_or_bad_only_of_what_was_judged(code: int, told: int) -> None:
     assert command.for_bisect(code) == told
+
+
+def test_reports_that_were_asked_for_are_written_by_who_goes_on() -> None:
+    command = ["vfio-compliance", "run", "p.yaml", "--report", "junit=a.xml", "--out", "r", "--report=ktap=b"]
+    resumed = ["vfio-compliance", "run", "--resume", "/r", "--report=ktap=b", "--report=junit=a.xml"]
+    assert orders.resuming(command, Path("/r")) == resumed

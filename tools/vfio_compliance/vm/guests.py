@@ -26,7 +26,7 @@ from vfio_compliance.vm.judged_log import unjudged
 from vfio_compliance.vm.kernels import Kernel
 from vfio_compliance.vm.last_words import panic_reason
 from vfio_compliance.vm.life import Life
-from vfio_compliance.vm.orders import IGNORE_LOG, Given, Orders, fill, name, words
+from vfio_compliance.vm.orders import IGNORE_LOG, Given, Orders, fill, name, resuming, words
 from vfio_compliance.vm.outcome import Outcome
 from vfio_compliance.vm.plan import Plan
 from vfio_compliance.vm.shared_page import SharedPage
@@ -74,7 +74,8 @@ class Guests:
         self._index: int | None = None
         self._since = 0.0
         self._began = time.time()
-        #: Seconds to the present guest's first command.
+        #: The present guest's console, and seconds to its first command.
+        self._console = folder / "console.log"
         self._up = 0.0
 
     def run(self) -> None:
@@ -85,7 +86,7 @@ class Guests:
         self._began = time.time()
         commands = self._commands()
         for number in range(1, self._orders.again + 2):
-            console = self._folder / ("console.log" if number == 1 else f"console-{number}.log")
+            console = self._console = self._folder / ("console.log" if number == 1 else f"console-{number}.log")
             result = self._boot(commands, console)
             end = ending(result, console)
             if end is None:
@@ -127,7 +128,8 @@ class Guests:
         if ended is None:
             last = result.last("end")
             ended = -1 if last is None else int(last["index"])
-        resumed = [["vfio-compliance", "run", "--resume", str(run.folder)] for run in runs if run.planned]
+        command = commands[result.under_way] if result.under_way is not None else []
+        resumed = [resuming(command, run.folder) for run in runs if run.planned]
         return [*resumed, *commands[ended + 1 :]]
 
     # -- one guest ----------------------------------------------------------------------------------------------------
@@ -243,4 +245,5 @@ class Guests:
             if counts:
                 outcome.add(EXIT_FAIL)
             without = "" if counts else ", which does not count here"
-            say(self._label, "KERNEL", f"the kernel log is not clean{without}", "\n".join(found[:_LINES]))
+            see = f"see {short(self._console)}"
+            say(self._label, "KERNEL", f"the kernel log is not clean{without}; {see}", "\n".join(found[:_LINES]))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What one call is to do: on which kernels, how, and what in them."""
 
+import itertools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,3 +110,11 @@ def fill(command: Sequence[str], out: Path, label: str) -> list[str]:
 def words(command: Sequence[str]) -> list[str]:
     """A guest command without the word that says something about it."""
     return list(command[1:] if command[:1] == [IGNORE_LOG] else command)
+
+
+def resuming(command: Sequence[str], folder: Path) -> list[str]:
+    """What goes on with the run in a folder that a command has begun, and writes the reports that this was to write."""
+    given = words(command)
+    reports = [word for word in given if word.startswith("--report=")]
+    reports += [f"--report={value}" for option, value in itertools.pairwise(given) if option == "--report"]
+    return ["vfio-compliance", "run", "--resume", str(folder), *reports]
