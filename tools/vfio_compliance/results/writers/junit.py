@@ -119,6 +119,8 @@ def _properties(values: Mapping[str, str]) -> str:
 
 def _attributes(**values: str) -> str:
     """Written out; a line break in one stays one."""
-    return "".join(f' {name}="{escape(printable_lines(value))}"' for name, value in values.items()).replace(
-        "\n", "&#10;"
-    )
+    return "".join(f' {name}="{_quoted(printable_lines(value))}"' for name, value in values.items())
+
+
+def _quoted(text: str) -> str:
+    return escape(text, quote=False).replace('"', "&quot;").replace("\n", "&#10;")
