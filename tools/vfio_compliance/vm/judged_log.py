@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a guest's kernel complained of that no run has judged: a run tells its own, or has a waiver for it."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,17 @@ from vfio_compliance.results import journal
 from vfio_compliance.results.events import Kernel
 from vfio_compliance.results.kernel_log import INDENT, TAINTED, Warned, complaints, taint_letters, warned
 from vfio_compliance.vm.console import foreign_taint
-
-#: What stands before a line of the log.
-_TIME = re.compile(r"^\[ *\d+\.\d+\] ")
+from vfio_compliance.vm.last_words import text_of
 
 
 def unjudged(event: dict[str, Any], journals: Iterable[Path]) -> list[str]:
     """The complaints and taints that a guest reports and that stand in none of these journals."""
-    known, letters = _known(journals)
-    found = [line for line in complaints(event["since"]) if _identity(_TIME.sub("", line)) not in known]
+    found = complaints(event["since"])
     taint = taint_letters(foreign_taint(event["before"], event["after"]))
+    if not (found or taint):  # journals are long
+        return []
+    known, letters = _known(journals)
+    found = [line for line in found if _identity(text_of(line)) not in known]
     if left := "".join(letter for letter in taint if letter not in letters):
         found.append(f"tainted: {left}")
     return found

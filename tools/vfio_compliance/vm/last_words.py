@@ -37,10 +37,15 @@ def quoted(console: Sequence[str]) -> list[str]:
     return _cut(_fault(lines)) or lines[-_LAST:]
 
 
+def text_of(line: str) -> str:
+    """A line of the kernel's log without its time."""
+    return _PREFIX.sub("", line)
+
+
 def told(lines: Sequence[str], decoded: Callable[[str], str]) -> list[str]:
     """What a journal says of such words: the complaints, and where the kernel was, ``decoded`` to file and line."""
     places = Places()
-    texts = (_PREFIX.sub("", line) for line in lines if "end Kernel panic" not in line)
+    texts = (text_of(line) for line in lines if "end Kernel panic" not in line)
     return [decoded(kept) for kept in map(places.kept, texts) if kept]
 
 

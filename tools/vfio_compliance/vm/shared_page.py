@@ -4,9 +4,7 @@
 QEMU shows it to the guest as a PCI device. What stands in it outlives the guest, however that ends.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,14 +32,9 @@ class SharedPage:
 
     def last(self) -> LastCall | None:
         """The last call that the guest noted; None: none. How long ago is told once its clock is known."""
-        with self._opened() as descriptor:
-            call = inflight.last(descriptor, ahead=self.ahead or 0.0)
-        return call if call is None or self.ahead is not None else replace(call, seconds=0.0)
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            yield descriptor
+            call = inflight.last(descriptor, ahead=self.ahead or 0.0)
         finally:
             os.close(descriptor)
+        return call if call is None or self.ahead is not None else replace(call, seconds=0.0)
