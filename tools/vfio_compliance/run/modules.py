@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from ..common.kernel_modules import kernel_name, listed
 from .driver import text_of
 
 #: Names the file of each module that was not loaded from the kernel's own folder, as JSON.
@@ -32,7 +33,7 @@ def driver_facts(driver: str, sysfs: str | None) -> dict[str, str]:
     """What the kernel tells of the version of a module: of the one that drives the device, else of this name."""
     folders = [Path(sysfs, "driver", "module")] if sysfs else []
     if driver and "/" not in driver:
-        folders.append(Path("/sys/module", driver.replace("-", "_")))
+        folders.append(Path("/sys/module", kernel_name(driver)))
     found: dict[str, str] = {}
     for folder in folders:
         for name in _VERSIONS:
@@ -52,15 +53,7 @@ def file_of(module: str) -> str:
     if isinstance(given, dict) and module in given:
         return str(given[module])
     folder = Path("/lib/modules", os.uname().release)
-    try:
-        lines = (folder / "modules.dep").read_text().splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        path = line.partition(":")[0]
-        if path.rpartition("/")[2].partition(".ko")[0].replace("-", "_") == module:
-            return str(folder / path)
-    return ""
+    return next((str(each.path) for each in listed(folder) if each.name == module), "")
 
 
 def names(folder: Path) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vfio_compliance.common.kernel_modules import kernel_name, name_of
 from vfio_compliance.vm import host
 from vfio_compliance.vm.errors import VmError
-from vfio_compliance.vm.guest.modules import kernel_name
 from vfio_compliance.vm.kernels import Kernel
 from vfio_compliance.vm.orders import Given
 
@@ -22,7 +22,7 @@ def own(given: Sequence[Given], kernel: Kernel) -> list[dict[str, Any]]:
     for each in given:
         path = each.path.absolute()
         about = {field: _asked(path, field) for field in ("name", "vermagic", "depends", "parm")}
-        name = kernel_name(about["name"] or path.name.partition(".")[0])
+        name = kernel_name(about["name"]) or name_of(path.name)
         magic = about["vermagic"]
         if not magic:
             raise VmError(f"{path} is no kernel module: it does not say which kernel it was built for")

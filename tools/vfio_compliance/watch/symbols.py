@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ..common.kernel_modules import kernel_name
 from ..results.kernel_log import INDENT
 
 #: Files or folders that hold modules with debug information, with colons between them.
@@ -131,8 +132,8 @@ def _candidates(places: Sequence[Path], module: str) -> Iterator[Path]:
     names = {f"{module}{end}" for end in (".ko", ".ko.debug")}
     for place in places:
         if place.is_dir():
-            yield from sorted(path for path in place.rglob("*.ko*") if path.name.replace("-", "_") in names)
-        elif place.name.replace("-", "_") in names:
+            yield from sorted(path for path in place.rglob("*.ko*") if kernel_name(path.name) in names)
+        elif kernel_name(place.name) in names:
             yield place
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vfio_compliance.common.kernel_modules import kernel_name, listed, name_of
+
 from . import programs
 
 
@@ -16,11 +18,6 @@ class Own:
     name: str
     parameters: Sequence[str] = ()
     needs: Sequence[str] = ()
-
-
-def kernel_name(text: str) -> str:
-    """How the kernel spells the name of a module."""
-    return text.strip().replace("-", "_")
 
 
 @dataclass
@@ -59,25 +56,14 @@ class Loader:
 
     def _needs(self, name: str) -> list[str]:
         """What a module of the kernel's depends on; nothing where the kernel says nothing."""
-        try:
-            lines = (self._folder() / "modules.dep").read_text().splitlines()
-        except OSError:
-            return []
-        for line in lines:
-            module, _, needs = line.partition(":")
-            if _stem(module) == name:
-                return [_stem(each) for each in reversed(needs.split())]
-        return []
+        needs = next((each.needs for each in listed(self._folder()) if each.name == name), [])
+        return [name_of(each) for each in reversed(needs)]
 
     def _builtin(self) -> set[str]:
         try:
-            return {_stem(line) for line in (self._folder() / "modules.builtin").read_text().splitlines()}
+            return {name_of(line) for line in (self._folder() / "modules.builtin").read_text().splitlines()}
         except OSError:
             return set()
-
-
-def _stem(path: str) -> str:
-    return kernel_name(path.rpartition("/")[2].partition(".ko")[0])
 
 
 def _named(what: str, complaint: str) -> str:
