@@ -18,7 +18,7 @@ from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
 
 #: Folders whose helpers tests import by their bare names, whatever the import mode.
-HELPERS = (".", "clients", "fuzz", "proofs", "refdriver", "results", "transport", "watch")
+HELPERS = (".", "clients", "fuzz", "profiles", "proofs", "refdriver", "results", "transport", "watch")
 for folder in HELPERS:
     sys.path.insert(0, str(Path(__file__).parent / folder))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiver_texts import SMALL, complaints, written
 
 from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, load, waiver_files
@@ -27,26 +28,7 @@ kernel_warnings:
     kernel: ">=6.1, <6.13"
     sometimes: true
 """
-SMALL = """\
-format: 1
-name: small
-interfaces: [migration_v1]
-device: {transport: vfio-user, socket: /tmp/s}
-"""
 NEEDED: dict[str, Any] = {"reason": "a", "expires": datetime.date(2999, 1, 31)}
-
-
-def written(folder: Path, text: str, name: str = "w.yaml") -> Path:
-    path = folder / name
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def complaints(path: Path) -> list[str]:
-    """What is said about a file of waivers, without its name."""
-    with pytest.raises(ProfileError) as caught:
-        waiver_files.load(path)
-    return [str(problem).removeprefix(f"{path}:") for problem in caught.value.problems]
 
 
 def test_every_key_arrives(tmp_path: Path) -> None:
