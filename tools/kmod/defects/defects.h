@@ -184,7 +184,7 @@
 	/* a transition that is not drawn succeeds, and the state stays */	\
 	DEFECT(undrawn_ignored, "undrawn-ignored", transition)			\
 	/* reading pending_bytes in stop-and-copy ends in STOP */		\
-	DEFECT(state_changes_by_itself, "state-changes-by-itself", touch)	\
+	DEFECT(state_changes_by_itself, "state-changes-by-itself", peek)	\
 	/* stop-and-copy turns into STOP when pending_bytes reads 0 */		\
 	DEFECT(drained_stops, "drained-stops", touch)				\
 	/* RESUMING turns into RUNNING when the last buffer of a state was taken */ \

@@ -325,14 +325,8 @@ int defect_undrawn_ignored(struct refd_device *refd, u32 from, u32 to)
 
 /* Transitions that nobody asked for */
 
-int defect_state_changes_by_itself(struct refd_device *refd, enum refd_field field)
-{
-	int ret = under(state_changes_by_itself)(refd, field);
-
-	if (field == REFD_FIELD_PENDING && refd->state == COPY)
-		refd->ops->enter(refd, STOP);
-	return ret;
-}
+/* The data that is left can still be read: only the state is another one. */
+READS(state_changes_by_itself, REFD_FIELD_STATE, refd->state == COPY && past(refd)->state.pending_asked, STOP)
 
 int defect_drained_stops(struct refd_device *refd, enum refd_field field)
 {

@@ -41,6 +41,19 @@ def test_round_trip(tmp_path):
     assert list(times) == sorted(times)
 
 
+@pytest.mark.parametrize("sync", [True, False])
+def test_sync(tmp_path, monkeypatch, sync):
+    """Each record is on the disk before the next call is made, where a device can take this machine down with it."""
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(os.stat(tmp_path / journal.NAME).st_size))
+    sizes = []
+    with Journal(tmp_path / journal.NAME, sync=sync) as opened:
+        for _ in range(3):
+            opened.write(Note("a record"))
+            sizes.append(os.stat(tmp_path / journal.NAME).st_size)
+    assert synced == (sizes if sync else [])
+
+
 def test_many_writers(tmp_path):
     """Records of several writers do not mix, nor does one erase another's."""
     path = tmp_path / journal.NAME

@@ -102,8 +102,19 @@ class Call(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, without those that have their default."""
-        same = {"received": self.sent} if self.verb == "ioctl" and self.length else {}
-        return tuples.written(self._asdict(), self._field_defaults | same)
+        made: dict[str, Any] = {
+            name: value.hex() if type(value) is bytes else value
+            for name, value, default in zip(self._fields, self, _DEFAULTS, strict=True)
+            if value != default
+        }
+        if self.behind is not None:
+            made["behind"] = self.behind.to_json()
+        if self.verb == "ioctl" and self.length:
+            if self.received == self.sent:
+                made.pop("received", None)
+            else:
+                made["received"] = self.received.hex()
+        return made
 
     @classmethod
     def from_json(cls, value: object) -> Call:
@@ -114,6 +125,11 @@ class Call(NamedTuple):
         if found["verb"] == "ioctl" and found.get("length"):
             found.setdefault("received", found.get("sent", b""))
         return cls(**found)
+
+
+#: Of the fields in their order; those that have none are always there.
+_DEFAULTS: Final = tuple(map(Call._field_defaults.get, Call._fields))
+_STARTED: Final = Call._fields.index("started_ns")
 
 
 class Calls(Sequence[Call]):
@@ -203,8 +219,12 @@ _EXACT: Final = 10_000
 
 def rounded(call: Call) -> Call:
     """The call with its beginning in whole microseconds and three digits of its duration: what a journal keeps."""
-    surplus = len(str(call.duration_ns)) - 3 if call.duration_ns >= _EXACT else 0
-    return call._replace(started_ns=call.started_ns // 1000 * 1000, duration_ns=round(call.duration_ns, -surplus))
+    started, duration = call.started_ns // 1000 * 1000, call.duration_ns
+    if duration >= _EXACT:
+        duration = round(duration, 3 - len(str(duration)))
+    if started == call.started_ns and duration == call.duration_ns:
+        return call
+    return Call._make((*call[:_STARTED], started, duration, *call[_STARTED + 2 :]))
 
 
 def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ from .journal import begin_journal, end_journal, record, tell, tell_opening
 from .options import SHORTENING, data_store, plan_of, stress_seconds
 from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
+from .selection import pytest_generate_tests as pytest_generate_tests
 from .stash import (
     BEGAN,
     CATALOGUE,

@@ -10,7 +10,7 @@ import pytest
 
 from .. import __version__
 from ..common.calls import Calls, compact, rounded
-from ..results import events
+from ..results import events, inflight
 from ..results.flows import Measuring
 from ..results.journal import FORMAT, Journal, JournalError
 from ..results.setting import (
@@ -56,8 +56,12 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
     path: Path | None = config.getoption("--journal")
     if path is None:
         return
+    profile = config.stash[SESSION].profile
     journal = config.stash[JOURNAL] = Journal(
-        path, config.getoption("--progress-fd"), config.getoption("--clock-offset")
+        path,
+        config.getoption("--progress-fd"),
+        config.getoption("--clock-offset"),
+        sync=profile.device.transport != "vfio-user" and not inflight.in_guest(),
     )
     config.add_cleanup(journal.close)
     if handover := config.stash.get(HANDOVER, None):

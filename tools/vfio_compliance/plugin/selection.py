@@ -9,13 +9,33 @@ from collections import defaultdict
 import pytest
 
 from .. import rules
-from .stash import CATALOGUE, PLAN, SESSION, STRESS
+from .stash import CATALOGUE, PLAN, RULE, SESSION, STRESS
 
 
 def rule_of(item: pytest.Item) -> str | None:
     """The rule that the case judges; None for a test that judges none."""
-    marker = item.get_closest_marker("rule")
-    return str(marker.args[0]) if marker else None
+    if RULE not in item.stash:
+        marker = item.get_closest_marker("rule")
+        item.stash[RULE] = str(marker.args[0]) if marker else None
+    return item.stash[RULE]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Do not even make the deep cases that the plan has not: half of all, and each takes milliseconds."""
+    plan = metafunc.config.stash.get(PLAN, None)
+    if plan is not None and plan.depth != "full":
+        marks = metafunc.definition.own_markers
+        marks[:] = map(_shallow, marks)
+
+
+def _shallow(mark: pytest.Mark) -> pytest.Mark:
+    """The parameters without those that are deep, unless all are."""
+    if mark.name != "parametrize" or "ids" in mark.kwargs:
+        return mark
+    names, values, *others = mark.args
+    left = [value for value in values if "deep" not in {each.name for each in getattr(value, "marks", ())}]
+    return pytest.mark.parametrize(names, left, *others, **mark.kwargs).mark if left else mark
 
 
 def plan_cases(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:

@@ -33,6 +33,8 @@ class Phase(NamedTuple):
 
 CATALOGUE: pytest.StashKey[rules.Catalogue] = pytest.StashKey()
 JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
+#: The rule that a case judges.
+RULE: pytest.StashKey[str | None] = pytest.StashKey()
 PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
 #: How often the whole state was saved when the last case was over.

@@ -41,6 +41,11 @@ def create() -> int:
     return descriptor
 
 
+def in_guest() -> bool:
+    """Whether a host watches this machine: what is written in its files is safe whatever becomes of the machine."""
+    return _NAMED_BY in os.environ
+
+
 def _of_the_host() -> int | None:
     """The memory that the host reads; None where there is none, or another run uses it."""
     if path := os.environ.get(_NAMED_BY):

@@ -83,17 +83,23 @@ def clock_offset() -> float:
 
 
 class Journal:
-    """Appends events; each is one write, then a data sync, so that a crash loses nothing that was recorded.
+    """Appends events; each is one write, so that a process that dies loses nothing that was recorded.
 
     Several processes may append to the same file, one at a time: each chains on from the last whole record, and cuts
     off what a writer that was killed has left of another one. ``copy_to`` is a descriptor that gets each line too, for
     a watcher that shows progress. An event ``unwritten`` goes there and nowhere else: the file takes no more.
     """
 
-    def __init__(self, path: Path, copy_to: int | None = None, offset: float | None = None) -> None:
-        """``offset``: clock_offset() when the run began. Raises JournalError for a file that cannot be opened."""
+    def __init__(
+        self, path: Path, copy_to: int | None = None, offset: float | None = None, *, sync: bool = False
+    ) -> None:
+        """``offset``: clock_offset() when the run began. Raises JournalError for a file that cannot be opened.
+
+        ``sync``: each record is on the disk before write() returns, for a device that can take this machine down.
+        """
         self._path = path
         self._copy_to = copy_to
+        self._sync = sync
         self._offset = clock_offset() if offset is None else offset
         #: Where this writer has ended the file, and the digest that the next record follows.
         self._end, self._before = 0, ""
@@ -110,7 +116,8 @@ class Journal:
         try:
             with self._locked():
                 data = self._append(event)
-            os.fdatasync(self._file)
+            if self._sync:
+                os.fdatasync(self._file)
         except OSError as error:
             message = f"{self._path} takes no more: {error.strerror}"
             self._copy(line(events.Unwritten(message, REMEDY)))

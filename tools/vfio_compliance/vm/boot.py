@@ -36,6 +36,8 @@ PCI_DEVICES = ("0000:00:10.0", "0000:00:11.0")
 # machine in some cases only; QEMU merges all -machine options, and these come last.
 _MACHINE = "-machine q35,kernel-irqchip=split,accel={}"
 _IOMMU = "-device intel-iommu,intremap=on"
+# Each of virtme-ng's consoles has 31 ports unless told otherwise, and QEMU looks at all of them whenever it wakes.
+_CONSOLES = "-global virtio-serial-pci.max_ports=2"
 _TICK = 1.0  # seconds between two looks at a guest that starts
 _GRACE = 2.0  # seconds between asking the virtual machine to end and killing it
 _LAST_WORDS = 2.0  # seconds for a guest that missed its deadline to say where it was
@@ -140,7 +142,7 @@ def hardware(machine: Machine) -> list[str]:
     share += f" -device virtio-9p-pci,fsdev={SHARE},mount_tag={SHARE}"
     pci = " ".join(f"-device edu,addr={address.rpartition(':')[2]}" for address in PCI_DEVICES)
     kind = _MACHINE.format("kvm" if machine.kvm else "tcg")
-    return f"{kind} {share} {_IOMMU} {pci}".split()
+    return f"{kind} {share} {_IOMMU} {_CONSOLES} {pci}".split()
 
 
 def run(

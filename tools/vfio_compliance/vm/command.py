@@ -11,7 +11,7 @@ from typing import Any
 
 from vfio_compliance.results import matrix
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_OK, worst_exit
-from vfio_compliance.vm import host, kernels, modules, reference
+from vfio_compliance.vm import bytecode, host, kernels, modules, reference
 from vfio_compliance.vm.accelerator import Accelerator
 from vfio_compliance.vm.cache import Cache, default_root, telling_when_full
 from vfio_compliance.vm.errors import VmError
@@ -40,6 +40,11 @@ def run(orders: Orders) -> int:
         return for_bisect(EXIT_BROKEN) if orders.bisect else EXIT_BROKEN
     accelerator = Accelerator(orders.accel, obstacle)
     print(accelerator.says, flush=True)
+    with bytecode.compiling():
+        return _boot_each(orders, accelerator)
+
+
+def _boot_each(orders: Orders, accelerator: Accelerator) -> int:
     running = _Run(orders, accelerator)
     wanted: list[tuple[str, Path | None]] = [(label, None) for label in orders.kernels]
     wanted += [(path.resolve().name, path) for path in orders.own]

@@ -8,14 +8,20 @@ import sys
 from pathlib import Path
 
 
+#: What pytest has and the suites do not use: each takes its time around every case.
+_UNUSED = ("cacheprovider", "logging")
+
+
 def command(root: Path, *options: str) -> list[str]:
     """pytest with these options, on the suites of the checkout ``root``."""
     return [
-        *(sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", "pytest", *options),
+        *("-p", "pytest_timeout", *(f"-pno:{plugin}" for plugin in _UNUSED)),
         *(f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")),
     ]
 
 
 def environment() -> dict[str, str]:
-    """That of this process without what somebody set for runs of pytest of their own."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    """That of this process without what somebody set for runs of pytest of their own, and what else is installed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
