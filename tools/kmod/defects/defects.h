@@ -570,6 +570,10 @@
 	DEFECT(oops_once, "oops-once", write_region)				\
 	/* the 20th write of device_state sleeps, deaf to signals; later ones do not */ \
 	DEFECT(hang_once, "hang-once", write_region)				\
+	/* the 20th write of device_state keeps its CPU for 30 s; later ones do not */ \
+	DEFECT(lockup_once, "lockup-once", write_region)			\
+	/* the 20th write of device_state reads memory that it has given back; later ones do not */ \
+	DEFECT(stray_once, "stray-once", write_region)				\
 	/* the 20th write of device_state ends the kernel */			\
 	DEFECT(panic_once, "panic-once", write_region)
 

@@ -7,15 +7,24 @@
 #include <linux/bug.h>
 #include <linux/compiler.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/moduleparam.h>
 #include <linux/panic.h>
+#include <linux/preempt.h>
+#include <linux/slab.h>
 
 #include "defects.h"
 
 /* Which write of device_state is struck, counted while the defect is chosen. */
 #define STRIKES_AT	20
 
-static atomic_t warn_writes, oops_writes, hang_writes, panic_writes;
+/* Longer than the kernel lets a CPU be kept: twice its watchdog_thresh of 10 s. */
+#define LOCKUP_MS	30000
+
+/* KFENCE looks at one allocation in 100 ms. */
+#define STRAY_READS	300
+
+static atomic_t warn_writes, oops_writes, hang_writes, panic_writes, lockup_writes, stray_writes;
 static const u32 *never_set;
 static DECLARE_COMPLETION(lost);
 
@@ -57,6 +66,41 @@ ssize_t defect_panic_once(struct refd_device *refd, u64 index, const char __user
 	if (strikes(index, place, &panic_writes))
 		panic("vfio_refdriver: panic-once was chosen");
 	return under(panic_once)(refd, index, buffer, count, place);
+}
+
+ssize_t defect_lockup_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			   size_t count, u32 place)
+{
+	if (strikes(index, place, &lockup_writes)) {
+		preempt_disable();
+		mdelay(LOCKUP_MS);
+		preempt_enable();
+	}
+	return under(lockup_once)(refd, index, buffer, count, place);
+}
+
+/* Nothing is found but by a sanitizer: the memory stays mapped. */
+static void read_freed(void)
+{
+	u8 *volatile freed = kmalloc(64, GFP_KERNEL);
+
+	kfree(freed);
+	if (freed)
+		(void)READ_ONCE(*freed);
+}
+
+ssize_t defect_stray_once(struct refd_device *refd, u64 index, const char __user *buffer,
+			  size_t count, u32 place)
+{
+	int i;
+
+	if (strikes(index, place, &stray_writes)) {
+		for (i = 0; i < STRAY_READS; i++) {
+			read_freed();
+			usleep_range(10000, 11000);
+		}
+	}
+	return under(stray_once)(refd, index, buffer, count, place);
 }
 
 static int release_set(const char *value, const struct kernel_param *kp)

@@ -71,6 +71,23 @@ def test_a_warning_is_of_its_case_and_call(target, project, tmp_path, tell):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
+    ("defect", "words"), [("lockup-once", "soft lockup"), ("stray-once", "KFENCE: use-after-free")]
+)
+def test_a_report_is_of_its_case_and_call(target, project, tmp_path, tell, defect, words):
+    """What the kernel's own watchdog and sanitizer find while a call is made is put down to that call, and counts."""
+    ended, lines = judged(target, project, tmp_path / "result", defect, "--only=v1.transition", "--only=v1.undrawn")
+    result = summarise(lines)
+    first = next(line.event for line in lines if isinstance(line.event, Kernel))
+    tell(str(first))
+    assert any(words in line for line in first.lines)
+    assert (first.call.verb, first.call.number, first.call.length) == ("write", 0, 4)
+    struck = {case.id: case.verdict for case in result.cases.values() if case.verdict not in GOOD}
+    assert struck == {first.case: Verdict.KERNEL}
+    assert (ended.returncode, result.exit_code) == (1, 1)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
     ("defect", "verdict", "code"), [("hang-once", Verdict.HANG, 3), ("oops-once", Verdict.KERNEL, 1)]
 )
 def test_the_run_goes_on(target, project, tmp_path, count, tell, defect, verdict, code):

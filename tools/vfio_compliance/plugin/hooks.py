@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import signal
 import time
@@ -135,6 +136,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     opened = session.config.stash.get(SESSION, None)
     if opened is None or session.config.option.collectonly:
         return None
+    gc.freeze()  # the cases stay: to look through them again and again takes a tenth of the run
     if session.testsfailed:
         _stop(session, "the suites could not be loaded", "see pytest.log in the folder of the run")
         return True
