@@ -116,6 +116,10 @@ def target(pytestconfig: pytest.Config, project: Path) -> Path:
     return project / pytestconfig.getoption("--target")
 
 
+#: What the suites that are run here do not use: hypothesis, for one, is long in loading.
+UNUSED = ("cacheprovider", "unraisableexception", "logging", "hypothesispytest", "xdist")
+
+
 class Thin:
     """A pytest plugin that leaves at most so many cases of each rule, spread evenly, and all of some rules."""
 
@@ -154,7 +158,7 @@ def judge_in_process(project: Path) -> Callable[..., summary.Summary]:
         suites = [] if any("::" in option for option in options) else [str(project / "suites")]
         pytest.main(
             [
-                *("-qq", "--tb=no", "-p", "no:cacheprovider", "-p", "no:unraisableexception", f"--rootdir={project}"),
+                *("-qq", "--tb=no", f"--rootdir={project}", *(f"-pno:{plugin}" for plugin in UNUSED)),
                 *(f"--profile={profile}", f"--journal={path}", *suites, *options),
             ],
             plugins=[Thin(most, whole)] if most else [],

@@ -185,6 +185,7 @@
 	DEFECT(undrawn_ignored, "undrawn-ignored", transition)			\
 	/* reading pending_bytes in stop-and-copy ends in STOP */		\
 	DEFECT(state_changes_by_itself, "state-changes-by-itself", peek)	\
+	ALSO(state_changes_by_itself, write_state)				\
 	/* stop-and-copy turns into STOP when pending_bytes reads 0 */		\
 	DEFECT(drained_stops, "drained-stops", touch)				\
 	/* RESUMING turns into RUNNING when the last buffer of a state was taken */ \

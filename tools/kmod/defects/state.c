@@ -325,8 +325,14 @@ int defect_undrawn_ignored(struct refd_device *refd, u32 from, u32 to)
 
 /* Transitions that nobody asked for */
 
-/* The data that is left can still be read: only the state is another one. */
+/* The data that is left can still be read: only the state is another one, until it is written. */
 READS(state_changes_by_itself, REFD_FIELD_STATE, refd->state == COPY && past(refd)->state.pending_asked, STOP)
+
+ssize_t defect_state_changes_by_itself_write_state(struct refd_device *refd, u32 value)
+{
+	past(refd)->state.pending_asked = false;
+	return under(state_changes_by_itself_write_state)(refd, value);
+}
 
 int defect_drained_stops(struct refd_device *refd, enum refd_field field)
 {

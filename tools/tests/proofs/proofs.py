@@ -35,8 +35,8 @@ _INTRODUCTION = """\
 A test that never failed proves nothing. So the reference driver can be broken on purpose, in one way at a time, and
 judged by the rules of the interface that the defect is about: those that it is there for have to fail, with a message
 that names the cause, and no other rule may fail but those that the defect really breaks as well, each with the reason.
-`tox run -e selftest` does this for every defect below; `tox run-parallel -m live` does it on the kernel module for some of
-those that a driver behind a kernel can have.
+`tox run -e selftest` does this for every defect below; `tox run-parallel -m live` does it on the kernel module for some
+of those that a driver behind a kernel can have.
 
 To see one: `vfio-compliance run profiles/reference.yaml --defect NAME`.
 """

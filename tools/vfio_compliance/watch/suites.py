@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-
 #: What pytest has and the suites do not use: each takes its time around every case.
 _UNUSED = ("cacheprovider", "logging")
 
