@@ -79,13 +79,14 @@ def build(cache: Cache, sources: Path, kernel: Kernel) -> Path:
             copy = work / file.relative_to(sources)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        # Type information for modules would need pahole, and nothing here reads it.
+        # Type information for modules would need pahole, and nothing here reads it. Files are named by where they stay.
         command = [
             "make",
             "-C",
             str(kernel.headers),
             f"M={work}",
             "CONFIG_DEBUG_INFO_BTF_MODULES=",
+            f"KCFLAGS=-ffile-prefix-map={work}={sources}",
             "modules",
         ]
         done = subprocess.run(
