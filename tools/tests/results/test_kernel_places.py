@@ -7,7 +7,7 @@ import pytest
 
 from vfio_compliance.results.events import Kernel
 from vfio_compliance.results.inflight import LastCall
-from vfio_compliance.results.kernel_log import Places, Warned, warned
+from vfio_compliance.results.kernel_log import Places, Warned, unescaped, warned
 
 WARNING = "WARNING: CPU: 0 PID: 233 at drivers/vfio/vfio_main.c:77 vfio_do+0x1f/0x40 [vfio]"
 
@@ -48,6 +48,26 @@ def test_oops():
     """Of an oops: the function that did it and those that called it, without what only may have."""
     head = ["BUG: kernel NULL pointer dereference, address: 0000000000000000", "Oops: Oops: 0002 [#1] PREEMPT SMP"]
     assert kept(["all is well", *head, *TRACE, " after_it+0x1/0x2"]) == [*head, *PLACES]
+
+
+def test_kfence():
+    """Of what KFENCE finds: the access and its callers, not those that allocated and freed the memory."""
+    found = "BUG: KFENCE: use-after-free read in refd_write+0x12/0x90 [vfio_refdriver]"
+    frames = [" refd_write+0x12/0x90 [vfio_refdriver]", " vfs_write+0xf5/0x410", " do_syscall_64+0x87/0x1b0"]
+    memory = ["", "kfence-#166: 0x0000d2a82c0c-0x0000381b3eed, size=64, cache=kmalloc-64", "allocated by task 223:"]
+    lines = [found, "Use-after-free read at 0x00000000d2a82c0c (in kfence-#166):", *frames, *memory, *frames]
+    assert kept(lines) == [
+        found,
+        "  in refd_write+0x12/0x90 [vfio_refdriver]",
+        "  called from vfs_write+0xf5/0x410",
+        "  called from do_syscall_64+0x87/0x1b0",
+    ]
+
+
+@pytest.mark.parametrize("text", ["a message", r"a message\x0a", r"a message\x0a\x0a", "a message\n SUBSYSTEM=pci\n"])
+def test_a_record_as_it_was_printed(text):
+    """The kernel escapes line ends that are part of a message, and has what is for programs on lines of its own."""
+    assert unescaped(text) == "a message"
 
 
 def test_another_architecture():

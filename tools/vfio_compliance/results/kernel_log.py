@@ -37,6 +37,9 @@ class Mark(NamedTuple):
 #: Where the kernel was: `RIP: 0010:name+0x1/0x2 [module]`, `pc : name+...` on others, ` name+...` for each caller.
 _PLACE = re.compile(r"(?:RIP: [0-9a-f]+:|pc : | *)([\w.$]+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^]]+\])?)", re.ASCII)
 _TRACE = "Call Trace:", "Call trace:", "<TASK>"
+#: What KFENCE has above its traces: of the access, where the kernel was comes first; of the memory, of no interest here.
+_OF_ACCESS = re.compile(r"(Out-of-bounds|Use-after-free|Corrupted memory|Invalid)\b.* 0x[0-9a-f]+.*:", re.ASCII)
+_OF_MEMORY = re.compile(r"kfence-#\d+: .*")
 
 #: So many callers are kept of each complaint: the innermost.
 _CALLERS = 6
@@ -81,6 +84,11 @@ def marked(line: str) -> Mark | None:
     return Mark(int(found[1]), int(found[2]) * 1_000_000 + int(found[3]), found[4]) if found else None
 
 
+def unescaped(text: str) -> str:
+    """A record of /dev/kmsg as it was printed: its first line, without the line ends that are part of the message."""
+    return re.sub(r"(\\x0a)+\Z", "", text.partition("\n")[0])
+
+
 def complaints(lines: Iterable[str]) -> list[str]:
     """The lines that begin a warning, an oops, a stall or worse."""
     return [line for line in lines if _COMPLAINT.search(line)]
@@ -102,6 +110,8 @@ class Places:
         self._known: set[str | Warned] = set()
         self._left = 0
         self._trace = False
+        #: The next of the trace is where the kernel was, and no caller.
+        self._innermost = False
 
     def kept(self, line: str) -> str | None:
         """The line if it is a complaint, what it says of where the kernel was in the last one, or None."""
@@ -110,19 +120,22 @@ class Places:
             new = which not in self._known and len(self._known) < _PLACED
             self._left = _CALLERS if new else 0
             self._known |= {which} if new else set()
-            self._trace = False
+            self._trace = self._innermost = False
             return line
         if self._left:
             if any(word in line for word in _TRACE):
                 self._trace = True
-            elif "---[ end trace" in line or "</TASK>" in line:
+            elif _OF_ACCESS.fullmatch(line):
+                self._trace = self._innermost = True
+            elif "---[ end trace" in line or "</TASK>" in line or _OF_MEMORY.fullmatch(line):
                 self._left = 0
             elif found := _PLACE.fullmatch(line.rstrip()):
                 return self._place(found[1], line.startswith(" "))
         return None
 
     def _place(self, place: str, caller: bool) -> str | None:
-        if not caller:
+        if not caller or self._innermost:
+            self._innermost = False
             return f"{INDENT}in {place}"
         if not self._trace:
             return None

@@ -13,7 +13,18 @@ from typing import NamedTuple, TypeAlias
 from ..common.words import counted
 from ..results.events import Kernel
 from ..results.inflight import LastCall
-from ..results.kernel_log import INDENT, TAINTED, Mark, Places, Warned, complaints, marked, taint_letters, warned
+from ..results.kernel_log import (
+    INDENT,
+    TAINTED,
+    Mark,
+    Places,
+    Warned,
+    complaints,
+    marked,
+    taint_letters,
+    unescaped,
+    warned,
+)
 from .symbols import Symbols
 
 LOG = Path("/dev/kmsg")
@@ -183,4 +194,4 @@ class KernelLog:
                     head, _, text = line.partition(";")
                     numbers = [int(each) if each.isdecimal() else 0 for each in head.split(",")[:3]]
                     grave, _, micros = [*numbers, 0, 0][:3]
-                    yield _Line(grave < _FIRST_OF_USERS, micros, text)
+                    yield _Line(grave < _FIRST_OF_USERS, micros, unescaped(text))

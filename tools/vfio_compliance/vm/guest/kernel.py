@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vfio_compliance.results.kernel_log import unescaped
+
 
 def taint() -> int:
     """The mask, as it is now."""
@@ -24,8 +26,7 @@ def records() -> list[tuple[int, str]]:
             except BrokenPipeError:
                 continue  # older records were overwritten: the next read goes on with the oldest one left
             _, number, microseconds, *_ = head.split(",")
-            first = text.splitlines()[0] if text else ""
-            found.append((int(number), f"[{int(microseconds) / 1e6:12.6f}] {first}"))
+            found.append((int(number), f"[{int(microseconds) / 1e6:12.6f}] {unescaped(text)}"))
     finally:
         os.close(log)
 
