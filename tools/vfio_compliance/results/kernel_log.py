@@ -37,7 +37,7 @@ class Mark(NamedTuple):
 #: Where the kernel was: `RIP: 0010:name+0x1/0x2 [module]`, `pc : name+...` on others, ` name+...` for each caller.
 _PLACE = re.compile(r"(?:RIP: [0-9a-f]+:|pc : | *)([\w.$]+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^]]+\])?)", re.ASCII)
 _TRACE = "Call Trace:", "Call trace:", "<TASK>"
-#: Above traces of KFENCE: of the access, beginning where the kernel was; of the memory, where it was allocated or freed.
+#: Above KFENCE's traces: of the access, beginning where the kernel was; of the memory, from where it came.
 _OF_ACCESS = re.compile(r"(Out-of-bounds|Use-after-free|Corrupted memory|Invalid)\b.* 0x[0-9a-f]+.*:", re.ASCII)
 _OF_MEMORY = re.compile(r"kfence-#\d+: .*")
 
