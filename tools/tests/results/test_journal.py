@@ -41,6 +41,25 @@ def test_round_trip(tmp_path):
     assert list(times) == sorted(times)
 
 
+def test_many_processes_with_a_lock_of_their_own(tmp_path):
+    """Processes that have a file of their own to lock are kept apart, too."""
+    path, lock = tmp_path / journal.NAME, os.memfd_create("lock")
+    begun(path).close()
+    writers = []
+    for number in range(4):
+        if not (child := os.fork()):
+            with Journal(path, lock=lock) as opened:
+                for turn in range(50):
+                    opened.write(Note(f"{number} {turn} " + "x" * 5000))
+            os._exit(0)
+        writers.append(child)
+    assert [os.waitpid(child, 0)[1] for child in writers] == [0] * 4
+    os.close(lock)
+    with Journal(path) as opened:
+        opened.end()
+    assert [line for line in journal.read(path) if not isinstance(line, Recorded)] == []
+
+
 @pytest.mark.parametrize("sync", [True, False])
 def test_sync(tmp_path, monkeypatch, sync):
     """Each record is on the disk before the next call is made, where a device can take this machine down with it."""

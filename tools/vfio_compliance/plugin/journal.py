@@ -61,6 +61,7 @@ def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list
         path,
         config.getoption("--progress-fd"),
         config.getoption("--clock-offset"),
+        lock=config.getoption("--inflight-fd"),
         sync=profile.device.transport != "vfio-user" and not inflight.in_guest(),
     )
     config.add_cleanup(journal.close)

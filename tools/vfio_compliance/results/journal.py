@@ -91,15 +91,24 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, copy_to: int | None = None, offset: float | None = None, *, sync: bool = False
+        self,
+        path: Path,
+        copy_to: int | None = None,
+        offset: float | None = None,
+        *,
+        sync: bool = False,
+        lock: int | None = None,
     ) -> None:
         """``offset``: clock_offset() when the run began. Raises JournalError for a file that cannot be opened.
 
         ``sync``: each record is on the disk before write() returns, for a device that can take this machine down.
+        ``lock``: a file of this machine that all writers of the journal lock in its place, each a process: to lock a
+        file of the host's takes a guest as long as to write it.
         """
         self._path = path
         self._copy_to = copy_to
         self._sync = sync
+        self._lock = lock
         self._offset = clock_offset() if offset is None else offset
         #: Where this writer has ended the file, and the digest that the next record follows.
         self._end, self._before = 0, ""
@@ -159,12 +168,18 @@ class Journal:
     def _locked(self) -> Iterator[None]:
         """Nobody else appends meanwhile. A file system without locks has no runs in which two do."""
         with contextlib.suppress(OSError):
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._take_lock(fcntl.LOCK_EX)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                self._take_lock(fcntl.LOCK_UN)
+
+    def _take_lock(self, operation: int) -> None:
+        if self._lock is None:
+            fcntl.flock(self._file, operation)
+        else:
+            fcntl.lockf(self._lock, operation)
 
     def _catch_up(self) -> None:
         """Another process may have appended since, or may have been killed while it did. Raises OSError."""

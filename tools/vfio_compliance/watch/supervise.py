@@ -264,7 +264,7 @@ class _Run:
             raise RunError(self._over or last_words(self._out / LOG))
         self._tell_of_kernel()
         try:
-            with journal.Journal(self._path, offset=self._offset) as opened:
+            with self._journal() as opened:
                 opened.end()
         except journal.JournalError as error:
             self.unwritten.append(Stop(str(error), journal.REMEDY))
@@ -370,11 +370,15 @@ class _Run:
         if not self._rest.planned:
             return
         try:
-            with journal.Journal(self._path, offset=self._offset) as appended:
+            with self._journal() as appended:
                 appended.write(event)
                 self._progress.show(event)
         except journal.JournalError as error:
             self.unwritten.append(Stop(str(error), journal.REMEDY))
+
+    def _journal(self) -> journal.Journal:
+        """Raises JournalError."""
+        return journal.Journal(self._path, offset=self._offset, lock=self._calls)
 
 
 def _once_more(
