@@ -212,6 +212,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """No dots where somebody watches the run in another way: in a guest each is written to the host's file."""
+    watched = config.getoption("--progress-fd") is not None
+    return ("passed", "", "") if watched and report.when == "call" and report.passed else None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     _enter(item, SET_UP)
 
