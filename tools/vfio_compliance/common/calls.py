@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import compress, groupby
+from operator import ne
 from typing import Any, Final, NamedTuple, overload
 
 from . import tuples
@@ -102,11 +103,9 @@ class Call(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, without those that have their default."""
-        made: dict[str, Any] = {
-            name: value.hex() if type(value) is bytes else value
-            for name, value, default in zip(self._fields, self, _DEFAULTS, strict=True)
-            if value != default
-        }
+        made: dict[str, Any] = dict(compress(zip(self._fields, self, strict=True), map(ne, self, _DEFAULTS)))
+        for name in _BYTES & made.keys():
+            made[name] = made[name].hex()
         if self.behind is not None:
             made["behind"] = self.behind.to_json()
         if self.verb == "ioctl" and self.length:
@@ -129,6 +128,7 @@ class Call(NamedTuple):
 
 #: Of the fields in their order; those that have none are always there.
 _DEFAULTS: Final = tuple(map(Call._field_defaults.get, Call._fields))
+_BYTES: Final = {"sent", "received"}
 _STARTED: Final = Call._fields.index("started_ns")
 
 

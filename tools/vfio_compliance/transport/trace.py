@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -266,20 +266,17 @@ class Tracer:
         return digest
 
     def _calls(self) -> Iterator[Call]:
-        serial = self._taken + 1
-        starts = [start for start, _ in self._parts]
+        serial, began = self._taken + 1, self._began
+        coming = iter([*self._parts[1:], (sys.maxsize, BODY)])
+        part, (until, after) = self._parts[0][1], next(coming)
         for record in self._records:
-            verb, target, number, length, sent, received, value, errno, started, duration = record[:10]
-            sent_digest, received_digest, behind = record[10:] or ("", "", None)
-            yield Call(
-                *(verb, target, number, length, sent, received, value, errno, started - self._began, duration),
-                sent_digest=_made(sent_digest),
-                received_digest=_made(received_digest),
-                behind=behind,
-                serial=serial,
-                part=self._parts[bisect_right(starts, serial) - 1][1],
-            )
-            serial += number if verb == OMITTED else 1
+            while serial >= until:
+                part, (until, after) = after, next(coming)
+            *fields, started, duration = record[:10]
+            sent, received, behind = record[10:] or ("", "", None)
+            more = (started - began, duration, _made(sent), _made(received), behind, serial, 1, part)
+            yield Call._make((*fields, *more))
+            serial += record[2] if record[0] == OMITTED else 1
 
     def _shorten(self) -> None:
         self.counts  # noqa: B018 - what is dropped is counted first

@@ -7,8 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-#: What pytest has and the suites do not use: each takes its time around every case.
-_UNUSED = ("cacheprovider", "logging")
+#: What pytest has and the suites do not use: it takes time to load, or around each case.
+_UNUSED = (
+    *("cacheprovider", "doctest", "junitxml", "legacypath", "pastebin", "setuponly", "setupplan", "stepwise"),
+    *("logging", "subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
+)
 
 
 def command(root: Path, *options: str) -> list[str]:
