@@ -27,13 +27,20 @@ _LARGEST: Final = float(1 << 64)
 def plain(value: Any) -> Any:
     """The form in JSON of a value that ``json.dumps`` does not know: of a dataclass, what differs from its defaults."""
     if is_dataclass(value):
-        held = ((each.name, getattr(value, each.name), _default(each)) for each in fields(value) if _here(each))
+        kind: Any = type(value)
+        held = ((name, getattr(value, name), default) for name, default in _written(kind))
         return {name: _plain(now) for name, now, default in held if now is not default and now != default}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime.date):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+@cache
+def _written(kind: Any) -> list[tuple[str, Any]]:
+    """The fields of a dataclass that are written, each with its default."""
+    return [(each.name, _default(each)) for each in fields(kind) if _here(each)]
 
 
 def _plain(value: Any) -> Any:
