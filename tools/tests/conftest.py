@@ -9,13 +9,14 @@ import sys
 import tempfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.watch import suites
 
 #: Folders whose helpers tests import by their bare names, whatever the import mode.
 HELPERS = (".", "clients", "fuzz", "profiles", "proofs", "refdriver", "results", "transport", "watch")
@@ -116,8 +117,23 @@ def target(pytestconfig: pytest.Config, project: Path) -> Path:
     return project / pytestconfig.getoption("--target")
 
 
+def _first(mark: pytest.Mark) -> pytest.Mark:
+    """The first of the parameters that are not deep, if there is one."""
+    if mark.name != "parametrize" or not isinstance(mark.args[1], Sequence | Mapping):
+        return mark
+    names, values, *others = mark.args
+    marks = [{each.name for each in getattr(value, "marks", ())} for value in values]
+    place = next((place for place, each in enumerate(marks) if "deep" not in each), None)
+    if place is None:
+        return mark
+    options, ids = dict(mark.kwargs), mark.kwargs.get("ids")
+    if isinstance(ids, Sequence | Mapping):
+        options["ids"] = list(ids)[place : place + 1]
+    return pytest.mark.parametrize(names, list(values)[place : place + 1], *others, **options).mark
+
+
 #: What the suites that are run here do not use: hypothesis, for one, is long in loading.
-UNUSED = ("cacheprovider", "unraisableexception", "logging", "hypothesispytest", "xdist")
+UNUSED = (*suites.UNUSED, "hypothesispytest", "xdist")
 
 
 class Thin:
@@ -126,6 +142,14 @@ class Thin:
     def __init__(self, most: int, whole: Collection[str]) -> None:
         self._most = most
         self._whole = whole
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Of one case the others need not be made: on an emulated machine all of them take longer than it does."""
+        (rule,) = next(metafunc.definition.iter_markers("rule")).args
+        if self._most == 1 and rule not in self._whole:
+            marks = metafunc.definition.own_markers
+            marks[:] = map(_first, marks)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -155,11 +179,11 @@ def judge_in_process(project: Path) -> Callable[..., summary.Summary]:
         profile: Path, out: Path, *options: str, most: int | None = None, whole: Collection[str] = ()
     ) -> summary.Summary:
         path = out / journal.NAME
-        suites = [] if any("::" in option for option in options) else [str(project / "suites")]
+        where = [] if any("::" in option for option in options) else [str(project / "suites")]
         pytest.main(
             [
                 *("-qq", "--tb=no", f"--rootdir={project}", *(f"-pno:{plugin}" for plugin in UNUSED)),
-                *(f"--profile={profile}", f"--journal={path}", *suites, *options),
+                *(f"--profile={profile}", f"--journal={path}", *where, *options),
             ],
             plugins=[Thin(most, whole)] if most else [],
         )

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 #: What pytest has and the suites do not use: it takes time to load, or around each case.
-_UNUSED = (
+UNUSED = (
     *("cacheprovider", "doctest", "junitxml", "legacypath", "pastebin", "setuponly", "setupplan", "stepwise"),
     *("logging", "subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
 )
@@ -18,7 +18,7 @@ def command(root: Path, *options: str) -> list[str]:
     """pytest with these options, on the suites of the checkout ``root``."""
     return [
         *(sys.executable, "-m", "pytest", *options),
-        *("-p", "pytest_timeout", *(f"-pno:{plugin}" for plugin in _UNUSED)),
+        *("-p", "pytest_timeout", *(f"-pno:{plugin}" for plugin in UNUSED)),
         *(f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")),
     ]
 
