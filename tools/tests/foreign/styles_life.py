@@ -300,10 +300,15 @@ class LeavesWithClientOpensInStop(LeavesWithClient):
     opens_in = STOP
 
 
+#: What is judged after the device was closed and opened again.
+LEFT_BEFORE = {"v1.sessions.whole-after-two"}
+
+
 class SegfaultsAtClose(Style):
     """The server dies by SIGSEGV when its client has gone."""
 
     dies = True
+    unjudged = LEFT_BEFORE
 
     def closed(self) -> None:
         segfault()
@@ -313,6 +318,7 @@ class AbortsAtClose(Style):
     """The server dies by SIGABRT when its client has gone."""
 
     dies = True
+    unjudged = LEFT_BEFORE
 
     def closed(self) -> None:
         abort()
@@ -322,6 +328,7 @@ class Exits3AtClose(Style):
     """The server ends with status 3 when its client has gone."""
 
     dies = True
+    unjudged = LEFT_BEFORE
 
     def closed(self) -> None:
         leave(3)
@@ -902,6 +909,7 @@ class DiesAtCloseWhileSaving(Style):
 
     dies = True
     breaks = {"v1.close.needs-no-stop"}
+    unjudged = LEFT_BEFORE
 
     def closed(self) -> None:
         if self.state in (PRE_COPY, STOP_AND_COPY):
