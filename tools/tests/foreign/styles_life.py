@@ -338,6 +338,7 @@ class Exits3BetweenConnections(Style):
     """The server ends with status 3 a moment after its client has gone."""
 
     dies = True
+    unjudged = LEFT_BEFORE
     delay = 0.05
     status = 3
 
