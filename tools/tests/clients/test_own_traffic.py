@@ -31,6 +31,9 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.transport import VfioUser, VfioUserSettings
 from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, DEVICE_STATE, PENDING_BYTES, DeviceState
 
+#: Whole runs, some through the recorder: each takes a minute where the machine is busy.
+pytestmark = pytest.mark.timeout(600)
+
 RUNNING, STOP, RESUMING = DeviceState.RUNNING, DeviceState.STOP, DeviceState.RESUMING
 STOP_AND_COPY = DeviceState.STOP_AND_COPY
 
