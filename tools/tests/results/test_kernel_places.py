@@ -66,7 +66,7 @@ def test_kfence():
 
 @pytest.mark.parametrize("text", ["a message", r"a message\x0a", r"a message\x0a\x0a", "a message\n SUBSYSTEM=pci\n"])
 def test_a_record_as_it_was_printed(text):
-    """The kernel escapes line ends that are part of a message, and has what is for programs on lines of its own."""
+    """Escaped line ends are removed, and so are the lines with properties of the device that follow the message."""
     assert unescaped(text) == "a message"
 
 

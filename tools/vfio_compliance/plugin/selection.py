@@ -22,7 +22,7 @@ def rule_of(item: pytest.Item) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Do not even make the deep cases that the plan has not: half of all, and each takes milliseconds."""
+    """Do not make deep cases that the plan leaves out: they are half of all, and each takes milliseconds."""
     plan = metafunc.config.stash.get(PLAN, None)
     if plan is not None and plan.depth != "full":
         marks = metafunc.definition.own_markers

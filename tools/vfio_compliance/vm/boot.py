@@ -36,7 +36,7 @@ PCI_DEVICES = ("0000:00:10.0", "0000:00:11.0")
 # machine in some cases only; QEMU merges all -machine options, and these come last.
 _MACHINE = "-machine q35,kernel-irqchip=split,accel={}"
 _IOMMU = "-device intel-iommu,intremap=on"
-# Each of virtme-ng's consoles has 31 ports unless told otherwise, and QEMU looks at all of them whenever it wakes.
+# By default each of virtme-ng's consoles has 31 ports, and QEMU polls all of them each time it wakes up.
 _CONSOLES = "-global virtio-serial-pci.max_ports=2"
 _TICK = 1.0  # seconds between two looks at a guest that starts
 _GRACE = 2.0  # seconds between asking the virtual machine to end and killing it

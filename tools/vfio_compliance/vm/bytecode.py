@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Python's compiled files. The guest finds those that are beside the sources; to compile takes it most of a minute."""
+"""Python's compiled files. The guest uses those beside the sources: compiling them itself takes it most of a minute."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ _GRACE = 2.0
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Compiles meanwhile, at the latest to the end of the block. It is no matter where that cannot be done."""
+    """Compile in the background while the block runs, and wait for it at the end. A failure does not matter."""
     command = [sys.executable, "-c", _PROGRAM, str(PROJECT / "tools"), str(PROJECT / "profiles/refdriver-kernel.yaml")]
     environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     silent = subprocess.DEVNULL

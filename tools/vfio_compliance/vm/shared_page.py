@@ -37,4 +37,6 @@ class SharedPage:
             call = inflight.last(descriptor, ahead=self.ahead or 0.0)
         finally:
             os.close(descriptor)
-        return call if call is None or self.ahead is not None else replace(call, seconds=0.0)
+        if call is None or self.ahead is not None:
+            return call
+        return replace(call, seconds=0.0)

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-#: What pytest has and the suites do not use: it takes time to load, or around each case.
+#: Plugins of pytest that the suites do not use: they take time to load, or around each case.
 UNUSED = (
     *("cacheprovider", "doctest", "junitxml", "legacypath", "pastebin", "setuponly", "setupplan", "stepwise"),
     *("logging", "subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
@@ -24,6 +24,6 @@ def command(root: Path, *options: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """That of this process without what somebody set for runs of pytest of their own, and what else is installed."""
+    """The environment of this process without pytest's variables; plugins are loaded only if they are named."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
