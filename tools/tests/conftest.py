@@ -145,7 +145,7 @@ class Thin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make only the first case where one is wanted: in emulation, making the others takes longer than running it."""
+        """Make only the case that is wanted: in emulation, making the others takes longer than running it."""
         (rule,) = next(metafunc.definition.iter_markers("rule")).args
         if self._most == 1 and rule not in self._whole:
             marks = metafunc.definition.own_markers
