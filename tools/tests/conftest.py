@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_compliance.plugin.selection import is_deep
 from vfio_compliance.results import journal, summary
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.watch import suites
@@ -122,8 +123,7 @@ def _first(mark: pytest.Mark) -> pytest.Mark:
     if mark.name != "parametrize" or not isinstance(mark.args[1], Sequence | Mapping):
         return mark
     names, values, *others = mark.args
-    marks = [{each.name for each in getattr(value, "marks", ())} for value in values]
-    place = next((place for place, each in enumerate(marks) if "deep" not in each), None)
+    place = next((place for place, value in enumerate(values) if not is_deep(value)), None)
     if place is None:
         return mark
     options, ids = dict(mark.kwargs), mark.kwargs.get("ids")

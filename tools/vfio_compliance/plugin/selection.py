@@ -29,12 +29,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marks[:] = map(_shallow, marks)
 
 
+def is_deep(value: object) -> bool:
+    """Whether a value of parametrize makes a deep case."""
+    return "deep" in {each.name for each in getattr(value, "marks", ())}
+
+
 def _shallow(mark: pytest.Mark) -> pytest.Mark:
     """The parameters without those that are deep, unless all are."""
     if mark.name != "parametrize" or "ids" in mark.kwargs:
         return mark
     names, values, *others = mark.args
-    left = [value for value in values if "deep" not in {each.name for each in getattr(value, "marks", ())}]
+    left = [value for value in values if not is_deep(value)]
     return pytest.mark.parametrize(names, left, *others, **mark.kwargs).mark if left else mark
 
 
