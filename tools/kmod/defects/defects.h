@@ -567,13 +567,13 @@
 	/* What a kernel says of its driver, and ways to lose a caller, or all. They break no rule. */ \
 	/* the 20th write of device_state warns; later ones do not */		\
 	DEFECT(warn_once, "warn-once", write_region)				\
-	/* the 20th write of device_state reads a null pointer; later ones do not */ \
+	/* the 80th write of device_state reads a null pointer; later ones do not */ \
 	DEFECT(oops_once, "oops-once", write_region)				\
-	/* the 20th write of device_state sleeps, deaf to signals; later ones do not */ \
+	/* the 100th write of device_state sleeps, deaf to signals; later ones do not */ \
 	DEFECT(hang_once, "hang-once", write_region)				\
-	/* the 20th write of device_state keeps its CPU for 30 s; later ones do not */ \
+	/* the 40th write of device_state keeps its CPU for 30 s; later ones do not */ \
 	DEFECT(lockup_once, "lockup-once", write_region)			\
-	/* the 20th write of device_state reads memory that it has given back; later ones do not */ \
+	/* the 60th write of device_state reads memory that it has given back; later ones do not */ \
 	DEFECT(stray_once, "stray-once", write_region)				\
 	/* the 20th write of device_state ends the kernel */			\
 	DEFECT(panic_once, "panic-once", write_region)

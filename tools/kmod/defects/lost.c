@@ -15,8 +15,16 @@
 
 #include "defects.h"
 
-/* Which write of device_state is struck, counted while the defect is chosen. */
-#define STRIKES_AT	20
+/*
+ * Which write of device_state is struck, counted while the defect is chosen.
+ * Chosen together, each strikes a write of its own; the graver ones come later.
+ */
+#define WARN_AT		20
+#define LOCKUP_AT	40
+#define STRAY_AT	60
+#define OOPS_AT		80
+#define HANG_AT		100
+#define PANIC_AT	20
 
 /* Longer than the kernel lets a CPU be kept: twice its watchdog_thresh of 10 s. */
 #define LOCKUP_MS	30000
@@ -28,23 +36,23 @@ static atomic_t warn_writes, oops_writes, hang_writes, panic_writes, lockup_writ
 static const u32 *never_set;
 static DECLARE_COMPLETION(lost);
 
-static bool strikes(u64 index, u32 place, atomic_t *writes)
+static bool strikes(u64 index, u32 place, atomic_t *writes, int at)
 {
 	return index == REFD_REGION_MIGRATION && !place &&
-	       atomic_inc_return(writes) == STRIKES_AT;
+	       atomic_inc_return(writes) == at;
 }
 
 ssize_t defect_warn_once(struct refd_device *refd, u64 index, const char __user *buffer,
 			 size_t count, u32 place)
 {
-	WARN_ON(strikes(index, place, &warn_writes));
+	WARN_ON(strikes(index, place, &warn_writes, WARN_AT));
 	return under(warn_once)(refd, index, buffer, count, place);
 }
 
 ssize_t defect_oops_once(struct refd_device *refd, u64 index, const char __user *buffer,
 			 size_t count, u32 place)
 {
-	if (strikes(index, place, &oops_writes))
+	if (strikes(index, place, &oops_writes, OOPS_AT))
 		(void)READ_ONCE(*READ_ONCE(never_set));
 	return under(oops_once)(refd, index, buffer, count, place);
 }
@@ -52,7 +60,7 @@ ssize_t defect_oops_once(struct refd_device *refd, u64 index, const char __user 
 ssize_t defect_hang_once(struct refd_device *refd, u64 index, const char __user *buffer,
 			 size_t count, u32 place)
 {
-	if (strikes(index, place, &hang_writes)) {
+	if (strikes(index, place, &hang_writes, HANG_AT)) {
 		reinit_completion(&lost);
 		/* TASK_UNINTERRUPTIBLE: not even SIGKILL wakes it */
 		wait_for_completion(&lost);
@@ -63,7 +71,7 @@ ssize_t defect_hang_once(struct refd_device *refd, u64 index, const char __user 
 ssize_t defect_panic_once(struct refd_device *refd, u64 index, const char __user *buffer,
 			  size_t count, u32 place)
 {
-	if (strikes(index, place, &panic_writes))
+	if (strikes(index, place, &panic_writes, PANIC_AT))
 		panic("vfio_refdriver: panic-once was chosen");
 	return under(panic_once)(refd, index, buffer, count, place);
 }
@@ -71,7 +79,7 @@ ssize_t defect_panic_once(struct refd_device *refd, u64 index, const char __user
 ssize_t defect_lockup_once(struct refd_device *refd, u64 index, const char __user *buffer,
 			   size_t count, u32 place)
 {
-	if (strikes(index, place, &lockup_writes)) {
+	if (strikes(index, place, &lockup_writes, LOCKUP_AT)) {
 		preempt_disable();
 		mdelay(LOCKUP_MS);
 		preempt_enable();
@@ -94,7 +102,7 @@ ssize_t defect_stray_once(struct refd_device *refd, u64 index, const char __user
 {
 	int i;
 
-	if (strikes(index, place, &stray_writes)) {
+	if (strikes(index, place, &stray_writes, STRAY_AT)) {
 		for (i = 0; i < STRAY_READS; i++) {
 			read_freed();
 			usleep_range(10000, 11000);

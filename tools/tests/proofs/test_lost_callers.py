@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A driver that warns, oopses under its caller, or never lets it go: that case is a verdict, and all others are judged.
 
-The rules of device_state are run: the driver loses its caller at a write to it, and two runs by all rules take longer
-in an emulated machine than one boot may.
+One run has all of it: the driver strikes at writes of device_state, so rules about that are judged, and each defect at
+another write, the graver ones later.
 
 Only a kernel can do this, and it is not the same afterwards. In a virtual machine:
 
@@ -16,19 +16,32 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results import journal
-from vfio_compliance.results.events import Broken, Hang, Kernel, Process, Way
+from vfio_compliance.results.case import Case
+from vfio_compliance.results.events import Broken, Event, Hang, Kernel, Process, Way
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
 
-GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.WAIVED}
+#: What each defect has the kernel say, and the verdict of the case that it strikes, in the order in which they strike.
+STRUCK = {
+    "warn-once": ("defect_warn_once", Verdict.WAIVED),
+    "lockup-once": ("soft lockup", Verdict.KERNEL),
+    "stray-once": ("KFENCE: use-after-free", Verdict.KERNEL),
+    "oops-once": ("NULL pointer dereference", Verdict.KERNEL),
+    "hang-once": ("", Verdict.HANG),
+}
 
-OF_THE_STATE = ("v1.state", "v1.transition", "v1.undrawn", "v1.self-write", "v1.reset")
+GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE}
+
+#: Rules whose cases write device_state.
+ONLY = ("v1.transition", "v1.undrawn", "v1.reset", "v1.self-write")
 
 #: The one warning of the module, as a waiver lists it.
 KNOWN = """\
@@ -45,67 +58,72 @@ KFENCE = Path("/sys/module/kfence/parameters/sample_interval")
 RELEASE = Path("/sys/module/vfio_refdriver/parameters/release")
 
 
-def judged(target, project, out, defect, *options):
-    """A run on the module with a defect: how it ended, and its journal."""
+class Struck(NamedTuple):
+    """A run on the module with all of these defects."""
+
+    #: Those that strike here.
+    defects: list[str]
+    exit_code: int
+    shown: str
+    events: list[Event]
+    summary: Summary
+
+    def complaint(self, defect: str) -> Kernel:
+        """What the kernel said of a defect."""
+        words, _ = STRUCK[defect]
+        found = [e for e in self.events if isinstance(e, Kernel) and any(words in line for line in e.lines)]
+        assert found, f"the kernel said nothing of {defect}: {self.shown[-3000:]}"
+        return found[0]
+
+    @property
+    def cases(self) -> list[Case]:
+        """Those that did not pass, in the order in which they ran."""
+        return [case for case in self.summary.cases.values() if case.verdict not in GOOD]
+
+
+@pytest.fixture(scope="module")
+def struck(target, project, tmp_path_factory) -> Struck:
     if profiles.load(target, PROFILE).device.transport != "kernel-group":
         pytest.skip("a server's end is seen elsewhere: only a kernel warns, or holds a caller for ever")
-    command = [sys.executable, "-m", "vfio_compliance", "run", str(target), "--out", str(out), f"--defect={defect}"]
-    ended = subprocess.run([*command, *options], cwd=project, capture_output=True, text=True, check=False)
-    return ended, list(journal.read(out / journal.NAME))
-
-
-@pytest.mark.timeout(900)
-def test_a_warning_is_of_its_case_and_call(target, project, tmp_path, tell):
-    """It belongs to the write of device_state that it came from, and a waiver of it excuses it with its taint."""
-    known = tmp_path / "known.yaml"
+    folder = tmp_path_factory.mktemp("struck")
+    known = folder / "known.yaml"
     known.write_text(KNOWN)
-    options = ("--only=v1.transition", "--only=v1.undrawn", f"--waivers={known}")
-    ended, lines = judged(target, project, tmp_path / "result", "warn-once", *options)
-    result = summarise(lines)
-    first = next(line.event for line in lines if isinstance(line.event, Kernel))
-    tell(str(first))
-    assert (first.call.verb, first.call.number, first.call.length) == ("write", 0, 4)
-    assert any("called from" in line for line in first.lines)
-    (struck,) = [case for case in result.cases.values() if case.verdict not in GOOD - {Verdict.WAIVED}]
-    assert (struck.id, struck.verdict, struck.why.waiver) == (first.case, Verdict.WAIVED, "it is meant to")
-    assert "the kernel got tainted: W" in struck.why.seen
-    assert (ended.returncode, result.exit_code) == (0, 0)
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("defect", "words"), [("lockup-once", "soft lockup"), ("stray-once", "KFENCE: use-after-free")]
-)
-def test_a_report_is_of_its_case_and_call(target, project, tmp_path, tell, defect, words):
-    """What the kernel's own watchdog and sanitizer find while a call is made is put down to that call, and counts."""
-    if defect == "stray-once" and not (KFENCE.is_file() and int(KFENCE.read_text())):
-        pytest.skip("KFENCE is not looking: boot with kfence.sample_interval=100 (--append, for a virtual machine)")
-    ended, lines = judged(target, project, tmp_path / "result", defect, "--only=v1.transition", "--only=v1.undrawn")
-    result = summarise(lines)
-    first = next(line.event for line in lines if isinstance(line.event, Kernel))
-    tell(str(first))
-    assert any(words in line for line in first.lines)
-    assert (first.call.verb, first.call.number, first.call.length) == ("write", 0, 4)
-    struck = {case.id: case.verdict for case in result.cases.values() if case.verdict not in GOOD}
-    assert struck == {first.case: Verdict.KERNEL}
-    assert (ended.returncode, result.exit_code) == (1, 1)
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("defect", "verdict", "code"), [("hang-once", Verdict.HANG, 3), ("oops-once", Verdict.KERNEL, 1)]
-)
-def test_the_run_goes_on(target, project, tmp_path, count, tell, defect, verdict, code):
-    """One case has the verdict, a second test process judges the rest, on a spare device where this one is held."""
-    only = [f"--only={rules}" for rules in OF_THE_STATE]
-    ended, lines = judged(target, project, tmp_path / "result", defect, *only)
+    defects = [each for each in STRUCK if each != "stray-once" or (KFENCE.is_file() and int(KFENCE.read_text()))]
+    words = [sys.executable, "-m", "vfio_compliance", "run", str(target), "--out", str(folder / "result")]
+    words += [f"--waivers={known}", *(f"--only={each}" for each in ONLY), *(f"--defect={each}" for each in defects)]
+    ended = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
     RELEASE.write_text("1")
-    result = summarise(lines)
-    struck = {case.id: case.verdict for case in result.cases.values() if case.verdict not in GOOD}
-    assert list(struck.values()) == [verdict], (struck, ended.stdout[-2000:])
-    assert len(result.processes) == 1
-    assert (ended.returncode, result.exit_code) == (code, code)
-    telling = (Hang, Broken, Process, Way)
-    times = {type(line.event).__name__: line.time for line in lines if isinstance(line.event, telling)}
-    tell(f"{defect}: {dict(Counter(case.verdict.value for case in result.cases.values()))}; {times}")
-    count(cases_judged_after_a_lost_caller=len(result.cases) - 1)
+    lines = list(journal.read(folder / "result" / journal.NAME))
+    return Struck(defects, ended.returncode, ended.stdout + ended.stderr, [e.event for e in lines], summarise(lines))
+
+
+@pytest.mark.timeout(900)
+def test_each_has_a_case_of_its_own_and_all_others_are_judged(struck, count, tell):
+    """A second test process goes on after the oops, a third one after the hang, on a spare device."""
+    tell(str(Counter(case.verdict.value for case in struck.summary.cases.values())))
+    tell(str([type(event).__name__ for event in struck.events if isinstance(event, Hang | Broken | Process | Way)]))
+    verdicts = [verdict for defect, (_, verdict) in STRUCK.items() if defect in struck.defects]
+    assert [case.verdict for case in struck.cases] == verdicts, struck.shown[-3000:]
+    assert len(struck.summary.processes) == 2
+    assert (struck.exit_code, struck.summary.exit_code) == (1, 1)
+    count(cases_judged_beside_those=len(struck.summary.cases) - len(verdicts))
+
+
+@pytest.mark.parametrize("defect", [defect for defect, (words, _) in STRUCK.items() if words])
+def test_a_report_is_of_its_case_and_call(struck, tell, defect):
+    """What the kernel, its watchdog or its sanitizer says while a call is made is put down to that call."""
+    if defect not in struck.defects:
+        pytest.skip("KFENCE is not looking: boot with kfence.sample_interval=100 (--append, for a virtual machine)")
+    said = struck.complaint(defect)
+    tell(f"{defect}: {said.lines[0]}")
+    assert (said.call.verb, said.call.number, said.call.length) == ("write", 0, 4)
+    assert said.case == struck.cases[struck.defects.index(defect)].id
+
+
+def test_a_waiver_excuses_a_warning_with_its_taint(struck):
+    """The warning is listed by file and function; what caused it is named."""
+    said = struck.complaint("warn-once")
+    assert any("called from" in line for line in said.lines)
+    (case,) = [case for case in struck.cases if case.verdict is Verdict.WAIVED]
+    assert case.why.waiver == "it is meant to"
+    assert "the kernel got tainted: W" in case.why.seen

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -52,8 +53,13 @@ def file_of(module: str) -> str:
         given = {}
     if isinstance(given, dict) and module in given:
         return str(given[module])
-    folder = Path("/lib/modules", os.uname().release)
-    return next((str(each.path) for each in listed(folder) if each.name == module), "")
+    return str(_own_files(Path("/lib/modules", os.uname().release)).get(module, ""))
+
+
+@cache
+def _own_files(folder: Path) -> dict[str, Path]:
+    """The modules of a kernel's own folder, thousands of them."""
+    return {each.name: each.path for each in listed(folder)}
 
 
 def names(folder: Path) -> list[str]:
