@@ -38,8 +38,8 @@ _MACHINE = "-machine q35,kernel-irqchip=split,accel={}"
 _IOMMU = "-device intel-iommu,intremap=on"
 # By default each of virtme-ng's consoles has 31 ports, and QEMU polls all of them each time it wakes up.
 _CONSOLES = "-global virtio-serial-pci.max_ports=2"
-# Kernel and C library clear and copy memory a byte at a time where the CPU says that this is fast; emulated, it is eight
-# times slower than by words.
+# Kernel and C library clear and copy memory a byte at a time where the CPU says that this is fast. Emulated, it takes
+# eight times as long as by words.
 _EMULATED_CPU = "-cpu max,erms=off,fsrm=off"
 # Nobody attacks an emulated CPU, and the guards against it make every call into the kernel slower. Programs at random
 # addresses are translated anew each time that they start. The early check that the timer ticks through the IOMMU panics
