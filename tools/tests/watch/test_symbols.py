@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -18,6 +19,10 @@ __attribute__((section(".text.unlikely"), noinline)) int cold(volatile int *plac
     return place[2];
 }
 """
+
+#: A note of another kind, with a name and content that fill no word.
+NOTE = """__attribute__((section(".note.other"), used))
+static const struct { unsigned sizes[3]; char name[8], content[4]; } note = {{6, 3, 3}, "Linux", "abc"};"""
 
 #: Static functions of the same name and size.
 TWIN = "static __attribute__((noinline, used)) int twin(volatile int *place) { return *place; }"
@@ -40,7 +45,7 @@ def loaded(tmp_path):
     """Gives a function that stands in for loading a module."""
 
     def load(path, module):
-        notes = tmp_path / "sys" / module / "notes"
+        notes = tmp_path / "sys/module" / module / "notes"
         notes.mkdir(parents=True)
         subprocess.run(
             ["objcopy", "-O", "binary", "--only-section=.note.gnu.build-id", path, notes / ".note.gnu.build-id"],
@@ -65,6 +70,45 @@ def symbols(tmp_path, *places):
 def size_of(path, function):
     told = subprocess.run(["objdump", "--syms", path], capture_output=True, text=True, check=True).stdout
     return int(next(line.split()[4] for line in told.splitlines() if line.endswith(f" {function}")), 16)
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """A program that stands in for the kernel that runs: it has addresses, and a note before that of its build."""
+    (tmp_path / "kernel.c").write_text(f"{SOURCE}\n{NOTE}\nint main(void) {{ int a[2]; return cold(a) + other(1); }}")
+    command = ["gcc", "-g", "-O1", "-static", "-no-pie", "-Wl,--build-id=sha1", "kernel.c", "-o", "vmlinux"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    (tmp_path / "sys/kernel").mkdir(parents=True)
+    parts = []
+    for name in (".note.other", ".note.gnu.build-id"):
+        part = tmp_path / name
+        subprocess.run(
+            ["objcopy", "-O", "binary", f"--only-section={name}", tmp_path / "vmlinux", part],
+            check=True,
+        )
+        parts.append(part.read_bytes())
+    (tmp_path / "sys/kernel/notes").write_bytes(b"".join(parts))
+    return tmp_path / "vmlinux"
+
+
+def test_the_kernel_itself(tmp_path, kernel):
+    """A place that names no module, in a kernel named by its folder, by itself, or as distributions name it."""
+    line = f"  in cold+0x0/{size_of(kernel, 'cold'):#x}"
+    named = tmp_path / "debug" / f"vmlinux-{os.uname().release}"
+    named.parent.mkdir()
+    named.symlink_to(kernel)
+    for place in (tmp_path, kernel, named.parent):
+        assert symbols(tmp_path, place).decoded(line) == f"{line} {tmp_path}/kernel.c:5"
+
+
+@pytest.mark.parametrize("notes", [None, b"", b"\0" * 11, b"\xff" * 64, bytes(64)], ids=str)
+def test_another_kernel(tmp_path, kernel, notes):
+    """Notes that are of another build, cut short or absurd, or missing: nothing is said."""
+    (tmp_path / "sys/kernel/notes").unlink()
+    if notes is not None:
+        (tmp_path / "sys/kernel/notes").write_bytes(notes)
+    line = f"  in cold+0x0/{size_of(kernel, 'cold'):#x}"
+    assert symbols(tmp_path, kernel).decoded(line) == line
 
 
 def test_place(tmp_path, module):
@@ -158,4 +202,4 @@ def test_named_by_the_user(tmp_path, module, monkeypatch):
     """The environment names places."""
     monkeypatch.setenv(VARIABLE, f"/nowhere:{module}")
     line = f"  in cold+0x0/{size_of(module, 'cold'):#x} [my_driver]"
-    assert Symbols(modules=tmp_path / "sys").decoded(line) == f"{line} {tmp_path}/part0.c:5"
+    assert Symbols(sys=tmp_path / "sys").decoded(line) == f"{line} {tmp_path}/part0.c:5"

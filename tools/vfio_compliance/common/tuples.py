@@ -15,20 +15,6 @@ LARGEST: Final = (1 << 64) - 1
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
 
-def written(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """``fields`` without those that equal their default; bytes in hexadecimal, other tuples as their to_json() says."""
-    made = {}
-    for name, value in fields.items():
-        if name in defaults and value == defaults[name]:
-            continue
-        if isinstance(value, bytes):
-            value = value.hex()
-        elif hasattr(value, "to_json"):
-            value = value.to_json()
-        made[name] = value
-    return made
-
-
 def read(value: object, readers: Mapping[str, Reader]) -> dict[str, Any]:
     """The fields of an object that written() made. Raises ValueError for one that is none, or has others."""
     if type(value) is not dict:

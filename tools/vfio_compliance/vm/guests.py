@@ -60,7 +60,7 @@ class Guests:
         ``call``: the words by which such a guest is had again.
         """
         setup = [fill([each], folder, outcome.label)[0] for each in orders.setup]
-        self._plan = Plan(folder, own, reference, setup, call)
+        self._plan = Plan(kernel.vmlinux, folder, own, reference, setup, call)
         self._orders = orders
         self._accelerator = accelerator
         self._kernel = kernel
@@ -207,7 +207,7 @@ class Guests:
 
     def _complete(self, run: left.Left, end: Ending, result: boot.Boot, console: Path) -> None:
         say(self._label, "left", f"{short(run.folder)}: {left.where(run, result.call)}")
-        decoded = Symbols(files=self._plan.files()).decoded
+        decoded = Symbols(files=self._plan.debug_files()).decoded
         if complaint := left.write(run, left.events(run, end, result.call, console, decoded)):
             say(self._label, "BROKEN", f"the end of the run is not in its journal: {complaint}")
 

@@ -33,6 +33,12 @@ class Kernel:
     release: str
     note: str = ""
 
+    @property
+    def vmlinux(self) -> Path | None:
+        """The kernel with its debug information, where it was built here."""
+        path = self.headers / "vmlinux" if self.headers else None
+        return path if path and path.is_file() else None
+
 
 @dataclass(frozen=True)
 class Found:

@@ -12,6 +12,7 @@ from typing import Any
 
 from vfio_compliance.vm import boot
 from vfio_compliance.vm.orders import Given
+from vfio_compliance.watch.symbols import KERNEL
 
 PROJECT = Path(__file__).resolve().parents[3]
 _MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
@@ -21,6 +22,8 @@ _MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 class Plan:
     """What all guests of a kernel are told alike."""
 
+    #: The kernel with its debug information; None where it was not built here.
+    vmlinux: Path | None
     #: The folder that a guest shares with the host.
     folder: Path
     #: The user's modules, and the reference driver, None for none.
@@ -52,6 +55,10 @@ class Plan:
         files = {own["name"]: Path(own["path"]) for own in self.own}
         return files | ({self.reference.path.stem: self.reference.path} if self.reference else {})
 
+    def debug_files(self) -> dict[str, Path]:
+        """The same, and that of the kernel."""
+        return self.files() | ({KERNEL: self.vmlinux} if self.vmlinux else {})
+
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
         path += ":/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,5 +73,5 @@ class Plan:
             "VFIO_COMPLIANCE_RESULTS": str(self.folder),
             "VFIO_COMPLIANCE_RERUN": shlex.join([*self.call, "--"]),
             "VFIO_COMPLIANCE_MODULES": json.dumps({module: str(path) for module, path in self.files().items()}),
-            "VFIO_DEBUG_INFO": os.pathsep.join(map(str, self.files().values())),
+            "VFIO_DEBUG_INFO": os.pathsep.join(map(str, self.debug_files().values())),
         }

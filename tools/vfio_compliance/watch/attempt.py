@@ -106,7 +106,7 @@ class Attempt:
         """The process, and the end of the pipe on which its events arrive; it is ended with the block."""
         with scratch() as (folder, held):
             reading, writing = os.pipe()
-            command = suites.command(root, "-q", "--tb=native")
+            command = suites.command(root, "-q", "--tb=native", "--capture=no")
             command += [f"--progress-fd={writing}", f"--inflight-fd={self._calls}", *options]
             process = processes.start(
                 command,

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where in the source a place in a module stands, as far as its debug information is there and binutils are."""
+"""Where in the source a place in the kernel or a module stands, if its debug information is there and binutils are."""
 
 from __future__ import annotations
 
 import functools
 import os
 import re
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +16,25 @@ from typing import Final, NamedTuple
 from ..common.kernel_modules import kernel_name
 from ..results.kernel_log import INDENT
 
-#: Files or folders that hold modules with debug information, with colons between them.
+#: Files or folders that hold the kernel or modules with debug information, with colons between them.
 VARIABLE: Final = "VFIO_DEBUG_INFO"
+
+#: What kernels with debug information are called; in ``files`` it stands for the kernel itself.
+KERNEL: Final = "vmlinux"
 
 #: Seconds that a run waits for a tool at most, and for all of them together.
 _PATIENCE = 10.0
 _TOGETHER = 30.0
 
 _PLACE = re.compile(
-    rf"({INDENT}(in|called from) ([\w.$]+)\+0x([0-9a-f]+)/0x([0-9a-f]+) \[(\w+)(?: [0-9a-f]+)?\])", re.ASCII
+    rf"({INDENT}(in|called from) ([\w.$]+)\+0x([0-9a-f]+)/0x([0-9a-f]+)(?: \[(\w+)(?: [0-9a-f]+)?\])?)", re.ASCII
 )
 #: A function in the table of symbols that objdump prints: value, flags, section, size, name.
 _FUNCTION = re.compile(r"([0-9a-f]+) .{6}F (\S+)\t([0-9a-f]+) (?:\.hidden )?(\S+)", re.ASCII)
 _BUILD_ID = re.compile(r"Build ID: ([0-9a-f]+)")
+#: The head of a note: sizes of name and content, and type; of which this one is the identity of a build.
+_NOTE: Final = struct.Struct("=3I")
+_IDENTITY: Final = (b"GNU\0", 3)
 
 
 class _Function(NamedTuple):
@@ -38,20 +45,20 @@ class _Function(NamedTuple):
 
 
 class Symbols:
-    """Adds file and line to places in modules. What cannot be found out is left as it is."""
+    """Adds file and line to places in the kernel and in modules. What cannot be found out is left as it is."""
 
     def __init__(
         self,
         places: Sequence[Path] | None = None,
-        modules: Path = Path("/sys/module"),
+        sys: Path = Path("/sys"),
         files: Mapping[str, Path] | None = None,
     ) -> None:
-        """``places`` are files or folders that may hold the modules; else those of this machine and environment.
+        """``places`` are files or folders that may hold them; else those of this machine and environment.
 
         ``files`` are the files of some modules, by name, of which it is known that they were loaded.
         """
         self._places = list(_usual() if places is None else places)
-        self._modules = modules
+        self._sys = sys
         self._files: dict[str, Path | None] = dict(files or {})
         #: Seconds that were spent on tools.
         self._spent = 0.0
@@ -62,7 +69,7 @@ class Symbols:
             return line
         whole, how, function, offset, size, module = found.groups()
         # A caller goes on after the call, which may be in another line already.
-        at = self._source(module, function, int(offset, 16) - (how != "in"), int(size, 16))
+        at = self._source(module or KERNEL, function, int(offset, 16) - (how != "in"), int(size, 16))
         return f"{whole} {at}" if at else line
 
     def _source(self, module: str, function: str, offset: int, size: int) -> str:
@@ -72,13 +79,15 @@ class Symbols:
         fitting = [each for each in self._functions(path).get(function, ()) if offset < each.size <= size]
         if len(fitting) != 1:
             return ""
-        told = self._tell("addr2line", "-e", str(path), "-j", fitting[0].section, hex(fitting[0].start + offset))
+        # In a module, which has no addresses yet, a function's place is that in its section.
+        section = () if module == KERNEL else ("-j", fitting[0].section)
+        told = self._tell("addr2line", "-e", str(path), *section, hex(fitting[0].start + offset))
         text = told.strip().partition(" (discriminator")[0]
         return "" if text.startswith("?") or text.endswith(("?", ":0")) else text
 
     @functools.cache  # noqa: B019 (there is one of these in a run)
     def _functions(self, path: Path) -> dict[str, list[_Function]]:
-        """The functions of a module by name; static ones of several files may share one."""
+        """The functions in a file by name; static ones of several files may share one."""
         functions: dict[str, list[_Function]] = {}
         for line in self._tell("objdump", "--syms", str(path)).splitlines():
             if found := _FUNCTION.match(line):
@@ -87,16 +96,20 @@ class Symbols:
         return functions
 
     def _file(self, module: str) -> Path | None:
-        """The file of a loaded module, and of no other build of it."""
+        """The file of a loaded module or of the kernel, and of no other build of it."""
         if module not in self._files:
-            self._files[module] = self._find(module) if (self._modules / module).is_dir() else None
+            self._files[module] = self._find(module)
         return self._files[module]
 
     def _find(self, module: str) -> Path | None:
-        loaded = _build_id(self._modules / module / "notes/.note.gnu.build-id")
-        for path in _candidates(self._places, module):
+        if module == KERNEL:
+            loaded, paths = _build_id(self._sys / "kernel/notes"), _kernels(self._places)
+        else:
+            loaded = _build_id(self._sys / "module" / module / "notes/.note.gnu.build-id")
+            paths = _candidates(self._places, module)
+        for path in paths if loaded else ():
             found = _BUILD_ID.search(self._tell("readelf", "--notes", str(path)))
-            if loaded and found and found[1] == loaded:
+            if found and found[1] == loaded:
                 return path
         return None
 
@@ -121,10 +134,21 @@ class Symbols:
 
 
 def _usual() -> Iterator[Path]:
-    """What the user names, then where distributions and kernel builds have modules."""
+    """What the user names, then where distributions and kernel builds have modules and kernels."""
     yield from (Path(place) for place in os.environ.get(VARIABLE, "").split(":") if place)
     release = os.uname().release
     yield from (Path("/usr/lib/debug/lib/modules", release), Path("/lib/modules", release))
+    yield from (Path("/usr/lib/debug/boot"), Path("/lib/modules", release, "build"))
+
+
+def _kernels(places: Sequence[Path]) -> Iterator[Path]:
+    """Files that are called as kernels with debug information are."""
+    names = (KERNEL, f"{KERNEL}-{os.uname().release}", f"{KERNEL}.debug")
+    for place in places:
+        if place.is_dir():
+            yield from (place / name for name in names if (place / name).is_file())
+        elif place.name.startswith(KERNEL):
+            yield place
 
 
 def _candidates(places: Sequence[Path], module: str) -> Iterator[Path]:
@@ -137,11 +161,21 @@ def _candidates(places: Sequence[Path], module: str) -> Iterator[Path]:
             yield place
 
 
-def _build_id(note: Path) -> str:
-    """The identity of a build, from the note that the kernel keeps of a module; empty where there is none."""
+def _build_id(notes: Path) -> str:
+    """The identity of a build, from notes that the kernel keeps; empty where there is none."""
     try:
-        data = note.read_bytes()
+        data = notes.read_bytes()
     except OSError:
         return ""
-    # Three words (sizes of name and content, type), the name "GNU", the content.
-    return data[16:].hex()
+    while len(data) > _NOTE.size:
+        name_size, size, kind = _NOTE.unpack_from(data)
+        name, rest = data[_NOTE.size :][:name_size], data[_NOTE.size + _padded(name_size) :]
+        if (name, kind) == _IDENTITY:
+            return rest[:size].hex()
+        data = rest[_padded(size) :]
+    return ""
+
+
+def _padded(size: int) -> int:
+    """Notes are made of words."""
+    return -(-size // 4) * 4
