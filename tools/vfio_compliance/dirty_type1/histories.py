@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -73,12 +73,24 @@ class Histories:
             raise Unjudged(f"the script did not come to its end: {ended}")
 
     def _shortened(self, name: str, check: Check, error: RuleBroken, left_open: bool | None) -> Exception:
-        """What to raise for what is wrong; only so much time is spent on that in a run."""
+        """What to raise for what is wrong; only so much time is spent on that in a run.
+
+        Without any left, it is told as it is, unless whether this rule is broken depends on what a shorter one shows.
+        """
+        if self._left <= 0 and left_open is None:
+            return self.told(name, error, self.script(name).split("; "))
         began = time.monotonic()
         try:
             return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(left_open)
         finally:
             self._left -= time.monotonic() - began
+
+    def told(self, name: str, error: RuleBroken, steps: Sequence[str]) -> RuleBroken:
+        """What is wrong, with the steps that showed it."""
+        path = "\n".join([f"pages of the guest count from IOVA 0x{self.base:x}:", *steps])
+        told = RuleBroken(error.what, error.expected, error.seen, path=path, options=self.options(name))
+        told.after = error.after
+        return told
 
     def script(self, name: str) -> str:
         """The script of this name."""
@@ -172,13 +184,10 @@ class _Shortening:
             return NotApplicable(
                 f"it goes wrong only with ranges that are left open, which another rule judges: {error}"
             )
-        lines = [f"pages of the guest count from IOVA 0x{self._histories.base:x}:", *self._script]
+        lines = [*self._script]
         if not again:
             lines.append("(this did not go wrong a second time: what came before it matters)")
-        options = self._histories.options(self._name)
-        told = RuleBroken(error.what, error.expected, error.seen, path="\n".join(lines), options=options)
-        told.after = error.after
-        return told
+        return self._histories.told(self._name, error, lines)
 
     def _try(self, steps: list[str]) -> bool:
         """Whether the steps show something wrong, as long as there is time to see. Raises _OutOfTime."""
