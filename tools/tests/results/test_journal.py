@@ -195,6 +195,24 @@ def test_disk_full():
     assert told.event == Unwritten("/dev/full takes no more: No space left on device", journal.REMEDY)
 
 
+def test_the_reason_may_still_fit(tmp_path, monkeypatch):
+    """A disk that has no room for a record of many calls may have it for the reason: then a report tells it."""
+    path, write = tmp_path / journal.NAME, os.write
+
+    def nearly_full(descriptor: int, data: bytes) -> int:
+        if len(data) > 1000:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    with Journal(path) as opened:
+        opened.write(first([], {}))
+        monkeypatch.setattr(os, "write", nearly_full)
+        with pytest.raises(JournalError):
+            opened.write(Note("x" * 1000))
+    (stop,) = summarise(journal.read(path)).stops
+    assert stop == (f"{path} takes no more: No space left on device", journal.REMEDY)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -129,6 +129,8 @@ class Journal:
                 os.fdatasync(self._file)
         except OSError as error:
             message = f"{self._path} takes no more: {error.strerror}"
+            with contextlib.suppress(OSError), self._locked():
+                self._append(events.Broken(message, REMEDY, None))  # which is short: it may still fit
             self._copy(line(events.Unwritten(message, REMEDY)))
             raise JournalError(message) from None
         self._copy(data)

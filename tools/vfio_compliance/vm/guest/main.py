@@ -38,7 +38,10 @@ def main(plan_file: str) -> int:
             code = programs.run(command, plan["cwd"])
             tell("log", **log.since())
             tell("end", index=index, exit=code)
-    Path(plan["dmesg"]).write_text("".join(f"{line}\n" for _, line in kernel.records()))
+    try:
+        Path(plan["dmesg"]).write_text("".join(f"{line}\n" for _, line in kernel.records()))
+    except OSError as error:
+        tell("note", text=f"the kernel's log is not kept: {error.strerror}")
     tell("over")
     return 0
 
