@@ -147,7 +147,7 @@ def _run(
         progress.end()
         running.conclude()
     result = summarise(journal.read(path))
-    result.stops += running.unwritten
+    result.stops += [stop for stop in running.unwritten if stop not in result.stops]  # where that still fitted
     complaints = [*reports.save(result, out, order.wanted)]
     for complaint in complaints:
         complain(complaint)
