@@ -61,24 +61,28 @@ class Histories:
 
         Raises RuleBroken, NotApplicable, and Unjudged where the driver did not go along to the end.
         """
-        answers, _, ended = self._played(name)
+        answers, taken, ended = self._played(name)
         # Where a failing call went before, bits may be elsewhere for a reason of its own.
         apart = name in SCRIPTS or name in grammar.FAILING or check is Answer.complete
         alone = check if apart else _unless_missing(check)
         if error := wrong(answers, alone):
-            raise error if name in SCRIPTS else self._shortened(name, alone, error, left_open)
+            if name in SCRIPTS:
+                raise error
+            raise self._shortened(name, alone, error, left_open, may_need_open=bool(taken))
         if isinstance(ended, NotApplicable):
             raise ended
         if ended is not None:
             raise Unjudged(f"the script did not come to its end: {ended}")
 
-    def _shortened(self, name: str, check: Check, error: RuleBroken, left_open: bool | None) -> Exception:
+    def _shortened(
+        self, name: str, check: Check, error: RuleBroken, left_open: bool | None, *, may_need_open: bool
+    ) -> Exception:
         """What to raise for what is wrong; only so much time is spent on that in a run.
 
         Without any left, it is told as it is, unless whether this rule is broken depends on what a shorter one shows.
         """
-        if self._left <= 0 and left_open is None:
-            return self.told(name, error, self.script(name).split("; "))
+        if self._left <= 0 and (left_open is None or not may_need_open):
+            return _of_another(error) if left_open else self.told(name, error, self.script(name).split("; "))
         began = time.monotonic()
         try:
             return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(left_open)
@@ -147,6 +151,10 @@ def _unless_missing(check: Check) -> Check:
     return judge
 
 
+def _of_another(error: RuleBroken) -> NotApplicable:
+    return NotApplicable(f"the same goes wrong with whole mappings alone, which another rule judges: {error}")
+
+
 class _OutOfTime(Exception):
     """It has taken long enough."""
 
@@ -179,7 +187,7 @@ class _Shortening:
                 self._goes_wrong(self._script)  # so that its calls are the last ones
         error = self._error
         if again and left_open and not needs_open:
-            return NotApplicable(f"the same goes wrong with whole mappings alone, which another rule judges: {error}")
+            return _of_another(error)
         if again and left_open is False and needs_open:
             return NotApplicable(
                 f"it goes wrong only with ranges that are left open, which another rule judges: {error}"
