@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..device import DeviceError
-from ..run.checks import NotApplicable, RuleBroken, Unjudged
+from ..run.checks import NotApplicable, RuleBroken, Unjudged, compared_by
 from ..run.errors import Broken
 from ..run.shorten import fewer
 from ..transport import PeerGone, ProtocolViolation, TransportError
@@ -176,7 +176,8 @@ class _Shortening:
         if not again:
             lines.append("(this did not go wrong a second time: what came before it matters)")
         options = self._histories.options(self._name)
-        told = RuleBroken(error.what, error.expected, error.seen, path="\n".join(lines), options=options)
+        compared, path = compared_by(error), "\n".join(lines)
+        told = RuleBroken(error.what, error.expected, error.seen, path=path, options=options, compared=compared)
         told.after = error.after
         return told
 
