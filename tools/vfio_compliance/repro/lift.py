@@ -162,9 +162,8 @@ class Lifting:
                 if (copied := self._copied(call, data, source)) is not None:
                     return (copied,)
         if data is None:
-            raise NoProgram(
-                f"call {call.serial} writes {call.length} bytes that the journal does not have whole: run with --keep-data"
-            )
+            what = f"call {call.serial} writes {call.length} bytes of which the journal has the beginning alone"
+            raise NoProgram(f"{what}: run it with --keep-data")
         return _pieces(data, self._sources)
 
     def _copied(self, call: Call, data: bytes | None, source: _Source) -> Copied | None:

@@ -43,7 +43,8 @@ class RuleBroken(AfterCall, AssertionError):
     ) -> None:
         """``path`` is a line for each step, ``options`` those by which a run repeats it.
 
-        ``compared`` says the same as ``expected`` and ``seen``, as data. ``further``: other ways in which the same test saw the rule broken.
+        ``compared`` says the same as ``expected`` and ``seen``, as data.
+        ``further``: other ways in which the same test saw the rule broken.
         """
         super().__init__(f"{what}: expected {expected}, seen {seen}")
         self.what = what
