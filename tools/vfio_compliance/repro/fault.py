@@ -60,8 +60,9 @@ class Unlike:
 
     step: int
     other: int
-    #: The buffer of each, where it read several.
-    buffer: int = 0
+    #: Where in what the other one read the bytes begin that it is compared with.
+    start: int = 0
+    #: The buffer of the other one, where it read several.
     other_buffer: int = 0
 
 

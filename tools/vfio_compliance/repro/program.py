@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A failing case as a program: what it does, and by what it tells that the fault shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..results.case import Case
+from ..results.registers import Registers, registers_of
+from ..results.summary import Summary
+from ..rules import Rule
+from .buffers import put_together
+from .contents import Contents
+from .evidence import fault_of
+from .fault import Fault
+from .lift import Lifting
+from .steps import Step
+from .trace import calls_of
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is written down, in whatever language."""
+
+    rule: Rule
+    #: The name of the case.
+    case: str
+    #: By which transport its device was reached: ``vfio-user`` or ``kernel-group``.
+    transport: str
+    registers: Registers
+    steps: tuple[Step, ...]
+    fault: Fault
+
+    @property
+    def devices(self) -> int:
+        """How many devices it takes."""
+        return 1 + max((step.device for step in self.steps), default=0)
+
+
+def program_of(summary: Summary, case: Case, folder: Path | None = None) -> Program:
+    """The program that shows why a case failed, with all that was done in it.
+
+    ``folder`` is that of the run, where it has the data that was moved. Raises NoProgram.
+    """
+    registers = registers_of(summary.target.regions)
+    calls = calls_of(summary, case)
+    fault = fault_of(case.why, calls, registers)
+    steps = Lifting(registers, Contents(folder), set(fault.steps)).steps(calls)
+    steps, fault = put_together(_from_last_beginning(steps, fault), fault, registers)
+    rule = summary.rules[case.rule]
+    return Program(rule, case.name, summary.target.identity.get("transport", ""), registers, tuple(steps), fault)
+
+
+def _from_last_beginning(steps: Sequence[Step], fault: Fault) -> list[Step]:
+    """From where the case began that has the deciding step, or an earlier one whose answers are needed."""
+    until = [step for step in steps if step.id <= fault.deciding]
+    return until

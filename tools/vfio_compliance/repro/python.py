@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A program in Python: the standard library is all that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from ..common.wrap import wrap
+from .program import Program
+from .statements import Body, Statement, constant, offsets, values
+
+_PRELUDES: Final = Path(__file__).with_name("preludes")
+
+#: Which of the preludes a transport has.
+_OF_TRANSPORT: Final = {"vfio-user": "vfio_user.py", "kernel-group": "kernel_group.py"}
+
+_WIDTH: Final = 110
+_WORDS: Final = {
+    " AND ": " and ",
+    " OR ": " or ",
+    "NOT ": "not ",
+    "TRUE": "True",
+    "ALL": "None",
+    "EPIPE": "errno.EPIPE",
+}
+
+
+def render(program: Program, head: str) -> str:
+    """The whole file; ``head`` says in lines what it shows and how it is run."""
+    parts = [
+        "\n".join(f"# {line}".rstrip() for line in head.splitlines()),
+        _prelude("start.py"),
+        "\n".join(_names(program)),
+        _prelude(_OF_TRANSPORT[program.transport]),
+        _prelude("common.py"),
+        "\n".join(body(program)),
+        'if __name__ == "__main__":\n    sys.exit(main())',
+    ]
+    return "#!/usr/bin/env python3\n" + "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _names(program: Program) -> Iterator[str]:
+    for name, value in offsets(program).items():
+        yield f"{name} = {value:#x}"
+    for register, named in values(program):
+        yield from (f"{constant(words)} = {value}" for words, value in named.items())
+        table = ", ".join(f'{value}: "{words}"' for words, value in named.items())
+        yield f"{register.upper()}_NAMES = {{{table}}}"
+        yield from ("", "", f"def {register}_name(value):")
+        yield f"    return {register.upper()}_NAMES.get(value, hex(value))"
+
+
+def body(program: Program) -> Iterator[str]:
+    """The lines of what differs from program to program."""
+    made = Body(program)
+    yield "def reproduce():"
+    for line in wrap("", f"{program.rule.clause}: {program.rule.says}", _WIDTH):
+        yield f"    # {line.strip()}"
+    if made.an_error_is_right:
+        yield "    Answer.an_error_is_right = True"
+    for statement in made.statements:
+        yield from (f"    {line}" for line in _statement(statement))
+    for check in made.checks:
+        words = (_words(check.shows), repr(check.what), repr(check.expected), _words(check.seen))
+        yield f"    check({', '.join(words)})"
+    yield "    return verdict()"
+
+
+def _statement(each: Statement) -> Iterator[str]:
+    arguments = ", ".join(map(_words, each.arguments))
+    call = f"{each.function}({arguments})"
+    if each.watch:
+        yield f"{each.name}_first, {each.name} = watch({each.watch}, {each.function}, {arguments})"
+        return
+    if each.times > 1:
+        call = f"repeat({each.times}, {each.function}, {arguments})"
+    if each.must:
+        call = f'must({call}, "{each.must}")'
+    yield (f"{each.name} = {call}" if each.name else call) + (f"  # {each.comment}" if each.comment else "")
+
+
+def _words(text: str) -> str:
+    if text.startswith('"'):
+        return text
+    for word, ours in _WORDS.items():
+        text = text.replace(word, ours)
+    return text
+
+
+def _prelude(name: str) -> str:
+    """A part of it, without the line that names its licence."""
+    return (_PRELUDES / name).read_text(encoding="utf-8").partition("\n\n")[2]
