@@ -107,7 +107,7 @@ class Body:
             yield Statement("opened", (str(number),), device, kind="device")
             return
         if isinstance(step, Pause):
-            yield Statement("pause", (str(step.milliseconds),), kind="nothing")
+            yield Statement("pause_for", (str(step.milliseconds),), kind="nothing")
             return
         function, arguments, what, name = self._call(step, device)
         if isinstance(step, Write):

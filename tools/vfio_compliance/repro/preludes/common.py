@@ -144,7 +144,7 @@ def add_hex(data, digits):
     data += bytes.fromhex(digits)
 
 
-def pause(milliseconds):
+def pause_for(milliseconds):
     time.sleep(milliseconds / 1000)
 
 
