@@ -23,6 +23,7 @@ from . import (
     proxy,
     qemu,
     report,
+    repro,
     restore,
     run,
     save,
@@ -36,7 +37,7 @@ from .parser import Parser
 
 #: In the order in which --help has them.
 _COMMANDS = (
-    *(run, report, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
+    *(run, report, repro, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
     *(judge, proxy, import_, qemu, vm),
 )
 

@@ -32,9 +32,11 @@ def render(program: Program, head: str) -> str:
         _prelude("answers.c"),
         _prelude(_OF_TRANSPORT[program.transport]),
         _prelude("common.c"),
+        _prelude("buffers.c") if program.saves else "",
+        _prelude("main.c"),
         "\n".join(body(program)),
     ]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
 def _names(program: Program) -> Iterator[str]:

@@ -148,9 +148,9 @@ class _Finding:
                 return [Unlike(now.serial, call.serial)]
         for call in self._calls:
             inside = now.number - call.number
-            if _digest(call) and call.target == now.target and call.serial < now.serial and inside >= 0:
-                if inside + now.value <= call.value and (inside or now.value < call.value):
-                    return [Unlike(now.serial, call.serial, start=inside)]
+            earlier = _digest(call) and call.target == now.target and call.serial < now.serial
+            if earlier and 0 <= inside <= call.value - now.value and now.value < call.value:
+                return [Unlike(now.serial, call.serial, start=inside)]
         return [SameData(now.serial, now.received)] if len(now.received) >= now.value else []
 
     def _bits(self, to_be_set: Sequence[int] = (), to_be_clear: Sequence[int] = ()) -> list[Simple]:

@@ -16,7 +16,7 @@ from .contents import Contents
 from .evidence import fault_of
 from .fault import Fault
 from .lift import Lifting
-from .steps import Step
+from .steps import Save, Step
 from .trace import calls_of
 
 
@@ -38,6 +38,11 @@ class Program:
         """How many devices it takes."""
         return 1 + max((step.device for step in self.steps), default=0)
 
+    @property
+    def saves(self) -> bool:
+        """Whether it saves a state, buffer by buffer."""
+        return any(isinstance(step, Save) for step in self.steps)
+
 
 def program_of(summary: Summary, case: Case, folder: Path | None = None) -> Program:
     """The program that shows why a case failed, with all that was done in it.
@@ -55,5 +60,4 @@ def program_of(summary: Summary, case: Case, folder: Path | None = None) -> Prog
 
 def _from_last_beginning(steps: Sequence[Step], fault: Fault) -> list[Step]:
     """From where the case began that has the deciding step, or an earlier one whose answers are needed."""
-    until = [step for step in steps if step.id <= fault.deciding]
-    return until
+    return [step for step in steps if step.id <= fault.deciding]

@@ -35,10 +35,12 @@ def render(program: Program, head: str) -> str:
         "\n".join(_names(program)),
         _prelude(_OF_TRANSPORT[program.transport]),
         _prelude("common.py"),
+        _prelude("buffers.py") if program.saves else "",
+        _prelude("main.py"),
         "\n".join(body(program)),
         'if __name__ == "__main__":\n    sys.exit(main())',
     ]
-    return "#!/usr/bin/env python3\n" + "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return "#!/usr/bin/env python3\n" + "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
 def _names(program: Program) -> Iterator[str]:

@@ -174,40 +174,6 @@ HELPER long long now(void)
 	return time.tv_sec * 1000ll + time.tv_nsec / 1000000;
 }
 
-/* Read the buffers that the device offers, so many or all: pending_bytes, data_offset, data_size, the data. */
-HELPER struct saved save(struct device *device, int region, int buffers, int reads)
-{
-	struct saved saved = { memory(MOST_BUFFERS * sizeof(struct answer)), 0 };
-	uint64_t offset, size, pending = 0;
-	int read;
-
-	while ((buffers == ALL || saved.count < buffers) && saved.count < MOST_BUFFERS) {
-		for (read = 0; read < reads; read++)
-			pending = must(read_at(device, region, PENDING_BYTES, 8), "pending_bytes").number;
-		if (!pending)
-			break;
-		offset = must(read_at(device, region, DATA_OFFSET, 8), "data_offset").number;
-		size = must(read_at(device, region, DATA_SIZE, 8), "data_size").number;
-		if (!size || size > 1ull << 32)
-			must(failure(ENODATA, 0), "data_size while bytes are pending");
-		saved.buffers[saved.count++] = must(read_at(device, region, offset, size), "the data");
-	}
-	return saved;
-}
-
-/* Give a device that is resuming so many of these buffers, or all: data_offset, the data, data_size. */
-HELPER void load(struct device *device, int region, struct saved saved, int first, int buffers)
-{
-	uint64_t offset;
-	int at;
-
-	for (at = first; at < saved.count && (buffers == ALL || at < first + buffers); at++) {
-		offset = must(read_at(device, region, DATA_OFFSET, 8), "data_offset").number;
-		must(write_data(device, region, offset, saved.buffers[at]), "the data");
-		must(write_number(device, region, DATA_SIZE, 8, saved.buffers[at].size), "data_size");
-	}
-}
-
 HELPER struct answer dirty_pages(struct device *device, uint32_t flags)
 {
 	return dirty_request(device, 8, flags, 0, 0, 0, 0, 0);
@@ -239,29 +205,4 @@ HELPER struct answer write_file(const char *path, const char *content)
 	if (file >= 0)
 		close(file);
 	return done < 0 ? failure(error, length) : success(done, length, NULL, 0);
-}
-
-static int reproduce(void);
-
-static void late(int signal)
-{
-	static const char words[] = "could not tell: no answer in time\n";
-
-	(void)signal;
-	_exit(write(1, words, sizeof(words) - 1) < 0 ? 2 : 2);
-}
-
-int main(int argc, char **argv)
-{
-	number_of_arguments = argc;
-	arguments = (const char **)argv;
-	if (argc < 2) {
-		fprintf(stderr, "usage: %s %s\n", argv[0], USAGE);
-		return 2;
-	}
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	signal(SIGALRM, late);
-	signal(SIGPIPE, SIG_IGN);
-	alarm(SECONDS);
-	return reproduce();
 }

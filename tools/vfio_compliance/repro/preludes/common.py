@@ -164,29 +164,6 @@ def watch(milliseconds, call, *arguments):
     return first, answer
 
 
-def save(device, region, buffers=None, reads=1):
-    """Read the buffers that the device offers, so many or all: pending_bytes, data_offset, data_size, the data."""
-    saved = Saved()
-    while buffers is None or len(saved.buffers) < buffers:
-        pending = must(repeat(reads, read_at, device, region, PENDING_BYTES, 8), "pending_bytes").number
-        if not pending or len(saved.buffers) == MOST_BUFFERS:
-            break
-        offset = must(read_at(device, region, DATA_OFFSET, 8), "data_offset").number
-        size = must(read_at(device, region, DATA_SIZE, 8), "data_size").number
-        if not size or size > MOST_BYTES:
-            raise CannotTell(f"data_size is {size} while bytes are pending")
-        saved.buffers.append(must(read_at(device, region, offset, size), "the data"))
-    return saved
-
-
-def load(device, region, saved, first, buffers):
-    """Give a device that is resuming so many of these buffers, or all: data_offset, the data, data_size."""
-    for buffer in saved.buffers[first : None if buffers is None else first + buffers]:
-        offset = must(read_at(device, region, DATA_OFFSET, 8), "data_offset").number
-        must(write_at(device, region, offset, buffer.data), "the data")
-        must(write_number(device, region, DATA_SIZE, 8, len(buffer.data)), "data_size")
-
-
 def dirty_pages(device, flags):
     return dirty_request(device, 8, flags)
 
@@ -206,24 +183,3 @@ def unmap_with_bitmap(device, iova, size, pgsize, room):
 def write_file(path, text):
     with open(path, "wb") as file:
         return Answer(file.write(text.encode()))
-
-
-def late(*_):
-    print(f"could not tell: no answer within {SECONDS} s")
-    os._exit(2)
-
-
-def main():
-    if len(sys.argv) < 2:
-        print(f"usage: {sys.argv[0]} {USAGE}", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        return reproduce()
-    except ErrorCame as error:
-        print(f"{error}, as is expected\nthe fault does not show")
-        return 0
-    except (CannotTell, OSError) as error:
-        print(f"could not tell: {error}")
-        return 2
