@@ -274,6 +274,14 @@ class GuestMemory:
                 return mapping.view[start : start + length]
         raise AssertionError(f"page {page} is not mapped")
 
+    def look(self, page: int) -> bytes:
+        """What a mapped page holds now."""
+        for first, mapping in self._mappings.items():
+            start = (page - first) * self.page
+            if mapping.mapped and 0 <= start < mapping.size:
+                return mapping.look(start, self.page)
+        raise AssertionError(f"page {page} is not mapped")
+
     # -- the device -----------------------------------------------------------------------------------------------
 
     def single_out(self, page: int, count: int) -> None:

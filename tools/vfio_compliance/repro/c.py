@@ -89,8 +89,8 @@ def _statement(each: Statement, known: set[str]) -> Iterator[str]:
         yield f"for (long long end = now() + {each.watch}; same({each.name}_first, {each.name}) && now() < end;)"
         yield f"\t{each.name} = {call};"
         return
-    if each.must:
-        call = f'must({call}, "{each.must}")'
+    if each.how:
+        call = f'{each.how}({call}, "{each.what}")'
     if each.times > 1:
         if each.name and declared:
             yield f"{declared}{each.name} = {{ 0 }};"

@@ -56,7 +56,7 @@ class AsSeen:
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """Two steps answer differently, and should answer the same."""
+    """Two steps answer differently, and should answer the same; of one step the first answer and a later one."""
 
     step: int
     other: int
@@ -68,7 +68,7 @@ class Unlike:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """Two steps answer the same, and should answer differently."""
+    """The same again and again, where a step should answer something else after a while."""
 
     step: int
     other: int
@@ -111,9 +111,10 @@ Simple: TypeAlias = Refused | Taken | Wrong | AsSeen | Unlike | Like | SameData 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is looked at, each by itself; the fault shows where one of them is as it says."""
+    """What is looked at, each by itself; the fault shows where one of them is as it says, and all that is given."""
 
     looks: tuple[Simple, ...]
+    given: tuple[Simple, ...]
     #: In words, as the report has them.
     what: str
     expected: str
@@ -122,7 +123,7 @@ class Fault:
     @property
     def steps(self) -> Iterator[int]:
         """The steps whose answers are looked at."""
-        for look in self.looks:
+        for look in (*self.looks, *self.given):
             yield from steps_of(look)
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
-from ..common.calls import SECOND, Call
+from ..common.calls import COUNT, LOOK, MAPPED_READ, MAPPED_WRITE, SECOND, Call
 from ..common.registers import Register
 from ..results.registers import Registers
 from ..uapi import type1, vfio
@@ -17,10 +17,13 @@ from .steps import (
     Answer,
     Close,
     Copied,
+    CountInterrupt,
     Data,
     Dirty,
     File,
     Filled,
+    Interrupt,
+    Look,
     Map,
     MapMemory,
     Number,
@@ -28,6 +31,7 @@ from .steps import (
     Read,
     Request,
     Reset,
+    Size,
     Step,
     Unmap,
     Write,
@@ -37,6 +41,9 @@ from .trace import NoProgram
 _MAP: Final = Struct("<IIQQQ")
 #: argsz, flags, address, size; then page size, size and address of a bitmap.
 _RANGE: Final = Struct("<IIQQQQQ")
+
+#: argsz, flags, index, start, count.
+_SET_IRQS: Final = Struct("<IIIII")
 
 #: Requests that say something of the device or its container, and change nothing.
 _ASKING: Final = frozenset(
@@ -71,6 +78,8 @@ class _Section:
 
     offset: tuple[int, int] | None = None
     size: tuple[int, int] | None = None
+    #: What was written there last.
+    written: Data = ()
 
 
 @dataclass
@@ -93,6 +102,8 @@ class Lifting:
     kept: Collection[int] = ()
     _sections: dict[str, _Section] = field(default_factory=dict)
     _sources: list[_Source] = field(default_factory=list)
+    #: The last look at a piece of memory, and what it held then.
+    _looked: dict[tuple[int, int], tuple[int, tuple[bytes, str]]] = field(default_factory=dict)
 
     def steps(self, calls: Sequence[Call]) -> list[Step]:
         """The steps. Raises NoProgram."""
@@ -101,7 +112,12 @@ class Lifting:
     def _step(self, call: Call) -> Iterator[Step]:
         target, device = call.target.removeprefix(SECOND), int(call.target.startswith(SECOND))
         was = _answer(call)
-        if call.verb in ("read", "write", "mapped-read", "mapped-write"):
+        if call.verb == LOOK:
+            yield from self._look(call, was)
+        elif call.verb == COUNT:
+            if call.serial in self.kept:
+                yield CountInterrupt(call.serial, device, was, int(target.removeprefix("interrupt ")), call.number)
+        elif call.verb in ("read", "write", MAPPED_READ, MAPPED_WRITE):
             access = self._read if call.verb.endswith("read") else self._write
             yield access(call, device, int(target.removeprefix("region ")), was)
         elif call.verb == "map" and call.serial in self.kept:
@@ -129,11 +145,11 @@ class Lifting:
             offset, inside = self._placed(region, call.number, section)
             if inside == 0 and section.size and section.size[1] == call.length:
                 length = Number(of=section.size[0])
-            if was.ok:
+            if was.ok and call.value:
                 self._sources.append(_Source(call.serial, call.value, was.data, was.digest))
         elif was.value == call.length:
             if register.name == "data_offset":
-                section.offset, section.size = (call.serial, was.number), None
+                section.offset, section.size, section.written = (call.serial, was.number), None, ()
             elif register.name == "data_size":
                 section.size = (call.serial, was.number)
         return Read(call.serial, device, was, region, offset, length, call.verb == "mapped-read")
@@ -144,7 +160,15 @@ class Lifting:
         if register is None:
             offset, _ = self._placed(region, call.number, section)
         data: Data = (call.sent,) if register else self._data(call, region)
-        return Write(call.serial, device, was, region, offset, data, call.length, call.verb == "mapped-write")
+        number = None
+        if register is None:
+            section.written = data
+        elif register.name == "data_size" and len(section.written) == 1:
+            (given,) = section.written
+            if isinstance(given, Copied) and given.whole and given.length == int.from_bytes(call.sent, "little"):
+                number = Size(given.of)
+        mapped = call.verb == "mapped-write"
+        return Write(call.serial, device, was, region, offset, data, call.length, mapped, number)
 
     def _placed(self, region: int, offset: int, section: _Section) -> tuple[Number, int]:
         """An offset in a region, counted from where the device last said that its data is; and how far behind that."""
@@ -169,12 +193,24 @@ class Lifting:
     def _copied(self, call: Call, data: bytes | None, source: _Source) -> Copied | None:
         sent, digest = call.moved
         if source.length == call.length and (source.data, source.digest) == (sent, digest):
-            return Copied(source.id, 0, call.length)
+            return Copied(source.id, 0, call.length, whole=True)
         whole = self.contents.by_digest(source.digest) if source.digest else source.data
         if data is None or whole is None or len(data) > len(whole) or len(set(data)) == 1:
             return None
         at = whole.find(data)
         return None if at < 0 else Copied(source.id, at, len(data))
+
+    def _look(self, call: Call, was: Answer) -> Iterator[Look]:
+        """A look at memory, where it shows a change, or another one does by it."""
+        place, now = (call.number, call.length), (was.data, was.digest)
+        id_, before = self._looked.get(place, (0, now))
+        if before != now and call.serial not in self.kept:
+            yield Look(call.serial, 0, was, call.number, call.length, id_)
+        elif not id_ or call.serial in self.kept:
+            yield Look(call.serial, 0, was, call.number, call.length, 0)
+        else:
+            return
+        self._looked[place] = call.serial, now
 
     def _forget(self, device: int) -> None:
         for target in [*self._sections]:
@@ -198,14 +234,25 @@ class Lifting:
                 page = room = 0
             memory = call.behind.size if call.behind else 0
             yield Unmap(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
-        elif target == "container" and call.number == type1.VFIO_IOMMU_DIRTY_PAGES and call.length == _RANGE.size:
-            argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent)
+        elif call.number == vfio.VFIO_DEVICE_SET_IRQS and call.length:
+            yield from self._interrupts(call, device, was)
+        elif target == "container" and call.number == type1.VFIO_IOMMU_DIRTY_PAGES and call.length >= _RANGE.size:
+            argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent[: _RANGE.size])
             if call.behind is None:
                 yield Dirty(call.serial, device, was, argsz, flags)
             else:
                 yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, call.behind.size)
         else:
             yield Request(call.serial, device, was, target, call.number, call.sent, call.length)
+
+    def _interrupts(self, call: Call, device: int, was: Answer) -> Iterator[Interrupt]:
+        """Vectors that are reported by a descriptor each."""
+        _, flags, index, start, count = _SET_IRQS.unpack(call.sent[: _SET_IRQS.size])
+        if flags & vfio.IrqSetFlags.DATA_EVENTFD:
+            files = memoryview(call.sent[_SET_IRQS.size : _SET_IRQS.size + 4 * count]).cast("i")
+            for vector, file in enumerate(files, start):
+                if file >= 0:
+                    yield Interrupt(call.serial + vector - start, device, was, index, vector)
 
 
 def _is_plain_map(call: Call) -> bool:

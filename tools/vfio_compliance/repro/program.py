@@ -13,7 +13,7 @@ from ..results.summary import Summary
 from ..rules import Rule
 from .buffers import put_together
 from .contents import Contents
-from .evidence import fault_of
+from .evidence import Evidence
 from .fault import Fault
 from .lift import Lifting
 from .steps import Save, Step
@@ -49,10 +49,11 @@ def program_of(summary: Summary, case: Case, folder: Path | None = None) -> Prog
 
     ``folder`` is that of the run, where it has the data that was moved. Raises NoProgram.
     """
-    registers = registers_of(summary.target.regions)
+    registers, contents = registers_of(summary.target.regions), Contents(folder)
     calls = calls_of(summary, case)
-    fault = fault_of(case.why, calls, registers)
-    steps = Lifting(registers, Contents(folder), set(fault.steps)).steps(calls)
+    fault = Evidence(case.why, calls, summary.opening, registers, contents).fault()
+    opening = [call for call in summary.opening if call.serial in fault.steps]
+    steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *calls])
     steps, fault = put_together(_from_last_beginning(steps, fault), fault, registers)
     rule = summary.rules[case.rule]
     return Program(rule, case.name, summary.target.identity.get("transport", ""), registers, tuple(steps), fault)

@@ -23,7 +23,6 @@ _WORDS: Final = {
     "NOT ": "not ",
     "TRUE": "True",
     "ALL": "None",
-    "EPIPE": "errno.EPIPE",
 }
 
 
@@ -78,8 +77,8 @@ def _statement(each: Statement) -> Iterator[str]:
         return
     if each.times > 1:
         call = f"repeat({each.times}, {each.function}, {arguments})"
-    if each.must:
-        call = f'must({call}, "{each.must}")'
+    if each.how:
+        call = f'{each.how}({call}, "{each.what}")'
     yield (f"{each.name} = {call}" if each.name else call) + (f"  # {each.comment}" if each.comment else "")
 
 

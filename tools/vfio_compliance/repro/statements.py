@@ -18,10 +18,13 @@ from .program import Program
 from .steps import (
     Close,
     Copied,
+    CountInterrupt,
     Dirty,
     File,
     Filled,
+    Interrupt,
     Load,
+    Look,
     Map,
     MapMemory,
     Number,
@@ -38,6 +41,9 @@ from .steps import (
 
 _NAMES = ("device", "second")
 
+#: Milliseconds for which something is watched that may change.
+_WATCH = 200
+
 _DIRTY = "VFIO_IOMMU_DIRTY_PAGES_FLAG_"
 _DIRTY_FLAGS = {1: f"{_DIRTY}START", 2: f"{_DIRTY}STOP", 4: f"{_DIRTY}GET_BITMAP"}
 _GET_DIRTY_BITMAP = "VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP"
@@ -47,14 +53,16 @@ _MAP_FLAGS = {1: _READ, 2: _WRITE, 3: f"{_READ} | {_WRITE}"}
 
 @dataclass(frozen=True)
 class Statement:
-    """A call of a helper: ``name = must(function(arguments), what)``."""
+    """A call of a helper: ``name = how(function(arguments), what)``."""
 
     function: str
     arguments: tuple[str, ...]
     #: What gets the answer; nothing where nobody needs it.
     name: str = ""
-    #: What is said where it has to go well, and does not.
-    must: str = ""
+    #: What is said where it does not go as it is to.
+    what: str = ""
+    #: It has to go well; it went well when it was recorded; it failed then.
+    how: str = ""
     times: int = 1
     #: Milliseconds for which it is watched.
     watch: int = 0
@@ -81,9 +89,10 @@ class Body:
         self._program = program
         fault = program.fault
         self._used = {each for step in program.steps for each in step.uses} | set(fault.steps)
-        self._deciding = {each for look in fault.looks for each in _of(look)}
+        self._deciding = {each for look in (*fault.looks, *fault.given) for each in _of(look)}
         self._open_from = next((look.first for look in fault.looks if isinstance(look, NoneRefused)), None)
         self._counts: Counter[str] = Counter()
+        self._done: set[tuple[str, ...]] = set()
         self._called: dict[int, str] = {}
         self._steps = {step.id: step for step in program.steps}
         self.statements = [each for step in program.steps for each in self._step(step)]
@@ -100,8 +109,8 @@ class Body:
     def _step(self, step: Step) -> Iterator[Statement]:
         device, comment = _NAMES[step.device], ""
         times, watch = step.was.times, 0
-        if any(isinstance(look, Like) and look.step == step.id for look in self._program.fault.looks):
-            times, watch = 1, max(1, step.was.lasted // 1_000_000)
+        if self._watched(step.id):
+            times, watch = 1, _WATCH
         if isinstance(step, Open):
             number = _NAMES.index(device) + 1
             yield Statement("opened", (str(number),), device, kind="device")
@@ -112,14 +121,31 @@ class Body:
         function, arguments, what, name = self._call(step, device)
         if isinstance(step, Write):
             yield from self._put_together(step)
-        must = what if step.whole and step.id not in self._deciding else ""
-        if not step.whole and step.id not in self._deciding:
-            comment = "refused when it was recorded"
-        kind = "saved" if isinstance(step, Save) else "nothing" if isinstance(step, Load) else "answer"
-        if kind == "saved" or kind == "nothing":
-            must, times = "", 1
+        kind = "saved" if isinstance(step, Save) else "answer"
+        how = "" if kind == "saved" or watch else self._how(step, (function, *arguments))
         called = self._name(step, name) if step.id in self._used else ""
-        yield Statement(function, arguments, called, must, times, watch, comment, kind)
+        yield Statement(function, arguments, called, what if how else "", how, times, watch, comment, kind)
+
+    def _watched(self, id_: int) -> bool:
+        """Whether an answer is asked for again and again, to see whether it changes."""
+        return any(
+            isinstance(look, (Like, Unlike)) and look.step == look.other == id_ for look in self._program.fault.looks
+        )
+
+    def _how(self, step: Step, call: tuple[str, ...]) -> str:
+        """How a step has to go, for the fault to be shown or ruled out."""
+        if step.id in self._deciding:
+            return ""
+        if self.an_error_is_right:
+            return "no_error"
+        again = call in self._done
+        self._done.add(call)
+        if not step.whole:
+            return "refused"
+        judged = isinstance(step, (Read, Write)) and self._program.registers.get(step.region)
+        if isinstance(step, Read) and self._register(step.region, step.offset, step.length):
+            judged = False
+        return "taken" if judged or again or isinstance(step, (Dirty, Unmap, Request)) else "must"
 
     def _call(self, step: Step, device: str) -> tuple[str, tuple[str, ...], str, str]:
         """Function, arguments, what it does in words, and a name for its answer."""
@@ -137,11 +163,14 @@ class Body:
                 return "map_region", (device, *place), "mapping the region", "mapping"
             case Save():
                 many = "ALL" if step.buffers is None else str(step.buffers)
-                return "save", (device, self._region(step.region), many, str(step.reads)), "saving", "saved"
+                function = "save_mapped" if step.mapped else "save"
+                return function, (device, self._region(step.region), many, str(step.reads)), "saving", "saved"
             case Load():
                 many = "ALL" if step.buffers is None else str(step.buffers)
                 source = self._called[step.of]
-                return "load", (device, self._region(step.region), source, str(step.first), many), "resuming", "loaded"
+                function = "load_mapped" if step.mapped else "load"
+                arguments = (device, self._region(step.region), source, str(step.first), many)
+                return function, arguments, "giving it the state", "loaded"
             case MapMemory():
                 flags = _MAP_FLAGS.get(step.flags, hex(step.flags))
                 return "map_memory", (device, hex(step.iova), hex(step.size), flags), "mapping memory", "mapped"
@@ -149,6 +178,15 @@ class Body:
                 return self._unmap(step, device)
             case Dirty():
                 return self._dirty(step, device)
+            case Look():
+                place = (device, hex(step.iova), hex(step.length))
+                if step.before:
+                    return "changed", (*place, self._called[step.before]), "a change of memory", "memory"
+                return "look", place, "looking at memory", "memory"
+            case Interrupt():
+                return "enable_interrupt", (device, str(step.index), str(step.vector)), "the interrupt", "enabled"
+            case CountInterrupt():
+                return "count_interrupt", (device, str(step.index), str(step.vector)), "the interrupt", "came"
             case File():
                 return "write_file", (_quoted(step.path), _quoted((step.text or b"").decode())), step.path, "written"
             case Request():
@@ -174,9 +212,12 @@ class Body:
         if len(step.data) == 1 and not step.mapped:
             (piece,) = step.data
             if isinstance(piece, Copied):
-                return "write_copy", (*place, self._buffer(piece), str(piece.start), str(piece.length)), what, "written"
+                return "write_copy", (*place, *self._piece(piece)), what, "written"
             if isinstance(piece, Filled):
                 return "write_fill", (*place, hex(piece.byte), str(piece.length)), what, "written"
+            if step.number:
+                size = f"{self._buffer_of(step.number.of, step.number.buffer)}.size"
+                return "write_number", (*place, str(len(piece)), size), what, "written"
             if 0 < len(piece) <= 8:
                 value = int.from_bytes(piece, "little")
                 words = register.values.get(value) if register else None
@@ -191,9 +232,7 @@ class Body:
         yield Statement("no_data", (), "data", kind="data")
         for piece in step.data:
             if isinstance(piece, Copied):
-                yield Statement(
-                    "add_copy", ("data", self._buffer(piece), str(piece.start), str(piece.length)), kind="add"
-                )
+                yield Statement("add_copy", ("data", *self._piece(piece)), kind="add")
             elif isinstance(piece, Filled):
                 yield Statement("add_fill", ("data", hex(piece.byte), str(piece.length)), kind="add")
             else:
@@ -228,8 +267,11 @@ class Body:
     def checks(self) -> Iterator[Check]:
         """What is looked at in the end."""
         fault = self._program.fault
+        given = [self._check(look, "", "", False).shows for look in fault.given]
         for look in fault.looks:
-            yield self._check(look, fault.what, fault.expected, len(fault.looks) > 1)
+            check = self._check(look, fault.what, fault.expected, len(fault.looks) > 1)
+            shows = " AND ".join([*given, f"({check.shows})" if given and " OR " in check.shows else check.shows])
+            yield Check(shows, check.what, check.expected, check.seen)
 
     def _check(self, look: Simple, what: str, expected: str, several: bool) -> Check:
         match look:
@@ -238,7 +280,7 @@ class Body:
             case Taken(step):
                 return Check(f"{self._called[step]}.value >= 0", what, expected, f"told({self._called[step]})")
             case Gone(step):
-                return Check(f"{self._called[step]}.error == EPIPE", what, expected, f"told({self._called[step]})")
+                return Check(f"gone({self._called[step]})", what, expected, f"told({self._called[step]})")
             case Wrong(place, allowed):
                 number = self._of(place)
                 if several:
@@ -250,7 +292,10 @@ class Body:
                 words = f"{number} == {self._value(place, value)}"
                 return Check(self._came(place, words), what, expected, self._tell(place, number))
             case Unlike(step, other, start, buffer):
-                first = self._called[other] + (f".buffers[{buffer}]" if isinstance(self._steps[other], Save) else "")
+                if step == other:
+                    name = self._called[step]
+                    return Check(f"NOT same({name}_first, {name})", what, expected, f"told_data({name})")
+                first = self._buffer_of(other, buffer)
                 call = f"differ({self._called[step]}, {first}, {start})"
                 return Check(call, what, expected, f"difference({self._called[step]}, {first}, {start})")
             case Like(step, _):
@@ -324,9 +369,14 @@ class Body:
         plus = f" + {_shown(number.plus)}" if number.plus else ""
         return f"{self._called[number.of]}.number{plus}"
 
-    def _buffer(self, piece: Copied) -> str:
-        name = self._called[piece.of]
-        return f"{name}.buffers[{piece.buffer}]" if isinstance(self._steps[piece.of], Save) else name
+    def _piece(self, piece: Copied) -> tuple[str, str, str]:
+        """What is copied: the buffer, where in it, and how much."""
+        buffer = self._buffer_of(piece.of, piece.buffer)
+        return buffer, str(piece.start), f"{buffer}.size" if piece.whole else str(piece.length)
+
+    def _buffer_of(self, id_: int, buffer: int) -> str:
+        name = self._called[id_]
+        return f"buffer_of({name}, {buffer})" if isinstance(self._steps[id_], Save) else name
 
 
 def _of(look: Simple) -> Iterator[int]:

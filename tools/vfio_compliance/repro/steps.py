@@ -48,6 +48,14 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How many bytes an earlier step read, in its buffer of this number."""
+
+    of: int
+    buffer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Copied:
     """Bytes that an earlier step read: of its buffer of this number, counted from 0."""
 
@@ -55,6 +63,8 @@ class Copied:
     start: int
     length: int
     buffer: int = 0
+    #: All that it read, however much that is.
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +160,8 @@ class Write(Step):
     #: Bytes of the data.
     length: int
     mapped: bool = False
-    #: The number that is written, where it is that of an earlier answer.
-    number: Number | None = None
+    #: The number that is written, where it is the size of what was read before.
+    number: Size | None = None
 
     @property
     def uses(self) -> Iterator[int]:
@@ -164,10 +174,41 @@ class Write(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Look(Step):
+    """Look at memory that the device was given; again and again until it is not as in the step ``before``."""
+
+    iova: int
+    length: int
+    before: int
+
+    @property
+    def uses(self) -> Iterator[int]:
+        yield from filter(None, (self.before,))
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt(Step):
+    """Have an interrupt reported from now on."""
+
+    index: int
+    vector: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountInterrupt(Step):
+    """How often an interrupt has come."""
+
+    index: int
+    vector: int
+
+
+@dataclass(frozen=True, slots=True)
 class Save(Step):
     """Read buffers as a client that saves does, so many, or all until none is pending."""
 
     region: int
+    #: Whether the data is read through a mapping.
+    mapped: bool
     #: How many; None for all.
     buffers: int | None
     #: Of pending_bytes, before each buffer.
@@ -181,6 +222,7 @@ class Load(Step):
     """Give buffers that were saved to a device that is resuming: of the step ``of`` these, or all."""
 
     region: int
+    mapped: bool
     of: int
     first: int
     #: How many; None for all.

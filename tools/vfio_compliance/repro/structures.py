@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -34,7 +35,9 @@ class Field(NamedTuple):
 
     def matches(self, text: str) -> int:
         """How likely it is that a text speaks of it."""
-        return 2 * (_SPOKEN.get(self.name, self.name) in text) + (self.name in text)
+        spoken = _SPOKEN.get(self.name, self.name)
+        begins = re.match(rf"(reading|asking for) (the )?({spoken}|{self.name})\b", text) is not None
+        return 4 * begins + 2 * (spoken in text) + (self.name in text)
 
 
 def fields_of(request: int, argument: bytes, sent: bytes) -> Iterator[Field]:

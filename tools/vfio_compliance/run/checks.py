@@ -103,7 +103,7 @@ def _plain(value: object) -> tuple[str, ...] | None:
     """A number, some numbers, or bytes, as they stand in a journal; None for what is none of these."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return (f"sha256:{sha256(value).hexdigest()}",)
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return (hex(value),)
     if isinstance(value, (list, tuple)) and value and all(isinstance(each, int) for each in value):
         return tuple(map(hex, value))

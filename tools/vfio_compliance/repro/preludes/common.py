@@ -9,10 +9,15 @@ class Answer:
 
     an_error_is_right = False  # where one is what is expected
     broken = False  # whether a check has shown the fault
+    otherwise = ""  # in what the device did something else before
 
     @property
     def number(self):
         return int.from_bytes(self.data[:8], "little")
+
+    @property
+    def size(self):
+        return len(self.data)
 
     @property
     def failed(self):
@@ -41,11 +46,35 @@ class Saved:
 
 def must(answer, what):
     """What the fault stands on has to go well; where an error is what is expected, any will do."""
+    if answer.failed and Answer.an_error_is_right:
+        return no_error(answer, what)
     if answer.failed:
-        if Answer.an_error_is_right:
-            raise ErrorCame(f"{what}: {answer}")
         raise CannotTell(f"{what}: {answer}")
     return answer
+
+
+def taken(answer, what):
+    """What went well when this was recorded."""
+    if answer.failed:
+        Answer.otherwise = f"{what} was refused ({answer}), and was not when this was recorded"
+    return answer
+
+
+def refused(answer, what):
+    """What was refused when this was recorded."""
+    if not answer.failed:
+        Answer.otherwise = f"{what} succeeded, and was refused when this was recorded"
+    return answer
+
+
+def no_error(answer, what):
+    if answer.value < 0:
+        raise ErrorCame(f"{what}: {answer}")
+    return answer
+
+
+def gone(answer):
+    return answer.value < 0 and answer.error in (errno.EPIPE, errno.EPROTO)
 
 
 def check(shows, what, expected, seen):
@@ -55,6 +84,9 @@ def check(shows, what, expected, seen):
 
 
 def verdict():
+    if Answer.otherwise:
+        print(f"the fault does not show: {Answer.otherwise}")
+        return 0
     print("the fault shows" if Answer.broken else "the fault does not show")
     return 1 if Answer.broken else 0
 
@@ -122,6 +154,26 @@ def write_fill(device, region, offset, byte, length):
 def write_copy(device, region, offset, answer, start, length):
     """Write what was read before."""
     return write_at(device, region, offset, answer.data[start : start + length])
+
+
+def read_mapped(device, region, offset, length):
+    """Read through a mapping."""
+    mapping, start = mapping_of(device, region, offset, length)
+    return Answer(length, 0, mapping[start : start + length], length)
+
+
+def write_mapped(device, region, offset, data):
+    mapping, start = mapping_of(device, region, offset, len(data))
+    mapping[start : start + len(data)] = bytes(data)
+    return Answer(len(data), 0, b"", len(data))
+
+
+def changed(device, iova, length, before):
+    """Look at memory until it is no longer what it was; a second is enough for a device that writes it."""
+    end = time.monotonic() + 1
+    while (answer := look(device, iova, length)).data == before.data and time.monotonic() < end:
+        attend(device)
+    return answer if answer.data != before.data else Answer(-1, errno.ETIMEDOUT)
 
 
 def write_data(device, region, offset, data):

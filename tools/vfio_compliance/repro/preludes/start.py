@@ -5,6 +5,7 @@ import errno
 import json
 import mmap
 import os
+import select
 import signal
 import socket
 import struct

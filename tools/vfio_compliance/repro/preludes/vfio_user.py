@@ -8,7 +8,7 @@ class Device:
 
     def __init__(self, path):
         self.path, self.id, self.migration, self.gone = path, 0, None, False
-        self.memory, self.files, self.maps = {}, {}, {}
+        self.memory, self.files, self.maps, self.events = {}, {}, {}, {}
         self.stream = socket.socket(socket.AF_UNIX)
         try:
             self.stream.connect(path)
@@ -56,7 +56,7 @@ class Device:
                     break
                 if flags & 15 == 0:
                     self.serve(number, asked, data)
-        except (BrokenPipeError, ConnectionResetError, EOFError, struct.error):
+        except (BrokenPipeError, ConnectionResetError, EOFError):
             self.gone = True
             return Answer(-1, errno.EPIPE)
         if keep is not None and self.came:
@@ -67,16 +67,16 @@ class Device:
     came = ()
 
     def take(self, count):
-        data = b""
-        while len(data) < count:
-            piece, rights, _, _ = self.stream.recvmsg(count - len(data), socket.CMSG_SPACE(32))
+        data, done = bytearray(count), 0
+        while done < count:
+            done_now, rights, _, _ = self.stream.recvmsg_into([memoryview(data)[done:]], socket.CMSG_SPACE(32))
             for level, kind, content in rights:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     self.came = [*self.came, *array.array("i", content[: len(content) // 4 * 4])]
-            if not piece:
+            if not done_now:
                 raise EOFError
-            data += piece
-        return data
+            done += done_now
+        return bytes(data)
 
     def serve(self, number, command, data):
         """The device reads or writes memory that it was given."""
@@ -146,8 +146,6 @@ def write_at(device, region, offset, data):
 def map_region(device, region, offset, length):
     """Map a part of a region; it stays mapped."""
     index = device.region(region)
-    if (index, offset, length) in device.maps:
-        return Answer()
     info = must(device.info(5, 32, 4096, index), "the region's information").data
     if index not in device.files:
         return Answer(-1, errno.ENODEV)
@@ -157,6 +155,54 @@ def map_region(device, region, offset, length):
     except (OSError, ValueError) as error:
         return Answer(-1, getattr(error, "errno", errno.ENXIO))
     return Answer()
+
+
+def mapping_of(device, region, offset, length):
+    """The mapping of the pages around a part of a region, and where in it that begins."""
+    index, first = device.region(region), offset // 4096 * 4096
+    size = (offset + length + 4095) // 4096 * 4096 - first
+    if (index, first, size) not in device.maps:
+        must(map_region(device, region, first, size), "mapping the region")
+    return device.maps[index, first, size], offset - first
+
+
+def look(device, iova, length):
+    """What memory holds that the device was given."""
+    for start, (pages, _) in device.memory.items():
+        if start <= iova and iova + length <= start + len(pages):
+            return Answer(length, 0, pages[iova - start : iova - start + length], length)
+    return Answer(-1, errno.EFAULT)
+
+
+def attend(device):
+    """Serve what the device asks for meanwhile."""
+    while select.select([device.stream], [], [], 0.001)[0]:
+        number, command, size, _, _ = struct.unpack("<HHIII", device.take(16))
+        device.serve(number, command, device.take(size - 16))
+
+
+def enable_interrupt(device, index, vector):
+    """Have it reported by an eventfd."""
+    file = device.events[index, vector] = Event()
+    return device.message(8, struct.pack("<IIIII", 20, 4 | 32, index, vector, 1), (file.number,))
+
+
+def count_interrupt(device, index, vector):
+    return Answer(8, 0, number(device.events[index, vector].count(), 8), 8)
+
+
+class Event:
+    """An eventfd, and how often it was raised."""
+
+    def __init__(self):
+        self.number, self.came = os.eventfd(0, os.EFD_NONBLOCK), 0
+
+    def count(self):
+        try:
+            self.came += os.eventfd_read(self.number)
+        except BlockingIOError:
+            pass
+        return self.came
 
 
 def map_memory(device, iova, size, flags):
@@ -177,7 +223,7 @@ def dirty_request(device, argsz, flags, iova=0, size=0, pgsize=0, room=0, memory
         return device.message(14, struct.pack("<II", argsz, flags))
     argsz = argsz if argsz < 48 else max(40, min(argsz - 8 + room, device.most_argsz))
     answer = device.message(14, struct.pack("<IIQQQQ", argsz, flags, iova, size, pgsize, room))
-    return bitmap_of(answer, 40, argsz)
+    return bitmap_of(answer, 40, argsz, room)
 
 
 def unmap_request(device, argsz, flags, iova, size, pgsize=0, room=0, memory=0):
@@ -192,12 +238,14 @@ def unmap_request(device, argsz, flags, iova, size, pgsize=0, room=0, memory=0):
         for start in [start for start in device.memory if iova <= start < iova + size]:
             del device.memory[start]
     done = field(answer, 16, 8)
-    answer = bitmap_of(answer, 40, argsz) if flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP else answer
+    answer = bitmap_of(answer, 40, argsz, room) if flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP else answer
     answer.unmapped = done
     return answer
 
 
-def bitmap_of(answer, fixed, argsz):
+def bitmap_of(answer, fixed, argsz, room):
+    if len(answer.data) > fixed + room:
+        return Answer(-1, errno.EPROTO)  # more than there is memory for
     if not answer.failed and len(answer.data) <= fixed and field(answer, 0, 4) > argsz:
         return Answer(-1, errno.EINVAL)
     answer.data = answer.data[fixed:]
