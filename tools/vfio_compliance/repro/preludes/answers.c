@@ -38,17 +38,45 @@ HELPER const char *told(struct answer answer)
 	return line;
 }
 
+HELPER struct answer no_error(struct answer answer, const char *what)
+{
+	if (answer.value >= 0)
+		return answer;
+	printf("%s: %s, as is expected\nthe fault does not show\n", what, told(answer));
+	exit(0);
+}
+
 /* What the fault stands on has to go well; where an error is what is expected, any will do. */
 HELPER struct answer must(struct answer answer, const char *what)
 {
 	if (!answer.failed)
 		return answer;
-	if (an_error_is_right) {
-		printf("%s: %s, as is expected\nthe fault does not show\n", what, told(answer));
-		exit(0);
-	}
+	if (an_error_is_right)
+		return no_error(answer, what);
 	printf("could not tell: %s: %s\n", what, told(answer));
 	exit(2);
+}
+
+/* What went well when this was recorded. */
+HELPER struct answer taken(struct answer answer, const char *what)
+{
+	if (answer.failed)
+		snprintf(otherwise, sizeof(otherwise), "%s was refused (%s), and was not when this was recorded", what,
+			 told(answer));
+	return answer;
+}
+
+/* What was refused when this was recorded. */
+HELPER struct answer refused(struct answer answer, const char *what)
+{
+	if (!answer.failed)
+		snprintf(otherwise, sizeof(otherwise), "%s succeeded, and was refused when this was recorded", what);
+	return answer;
+}
+
+HELPER int gone(struct answer answer)
+{
+	return answer.value < 0 && (answer.error == EPIPE || answer.error == EPROTO);
 }
 
 HELPER uint64_t field(struct answer answer, size_t offset, size_t width)

@@ -9,6 +9,10 @@ HELPER void check(int shows, const char *what, const char *expected, const char 
 
 HELPER int verdict(void)
 {
+	if (*otherwise) {
+		printf("the fault does not show: %s\n", otherwise);
+		return 0;
+	}
 	printf("the fault %s\n", broken ? "shows" : "does not show");
 	return broken;
 }
@@ -122,6 +126,21 @@ HELPER struct answer write_copy(struct device *device, int region, uint64_t offs
 	return write_at(device, region, offset, part(answer, start, length).data, length);
 }
 
+/* Read through a mapping. */
+HELPER struct answer read_mapped(struct device *device, int region, uint64_t offset, size_t length)
+{
+	unsigned char *data = memory(length);
+
+	memcpy(data, mapping_of(device, region, offset, length), length);
+	return success(length, length, data, length);
+}
+
+HELPER struct answer write_mapped(struct device *device, int region, uint64_t offset, struct answer data)
+{
+	memcpy(mapping_of(device, region, offset, data.size), data.data, data.size);
+	return success(data.size, data.size, NULL, 0);
+}
+
 HELPER struct answer write_data(struct device *device, int region, uint64_t offset, struct answer data)
 {
 	return write_at(device, region, offset, data.data, data.size);
@@ -172,6 +191,19 @@ HELPER long long now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return time.tv_sec * 1000ll + time.tv_nsec / 1000000;
+}
+
+/* Look at memory until it is no longer what it was; a second is enough for a device that writes it. */
+HELPER struct answer changed(struct device *device, uint64_t iova, size_t length, struct answer before)
+{
+	long long end = now() + 1000;
+	struct answer answer;
+
+	do {
+		attend(device);
+		answer = look(device, iova, length);
+	} while (same(answer, before) && now() < end);
+	return same(answer, before) ? failure(ETIMEDOUT, length) : answer;
 }
 
 HELPER struct answer dirty_pages(struct device *device, uint32_t flags)

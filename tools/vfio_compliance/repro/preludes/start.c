@@ -6,11 +6,13 @@
 #include <libgen.h>
 #include <limits.h>
 #include <linux/vfio.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -57,6 +59,7 @@ struct saved {
 
 static const char **arguments;
 static int number_of_arguments, an_error_is_right, broken;
+static char otherwise[300]; /* in what the device did something else before */
 
 HELPER uint64_t get(const void *data, size_t width)
 {

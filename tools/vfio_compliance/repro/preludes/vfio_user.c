@@ -10,9 +10,12 @@ struct device {
 	uint64_t most, most_argsz; /* bytes of data in a message, and of a reply */
 	int takes_files;
 	int files[MOST_REGIONS]; /* by which a region can be mapped, or 0 */
-	struct region_mapping { uint64_t offset, length; unsigned char *pages; } mappings[MOST_REGIONS][8];
+	struct region_mapping { uint32_t region; uint64_t offset, length; unsigned char *pages; } mappings[64];
+	int mapped;
 	struct given { uint64_t iova, size; uint32_t flags; unsigned char *pages; } memory[1024];
 	int given;
+	struct event { uint32_t index, vector; int file; uint64_t came; } events[64];
+	int enabled;
 };
 
 struct header {
@@ -20,7 +23,7 @@ struct header {
 	uint32_t size, flags, error;
 };
 
-enum { VERSION = 1, DMA_MAP, DMA_UNMAP, DEVICE_INFO, REGION_INFO, IRQ_INFO = 7, REGION_READ = 9, REGION_WRITE, DMA_READ,
+enum { VERSION = 1, DMA_MAP, DMA_UNMAP, DEVICE_INFO, REGION_INFO, IRQ_INFO = 7, SET_IRQS, REGION_READ = 9, REGION_WRITE, DMA_READ,
        DMA_WRITE, DEVICE_RESET, DIRTY_PAGES, CONTAINER_INFO = 0x8001 };
 
 /* All of it, or 0; a descriptor that comes along is kept in "file". */
@@ -274,21 +277,103 @@ HELPER struct answer write_at(struct device *device, int region, uint64_t offset
 /* Map a part of a region; it stays mapped. */
 HELPER struct answer map_region(struct device *device, int region, uint64_t offset, uint64_t length)
 {
-	uint32_t index = region_of(device, region), at = 0;
-	struct region_mapping *mapping = device->mappings[index % MOST_REGIONS];
+	uint32_t index = region_of(device, region);
 	struct answer info = must(information(device, REGION_INFO, 32, index, NULL), "the region's information");
 	void *pages;
 
-	if (index >= MOST_REGIONS || !device->files[index])
+	if (index >= MOST_REGIONS || !device->files[index] || device->mapped == 64)
 		return failure(ENODEV, 0);
-	while (at < 7 && mapping[at].pages)
-		at++;
 	pages = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, device->files[index],
 		     field(info, 24, 8) + offset);
 	if (pages == MAP_FAILED)
 		return failure(errno, 0);
-	mapping[at] = (struct region_mapping){ offset, length, pages };
+	device->mappings[device->mapped++] = (struct region_mapping){ index, offset, length, pages };
 	return success(0, 0, NULL, 0);
+}
+
+/* Where a part of a region lies in memory, in a mapping of the pages around it. */
+static unsigned char *mapping_of(struct device *device, int region, uint64_t offset, size_t length)
+{
+	uint64_t first = offset & ~4095ull, size = ((offset + length + 4095) & ~4095ull) - first;
+	struct region_mapping *mapping;
+	int at;
+
+	for (at = 0; at <= device->mapped; at++) {
+		if (at == device->mapped)
+			must(map_region(device, region, first, size), "mapping the region");
+		mapping = &device->mappings[at];
+		if (mapping->region == region_of(device, region) && mapping->offset <= offset &&
+		    offset + length <= mapping->offset + mapping->length)
+			break;
+	}
+	return device->mappings[at].pages + offset - device->mappings[at].offset;
+}
+
+/* What memory holds that the device was given. */
+HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
+{
+	unsigned char *data = memory(length);
+	int at;
+
+	for (at = 0; at < device->given; at++) {
+		struct given *given = &device->memory[at];
+
+		if (!given->pages || iova < given->iova || iova + length > given->iova + given->size)
+			continue;
+		memcpy(data, given->pages + iova - given->iova, length);
+		return success(length, length, data, length);
+	}
+	return failure(EFAULT, length);
+}
+
+/* Serve what the device asks for meanwhile. */
+HELPER void attend(struct device *device)
+{
+	struct pollfd readable = { .fd = device->socket, .events = POLLIN };
+	struct header header;
+	int ignored = 0;
+
+	while (!device->gone && poll(&readable, 1, 1) > 0) {
+		if (!take(device, &header, sizeof(header), &ignored) || header.size < sizeof(header)) {
+			device->gone = 1;
+			return;
+		}
+		unsigned char *data = memory(header.size);
+
+		if (take(device, data, header.size - sizeof(header), &ignored))
+			serve(device, &header, data);
+		free(data);
+	}
+}
+
+/* Have it reported by an eventfd. */
+HELPER struct answer enable_interrupt(struct device *device, uint32_t index, uint32_t vector)
+{
+	struct event event = { index, vector, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), 0 };
+	struct vfio_irq_set set = { .argsz = sizeof(set), .index = index, .start = vector, .count = 1,
+				    .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER };
+
+	if (event.file < 0 || device->enabled == 64)
+		must(failure(errno, 0), "an eventfd");
+	device->events[device->enabled++] = event;
+	return message(device, SET_IRQS, &set, sizeof(set), NULL, 0, event.file, NULL);
+}
+
+HELPER struct answer count_interrupt(struct device *device, uint32_t index, uint32_t vector)
+{
+	uint64_t more, *came = memory(sizeof(*came));
+	int at;
+
+	for (at = 0; at < device->enabled; at++) {
+		struct event *event = &device->events[at];
+
+		if (event->index != index || event->vector != vector)
+			continue;
+		if (read(event->file, &more, sizeof(more)) == sizeof(more))
+			event->came += more;
+		*came = event->came;
+	}
+	return success(8, 8, (unsigned char *)came, 8);
 }
 
 /* Give the device zeroed memory, by a file that it can map, too. */
@@ -337,6 +422,8 @@ static struct answer bitmap_request(struct device *device, int command, uint32_t
 	answer = message(device, command, request, sizeof(request), NULL, 0, 0, NULL);
 	if (answer.failed)
 		return answer;
+	if (answer.size > 40 + room)
+		return failure(EPROTO, 0); /* more than there is memory for */
 	if (answer.size <= 40 && field(answer, 0, 4) > get(request, 4))
 		return failure(EINVAL, 0);
 	answer.unmapped = field(answer, 16, 8);
