@@ -13,7 +13,7 @@ from typing import Final
 
 from ..results.registers import Registers
 from .fault import Fault, NoneRefused, Refused, Simple, Unlike, steps_of
-from .steps import Answer, Copied, Load, Read, Save, Size, Step, Write
+from .steps import Answer, Copied, Load, Open, Read, Reset, Save, Size, Step, Write
 
 _PENDING, _OFFSET, _SIZE = "pending_bytes", "data_offset", "data_size"
 
@@ -51,7 +51,6 @@ class Buffers:
         #: Steps that have to stay by themselves: their answers are looked at.
         self._kept = {each for look in (*fault.looks, *fault.given) for each in _deciding(look)}
         self._refused = {look.step for look in fault.looks if isinstance(look, Refused)}
-        self._any_refusal = any(isinstance(look, NoneRefused) for look in fault.looks)
         self._users: defaultdict[int, set[int]] = defaultdict(set)
         for step in steps:
             for used in step.uses:
@@ -61,16 +60,51 @@ class Buffers:
         self._sizes: dict[int, tuple[int, ...]] = {}
         self._whole: dict[int, bool] = {}
         self._loads: dict[int, int] = {}
+        #: Steps that saved nothing, whose data another device may give: it is to be loaded with the rest.
+        self._empty: list[Save] = []
+        self._resuming = self._saving = False
         self.fault = fault
 
     def together(self) -> list[Step]:
         """The steps; ``fault`` speaks of them afterwards."""
         done: list[Step] = []
         while self._at < len(self._steps):
-            done.append(self._save() or self._load() or self._one())
+            done += self._next()
         looks = tuple(map(self._renamed, self.fault.looks))
         self.fault = replace(self.fault, looks=looks)
         return done
+
+    def _next(self) -> list[Step]:
+        """The next step, with what is put before or behind it."""
+        step = self._steps[self._at]
+        if isinstance(step, (Reset, Open)):
+            self._empty = [each for each in self._empty if each.device != step.device]
+        if saved := self._save():
+            self._empty += [saved] if not saved.sizes else []
+            return [saved]
+        if loaded := self._load():
+            self._resuming = False
+            behind = [] if loaded.id in self._loads.values() else self._load_empty(loaded, loaded.of)
+            return [loaded, *behind]
+        before: list[Step] = []
+        if self._resuming and isinstance(step, Write) and self._state_of(step):
+            before = [*self._load_empty(step, 0)]
+        if isinstance(step, Write) and (state := self._state_of(step)):
+            self._resuming, self._saving = state == "resuming", state in ("pre-copy", "stop-and-copy")
+        return [*before, self._one()]
+
+    def _load_empty(self, step: Write | Load, after: int) -> list[Load]:
+        """What is loaded of states of which the recorded device gave nothing."""
+        those, self._empty = [each for each in self._empty if each.id > after], []
+        return [Load(-each.id, step.device, _WENT_WELL, step.region, each.mapped, each.id, 0, None) for each in those]
+
+    def _state_of(self, step: Write) -> str:
+        """The state that a write asks for; nothing where it asks for none."""
+        for each in self._registers.get(step.region, ()):
+            if each.name == "device_state" and (each.offset, each.width) == (step.offset.plus, step.length):
+                (data, *_) = step.data
+                return each.values.get(int.from_bytes(data, "little"), "another") if isinstance(data, bytes) else ""
+        return ""
 
     def _one(self) -> Step:
         step = self._steps[self._at]
@@ -92,7 +126,7 @@ class Buffers:
             buffers.append(found)
             at = found.behind
         ended = self._register(at) == _PENDING and not self._steps[at].was.number
-        if not isinstance(first, Read) or not (buffers or (ended and self._any_refusal)):
+        if not isinstance(first, Read) or not (buffers or (ended and self._saving)):
             return None
         self._at = at + ended
         for number, buffer in enumerate(buffers):

@@ -16,6 +16,7 @@ from typing import Final
 from ..common.calls import COUNT, LOOK, MAPPED_READ, SECOND, SET_UP, Call
 from ..results.failure import CHANGE, CLEAR, EQUAL, ERROR, ONE_OF, REST, SET, SUCCESS, Compared, Failure
 from ..results.registers import Registers
+from ..results.structures import LAYOUTS
 from ..uapi import type1, vfio
 from .contents import Contents
 from .fault import (
@@ -75,10 +76,18 @@ class Evidence:
         if not all(isinstance(look, (Taken, Refused, Wrong, AsSeen)) for look in shown):
             return
         last = max(each for look in shown for each in steps_of(look))
+        numbers = {int(word, 0) for word in _NUMBER.findall(self._what)}
         for call in self._calls:
-            asks = call.verb == "ioctl" and call.number == type1.VFIO_IOMMU_GET_INFO and call.part != SET_UP
-            if asks and call.serial < last and call.value >= 0:
-                yield SameData(call.serial, call.received)
+            asks = call.verb == "ioctl" and call.number == type1.VFIO_IOMMU_GET_INFO and call.value >= 0
+            if asks and call.serial < last:
+                told = {each.value for each in fields_of(call.number, call.received, call.sent) if each.value > 1}
+                if call.part != SET_UP or told & numbers:
+                    yield SameData(call.serial, call.received)
+        if "while bytes are pending" in self._what:
+            pending = [
+                call for call in self._calls if call.serial < last and self._register(call).name == "pending_bytes"
+            ]
+            yield from (Wrong(self._register(call), (0,)) for call in pending[-1:] if call.verb == "read")
 
     # -- ways to find it --------------------------------------------------------------------------------------------
 
@@ -111,6 +120,8 @@ class Evidence:
             return self._refused(Compared(SUCCESS, (hex(code),)))
         if self._expected.startswith("an error") and "success" in self._seen:
             return self._taken()
+        if found := re.fullmatch(r"(\d+) bytes?", self._seen):
+            return self._short(int(found[1]))
         values = [*self._named(self._seen)]
         if not values:
             return []
@@ -125,11 +136,16 @@ class Evidence:
             return told[:1], told[1:]
         if call.value < 0:
             return [Refused(call.serial)], []
-        if not call.received and call.behind is None:
-            return [Taken(call.serial)], []
+        if call.verb == "ioctl" and call.length and call.number in LAYOUTS and not call.behind:
+            return [SameData(call.serial, call.received)], self._asked_alike(call)
         if call.verb == "read" and call.length <= 8 and call.value == call.length:
             return [AsSeen(self._register(call), int.from_bytes(call.received, "little"))], []
-        return [SameData(call.serial, call.behind.data if call.behind is not None else call.received)], []
+        return [], []
+
+    def _asked_alike(self, call: Call) -> list[Simple]:
+        """The same request about another region, or the like: a check that looks at one looks at all."""
+        alike = [each for each in self._calls if each.verb == "ioctl" and each.number == call.number]
+        return [SameData(each.serial, each.received) for each in alike if each is not call and each.part == call.part]
 
     def _as_opened(self) -> list[SameData]:
         """What the device says of its regions when it is opened."""
@@ -148,6 +164,13 @@ class Evidence:
             if call.value < 0 and (code is None or call.errno == code):
                 return [Refused(call.serial)]
             if code is None and call.verb in ("read", "write") and call.value < call.length:
+                return [Refused(call.serial)]
+        return []
+
+    def _short(self, moved: int) -> list[Simple]:
+        """An access that moved so many bytes, not all."""
+        for call in reversed(self._calls):
+            if call.verb in ("read", "write") and call.value == moved < call.length:
                 return [Refused(call.serial)]
         return []
 
@@ -183,7 +206,8 @@ class Evidence:
                     best, most = place, fits
         if best is None:
             return []
-        return [Wrong(best, tuple(allowed)) if allowed else AsSeen(best, seen)]
+        derived = best.width and best.name != "size"  # what was judged need not be the field itself
+        return [Wrong(best, tuple(allowed)) if allowed and not derived else AsSeen(best, seen)]
 
     def _row(self, seen: Sequence[int], allowed: Sequence[int]) -> list[Simple]:
         """Several numbers: the last reads that gave them, one after the other."""
@@ -206,6 +230,10 @@ class Evidence:
         now = next((call for call in reversed(moved) if _digest(call) == seen), None)
         if now is None:
             return self._part_of_bytes(moved, seen, wanted)
+        for first in reversed(moved):
+            for call in reversed(moved):
+                if _digest(first) == seen and _digest(call) == wanted and _place(first) == _place(call):
+                    return [Unlike(*sorted((first.serial, call.serial), reverse=True))]
         others = [call for call in reversed(moved) if call is not now]
         for call in others:
             if _digest(call) == wanted:
@@ -268,9 +296,10 @@ class Evidence:
             argsz = f"argsz {int.from_bytes(call.sent[:4], 'little')}"
             asked = 4 * bool(re.search(rf"\b{argsz}\b", self._what))
             for each in fields_of(call.number, call.received, call.sent):
-                if each.value == value:
+                fits = each.matches(self._what)
+                if each.value == value and fits:
                     place = Place(call.serial, each.name, each.offset, each.width, struct=each.struct)
-                    yield place, each.matches(self._what) + asked
+                    yield place, fits + asked
 
     def _named(self, text: str) -> Iterator[int]:
         """The numbers that a text tells: as digits, or by the names that values of registers have."""
@@ -317,6 +346,11 @@ def _errno(text: str) -> int:
     if not found:
         return 0
     return getattr(errno, found[1], 0) if found[1] else int(found[2] or 0)
+
+
+def _place(call: Call) -> tuple[str, int, int]:
+    """What was read."""
+    return call.target, call.number, call.length
 
 
 def _is_access(call: Call) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
-from ..common.calls import COUNT, LOOK, MAPPED_READ, MAPPED_WRITE, SECOND, Call
+from ..common.calls import COUNT, LOOK, MAPPED_READ, MAPPED_WRITE, NO_CALLS, SECOND, Call
 from ..common.registers import Register
 from ..results.registers import Registers
 from ..uapi import type1, vfio
@@ -101,13 +101,22 @@ class Lifting:
     #: Calls whose answers are looked at: they are kept whatever they ask.
     kept: Collection[int] = ()
     _sections: dict[str, _Section] = field(default_factory=dict)
+    _last_call: int = 0
     _sources: list[_Source] = field(default_factory=list)
     #: The last look at a piece of memory, and what it held then.
     _looked: dict[tuple[int, int], tuple[int, tuple[bytes, str]]] = field(default_factory=dict)
 
     def steps(self, calls: Sequence[Call]) -> list[Step]:
         """The steps. Raises NoProgram."""
-        return [step for call in calls for step in self._step(call)]
+        self._last_call = max((call.serial for call in calls if call.verb not in NO_CALLS), default=0)
+        made = [step for call in calls for step in self._step(call)]
+        counted = {(step.device, step.index, step.vector): step for step in made if isinstance(step, CountInterrupt)}
+        enabled = {(step.device, step.index, step.vector) for step in made if isinstance(step, Interrupt)}
+        # One that an earlier case has enabled is reported until the device is closed.
+        missing = [
+            Interrupt(-each.id, each.device, Answer(), *key[1:]) for key, each in counted.items() if key not in enabled
+        ]
+        return [*missing, *made]
 
     def _step(self, call: Call) -> Iterator[Step]:
         target, device = call.target.removeprefix(SECOND), int(call.target.startswith(SECOND))
@@ -204,13 +213,17 @@ class Lifting:
         """A look at memory, where it shows a change, or another one does by it."""
         place, now = (call.number, call.length), (was.data, was.digest)
         id_, before = self._looked.get(place, (0, now))
-        if before != now and call.serial not in self.kept:
+        if before != now and call.serial not in self.kept and not self._at_end(call):
             yield Look(call.serial, 0, was, call.number, call.length, id_)
         elif not id_ or call.serial in self.kept:
             yield Look(call.serial, 0, was, call.number, call.length, 0)
         else:
             return
         self._looked[place] = call.serial, now
+
+    def _at_end(self, call: Call) -> bool:
+        """Whether nothing but looks comes after a look: then they are what is judged."""
+        return call.serial > self._last_call
 
     def _forget(self, device: int) -> None:
         for target in [*self._sections]:
@@ -238,10 +251,11 @@ class Lifting:
             yield from self._interrupts(call, device, was)
         elif target == "container" and call.number == type1.VFIO_IOMMU_DIRTY_PAGES and call.length >= _RANGE.size:
             argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent[: _RANGE.size])
-            if call.behind is None:
+            if call.behind is None and flags != type1.DirtyPagesFlags.GET_BITMAP:
                 yield Dirty(call.serial, device, was, argsz, flags)
             else:
-                yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, call.behind.size)
+                memory = call.behind.size if call.behind else room
+                yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
         else:
             yield Request(call.serial, device, was, target, call.number, call.sent, call.length)
 
@@ -253,6 +267,10 @@ class Lifting:
             for vector, file in enumerate(files, start):
                 if file >= 0:
                     yield Interrupt(call.serial + vector - start, device, was, index, vector)
+
+
+def _vector(step: CountInterrupt | Interrupt) -> tuple[int, int, int]:
+    return step.device, step.index, step.vector
 
 
 def _is_plain_map(call: Call) -> bool:

@@ -88,7 +88,8 @@ class Body:
     def __init__(self, program: Program) -> None:
         self._program = program
         fault = program.fault
-        self._used = {each for step in program.steps for each in step.uses} | set(fault.steps)
+        self._used = {each for step in program.steps for each in step.uses}
+        self._used |= {each for look in (*fault.looks, *fault.given) for each in _of(look, others=True)}
         self._deciding = {each for look in (*fault.looks, *fault.given) for each in _of(look)}
         self._open_from = next((look.first for look in fault.looks if isinstance(look, NoneRefused)), None)
         self._counts: Counter[str] = Counter()
@@ -145,7 +146,7 @@ class Body:
         judged = isinstance(step, (Read, Write)) and self._program.registers.get(step.region)
         if isinstance(step, Read) and self._register(step.region, step.offset, step.length):
             judged = False
-        return "taken" if judged or again or isinstance(step, (Dirty, Unmap, Request)) else "must"
+        return "taken" if judged or again or isinstance(step, (Dirty, Unmap, Request, Look)) else "must"
 
     def _call(self, step: Step, device: str) -> tuple[str, tuple[str, ...], str, str]:
         """Function, arguments, what it does in words, and a name for its answer."""
@@ -379,11 +380,14 @@ class Body:
         return f"buffer_of({name}, {buffer})" if isinstance(self._steps[id_], Save) else name
 
 
-def _of(look: Simple) -> Iterator[int]:
+def _of(look: Simple, *, others: bool = False) -> Iterator[int]:
+    """The steps that it is about, and with ``others`` those that they are compared with."""
     if isinstance(look, (Wrong, AsSeen)):
         yield look.place.step
     elif not isinstance(look, NoneRefused):
         yield look.step
+        if others and isinstance(look, (Unlike, Like)):
+            yield look.other
 
 
 def _shown(value: int) -> str:

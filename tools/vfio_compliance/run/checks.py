@@ -159,6 +159,12 @@ def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> No
         raise RuleBroken(what, show(expected), show(seen), compared=_compared(EQUAL, seen, [expected]))
 
 
+def same_bytes(what: str, seen: bytes | memoryview, expected: bytes | memoryview) -> None:
+    """``seen`` are the bytes that were ``expected``, too many to be shown."""
+    if seen != expected:
+        raise RuleBroken(what, "the same bytes", "others", compared=_compared(EQUAL, seen, [expected]))
+
+
 def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] = str) -> None:
     """``seen`` is among ``allowed``."""
     if seen not in allowed:
