@@ -128,6 +128,7 @@ class Buffers:
         ended = self._register(at) == _PENDING and not self._steps[at].was.number
         if not isinstance(first, Read) or not (buffers or (ended and self._saving)):
             return None
+        self._saving = self._saving and not ended
         self._at = at + ended
         for number, buffer in enumerate(buffers):
             start = 0

@@ -17,7 +17,7 @@ from .evidence import Evidence
 from .fault import Fault
 from .lift import Lifting
 from .steps import Save, Step
-from .trace import calls_of
+from .trace import calls_before, calls_of
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Program:
         return any(isinstance(step, Save) for step in self.steps)
 
 
-def program_of(summary: Summary, case: Case, folder: Path | None = None) -> Program:
-    """The program that shows why a case failed, with all that was done in it.
+def program_of(summary: Summary, case: Case, folder: Path | None = None, before: Sequence[str] = ()) -> Program:
+    """The program that shows why a case failed, with all that was done in it, and in the cases ``before`` it.
 
     ``folder`` is that of the run, where it has the data that was moved. Raises NoProgram.
     """
@@ -53,7 +53,8 @@ def program_of(summary: Summary, case: Case, folder: Path | None = None) -> Prog
     calls = calls_of(summary, case)
     fault = Evidence(case.why, calls, summary.opening, registers, contents).fault()
     opening = [call for call in summary.opening if call.serial in fault.steps]
-    steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *calls])
+    first = calls_before(summary, case, before, calls)
+    steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *first, *calls])
     steps, fault = put_together(_from_last_beginning(steps, fault), fault, registers)
     rule = summary.rules[case.rule]
     return Program(rule, case.name, summary.target.identity.get("transport", ""), registers, tuple(steps), fault)

@@ -202,13 +202,13 @@ class Body:
             place = (region, register.name.upper(), str(register.width))
             return function, (device, *place), f"reading {register.name}", register.name
         offset, length = self._number(step.offset), self._number(step.length)
-        return function, (device, region, offset, length), f"reading {region}", "data"
+        return function, (device, region, offset, length), f"reading {self._spoken(step.region)}", "data"
 
     def _write(self, step: Write, device: str) -> tuple[str, tuple[str, ...], str, str]:
         region = self._region(step.region)
         register = self._register(step.region, step.offset, Number(step.length))
         offset = register.name.upper() if register else self._number(step.offset)
-        what = f"writing {register.name if register else region}"
+        what = f"writing {register.name if register else self._spoken(step.region)}"
         place = (device, region, offset)
         if len(step.data) == 1 and not step.mapped:
             (piece,) = step.data
@@ -268,13 +268,13 @@ class Body:
     def checks(self) -> Iterator[Check]:
         """What is looked at in the end."""
         fault = self._program.fault
-        given = [self._check(look, "", "", False).shows for look in fault.given]
+        given = [self._check(look, "", "").shows for look in fault.given]
         for look in fault.looks:
-            check = self._check(look, fault.what, fault.expected, len(fault.looks) > 1)
+            check = self._check(look, fault.what, fault.expected)
             shows = " AND ".join([*given, f"({check.shows})" if given and " OR " in check.shows else check.shows])
             yield Check(shows, check.what, check.expected, check.seen)
 
-    def _check(self, look: Simple, what: str, expected: str, several: bool) -> Check:
+    def _check(self, look: Simple, what: str, expected: str) -> Check:
         match look:
             case Refused(step):
                 return Check(f"{self._called[step]}.failed", what, expected, f"told({self._called[step]})")
@@ -284,8 +284,8 @@ class Body:
                 return Check(f"gone({self._called[step]})", what, expected, f"told({self._called[step]})")
             case Wrong(place, allowed):
                 number = self._of(place)
-                if several:
-                    what, expected = self._place(place), hex(allowed[0])
+                if isinstance(self._steps[place.step], Read) and not place.name and what:
+                    what, expected = f"{self._place(place)}, {what}", hex(allowed[0])
                 words = " AND ".join(f"{number} != {self._value(place, value)}" for value in allowed)
                 return Check(self._came(place, words), what, expected, self._tell(place, number))
             case AsSeen(place, value):
@@ -340,7 +340,7 @@ class Body:
     def _place(self, place: Place) -> str:
         step = self._steps[place.step]
         if isinstance(step, Read) and not place.name:
-            return f"{self._region(step.region)} at {hex(step.offset.plus)}"
+            return f"{self._spoken(step.region)} at {hex(step.offset.plus)}"
         return place.name
 
     # -- names ------------------------------------------------------------------------------------------------------
@@ -353,6 +353,9 @@ class Body:
 
     def _region(self, region: int) -> str:
         return "MIGRATION" if self._program.registers.get(region) else str(region)
+
+    def _spoken(self, region: int) -> str:
+        return "the migration region" if self._program.registers.get(region) else f"region {region}"
 
     def _register(self, region: int, offset: Number, length: Number) -> Register | None:
         if offset.of or length.of:

@@ -30,11 +30,22 @@ def calls_of(summary: Summary, case: Case) -> list[Call]:
     return calls
 
 
-def before(summary: Summary, case: Case) -> Iterator[Call]:
-    """All calls of the earlier cases that it takes to see the failure."""
-    for name in case.needs:
-        if other := summary.cases.get(key(name, case.round)):
-            yield from other.calls
+def calls_before(summary: Summary, case: Case, names: Sequence[str], own: Sequence[Call]) -> list[Call]:
+    """All calls of earlier cases that are not among its own."""
+    mine = {call.serial for call in own}
+    others = (summary.cases.get(key(name, case.round)) for name in names)
+    return _once(call for other in others if other for call in other.calls if call.serial not in mine)
+
+
+def earlier(summary: Summary, case: Case) -> Iterator[list[str]]:
+    """The names of the cases that the same test process ran just before: one, two, four and so on."""
+    start = min((call.serial for call in case.calls), default=0)
+    ran = [each for each in summary.cases.values() if each.calls and each.calls[0].serial < start]
+    ran.sort(key=lambda each: each.calls[0].serial)
+    for many in (1, 4, 16):
+        yield [each.id for each in ran[-many:]]
+        if many >= len(ran):
+            return
 
 
 def _of_other_cases(summary: Summary, case: Case) -> Iterator[Call]:
