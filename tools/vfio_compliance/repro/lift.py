@@ -256,6 +256,8 @@ class Lifting:
             else:
                 memory = call.behind.size if call.behind else room
                 yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
+        elif call.behind is not None and not call.length:
+            raise NoProgram(f"call {call.serial} has its argument in memory that can be read or written in part only")
         else:
             yield Request(call.serial, device, was, target, call.number, call.sent, call.length)
 

@@ -192,6 +192,8 @@ class Body:
                 return "write_file", (_quoted(step.path), _quoted((step.text or b"").decode())), step.path, "written"
             case Request():
                 name = request_name(step.number)
+                if not step.size:
+                    return "request_nowhere", (device, name), name, "info"
                 return "request", (device, name, _quoted(step.argument.hex())), name, "info"
         raise AssertionError(step)
 

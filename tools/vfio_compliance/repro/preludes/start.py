@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 
 import array
+import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
