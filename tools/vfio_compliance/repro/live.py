@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from ..profiles import KernelGroupDevice, Profile, VfioUserDevice
+from ..run.defects import DefectSwitch
 from ..transport.vfio_user.process import ServerProcess
 from . import python
 from .program import Program
@@ -33,12 +34,14 @@ class Target:
 
     def __init__(self, profile: Profile, defects: Sequence[str] = ()) -> None:
         self._profile, self._defects = profile, defects
+        self._switch = DefectSwitch(profile, defects, lambda event: None)
         self._servers: dict[int, ServerProcess] = {}
         #: How many programs were played.
         self.played = 0
 
     def __enter__(self) -> Target:
         self._folder = tempfile.TemporaryDirectory(prefix="vfio-")
+        self._switch.on()
         return self
 
     def __exit__(
@@ -47,6 +50,7 @@ class Target:
         for server in self._servers.values():
             server.stop()
         self._servers.clear()
+        self._switch.restore()
         self._folder.cleanup()
 
     def play(self, program: Program) -> int:
@@ -54,11 +58,14 @@ class Target:
         self.played += 1
         path = Path(self._folder.name, "program.py")
         path.write_text(python.render(program, ""), encoding="utf-8")
-        where = [self._where(number) for number in range(program.devices)]
         # Nothing of this environment: the program is to need nothing but the standard library.
-        command = [sys.executable, "-I", "-S", str(path), *where]
+        return self.run([sys.executable, "-I", "-S", str(path)], program.devices)
+
+    def run(self, command: Sequence[str], devices: int) -> int:
+        """The same for a program that is a file already, and takes so many devices."""
+        where = [self._where(number) for number in range(devices)]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=_DEADLINE, check=False)
+            done = subprocess.run([*command, *where], capture_output=True, timeout=_DEADLINE, check=False)
         except subprocess.TimeoutExpired:
             self._end_servers()
             return CANNOT_TELL
