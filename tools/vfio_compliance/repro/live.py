@@ -53,6 +53,11 @@ class Target:
         self._switch.restore()
         self._folder.cleanup()
 
+    @property
+    def folder(self) -> str:
+        """A folder that goes with the block."""
+        return self._folder.name
+
     def play(self, program: Program) -> int:
         """SHOWS, SHOWS_NOT or CANNOT_TELL. Raises SetupError where the device cannot be reached, NoProgram."""
         self.played += 1
