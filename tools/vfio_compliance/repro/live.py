@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -69,12 +70,18 @@ class Target:
     def run(self, command: Sequence[str], devices: int) -> int:
         """The same for a program that is a file already, and takes so many devices."""
         where = [self._where(number) for number in range(devices)]
+        nowhere = subprocess.DEVNULL
+        # What sleeps in the kernel for good is left behind: to wait for it is to wait for ever.
+        played = subprocess.Popen([*command, *where], stdin=nowhere, stdout=nowhere, stderr=nowhere)
         try:
-            done = subprocess.run([*command, *where], capture_output=True, timeout=_DEADLINE, check=False)
+            code = played.wait(_DEADLINE)
         except subprocess.TimeoutExpired:
+            played.kill()
+            with suppress(subprocess.TimeoutExpired):
+                played.wait(1)
             self._end_servers()
             return CANNOT_TELL
-        return done.returncode if done.returncode in (SHOWS, SHOWS_NOT) else CANNOT_TELL
+        return code if code in (SHOWS, SHOWS_NOT) else CANNOT_TELL
 
     def _end_servers(self) -> None:
         for server in self._servers.values():
