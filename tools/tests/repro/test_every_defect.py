@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from proofs import CATALOGUE, DEFECTS
+from proofs import CATALOGUE, DEFECTS, TESTS
 
 from vfio_compliance import profiles
 from vfio_compliance.interfaces import PROFILE
@@ -58,7 +58,8 @@ def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks
         pytest.skip("the kernel module does not have this defect")
     if reason := NOT_SHOWN.get((defect, rule)):
         pytest.skip(reason)
-    summary = judge_in_process(target, tmp_path, f"--only={rule}", f"--defect={defect}", "--keep-data")
+    tests = [f"{test.file}::{test.name}" for test in TESTS[rule]]
+    summary = judge_in_process(target, tmp_path, *tests, f"--defect={defect}", "--keep-data")
     (case,) = failing(summary)
     with Target(profile, [defect]) as broken:
         made = make(summary, case, tmp_path, broken)
@@ -67,7 +68,9 @@ def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks
         built = tmp_path / "built"
         subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", built, in_c], check=True)
         commands = [[str(built)], [sys.executable, "-I", "-S", str(in_python)]]
-        assert [broken.run(command, made.program.devices) for command in commands] == [SHOWS, SHOWS]
+        for command in commands:
+            broken.renew()  # some faults are what the driver remembers of an earlier client
+            assert broken.run(command, made.program.devices) == SHOWS
     with Target(profile) as good:
         assert [good.run(command, made.program.devices) for command in commands] == [SHOWS_NOT, SHOWS_NOT]
     body = Body(made.program)

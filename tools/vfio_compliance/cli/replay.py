@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "replay",
         help="make recorded calls on another device, and tell the first that it answers otherwise",
-        description="Make the calls of a trace, or of a case of a run, on another device, and tell the first difference.",
+        description="Make recorded calls on another device, and tell the first that it answers otherwise.",
         epilog=_EPILOG,
     )
     option = parser.add_argument

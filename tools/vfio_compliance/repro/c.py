@@ -10,6 +10,7 @@ from typing import Final
 
 from ..common.wrap import wrap
 from .program import Program
+from .python import in_lines
 from .statements import Body, Statement, constant, offsets, values
 
 _PRELUDES: Final = Path(__file__).with_name("preludes")
@@ -68,7 +69,7 @@ def body(program: Program) -> Iterator[str]:
         yield from (f"\t{line}" for line in _statement(statement, known))
     for check in made.checks:
         words = (_words(check.shows), _quoted(check.what), _quoted(check.expected), _words(check.seen))
-        yield f"\tcheck({', '.join(words)});"
+        yield from in_lines("\tcheck(", words, ");", "\t\t")
     yield from ("\treturn verdict();", "}")
 
 

@@ -48,9 +48,7 @@ class Target:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for server in self._servers.values():
-            server.stop()
-        self._servers.clear()
+        self.renew()
         self._switch.restore()
         self._folder.cleanup()
 
@@ -67,8 +65,23 @@ class Target:
         # Nothing of this environment: the program is to need nothing but the standard library.
         return self.run([sys.executable, "-I", "-S", str(path)], program.devices)
 
+    def play_anew(self, program: Program) -> int:
+        """The same on a device that remembers nothing of an earlier program: by a new server, where that can be had."""
+        self.renew()
+        return self.play(program)
+
     def run(self, command: Sequence[str], devices: int) -> int:
-        """The same for a program that is a file already, and takes so many devices."""
+        """The same for a program that is a file already, and takes so many devices.
+
+        One that cannot tell gets a second try by new servers: the earlier ones may remember what was done before.
+        """
+        code = self._run(command, devices)
+        if code == CANNOT_TELL and self._servers:
+            self.renew()
+            code = self._run(command, devices)
+        return code
+
+    def _run(self, command: Sequence[str], devices: int) -> int:
         where = [self._where(number) for number in range(devices)]
         nowhere = subprocess.DEVNULL
         # What sleeps in the kernel for good is left behind: to wait for it is to wait for ever.
@@ -79,13 +92,13 @@ class Target:
             played.kill()
             with suppress(subprocess.TimeoutExpired):
                 played.wait(1)
-            self._end_servers()
             return CANNOT_TELL
         return code if code in (SHOWS, SHOWS_NOT) else CANNOT_TELL
 
-    def _end_servers(self) -> None:
+    def renew(self) -> None:
+        """The next program finds servers that have just been started."""
         for server in self._servers.values():
-            server.stop(hung=True)
+            server.stop()
         self._servers.clear()
 
     def _where(self, number: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..common.words import counted
 from ..results.case import Case
 from ..results.summary import Summary
-from .live import Target
+from .live import SHOWS, Target
 from .minimise import Limits, minimise
 from .program import Program, program_of
 from .trace import earlier
@@ -45,6 +45,9 @@ def make(
             if longer.reproducible:
                 made = longer
                 break
+    if made.reproducible and target.play_anew(made.program) != SHOWS:
+        # The device remembers what earlier programs did: each is to be tried on one that does not.
+        made = minimise(program, target.play_anew, limits)
     counts = f"{made.shown} of {counted(made.tried, 'try')}"
     if not made.reproducible:
         return Made(program, False, f"not reproducible: the fault showed in {counts}")

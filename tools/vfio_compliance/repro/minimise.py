@@ -17,7 +17,7 @@ from ..run.shorten import fewer
 from .fault import AsSeen, Bits, Fault, Like, NoneRefused, Simple, Taken, Unlike, Wrong
 from .live import SHOWS
 from .program import Program
-from .steps import Close, Look, Open, Pause, Read, Reset, Save, Step, Write
+from .steps import Close, Dirty, Look, MapMemory, Open, Pause, Read, Request, Reset, Save, Step, Unmap, Write
 
 #: A fault has to show so often, in so many tries.
 TWICE: Final = 2
@@ -147,11 +147,21 @@ def _is_whole(program: Program) -> bool:
 
 
 def _parts(program: Program) -> list[tuple[Step, ...]]:
-    """The steps in parts, each of which begins with a reset or an opening of the device."""
+    """The steps in parts, each of which begins with a reset or an opening of the device.
+
+    What a container knows, its mappings and its tracking, outlives a reset.
+    """
     steps = program.steps
-    starts = [at for at, step in enumerate(steps) if isinstance(step, (Reset, Open)) and not step.device]
+    of_container = any(isinstance(step, (Dirty, Unmap, MapMemory, Request)) for step in _looked_at(program))
+    begins = (Open,) if of_container or _is_about_memory(program.fault) else (Open, Reset)
+    starts = [at for at, step in enumerate(steps) if isinstance(step, begins) and not step.device]
     pairs = zip([0, *starts], [*starts, len(steps)], strict=True)
     return [steps[first:end] for first, end in pairs if first < end]
+
+
+def _looked_at(program: Program) -> Iterator[Step]:
+    looked = set(program.fault.steps)
+    yield from (step for step in program.steps if step.id in looked)
 
 
 def _needed(parts: Sequence[Sequence[Step]], program: Program) -> set[int]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ _PRELUDES: Final = Path(__file__).with_name("preludes")
 #: Which of the preludes a transport has.
 _OF_TRANSPORT: Final = {"vfio-user": "vfio_user.py", "kernel-group": "kernel_group.py"}
 
-_WIDTH: Final = 110
+_WIDTH: Final = 100
 _WORDS: Final = {
     " AND ": " and ",
     " OR ": " or ",
@@ -65,8 +65,18 @@ def body(program: Program) -> Iterator[str]:
         yield from (f"    {line}" for line in _statement(statement))
     for check in made.checks:
         words = (_words(check.shows), repr(check.what), repr(check.expected), _words(check.seen))
-        yield f"    check({', '.join(words)})"
+        yield from in_lines("    check(", words, ")", " " * 8)
     yield "    return verdict()"
+
+
+def in_lines(head: str, words: Sequence[str], tail: str, indent: str) -> Iterator[str]:
+    """A call with its arguments, each in a line of its own where they do not fit into one."""
+    line = f"{head}{', '.join(words)}{tail}"
+    if len(line) <= _WIDTH:
+        yield line
+        return
+    yield head
+    yield from (f"{indent}{word}{',' if at < len(words) else tail}" for at, word in enumerate(words, 1))
 
 
 def _statement(each: Statement) -> Iterator[str]:

@@ -125,6 +125,8 @@ class Body:
         kind = "saved" if isinstance(step, Save) else "answer"
         how = "" if kind == "saved" or watch else self._how(step, (function, *arguments))
         called = self._name(step, name) if step.id in self._used else ""
+        if step.id in self._deciding:
+            comment = f"call {step.id} of the run"
         yield Statement(function, arguments, called, what if how else "", how, times, watch, comment, kind)
 
     def _watched(self, id_: int) -> bool:
