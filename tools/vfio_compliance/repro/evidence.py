@@ -118,6 +118,8 @@ class Evidence:
             return [NoneRefused(self._calls[0].serial, self._last(_is_access).serial)]
         if code := _errno(self._seen):
             return self._refused(Compared(SUCCESS, (hex(code),)))
+        if self._expected == "an error each time":
+            return self._taken_each_time()
         if self._expected.startswith("an error") and "success" in self._seen:
             return self._taken()
         if found := re.fullmatch(r"(\d+) bytes?", self._seen):
@@ -178,6 +180,14 @@ class Evidence:
         verb = "write" if self._what.startswith("writing") else "read" if self._what.startswith("reading") else ""
         found = self._last(lambda call: call.verb == verb and call.value >= 0) if verb else self._last(self._is_meant)
         return [Taken(found.serial)]
+
+    def _taken_each_time(self) -> list[Simple]:
+        """Of accesses in one place each is to fail; those that did not."""
+        last = self._last(lambda call: call.verb in ("read", "write"))
+        alike = [
+            call for call in self._calls if (call.verb, call.target, call.number) == (last.verb, *_place(last)[:2])
+        ]
+        return [Taken(call.serial) for call in alike if call.value >= 0 and call.part != SET_UP]
 
     def _is_meant(self, call: Call) -> bool:
         """Whether what was done can be this call."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Final
 
@@ -21,18 +20,12 @@ _ARGUMENTS: Final = {
 }
 
 
-def stem(program: Program) -> str:
-    """What the files are called, without their ending."""
-    case = program.case.partition("::")[2]
-    return re.sub(r"[^a-z0-9]+", "-", f"{program.rule.id} {case}".lower()).strip("-")[:100]
-
-
 def write(program: Program, folder: Path) -> list[Path]:
-    """Write the program in each language. Raises OSError."""
+    """Write the program in each language, in files that its rule names. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for ending, render in _LANGUAGES.items():
-        path = folder / (stem(program) + ending)
+        path = folder / (program.rule.id + ending)
         path.write_text(render(program, _head(program, ending, path.name)), encoding="utf-8")
         if ending == ".py":
             path.chmod(0o755)

@@ -102,6 +102,8 @@ class Lifting:
     kept: Collection[int] = ()
     _sections: dict[str, _Section] = field(default_factory=dict)
     _last_call: int = 0
+    #: The verb of the record before.
+    _before: str = ""
     _sources: list[_Source] = field(default_factory=list)
     #: The last look at a piece of memory, and what it held then.
     _looked: dict[tuple[int, int], tuple[int, tuple[bytes, str]]] = field(default_factory=dict)
@@ -109,7 +111,10 @@ class Lifting:
     def steps(self, calls: Sequence[Call]) -> list[Step]:
         """The steps. Raises NoProgram."""
         self._last_call = max((call.serial for call in calls if call.verb not in NO_CALLS), default=0)
-        made = [step for call in calls for step in self._step(call)]
+        made: list[Step] = []
+        for call in calls:
+            made += self._step(call)
+            self._before = call.verb
         counted = {(step.device, step.index, step.vector): step for step in made if isinstance(step, CountInterrupt)}
         enabled = {(step.device, step.index, step.vector) for step in made if isinstance(step, Interrupt)}
         # One that an earlier case has enabled is reported until the device is closed.
@@ -215,7 +220,7 @@ class Lifting:
         id_, before = self._looked.get(place, (0, now))
         if before != now and call.serial not in self.kept and not self._at_end(call):
             yield Look(call.serial, 0, was, call.number, call.length, id_)
-        elif not id_ or call.serial in self.kept:
+        elif not id_ or call.serial in self.kept or self._before != LOOK:
             yield Look(call.serial, 0, was, call.number, call.length, 0)
         else:
             return

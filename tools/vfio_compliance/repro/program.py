@@ -39,6 +39,11 @@ class Program:
         return 1 + max((step.device for step in self.steps), default=0)
 
     @property
+    def migration(self) -> int:
+        """The index of the region that programs find by its type; -1 where there is none."""
+        return min(self.registers, default=-1)
+
+    @property
     def saves(self) -> bool:
         """Whether it saves a state, buffer by buffer."""
         return any(isinstance(step, Save) for step in self.steps)

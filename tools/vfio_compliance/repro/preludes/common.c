@@ -30,6 +30,20 @@ HELPER int bit(struct answer answer, size_t number)
 	return number / 8 < answer.size && answer.data[number / 8] >> number % 8 & 1;
 }
 
+HELPER int any_bit(struct answer answer, size_t first, size_t last)
+{
+	while (first <= last && !bit(answer, first))
+		first++;
+	return first <= last;
+}
+
+HELPER int all_bits(struct answer answer, size_t first, size_t last)
+{
+	while (first <= last && bit(answer, first))
+		first++;
+	return first > last;
+}
+
 HELPER const char *bits(struct answer answer)
 {
 	size_t found = 0, end = 0, number;

@@ -107,6 +107,14 @@ def bit(answer, number):
     return number // 8 < len(answer.data) and answer.data[number // 8] >> number % 8 & 1
 
 
+def any_bit(answer, first, last):
+    return any(bit(answer, number) for number in range(first, last + 1))
+
+
+def all_bits(answer, first, last):
+    return all(bit(answer, number) for number in range(first, last + 1))
+
+
 def bits(answer):
     found = [number for number in range(8 * len(answer.data)) if bit(answer, number)]
     return f"{len(found)} bits set: " + ", ".join(map(str, found[:8])) if found else told(answer) + ", no bit set"
