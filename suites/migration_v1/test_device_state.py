@@ -75,21 +75,24 @@ def test_never_changes_by_itself(migration, state, register):
 @pytest.mark.parametrize("state", SAVING, ids=name)
 def test_reading_all_data_changes_nothing(journeys, migration, state):
     """Once all the data that a state offers was read, device_state is as it was."""
-    judge_moved(journeys.live().drained.get(state), state)
+    saved = journeys.live()
+    judge_moved(saved.drained.get(state), state, saved.at.get(f"drained {name(state)}", 0))
 
 
 @pytest.mark.rule("v1.state.never-changes-by-itself")
 def test_giving_all_data_changes_nothing(journeys, migration):
     """Once all the data was given to a resuming device, device_state is as it was."""
     journeys.live().whole()
-    judge_moved(journeys.resume(journeys.live).filled, DeviceState.RESUMING)
+    resumed = journeys.resume(journeys.live)
+    judge_moved(resumed.filled, DeviceState.RESUMING, resumed.at.get("filled", 0))
 
 
-def judge_moved(now, state):
-    """device_state read ``now`` at the end of a journey's way through ``state``."""
+def judge_moved(now, state, call):
+    """device_state read ``now``, by that ``call``, at the end of a journey's way through ``state``."""
     if now is None:
         raise checks.Unjudged("the data could not be moved to its end; other rules judge that")
-    checks.equal("reading device_state after moving all the data", now, state, name)
+    with checks.about(call):
+        checks.equal("reading device_state after moving all the data", now, state, name)
 
 
 @pytest.mark.rule("v1.state.running-bit")

@@ -74,7 +74,8 @@ def test_offers_state(journeys, journey):
         raise journeys.unseen()
     if not saved.offered[STOP_AND_COPY]:
         what = "reading the state to its end in stop-and-copy"
-        checks.broken(what, expected="at least 1 byte", seen="pending_bytes 0 at once")
+        with checks.about(saved.at["offered"]):
+            checks.broken(what, expected="at least 1 byte", seen="pending_bytes 0 at once")
 
 
 @pytest.mark.rule("v1.saving.pending-means-data")
@@ -290,7 +291,7 @@ def test_buffer_stays(pending):
     for _ in range(3):
         checks.equal("reading data_offset and data_size again", pending.place(), place)
     again = pending.read_data(place.offset, most)
-    checks.equal("reading the data again", again == data, True, lambda same: "the same bytes" if same else "others")
+    checks.same_bytes("reading the data again", again, data)
 
 
 @pytest.mark.rule("v1.saving.any-split")
@@ -364,9 +365,9 @@ def view_agrees(migration, place):
     inside = [(start, end) for start, end in shown if start < end]
     for start, end in inside:
         with migration.region.view(start, end - start) as view:
-            same = view == data[start - place.offset : end - place.offset]
+            mapped = bytes(view)
         what = f"comparing the mapping with read() from 0x{start:x} to 0x{end:x}"
-        checks.equal(what, same, True, lambda same: "the same bytes" if same else "others")
+        checks.same_bytes(what, mapped, data[start - place.offset : end - place.offset])
     return bool(inside)
 
 

@@ -35,11 +35,12 @@ ROOMS = {
     "states": {*RUN, "interfaces"},
     "plugin": {*RUN, "interfaces", "states"},
     "clients": {*RUN, "interfaces"},
+    "repro": {*RUN, "interfaces"},
     "bundle": RESULTS,
     "watch": {*RESULTS, "profiles"},
     "qemu": {*RUN, "interfaces", "clients"},
     "vm": {*RESULTS, "watch"},
-    "cli": {*RUN, "interfaces", "states", "clients", "watch", "bundle", "qemu", "vm"},
+    "cli": {*RUN, "interfaces", "states", "clients", "watch", "bundle", "repro", "qemu", "vm"},
     "__main__": {"cli"},
 }
 

@@ -64,6 +64,7 @@ ALL = [
     events.Resumed(3),
     events.Closed(7, "ab"),
     events.Rerun("c", Verdict.FAIL, ("a", "b")),
+    events.Programs("c", ("repro/c.c", "repro/c.py"), True, "2 calls of 4 left"),
     events.Unwritten("no room", "make some"),
 ]
 

@@ -22,7 +22,9 @@ from . import (
     merge,
     proxy,
     qemu,
+    replay,
     report,
+    repro,
     restore,
     run,
     save,
@@ -36,7 +38,7 @@ from .parser import Parser
 
 #: In the order in which --help has them.
 _COMMANDS = (
-    *(run, report, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
+    *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
     *(judge, proxy, import_, qemu, vm),
 )
 

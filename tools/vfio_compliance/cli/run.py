@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,11 @@ from .made_with import made_with
 from .parser import Commands
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from ..profiles import Profile
+    from ..results.events import Event
+    from ..results.summary import Summary
 
 #: What names the profile where the command line does not: tox has options of the caller's after the profile.
 _NAMED_BY = "VFIO_PROFILE"
@@ -72,6 +77,7 @@ def add(commands: Commands) -> None:
     option("--dry-run", action="store_true", help="tell what would run and what it costs; nothing is opened")
     option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
     option("--quiet", action="store_true", help="show nothing but the last line, which is the verdict")
+    option("--repro", action="store_true", help="make programs of what failed, one case of each rule; keeps data")
     option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
     option(
         "--report",
@@ -115,7 +121,8 @@ def carry_out(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments, profile)
     out, options = arguments.out or results(profile.name), _options(arguments)
     try:
-        order = Order(arguments.repeat, wanted, made_with(profile, options), quiet=arguments.quiet)
+        programs = _programs(profile, arguments.defect) if arguments.repro else None
+        order = Order(arguments.repeat, wanted, made_with(profile, options), quiet=arguments.quiet, programs=programs)
         return run(root(), profile, out, options, sys.stdout, width(), order)
     except RunError as error:
         raise Complaint(str(error)) from None
@@ -172,4 +179,11 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     options += ["--no-should"] if arguments.no_should else []
     options += [f"--seed={seed}"]
     options += ["--shuffle"] if arguments.shuffle else []
-    return [*options, "--keep-data"] if arguments.keep_data else options
+    return [*options, "--keep-data"] if arguments.keep_data or arguments.repro else options
+
+
+def _programs(profile: Profile, defects: Sequence[str]) -> Callable[[Summary, Path], Iterator[Event]]:
+    """What makes programs of the failures of a run, tried on its own device."""
+    from ..repro.after import programs
+
+    return partial(programs, profile, defects)

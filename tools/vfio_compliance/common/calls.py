@@ -22,6 +22,11 @@ SECOND: Final = "second "
 #: Verb of the record that stands in for calls left out because a trace had grown to its limit.
 OMITTED: Final = "omitted"
 
+#: Verbs of records that are no calls, and count for none: bytes that were copied through a mapping of a region, a look
+#: at memory that the device was given, and how often an interrupt has come.
+MAPPED_READ, MAPPED_WRITE, LOOK, COUNT = "mapped-read", "mapped-write", "look", "count"
+NO_CALLS: Final = frozenset((MAPPED_READ, MAPPED_WRITE, LOOK, COUNT))
+
 #: When a call was made: before the first case, or in which part of one.
 OPENING, SET_UP, BODY, CLEAN_UP = "opening", "set-up", "body", "clean-up"
 PARTS: Final = (OPENING, SET_UP, BODY, CLEAN_UP)
@@ -67,7 +72,7 @@ class Call(NamedTuple):
 
     #: "read", "write", "ioctl", "map", "open", "close"; "version" where the versions of a protocol are agreed on;
     #: "dma-read", "dma-write" where the device reaches memory by message; "read-file", "write-file" of a file that the
-    #: profile names; "omitted".
+    #: profile names; "omitted"; NO_CALLS.
     verb: str
     #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one;
     #: the path of a file.
@@ -102,7 +107,8 @@ class Call(NamedTuple):
     @property
     def moved(self) -> tuple[bytes, str]:
         """The bytes that a read or write moved, or the first of them, and the digest of all."""
-        return (self.sent, self.sent_digest) if self.verb == "write" else (self.received, self.received_digest)
+        went_in = self.verb in ("write", MAPPED_WRITE)
+        return (self.sent, self.sent_digest) if went_in else (self.received, self.received_digest)
 
     @property
     def last(self) -> int:

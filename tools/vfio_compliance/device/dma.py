@@ -6,6 +6,7 @@ from __future__ import annotations
 from struct import Struct
 from types import TracebackType
 
+from ..common.calls import LOOK
 from ..common.words import counted
 from ..transport import GuardedBuffer, Outcome, Pointing, Target, Transport, TransportError
 from ..uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, DmaMapFlags, DmaUnmapFlags
@@ -48,6 +49,12 @@ class DmaMap:
     def view(self) -> memoryview:
         """The bytes of the memory."""
         return self._memory.view
+
+    def look(self, start: int = 0, length: int | None = None) -> bytes:
+        """What the memory holds now, all of it or ``length`` bytes from ``start`` on."""
+        data = bytes(self.view[start : self.size if length is None else start + length])
+        self._transport.tracer.seen(LOOK, "memory", self.iova + start, data)
+        return data
 
     def __enter__(self) -> DmaMap:
         self._memory = self._transport.memory(self.size)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any, Final
 
+from ..common.calls import COUNT
 from ..common.words import counted, enumerated
 from ..transport import Event, Target, Transport
 from ..uapi.vfio import VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_SET_IRQS, IrqInfoFlags, IrqSetFlags, ffi
@@ -105,7 +106,9 @@ class Interrupts:
 
     def count(self, index: int, vector: int) -> int:
         """How often it has come since it was enabled. Raises NotEnabled."""
-        return self._find(f"counting interrupt {_both(index, vector)}", index, vector).count()
+        came = self._find(f"counting interrupt {_both(index, vector)}", index, vector).count()
+        self._transport.tracer.seen(COUNT, f"interrupt {index}", vector, came.to_bytes(8, "little"))
+        return came
 
     def wait(self, index: int, vector: int, seconds: float) -> bool:
         """Whether one comes in time that no earlier wait has taken; what came before counts, each for one wait.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 from dataclasses import dataclass
 
+from ..common.calls import MAPPED_READ, MAPPED_WRITE
 from ..common.words import counted
 from ..transport import Outcome, Transport
 from ..uapi.vfio import VFIO_REGION_INFO_CAP_SPARSE_MMAP, VFIO_REGION_INFO_CAP_TYPE, RegionFlags
@@ -130,13 +131,18 @@ class Region:
         Raises DeviceError.
         """
         found = self._mapped(offset, length)
-        return found and memoryview(found[0])[found[1] : found[1] + length]
+        if found is None:
+            return None
+        view = memoryview(found[0])[found[1] : found[1] + length]
+        self._transport.seen(MAPPED_READ, self.index, offset, bytes(view))
+        return view
 
     def fill(self, offset: int, data: bytes) -> bool:
         """Write ``data`` through a mapping; False where not all of the place is mappable. Raises DeviceError."""
         found = self._mapped(offset, len(data))
         if found:
             found[0][found[1] : found[1] + len(data)] = data
+            self._transport.seen(MAPPED_WRITE, self.index, offset, b"", data)
         return bool(found)
 
     @property

@@ -7,12 +7,14 @@ import mmap
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import islice
 from types import TracebackType
 from typing import NoReturn
 
 from ..common.moment import latest_call
 from ..common.words import counted
 from ..device import Container, DeviceError, DirtyTracker, DmaMap
+from ..results.failure import CLEAR, SET, Compared
 from ..run.checks import NotApplicable, Unjudged, about, broken, given, told
 from ..run.stimulus import Actor
 from ..transport import GuardedBuffer, Outcome, SetupError, Transport
@@ -25,6 +27,9 @@ MARK, _TOLD = 8, 14
 
 #: Bytes of a bitmap that are had without asking how large one may be.
 _SMALL = 512
+
+#: Wrong bits of a bitmap that are told as data.
+_MOST_BITS = 32
 
 #: Bytes of a mapping for which a machine may be too small.
 _LARGE = 1 << 28
@@ -54,7 +59,7 @@ class Answer:
         ``behind`` says what was written behind the memory.
         """
         self.what = guest.path()
-        self._call = latest_call()
+        self._call, self._first = latest_call(), first
         self._spilled, bitmap = memory.spilled, memory.view
         self._behind = behind
         self._at = guest.at
@@ -71,7 +76,9 @@ class Answer:
     def complete(self) -> None:
         """Each page that was written or is pinned is reported."""
         if self.missing:
-            self._broken(f"dirty: {self._at(self.must)}", f"reported clean: {self._at(self.missing)}")
+            self._broken(
+                f"dirty: {self._at(self.must)}", f"reported clean: {self._at(self.missing)}", SET, self.missing
+            )
 
     def bounded(self) -> None:
         """Nothing is reported but pages that are mapped and in the range."""
@@ -81,7 +88,7 @@ class Answer:
             self._broken("nothing written but the bitmap", self._behind)
         if self.extra:
             alone, too = self._at(self.may), self._at(self.extra)
-            self._broken(f"bits of mapped pages alone: {alone}", f"set too: {too}")
+            self._broken(f"bits of mapped pages alone: {alone}", f"set too: {too}", CLEAR, self.extra)
 
     def correct(self) -> None:
         """Each page that has to be reported is, and nothing is but what may be: complete() and bounded()."""
@@ -92,12 +99,14 @@ class Answer:
         """No clean page is reported."""
         if self.false_dirty:
             must, seen = self._at(self.must), self._at(self.false_dirty)
-            self._broken(f"dirty: {must}, no other", f"dirty: {seen}")
+            self._broken(f"dirty: {must}, no other", f"dirty: {seen}", CLEAR, self.false_dirty)
 
-    def _broken(self, expected: str, seen: str) -> NoReturn:
+    def _broken(self, expected: str, seen: str, asked: str = "", pages: Pages | None = None) -> NoReturn:
         """However late that is judged, the call that gave the bitmap is the one that shows it."""
+        bits = [hex(page) for page in islice(pages.shifted(-self._first), _MOST_BITS)] if pages else []
+        compared = Compared(asked, allowed=tuple(bits)) if bits else None
         with about(self._call):
-            broken(self.what, expected=expected, seen=seen)
+            broken(self.what, expected=expected, seen=seen, compared=compared)
 
 
 def edge_of(actor: Actor) -> int:
@@ -263,6 +272,14 @@ class GuestMemory:
             start = (page - first) * self.page + at
             if mapping.mapped and start >= 0 and start + length <= mapping.size:
                 return mapping.view[start : start + length]
+        raise AssertionError(f"page {page} is not mapped")
+
+    def look(self, page: int) -> bytes:
+        """What a mapped page holds now."""
+        for first, mapping in self._mappings.items():
+            start = (page - first) * self.page
+            if mapping.mapped and 0 <= start < mapping.size:
+                return mapping.look(start, self.page)
         raise AssertionError(f"page {page} is not mapped")
 
     # -- the device -----------------------------------------------------------------------------------------------

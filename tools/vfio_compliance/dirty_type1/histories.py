@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..device import DeviceError
-from ..run.checks import NotApplicable, RuleBroken, Unjudged
+from ..run.checks import NotApplicable, RuleBroken, Unjudged, compared_by
 from ..run.errors import Broken
 from ..run.shorten import fewer
 from ..transport import PeerGone, ProtocolViolation, TransportError
@@ -92,7 +92,8 @@ class Histories:
     def told(self, name: str, error: RuleBroken, steps: Sequence[str]) -> RuleBroken:
         """What is wrong, with the steps that showed it."""
         path = "\n".join([f"pages of the guest count from IOVA 0x{self.base:x}:", *steps])
-        told = RuleBroken(error.what, error.expected, error.seen, path=path, options=self.options(name))
+        options, compared = self.options(name), compared_by(error)
+        told = RuleBroken(error.what, error.expected, error.seen, path=path, options=options, compared=compared)
         told.after = error.after
         return told
 

@@ -47,4 +47,4 @@ class Streamed:
         self._copy = self._now()
 
     def _now(self) -> bytes:
-        return bytes(self._guest.bytes_of(self._page, self._guest.page))
+        return self._guest.look(self._page)

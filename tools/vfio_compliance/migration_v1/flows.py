@@ -155,7 +155,9 @@ class Journeys:
                     _change(migration, state, saved)
                 self.read_out(migration, state, saved.stream, reads)
                 saved.offered[state] = saved.stream.total - before
+                saved.at["offered"] = latest_call()
                 saved.drained[state] = migration.state()
+                saved.at[f"drained {name(state)}"] = latest_call()
                 if state == PRE_COPY:
                     saved.visible = show(self._migration.actor, LATE)
             saved.after_the_end = [migration.read(PENDING_BYTES) for _ in range(3)]
@@ -227,6 +229,7 @@ class Journeys:
                     migration.load_buffer(buffer.size, stream.pieces(buffer))
                     resumed.taken += 1
                 resumed.filled = migration.state()
+                resumed.at["filled"] = latest_call()
                 _change(migration, RUNNING, resumed)
                 resumed.visible = show(actor)
                 resumed.at["visible"] = latest_call()

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from ..device.region import Area
-from ..run.checks import NotApplicable, Unjudged, equal
+from ..run.checks import NotApplicable, Unjudged, equal, same_bytes
 from ..uapi.migration_v1 import (
     DATA_OFFSET,
     DATA_SIZE,
@@ -67,8 +67,7 @@ def _size_after(region: MigrationRegion, _buffer: Buffer) -> None:
 
 
 def _data_again(region: MigrationRegion, buffer: Buffer) -> None:
-    same = region.read_data(buffer.area.offset, len(buffer.data)) == buffer.data
-    equal("reading the data again", same, True, lambda same: "the same bytes" if same else "others")
+    same_bytes("reading the data again", region.read_data(buffer.area.offset, len(buffer.data)), buffer.data)
 
 
 def _last_byte_again(region: MigrationRegion, buffer: Buffer) -> None:

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from ..common.calls import MAPPED_READ, MAPPED_WRITE
 from ..common.words import counted
 from ..device.device import Device
 from ..device.dirty import DirtyTracker
@@ -236,7 +237,9 @@ class Qemu:
             else:
                 mapped, mapping = found
                 at = part.offset - mapped.offset
-                yield mapping[at : at + part.size]
+                data = mapping[at : at + part.size]
+                self._device.transport.seen(MAPPED_READ, self._region.region.index, part.offset, data)
+                yield data
                 self._device.transport.tracer.counts.bytes_read += part.size
 
     def _write(self, start: int, data: memoryview) -> None:
@@ -247,7 +250,9 @@ class Qemu:
             else:
                 mapped, mapping = found
                 at = part.offset - mapped.offset
-                mapping[at : at + part.size] = bytes(data[part.offset - start :][: part.size])
+                given = bytes(data[part.offset - start :][: part.size])
+                mapping[at : at + part.size] = given
+                self._device.transport.seen(MAPPED_WRITE, self._region.region.index, part.offset, b"", given)
                 self._device.transport.tracer.counts.bytes_written += part.size
 
     def _parts(self, area: Area) -> Iterator[tuple[Area, tuple[Area, mmap.mmap] | None]]:

@@ -12,7 +12,7 @@ from ..common.moment import AfterCall
 from ..device import DeviceError, Unreachable
 from ..results.failure import Failure, Further
 from ..results.verdict import Verdict
-from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged
+from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, compared_by
 from ..run.errors import Broken, ProfileFault
 from ..transport import CallTimeout, GivenUp, SetupError, Tracer, TransportError
 
@@ -67,4 +67,4 @@ def blamed(error: BaseException | None, tracer: Tracer) -> int:
 
 
 def _failure(error: RuleBroken | DeviceError) -> Failure:
-    return Failure(error.what, error.expected, error.seen)
+    return Failure(error.what, error.expected, error.seen, compared=compared_by(error))

@@ -95,9 +95,14 @@ def _bytes(data: bytes, digest: str) -> str:
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
+def request_name(number: int) -> str:
+    """The name of a request by its number; the number where it has none."""
+    return _REQUESTS.get(number, hex(number))
+
+
 def _request(call: Call) -> str:
     """Its name, and its argument as far as that was kept."""
-    name = _REQUESTS.get(call.number, hex(call.number))
+    name = request_name(call.number)
     if not call.sent:
         return name
     if call.number in LAYOUTS and call.length:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..common.calls import Call, Span
-from .events import Death, Rerun
+from .events import Death, Programs, Rerun
 from .failure import Failure
 from .flows import Measures
 from .totals import Totals
@@ -67,6 +67,8 @@ class Case:
     measures: Measures = field(default_factory=Measures)
     #: What came of it when it was run once more.
     reruns: list[Rerun] = field(default_factory=list)
+    #: The programs that show its failure again; None where nobody asked for them.
+    programs: Programs | None = None
     #: Whether its end is recorded: its own, or that of its test process.
     over: bool = False
 

@@ -342,6 +342,19 @@ class Rerun:
     after: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """A case that failed was made into programs that show it again, or could not be."""
+
+    case: str
+    #: Their paths; none where there are none.
+    files: tuple[str, ...]
+    #: Whether they were seen to show the failure.
+    shown: bool
+    #: How short they are, how often it showed; or why there are none.
+    remark: str
+
+
 # -- what only the watcher of a run gets ------------------------------------------------------------------------------
 
 
@@ -378,6 +391,7 @@ Event: TypeAlias = (
     | Explored
     | End
     | Rerun
+    | Programs
     | Unwritten
 )
 

@@ -14,6 +14,24 @@ class Stop(NamedTuple):
     remedy: str
 
 
+#: What a check asked: that a call succeeds, that it fails, that values are these, that a value is one of these, that
+#: bits of a bitmap are set or clear, that something changes, or does not.
+SUCCESS, ERROR, EQUAL, ONE_OF = "success", "an error", "equal", "one of"
+SET, CLEAR, CHANGE, REST = "set", "clear", "a change", "no change"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a check asked, what it saw and what it would have allowed, as data: by it a program can ask the same.
+
+    A number stands in hexadecimal, bytes as ``sha256:`` and their digest.
+    """
+
+    asked: str
+    seen: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Further:
     """Another way in which a case failed, beside the one that is told first."""
@@ -45,6 +63,8 @@ class Failure:
     path: str = ""
     #: Options by which a run does the same again.
     options: str = ""
+    #: What was compared, where that can be put as data.
+    compared: Compared | None = None
     #: Other ways in which the same case failed.
     further: tuple[Further, ...] = ()
     #: Where the suite itself stumbled.

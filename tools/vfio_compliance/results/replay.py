@@ -23,6 +23,7 @@ from .events import (
     Opening,
     Plan,
     Process,
+    Programs,
     Rerun,
     Resumed,
     Start,
@@ -81,6 +82,9 @@ class Replay:
             case Rerun():
                 if failed := self._place(event.case):
                     failed.reruns.append(event)
+            case Programs():
+                if failed := self._place(event.case):
+                    failed.programs = event
             case Note():
                 summary.notes[event.text] += 1
             case State():

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..common.calls import OMITTED, SECOND, Call, plain
+from ..common.calls import NO_CALLS, OMITTED, SECOND, Call, plain
 from ..uapi.requests import VFIO_DEVICE_RESET
 
 
@@ -26,6 +26,8 @@ def count(calls: Sequence[Call]) -> Totals:
     made = read = written = opens = resets = 0
     for call in plain(calls):
         verb, times, value = call["verb"], call.get("times", 1), call.get("value", 0)
+        if verb in NO_CALLS:
+            continue
         made += call.get("number", 0) if verb == OMITTED else times
         if value < 0 and verb != "ioctl":
             continue

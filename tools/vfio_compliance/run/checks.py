@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ..common.moment import AfterCall
@@ -13,6 +14,7 @@ from ..device.errors import DeviceError, errno_name
 from ..device.errors import Unreachable as Unreachable
 from ..device.errors import given as given
 from ..device.region import tell
+from ..results.failure import CHANGE, EQUAL, ERROR, ONE_OF, REST, SUCCESS, Compared
 from ..transport import Outcome, PeerGone, ProtocolViolation
 
 if TYPE_CHECKING:
@@ -36,10 +38,12 @@ class RuleBroken(AfterCall, AssertionError):
         *,
         path: str = "",
         options: str = "",
+        compared: Compared | None = None,
         further: Sequence[RuleBroken] = (),
     ) -> None:
         """``path`` is a line for each step, ``options`` those by which a run repeats it.
 
+        ``compared`` says the same as ``expected`` and ``seen``, as data.
         ``further``: other ways in which the same test saw the rule broken.
         """
         super().__init__(f"{what}: expected {expected}, seen {seen}")
@@ -48,6 +52,7 @@ class RuleBroken(AfterCall, AssertionError):
         self.seen = seen
         self.path = path
         self.options = options
+        self.compared = compared
         self.further = further
 
 
@@ -94,9 +99,27 @@ def hexes(values: Iterable[int]) -> str:
     return " ".join(f"0x{value:x}" for value in values)
 
 
-def broken(what: str, *, expected: str, seen: str) -> NoReturn:
-    """Judge the rule broken."""
-    raise RuleBroken(what, expected, seen)
+def _plain(value: object) -> tuple[str, ...] | None:
+    """A number, some numbers, or bytes, as they stand in a journal; None for what is none of these."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return (f"sha256:{sha256(value).hexdigest()}",)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (hex(value),)
+    if isinstance(value, (list, tuple)) and value and all(isinstance(each, int) for each in value):
+        return tuple(map(hex, value))
+    return None
+
+
+def _compared(asked: str, value: object, values: Iterable[object]) -> Compared | None:
+    seen, allowed = _plain(value), [_plain(each) for each in values]
+    if seen is None or None in allowed:
+        return None
+    return Compared(asked, seen, tuple(each for those in allowed for each in those or ()))
+
+
+def broken(what: str, *, expected: str, seen: str, compared: Compared | None = None) -> NoReturn:
+    """Judge the rule broken; ``compared`` says the same as data, where that can be said."""
+    raise RuleBroken(what, expected, seen, compared=compared)
 
 
 def nothing_broken(found: Sequence[RuleBroken]) -> None:
@@ -110,7 +133,14 @@ def nothing_broken(found: Sequence[RuleBroken]) -> None:
 def broken_by(refusal: DeviceError) -> NoReturn:
     """Judge the rule broken by what the driver did in a flow."""
     with about(refusal.after):
-        broken(refusal.what, expected=refusal.expected, seen=refusal.seen)
+        broken(refusal.what, expected=refusal.expected, seen=refusal.seen, compared=compared_by(refusal))
+
+
+def compared_by(error: RuleBroken | DeviceError) -> Compared | None:
+    """What a check compared, or that a verb was refused, as data; None where it cannot be put so."""
+    if isinstance(error, RuleBroken):
+        return error.compared
+    return None if error.errno is None else Compared(SUCCESS, (hex(error.errno),))
 
 
 @contextmanager
@@ -126,13 +156,20 @@ def about(call: int) -> Iterator[None]:
 def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> None:
     """``seen`` is ``expected``; ``show`` puts a value into words."""
     if seen != expected:
-        raise RuleBroken(what, show(expected), show(seen))
+        raise RuleBroken(what, show(expected), show(seen), compared=_compared(EQUAL, seen, [expected]))
+
+
+def same_bytes(what: str, seen: bytes | memoryview, expected: bytes | memoryview) -> None:
+    """``seen`` are the bytes that were ``expected``, too many to be shown."""
+    if seen != expected:
+        raise RuleBroken(what, "the same bytes", "others", compared=_compared(EQUAL, seen, [expected]))
 
 
 def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] = str) -> None:
     """``seen`` is among ``allowed``."""
     if seen not in allowed:
-        raise RuleBroken(what, enumerated(dict.fromkeys(show(value) for value in allowed)), show(seen))
+        words = enumerated(dict.fromkeys(show(value) for value in allowed))
+        raise RuleBroken(what, words, show(seen), compared=_compared(ONE_OF, seen, allowed))
 
 
 def shows(when: str, seen: Iterable[int], expected: Iterable[int]) -> None:
@@ -152,14 +189,17 @@ def flawless(failure: DeviceError | None) -> None:
 def goes_on(activity: Activity, when: str = "") -> None:
     """The device is seen to work ``when``."""
     if not activity.goes_on():
-        raise RuleBroken(f"watching {activity.name} for {activity.within:g} s {when}".rstrip(), "a change", "none")
+        did = f"watching {activity.name} for {activity.within:g} s {when}".rstrip()
+        raise RuleBroken(did, "a change", "none", compared=Compared(CHANGE))
 
 
 def stands_still(what: str, watched: tuple[int, int]) -> None:
     """The device is not seen to work: what Activity.watch() saw first and last is the same."""
     first, now = watched
     if now != first:
-        raise RuleBroken(what, f"{first:#x} all the time", f"{now:#x}")
+        raise RuleBroken(
+            what, f"{first:#x} all the time", f"{now:#x}", compared=Compared(REST, (hex(now),), (hex(first),))
+        )
 
 
 def at_work(activity: Activity, when: str) -> None:
@@ -179,13 +219,13 @@ def told(outcome: Outcome) -> str:
 def accepted(what: str, outcome: Outcome, length: int) -> None:
     """A read or write of ``length`` bytes was carried out whole."""
     if outcome.value != length:
-        raise RuleBroken(what, counted(length, "byte"), tell(outcome))
+        raise RuleBroken(what, counted(length, "byte"), tell(outcome), compared=_failed(outcome))
 
 
 def refused(what: str, outcome: Outcome) -> None:
     """A read or write failed."""
     if outcome.value >= 0:
-        raise RuleBroken(what, "an error", tell(outcome))
+        raise RuleBroken(what, "an error", tell(outcome), compared=Compared(ERROR))
 
 
 def refused_with_errno(what: str, outcome: Outcome) -> None:
@@ -198,10 +238,15 @@ def refused_with_errno(what: str, outcome: Outcome) -> None:
 def succeeded(what: str, outcome: Outcome) -> None:
     """A request succeeded."""
     if outcome.value < 0:
-        raise RuleBroken(what, "success", errno_name(outcome.errno))
+        raise RuleBroken(what, "success", errno_name(outcome.errno), compared=_failed(outcome))
 
 
 def declined(what: str, outcome: Outcome) -> None:
     """A request failed; any errno will do, and none as well, which no rule about requests asks for."""
     if outcome.value >= 0:
-        raise RuleBroken(what, "an error", "success")
+        raise RuleBroken(what, "an error", "success", compared=Compared(ERROR))
+
+
+def _failed(outcome: Outcome) -> Compared:
+    """A call that should have been carried out whole: its errno, or nothing where it moved a part."""
+    return Compared(SUCCESS, (hex(outcome.errno),) if outcome.value < 0 else ())

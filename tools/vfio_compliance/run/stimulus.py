@@ -148,7 +148,7 @@ class Actor:
         ):
             yield Activity(
                 "the memory that the device writes",
-                lambda: zlib.crc32(memory.view),
+                lambda: zlib.crc32(memory.look()),
                 within,
                 self._device.transport.pause,
             )

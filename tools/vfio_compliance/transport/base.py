@@ -385,6 +385,10 @@ class Transport(ABC):
         """
         return None
 
+    def seen(self, verb: str, region: int, offset: int, data: bytes, sent: bytes = b"") -> None:
+        """Record what was read or ``sent`` through a mapping of a region."""
+        self.tracer.seen(verb, self._region_names[region], offset, data, sent)
+
     @property
     def gone(self) -> bool:
         """The device is open, and no call on it can be answered any more: it has to be opened again."""

@@ -14,7 +14,7 @@ from hashlib import sha256
 from time import perf_counter_ns
 from typing import Final, TypeAlias, TypeVar
 
-from ..common.calls import BODY, KEPT_BYTES, OMITTED, SECOND, Behind, Call, Span
+from ..common.calls import BODY, KEPT_BYTES, NO_CALLS, OMITTED, SECOND, Behind, Call, Span
 from ..common.moment import AfterCall
 from ..uapi.vfio import VFIO_DEVICE_RESET
 from .errors import TransportError
@@ -57,6 +57,8 @@ class Counts:
     def add(self, record: Record) -> None:
         """Count one call."""
         verb, target, number, _, _, _, value, errno = record[:8]
+        if verb in NO_CALLS:
+            return
         self.verbs[verb] += 1
         if verb == "read":
             self.bytes_read += max(value, 0)
@@ -187,6 +189,14 @@ class Tracer:
         records.append(record)
         if len(records) >= self.limit:
             self._shorten()
+
+    def seen(self, verb: str, target: str, number: int, data: bytes, sent: bytes = b"") -> None:
+        """Record what was seen without a call, or ``sent`` without one."""
+        length, moment = len(data) or len(sent), perf_counter_ns()
+        call = (verb, target, number, length, sent[:KEPT_BYTES], data[:KEPT_BYTES], length, 0, moment, 0)
+        went = self.digest(sent) if len(sent) > KEPT_BYTES else ""
+        came = self.digest(data) if len(data) > KEPT_BYTES else ""
+        self.add((*call, went, came, None))
 
     @contextmanager
     def recorded(

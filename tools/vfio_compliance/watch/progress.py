@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, TextIO
 from ..common.screen import is_terminal, show
 from ..common.words import counted, printable
 from ..results.case import Case
-from ..results.events import Broken, Death, End, Event, Explored, Hang, Plan, Process, Rerun, Run, Start, Target
+from ..results.events import (
+    Broken,
+    Death,
+    End,
+    Event,
+    Explored,
+    Hang,
+    Plan,
+    Process,
+    Programs,
+    Rerun,
+    Run,
+    Start,
+    Target,
+)
 from ..results.summary import TROUBLE
 from ..results.verdict import Verdict
 from ..results.waiving import excused
@@ -69,6 +83,8 @@ class Progress:
             case Rerun():
                 after = f"after {counted(len(event.after), 'case')}" if event.after else "alone"
                 self._line(f"{event.verdict.value:8}{_short(event.case)}, once more, {after}")
+            case Programs():
+                self._line(f"{'program':8}{_short(event.case)}: {event.remark}")
             case Process():
                 if event.round != self._round:
                     self._round = event.round

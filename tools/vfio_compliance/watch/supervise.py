@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from ..results.handover import Handover
 from ..results.kernel_log import UNWATCHED
 from ..results.reading import summarise
 from ..results.reports import Wanted
+from ..results.summary import Summary
 from ..results.verdict import EXIT_BROKEN, Verdict, worst_exit
 from ..results.writers.terminal.printed import show_result
 from .attempt import Attempt, Ending, How
@@ -85,6 +86,8 @@ class Order:
     resume: bool = False
     #: Show nothing but the verdict.
     quiet: bool = False
+    #: Makes programs of what failed, at the end, with the folder of the run; each event goes into the journal.
+    programs: Callable[[Summary, Path], Iterator[Event]] | None = None
 
 
 def run(
@@ -144,6 +147,8 @@ def _run(
             running.cases(root, options, log.fileno(), interrupted, order.rounds)
             if running.rerun_pays:
                 running.rerun(root, options, interrupted)
+            if order.programs and running.came_to_its_end:
+                running.make(order.programs)
         progress.end()
         running.conclude()
     result = summarise(journal.read(path))
@@ -257,6 +262,11 @@ class _Run:
 
         for rerun in Reruns(summarise(journal.read(self._path)), play):
             self._write(rerun)
+
+    def make(self, programs: Callable[[Summary, Path], Iterator[Event]]) -> None:
+        """Have programs made of what failed."""
+        for event in programs(summarise(journal.read(self._path)), self._out):
+            self._write(event)
 
     def conclude(self) -> None:
         """Give the journal its end. Raises RunError without a journal."""

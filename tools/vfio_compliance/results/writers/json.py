@@ -179,6 +179,8 @@ def _case(summary: Summary, case: Case) -> dict[str, Any]:
     if case.verdict in TROUBLE or case.verdict is Verdict.WAIVED:
         told["excerpt"] = [f"{line.mark}{line.text}" for line in excerpt(case, summary, _CALLS)]
         told["rerun"] = rerun(summary, case)
+        if made := case.programs:
+            told["programs"] = {"files": list(made.files), "shown": made.shown, "remark": made.remark}
         if text := again(summary, case):
             told["again"] = text
     return told

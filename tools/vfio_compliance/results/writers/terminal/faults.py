@@ -163,6 +163,10 @@ def in_full(case: Case, summary: Summary, most: int, width: int) -> Iterator[str
     if text := again(summary, case):
         yield from labelled("again", text, width)
     yield f"   {'rerun':{LABEL}}{rerun(summary, case)}"
+    if made := next((each.programs for each in (case, *summary.cases_of(case.rule)) if each.programs), None):
+        for index, file in enumerate(made.files):
+            yield f"   {'' if index else 'program':{LABEL}}{file}"
+        yield from labelled("" if made.files else "program", made.remark, width)
 
 
 def _failure(failure: Failure, width: int) -> Iterator[str]:

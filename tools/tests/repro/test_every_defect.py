@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every failure is a program: for each defect its programs in C and in Python tell the broken driver from the good one.
+
+``--target profiles/refdriver-kernel.yaml`` shows the same with the kernel module, where it is loaded.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from proofs import CATALOGUE, DEFECTS, TESTS
+
+from vfio_compliance import profiles
+from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.repro import files
+from vfio_compliance.repro.choice import failing
+from vfio_compliance.repro.live import SHOWS, SHOWS_NOT, Target
+from vfio_compliance.repro.make import make
+from vfio_compliance.repro.statements import Body
+
+#: Pairs of a defect and a rule that it breaks.
+PAIRS = [(defect, rule) for defect, rules in DEFECTS.items() for rule in rules if not CATALOGUE.rules[rule].on_request]
+
+#: Rules whose failures are races between the device and who copies its memory: no fixed row of calls shows them.
+RACES = ("dirty.history.never-a-false-clean",)
+
+#: Those that no program shows yet, each with the reason; no more than one in twenty may stand here.
+NOT_SHOWN: dict[tuple[str, str], str] = {}
+
+#: Lines of a body; a longer one is not made to be read.
+LONGEST = 60
+
+
+@pytest.fixture(scope="module")
+def profile(target):
+    """The profile of the reference device."""
+    return profiles.load(target, PROFILE)
+
+
+@pytest.fixture(scope="module")
+def lacks(profile, project):
+    """Whether a defect is none of the kernel module."""
+    in_kernel = profile.device.transport == "kernel-group"
+    table = (project / "tools/kmod/defects/defects.h").read_text()
+    return lambda defect, rule: in_kernel and (f'"{defect}"' not in table or CATALOGUE.rules[rule].side == "kernel")
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("defect", "rule"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
+def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks, tmp_path, count, defect, rule):
+    """Both exit with 1 on the broken driver and with 0 on the good one, and C compiles without a warning."""
+    if rule in RACES:
+        pytest.skip("a race")
+    if lacks(defect, rule):
+        pytest.skip("the kernel module does not have this defect")
+    if reason := NOT_SHOWN.get((defect, rule)):
+        pytest.skip(reason)
+    tests = [f"{test.file}::{test.name}" for test in TESTS[rule]]
+    summary = judge_in_process(target, tmp_path, *tests, f"--defect={defect}", "--keep-data")
+    (case,) = failing(summary)
+    with Target(profile, [defect]) as broken:
+        made = make(summary, case, tmp_path, broken)
+        assert made.reproducible, made.remark
+        in_c, in_python = files.write(made.program, tmp_path)
+        built = tmp_path / "built"
+        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", built, in_c], check=True)
+        commands = [[str(built)], [sys.executable, "-I", "-S", str(in_python)]]
+        for command in commands:
+            broken.renew()  # some faults are what the driver remembers of an earlier client
+            assert broken.run(command, made.program.devices) == SHOWS
+    with Target(profile) as good:
+        assert [good.run(command, made.program.devices) for command in commands] == [SHOWS_NOT, SHOWS_NOT]
+    body = Body(made.program)
+    assert len(body.statements) + len([*body.checks]) <= LONGEST
+    count(pairs_shown_by_programs=1, calls_in_these_programs=len(made.program.steps))
+
+
+def test_few_are_not_shown():
+    """Nineteen of twenty are, and what is left out is a defect of that rule."""
+    judged = [pair for pair in PAIRS if pair[1] not in RACES]
+    assert set(NOT_SHOWN) <= set(judged)
+    assert len(NOT_SHOWN) * 20 <= len(judged)
+    assert all(reason.strip() for reason in NOT_SHOWN.values())

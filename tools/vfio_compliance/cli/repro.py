@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance repro RUN CASE`: a failing case as programs in C and in Python."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..results.verdict import EXIT_BROKEN, EXIT_OK
+from .checkout import A_RUN, Complaint, loaded, summary_of
+from .parser import Commands
+
+if TYPE_CHECKING:
+    from ..repro.live import Target
+    from ..results.summary import Summary
+
+_EPILOG = """\
+Each program opens the device that its command line names, makes the calls by which the case failed, and exits with 1
+where the fault shows, with 0 where it does not, and with 2 where it cannot tell. It needs nothing of this project.
+
+Calls that are not needed are left out, by trying on the device: by a server that the profile of the run starts for it,
+or on the device of a profile that --profile names. Each try opens and resets the device.
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "repro",
+        help="write a failing case as programs of their own, in C and in Python",
+        description="Write a failing case as stand-alone programs, for somebody who has not got this suite.",
+        epilog=_EPILOG,
+    )
+    option = parser.add_argument
+    option("run", type=Path, metavar="RUN", help=A_RUN)
+    option("case", metavar="CASE", help="a case, a rule, its beginning, or a clause, as --only takes it")
+    option("--output", type=Path, metavar="DIR", help="the folder for the programs; unless given, in RUN")
+    option("--profile", type=Path, metavar="FILE", help="try what can be left out on the device of this profile")
+    option("--no-minimise", action="store_true", help="leave all calls in, and try nothing on any device")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Write the programs; EXIT_BROKEN where a fault could not be shown again."""
+    from ..repro import files
+    from ..repro.choice import chosen
+    from ..repro.make import make
+    from ..repro.trace import NoProgram
+    from ..transport import SetupError
+
+    summary = summary_of(arguments.run)
+    folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
+    code = EXIT_OK
+    try:
+        cases = chosen(summary, arguments.case)
+        target = None if arguments.no_minimise else _target(summary, arguments.profile)
+        with target or nullcontext():
+            for case in cases:
+                made = make(summary, case, folder, target)
+                for path in files.write(made.program, arguments.output or folder / files.NAME):
+                    print(path)
+                if made.remark:
+                    print(f"  {made.remark}")
+                code = code if made.reproducible else EXIT_BROKEN
+    except (NoProgram, SetupError) as error:
+        raise Complaint(str(error)) from None
+    except OSError as error:
+        raise Complaint(f"{error.filename}: {error.strerror}") from None
+    return code
+
+
+def _target(summary: Summary, profile: Path | None) -> Target | None:
+    """Where programs are tried; None where nothing may be: a device has to be named, but for a server of our own."""
+    from ..profiles import VfioUserDevice
+    from ..repro.live import Target
+
+    path = profile or Path(summary.run.profile.path)
+    if profile is None and not path.exists():
+        return None
+    known = loaded(path)
+    starts = isinstance(known.device, VfioUserDevice) and known.device.command is not None
+    return Target(known, summary.run.defects) if profile or starts else None

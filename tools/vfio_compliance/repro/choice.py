@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which case of a run a user means, and which failing case of a rule shows most plainly why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..common.suggest import did_you_mean, similar
+from ..results.case import Case
+from ..results.summary import Summary
+from ..results.verdict import Verdict
+from .trace import NoProgram
+
+#: Verdicts of cases that failed by something that a program can look at.
+_FAILED = (Verdict.FAIL, Verdict.WAIVED, Verdict.HANG, Verdict.KERNEL)
+
+
+def failing(summary: Summary) -> Iterator[Case]:
+    """Of each rule of the device that failed the case that has the fewest calls."""
+    for rule in summary.device_verdicts:
+        cases = [case for case in summary.cases_of(rule) if case.verdict in _FAILED and case.failed_call]
+        if cases:
+            yield min(cases, key=_length)
+
+
+def chosen(summary: Summary, what: str) -> list[Case]:
+    """The failing cases that ``what`` names, as ``--only`` takes it: of a rule one. Raises NoProgram."""
+    named = [case for case in summary.cases.values() if what in (case.id, case.key, case.name)]
+    if not named:
+        rules = [rule for rule in summary.rules.values() if _is(what, rule.id) or what in rule.clauses]
+        named = [case for rule in rules for case in summary.cases_of(rule.id)]
+        if not named:
+            known = [*summary.rules, *(case.name for case in summary.cases.values())]
+            raise NoProgram(f"the run has no case and no rule {what!r}{did_you_mean(similar(what, known))}")
+    failed: dict[str, list[Case]] = {}
+    for case in named:
+        if case.verdict in _FAILED:
+            failed.setdefault(case.rule, []).append(case)
+    if not failed:
+        words = ", ".join(sorted({case.verdict.value for case in named}))
+        raise NoProgram(f"{what} did not fail in this run ({words}): there is nothing to show")
+    return [min(cases, key=_length) for cases in failed.values()]
+
+
+def _length(case: Case) -> tuple[bool, int]:
+    """Those that were judged from calls of other cases come last."""
+    calls = sum(call.times for call in case.calls if call.serial <= case.failed_call)
+    return bool(case.stands_on), calls or 1 << 31
+
+
+def _is(pattern: str, rule: str) -> bool:
+    """Whether a pattern names a rule, or its beginning up to the end of a word."""
+    return rule == pattern or (rule.startswith(pattern) and not rule[len(pattern) : len(pattern) + 1].isalnum())

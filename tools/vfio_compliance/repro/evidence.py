@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finds in the recorded calls what a check complained of: which answers show the fault, and what is wrong with them.
+
+Most checks say what they compared (``Compared``). Where one does not, or the journal is an older one, the words of the
+failure say it, or else the fault shows where the call that is blamed answers as it was recorded.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from typing import Final
+
+from ..common.calls import COUNT, LOOK, MAPPED_READ, SECOND, SET_UP, Call
+from ..results.failure import CHANGE, CLEAR, EQUAL, ERROR, ONE_OF, REST, SET, SUCCESS, Compared, Failure
+from ..results.registers import Registers
+from ..results.structures import LAYOUTS
+from ..uapi import type1, vfio
+from .contents import Contents
+from .fault import (
+    AsSeen,
+    Bits,
+    Fault,
+    Gone,
+    Like,
+    NoneRefused,
+    Place,
+    Refused,
+    SameData,
+    Simple,
+    Taken,
+    Unlike,
+    Wrong,
+    steps_of,
+)
+from .structures import fields_of
+from .trace import NoProgram
+
+#: How a call ends whose other side is gone, or breaks its protocol.
+_GONE: Final = (errno.EPIPE, errno.EPROTO)
+
+_ERRNO: Final = re.compile(r"(E[A-Z0-9]+)\b|errno (\d+)|(an error without an errno)")
+_NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
+_SHA256: Final = "sha256:"
+
+#: Verbs of records that hold what came.
+_LOOKS: Final = ("read", MAPPED_READ, LOOK, COUNT)
+
+
+class Evidence:
+    """What shows a failure in ``calls``, of which the last one is blamed; ``opening`` are those of the device's."""
+
+    def __init__(
+        self, failure: Failure, calls: Sequence[Call], opening: Sequence[Call], registers: Registers, contents: Contents
+    ) -> None:
+        self._failure, self._calls, self._registers = failure, calls, registers
+        self._opening, self._contents = opening, contents
+        self._what, self._seen, self._expected = failure.what, failure.seen or "", failure.expected or ""
+
+    def fault(self) -> Fault:
+        """By what a program tells that the fault shows. Raises NoProgram."""
+        shown, given = self._by_data() or self._by_words(), list[Simple]()
+        if shown:
+            given = [*self._asked_before(shown)]
+        else:
+            shown, given = self._by_record()
+        if not shown:
+            raise NoProgram(f"nothing in its calls shows it again: {self._failure.whole}")
+        expected, seen = self._expected or "an answer", self._seen or self._what
+        return Fault(tuple(shown), tuple(given), self._what, expected, seen)
+
+    def _asked_before(self, shown: Sequence[Simple]) -> Iterator[Simple]:
+        """What the case itself asked of device and container, which is a part of what it compares."""
+        if not all(isinstance(look, (Taken, Refused, Wrong, AsSeen)) for look in shown):
+            return
+        last = max(each for look in shown for each in steps_of(look))
+        numbers = {int(word, 0) for word in _NUMBER.findall(self._what)}
+        for call in self._calls:
+            asks = call.verb == "ioctl" and call.number == type1.VFIO_IOMMU_GET_INFO and call.value >= 0
+            if asks and call.serial < last:
+                told = {each.value for each in fields_of(call.number, call.received, call.sent) if each.value > 1}
+                if call.part != SET_UP or told & numbers:
+                    yield SameData(call.serial, call.received)
+        if "while bytes are pending" in self._what:
+            pending = [
+                call for call in self._calls if call.serial < last and self._register(call).name == "pending_bytes"
+            ]
+            yield from (Wrong(self._register(call), (0,)) for call in pending[-1:] if call.verb == "read")
+
+    # -- ways to find it --------------------------------------------------------------------------------------------
+
+    def _by_data(self) -> list[Simple]:
+        """By what the check compared."""
+        compared = self._failure.compared
+        if compared is None:
+            return []
+        ways: dict[str, Callable[[Compared], list[Simple]]] = {
+            SUCCESS: self._refused,
+            ERROR: lambda _: self._taken(),
+            EQUAL: self._unequal,
+            ONE_OF: self._none_of,
+            SET: lambda those: self._bits(to_be_set=_numbers(those.allowed)),
+            CLEAR: lambda those: self._bits(to_be_clear=_numbers(those.allowed)),
+            CHANGE: lambda _: self._unchanged(),
+            REST: lambda _: self._changed(),
+        }
+        way = ways.get(compared.asked)
+        return way(compared) if way else []
+
+    def _by_words(self) -> list[Simple]:
+        """By what the failure says."""
+        last = self._calls[-1]
+        if last.value < 0 and last.errno in _GONE:
+            return [Gone(last.serial)]
+        if self._expected.startswith("an error at one of the accesses"):
+            return [NoneRefused(self._calls[0].serial, self._last(_is_access).serial)]
+        if code := _errno(self._seen):
+            return self._refused(Compared(SUCCESS, (hex(code),)))
+        if self._expected == "an error each time":
+            return self._taken_each_time()
+        if self._expected.startswith("an error") and "success" in self._seen:
+            return self._taken()
+        if found := re.fullmatch(r"(\d+) bytes?", self._seen):
+            return self._short(int(found[1]))
+        values = [*self._named(self._seen)]
+        if not values:
+            return []
+        allowed = self._all_named(self._expected) if len(values) == 1 else []
+        return self._one(values[0], allowed)
+
+    def _by_record(self) -> tuple[list[Simple], list[Simple]]:
+        """The call that is blamed, or the one before it that asks something, answers as it was recorded."""
+        call = self._last(lambda each: _asks(each) and each.part != SET_UP)
+        if not _asks(call) or call.part == SET_UP:
+            told: list[Simple] = [*self._as_opened()]
+            return told[:1], told[1:]
+        if call.value < 0:
+            return [Refused(call.serial)], []
+        if call.verb == "ioctl" and call.length and call.number in LAYOUTS and not call.behind:
+            return [SameData(call.serial, call.received)], self._asked_alike(call)
+        if call.verb == "read" and call.length <= 8 and call.value == call.length:
+            return [AsSeen(self._register(call), int.from_bytes(call.received, "little"))], []
+        return [], []
+
+    def _asked_alike(self, call: Call) -> list[Simple]:
+        """The same request about another region, or the like: a check that looks at one looks at all."""
+        alike = [each for each in self._calls if each.verb == "ioctl" and each.number == call.number]
+        return [SameData(each.serial, each.received) for each in alike if each is not call and each.part == call.part]
+
+    def _as_opened(self) -> list[SameData]:
+        """What the device says of its regions when it is opened."""
+        told: dict[int, Call] = {}
+        for call in self._opening:
+            if call.verb == "ioctl" and call.number == vfio.VFIO_DEVICE_GET_REGION_INFO and call.value >= 0:
+                told[int.from_bytes(call.sent[8:12], "little")] = call
+        meant = [call for index, call in told.items() if index in self._registers]
+        return [SameData(call.serial, call.received) for call in meant or told.values()]
+
+    # -- what is asked ----------------------------------------------------------------------------------------------
+
+    def _refused(self, compared: Compared) -> list[Simple]:
+        code = int(compared.seen[0], 16) if compared.seen else None
+        for call in reversed(self._calls):
+            if call.value < 0 and (code is None or call.errno == code):
+                return [Refused(call.serial)]
+            if code is None and call.verb in ("read", "write") and call.value < call.length:
+                return [Refused(call.serial)]
+        return []
+
+    def _short(self, moved: int) -> list[Simple]:
+        """An access that moved so many bytes, not all."""
+        for call in reversed(self._calls):
+            if call.verb in ("read", "write") and call.value == moved < call.length:
+                return [Refused(call.serial)]
+        return []
+
+    def _taken(self) -> list[Simple]:
+        verb = "write" if self._what.startswith("writing") else "read" if self._what.startswith("reading") else ""
+        found = self._last(lambda call: call.verb == verb and call.value >= 0) if verb else self._last(self._is_meant)
+        return [Taken(found.serial)]
+
+    def _taken_each_time(self) -> list[Simple]:
+        """Of accesses in one place each is to fail; those that did not."""
+        last = self._last(lambda call: call.verb in ("read", "write"))
+        alike = [
+            call for call in self._calls if (call.verb, call.target, call.number) == (last.verb, *_place(last)[:2])
+        ]
+        return [Taken(call.serial) for call in alike if call.value >= 0 and call.part != SET_UP]
+
+    def _is_meant(self, call: Call) -> bool:
+        """Whether what was done can be this call."""
+        unmaps = call.verb == "ioctl" and call.number == type1.VFIO_IOMMU_UNMAP_DMA and call.behind is None
+        if "unmap" in self._what and "after unmap" not in self._what and unmaps:
+            return call.value >= 0
+        return _asks(call) and call.value >= 0
+
+    def _unequal(self, compared: Compared) -> list[Simple]:
+        if compared.seen and compared.seen[0].startswith(_SHA256):
+            return self._other_bytes(compared)
+        seen, allowed = _numbers(compared.seen), _numbers(compared.allowed)
+        if len(seen) == 1:
+            return self._one(seen[0], allowed[:1])
+        return self._row(seen, allowed)
+
+    def _none_of(self, compared: Compared) -> list[Simple]:
+        return self._one(_numbers(compared.seen)[0], [*_numbers(compared.allowed)])
+
+    def _one(self, seen: int, allowed: Sequence[int]) -> list[Simple]:
+        """A single number: the answer that has it and that the words fit best, of several the last one."""
+        best, most = None, -1
+        for call in reversed(self._calls):
+            for place, fits in self._places(call, seen):
+                if fits > most:
+                    best, most = place, fits
+        if best is None:
+            return []
+        derived = best.width and best.name != "size"  # what was judged need not be the field itself
+        return [Wrong(best, tuple(allowed)) if allowed and not derived else AsSeen(best, seen)]
+
+    def _row(self, seen: Sequence[int], allowed: Sequence[int]) -> list[Simple]:
+        """Several numbers: the last reads that gave them, one after the other."""
+        reads = [call for call in self._calls if call.verb == "read" and call.length <= 8 and call.value == call.length]
+        reads = [each for call in reads for each in [call] * min(call.times, len(seen))]
+        for end in range(len(reads), len(seen) - 1, -1):
+            those = reads[end - len(seen) : end]
+            if [int.from_bytes(call.received, "little") for call in those] == [*seen]:
+                return [
+                    Wrong(self._register(call), (wanted,))
+                    for call, now, wanted in zip(those, seen, allowed, strict=False)
+                    if now != wanted and call.times == 1
+                ]
+        return []
+
+    def _other_bytes(self, compared: Compared) -> list[Simple]:
+        """Bytes that are not those of another read, or of a part of one."""
+        seen, wanted = compared.seen[0], compared.allowed[0]
+        moved = [call for call in self._calls if call.verb in _LOOKS and call.value > 0]
+        now = next((call for call in reversed(moved) if _digest(call) == seen), None)
+        if now is None:
+            return self._part_of_bytes(moved, seen, wanted)
+        for first in reversed(moved):
+            for call in reversed(moved):
+                if _digest(first) == seen and _digest(call) == wanted and _place(first) == _place(call):
+                    return [Unlike(*sorted((first.serial, call.serial), reverse=True))]
+        others = [call for call in reversed(moved) if call is not now]
+        for call in others:
+            if _digest(call) == wanted:
+                return [Unlike(*sorted((now.serial, call.serial), reverse=True))]
+        for call in others:
+            inside = now.number - call.number
+            if call.target == now.target and 0 <= inside <= call.value - now.value:
+                data = self._contents.of(call)
+                if data is None or _SHA256 + sha256(data[inside : inside + now.value]).hexdigest() == wanted:
+                    return [Unlike(now.serial, call.serial, start=inside)]
+        return [SameData(now.serial, now.received)] if len(now.received) >= now.value else []
+
+    def _part_of_bytes(self, moved: Sequence[Call], seen: str, wanted: str) -> list[Simple]:
+        """The end of a buffer was read by itself before, and is another in the whole of it."""
+        for whole in reversed(moved):
+            data = self._contents.of(whole)
+            for part in moved:
+                inside = part.number - whole.number
+                if data is None or part.target != whole.target or not 0 <= inside <= whole.value - part.value:
+                    continue
+                if {_digest(part), _SHA256 + sha256(data[inside : inside + part.value]).hexdigest()} == {seen, wanted}:
+                    return [Unlike(part.serial, whole.serial, start=inside)]
+        return []
+
+    def _bits(self, to_be_set: Sequence[int] = (), to_be_clear: Sequence[int] = ()) -> list[Simple]:
+        for call in reversed(self._calls):
+            if call.behind is not None and call.value >= 0:
+                return [Bits(call.serial, tuple(to_be_set), tuple(to_be_clear))]
+        return []
+
+    def _unchanged(self) -> list[Simple]:
+        last = self._last(lambda call: call.verb in _LOOKS)
+        return [Like(last.serial, last.serial)]
+
+    def _changed(self) -> list[Simple]:
+        last = self._last(lambda call: call.verb in _LOOKS)
+        return [Unlike(last.serial, last.serial)]
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def _last(self, wanted: Callable[[Call], bool]) -> Call:
+        return next(filter(wanted, reversed(self._calls)), self._calls[-1])
+
+    def _register(self, call: Call, mask: int = 0) -> Place:
+        known = self._registers.get(_region(call), ())
+        return Place(call.serial, next((each.name for each in known if each.offset == call.number), ""), mask=mask)
+
+    def _places(self, call: Call, value: int) -> Iterator[tuple[Place, int]]:
+        """Where an answer holds a number, a register or a field that came back, and how well the words fit it."""
+        if call.value < 0:
+            return
+        if call.verb == "read" and call.value == call.length <= 8:
+            number, place = int.from_bytes(call.received, "little"), self._register(call)
+            fits = 8 * bool(place.name and re.search(rf"\b{place.name}\b", f"{self._what} {self._seen}")) + 4
+            if number == value:
+                yield place, fits
+            elif value <= 7 and number & 7 == value and place.name == "device_state":
+                yield self._register(call, mask=7), fits
+        elif call.verb == "ioctl" and call.length:
+            argsz = f"argsz {int.from_bytes(call.sent[:4], 'little')}"
+            asked = 4 * bool(re.search(rf"\b{argsz}\b", self._what))
+            for each in fields_of(call.number, call.received, call.sent):
+                fits = each.matches(self._what)
+                if each.value == value and fits:
+                    place = Place(call.serial, each.name, each.offset, each.width, struct=each.struct)
+                    yield place, fits + asked
+
+    def _named(self, text: str) -> Iterator[int]:
+        """The numbers that a text tells: as digits, or by the names that values of registers have."""
+        words = self._words()
+        for part in re.split(r", (?:reads )?| or |\[|\)", text):
+            if part in words:
+                yield words[part]
+            elif found := re.fullmatch(rf"(?:[a-z_]+ )?({_NUMBER.pattern})", part):
+                yield int(found[1], 0)
+
+    def _all_named(self, text: str) -> list[int]:
+        """The same where it tells numbers and nothing else; none else."""
+        words = self._words()
+        parts = re.split(r", | or ", text)
+        if not all(part in words or _NUMBER.fullmatch(part) for part in parts):
+            return []
+        return [words[part] if part in words else int(part, 0) for part in parts]
+
+    def _words(self) -> dict[str, int]:
+        return {
+            name: value
+            for registers in self._registers.values()
+            for each in registers
+            for value, name in each.values.items()
+        }
+
+
+def _numbers(words: Sequence[str]) -> list[int]:
+    return [int(word, 16) for word in words]
+
+
+def _digest(call: Call) -> str:
+    return _SHA256 + (call.received_digest or sha256(call.received).hexdigest())
+
+
+def _region(call: Call) -> int:
+    name = call.target.removeprefix(SECOND).removeprefix("region ")
+    return int(name) if name.isdecimal() else -1
+
+
+def _errno(text: str) -> int:
+    """The errno that a text begins with; 0 where it begins with none."""
+    found = _ERRNO.match(text)
+    if not found:
+        return 0
+    return getattr(errno, found[1], 0) if found[1] else int(found[2] or 0)
+
+
+def _place(call: Call) -> tuple[str, int, int]:
+    """What was read."""
+    return call.target, call.number, call.length
+
+
+def _is_access(call: Call) -> bool:
+    return call.verb in ("read", "write") and call.value >= 0
+
+
+def _asks(call: Call) -> bool:
+    """Whether a call is more than the way home: an unmapping, a close."""
+    if call.verb in ("open", "close", "version", "dma-read", "dma-write"):
+        return False
+    return not (
+        call.verb == "ioctl"
+        and (call.number == vfio.VFIO_DEVICE_RESET or (call.number == type1.VFIO_IOMMU_UNMAP_DMA and not call.behind))
+    )

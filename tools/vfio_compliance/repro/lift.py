@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From recorded calls to the steps of a program: what is the device's own choice is taken from its earlier answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Final
+
+from ..common.calls import COUNT, LOOK, MAPPED_READ, MAPPED_WRITE, NO_CALLS, SECOND, Call
+from ..common.registers import Register
+from ..results.registers import Registers
+from ..uapi import type1, vfio
+from .contents import Contents
+from .steps import (
+    Answer,
+    Close,
+    Copied,
+    CountInterrupt,
+    Data,
+    Dirty,
+    File,
+    Filled,
+    Interrupt,
+    Look,
+    Map,
+    MapMemory,
+    Number,
+    Open,
+    Read,
+    Request,
+    Reset,
+    Size,
+    Step,
+    Unmap,
+    Write,
+)
+from .trace import NoProgram
+
+_MAP: Final = Struct("<IIQQQ")
+#: argsz, flags, address, size; then page size, size and address of a bitmap.
+_RANGE: Final = Struct("<IIQQQQQ")
+
+#: argsz, flags, index, start, count.
+_SET_IRQS: Final = Struct("<IIIII")
+
+#: Requests that say something of the device or its container, and change nothing.
+_ASKING: Final = frozenset(
+    (
+        vfio.VFIO_GET_API_VERSION,
+        vfio.VFIO_CHECK_EXTENSION,
+        vfio.VFIO_GROUP_GET_STATUS,
+        vfio.VFIO_DEVICE_GET_INFO,
+        vfio.VFIO_DEVICE_GET_REGION_INFO,
+        vfio.VFIO_DEVICE_GET_IRQ_INFO,
+        type1.VFIO_IOMMU_GET_INFO,
+    )
+)
+
+#: Requests by which a device is opened.
+_OPENING: Final = frozenset(
+    (
+        vfio.VFIO_SET_IOMMU,
+        vfio.VFIO_GROUP_SET_CONTAINER,
+        vfio.VFIO_GROUP_UNSET_CONTAINER,
+        vfio.VFIO_GROUP_GET_DEVICE_FD,
+    )
+)
+
+#: Data of up to so many bytes stands in a program as it is.
+_GIVEN: Final = 4096
+
+
+@dataclass
+class _Section:
+    """What a device last said of the place of data in one of its regions: the step, and the number."""
+
+    offset: tuple[int, int] | None = None
+    size: tuple[int, int] | None = None
+    #: What was written there last.
+    written: Data = ()
+
+
+@dataclass
+class _Source:
+    """Bytes that a step read."""
+
+    id: int
+    length: int
+    data: bytes
+    digest: str
+
+
+@dataclass
+class Lifting:
+    """Makes steps of calls, one after the other."""
+
+    registers: Registers
+    contents: Contents
+    #: Calls whose answers are looked at: they are kept whatever they ask.
+    kept: Collection[int] = ()
+    _sections: dict[str, _Section] = field(default_factory=dict)
+    _last_call: int = 0
+    #: The verb of the record before.
+    _before: str = ""
+    _sources: list[_Source] = field(default_factory=list)
+    #: The last look at a piece of memory, and what it held then.
+    _looked: dict[tuple[int, int], tuple[int, tuple[bytes, str]]] = field(default_factory=dict)
+
+    def steps(self, calls: Sequence[Call]) -> list[Step]:
+        """The steps. Raises NoProgram."""
+        self._last_call = max((call.serial for call in calls if call.verb not in NO_CALLS), default=0)
+        made: list[Step] = []
+        for call in calls:
+            made += self._step(call)
+            self._before = call.verb
+        counted = {(step.device, step.index, step.vector): step for step in made if isinstance(step, CountInterrupt)}
+        enabled = {(step.device, step.index, step.vector) for step in made if isinstance(step, Interrupt)}
+        # One that an earlier case has enabled is reported until the device is closed.
+        missing = [
+            Interrupt(-each.id, each.device, Answer(), *key[1:]) for key, each in counted.items() if key not in enabled
+        ]
+        return [*missing, *made]
+
+    def _step(self, call: Call) -> Iterator[Step]:
+        target, device = call.target.removeprefix(SECOND), int(call.target.startswith(SECOND))
+        was = _answer(call)
+        if call.verb == LOOK:
+            yield from self._look(call, was)
+        elif call.verb == COUNT:
+            if call.serial in self.kept:
+                yield CountInterrupt(call.serial, device, was, int(target.removeprefix("interrupt ")), call.number)
+        elif call.verb in ("read", "write", MAPPED_READ, MAPPED_WRITE):
+            access = self._read if call.verb.endswith("read") else self._write
+            yield access(call, device, int(target.removeprefix("region ")), was)
+        elif call.verb == "map" and call.serial in self.kept:
+            yield Map(call.serial, device, was, int(target.removeprefix("region ")), call.number, call.length)
+        elif call.verb == "open" and target == "device":
+            self._forget(device)
+            yield Open(call.serial, device, was)
+        elif call.verb == "close" and target == "device":
+            yield Close(call.serial, device, was)
+        elif call.verb == "ioctl":
+            yield from self._request(call, device, target, was)
+        elif call.verb in ("read-file", "write-file"):
+            yield File(call.serial, 0, was, target, call.sent if call.verb == "write-file" else None)
+
+    # -- registers and data ---------------------------------------------------------------------------------------
+
+    def _named(self, region: int, call: Call) -> Register | None:
+        known = self.registers.get(region, ())
+        return next((each for each in known if (each.offset, each.width) == (call.number, call.length)), None)
+
+    def _read(self, call: Call, device: int, region: int, was: Answer) -> Read:
+        register, section = self._named(region, call), self._sections.setdefault(call.target, _Section())
+        offset, length = Number(call.number), Number(call.length)
+        if register is None:
+            offset, inside = self._placed(region, call.number, section)
+            if inside == 0 and section.size and section.size[1] == call.length:
+                length = Number(of=section.size[0])
+            if was.ok and call.value:
+                self._sources.append(_Source(call.serial, call.value, was.data, was.digest))
+        elif was.value == call.length:
+            if register.name == "data_offset":
+                section.offset, section.size, section.written = (call.serial, was.number), None, ()
+            elif register.name == "data_size":
+                section.size = (call.serial, was.number)
+        return Read(call.serial, device, was, region, offset, length, call.verb == "mapped-read")
+
+    def _write(self, call: Call, device: int, region: int, was: Answer) -> Write:
+        register, section = self._named(region, call), self._sections.setdefault(call.target, _Section())
+        offset = Number(call.number)
+        if register is None:
+            offset, _ = self._placed(region, call.number, section)
+        data: Data = (call.sent,) if register else self._data(call, region)
+        number = None
+        if register is None:
+            section.written = data
+        elif register.name == "data_size" and len(section.written) == 1:
+            (given,) = section.written
+            if isinstance(given, Copied) and given.whole and given.length == int.from_bytes(call.sent, "little"):
+                number = Size(given.of)
+        mapped = call.verb == "mapped-write"
+        return Write(call.serial, device, was, region, offset, data, call.length, mapped, number)
+
+    def _placed(self, region: int, offset: int, section: _Section) -> tuple[Number, int]:
+        """An offset in a region, counted from where the device last said that its data is; and how far behind that."""
+        if section.offset and region in self.registers:
+            id_, start = section.offset
+            if 0 <= offset - start < 1 << 32:
+                return Number(offset - start, id_), offset - start
+        return Number(offset), -1
+
+    def _data(self, call: Call, region: int) -> Data:
+        """What a write moves: bytes that the device gave before, or bytes that stand in the program."""
+        data = self.contents.of(call)
+        if call.length > 8 or (region in self.registers and call.length):
+            for source in reversed(self._sources):
+                if (copied := self._copied(call, data, source)) is not None:
+                    return (copied,)
+        if data is None:
+            what = f"call {call.serial} writes {call.length} bytes of which the journal has the beginning alone"
+            raise NoProgram(f"{what}: run it with --keep-data")
+        return _pieces(data, self._sources)
+
+    def _copied(self, call: Call, data: bytes | None, source: _Source) -> Copied | None:
+        sent, digest = call.moved
+        if source.length == call.length and (source.data, source.digest) == (sent, digest):
+            return Copied(source.id, 0, call.length, whole=True)
+        whole = self.contents.by_digest(source.digest) if source.digest else source.data
+        if data is None or whole is None or len(data) > len(whole) or len(set(data)) == 1:
+            return None
+        at = whole.find(data)
+        return None if at < 0 else Copied(source.id, at, len(data))
+
+    def _look(self, call: Call, was: Answer) -> Iterator[Look]:
+        """A look at memory, where it shows a change, or another one does by it."""
+        place, now = (call.number, call.length), (was.data, was.digest)
+        id_, before = self._looked.get(place, (0, now))
+        if before != now and call.serial not in self.kept and not self._at_end(call):
+            yield Look(call.serial, 0, was, call.number, call.length, id_)
+        elif not id_ or call.serial in self.kept or self._before != LOOK:
+            yield Look(call.serial, 0, was, call.number, call.length, 0)
+        else:
+            return
+        self._looked[place] = call.serial, now
+
+    def _at_end(self, call: Call) -> bool:
+        """Whether nothing but looks comes after a look: then they are what is judged."""
+        return call.serial > self._last_call
+
+    def _forget(self, device: int) -> None:
+        for target in [*self._sections]:
+            if target.startswith(SECOND) == bool(device):
+                del self._sections[target]
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def _request(self, call: Call, device: int, target: str, was: Answer) -> Iterator[Step]:
+        if target == "device" and call.number == vfio.VFIO_DEVICE_RESET:
+            self._forget(device)
+            yield Reset(call.serial, device, was)
+        elif call.number in _OPENING or (call.number in _ASKING and call.serial not in self.kept):
+            return
+        elif target == "container" and call.number == type1.VFIO_IOMMU_MAP_DMA and _is_plain_map(call):
+            _, flags, _, iova, size = _MAP.unpack(call.sent)
+            yield MapMemory(call.serial, device, was, iova, size, flags)
+        elif target == "container" and call.number == type1.VFIO_IOMMU_UNMAP_DMA and call.length >= _MAP.size - 8:
+            argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent[: _RANGE.size].ljust(_RANGE.size, b"\0"))
+            if call.behind is None:
+                page = room = 0
+            memory = call.behind.size if call.behind else 0
+            yield Unmap(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
+        elif call.number == vfio.VFIO_DEVICE_SET_IRQS and call.length:
+            yield from self._interrupts(call, device, was)
+        elif target == "container" and call.number == type1.VFIO_IOMMU_DIRTY_PAGES and call.length >= _RANGE.size:
+            argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent[: _RANGE.size])
+            if call.behind is None and flags != type1.DirtyPagesFlags.GET_BITMAP:
+                yield Dirty(call.serial, device, was, argsz, flags)
+            else:
+                memory = call.behind.size if call.behind else room
+                yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
+        elif call.behind is not None and not call.length:
+            raise NoProgram(f"call {call.serial} has its argument in memory that can be read or written in part only")
+        else:
+            yield Request(call.serial, device, was, target, call.number, call.sent, call.length)
+
+    def _interrupts(self, call: Call, device: int, was: Answer) -> Iterator[Interrupt]:
+        """Vectors that are reported by a descriptor each."""
+        _, flags, index, start, count = _SET_IRQS.unpack(call.sent[: _SET_IRQS.size])
+        if flags & vfio.IrqSetFlags.DATA_EVENTFD:
+            files = memoryview(call.sent[_SET_IRQS.size : _SET_IRQS.size + 4 * count]).cast("i")
+            for vector, file in enumerate(files, start):
+                if file >= 0:
+                    yield Interrupt(call.serial + vector - start, device, was, index, vector)
+
+
+def _vector(step: CountInterrupt | Interrupt) -> tuple[int, int, int]:
+    return step.device, step.index, step.vector
+
+
+def _is_plain_map(call: Call) -> bool:
+    return call.length == _MAP.size and _MAP.unpack(call.sent)[0] == _MAP.size
+
+
+def _answer(call: Call) -> Answer:
+    behind = call.behind
+    data, digest = (call.received, call.received_digest) if call.verb != "write" else (b"", "")
+    if behind is not None:
+        data, digest = behind.data, behind.digest
+    return Answer(
+        call.value,
+        call.errno,
+        data,
+        digest,
+        behind.bits if behind else 0,
+        behind.first if behind else (),
+        call.times,
+        call.duration_ns,
+    )
+
+
+def _pieces(data: bytes, sources: Sequence[_Source]) -> Data:
+    """Bytes that no step gave as they are: a run of one byte, or whatever they are."""
+    if len(data) > 8 and len(set(data)) == 1:
+        return (Filled(data[0], len(data)),)
+    if len(data) > _GIVEN:
+        raise NoProgram(f"{len(data)} bytes are written that no earlier call gave: too many to stand in a program")
+    return (data,)

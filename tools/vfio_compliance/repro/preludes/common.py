@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only
+
+
+class Answer:
+    """How a call ended: bytes moved or 0, -1 for a failure and then its errno; and what came."""
+
+    def __init__(self, value=0, error=0, data=b"", length=0):
+        self.value, self.error, self.data, self.length = value, error, bytes(data), length
+
+    an_error_is_right = False  # where one is what is expected
+    broken = False  # whether a check has shown the fault
+    otherwise = ""  # in what the device did something else before
+
+    @property
+    def number(self):
+        return int.from_bytes(self.data[:8], "little")
+
+    @property
+    def size(self):
+        return len(self.data)
+
+    @property
+    def failed(self):
+        return self.value < self.length
+
+    def __str__(self):
+        if self.value < 0:
+            return errno.errorcode.get(self.error, f"errno {self.error}") if self.error else "an error without an errno"
+        return f"{self.value} of {self.length} bytes" if self.failed else "success"
+
+
+class CannotTell(Exception):
+    """The fault could neither be shown nor be ruled out."""
+
+
+class ErrorCame(Exception):
+    """An error came, where one is expected."""
+
+
+class Saved:
+    """Buffers that a device gave."""
+
+    def __init__(self):
+        self.buffers = []
+
+
+def must(answer, what):
+    """What the fault stands on has to go well; where an error is what is expected, any will do."""
+    if answer.failed and Answer.an_error_is_right:
+        return no_error(answer, what)
+    if answer.failed:
+        raise CannotTell(f"{what}: {answer}")
+    return answer
+
+
+def taken(answer, what):
+    """What went well when this was recorded."""
+    if answer.failed:
+        Answer.otherwise = f"{what} was refused ({answer}), and was not when this was recorded"
+    return answer
+
+
+def refused(answer, what):
+    """What was refused when this was recorded."""
+    if not answer.failed:
+        Answer.otherwise = f"{what} succeeded, and was refused when this was recorded"
+    return answer
+
+
+def no_error(answer, what):
+    if answer.value < 0:
+        raise ErrorCame(f"{what}: {answer}")
+    return answer
+
+
+def gone(answer):
+    return answer.value < 0 and answer.error in (errno.EPIPE, errno.EPROTO)
+
+
+def check(shows, what, expected, seen):
+    """Something that is looked at in the end."""
+    print(f"{what}: expected {expected}, seen {seen}")
+    Answer.broken = Answer.broken or bool(shows)
+
+
+def verdict():
+    if Answer.otherwise:
+        print(f"the fault does not show: {Answer.otherwise}")
+        return 0
+    print("the fault shows" if Answer.broken else "the fault does not show")
+    return 1 if Answer.broken else 0
+
+
+def told(answer):
+    return str(answer)
+
+
+def hexadecimal(value):
+    return hex(value)
+
+
+def field(answer, offset, width):
+    return int.from_bytes(answer.data[offset : offset + width], "little")
+
+
+def bit(answer, number):
+    return number // 8 < len(answer.data) and answer.data[number // 8] >> number % 8 & 1
+
+
+def any_bit(answer, first, last):
+    return any(bit(answer, number) for number in range(first, last + 1))
+
+
+def all_bits(answer, first, last):
+    return all(bit(answer, number) for number in range(first, last + 1))
+
+
+def bits(answer):
+    found = [number for number in range(8 * len(answer.data)) if bit(answer, number)]
+    return f"{len(found)} bits set: " + ", ".join(map(str, found[:8])) if found else told(answer) + ", no bit set"
+
+
+def told_data(answer):
+    return answer.data[:32].hex() if answer.data else told(answer)
+
+
+def differ(answer, other, start):
+    return not answer.failed and answer.data != other.data[start : start + len(answer.data)]
+
+
+def difference(answer, other, start):
+    for at, (one, two) in enumerate(zip(answer.data, other.data[start:])):
+        if one != two:
+            return f"byte {at} is {one:#x}, and was {two:#x}"
+    return told(answer)
+
+
+def same(answer, other):
+    return answer.data == other.data
+
+
+def is_hex(answer, data):
+    return answer.data[: len(data) // 2] == bytes.fromhex(data)
+
+
+def number(value, width):
+    return value.to_bytes(width, "little")
+
+
+def write_number(device, region, offset, width, value):
+    return write_at(device, region, offset, number(value, width))
+
+
+def write_hex(device, region, offset, data):
+    return write_at(device, region, offset, bytes.fromhex(data))
+
+
+def write_fill(device, region, offset, byte, length):
+    return write_at(device, region, offset, bytes([byte]) * length)
+
+
+def write_copy(device, region, offset, answer, start, length):
+    """Write what was read before."""
+    return write_at(device, region, offset, answer.data[start : start + length])
+
+
+def read_mapped(device, region, offset, length):
+    """Read through a mapping."""
+    mapping, start = mapping_of(device, region, offset, length)
+    return Answer(length, 0, mapping[start : start + length], length)
+
+
+def write_mapped(device, region, offset, data):
+    mapping, start = mapping_of(device, region, offset, len(data))
+    mapping[start : start + len(data)] = bytes(data)
+    return Answer(len(data), 0, b"", len(data))
+
+
+def changed(device, iova, length, before):
+    """Look at memory until it is no longer what it was; a second is enough for a device that writes it."""
+    end = time.monotonic() + 1
+    while (answer := look(device, iova, length)).data == before.data and time.monotonic() < end:
+        attend(device)
+    return answer if answer.data != before.data else Answer(-1, errno.ETIMEDOUT)
+
+
+def write_data(device, region, offset, data):
+    return write_at(device, region, offset, bytes(data))
+
+
+def no_data():
+    return bytearray()
+
+
+def add_copy(data, answer, start, length):
+    data += answer.data[start : start + length]
+
+
+def add_fill(data, byte, length):
+    data += bytes([byte]) * length
+
+
+def add_hex(data, digits):
+    data += bytes.fromhex(digits)
+
+
+def pause_for(milliseconds):
+    time.sleep(milliseconds / 1000)
+
+
+def repeat(times, call, *arguments):
+    """The same call again and again; the last answer."""
+    for _ in range(times):
+        answer = call(*arguments)
+    return answer
+
+
+def watch(milliseconds, call, *arguments):
+    """The same call again until it answers something else, or the time is up; the first answer and the last."""
+    first = answer = call(*arguments)
+    end = time.monotonic() + milliseconds / 1000
+    while answer.data == first.data and time.monotonic() < end:
+        answer = call(*arguments)
+    return first, answer
+
+
+def dirty_pages(device, flags):
+    return dirty_request(device, 8, flags)
+
+
+def get_bitmap(device, iova, size, pgsize, room):
+    return dirty_request(device, 48, VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, iova, size, pgsize, room, room)
+
+
+def unmap_memory(device, iova, size):
+    return unmap_request(device, 24, 0, iova, size)
+
+
+def unmap_with_bitmap(device, iova, size, pgsize, room):
+    return unmap_request(device, 48, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, iova, size, pgsize, room, room)
+
+
+def write_file(path, text):
+    with open(path, "wb") as file:
+        return Answer(file.write(text.encode()))

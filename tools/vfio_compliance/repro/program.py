@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A failing case as a program: what it does, and by what it tells that the fault shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..results.case import Case
+from ..results.registers import Registers, registers_of
+from ..results.summary import Summary
+from ..rules import Rule
+from .buffers import put_together
+from .contents import Contents
+from .evidence import Evidence
+from .fault import Fault
+from .lift import Lifting
+from .steps import Save, Step
+from .trace import calls_before, calls_of
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is written down, in whatever language."""
+
+    rule: Rule
+    #: The name of the case.
+    case: str
+    #: By which transport its device was reached: ``vfio-user`` or ``kernel-group``.
+    transport: str
+    registers: Registers
+    steps: tuple[Step, ...]
+    fault: Fault
+
+    @property
+    def devices(self) -> int:
+        """How many devices it takes."""
+        return 1 + max((step.device for step in self.steps), default=0)
+
+    @property
+    def migration(self) -> int:
+        """The index of the region that programs find by its type; -1 where there is none."""
+        return min(self.registers, default=-1)
+
+    @property
+    def saves(self) -> bool:
+        """Whether it saves a state, buffer by buffer."""
+        return any(isinstance(step, Save) for step in self.steps)
+
+
+def program_of(summary: Summary, case: Case, folder: Path | None = None, before: Sequence[str] = ()) -> Program:
+    """The program that shows why a case failed, with all that was done in it, and in the cases ``before`` it.
+
+    ``folder`` is that of the run, where it has the data that was moved. Raises NoProgram.
+    """
+    registers, contents = registers_of(summary.target.regions), Contents(folder)
+    calls = calls_of(summary, case)
+    fault = Evidence(case.why, calls, summary.opening, registers, contents).fault()
+    opening = [call for call in summary.opening if call.serial in fault.steps]
+    first = calls_before(summary, case, before, calls)
+    steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *first, *calls])
+    steps, fault = put_together(_from_last_beginning(steps, fault), fault, registers)
+    rule = summary.rules[case.rule]
+    return Program(rule, case.name, summary.target.identity.get("transport", ""), registers, tuple(steps), fault)
+
+
+def _from_last_beginning(steps: Sequence[Step], fault: Fault) -> list[Step]:
+    """From where the case began that has the deciding step, or an earlier one whose answers are needed."""
+    return [step for step in steps if step.id <= fault.deciding]

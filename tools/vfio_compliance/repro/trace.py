@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which of the recorded calls a case failed by: its own, and those of other cases that it was judged from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..common.calls import OMITTED, OPENING, Call
+from ..results.case import Case, key
+from ..results.summary import Summary
+
+
+class NoProgram(Exception):
+    """No program can be made of a case; the message says why, and what can be done about it."""
+
+
+def calls_of(summary: Summary, case: Case) -> list[Call]:
+    """In order, up to the one that shows the failure. Raises NoProgram."""
+    failed = case.failed_call
+    if not failed:
+        raise NoProgram(f"{case.name}: no call shows why it failed: {case.why.whole}")
+    spans = [*_of_other_cases(summary, case)]
+    calls = _once(call for call in [*spans, *case.calls] if call.serial <= failed)
+    if not any(call.serial <= failed <= call.last for call in calls):
+        calls = [call for call in summary.opening if call.serial <= failed]
+        if not calls or calls[-1].last < failed:
+            raise NoProgram(f"{case.name}: call {failed}, which shows the failure, is not in the journal")
+    if any(call.verb == OMITTED for call in calls):
+        raise NoProgram(f"{case.name}: some of its calls were left out of the journal, since there were too many")
+    return calls
+
+
+def calls_before(summary: Summary, case: Case, names: Sequence[str], own: Sequence[Call]) -> list[Call]:
+    """All calls of earlier cases that are not among its own."""
+    mine = {call.serial for call in own}
+    others = (summary.cases.get(key(name, case.round)) for name in names)
+    return _once(call for other in others if other for call in other.calls if call.serial not in mine)
+
+
+def earlier(summary: Summary, case: Case) -> Iterator[list[str]]:
+    """The names of the cases that the same test process ran just before: one, two, four and so on."""
+    start = min((call.serial for call in case.calls), default=0)
+    ran = [each for each in summary.cases.values() if each.calls and each.calls[0].serial < start]
+    ran.sort(key=lambda each: each.calls[0].serial)
+    for many in (1, 4, 16):
+        yield [each.id for each in ran[-many:]]
+        if many >= len(ran):
+            return
+
+
+def _of_other_cases(summary: Summary, case: Case) -> Iterator[Call]:
+    for span in case.stands_on:
+        owner = summary.cases.get(key(span.case, case.round))
+        calls: Sequence[Call] = owner.calls if owner else ()
+        yield from (call for call in calls if span.first <= call.serial <= span.last)
+
+
+def _once(calls: Iterable[Call]) -> list[Call]:
+    """Each call once, in order. Those by which the device was first opened are the program's own matter."""
+    found = {call.serial: call for call in calls if call.part != OPENING}
+    return [found[serial] for serial in sorted(found)]
