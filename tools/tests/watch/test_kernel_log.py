@@ -279,3 +279,22 @@ def test_a_process_that_was_left_asleep_is_told_of_at_its_own_case(log, tmp_path
     assert told.case == case
     assert (told.call is None) == (case == "hung")
     assert told.lines == (ASLEEP.format(process), "  called from driver_write+0x1/0x2 [driver]")
+
+
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [
+        ("INFO: task python3:7 blocked for more than {} seconds.", (4, 8, 12)),
+        ("watchdog: BUG: soft lockup - CPU#0 stuck for {}s! [python3:7]", (22, 45, 68)),
+    ],
+)
+def test_what_a_watchdog_says_again_is_told_once(log, tmp_path, words, times):
+    """It only lasts longer; how often it was said is told. Another task is another complaint."""
+    for seconds in times:
+        say(tmp_path, words.format(seconds), "Call Trace:", " driver_write+0x1/0x2 [driver]")
+    say(tmp_path, words.format(4).replace("3:7", "3:8"))
+    first, *others = [line for each in log.over("a", now(CALL)) for line in each.lines]
+    assert first == words.format(times[0])
+    assert others[:2] == ["  called from driver_write+0x1/0x2 [driver]", words.format(4).replace("3:7", "3:8")]
+    assert [line for line in others[2:] if "2 times more" in line]
+    assert len(others) == 3

@@ -50,6 +50,9 @@ _PLACED = 200
 #: What comes before the letters of a new taint.
 TAINTED: Final = "the kernel got tainted: "
 
+#: How long something has lasted: a watchdog says so again and again.
+_HOW_LONG = re.compile(r" (?:stuck )?for (?:more than )?\d+ ?s(?:econds)?\b", re.ASCII)
+
 #: What a run notes where it cannot read the log.
 UNWATCHED: Final = "the kernel's log was not watched"
 
@@ -103,6 +106,11 @@ def warned(line: str) -> Warned | None:
     return Warned(found[1], found[2]) if found else None
 
 
+def source(line: str) -> Warned | str:
+    """What two complaints have in common that are one again: where it is known, the place, else all but how long."""
+    return warned(line) or _HOW_LONG.sub("", line)
+
+
 class Places:
     """Finds where the kernel was when it complained, in the lines that follow; of equal complaints for the first."""
 
@@ -116,7 +124,7 @@ class Places:
     def kept(self, line: str) -> str | None:
         """The line if it is a complaint, what it says of where the kernel was in the last one, or None."""
         if _COMPLAINT.search(line):
-            which = warned(line) or line
+            which = source(line)
             new = which not in self._known and len(self._known) < _PLACED
             self._left = _CALLERS if new else 0
             self._known |= {which} if new else set()

@@ -21,9 +21,9 @@ from ..results.kernel_log import (
     Warned,
     complaints,
     marked,
+    source,
     taint_letters,
     unescaped,
-    warned,
 )
 from .symbols import Symbols
 
@@ -141,7 +141,7 @@ class KernelLog:
 
     def _is_new(self, line: str, case: str | None) -> bool:
         """Whether a complaint is to be noted: not where one from the same place was, or very many were."""
-        which = (case, warned(line) or line)
+        which = (case, source(line))
         if which not in self._times and len(self._times) >= _MOST:
             self._dropped += 1
             return False
