@@ -85,6 +85,8 @@ class _Section:
     size: tuple[int, int] | None = None
     #: What was written there last.
     written: Data = ()
+    #: For which reading of data_offset it was seen which source is given there; -1 for none.
+    gives: tuple[int, int] = (0, -1)
 
 
 @dataclass
@@ -112,6 +114,9 @@ class Lifting:
     #: What is written that is no register: length, first bytes and digest of each, and where each call stands in that.
     _given: list[tuple[int, bytes, str]] = field(default_factory=list)
     _coming: dict[int, int] = field(default_factory=dict)
+    #: All calls, and where each is among them.
+    _calls: Sequence[Call] = ()
+    _places: dict[int, int] = field(default_factory=dict)
     #: The verb of the record before.
     _before: str = ""
     _sources: list[_Source] = field(default_factory=list)
@@ -124,6 +129,7 @@ class Lifting:
         written = [call for call in calls if call.verb in ("write", MAPPED_WRITE) and not self._is_named(call)]
         self._coming = {call.serial: at for at, call in enumerate(written)}
         self._given = [(call.length, *call.moved) for call in written]
+        self._calls, self._places = calls, {call.serial: at for at, call in enumerate(calls)}
         made: list[Step] = []
         for call, before in zip(calls, [None, *calls], strict=False):
             if before and (waited := _waited(before, call)):
@@ -178,7 +184,7 @@ class Lifting:
             offset, inside = self._placed(region, call.number, section)
             if inside == 0 and section.size and section.size[1] == call.length:
                 length = Number(of=section.size[0])
-            if was.ok and call.value:
+            if was.ok and call.value and region in self.registers:
                 self._sources.append(_Source(call.serial, call.value, was.data, was.digest))
         elif was.value == call.length:
             if register.name == "data_offset":
@@ -215,7 +221,7 @@ class Lifting:
         """What a write moves: bytes that the device gave before, or bytes that stand in the program."""
         data = self.contents.of(call)
         moved_before = call.length > 8 or (region in self.registers and call.length > 0)
-        if moved_before and (copied := self._whole(call) or self._part(data)) is not None:
+        if moved_before and (copied := self._whole(call) or self._in_place(call) or self._part(data)) is not None:
             return (copied,)
         if data is None:
             what = (
@@ -249,6 +255,38 @@ class Lifting:
         source = self._sources[max(known, key=lambda at: (follows(at), at))]
         self._copied_to = source.id, source.length
         return Copied(source.id, 0, call.length, whole=True)
+
+    def _in_place(self, call: Call) -> Copied | None:
+        """A part of a buffer that is given in parts: where all of them are as in one that was read."""
+        section = self._sections[call.target]
+        if section.offset is None:
+            return None
+        id_, start = section.offset
+        if section.gives[0] != id_:
+            parts = [*self._parts(call, start)]
+            last = next((at for at, each in enumerate(self._sources) if each.id == self._copied_to[0]), -1)
+            order = [last + 1, *range(len(self._sources) - 1, -1, -1)]
+            fitting = (at for at in order if at < len(self._sources) and self._holds(self._sources[at], parts))
+            section.gives = id_, next(fitting, -1)
+        at = section.gives[1]
+        if at < 0 or call.number < start:
+            return None
+        source = self._sources[at]
+        self._copied_to = source.id, source.length
+        return Copied(source.id, call.number - start, call.length)
+
+    def _parts(self, call: Call, start: int) -> Iterator[tuple[int, bytes | None]]:
+        """What is written from here on to the buffer that begins at ``start``, until the device is told so."""
+        region = int(call.target.removeprefix(SECOND).removeprefix("region "))
+        for each in self._calls[self._places[call.serial] :]:
+            if each.target == call.target and each.verb in ("write", MAPPED_WRITE):
+                if self._named(region, each):
+                    return
+                yield each.number - start, self.contents.of(each)
+
+    def _holds(self, source: _Source, parts: Sequence[tuple[int, bytes | None]]) -> bool:
+        whole = self._content(source)
+        return all(data and place >= 0 and whole[place : place + len(data)] == data for place, data in parts)
 
     def _part(self, data: bytes | None) -> Copied | None:
         """A part of what a step read: behind the last one, at the beginning of one that came later, or anywhere."""
