@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -118,6 +119,10 @@ class Evidence:
             return [NoneRefused(self._calls[0].serial, self._last(_is_access).serial)]
         if code := _errno(self._seen):
             return self._refused(Compared(SUCCESS, (hex(code),)))
+        if found := re.fullmatch(r"0x([0-9a-f]+) under mask 0x([0-9a-f]+)", self._expected):
+            last = self._last(lambda call: call.verb == "read")
+            place = replace(self._register(last), mask=int(found[2], 16), in_time=True)
+            return [Wrong(place, (int(found[1], 16),))]
         if self._expected == "an error each time":
             return self._taken_each_time()
         if self._expected.startswith("an error") and "success" in self._seen:

@@ -135,9 +135,9 @@ class Body:
 
     def _watched(self, id_: int) -> bool:
         """Whether an answer is asked for again and again, to see whether it changes."""
-        return any(
-            isinstance(look, (Like, Unlike)) and look.step == look.other == id_ for look in self._program.fault.looks
-        )
+        looks = self._program.fault.looks
+        waits = any(isinstance(look, Wrong) and look.place.in_time and look.place.step == id_ for look in looks)
+        return waits or any(isinstance(look, (Like, Unlike)) and look.step == look.other == id_ for look in looks)
 
     def _how(self, step: Step, call: tuple[str, ...]) -> str:
         """How a step has to go, for the fault to be shown or ruled out."""
