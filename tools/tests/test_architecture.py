@@ -35,7 +35,7 @@ ROOMS = {
     "states": {*RUN, "interfaces"},
     "plugin": {*RUN, "interfaces", "states"},
     "clients": {*RUN, "interfaces"},
-    "repro": {*RUN, "interfaces"},
+    "repro": RUN,
     "bundle": RESULTS,
     "watch": {*RESULTS, "profiles"},
     "qemu": {*RUN, "interfaces", "clients"},

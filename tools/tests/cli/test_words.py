@@ -50,7 +50,7 @@ def test_no_word_is_cut_short(command):
         (
             ["rnu"],
             "COMMAND",
-            "(choose from run, report, diff, merge, waive, bundle, verify, list, explain, check, save, restore, judge,",
+            "(choose from run, report, repro, replay, diff, merge, waive, bundle, verify, list, explain, check, save,",
         ),
         (["rnu"], "COMMAND", "; did you mean `run`?"),
         (["--verson"], "COMMAND", "unrecognized arguments: --verson; did you mean `--version`?"),

@@ -17,6 +17,9 @@ from .steps import Answer, Copied, Load, Open, Read, Reset, Save, Size, Step, Wr
 
 _PENDING, _OFFSET, _SIZE = "pending_bytes", "data_offset", "data_size"
 
+#: A buffer that is moved in smaller pieces than this is so on purpose, and its pieces stay.
+_PIECE: Final = 1 << 20
+
 _WENT_WELL: Final = Answer()
 
 
@@ -126,7 +129,8 @@ class Buffers:
             buffers.append(found)
             at = found.behind
         ended = self._register(at) == _PENDING and not self._steps[at].was.number
-        if not isinstance(first, Read) or not (buffers or (ended and self._saving)):
+        nothing = ended and self._saving and not self._goes_on(at)
+        if not isinstance(first, Read) or not (buffers or nothing):
             return None
         self._saving = self._saving and not ended
         self._at = at + ended
@@ -140,6 +144,16 @@ class Buffers:
         mapped, reads = bool(buffers and buffers[0].parts[0].mapped), buffers[0].reads if buffers else 1
         many = None if ended else len(buffers)
         return Save(first.id, first.device, _WENT_WELL, first.region, mapped, many, reads, sizes)
+
+    def _goes_on(self, at: int) -> bool:
+        """Whether a buffer is asked for all the same, in this state."""
+        for place in range(at, len(self._steps)):
+            step = self._steps[place]
+            if isinstance(step, (Reset, Open, Write)):
+                return False
+            if self._register(place, even_kept=True) in (_OFFSET, _SIZE):
+                return True
+        return False
 
     def _buffer(self, at: int) -> _Buffer | None:
         steps, reads = self._steps, 0
@@ -156,6 +170,8 @@ class Buffers:
             if not isinstance(part, Read) or part.offset.of != place.id or part.offset.plus != done or not part.whole:
                 return None
             if part.was.times > 1 or part.id in self._kept:
+                return None
+            if done + part.was.value < size and part.was.value < _PIECE:
                 return None
             parts.append(part)
             done += part.was.value
@@ -208,6 +224,8 @@ class Buffers:
                 return None
             now = self._moved[piece.of]
             if now.start + piece.start != done or (taken and (now.save, now.buffer) != (taken.save, taken.buffer)):
+                return None
+            if done + step.length < self._sizes[now.save][now.buffer] and step.length < _PIECE:
                 return None
             mine.add(step.id)
             taken, done, at = now, done + step.length, at + 1

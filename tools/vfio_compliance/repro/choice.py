@@ -25,13 +25,15 @@ def failing(summary: Summary) -> Iterator[Case]:
 
 def chosen(summary: Summary, what: str) -> list[Case]:
     """The failing cases that ``what`` names, as ``--only`` takes it: of a rule one. Raises NoProgram."""
-    named = [case for case in summary.cases.values() if what in (case.id, case.key, case.name)]
+    rules = [rule for rule in summary.rules.values() if _is(what, rule.id) or what in rule.clauses]
+    named = [case for rule in rules for case in summary.cases_of(rule.id)]
+    if not rules:
+        named = [case for case in summary.cases.values() if case.id.endswith(what) or case.key.endswith(what)]
+    if rules and not named:
+        raise NoProgram(f"no case of {what} was run: there is nothing to show")
     if not named:
-        rules = [rule for rule in summary.rules.values() if _is(what, rule.id) or what in rule.clauses]
-        named = [case for rule in rules for case in summary.cases_of(rule.id)]
-        if not named:
-            known = [*summary.rules, *(case.name for case in summary.cases.values())]
-            raise NoProgram(f"the run has no case and no rule {what!r}{did_you_mean(similar(what, known))}")
+        known = [*summary.rules, *(case.name for case in summary.cases.values())]
+        raise NoProgram(f"the run has no case and no rule {what!r}{did_you_mean(similar(what, known))}")
     failed: dict[str, list[Case]] = {}
     for case in named:
         if case.verdict in _FAILED:

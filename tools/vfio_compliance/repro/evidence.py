@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -43,6 +44,7 @@ _GONE: Final = (errno.EPIPE, errno.EPROTO)
 
 _ERRNO: Final = re.compile(r"(E[A-Z0-9]+)\b|errno (\d+)|(an error without an errno)")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
+_RANGE: Final = re.compile(r"\[0x([0-9a-f]+), 0x([0-9a-f]+)\)")
 _SHA256: Final = "sha256:"
 
 #: Verbs of records that hold what came.
@@ -84,10 +86,9 @@ class Evidence:
                 if call.part != SET_UP or told & numbers:
                     yield SameData(call.serial, call.received)
         if "while bytes are pending" in self._what:
-            pending = [
-                call for call in self._calls if call.serial < last and self._register(call).name == "pending_bytes"
-            ]
-            yield from (Wrong(self._register(call), (0,)) for call in pending[-1:] if call.verb == "read")
+            some = [call for call in self._calls if call.verb == "read" and call.serial < last and any(call.received)]
+            asked = [place for place in map(self._register, some) if place.name == "pending_bytes"]
+            yield from (Wrong(place, (0,)) for place in asked[-1:])
 
     # -- ways to find it --------------------------------------------------------------------------------------------
 
@@ -118,12 +119,18 @@ class Evidence:
             return [NoneRefused(self._calls[0].serial, self._last(_is_access).serial)]
         if code := _errno(self._seen):
             return self._refused(Compared(SUCCESS, (hex(code),)))
+        if found := re.fullmatch(r"0x([0-9a-f]+) under mask 0x([0-9a-f]+)", self._expected):
+            last = self._last(lambda call: call.verb == "read")
+            place = replace(self._register(last), mask=int(found[2], 16), in_time=True)
+            return [Wrong(place, (int(found[1], 16),))]
         if self._expected == "an error each time":
             return self._taken_each_time()
         if self._expected.startswith("an error") and "success" in self._seen:
             return self._taken()
         if found := re.fullmatch(r"(\d+) bytes?", self._seen):
             return self._short(int(found[1]))
+        if found := _RANGE.fullmatch(self._seen):
+            return self._misplaced(int(found[1], 16), int(found[2], 16))
         values = [*self._named(self._seen)]
         if not values:
             return []
@@ -176,6 +183,21 @@ class Evidence:
                 return [Refused(call.serial)]
         return []
 
+    def _misplaced(self, start: int, end: int) -> list[Simple]:
+        """A buffer that is told to be in another place than it should."""
+        wanted = _RANGE.fullmatch(self._expected)
+        if wanted and start == int(wanted[1], 16):
+            return self._register_is("data_size", end - start, [int(wanted[2], 16) - start])
+        return self._register_is("data_offset", start, [int(wanted[1], 16)] if wanted else [])
+
+    def _register_is(self, name: str, seen: int, allowed: Sequence[int]) -> list[Simple]:
+        """The last read of a register that gave this number."""
+        for call in reversed(self._calls):
+            place = self._register(call)
+            if call.verb == "read" and place.name == name and int.from_bytes(call.received, "little") == seen:
+                return [Wrong(place, tuple(allowed)) if allowed else AsSeen(place, seen)]
+        return []
+
     def _taken(self) -> list[Simple]:
         verb = "write" if self._what.startswith("writing") else "read" if self._what.startswith("reading") else ""
         found = self._last(lambda call: call.verb == verb and call.value >= 0) if verb else self._last(self._is_meant)
@@ -184,10 +206,13 @@ class Evidence:
     def _taken_each_time(self) -> list[Simple]:
         """Of accesses in one place each is to fail; those that did not."""
         last = self._last(lambda call: call.verb in ("read", "write"))
-        alike = [
-            call for call in self._calls if (call.verb, call.target, call.number) == (last.verb, *_place(last)[:2])
-        ]
-        return [Taken(call.serial) for call in alike if call.value >= 0 and call.part != SET_UP]
+        taken = [call for call in self._calls if call.verb == last.verb and call.value >= 0 and call.part != SET_UP]
+        there = [call for call in taken if _place(call)[:2] == _place(last)[:2]]
+        return [Taken(call.serial) for call in there if not self._is_register(call)]
+
+    def _is_register(self, call: Call) -> bool:
+        known = self._registers.get(_region(call), ())
+        return any((each.offset, each.width) == (call.number, call.length) for each in known)
 
     def _is_meant(self, call: Call) -> bool:
         """Whether what was done can be this call."""
@@ -226,11 +251,12 @@ class Evidence:
         for end in range(len(reads), len(seen) - 1, -1):
             those = reads[end - len(seen) : end]
             if [int.from_bytes(call.received, "little") for call in those] == [*seen]:
-                return [
-                    Wrong(self._register(call), (wanted,))
+                differ = {
+                    call.serial: Wrong(self._register(call), (wanted,))
                     for call, now, wanted in zip(those, seen, allowed, strict=False)
-                    if now != wanted and call.times == 1
-                ]
+                    if now != wanted
+                }
+                return [*differ.values()]
         return []
 
     def _other_bytes(self, compared: Compared) -> list[Simple]:

@@ -22,6 +22,8 @@ class Place:
     mask: int = 0
     #: The structure that the field is in.
     struct: str = ""
+    #: It is asked for again for a while, unless it is as it should be.
+    in_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)

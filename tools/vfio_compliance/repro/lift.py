@@ -10,6 +10,7 @@ from typing import Final
 
 from ..common.calls import COUNT, LOOK, MAPPED_READ, MAPPED_WRITE, NO_CALLS, SECOND, Call
 from ..common.registers import Register
+from ..common.words import counted
 from ..results.registers import Registers
 from ..uapi import type1, vfio
 from .contents import Contents
@@ -28,6 +29,7 @@ from .steps import (
     MapMemory,
     Number,
     Open,
+    Pause,
     Read,
     Request,
     Reset,
@@ -36,7 +38,7 @@ from .steps import (
     Unmap,
     Write,
 )
-from .trace import NoProgram
+from .trace import NoProgram, UnknownData
 
 _MAP: Final = Struct("<IIQQQ")
 #: argsz, flags, address, size; then page size, size and address of a bitmap.
@@ -68,6 +70,9 @@ _OPENING: Final = frozenset(
     )
 )
 
+#: So many milliseconds without a call may be on purpose.
+_LONG: Final = 5
+
 #: Data of up to so many bytes stands in a program as it is.
 _GIVEN: Final = 4096
 
@@ -80,6 +85,8 @@ class _Section:
     size: tuple[int, int] | None = None
     #: What was written there last.
     written: Data = ()
+    #: For which reading of data_offset it was seen which source is given there; -1 for none.
+    gives: tuple[int, int] = (0, -1)
 
 
 @dataclass
@@ -102,6 +109,14 @@ class Lifting:
     kept: Collection[int] = ()
     _sections: dict[str, _Section] = field(default_factory=dict)
     _last_call: int = 0
+    #: Where the last part that was copied ended: the step that read it, and the place behind it.
+    _copied_to: tuple[int, int] = (0, 0)
+    #: What is written that is no register: length, first bytes and digest of each, and where each call stands in that.
+    _given: list[tuple[int, bytes, str]] = field(default_factory=list)
+    _coming: dict[int, int] = field(default_factory=dict)
+    #: All calls, and where each is among them.
+    _calls: Sequence[Call] = ()
+    _places: dict[int, int] = field(default_factory=dict)
     #: The verb of the record before.
     _before: str = ""
     _sources: list[_Source] = field(default_factory=list)
@@ -111,8 +126,14 @@ class Lifting:
     def steps(self, calls: Sequence[Call]) -> list[Step]:
         """The steps. Raises NoProgram."""
         self._last_call = max((call.serial for call in calls if call.verb not in NO_CALLS), default=0)
+        written = [call for call in calls if call.verb in ("write", MAPPED_WRITE) and not self._is_named(call)]
+        self._coming = {call.serial: at for at, call in enumerate(written)}
+        self._given = [(call.length, *call.moved) for call in written]
+        self._calls, self._places = calls, {call.serial: at for at, call in enumerate(calls)}
         made: list[Step] = []
-        for call in calls:
+        for call, before in zip(calls, [None, *calls], strict=False):
+            if before and (waited := _waited(before, call)):
+                made.append(Pause(-call.serial, 0, Answer(), waited))
             made += self._step(call)
             self._before = call.verb
         counted = {(step.device, step.index, step.vector): step for step in made if isinstance(step, CountInterrupt)}
@@ -148,6 +169,10 @@ class Lifting:
 
     # -- registers and data ---------------------------------------------------------------------------------------
 
+    def _is_named(self, call: Call) -> bool:
+        region = call.target.removeprefix(SECOND).removeprefix("region ")
+        return not region.isdecimal() or self._named(int(region), call) is not None or int(region) not in self.registers
+
     def _named(self, region: int, call: Call) -> Register | None:
         known = self.registers.get(region, ())
         return next((each for each in known if (each.offset, each.width) == (call.number, call.length)), None)
@@ -159,7 +184,7 @@ class Lifting:
             offset, inside = self._placed(region, call.number, section)
             if inside == 0 and section.size and section.size[1] == call.length:
                 length = Number(of=section.size[0])
-            if was.ok and call.value:
+            if was.ok and call.value and region in self.registers:
                 self._sources.append(_Source(call.serial, call.value, was.data, was.digest))
         elif was.value == call.length:
             if register.name == "data_offset":
@@ -195,24 +220,93 @@ class Lifting:
     def _data(self, call: Call, region: int) -> Data:
         """What a write moves: bytes that the device gave before, or bytes that stand in the program."""
         data = self.contents.of(call)
-        if call.length > 8 or (region in self.registers and call.length):
-            for source in reversed(self._sources):
-                if (copied := self._copied(call, data, source)) is not None:
-                    return (copied,)
+        moved_before = call.length > 8 or (region in self.registers and call.length > 0)
+        if moved_before and (copied := self._whole(call) or self._in_place(call) or self._part(data)) is not None:
+            return (copied,)
         if data is None:
-            what = f"call {call.serial} writes {call.length} bytes of which the journal has the beginning alone"
-            raise NoProgram(f"{what}: run it with --keep-data")
-        return _pieces(data, self._sources)
+            what = (
+                f"of {counted(call.length, 'byte')} that call {call.serial} writes the journal has the beginning alone"
+            )
+            raise UnknownData(f"{what}: run it with --keep-data", call)
+        if len(data) > 8 and len(set(data)) == 1:
+            return (Filled(data[0], len(data)),)
+        if len(data) > _GIVEN:
+            size = counted(len(data), "byte")
+            raise UnknownData(f"data that no earlier call gave is too much for a program: {size}", call)
+        return (data,)
 
-    def _copied(self, call: Call, data: bytes | None, source: _Source) -> Copied | None:
-        sent, digest = call.moved
-        if source.length == call.length and (source.data, source.digest) == (sent, digest):
-            return Copied(source.id, 0, call.length, whole=True)
-        whole = self.contents.by_digest(source.digest) if source.digest else source.data
-        if data is None or whole is None or len(data) > len(whole) or len(set(data)) == 1:
+    def _whole(self, call: Call) -> Copied | None:
+        """All that a step read: of several the one that what is written from here on follows for the longest."""
+        coming = self._coming.get(call.serial, len(self._given))
+
+        def follows(at: int) -> int:
+            length = 0
+            while at + length < len(self._sources) and coming + length < len(self._given):
+                source, given = self._sources[at + length], self._given[coming + length]
+                if (source.length, source.data, source.digest) != given:
+                    break
+                length += 1
+            return length
+
+        sent = (call.length, *call.moved)
+        known = [at for at, each in enumerate(self._sources) if (each.length, each.data, each.digest) == sent]
+        if not known:
             return None
-        at = whole.find(data)
-        return None if at < 0 else Copied(source.id, at, len(data))
+        source = self._sources[max(known, key=lambda at: (follows(at), at))]
+        self._copied_to = source.id, source.length
+        return Copied(source.id, 0, call.length, whole=True)
+
+    def _in_place(self, call: Call) -> Copied | None:
+        """A part of a buffer that is given in parts: where all of them are as in one that was read."""
+        section = self._sections[call.target]
+        if section.offset is None:
+            return None
+        id_, start = section.offset
+        if section.gives[0] != id_:
+            parts = [*self._parts(call, start)]
+            last = next((at for at, each in enumerate(self._sources) if each.id == self._copied_to[0]), -1)
+            order = [last + 1, *range(len(self._sources) - 1, -1, -1)]
+            fitting = (at for at in order if at < len(self._sources) and self._holds(self._sources[at], parts))
+            section.gives = id_, next(fitting, -1)
+        at = section.gives[1]
+        if at < 0 or call.number < start:
+            return None
+        source = self._sources[at]
+        self._copied_to = source.id, source.length
+        return Copied(source.id, call.number - start, call.length)
+
+    def _parts(self, call: Call, start: int) -> Iterator[tuple[int, bytes | None]]:
+        """What is written from here on to the buffer that begins at ``start``, until the device is told so."""
+        region = int(call.target.removeprefix(SECOND).removeprefix("region "))
+        for each in self._calls[self._places[call.serial] :]:
+            if each.target == call.target and each.verb in ("write", MAPPED_WRITE):
+                if self._named(region, each):
+                    return
+                yield each.number - start, self.contents.of(each)
+
+    def _holds(self, source: _Source, parts: Sequence[tuple[int, bytes | None]]) -> bool:
+        whole = self._content(source)
+        return all(data and place >= 0 and whole[place : place + len(data)] == data for place, data in parts)
+
+    def _part(self, data: bytes | None) -> Copied | None:
+        """A part of what a step read: behind the last one, at the beginning of one that came later, or anywhere."""
+        if data is None or len(set(data)) == 1:
+            return None
+        contents = [(source, self._content(source)) for source in self._sources]
+        id_, end = self._copied_to
+        last = next((at for at, (source, _) in enumerate(contents) if source.id == id_), -1)
+        places = [(last, end), *((at, 0) for at in range(last + 1, len(contents)))]
+        places += [(at, contents[at][1].find(data)) for at in range(len(contents) - 1, -1, -1)]
+        for at, start in places:
+            source, whole = contents[at] if at >= 0 else (None, b"")
+            if source and start >= 0 and whole[start : start + len(data)] == data:
+                self._copied_to = source.id, start + len(data)
+                return Copied(source.id, start, len(data))
+        return None
+
+    def _content(self, source: _Source) -> bytes:
+        """All that was read, as far as it was kept."""
+        return (self.contents.by_digest(source.digest) or b"") if source.digest else source.data
 
     def _look(self, call: Call, was: Answer) -> Iterator[Look]:
         """A look at memory, where it shows a change, or another one does by it."""
@@ -276,6 +370,14 @@ class Lifting:
                     yield Interrupt(call.serial + vector - start, device, was, index, vector)
 
 
+def _waited(before: Call, call: Call) -> int:
+    """Milliseconds between two calls, where nothing was done for a while."""
+    if call.serial != before.last + 1 or before.times > 1 or before.verb == LOOK:
+        return 0
+    waited = (call.started_ns - before.started_ns - before.duration_ns) // 1_000_000
+    return waited if waited >= _LONG else 0
+
+
 def _vector(step: CountInterrupt | Interrupt) -> tuple[int, int, int]:
     return step.device, step.index, step.vector
 
@@ -299,12 +401,3 @@ def _answer(call: Call) -> Answer:
         call.times,
         call.duration_ns,
     )
-
-
-def _pieces(data: bytes, sources: Sequence[_Source]) -> Data:
-    """Bytes that no step gave as they are: a run of one byte, or whatever they are."""
-    if len(data) > 8 and len(set(data)) == 1:
-        return (Filled(data[0], len(data)),)
-    if len(data) > _GIVEN:
-        raise NoProgram(f"{len(data)} bytes are written that no earlier call gave: too many to stand in a program")
-    return (data,)

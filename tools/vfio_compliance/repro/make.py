@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..results.summary import Summary
 from .live import SHOWS, Target
 from .minimise import Limits, minimise
 from .program import Program, program_of
-from .trace import earlier
+from .trace import NoProgram, earlier
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ def make(
     made = minimise(program, target.play, limits)
     if not made.reproducible and not known:
         for before in earlier(summary, case):
-            longer = minimise(program_of(summary, case, folder, before), target.play, limits)
-            if longer.reproducible:
-                made = longer
-                break
+            with suppress(NoProgram):
+                longer = minimise(program_of(summary, case, folder, before), target.play, limits)
+                if longer.reproducible:
+                    made = longer
+                    break
     if made.reproducible and target.play_anew(made.program) != SHOWS:
         # The device remembers what earlier programs did: each is to be tried on one that does not.
         made = minimise(program, target.play_anew, limits)

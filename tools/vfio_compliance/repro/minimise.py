@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 
 from ..run.shorten import fewer
-from .fault import AsSeen, Bits, Fault, Like, NoneRefused, Simple, Taken, Unlike, Wrong
+from .fault import Bits, Fault, Like, NoneRefused, Refused, Simple, Unlike, Wrong
 from .live import SHOWS
 from .program import Program
 from .steps import Close, Dirty, Look, MapMemory, Open, Pause, Read, Request, Reset, Save, Step, Unmap, Write
@@ -223,11 +223,21 @@ def _is_stimulus(step: Step, program: Program) -> bool:
     """
     if not isinstance(step, Write) or program.registers.get(step.region) or _is_about_memory(program.fault):
         return False
-    for look in program.fault.looks:
-        on_register = isinstance(look, (Wrong, AsSeen)) and look.place.name
-        if on_register or isinstance(look, Taken):
-            return False
+    if not all(isinstance(look, (Refused, Unlike)) or _is_as_written(look, program) for look in program.fault.looks):
+        return False
     return (step.region, step.offset) not in {*_places(program)}
+
+
+def _is_as_written(look: Simple, program: Program) -> bool:
+    """Whether a register of the device's own is to hold what was written there before: what else was written is free."""
+    if not isinstance(look, Wrong) or look.place.name or look.place.in_time:
+        return False
+    read = next((step for step in program.steps if step.id == look.place.step), None)
+    if not isinstance(read, Read):
+        return False
+    there = [step for step in program.steps if isinstance(step, Write) and step.region == read.region]
+    written = [step.data[0] for step in there if step.offset == read.offset]
+    return {int.from_bytes(each, "little") for each in written if isinstance(each, bytes)}.issuperset(look.allowed)
 
 
 def _places(program: Program) -> Iterator[object]:

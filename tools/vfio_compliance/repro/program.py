@@ -17,7 +17,7 @@ from .evidence import Evidence
 from .fault import Fault
 from .lift import Lifting
 from .steps import Save, Step
-from .trace import calls_before, calls_of
+from .trace import UnknownData, calls_before, calls_of, giver
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,17 @@ def program_of(summary: Summary, case: Case, folder: Path | None = None, before:
     calls = calls_of(summary, case)
     fault = Evidence(case.why, calls, summary.opening, registers, contents).fault()
     opening = [call for call in summary.opening if call.serial in fault.steps]
-    first = calls_before(summary, case, before, calls)
-    steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *first, *calls])
+    givers = [*before]
+    while True:
+        first = calls_before(summary, case, givers, calls)
+        try:
+            steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *first, *calls])
+            break
+        except UnknownData as unknown:
+            found = giver(summary, case, unknown.call, contents)
+            if found is None or found in givers:
+                raise
+            givers.append(found)
     steps, fault = put_together(_from_last_beginning(steps, fault), fault, registers)
     rule = summary.rules[case.rule]
     return Program(rule, case.name, summary.target.identity.get("transport", ""), registers, tuple(steps), fault)

@@ -135,9 +135,9 @@ class Body:
 
     def _watched(self, id_: int) -> bool:
         """Whether an answer is asked for again and again, to see whether it changes."""
-        return any(
-            isinstance(look, (Like, Unlike)) and look.step == look.other == id_ for look in self._program.fault.looks
-        )
+        looks = self._program.fault.looks
+        waits = any(isinstance(look, Wrong) and look.place.in_time and look.place.step == id_ for look in looks)
+        return waits or any(isinstance(look, (Like, Unlike)) and look.step == look.other == id_ for look in looks)
 
     def _how(self, step: Step, call: tuple[str, ...]) -> str:
         """How a step has to go, for the fault to be shown or ruled out."""
@@ -149,6 +149,8 @@ class Body:
         self._done.add(call)
         if not step.whole:
             return "refused"
+        if isinstance(step, Load):
+            return "must" if step.buffers is None else "taken"
         judged = isinstance(step, (Read, Write)) and self._program.registers.get(step.region)
         if isinstance(step, Read) and self._register(step.region, step.offset, step.length):
             judged = False
@@ -233,10 +235,13 @@ class Body:
                 written = constant(words) if words else _shown(value)
                 return "write_number", (*place, str(len(piece)), written), what, "written"
             return "write_hex", (*place, _quoted(piece.hex())), what, "written"
+        (piece, *more) = step.data
+        if isinstance(piece, Copied) and not more:
+            return "write_mapped", (*place, f"part({', '.join(self._piece(piece))})"), what, "written"
         return ("write_mapped" if step.mapped else "write_data"), (*place, "data"), what, "written"
 
     def _put_together(self, step: Write) -> Iterator[Statement]:
-        if len(step.data) == 1 and not step.mapped:
+        if len(step.data) == 1 and (not step.mapped or isinstance(step.data[0], Copied)):
             return
         yield Statement("no_data", (), "data", kind="data")
         for piece in step.data:

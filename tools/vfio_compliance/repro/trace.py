@@ -5,13 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..common.calls import OMITTED, OPENING, Call
+from ..common.calls import MAPPED_READ, OMITTED, OPENING, Call
 from ..results.case import Case, key
 from ..results.summary import Summary
+from .contents import Contents
 
 
 class NoProgram(Exception):
     """No program can be made of a case; the message says why, and what can be done about it."""
+
+
+class UnknownData(NoProgram):
+    """What a call writes was given by no call before it, and is too much to stand in a program."""
+
+    def __init__(self, message: str, call: Call) -> None:
+        super().__init__(message)
+        self.call = call
 
 
 def calls_of(summary: Summary, case: Case) -> list[Call]:
@@ -37,15 +46,33 @@ def calls_before(summary: Summary, case: Case, names: Sequence[str], own: Sequen
     return _once(call for other in others if other for call in other.calls if call.serial not in mine)
 
 
+def giver(summary: Summary, case: Case, call: Call, contents: Contents) -> str | None:
+    """The last case before this one in which a device gave what ``call`` writes; None where there is none."""
+    wanted, moved = contents.of(call), call.moved
+    for other in sorted(_before(summary, case), key=lambda each: each.calls[0].serial, reverse=True):
+        for read in other.calls:
+            if read.verb not in ("read", MAPPED_READ) or read.value < call.length:
+                continue
+            if (read.received, read.received_digest) == moved:
+                return other.id
+            if wanted is not None and (there := contents.of(read)) is not None and wanted in there:
+                return other.id
+    return None
+
+
 def earlier(summary: Summary, case: Case) -> Iterator[list[str]]:
     """The names of the cases that the same test process ran just before: one, two, four and so on."""
-    start = min((call.serial for call in case.calls), default=0)
-    ran = [each for each in summary.cases.values() if each.calls and each.calls[0].serial < start]
-    ran.sort(key=lambda each: each.calls[0].serial)
+    ran = sorted(_before(summary, case), key=lambda each: each.calls[0].serial)
     for many in (1, 4, 16):
         yield [each.id for each in ran[-many:]]
         if many >= len(ran):
             return
+
+
+def _before(summary: Summary, case: Case) -> list[Case]:
+    """The cases that the same test process ran before this one."""
+    start = min((call.serial for call in case.calls), default=0)
+    return [each for each in summary.cases.values() if each.calls and each.calls[0].serial < start]
 
 
 def _of_other_cases(summary: Summary, case: Case) -> Iterator[Call]:

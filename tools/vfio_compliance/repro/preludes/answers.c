@@ -34,7 +34,7 @@ HELPER const char *told(struct answer answer)
 		return error_name(answer.error);
 	if (!answer.failed)
 		return "success";
-	snprintf(line, 256, "%lld of %zu bytes", answer.value, answer.length);
+	snprintf(line, 256, "bytes moved: %lld of %zu", answer.value, answer.length);
 	return line;
 }
 

@@ -23,7 +23,7 @@ def save_mapped(device, region, buffers, reads):
 
 def buffer_of(saved, number):
     if number >= len(saved.buffers):
-        raise CannotTell(f"the device offers {len(saved.buffers)} buffers only")
+        raise CannotTell(f"the device does not offer as many buffers: {len(saved.buffers)}")
     return saved.buffers[number]
 
 

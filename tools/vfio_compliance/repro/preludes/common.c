@@ -55,7 +55,7 @@ HELPER const char *bits(struct answer answer)
 		if (found++ < 8)
 			end += snprintf(first + end, sizeof(first) - end, "%s%zu", end ? ", " : "", number);
 	}
-	snprintf(line, 256, "%zu bits set: %s", found, first);
+	snprintf(line, 256, "bits set: %s (%zu in all)", first, found);
 	if (!found)
 		snprintf(line, 256, "%s, no bit set", told(answer));
 	return line;

@@ -26,7 +26,7 @@ class Answer:
     def __str__(self):
         if self.value < 0:
             return errno.errorcode.get(self.error, f"errno {self.error}") if self.error else "an error without an errno"
-        return f"{self.value} of {self.length} bytes" if self.failed else "success"
+        return f"bytes moved: {self.value} of {self.length}" if self.failed else "success"
 
 
 class CannotTell(Exception):
@@ -117,7 +117,7 @@ def all_bits(answer, first, last):
 
 def bits(answer):
     found = [number for number in range(8 * len(answer.data)) if bit(answer, number)]
-    return f"{len(found)} bits set: " + ", ".join(map(str, found[:8])) if found else told(answer) + ", no bit set"
+    return f"bits set: {', '.join(map(str, found[:8]))} ({len(found)} in all)" if found else told(answer) + ", no bit set"
 
 
 def told_data(answer):
@@ -159,9 +159,16 @@ def write_fill(device, region, offset, byte, length):
     return write_at(device, region, offset, bytes([byte]) * length)
 
 
+def part(answer, start, length):
+    """A part of what was read before."""
+    if start + length > answer.size:
+        raise CannotTell("what was read is less than when this was recorded")
+    return answer.data[start : start + length]
+
+
 def write_copy(device, region, offset, answer, start, length):
     """Write what was read before."""
-    return write_at(device, region, offset, answer.data[start : start + length])
+    return write_at(device, region, offset, part(answer, start, length))
 
 
 def read_mapped(device, region, offset, length):

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs of the reference device that failed, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vfio_compliance import profiles
+from vfio_compliance.interfaces import PROFILE
+
+
+@pytest.fixture(scope="session")
+def profile(project):
+    """The profile of the reference device."""
+    return profiles.load(project / "profiles/reference.yaml", PROFILE)
+
+
+@pytest.fixture(scope="session")
+def broken_run(judge_in_process, project, tmp_path_factory):
+    """The folder of a run in which the reserved register held something, and one rule passed."""
+    folder: Path = tmp_path_factory.mktemp("broken") / "run"
+    folder.mkdir()
+    tests = [
+        f"{project}/suites/migration_v1/test_registers.py::{name}"
+        for name in ("test_reserved_reads_zero", "test_reserved_ignores_writes")
+    ]
+    judge_in_process(project / "profiles/reference.yaml", folder, *tests, "--defect=reserved-garbage", "--keep-data")
+    return folder
