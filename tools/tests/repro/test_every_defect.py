@@ -28,7 +28,9 @@ PAIRS = [(defect, rule) for defect, rules in DEFECTS.items() for rule in rules i
 RACES = ("dirty.history.never-a-false-clean",)
 
 #: Those that no program shows yet, each with the reason; no more than one in twenty may stand here.
-NOT_SHOWN: dict[tuple[str, str], str] = {}
+NOT_SHOWN: dict[tuple[str, str], str] = {
+    ("buffer-never-advances", "v1.saving.ends"): "a state that never ends is no answer of a single call",
+}
 
 #: Emulated, a program takes twenty times as long.
 PATIENT = Limits(seconds=100)
@@ -64,9 +66,9 @@ def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks
         pytest.skip(reason)
     tests = [f"{test.file}::{test.name}" for test in TESTS[rule]]
     summary = judge_in_process(target, tmp_path, *tests, f"--defect={defect}", "--keep-data")
-    (case,) = failing(summary)
+    (cases,) = failing(summary)
     with Target(profile, [defect]) as broken:
-        made = make(summary, case, tmp_path, broken, PATIENT)
+        made = make(summary, cases, tmp_path, broken, PATIENT)
         assert made.reproducible, made.remark
         in_c, in_python = files.write(made.program, tmp_path)
         built = tmp_path / "built"

@@ -54,11 +54,11 @@ def carry_out(arguments: argparse.Namespace) -> int:
     folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
     code = EXIT_OK
     try:
-        cases = chosen(summary, arguments.case)
+        rules = chosen(summary, arguments.case)
         target = None if arguments.no_minimise else _target(summary, arguments.profile)
         with target or nullcontext():
-            for case in cases:
-                made = make(summary, case, folder, target)
+            for cases in rules:
+                made = make(summary, cases, folder, target)
                 for path in files.write(made.program, arguments.output or folder / files.NAME):
                     print(path)
                 if made.remark:

@@ -28,20 +28,21 @@ _COMPILING: Final = 60.0
 
 def programs(profile: Profile, defects: Sequence[str], summary: Summary, folder: Path) -> Iterator[Event]:
     """Programs of one failing case of each rule, made short and tried on the device of the run."""
-    cases = [*failing(summary)]
-    if not cases:
+    rules = [*failing(summary)]
+    if not rules:
         return
     try:
         with Target(profile, defects) as target:
-            for case in cases:
-                yield _program(summary, case, folder, target)
+            for cases in rules:
+                yield _program(summary, cases, folder, target)
     except (Broken, TransportError, OSError) as error:
-        yield Programs(cases[0].id, (), False, f"no programs: {error}")
+        yield Programs(rules[0][0].id, (), False, f"no programs: {error}")
 
 
-def _program(summary: Summary, case: Case, folder: Path, target: Target) -> Programs:
+def _program(summary: Summary, cases: list[Case], folder: Path, target: Target) -> Programs:
+    case = cases[0]
     try:
-        made = make(summary, case, folder, target)
+        made = make(summary, cases, folder, target)
         written = files.write(made.program, folder / files.NAME)
     except NoProgram as reason:
         return Programs(case.id, (), False, f"no program: {reason}")

@@ -15,16 +15,21 @@ from .trace import NoProgram
 _FAILED = (Verdict.FAIL, Verdict.WAIVED, Verdict.HANG, Verdict.KERNEL)
 
 
-def failing(summary: Summary) -> Iterator[Case]:
-    """Of each rule of the device that failed the case that has the fewest calls."""
+def failing(summary: Summary) -> Iterator[list[Case]]:
+    """Of each rule of the device that failed the cases to be tried, the most promising one first."""
     for rule in summary.device_verdicts:
         cases = [case for case in summary.cases_of(rule) if case.verdict in _FAILED and case.failed_call]
         if cases:
-            yield min(cases, key=_length)
+            yield _to_be_tried(cases)
 
 
-def chosen(summary: Summary, what: str) -> list[Case]:
-    """The failing cases that ``what`` names, as ``--only`` takes it: of a rule one. Raises NoProgram."""
+def _to_be_tried(cases: list[Case]) -> list[Case]:
+    """The one with the fewest calls; then the one that ran first, which least came before."""
+    return list({case.key: case for case in (min(cases, key=_length), cases[0])}.values())
+
+
+def chosen(summary: Summary, what: str) -> list[list[Case]]:
+    """The failing cases that ``what`` names, as ``--only`` takes it; of a rule those to be tried. Raises NoProgram."""
     rules = [rule for rule in summary.rules.values() if _is(what, rule.id) or what in rule.clauses]
     named = [case for rule in rules for case in summary.cases_of(rule.id)]
     if not rules:
@@ -41,7 +46,7 @@ def chosen(summary: Summary, what: str) -> list[Case]:
     if not failed:
         words = ", ".join(sorted({case.verdict.value for case in named}))
         raise NoProgram(f"{what} did not fail in this run ({words}): there is nothing to show")
-    return [min(cases, key=_length) for cases in failed.values()]
+    return [_to_be_tried(cases) for cases in failed.values()]
 
 
 def _length(case: Case) -> tuple[bool, int]:

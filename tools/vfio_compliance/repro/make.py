@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,19 @@ class Made:
 
 
 def make(
-    summary: Summary, case: Case, folder: Path | None, target: Target | None, limits: Limits | None = None
+    summary: Summary, cases: Sequence[Case], folder: Path | None, target: Target | None, limits: Limits | None = None
 ) -> Made:
+    """The program of the first of the cases of which one is seen to show the failure. Raises NoProgram, SetupError."""
+    first, *others = cases
+    made = _make(summary, first, folder, target, limits)
+    for case in others if not made.reproducible else ():
+        with suppress(NoProgram):
+            if (other := _make(summary, case, folder, target, limits)).reproducible:
+                return other
+    return made
+
+
+def _make(summary: Summary, case: Case, folder: Path | None, target: Target | None, limits: Limits | None) -> Made:
     """The program of a case, tried out and made short on ``target`` where there is one.
 
     Where the fault does not show by the calls of the case alone, those of the cases before it come first. Raises

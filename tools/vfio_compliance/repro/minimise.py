@@ -229,7 +229,7 @@ def _is_stimulus(step: Step, program: Program) -> bool:
 
 
 def _is_as_written(look: Simple, program: Program) -> bool:
-    """Whether a register of the device's own is to hold what was written there before: other registers are free."""
+    """Whether a register of the device's own is to hold what was written there before."""
     if not isinstance(look, Wrong) or look.place.name or look.place.in_time:
         return False
     read = next((step for step in program.steps if step.id == look.place.step), None)
