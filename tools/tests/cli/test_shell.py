@@ -60,7 +60,7 @@ def test_completion_knows_all_commands_and_options(made, shell):
     ("words", "completed"),
     [
         (["ru"], ["run"]),
-        (["rep"], ["report"]),
+        (["rep"], ["report", "repro", "replay"]),
         (["--v"], ["--version"]),
         (["run", "profiles/reference.yaml", "--s"], ["--stress", "--state", "--seed", "--shuffle"]),
         (["run", "profiles/refe"], ["profiles/reference.yaml"]),
