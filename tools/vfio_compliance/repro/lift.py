@@ -224,7 +224,8 @@ class Lifting:
         if moved_before and (copied := self._whole(call) or self._in_place(call) or self._part(data)) is not None:
             return (copied,)
         if data is None:
-            what = f"the journal has only the beginning of what was written by call {call.serial}"
+            size = counted(call.length, "byte")
+            what = f"the journal has the beginning alone of {size} that were written (call {call.serial})"
             raise UnknownData(f"{what}: run it with --keep-data", call)
         if len(data) > 8 and len(set(data)) == 1:
             return (Filled(data[0], len(data)),)

@@ -40,10 +40,11 @@ def calls_of(summary: Summary, case: Case) -> list[Call]:
 
 
 def calls_before(summary: Summary, case: Case, names: Sequence[str], own: Sequence[Call]) -> list[Call]:
-    """All calls of earlier cases that are not among its own."""
+    """All calls of earlier cases that are not among its own, and what those were judged from."""
     mine = {call.serial for call in own}
-    others = (summary.cases.get(key(name, case.round)) for name in names)
-    return _once(call for other in others if other for call in other.calls if call.serial not in mine)
+    others = [summary.cases.get(key(name, case.round)) for name in names]
+    made = (call for other in others if other for call in [*_of_other_cases(summary, other), *other.calls])
+    return _once(call for call in made if call.serial not in mine)
 
 
 def giver(summary: Summary, case: Case, call: Call, contents: Contents) -> str | None:
