@@ -38,7 +38,7 @@ from .steps import (
     Unmap,
     Write,
 )
-from .trace import NoProgram, UnknownData
+from .trace import UnknownData
 
 _MAP: Final = Struct("<IIQQQ")
 #: argsz, flags, address, size; then page size, size and address of a bitmap.
@@ -240,8 +240,12 @@ class Lifting:
             else:
                 memory = call.behind.size if call.behind else room
                 yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
-        elif call.behind is not None and not call.length:
-            raise NoProgram(f"call {call.serial} has its argument in memory that can be read or written in part only")
+        elif not call.length:
+            there = call.behind.data if call.behind else b""
+            place = "unmapped" if any(call.sent) else "NULL"
+            if there:
+                place = "cut" if len(there) % 4 else "read-only"
+            yield Request(call.serial, device, was, target, call.number, there, 0, place)
         else:
             yield Request(call.serial, device, was, target, call.number, call.sent, call.length)
 

@@ -188,8 +188,9 @@ class Body:
                 )
             case Request():
                 name = request_name(step.number)
-                if not step.size:
-                    return "request_nowhere", (device, name), name, "info"
+                if step.place:
+                    where = (quoted(step.place), quoted(step.argument.hex()))
+                    return "request_misplaced", (device, name, *where), name, "info"
                 return "request", (device, name, quoted(step.argument.hex())), name, "info"
         raise AssertionError(step)
 
