@@ -7,7 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from .fault import AsSeen, Bits, Gone, Like, NoneRefused, Place, Refused, SameData, Simple, Taken, Unlike, Wrong
+from .fault import (
+    AsSeen,
+    Bits,
+    Gone,
+    Like,
+    NoneRefused,
+    Place,
+    Refused,
+    SameData,
+    Simple,
+    Taken,
+    TooMuch,
+    Unlike,
+    Wrong,
+)
 from .naming import Names, constant, quoted, shown
 from .steps import Read, Unmap
 
@@ -81,6 +95,9 @@ class Checks:
                 ]
                 words = wrong[0] if len(wrong) == 1 else f"({' OR '.join(wrong[:_MOST_RUNS])})"
                 return Check(f"{name}.value >= 0 AND {words}", what, expected, f"bits({name})")
+            case TooMuch(step, most):
+                name = self._called[step]
+                return Check(f"{name}.bytes > {most}", what, expected, f"hexadecimal({name}.bytes)")
             case NoneRefused():
                 return Check("TRUE", what, expected, '"no error"')
         raise AssertionError(look)

@@ -33,6 +33,7 @@ from .fault import (
     SameData,
     Simple,
     Taken,
+    TooMuch,
     Unlike,
     Wrong,
     steps_of,
@@ -122,6 +123,9 @@ class Evidence:
             last = self._last(lambda call: call.verb == "read")
             place = replace(self._register(last), mask=int(found[2], 16), in_time=True)
             return [Wrong(place, (int(found[1], 16),))]
+        if (found := re.match(r"at most (\d+) bytes", self._expected)) and self._seen.endswith("so far"):
+            last = self._last(lambda call: call.verb in ("read", MAPPED_READ) and call.length > 8)
+            return [TooMuch(last.serial, int(found[1]))]
         if self._expected == "an error each time":
             return self._taken_each_time()
         if self._expected.startswith("an error") and "success" in self._seen:

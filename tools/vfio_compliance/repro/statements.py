@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..results.calls import request_name
 from .checks import Checks, answers_of
-from .fault import Like, NoneRefused, Unlike, Wrong
+from .fault import Like, NoneRefused, TooMuch, Unlike, Wrong
 from .naming import Names, constant, quoted, shown
 from .program import Program
 from .steps import (
@@ -85,6 +85,9 @@ class Body:
         self.statements = [each for step in program.steps for each in self._step(step)]
         if not self.statements or self.statements[0].kind != "device":
             self.statements.insert(0, Statement("opened", ("1",), "device", kind="device"))
+        for look in fault.looks:
+            if isinstance(look, TooMuch):
+                self.statements.insert(1, Statement("save_at_most", (str(look.most),), kind="nothing"))
         self.checks = [*Checks(self._names).all]
 
     @property

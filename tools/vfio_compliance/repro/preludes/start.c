@@ -61,6 +61,7 @@ struct answer {
 struct saved {
 	struct answer *buffers;
 	int count;
+	uint64_t bytes; /* in all */
 };
 
 static const char **arguments;
