@@ -29,7 +29,6 @@ RACES = ("dirty.history.never-a-false-clean",)
 
 #: Those that no program shows yet, each with the reason; no more than one in twenty may stand here.
 NOT_SHOWN: dict[tuple[str, str], str] = {
-    ("buffer-never-advances", "v1.saving.ends"): "a state that never ends is no answer of a single call",
     (
         "resumed-in-part-outlives-user",
         "v1.sessions.whole-after-one",

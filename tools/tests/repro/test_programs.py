@@ -345,3 +345,22 @@ def test_words_of_a_device_stay_words(rule):
     lines = list(c.body(made))
     assert not any('"quote"' in line for line in lines)
     assert sum("check(" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "there", "place"),
+    [(0, None, "NULL"), (0x7F00, None, "unmapped"), (0x7F00, bytes(48), "read-only"), (0x7F00, bytes(47), "cut")],
+    ids=["null", "unmapped", "read-only", "cut"],
+)
+def test_an_argument_that_cannot_be_used(rule, tmp_path, sent, there, place):
+    """Where an address leads to is known by what lies there; behind a kernel a program has it lie there, too."""
+    trace = Trace()
+    behind = None if there is None else Behind(len(there), there)
+    last = trace.add(
+        *("ioctl", "container", type1.VFIO_IOMMU_DIRTY_PAGES), sent=sent.to_bytes(8, "little"), behind=behind
+    )
+    made = replace(program(rule, trace, fault_by(Taken(last))), transport="kernel-group")
+    assert f'request_misplaced(device, VFIO_IOMMU_DIRTY_PAGES, "{place}"' in "\n".join(c.body(made))
+    source = tmp_path / "program.c"
+    source.write_text(c.render(made, "A head."))
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "built", source], check=True)

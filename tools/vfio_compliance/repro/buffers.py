@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..results.registers import Registers
-from .fault import Fault, NoneRefused, Refused, Simple, Unlike, steps_of
+from .fault import Fault, NoneRefused, Refused, Simple, TooMuch, Unlike, steps_of
 from .steps import Answer, Copied, Load, Open, Read, Reset, Save, Size, Step, Write
 
 _PENDING, _OFFSET, _SIZE = "pending_bytes", "data_offset", "data_size"
@@ -142,6 +142,8 @@ class Buffers:
         sizes = tuple(buffer.size for buffer in buffers)
         self._sizes[first.id], self._whole[first.id] = sizes, ended
         mapped, reads = bool(buffers and buffers[0].parts[0].mapped), buffers[0].reads if buffers else 1
+        endless = {look.step for look in self.fault.looks if isinstance(look, TooMuch)}
+        ended = ended or any(part.id in endless for buffer in buffers for part in buffer.parts)
         many = None if ended else len(buffers)
         return Save(first.id, first.device, _WENT_WELL, first.region, mapped, many, reads, sizes)
 
@@ -265,6 +267,8 @@ class Buffers:
     def _renamed(self, look: Simple) -> Simple:
         if isinstance(look, Refused) and look.step in self._loads:
             return Refused(self._loads[look.step])
+        if isinstance(look, TooMuch) and (taken := self._moved.get(look.step)):
+            return TooMuch(taken.save, look.most)
         if isinstance(look, Unlike) and (taken := self._moved.get(look.other)):
             return Unlike(look.step, taken.save, taken.start + look.start, taken.buffer)
         return look
@@ -276,7 +280,9 @@ def _alike(one: _Buffer, other: _Buffer) -> bool:
 
 def _deciding(look: Simple) -> list[int]:
     """The steps that have to stay by themselves."""
-    return [look.step] if isinstance(look, Unlike) else [*steps_of(look)] if not isinstance(look, NoneRefused) else []
+    if isinstance(look, (NoneRefused, TooMuch)):
+        return []
+    return [look.step] if isinstance(look, Unlike) else [*steps_of(look)]
 
 
 def put_together(steps: Sequence[Step], fault: Fault, registers: Registers) -> tuple[list[Step], Fault]:

@@ -49,10 +49,10 @@ def chosen(summary: Summary, what: str) -> list[list[Case]]:
     return [_to_be_tried(cases) for cases in failed.values()]
 
 
-def _length(case: Case) -> tuple[bool, int]:
-    """Those that were judged from calls of other cases come last."""
+def _length(case: Case) -> tuple[int, int]:
+    """How many calls a case made to fail; one that made none was judged from those of others."""
     calls = sum(call.times for call in case.calls if call.serial <= case.failed_call)
-    return bool(case.stands_on), calls or 1 << 31
+    return calls or 1 << 31, len(case.stands_on)
 
 
 def _is(pattern: str, rule: str) -> bool:

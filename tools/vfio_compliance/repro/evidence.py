@@ -14,11 +14,12 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
-from ..common.calls import COUNT, LOOK, MAPPED_READ, SECOND, SET_UP, Call
+from ..common.calls import COUNT, LOOK, MAPPED_READ, SET_UP, Call
 from ..results.failure import CHANGE, CLEAR, EQUAL, ERROR, ONE_OF, REST, SET, SUCCESS, Compared, Failure
 from ..results.registers import Registers
 from ..results.structures import LAYOUTS
 from ..uapi import type1, vfio
+from .answers import SHA256, asks, digest_of, errno_in, is_access, numbers, place_of, region_of
 from .contents import Contents
 from .fault import (
     AsSeen,
@@ -32,6 +33,7 @@ from .fault import (
     SameData,
     Simple,
     Taken,
+    TooMuch,
     Unlike,
     Wrong,
     steps_of,
@@ -42,10 +44,8 @@ from .trace import NoProgram
 #: How a call ends whose other side is gone, or breaks its protocol.
 _GONE: Final = (errno.EPIPE, errno.EPROTO)
 
-_ERRNO: Final = re.compile(r"(E[A-Z0-9]+)\b|errno (\d+)|(an error without an errno)")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
 _RANGE: Final = re.compile(r"\[0x([0-9a-f]+), 0x([0-9a-f]+)\)")
-_SHA256: Final = "sha256:"
 
 #: Verbs of records that hold what came.
 _LOOKS: Final = ("read", MAPPED_READ, LOOK, COUNT)
@@ -102,8 +102,8 @@ class Evidence:
             ERROR: lambda _: self._taken(),
             EQUAL: self._unequal,
             ONE_OF: self._none_of,
-            SET: lambda those: self._bits(to_be_set=_numbers(those.allowed)),
-            CLEAR: lambda those: self._bits(to_be_clear=_numbers(those.allowed)),
+            SET: lambda those: self._bits(to_be_set=numbers(those.allowed)),
+            CLEAR: lambda those: self._bits(to_be_clear=numbers(those.allowed)),
             CHANGE: lambda _: self._unchanged(),
             REST: lambda _: self._changed(),
         }
@@ -116,13 +116,16 @@ class Evidence:
         if last.value < 0 and last.errno in _GONE:
             return [Gone(last.serial)]
         if self._expected.startswith("an error at one of the accesses"):
-            return [NoneRefused(self._calls[0].serial, self._last(_is_access).serial)]
-        if code := _errno(self._seen):
+            return [NoneRefused(self._calls[0].serial, self._last(is_access).serial)]
+        if code := errno_in(self._seen):
             return self._refused(Compared(SUCCESS, (hex(code),)))
         if found := re.fullmatch(r"0x([0-9a-f]+) under mask 0x([0-9a-f]+)", self._expected):
             last = self._last(lambda call: call.verb == "read")
             place = replace(self._register(last), mask=int(found[2], 16), in_time=True)
             return [Wrong(place, (int(found[1], 16),))]
+        if (found := re.match(r"at most (\d+) bytes", self._expected)) and self._seen.endswith("so far"):
+            last = self._last(lambda call: call.verb in ("read", MAPPED_READ) and call.length > 8)
+            return [TooMuch(last.serial, int(found[1]))]
         if self._expected == "an error each time":
             return self._taken_each_time()
         if self._expected.startswith("an error") and "success" in self._seen:
@@ -139,8 +142,8 @@ class Evidence:
 
     def _by_record(self) -> tuple[list[Simple], list[Simple]]:
         """The call that is blamed, or the one before it that asks something, answers as it was recorded."""
-        call = self._last(lambda each: _asks(each) and each.part != SET_UP)
-        if not _asks(call) or call.part == SET_UP:
+        call = self._last(lambda each: asks(each) and each.part != SET_UP)
+        if not asks(call) or call.part == SET_UP:
             told: list[Simple] = [*self._as_opened()]
             return told[:1], told[1:]
         if call.value < 0:
@@ -207,11 +210,11 @@ class Evidence:
         """Of accesses in one place each is to fail; those that did not."""
         last = self._last(lambda call: call.verb in ("read", "write"))
         taken = [call for call in self._calls if call.verb == last.verb and call.value >= 0 and call.part != SET_UP]
-        there = [call for call in taken if _place(call)[:2] == _place(last)[:2]]
+        there = [call for call in taken if place_of(call)[:2] == place_of(last)[:2]]
         return [Taken(call.serial) for call in there if not self._is_register(call)]
 
     def _is_register(self, call: Call) -> bool:
-        known = self._registers.get(_region(call), ())
+        known = self._registers.get(region_of(call), ())
         return any((each.offset, each.width) == (call.number, call.length) for each in known)
 
     def _is_meant(self, call: Call) -> bool:
@@ -219,18 +222,18 @@ class Evidence:
         unmaps = call.verb == "ioctl" and call.number == type1.VFIO_IOMMU_UNMAP_DMA and call.behind is None
         if "unmap" in self._what and "after unmap" not in self._what and unmaps:
             return call.value >= 0
-        return _asks(call) and call.value >= 0
+        return asks(call) and call.value >= 0
 
     def _unequal(self, compared: Compared) -> list[Simple]:
-        if compared.seen and compared.seen[0].startswith(_SHA256):
+        if compared.seen and compared.seen[0].startswith(SHA256):
             return self._other_bytes(compared)
-        seen, allowed = _numbers(compared.seen), _numbers(compared.allowed)
+        seen, allowed = numbers(compared.seen), numbers(compared.allowed)
         if len(seen) == 1:
             return self._one(seen[0], allowed[:1])
         return self._row(seen, allowed)
 
     def _none_of(self, compared: Compared) -> list[Simple]:
-        return self._one(_numbers(compared.seen)[0], [*_numbers(compared.allowed)])
+        return self._one(numbers(compared.seen)[0], [*numbers(compared.allowed)])
 
     def _one(self, seen: int, allowed: Sequence[int]) -> list[Simple]:
         """A single number: the answer that has it and that the words fit best, of several the last one."""
@@ -263,22 +266,22 @@ class Evidence:
         """Bytes that are not those of another read, or of a part of one."""
         seen, wanted = compared.seen[0], compared.allowed[0]
         moved = [call for call in self._calls if call.verb in _LOOKS and call.value > 0]
-        now = next((call for call in reversed(moved) if _digest(call) == seen), None)
+        now = next((call for call in reversed(moved) if digest_of(call) == seen), None)
         if now is None:
             return self._part_of_bytes(moved, seen, wanted)
         for first in reversed(moved):
             for call in reversed(moved):
-                if _digest(first) == seen and _digest(call) == wanted and _place(first) == _place(call):
+                if digest_of(first) == seen and digest_of(call) == wanted and place_of(first) == place_of(call):
                     return [Unlike(*sorted((first.serial, call.serial), reverse=True))]
         others = [call for call in reversed(moved) if call is not now]
         for call in others:
-            if _digest(call) == wanted:
+            if digest_of(call) == wanted:
                 return [Unlike(*sorted((now.serial, call.serial), reverse=True))]
         for call in others:
             inside = now.number - call.number
             if call.target == now.target and 0 <= inside <= call.value - now.value:
                 data = self._contents.of(call)
-                if data is None or _SHA256 + sha256(data[inside : inside + now.value]).hexdigest() == wanted:
+                if data is None or SHA256 + sha256(data[inside : inside + now.value]).hexdigest() == wanted:
                     return [Unlike(now.serial, call.serial, start=inside)]
         return [SameData(now.serial, now.received)] if len(now.received) >= now.value else []
 
@@ -290,7 +293,7 @@ class Evidence:
                 inside = part.number - whole.number
                 if data is None or part.target != whole.target or not 0 <= inside <= whole.value - part.value:
                     continue
-                if {_digest(part), _SHA256 + sha256(data[inside : inside + part.value]).hexdigest()} == {seen, wanted}:
+                if {digest_of(part), SHA256 + sha256(data[inside : inside + part.value]).hexdigest()} == {seen, wanted}:
                     return [Unlike(part.serial, whole.serial, start=inside)]
         return []
 
@@ -314,7 +317,7 @@ class Evidence:
         return next(filter(wanted, reversed(self._calls)), self._calls[-1])
 
     def _register(self, call: Call, mask: int = 0) -> Place:
-        known = self._registers.get(_region(call), ())
+        known = self._registers.get(region_of(call), ())
         return Place(call.serial, next((each.name for each in known if each.offset == call.number), ""), mask=mask)
 
     def _places(self, call: Call, value: int) -> Iterator[tuple[Place, int]]:
@@ -361,43 +364,3 @@ class Evidence:
             for each in registers
             for value, name in each.values.items()
         }
-
-
-def _numbers(words: Sequence[str]) -> list[int]:
-    return [int(word, 16) for word in words]
-
-
-def _digest(call: Call) -> str:
-    return _SHA256 + (call.received_digest or sha256(call.received).hexdigest())
-
-
-def _region(call: Call) -> int:
-    name = call.target.removeprefix(SECOND).removeprefix("region ")
-    return int(name) if name.isdecimal() else -1
-
-
-def _errno(text: str) -> int:
-    """The errno that a text begins with; 0 where it begins with none."""
-    found = _ERRNO.match(text)
-    if not found:
-        return 0
-    return getattr(errno, found[1], 0) if found[1] else int(found[2] or 0)
-
-
-def _place(call: Call) -> tuple[str, int, int]:
-    """What was read."""
-    return call.target, call.number, call.length
-
-
-def _is_access(call: Call) -> bool:
-    return call.verb in ("read", "write") and call.value >= 0
-
-
-def _asks(call: Call) -> bool:
-    """Whether a call is more than the way home: an unmapping, a close."""
-    if call.verb in ("open", "close", "version", "dma-read", "dma-write"):
-        return False
-    return not (
-        call.verb == "ioctl"
-        and (call.number == vfio.VFIO_DEVICE_RESET or (call.number == type1.VFIO_IOMMU_UNMAP_DMA and not call.behind))
-    )

@@ -108,7 +108,15 @@ class Gone:
     step: int
 
 
-Simple: TypeAlias = Refused | Taken | Wrong | AsSeen | Unlike | Like | SameData | Bits | NoneRefused | Gone
+@dataclass(frozen=True, slots=True)
+class TooMuch:
+    """A state has more bytes than this, or never ends; the step is the one that saves it."""
+
+    step: int
+    most: int
+
+
+Simple: TypeAlias = Refused | Taken | Wrong | AsSeen | Unlike | Like | SameData | Bits | NoneRefused | Gone | TooMuch
 
 
 @dataclass(frozen=True, slots=True)

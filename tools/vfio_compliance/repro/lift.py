@@ -9,11 +9,11 @@ from struct import Struct
 from typing import Final
 
 from ..common.calls import COUNT, LOOK, MAPPED_READ, MAPPED_WRITE, NO_CALLS, SECOND, Call
-from ..common.registers import Register
 from ..common.words import counted
 from ..results.registers import Registers
 from ..uapi import type1, vfio
 from .contents import Contents
+from .copies import Copies, Section
 from .steps import (
     Answer,
     Close,
@@ -38,7 +38,7 @@ from .steps import (
     Unmap,
     Write,
 )
-from .trace import NoProgram, UnknownData
+from .trace import UnknownData
 
 _MAP: Final = Struct("<IIQQQ")
 #: argsz, flags, address, size; then page size, size and address of a bitmap.
@@ -78,28 +78,6 @@ _GIVEN: Final = 4096
 
 
 @dataclass
-class _Section:
-    """What a device last said of the place of data in one of its regions: the step, and the number."""
-
-    offset: tuple[int, int] | None = None
-    size: tuple[int, int] | None = None
-    #: What was written there last.
-    written: Data = ()
-    #: For which reading of data_offset it was seen which source is given there; -1 for none.
-    gives: tuple[int, int] = (0, -1)
-
-
-@dataclass
-class _Source:
-    """Bytes that a step read."""
-
-    id: int
-    length: int
-    data: bytes
-    digest: str
-
-
-@dataclass
 class Lifting:
     """Makes steps of calls, one after the other."""
 
@@ -107,29 +85,18 @@ class Lifting:
     contents: Contents
     #: Calls whose answers are looked at: they are kept whatever they ask.
     kept: Collection[int] = ()
-    _sections: dict[str, _Section] = field(default_factory=dict)
+    _sections: dict[str, Section] = field(default_factory=dict)
     _last_call: int = 0
-    #: Where the last part that was copied ended: the step that read it, and the place behind it.
-    _copied_to: tuple[int, int] = (0, 0)
-    #: What is written that is no register: length, first bytes and digest of each, and where each call stands in that.
-    _given: list[tuple[int, bytes, str]] = field(default_factory=list)
-    _coming: dict[int, int] = field(default_factory=dict)
-    #: All calls, and where each is among them.
-    _calls: Sequence[Call] = ()
-    _places: dict[int, int] = field(default_factory=dict)
+    _copies: Copies = field(init=False)
     #: The verb of the record before.
     _before: str = ""
-    _sources: list[_Source] = field(default_factory=list)
     #: The last look at a piece of memory, and what it held then.
     _looked: dict[tuple[int, int], tuple[int, tuple[bytes, str]]] = field(default_factory=dict)
 
     def steps(self, calls: Sequence[Call]) -> list[Step]:
         """The steps. Raises NoProgram."""
         self._last_call = max((call.serial for call in calls if call.verb not in NO_CALLS), default=0)
-        written = [call for call in calls if call.verb in ("write", MAPPED_WRITE) and not self._is_named(call)]
-        self._coming = {call.serial: at for at, call in enumerate(written)}
-        self._given = [(call.length, *call.moved) for call in written]
-        self._calls, self._places = calls, {call.serial: at for at, call in enumerate(calls)}
+        self._copies = Copies(calls, self.registers, self.contents)
         made: list[Step] = []
         for call, before in zip(calls, [None, *calls], strict=False):
             if before and (waited := _waited(before, call)):
@@ -169,23 +136,15 @@ class Lifting:
 
     # -- registers and data ---------------------------------------------------------------------------------------
 
-    def _is_named(self, call: Call) -> bool:
-        region = call.target.removeprefix(SECOND).removeprefix("region ")
-        return not region.isdecimal() or self._named(int(region), call) is not None or int(region) not in self.registers
-
-    def _named(self, region: int, call: Call) -> Register | None:
-        known = self.registers.get(region, ())
-        return next((each for each in known if (each.offset, each.width) == (call.number, call.length)), None)
-
     def _read(self, call: Call, device: int, region: int, was: Answer) -> Read:
-        register, section = self._named(region, call), self._sections.setdefault(call.target, _Section())
+        register, section = self._copies.register(region, call), self._sections.setdefault(call.target, Section())
         offset, length = Number(call.number), Number(call.length)
         if register is None:
             offset, inside = self._placed(region, call.number, section)
             if inside == 0 and section.size and section.size[1] == call.length:
                 length = Number(of=section.size[0])
             if was.ok and call.value and region in self.registers:
-                self._sources.append(_Source(call.serial, call.value, was.data, was.digest))
+                self._copies.read(call)
         elif was.value == call.length:
             if register.name == "data_offset":
                 section.offset, section.size, section.written = (call.serial, was.number), None, ()
@@ -194,7 +153,7 @@ class Lifting:
         return Read(call.serial, device, was, region, offset, length, call.verb == "mapped-read")
 
     def _write(self, call: Call, device: int, region: int, was: Answer) -> Write:
-        register, section = self._named(region, call), self._sections.setdefault(call.target, _Section())
+        register, section = self._copies.register(region, call), self._sections.setdefault(call.target, Section())
         offset = Number(call.number)
         if register is None:
             offset, _ = self._placed(region, call.number, section)
@@ -209,7 +168,7 @@ class Lifting:
         mapped = call.verb == "mapped-write"
         return Write(call.serial, device, was, region, offset, data, call.length, mapped, number)
 
-    def _placed(self, region: int, offset: int, section: _Section) -> tuple[Number, int]:
+    def _placed(self, region: int, offset: int, section: Section) -> tuple[Number, int]:
         """An offset in a region, counted from where the device last said that its data is; and how far behind that."""
         if section.offset and region in self.registers:
             id_, start = section.offset
@@ -221,7 +180,7 @@ class Lifting:
         """What a write moves: bytes that the device gave before, or bytes that stand in the program."""
         data = self.contents.of(call)
         moved_before = call.length > 8 or (region in self.registers and call.length > 0)
-        if moved_before and (copied := self._whole(call) or self._in_place(call) or self._part(data)) is not None:
+        if moved_before and (copied := self._copies.of(call, self._sections[call.target])) is not None:
             return (copied,)
         if data is None:
             size = counted(call.length, "byte")
@@ -233,79 +192,6 @@ class Lifting:
             size = counted(len(data), "byte")
             raise UnknownData(f"data that no earlier call gave is too much for a program: {size}", call)
         return (data,)
-
-    def _whole(self, call: Call) -> Copied | None:
-        """All that a step read: of several the one that what is written from here on follows for the longest."""
-        coming = self._coming.get(call.serial, len(self._given))
-
-        def follows(at: int) -> int:
-            length = 0
-            while at + length < len(self._sources) and coming + length < len(self._given):
-                source, given = self._sources[at + length], self._given[coming + length]
-                if (source.length, source.data, source.digest) != given:
-                    break
-                length += 1
-            return length
-
-        sent = (call.length, *call.moved)
-        known = [at for at, each in enumerate(self._sources) if (each.length, each.data, each.digest) == sent]
-        if not known:
-            return None
-        source = self._sources[max(known, key=lambda at: (follows(at), at))]
-        self._copied_to = source.id, source.length
-        return Copied(source.id, 0, call.length, whole=True)
-
-    def _in_place(self, call: Call) -> Copied | None:
-        """A part of a buffer that is given in parts: where all of them are as in one that was read."""
-        section = self._sections[call.target]
-        if section.offset is None:
-            return None
-        id_, start = section.offset
-        if section.gives[0] != id_:
-            parts = [*self._parts(call, start)]
-            last = next((at for at, each in enumerate(self._sources) if each.id == self._copied_to[0]), -1)
-            order = [last + 1, *range(len(self._sources) - 1, -1, -1)]
-            fitting = (at for at in order if at < len(self._sources) and self._holds(self._sources[at], parts))
-            section.gives = id_, next(fitting, -1)
-        at = section.gives[1]
-        if at < 0 or call.number < start:
-            return None
-        source = self._sources[at]
-        self._copied_to = source.id, source.length
-        return Copied(source.id, call.number - start, call.length)
-
-    def _parts(self, call: Call, start: int) -> Iterator[tuple[int, bytes | None]]:
-        """What is written from here on to the buffer that begins at ``start``, until the device is told so."""
-        region = int(call.target.removeprefix(SECOND).removeprefix("region "))
-        for each in self._calls[self._places[call.serial] :]:
-            if each.target == call.target and each.verb in ("write", MAPPED_WRITE):
-                if self._named(region, each):
-                    return
-                yield each.number - start, self.contents.of(each)
-
-    def _holds(self, source: _Source, parts: Sequence[tuple[int, bytes | None]]) -> bool:
-        whole = self._content(source)
-        return all(data and place >= 0 and whole[place : place + len(data)] == data for place, data in parts)
-
-    def _part(self, data: bytes | None) -> Copied | None:
-        """A part of what a step read: behind the last one, at the beginning of one that came later, or anywhere."""
-        if data is None or len(set(data)) == 1:
-            return None
-        contents = [(source, self._content(source)) for source in self._sources]
-        id_, end = self._copied_to
-        last = next((at for at, (source, _) in enumerate(contents) if source.id == id_), -1)
-        places = [(last, end), *((at, 0) for at in range(last + 1, len(contents)))]
-        places += [(at, contents[at][1].find(data)) for at in range(len(contents) - 1, -1, -1)]
-        for at, start in places:
-            source, whole = contents[at] if at >= 0 else (None, b"")
-            if source and start >= 0 and whole[start : start + len(data)] == data:
-                self._copied_to = source.id, start + len(data)
-                return Copied(source.id, start, len(data))
-        return None
-
-    def _content(self, source: _Source) -> bytes:
-        """All that was read, as far as it was kept."""
-        return (self.contents.by_digest(source.digest) or b"") if source.digest else source.data
 
     def _look(self, call: Call, was: Answer) -> Iterator[Look]:
         """A look at memory, where it shows a change, or another one does by it."""
@@ -354,8 +240,12 @@ class Lifting:
             else:
                 memory = call.behind.size if call.behind else room
                 yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
-        elif call.behind is not None and not call.length:
-            raise NoProgram(f"call {call.serial} has its argument in memory that can be read or written in part only")
+        elif not call.length:
+            there = call.behind.data if call.behind else b""
+            place = "unmapped" if any(call.sent) else "NULL"
+            if there:
+                place = "cut" if len(there) % 4 else "read-only"
+            yield Request(call.serial, device, was, target, call.number, there, 0, place)
         else:
             yield Request(call.serial, device, was, target, call.number, call.sent, call.length)
 

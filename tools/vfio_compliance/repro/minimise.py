@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 
 from ..run.shorten import fewer
-from .fault import Bits, Fault, Like, NoneRefused, Refused, Simple, Unlike, Wrong
+from .fault import Bits, Fault, Like, NoneRefused, Refused, Simple, TooMuch, Unlike, Wrong
 from .live import SHOWS
 from .program import Program
 from .steps import Close, Dirty, Look, MapMemory, Open, Pause, Read, Request, Reset, Save, Step, Unmap, Write
@@ -223,7 +223,9 @@ def _is_stimulus(step: Step, program: Program) -> bool:
     """
     if not isinstance(step, Write) or program.registers.get(step.region) or _is_about_memory(program.fault):
         return False
-    if not all(isinstance(look, (Refused, Unlike)) or _is_as_written(look, program) for look in program.fault.looks):
+    if not all(
+        isinstance(look, (Refused, TooMuch, Unlike)) or _is_as_written(look, program) for look in program.fault.looks
+    ):
         return False
     return (step.region, step.offset) not in {*_places(program)}
 

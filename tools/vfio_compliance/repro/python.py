@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from ..common.wrap import wrap
+from .naming import constant, offsets, values
 from .program import Program
-from .statements import Body, Statement, constant, offsets, values
+from .statements import Body, Statement
 
 _PRELUDES: Final = Path(__file__).with_name("preludes")
 

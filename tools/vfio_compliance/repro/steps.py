@@ -275,8 +275,10 @@ class Request(Step):
     target: str
     number: int
     argument: bytes
-    #: Bytes of the argument; 0 where it went by its value.
+    #: Bytes of the argument; 0 where it went by its address.
     size: int
+    #: Where that leads to: "NULL", "unmapped", "read-only", or "cut" where the end of it is not there.
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 
+static uint64_t most_bytes = 1ull << 40;
+
+/* A state that has more bytes is not read to its end. */
+HELPER void save_at_most(uint64_t most)
+{
+	most_bytes = most;
+}
+
 /* Read the buffers that the device offers, so many or all: pending_bytes, data_offset, data_size, the data. */
 static struct saved save_by(struct device *device, int region, int buffers, int reads,
 			    struct answer (*read_data)(struct device *, int, uint64_t, size_t))
 {
-	struct saved saved = { memory(MOST_BUFFERS * sizeof(struct answer)), 0 };
+	struct saved saved = { memory(MOST_BUFFERS * sizeof(struct answer)), 0, 0 };
 	uint64_t offset, size, pending = 0;
 	int read;
 
 	while ((buffers == ALL || saved.count < buffers) && saved.count < MOST_BUFFERS) {
 		for (read = 0; read < reads; read++)
 			pending = must(read_at(device, region, PENDING_BYTES, 8), "pending_bytes").number;
-		if (!pending)
+		if (!pending || saved.bytes > most_bytes)
 			break;
 		offset = must(read_at(device, region, DATA_OFFSET, 8), "data_offset").number;
 		size = must(read_at(device, region, DATA_SIZE, 8), "data_size").number;
 		if (!size || size > 1ull << 32)
 			must(failure(ENODATA, 0), "data_size while bytes are pending");
 		saved.buffers[saved.count++] = must(read_data(device, region, offset, size), "the data");
+		saved.bytes += size;
 	}
 	return saved;
 }

@@ -6,14 +6,20 @@ def save(device, region, buffers, reads, read=read_at):
     saved = Saved()
     while buffers is None or len(saved.buffers) < buffers:
         pending = must(repeat(reads, read_at, device, region, PENDING_BYTES, 8), "pending_bytes").number
-        if not pending or len(saved.buffers) == MOST_BUFFERS:
+        if not pending or len(saved.buffers) == MOST_BUFFERS or saved.bytes > Saved.most:
             break
         offset = must(read_at(device, region, DATA_OFFSET, 8), "data_offset").number
         size = must(read_at(device, region, DATA_SIZE, 8), "data_size").number
         if not size or size > MOST_BYTES:
             raise CannotTell(f"data_size is {size} while bytes are pending")
         saved.buffers.append(must(read(device, region, offset, size), "the data"))
+        saved.bytes += size
     return saved
+
+
+def save_at_most(most):
+    """A state that has more bytes is not read to its end."""
+    Saved.most = most
 
 
 def save_mapped(device, region, buffers, reads):

@@ -38,10 +38,12 @@ class ErrorCame(Exception):
 
 
 class Saved:
-    """Buffers that a device gave."""
+    """Buffers that a device gave, and how many bytes they have in all."""
+
+    most = 1 << 40  # bytes of a state that is read to its end
 
     def __init__(self):
-        self.buffers = []
+        self.buffers, self.bytes = [], 0
 
 
 def must(answer, what):

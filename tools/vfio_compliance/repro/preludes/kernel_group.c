@@ -353,8 +353,20 @@ HELPER struct answer request(struct device *device, unsigned long number, const 
 	return ioctl_answer(file_of(device, number), number, data, argument.size);
 }
 
-/* A request whose argument lies where nothing is. */
-HELPER struct answer request_nowhere(struct device *device, unsigned long number)
+/*
+ * A request whose argument lies where it cannot be used: at NULL, where nothing is, in memory that
+ * cannot be written, or so that its end is not there.
+ */
+HELPER struct answer request_misplaced(struct device *device, unsigned long number, const char *place,
+				       const char *digits)
 {
-	return ioctl_answer(file_of(device, number), number, pages_of(0, 1), 0);
+	struct answer argument = from_hex(digits);
+	unsigned char *there = pages_of(argument.size, 1);
+	int value;
+
+	memcpy(there, argument.data, argument.size);
+	if (!strcmp(place, "read-only") && mprotect(there - (uintptr_t)there % PAGE, PAGE, PROT_READ))
+		must(failure(errno, 0), "memory");
+	value = ioctl(file_of(device, number), number, strcmp(place, "NULL") ? there : NULL);
+	return value < 0 ? failure(errno, 0) : success(value, 0, NULL, 0);
 }

@@ -234,9 +234,15 @@ def request(device, number, argument):
     return answer
 
 
-def request_nowhere(device, number):
-    """A request whose argument lies where nothing is."""
-    wall = Memory(0, guarded=True)
+def request_misplaced(device, number, place, argument):
+    """A request whose argument lies where it cannot be used: at NULL, where nothing is, in memory that cannot be
+    written, or so that its end is not there."""
+    data = bytes.fromhex(argument)
+    memory = Memory(len(data), guarded=True)
+    memory.pages[memory.start : memory.start + len(data)] = data
+    if place == "read-only":
+        LIBC.mprotect(ctypes.c_void_p(memory.address // PAGE * PAGE), ctypes.c_size_t(PAGE), mmap.PROT_READ)
+    address = 0 if place == "NULL" else memory.address
     file = device.container if number in OF_CONTAINER else device.file
-    value = LIBC.ioctl(file, ctypes.c_ulong(number), ctypes.c_void_p(wall.address))
+    value = LIBC.ioctl(file, ctypes.c_ulong(number), ctypes.c_void_p(address))
     return Answer(value, ctypes.get_errno() if value < 0 else 0)

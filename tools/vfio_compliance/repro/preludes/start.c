@@ -30,6 +30,12 @@
 #define VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP (1 << 1)
 #define VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP (1 << 2)
 #endif
+#ifndef VFIO_REGION_INFO_FLAG_CAPS
+#define VFIO_REGION_INFO_FLAG_CAPS (1 << 3)
+#endif
+#ifndef VFIO_REGION_INFO_CAP_TYPE
+#define VFIO_REGION_INFO_CAP_TYPE 2
+#endif
 #ifndef VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP
 #define VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP (1 << 0)
 #endif
@@ -55,6 +61,7 @@ struct answer {
 struct saved {
 	struct answer *buffers;
 	int count;
+	uint64_t bytes; /* in all */
 };
 
 static const char **arguments;

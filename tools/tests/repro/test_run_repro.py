@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`run --repro`: programs of what failed, named in every report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vfio_compliance.cli.main import main
+from vfio_compliance.results.writers import FORMATS
+
+RULE = "v1.reserved.reads-zero"
+
+
+@pytest.fixture(scope="module")
+def made(project, tmp_path_factory):
+    """The folder of a run of a broken device with programs and all reports, and its exit code."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    reports = [f"--report={name}={out.parent / name}" for name in FORMATS]
+    asked = ["run", str(project / "profiles/reference.yaml"), "--only", "v1.reserved", "--defect=reserved-garbage"]
+    return out, main([*asked, "--repro", "--quiet", f"--out={out}", *reports])
+
+
+def test_the_files_are_there(made):
+    """Of the rule that failed, and of no other; the exit code is that of the run."""
+    out, code = made
+    assert code == 1
+    assert sorted(path.name for path in (out / "repro").iterdir()) == [f"{RULE}.c", f"{RULE}.py"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_report_names_them(made, name):
+    """Each with both files."""
+    out, _ = made
+    text = (out.parent / name).read_text()
+    for ending in "c", "py":
+        assert f"{RULE}.{ending}" in text.replace("\\", "")
+
+
+def test_what_they_did_on_the_device(made):
+    """They were seen to show it before anybody was told so."""
+    out, _ = made
+    report = json.loads((out.parent / "json").read_text())
+    (programs,) = [case["programs"] for rule in report["rules"] for case in rule["cases"] if "programs" in case]
+    assert programs["shown"]
+    assert "the one in Python shows it, the one in C shows it" in programs["remark"]
+
+
+def test_without_failures_there_are_none(project, tmp_path):
+    """Nothing is made where nothing failed."""
+    asked = ["run", str(project / "profiles/reference.yaml"), "--only", RULE, "--repro", "--quiet"]
+    assert main([*asked, f"--out={tmp_path / 'run'}"]) == 0
+    assert not (tmp_path / "run" / "repro").exists()
