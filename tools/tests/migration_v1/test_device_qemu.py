@@ -30,6 +30,8 @@ class Region:
         self.mapped = {}
         #: Offset and length of every write, registers and data alike.
         self.written = []
+        #: What went through a mapping: which way, from which offset, and which bytes.
+        self.through = []
         #: What becomes of the next write of device_state: the state it leads to, and how it is answered.
         self.refusal = None
 
@@ -56,6 +58,9 @@ class Region:
     def write_bytes(self, offset, data):
         self.try_write(offset, data)
 
+    def seen(self, verb, region, offset, data, sent=b""):
+        self.through.append((verb, offset, data or sent))
+
     def map(self, area):
         if area.offset % PAGE:
             raise OSError("not at a page")
@@ -64,7 +69,7 @@ class Region:
 
 def client(region):
     """The client of a device that has this region alone."""
-    transport = SimpleNamespace(tracer=SimpleNamespace(counts=Counts()))
+    transport = SimpleNamespace(tracer=SimpleNamespace(counts=Counts()), seen=region.seen)
     return Qemu(
         SimpleNamespace(regions_of_type=lambda wanted: [region], regions=[region], transport=transport), 1 << 30
     )
@@ -151,6 +156,7 @@ def test_data_across_a_mapping():
     region.registers[OFFSET] = 2 * PAGE - 16
     qemu.load([data])
     assert region.mapped[area][PAGE - 16 :] == data[:16]
+    assert region.through == [("mapped-write", 2 * PAGE - 16, data[:16])]
     assert region.trapped[2 * PAGE :][:14] == data[16:]
     assert region.written == [STATE, (2 * PAGE, 8), (2 * PAGE + 8, 4), (2 * PAGE + 12, 2), SIZE]
     region.registers[PENDING] = 1
