@@ -298,6 +298,10 @@ class Evidence:
         return []
 
     def _bits(self, to_be_set: Sequence[int] = (), to_be_clear: Sequence[int] = ()) -> list[Simple]:
+        if "; see the page" in self._what and not any(call.verb == LOOK for call in self._calls):
+            raise NoProgram(
+                "when the device wrote memory is not in this journal, which is of an earlier version: run again"
+            )
         for call in reversed(self._calls):
             if call.behind is not None and call.value >= 0:
                 return [Bits(call.serial, tuple(to_be_set), tuple(to_be_clear))]
