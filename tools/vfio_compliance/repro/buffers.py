@@ -221,6 +221,8 @@ class Buffers:
             step = steps[at]
             if not isinstance(step, Write) or step.offset.of != place.id or step.offset.plus != done:
                 break
+            if step.was.times > 1:
+                return None
             (piece, *more) = step.data or (b"",)
             if more or not isinstance(piece, Copied) or piece.of not in self._moved or not step.whole:
                 return None

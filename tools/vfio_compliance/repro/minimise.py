@@ -17,7 +17,7 @@ from ..run.shorten import fewer
 from .fault import Bits, Fault, Like, NoneRefused, Refused, Simple, TooMuch, Unlike, Wrong
 from .live import SHOWS
 from .program import Program
-from .steps import Close, Dirty, Look, MapMemory, Open, Pause, Read, Request, Reset, Save, Step, Unmap, Write
+from .steps import Close, Dirty, Interrupt, Look, MapMemory, Open, Pause, Read, Request, Reset, Save, Step, Unmap, Write
 
 #: A fault has to show so often, in so many tries.
 TWICE: Final = 2
@@ -153,10 +153,17 @@ def _parts(program: Program) -> list[tuple[Step, ...]]:
     """
     steps = program.steps
     of_container = any(isinstance(step, (Dirty, Unmap, MapMemory, Request)) for step in _looked_at(program))
-    begins = (Open,) if of_container or _is_about_memory(program.fault) else (Open, Reset)
+    begins = (Open,) if of_container else (Open, Reset)
     starts = [at for at, step in enumerate(steps) if isinstance(step, begins) and not step.device]
     pairs = zip([0, *starts], [*starts, len(steps)], strict=True)
     return [steps[first:end] for first, end in pairs if first < end]
+
+
+def _lasts(part: Sequence[Step]) -> bool:
+    """Whether something is left by a part that a reset does not end: memory, tracking, an interrupt."""
+    mapped = {step.iova for step in part if isinstance(step, MapMemory)}
+    left = mapped - {step.iova for step in part if isinstance(step, Unmap)}
+    return bool(left) or any(isinstance(step, (Dirty, Interrupt)) for step in part)
 
 
 def _looked_at(program: Program) -> Iterator[Step]:
@@ -167,8 +174,10 @@ def _looked_at(program: Program) -> Iterator[Step]:
 def _needed(parts: Sequence[Sequence[Step]], program: Program) -> set[int]:
     """The numbers of the parts in which the fault is looked at, and of those that gave data to them."""
     wanted, needed = set(program.fault.steps), set[int]()
+    about_memory = _is_about_memory(program.fault)
     for number in range(len(parts) - 1, -1, -1):
-        if any(step.id in wanted for step in parts[number]):
+        part = parts[number]
+        if any(step.id in wanted for step in part) or (about_memory and _lasts(part)):
             needed.add(number)
             wanted |= {used for step in parts[number] for used in step.uses}
     return needed
@@ -195,7 +204,7 @@ def _is_noise(step: Step, program: Program) -> bool:
 def _is_protocol(step: Read, program: Program) -> bool:
     """Whether a read is a step of moving data, in the middle of which the fault shows."""
     known = program.registers.get(step.region, ())
-    if not known:
+    if not known or step.mapped:
         return False
     name = next((each.name for each in known if each.offset == step.offset.plus and not step.offset.of), "")
     if name in ("device_state", "reserved"):
