@@ -95,7 +95,9 @@ class Lifting:
 
     def steps(self, calls: Sequence[Call]) -> list[Step]:
         """The steps. Raises NoProgram."""
-        self._last_call = max((call.serial for call in calls if call.verb not in NO_CALLS), default=0)
+        judged = max(self.kept, default=0)
+        made_before = (call.serial for call in calls if call.verb not in NO_CALLS and call.serial < judged)
+        self._last_call = max(made_before, default=0)
         self._copies = Copies(calls, self.registers, self.contents)
         made: list[Step] = []
         for call, before in zip(calls, [None, *calls], strict=False):
@@ -206,7 +208,7 @@ class Lifting:
         self._looked[place] = call.serial, now
 
     def _at_end(self, call: Call) -> bool:
-        """Whether nothing but looks comes after a look: then they are what is judged."""
+        """Whether nothing but looks comes between a look and the one that is judged: that is a part of it."""
         return call.serial > self._last_call
 
     def _forget(self, device: int) -> None:
