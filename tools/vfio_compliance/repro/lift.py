@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
@@ -86,7 +87,8 @@ class Lifting:
     #: Calls whose answers are looked at: they are kept whatever they ask.
     kept: Collection[int] = ()
     _sections: dict[str, Section] = field(default_factory=dict)
-    _last_call: int = 0
+    #: Looks after this call are what is judged.
+    _judged_from: int = sys.maxsize
     _copies: Copies = field(init=False)
     #: The verb of the record before.
     _before: str = ""
@@ -96,8 +98,9 @@ class Lifting:
     def steps(self, calls: Sequence[Call]) -> list[Step]:
         """The steps. Raises NoProgram."""
         judged = max(self.kept, default=0)
-        made_before = (call.serial for call in calls if call.verb not in NO_CALLS and call.serial < judged)
-        self._last_call = max(made_before, default=0)
+        if any(call.verb == LOOK and call.serial == judged for call in calls):
+            before_it = (call.serial for call in calls if call.verb not in NO_CALLS and call.serial < judged)
+            self._judged_from = max(before_it, default=0)
         self._copies = Copies(calls, self.registers, self.contents)
         made: list[Step] = []
         for call, before in zip(calls, [None, *calls], strict=False):
@@ -209,7 +212,7 @@ class Lifting:
 
     def _at_end(self, call: Call) -> bool:
         """Whether nothing but looks comes between a look and the one that is judged: that is a part of it."""
-        return call.serial > self._last_call
+        return call.serial > self._judged_from
 
     def _forget(self, device: int) -> None:
         for target in [*self._sections]:
