@@ -5,16 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from ..common.wrap import wrap
 from .naming import constant, offsets, values
 from .program import Program
-from .python import in_lines
+from .python import in_lines, prelude
 from .statements import Body, Statement
-
-_PRELUDES: Final = Path(__file__).with_name("preludes")
 
 #: Which of the preludes a transport has.
 _OF_TRANSPORT: Final = {"vfio-user": "vfio_user.c", "kernel-group": "kernel_group.c"}
@@ -29,13 +26,13 @@ def render(program: Program, head: str) -> str:
     """The whole file; ``head`` says in lines what it shows and how it is run."""
     parts = [
         "/*\n" + "\n".join(f" * {line}".rstrip() for line in head.splitlines()) + "\n */",
-        _prelude("start.c"),
+        prelude("start.c"),
         "\n".join(_names(program)),
-        _prelude("answers.c"),
-        _prelude(_OF_TRANSPORT[program.transport]),
-        _prelude("common.c"),
-        _prelude("buffers.c") if program.saves else "",
-        _prelude("main.c"),
+        prelude("answers.c"),
+        prelude(_OF_TRANSPORT[program.transport]),
+        prelude("common.c"),
+        prelude("buffers.c") if program.saves else "",
+        prelude("main.c"),
         "\n".join(body(program)),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
@@ -112,8 +109,3 @@ def _words(text: str) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + re.sub(r'["\\]|[^ -~]|\?(?=\?)', lambda found: f"\\{ord(found[0]):03o}", text) + '"'
-
-
-def _prelude(name: str) -> str:
-    """A part of it, without the line that names its licence."""
-    return (_PRELUDES / name).read_text(encoding="utf-8").partition("\n\n")[2]

@@ -31,12 +31,12 @@ def render(program: Program, head: str) -> str:
     """The whole file; ``head`` says in lines what it shows and how it is run."""
     parts = [
         "\n".join(f"# {line}".rstrip() for line in head.splitlines()),
-        _prelude("start.py"),
+        prelude("start.py"),
         "\n".join(_names(program)),
-        _prelude(_OF_TRANSPORT[program.transport]),
-        _prelude("common.py"),
-        _prelude("buffers.py") if program.saves else "",
-        _prelude("main.py"),
+        prelude(_OF_TRANSPORT[program.transport]),
+        prelude("common.py"),
+        prelude("buffers.py") if program.saves else "",
+        prelude("main.py"),
         "\n".join(body(program)),
         'if __name__ == "__main__":\n    sys.exit(main())',
     ]
@@ -101,6 +101,6 @@ def _words(text: str) -> str:
     return text
 
 
-def _prelude(name: str) -> str:
+def prelude(name: str) -> str:
     """A part of it, without the line that names its licence."""
     return (_PRELUDES / name).read_text(encoding="utf-8").partition("\n\n")[2]

@@ -1,5 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 
+/* What memory holds that the device was given. */
+HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
+{
+	unsigned char *data = memory(length);
+	int at;
+
+	for (at = 0; at < device->given; at++) {
+		struct given *given = &device->memory[at];
+
+		if (!given->pages || iova < given->iova || iova + length > given->iova + given->size)
+			continue;
+		memcpy(data, given->pages + iova - given->iova, length);
+		return success(length, length, data, length);
+	}
+	return failure(EFAULT, length);
+}
+
 /* Something that is looked at in the end. */
 HELPER void check(int shows, const char *what, const char *expected, const char *seen)
 {

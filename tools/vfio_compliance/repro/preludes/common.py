@@ -252,3 +252,21 @@ def unmap_with_bitmap(device, iova, size, pgsize, room):
 def write_file(path, text):
     with open(path, "wb") as file:
         return Answer(file.write(text.encode()))
+
+
+def count_interrupt(device, index, vector):
+    return Answer(8, 0, number(device.events[index, vector].count(), 8), 8)
+
+
+class Event:
+    """An eventfd, and how often it was raised."""
+
+    def __init__(self):
+        self.number, self.came = os.eventfd(0, os.EFD_NONBLOCK), 0
+
+    def count(self):
+        try:
+            self.came += os.eventfd_read(self.number)
+        except BlockingIOError:
+            pass
+        return self.came

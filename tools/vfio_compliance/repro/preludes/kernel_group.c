@@ -217,23 +217,6 @@ HELPER struct answer map_memory(struct device *device, uint64_t iova, uint64_t s
 	return success(0, 0, NULL, 0);
 }
 
-/* What memory holds that the device was given. */
-HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
-{
-	unsigned char *data = memory(length);
-	int at;
-
-	for (at = 0; at < device->given; at++) {
-		struct given *given = &device->memory[at];
-
-		if (!given->pages || iova < given->iova || iova + length > given->iova + given->size)
-			continue;
-		memcpy(data, given->pages + iova - given->iova, length);
-		return success(length, length, data, length);
-	}
-	return failure(EFAULT, length);
-}
-
 /* Give the device time. */
 HELPER void attend(struct device *device)
 {

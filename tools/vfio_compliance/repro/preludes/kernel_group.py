@@ -203,24 +203,6 @@ def enable_interrupt(device, index, vector):
     return ioctl(device.file, VFIO_DEVICE_SET_IRQS, struct.pack("<IIIIIi", 24, 4 | 32, index, vector, 1, file.number))
 
 
-def count_interrupt(device, index, vector):
-    return Answer(8, 0, number(device.events[index, vector].count(), 8), 8)
-
-
-class Event:
-    """An eventfd, and how often it was raised."""
-
-    def __init__(self):
-        self.number, self.came = os.eventfd(0, os.EFD_NONBLOCK), 0
-
-    def count(self):
-        try:
-            self.came += os.eventfd_read(self.number)
-        except BlockingIOError:
-            pass
-        return self.came
-
-
 OF_CONTAINER = (VFIO_CHECK_EXTENSION, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, VFIO_IOMMU_DIRTY_PAGES)
 
 

@@ -309,23 +309,6 @@ static unsigned char *mapping_of(struct device *device, int region, uint64_t off
 	return device->mappings[at].pages + offset - device->mappings[at].offset;
 }
 
-/* What memory holds that the device was given. */
-HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
-{
-	unsigned char *data = memory(length);
-	int at;
-
-	for (at = 0; at < device->given; at++) {
-		struct given *given = &device->memory[at];
-
-		if (!given->pages || iova < given->iova || iova + length > given->iova + given->size)
-			continue;
-		memcpy(data, given->pages + iova - given->iova, length);
-		return success(length, length, data, length);
-	}
-	return failure(EFAULT, length);
-}
-
 /* Serve what the device asks for meanwhile. */
 HELPER void attend(struct device *device)
 {

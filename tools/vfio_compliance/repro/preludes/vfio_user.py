@@ -187,24 +187,6 @@ def enable_interrupt(device, index, vector):
     return device.message(8, struct.pack("<IIIII", 20, 4 | 32, index, vector, 1), (file.number,))
 
 
-def count_interrupt(device, index, vector):
-    return Answer(8, 0, number(device.events[index, vector].count(), 8), 8)
-
-
-class Event:
-    """An eventfd, and how often it was raised."""
-
-    def __init__(self):
-        self.number, self.came = os.eventfd(0, os.EFD_NONBLOCK), 0
-
-    def count(self):
-        try:
-            self.came += os.eventfd_read(self.number)
-        except BlockingIOError:
-            pass
-        return self.came
-
-
 def map_memory(device, iova, size, flags):
     """Give the device zeroed memory, by a file that it can map, too."""
     file = os.memfd_create("memory")
