@@ -53,7 +53,7 @@ def profile(target):
 
 @pytest.fixture(scope="module")
 def lacks(profile, project):
-    """Whether a defect is none of the kernel module."""
+    """Whether the kernel module does not have a defect."""
     in_kernel = profile.device.transport == "kernel-group"
     table = (project / "tools/kmod/defects/defects.h").read_text()
     return lambda defect, rule: in_kernel and (f'"{defect}"' not in table or CATALOGUE.rules[rule].side == "kernel")
