@@ -205,7 +205,7 @@ def nanoseconds(way: Callable[[], object], transport: Transport, times: int = RE
     for _ in range(times):
         way()
     spent = time.perf_counter_ns() - begin
-    transport.tracer.take()
+    transport.tracer.forget()
     return spent / times
 
 
@@ -291,7 +291,7 @@ def move(device: Device, mapped: bool) -> tuple[float, float]:
     loaded = time.monotonic() - begin
     migration.enter(DeviceState.RUNNING)
     device.reset()
-    device.transport.tracer.take()
+    device.transport.tracer.forget()
     return saved, loaded
 
 

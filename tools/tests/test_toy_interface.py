@@ -59,10 +59,10 @@ FILES = {
     "conftest.py": """
         from toy import Toy
 
-        from vfio_compliance import interfaces, profiles
+        from vfio_compliance import interfaces, profiles, sections
 
         interfaces.INTERFACES.append(Toy())
-        interfaces.PROFILE = profiles.profile_format([each.section for each in interfaces.INTERFACES])
+        sections.PROFILE = profiles.profile_format([each.section for each in interfaces.INTERFACES])
 
         pytest_plugins = ["vfio_compliance.plugin.hooks"]
     """,

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The interfaces that are judged. A new one is a room like these, a suite, and a line here."""
+"""The interfaces that are judged. A new one is a room like these, a suite, and a line here and in sections.py."""
 
 from __future__ import annotations
 
 from .dirty_type1.interface import DirtyType1
 from .migration_v1.interface import MigrationV1
-from .profiles import profile_format
 from .run.client import ClientJudge
 from .run.interface import Interface
 
@@ -13,9 +12,6 @@ INTERFACES: list[Interface] = [
     MigrationV1(),
     DirtyType1(),
 ]
-
-#: The format of a profile, with what the interfaces add to it.
-PROFILE = profile_format([interface.section for interface in INTERFACES])
 
 #: What judges the clients of each, and what the clauses ask of them.
 JUDGES: list[type[ClientJudge]] = [each.judge for each in INTERFACES if each.judge]

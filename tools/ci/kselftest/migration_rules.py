@@ -29,8 +29,8 @@ def skip(why: str) -> NoReturn:
 try:
     sys.path.insert(0, str(TOOLS))
     from vfio_compliance import profiles
-    from vfio_compliance.interfaces import PROFILE
     from vfio_compliance.profiles.device import KernelGroupDevice
+    from vfio_compliance.sections import PROFILE
     from vfio_compliance.transport.errors import SetupError
     from vfio_compliance.transport.host import Host
 except ImportError as error:

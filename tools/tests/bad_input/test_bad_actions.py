@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.sections import PROFILE
 
 WORK = "    return device.read(REGISTERS, WORK, 8)\n"
 

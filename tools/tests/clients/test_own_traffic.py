@@ -233,7 +233,7 @@ def migration(server):
     """Its migration region, after a reset; the trace begins here, with digests."""
     server.reset()
     region = MigrationRegion(server.regions_of_type(REGION_TYPE)[0], 1 << 30)
-    server.transport.tracer.take()
+    server.transport.tracer.forget()
     server.reset()
     return region
 
@@ -348,7 +348,7 @@ BREAKERS = {
 def judged(server, migration):
     """The judge of all that was done since the test began."""
     judge = Judge()
-    for access in migration.accesses(server.transport.tracer.take()):
+    for access in migration.accesses(server.transport.tracer.calls):
         judge.take(access)
     judge.end()
     return judge

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from vfio_compliance.common.calls import Behind, Call, Span, compact
+from vfio_compliance.common.calls import Behind, Call, Calls, Span, folded
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -72,7 +72,15 @@ def test_runs_of_the_same_call_are_one_record():
         CALLS[0]._replace(serial=serial, duration_ns=serial, part="body" if serial > 3 else "set-up")
         for serial in range(1, 6)
     ]
-    first, second = compact(calls)
+    first, second = Calls(folded(calls))
     assert (first.serial, first.times, first.last, first.duration_ns) == (1, 3, 3, 6)
     assert (second.serial, second.times, second.last, second.duration_ns) == (4, 2, 5, 9)
-    assert list(compact(CALLS)) == CALLS
+
+
+def test_times_without_noise():
+    """The beginning in whole microseconds; a duration to the nanosecond below ten microseconds, else three digits."""
+    short, long = (CALLS[0]._replace(started_ns=1_234_567, duration_ns=duration) for duration in (9_999, 12_345))
+    (call,) = Calls(folded([short]))
+    assert (call.started_ns, call.duration_ns) == (1_234_000, 9_999)
+    (call,) = Calls(folded([long]))
+    assert (call.started_ns, call.duration_ns) == (1_234_000, 12_300)

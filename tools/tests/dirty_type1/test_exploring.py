@@ -8,9 +8,10 @@ import pytest
 from vfio_compliance import profiles
 from vfio_compliance.dirty_type1.exploring import MemoryPart
 from vfio_compliance.dirty_type1.interface import Dirtying
-from vfio_compliance.interfaces import INTERFACES, PROFILE
+from vfio_compliance.interfaces import INTERFACES
 from vfio_compliance.run.exploring import Strayed
 from vfio_compliance.run.session import Session
+from vfio_compliance.sections import PROFILE
 
 
 class Walk:

@@ -70,7 +70,7 @@ def test_client(campaign: Callable[[str, str], Campaign]) -> None:
         assert client.ioctl(Target.DEVICE, VFIO_DEVICE_GET_REGION_INFO, bytearray(_REGION_9)).ok
         assert client.read(9, 0, 4)[1] == b"\1\0\0\0"
         client.close()
-        client.tracer.take()
+        client.tracer.forget()
         session.memory.release()
 
     counted.run(10_000, trial)

@@ -16,11 +16,11 @@ from campaign import Campaign
 from text_mutation import mutate_text, mutate_tree
 
 from vfio_compliance import rules as spec
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, load, plan, programs
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.document import LARGEST_FILE, WHOLE_FILE
 from vfio_compliance.profiles.waiver_files import unknown_rules
+from vfio_compliance.sections import PROFILE
 
 #: Characters that a message may have: a reader is to be told what is wrong, not to be shown all of it.
 _LONGEST = 2000

@@ -13,7 +13,7 @@ import yaml
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device
-from vfio_compliance.interfaces import INTERFACES, PROFILE
+from vfio_compliance.interfaces import INTERFACES
 from vfio_compliance.migration_v1.exploration.explorer import Explorer, Finding
 from vfio_compliance.migration_v1.exploration.threads import Threads
 from vfio_compliance.migration_v1.migration import Migration
@@ -22,6 +22,7 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.exploring import Line
 from vfio_compliance.run.session import Session
+from vfio_compliance.sections import PROFILE
 
 WALK = "stress.walk.answers-allowed"
 

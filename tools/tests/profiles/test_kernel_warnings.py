@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from waiver_texts import SMALL, complaints, written
 
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, load, waiver_files
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.kernel_warning import KernelWarning
+from vfio_compliance.sections import PROFILE
 
 FULL = """\
 format: 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vfio_compliance.cli.main import main
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles.command import check
+from vfio_compliance.sections import PROFILE
 
 SMALL = """\
 format: 1

@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.migration_v1.profile import MigrationRunning
 from vfio_compliance.profiles import (
     Dma,
@@ -37,6 +36,7 @@ from vfio_compliance.profiles import (
     load,
 )
 from vfio_compliance.profiles.expressions import parse
+from vfio_compliance.sections import PROFILE
 
 #: What the interfaces make of these parts of a profile.
 CLAIMS, STIMULUS = PROFILE.kinds["claims"].cls, PROFILE.kinds["stimulus"].cls

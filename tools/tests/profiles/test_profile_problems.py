@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, document, load
+from vfio_compliance.sections import PROFILE
 
 MARK = "§"
 PARTS = {

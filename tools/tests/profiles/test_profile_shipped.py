@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from vfio_compliance.cli.schema import SCHEMAS
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, document, load, plan, schema, waiver_files
 from vfio_compliance.profiles.profile import Profile
+from vfio_compliance.sections import PROFILE
 
 FOLDER = Path(__file__).parents[3] / "profiles"
 SHIPPED = sorted(FOLDER.glob("*.yaml"))

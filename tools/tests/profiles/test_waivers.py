@@ -11,10 +11,10 @@ import pytest
 from waiver_texts import SMALL, complaints, written
 
 from vfio_compliance.common import versions
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import ProfileError, Waiver, load, waiver_files
 from vfio_compliance.profiles.command import check
 from vfio_compliance.profiles.waiver import TELL_APART
+from vfio_compliance.sections import PROFILE
 
 FULL = """\
 format: 1

@@ -14,10 +14,10 @@ from proofs import CATALOGUE, DEFECTS, shown, side_failures
 
 from vfio_compliance import profiles
 from vfio_compliance.dirty_type1 import fixtures
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.migration_v1.exploration import stress
 from vfio_compliance.results.summary import TROUBLE
 from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.sections import PROFILE
 
 #: What is judged on request only, each rule with each of its defects.
 EXPLORED = [(rule.id, defect) for rule in CATALOGUE if rule.on_request for defect in rule.defects]

@@ -21,13 +21,13 @@ from typing import NamedTuple
 import pytest
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results import journal
 from vfio_compliance.results.case import Case
 from vfio_compliance.results.events import Broken, Event, Hang, Kernel, Process, Way
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.sections import PROFILE
 
 #: What each defect has the kernel say, and the verdict of the case that it strikes, in the order in which they strike.
 STRUCK = {

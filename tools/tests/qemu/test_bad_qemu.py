@@ -17,12 +17,12 @@ from descriptors import same_descriptors
 
 from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.qemu import command, flows, machine, recording
 from vfio_compliance.qemu.command import Wishes
 from vfio_compliance.qemu.conduct import EVENTS_FILE, STRACE, STRACE_FILE, TRACE_FILE
 from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Place
 from vfio_compliance.qemu.report import NAME
+from vfio_compliance.sections import PROFILE
 
 FAKE = Path(__file__).with_name("fake_qemu.py")
 

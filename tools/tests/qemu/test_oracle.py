@@ -19,7 +19,6 @@ import yaml
 from proofs import CATALOGUE
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import KernelGroupDevice
 from vfio_compliance.qemu import program
 from vfio_compliance.qemu.answer import SAYS, Outcome
@@ -28,6 +27,7 @@ from vfio_compliance.qemu.errors import NotApplicable
 from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Flows
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.defects import DefectSwitch
+from vfio_compliance.sections import PROFILE
 
 SUITE = "suites/client_sequences/test_qemu.py"
 

@@ -22,9 +22,9 @@ from raw_client import COUNTER, eventually
 from vfio_compliance import profiles
 from vfio_compliance.device import Device
 from vfio_compliance.device.region import Region
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import KernelGroupDevice, Profile, VfioUserDevice
 from vfio_compliance.run.reaching import way_to
+from vfio_compliance.sections import PROFILE
 from vfio_compliance.transport import VfioUserSettings, create
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_IRQ_INFO, RegionFlags, ffi
 

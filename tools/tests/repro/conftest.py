@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
+from vfio_compliance.sections import PROFILE
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ import pytest
 from proofs import CATALOGUE, DEFECTS, TESTS
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.repro import files
 from vfio_compliance.repro.choice import failing
 from vfio_compliance.repro.live import SHOWS, SHOWS_NOT, Target
 from vfio_compliance.repro.make import make
 from vfio_compliance.repro.minimise import Limits
 from vfio_compliance.repro.statements import Body
+from vfio_compliance.sections import PROFILE
 
 #: Pairs of a defect and a rule that it breaks.
 PAIRS = [(defect, rule) for defect, rules in DEFECTS.items() for rule in rules if not CATALOGUE.rules[rule].on_request]

@@ -11,9 +11,9 @@ import pytest
 from descriptors import same_descriptors
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results.kernel_log import complaints, marked
 from vfio_compliance.run.kernel_marks import KernelMarks
+from vfio_compliance.sections import PROFILE
 
 CASE = "suites/migration_v1/test_state.py::test_enter[running -> stop]"
 

@@ -9,10 +9,10 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, Unreachable
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.profiles import steps
 from vfio_compliance.run import program
 from vfio_compliance.run.errors import ProfileFault
+from vfio_compliance.sections import PROFILE
 from vfio_compliance.transport import Outcome, Transport
 from vfio_compliance.transport.base import argument_view
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_REGION_INFO, ffi
@@ -153,7 +153,7 @@ def test_files_are_written_and_read(perform, tmp_path, transport):
     assert (tmp_path / "pin").read_text() == "12\n"
     assert values[1] == 12
     assert values[0] > 1 << 32  # a text that is no number is one of its own
-    told = [(call.verb, call.target, call.sent or call.received) for call in transport.tracer.take()][-5:]
+    told = [(call.verb, call.target, call.sent or call.received) for call in transport.tracer.calls][-5:]
     assert told[0] == ("write-file", f"{tmp_path}/pin", b"0x11223344 7")
     assert told[3] == ("read-file", f"{tmp_path}/pin", b"12\n")
 

@@ -9,11 +9,12 @@ import pytest
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, Unreachable
-from vfio_compliance.interfaces import INTERFACES, PROFILE
+from vfio_compliance.interfaces import INTERFACES
 from vfio_compliance.migration_v1.migration import Migration
 from vfio_compliance.results import events
 from vfio_compliance.run import session
 from vfio_compliance.run.errors import Broken
+from vfio_compliance.sections import PROFILE
 from vfio_compliance.transport import Outcome, Target, Transport
 from vfio_compliance.transport.base import argument_view
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_REGION_INFO, VFIO_DEVICE_RESET, ffi

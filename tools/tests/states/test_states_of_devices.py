@@ -17,9 +17,9 @@ import yaml
 from vfio_compliance import profiles
 from vfio_compliance.cli.main import main
 from vfio_compliance.device import Device, DeviceError
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results.writers.terminal import render
 from vfio_compliance.run.keeping import Fate
+from vfio_compliance.sections import PROFILE
 from vfio_compliance.states import command
 from vfio_compliance.states.archive import StateError, StateFile
 from vfio_compliance.transport import CallTimeout
@@ -199,7 +199,7 @@ def test_how_a_state_is_shown_is_the_same_in_each_process(project):
     """Of a profile whose steps hold sets, too: their order is another one in each process."""
     script = (
         "import sys; from pathlib import Path; from vfio_compliance import profiles; "
-        "from vfio_compliance.interfaces import PROFILE; from vfio_compliance.states.command import _how; "
+        "from vfio_compliance.sections import PROFILE; from vfio_compliance.states.command import _how; "
         "print(_how(profiles.load(Path(sys.argv[1]), PROFILE)))"
     )
     path = project / "profiles" / "examples" / "python.yaml"

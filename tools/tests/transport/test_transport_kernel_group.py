@@ -179,7 +179,7 @@ def test_opening_takes_the_documented_steps(device: KernelGroup, kernel: FakeKer
     assert [request[:2] for request in kernel.requests] == steps
     assert kernel.requests[1][2] == kernel.requests[4][2] == 3
     assert kernel.open_files == ["12", "device", "vfio"]
-    calls = device.tracer.take()
+    calls = device.tracer.calls
     container, *asked, device_fd = [call for call in calls if call.verb == "ioctl"]
     assert [call.number for call in (container, *asked, device_fd)] == [number for _, number in steps]
     assert device_fd.sent == NAME.encode() + b"\0"
@@ -216,7 +216,7 @@ def test_a_second_device_joins_the_container(device: KernelGroup, kernel: FakeKe
     second.close()
     assert kernel.open_files == ["12", "device", "vfio"]
     assert device.read(9, 0, 8)[0].ok
-    calls = device.tracer.take()
+    calls = device.tracer.calls
     assert [call.target for call in calls[-6:]] == [
         "second device",  # asks where region 9 lies
         "second region 9",
@@ -465,11 +465,11 @@ def test_this_machines_files_are_the_default() -> None:
 def test_accesses_go_to_the_regions_offset(device: KernelGroup, kernel: FakeKernel) -> None:
     """Which is asked for once, and only when nobody asked before."""
     device.open()
-    device.tracer.take()
+    device.tracer.forget()
     assert device.write(9, 0x10, b"abcdefgh") == (8, 0)
     assert device.read(9, 0x11, 3) == ((3, 0), b"bcd")
     assert device.read(9, 0, 0) == ((0, 0), b"")
-    calls = [(call.verb, call.target, call.number) for call in device.tracer.take()]
+    calls = [(call.verb, call.target, call.number) for call in device.tracer.calls]
     assert calls == [
         ("ioctl", "device", VFIO_DEVICE_GET_REGION_INFO),
         ("write", "region 9", 0x10),

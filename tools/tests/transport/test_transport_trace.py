@@ -148,7 +148,7 @@ def test_digests_are_those_of_what_was_moved(length: int) -> None:
     calls = device.tracer.calls
     assert [call.sent_digest for call in calls] == [*expected, "", ""]
     assert [call.received_digest for call in calls] == [""] * 20 + [sha256(bytes(length)).hexdigest(), ""]
-    assert device.tracer.take() == calls
+    assert [call.sent_digest for call in device.tracer.take()] == [*expected, "", ""]
     assert kept == {sha256(data).hexdigest(): data for data in kept.values()}
     assert set(kept) == {*expected, sha256(bytes(length)).hexdigest()}
 

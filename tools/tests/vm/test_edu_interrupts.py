@@ -16,8 +16,8 @@ from descriptors import same_descriptors
 
 from vfio_compliance import profiles
 from vfio_compliance.device import Device, DeviceError, NotEnabled
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.run.reaching import way_to
+from vfio_compliance.sections import PROFILE
 
 INTX, MSI = 0, 1
 

@@ -15,10 +15,10 @@ import stories
 from descriptors import same_descriptors
 
 from vfio_compliance import profiles
-from vfio_compliance.interfaces import PROFILE
 from vfio_compliance.results import inflight, journal, reports
 from vfio_compliance.results.events import Restored
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.sections import PROFILE
 from vfio_compliance.watch import attempt, supervise
 from vfio_compliance.watch.supervise import RunError
 

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Check each file: 0 when all are right, else 2."""
-    from ..interfaces import PROFILE
     from ..profiles.command import check
+    from ..sections import PROFILE
 
     return check(arguments.files, PROFILE, catalogue().rules)

@@ -50,7 +50,7 @@ def catalogue() -> Catalogue:
 def loaded(path: Path) -> Profile:
     """The profile. Raises Complaint for one that is wrong."""
     from .. import profiles
-    from ..interfaces import PROFILE
+    from ..sections import PROFILE
 
     try:
         return profiles.load(path, PROFILE)

@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from ..interfaces import PROFILE
 from ..profiles import plan, waiver_files
 from ..profiles.schema import text
+from ..sections import PROFILE
 
 #: By the name of the file in profiles/: the format, and the title of it.
 SCHEMAS: Final = {

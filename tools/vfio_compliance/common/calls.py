@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any, Final, NamedTuple, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, overload
 
 from . import tuples
 
@@ -116,41 +114,8 @@ class Call(NamedTuple):
         return self.serial + (self.number if self.verb == OMITTED else self.times) - 1
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, without those that have their default.
-
-        Field by field, since each call of a run comes through here: whatever looks at names takes three times as long.
-        """
-        verb, target, number, length, sent, received, value, errno, started, duration, *_ = self
-        made: dict[str, Any] = {"verb": verb, "target": target}
-        if number:
-            made["number"] = number
-        if length:
-            made["length"] = length
-        if sent:
-            made["sent"] = sent.hex()
-        if received != sent if verb == "ioctl" and length else received:
-            made["received"] = received.hex()
-        if value:
-            made["value"] = value
-        if errno:
-            made["errno"] = errno
-        if started:
-            made["started_ns"] = started
-        if duration:
-            made["duration_ns"] = duration
-        if self.sent_digest:
-            made["sent_digest"] = self.sent_digest
-        if self.received_digest:
-            made["received_digest"] = self.received_digest
-        if self.behind is not None:
-            made["behind"] = self.behind.to_json()
-        if self.serial:
-            made["serial"] = self.serial
-        if self.times != 1:
-            made["times"] = self.times
-        if self.part != BODY:
-            made["part"] = self.part
-        return made
+        """The fields by name, without those that have their default."""
+        return _by_name(self)
 
     @classmethod
     def from_json(cls, value: object) -> Call:
@@ -161,9 +126,6 @@ class Call(NamedTuple):
         if found["verb"] == "ioctl" and found.get("length"):
             found.setdefault("received", found.get("sent", b""))
         return cls(**found)
-
-
-_STARTED: Final = Call._fields.index("started_ns")
 
 
 class Calls(Sequence[Call]):
@@ -231,34 +193,71 @@ class Span(NamedTuple):
         return cls(**found)
 
 
-_SAME = operator.attrgetter(
-    *("verb", "target", "number", "length", "sent", "received", "value", "errno"),
-    *("sent_digest", "received_digest", "behind", "part"),
-)
-
-
-def compact(calls: Iterable[Call]) -> Iterator[Call]:
-    """The calls, each run of the same one with the same answer as one record that says how many there were."""
-    for _, group in groupby(calls, key=_SAME):
-        first, *others = group
-        if others:
-            spent = first.duration_ns + sum(call.duration_ns for call in others)
-            first = first._replace(duration_ns=spent, times=1 + len(others))
-        yield first
-
-
 #: Times below this many nanoseconds are kept as they are; of longer ones, the digits that no judgement needs are noise.
 _EXACT: Final = 10_000
 
+#: The fields of a Call in their order.
+Fields: TypeAlias = tuple[Any, ...]
 
-def rounded(call: Call) -> Call:
-    """The call with its beginning in whole microseconds and three digits of its duration: what a journal keeps."""
-    started, duration = call.started_ns // 1000 * 1000, call.duration_ns
-    if duration >= _EXACT:
-        duration = round(duration, 3 - len(str(duration)))
-    if started == call.started_ns and duration == call.duration_ns:
-        return call
-    return Call._make((*call[:_STARTED], started, duration, *call[_STARTED + 2 :]))
+
+def folded(calls: Iterable[Fields]) -> list[dict[str, Any]]:
+    """Calls as a journal keeps them: each run of the same one with the same answer as one that says how many they were.
+
+    The beginning is in whole microseconds, and a duration has three digits.
+    """
+    runs: list[list[Any]] = []
+    before: Fields = ()
+    for call in calls:
+        if before and call[:8] == before[:8] and call[10:13] == before[10:13] and call[15] == before[15]:
+            runs[-1][9] += call[9]
+            runs[-1][14] += 1
+        else:
+            before = call
+            runs.append([*call])
+    for run in runs:
+        run[8] = run[8] // 1000 * 1000
+        if run[9] >= _EXACT:
+            run[9] = round(run[9], 3 - len(str(run[9])))
+    return [*map(_by_name, runs)]
+
+
+def _by_name(call: Sequence[Any]) -> dict[str, Any]:
+    """What Call.to_json() gives.
+
+    Field by field, since each call of a run comes through here: whatever looks at names takes three times as long.
+    """
+    verb, target, number, length, sent, received, value, errno, started, duration, *others = call
+    made: dict[str, Any] = {"verb": verb, "target": target}
+    if number:
+        made["number"] = number
+    if length:
+        made["length"] = length
+    if sent:
+        made["sent"] = sent.hex()
+    if received != sent if verb == "ioctl" and length else received:
+        made["received"] = received.hex()
+    if value:
+        made["value"] = value
+    if errno:
+        made["errno"] = errno
+    if started:
+        made["started_ns"] = started
+    if duration:
+        made["duration_ns"] = duration
+    sent_digest, received_digest, behind, serial, times, part = others
+    if sent_digest:
+        made["sent_digest"] = sent_digest
+    if received_digest:
+        made["received_digest"] = received_digest
+    if behind is not None:
+        made["behind"] = behind.to_json()
+    if serial:
+        made["serial"] = serial
+    if times != 1:
+        made["times"] = times
+    if part != BODY:
+        made["part"] = part
+    return made
 
 
 def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:

@@ -116,7 +116,7 @@ class Histories:
     def forget_calls(self) -> None:
         """Of many plays of a script only the last one can be of interest."""
         tracer = self._session.transport.tracer
-        tracer.take()
+        tracer.forget()
         tracer.spans.clear()
 
     def play_steps(self, script: str) -> Played:

@@ -18,7 +18,7 @@ from .. import profiles, rules
 from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
 from ..common.moment import count_calls
 from ..common.words import counted
-from ..interfaces import INTERFACES, PROFILE
+from ..interfaces import INTERFACES
 from ..profiles import waiver_files
 from ..results import events
 from ..results.failure import Failure
@@ -30,6 +30,7 @@ from ..run.checks import NotApplicable
 from ..run.errors import Broken, Lost
 from ..run.kernel_marks import KernelMarks
 from ..run.session import Session
+from ..sections import PROFILE
 from ..states.archive import StateError
 from ..transport import CallTimeout, TransportError
 from .given_states import give_states, kept_states
@@ -137,6 +138,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if opened is None or session.config.option.collectonly:
         return None
     gc.freeze()  # the cases stay: to look through them again and again takes a tenth of the run
+    gc.enable()
     if session.testsfailed:
         _stop(session, "the suites could not be loaded", "see pytest.log in the folder of the run")
         return True

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from .. import __version__
-from ..common.calls import Calls, compact, rounded
 from ..results import events, inflight
 from ..results.flows import Measuring
 from ..results.journal import FORMAT, Journal, JournalError
@@ -155,7 +154,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     passes = tracer.counts.passes
     before = item.config.stash.get(PASSES, 0)
     item.config.stash[PASSES] = passes
-    calls = Calls([call.to_json() for call in map(rounded, compact(tracer.take()))])
+    calls = tracer.take()
     if MEASURING not in item.config.stash:
         item.config.stash[MEASURING] = Measuring(opened.used_regions)
     opened.tell(
@@ -180,4 +179,4 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
 
 def tell_opening(opened: Session) -> None:
     """Put into the journal the calls by which the device was opened."""
-    opened.tell(events.Opening(tuple(map(rounded, compact(opened.transport.tracer.take())))))
+    opened.tell(events.Opening(tuple(opened.transport.tracer.take())))

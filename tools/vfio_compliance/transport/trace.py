@@ -14,7 +14,7 @@ from hashlib import sha256
 from time import perf_counter_ns
 from typing import Final, TypeAlias, TypeVar
 
-from ..common.calls import BODY, KEPT_BYTES, NO_CALLS, OMITTED, SECOND, Behind, Call, Span
+from ..common.calls import BODY, KEPT_BYTES, NO_CALLS, OMITTED, SECOND, Behind, Call, Calls, Fields, Span, folded
 from ..common.moment import AfterCall
 from ..uapi.vfio import VFIO_DEVICE_RESET
 from .errors import TransportError
@@ -124,7 +124,7 @@ class Tracer:
     @property
     def calls(self) -> list[Call]:
         """The calls recorded since the last take()."""
-        return list(self._calls())
+        return [*map(Call._make, self._fields())]
 
     @property
     def last(self) -> int:
@@ -140,15 +140,20 @@ class Tracer:
         self._counted = len(self._records)
         return counts
 
-    def take(self) -> list[Call]:
-        """The calls recorded since the last time; the totals go on."""
+    def take(self) -> Calls:
+        """The calls recorded since the last time, as a journal keeps them; the totals go on."""
         self.counts  # noqa: B018 - what is handed out is counted first
-        calls = self.calls
+        calls = Calls(folded(self._fields()))
+        self.forget()
+        return calls
+
+    def forget(self) -> None:
+        """Forget the calls recorded since the last time; the totals go on."""
+        self.counts  # noqa: B018 - what is dropped is counted first
         self._taken = self.last
         self._records = []
         self._parts = [(self._taken + 1, self._parts[-1][1])]
         self._counted = self._omitted = 0
-        return calls
 
     def begin(self, case: str) -> None:
         """Calls are made in this case from now on."""
@@ -275,7 +280,8 @@ class Tracer:
             self.keep(digest, data)
         return digest
 
-    def _calls(self) -> Iterator[Call]:
+    def _fields(self) -> Iterator[Fields]:
+        """Those of each call."""
         serial, began = self._taken + 1, self._began
         coming = iter([*self._parts[1:], (sys.maxsize, BODY)])
         part, (until, after) = self._parts[0][1], next(coming)
@@ -284,8 +290,7 @@ class Tracer:
                 part, (until, after) = after, next(coming)
             *fields, started, duration = record[:10]
             sent, received, behind = record[10:] or ("", "", None)
-            more = (started - began, duration, _made(sent), _made(received), behind, serial, 1, part)
-            yield Call._make((*fields, *more))
+            yield (*fields, started - began, duration, _made(sent), _made(received), behind, serial, 1, part)
             serial += record[2] if record[0] == OMITTED else 1
 
     def _shorten(self) -> None:

@@ -36,6 +36,9 @@ _BETWEEN = 60.0
 #: Seconds for a process to end after it was asked to, or said that it has finished.
 _ENDING = 10.0
 
+#: Events are taken together that come within so many seconds: to wake up for each costs more than to read it.
+_TOGETHER = 0.05
+
 #: Seconds for a killed process to be gone; then it is left behind.
 _DYING = 1.0
 
@@ -125,19 +128,24 @@ class Attempt:
                 processes.end(process, 0, _DYING)
 
     def _follow(self, process: subprocess.Popen[bytes], pipe: int, interruptions: int) -> Ending:
-        rest = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
-            selector.register(interruptions, selectors.EVENT_READ)
-            if self._log:
-                selector.register(self._log, selectors.EVENT_READ)
+        rest, again = b"", 0.0
+        with selectors.DefaultSelector() as everything, selectors.DefaultSelector() as prompt:
+            everything.register(pipe, selectors.EVENT_READ)
+            for each in [interruptions, *([self._log] if self._log else [])]:
+                everything.register(each, selectors.EVENT_READ)
+                prompt.register(each, selectors.EVENT_READ)
             while True:
-                ready = {key.fd for key, _ in selector.select(max(self._deadline() - time.monotonic(), 0))}
+                early = time.monotonic() < again
+                until, selector = (again, prompt) if early else (self._deadline(), everything)
+                ready = {key.fd for key, _ in selector.select(max(until - time.monotonic(), 0))}
                 if self._log and self._log.fileno() in ready:
                     ready.discard(self._log.fileno())
                     self._log.look(self._case, partial(inflight.last, self._calls))
                     if not ready and time.monotonic() < self._deadline():
                         continue
+                if early:
+                    again = 0.0 if ready else again
+                    continue
                 if pipe in ready:
                     data = os.read(pipe, 1 << 16)
                     if not data:
@@ -148,6 +156,7 @@ class Attempt:
                         found = parse(line)
                         if isinstance(found, Recorded) and found.event:  # a damaged one is a matter of the journal
                             self._note(found.event)
+                    again = time.monotonic() + _TOGETHER
                 if interruptions in ready:  # after the events that came before it
                     if self._interrupted:
                         return self._ending(How.INTERRUPTED)

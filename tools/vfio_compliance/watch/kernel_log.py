@@ -32,6 +32,9 @@ TAINT = Path("/proc/sys/kernel/tainted")
 
 _LARGEST_RECORD = 8192
 
+#: Digits of a number of 64 bits, and the end of the line.
+_LARGEST_NUMBER = 21
+
 #: The least number that a line of a process begins with: the kernel's own have only their gravity, from 0 to 7.
 _FIRST_OF_USERS = 8
 
@@ -63,8 +66,6 @@ class KernelLog:
 
     def __init__(self, log: Path = LOG, taint: Path = TAINT, symbols: Symbols | None = None) -> None:
         """Starts at the end of the log. Raises OSError when the log or the taint cannot be read."""
-        self._taint_file = taint
-        self._taint = int(taint.read_text())
         self._symbols = symbols or Symbols()
         self._places = Places()
         self._found: list[Kernel] = []
@@ -82,6 +83,12 @@ class KernelLog:
         self._ahead: deque[int] = deque(maxlen=_MARKS)
         self._file = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            self._taint_file = os.open(taint, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            os.close(self._file)
+            raise
+        self._taint = self._tainted()
 
     def fileno(self) -> int:
         """A descriptor that can be waited for: something was logged."""
@@ -162,7 +169,7 @@ class KernelLog:
     def over(self, case: str | None, last: LastBefore) -> list[Kernel]:
         """A case is over, or something else: all that was logged until now, and new taints."""
         # The kernel complains first, and is tainted then: so the lines of a taint are there once that is seen.
-        taint = int(self._taint_file.read_text())
+        taint = self._tainted()
         self.look(case, last)
         of = self._found[-1].case if self._found else case
         found = [Kernel(tuple(map(self._symbols.decoded, each.lines)), each.case, each.call) for each in self._found]
@@ -178,6 +185,10 @@ class KernelLog:
     def close(self) -> None:
         """Stop looking."""
         os.close(self._file)
+        os.close(self._taint_file)
+
+    def _tainted(self) -> int:
+        return int(os.pread(self._taint_file, _LARGEST_NUMBER, 0))
 
     def _lines(self) -> Iterator[_Line]:
         while True:

@@ -17,7 +17,7 @@ UNUSED = (
 def command(root: Path, *options: str) -> list[str]:
     """pytest with these options, on the suites of the checkout ``root``."""
     return [
-        *(sys.executable, "-m", "pytest", *options),
+        *(sys.executable, "-m", "vfio_compliance.plugin", *options),
         *("-p", "pytest_timeout", *(f"-pno:{plugin}" for plugin in UNUSED)),
         *(f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")),
     ]

@@ -189,7 +189,7 @@ class Explorer:
         """Raises what Session.prepare() raises."""
         self._end_walk()
         self.tally.walks += 1
-        self._session.transport.tracer.take()  # of many walks only the last one can be of interest
+        self._session.transport.tracer.forget()  # of many walks only the last one can be of interest
         self._session.plain()
         self._walk = walk = Walk(self._session.device, self._migration.prepare(), self._migration.actor)
         walk.parts = [part for each in self._session.attachments if (part := each.part(walk))]

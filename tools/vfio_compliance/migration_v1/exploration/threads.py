@@ -170,7 +170,7 @@ class Threads:
         end = time.monotonic() + seconds
         rounds = 0
         while not rounds or time.monotonic() < end:
-            self._session.transport.tracer.take()
+            self._session.transport.tracer.forget()
             self._session.plain()
             self._tell(rounds)
             rounds += 1
