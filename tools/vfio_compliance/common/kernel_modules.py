@@ -12,7 +12,7 @@ class Listed(NamedTuple):
     """A module of a kernel's own folder."""
 
     name: str
-    path: Path
+    path: str
     #: Paths of what it depends on, as the list has them: the nearest first.
     needs: list[str]
 
@@ -35,4 +35,4 @@ def listed(folder: Path) -> Iterator[Listed]:
         return
     for line in lines:
         path, _, needs = line.partition(":")
-        yield Listed(name_of(path), folder / path, needs.split())
+        yield Listed(name_of(path), f"{folder}/{path}", needs.split())

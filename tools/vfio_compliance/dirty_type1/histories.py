@@ -43,6 +43,8 @@ class Histories:
         self._session = dirtying.session
         self._seed = seed
         self._left = _ALL
+        #: What was judged, as judge() is told it, and whether of a call that fails, where a script has shown it broken.
+        self._shown: set[tuple[Check, bool | None, bool]] = set()
         #: Where page 0 of the guest was the last time.
         self.base = 0
         self._played = self._session.transport.tracer.shared(self._play)
@@ -68,21 +70,28 @@ class Histories:
         if error := wrong(answers, alone):
             if name in SCRIPTS:
                 raise error
-            raise self._shortened(name, alone, error, left_open, may_need_open=bool(taken))
+            matter = (check, left_open, name in grammar.FAILING)
+            told = self._told_of(name, alone, error, left_open, taken=bool(taken), shown=matter in self._shown)
+            if isinstance(told, RuleBroken):
+                self._shown.add(matter)
+            raise told
         if isinstance(ended, NotApplicable):
             raise ended
         if ended is not None:
             raise Unjudged(f"the script did not come to its end: {ended}")
 
-    def _shortened(
-        self, name: str, check: Check, error: RuleBroken, left_open: bool | None, *, may_need_open: bool
+    def _told_of(
+        self, name: str, check: Check, error: RuleBroken, left_open: bool | None, *, taken: bool, shown: bool
     ) -> Exception:
         """What to raise for what is wrong; only so much time is spent on that in a run.
 
-        Without any left, it is told as it is, unless whether this rule is broken depends on what a shorter one shows.
+        Without any left it is told as it is, unless a shorter script has to show whose matter it is: where one that
+        takes a range that is left open (``taken``) goes wrong, and the same was not ``shown`` by another one.
         """
-        if self._left <= 0 and (left_open is None or not may_need_open):
-            return _of_another(error) if left_open else self.told(name, error, self.script(name).split("; "))
+        if self._left <= 0 and left_open and not taken:
+            return _of_another(error)
+        if self._left <= 0 and (left_open is None or not taken or shown):
+            return self.told(name, error, self.script(name).split("; "))
         began = time.monotonic()
         try:
             return _Shortening(self, name, check, error, min(_ONE, self._left)).shortened(left_open)

@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..profiles import Profile, VfioUserDevice
@@ -54,12 +54,19 @@ def code_digest(profile: Profile) -> str:
     return _digest(files)
 
 
-def files_digest(folder: Path, *patterns: str) -> str:
-    """SHA-256 of the names and contents of files below a folder. Raises OSError."""
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+def files_digest(folder: Path, *suffixes: str, below: str = "") -> str:
+    """SHA-256 of the names, from ``folder`` on, and contents of the files with these suffixes in it, or ``below`` it.
+
+    Raises OSError.
+    """
+    start = os.path.join(folder, below)
+    files = [
+        os.path.join(where, name) for where, _, names in os.walk(start) for name in names if name.endswith(suffixes)
+    ]
     whole = hashlib.sha256()
-    for path in files:
-        whole.update(f"{path.relative_to(folder)} {_digest([path])}\n".encode("utf-8", "surrogateescape"))
+    for parts in sorted(os.path.relpath(path, folder).split(os.sep) for path in files):
+        name = "/".join(parts)
+        whole.update(f"{name} {_digest([os.path.join(folder, *parts)])}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 
@@ -89,10 +96,10 @@ def _module_files(name: str) -> Iterator[Path]:
         yield Path(found.origin)
 
 
-def _digest(files: list[Path]) -> str:
+def _digest(files: Sequence[str | Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)
     return digest.hexdigest()

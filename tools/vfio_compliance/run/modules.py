@@ -53,11 +53,11 @@ def file_of(module: str) -> str:
         given = {}
     if isinstance(given, dict) and module in given:
         return str(given[module])
-    return str(_own_files(Path("/lib/modules", os.uname().release)).get(module, ""))
+    return _own_files(Path("/lib/modules", os.uname().release)).get(module, "")
 
 
 @cache
-def _own_files(folder: Path) -> dict[str, Path]:
+def _own_files(folder: Path) -> dict[str, str]:
     """The modules of a kernel's own folder, thousands of them."""
     return {each.name: each.path for each in listed(folder)}
 

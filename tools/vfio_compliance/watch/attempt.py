@@ -131,9 +131,10 @@ class Attempt:
         rest, again = b"", 0.0
         with selectors.DefaultSelector() as everything, selectors.DefaultSelector() as prompt:
             everything.register(pipe, selectors.EVENT_READ)
-            for each in [interruptions, *([self._log] if self._log else [])]:
-                everything.register(each, selectors.EVENT_READ)
-                prompt.register(each, selectors.EVENT_READ)
+            for selector in (everything, prompt):
+                selector.register(interruptions, selectors.EVENT_READ)
+                if self._log:
+                    selector.register(self._log, selectors.EVENT_READ)
             while True:
                 early = time.monotonic() < again
                 until, selector = (again, prompt) if early else (self._deadline(), everything)
