@@ -7,8 +7,9 @@ import gc
 import random
 import signal
 import time
+import traceback
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 
@@ -198,26 +199,46 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Begin the case. True, which means that it is over, for one that is not to be run."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Begin the case. True, which means that it is over, for one that is not to be run, and where the run is watched.
+
+    Then nobody reads pytest's own reports, which take it longer to make than most cases take.
+    """
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
     item.config.stash[MARKS].begin(item.nodeid)
     tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
     opened.transport.tracer.begin(item.nodeid)
-    if not (reason := _left_out(item, opened)):
+    if reason := _left_out(item, opened):
+        item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
+        record(item, opened, 0.0)
+        return True
+    if item.config.getoption("--progress-fd") is None:
         return None
-    item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
-    record(item, opened, 0.0)
+    hook = item.ihook
+    if _passes(item, opened, "setup", partial(hook.pytest_runtest_setup, item=item)):
+        _passes(item, opened, "call", partial(hook.pytest_runtest_call, item=item))
+    _passes(item, opened, "teardown", partial(hook.pytest_runtest_teardown, item=item, nextitem=nextitem))
     return True
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
-    """No dots where somebody watches the run in another way: in a guest each is written to the host's file."""
-    watched = config.getoption("--progress-fd") is not None
-    return ("passed", "", "") if watched and report.when == "call" and report.passed else None
+def _passes(item: pytest.Item, opened: Session, when: str, phase: Callable[[], object]) -> bool:
+    """Run a phase of the case, and judge it; whether it raised nothing. Raises what ends the run."""
+    error: BaseException | None = None
+    started = time.perf_counter()
+    try:
+        phase()
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        raise
+    except BaseException as raised:
+        error = raised
+        if not isinstance(error, NotApplicable):
+            traceback.print_exception(error)
+    passed = error is None
+    _over(item, opened, when, error, time.perf_counter() - started)
+    del error  # its traceback holds this frame, and all that the case had
+    return passed
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -270,31 +291,37 @@ def pytest_runtest_makereport(
     opened = item.config.stash.get(SESSION, None)
     if opened is None or not rule_of(item):
         return report
+    if isinstance(error, NotApplicable):
+        report.longrepr = (str(item.path), item.location[1] or 0, str(error))
+    _over(item, opened, call.when, error, call.duration)
+    return report
+
+
+def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | None, seconds: float) -> None:
+    """A phase of a case is over: judge it, and after the last one the case."""
     if isinstance(error, Lost):
         opened.tell(events.Lost(error.message))
         item.config.stash[LOST] = True
         item.session.shouldstop = error.message
-        return report
+        return
     if isinstance(error, ENDS_THE_RUN):
         _stop(item.session, error.message, error.remedy)
-    if isinstance(error, NotApplicable):
-        report.longrepr = (str(item.path), item.location[1] or 0, str(error))
     phases = item.stash.setdefault(PHASES, [])
     rule = item.config.stash[CATALOGUE].rules[str(rule_of(item))]
     # What the driver answers in the test itself is held against it; before and after, or where the suite itself is
     # judged, it is not the rule that broke. What the suite breaks is a fault of ours.
-    refused = Verdict.FAIL if call.when == "call" and not rule.of_the_suite else Verdict.NOT_RUN
+    refused = Verdict.FAIL if when == "call" and not rule.of_the_suite else Verdict.NOT_RUN
     judged = judge(error, refused, Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL)
     phases.append(Phase(*judged, blamed(error, opened.transport.tracer)))
     if isinstance(error, TransportError) or phases[-1].verdict is Verdict.HANG:
         opened.lost = True
-    seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + call.duration
-    if call.when == "teardown":
-        opened.tell_deaths(item.nodeid)
-    if call.when == "teardown" and LOST not in item.config.stash:  # the next test process runs the case again
+    seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + seconds
+    if when != "teardown":
+        return
+    opened.tell_deaths(item.nodeid)
+    if LOST not in item.config.stash:  # else the next test process runs the case again
         verdict = record(item, opened, seconds)
         item.config.stash[CUT][str(rule_of(item))] += verdict is Verdict.HANG
         if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
             opened.failed(rule.interface)
         _stop_in_time(item.session, opened)
-    return report
