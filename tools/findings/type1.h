@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the programs in this folder share: a device behind a type1v2 container,
+ * What the programs by hand share: a device behind a type1v2 container,
  * memory mapped for it, and the requests of dirty page tracking, as bare as
  * <linux/vfio.h> has them. Whatever cannot be set up ends the program with 2.
  */
@@ -41,16 +41,15 @@ struct target {
 	uint64_t registers; /* where region 0 begins in the device's file */
 };
 
-/* What a fresh container is set to. */
+/* What a container is set to. */
 HELPER int model = VFIO_TYPE1v2_IOMMU;
 
-/* Opens the device and puts its group into a container; a new one for -1. */
-HELPER struct target target_open(const char *sysfs, int container)
+/* Opens the device and puts its group into a container of its own. */
+HELPER struct target target_open(const char *sysfs)
 {
 	struct vfio_group_status status = { .argsz = sizeof(status) };
 	struct vfio_region_info info = { .argsz = sizeof(info), .index = 0 };
-	struct target target = { .container = container };
-	int fresh = container < 0;
+	struct target target = { 0 };
 	char link[512], path[600];
 	ssize_t length;
 
@@ -61,21 +60,27 @@ HELPER struct target target_open(const char *sysfs, int container)
 	need(length > 0, "%s leads to no group", path);
 	link[length] = 0;
 	snprintf(path, sizeof(path), "/dev/vfio/%.60s", basename(link));
-	if (fresh)
-		target.container = open("/dev/vfio/vfio", O_RDWR);
+	target.container = open("/dev/vfio/vfio", O_RDWR);
 	need(target.container >= 0, "/dev/vfio/vfio");
 	target.group = open(path, O_RDWR);
 	need(target.group >= 0, "%s", path);
 	need(!ioctl(target.group, VFIO_GROUP_GET_STATUS, &status) && status.flags & VFIO_GROUP_FLAGS_VIABLE,
 	     "the group is not viable");
 	need(!ioctl(target.group, VFIO_GROUP_SET_CONTAINER, &target.container), "the container refuses the group");
-	if (fresh)
-		need(!ioctl(target.container, VFIO_SET_IOMMU, model), "no IOMMU of type %d", model);
+	need(!ioctl(target.container, VFIO_SET_IOMMU, model), "no IOMMU of type %d", model);
 	target.device = ioctl(target.group, VFIO_GROUP_GET_DEVICE_FD, target.name);
 	need(target.device >= 0, "the driver does not open %s", target.name);
 	need(!ioctl(target.device, VFIO_DEVICE_GET_REGION_INFO, &info), "no region 0");
 	target.registers = info.offset;
 	return target;
+}
+
+/* Closes all of it. */
+HELPER void target_close(const struct target *target)
+{
+	close(target->device);
+	close(target->group);
+	close(target->container);
 }
 
 /* Whether the device is this project's reference module, which writes where it is told to and nowhere else. */

@@ -16,6 +16,7 @@ CALLS = [
     Call("write", "region 9", 0x1000, 100, bytes(64), b"", -1, 22, 1, 2, DIGEST, serial=3, times=4),
     Call("ioctl", "container", 15221, 8, b"\1" * 8, b"\2" * 8, behind=Behind(2, b"\5\0", "", 2, (0, 2))),
     Call("ioctl", "container", 15221, 8, b"\1" * 8, b"\1" * 8, behind=Behind(100, b"", DIGEST)),
+    Call("ioctl", "container", 15221, 8, b"\1" * 8, b"\1" * 8, behind=Behind(8, bytes(8), readonly=True)),
     Call("ioctl", "device", 15215),
     Call("omitted", "", 2**64 - 1),
 ]
@@ -46,7 +47,12 @@ GOOD = {"verb": "read", "target": "region 9"}
         *(GOOD | {"sent": sent} for sent in ("0", "zz", "01 02", 5, None)),
         *(GOOD | {"sent_digest": digest} for digest in ("", "ab", DIGEST.upper(), 1)),
         *(GOOD | {"behind": behind} for behind in (None, {}, {"size": -1}, {"size": 1, "first": [-1]}, {"first": []})),
-        *(GOOD | {"behind": {"size": 1, "first": 1}}, GOOD | {"times": 0}, GOOD | {"part": "lunch"}),
+        *(
+            GOOD | {"behind": {"size": 1, "readonly": 1}},
+            GOOD | {"behind": {"size": 1, "first": 1}},
+            GOOD | {"times": 0},
+            GOOD | {"part": "lunch"},
+        ),
         *(GOOD | {"colour": "red"}, GOOD | {"verb": 1}, GOOD | {"part": []}),
     ],
     ids=str,

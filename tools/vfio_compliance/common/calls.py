@@ -42,6 +42,8 @@ class Behind(NamedTuple):
     #: How many bits are set, and which are the first of them.
     bits: int = 0
     first: tuple[int, ...] = ()
+    #: It cannot be written.
+    readonly: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, without those that have their default."""
@@ -54,6 +56,8 @@ class Behind(NamedTuple):
             made["bits"] = self.bits
         if self.first:
             made["first"] = self.first
+        if self.readonly:
+            made["readonly"] = True
         return made
 
     @classmethod
@@ -312,6 +316,7 @@ _BEHIND: Final[dict[str, tuples.Reader]] = {
     "digest": tuples.digest,
     "bits": tuples.number,
     "first": tuples.numbers,
+    "readonly": tuples.truth,
 }
 
 _CALL: Final[dict[str, tuples.Reader]] = {

@@ -43,6 +43,13 @@ def one_of(*words: str) -> Reader:
     return reader
 
 
+def truth(value: Any) -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise ValueError("true or false is expected")
+    return value
+
+
 def number(value: Any) -> int:
     """A number of 64 bits."""
     if type(value) is not int or not 0 <= value <= LARGEST:

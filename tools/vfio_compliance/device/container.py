@@ -145,6 +145,10 @@ class Container:
         """The 48 bytes of VFIO_IOMMU_DIRTY_PAGES with a range; without a bitmap all behind the flags is ones."""
         if bitmap is None:
             return bytearray(_HEAD.pack(argsz, flags) + b"\xff" * (_GET.size - _HEAD.size))
-        return Pointing(_GET.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address), bitmap.view)
+        return Pointing(
+            _GET.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address),
+            bitmap.behind,
+            readonly=bitmap.is_readonly,
+        )
 
     unmap_request = staticmethod(unmap_request)

@@ -132,4 +132,8 @@ def unmap_request(
     ones = (1 << 64) - 1
     if bitmap is None:
         return bytearray(_REQUEST.pack(argsz, flags, iova, size, ones, ones, ones))
-    return Pointing(_REQUEST.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address), bitmap.view)
+    return Pointing(
+        _REQUEST.pack(argsz, flags, iova, size, page, bitmap_size, bitmap.address),
+        bitmap.behind,
+        readonly=bitmap.is_readonly,
+    )

@@ -234,8 +234,8 @@ class Lifting:
             argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent[: _RANGE.size].ljust(_RANGE.size, b"\0"))
             if call.behind is None:
                 page = room = 0
-            memory = call.behind.size if call.behind else 0
-            yield Unmap(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
+            memory, readonly = (call.behind.size, call.behind.readonly) if call.behind else (0, False)
+            yield Unmap(call.serial, device, was, argsz, flags, iova, size, page, room, memory, readonly)
         elif call.number == vfio.VFIO_DEVICE_SET_IRQS and call.length:
             yield from self._interrupts(call, device, was)
         elif target == "container" and call.number == type1.VFIO_IOMMU_DIRTY_PAGES and call.length >= _RANGE.size:
@@ -243,8 +243,8 @@ class Lifting:
             if call.behind is None and flags != type1.DirtyPagesFlags.GET_BITMAP:
                 yield Dirty(call.serial, device, was, argsz, flags)
             else:
-                memory = call.behind.size if call.behind else room
-                yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, memory)
+                memory, readonly = (call.behind.size, call.behind.readonly) if call.behind else (room, False)
+                yield Dirty(call.serial, device, was, argsz, flags, iova, size, page, room, memory, readonly)
         elif not call.length:
             there = call.behind.data if call.behind else b""
             place = "unmapped" if any(call.sent) else "NULL"

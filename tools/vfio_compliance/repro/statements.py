@@ -117,7 +117,12 @@ class Body:
         called = self._names.give(step, name) if step.id in self._used else ""
         if step.id in self._deciding:
             comment = f"call {step.id} of the run"
+        readonly = isinstance(step, (Dirty, Unmap)) and step.readonly
+        if readonly:
+            yield Statement("bitmaps_are_readonly", ("1",), kind="nothing")
         yield Statement(function, arguments, called, what if how else "", how, times, watch, comment, kind)
+        if readonly:
+            yield Statement("bitmaps_are_readonly", ("0",), kind="nothing")
 
     def _watched(self, id_: int) -> bool:
         """Whether an answer is asked for again and again, to see whether it changes."""
@@ -246,7 +251,7 @@ class Body:
 
     def _dirty(self, step: Dirty, device: str) -> tuple[str, tuple[str, ...], str, str]:
         flags = _DIRTY_FLAGS.get(step.flags, hex(step.flags))
-        if not step.memory:
+        if not step.memory and not step.bitmap_size:
             if step.argsz == 8 and step.flags in _DIRTY_FLAGS:
                 return "dirty_pages", (device, flags), "dirty tracking", "tracking"
             return "dirty_request", (device, str(step.argsz), flags, *"00000"), "dirty tracking", "tracking"

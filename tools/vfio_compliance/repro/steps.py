@@ -253,6 +253,8 @@ class Unmap(Step):
     pgsize: int = 0
     bitmap_size: int = 0
     memory: int = 0
+    #: The memory for the bitmap cannot be written.
+    readonly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,8 @@ class Dirty(Step):
     pgsize: int = 0
     bitmap_size: int = 0
     memory: int = 0
+    #: The memory for the bitmap cannot be written.
+    readonly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,15 +56,18 @@ Argument: TypeAlias = cffi.FFI.CData | bytearray | int | None
 class Pointing(bytearray):
     """An ioctl's argument that names other memory by its address: ``behind`` is that memory."""
 
-    def __init__(self, argument: bytes, behind: memoryview) -> None:
+    def __init__(self, argument: bytes, behind: memoryview, *, readonly: bool = False) -> None:
+        """``readonly`` memory cannot be written."""
         super().__init__(argument)
         self.behind = behind
+        self.readonly = readonly
 
 
 class Misplaced(int):
     """The address of an ioctl's argument that lies where it cannot be used; ``behind`` is what lies there."""
 
     behind: memoryview
+    readonly = False
 
     def __new__(cls, address: int, behind: memoryview) -> Misplaced:
         made = super().__new__(cls, address)
@@ -299,7 +302,7 @@ class Transport(ABC):
         answer: Digest = ""
         if length > KEPT_ARGUMENT:
             received, answer = received[:KEPT_BYTES], tracer.digest(received)
-        behind = tracer.behind(pointer.behind) if pointer is not None else None
+        behind = tracer.behind(pointer.behind, readonly=pointer.readonly) if pointer is not None else None
         call = ("ioctl", name, request, length, sent, received, value, code, started, duration)
         tracer.add((*call, digest, answer, behind))
         return outcome

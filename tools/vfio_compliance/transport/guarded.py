@@ -33,6 +33,7 @@ class GuardedBuffer:
             self._start = int(libc.ffi.cast("uintptr_t", start)) + mmap.PAGESIZE
         self.end = self._start + usable
         self.address = self.end - length
+        self.is_readonly = False
         whole = memoryview(self._pages)[mmap.PAGESIZE : mmap.PAGESIZE + usable]
         self._before, self.view = whole[: usable - length], whole[usable - length :]
         for guard in (self._start - mmap.PAGESIZE, self.end):
@@ -46,6 +47,13 @@ class GuardedBuffer:
     def readonly(self) -> None:
         """From now on a write to it is a fault: whoever is asked to write there has to say so. Raises OSError."""
         self._protect(self._start, self.end - self._start, mmap.PROT_READ)
+        self.is_readonly = True
+
+    @property
+    def behind(self) -> memoryview:
+        """Its bytes from ``address`` on, which may have been moved on."""
+        moved = self.address - (self.end - self.length)
+        return self.view[moved:] if moved else self.view
 
     def release(self) -> None:
         """Give the memory back. Raises BufferError while somebody holds a slice of ``view``."""

@@ -178,15 +178,15 @@ class Tracer:
             _made(self._hashing.popleft())
         return made
 
-    def behind(self, view: memoryview) -> Behind:
+    def behind(self, view: memoryview, *, readonly: bool = False) -> Behind:
         """What memory that an argument points to holds."""
         size = len(view)
         if size > _MOST_BEHIND:
-            return Behind(size)
+            return Behind(size, readonly=readonly)
         data = bytes(view)
         bits = int.from_bytes(data, "little")
         kept = (data, "") if size <= KEPT_BYTES else (b"", self._digest(data))
-        return Behind(size, *kept, bits.bit_count(), tuple(_first_bits(bits)))
+        return Behind(size, *kept, bits.bit_count(), tuple(_first_bits(bits)), readonly)
 
     def add(self, record: Record) -> None:
         """Record a call that has ended; its bytes are cut to what is kept already."""

@@ -224,11 +224,29 @@ HELPER void attend(struct device *device)
 	usleep(1000);
 }
 
+static int readonly;
+
+/* From now on, or no longer, memory for bitmaps cannot be written. */
+HELPER void bitmaps_are_readonly(int now)
+{
+	readonly = now;
+}
+
+/* Memory for a bitmap, which ends where nothing can be reached. */
+static unsigned char *bitmap_of(size_t bytes)
+{
+	unsigned char *bitmap = pages_of(bytes, 1), *start = bitmap - (uintptr_t)bitmap % PAGE;
+
+	if (readonly && bytes && mprotect(start, bitmap + bytes - start, PROT_READ))
+		must(failure(errno, 0), "memory");
+	return bitmap;
+}
+
 /* VFIO_IOMMU_DIRTY_PAGES, with so many bytes of memory for the bitmap. */
 HELPER struct answer dirty_request(struct device *device, uint32_t argsz, uint32_t flags, uint64_t iova, uint64_t size,
 				   uint64_t pgsize, uint64_t room, uint64_t bytes)
 {
-	unsigned char request[48], *bitmap = bytes ? pages_of(bytes, 1) : NULL;
+	unsigned char request[48], *bitmap = bytes || room ? bitmap_of(bytes) : NULL;
 	struct answer answer;
 
 	memset(request, 0xff, sizeof(request));
@@ -251,7 +269,7 @@ HELPER struct answer dirty_request(struct device *device, uint32_t argsz, uint32
 HELPER struct answer unmap_request(struct device *device, uint32_t argsz, uint32_t flags, uint64_t iova, uint64_t size,
 				   uint64_t pgsize, uint64_t room, uint64_t bytes)
 {
-	unsigned char request[48], *bitmap = bytes ? pages_of(bytes, 1) : NULL;
+	unsigned char request[48], *bitmap = bytes || room ? bitmap_of(bytes) : NULL;
 	struct answer answer;
 	int at;
 

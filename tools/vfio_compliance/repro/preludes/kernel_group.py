@@ -176,9 +176,27 @@ def attend(device):
     time.sleep(0.001)
 
 
+READONLY = False
+
+
+def bitmaps_are_readonly(now):
+    """From now on, or no longer, memory for bitmaps cannot be written."""
+    global READONLY
+    READONLY = bool(now)
+
+
+def bitmap_of(size):
+    """Memory for a bitmap, which ends where nothing can be reached."""
+    bitmap = Memory(size, guarded=True)
+    if READONLY and size:
+        start = bitmap.address - bitmap.address % PAGE
+        LIBC.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(bitmap.address + size - start), mmap.PROT_READ)
+    return bitmap
+
+
 def dirty_request(device, argsz, flags, iova=0, size=0, pgsize=0, room=0, memory=0):
     """VFIO_IOMMU_DIRTY_PAGES."""
-    bitmap = Memory(memory, guarded=True) if memory else None
+    bitmap = bitmap_of(memory) if memory or room else None
     rest = (iova, size, pgsize, room, bitmap.address) if bitmap else (2**64 - 1,) * 5
     answer = ioctl(device.container, VFIO_IOMMU_DIRTY_PAGES, struct.pack("<IIQQQQQ", argsz, flags, *rest))
     answer.data = bitmap.bytes() if bitmap else b""
@@ -187,7 +205,7 @@ def dirty_request(device, argsz, flags, iova=0, size=0, pgsize=0, room=0, memory
 
 def unmap_request(device, argsz, flags, iova, size, pgsize=0, room=0, memory=0):
     """VFIO_IOMMU_UNMAP_DMA."""
-    bitmap = Memory(memory, guarded=True) if memory else None
+    bitmap = bitmap_of(memory) if memory or room else None
     rest = (pgsize, room, bitmap.address) if bitmap else (2**64 - 1,) * 3
     answer = ioctl(device.container, VFIO_IOMMU_UNMAP_DMA, struct.pack("<IIQQQQQ", argsz, flags, iova, size, *rest))
     answer.unmapped = field(answer, 16, 8)

@@ -1,17 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A bitmap with pages of 0 bytes: refused, but only after the kernel computed
- * with the 0. A kernel that watches for undefined behaviour (UBSAN) logs it.
+ * Two faults that no program which the suite makes can show: hence by hand.
  *
- *   gcc -Wall -O2 -o /tmp/page_size_zero tools/findings/page_size_zero.c
- *   vfio-compliance vm --no-module -- /tmp/page_size_zero /sys/bus/pci/devices/0000:00:10.0
+ * A container of the older kind, TYPE1, has the capability that announces dirty
+ * page tracking, and refuses every request of it. The suite always asks for
+ * TYPE1v2.
  *
- * The kernel logs each place once in its life: boot it anew to see it again. A
- * good kernel prints "ok" on each line, then OK, and the exit code is 0.
+ * A bitmap with pages of 0 bytes is refused, but only after the kernel computed
+ * with the 0. The answer is right; a kernel that watches for undefined behaviour
+ * (UBSAN) logs it, each place once in its life.
+ *
+ *   gcc -Wall -O2 -o /tmp/unseen tools/findings/unseen.c
+ *   vfio-compliance vm --no-module -- /tmp/unseen /sys/bus/pci/devices/0000:00:10.0
+ *
+ * A good kernel prints "ok" on each line, then OK, and the exit code is 0.
  */
 #include "type1.h"
 
 #define PAGES 64
+
+static int announced(int container)
+{
+	unsigned char bytes[4096] = { 0 };
+	struct vfio_iommu_type1_info *info = (void *)bytes;
+	struct vfio_info_cap_header *link;
+	uint32_t offset;
+
+	info->argsz = sizeof(bytes);
+	need(!ioctl(container, VFIO_IOMMU_GET_INFO, bytes), "no information");
+	for (offset = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0;
+	     offset && offset <= sizeof(bytes) - sizeof(*link); offset = link->next) {
+		link = (void *)(bytes + offset);
+		if (link->id == VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION)
+			return 1;
+	}
+	return 0;
+}
+
+static void announced_only(const char *sysfs)
+{
+	static const struct { int model; const char *name; } kinds[] = {
+		{ VFIO_TYPE1v2_IOMMU, "TYPE1v2" },
+		{ VFIO_TYPE1_IOMMU, "TYPE1" },
+	};
+	struct target target;
+	unsigned int i;
+	int code, told;
+
+	for (i = 0; i < 2; i++) {
+		model = kinds[i].model;
+		target = target_open(sysfs);
+		told = announced(target.container);
+		code = track(target.container, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+		check(told == !code, "%s: tracking is %sannounced, START: %s", kinds[i].name, told ? "" : "not ",
+		      code ? strerror(code) : "success");
+		target_close(&target);
+	}
+}
 
 /* What the kernel logged since the last call, as far as it names the container or undefined behaviour. */
 static unsigned int complaints(int log)
@@ -34,7 +79,7 @@ static unsigned int complaints(int log)
 	return found;
 }
 
-int main(int argc, char **argv)
+static void page_size_zero(const char *sysfs)
 {
 	struct {
 		struct vfio_iommu_type1_dirty_bitmap head;
@@ -48,8 +93,7 @@ int main(int argc, char **argv)
 	uint64_t bitmap[1] = { 0 };
 	int code, log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 
-	need(argc == 2, "usage: page_size_zero SYSFS_FOLDER");
-	target = target_open(argv[1], -1);
+	target = target_open(sysfs);
 	need(log >= 0 && lseek(log, 0, SEEK_END) >= 0, "/dev/kmsg");
 	need(!map_pages(target.container, BASE, PAGES), "mapping");
 	need(!track(target.container, VFIO_IOMMU_DIRTY_PAGES_FLAG_START), "tracking");
@@ -76,5 +120,14 @@ int main(int argc, char **argv)
 	check(code == EINVAL, "unmapping with such a bitmap: %s", strerror(code));
 	code = complaints(log);
 	check(!code, "it made the kernel complain: %s", code ? "yes" : "no");
+	close(log);
+	target_close(&target);
+}
+
+int main(int argc, char **argv)
+{
+	need(argc == 2, "usage: unseen SYSFS_FOLDER");
+	announced_only(argv[1]);
+	page_size_zero(argv[1]);
 	return verdict();
 }
