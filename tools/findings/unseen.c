@@ -56,6 +56,7 @@ static void announced_only(const char *sysfs)
 		      code ? strerror(code) : "success");
 		target_close(&target);
 	}
+	model = VFIO_TYPE1v2_IOMMU;
 }
 
 /* What the kernel logged since the last call, as far as it names the container or undefined behaviour. */

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import struct
 import subprocess
 from dataclasses import replace
 
@@ -364,3 +366,27 @@ def test_an_argument_that_cannot_be_used(rule, tmp_path, sent, there, place):
     source = tmp_path / "program.c"
     source.write_text(c.render(made, "A head."))
     subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "built", source], check=True)
+
+
+@pytest.mark.parametrize(
+    ("behind", "memory"),
+    [(Behind(8, bytes(8), readonly=True), 8), (Behind(8, bytes(8)), 8), (Behind(0), 0)],
+    ids=["read-only", "a word less", "nothing"],
+)
+def test_memory_that_is_not_fit_for_a_bitmap(rule, tmp_path, behind, memory):
+    """It cannot be written, or ends before the bitmap does; the next bitmap has what it needs."""
+    trace = Trace()
+    asked = struct.pack("<IIQQQQQ", 48, type1.DirtyPagesFlags.GET_BITMAP, 0, 128 * 4096, 4096, 16, 0x7F00)
+    get = ("ioctl", "container", type1.VFIO_IOMMU_DIRTY_PAGES, 48)
+    trace.add(*get, sent=asked, received=asked, behind=behind, value=-1, errno=errno.EFAULT)
+    last = trace.add(*get, sent=asked, received=asked, behind=Behind(16, bytes(16)))
+    made = replace(program(rule, trace, fault_by(Taken(last))), transport="kernel-group")
+    for lines in (c.body(made), python.body(made)):
+        body = "\n".join(lines)
+        assert f"VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, 0x0, 0x80000, 0x1000, 16, {memory})" in body
+        assert "get_bitmap(device, 0x0, 0x80000, 0x1000, 16)" in body
+        assert body.count("bitmaps_are_readonly") == 2 * behind.readonly
+    source = tmp_path / "program.c"
+    source.write_text(c.render(made, "A head."))
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "built", source], check=True)
+    compile(python.render(made, "A head."), "program.py", "exec")
