@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from threading import Lock, Thread
 
 from ..common.words import counted
-from ..results.failure import ROUND, Compared
 from ..run.checks import Unjudged, broken
 from .guest_memory import GuestMemory
 from .pages import Pages
@@ -53,15 +52,12 @@ class _Log:
 
     began: float = field(default_factory=time.monotonic)
     lines: list[tuple[float, float, str, Pages]] = field(default_factory=list)
-    #: The call after which each page was last written or reported.
-    calls: dict[int, int] = field(default_factory=dict)
 
     def now(self) -> float:
         return (time.monotonic() - self.began) * 1000
 
-    def add(self, since: float, what: str, pages: Pages, call: int) -> None:
+    def add(self, since: float, what: str, pages: Pages) -> None:
         self.lines.append((since, self.now(), what, pages))
-        self.calls |= dict.fromkeys(pages, call)
 
     def of(self, page: int, iova: int) -> str:
         """When ``page``, which is at ``iova``, was written and reported."""
@@ -88,9 +84,6 @@ class Rounds:
         #: Bytes that the device writes, or is given to write somewhere in.
         self._bytes = _BYTES
         self._copies: dict[int, bytearray] = {}
-        self._tracer = guest.transport.tracer
-        #: The last calls before all rounds, and before this one.
-        self._before_all = self._before = 0
         self.tally = Tally()
 
     def run(self, rounds: int, seconds: float) -> Tally:
@@ -103,7 +96,6 @@ class Rounds:
         self._bytes = guest.page if guest.actor.chooses else max(_BYTES, guest.actor.least_write)
         for first, count in _STAYING:
             guest.map(first, count)
-        self._before_all = self._tracer.last
         end = time.monotonic() + seconds
         while self.tally.rounds < rounds and time.monotonic() < end:
             self._round(random.Random(f"{self._seed} {self.tally.rounds}"))
@@ -112,7 +104,6 @@ class Rounds:
 
     def _round(self, chance: random.Random) -> None:
         guest, log = self._guest, _Log()
-        self._before = self._tracer.last
         mappings = dict([*_STAYING, _LEAVING] if self._unmapping else _STAYING)
         if self._unmapping:
             guest.map(*_LEAVING)
@@ -127,7 +118,7 @@ class Rounds:
             if self._unmapping:  # what is still to be told of it is told now
                 since = log.now()
                 with guest.leaving(_LEAVING[0]) as (reported, memory):
-                    log.add(since, "reported by unmapping", reported, self._tracer.last)
+                    log.add(since, "reported by unmapping", reported)
                     self._copy(_LEAVING[0], memory, reported)
                     self._compare(_LEAVING[0], memory, log)
         self._query(0, _END, log)
@@ -181,7 +172,7 @@ class Rounds:
             self._copies[first][at:end] = pattern
         since = log.now()
         guest.actor.write(guest.iova(page), self._bytes)
-        log.add(since, "written", Pages.of(page), self._tracer.last)
+        log.add(since, "written", Pages.of(page))
         self.tally.writes += 1
         if guest.mapping(first).view[at:end] == pattern:
             raise Unjudged(f"the device did not write at 0x{guest.iova(page):x}")
@@ -190,7 +181,7 @@ class Rounds:
         """Ask for a bitmap, and copy what it reports."""
         since = log.now()
         reported = self._guest.reported(first, count)
-        log.add(since, "reported", reported, self._tracer.last)
+        log.add(since, "reported", reported)
         for start in self._copies:
             if first <= start < first + count:
                 self._copy(start, self._guest.mapping(start).view, reported)
@@ -202,42 +193,22 @@ class Rounds:
             a, b = (first - start) * page, (end - start) * page
             with self._lock:
                 copy[a:b] = memory[a:b]
-                for index in range(a // page, b // page if self._stream else 0):
-                    self._look(start, index)
             self.tally.copied += end - first
 
     def _compare(self, start: int, memory: memoryview, log: _Log) -> None:
-        copy = self._copies.pop(start)
+        copy, page = self._copies.pop(start), self._guest.page
         if bytes(memory) == copy:
             return
-        differ = self._differing(memory, copy)
+        differ = [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
         told = "; ".join(log.of(start + index, self._guest.iova(start + index)) for index in differ[:4])
-        if self._stream:
-            self._look(start, differ[0])
         broken(
             f"round {self.tally.rounds} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
             expected="every written page reported after its last write, so that the copy is the memory",
             seen=f"{counted(len(differ), 'page')} not so: {told}",
-            compared=self._compared(start, differ[0], log),
         )
-
-    def _compared(self, start: int, index: int, log: _Log) -> Compared:
-        """That the page was in none of the bitmaps since it was last written, or reported, as data."""
-        began = self._before + 1
-        since = log.calls.get(start + index, self._before) + 1
-        bit = index if start == _LEAVING[0] else start + index
-        return Compared(ROUND, tuple(map(hex, (self._before_all + 1, began, since))), (hex(bit),))
-
-    def _look(self, start: int, index: int) -> None:
-        """Note what a page of a mapping holds, for who compares it with what it held before."""
-        size = self._guest.page
-        self._guest.mapping(start).look(index * size, size)
 
     @contextmanager
     def _streaming(self, page: int) -> Iterator[float]:
-        if self._stream:
-            start = max(first for first, _ in _STAYING if first <= page)
-            self._look(start, page - start)
         with self._guest.actor.stream(self._guest.iova(page), _BYTES) if self._stream else nullcontext(0.0) as within:
             yield within
 
@@ -249,14 +220,6 @@ class Rounds:
         end = time.monotonic() + within
         while time.monotonic() < end and not any(self._differ(start) for start in self._copies):
             self._guest.transport.pause(_PAUSE / 10)
-        for start, copy in self._copies.items():
-            for index in self._differing(self._guest.mapping(start).view, copy)[:1]:
-                self._look(start, index)
-
-    def _differing(self, memory: memoryview, copy: bytearray) -> list[int]:
-        """The pages in which they differ."""
-        page = self._guest.page
-        return [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
 
     def _differ(self, start: int) -> bool:
         return bytes(self._guest.mapping(start).view) != self._copies[start]

@@ -129,8 +129,6 @@ class Fault:
     what: str
     expected: str
     seen: str
-    #: The first steps of all rounds and of the one that failed, where it does not show in each of them.
-    rounds: tuple[int, int] | None = None
 
     @property
     def steps(self) -> Iterator[int]:

@@ -86,8 +86,6 @@ class Lifting:
     contents: Contents
     #: Calls whose answers are looked at: they are kept whatever they ask.
     kept: Collection[int] = ()
-    #: The fault does not show each time: what comes when is a matter of a moment.
-    in_rounds: bool = False
     _sections: dict[str, Section] = field(default_factory=dict)
     #: Looks after this call are what is judged.
     _judged_from: int = sys.maxsize
@@ -106,7 +104,7 @@ class Lifting:
         self._copies = Copies(calls, self.registers, self.contents)
         made: list[Step] = []
         for call, before in zip(calls, [None, *calls], strict=False):
-            if before and (waited := self._waited(before, call)):
+            if before and (waited := _waited(before, call)):
                 made.append(Pause(-call.serial, 0, Answer(), waited))
             made += self._step(call)
             self._before = call.verb
@@ -117,13 +115,6 @@ class Lifting:
             Interrupt(-each.id, each.device, Answer(), *key[1:]) for key, each in counted.items() if key not in enabled
         ]
         return [*missing, *made]
-
-    def _waited(self, before: Call, call: Call) -> int:
-        """Milliseconds between two calls, where nothing was done for a while."""
-        if call.serial != before.last + 1 or before.times > 1 or (before.verb == LOOK and not self.in_rounds):
-            return 0
-        waited = max(call.started_ns - before.started_ns - before.duration_ns, 0) // 1_000_000
-        return waited if waited >= _LONG or self.in_rounds else 0
 
     def _step(self, call: Call) -> Iterator[Step]:
         target, device = call.target.removeprefix(SECOND), int(call.target.startswith(SECOND))
@@ -271,6 +262,14 @@ class Lifting:
             for vector, file in enumerate(files, start):
                 if file >= 0:
                     yield Interrupt(call.serial + vector - start, device, was, index, vector)
+
+
+def _waited(before: Call, call: Call) -> int:
+    """Milliseconds between two calls, where nothing was done for a while."""
+    if call.serial != before.last + 1 or before.times > 1 or before.verb == LOOK:
+        return 0
+    waited = (call.started_ns - before.started_ns - before.duration_ns) // 1_000_000
+    return waited if waited >= _LONG else 0
 
 
 def _vector(step: CountInterrupt | Interrupt) -> tuple[int, int, int]:

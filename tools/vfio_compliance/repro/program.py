@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..common.calls import Call
 from ..results.case import Case
 from ..results.registers import Registers, registers_of
 from ..results.summary import Summary
@@ -17,7 +16,7 @@ from .contents import Contents
 from .evidence import Evidence
 from .fault import Fault
 from .lift import Lifting
-from .steps import Pause, Save, Step
+from .steps import Save, Step
 from .trace import UnknownData, calls_before, calls_of, giver
 
 
@@ -44,10 +43,6 @@ class Program:
         """The index of the region that programs find by its type; -1 where there is none."""
         return min(self.registers, default=-1)
 
-    def is_round(self, step: Step) -> bool:
-        """Whether a step belongs to what is done again and again, since the fault does not show each time."""
-        return self.fault.rounds is not None and abs(step.id) >= self.fault.rounds[1]
-
     @property
     def saves(self) -> bool:
         """Whether it saves a state, buffer by buffer."""
@@ -62,31 +57,21 @@ def program_of(summary: Summary, case: Case, folder: Path | None = None, before:
     registers, contents = registers_of(summary.target.regions), Contents(folder)
     calls = calls_of(summary, case)
     fault = Evidence(case.why, calls, summary.opening, registers, contents).fault()
-    calls = _of_one_round(calls, fault)
     opening = [call for call in summary.opening if call.serial in fault.steps]
     givers = [*before]
     while True:
-        lifting = Lifting(registers, contents, set(fault.steps), in_rounds=fault.rounds is not None)
         first = calls_before(summary, case, givers, calls)
         try:
-            steps = lifting.steps([*opening, *first, *calls])
+            steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *first, *calls])
             break
         except UnknownData as unknown:
             found = giver(summary, case, unknown.call, contents)
             if found is None or found in givers:
                 raise
             givers.append(found)
-    if fault.rounds:  # the time between what comes before all of them and the one that failed is no pause
-        steps = [step for step in steps if not isinstance(step, Pause) or step.id != -fault.rounds[1]]
     steps, fault = put_together(_from_last_beginning(steps, fault), fault, registers)
     rule = summary.rules[case.rule]
     return Program(rule, case.name, summary.target.identity.get("transport", ""), registers, tuple(steps), fault)
-
-
-def _of_one_round(calls: Sequence[Call], fault: Fault) -> list[Call]:
-    """What comes before all rounds, and the one that failed."""
-    first, began = fault.rounds or (0, 0)
-    return [call for call in calls if not first <= call.serial < began]
 
 
 def _from_last_beginning(steps: Sequence[Step], fault: Fault) -> list[Step]:
