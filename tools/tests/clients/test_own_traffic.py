@@ -350,6 +350,7 @@ def judged(server, migration):
     judge = Judge()
     for access in migration.accesses(server.transport.tracer.calls):
         judge.take(access)
+    server.transport.tracer.forget()
     judge.end()
     return judge
 
