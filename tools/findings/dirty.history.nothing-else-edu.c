@@ -110,7 +110,7 @@ HELPER struct answer failure(int error, size_t length)
 	return (struct answer){ .value = -1, .error = error, .failed = 1, .length = length };
 }
 
-/* So many bytes of what should have been moved were; "data" are those that came, and kept. */
+/* A call that moved "value" of "length" bytes; "data" holds those that came, and stays allocated. */
 HELPER struct answer success(size_t value, size_t length, unsigned char *data, size_t size)
 {
 	return (struct answer){ .value = value, .failed = value < length, .length = length, .data = data, .size = size,
@@ -216,7 +216,7 @@ HELPER struct answer from_hex(const char *digits)
 #define MOST_REGIONS 64
 #define PAGE 4096ull
 
-/* A device behind its group in /dev/vfio, in a container of its own or in that of another one. */
+/* A device, opened through its group in /dev/vfio, in its own container or in that of another device. */
 struct device {
 	int container, group, file, migration;
 	uint64_t offsets[MOST_REGIONS]; /* where each region begins in the device's file */
@@ -241,7 +241,7 @@ static struct answer ioctl_answer(int file, unsigned long number, void *argument
 	return answer;
 }
 
-/* Zeroed memory that ends at a page which nobody can reach, where it is guarded. */
+/* Zeroed memory; guarded memory ends at an inaccessible page. */
 static unsigned char *pages_of(size_t size, int guarded)
 {
 	size_t room = (size + PAGE - 1) & ~(PAGE - 1);
@@ -436,7 +436,7 @@ HELPER void attend(struct device *device)
 	usleep(1000);
 }
 
-/* VFIO_IOMMU_DIRTY_PAGES, with so many bytes of memory for the bitmap. */
+/* VFIO_IOMMU_DIRTY_PAGES; the buffer for the bitmap has "bytes" bytes, and the request says "room". */
 HELPER struct answer dirty_request(struct device *device, uint32_t argsz, uint32_t flags, uint64_t iova, uint64_t size,
 				   uint64_t pgsize, uint64_t room, uint64_t bytes)
 {
@@ -540,7 +540,7 @@ static int file_of(struct device *device, unsigned long number)
 HELPER struct answer request(struct device *device, unsigned long number, const char *digits)
 {
 	struct answer argument = from_hex(digits);
-	/* What argsz promises is there, whatever the request has: nothing behind it is to be written over. */
+	/* The buffer has as many bytes as argsz says, so that an answer overwrites nothing behind it. */
 	uint64_t promised = field(argument, 0, 4) < 1 << 20 ? field(argument, 0, 4) : 1 << 20;
 	unsigned char *data = memory(promised > argument.size ? promised : argument.size);
 

@@ -203,6 +203,10 @@ _EXACT: Final = 10_000
 #: The fields of a Call in their order.
 Fields: TypeAlias = tuple[Any, ...]
 
+_STARTED, _DURATION, _SERIAL, _TIMES, _PART = map(
+    Call._fields.index, ("started_ns", "duration_ns", "serial", "times", "part")
+)
+
 
 def folded(calls: Iterable[Fields]) -> list[dict[str, Any]]:
     """Calls as a journal keeps them: each run of the same one with the same answer as one that says how many they were.
@@ -212,16 +216,17 @@ def folded(calls: Iterable[Fields]) -> list[dict[str, Any]]:
     runs: list[list[Any]] = []
     before: Fields = ()
     for call in calls:
-        if before and call[:8] == before[:8] and call[10:13] == before[10:13] and call[15] == before[15]:
-            runs[-1][9] += call[9]
-            runs[-1][14] += 1
+        same = (call[:_STARTED], call[_DURATION + 1 : _SERIAL], call[_PART])
+        if same == before:
+            runs[-1][_DURATION] += call[_DURATION]
+            runs[-1][_TIMES] += 1
         else:
-            before = call
+            before = same
             runs.append([*call])
     for run in runs:
-        run[8] = run[8] // 1000 * 1000
-        if run[9] >= _EXACT:
-            run[9] = round(run[9], 3 - len(str(run[9])))
+        run[_STARTED] = run[_STARTED] // 1000 * 1000
+        if run[_DURATION] >= _EXACT:
+            run[_DURATION] = round(run[_DURATION], 3 - len(str(run[_DURATION])))
     return [*map(_by_name, runs)]
 
 

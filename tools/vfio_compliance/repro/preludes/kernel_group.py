@@ -186,7 +186,7 @@ def bitmaps_are_readonly(now):
 
 
 def bitmap_of(size):
-    """Memory for a bitmap, which ends where nothing can be reached."""
+    """A buffer for a bitmap, which ends at an inaccessible page."""
     bitmap = Memory(size, guarded=True)
     if READONLY and size:
         start = bitmap.address - bitmap.address % PAGE

@@ -97,7 +97,7 @@ HELPER struct answer failure(int error, size_t length)
 	return (struct answer){ .value = -1, .error = error, .failed = 1, .length = length };
 }
 
-/* So many bytes of what should have been moved were; "data" are those that came, and kept. */
+/* A call that moved "value" of "length" bytes; "data" holds those that came, and stays allocated. */
 HELPER struct answer success(size_t value, size_t length, unsigned char *data, size_t size)
 {
 	return (struct answer){ .value = value, .failed = value < length, .length = length, .data = data, .size = size,
