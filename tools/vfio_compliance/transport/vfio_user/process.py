@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -161,12 +162,12 @@ class ServerProcess:
                 if error.errno not in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
                     raise SetupError(
                         f"cannot connect to the server's socket {self.path}: {error.strerror}",
-                        f"see what {' '.join(self.command)} does with its socket",
+                        f"see what {shlex.join(self.command)} does with its socket",
                     ) from None
             if processes.exited(self._pidfd, _RETRY):
                 raise SetupError(
                     f"the server ended before it listened on {self.path}: it {self.epitaph()}",
-                    f"run it by hand to see why: {' '.join(self.command)}",
+                    f"run it by hand to see why: {shlex.join(self.command)}",
                 )
             if monotonic() >= end:
                 raise SetupError(
