@@ -27,6 +27,8 @@ class Container:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        #: The page sizes, and after which open they were asked for.
+        self._page_sizes, self._asked_after = 0, 0
 
     # -- information ------------------------------------------------------------------------------------------------
 
@@ -82,6 +84,13 @@ class Container:
             return agreed
         migration = self.info().migration
         return migration.pgsize_bitmap if migration else 0
+
+    def known_page_sizes(self) -> int:
+        """As page_sizes(), but asked for once after each open."""
+        if self._asked_after != self._transport.openings:
+            self._page_sizes = self.page_sizes()
+            self._asked_after = self._transport.openings
+        return self._page_sizes
 
     def largest_bitmap(self) -> int:
         """Bytes of a bitmap at most; what can be asked for where there is no capability, or one that allows for none.

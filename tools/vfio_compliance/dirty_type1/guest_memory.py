@@ -125,15 +125,20 @@ class GuestMemory:
     What is left at the end of the block is unmapped, and tracking is stopped.
     """
 
-    def __init__(self, transport: Transport, actor: Actor, scope: str | None = None) -> None:
-        """``scope`` is what the profile claims. Raises NotApplicable where no dirty page tracking is offered."""
+    def __init__(
+        self, transport: Transport, actor: Actor, scope: str | None = None, page_sizes: int | None = None
+    ) -> None:
+        """``scope`` is what the profile claims, ``page_sizes`` what the container has said, if it was asked.
+
+        Raises NotApplicable where no dirty page tracking is offered.
+        """
         self.transport = transport
         self.actor = actor
         self.tracker = DirtyTracker(transport)
         self._scope = scope
         self._everything = scope == "everything"
         #: The page sizes that bitmaps may have, as a bitmap.
-        self.page_sizes = self.tracker.page_sizes()
+        self.page_sizes = self.tracker.page_sizes() if page_sizes is None else page_sizes
         if not self.page_sizes:
             if self.tracker.offered:
                 raise Unjudged("the container tracks dirty pages, but names no page size that a bitmap may have")

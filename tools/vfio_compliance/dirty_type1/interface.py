@@ -43,7 +43,8 @@ class Dirtying(Attachment):
         """Memory of a guest, until the block ends. Raises NotApplicable where no pages are tracked."""
         session = self.session
         scope = session.profile.claims_of(DirtyClaims).dirty_scope
-        memory = ScriptedMemory(session.transport, session.actor, scope, self.visitor)
+        page_sizes = session.container.known_page_sizes()
+        memory = ScriptedMemory(session.transport, session.actor, scope, self.visitor, page_sizes)
         try:
             with memory:
                 yield memory

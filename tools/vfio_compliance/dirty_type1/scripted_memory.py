@@ -42,9 +42,10 @@ class ScriptedMemory(GuestMemory):
         actor: Actor,
         scope: str | None = None,
         visitor: Callable[[], AbstractContextManager[Actor]] | None = None,
+        page_sizes: int | None = None,
     ) -> None:
-        """``visitor`` brings another device into the container. Raises NotApplicable as GuestMemory does."""
-        super().__init__(transport, actor, scope)
+        """``visitor`` brings another device into the container; the rest, and what is raised, as GuestMemory has it."""
+        super().__init__(transport, actor, scope, page_sizes)
         self._visitor = visitor
         #: The bitmaps that the script played last has asked for.
         self.answers: list[Answer] = []

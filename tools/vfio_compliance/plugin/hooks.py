@@ -217,10 +217,21 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if item.config.getoption("--progress-fd") is None:
         return None
     hook = item.ihook
+    _give_values(item)
     if _passes(item, opened, "setup", partial(hook.pytest_runtest_setup, item=item)):
         _passes(item, opened, "call", partial(hook.pytest_runtest_call, item=item))
     _passes(item, opened, "teardown", partial(hook.pytest_runtest_teardown, item=item, nextitem=nextitem))
     return True
+
+
+def _give_values(item: pytest.Item) -> None:
+    """Give the test the values of its parameters: else pytest makes a fixture of each, which takes longer."""
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        values = item.callspec.params
+        for mark in item.iter_markers("parametrize"):
+            if not mark.kwargs.get("indirect"):
+                names = mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0]
+                item.funcargs |= {name: values[name] for name in map(str.strip, names)}
 
 
 def _passes(item: pytest.Item, opened: Session, when: str, phase: Callable[[], object]) -> bool:

@@ -22,8 +22,8 @@ from ..common.words import counted
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s200s")
 
-#: How many calls are kept; before them stands how many were noted.
-_KEPT: Final = 256
+#: How many calls are kept: those of the time in which nobody may have looked; before them stands how many were noted.
+_KEPT: Final = 4096
 _COUNT = struct.Struct("<Q")
 _SIZE: Final = _COUNT.size + _KEPT * _LAYOUT.size
 

@@ -217,6 +217,8 @@ class Transport(ABC):
         self._region_names = _RegionNames(prefix)
         self._names = {target: prefix + target.value for target in Target}
         self.is_open = False
+        #: How many times the device was opened.
+        self.openings = 0
         #: Every server that died, in order.
         self.deaths: list[Death] = []
         #: What the other side does that a client puts up with, each kind once, and notes on servers that came and went.
@@ -241,6 +243,7 @@ class Transport(ABC):
         with self.tracer.recorded("open", self._names[Target.DEVICE]):
             self._open()
             self.is_open = True
+            self.openings += 1
 
     def close(self) -> None:
         """Let go of the device, its mappings and events too; nothing happens when it is not open.

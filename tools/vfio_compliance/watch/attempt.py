@@ -36,8 +36,8 @@ _BETWEEN = 60.0
 #: Seconds for a process to end after it was asked to, or said that it has finished.
 _ENDING = 10.0
 
-#: Events are taken together that come within so many seconds: to wake up for each costs more than to read it.
-_TOGETHER = 0.05
+#: What comes within so many seconds is looked at together: to wake up for each event costs more than to read it.
+_TOGETHER = 0.2
 
 #: Seconds for a killed process to be gone; then it is left behind.
 _DYING = 1.0
@@ -63,6 +63,22 @@ class Ending(NamedTuple):
     process: dict[str, str] | None = None
     #: The number of a process that could not be ended.
     left: int | None = None
+
+
+class _Arriving:
+    """The events of a test process, read from the pipe on which they arrive."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._rest = b""
+
+    def read(self) -> list[Event] | None:
+        """Those that have come since; None once no more can come."""
+        if not (data := os.read(self._pipe, 1 << 16)):
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        # A damaged one is a matter of the journal.
+        return [found.event for found in map(parse, lines) if isinstance(found, Recorded) and found.event]
 
 
 class Attempt:
@@ -128,48 +144,35 @@ class Attempt:
                 processes.end(process, 0, _DYING)
 
     def _follow(self, process: subprocess.Popen[bytes], pipe: int, interruptions: int) -> Ending:
-        rest, again = b"", 0.0
-        with selectors.DefaultSelector() as everything, selectors.DefaultSelector() as prompt:
-            everything.register(pipe, selectors.EVENT_READ)
-            for selector in (everything, prompt):
-                selector.register(interruptions, selectors.EVENT_READ)
-                if self._log:
-                    selector.register(self._log, selectors.EVENT_READ)
+        arriving = _Arriving(pipe)
+        with selectors.DefaultSelector() as everything, selectors.DefaultSelector() as urgent:
+            for each in (pipe, interruptions, *([self._log.fileno()] if self._log else [])):
+                everything.register(each, selectors.EVENT_READ)
+            urgent.register(interruptions, selectors.EVENT_READ)
             while True:
-                early = time.monotonic() < again
-                until, selector = (again, prompt) if early else (self._deadline(), everything)
-                ready = {key.fd for key, _ in selector.select(max(until - time.monotonic(), 0))}
+                ready = {key.fd for key, _ in everything.select(max(self._deadline() - time.monotonic(), 0))}
                 if self._log and self._log.fileno() in ready:
-                    ready.discard(self._log.fileno())
                     self._log.look(self._case, partial(inflight.last, self._calls))
-                    if not ready and time.monotonic() < self._deadline():
-                        continue
-                if early:
-                    again = 0.0 if ready else again
-                    continue
                 if pipe in ready:
-                    data = os.read(pipe, 1 << 16)
-                    if not data:
+                    if (events := arriving.read()) is None:
                         processes.await_exit(process, _ENDING)
                         return self._ended(process)
-                    *lines, rest = (rest + data).split(b"\n")
-                    for line in lines:
-                        found = parse(line)
-                        if isinstance(found, Recorded) and found.event:  # a damaged one is a matter of the journal
-                            self._note(found.event)
-                    again = time.monotonic() + _TOGETHER
+                    for event in events:
+                        self._note(event)
                 if interruptions in ready:  # after the events that came before it
                     if self._interrupted:
                         return self._ending(How.INTERRUPTED)
                     self._interrupt(process, os.read(interruptions, 1)[0])
-                elif ready:
-                    continue
-                elif self._gone_by is not None:
-                    return self._ended(process)
-                elif self._still_calls():
-                    continue
-                else:
-                    return self._hung(process)
+                elif pipe not in ready and self._is_late():
+                    return self._ended(process) if self._gone_by is not None else self._hung(process)
+                if not self._finished:
+                    urgent.select(_TOGETHER)
+
+    def _is_late(self) -> bool:
+        """Whether the process has missed its deadline."""
+        if time.monotonic() < self._deadline():
+            return False
+        return self._gone_by is not None or not self._still_calls()
 
     def _note(self, event: Event) -> None:
         self._since, self._put_off = time.monotonic(), 0.0
