@@ -80,6 +80,13 @@ class Migration(Attachment):
             return str(error)
         return "" if state == DeviceState.RUNNING else f"device_state reads {name(state)}"
 
+    def reads_as_reset(self) -> bool:
+        """Whether it is RUNNING, or in the state in which it opens."""
+        try:
+            return self._region is None or self._region.state() in (DeviceState.RUNNING, self.opened_in)
+        except DeviceError:
+            return False
+
     def region(self) -> MigrationRegion:
         """The migration region, whatever state the device is in. Raises Unreachable when there is none to use."""
         if self._region is None:
@@ -94,8 +101,9 @@ class Migration(Attachment):
         return region
 
     def begin(self) -> MigrationRegion:
-        """As prepare(), after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
-        self.session.recovery.renew()
+        """As prepare(), as after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
+        if not self.session.is_as_reset():
+            self.session.recovery.renew()
         return self.prepare()
 
     @contextmanager

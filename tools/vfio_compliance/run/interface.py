@@ -78,6 +78,10 @@ class Attachment:
         """
         return ""
 
+    def reads_as_reset(self) -> bool:
+        """Whether the session's device, to which nothing was done, reads as after a reset. Raises TransportError."""
+        return True
+
     def failed(self) -> None:
         """A case of it did not pass. What outlives a reset of the device, and may be spoilt now, is to be made anew."""
 

@@ -92,6 +92,8 @@ class SecondDevice:
         opened = self._opened
         if other := _difference(opened.described or opened.device.regions, device.regions):
             raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
+        if not self._unready(device):
+            return ""
         if self._recovery.resettable:
             try:
                 device.try_reset()
@@ -100,10 +102,13 @@ class SecondDevice:
                 self._recovery.reset_failed(error)
                 device.transport.shutdown()
                 device.open()
-        if any(each.unready(device, insist=False) for each in self._attachments):
+        if self._unready(device):
             device.reopen()
-        problems = (each.unready(device, insist=True) for each in self._attachments)
-        return next(filter(None, problems), "")
+        return self._unready(device, insist=True)
+
+    def _unready(self, device: Device, *, insist: bool = False) -> str:
+        """What keeps an interface from being used on the device; nothing when all can be."""
+        return next(filter(None, (each.unready(device, insist=insist) for each in self._attachments)), "")
 
     def _recover(self, device: Device) -> bool:
         second = self._opened.profile.device.second

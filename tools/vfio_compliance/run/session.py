@@ -38,6 +38,8 @@ class Session(OpenDevice):
         self.recovery = Recovery(self)
         self._switch = DefectSwitch(profile, defects, lambda event: self.tell(event))
         self.attachments = [interface.attach(self) for interface in interfaces]
+        #: The device is to be reset before the next case, whatever was done to it.
+        self.in_doubt = True
         self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
@@ -46,6 +48,7 @@ class Session(OpenDevice):
 
     def failed(self, name: str) -> None:
         """A case of the interface of this name did not pass."""
+        self.in_doubt = True
         for attachment in self.attachments:
             if attachment.interface.name == name:
                 attachment.failed()
@@ -132,12 +135,26 @@ class Session(OpenDevice):
     # -- what tests get -------------------------------------------------------------------------------------------
 
     def plain(self) -> Device:
-        """The device, open, after a reset or what has to stand in for it. Raises Broken, Lost, CallTimeout."""
+        """The device, open, as after a reset: it is reset, or what has to stand in for that is done, where it need be.
+
+        Raises Broken, Lost, CallTimeout.
+        """
         if self.spoilt:
             self.spoilt = False
             self.recovery.reopen()
-        self.recovery.reset()
+        if not self.is_as_reset():
+            self.recovery.reset()
         return self.device
+
+    def is_as_reset(self) -> bool:
+        """Whether nothing was done to the device since it was opened or reset, and it reads so. Raises TransportError.
+
+        What a case did to the container is put away there. A doubt is a no.
+        """
+        if self.in_doubt or self.out_of_reach or self.transport.touched:
+            self.in_doubt = False
+            return False
+        return all(each.reads_as_reset() for each in self.attachments)
 
     def second(self) -> AbstractContextManager[Device | None]:
         """Another device of the same kind, open and ready, until the block ends; None where the profile names none.

@@ -23,6 +23,12 @@ from .program import Programs
 
 T = TypeVar("T")
 
+#: What a device is made to do, or asked, of which nothing is left once it is done.
+_PASSING = frozenset(
+    f"stimulus.{key}"
+    for key in ("dirty.write", "dirty.wrote", "running.sample", "visible_state.observe", "window.start")
+)
+
 
 @dataclass(frozen=True)
 class Activity:
@@ -270,4 +276,8 @@ class Actor:
 
         Raises Unreachable: no rule says that what the profile uses is there. Raises ProfileFault.
         """
-        return self._programs.run(name, steps, variables)
+        transport = self._device.transport
+        touched = transport.touched or name not in _PASSING
+        values = self._programs.run(name, steps, variables)
+        transport.touched = touched
+        return values

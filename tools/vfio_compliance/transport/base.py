@@ -21,7 +21,12 @@ import cffi
 
 from ..common.calls import KEPT_ARGUMENT, KEPT_BYTES, SECOND, Call
 from ..common.words import counted
-from ..uapi.vfio import ffi
+from ..uapi.vfio import (
+    VFIO_DEVICE_GET_INFO,
+    VFIO_DEVICE_GET_IRQ_INFO,
+    VFIO_DEVICE_GET_REGION_INFO,
+    ffi,
+)
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
 from .event import Event
 from .trace import Counts, Digest, Tracer
@@ -47,6 +52,9 @@ __all__ = [
     "failure",
     "success",
 ]
+
+#: Requests to a device that leave it as it is.
+_QUESTIONS: Final = frozenset({VFIO_DEVICE_GET_INFO, VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_GET_REGION_INFO})
 
 #: Argument of an ioctl: memory for both ways (cffi pointer or array that owns its memory, or bytearray), a
 #: number (by-value argument or raw address; bad pointers are written so), or nothing.
@@ -219,6 +227,8 @@ class Transport(ABC):
         self.is_open = False
         #: How many times the device was opened.
         self.openings = 0
+        #: Whether something was done to the device that only a reset or a new open is known to undo.
+        self.touched = False
         #: Every server that died, in order.
         self.deaths: list[Death] = []
         #: What the other side does that a client puts up with, each kind once, and notes on servers that came and went.
@@ -278,6 +288,8 @@ class Transport(ABC):
         """Issue a request. ``argument`` is changed in place where the request has an answer."""
         tracer = self.tracer
         name = self._names[target]
+        if target is Target.DEVICE and request not in _QUESTIONS:
+            self.touched = True
         view = argument_view(argument)
         length = 0 if view is None else len(view)
         digest: Digest = ""
@@ -333,6 +345,7 @@ class Transport(ABC):
 
     def write(self, region: int, offset: int, data: bytes) -> Outcome:
         """Write ``data`` at ``offset`` of a region in one access."""
+        self.touched = True
         tracer = self.tracer
         name = self._region_names[region]
         length = len(data)
@@ -393,6 +406,7 @@ class Transport(ABC):
 
     def seen(self, verb: str, region: int, offset: int, data: bytes, sent: bytes = b"") -> None:
         """Record what was read or ``sent`` through a mapping of a region."""
+        self.touched |= bool(sent)
         self.tracer.seen(verb, self._region_names[region], offset, data, sent)
 
     @property
