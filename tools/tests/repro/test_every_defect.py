@@ -13,7 +13,7 @@ import pytest
 from proofs import CATALOGUE, DEFECTS, TESTS
 
 from vfio_compliance import profiles
-from vfio_compliance.repro import files
+from vfio_compliance.repro import c, files, python
 from vfio_compliance.repro.choice import failing
 from vfio_compliance.repro.live import SHOWS, SHOWS_NOT, Target
 from vfio_compliance.repro.make import make
@@ -23,9 +23,6 @@ from vfio_compliance.sections import PROFILE
 
 #: Pairs of a defect and a rule that it breaks.
 PAIRS = [(defect, rule) for defect, rules in DEFECTS.items() for rule in rules if not CATALOGUE.rules[rule].on_request]
-
-#: Rules whose failures are races between the device and who copies its memory: no fixed row of calls shows them.
-RACES = ("dirty.history.never-a-false-clean",)
 
 #: Those that no program shows yet, each with the reason; no more than one in twenty may stand here.
 NOT_SHOWN: dict[tuple[str, str], str] = {
@@ -40,6 +37,9 @@ PATIENT = Limits(seconds=100)
 
 #: Statements of a body; a longer one is not made to be read.
 LONGEST = 60
+
+#: Calls of a round on a single page.
+SHORT = 12
 
 #: Pairs that take more, each with the reason.
 LONG = {("tracking-fifth-mapping-lost", "dirty.history.nothing-lost"): "it takes many mappings"}
@@ -64,8 +64,6 @@ def lacks(profile, project):
 @pytest.mark.parametrize(("defect", "rule"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks, tmp_path, count, defect, rule):
     """Both exit with 1 on the broken driver and with 0 on the good one, and C compiles without a warning."""
-    if rule in RACES:
-        pytest.skip("a race")
     if lacks(defect, rule):
         pytest.skip("the kernel module does not have this defect")
     if reason := NOT_SHOWN.get((defect, rule)):
@@ -87,13 +85,29 @@ def test_programs_tell_broken_from_good(judge_in_process, target, profile, lacks
         good.run(commands[0], made.program.devices)  # a kernel's device may still be as the broken driver left it
         assert [good.run(command, made.program.devices) for command in commands] == [SHOWS_NOT, SHOWS_NOT]
     body = Body(made.program)
-    assert len(body.statements) + len(body.checks) <= LONGEST or (defect, rule) in LONG
+    assert len(body.statements) + len(body.round) + len(body.checks) <= LONGEST or (defect, rule) in LONG
     count(pairs_shown_by_programs=1, calls_in_these_programs=len(made.program.steps))
+
+
+def test_a_matter_of_a_moment(judge_in_process, target, profile, lacks, tmp_path):
+    """What shows now and then is gone through in many rounds of a few calls, and the program says in how many."""
+    rule, defect = "dirty.history.never-a-false-clean", "bitmap-race"
+    if lacks(defect, rule):
+        pytest.skip("the kernel module does not have this defect")
+    test = TESTS[rule][0]
+    case = f"{test.file}::{test.name}[and a stream of writes-by bitmaps]"
+    summary = judge_in_process(target, tmp_path, case, f"--defect={defect}")
+    (cases,) = failing(summary)
+    with Target(profile, [defect]) as broken:
+        made = make(summary, cases, tmp_path, broken, Limits(tries=1))
+    assert made.reproducible, made.remark
+    assert 0 < len(Body(made.program).round) <= SHORT
+    for lines in (c.body(made.program), python.body(made.program)):
+        assert "return verdict_of_rounds()" in "\n".join(lines)
 
 
 def test_few_are_not_shown():
     """Nineteen of twenty are, and what is left out is a defect of that rule."""
-    judged = [pair for pair in PAIRS if pair[1] not in RACES]
-    assert set(NOT_SHOWN) <= set(judged)
-    assert len(NOT_SHOWN) * 20 <= len(judged)
+    assert set(NOT_SHOWN) <= set(PAIRS)
+    assert len(NOT_SHOWN) * 20 <= len(PAIRS)
     assert all(reason.strip() for reason in NOT_SHOWN.values())

@@ -173,6 +173,14 @@ class GuestMemory:
             undo.pop_all().__exit__(kind, error, trace)
         self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
 
+    def clear(self) -> None:
+        """Unmap all, and stop tracking: nothing is mapped any more, and what was done is forgotten."""
+        self.__exit__(None, None, None)
+        self._mappings.clear()
+        self._done.clear()
+        self._served = Pages()
+        self.history = History(self._everything)
+
     def abandon(self) -> None:
         """The user has gone without a word: what was mapped and tracked is no longer, and its memory is given back."""
         for mapping in self._mappings.values():

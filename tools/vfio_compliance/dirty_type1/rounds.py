@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from threading import Lock, Thread
 
 from ..common.words import counted
-from ..run.checks import Unjudged, broken
+from ..results.failure import ROUND, Compared
+from ..run.checks import RuleBroken, Unjudged, broken
 from .guest_memory import GuestMemory
 from .pages import Pages
 
@@ -27,6 +28,9 @@ _MOST_WRITES, _MOST_QUERIES, _BYTES = 6, 4, 8
 
 #: As many as a run makes of each kind, and a run that goes deep.
 ROUNDS, MANY_ROUNDS = 120, 1000
+
+#: Rounds on a single page, with one write in each, or two of a stream: a fault may come with every 64th.
+_SIMPLE = 150
 
 #: Longest time between two queries, in seconds.
 _PAUSE = 0.001
@@ -52,12 +56,15 @@ class _Log:
 
     began: float = field(default_factory=time.monotonic)
     lines: list[tuple[float, float, str, Pages]] = field(default_factory=list)
+    #: The call after which each page was last written or reported.
+    calls: dict[int, int] = field(default_factory=dict)
 
     def now(self) -> float:
         return (time.monotonic() - self.began) * 1000
 
-    def add(self, since: float, what: str, pages: Pages) -> None:
+    def add(self, since: float, what: str, pages: Pages, call: int) -> None:
         self.lines.append((since, self.now(), what, pages))
+        self.calls |= dict.fromkeys(pages, call)
 
     def of(self, page: int, iova: int) -> str:
         """When ``page``, which is at ``iova``, was written and reported."""
@@ -84,26 +91,78 @@ class Rounds:
         #: Bytes that the device writes, or is given to write somewhere in.
         self._bytes = _BYTES
         self._copies: dict[int, bytearray] = {}
+        self._tracer = guest.transport.tracer
+        #: The last calls before all rounds, and before this one; before and at the end of all that these do not need.
+        self._before_all = self._before = 0
+        self._left_out = 0, 0
+        #: What this round is called.
+        self._name = ""
         self.tally = Tally()
 
     def run(self, rounds: int, seconds: float) -> Tally:
         """So many rounds, fewer when ``seconds`` have passed.
 
-        Raises RuleBroken, Unjudged, DeviceError, NotApplicable.
+        Raises RuleBroken, of as simple a round as shows it, Unjudged, DeviceError, NotApplicable.
         """
+        before = self._tracer.last
+        try:
+            self._run(rounds, seconds)
+        except RuleBroken:
+            self._guest.clear()
+            self._left_out = before, self._tracer.last
+            self._run_simple(seconds)
+            raise
+        return self.tally
+
+    def _run_simple(self, seconds: float) -> None:
+        """Rounds on a single page, to see whether that is enough for the fault to show. Raises as run() does."""
+        self._guest.map(0, 1)
+        self._guest.start()
+        self._before_all = self._tracer.last
+        end = time.monotonic() + seconds
+        for number in range(_SIMPLE):
+            if time.monotonic() < end:
+                self._simple_round(f"simple round {number}")
+
+    def _simple_round(self, name: str) -> None:
+        guest, log = self._guest, _Log()
+        self._name, self._before = name, self._tracer.last
+        self._copies = {0: bytearray(guest.mapping(0).view)}
+        if self._stream:
+            self._query(0, 1, log)  # what the stream wrote last in the round before
+            with self._streaming(0) as within:
+                self._await_change(0, within)
+                self._query(0, 1, log)
+                self._await_change(0, within)
+        else:
+            self._write(0, log)
+        self._query(0, 1, log)
+        self._compare(0, guest.mapping(0).view, log)
+
+    def _await_change(self, page: int, within: float) -> None:
+        """Wait for the stream's next write."""
+        self._look(page, 0)
+        end = time.monotonic() + within
+        while time.monotonic() < end and not self._differ(page):
+            self._guest.transport.pause(_PAUSE / 10)
+        self._look(page, 0)
+
+    def _run(self, rounds: int, seconds: float) -> None:
         guest = self._guest
         guest.actor.within_reach(guest.iova(0), _END * guest.page)
         self._bytes = guest.page if guest.actor.chooses else max(_BYTES, guest.actor.least_write)
         for first, count in _STAYING:
             guest.map(first, count)
+        self._before_all = self._tracer.last
         end = time.monotonic() + seconds
         while self.tally.rounds < rounds and time.monotonic() < end:
+            self._name = f"round {self.tally.rounds}"
             self._round(random.Random(f"{self._seed} {self.tally.rounds}"))
             self.tally.rounds += 1
-        return self.tally
 
     def _round(self, chance: random.Random) -> None:
         guest, log = self._guest, _Log()
+        self._before = self._tracer.last
         mappings = dict([*_STAYING, _LEAVING] if self._unmapping else _STAYING)
         if self._unmapping:
             guest.map(*_LEAVING)
@@ -118,7 +177,7 @@ class Rounds:
             if self._unmapping:  # what is still to be told of it is told now
                 since = log.now()
                 with guest.leaving(_LEAVING[0]) as (reported, memory):
-                    log.add(since, "reported by unmapping", reported)
+                    log.add(since, "reported by unmapping", reported, self._tracer.last)
                     self._copy(_LEAVING[0], memory, reported)
                     self._compare(_LEAVING[0], memory, log)
         self._query(0, _END, log)
@@ -172,7 +231,7 @@ class Rounds:
             self._copies[first][at:end] = pattern
         since = log.now()
         guest.actor.write(guest.iova(page), self._bytes)
-        log.add(since, "written", Pages.of(page))
+        log.add(since, "written", Pages.of(page), self._tracer.last)
         self.tally.writes += 1
         if guest.mapping(first).view[at:end] == pattern:
             raise Unjudged(f"the device did not write at 0x{guest.iova(page):x}")
@@ -181,7 +240,7 @@ class Rounds:
         """Ask for a bitmap, and copy what it reports."""
         since = log.now()
         reported = self._guest.reported(first, count)
-        log.add(since, "reported", reported)
+        log.add(since, "reported", reported, self._tracer.last)
         for start in self._copies:
             if first <= start < first + count:
                 self._copy(start, self._guest.mapping(start).view, reported)
@@ -193,22 +252,42 @@ class Rounds:
             a, b = (first - start) * page, (end - start) * page
             with self._lock:
                 copy[a:b] = memory[a:b]
+                for index in range(a // page, b // page if self._stream else 0):
+                    self._look(start, index)
             self.tally.copied += end - first
 
     def _compare(self, start: int, memory: memoryview, log: _Log) -> None:
-        copy, page = self._copies.pop(start), self._guest.page
+        copy = self._copies.pop(start)
         if bytes(memory) == copy:
             return
-        differ = [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
+        differ = self._differing(memory, copy)
         told = "; ".join(log.of(start + index, self._guest.iova(start + index)) for index in differ[:4])
+        if self._stream:
+            self._look(start, differ[0])
         broken(
-            f"round {self.tally.rounds} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
+            f"{self._name} of --seed {self._seed}: copying memory that the device writes by its bitmaps",
             expected="every written page reported after its last write, so that the copy is the memory",
             seen=f"{counted(len(differ), 'page')} not so: {told}",
+            compared=self._compared(start, differ[0], log),
         )
+
+    def _compared(self, start: int, index: int, log: _Log) -> Compared:
+        """That the page was in none of the bitmaps since it was last written, or reported, as data."""
+        since = log.calls.get(start + index, self._before)
+        bit = index if start == _LEAVING[0] else start + index
+        calls = (*self._left_out, self._before_all, self._before, since)
+        return Compared(ROUND, tuple(map(hex, calls)), (hex(bit),))
+
+    def _look(self, start: int, index: int) -> None:
+        """Note what a page of a mapping holds, for who compares it with what it held before."""
+        size = self._guest.page
+        self._guest.mapping(start).look(index * size, size)
 
     @contextmanager
     def _streaming(self, page: int) -> Iterator[float]:
+        if self._stream:
+            start = max(first for first, _ in _STAYING if first <= page)
+            self._look(start, page - start)
         with self._guest.actor.stream(self._guest.iova(page), _BYTES) if self._stream else nullcontext(0.0) as within:
             yield within
 
@@ -220,6 +299,14 @@ class Rounds:
         end = time.monotonic() + within
         while time.monotonic() < end and not any(self._differ(start) for start in self._copies):
             self._guest.transport.pause(_PAUSE / 10)
+        for start, copy in self._copies.items():
+            for index in self._differing(self._guest.mapping(start).view, copy)[:1]:
+                self._look(start, index)
+
+    def _differing(self, memory: memoryview, copy: bytearray) -> list[int]:
+        """The pages in which they differ."""
+        page = self._guest.page
+        return [at // page for at in range(0, len(copy), page) if memory[at : at + page] != copy[at : at + page]]
 
     def _differ(self, start: int) -> bool:
         return bytes(self._guest.mapping(start).view) != self._copies[start]

@@ -65,10 +65,21 @@ def body(program: Program) -> Iterator[str]:
     known: set[str] = set()
     for statement in made.statements:
         yield from (f"\t{line}" for line in _statement(statement, known))
+    if not made.round:
+        yield from _checks(made, "check")
+        yield from ("\treturn verdict();", "}")
+        return
+    yield "\tfor (int round = 1; is_to_be(round); round++) {"
+    for statement in made.round:
+        yield from (f"\t\t{line}" for line in _statement(statement, known))
+    yield from (f"\t{line}" for line in _checks(made, "check_round"))
+    yield from ("\t}", "\treturn verdict_of_rounds();", "}")
+
+
+def _checks(made: Body, function: str) -> Iterator[str]:
     for check in made.checks:
         words = (_words(check.shows), _quoted(check.what), _quoted(check.expected), _words(check.seen))
-        yield from in_lines("\tcheck(", words, ");", "\t\t")
-    yield from ("\treturn verdict();", "}")
+        yield from in_lines(f"\t{function}(", words, ");", "\t\t")
 
 
 _TYPES: Final = {"device": "struct device *", "saved": "struct saved "}

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from struct import Struct
 from typing import Final
 
 from ..common.calls import COUNT, LOOK, MAPPED_READ, SET_UP, Call
-from ..results.failure import CHANGE, CLEAR, EQUAL, ERROR, ONE_OF, REST, SET, SUCCESS, Compared, Failure
+from ..results.failure import CHANGE, CLEAR, EQUAL, ERROR, ONE_OF, REST, ROUND, SET, SUCCESS, Compared, Failure
 from ..results.registers import Registers
 from ..results.structures import LAYOUTS
 from ..uapi import type1, vfio
@@ -30,6 +31,7 @@ from .fault import (
     NoneRefused,
     Place,
     Refused,
+    Rounds,
     SameData,
     Simple,
     Taken,
@@ -47,6 +49,9 @@ _GONE: Final = (errno.EPIPE, errno.EPROTO)
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
 _RANGE: Final = re.compile(r"\[0x([0-9a-f]+), 0x([0-9a-f]+)\)")
 
+#: Of a request for a bitmap: argsz and flags, then address, size and page size of the range.
+_HEAD, _RANGE_OF = 8, Struct("<QQQ")
+
 #: Verbs of records that hold what came.
 _LOOKS: Final = ("read", MAPPED_READ, LOOK, COUNT)
 
@@ -63,6 +68,9 @@ class Evidence:
 
     def fault(self) -> Fault:
         """By what a program tells that the fault shows. Raises NoProgram."""
+        compared = self._failure.compared
+        if compared and compared.asked == ROUND:
+            return self._in_a_round(compared)
         shown, given = self._by_data() or self._by_words(), list[Simple]()
         if shown:
             given = [*self._asked_before(shown)]
@@ -72,6 +80,27 @@ class Evidence:
             raise NoProgram(f"nothing in its calls shows it again: {self._failure.whole}")
         expected, seen = self._expected or "an answer", self._seen or self._what
         return Fault(tuple(shown), tuple(given), self._what, expected, seen)
+
+    def _in_a_round(self, compared: Compared) -> Fault:
+        """A bit is clear in the last bitmap of a round, and in all others since the page was written."""
+        (*places, since), (bit,) = numbers(compared.seen), numbers(compared.allowed)
+        rounds = Rounds(*places)
+        *others, last = [call for call in self._calls if call.behind is not None and call.value >= 0]
+        iova, _, page = _RANGE_OF.unpack_from(last.sent, _HEAD)
+        address = iova + bit * page
+        given: list[Simple] = []
+        for call in others:
+            iova, size, page = _RANGE_OF.unpack_from(call.sent, _HEAD)
+            if call.serial > since and iova <= address < iova + size:
+                given.append(Bits(call.serial, ((address - iova) // page,), ()))
+        looks = [call for call in self._calls if call.verb == LOOK and call.serial > rounds.before]
+        there = [call for call in looks if call.number <= address < call.number + call.length]
+        for now, then in ((there[-1], then) for then in reversed(there[:-1])):
+            if (now.received, now.received_digest) != (then.received, then.received_digest):
+                given.append(Unlike(now.serial, then.serial))  # it was written since it was last reported
+                break
+        shown = Bits(last.serial, (bit,), ())
+        return Fault((shown,), tuple(given), self._what, self._expected, self._seen, rounds)
 
     def _asked_before(self, shown: Sequence[Simple]) -> Iterator[Simple]:
         """What the case itself asked of device and container, which is a part of what it compares."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,21 @@ class TooMuch:
 Simple: TypeAlias = Refused | Taken | Wrong | AsSeen | Unlike | Like | SameData | Bits | NoneRefused | Gone | TooMuch
 
 
+class Rounds(NamedTuple):
+    """The last calls before each part of a case that goes through many rounds, of which the last one showed a fault."""
+
+    #: Before what the rounds do not need, and the last of that.
+    needless: int
+    needed: int
+    before_all: int
+    #: The last round.
+    before: int
+
+    def has(self, call: int) -> bool:
+        """Whether a call belongs to the last round, or comes before all of them and is needed."""
+        return not self.needless < call <= self.needed and not self.before_all < call <= self.before
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is looked at, each by itself; the fault shows where one of them is as it says, and all that is given."""
@@ -129,6 +144,8 @@ class Fault:
     what: str
     expected: str
     seen: str
+    #: Where it was gone through round after round until it showed.
+    rounds: Rounds | None = None
 
     @property
     def steps(self) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import Final
 
@@ -86,6 +86,8 @@ class Lifting:
     contents: Contents
     #: Calls whose answers are looked at: they are kept whatever they ask.
     kept: Collection[int] = ()
+    #: The fault does not show each time: what comes when is a matter of a moment.
+    in_rounds: bool = False
     _sections: dict[str, Section] = field(default_factory=dict)
     #: Looks after this call are what is judged.
     _judged_from: int = sys.maxsize
@@ -104,7 +106,7 @@ class Lifting:
         self._copies = Copies(calls, self.registers, self.contents)
         made: list[Step] = []
         for call, before in zip(calls, [None, *calls], strict=False):
-            if before and (waited := _waited(before, call)):
+            if before and (waited := self._waited(before, call)):
                 made.append(Pause(-call.serial, 0, Answer(), waited))
             made += self._step(call)
             self._before = call.verb
@@ -115,6 +117,13 @@ class Lifting:
             Interrupt(-each.id, each.device, Answer(), *key[1:]) for key, each in counted.items() if key not in enabled
         ]
         return [*missing, *made]
+
+    def _waited(self, before: Call, call: Call) -> int:
+        """Milliseconds between two calls, where nothing was done for a while."""
+        if call.serial != before.last + 1 or before.times > 1 or (before.verb == LOOK and not self.in_rounds):
+            return 0
+        waited = max(call.started_ns - before.started_ns - before.duration_ns, 0) // 1_000_000
+        return waited if waited >= _LONG or self.in_rounds else 0
 
     def _step(self, call: Call) -> Iterator[Step]:
         target, device = call.target.removeprefix(SECOND), int(call.target.startswith(SECOND))
@@ -202,7 +211,10 @@ class Lifting:
         """A look at memory, where it shows a change, or another one does by it."""
         place, now = (call.number, call.length), (was.data, was.digest)
         id_, before = self._looked.get(place, (0, now))
-        if before != now and call.serial not in self.kept and not self._at_end(call):
+        judged = call.serial in self.kept or self._at_end(call)
+        waited = self._before == LOOK if self.in_rounds else not judged
+        was = replace(was, times=1)
+        if before != now and waited:
             yield Look(call.serial, 0, was, call.number, call.length, id_)
         elif not id_ or call.serial in self.kept or self._before != LOOK:
             yield Look(call.serial, 0, was, call.number, call.length, 0)
@@ -262,14 +274,6 @@ class Lifting:
             for vector, file in enumerate(files, start):
                 if file >= 0:
                     yield Interrupt(call.serial + vector - start, device, was, index, vector)
-
-
-def _waited(before: Call, call: Call) -> int:
-    """Milliseconds between two calls, where nothing was done for a while."""
-    if call.serial != before.last + 1 or before.times > 1 or before.verb == LOOK:
-        return 0
-    waited = (call.started_ns - before.started_ns - before.duration_ns) // 1_000_000
-    return waited if waited >= _LONG else 0
 
 
 def _vector(step: CountInterrupt | Interrupt) -> tuple[int, int, int]:

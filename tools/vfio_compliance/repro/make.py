@@ -31,12 +31,19 @@ def make(
     summary: Summary, cases: Sequence[Case], folder: Path | None, target: Target | None, limits: Limits | None = None
 ) -> Made:
     """The program of the first of the cases of which one is seen to show the failure. Raises NoProgram, SetupError."""
-    first, *others = cases
-    made = _make(summary, first, folder, target, limits)
-    for case in others if not made.reproducible else ():
-        with suppress(NoProgram):
-            if (other := _make(summary, case, folder, target, limits)).reproducible:
-                return other
+    made: Made | None = None
+    reasons: list[NoProgram] = []
+    for case in cases:
+        try:
+            other = _make(summary, case, folder, target, limits)
+        except NoProgram as reason:
+            reasons.append(reason)
+            continue
+        if other.reproducible:
+            return other
+        made = made or other
+    if made is None:
+        raise reasons[0]
     return made
 
 

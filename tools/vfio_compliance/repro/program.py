@@ -43,6 +43,10 @@ class Program:
         """The index of the region that programs find by its type; -1 where there is none."""
         return min(self.registers, default=-1)
 
+    def is_round(self, step: Step) -> bool:
+        """Whether a step belongs to what is done again and again, since the fault does not show each time."""
+        return self.fault.rounds is not None and abs(step.id) > self.fault.rounds.before
+
     @property
     def saves(self) -> bool:
         """Whether it saves a state, buffer by buffer."""
@@ -57,12 +61,14 @@ def program_of(summary: Summary, case: Case, folder: Path | None = None, before:
     registers, contents = registers_of(summary.target.regions), Contents(folder)
     calls = calls_of(summary, case)
     fault = Evidence(case.why, calls, summary.opening, registers, contents).fault()
+    calls = [call for call in calls if fault.rounds is None or fault.rounds.has(call.serial)]
     opening = [call for call in summary.opening if call.serial in fault.steps]
     givers = [*before]
     while True:
+        lifting = Lifting(registers, contents, set(fault.steps), in_rounds=fault.rounds is not None)
         first = calls_before(summary, case, givers, calls)
         try:
-            steps = Lifting(registers, contents, set(fault.steps)).steps([*opening, *first, *calls])
+            steps = lifting.steps([*opening, *first, *calls])
             break
         except UnknownData as unknown:
             found = giver(summary, case, unknown.call, contents)

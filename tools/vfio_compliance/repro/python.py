@@ -64,10 +64,21 @@ def body(program: Program) -> Iterator[str]:
         yield "    Answer.an_error_is_right = True"
     for statement in made.statements:
         yield from (f"    {line}" for line in _statement(statement))
+    if not made.round:
+        yield from _checks(made, "check")
+        yield "    return verdict()"
+        return
+    yield "    for _ in rounds():"
+    for statement in made.round:
+        yield from (f"        {line}" for line in _statement(statement))
+    yield from (f"    {line}" for line in _checks(made, "check_round"))
+    yield "    return verdict_of_rounds()"
+
+
+def _checks(made: Body, function: str) -> Iterator[str]:
     for check in made.checks:
         words = (_words(check.shows), repr(check.what), repr(check.expected), _words(check.seen))
-        yield from in_lines("    check(", words, ")", " " * 8)
-    yield "    return verdict()"
+        yield from in_lines(f"    {function}(", words, ")", " " * 8)
 
 
 def in_lines(head: str, words: Sequence[str], tail: str, indent: str) -> Iterator[str]:

@@ -82,9 +82,12 @@ class Body:
         self._open_from = next((look.first for look in fault.looks if isinstance(look, NoneRefused)), None)
         self._names = Names(program)
         self._done: set[tuple[str, ...]] = set()
-        self.statements = [each for step in program.steps for each in self._step(step)]
-        if not self.statements or self.statements[0].kind != "device":
-            self.statements.insert(0, Statement("opened", ("1",), "device", kind="device"))
+        before = [each for step in program.steps if not program.is_round(step) for each in self._step(step)]
+        if not before or before[0].kind != "device":
+            before.insert(0, Statement("opened", ("1",), "device", kind="device"))
+        #: What is done again and again, where the fault does not show each time; then it is looked at each time, too.
+        self.round = [each for step in program.steps if program.is_round(step) for each in self._step(step)]
+        self.statements = before
         for look in fault.looks:
             if isinstance(look, TooMuch):
                 self.statements.insert(1, Statement("save_at_most", (str(look.most),), kind="nothing"))
@@ -107,7 +110,10 @@ class Body:
             yield Statement("opened", (str(number),), device, kind="device")
             return
         if isinstance(step, Pause):
-            yield Statement("pause_for", (str(step.milliseconds),), kind="nothing")
+            if self._program.is_round(step):
+                yield Statement("pause_up_to", (str(2 * step.milliseconds),), kind="nothing")
+            else:
+                yield Statement("pause_for", (str(step.milliseconds),), kind="nothing")
             return
         function, arguments, what, name = self._call(step, device)
         if isinstance(step, Write):

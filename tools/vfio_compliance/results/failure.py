@@ -15,9 +15,12 @@ class Stop(NamedTuple):
 
 
 #: What a check asked: that a call succeeds, that it fails, that values are these, that a value is one of these, that
-#: bits of a bitmap are set or clear, that something changes, or does not.
+#: bits of a bitmap are set or clear, that something changes, or does not; that a bit is set in one of the bitmaps of a
+#: round: then ``seen`` has five calls, the last before what the rounds do not need, the last of that, the last before
+#: all rounds, before this one, and before its part in which that should have been.
 SUCCESS, ERROR, EQUAL, ONE_OF = "success", "an error", "equal", "one of"
 SET, CLEAR, CHANGE, REST = "set", "clear", "a change", "no change"
+ROUND = "set in a round"
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,12 +216,47 @@ HELPER void pause_for(long milliseconds)
 	nanosleep(&time, NULL);
 }
 
+/* Another time in each round: what is a matter of a moment shows in some of them. */
+HELPER void pause_up_to(long milliseconds)
+{
+	usleep(rand() % (1000 * milliseconds));
+}
+
 HELPER long long now(void)
 {
 	struct timespec time;
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return time.tv_sec * 1000ll + time.tv_nsec / 1000000;
+}
+
+static int rounds, shown_in;
+
+/* Whether there is to be a round of this number, from 1 on. */
+HELPER int is_to_be(int round)
+{
+	static long long end;
+
+	if (round == 1)
+		end = now() + MOST_MILLISECONDS;
+	rounds = round - 1;
+	return round <= MOST_ROUNDS && now() < end;
+}
+
+/* Something that is looked at in each round. */
+HELPER void check_round(int shows, const char *what, const char *expected, const char *seen)
+{
+	if (!shows)
+		return;
+	if (!shown_in)
+		check(1, what, expected, seen);
+	shown_in++;
+}
+
+HELPER int verdict_of_rounds(void)
+{
+	printf("the fault showed in %d of %d rounds\n", shown_in, rounds);
+	return verdict();
 }
 
 /* Look at memory until it is no longer what it was; a second is enough for a device that writes it. */

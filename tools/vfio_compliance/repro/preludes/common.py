@@ -9,6 +9,7 @@ class Answer:
 
     an_error_is_right = False  # where one is what is expected
     broken = False  # whether a check has shown the fault
+    rounds = shown_in = 0  # how many there were, and in how many of them it showed
     otherwise = ""  # in what the device did something else before
 
     @property
@@ -91,6 +92,26 @@ def verdict():
         return 0
     print("the fault shows" if Answer.broken else "the fault does not show")
     return 1 if Answer.broken else 0
+
+
+def rounds():
+    """Again and again, for a while."""
+    end = time.monotonic() + MOST_MILLISECONDS / 1000
+    while Answer.rounds < MOST_ROUNDS and time.monotonic() < end:
+        yield
+        Answer.rounds += 1
+
+
+def check_round(shows, what, expected, seen):
+    """Something that is looked at in each round."""
+    if shows and not Answer.shown_in:
+        check(True, what, expected, seen)
+    Answer.shown_in += bool(shows)
+
+
+def verdict_of_rounds():
+    print(f"the fault showed in {Answer.shown_in} of {Answer.rounds} rounds")
+    return verdict()
 
 
 def told(answer):
@@ -215,6 +236,11 @@ def add_hex(data, digits):
 
 def pause_for(milliseconds):
     time.sleep(milliseconds / 1000)
+
+
+def pause_up_to(milliseconds):
+    """Another time in each round: what is a matter of a moment shows in some of them."""
+    time.sleep(random.random() * milliseconds / 1000)
 
 
 def repeat(times, call, *arguments):

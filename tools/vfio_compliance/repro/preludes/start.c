@@ -44,6 +44,8 @@
 #define MIGRATION -1 /* the migration region, which is found by its type */
 #define ALL -1
 #define MOST_BUFFERS 65536
+#define MOST_ROUNDS 300 /* of what does not show each time */
+#define MOST_MILLISECONDS 3000
 
 /* How a call ended: bytes moved or 0, -1 for a failure and then its errno; and what came. */
 struct answer {

@@ -7,6 +7,7 @@ import fcntl
 import json
 import mmap
 import os
+import random
 import select
 import signal
 import socket
@@ -24,4 +25,5 @@ VFIO_IOMMU_DIRTY_PAGES_FLAG_START, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP, VFIO_IOMMU_
 
 SECONDS = 60  # after which a program that has no answer ends
 MOST_BUFFERS, MOST_BYTES = 1 << 16, 1 << 32
+MOST_ROUNDS, MOST_MILLISECONDS = 300, 3000  # of what does not show each time
 MIGRATION = "the migration region"
