@@ -255,7 +255,7 @@ HELPER void check_round(int shows, const char *what, const char *expected, const
 
 HELPER int verdict_of_rounds(void)
 {
-	printf("the fault showed in %d of %d rounds\n", shown_in, rounds);
+	printf("rounds in which the fault showed: %d of %d\n", shown_in, rounds);
 	return verdict();
 }
 

@@ -110,7 +110,7 @@ def check_round(shows, what, expected, seen):
 
 
 def verdict_of_rounds():
-    print(f"the fault showed in {Answer.shown_in} of {Answer.rounds} rounds")
+    print(f"rounds in which the fault showed: {Answer.shown_in} of {Answer.rounds}")
     return verdict()
 
 
