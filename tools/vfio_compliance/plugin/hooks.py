@@ -227,6 +227,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _give_values(item: pytest.Item) -> None:
     """Give the test the values of its parameters: else pytest makes a fixture of each, which takes longer."""
     if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        item.funcargs["request"] = item._request
         values = item.callspec.params
         for mark in item.iter_markers("parametrize"):
             if not mark.kwargs.get("indirect"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import mmap
 import os
 import struct
@@ -25,6 +26,10 @@ _LAYOUT = struct.Struct("<QQQ16s200s")
 #: How many calls are kept: those of the time in which nobody may have looked; before them stands how many were noted.
 _KEPT: Final = 4096
 _COUNT = struct.Struct("<Q")
+_MASK: Final = (1 << 64) - 1
+
+#: The words are few, and come again and again.
+_encoded = functools.cache(str.encode)
 _SIZE: Final = _COUNT.size + _KEPT * _LAYOUT.size
 
 
@@ -97,7 +102,7 @@ class Inflight:
 
     def begin(self, verb: str, target: str, number: int, length: int) -> None:
         """Note a call that is about to be made."""
-        self._note(time.monotonic_ns(), number & (1 << 64) - 1, length & (1 << 64) - 1, verb.encode(), target.encode())
+        self._note(time.monotonic_ns(), number & _MASK, length & _MASK, _encoded(verb), _encoded(target))
 
     def none(self) -> None:
         """Note that no call is being made, and that none is to be waited for."""

@@ -44,6 +44,8 @@ _LAST_SECOND = 253_402_300_799
 
 _MOST_FORMATS = 1 << 31
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=fields.plain)
+
 
 class JournalError(Exception):
     """A journal that cannot be read or written; the message names the file."""
@@ -248,7 +250,7 @@ def line(event: Event, at: float | None = None) -> bytes:
 
 
 def _text(record: dict[str, Any]) -> bytes:
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=fields.plain)
+    text = _ENCODER.encode(record)
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 

@@ -11,6 +11,7 @@ import socket
 import struct
 import weakref
 from dataclasses import dataclass
+from itertools import chain
 from time import monotonic
 from typing import ClassVar, Final
 
@@ -99,7 +100,8 @@ class VfioUser(Transport):
         self._ioctls: Ioctls | None = None
         self._regions = RegionFiles()
         self._dma = DmaTable(self.tracer)
-        self._memories: weakref.WeakSet[Memory] = weakref.WeakSet()
+        #: By the address; many may be there that nobody uses any more.
+        self._memories: weakref.WeakValueDictionary[int, Memory] = weakref.WeakValueDictionary()
         self._most = MAX_DATA
 
     def shutdown(self) -> None:
@@ -146,7 +148,7 @@ class VfioUser(Transport):
             os.close(descriptor)
             raise
         memory = Memory(length, descriptor)
-        self._memories.add(memory)
+        self._memories[memory.address] = memory
         return memory
 
     def pause(self, seconds: float) -> None:
@@ -276,7 +278,8 @@ class VfioUser(Transport):
         return self._connection
 
     def _find_memory(self, address: int, size: int) -> Memory | None:
-        for memory in self._memories:
+        likely = filter(None, (self._memories.get(address),))
+        for memory in chain(likely, self._memories.values()):
             inside = memory.address <= address and address + size <= memory.address + memory.length
             if inside and not memory.released:
                 return memory
