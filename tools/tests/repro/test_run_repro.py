@@ -52,3 +52,18 @@ def test_without_failures_there_are_none(project, tmp_path):
     asked = ["run", str(project / "profiles/reference.yaml"), "--only", RULE, "--repro", "--quiet"]
     assert main([*asked, f"--out={tmp_path / 'run'}"]) == 0
     assert not (tmp_path / "run" / "repro").exists()
+
+
+def test_a_fault_that_kills_the_device(project, tmp_path):
+    """Each try has a server of its own, so that the fault is shown, and with as few calls as any other."""
+    words = (project / "profiles/reference.yaml").read_text()
+    server = project / "tools/tests/states/mortal_server.py"
+    profile = tmp_path / "mortal.yaml"
+    profile.write_text(
+        words.replace('"-m", "refdriver", "--socket-path={socket}"', f'"{server}", "--socket-path={{socket}}", "dies"')
+    )
+    rule, report = "v1.resuming.offset-each-buffer", tmp_path / "report"
+    asked = ["run", str(profile), f"--only={rule}", "--repro", "--quiet", f"--report=json={report}"]
+    assert main([*asked, f"--out={tmp_path / 'run'}"]) == 1
+    ((case,),) = [rule["cases"] for rule in json.loads(report.read_text())["rules"]]
+    assert "the one in Python shows it, the one in C shows it" in case["programs"]["remark"]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock, Thread
 
 from ..common.words import counted
+from ..device import DeviceError
 from ..results.failure import ROUND, Compared
-from ..run.checks import RuleBroken, Unjudged, broken
+from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, broken
+from ..transport import TransportError
 from .guest_memory import GuestMemory
 from .pages import Pages
 
@@ -108,9 +110,10 @@ class Rounds:
         try:
             self._run(rounds, seconds)
         except RuleBroken:
-            self._guest.clear()
-            self._left_out = before, self._tracer.last
-            self._run_simple(seconds)
+            with suppress(DeviceError, TransportError, NotApplicable, Silent, Unjudged):
+                self._guest.clear()
+                self._left_out = before, self._tracer.last
+                self._run_simple(seconds)
             raise
         return self.tally
 

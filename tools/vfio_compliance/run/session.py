@@ -147,14 +147,19 @@ class Session(OpenDevice):
         return self.device
 
     def is_as_reset(self) -> bool:
-        """Whether nothing was done to the device since it was opened or reset, and it reads so. Raises TransportError.
+        """Whether nothing was done to the device since it was opened or reset, and it reads so.
 
         What a case did to the container is put away there. A doubt is a no.
         """
         if self.in_doubt or self.out_of_reach or self.transport.touched:
             self.in_doubt = False
             return False
-        return all(each.reads_as_reset() for each in self.attachments)
+        try:
+            return all(each.reads_as_reset() for each in self.attachments)
+        except TransportError as error:
+            self.tell_trouble(error)
+            self.lost = True
+            return False
 
     def second(self) -> AbstractContextManager[Device | None]:
         """Another device of the same kind, open and ready, until the block ends; None where the profile names none.
