@@ -47,6 +47,13 @@ class Pages:
         self.runs = tuple(merged)
 
     @classmethod
+    def _in_order(cls, runs: Iterable[tuple[int, int]]) -> Pages:
+        """Of runs in order, none of which is empty or touches another."""
+        pages = cls()
+        pages.runs = tuple(runs)
+        return pages
+
+    @classmethod
     def of(cls, *pages: int) -> Pages:
         """These pages."""
         return cls((page, page + 1) for page in pages)
@@ -54,20 +61,22 @@ class Pages:
     @classmethod
     def run(cls, first: int, count: int) -> Pages:
         """``count`` pages from ``first`` on."""
-        return cls([(first, first + count)])
+        return cls._in_order([(first, first + count)] if count > 0 else ())
 
     def __or__(self, other: Pages) -> Pages:
-        return Pages(self.runs + other.runs)
+        return Pages(self.runs + other.runs) if self.runs and other.runs else self if self.runs else other
 
     def __and__(self, other: Pages) -> Pages:
-        return Pages(
+        return Pages._in_order(
             (max(first, start), min(end, stop))
             for first, end in self.runs
             for start, stop in other.runs
-            if first < stop
+            if first < stop and start < end
         )
 
     def __sub__(self, other: Pages) -> Pages:
+        if not (self.runs and other.runs):
+            return self
         rest = list(self.runs)
         for start, stop in other.runs:
             rest = [
@@ -76,11 +85,11 @@ class Pages:
                 for piece in ((first, min(end, start)), (max(first, stop), end))
                 if piece[0] < piece[1]
             ]
-        return Pages(rest)
+        return Pages._in_order(rest)
 
     def shifted(self, by: int) -> Pages:
         """Each page ``by`` further."""
-        return Pages((first + by, end + by) for first, end in self.runs)
+        return Pages._in_order((first + by, end + by) for first, end in self.runs) if by else self
 
     def __contains__(self, page: int) -> bool:
         return any(first <= page < end for first, end in self.runs)
