@@ -74,8 +74,8 @@ def test_what_the_second_device_breaks_is_seen(two, defect):
     registers = registers_of(result.target.regions)
     calls = [call for case in result.cases.values() for call in case.calls]
     told = {describe(call, registers).partition(" -> ")[0] for call in calls}
-    assert {"open second device", "ioctl VFIO_DEVICE_RESET on the second device"} <= told
-    assert {"read device_state", "read second device's device_state", "close second device"} <= told
+    assert {"open second device", "read device_state", "close second device"} <= told
+    assert "read second device's device_state" in told
 
 
 def test_a_byte_that_differs_is_seen(two, monkeypatch):

@@ -86,9 +86,13 @@ def test_device_that_announces_no_reset_is_not_asked_for_it(begin):
 
 
 def test_device_that_announces_reset_is_asked_for_it(begin):
-    """It stays open."""
+    """Where something was done to it, or nothing is known of it yet; it stays open."""
     device = PciDevice(PCI | RESET)
     opened, told = begin(device)
+    opened.plain()
+    opened.plain()
+    assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 1)
+    device.touched = True
     opened.plain()
     opened.plain()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (1, 2)
@@ -136,6 +140,7 @@ def test_what_outlives_a_reset_is_made_anew_after_a_failure(begin, interface, op
     """The device is opened again, once, and is reset then as before any case."""
     device = PciDevice(PCI | RESET)
     opened, _ = begin(device)
+    opened.plain()
     opened.failed(interface)
     opened.plain()
     opened.plain()
