@@ -156,8 +156,8 @@ class Growth:
 
     def _untouched(self, what: str, before: bytes, after: bytes, start: int) -> None:
         """Nothing from byte ``start`` on was written."""
-        changed = [at for at in range(start, len(after)) if after[at] != before[at]]
-        if changed:
+        if after[start:] != before[start:]:
+            changed = [at for at in range(start, len(after)) if after[at] != before[at]]
             broken(
                 f"looking at the memory after {what}",
                 expected=f"nothing written from byte {start} on",

@@ -42,7 +42,7 @@ class GuardedBuffer:
     @property
     def spilled(self) -> bool:
         """Whether somebody wrote to the bytes of its first page that come before it."""
-        return any(self._before)
+        return bytes(self._before).count(0) != len(self._before)
 
     def readonly(self) -> None:
         """From now on a write to it is a fault: whoever is asked to write there has to say so. Raises OSError."""
