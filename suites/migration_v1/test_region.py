@@ -26,7 +26,7 @@ def test_one_region_announces_itself(device):
 def test_one_region_announces_itself_after_reset(session, device):
     """Exactly one region has a type capability of type 3, subtype 1, once the device was reset."""
     device.reopen()  # what earlier cases had it do may be why it tells nothing
-    judge_regions(asked_again(session.plain()))
+    judge_regions(asked_again(session.after_reset()))
 
 
 def judge_regions(regions):

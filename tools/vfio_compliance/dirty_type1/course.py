@@ -58,7 +58,7 @@ class Course:
 
     def _control(self, script: Sequence[str]) -> None:
         self._session.lost |= self._session.transport.gone
-        self._session.plain()
+        self._session.after_reset()
         self._play(script)
 
     def _play(self, script: Sequence[str]) -> None:

@@ -79,9 +79,8 @@ def histories(dirtying: Dirtying, seed: int) -> Histories:
 def tracker(session: Session, device: Device) -> Iterator[DirtyTracker]:
     """Dirty page tracking of a container where it is off, whether it is offered or not."""
     tracker = DirtyTracker(session.transport)
-    tracker.try_stop()
     yield tracker
-    if not session.lost:
+    if session.transport.may_track and not session.lost:
         tracker.try_stop()
 
 

@@ -168,7 +168,7 @@ class GuestMemory:
         with ExitStack() as undo:
             for mapping in self._mappings.values():
                 undo.push(mapping)
-            if not self.transport.gone:
+            if self.transport.may_track and not self.transport.gone:
                 self.tracker.try_stop()
             undo.pop_all().__exit__(kind, error, trace)
         self.unsure |= any(mapping.mapped for mapping in self._mappings.values())

@@ -120,7 +120,8 @@ class Histories:
         return f"--seed {self._seed}" if name in grammar.DRAWN else ""
 
     def _play(self, name: str) -> Played:
-        return self.play_steps(self.script(name))
+        self._session.plain()
+        return self._play_now(self.script(name))
 
     def forget_calls(self) -> None:
         """Of many plays of a script only the last one can be of interest."""
@@ -129,8 +130,11 @@ class Histories:
         tracer.spans.clear()
 
     def play_steps(self, script: str) -> Played:
-        """Play a script now. Raises RuleBroken for what shows in no bitmap, and CallTimeout."""
-        self._session.plain()
+        """Play a script after a reset. Raises RuleBroken for what shows in no bitmap, and CallTimeout."""
+        self._session.after_reset()
+        return self._play_now(script)
+
+    def _play_now(self, script: str) -> Played:
         memory = None
         try:
             with self._dirtying.guest() as memory:
@@ -138,6 +142,7 @@ class Histories:
                 memory.play(script)
                 return Played(memory.answers, memory.left_open, None)
         except (NotApplicable, DeviceError, PeerGone, ProtocolViolation) as error:
+            self._session.in_doubt = True
             return Played(memory.answers if memory else [], memory.left_open if memory else set(), error)
 
 

@@ -59,7 +59,7 @@ def fresh(session: Session, v1: Migration) -> Callable[[], MigrationRegion]:
     """Brings the device back to RUNNING in the middle of a test, by a reset or what stands in for it."""
 
     def bring_back() -> MigrationRegion:
-        session.plain()
+        session.after_reset()
         return v1.prepare()
 
     return bring_back

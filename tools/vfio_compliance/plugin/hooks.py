@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from .. import profiles, rules
 from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
@@ -26,7 +27,7 @@ from ..results.failure import Failure
 from ..results.handover import Handover
 from ..results.inflight import Inflight
 from ..results.journal import JournalError
-from ..results.verdict import Verdict
+from ..results.verdict import Verdict, gravest
 from ..run.checks import NotApplicable
 from ..run.errors import Broken, Lost
 from ..run.kernel_marks import KernelMarks
@@ -41,6 +42,7 @@ from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
 from .selection import pytest_generate_tests as pytest_generate_tests
 from .stash import (
+    AGAIN,
     BEGAN,
     CATALOGUE,
     CUT,
@@ -49,6 +51,7 @@ from .stash import (
     KERNEL_WARNINGS,
     LOST,
     MARKS,
+    OBSERVATIONS,
     PHASES,
     PLAN,
     SECONDS,
@@ -66,6 +69,9 @@ pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for in
 
 #: A rule of which this number of cases hung is not run any further: each one costs a deadline.
 _MOST_CUT = 3
+
+#: A case with such a verdict leaves no doubt.
+_GOOD = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 
 #: The run came to its end, even if nothing was selected.
 _ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -200,10 +206,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Begin the case. True, which means that it is over, for one that is not to be run, and where the run is watched.
-
-    Then nobody reads pytest's own reports, which take it longer to make than most cases take.
-    """
+    """Run the case, a second time where the first says nothing. True: it is over."""
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
@@ -214,14 +217,38 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
         record(item, opened, 0.0)
         return True
-    if item.config.getoption("--progress-fd") is None:
-        return None
+    opened.reused = False
+    run = _run_reporting if item.config.getoption("--progress-fd") is None else _run
+    report = run(item, opened, nextitem)
+    if item.stash.get(AGAIN, False):
+        report = run(item, opened, nextitem)
+    report()
+    return True
+
+
+def _run_reporting(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> Callable[[], None]:
+    """Run the test as pytest does; what tells pytest's reports."""
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+
+    def report() -> None:
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for each in reports:
+            item.ihook.pytest_runtest_logreport(report=each)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    return report
+
+
+def _run(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> Callable[[], None]:
+    """The same where nobody reads pytest's own reports, which take it longer to make than most cases take."""
     hook = item.ihook
     _give_values(item)
     if _passes(item, opened, "setup", partial(hook.pytest_runtest_setup, item=item)):
         _passes(item, opened, "call", partial(hook.pytest_runtest_call, item=item))
     _passes(item, opened, "teardown", partial(hook.pytest_runtest_teardown, item=item, nextitem=nextitem))
-    return True
+    if isinstance(item, pytest.Function):
+        item._initrequest()
+    return lambda: None
 
 
 def _give_values(item: pytest.Item) -> None:
@@ -284,6 +311,25 @@ def _left_out(item: pytest.Item, opened: Session) -> str:
     return ""
 
 
+def _is_left_by_another(item: pytest.Item, opened: Session) -> bool:
+    """Whether the case went wrong on a device that was not reset before it: then it is run again, after a reset.
+
+    What goes well then was something that an earlier case has left, and is no matter of this rule.
+    """
+    verdict = gravest(phase.verdict for phase in item.stash[PHASES])
+    if item.stash.get(AGAIN, False) and verdict in _GOOD:
+        opened.note(f"{item.nodeid} went wrong where an earlier case had left something, and well after a reset")
+    may = AGAIN not in item.stash and opened.reused and not item.session.shouldstop
+    in_time = item.stash[SECONDS] < opened.profile.limits.test / 3
+    item.stash[AGAIN] = again = may and in_time and verdict not in (*_GOOD, Verdict.HANG)
+    if again:
+        opened.transport.tracer.start_over()
+        opened.in_doubt = True
+        del item.stash[PHASES]
+        item.stash.setdefault(OBSERVATIONS, {}).clear()
+    return again
+
+
 def _skip(why: str) -> pytest.ExceptionInfo[BaseException]:
     """What pytest takes for a test that is skipped: to show any other error takes it tens of milliseconds."""
     try:
@@ -330,10 +376,13 @@ def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | 
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + seconds
     if when != "teardown":
         return
+    if _is_left_by_another(item, opened):
+        return
     opened.tell_deaths(item.nodeid)
     if LOST not in item.config.stash:  # else the next test process runs the case again
         verdict = record(item, opened, seconds)
         item.config.stash[CUT][str(rule_of(item))] += verdict is Verdict.HANG
-        if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+        if verdict not in _GOOD:
             opened.failed(rule.interface)
+        opened.in_doubt |= rule.status == "unspecified"  # the device may do what it likes there
         _stop_in_time(item.session, opened)

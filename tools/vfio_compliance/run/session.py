@@ -40,6 +40,8 @@ class Session(OpenDevice):
         self.attachments = [interface.attach(self) for interface in interfaces]
         #: The device is to be reset before the next case, whatever was done to it.
         self.in_doubt = True
+        #: The present case was given the device without a reset.
+        self.reused = False
         self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
@@ -142,9 +144,16 @@ class Session(OpenDevice):
         if self.spoilt:
             self.spoilt = False
             self.recovery.reopen()
-        if not self.is_as_reset():
+        if self.is_as_reset():
+            self.reused = True
+        else:
             self.recovery.reset()
         return self.device
+
+    def after_reset(self) -> Device:
+        """As plain(), but reset whatever was done to it: what stands on that is judged, or something went wrong."""
+        self.in_doubt = True
+        return self.plain()
 
     def is_as_reset(self) -> bool:
         """Whether nothing was done to the device since it was opened or reset, and it reads so.

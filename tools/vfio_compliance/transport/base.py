@@ -21,6 +21,7 @@ import cffi
 
 from ..common.calls import KEPT_ARGUMENT, KEPT_BYTES, SECOND, Call
 from ..common.words import counted
+from ..uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, DirtyPagesFlags
 from ..uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
     VFIO_DEVICE_GET_IRQ_INFO,
@@ -229,6 +230,8 @@ class Transport(ABC):
         self.openings = 0
         #: Whether something was done to the device that only a reset or a new open is known to undo.
         self.touched = False
+        #: Whether dirty pages may be tracked: somebody asked for that, and not successfully for the end of it.
+        self.may_track = False
         #: Every server that died, in order.
         self.deaths: list[Death] = []
         #: What the other side does that a client puts up with, each kind once, and notes on servers that came and went.
@@ -252,7 +255,7 @@ class Transport(ABC):
             raise RuntimeError("the device is open already")
         with self.tracer.recorded("open", self._names[Target.DEVICE]):
             self._open()
-            self.is_open = True
+            self.is_open, self.may_track = True, False
             self.openings += 1
 
     def close(self) -> None:
@@ -309,6 +312,8 @@ class Transport(ABC):
             raise
         duration = perf_counter_ns() - started
         value, code = outcome
+        if request == VFIO_IOMMU_DIRTY_PAGES:
+            self._asked_to_track(sent, outcome)
         received = b"" if view is None else bytes(view)
         pointer = argument if isinstance(argument, (Pointing, Misplaced)) else None
         if length <= KEPT_ARGUMENT and pointer is None:
@@ -321,6 +326,13 @@ class Transport(ABC):
         call = ("ioctl", name, request, length, sent, received, value, code, started, duration)
         tracer.add((*call, digest, answer, behind))
         return outcome
+
+    def _asked_to_track(self, argument: bytes, outcome: Outcome) -> None:
+        flags = int.from_bytes(argument[4:8], "little")
+        if flags == DirtyPagesFlags.STOP:
+            self.may_track &= not outcome.ok
+        elif flags != DirtyPagesFlags.GET_BITMAP:
+            self.may_track = True
 
     def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
         """Read ``length`` bytes at ``offset`` of a region in one access; the bytes are those that came."""
