@@ -145,3 +145,13 @@ def test_what_outlives_a_reset_is_made_anew_after_a_failure(begin, interface, op
     opened.plain()
     opened.plain()
     assert (device.tracer.counts.opens, device.tracer.counts.resets) == (opens, 2)
+
+
+def test_device_that_reads_otherwise_is_reset(begin, monkeypatch):
+    """Nothing was done to it, and yet it is not as it was."""
+    device = PciDevice(PCI | RESET)
+    opened, _ = begin(device)
+    opened.plain()
+    monkeypatch.setattr(opened.attachments[0], "reads_as_reset", lambda: False)
+    opened.plain()
+    assert device.tracer.counts.resets == 2
