@@ -33,7 +33,8 @@ def test_it_is_held_against_no_rule(judge):
     """A case that a request of an earlier one has spoilt is run again, after a reset, and goes well."""
     result, notes = judge("tracking-stop-again-wedges", "dirty.request.one-flag")
     assert set(result.verdicts.values()) == {Verdict.PASS}
-    assert any("test_one_flag" in note and "an earlier case had left something" in note for note in notes)
+    (note,) = [note for note in notes if "an earlier case had left something" in note]
+    assert "dirty.request.one-flag" in note
 
 
 def test_what_goes_wrong_after_a_reset_too_is_broken(judge):
@@ -41,7 +42,7 @@ def test_what_goes_wrong_after_a_reset_too_is_broken(judge):
     result, notes = judge("bitmap-msb-first", "dirty.info.argsz", "dirty.bitmap.bit-per-page")
     first = next(case for case in result.cases.values() if case.verdict is Verdict.FAIL)
     assert first.calls[0].number == VFIO_DEVICE_RESET
-    assert not any("left something" in note for note in notes)
+    assert not any("had left something" in note for note in notes)
 
 
 class Answering(Transport):

@@ -206,7 +206,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run the case, a second time where the first says nothing. True: it is over."""
+    """Run the case, a second time where the first says nothing of its rule. True: it is over."""
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
@@ -218,37 +218,29 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         record(item, opened, 0.0)
         return True
     opened.reused = False
-    run = _run_reporting if item.config.getoption("--progress-fd") is None else _run
-    report = run(item, opened, nextitem)
+    reports = _run(item, opened, nextitem)
     if item.stash.get(AGAIN, False):
-        report = run(item, opened, nextitem)
-    report()
+        if isinstance(item, pytest.Function):
+            item._initrequest()
+        reports = _run(item, opened, nextitem)
+    if reports:
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 
-def _run_reporting(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> Callable[[], None]:
-    """Run the test as pytest does; what tells pytest's reports."""
-    reports = runtestprotocol(item, nextitem=nextitem, log=False)
-
-    def report() -> None:
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for each in reports:
-            item.ihook.pytest_runtest_logreport(report=each)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-
-    return report
-
-
-def _run(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> Callable[[], None]:
-    """The same where nobody reads pytest's own reports, which take it longer to make than most cases take."""
+def _run(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    """Run the test; pytest's reports, which take it longer to make than most cases take, where somebody reads them."""
+    if item.config.getoption("--progress-fd") is None:
+        return runtestprotocol(item, nextitem=nextitem, log=False)
     hook = item.ihook
     _give_values(item)
     if _passes(item, opened, "setup", partial(hook.pytest_runtest_setup, item=item)):
         _passes(item, opened, "call", partial(hook.pytest_runtest_call, item=item))
     _passes(item, opened, "teardown", partial(hook.pytest_runtest_teardown, item=item, nextitem=nextitem))
-    if isinstance(item, pytest.Function):
-        item._initrequest()
-    return lambda: None
+    return []
 
 
 def _give_values(item: pytest.Item) -> None:
@@ -318,7 +310,8 @@ def _is_left_by_another(item: pytest.Item, opened: Session) -> bool:
     """
     verdict = gravest(phase.verdict for phase in item.stash[PHASES])
     if item.stash.get(AGAIN, False) and verdict in _GOOD:
-        opened.note(f"{item.nodeid} went wrong where an earlier case had left something, and well after a reset")
+        left = "went wrong where an earlier case had left something, and well after a reset"
+        opened.note_once(f"cases of {rule_of(item)} {left}")
     may = AGAIN not in item.stash and opened.reused and not item.session.shouldstop
     in_time = item.stash[SECONDS] < opened.profile.limits.test / 3
     item.stash[AGAIN] = again = may and in_time and verdict not in (*_GOOD, Verdict.HANG)
