@@ -37,7 +37,7 @@ def v1(session: Session) -> Migration:
 
 @pytest.fixture
 def header(v1: Migration, device: Device) -> MigrationRegion:
-    """The migration region after a reset, whatever state it is in."""
+    """The migration region as after a reset, whatever state it is in."""
     return v1.region()
 
 
@@ -165,7 +165,7 @@ def stress(v1: Migration, migration: MigrationRegion, seed: int, exploring: Expl
 
 @pytest.fixture
 def destination(v1: Migration) -> Iterator[Destination]:
-    """Where a state is restored: the second device where there is one, else the device itself; RUNNING after a reset.
+    """Where a state is restored: the second device where there is one, else the device itself; RUNNING.
 
     It is the device itself that this resets then, so ask for it after whatever that is to be asked first.
     """

@@ -32,7 +32,7 @@ def profile(session: Session) -> Profile:
 
 @pytest.fixture
 def device(session: Session) -> Device:
-    """The open device, after a reset, whatever came of that."""
+    """The open device, as after a reset, whatever came of that."""
     return session.plain()
 
 
