@@ -108,7 +108,7 @@ class Migration(Attachment):
 
     @contextmanager
     def destination(self) -> Iterator[Destination]:
-        """The device on which a state is restored, RUNNING: the second one, just opened, or the device after a reset."""
+        """The device on which a state is restored, RUNNING: the second one, just opened, or the device, just reset."""
         session = self.session
         with session.second() as device:
             if device is None:
