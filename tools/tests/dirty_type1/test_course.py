@@ -20,7 +20,7 @@ class Recorder:
         self.session, self.lost = self, False
         self.transport = SimpleNamespace(gone=False)
 
-    def plain(self):
+    def after_reset(self):
         self.begun.append("reset")
 
     def begin(self, way):

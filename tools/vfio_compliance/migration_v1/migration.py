@@ -101,9 +101,8 @@ class Migration(Attachment):
         return region
 
     def begin(self) -> MigrationRegion:
-        """As prepare(), as after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
-        if not self.session.is_as_reset():
-            self.session.recovery.renew()
+        """As prepare(), after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
+        self.session.recovery.renew()
         return self.prepare()
 
     @contextmanager

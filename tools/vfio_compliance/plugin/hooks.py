@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from .. import profiles, rules
 from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
@@ -27,7 +26,7 @@ from ..results.failure import Failure
 from ..results.handover import Handover
 from ..results.inflight import Inflight
 from ..results.journal import JournalError
-from ..results.verdict import Verdict, gravest
+from ..results.verdict import Verdict
 from ..run.checks import NotApplicable
 from ..run.errors import Broken, Lost
 from ..run.kernel_marks import KernelMarks
@@ -42,7 +41,6 @@ from .options import pytest_addoption as pytest_addoption
 from .selection import arrange, plan_cases, rule_of, select
 from .selection import pytest_generate_tests as pytest_generate_tests
 from .stash import (
-    AGAIN,
     BEGAN,
     CATALOGUE,
     CUT,
@@ -51,7 +49,6 @@ from .stash import (
     KERNEL_WARNINGS,
     LOST,
     MARKS,
-    OBSERVATIONS,
     PHASES,
     PLAN,
     SECONDS,
@@ -206,7 +203,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run the case, a second time where the first says nothing of its rule. True: it is over."""
+    """Begin the case. True, which means that it is over, for one that is not to be run, and where the run is watched.
+
+    Then nobody reads pytest's own reports, which take it longer to make than most cases take.
+    """
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
@@ -217,30 +217,14 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
         record(item, opened, 0.0)
         return True
-    opened.reused = False
-    reports = _run(item, opened, nextitem)
-    if item.stash.get(AGAIN, False):
-        if isinstance(item, pytest.Function):
-            item._initrequest()
-        reports = _run(item, opened, nextitem)
-    if reports:
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in reports:
-            item.ihook.pytest_runtest_logreport(report=report)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-
-
-def _run(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
-    """Run the test; pytest's reports, which take it longer to make than most cases take, where somebody reads them."""
     if item.config.getoption("--progress-fd") is None:
-        return runtestprotocol(item, nextitem=nextitem, log=False)
+        return None
     hook = item.ihook
     _give_values(item)
     if _passes(item, opened, "setup", partial(hook.pytest_runtest_setup, item=item)):
         _passes(item, opened, "call", partial(hook.pytest_runtest_call, item=item))
     _passes(item, opened, "teardown", partial(hook.pytest_runtest_teardown, item=item, nextitem=nextitem))
-    return []
+    return True
 
 
 def _give_values(item: pytest.Item) -> None:
@@ -303,26 +287,6 @@ def _left_out(item: pytest.Item, opened: Session) -> str:
     return ""
 
 
-def _is_left_by_another(item: pytest.Item, opened: Session) -> bool:
-    """Whether the case went wrong on a device that was not reset before it: then it is run again, after a reset.
-
-    What goes well then was something that an earlier case has left, and is no matter of this rule.
-    """
-    verdict = gravest(phase.verdict for phase in item.stash[PHASES])
-    if item.stash.get(AGAIN, False) and verdict in _GOOD:
-        left = "went wrong where an earlier case had left something, and well after a reset"
-        opened.note_once(f"cases of {rule_of(item)} {left}")
-    may = AGAIN not in item.stash and opened.reused and not item.session.shouldstop
-    in_time = item.stash[SECONDS] < opened.profile.limits.test / 3
-    item.stash[AGAIN] = again = may and in_time and verdict not in (*_GOOD, Verdict.HANG)
-    if again:
-        opened.transport.tracer.start_over()
-        opened.in_doubt = True
-        del item.stash[PHASES]
-        item.stash.setdefault(OBSERVATIONS, {}).clear()
-    return again
-
-
 def _skip(why: str) -> pytest.ExceptionInfo[BaseException]:
     """What pytest takes for a test that is skipped: to show any other error takes it tens of milliseconds."""
     try:
@@ -368,8 +332,6 @@ def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | 
         opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + seconds
     if when != "teardown":
-        return
-    if _is_left_by_another(item, opened):
         return
     opened.tell_deaths(item.nodeid)
     if LOST not in item.config.stash:  # else the next test process runs the case again

@@ -36,8 +36,6 @@ JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
 #: The rule that a case judges.
 RULE: pytest.StashKey[str | None] = pytest.StashKey()
 PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
-#: Whether the case is to be run again, after a reset; not there until it was run once.
-AGAIN: pytest.StashKey[bool] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
 #: How often the whole state was saved when the last case was over.
 PASSES: pytest.StashKey[int] = pytest.StashKey()

@@ -24,7 +24,7 @@ from ..common.words import counted
 _LAYOUT = struct.Struct("<QQQ16s200s")
 
 #: How many calls are kept: those of the time in which nobody may have looked; before them stands how many were noted.
-KEPT: Final = 4096
+KEPT: Final = 256
 _COUNT = struct.Struct("<Q")
 _MASK: Final = (1 << 64) - 1
 

@@ -40,8 +40,6 @@ class Session(OpenDevice):
         self.attachments = [interface.attach(self) for interface in interfaces]
         #: The device is to be reset before the next case, whatever was done to it.
         self.in_doubt = True
-        #: The present case was given the device without a reset.
-        self.reused = False
         self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
@@ -144,9 +142,7 @@ class Session(OpenDevice):
         if self.spoilt:
             self.spoilt = False
             self.recovery.reopen()
-        if self.is_as_reset():
-            self.reused = True
-        else:
+        if not self.is_as_reset():
             self.recovery.reset()
         return self.device
 

@@ -228,7 +228,7 @@ class Transport(ABC):
         self.is_open = False
         #: How many times the device was opened.
         self.openings = 0
-        #: Whether something was done to the device that only a reset or a new open is known to undo.
+        #: Whether something was done to device or container that only a reset or a new open is known to undo.
         self.touched = False
         #: Whether dirty pages may be tracked: somebody asked for that, and not successfully for the end of it.
         self.may_track = False
@@ -312,8 +312,8 @@ class Transport(ABC):
             raise
         duration = perf_counter_ns() - started
         value, code = outcome
-        if request == VFIO_IOMMU_DIRTY_PAGES:
-            self._asked_to_track(sent, outcome)
+        if target is Target.CONTAINER:
+            self._asked_container(request, sent, outcome)
         received = b"" if view is None else bytes(view)
         pointer = argument if isinstance(argument, (Pointing, Misplaced)) else None
         if length <= KEPT_ARGUMENT and pointer is None:
@@ -327,11 +327,17 @@ class Transport(ABC):
         tracer.add((*call, digest, answer, behind))
         return outcome
 
-    def _asked_to_track(self, argument: bytes, outcome: Outcome) -> None:
+    def _asked_container(self, request: int, argument: bytes, outcome: Outcome) -> None:
+        """Take note of what a request to the container may have left: one that was odd or refused is a doubt."""
+        self.touched |= not outcome.ok
+        if request != VFIO_IOMMU_DIRTY_PAGES:
+            return
         flags = int.from_bytes(argument[4:8], "little")
         if flags == DirtyPagesFlags.STOP:
+            self.touched |= not self.may_track
             self.may_track &= not outcome.ok
         elif flags != DirtyPagesFlags.GET_BITMAP:
+            self.touched |= self.may_track or flags != DirtyPagesFlags.START
             self.may_track = True
 
     def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:

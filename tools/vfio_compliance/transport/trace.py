@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from time import perf_counter_ns
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from ..common.calls import BODY, KEPT_BYTES, NO_CALLS, OMITTED, SECOND, Behind, Call, Calls, Fields, Span, folded
 from ..common.moment import AfterCall
@@ -108,8 +108,6 @@ class Tracer:
         #: The case in which calls are made now, and calls made before that it was judged from.
         self.case = ""
         self.spans: list[Span] = []
-        #: What was made to be shared, by each maker.
-        self._shared: list[dict[tuple[Hashable, ...], tuple[Any, list[Span]]]] = []
         #: The same of what is being made to be shared, the innermost last.
         self._making: list[list[Span]] = []
         self._began = perf_counter_ns()
@@ -252,7 +250,6 @@ class Tracer:
         What it raises is not kept.
         """
         made: dict[tuple[Hashable, ...], tuple[T, list[Span]]] = {}
-        self._shared.append(made)
 
         def ask(*arguments: Hashable) -> T:
             if arguments not in made:
@@ -262,15 +259,6 @@ class Tracer:
             return made[arguments][0]
 
         return ask
-
-    def start_over(self) -> None:
-        """The present case begins anew: its calls are forgotten, and what it has made to be shared."""
-        self.forget()
-        self.spans = []
-        for made in self._shared:
-            for arguments, (_, spans) in list(made.items()):
-                if spans and spans[-1].case == self.case:
-                    del made[arguments]
 
     def _make(self, make: Callable[[], T]) -> tuple[T, list[Span]]:
         """Something, and the calls that it stands on: its own, and those of what was made before and used for it."""

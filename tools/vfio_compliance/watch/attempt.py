@@ -149,6 +149,8 @@ class Attempt:
             for each in (pipe, interruptions, *([self._log.fileno()] if self._log else [])):
                 everything.register(each, selectors.EVENT_READ)
             urgent.register(interruptions, selectors.EVENT_READ)
+            if self._log and not inflight.in_guest():  # which makes fewer calls meanwhile than are kept
+                urgent.register(self._log, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in everything.select(max(self._deadline() - time.monotonic(), 0))}
                 if self._log and self._log.fileno() in ready:
