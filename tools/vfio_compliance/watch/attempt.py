@@ -167,7 +167,7 @@ class Attempt:
                     self._interrupt(process, os.read(interruptions, 1)[0])
                 elif pipe not in ready and self._is_late():
                     return self._ended(process) if self._gone_by is not None else self._hung(process)
-                if not self._finished:
+                if self._started and not self._finished:
                     urgent.select(_TOGETHER)
 
     def _is_late(self) -> bool:
