@@ -55,7 +55,7 @@ def test_without_failures_there_are_none(project, tmp_path):
 
 
 def test_a_fault_that_kills_the_device(project, tmp_path):
-    """Each try has a server of its own, so that the fault is shown, and with as few calls as any other."""
+    """Each try starts its own server, so a fault that kills the server is shown with as few calls as any other."""
     words = (project / "profiles/reference.yaml").read_text()
     server = project / "tools/tests/states/mortal_server.py"
     profile = tmp_path / "mortal.yaml"

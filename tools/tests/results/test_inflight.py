@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from vfio_compliance.results.inflight import KEPT, Inflight, create, last
+from vfio_compliance.results.inflight import Inflight, create, last
 
 
 @pytest.fixture
@@ -39,18 +39,17 @@ def test_last(shared):
 
 def test_before_a_moment(shared):
     """Of those that are kept, the last that had begun then; another process goes on where one has ended."""
-    moments, half = [], KEPT * 3 // 4
+    moments = []
     for _ in range(2):
         writer = Inflight(shared)
-        for _ in range(half):
-            writer.begin("read", "region 9", len(moments), 4)
+        for number in range(200):
+            writer.begin("read", "region 9", len(moments), number)
             moments.append(time.monotonic_ns())
-    newest = 2 * half - 1
-    assert last(shared).number == newest
-    for number in (newest, newest - 1, half + 1, half - 1):
+    assert last(shared).number == 399
+    for number in (399, 398, 300, 150):
         assert last(shared, moments[number]).number == number
-    assert last(shared, moments[newest] + 2_000_000_000).seconds >= 2
-    assert last(shared, moments[half // 3]) is None
+    assert last(shared, moments[399] + 2_000_000_000).seconds >= 2
+    assert last(shared, moments[100]) is None
 
 
 def test_before_any(shared):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a device is to be reset after, and how it is known whether it tracks dirty pages."""
+"""After which calls a device must be reset, and when a container may be tracking dirty pages."""
 
 from __future__ import annotations
 
@@ -41,6 +41,15 @@ class Answering(Transport):
     _read = _map = None
 
 
+def asked(flags, errno):
+    """An open transport after dirty page requests with these flags, all answered alike."""
+    transport = Answering(errno)
+    transport.open()
+    for each in flags:
+        Container(transport).try_request(VFIO_IOMMU_DIRTY_PAGES, Container.dirty_request(each))
+    return transport
+
+
 @pytest.mark.parametrize(
     ("flags", "errno", "may"),
     [
@@ -57,10 +66,7 @@ class Answering(Transport):
 )
 def test_whether_pages_may_be_tracked(flags, errno, may):
     """After anything but a STOP that succeeded last, where something else than a bitmap was ever asked for."""
-    with Answering(errno) as transport:
-        for each in flags:
-            Container(transport).try_request(VFIO_IOMMU_DIRTY_PAGES, Container.dirty_request(each))
-        assert transport.may_track == may
+    assert asked(flags, errno).may_track == may
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,4 @@ def test_what_a_reset_is_needed_after(touch, touched, errno):
 )
 def test_which_requests_to_the_container_leave_a_doubt(flags, errno, touched):
     """Those that were refused, and those of which the specification does not say what they do."""
-    with Answering(errno) as transport:
-        for each in flags:
-            Container(transport).try_request(VFIO_IOMMU_DIRTY_PAGES, Container.dirty_request(each))
-        assert transport.touched == touched
+    assert asked(flags, errno).touched == touched

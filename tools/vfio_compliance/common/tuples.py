@@ -16,7 +16,7 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
 
 def read(value: object, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """The fields of an object that to_json() made. Raises ValueError for one that is none, or has others."""
+    """The fields of an object that to_json() made. Raises ValueError for anything else."""
     if type(value) is not dict:
         raise ValueError("an object is expected")
     try:

@@ -176,20 +176,21 @@ class GuestMemory:
     def clear(self) -> None:
         """Unmap all, and stop tracking: nothing is mapped any more, and what was done is forgotten."""
         self.__exit__(None, None, None)
-        self._mappings.clear()
         self._done.clear()
-        self._served = Pages()
-        self.history = History(self._everything)
+        self._forget_mappings()
 
     def abandon(self) -> None:
         """The user has gone without a word: what was mapped and tracked is no longer, and its memory is given back."""
         for mapping in self._mappings.values():
             mapping.mapped = False
             mapping.__exit__(None, None, None)
+        self._forget_mappings()
+        self.unsure = False
+
+    def _forget_mappings(self) -> None:
         self._mappings.clear()
         self._served = Pages()
         self.history = History(self._everything)
-        self.unsure = False
 
     # -- memory ---------------------------------------------------------------------------------------------------
 

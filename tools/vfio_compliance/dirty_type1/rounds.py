@@ -145,9 +145,7 @@ class Rounds:
     def _await_change(self, page: int, within: float) -> None:
         """Wait for the stream's next write."""
         self._look(page, 0)
-        end = time.monotonic() + within
-        while time.monotonic() < end and not self._differ(page):
-            self._guest.transport.pause(_PAUSE / 10)
+        self._await_difference(within)
         self._look(page, 0)
 
     def _run(self, rounds: int, seconds: float) -> None:
@@ -299,12 +297,16 @@ class Rounds:
         if not within:
             return
         self._query(0, _END, log)
-        end = time.monotonic() + within
-        while time.monotonic() < end and not any(self._differ(start) for start in self._copies):
-            self._guest.transport.pause(_PAUSE / 10)
+        self._await_difference(within)
         for start, copy in self._copies.items():
             for index in self._differing(self._guest.mapping(start).view, copy)[:1]:
                 self._look(start, index)
+
+    def _await_difference(self, within: float) -> None:
+        """Wait until memory differs from its copy, for as long as the stream's next write may take."""
+        end = time.monotonic() + within
+        while time.monotonic() < end and not any(self._differ(start) for start in self._copies):
+            self._guest.transport.pause(_PAUSE / 10)
 
     def _differing(self, memory: memoryview, copy: bytearray) -> list[int]:
         """The pages in which they differ."""

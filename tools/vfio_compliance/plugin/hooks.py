@@ -67,9 +67,6 @@ pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for in
 #: A rule of which this number of cases hung is not run any further: each one costs a deadline.
 _MOST_CUT = 3
 
-#: A case with such a verdict leaves no doubt.
-_GOOD = (Verdict.PASS, Verdict.NOT_APPLICABLE)
-
 #: The run came to its end, even if nothing was selected.
 _ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 
@@ -337,7 +334,7 @@ def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | 
     if LOST not in item.config.stash:  # else the next test process runs the case again
         verdict = record(item, opened, seconds)
         item.config.stash[CUT][str(rule_of(item))] += verdict is Verdict.HANG
-        if verdict not in _GOOD:
+        if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
             opened.failed(rule.interface)
         opened.in_doubt |= rule.status == "unspecified"  # the device may do what it likes there
         _stop_in_time(item.session, opened)

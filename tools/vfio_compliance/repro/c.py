@@ -69,7 +69,7 @@ def body(program: Program) -> Iterator[str]:
         yield from _checks(made, "check")
         yield from ("\treturn verdict();", "}")
         return
-    yield "\tfor (int round = 1; is_to_be(round); round++) {"
+    yield "\tfor (int round = 1; another_round(round); round++) {"
     for statement in made.round:
         yield from (f"\t\t{line}" for line in _statement(statement, known))
     yield from (f"\t{line}" for line in _checks(made, "check_round"))

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from struct import Struct
 from typing import Final
 
 from ..common.calls import COUNT, LOOK, MAPPED_READ, SET_UP, Call
@@ -40,7 +39,7 @@ from .fault import (
     Wrong,
     steps_of,
 )
-from .structures import fields_of
+from .structures import RANGE_REQUEST, fields_of
 from .trace import NoProgram
 
 #: How a call ends whose other side is gone, or breaks its protocol.
@@ -48,9 +47,6 @@ _GONE: Final = (errno.EPIPE, errno.EPROTO)
 
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
 _RANGE: Final = re.compile(r"\[0x([0-9a-f]+), 0x([0-9a-f]+)\)")
-
-#: Of a request for a bitmap: argsz and flags, then address, size and page size of the range.
-_HEAD, _RANGE_OF = 8, Struct("<QQQ")
 
 #: Verbs of records that hold what came.
 _LOOKS: Final = ("read", MAPPED_READ, LOOK, COUNT)
@@ -86,11 +82,11 @@ class Evidence:
         (*places, since), (bit,) = numbers(compared.seen), numbers(compared.allowed)
         rounds = Rounds(*places)
         *others, last = [call for call in self._calls if call.behind is not None and call.value >= 0]
-        iova, _, page = _RANGE_OF.unpack_from(last.sent, _HEAD)
+        _, _, iova, _, page, *_ = RANGE_REQUEST.unpack_from(last.sent)
         address = iova + bit * page
         given: list[Simple] = []
         for call in others:
-            iova, size, page = _RANGE_OF.unpack_from(call.sent, _HEAD)
+            _, _, iova, size, page, *_ = RANGE_REQUEST.unpack_from(call.sent)
             if call.serial > since and iova <= address < iova + size:
                 given.append(Bits(call.serial, ((address - iova) // page,), ()))
         looks = [call for call in self._calls if call.verb == LOOK and call.serial > rounds.before]

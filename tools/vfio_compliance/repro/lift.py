@@ -39,12 +39,10 @@ from .steps import (
     Unmap,
     Write,
 )
+from .structures import RANGE_REQUEST
 from .trace import UnknownData
 
 _MAP: Final = Struct("<IIQQQ")
-#: argsz, flags, address, size; then page size, size and address of a bitmap.
-_RANGE: Final = Struct("<IIQQQQQ")
-
 #: argsz, flags, index, start, count.
 _SET_IRQS: Final = Struct("<IIIII")
 
@@ -243,15 +241,19 @@ class Lifting:
             _, flags, _, iova, size = _MAP.unpack(call.sent)
             yield MapMemory(call.serial, device, was, iova, size, flags)
         elif target == "container" and call.number == type1.VFIO_IOMMU_UNMAP_DMA and call.length >= _MAP.size - 8:
-            argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent[: _RANGE.size].ljust(_RANGE.size, b"\0"))
+            argsz, flags, iova, size, page, room, _ = RANGE_REQUEST.unpack(
+                call.sent[: RANGE_REQUEST.size].ljust(RANGE_REQUEST.size, b"\0")
+            )
             if call.behind is None:
                 page = room = 0
             memory, readonly = (call.behind.size, call.behind.readonly) if call.behind else (0, False)
             yield Unmap(call.serial, device, was, argsz, flags, iova, size, page, room, memory, readonly)
         elif call.number == vfio.VFIO_DEVICE_SET_IRQS and call.length:
             yield from self._interrupts(call, device, was)
-        elif target == "container" and call.number == type1.VFIO_IOMMU_DIRTY_PAGES and call.length >= _RANGE.size:
-            argsz, flags, iova, size, page, room, _ = _RANGE.unpack(call.sent[: _RANGE.size])
+        elif (
+            target == "container" and call.number == type1.VFIO_IOMMU_DIRTY_PAGES and call.length >= RANGE_REQUEST.size
+        ):
+            argsz, flags, iova, size, page, room, _ = RANGE_REQUEST.unpack(call.sent[: RANGE_REQUEST.size])
             if call.behind is None and flags != type1.DirtyPagesFlags.GET_BITMAP:
                 yield Dirty(call.serial, device, was, argsz, flags)
             else:

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from struct import Struct
+from typing import Final, NamedTuple
 
 from ..results.structures import LAYOUTS
 from ..uapi.vfio import ffi
+
+#: A request with a range: argsz, flags, address, size; then page size, size and address of a bitmap.
+RANGE_REQUEST: Final = Struct("<IIQQQQQ")
 
 _HEADER = "struct vfio_info_cap_header"
 _MOST = 16

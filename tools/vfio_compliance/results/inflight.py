@@ -23,14 +23,14 @@ from ..common.words import counted
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s200s")
 
-#: How many calls are kept: those of the time in which nobody may have looked; before them stands how many were noted.
-KEPT: Final = 256
+#: How many calls are kept; before them stands how many were noted.
+_KEPT: Final = 256
 _COUNT = struct.Struct("<Q")
 _MASK: Final = (1 << 64) - 1
 
 #: The words are few, and come again and again.
 _encoded = functools.cache(str.encode)
-_SIZE: Final = _COUNT.size + KEPT * _LAYOUT.size
+_SIZE: Final = _COUNT.size + _KEPT * _LAYOUT.size
 
 
 #: Names the file that maps the memory which a host reads.
@@ -109,7 +109,7 @@ class Inflight:
         self._note(time.monotonic_ns(), 0, 0, b"", b"")
 
     def _note(self, *call: int | bytes) -> None:
-        _LAYOUT.pack_into(self._map, _COUNT.size + self._count % KEPT * _LAYOUT.size, *call)
+        _LAYOUT.pack_into(self._map, _COUNT.size + self._count % _KEPT * _LAYOUT.size, *call)
         self._count += 1
         _COUNT.pack_into(self._map, 0, self._count)  # then it counts
 
@@ -125,8 +125,8 @@ def last(descriptor: int, moment: int | None = None, ahead: float = 0.0) -> Last
         data = pages[:]
     (count,) = _COUNT.unpack_from(data)
     # The oldest one may be overwritten just now.
-    for place in range(count - 1, max(count - KEPT, -1), -1):
-        started, number, length, verb, target = _LAYOUT.unpack_from(data, _COUNT.size + place % KEPT * _LAYOUT.size)
+    for place in range(count - 1, max(count - _KEPT, -1), -1):
+        started, number, length, verb, target = _LAYOUT.unpack_from(data, _COUNT.size + place % _KEPT * _LAYOUT.size)
         if moment is None or started <= moment:
             verb, target = (text.rstrip(b"\0").decode(errors="replace") for text in (verb, target))
             return LastCall(verb, target, number, length, max(round((now - started) / 1e9, 3), 0.0)) if verb else None

@@ -232,8 +232,8 @@ HELPER long long now(void)
 
 static int rounds, shown_in;
 
-/* Whether there is to be a round of this number, from 1 on. */
-HELPER int is_to_be(int round)
+/* Whether to go through another round; the first has number 1. */
+HELPER int another_round(int round)
 {
 	static long long end;
 
