@@ -298,9 +298,6 @@ class Rounds:
             return
         self._query(0, _END, log)
         self._await_difference(within)
-        for start, copy in self._copies.items():
-            for index in self._differing(self._guest.mapping(start).view, copy)[:1]:
-                self._look(start, index)
 
     def _await_difference(self, within: float) -> None:
         """Wait until memory differs from its copy, for as long as the stream's next write may take."""
