@@ -262,6 +262,42 @@ def test_taint_is_of_the_complaint(log, tmp_path):
     assert log.over("one", now(CALL)) == [Kernel(("BUG: two",), "two", CALL), taint]
 
 
+WARNED = "WARNING: CPU: 0 PID: 9 at drivers/x.c:48 struck+0x33/0x50 [x]"
+
+
+@pytest.mark.parametrize(
+    ("complaint", "letters", "mask"),
+    [
+        ("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [python:693]", "L", 1 << 14),
+        ("BUG: KFENCE: use-after-free read in struck+0xa2/0xc0 [x]", "B", 1 << 5),
+        ("BUG: kernel NULL pointer dereference, address: 0000000000000000", "D", 1 << 7),
+        ("INFO: task python3:7 blocked for more than 120 seconds.", "O", 1 << 12),
+    ],
+)
+def test_taints_of_two_cases(log, tmp_path, complaint, letters, mask):
+    """Each belongs to the case with the complaint that brought it, when both are looked at together."""
+    log.follow(OURS)
+    for case, said in (("one", WARNED), ("two", complaint)):
+        marks(tmp_path, case)
+        say(tmp_path, said)
+    (tmp_path / "tainted").write_text(f"{1 << 9 | mask}\n")
+    found = log.over("one", now(CALL))
+    tainted = {line: each.case for each in found for line in each.lines if "tainted" in line}
+    assert tainted == {"the kernel got tainted: W": "one", f"the kernel got tainted: {letters}": "two"}
+
+
+def test_taint_after_its_complaint(log, tmp_path):
+    """The complaint was noted, and the next case has one of its own, before the taint is seen."""
+    log.follow(OURS)
+    marks(tmp_path, "one")
+    say(tmp_path, WARNED)
+    log.over("none", now(CALL))
+    marks(tmp_path, "two")
+    say(tmp_path, "UBSAN: shift-out-of-bounds in x.c:9:1")
+    (tmp_path / "tainted").write_text("512\n")
+    assert log.over("one", now(CALL))[-1] == Kernel(("the kernel got tainted: W",), "one")
+
+
 def test_waited_for(log, tmp_path):
     """The descriptor to wait for is that of the log."""
     assert os.path.samestat(os.fstat(log.fileno()), os.stat(tmp_path / "kmsg"))

@@ -106,6 +106,25 @@ def warned(line: str) -> Warned | None:
     return Warned(found[1], found[2]) if found else None
 
 
+#: The letters of taints, each with the complaint that comes just before it.
+_TAINTING = (
+    ("L", re.compile(r"soft lockup")),
+    ("B", re.compile(r"KASAN: |KFENCE: |BUG: Bad ")),
+    (
+        "D",
+        re.compile(
+            r"Oops: |\bBUG at |Kernel BUG|kernel NULL pointer|BUG: unable to handle|Unable to handle kernel"
+            r"|general protection fault|stack segment:|divide error:|invalid opcode:"
+        ),
+    ),
+)
+
+
+def taint_of(line: str) -> str:
+    """The letter of the taint that a complaint brings, if the kernel has not got it yet; empty where none is known."""
+    return "W" if warned(line) else next((letter for letter, words in _TAINTING if words.search(line)), "")
+
+
 def source(line: str) -> Warned | str:
     """What two complaints have in common that are one again: where it is known, the place, else all but how long."""
     return warned(line) or _HOW_LONG.sub("", line)
@@ -151,8 +170,12 @@ class Places:
         return f"{INDENT}called from {place}"
 
 
+def each_taint(mask: int) -> list[str]:
+    """The letter of each bit of a taint mask; of one without a letter its number."""
+    bits = (bit for bit in range(mask.bit_length()) if mask >> bit & 1)
+    return [_TAINT[bit] if bit < len(_TAINT) else f"[{bit}]" for bit in bits]
+
+
 def taint_letters(mask: int) -> str:
-    """The letters of a taint mask, e.g. 0x3000 is ``OE``; bits without a letter are shown by number."""
-    return "".join(
-        _TAINT[bit] if bit < len(_TAINT) else f"[{bit}]" for bit in range(mask.bit_length()) if mask >> bit & 1
-    )
+    """The letters of a taint mask, e.g. 0x3000 is ``OE``."""
+    return "".join(each_taint(mask))

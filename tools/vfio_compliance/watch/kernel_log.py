@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -20,9 +20,10 @@ from ..results.kernel_log import (
     Places,
     Warned,
     complaints,
+    each_taint,
     marked,
     source,
-    taint_letters,
+    taint_of,
     unescaped,
 )
 from .symbols import Symbols
@@ -74,6 +75,8 @@ class KernelLog:
         self._dropped = 0
         #: The case to which the last complaint belongs, for the lines that say where the kernel was.
         self._belongs: str | None = None
+        #: The case that got the kernel tainted, by the letter of the taint.
+        self._tainting: dict[str, str | None] = {}
         #: Processes that were left behind because they cannot be ended, each with the case in which it hung.
         self._left: dict[int, str | None] = {}
         #: The test process, and the case that it has marked last, until that is over.
@@ -129,6 +132,7 @@ class KernelLog:
         asleep = _ASLEEP.search(line.text)
         left = asleep is not None and int(asleep[1]) in self._left
         self._belongs = self._left[int(asleep[1])] if asleep and left else case
+        self._tainting.setdefault(taint_of(kept), self._belongs)
         if self._is_new(kept, self._belongs):
             self._note(kept, self._belongs, None if left else last(self._moment(line.micros)))
 
@@ -175,8 +179,11 @@ class KernelLog:
         found = [Kernel(tuple(map(self._symbols.decoded, each.lines)), each.case, each.call) for each in self._found]
         found += self._more(of)
         self._found.clear()
-        if new := taint & ~self._taint:
-            found.append(Kernel((f"{TAINTED}{taint_letters(new)}",), of))
+        # A lockup holds up the watcher too: two cases may be over by now, each with a taint.
+        taints: defaultdict[str | None, str] = defaultdict(str)
+        for letter in each_taint(taint & ~self._taint):
+            taints[self._tainting.get(letter, of)] += letter
+        found += [Kernel((f"{TAINTED}{letters}",), where) for where, letters in taints.items()]
         self._taint = taint
         if case == self._marked:
             self._marked = None
