@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from ..common.words import counted
 from ..results.case import Case
 from ..results.summary import Summary
 from .live import SHOWS, Target
-from .minimise import Limits, minimise
+from .minimise import Limits, Minimised, minimise
 from .program import Program, program_of
 from .trace import NoProgram, earlier
 
@@ -33,39 +34,57 @@ def make(
     """The program of the first of the cases of which one is seen to show the failure. Raises NoProgram, SetupError."""
     made: Made | None = None
     reasons: list[NoProgram] = []
-    for case in cases:
-        try:
-            other = _make(summary, case, folder, target, limits)
-        except NoProgram as reason:
-            reasons.append(reason)
-            continue
-        if other.reproducible:
-            return other
-        made = made or other
+    limits = limits or Limits()
+    # Each by itself first: with what was done before it, a program is long.
+    for how in (_alone, _after_others):
+        for case in cases:
+            try:
+                other = how(summary, case, folder, target, limits)
+            except NoProgram as reason:
+                reasons.append(reason)
+                continue
+            if other and other.reproducible:
+                return other
+            made = made or other
     if made is None:
         raise reasons[0]
     return made
 
 
-def _make(summary: Summary, case: Case, folder: Path | None, target: Target | None, limits: Limits | None) -> Made:
-    """The program of a case, tried out and made short on ``target`` where there is one.
+def _alone(summary: Summary, case: Case, folder: Path | None, target: Target | None, limits: Limits) -> Made:
+    """The program of a case by its own calls, and of those cases that are known to be needed.
 
-    Where the fault does not show by the calls of the case alone, those of the cases before it come first. Raises
-    NoProgram, SetupError.
+    Tried out and made short on ``target`` where there is one. Raises NoProgram, SetupError.
     """
-    known = [*case.needs]
-    program = program_of(summary, case, folder, known)
+    program = program_of(summary, case, folder, [*case.needs])
     if target is None:
         return Made(program, remark="not tried on a device: all calls of the case are in it")
-    limits = limits or Limits()
-    made = minimise(program, target.play, limits)
-    if not made.reproducible and not known:
-        for before in earlier(summary, case):
-            with suppress(NoProgram):
-                longer = minimise(program_of(summary, case, folder, before), target.play, limits)
-                if longer.reproducible:
-                    made = longer
-                    break
+    return _tried(program, minimise(program, target.play, limits), target, limits)
+
+
+def _after_others(
+    summary: Summary, case: Case, folder: Path | None, target: Target | None, limits: Limits
+) -> Made | None:
+    """The same with the calls of the cases before it, where it is not known which are needed; None if it needs none.
+
+    Raises NoProgram, SetupError.
+    """
+    if target is None or case.needs:
+        return None
+    end = monotonic() + limits.seconds
+    for before in earlier(summary, case):
+        if monotonic() > end:
+            break
+        with suppress(NoProgram):
+            program = program_of(summary, case, folder, before)
+            made = minimise(program, target.play, limits)
+            if made.reproducible:
+                return _tried(program, made, target, limits)
+    return None
+
+
+def _tried(program: Program, made: Minimised, target: Target, limits: Limits) -> Made:
+    """What came of it. Raises SetupError."""
     if made.reproducible and target.play_anew(made.program) != SHOWS:
         # The device remembers what earlier programs did: each is to be tried on one that does not.
         made = minimise(program, target.play_anew, limits)
