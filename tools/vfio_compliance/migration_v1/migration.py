@@ -87,6 +87,13 @@ class Migration(Attachment):
         except DeviceError:
             return False
 
+    def has_failed(self) -> bool:
+        """Whether it is in the error state, or does not say in which it is."""
+        try:
+            return self._region is not None and self._region.state() == DeviceState.ERROR
+        except DeviceError:
+            return True
+
     def region(self) -> MigrationRegion:
         """The migration region, whatever state the device is in. Raises Unreachable when there is none to use."""
         if self._region is None:
@@ -101,8 +108,8 @@ class Migration(Attachment):
         return region
 
     def begin(self) -> MigrationRegion:
-        """As prepare(), after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
-        self.session.recovery.renew()
+        """As prepare(), as after a reset or, without one, a new open. Raises Unreachable, Broken, Lost, CallTimeout."""
+        self.session.renewed()
         return self.prepare()
 
     @contextmanager

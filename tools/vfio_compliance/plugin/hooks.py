@@ -210,6 +210,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     item.config.stash[MARKS].begin(item.nodeid)
     tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
     opened.transport.tracer.begin(item.nodeid)
+    opened.judges(str(rule_of(item)))
     if reason := _left_out(item, opened):
         item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
         record(item, opened, 0.0)

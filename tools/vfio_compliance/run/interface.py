@@ -82,6 +82,10 @@ class Attachment:
         """Whether the session's device, to which nothing was done, reads as after a reset. Raises TransportError."""
         return True
 
+    def has_failed(self) -> bool:
+        """Whether the session's device says of itself that it has failed, and a reset has to end that. Raises TransportError."""
+        return False
+
     def failed(self) -> None:
         """A case of it did not pass. What outlives a reset of the device, and may be spoilt now, is to be made anew."""
 

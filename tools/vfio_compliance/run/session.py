@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
@@ -40,11 +40,21 @@ class Session(OpenDevice):
         self.attachments = [interface.attach(self) for interface in interfaces]
         #: The device is to be reset before the next case, whatever was done to it.
         self.in_doubt = True
+        self._rule = ""
         self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
         """What an interface knows of the device, by its class."""
         return next(each for each in self.attachments if isinstance(each, kind))
+
+    def judges(self, rule: str) -> None:
+        """A case of this rule begins.
+
+        What odd or refused requests to the container may have left is put away when the rule changes: what one of them
+        does to the next case is this rule's matter.
+        """
+        self.in_doubt |= self.transport.questioned and rule != self._rule
+        self._rule = rule
 
     def failed(self, name: str) -> None:
         """A case of the interface of this name did not pass."""
@@ -143,8 +153,23 @@ class Session(OpenDevice):
             self.spoilt = False
             self.recovery.reopen()
         if not self.is_as_reset():
-            self.recovery.reset()
+            self._reset(self.recovery.reset)
         return self.device
+
+    def renewed(self) -> None:
+        """Have the device as after a reset; one that announces no reset is opened again where it need be.
+
+        Raises Broken, Lost, CallTimeout.
+        """
+        if not self.is_as_reset():
+            self._reset(self.recovery.renew)
+
+    def _reset(self, reset: Callable[[], None]) -> None:
+        """What a reset leaves of a fault goes with another one: from a device that has failed, it is made twice."""
+        twice = not self.out_of_reach and self._answers(Attachment.has_failed)
+        reset()
+        if twice:
+            reset()
 
     def after_reset(self) -> Device:
         """As plain(), but reset whatever was done to it: what stands on that is judged, or something went wrong."""
@@ -159,12 +184,16 @@ class Session(OpenDevice):
         if self.in_doubt or self.out_of_reach or self.transport.touched:
             self.in_doubt = False
             return False
+        return not self._answers(lambda each: not each.reads_as_reset())
+
+    def _answers(self, question: Callable[[Attachment], bool]) -> bool:
+        """Whether any interface says yes; or the device does not answer, and is to be opened again."""
         try:
-            return all(each.reads_as_reset() for each in self.attachments)
+            return any(map(question, self.attachments))
         except TransportError as error:
             self.tell_trouble(error)
             self.lost = True
-            return False
+            return True
 
     def second(self) -> AbstractContextManager[Device | None]:
         """Another device of the same kind, open and ready, until the block ends; None where the profile names none.

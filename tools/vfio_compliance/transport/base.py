@@ -228,8 +228,10 @@ class Transport(ABC):
         self.is_open = False
         #: How many times the device was opened.
         self.openings = 0
-        #: Whether something was done to device or container that only a reset or a new open is known to undo.
+        #: Whether something was done to the device that only a reset or a new open is known to undo.
         self.touched = False
+        #: Whether a request to the container was odd or refused: it may have left something.
+        self.questioned = False
         #: Whether dirty pages may be tracked: somebody asked for that, and not successfully for the end of it.
         self.may_track = False
         #: Every server that died, in order.
@@ -329,15 +331,15 @@ class Transport(ABC):
 
     def _asked_container(self, request: int, argument: bytes, outcome: Outcome) -> None:
         """Take note of what a request to the container may have left: one that was odd or refused is a doubt."""
-        self.touched |= not outcome.ok
+        self.questioned |= not outcome.ok
         if request != VFIO_IOMMU_DIRTY_PAGES:
             return
         flags = int.from_bytes(argument[4:8], "little")
         if flags == DirtyPagesFlags.STOP:
-            self.touched |= not self.may_track
+            self.questioned |= not self.may_track
             self.may_track &= not outcome.ok
         elif flags != DirtyPagesFlags.GET_BITMAP:
-            self.touched |= self.may_track or flags != DirtyPagesFlags.START
+            self.questioned |= self.may_track or flags != DirtyPagesFlags.START
             self.may_track = True
 
     def read(self, region: int, offset: int, length: int) -> tuple[Outcome, bytes]:
