@@ -63,7 +63,6 @@ class Device:
         except DeviceError as error:
             self._refusal = error
         self._set_up(self, "after_open")
-        self.transport.touched = self.transport.questioned = False
 
     def close(self) -> None:
         """Close it the way a program that ends does: nothing is written before."""
@@ -79,7 +78,6 @@ class Device:
         outcome = self.try_request(VFIO_DEVICE_RESET, None)
         if outcome.ok:
             self._set_up(self, "after_reset")
-            self.transport.touched = self.transport.questioned = False
         return outcome
 
     def reset(self) -> None:

@@ -87,6 +87,17 @@ class Migration(Attachment):
         except DeviceError:
             return False
 
+    def brought_back(self) -> bool:
+        """Whether it is RUNNING again: the profile may claim a way there. What resuming has left is not to run."""
+        try:
+            if self._region is None or (state := self._region.state()) == DeviceState.RUNNING:
+                return True
+            if state == DeviceState.RESUMING or (name(state), name(DeviceState.RUNNING)) not in self.claims.transitions:
+                return False
+            return self._region.try_set_state(DeviceState.RUNNING).ok and self._region.state() == DeviceState.RUNNING
+        except DeviceError:
+            return False
+
     def has_failed(self) -> bool:
         """Whether it is in the error state, or does not say in which it is."""
         try:
@@ -112,11 +123,19 @@ class Migration(Attachment):
         self.session.renewed()
         return self.prepare()
 
+    def go_on(self) -> MigrationRegion:
+        """As begin(), but from one case of a rule to the next as plain(): brought back to RUNNING without a reset."""
+        self.session.plain()
+        return self.prepare() if self.session.recovery.resettable else self.begin()
+
     @contextmanager
-    def destination(self) -> Iterator[Destination]:
-        """The device on which a state is restored, RUNNING: the second one, just opened, or the device, just reset."""
+    def destination(self, *, keep: bool = False) -> Iterator[Destination]:
+        """The device on which a state is restored, RUNNING: the second one, just opened, or the device as after a reset.
+
+        A second one that is to be kept is left open, and handed out so for the next cases of the same rule.
+        """
         session = self.session
-        with session.second() as device:
+        with session.second(keep=keep) as device:
             if device is None:
                 yield Destination(session.plain(), self.prepare(), self.actor)
             else:

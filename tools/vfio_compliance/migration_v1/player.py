@@ -74,11 +74,16 @@ class Stage:
 class Player:
     """A client of a device that runs, after a reset."""
 
-    def __init__(self, stage: Stage, interruptions: Mapping[DeviceState, Interrupting] | None = None) -> None:
-        """``interruptions`` of the migration that is judged, by the state in which they are made."""
+    def __init__(
+        self, stage: Stage, interruptions: Mapping[DeviceState, Interrupting] | None = None, *, anew: bool = False
+    ) -> None:
+        """``interruptions`` of the migration that is judged, by the state in which they are made.
+
+        ``anew``: nothing came before since a reset, whatever the rule; the second device is just opened, too.
+        """
         self._interruptions = interruptions or {}
-        self._stage, self._v1 = stage, stage.v1
-        self.region = stage.v1.begin()
+        self._stage, self._v1, self._anew = stage, stage.v1, anew
+        self.region = stage.v1.begin() if anew else stage.v1.go_on()
         #: The buffers of the state that is being saved.
         self.stream = Stream()
         #: What the device shows; None where the profile does not say how that is seen.
@@ -324,7 +329,7 @@ class Player:
         shows("after resuming", show(self._v1.actor) or [], self._shown)
 
     def _compare(self) -> None:
-        with self._v1.destination() as (_, region, actor):
+        with self._v1.destination(keep=not self._anew) as (_, region, actor):
             if actor.can_put:  # what a reset left is not to pass for what was restored
                 actor.put(value(self._stage.values + 1))
             region.enter(RESUMING)

@@ -74,9 +74,9 @@ class Players(Stage):
     def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
         super().__init__(v1, journeys, reach)
         shared = v1.session.transport.tracer.shared
-        self._compared = shared(lambda sessions, last: _problem(partial(self._play, sessions, last)))
-        self._worked = shared(lambda: _problem(partial(self._works, NOTHING)))
-        self._wrote = shared(lambda: _problem(partial(self._writes, NOTHING)))
+        self._compared = shared(lambda sessions, last: _problem(partial(self._play, sessions, last, anew=True)))
+        self._worked = shared(lambda: _problem(partial(self._works, NOTHING, anew=True)))
+        self._wrote = shared(lambda: _problem(partial(self._writes, NOTHING, anew=True)))
         self._made: set[tuple[Hashable, ...]] = set()
 
     def judge(self, *sessions: Session, last: Last = Last.LIVE, controls: Sequence[Session] = (), when: str) -> None:
@@ -117,7 +117,7 @@ class Players(Stage):
 
     def _stays(self, what: Interruption, times: int, state: DeviceState, number: int) -> None:
         """The buffer is the same when it is read again a few times, which is another rule's matter."""
-        player = self.begin()
+        player = self.begin(anew=True)
         player.go(state)
         player.read(Progress("", number, Step.PENDING))
         region = player.region
@@ -159,8 +159,8 @@ class Players(Stage):
         with self._unless_alone(self._worked):
             self._works(before)
 
-    def _works(self, before: Session) -> None:
-        counter, player = self.v1.actor.counter(), self.begin()
+    def _works(self, before: Session, *, anew: bool = False) -> None:
+        counter, player = self.v1.actor.counter(), self.begin(anew=anew)
         player.play(before)
         goes_on(counter, f"after this: {before}")
         player.go(STOP)
@@ -173,8 +173,8 @@ class Players(Stage):
         with self._unless_alone(self._wrote):
             self._writes(before)
 
-    def _writes(self, before: Session) -> None:
-        self.begin().play(before)
+    def _writes(self, before: Session, *, anew: bool = False) -> None:
+        self.begin(anew=anew).play(before)
         with self.v1.actor.dma() as written:
             goes_on(written, f"after this: {before}")
 
@@ -189,7 +189,7 @@ class Players(Stage):
 
     def _work_undisturbed(self) -> None:
         self._insist([], Last.AT_ONCE)
-        self.begin()
+        self.begin(anew=True)
         with self._work_begun():
             self.v1.actor.await_work()
 
@@ -224,11 +224,11 @@ class Players(Stage):
             actor.start_work(memory.iova, memory.size)
             yield memory
 
-    def begin(self) -> Player:
+    def begin(self, *, anew: bool = False) -> Player:
         """A player, once it is known how many buffers the device offers."""
         with given():
             self._look()
-            return Player(self)
+            return Player(self, anew=anew)
 
     def afford(self) -> None:
         """Raises Silent where the state is too large to be saved once more."""
@@ -244,8 +244,8 @@ class Players(Stage):
         self.journeys.resume(self.journeys.live)
         return self.journeys.suspend()
 
-    def _play(self, sessions: Sequence[Session], last: Last) -> None:
-        player = Player(self)
+    def _play(self, sessions: Sequence[Session], last: Last, *, anew: bool = False) -> None:
+        player = Player(self, anew=anew)
         for session in sessions:
             player.play(session)
         player.finish(last)

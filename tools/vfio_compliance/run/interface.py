@@ -82,8 +82,15 @@ class Attachment:
         """Whether the session's device, to which nothing was done, reads as after a reset. Raises TransportError."""
         return True
 
+    def brought_back(self) -> bool:
+        """Whether the session's device, which only this interface has changed, is where its user begins again.
+
+        What is to be done for that, and is documented or claimed, is done. Raises TransportError.
+        """
+        return True
+
     def has_failed(self) -> bool:
-        """Whether the session's device says of itself that it has failed, and a reset has to end that. Raises TransportError."""
+        """Whether the session's device says that it has failed, which only a reset ends. Raises TransportError."""
         return False
 
     def failed(self) -> None:

@@ -93,9 +93,16 @@ class Recovery:
         except (CallTimeout, PeerGone) as error:
             self.reset_failed(error)
             raise
-        if not outcome.ok:
+        if outcome.ok:
+            self._forget_touches()
+        else:
             self._opened.note_once(f"the device refused a reset: {errno_name(outcome.errno)}")
         return outcome.ok
+
+    def _forget_touches(self) -> None:
+        """The device is in a known state. What a case does itself, a reset or an open, is what it judges."""
+        transport = self._opened.transport
+        transport.touched = transport.lasting = transport.questioned = False
 
     def reset_failed(self, error: TransportError) -> None:
         """A reset did not end as calls do; when that is so again and again it is not part of the set-up any more."""
@@ -109,6 +116,7 @@ class Recovery:
         self._opened.lost = True
         self._opened.device.reopen()
         self._opened.lost = False
+        self._forget_touches()
         return True
 
     def _restart(self) -> bool:

@@ -22,6 +22,7 @@ class SecondDevice:
 
     def __init__(self, opened: OpenDevice, recovery: Recovery, attachments: Sequence[Attachment]) -> None:
         self._opened, self._recovery, self._attachments = opened, recovery, attachments
+        self._kept: Device | None = None
 
     @cached_property
     def _device(self) -> Device | None:
@@ -39,9 +40,17 @@ class SecondDevice:
             return second.name
         return second.socket or "a second server, started by the same command"
 
+    def close(self) -> None:
+        """Close it where it was kept open."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
     @contextmanager
-    def opened(self) -> Iterator[Device | None]:
+    def opened(self, *, keep: bool = False) -> Iterator[Device | None]:
         """It, open and ready, until the block ends; None where the profile names none.
+
+        To be kept open until close() if the block ends well: then it is handed out again as it was left, RUNNING.
 
         Raises Broken when it cannot be opened or is of another kind, Unreachable when it is not RUNNING.
         """
@@ -50,10 +59,30 @@ class SecondDevice:
             return
         if self._opened.out_of_reach:
             self._recovery.reset()
+        device: Device | None = None
+        if keep and self._is_kept():
+            device = self._kept
+        else:
+            self.close()
+        self._kept = None
         try:
-            yield self._open(self._device)
+            device = device or self._open(self._device)
+            yield device
+            self._kept = device if keep else None
         finally:
-            self._device.close()
+            if self._kept is None:
+                self._device.close()
+
+    def _is_kept(self) -> bool:
+        """Whether it is open still, and can be used as it is."""
+        if self._kept is None or not self._kept.transport.is_open or self._kept.transport.gone:
+            return False
+        try:
+            return not self._unready(self._kept)
+        except TransportError as error:
+            self._opened.tell_trouble(error)
+            self._kept.transport.shutdown()
+            return False
 
     def _open(self, device: Device) -> Device:
         """Raises Broken, Unreachable."""

@@ -40,7 +40,7 @@ class Session(OpenDevice):
         self.attachments = [interface.attach(self) for interface in interfaces]
         #: The device is to be reset before the next case, whatever was done to it.
         self.in_doubt = True
-        self._rule = ""
+        self._rule, self._within_rule = "", False
         self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
@@ -53,8 +53,11 @@ class Session(OpenDevice):
         What odd or refused requests to the container may have left is put away when the rule changes: what one of them
         does to the next case is this rule's matter.
         """
-        self.in_doubt |= self.transport.questioned and rule != self._rule
+        self._within_rule = rule == self._rule
         self._rule = rule
+        if not self._within_rule:
+            self.in_doubt |= self.transport.questioned
+            self._second.close()
 
     def failed(self, name: str) -> None:
         """A case of the interface of this name did not pass."""
@@ -76,6 +79,7 @@ class Session(OpenDevice):
         self.lost = False
         for attachment in self.attachments:
             attachment.look()
+        self.transport.resting = frozenset(region.index for each in self.attachments for region in each.regions)
         with suppress(DeviceError):
             self.described = self.device.regions
             self._check_profile()
@@ -147,14 +151,20 @@ class Session(OpenDevice):
     def plain(self) -> Device:
         """The device, open, as after a reset: it is reset, or what has to stand in for that is done, where it need be.
 
+        From one case of a rule to the next a device whose migration alone was touched is brought back without a reset.
+
         Raises Broken, Lost, CallTimeout.
         """
         if self.spoilt:
             self.spoilt = False
             self.recovery.reopen()
-        if not self.is_as_reset():
+        goes_on = self._within_rule and not self.in_doubt and not self.transport.lasting
+        if not self.is_as_reset() and not (goes_on and self._is_brought_back()):
             self._reset(self.recovery.reset)
         return self.device
+
+    def _is_brought_back(self) -> bool:
+        return not self.out_of_reach and not self._answers(lambda each: not each.brought_back())
 
     def renewed(self) -> None:
         """Have the device as after a reset; one that announces no reset is opened again where it need be.
@@ -195,12 +205,14 @@ class Session(OpenDevice):
             self.lost = True
             return True
 
-    def second(self) -> AbstractContextManager[Device | None]:
+    def second(self, *, keep: bool = False) -> AbstractContextManager[Device | None]:
         """Another device of the same kind, open and ready, until the block ends; None where the profile names none.
+
+        One that is to be kept stays open for the next cases of the same rule, and is then as it was left, RUNNING.
 
         Raises Broken when it cannot be opened or is of another kind, Unreachable when it is not RUNNING.
         """
-        return self._second.opened()
+        return self._second.opened(keep=keep)
 
     @property
     def second_name(self) -> str:

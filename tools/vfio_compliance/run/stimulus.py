@@ -30,6 +30,10 @@ _PASSING = frozenset(
 )
 
 
+#: These, and what leaves the device showing another value.
+_HARMLESS = _PASSING | {"stimulus.visible_state.set"}
+
+
 @dataclass(frozen=True)
 class Activity:
     """Something that changes while the device works. ``sample`` looks at it; ``within`` is in seconds."""
@@ -278,6 +282,7 @@ class Actor:
         """
         transport = self._device.transport
         touched = transport.touched or name not in _PASSING
+        lasting = transport.lasting or name not in _HARMLESS
         values = self._programs.run(name, steps, variables)
-        transport.touched = touched
+        transport.touched, transport.lasting = touched, lasting
         return values

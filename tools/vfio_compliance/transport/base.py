@@ -26,6 +26,7 @@ from ..uapi.vfio import (
     VFIO_DEVICE_GET_INFO,
     VFIO_DEVICE_GET_IRQ_INFO,
     VFIO_DEVICE_GET_REGION_INFO,
+    VFIO_DEVICE_RESET,
     ffi,
 )
 from .errors import CallTimeout, PeerGone, ProtocolViolation, SetupError, TransportError
@@ -210,7 +211,8 @@ class Transport(ABC):
     what its docstring says, every verb may raise a TransportError; after PeerGone, ProtocolViolation and
     CallTimeout only close() and then open() make the transport usable again.
 
-    A device ``beside`` another one shares its tracer; in the trace it is the second one.
+    A device ``beside`` another one shares its tracer; in the trace it is the second one. It is closed before the other
+    one is, whose container it may share.
     """
 
     #: False where NULL or bad pointers cannot be expressed.
@@ -223,13 +225,20 @@ class Transport(ABC):
     def __init__(self, beside: Transport | None = None) -> None:
         self.tracer: Tracer = Tracer() if beside is None else beside.tracer
         prefix = "" if beside is None else SECOND
+        self._beside_it: weakref.WeakSet[Transport] = weakref.WeakSet()
+        if beside is not None:
+            beside._beside_it.add(self)
         self._region_names = _RegionNames(prefix)
         self._names = {target: prefix + target.value for target in Target}
         self.is_open = False
         #: How many times the device was opened.
         self.openings = 0
-        #: Whether something was done to the device that only a reset or a new open is known to undo.
+        #: Whether something was done to the device since it was last brought to a known state; an open is such a thing.
         self.touched = False
+        #: Whether some of that may outlive a return to where a user begins: all but writes to ``resting`` regions.
+        self.lasting = False
+        #: The regions of interfaces, in whose registers nothing is armed.
+        self.resting: frozenset[int] = frozenset()
         #: Whether a request to the container was odd or refused: it may have left something.
         self.questioned = False
         #: Whether dirty pages may be tracked: somebody asked for that, and not successfully for the end of it.
@@ -257,7 +266,7 @@ class Transport(ABC):
             raise RuntimeError("the device is open already")
         with self.tracer.recorded("open", self._names[Target.DEVICE]):
             self._open()
-            self.is_open, self.may_track = True, False
+            self.is_open, self.touched, self.may_track = True, True, False
             self.openings += 1
 
     def close(self) -> None:
@@ -266,6 +275,8 @@ class Transport(ABC):
         Raises RuntimeError, after closing all else, when a slice of a mapping is still held somewhere: the
         driver would not see the device closed.
         """
+        for second in list(self._beside_it):
+            second.close()
         if not self.is_open:
             return
         self.is_open = False
@@ -295,6 +306,7 @@ class Transport(ABC):
         name = self._names[target]
         if target is Target.DEVICE and request not in _QUESTIONS:
             self.touched = True
+            self.lasting |= request != VFIO_DEVICE_RESET
         view = argument_view(argument)
         length = 0 if view is None else len(view)
         digest: Digest = ""
@@ -366,6 +378,7 @@ class Transport(ABC):
     def write(self, region: int, offset: int, data: bytes) -> Outcome:
         """Write ``data`` at ``offset`` of a region in one access."""
         self.touched = True
+        self.lasting |= region not in self.resting
         tracer = self.tracer
         name = self._region_names[region]
         length = len(data)
@@ -426,7 +439,9 @@ class Transport(ABC):
 
     def seen(self, verb: str, region: int, offset: int, data: bytes, sent: bytes = b"") -> None:
         """Record what was read or ``sent`` through a mapping of a region."""
-        self.touched |= bool(sent)
+        if sent:
+            self.touched = True
+            self.lasting |= region not in self.resting
         self.tracer.seen(verb, self._region_names[region], offset, data, sent)
 
     @property
