@@ -69,6 +69,7 @@ def judge_place(migration, register):
 @every_offset
 def test_other_reads_refused(fresh, migration, offset):
     """In stop-and-copy, where every register has a meaning, a read that is not one whole register is refused."""
+    migration.enter(STOP_AND_COPY)
     judge_widths(
         *(fresh, migration, STOP_AND_COPY, offset, "reading"),
         lambda region, width: region.try_read(offset, width)[0],
@@ -77,17 +78,16 @@ def test_other_reads_refused(fresh, migration, offset):
 
 @pytest.mark.rule("v1.width.write-native-only")
 @every_offset
-def test_other_writes_refused(fresh, migration, offset):
+def test_other_writes_refused(fresh, resuming, offset):
     """In resuming, a write that is not one whole register is refused, though it would be a legal state if it were."""
     judge_widths(
-        *(fresh, migration, RESUMING, offset, "writing"),
+        *(fresh, resuming, RESUMING, offset, "writing"),
         lambda region, width: region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little")),
     )
 
 
 def judge_widths(fresh, migration, state, offset, doing, attempt):
     """No access of 1 to 32 bytes but that of a register is carried out, and none leads to another valid state."""
-    migration.enter(state)
     taken, first = {}, 0
     for width in [width for width in range(1, HEADER_SIZE + 1) if (offset, width) not in NATIVE]:
         outcome = attempt(migration.region, width)

@@ -142,7 +142,7 @@ class Histories:
                 memory.play(script)
                 return Played(memory.answers, memory.left_open, None)
         except (NotApplicable, DeviceError, PeerGone, ProtocolViolation) as error:
-            self._session.in_doubt = True
+            self._session.in_doubt |= not isinstance(error, NotApplicable)
             return Played(memory.answers if memory else [], memory.left_open if memory else set(), error)
 
 

@@ -13,7 +13,7 @@ from ..profiles import Step
 from ..run.checks import NotApplicable
 from ..run.stimulus import Activity, Actor
 from ..transport import TransportError
-from ..uapi.migration_v1 import DEVICE_STATE, VFIO_DEVICE_STATE_MASK
+from ..uapi.migration_v1 import DEVICE_STATE, VFIO_DEVICE_STATE_MASK, VFIO_DEVICE_STATE_RUNNING
 from .profile import MigrationRunning, MigrationStimulus, Work
 from .region import REGION_TYPE
 from .states import name
@@ -51,6 +51,10 @@ class MigrationActor(Actor):
             return region.read(DEVICE_STATE.offset, DEVICE_STATE.width)
         raise Unreachable("looking for the migration region", "one", "none")
 
+    def runs(self) -> bool:
+        """Whether device_state reads running. Raises DeviceError, TransportError."""
+        return self._state() == VFIO_DEVICE_STATE_RUNNING
+
     @contextmanager
     def interrupts(self) -> Iterator[Activity]:
         """Interrupts that come over and over, by ``stimulus.interrupts``, until the block ends.
@@ -72,7 +76,8 @@ class MigrationActor(Actor):
                 )
             finally:
                 with suppress(DeviceError, TransportError):
-                    self._device.try_reset()
+                    if not self.runs():
+                        self._device.try_reset()
                     self.run("stimulus.interrupts.stop", its.stop, variables)
 
     def provoke_error(self) -> None:

@@ -48,6 +48,12 @@ def migration(v1: Migration, device: Device) -> MigrationRegion:
 
 
 @pytest.fixture
+def resuming(v1: Migration) -> MigrationRegion:
+    """The migration region of a device in RESUMING that nothing was given; cases of a rule leave it there for the next."""
+    return v1.rest_in(DeviceState.RESUMING)
+
+
+@pytest.fixture
 def migrates(profile: Profile) -> None:
     """A device that is judged by version 1, for rules of others in its states. Raises NotApplicable for another one."""
     if MigrationSection.name not in profile.interfaces:

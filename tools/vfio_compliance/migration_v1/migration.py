@@ -113,9 +113,13 @@ class Migration(Attachment):
 
     def prepare(self) -> MigrationRegion:
         """The migration region of the device, which is RUNNING now. Raises Unreachable, Broken, Lost, CallTimeout."""
+        region = self._configured()
+        self.session.recovery.prepare(self)
+        return region
+
+    def _configured(self) -> MigrationRegion:
         region = self.region()
         region.mapped, region.refused = self._maps_only, None
-        self.session.recovery.prepare(self)
         return region
 
     def begin(self) -> MigrationRegion:
@@ -128,9 +132,23 @@ class Migration(Attachment):
         self.session.plain()
         return self.prepare() if self.session.recovery.resettable else self.begin()
 
+    def rest_in(self, state: DeviceState) -> MigrationRegion:
+        """The migration region of the device in ``state``, in which the case before of the same rule may have left it.
+
+        Raises Unreachable, Broken, Lost, CallTimeout.
+        """
+        session = self.session
+        with suppress(DeviceError):
+            if session.goes_on and self.region().state() == state:
+                return self._configured()
+        session.plain()
+        region = self.prepare()
+        region.enter(state)
+        return region
+
     @contextmanager
     def destination(self, *, keep: bool = False) -> Iterator[Destination]:
-        """The device on which a state is restored, RUNNING: the second one, just opened, or the device as after a reset.
+        """Where a state is restored, RUNNING: the second one, just opened, or the device as after a reset.
 
         A second one that is to be kept is left open, and handed out so for the next cases of the same rule.
         """

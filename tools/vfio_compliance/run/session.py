@@ -66,6 +66,16 @@ class Session(OpenDevice):
             if attachment.interface.name == name:
                 attachment.failed()
 
+    def left_open(self, name: str) -> None:
+        """A case of the interface of this name has asked for what the specification leaves open: anything may follow.
+
+        An interface without a region is used through the container alone.
+        """
+        if any(each.interface.name == name and each.interface.region_type for each in self.attachments):
+            self.in_doubt = True
+        else:
+            self.transport.questioned = True
+
     # -- begin and end --------------------------------------------------------------------------------------------
 
     def start(self, way: int = 0) -> None:
@@ -158,13 +168,18 @@ class Session(OpenDevice):
         if self.spoilt:
             self.spoilt = False
             self.recovery.reopen()
-        goes_on = self._within_rule and not self.in_doubt and not self.transport.lasting
+        goes_on = self.goes_on
         if not self.is_as_reset() and not (goes_on and self._is_brought_back()):
             self._reset(self.recovery.reset)
         return self.device
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a case before of the same rule has left the device so that this one can go on from there."""
+        return self._within_rule and not (self.in_doubt or self.out_of_reach or self.spoilt or self.transport.lasting)
+
     def _is_brought_back(self) -> bool:
-        return not self.out_of_reach and not self._answers(lambda each: not each.brought_back())
+        return not self._answers(lambda each: not each.brought_back())
 
     def renewed(self) -> None:
         """Have the device as after a reset; one that announces no reset is opened again where it need be.
