@@ -119,6 +119,8 @@ class Options:
     section_at: int = _number(4096, 32, 1 << 36, "BYTES", "where in its region the data section begins")
     errno: int = _number(0, 0, 4095, "N", "the one errno of all refusals; 0: each its own")
     slow_access: int = _number(0, 0, 1_000_000, "MICROSECONDS", "time that each access of a region takes")
+    slow_reset: int = _number(0, 0, 10_000_000, "MICROSECONDS", "time that a reset takes")
+    slow_transition: int = _number(0, 0, 10_000_000, "MICROSECONDS", "time that a change to another state takes")
     largest_transfer: int = _number(1 << 20, 4096, 1 << 20, "BYTES", "most data in one message")
     largest_bitmap: int = _number(1 << 28, 8, 1 << 28, "BYTES", "the largest dirty bitmap")
 

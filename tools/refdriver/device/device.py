@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..container.memory import GuestMemory
 from ..options import Options
+from . import pace
 from .configuration import Configuration
 from .layout import LAYOUTS
 from .machine import Machine
@@ -18,6 +19,7 @@ class Device:
 
     def __init__(self, options: Options, guest: GuestMemory, machine: Machine, special: Mapping[int, Special]) -> None:
         """``special``: the regions of a kind of their own, by index."""
+        self._reset_takes = options.slow_reset
         self.layout = layout = LAYOUTS[options.regions]
         self.guest = guest
         self.machine = machine
@@ -76,6 +78,7 @@ class Device:
 
     def reset(self) -> None:
         """Bring the device to its initial state, whatever state it is in. Mappings are not the device's."""
+        pace.take(self._reset_takes)
         for region in self.special.values():
             region.reset()
         self._configuration.reset()

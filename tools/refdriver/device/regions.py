@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import mmap
-import time
 from collections.abc import Sequence
 from errno import EINVAL
 from typing import Protocol
 
 from ..refusal import Refusal
+from . import pace
 
 #: Type and subtype of a region.
 Kind = tuple[int, int]
@@ -111,14 +111,14 @@ class Slow:
     def __init__(self, region: Region, microseconds: int) -> None:
         self.size = region.size
         self._region = region
-        self._seconds = microseconds / 1_000_000
+        self._microseconds = microseconds
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
         """What the region reads, later."""
-        time.sleep(self._seconds)
+        pace.take(self._microseconds)
         return self._region.read(offset, count)
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
         """The same for a write."""
-        time.sleep(self._seconds)
+        pace.take(self._microseconds)
         return self._region.write(offset, data)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import time
 from errno import EINVAL, EIO
 
+from ..device import pace
 from ..device.machine import LOAD_FAULT, SAVE_FAULT, Machine
 from ..options import Options
 from ..refusal import Failure, Refusal
@@ -116,6 +116,7 @@ class Migration:
         """Carry the device over; only what it was given in RESUMING can still speak against it."""
         if self._incoming is not None:
             self._finish_resuming(self._incoming)
+        pace.take(self._options.slow_transition)
         self._move(new)
 
     def _move(self, new: int) -> None:
@@ -168,8 +169,7 @@ class Migration:
 
     def _work(self) -> None:
         """Take the time that a buffer takes."""
-        if self._options.slow:
-            time.sleep(self._options.slow / 1_000_000)
+        pace.take(self._options.slow)
 
     def read_pending(self) -> int:
         """What pending_bytes reads; the buffer read before has been let go by that."""

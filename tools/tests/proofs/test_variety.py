@@ -137,7 +137,7 @@ KINDS = {
     "short messages": Kind("--largest-transfer=4096 --section=65536 --buffer=65536"),
     # How it works.
     "slow buffers": Kind("--slow=2000"),
-    "slow in everything": Kind("--slow-access=300", cases=4),
+    "slow in everything": Kind("--slow-access=300 --slow-reset=2000 --slow-transition=2000", cases=4),
     "a reset that leaves what can be seen": Kind("--reset=keep"),
     "no DMA and no faults": Kind(
         "",

@@ -161,6 +161,34 @@ def test_takes_its_time(tmp_path: Path) -> None:
         assert took(start) >= 500000
 
 
+def test_takes_its_time_for_a_reset(tmp_path: Path) -> None:
+    """--slow-reset: for a reset, and for no transition."""
+    with Server(tmp_path, "--slow-reset=300000") as server, server.client() as client:
+        start = monotonic()
+        client.go(STOP, RUNNING, STOP_AND_COPY)
+        assert took(start) < 300000
+        start = monotonic()
+        client.reset()
+        assert took(start) >= 300000
+        assert client.state() == RUNNING
+
+
+def test_takes_its_time_for_a_transition(tmp_path: Path) -> None:
+    """--slow-transition: for each change to another state that is accepted; the present state, a refusal and a reset
+    take none."""
+    with Server(tmp_path, "--slow-transition=300000", "--undrawn=refuse") as server, server.client() as client:
+        start = monotonic()
+        client.go(RUNNING)
+        assert client.try_go(0b111) == client.try_go(0b110) == EINVAL
+        client.reset()
+        assert took(start) < 300000
+        for state in (PRE_COPY, STOP_AND_COPY):
+            start = monotonic()
+            client.go(state)
+            assert took(start) >= 300000
+            assert client.state() == state
+
+
 def test_keeps_its_counter_to_itself(tmp_path: Path) -> None:
     """--quiet=yes: a save gives the same bytes after the device ran on, and resuming leaves COUNTER alone."""
     with Server(tmp_path, "--quiet=yes") as server, server.client() as client:

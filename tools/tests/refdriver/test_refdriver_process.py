@@ -156,6 +156,8 @@ def test_wants_one_way_to_be_reached(arguments: tuple[str, ...]) -> None:
         (("--buffer=7",), "buffer"),
         (("--buffer=16385",), "buffer"),
         (("--slow=-1",), "slow"),
+        (("--slow-reset=10000001",), "slow-reset"),
+        (("--slow-transition=-1",), "slow-transition"),
     ],
     ids=lambda value: "".join(value),
 )

@@ -107,7 +107,7 @@ def test_what_is_told(width):
         ["1", "rule:", "the", "runs", "differ", "(marked", "!)"],
     ]
     told_of = " ".join(" ".join(lines).split())
-    assert "gpu: 5.10.0 run a release 5.10.0-1 driver gpu, 2 host lab verdict CONFORMANT" in told_of
+    assert "gpu: 5.10.0 run a release 5.10.0-1 driver gpu, 2 host lab time 5.0 s verdict CONFORMANT" in told_of
     assert "gpu: 6.1.0 run b release 6.1.0-1 driver gpu, srcversion AB, broken on purpose d host lab" in told_of
     assert "1 rule broken (exit code 1)" in told_of
     assert lines[-1] == "2 runs: exit code 1"

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from hashlib import sha256
 from itertools import pairwise
+from operator import attrgetter
 
 import pytest
+import yaml
 
 from vfio_compliance.results import journal
 from vfio_compliance.results.calls import describe
+from vfio_compliance.results.events import End
 from vfio_compliance.results.registers import registers_of
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import terminal
@@ -51,6 +54,25 @@ def test_from_the_opening_on(judge, project):
     assert shown.startswith("read reserved -> 0xdeadbeef")
     assert [call.part for call in found.calls][:1] == ["set-up"]
     assert ">" in terminal.render(result)
+
+
+def test_whose_the_time_was(judge_in_process, project, tmp_path):
+    """The time in calls is that of all recorded calls, within the run; most of it is in resets where they are slow."""
+    document = yaml.safe_load((project / "profiles/reference.yaml").read_text())
+    document["device"]["command"] += ["--slow-reset=30000"]
+    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    result = judge_in_process(
+        tmp_path / "slow.yaml", tmp_path, str(project / case("test_registers.py::test_reserved_reads_zero"))
+    )
+    calls, resets, number = (result.totals[name] for name in ("call_ns", "reset_ns", "resets"))
+    assert 30_000_000 * number <= resets <= calls <= result.seconds * 1e9
+    recorded = [call for each in result.cases.values() for call in each.calls]
+    opening = sum(call.duration_ns for call in result.opening if call.verb != "version")  # which is in that of "open"
+    assert calls == pytest.approx(sum(call.duration_ns for call in recorded) + opening, rel=0.1)
+    events = map(attrgetter("event"), journal.read(tmp_path / journal.NAME, whole=True))
+    cases = sum(event.call_ns for event in events if isinstance(event, End))
+    assert 0 < calls - cases < calls / 10  # what comes after the last case
+    assert " s in resets)" in terminal.render(result, 200)
 
 
 def test_a_flow_is_shown_in_the_case_that_drove_it(judge, project):

@@ -193,6 +193,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             bytes_read=counts.bytes_read,
             bytes_written=counts.bytes_written,
             passes=counts.passes,
+            call_ns=counts.call_ns,
+            reset_ns=counts.reset_ns,
         )
     )
     end_journal(config)

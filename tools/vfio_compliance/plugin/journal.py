@@ -32,12 +32,12 @@ from .given_states import announced
 from .selection import rule_of
 from .stash import (
     CATALOGUE,
+    COUNTED,
     HANDOVER,
     JOURNAL,
     KERNEL_WARNINGS,
     MEASURING,
     OBSERVATIONS,
-    PASSES,
     PHASES,
     PLAN,
     SESSION,
@@ -151,9 +151,10 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     told = next(phase for phase in phases if phase.verdict is verdict)
     tracer = opened.transport.tracer
     observed: dict[str, str] = item.stash.get(OBSERVATIONS, {})
-    passes = tracer.counts.passes
-    before = item.config.stash.get(PASSES, 0)
-    item.config.stash[PASSES] = passes
+    counted = (tracer.counts.passes, tracer.counts.call_ns, tracer.counts.reset_ns)
+    before = item.config.stash.get(COUNTED, (0, 0, 0))
+    item.config.stash[COUNTED] = counted
+    passes, call_ns, reset_ns = map(int.__sub__, counted, before)
     calls = tracer.take()
     if MEASURING not in item.config.stash:
         item.config.stash[MEASURING] = Measuring(opened.used_regions)
@@ -170,7 +171,9 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             calls=calls,
             totals=count(calls),
             measures=item.config.stash[MEASURING].take(calls),
-            passes=passes - before,
+            passes=passes,
+            call_ns=call_ns,
+            reset_ns=reset_ns,
             seeded="seed" in getattr(item, "fixturenames", ()),
         )
     )

@@ -37,8 +37,8 @@ JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
 RULE: pytest.StashKey[str | None] = pytest.StashKey()
 PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
-#: How often the whole state was saved when the last case was over.
-PASSES: pytest.StashKey[int] = pytest.StashKey()
+#: What had been counted when the last case was over: passes, nanoseconds in calls and in resets.
+COUNTED: pytest.StashKey[tuple[int, int, int]] = pytest.StashKey()
 #: Of the calls of all cases.
 MEASURING: pytest.StashKey[Measuring] = pytest.StashKey()
 #: When the cases began, in seconds of the monotonic clock.

@@ -28,6 +28,9 @@ _RANK: Final = {
     Verdict.FAIL: 3,
 }
 
+#: The totals that are times, in nanoseconds, and what they are called in seconds.
+_TIMES: Final = {"call_ns": "seconds in calls", "reset_ns": "seconds in resets"}
+
 
 class Trend(Enum):
     """Where a rule went."""
@@ -199,4 +202,6 @@ def _numbers(summary: Summary) -> list[tuple[str, float]]:
         for name, each in known["states"].items()
         for state, spent in each.items()
     ]
-    return [*summary.totals.items(), ("seconds", summary.seconds), *states, *flows]
+    counts = [(name, number) for name, number in summary.totals.items() if name not in _TIMES]
+    times = [(text, summary.totals[name] / 1e9) for name, text in _TIMES.items() if name in summary.totals]
+    return [*counts, ("seconds", summary.seconds), *times, *states, *flows]

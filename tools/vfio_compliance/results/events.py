@@ -2,7 +2,8 @@
 """The events of a run: one class for each, with all that the journal says of it.
 
 The name of a class in small letters is the name of its event. A ``case`` is the whole name of a case; it is None for
-what happened outside of any. Whoever changes what an event holds raises ``journal.FORMAT``.
+what happened outside of any. Whoever changes what an event holds raises ``journal.FORMAT``; a new field that has a
+default does not need it.
 """
 
 from __future__ import annotations
@@ -135,6 +136,9 @@ class Finish:
     bytes_written: int
     #: How often the whole state of a device was saved.
     passes: int
+    #: Nanoseconds in which a call was under way, and how many of them in resets; journals had neither once.
+    call_ns: int = 0
+    reset_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +326,10 @@ class End:
     seeded: bool = False
     #: How often the whole state of a device was saved.
     passes: int = 0
+    #: Nanoseconds in which a call was under way since the case before was over, and how many of them in resets;
+    #: journals had neither once.
+    call_ns: int = 0
+    reset_ns: int = 0
     #: What the calls amount to.
     totals: Totals = field(default_factory=Totals)
     measures: Measures = field(default_factory=Measures)

@@ -11,6 +11,7 @@ from typing import Final
 from ..common.words import printable
 from .conclusion import conclude
 from .matrix import Column, column
+from .spent import spent
 from .summary import Summary
 
 #: What tells runs of one target apart, the plainest first, each with where its text may be cut.
@@ -37,6 +38,8 @@ class MergedRun:
     column: Column
     #: What it may be told from others by, of ``_TELLING``.
     facts: Mapping[str, str]
+    #: How long it took, and how much of that went by in calls.
+    time: str
     #: The verdict on the device, in a line.
     verdict: str
     exit_code: int
@@ -59,7 +62,8 @@ def merged(place: str, summary: Summary) -> MergedRun:
         facts["broken on purpose"] = ", ".join(map(printable, run.defects))
     verdict = printable(str(conclude(summary)))
     made = column(facts["kernel"], summary)
-    return MergedRun(printable(place), replace(made, target=printable(made.target)), facts, verdict, summary.exit_code)
+    made = replace(made, target=printable(made.target))
+    return MergedRun(printable(place), made, facts, spent(summary), verdict, summary.exit_code)
 
 
 def named(runs: Iterable[MergedRun]) -> list[MergedRun]:

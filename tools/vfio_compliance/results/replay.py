@@ -34,7 +34,7 @@ from .events import (
 from .failure import Failure, Stop
 from .journal import GO_ON
 from .summary import Summary
-from .totals import Totals, count
+from .totals import count
 from .verdict import Verdict, gravest
 
 #: Events after which a new test process is to continue the run, if a case is left.
@@ -56,9 +56,10 @@ class Replay:
         self._continued = False
         #: Why the run ended early, outside of any case; that counts no more once it was resumed.
         self._ends: list[Stop] = []
-        #: What the present test process has done, as far as its cases tell: it may not get to count that itself.
-        self._uncounted: list[Totals] = []
-        self._passes = 0
+        #: What tells what the present test process has done: it may not get to count that itself.
+        self._uncounted: list[Opening | End] = []
+        #: Whether calls were made of which the journal does not say how long they took in all.
+        self._untimed = False
 
     def take(self, event: Event) -> None:
         """Take note of an event; those that say nothing about a verdict change nothing."""
@@ -71,7 +72,7 @@ class Replay:
                 self._begin_round(1)
             case Opening():
                 summary.opening = event.calls
-                self._uncounted.append(count(event.calls))
+                self._uncounted.append(event)
             case Target():
                 summary.target = event
             case Start():
@@ -122,6 +123,8 @@ class Replay:
             summary.stops.append(Stop(cut.message, remedy))
         if self._continued:
             self._count()
+        if self._untimed:
+            del summary.totals["call_ns"], summary.totals["reset_ns"]
         if self._round < summary.run.rounds and not summary.stops:
             summary.stops.append(Stop(f"the journal ends after round {self._round} of {summary.run.rounds}", GO_ON))
 
@@ -142,8 +145,7 @@ class Replay:
         case.seconds, case.calls = event.seconds, event.calls
         case.failed_call, case.stands_on, case.seeded = event.failed_call, event.stands_on, event.seeded
         case.passes, case.totals, case.measures = event.passes, event.totals, event.measures
-        self._uncounted.append(event.totals)
-        self._passes += event.passes
+        self._uncounted.append(event)
         for question, answer in event.observed.items():
             self._summary.observed.setdefault(question, Counter())[answer] += 1
 
@@ -172,14 +174,15 @@ class Replay:
         self._count()
 
     def _count(self) -> None:
-        for totals in self._uncounted:
-            self._summary.totals.update(asdict(totals))
-        self._summary.totals["passes"] += self._passes
-        self._no_more_to_count()
-
-    def _no_more_to_count(self) -> None:
+        totals = self._summary.totals
+        for event in self._uncounted:
+            if isinstance(event, Opening):  # its time is in that of the first case
+                totals.update(asdict(count(event.calls)))
+            else:
+                totals.update(asdict(event.totals))
+                totals.update(passes=event.passes, call_ns=event.call_ns, reset_ns=event.reset_ns)
+                self._untimed |= bool(event.totals.calls) and not event.call_ns
         self._uncounted.clear()
-        self._passes = 0
 
     def _resume(self, event: Resumed) -> None:
         """Nothing is lost by what ended the run before: it goes on."""
@@ -192,7 +195,8 @@ class Replay:
 
     def _finish(self, event: Finish) -> None:
         self._summary.totals.update(asdict(event))
-        self._no_more_to_count()
+        self._untimed |= bool(event.calls) and not event.call_ns
+        self._uncounted.clear()
         self._ended = True
         if not isinstance(self._cut, Lost):
             self._cut = None

@@ -106,7 +106,8 @@ class Summary:
     waivers: list[UsedWaiver] = field(default_factory=list)
     #: What came of each waiver of a warning of the kernel.
     warnings: list[UsedWarning] = field(default_factory=list)
-    #: The sums of the events ``finish``, by field; empty when no test process got there.
+    #: The sums of the events ``finish``, by field; empty when no test process got there. Without ``call_ns`` and
+    #: ``reset_ns`` where the journal does not have them of all calls.
     totals: Counter[str] = field(default_factory=Counter)
     #: Seconds from the first event to the last.
     seconds: float = 0.0

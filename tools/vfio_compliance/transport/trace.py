@@ -18,6 +18,7 @@ from ..common.calls import BODY, KEPT_BYTES, NO_CALLS, OMITTED, SECOND, Behind, 
 from ..common.moment import AfterCall
 from ..uapi.vfio import VFIO_DEVICE_RESET
 from .errors import TransportError
+from .under_way import UnderWay
 
 T = TypeVar("T")
 
@@ -53,20 +54,32 @@ class Counts:
     #: Passes over a whole saved state, counted by whoever makes them.
     passes: int = 0
     bytes_written: int = 0
+    #: Nanoseconds in resets.
+    reset_ns: int = 0
+    #: The time of all calls.
+    under_way: UnderWay = field(default_factory=UnderWay)
+
+    @property
+    def call_ns(self) -> int:
+        """Nanoseconds in calls; those of calls that were made side by side, or one inside another, count once."""
+        return self.under_way.ns
 
     def add(self, record: Record) -> None:
         """Count one call."""
-        verb, target, number, _, _, _, value, errno = record[:8]
+        verb, target, number, _, _, _, value, errno, started, duration = record[:10]
         if verb in NO_CALLS:
             return
         self.verbs[verb] += 1
+        self.under_way.add(started, duration)
         if verb == "read":
             self.bytes_read += max(value, 0)
         elif verb == "write":
             self.bytes_written += max(value, 0)
         elif target in _DEVICES:
             self.opens += verb == "open" and not errno
-            self.resets += verb == "ioctl" and number == VFIO_DEVICE_RESET
+            if verb == "ioctl" and number == VFIO_DEVICE_RESET:
+                self.resets += 1
+                self.reset_ns += duration
 
 
 #: A digest, or the promise of one.

@@ -32,6 +32,7 @@ def _lines(runs: Sequence[MergedRun], unread: int, width: int, whole: bool) -> I
             ("release", run.facts["kernel"]),
             ("driver", run.driver),
             ("host", run.facts.get("host name", "not known")),
+            ("time", run.time),
             ("verdict", f"{run.verdict} (exit code {run.exit_code})"),
         ):
             yield from wrap(f"  {name:7}  ", text, width)

@@ -10,6 +10,7 @@ from typing import Final
 from ....common.words import counted, printable
 from ....common.wrap import wrap
 from ...conclusion import conclude
+from ...spent import spent
 from ...summary import Summary
 from ...verdict import Verdict
 from .layout import OF_THE_SUITE, labelled, some
@@ -64,4 +65,4 @@ def _cost(summary: Summary) -> str:
         moved = totals["bytes_read"] + totals["bytes_written"]
         parts += [counted(totals[name], name.removesuffix("s")) for name in ("calls", "opens", "resets")]
         parts += [f"{moved / 1024:.0f} KiB moved", counted(totals["passes"], "full save pass")]
-    return ", ".join([*parts, f"{summary.seconds:.1f} s"])
+    return ", ".join([*parts, spent(summary)])
