@@ -26,6 +26,9 @@ class Hidden(NotApplicable):
 class MigrationActor(Actor):
     """What the profile denies raises NotApplicable, what it says nothing about Silent."""
 
+    #: A refusal is that of the next write of device_state, which follows at once.
+    ends_with_its_case = Actor.ends_with_its_case | {"stimulus.refusal"}
+
     @property
     def _faults(self) -> MigrationStimulus:
         return self.profile.stimulus_of(MigrationStimulus)

@@ -49,7 +49,7 @@ def migration(v1: Migration, device: Device) -> MigrationRegion:
 
 @pytest.fixture
 def resuming(v1: Migration) -> MigrationRegion:
-    """The migration region of a device in RESUMING that was given nothing; a rule's cases leave it there for the next."""
+    """The migration region of a device in RESUMING that was given nothing; cases of a rule leave it there."""
     return v1.rest_in(DeviceState.RESUMING)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from ..common.words import counted
 from ..device import Device, DeviceError, DmaMap, Region, Unreachable
@@ -28,10 +28,6 @@ _PASSING = frozenset(
     f"stimulus.{key}"
     for key in ("dirty.write", "dirty.wrote", "running.sample", "visible_state.observe", "window.start")
 )
-
-
-#: These, and what leaves the device showing another value.
-_HARMLESS = _PASSING | {"stimulus.visible_state.set"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,9 @@ class Actor:
 
     What the profile denies raises NotApplicable, what it says nothing about Silent.
     """
+
+    #: What leaves nothing that outlives the case: a value that the device shows is no more than that.
+    ends_with_its_case: ClassVar[frozenset[str]] = _PASSING | {"stimulus.visible_state.set"}
 
     def __init__(self, device: Device, profile: Profile) -> None:
         self._device = device
@@ -298,7 +297,7 @@ class Actor:
         """
         transport = self._device.transport
         touched = transport.touched or name not in _PASSING
-        lasting = transport.lasting or name not in _HARMLESS
+        lasting = transport.lasting or name not in self.ends_with_its_case
         values = self._programs.run(name, steps, variables)
         transport.touched, transport.lasting = touched, lasting
         return values

@@ -211,8 +211,7 @@ class Transport(ABC):
     what its docstring says, every verb may raise a TransportError; after PeerGone, ProtocolViolation and
     CallTimeout only close() and then open() make the transport usable again.
 
-    A device ``beside`` another one shares its tracer; in the trace it is the second one. It is closed before the other
-    one is, whose container it may share.
+    A device ``beside`` another one shares its tracer; in the trace it is the second one.
     """
 
     #: False where NULL or bad pointers cannot be expressed.
@@ -225,9 +224,6 @@ class Transport(ABC):
     def __init__(self, beside: Transport | None = None) -> None:
         self.tracer: Tracer = Tracer() if beside is None else beside.tracer
         prefix = "" if beside is None else SECOND
-        self._beside_it: weakref.WeakSet[Transport] = weakref.WeakSet()
-        if beside is not None:
-            beside._beside_it.add(self)
         self._region_names = _RegionNames(prefix)
         self._names = {target: prefix + target.value for target in Target}
         self.is_open = False
@@ -275,8 +271,6 @@ class Transport(ABC):
         Raises RuntimeError, after closing all else, when a slice of a mapping is still held somewhere: the
         driver would not see the device closed.
         """
-        for second in list(self._beside_it):
-            second.close()
         if not self.is_open:
             return
         self.is_open = False

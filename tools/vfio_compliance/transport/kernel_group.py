@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
@@ -110,7 +111,8 @@ class KernelGroup(Transport):
     access to a region not asked for yet asks first, and fails as that request fails.
 
     A device ``beside`` another one, which has to be open, joins its container, as the devices of one virtual machine
-    do; where both are in the same group, that is open already.
+    do; where both are in the same group, that is open already. It is closed when the other one is: a container lives as
+    long as anybody is in it.
     """
 
     takes_pointers: ClassVar[bool] = True
@@ -126,6 +128,9 @@ class KernelGroup(Transport):
     ) -> None:
         super().__init__(beside)
         self._beside = beside
+        self._joined: weakref.WeakSet[KernelGroup] = weakref.WeakSet()
+        if beside is not None:
+            beside._joined.add(self)
         self.settings = settings
         #: The group's number, known once the device was opened.
         self.group: int | None = settings.group
@@ -179,6 +184,12 @@ class KernelGroup(Transport):
             return super().memory(length)
         except OSError:
             raise self._host.no_memory(length, self._host.free_memory()) from None
+
+    def close(self) -> None:
+        """As everywhere, the devices that have joined its container first."""
+        for other in list(self._joined):
+            other.close()
+        super().close()
 
     def _open(self) -> None:
         try:
