@@ -155,3 +155,74 @@ def test_device_that_reads_otherwise_is_reset(begin, monkeypatch):
     monkeypatch.setattr(opened.attachments[0], "reads_as_reset", lambda: False)
     opened.plain()
     assert device.tracer.counts.resets == 2
+
+
+def resets_of_a_row(opened, *cases):
+    """How often the device is reset before each of these cases: their rules, and what each does to the transport."""
+    counts = []
+    for rule, mark in cases:
+        before = opened.transport.tracer.counts.resets
+        opened.judges(rule)
+        opened.plain()
+        counts.append(opened.transport.tracer.counts.resets - before)
+        for name in mark.split():
+            setattr(opened.transport, name, True)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("left", "same", "other"),
+    [("", 0, 0), ("questioned", 0, 1), ("touched", 0, 1), ("touched lasting", 1, 1), ("touched questioned", 0, 1)],
+)
+def test_what_a_case_left_is_reset_before_the_next_rule(begin, left, same, other):
+    """Within a rule only what outlives a return to where a user begins is; the first case of all finds it reset."""
+    opened, _ = begin(PciDevice(PCI | RESET))
+    assert resets_of_a_row(opened, ("one", left), ("one", left), ("other", "")) == [1, same, other]
+
+
+@pytest.mark.parametrize(("interface", "within"), [("migration_v1", 1), ("dirty_type1", 0)])
+def test_what_is_left_open_is_followed_by_a_reset(begin, interface, within):
+    """At once where it is asked of the device; of a container, before the next rule."""
+    opened, _ = begin(PciDevice(PCI | RESET))
+    assert resets_of_a_row(opened, ("one", "")) == [1]
+    opened.left_open(interface)
+    assert resets_of_a_row(opened, ("one", "")) == [within]
+    opened.left_open(interface)
+    assert resets_of_a_row(opened, ("other", "")) == [1]
+
+
+def test_a_device_that_cannot_be_brought_back_is_reset(begin, monkeypatch):
+    """Within a rule, too."""
+    opened, _ = begin(PciDevice(PCI | RESET))
+    assert resets_of_a_row(opened, ("one", "touched")) == [1]
+    monkeypatch.setattr(opened.attachments[0], "brought_back", lambda: False)
+    assert resets_of_a_row(opened, ("one", "")) == [1]
+
+
+def test_a_device_that_has_failed_is_reset_twice(begin, monkeypatch):
+    """What the first reset leaves of the fault is not the next rule's matter."""
+    opened, _ = begin(PciDevice(PCI | RESET))
+    monkeypatch.setattr(opened.attachments[0], "has_failed", lambda: True)
+    assert resets_of_a_row(opened, ("one", "")) == [2]
+
+
+def test_the_second_device_stays_open_within_a_rule(begin, monkeypatch):
+    """If it is to be kept; it is opened anew for the next rule, and after a block that went wrong."""
+    opened, _ = begin(PciDevice(PCI | RESET))
+    second = PciDevice(PCI | RESET)
+    opened.judges("one")
+    monkeypatch.setattr(opened._second, "_device", Device(second))
+
+    def use(*, keep=True):
+        with opened.second(keep=keep) as device:
+            assert device.transport.is_open
+        return second.openings, second.is_open
+
+    assert [use(), use(), use(keep=False), use()] == [(1, True), (1, True), (2, False), (3, True)]
+    opened.judges("one")
+    assert use() == (3, True)
+    with pytest.raises(DeviceError), opened.second(keep=True):
+        raise DeviceError("trying", "success", "failure")
+    assert use() == (4, True)
+    opened.judges("other")
+    assert not second.is_open

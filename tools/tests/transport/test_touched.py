@@ -8,7 +8,7 @@ import pytest
 from vfio_compliance.device import Container
 from vfio_compliance.transport import Outcome, Target, Transport
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, DirtyPagesFlags
-from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_SET_IRQS
+from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET, VFIO_DEVICE_SET_IRQS
 
 START, STOP, GET = DirtyPagesFlags.START, DirtyPagesFlags.STOP, DirtyPagesFlags.GET_BITMAP
 
@@ -69,27 +69,41 @@ def test_whether_pages_may_be_tracked(flags, errno, may):
     assert asked(flags, errno).may_track == may
 
 
+#: The region of an interface, and one with the device's own registers.
+MIGRATION, OWN = 9, 0
+
+
 @pytest.mark.parametrize(
-    ("touch", "touched"),
+    ("touch", "touched", "lasting"),
     [
-        (lambda device: device.ioctl(Target.DEVICE, VFIO_DEVICE_GET_INFO, bytearray(24)), False),
-        (lambda device: device.seen("mapped-read", 0, 0, b"\1"), False),
-        (lambda device: device.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, bytearray(20)), True),
-        (lambda device: device.write(0, 0, b"\1"), True),
-        (lambda device: device.seen("mapped-write", 0, 0, b"", b"\1"), True),
+        (lambda device: device.ioctl(Target.DEVICE, VFIO_DEVICE_GET_INFO, bytearray(24)), False, False),
+        (lambda device: device.seen("mapped-read", OWN, 0, b"\1"), False, False),
+        (lambda device: device.ioctl(Target.DEVICE, VFIO_DEVICE_SET_IRQS, bytearray(20)), True, True),
+        (lambda device: device.ioctl(Target.DEVICE, VFIO_DEVICE_RESET), True, False),
+        (lambda device: device.write(OWN, 0, b"\1"), True, True),
+        (lambda device: device.write(MIGRATION, 0, b"\1"), True, False),
+        (lambda device: device.seen("mapped-write", OWN, 0, b"", b"\1"), True, True),
+        (lambda device: device.seen("mapped-write", MIGRATION, 0, b"", b"\1"), True, False),
     ],
-    ids=["a question", "a look", "interrupts", "a write", "a write through a mapping"],
+    ids=["a question", "a look", "interrupts", "a reset", "a write", "its own", "through a mapping", "its own mapped"],
 )
 @pytest.mark.parametrize("errno", [0, 22], ids=["taken", "refused"])
-def test_what_a_reset_is_needed_after(touch, touched, errno):
-    """What may have changed the device, whatever it answered."""
+def test_what_a_reset_is_needed_after(touch, touched, lasting, errno):
+    """What may have changed the device, whatever it answered, and what may outlive a return to running."""
     with Answering(errno) as transport:
+        transport.touched, transport.resting = False, frozenset({MIGRATION})
         touch(transport)
-        assert transport.touched == touched
+        assert (transport.touched, transport.lasting) == (touched, lasting)
+
+
+def test_an_open_touches_the_device():
+    """What a case has done by itself, an open or a reset, is judged: what it leaves is not known."""
+    with Answering() as transport:
+        assert transport.touched
 
 
 @pytest.mark.parametrize(
-    ("flags", "errno", "touched"),
+    ("flags", "errno", "questioned"),
     [
         ((START, GET, STOP), 0, False),
         ((START, GET, STOP, START), 0, False),
@@ -102,6 +116,6 @@ def test_what_a_reset_is_needed_after(touch, touched, errno):
     ],
     ids=str,
 )
-def test_which_requests_to_the_container_leave_a_doubt(flags, errno, touched):
+def test_which_requests_to_the_container_leave_a_doubt(flags, errno, questioned):
     """Those that were refused, and those of which the specification does not say what they do."""
-    assert asked(flags, errno).touched == touched
+    assert asked(flags, errno).questioned == questioned

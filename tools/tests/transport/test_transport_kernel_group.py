@@ -228,6 +228,16 @@ def test_a_second_device_joins_the_container(device: KernelGroup, kernel: FakeKe
     assert (device.tracer.counts.resets, device.tracer.counts.opens) == (1, 2)
 
 
+def test_a_second_device_is_closed_with_the_first(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
+    """Before it: else its container would live on."""
+    second = KernelGroup(KernelGroupSettings("0000:01:00.2", 12, None), root, kernel, beside=device)
+    device.open()
+    second.open()
+    device.close()
+    assert not second.is_open
+    assert kernel.open_files == []
+
+
 def test_a_second_device_of_the_same_group(device: KernelGroup, kernel: FakeKernel, root: Path) -> None:
     """The group is open already, and cannot be opened twice."""
     second = KernelGroup(KernelGroupSettings("0000:01:00.2", 12, None), root, kernel, beside=device)

@@ -191,7 +191,7 @@ class Session(OpenDevice):
 
     def _reset(self, reset: Callable[[], None]) -> None:
         """What a reset leaves of a fault goes with another one: from a device that has failed, it is made twice."""
-        twice = not self.out_of_reach and self._answers(Attachment.has_failed)
+        twice = not self.out_of_reach and self._answers(lambda each: each.has_failed())
         reset()
         if twice:
             reset()
