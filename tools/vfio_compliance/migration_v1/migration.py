@@ -148,14 +148,14 @@ class Migration(Attachment):
 
     @contextmanager
     def destination(self, *, keep: bool = False) -> Iterator[Destination]:
-        """Where a state is restored, RUNNING: the second one, just opened, or the device as after a reset.
+        """Where a state is restored, RUNNING: the second device, just opened, or the device itself, just reset.
 
         A second one that is to be kept is left open, and handed out so for the next cases of the same rule.
         """
         session = self.session
         with session.second(keep=keep) as device:
             if device is None:
-                yield Destination(session.plain(), self.prepare(), self.actor)
+                yield Destination(session.after_reset(), self.prepare(), self.actor)
             else:
                 yield Destination(device, self._region_of(device), MigrationActor(device, session.profile))
 

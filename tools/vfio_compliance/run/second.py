@@ -40,6 +40,11 @@ class SecondDevice:
             return second.name
         return second.socket or "a second server, started by the same command"
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it was left open."""
+        return self._kept is not None
+
     def close(self) -> None:
         """Close it where it was kept open."""
         if self._kept is not None:

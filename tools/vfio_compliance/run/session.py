@@ -230,6 +230,15 @@ class Session(OpenDevice):
         return self._second.opened(keep=keep)
 
     @property
+    def keeps_second(self) -> bool:
+        """Whether the second device is open since an earlier use."""
+        return self._second.is_kept
+
+    def close_second(self) -> None:
+        """Have the second device opened anew the next time."""
+        self._second.close()
+
+    @property
     def second_name(self) -> str:
         """What a report calls the second device; nothing where the profile names none."""
         return self._second.name
