@@ -24,8 +24,9 @@ def test_open_running(device, migration):
 
 @pytest.mark.rule("v1.open.running")
 @pytest.mark.stimulus
-def test_open_at_work(device, migration, actor):
+def test_open_at_work(fresh, device, migration, actor):
     """The device works for a new user."""
+    fresh()
     counter = actor.counter()
     checks.at_work(counter, "in running after a reset")
     device.reopen()

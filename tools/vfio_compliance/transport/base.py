@@ -262,7 +262,7 @@ class Transport(ABC):
             raise RuntimeError("the device is open already")
         with self.tracer.recorded("open", self._names[Target.DEVICE]):
             self._open()
-            self.is_open, self.touched, self.lasting, self.may_track = True, True, True, False
+            self.is_open, self.touched, self.may_track = True, True, False
             self.openings += 1
 
     def close(self) -> None:
