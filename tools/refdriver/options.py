@@ -122,7 +122,7 @@ class Options:
     slow_reset: int = _number(0, 0, 10_000_000, "MICROSECONDS", "time that a reset takes")
     slow_transition: int = _number(0, 0, 10_000_000, "MICROSECONDS", "time that a change to another state takes")
     largest_transfer: int = _number(1 << 20, 4096, 1 << 20, "BYTES", "most data in one message")
-    largest_bitmap: int = _number(1 << 28, 8, 1 << 28, "BYTES", "the largest dirty bitmap")
+    largest_bitmap: int = _number(1 << 24, 8, 1 << 28, "BYTES", "the largest dirty bitmap")
 
     @property
     def largest_buffer(self) -> int:

@@ -20,7 +20,7 @@ def test_gives_the_chain_where_there_is_room(client: Client, argsz: int, room: i
     errno, reply = client.container_info(argsz, room)
     assert errno == 0
     assert struct.unpack_from("<IIQII", reply) == (argsz, 3, PAGE_SIZES, 24, 0)
-    assert struct.unpack_from("<HHIIIQQ", reply, 24) == (2, 1, 56, 0, 0, 4096, 1 << 28)
+    assert struct.unpack_from("<HHIIIQQ", reply, 24) == (2, 1, 56, 0, 0, 4096, 1 << 24)
     assert struct.unpack_from("<HHIIIQQ", reply, 56) == (1, 1, 0, 1, 0, 0, (1 << 64) - 1)
     assert len(reply) == NEEDED
 

@@ -61,7 +61,7 @@ def test_does_one_thing_at_a_time(client: Client, flags: int) -> None:
         (BASE + 1, SIZE, 8, PAGE, 48),
         (BASE, SIZE - 1, 8, PAGE, 48),
         (BASE, 0, 8, PAGE, 48),
-        (BASE, SIZE, (1 << 28) + 8, PAGE, 1 << 29),
+        (BASE, SIZE, (1 << 24) + 8, PAGE, 1 << 29),
         ((1 << 64) - PAGE, 2 * PAGE, 8, PAGE, 48),
         (BASE, SIZE, 8, PAGE, 39),
     ],
@@ -321,12 +321,12 @@ def test_keeps_what_a_failed_write_may_have_written(client: Client) -> None:
 
 
 def test_takes_the_largest_bitmap(client: Client) -> None:
-    """2^28 bytes for one page: one bit and zeros. For 2^31 pages: a bit at either end."""
-    size, room = 1 << 43, 1 << 28
+    """2^24 bytes for one page: one bit and zeros. For 2^27 pages: a bit at either end."""
+    size, room = 1 << 39, 1 << 24
     assert client.try_map(0, size) == 0
     client.memory[0], client.memory[size - PAGE] = bytearray(PAGE), bytearray(PAGE)
     client.dirty(1)
-    for address, pages, expected in ((0, 1, {0: 1}), (0, 1 << 31, {0: 1, room - 1: 0x80})):
+    for address, pages, expected in ((0, 1, {0: 1}), (0, 1 << 27, {0: 1, room - 1: 0x80})):
         for at in (0, size - PAGE):
             client.put(0, DMA_ADDRESS, 8, at)
             client.put(0, 0x18, 4, 1)

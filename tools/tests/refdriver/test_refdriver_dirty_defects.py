@@ -14,7 +14,7 @@ from guest_memory import PAGE
 from refdriver.device.description import describe
 
 START, STOP = 1, 2
-LARGEST = 1 << 28
+LARGEST = 1 << 24
 NO = -22
 
 

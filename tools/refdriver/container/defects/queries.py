@@ -15,7 +15,7 @@ from ..pages import Bitmap
 from ..ranges import EVERYWHERE
 from . import tolerance
 from .spoiling import Range, ones, spoiling
-from .tolerance import LARGEST_BITMAP, Tolerant
+from .tolerance import Tolerant
 
 _GET = wire.DIRTY_PAGES
 
@@ -48,7 +48,7 @@ class Undoing(Container):
                 self._refused_for_range()
             elif page_size != self._dirty.page_size:
                 self._refused_for_page_size(address, size)
-            elif not bitmap_size(size // page_size) <= room <= LARGEST_BITMAP:
+            elif not bitmap_size(size // page_size) <= room <= self._options.largest_bitmap:
                 self._refused_for_room(address, size)
             raise
 
@@ -89,7 +89,7 @@ class SizeUnchecked(Tolerant):
 @defect("bitmap-largest-refused", "GET_BITMAP refuses a bitmap of the largest size announced")
 class LargestRefused(Tolerant):
     def _check_given(self, command: int, room: int, least: int) -> None:
-        if command == _GET and room == LARGEST_BITMAP:
+        if command == _GET and room == self._options.largest_bitmap:
             raise Refusal(EINVAL)
         super()._check_given(command, room, least)
 
@@ -97,7 +97,7 @@ class LargestRefused(Tolerant):
 @defect("bitmap-above-largest-accepted", "GET_BITMAP takes a bitmap above the largest size announced")
 class AboveLargestAccepted(Tolerant):
     def _takes(self, command: int, room: int, least: int, pages: int) -> bool:
-        return (command == _GET and room > LARGEST_BITMAP) or super()._takes(command, room, least, pages)
+        return (command == _GET and room > self._options.largest_bitmap) or super()._takes(command, room, least, pages)
 
 
 @defect("bitmap-refused-clears", "GET_BITMAP refused for the size of its bitmap drops the pages of the range")

@@ -18,7 +18,7 @@ from ..container import GET_FIXED, UNMAP_FIXED, Container
 from ..dirty import bitmap_size
 from ..pages import Bitmap
 
-#: Most bytes of one dirty bitmap: 2^31 pages.
+#: Most bytes of one dirty bitmap, whatever was chosen: 2^31 pages.
 LARGEST_BITMAP = 1 << 28
 _PAGE = 4096
 #: Larger bitmaps than there can be may be accepted. Past this the reply has the words of the range only.
