@@ -72,6 +72,16 @@ def test_never_changes_by_itself(migration, state, register):
 
 
 @pytest.mark.rule("v1.state.never-changes-by-itself")
+@every_state
+def test_time_changes_nothing(migration, profile, state):
+    """Left alone for a while, device_state is as it was."""
+    migration.enter(state)
+    with checks.given():
+        now = migration.watch_state(profile.limits.call / 100)
+    checks.equal("reading device_state again and again for a hundredth of limits.call", now, state, name)
+
+
+@pytest.mark.rule("v1.state.never-changes-by-itself")
 @pytest.mark.parametrize("state", SAVING, ids=name)
 def test_reading_all_data_changes_nothing(journeys, migration, state):
     """Once all the data that a state offers was read, device_state is as it was."""

@@ -86,6 +86,10 @@ class Region:
                 return link.payload
         return None
 
+    def changes_for_good(self) -> None:
+        """What is done to the device now outlives a return to where its user begins."""
+        self._transport.lasting = True
+
     def try_read(self, offset: int, length: int) -> tuple[Outcome, bytes]:
         """One read of ``length`` bytes; what the driver answered, and the bytes that came."""
         return self._transport.read(self.index, offset, length)

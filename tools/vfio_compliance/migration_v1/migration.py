@@ -143,7 +143,9 @@ class Migration(Attachment):
                 return self._configured()
         session.plain()
         region = self.prepare()
+        lasting = session.transport.lasting
         region.enter(state)
+        session.transport.lasting = lasting  # it was given nothing there
         return region
 
     @contextmanager

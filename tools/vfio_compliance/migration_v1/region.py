@@ -114,6 +114,8 @@ class MigrationRegion:
     def try_write(self, register: Register, value: int) -> Outcome:
         """Write ``value``, modulo the register's width, to ``register``; what the driver answered."""
         bits = value & (1 << 8 * register.width) - 1
+        if register is DEVICE_STATE and bits & VFIO_DEVICE_STATE_MASK == DeviceState.RESUMING:
+            self.region.changes_for_good()  # whatever it was given stays with it
         return self.region.try_write(register.offset, bits.to_bytes(register.width, "little"))
 
     def read(self, register: Register) -> int:
@@ -144,6 +146,15 @@ class MigrationRegion:
     def state(self) -> DeviceState:
         """The three low bits of device_state; the others are reserved, and may read as anything. Raises DeviceError."""
         return DeviceState(self.read(DEVICE_STATE) & VFIO_DEVICE_STATE_MASK)
+
+    def watch_state(self, seconds: float) -> DeviceState:
+        """device_state, read until it is another one than at first or ``seconds`` have passed. Raises DeviceError."""
+        end = time.monotonic() + seconds
+        first = now = self.state()
+        while now == first and time.monotonic() < end:
+            self.region.pause(seconds / 10)
+            now = self.state()
+        return now
 
     def try_set_state(self, state: int) -> Outcome:
         """Ask for ``state``, keeping bits 3-31 as they are read first (kabi v23, lines 87-89).

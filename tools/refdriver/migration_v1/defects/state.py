@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from errno import EIO
+from math import inf
+from time import monotonic
 
 from ...overlays import defect
 from ...refusal import Refusal
@@ -213,6 +215,20 @@ class RunsByItself(MigrationRegion):
         super().write_size(size)
         if self._incoming is not None and self._incoming.complete:
             self._make_transition(RUNNING)
+
+
+@defect("stop-wears-off", "20 ms after running -> STOP the device is in running again")
+class WearsOff(MigrationRegion):
+    _until = inf
+
+    def _move(self, new: int) -> None:
+        self._until = monotonic() + 0.02 if (self.state, new) == (RUNNING, STOP) else inf
+        super()._move(new)
+
+    def read_state(self) -> int:
+        if self.state == STOP and monotonic() > self._until:
+            self._make_transition(RUNNING)
+        return super().read_state()
 
 
 @defect("stop-and-copy-reads-stop", "010b reads back as 000b")
