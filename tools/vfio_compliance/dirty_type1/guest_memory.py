@@ -38,6 +38,13 @@ _LARGE = 1 << 28
 _FAR = 1 << 32
 
 
+class _Mappings(dict[int, DmaMap]):
+    """What is mapped, by its first page. A driver may have done what it had to refuse: then nobody knows what is."""
+
+    def __missing__(self, first: int) -> NoReturn:
+        raise Unjudged(f"nothing is mapped at page {first} any more, by a request that was to be refused")
+
+
 class Answer:
     """One dirty bitmap, compared with what happened. Its pages are those of the guest, bit 0 being page ``first``.
 
@@ -152,7 +159,7 @@ class GuestMemory:
         self.history = History(self._everything)
         #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
         self.unsure = False
-        self._mappings: dict[int, DmaMap] = {}
+        self._mappings = _Mappings()
         self._done: list[str] = []
         #: Pages that the device wrote by messages, while tracking was on, since they were last reported.
         self._served = Pages()
