@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import cffi
 from measuring import Case, Clock, Cost, Effort, Row, beside, interleaved, repeated
 from targets import Untraced, connected, in_c, own_memory, reference
 from vfio_compliance.device import DirtyTracker
-from vfio_compliance.device.dma import IOVA
+from vfio_compliance.device.dma import IOVA, DmaMap
 from vfio_compliance.dirty_type1.pages import Pages, compare
 from vfio_compliance.transport import GuardedBuffer, VfioUser
 
@@ -30,6 +31,10 @@ _ROUND = 16 << 20
 _AIM = 1.3
 
 _PAGE = 4096
+
+#: What is dirty: so many runs of pages, at even distances, of so many pages each.
+_RUNS = 16
+_RUN = 64
 
 
 def cases(effort: Effort, largest: int) -> list[Case]:
@@ -53,18 +58,21 @@ def _fetch(effort: Effort, size: int) -> Sequence[Row]:
     pages = 8 * size
 
     def ours(socket: Path, kind: type[VfioUser]) -> Cost:
-        with connected(socket, kind) as device, GuardedBuffer(size) as into:
+        with connected(socket, kind) as device, GuardedBuffer(size) as into, ExitStack() as mapped:
             transport, tracker = device.transport, DirtyTracker(device.transport)
+            for number in range(_RUNS):
+                iova = IOVA + number * (pages // _RUNS) * _PAGE
+                mapped.enter_context(DmaMap(transport, iova, _RUN * _PAGE))
             assert tracker.try_start().ok
             fetch = partial(tracker.try_fetch, into, IOVA, pages * _PAGE, _PAGE)
             return repeated(fetch, times, transport.tracer.forget)
 
-    with reference() as socket:
+    with reference("--dirty-scope=everything") as socket:
         costs = interleaved(
             {
                 "ours": partial(ours, socket, VfioUser),
                 "bare": partial(ours, socket, Untraced),
-                "C": lambda: in_c("client", socket, "bitmap", pages, times)[0],
+                "C": lambda: in_c("client", socket, "bitmap", pages, times, _RUNS, _RUN)[0],
             },
             effort,
         )

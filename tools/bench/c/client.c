@@ -5,7 +5,8 @@
  *
  *   client SOCKET read REGION LENGTH COUNT     reads LENGTH bytes at the start of a region, COUNT times
  *   client SOCKET info COUNT ARGSZ...          asks for the device's information with each argsz, COUNT times all of them
- *   client SOCKET bitmap PAGES COUNT           fetches the dirty bitmap of PAGES pages, COUNT times
+ *   client SOCKET bitmap PAGES COUNT RUNS RUN  fetches the dirty bitmap of PAGES pages, COUNT times, in which RUNS mappings
+ *                                              of RUN pages each lie at even distances
  *   client SOCKET read-write REGION PIECE WAY
  *   client SOCKET mmap REGION PIECE WAY        saves the state, a second line: loads it; PIECE bytes at a time, by way of a
  *                                              temporary file. WAY is "stopped", or "live": from pre-copy on
@@ -22,7 +23,7 @@
 
 #include "spent.h"
 
-enum { VERSION = 1, GET_INFO = 4, GET_REGION_INFO = 5, REGION_READ = 9, REGION_WRITE = 10, DEVICE_RESET = 13, DIRTY_PAGES = 14 };
+enum { VERSION = 1, DMA_MAP = 2, GET_INFO = 4, GET_REGION_INFO = 5, REGION_READ = 9, REGION_WRITE = 10, DEVICE_RESET = 13, DIRTY_PAGES = 14 };
 enum { REFUSED = 0x20 };
 enum { STATE = 0, PENDING = 8, OFFSET = 16, SIZE = 24 };
 
@@ -229,7 +230,7 @@ static void move(uint32_t piece, int live)
 	exchange(DEVICE_RESET, NULL, 0, NULL, 0, NULL, 0);
 }
 
-static void fetch_bitmaps(uint64_t pages, long count)
+static void fetch_bitmaps(uint64_t pages, long count, uint64_t runs, uint64_t run)
 {
 	struct {
 		uint32_t argsz, flags;
@@ -237,10 +238,18 @@ static void fetch_bitmaps(uint64_t pages, long count)
 	} get = { sizeof(get) + pages / 8, 4, 0x9000000, pages * 4096, 4096, pages / 8 }, answer;
 	uint32_t start[2] = { sizeof(start), 1 }, stop[2] = { sizeof(stop), 2 };
 	struct iovec out = { start, sizeof(start) };
+	struct {
+		uint32_t argsz, flags;
+		uint64_t offset, iova, size;
+	} map = { sizeof(map), 3, 0, get.iova, run * 4096 };
+	struct iovec mapped = { &map, sizeof(map) };
 	char *bitmap = malloc(pages / 8);
 	struct spent begin;
+	uint64_t k;
 	long i;
 
+	for (k = 0; k < runs; k++, map.iova += pages / runs * 4096)
+		exchange(DMA_MAP, &mapped, 1, NULL, 0, NULL, 0);
 	exchange(DIRTY_PAGES, &out, 1, NULL, 0, NULL, 0);
 	out = (struct iovec){ &get, sizeof(get) };
 	begin = now();
@@ -309,8 +318,8 @@ int main(int argc, char **argv)
 		ask_for_information(atol(argv[3]), argv + 4, argc - 4);
 		return 0;
 	}
-	if (!strcmp(what, "bitmap")) {
-		fetch_bitmaps(strtoull(argv[3], NULL, 10), atol(argv[4]));
+	if (!strcmp(what, "bitmap") && argc == 7) {
+		fetch_bitmaps(strtoull(argv[3], NULL, 10), atol(argv[4]), atol(argv[5]), atol(argv[6]));
 		return 0;
 	}
 	if (argc != 6)

@@ -14,7 +14,7 @@ from table import as_json, as_text, told
 
 ROWS = [
     Row("register read", "C", Clock.CPU, [4e-6, 2e-6, 3e-6], [2e-6, 1e-6, 1e-6], 1.5),
-    Row("saving & loading", "untraced", Clock.WALL, [0.2], [0.2], 1.1, "8 MiB more"),
+    Row("saving & loading", "untraced", Clock.WALL, [0.2], [0.2], 1.1, "8 MiB"),
     Row("start: list", "python -c pass", Clock.WALL, [0.5, 0.25], [0.05, 0.05]),
     Row("register read, here", "C", Clock.CPU, aim=1.3, note="not here"),
 ]
@@ -22,7 +22,7 @@ ROWS = [
 TEXT = """\
 case                    ours    limit  the limit is    clock  ratio (quartiles)  aim                    rounds
 register read        3.00 us  1.00 us  C               cpu     2.00 (2.00-2.50)  <= 1.50 missed by 33%       3
-saving & loading      200 ms   200 ms  untraced        wall    1.00 (1.00-1.00)  <= 1.10 met                 1  8 MiB more
+saving & loading      200 ms   200 ms  untraced        wall    1.00 (1.00-1.00)  <= 1.10 met                 1  8 MiB
 start: list           375 ms  50.0 ms  python -c pass  wall    7.50 (6.25-8.75)                              2
 register read, here                    C               cpu                       <= 1.30                        not here
 """
