@@ -35,8 +35,8 @@ _MOST_BEHIND: Final = 16 << 20
 _FIRST_BITS: Final = 8
 
 #: Bytes of a bitmap that are only compared where all of them are the same, and in which single bits are looked for.
-_UNIFORM: Final = (bytes(4096), b"\xff" * 4096)
-_CLOSER: Final = 256
+_UNIFORM: Final = (bytes(1024), b"\xff" * 1024)
+_CLOSER: Final = 128
 
 
 def _made(digest: Digest) -> str:
