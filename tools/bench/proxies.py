@@ -28,7 +28,7 @@ def cases(effort: Effort) -> list[Case]:
     """All of them."""
     return [
         Case("register read through the proxy", partial(_through, effort, "register", None, DEVICE_STATE.width)),
-        Case("read of 64 KiB through the proxy", partial(_through, effort, "64 KiB", _MEMORY, _LARGE)),
+        Case("64 KiB read through the proxy", partial(_through, effort, "64 KiB", _MEMORY, _LARGE)),
     ]
 
 

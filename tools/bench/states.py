@@ -39,7 +39,7 @@ def cases(effort: Effort, largest: int) -> list[Case]:
     """All of them, with states of at most ``largest`` bytes."""
     return [
         *(
-            Case(f"state of {_told(size)} by {way}", partial(_both_ways, effort, size, way))
+            Case(f"saving and loading {_told(size)} by {way}", partial(_both_ways, effort, size, way))
             for size in _SIZES
             if size <= largest
             for way in ("read-write", "mmap")

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias, TypeVar
 from ..common.calls import BODY, KEPT_BYTES, NO_CALLS, OMITTED, SECOND, Behind, Call, Calls, Fields, Span, folded
 from ..common.moment import AfterCall
 from ..uapi.vfio import VFIO_DEVICE_RESET
+from . import libc
 from .errors import TransportError
 
 T = TypeVar("T")
@@ -29,6 +30,9 @@ _WORTH_A_THREAD: Final = 256 << 10
 
 #: So many bytes of data may wait for their digest, which bounds the memory that they hold.
 _WAITING: Final = 8 << 20
+
+#: Data is moved in pieces of at most so many bytes, mostly.
+_PIECE: Final = 1 << 20
 
 #: Memory behind an argument is looked at up to so many bytes; of the bits that are set the first few are told.
 _MOST_BEHIND: Final = 16 << 20
@@ -178,7 +182,9 @@ class Tracer:
         """The digest of what a call moved, for its record."""
         if len(data) < _WORTH_A_THREAD:
             return self._digest(data)
-        self._hasher = self._hasher or ThreadPoolExecutor(1)
+        if self._hasher is None:
+            self._hasher = ThreadPoolExecutor(1)
+            libc.keep_freed(_PIECE, 2 * _WAITING)
         made = self._hasher.submit(self._digest, data)
         self._hashing.append((made, len(data)))
         self._waiting += len(data)
