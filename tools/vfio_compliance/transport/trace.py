@@ -28,11 +28,10 @@ _DEVICES: Final = ("device", SECOND + "device")
 #: Less than so many bytes are not worth handing to another thread.
 _WORTH_A_THREAD: Final = 256 << 10
 
-#: So many bytes of data may wait for their digest, which bounds the memory that they hold.
-_WAITING: Final = 8 << 20
-
-#: Data is moved in pieces of at most so many bytes, mostly.
-_PIECE: Final = 1 << 20
+#: So many pieces of data may wait for their digest, none of more than so many bytes, which bounds the memory that they
+#: hold. Those of a state have 1 MiB.
+_WAITING: Final = 8
+_LARGEST_WAITING: Final = 4 << 20
 
 #: Memory behind an argument is looked at up to so many bytes; of the bits that are set the first few are told.
 _MOST_BEHIND: Final = 16 << 20
@@ -121,8 +120,7 @@ class Tracer:
         self._making: list[list[Span]] = []
         self._began = perf_counter_ns()
         self._hasher: ThreadPoolExecutor | None = None
-        self._hashing: deque[tuple[Digest, int]] = deque()
-        self._waiting = 0
+        self._hashing: deque[Digest] = deque()
         self._records: list[Record] = []
         #: Running number of the last call that was taken, and from which one on each part of the present case lasts.
         self._taken = 0
@@ -180,18 +178,14 @@ class Tracer:
 
     def digest(self, data: bytes) -> Digest:
         """The digest of what a call moved, for its record."""
-        if len(data) < _WORTH_A_THREAD:
+        if not _WORTH_A_THREAD <= len(data) <= _LARGEST_WAITING:
             return self._digest(data)
         if self._hasher is None:
             self._hasher = ThreadPoolExecutor(1)
-            libc.keep_freed(_PIECE, 2 * _WAITING)
-        made = self._hasher.submit(self._digest, data)
-        self._hashing.append((made, len(data)))
-        self._waiting += len(data)
-        while self._waiting > _WAITING:
-            oldest, size = self._hashing.popleft()
-            _made(oldest)
-            self._waiting -= size
+            libc.keep_freed(_LARGEST_WAITING, _WAITING * _LARGEST_WAITING)
+        self._hashing.append(made := self._hasher.submit(self._digest, data))
+        if len(self._hashing) > _WAITING:
+            _made(self._hashing.popleft())
         return made
 
     def behind(self, view: memoryview, *, readonly: bool = False) -> tuple[Behind, Digest]:
