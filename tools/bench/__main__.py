@@ -85,7 +85,7 @@ def _measured(cases: Sequence[Case]) -> list[Row]:
             print("interrupted", file=sys.stderr)
             break
         except Exception as error:  # the other cases are worth having
-            rows.append(Row(case.name, "", Clock.WALL, note=f"failed: {error}"))
+            rows.append(Row(case.name, "", Clock.WALL, note=f"failed: {' '.join(str(error).split())}"))
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -54,21 +55,21 @@ class Untraced(VfioUser):
 @contextmanager
 def reference(*options: str) -> Iterator[Path]:
     """The socket of a reference driver that was started with these options; it serves one client after the other."""
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder, "socket"), *options) as socket:
-        yield socket
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder, "socket"), *options) as path:
+        yield path
 
 
 @contextmanager
-def serving(socket: Path, *options: str) -> Iterator[Path]:
+def serving(path: Path, *options: str) -> Iterator[Path]:
     """The reference driver with these options, listening."""
-    with started([sys.executable, "-m", "refdriver", f"--socket-path={socket}", *options], socket):
-        yield socket
+    with started([sys.executable, "-m", "refdriver", f"--socket-path={path}", *options], path):
+        yield path
 
 
 @contextmanager
-def connected(socket: Path, kind: type[VfioUser] = VfioUser) -> Iterator[Device]:
+def connected(path: Path, kind: type[VfioUser] = VfioUser) -> Iterator[Device]:
     """A device that is open on a server, traced as in a run: each call is noted for the watching process first."""
-    device = Device(kind(VfioUserSettings(str(socket), None, call_deadline=60, start_deadline=30)))
+    device = Device(kind(VfioUserSettings(str(path), None, call_deadline=60, start_deadline=30)))
     descriptor = inflight.create()
     device.transport.tracer.on_begin = Inflight(descriptor).begin
     try:
@@ -85,18 +86,24 @@ def migration_of(device: Device, most: int = 1 << 33) -> MigrationRegion:
 
 
 @contextmanager
-def started(command: Sequence[str], socket: Path) -> Iterator[None]:
-    """A program that makes ``socket``, for as long as the block lasts. Raises RuntimeError when it does not."""
+def started(command: Sequence[str], path: Path) -> Iterator[None]:
+    """A program that listens on the socket at ``path``, for as long as the block lasts. Raises RuntimeError if not."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
         try:
             end = time.monotonic() + 30
-            while not socket.exists():
+            while not _listens(path):
                 if process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"{command[0]} does not listen on {socket}")
+                    raise RuntimeError(f"{' '.join(command)} does not listen on {path}")
                 time.sleep(0.01)
             yield
         finally:
             process.terminate()
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody takes a connection there; it is closed at once."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 @cache
