@@ -173,9 +173,12 @@ def test_arguments_are_whole_up_to_4_kib(length: int) -> None:
     [
         (b"\x05\x80", Behind(2, b"\x05\x80", "", 3, (0, 2, 15))),
         (bytes(100) + b"\xff\xff", Behind(102, b"", "digest", 16, tuple(range(800, 808)))),
+        (bytes(1023) + b"\x81\x03" + bytes(3000), Behind(4025, b"", "digest", 4, (8184, 8191, 8192, 8193))),
+        (bytes(2048) + b"\xff" * 2049, Behind(4097, b"", "digest", 8 * 2049, tuple(range(16384, 16392)))),
+        (bytes([1, *bytes(999)]) * 10, Behind(10_000, b"", "digest", 10, tuple(range(0, 64_000, 8000)))),
         (bytes((16 << 20) + 1), Behind((16 << 20) + 1)),
     ],
-    ids=["small", "large", "too large"],
+    ids=["small", "large", "across", "full", "far apart", "too large"],
 )
 def test_what_an_argument_points_to(memory: bytes, expected: Behind) -> None:
     """The bytes or their digest, how many bits are set, and the first of them; of very much memory its size."""

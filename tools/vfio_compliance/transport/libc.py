@@ -7,6 +7,7 @@ pointers; here everything goes to the kernel as given.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import Any, Final
@@ -27,6 +28,7 @@ ffi.cdef(
     struct piece { void *start; size_t length; };
     ssize_t process_vm_writev(int pid, const struct piece *local, unsigned long locals,
                               const struct piece *remote, unsigned long remotes, unsigned long flags);
+    int mallopt(int parameter, int value);
     """
 )
 
@@ -40,6 +42,9 @@ mprotect: Final[Any] = libc.mprotect
 
 PR_SET_PDEATHSIG: Final = 1
 
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+
 #: No access at all; the other protections are mmap.PROT_*.
 PROT_NONE: Final = 0
 
@@ -52,6 +57,17 @@ def pointer(address: int) -> Any:
 def signed64(value: int) -> int:
     """The value modulo 2^64 as C's int64_t."""
     return (value + 2**63) % 2**64 - 2**63
+
+
+def keep_freed(block: int, most: int) -> None:
+    """Keep memory that is freed, up to ``most`` bytes in all, for the next blocks of at most ``block`` bytes.
+
+    glibc gives blocks of a few hundred KiB back to the kernel as soon as it can: where such a block is had again and
+    again, each of its pages is made and zeroed anew each time. Another C library does as it likes.
+    """
+    with contextlib.suppress(AttributeError):
+        libc.mallopt(_M_MMAP_THRESHOLD, block + 4096)
+        libc.mallopt(_M_TRIM_THRESHOLD, most)
 
 
 def store(address: int, data: bytes | memoryview) -> bool:

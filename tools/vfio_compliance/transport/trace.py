@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from itertools import islice
 from time import perf_counter_ns
 from typing import Final, TypeAlias, TypeVar
 
 from ..common.calls import BODY, KEPT_BYTES, NO_CALLS, OMITTED, SECOND, Behind, Call, Calls, Fields, Span, folded
 from ..common.moment import AfterCall
 from ..uapi.vfio import VFIO_DEVICE_RESET
+from . import libc
 from .errors import TransportError
 from .under_way import UnderWay
 
@@ -27,12 +29,18 @@ _DEVICES: Final = ("device", SECOND + "device")
 #: Less than so many bytes are not worth handing to another thread.
 _WORTH_A_THREAD: Final = 256 << 10
 
-#: So many pieces of data may wait for their digest, which bounds the memory that they hold.
+#: So many pieces of data may wait for their digest, none of more than so many bytes, which bounds the memory that they
+#: hold. Those of a state have 1 MiB.
 _WAITING: Final = 8
+_LARGEST_WAITING: Final = 4 << 20
 
 #: Memory behind an argument is looked at up to so many bytes; of the bits that are set the first few are told.
 _MOST_BEHIND: Final = 16 << 20
 _FIRST_BITS: Final = 8
+
+#: Bytes of a bitmap that are only compared where all of them are the same, and in which single bits are looked for.
+_UNIFORM: Final = (bytes(1024), b"\xff" * 1024)
+_CLOSER: Final = 128
 
 
 def _made(digest: Digest) -> str:
@@ -89,7 +97,7 @@ Digest: TypeAlias = str | Future[str]
 #: to make, and the garbage collector does not walk them, which tells when there is one for each register access.
 Record: TypeAlias = (
     tuple[str, str, int, int, bytes, bytes, int, int, int, int]
-    | tuple[str, str, int, int, bytes, bytes, int, int, int, int, Digest, Digest, Behind | None]
+    | tuple[str, str, int, int, bytes, bytes, int, int, int, int, Digest, Digest, tuple[Behind, Digest] | None]
 )
 
 
@@ -183,23 +191,26 @@ class Tracer:
 
     def digest(self, data: bytes) -> Digest:
         """The digest of what a call moved, for its record."""
-        if len(data) < _WORTH_A_THREAD:
+        if not _WORTH_A_THREAD <= len(data) <= _LARGEST_WAITING:
             return self._digest(data)
-        self._hasher = self._hasher or ThreadPoolExecutor(1)
+        if self._hasher is None:
+            self._hasher = ThreadPoolExecutor(1)
+            libc.keep_freed(_LARGEST_WAITING, _WAITING * _LARGEST_WAITING)
         self._hashing.append(made := self._hasher.submit(self._digest, data))
         if len(self._hashing) > _WAITING:
             _made(self._hashing.popleft())
         return made
 
-    def behind(self, view: memoryview, *, readonly: bool = False) -> Behind:
-        """What memory that an argument points to holds."""
+    def behind(self, view: memoryview, *, readonly: bool = False) -> tuple[Behind, Digest]:
+        """What memory that an argument points to holds, and its digest where that is not all of it."""
         size = len(view)
         if size > _MOST_BEHIND:
-            return Behind(size, readonly=readonly)
+            return Behind(size, readonly=readonly), ""
         data = bytes(view)
-        bits = int.from_bytes(data, "little")
-        kept = (data, "") if size <= KEPT_BYTES else (b"", self._digest(data))
-        return Behind(size, *kept, bits.bit_count(), tuple(_first_bits(bits)), readonly)
+        count, first = _set_bits(data)
+        if size <= KEPT_BYTES:
+            return Behind(size, data, "", count, first, readonly), ""
+        return Behind(size, b"", "", count, first, readonly), self.digest(data)
 
     def add(self, record: Record) -> None:
         """Record a call that has ended; its bytes are cut to what is kept already."""
@@ -303,7 +314,8 @@ class Tracer:
                 part, (until, after) = after, next(coming)
             *fields, started, duration = record[:10]
             sent, received, behind = record[10:] or ("", "", None)
-            yield (*fields, started - began, duration, _made(sent), _made(received), behind, serial, 1, part)
+            whole = behind and behind[0]._replace(digest=_made(behind[1]))
+            yield (*fields, started - began, duration, _made(sent), _made(received), whole, serial, 1, part)
             serial += record[2] if record[0] == OMITTED else 1
 
     def _shorten(self) -> None:
@@ -317,11 +329,29 @@ class Tracer:
         self._counted = len(self._records)
 
 
-def _first_bits(bits: int) -> Iterator[int]:
-    """Numbers of the first bits that are set."""
-    for _ in range(_FIRST_BITS):
-        if not bits:
-            return
-        lowest = bits & -bits
-        yield lowest.bit_length() - 1
-        bits ^= lowest
+def _set_bits(data: bytes) -> tuple[int, tuple[int, ...]]:
+    """How many bits are set, and the numbers of the first few.
+
+    A bitmap is clear in most places, or set: such places are only compared, which is far less than to count them.
+    """
+    clear, full = _UNIFORM
+    step, count = len(clear), 0
+    first: list[int] = []
+    for start in range(0, len(data), step):
+        piece = data[start : start + step]
+        if piece == clear:
+            continue
+        if len(first) < _FIRST_BITS:
+            first += islice(_bits_of(piece, 8 * start), _FIRST_BITS - len(first))
+        count += 8 * step if piece == full else int.from_bytes(piece, "little").bit_count()
+    return count, tuple(first)
+
+
+def _bits_of(piece: bytes, number: int) -> Iterator[int]:
+    """The bits that are set in a piece whose first bit has this number."""
+    for start in range(0, len(piece), _CLOSER):
+        bits = int.from_bytes(piece[start : start + _CLOSER], "little")
+        while bits:
+            lowest = bits & -bits
+            yield number + 8 * start + lowest.bit_length() - 1
+            bits ^= lowest

@@ -313,16 +313,15 @@ class Ioctls:
         """
         fixed = len(request)
         room = fixed + min(bitmap_size, _LARGEST_BITMAP)
-        reply = self._connection.exchange(command, request, room=room)
+        reply = self._connection.exchange(command, request, room=room, fixed=fixed)
         if reply.refused:
             return failure(reply.errno), b""
-        payload = reply.payload
+        payload, bitmap = reply.payload, reply.data
         if not payload and not alone:
             return success(0), b""
         if len(payload) < fixed:
             about = f"reply to {describe(command, request)}"
             raise self._connection.violated(about, f"at least {counted(fixed, 'byte')}", f"{len(payload)}")
-        bitmap = memoryview(payload)[fixed:]
         if not bitmap and _u32(payload) > _u32(request):
             return failure(errno.EINVAL), b""  # it asks for more room, which the kernel calls invalid
         needed = -(-size // page) + 7 >> 3 if page else 0

@@ -56,6 +56,8 @@ class _Pump:
         #: Bytes of the message's payload that are still to come.
         self._left = 0
         self._piece = memoryview(b"")
+        #: The payload in it, until it was looked at.
+        self._unseen = b""
         self._descriptors: list[int] = []
         #: Why nothing can follow what is being handed on.
         self._fault = ""
@@ -87,8 +89,7 @@ class _Pump:
             piece = self._take(min(self._left, _PIECE), may_end=not pieces)
             self._left -= len(piece)
             pieces.append(piece)
-            assert self._seen is not None
-            self._seen.feed(piece)
+            self._unseen = piece
         self._piece = memoryview(b"".join(pieces))
         if not self._piece:
             return False
@@ -109,6 +110,7 @@ class _Pump:
                 raise _Ended(f"what the {self._name} sent cannot be handed on: {error.strerror}") from None
             self.close()
             self._piece = self._piece[sent:]
+            self._look()
         if self._fault:
             raise _Ended(self._fault)
         if self._seen is not None and not self._left:
@@ -117,6 +119,12 @@ class _Pump:
                 self._watch(seen)
             except Crowded:
                 raise _Ended(f"more than {counted(MOST_UNANSWERED, 'command')} of the client have no answer") from None
+
+    def _look(self) -> None:
+        """Look at what was taken: once it is on its way, since a digest takes longer than to hand it on."""
+        if self._unseen and self._seen is not None:
+            self._seen.feed(self._unseen)
+        self._unseen = b""
 
     def _begin(self) -> None:
         header = Header._make(HEADER.unpack(self._header))

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The floor: a vfio-user client that does nothing but the calls which are measured.
+ * The floor: a vfio-user client that does nothing but the calls which are measured. It prints, for each thing measured, a
+ * line with the seconds of one operation: those that passed, and those of the processor that it had (spent.h).
  *
- *   client SOCKET read REGION COUNT     reads device_state COUNT times; prints the nanoseconds of one
- *   client SOCKET bitmap PAGES COUNT    fetches the dirty bitmap of PAGES pages COUNT times; prints the nanoseconds of one
- *   client SOCKET read-write REGION PIECE
- *   client SOCKET mmap REGION PIECE     saves the state into a temporary file and loads it again, PIECE bytes at a time;
- *                                       prints bytes, seconds saving, seconds loading
+ *   client SOCKET read REGION LENGTH COUNT     reads LENGTH bytes at the start of a region, COUNT times
+ *   client SOCKET info COUNT ARGSZ...          asks for the device's information with each argsz, COUNT times all of them
+ *   client SOCKET bitmap PAGES COUNT RUNS RUN  fetches the dirty bitmap of PAGES pages, COUNT times, in which RUNS mappings
+ *                                              of RUN pages each lie at even distances
+ *   client SOCKET read-write REGION PIECE WAY
+ *   client SOCKET mmap REGION PIECE WAY        saves the state, a second line: loads it; PIECE bytes at a time, by way of a
+ *                                              temporary file. WAY is "stopped", or "live": from pre-copy on
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -16,10 +19,12 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { VERSION = 1, GET_REGION_INFO = 5, REGION_READ = 9, REGION_WRITE = 10, DEVICE_RESET = 13, DIRTY_PAGES = 14 };
+#include "spent.h"
+
+enum { VERSION = 1, DMA_MAP = 2, GET_INFO = 4, GET_REGION_INFO = 5, REGION_READ = 9, REGION_WRITE = 10, DEVICE_RESET = 13, DIRTY_PAGES = 14 };
+enum { REFUSED = 0x20 };
 enum { STATE = 0, PENDING = 8, OFFSET = 16, SIZE = 24 };
 
 struct header {
@@ -35,6 +40,7 @@ struct access {
 static int fd;
 static uint32_t region;
 static char *mapping;
+static int may_fail;
 
 static void die(const char *what)
 {
@@ -79,7 +85,9 @@ static void exchange(uint16_t command, struct iovec *out, int pieces, void *in, 
 		sent += part;
 	}
 	receive(&h, sizeof(h));
-	if (h.flags & 0x20) {
+	if (h.flags & REFUSED) {
+		if (may_fail)
+			return;
 		fprintf(stderr, "command %u was refused: %u\n", command, h.error);
 		exit(1);
 	}
@@ -116,14 +124,6 @@ static void set_state(uint32_t state)
 	region_write(STATE, &state, sizeof(state));
 }
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
 /* Maps the whole region through the descriptor that comes with its information; the first page is never touched. */
 static void map_region(void)
 {
@@ -156,17 +156,15 @@ static void map_region(void)
 		die("mmap");
 }
 
-static void move(uint32_t piece)
-{
-	static uint64_t sizes[1 << 20];
-	uint64_t buffers = 0, total = 0, at, size, offset, i;
-	FILE *file = tmpfile();
-	char *data = malloc(piece);
-	int spill = fileno(file);
-	double begin, saved;
+/* Buffers of a state, and the file that holds them one after the other. */
+static uint64_t sizes[1 << 20], buffers, total;
+static char *data;
+static int spill;
 
-	set_state(2);
-	begin = now();
+static void save_what_is_pending(uint32_t piece)
+{
+	uint64_t at, size, offset;
+
 	while (get(PENDING)) {
 		offset = get(OFFSET);
 		size = sizes[buffers++] = get(SIZE);
@@ -182,11 +180,12 @@ static void move(uint32_t piece)
 		}
 		total += size;
 	}
-	saved = now() - begin;
-	set_state(0);
-	exchange(DEVICE_RESET, NULL, 0, NULL, 0, NULL, 0);
-	set_state(4);
-	begin = now();
+}
+
+static void load(uint32_t piece)
+{
+	uint64_t at, size, offset, i;
+
 	for (i = 0, total = 0; i < buffers; i++) {
 		size = sizes[i];
 		offset = get(OFFSET);
@@ -203,67 +202,135 @@ static void move(uint32_t piece)
 		region_write(SIZE, &size, sizeof(size));
 		total += size;
 	}
-	printf("%llu %.6f %.6f\n", (unsigned long long)total, saved, now() - begin);
-	set_state(1);
 }
 
-/* The bitmap of so many pages again and again; nanoseconds for each. */
-static void fetch_bitmaps(uint64_t pages, long count)
+static void move(uint32_t piece, int live)
+{
+	struct spent begin;
+
+	spill = fileno(tmpfile());
+	data = malloc(piece);
+	if (!live)
+		set_state(2);
+	begin = now();
+	if (live) {
+		set_state(3);
+		save_what_is_pending(piece);
+		set_state(2);
+	}
+	save_what_is_pending(piece);
+	tell(begin, 1);
+	set_state(0);
+	exchange(DEVICE_RESET, NULL, 0, NULL, 0, NULL, 0);
+	set_state(4);
+	begin = now();
+	load(piece);
+	tell(begin, 1);
+	set_state(1);
+	exchange(DEVICE_RESET, NULL, 0, NULL, 0, NULL, 0);
+}
+
+static void fetch_bitmaps(uint64_t pages, long count, uint64_t runs, uint64_t run)
 {
 	struct {
 		uint32_t argsz, flags;
 		uint64_t iova, size, page, bitmap;
-	} get = { sizeof(get) + pages / 8, 4, 0x8000000, pages * 4096, 4096, pages / 8 }, answer;
+	} get = { sizeof(get) + pages / 8, 4, 0x9000000, pages * 4096, 4096, pages / 8 }, answer;
 	uint32_t start[2] = { sizeof(start), 1 }, stop[2] = { sizeof(stop), 2 };
 	struct iovec out = { start, sizeof(start) };
+	struct {
+		uint32_t argsz, flags;
+		uint64_t offset, iova, size;
+	} map = { sizeof(map), 3, 0, get.iova, run * 4096 };
+	struct iovec mapped = { &map, sizeof(map) };
 	char *bitmap = malloc(pages / 8);
-	double begin;
+	struct spent begin;
+	uint64_t k;
 	long i;
 
+	for (k = 0; k < runs; k++, map.iova += pages / runs * 4096)
+		exchange(DMA_MAP, &mapped, 1, NULL, 0, NULL, 0);
 	exchange(DIRTY_PAGES, &out, 1, NULL, 0, NULL, 0);
 	out = (struct iovec){ &get, sizeof(get) };
 	begin = now();
 	for (i = 0; i < count; i++)
 		exchange(DIRTY_PAGES, &out, 1, &answer, sizeof(answer), bitmap, pages / 8);
-	printf("%.0f\n", (now() - begin) * 1e9 / count);
+	tell(begin, count);
 	out = (struct iovec){ stop, sizeof(stop) };
 	exchange(DIRTY_PAGES, &out, 1, NULL, 0, NULL, 0);
 }
 
-int main(int argc, char **argv)
+static void ask_for_information(long count, char **argsz, int many)
+{
+	struct {
+		uint32_t argsz, flags, regions, irqs;
+	} info, answer;
+	struct iovec out = { &info, sizeof(info) };
+	struct spent begin = now();
+	long i;
+	int k;
+
+	may_fail = 1;
+	for (i = 0; i < count; i++)
+		for (k = 0; k < many; k++) {
+			memset(&info, 0, sizeof(info));
+			info.argsz = strtoul(argsz[k], NULL, 10);
+			exchange(GET_INFO, &out, 1, &answer, sizeof(answer), NULL, 0);
+		}
+	tell(begin, (double)count * many);
+}
+
+static void read_again_and_again(uint32_t length, long count)
+{
+	char *to = malloc(length);
+	struct spent begin = now();
+	long i;
+
+	for (i = 0; i < count; i++)
+		region_read(0, to, length);
+	tell(begin, count);
+}
+
+static void greet(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	uint16_t version[2] = { 0, 0 };
 	struct iovec proposal = { version, sizeof(version) };
 	char capabilities[4096];
-	uint32_t state;
-	double begin;
-	long count, i;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: %s SOCKET read|bitmap|read-write|mmap REGION|PAGES NUMBER\n", argv[0]);
-		return 2;
-	}
-	strncpy(address.sun_path, argv[1], sizeof(address.sun_path) - 1);
-	region = atoi(argv[3]);
-	count = atol(argv[4]);
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		die("connect");
 	exchange(VERSION, &proposal, 1, version, sizeof(version), capabilities, sizeof(capabilities));
-	if (!strcmp(argv[2], "mmap"))
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 4 ? argv[2] : "";
+
+	if (!*what) {
+		fprintf(stderr, "usage: %s SOCKET read|info|bitmap|read-write|mmap WORDS\n", argv[0]);
+		return 2;
+	}
+	greet(argv[1]);
+	if (!strcmp(what, "info")) {
+		ask_for_information(atol(argv[3]), argv + 4, argc - 4);
+		return 0;
+	}
+	if (!strcmp(what, "bitmap") && argc == 7) {
+		fetch_bitmaps(strtoull(argv[3], NULL, 10), atol(argv[4]), atol(argv[5]), atol(argv[6]));
+		return 0;
+	}
+	if (argc != 6)
+		return 2;
+	region = atoi(argv[3]);
+	if (!strcmp(what, "read")) {
+		read_again_and_again(atoi(argv[4]), atol(argv[5]));
+		return 0;
+	}
+	if (!strcmp(what, "mmap"))
 		map_region();
-	if (!strcmp(argv[2], "bitmap")) {
-		fetch_bitmaps(region, count);
-		return 0;
-	}
-	if (strcmp(argv[2], "read")) {
-		move(count);
-		return 0;
-	}
-	begin = now();
-	for (i = 0; i < count; i++)
-		region_read(STATE, &state, sizeof(state));
-	printf("%.0f\n", (now() - begin) * 1e9 / count);
+	move(atoi(argv[4]), !strcmp(argv[5], "live"));
 	return 0;
 }

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Measuring in turn: ours, the limit, ours, the limit; and what such rounds amount to.
+
+A machine does other things too, and not evenly. What is measured side by side meets the same of it: the ratio of each
+round says more than the two figures do. The median of the ratios is told, and their quartiles.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+#: A first round that took less than so many seconds is a warm-up, and does not count.
+_WARM_UP = 1.0
+
+
+class Clock(Enum):
+    """What is counted of a measurement."""
+
+    #: The time that passed.
+    WALL = "wall"
+    #: The time that the measured thread, or the measured processes, had of a processor.
+    CPU = "cpu"
+
+
+class Cost(NamedTuple):
+    """Seconds of one operation, by each clock."""
+
+    wall: float
+    cpu: float
+
+    def by(self, clock: Clock) -> float:
+        """The seconds by one of them."""
+        return self.wall if clock is Clock.WALL else self.cpu
+
+
+class Effort(NamedTuple):
+    """How long one case is measured."""
+
+    #: Rounds at least, and at most.
+    least: int
+    most: int
+    #: After so many seconds no further round begins.
+    seconds: float
+
+
+#: Measures one operation once.
+Way: TypeAlias = Callable[[], Cost]
+
+
+class Spread(NamedTuple):
+    """The median of some values, and between which two the middle half of them lies."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median and quartiles; of a single value it is that value three times. Raises ValueError for none."""
+    if not values:
+        raise ValueError("no values")
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, lower, upper)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: ours beside a limit, round by round; or why there is none."""
+
+    case: str
+    #: What the limit is: "C", "bare", "python -c pass".
+    limit: str
+    clock: Clock = Clock.WALL
+    #: Seconds of one operation, of each round.
+    ours: Sequence[float] = ()
+    theirs: Sequence[float] = ()
+    #: The largest ratio that the project aims at; None: there is no aim.
+    aim: float | None = None
+    #: More for a reader.
+    note: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a ratio."""
+        return bool(self.ours)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Ours by the limit, of each round."""
+        return [one / other for one, other in zip(self.ours, self.theirs, strict=True)]
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median of the ratios is within the aim; None where there is no aim, or nothing was measured."""
+        if self.aim is None or not self.measured:
+            return None
+        return spread(self.ratios).median <= self.aim
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to be measured: its name, by which it is chosen, and what gives its rows."""
+
+    name: str
+    measure: Callable[[], Sequence[Row]] = field(compare=False)
+
+
+def interleaved(
+    ways: Mapping[str, Way], effort: Effort, clock: Callable[[], float] = time.monotonic
+) -> dict[str, list[Cost]]:
+    """The costs of each way, round by round: every round takes all of them in turn, each other round backwards.
+
+    A short first round is a warm-up. ``clock`` tells the seconds that the effort counts.
+    """
+    names = list(ways)
+    found: dict[str, list[Cost]] = {name: [] for name in names}
+    began = clock()
+    count = 0
+    warm = False
+    while count < effort.least or (count < effort.most and clock() - began < effort.seconds):
+        started = clock()
+        costs = {name: ways[name]() for name in (names if count % 2 == 0 else reversed(names))}
+        if not warm:
+            warm = True
+            if clock() - started < _WARM_UP:
+                continue
+        for name, cost in costs.items():
+            found[name].append(cost)
+        count += 1
+    return found
+
+
+def beside(
+    case: str,
+    costs: Mapping[str, Sequence[Cost]],
+    ours: str,
+    limit: str,
+    clock: Clock = Clock.WALL,
+    *,
+    aim: float | None = None,
+    note: str = "",
+) -> Row:
+    """The row of one of the ways beside another one, by what ``interleaved`` gave."""
+    mine, its = ([cost.by(clock) for cost in costs[name]] for name in (ours, limit))
+    return Row(case, limit, clock, mine, its, aim, note)
+
+
+def repeated(way: Callable[[], object], times: int, after: Callable[[], object] = lambda: None) -> Cost:
+    """The cost of one call of ``way``, averaged over ``times``, for this thread; ``after`` is not counted."""
+    wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+    for _ in range(times):
+        way()
+    cost = Cost((time.perf_counter_ns() - wall) / 1e9 / times, (time.thread_time_ns() - cpu) / 1e9 / times)
+    after()
+    return cost

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rounds are taken in turn, and told as median and quartiles. No test here depends on the time that anything takes."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from measuring import Clock, Cost, Effort, Row, Spread, beside, interleaved, repeated, spread
+
+
+class Machine:
+    """A clock that a way of so many seconds moves on."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.taken: list[str] = []
+
+    def clock(self) -> float:
+        return self.seconds
+
+    def way(self, name, *seconds):
+        """Takes these seconds in turn, the last of them again and again."""
+        left = itertools.chain(seconds, itertools.repeat(seconds[-1]))
+
+        def measure():
+            took = next(left)
+            self.taken.append(name)
+            self.seconds += took
+            return Cost(took, took / 2)
+
+        return measure
+
+    def rounds(self, effort, **ways):
+        return interleaved(ways, effort, self.clock)
+
+
+@pytest.fixture
+def machine():
+    return Machine()
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([3.0], Spread(3.0, 3.0, 3.0)),
+        ([1.0, 2.0], Spread(1.5, 1.25, 1.75)),
+        ([5.0, 1.0, 3.0, 2.0, 4.0], Spread(3.0, 2.0, 4.0)),
+    ],
+)
+def test_median_and_quartiles(values, found):
+    """In whatever order the values come."""
+    assert spread(values) == found
+
+
+def test_nothing_has_no_median():
+    """It is said so."""
+    with pytest.raises(ValueError, match="no values"):
+        spread([])
+
+
+def test_rounds_go_forth_and_back(machine):
+    """Each way once in a round, and whoever was last is first in the next."""
+    machine.rounds(Effort(3, 3, 0.0), ours=machine.way("ours", 2.0), limit=machine.way("limit", 1.0))
+    assert machine.taken == ["ours", "limit", "limit", "ours", "ours", "limit"]
+
+
+def test_a_short_first_round_is_a_warm_up(machine):
+    """It does not count; a long one does."""
+    effort = Effort(2, 2, 0.0)
+    assert machine.rounds(effort, ours=machine.way("ours", 0.5, 0.25)) == {"ours": [Cost(0.25, 0.125)] * 2}
+    assert machine.rounds(effort, ours=machine.way("ours", 8.0, 4.0)) == {"ours": [Cost(8.0, 4.0), Cost(4.0, 2.0)]}
+
+
+@pytest.mark.parametrize(
+    ("effort", "count"), [(Effort(3, 9, 0.0), 3), (Effort(1, 4, 100.0), 4), (Effort(1, 9, 5.0), 5)]
+)
+def test_rounds_end(machine, effort, count):
+    """After the time, and neither before the least nor after the most of them."""
+    assert len(machine.rounds(effort, ours=machine.way("ours", 1.0))["ours"]) == count
+
+
+def test_what_is_measured_inside_is_not_lost(machine):
+    """An error of a way comes out."""
+
+    def broken():
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        machine.rounds(Effort(1, 1, 0.0), ours=broken)
+
+
+def test_a_row_has_the_ratio_of_each_round():
+    """Of the same round, by the clock that was chosen."""
+    costs = {"ours": [Cost(2.0, 1.0), Cost(6.0, 9.0)], "C": [Cost(1.0, 1.0), Cost(2.0, 3.0)]}
+    assert beside("read", costs, "ours", "C").ratios == [2.0, 3.0]
+    row = beside("read", costs, "ours", "C", Clock.CPU, aim=2.0, note="twice")
+    assert (row.ours, row.theirs, row.ratios) == ([1.0, 9.0], [1.0, 3.0], [1.0, 3.0])
+    assert (row.case, row.limit, row.clock, row.note) == ("read", "C", Clock.CPU, "twice")
+
+
+@pytest.mark.parametrize(
+    ("aim", "ours", "met"), [(None, [1.0], None), (1.5, [], None), (1.5, [1.5, 1.5, 9.0], True), (1.5, [1.6], False)]
+)
+def test_an_aim_is_met_by_the_median(aim, ours, met):
+    """One bad round changes nothing; without an aim, or a figure, nothing is said."""
+    assert Row("read", "C", ours=ours, theirs=[1.0] * len(ours), aim=aim).met is met
+
+
+def test_calls_are_repeated():
+    """So many times, and what comes after them once."""
+    made = []
+    cost = repeated(lambda: made.append("call"), 3, lambda: made.append("after"))
+    assert made == ["call", "call", "call", "after"]
+    assert cost.wall >= 0
+    assert cost.cpu >= 0
