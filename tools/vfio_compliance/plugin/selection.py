@@ -77,8 +77,9 @@ def select(config: pytest.Config, planned: list[pytest.Item]) -> set[pytest.Item
     """Those of ``planned`` that --only and --exclude leave. Raises UsageError where they name nothing."""
     catalogue = config.stash[CATALOGUE]
     only, exclude = config.getoption("--only"), config.getoption("--exclude")
-    wanted = _named(catalogue, "--only", only, planned) if only else set(planned)
-    return wanted - _named(catalogue, "--exclude", exclude, planned)
+    plan = config.stash[PLAN].name
+    wanted = _named(catalogue, plan, "--only", only, planned) if only else set(planned)
+    return wanted - _named(catalogue, plan, "--exclude", exclude, planned)
 
 
 def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
@@ -96,17 +97,28 @@ def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item
     return arranged
 
 
-def _named(catalogue: rules.Catalogue, option: str, patterns: list[str], items: list[pytest.Item]) -> set[pytest.Item]:
-    """The items that any of ``patterns`` names. Raises UsageError for one that names nothing."""
+def _named(
+    catalogue: rules.Catalogue, plan: str, option: str, patterns: list[str], items: list[pytest.Item]
+) -> set[pytest.Item]:
+    """The items of a plan that any of ``patterns`` names. Raises UsageError for one that names nothing."""
     wanted: set[pytest.Item] = set()
     cases = _by_rule(items)
     for pattern in patterns:
         if not pattern:
             raise pytest.UsageError(f"{option} wants a rule, the beginning of one, a clause or a case")
         if not (found := _matching(catalogue, pattern, cases)):
-            raise pytest.UsageError(f"{option} {pattern}: no such rule, clause or case{catalogue.hint(pattern)}")
+            raise pytest.UsageError(f"{option} {pattern}: {_why_none(catalogue, plan, pattern)}")
         wanted |= found
     return wanted
+
+
+def _why_none(catalogue: rules.Catalogue, plan: str, pattern: str) -> str:
+    """Why a pattern names no case."""
+    if not (known := catalogue.matching(pattern)):
+        return f"no such rule, clause or case{catalogue.hint(pattern)}"
+    if all(rule.on_request for rule in known):
+        return "only a run that asks for it has cases of that (--stress)"
+    return f"plan {plan} has no case of that for this profile"
 
 
 def _by_rule(items: list[pytest.Item]) -> dict[str, list[pytest.Item]]:
