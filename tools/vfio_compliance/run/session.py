@@ -178,6 +178,11 @@ class Session(OpenDevice):
         """Whether a case before of the same rule has left the device so that this one can go on from there."""
         return self._within_rule and not (self.in_doubt or self.out_of_reach or self.spoilt or self.transport.lasting)
 
+    @property
+    def is_left_over(self) -> bool:
+        """Whether the device was brought back for this case without a reset."""
+        return self.goes_on and self.transport.touched
+
     def _is_brought_back(self) -> bool:
         return not self._answers(lambda each: not each.brought_back())
 
