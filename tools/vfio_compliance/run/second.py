@@ -47,9 +47,12 @@ class SecondDevice:
 
     def close(self) -> None:
         """Close it where it was kept open."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        kept, self._kept = self._kept, None
+        try:
+            if kept is not None:
+                kept.close()
+        except (TransportError, RuntimeError) as error:
+            self._opened.note(f"the second device: {error}")
 
     @contextmanager
     def opened(self, *, keep: bool = False) -> Iterator[Device | None]:

@@ -50,8 +50,7 @@ class Session(OpenDevice):
     def judges(self, rule: str) -> None:
         """A case of this rule begins.
 
-        What odd or refused requests to the container may have left is put away when the rule changes: what one of them
-        does to the next case is this rule's matter.
+        What the cases of another rule have left is put away: what one of them does to the next is their rule's matter.
         """
         self._within_rule = rule == self._rule
         self._rule = rule
@@ -62,6 +61,7 @@ class Session(OpenDevice):
     def failed(self, name: str) -> None:
         """A case of the interface of this name did not pass."""
         self.in_doubt = True
+        self._second.close()
         for attachment in self.attachments:
             if attachment.interface.name == name:
                 attachment.failed()

@@ -7,6 +7,7 @@ import errno
 import mmap
 import os
 import weakref
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
@@ -187,9 +188,10 @@ class KernelGroup(Transport):
 
     def close(self) -> None:
         """As everywhere, the devices that have joined its container first."""
-        for other in list(self._joined):
-            other.close()
-        super().close()
+        with ExitStack() as then:
+            then.callback(super().close)
+            for other in list(self._joined):
+                then.callback(other.close)
 
     def _open(self) -> None:
         try:
