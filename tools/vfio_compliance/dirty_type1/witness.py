@@ -102,6 +102,7 @@ class Witness:
         if not expected:
             if self._guest.try_get(0, _PAGES).ok:
                 broken(what, expected="an error: tracking is off", seen="success")
+            self._guest.transport.may_track = False  # nobody is to stop it again, which has no documented effect
             return
         try:
             answer = self._guest.get(0, _PAGES)

@@ -140,6 +140,7 @@ class Migration(Attachment):
         session = self.session
         with suppress(DeviceError):
             if session.goes_on and self.region().state() == state:
+                session.left_over = True
                 return self._configured()
         session.plain()
         region = self.prepare()

@@ -329,28 +329,7 @@ class Player:
         shows("after resuming", show(self._v1.actor) or [], self._shown)
 
     def _compare(self) -> None:
-        """Restore the state, and see that it is there, on a second device that may have been given others before.
-
-        One that takes no second state is another rule's matter: it is told by trying twice on one that is new.
-        """
-        kept = not self._anew and self._v1.session.keeps_second
-        found = self._restored(keep=not self._anew)
-        if found and kept:
-            self._v1.session.close_second()
-            found = self._restored(keep=True) or (found if not self._restored(keep=True) else None)
-        if found:
-            raise found
-
-    def _restored(self, *, keep: bool) -> Exception | None:
-        """What goes wrong when the state is restored, and seen, where a second device is kept or opened anew."""
-        try:
-            self._restore(keep=keep)
-        except (RuleBroken, DeviceError) as error:
-            return error
-        return None
-
-    def _restore(self, *, keep: bool) -> None:
-        with self._v1.destination(keep=keep) as (_, region, actor):
+        with self._v1.destination(keep=not self._anew) as (_, region, actor):
             if actor.can_put:  # what a reset left is not to pass for what was restored
                 actor.put(value(self._stage.values + 1))
             region.enter(RESUMING)

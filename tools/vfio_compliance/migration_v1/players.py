@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Protocol
 
 from ..common.words import counted
 from ..device import DeviceError, DmaMap, Unreachable
@@ -45,12 +44,6 @@ _LEFT = 2
 
 #: Nothing at all.
 NOTHING = Session("", ())
-
-
-class _Play(Protocol):
-    """Something that a client does with a device, from a reset on or from where it was left."""
-
-    def __call__(self, *, anew: bool) -> None: ...
 
 
 def _problem(play: Callable[[], object]) -> Exception | None:
@@ -95,7 +88,7 @@ class Players(Stage):
         self.afford()
         self._first(self._insist, (), last)
         with unless(lambda: self._insist(controls, last), when):
-            self._after_others(partial(self._play, sessions, last))
+            self._play(sessions, last)
 
     def judge_interrupted(
         self,
@@ -111,23 +104,20 @@ class Players(Stage):
         ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
         """
         self.afford()
-        number = place(self.buffers(STOP_AND_COPY if state == RESUMING else state))
+        number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
+        interrupting = Interrupting(what, times, place(number))
 
         def control() -> None:
             self._insist([], last)
             if what in READ_AGAIN:
-                self._stays(what, times, state, number)
-
-        def disturbed(*, anew: bool) -> None:
-            interrupting = Interrupting(what, times, number)
-            self._disturb(Player(self, {state: interrupting}, anew=anew), interrupting, last)
+                self._stays(what, times, state, place(number))
 
         with unless(control, "where nothing is done in between, or at once"):
-            self._after_others(disturbed)
+            self._disturb(Player(self, {state: interrupting}), interrupting, last)
 
     def _stays(self, what: Interruption, times: int, state: DeviceState, number: int) -> None:
         """The buffer is the same when it is read again a few times, which is another rule's matter."""
-        player = self.begin()
+        player = self.begin(anew=True)
         player.go(state)
         player.read(Progress("", number, Step.PENDING))
         region = player.region
@@ -150,16 +140,12 @@ class Players(Stage):
         ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
         """
         self.afford()
-        number = place(self.buffers(PRE_COPY))
+        change = Interruption("", Moment.MOVED, lambda *_: player.change())
+        changing = Interrupting(change, 1, place(self.buffers(PRE_COPY)))
         after = left(PRE_COPY, progress.WHOLE, CHANGE, go(STOP_AND_COPY))
-
-        def changed(*, anew: bool) -> None:
-            changing = Interrupting(Interruption("", Moment.MOVED, lambda *_: player.change()), 1, number)
-            player = Player(self, {PRE_COPY: changing}, anew=anew)
-            self._disturb(player, changing, Last.LIVE)
-
         with unless(lambda: self._insist([after], Last.LIVE), "where the state changes behind the last buffer"):
-            self._after_others(changed)
+            player = Player(self, {PRE_COPY: changing})
+            self._disturb(player, changing, Last.LIVE)
 
     def _disturb(self, player: Player, interrupting: Interrupting, last: Last) -> None:
         """A migration with something in the middle. Raises NotApplicable where the buffer never came."""
@@ -171,9 +157,9 @@ class Players(Stage):
         """After a session the device works, and once it is stopped stands still, as it does without one."""
         self.afford()
         with self._unless_alone(self._worked):
-            self._after_others(partial(self._works, before))
+            self._works(before)
 
-    def _works(self, before: Session, *, anew: bool) -> None:
+    def _works(self, before: Session, *, anew: bool = False) -> None:
         counter, player = self.v1.actor.counter(), self.begin(anew=anew)
         player.play(before)
         goes_on(counter, f"after this: {before}")
@@ -185,9 +171,9 @@ class Players(Stage):
         """After a session the device writes memory, as it does without one."""
         self.afford()
         with self._unless_alone(self._wrote):
-            self._after_others(partial(self._writes, before))
+            self._writes(before)
 
-    def _writes(self, before: Session, *, anew: bool) -> None:
+    def _writes(self, before: Session, *, anew: bool = False) -> None:
         self.begin(anew=anew).play(before)
         with self.v1.actor.dma() as written:
             goes_on(written, f"after this: {before}")
@@ -203,7 +189,7 @@ class Players(Stage):
 
     def _work_undisturbed(self) -> None:
         self._insist([], Last.AT_ONCE)
-        self.begin()
+        self.begin(anew=True)
         with self._work_begun():
             self.v1.actor.await_work()
 
@@ -238,7 +224,7 @@ class Players(Stage):
             actor.start_work(memory.iova, memory.size)
             yield memory
 
-    def begin(self, *, anew: bool = True) -> Player:
+    def begin(self, *, anew: bool = False) -> Player:
         """A player, once it is known how many buffers the device offers."""
         with given():
             self._look()
@@ -258,29 +244,7 @@ class Players(Stage):
         self.journeys.resume(self.journeys.live)
         return self.journeys.suspend()
 
-    def _after_others(self, play: _Play) -> None:
-        """Judge ``play`` on the device as the case before of this rule has left it, which saves a reset.
-
-        What goes wrong there has to go wrong after a reset, too. If it does not, and goes wrong a second time without
-        one, then what came before is to blame, which the rules on earlier sessions judge, and a note says so. If it
-        does not go wrong a second time it comes and goes, and counts.
-        """
-        session = self.v1.session
-        left_over = session.is_left_over
-        try:
-            return play(anew=False)
-        except (RuleBroken, DeviceError) as error:
-            if not left_over:
-                raise
-            found = error
-        play(anew=True)
-        try:
-            play(anew=False)
-        except (RuleBroken, DeviceError) as again:
-            return session.note_once(f"{again}: without a reset before it, and not after one; earlier sessions matter")
-        raise found
-
-    def _play(self, sessions: Sequence[Session], last: Last, *, anew: bool) -> None:
+    def _play(self, sessions: Sequence[Session], last: Last, *, anew: bool = False) -> None:
         player = Player(self, anew=anew)
         for session in sessions:
             player.play(session)

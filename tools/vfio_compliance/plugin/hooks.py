@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from .. import profiles, rules
 from ..common.calls import BODY, CLEAN_UP, OPENING, SET_UP
 from ..common.moment import count_calls
 from ..common.words import counted
+from ..device import DeviceError
 from ..interfaces import INTERFACES
 from ..profiles import waiver_files
 from ..results import events
@@ -27,7 +29,7 @@ from ..results.handover import Handover
 from ..results.inflight import Inflight
 from ..results.journal import JournalError
 from ..results.verdict import Verdict
-from ..run.checks import NotApplicable
+from ..run.checks import NotApplicable, RuleBroken, Unjudged
 from ..run.errors import Broken, Lost
 from ..run.kernel_marks import KernelMarks
 from ..run.session import Session
@@ -49,6 +51,7 @@ from .stash import (
     KERNEL_WARNINGS,
     LOST,
     MARKS,
+    OBSERVATIONS,
     PHASES,
     PLAN,
     SECONDS,
@@ -59,6 +62,7 @@ from .stash import (
     WAIVERS,
     Phase,
 )
+from .tries import GOOD, TRIES, Tries
 from .verdicts import ENDS_THE_RUN, blamed, judge
 
 pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for interface in INTERFACES)]
@@ -202,10 +206,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Begin the case. True, which means that it is over, for one that is not to be run, and where the run is watched.
-
-    Then nobody reads pytest's own reports, which take it longer to make than most cases take.
-    """
+    """Run the case, and again where what an earlier case left may be to blame for what went wrong. True: it is over."""
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
@@ -217,14 +218,31 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
         record(item, opened, 0.0)
         return True
+    tries = item.stash[TRIES] = Tries()
+    reports = [_run(item, opened, nextitem)]
+    while tries.again:
+        tries.again = False
+        if isinstance(item, pytest.Function):
+            item._initrequest()
+        reports.append(_run(item, opened, nextitem))
+    if told := reports[tries.counts]:
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in told:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _run(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    """Run the test; pytest's reports, which take it longer to make than most cases take, where somebody reads them."""
     if item.config.getoption("--progress-fd") is None:
-        return None
+        return runtestprotocol(item, nextitem=nextitem, log=False)
     hook = item.ihook
     _give_values(item)
     if _passes(item, opened, "setup", partial(hook.pytest_runtest_setup, item=item)):
         _passes(item, opened, "call", partial(hook.pytest_runtest_call, item=item))
     _passes(item, opened, "teardown", partial(hook.pytest_runtest_teardown, item=item, nextitem=nextitem))
-    return True
+    return []
 
 
 def _give_values(item: pytest.Item) -> None:
@@ -287,6 +305,19 @@ def _left_out(item: pytest.Item, opened: Session) -> str:
     return ""
 
 
+def _is_to_run_again(item: pytest.Item, opened: Session, tries: Tries) -> bool:
+    """A try of the case is over: whether there is to be another one. If not, the one that counts is left to record."""
+    in_time = item.stash[SECONDS] < opened.profile.limits.test / 3 and not item.session.shouldstop
+    if tries.over(item.stash[PHASES], opened, in_time=in_time):
+        del item.stash[PHASES]
+        item.stash.setdefault(OBSERVATIONS, {}).clear()
+        return True
+    item.stash[PHASES] = tries.phases[tries.counts]
+    if tries.blames_another:
+        opened.note_once(f"cases of {rule_of(item)} went wrong only where an earlier case had left something")
+    return False
+
+
 def _skip(why: str) -> pytest.ExceptionInfo[BaseException]:
     """What pytest takes for a test that is skipped: to show any other error takes it tens of milliseconds."""
     try:
@@ -331,13 +362,15 @@ def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | 
     if isinstance(error, TransportError) or phases[-1].verdict is Verdict.HANG:
         opened.lost = True
     seconds = item.stash[SECONDS] = item.stash.get(SECONDS, 0.0) + seconds
-    if when != "teardown":
+    tries = item.stash[TRIES]
+    tries.device_blamed |= isinstance(error, (RuleBroken, DeviceError, Unjudged))
+    if when != "teardown" or _is_to_run_again(item, opened, tries):
         return
     opened.tell_deaths(item.nodeid)
     if LOST not in item.config.stash:  # else the next test process runs the case again
         verdict = record(item, opened, seconds)
         item.config.stash[CUT][str(rule_of(item))] += verdict is Verdict.HANG
-        if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+        if verdict not in GOOD:
             opened.failed(rule.interface)
         if rule.status == "unspecified":
             opened.left_open(rule.interface)

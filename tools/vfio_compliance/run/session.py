@@ -41,6 +41,8 @@ class Session(OpenDevice):
         #: The device is to be reset before the next case, whatever was done to it.
         self.in_doubt = True
         self._rule, self._within_rule = "", False
+        #: The present case has found the device, its container or the second device as another one of its rule left it.
+        self.left_over = False
         self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
@@ -54,9 +56,15 @@ class Session(OpenDevice):
         """
         self._within_rule = rule == self._rule
         self._rule = rule
+        self.left_over = self._within_rule and self.transport.questioned
         if not self._within_rule:
             self.in_doubt |= self.transport.questioned
             self._second.close()
+
+    def start_over(self) -> None:
+        """The present case is run again, after a reset."""
+        self.in_doubt, self.left_over = True, False
+        self._second.close()
 
     def failed(self, name: str) -> None:
         """A case of the interface of this name did not pass."""
@@ -169,19 +177,17 @@ class Session(OpenDevice):
             self.spoilt = False
             self.recovery.reopen()
         goes_on = self.goes_on
-        if not self.is_as_reset() and not (goes_on and self._is_brought_back()):
-            self._reset(self.recovery.reset)
+        if not self.is_as_reset():
+            if goes_on and self._is_brought_back():
+                self.left_over = True
+            else:
+                self._reset(self.recovery.reset)
         return self.device
 
     @property
     def goes_on(self) -> bool:
         """Whether a case before of the same rule has left the device so that this one can go on from there."""
         return self._within_rule and not (self.in_doubt or self.out_of_reach or self.spoilt or self.transport.lasting)
-
-    @property
-    def is_left_over(self) -> bool:
-        """Whether the device was brought back for this case without a reset."""
-        return self.goes_on and self.transport.touched
 
     def _is_brought_back(self) -> bool:
         return not self._answers(lambda each: not each.brought_back())
@@ -232,16 +238,8 @@ class Session(OpenDevice):
 
         Raises Broken when it cannot be opened or is of another kind, Unreachable when it is not RUNNING.
         """
+        self.left_over |= keep and self._second.is_kept
         return self._second.opened(keep=keep)
-
-    @property
-    def keeps_second(self) -> bool:
-        """Whether the second device is open since an earlier use."""
-        return self._second.is_kept
-
-    def close_second(self) -> None:
-        """Have the second device opened anew the next time."""
-        self._second.close()
 
     @property
     def second_name(self) -> str:

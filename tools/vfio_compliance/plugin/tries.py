@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How often a case is run.
+
+Within a rule a device is not reset before each case. What goes wrong on one that was left by an earlier case is tried
+after a reset. What goes wrong there, too, counts. If it does not, and goes wrong once more without a reset, what an
+earlier case leaves is to blame: that is another rule's matter, and is noted. If it does not go wrong a third time, it
+comes and goes, and the first try counts. So nothing that was seen is passed over because a second try went well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from ..results.verdict import Verdict, gravest
+from ..run.session import Session
+from .stash import Phase
+
+#: Verdicts of a case in which nothing went wrong.
+GOOD = (Verdict.PASS, Verdict.NOT_APPLICABLE)
+
+
+@dataclass
+class Tries:
+    """The tries of one case."""
+
+    #: The phases of each.
+    phases: list[list[Phase]] = field(default_factory=list)
+    #: Whether it went wrong by what the device did: no other reason goes away by a reset.
+    device_blamed: bool = False
+    #: The case is to be run once more.
+    again: bool = False
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """How each of them ended."""
+        return [gravest(phase.verdict for phase in phases) for phases in self.phases]
+
+    @property
+    def counts(self) -> int:
+        """Which of them counts, as an index."""
+        return (0, 1, 0 if self.verdicts[-1] in GOOD else 1)[len(self.phases) - 1] if self.phases else 0
+
+    def over(self, phases: list[Phase], opened: Session, *, in_time: bool) -> bool:
+        """One of them is over: whether there is to be another one; it begins where the session has the device then."""
+        self.phases.append(phases)
+        verdicts = self.verdicts
+        if len(verdicts) == 1:
+            wrong = verdicts[0] in (Verdict.FAIL, Verdict.NOT_RUN) and self.device_blamed
+            self.again = wrong and in_time and opened.left_over and not opened.lost
+            if self.again:
+                opened.start_over()
+        elif len(verdicts) == 2:
+            self.again = verdicts[0] is Verdict.FAIL and verdicts[1] in GOOD
+        return self.again
+
+    @property
+    def blames_another(self) -> bool:
+        """Whether it goes wrong only where an earlier case has left something."""
+        return len(self.phases) == 3 and self.counts == 1
+
+
+#: Those of a case.
+TRIES: pytest.StashKey[Tries] = pytest.StashKey()
