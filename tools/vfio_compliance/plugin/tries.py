@@ -40,7 +40,14 @@ class Tries:
     @property
     def counts(self) -> int:
         """Which of them counts, as an index."""
-        return (0, 1, 0 if self.verdicts[-1] in GOOD else 1)[len(self.phases) - 1] if self.phases else 0
+        match self.verdicts:
+            case [Verdict.FAIL, Verdict.NOT_RUN]:
+                return 0
+            case [_, _]:
+                return 1
+            case [_, _, last] if last not in GOOD:
+                return 1
+        return 0
 
     def over(self, phases: list[Phase], opened: Session, *, in_time: bool) -> bool:
         """One of them is over: whether there is to be another one; it begins where the session has the device then."""
