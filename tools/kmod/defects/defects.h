@@ -190,6 +190,9 @@
 	DEFECT(drained_stops, "drained-stops", touch)				\
 	/* RESUMING turns into RUNNING when the last buffer of a state was taken */ \
 	DEFECT(resuming_runs_by_itself, "resuming-runs-by-itself", consume)	\
+	/* 20 ms after running -> STOP the device is in running again */	\
+	DEFECT(stop_wears_off, "stop-wears-off", touch)				\
+	ALSO(stop_wears_off, transition)					\
 										\
 	/* Running and stopped */						\
 	/* stands still in pre-copy */						\

@@ -55,6 +55,7 @@ struct refd_past_state {
 	bool stuck;		/* stands still whatever the state */
 	bool restless;		/* the reverse */
 	u32 asked;		/* writes of device_state in the error state */
+	u64 until;		/* nanoseconds of the clock up to which it lasts; 0 for ever */
 	u32 stale_reads;	/* reads of it, and one more, that give the state before */
 	u32 reserved_bits;	/* of device_state as it reads */
 	bool pending_written;	/* what the user wrote where nothing can be written */

@@ -6,6 +6,7 @@
 #include <linux/bits.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/ktime.h>
 #include <linux/string.h>
 
 #include "defects.h"
@@ -349,4 +350,22 @@ int defect_resuming_runs_by_itself(struct refd_device *refd, u64 size)
 
 	return ret || !refd->transfer.complete ? ret :
 						 refd->ops->transition(refd, RESUMING, RUNNING);
+}
+
+int defect_stop_wears_off(struct refd_device *refd, enum refd_field field)
+{
+	u64 until = past(refd)->state.until;
+
+	if (field == REFD_FIELD_STATE && refd->state == STOP && until && ktime_get_ns() > until)
+		refd->ops->transition(refd, STOP, RUNNING);
+	return under(stop_wears_off)(refd, field);
+}
+
+int defect_stop_wears_off_transition(struct refd_device *refd, u32 from, u32 to)
+{
+	int ret = under(stop_wears_off_transition)(refd, from, to);
+
+	if (!ret && from == RUNNING && to == STOP)
+		past(refd)->state.until = ktime_get_ns() + 20 * NSEC_PER_MSEC;
+	return ret;
 }

@@ -24,6 +24,7 @@ class Guest:
         self.tracking = self.mapped = self.recorded = False
         self.can_write = True
         self.served = ()
+        self.transport = SimpleNamespace(may_track=True)
         self.history = SimpleNamespace(reported=lambda *_: None)
 
     def iova(self, page):

@@ -30,6 +30,7 @@ class Region:
         self.mapped = {}
         #: Offset and length of every write, registers and data alike.
         self.written = []
+        self.changes_for_good = lambda: None
         #: What went through a mapping: which way, from which offset, and which bytes.
         self.through = []
         #: What becomes of the next write of device_state: the state it leads to, and how it is answered.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from errno import EAGAIN, EBUSY, EINVAL, EIO
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import Any
 
 import pytest
@@ -410,6 +410,7 @@ TABLE: list[tuple[str, Callable[[Bench], Any], Any, Any]] = [
     ("state-error-accepted-in-resuming", lambda b: (b.now(ERROR), b.now(RESUMING, ERROR)), (1, 4), (1, ERROR)),
     ("drained-stops", lambda b: (b.now(STOP_AND_COPY), len(b.save()) > 0, b.state()), (2, True, 2), (2, True, 0)),
     ("resuming-runs-by-itself", lambda b: b.given(), RESUMING, RUNNING),
+    ("stop-wears-off", lambda b: (b.now(STOP), b.state(), sleep(0.03), b.state()), (0, 0, None, 0), (0, 0, None, 1)),
     ("pre-copy-reads-running", lambda b: (b.now(PRE_COPY), b.now(STOP_AND_COPY)), (3, 2), (1, 2)),
     ("reserved-bit-31-stops", lambda b: (b.now(1 << 30 | PRE_COPY), b.now(1 << 31 | STOP_AND_COPY)), (3, 2), (3, 0)),
     ("reserved-bits-swallowed", lambda b: (b.go(8 | STOP), b.state(), b.now(STOP)), (4, 0, 0), (4, 1, 0)),

@@ -10,7 +10,7 @@ from vfio_compliance import rules
 from vfio_compliance.rules.version import ERRATA, VERSION, Erratum, known_errors
 
 #: Of what the rules of this version ask for. Whoever changes that raises VERSION, and puts the new digest here.
-DIGEST = "367d92bfc2e0f4fb"
+DIGEST = "4a5aa3944ea1ee41"
 
 
 def test_the_version_changes_with_the_rules(project):

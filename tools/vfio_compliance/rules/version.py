@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 #: Of the rules of all suites together.
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 class Erratum(NamedTuple):
