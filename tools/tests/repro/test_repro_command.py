@@ -37,7 +37,7 @@ def test_all_calls_where_nothing_is_tried(broken_run, tmp_path, capsys):
     """Nothing is left out then, and no device is needed."""
     assert main(["repro", str(broken_run), CASE, "--output", str(tmp_path), "--no-minimise"]) == 0
     assert "not tried on a device" in capsys.readouterr().out
-    assert (tmp_path / f"{RULE}.py").read_text().count("read_at(device, MIGRATION, DEVICE_STATE, 4)") == 2
+    assert (tmp_path / f"{RULE}.py").read_text().count("read_at(device, MIGRATION, DEVICE_STATE, 4)") == 3
 
 
 def test_it_says_what_it_lacks(broken_run, tmp_path):
@@ -133,7 +133,7 @@ def test_the_first_difference(broken_run, project, capsys):
     """A good device answers otherwise where the broken one was at fault, and there only."""
     assert replayed(broken_run, project) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith("3 calls answered as recorded, then:\n")
+    assert printed.startswith("4 calls answered as recorded, then:\n")
     assert "read reserved -> 0xdeadbeef" in printed
     assert "recorded  0xdeadbeef\n  now       0x0\n" in printed
 
@@ -141,7 +141,7 @@ def test_the_first_difference(broken_run, project, capsys):
 def test_no_difference(broken_run, project, capsys):
     """The same device answers as it did."""
     assert replayed(broken_run, project, "--defect", "reserved-garbage") == 0
-    assert capsys.readouterr().out == "4 calls of 4 answered as recorded\n"
+    assert capsys.readouterr().out == "5 calls of 5 answered as recorded\n"
 
 
 @pytest.mark.parametrize(
