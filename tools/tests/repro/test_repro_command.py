@@ -37,7 +37,7 @@ def test_all_calls_where_nothing_is_tried(broken_run, tmp_path, capsys):
     """Nothing is left out then, and no device is needed."""
     assert main(["repro", str(broken_run), CASE, "--output", str(tmp_path), "--no-minimise"]) == 0
     assert "not tried on a device" in capsys.readouterr().out
-    assert (tmp_path / f"{RULE}.py").read_text().count("read_at(device, MIGRATION, DEVICE_STATE, 4)") == 3
+    assert (tmp_path / f"{RULE}.py").read_text().count("read_at(device, MIGRATION, DEVICE_STATE, 4)") == 2
 
 
 def test_it_says_what_it_lacks(broken_run, tmp_path):

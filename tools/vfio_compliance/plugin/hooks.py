@@ -214,11 +214,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     tell(item.config, events.Start(item.nodeid, str(rule_of(item))))
     opened.transport.tracer.begin(item.nodeid)
     opened.judges(str(rule_of(item)))
+    tries = item.stash[TRIES] = Tries()
     if reason := _left_out(item, opened):
         item.stash[PHASES] = [Phase(Verdict.NOT_RUN, Failure(reason, skipped=True))]
         record(item, opened, 0.0)
         return True
-    tries = item.stash[TRIES] = Tries()
     reports = [_run(item, opened, nextitem)]
     while tries.again:
         tries.again = False
@@ -309,6 +309,9 @@ def _is_to_run_again(item: pytest.Item, opened: Session, tries: Tries) -> bool:
     """A try of the case is over: whether there is to be another one. If not, the one that counts is left to record."""
     in_time = item.stash[SECONDS] < opened.profile.limits.test / 3 and not item.session.shouldstop
     if tries.over(item.stash[PHASES], opened, in_time=in_time):
+        tracer = opened.transport.tracer
+        tries.calls.append((tracer.take(), tracer.spans))
+        tracer.begin(item.nodeid)
         del item.stash[PHASES]
         item.stash.setdefault(OBSERVATIONS, {}).clear()
         return True

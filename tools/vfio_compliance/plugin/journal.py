@@ -45,6 +45,7 @@ from .stash import (
     WAIVER_FILES,
     WAIVERS,
 )
+from .tries import TRIES
 
 
 def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list[pytest.Item]) -> None:
@@ -155,7 +156,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     before = item.config.stash.get(COUNTED, (0, 0, 0))
     item.config.stash[COUNTED] = counted
     passes, call_ns, reset_ns = map(int.__sub__, counted, before)
-    calls = tracer.take()
+    calls, spans = item.stash[TRIES].take(tracer)
     if MEASURING not in item.config.stash:
         item.config.stash[MEASURING] = Measuring(opened.used_regions)
     opened.tell(
@@ -167,7 +168,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
             failure=told.failure,
             failed_call=told.call,
             observed=observed,
-            stands_on=tuple(span for span in tracer.spans if span.case != item.nodeid),
+            stands_on=tuple(span for span in spans if span.case != item.nodeid),
             calls=calls,
             totals=count(calls),
             measures=item.config.stash[MEASURING].take(calls),

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ..common.calls import Calls, Span
 from ..results.verdict import Verdict, gravest
 from ..run.session import Session
+from ..transport import Tracer
 from .stash import Phase
 
 #: Verdicts of a case in which nothing went wrong.
@@ -27,6 +29,8 @@ class Tries:
 
     #: The phases of each.
     phases: list[list[Phase]] = field(default_factory=list)
+    #: The calls of those that were followed by another one, and the earlier calls that it stood on.
+    calls: list[tuple[Calls, list[Span]]] = field(default_factory=list)
     #: Whether it went wrong by what the device did: no other reason goes away by a reset.
     device_blamed: bool = False
     #: The case is to be run once more.
@@ -61,6 +65,11 @@ class Tries:
         elif len(verdicts) == 2:
             self.again = verdicts[0] is Verdict.FAIL and verdicts[1] in GOOD
         return self.again
+
+    def take(self, tracer: Tracer) -> tuple[Calls, list[Span]]:
+        """The calls of the one that counts, now that all are over, and the earlier calls that it stands on."""
+        last = (tracer.take(), tracer.spans)
+        return [*self.calls, last][self.counts]
 
     @property
     def blames_another(self) -> bool:

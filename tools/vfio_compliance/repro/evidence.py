@@ -333,12 +333,16 @@ class Evidence:
         return []
 
     def _unchanged(self) -> list[Simple]:
-        last = self._last(lambda call: call.verb in _LOOKS)
+        last = self._last(self._watches)
         return [Like(last.serial, last.serial)]
 
     def _changed(self) -> list[Simple]:
-        last = self._last(lambda call: call.verb in _LOOKS)
+        last = self._last(self._watches)
         return [Unlike(last.serial, last.serial)]
+
+    def _watches(self, call: Call) -> bool:
+        """Whether it may look at what the device does by itself, which no register of an interface shows."""
+        return call.verb in _LOOKS and not (call.verb == "read" and self._register(call).name)
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
@@ -355,7 +359,10 @@ class Evidence:
             return
         if call.verb == "read" and call.value == call.length <= 8:
             number, place = int.from_bytes(call.received, "little"), self._register(call)
-            fits = 8 * bool(place.name and re.search(rf"\b{place.name}\b", f"{self._what} {self._seen}")) + 4
+            named = place.name and re.search(rf"\b{place.name}\b", f"{self._what} {self._seen}")
+            if not named and call.part == SET_UP:
+                return  # what was looked at to get there
+            fits = 8 * bool(named) + 4
             if number == value:
                 yield place, fits
             elif value <= 7 and number & 7 == value and place.name == "device_state":

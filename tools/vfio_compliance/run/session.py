@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
+from ..common.calls import OPENING
 from ..common.words import counted
 from ..device import Device, DeviceError, Region
 from ..profiles import Access, Profile, Range, SetupStep, Step, every_step
@@ -224,12 +225,17 @@ class Session(OpenDevice):
 
     def _answers(self, question: Callable[[Attachment], bool]) -> bool:
         """Whether any interface says yes; or the device does not answer, and is to be opened again."""
+        tracer = self.transport.tracer
+        part = tracer.part
+        tracer.enter(OPENING)
         try:
             return any(map(question, self.attachments))
         except TransportError as error:
             self.tell_trouble(error)
             self.lost = True
             return True
+        finally:
+            tracer.enter(part)
 
     def second(self, *, keep: bool = False) -> AbstractContextManager[Device | None]:
         """Another device of the same kind, open and ready, until the block ends; None where the profile names none.

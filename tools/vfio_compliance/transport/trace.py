@@ -185,6 +185,11 @@ class Tracer:
         self._parts.append((self.last + 1, part))
 
     @property
+    def part(self) -> str:
+        """The present part of the case."""
+        return self._parts[-1][1]
+
+    @property
     def part_began(self) -> int:
         """The running number that the first call of the present part has, or will have."""
         return self._parts[-1][0]
