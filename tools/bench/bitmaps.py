@@ -13,6 +13,7 @@ from typing import Any
 import cffi
 
 from measuring import Case, Clock, Cost, Effort, Row, beside, interleaved, repeated
+from table import size_in_words
 from targets import Untraced, connected, in_c, own_memory, reference
 from vfio_compliance.device import DirtyTracker
 from vfio_compliance.device.dma import IOVA, DmaMap
@@ -27,12 +28,12 @@ _LARGEST = _SIZES[-1]
 #: Bytes that a round fetches, at least.
 _ROUND = 16 << 20
 
-#: Fetching the bitmap of 1 Mi pages takes at most so many times what a C loop takes.
+#: The largest ratio to a C loop of the time to fetch the bitmap of 1 Mi pages.
 _AIM = 1.3
 
 _PAGE = 4096
 
-#: What is dirty: so many runs of pages, at even distances, of so many pages each.
+#: The dirty pages: how many runs there are, evenly spaced, and the pages in each.
 _RUNS = 16
 _RUN = 64
 
@@ -49,8 +50,7 @@ _JUDGING = f"judging a full bitmap of {_LARGEST >> 20} MiB"
 
 
 def _name(size: int) -> str:
-    told = f"{size >> 20} MiB" if size >> 20 else f"{size >> 10} KiB"
-    return f"GET_BITMAP of {told}" + (", 1 Mi pages" if size == _MI_PAGES else "")
+    return f"GET_BITMAP of {size_in_words(size)}" + (", 1 Mi pages" if size == _MI_PAGES else "")
 
 
 def _fetch(effort: Effort, size: int) -> Sequence[Row]:
@@ -99,4 +99,4 @@ def _judge(effort: Effort) -> Sequence[Row]:
                 effort,
             )
         more = (own_memory() - idle) / 1024
-    return [beside(_JUDGING, costs, "ours", "memcmp", Clock.CPU, note=f"{more:.1f} MiB besides the bitmap")]
+    return [beside(_JUDGING, costs, "ours", "memcmp", Clock.CPU, note=f"{more:.1f} MiB in addition to the bitmap")]

@@ -2,7 +2,7 @@
 """Measuring in turn: ours, the limit, ours, the limit; and what such rounds amount to.
 
 A machine does other things too, and not evenly. What is measured side by side meets the same of it: the ratio of each
-round says more than the two figures do. The median of the ratios is told, and their quartiles.
+round says more than the two figures do. A row has the median of the ratios, and their quartiles.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-#: A first round that took less than so many seconds is a warm-up, and does not count.
+#: A first round shorter than this is a warm-up, and does not count; in seconds.
 _WARM_UP = 1.0
 
 
@@ -44,7 +44,7 @@ class Effort(NamedTuple):
     #: Rounds at least, and at most.
     least: int
     most: int
-    #: After so many seconds no further round begins.
+    #: No further round begins after this time.
     seconds: float
 
 
@@ -72,7 +72,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: ours beside a limit, round by round; or why there is none."""
+    """One line of the table: our figure and the limit's, round by round, or why there are none."""
 
     case: str
     #: What the limit is: "C", "bare", "python -c pass".
@@ -81,7 +81,7 @@ class Row:
     #: Seconds of one operation, of each round.
     ours: Sequence[float] = ()
     theirs: Sequence[float] = ()
-    #: The largest ratio that the project aims at; None: there is no aim.
+    #: The largest ratio that meets the aim; None without an aim.
     aim: float | None = None
     #: More for a reader.
     note: str = ""
@@ -98,7 +98,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median of the ratios is within the aim; None where there is no aim, or nothing was measured."""
+        """Whether the median of the ratios meets the aim; None without an aim or a measurement."""
         if self.aim is None or not self.measured:
             return None
         return spread(self.ratios).median <= self.aim
@@ -117,7 +117,7 @@ def interleaved(
 ) -> dict[str, list[Cost]]:
     """The costs of each way, round by round: every round takes all of them in turn, each other round backwards.
 
-    A short first round is a warm-up. ``clock`` tells the seconds that the effort counts.
+    A short first round is a warm-up. ``clock`` gives the seconds that the effort counts.
     """
     names = list(ways)
     found: dict[str, list[Cost]] = {name: [] for name in names}

@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 from measuring import Row, spread
-from table import told_ratio
+from table import ratio_in_words
 
 #: Pixels: of the names, of the axis, of what stands behind it, of a line.
 _NAMES: Final = 470
@@ -50,7 +50,7 @@ def as_svg(rows: Sequence[Row]) -> str:
         lines.append(_stroke(place(ratios.median), top + 2, top + 15, "#123"))
         if row.aim is not None:
             lines.append(_stroke(place(row.aim), top + 2, top + 15, "#c00"))
-        lines.append(f'<text x="{_NAMES + _AXIS + 8}" y="{top + 12:.1f}">{told_ratio(ratios)}</text>')
+        lines.append(f'<text x="{_NAMES + _AXIS + 8}" y="{top + 12:.1f}">{ratio_in_words(ratios)}</text>')
     return "\n".join((*lines, "</svg>", ""))
 
 

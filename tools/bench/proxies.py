@@ -20,7 +20,7 @@ _LARGE = 64 << 10
 #: Calls of a round.
 _CALLS = 400
 
-#: A call takes at most so many times as long through the proxy.
+#: The largest ratio of the time of a call through the proxy to that of a direct one.
 _AIM = 2.0
 
 

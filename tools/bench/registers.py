@@ -29,7 +29,7 @@ _SCRATCH = 0x28
 #: The reference device behind a kernel (profiles/refdriver-kernel.yaml).
 _MODULE = Path("/sys/bus/platform/devices/vfio_refdriver.0")
 
-#: A traced register access takes at most so many times the processor time of the bare one.
+#: The largest ratio of the processor time of a traced register access to that of a bare one.
 _AIM = 1.3
 
 #: What a driver is asked, given a device that is open on it: once.

@@ -19,7 +19,7 @@ _PROFILE = "profiles/reference.yaml"
 #: What a run is compared with: a fixed loop (c/work.c).
 _WORK = "fixed loop"
 
-#: Of the rules, so many quarters; all four are the whole run.
+#: Quarters of the rules; all four are the whole run.
 _QUARTERS = (1, 2, 3)
 #: Devices that are judged at once, each by a run of its own.
 _AT_ONCE = (2, 4, 8)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from measuring import Case, Cost, Effort, Row, beside, interleaved, repeated
+from table import size_in_words
 from targets import Untraced, connected, in_c, migration_of, own_memory, reference
 from vfio_compliance.device import Device
 from vfio_compliance.device.stream import PIECE, Stream
@@ -20,7 +21,7 @@ from vfio_compliance.uapi.migration_v1 import DeviceState
 _SIZES = (1 << 20, 64 << 20, 1 << 30)
 _GROWTH = (1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
 
-#: A large state takes at most so many times as long as without a trace.
+#: The largest ratio of the time for a large state with a trace to that without one.
 _AIM = 1.1
 _LARGE = 64 << 20
 
@@ -39,21 +40,17 @@ def cases(effort: Effort, largest: int) -> list[Case]:
     """All of them, with states of at most ``largest`` bytes."""
     return [
         *(
-            Case(f"saving and loading {_told(size)} by {way}", partial(_both_ways, effort, size, way))
+            Case(f"saving and loading {size_in_words(size)} by {way}", partial(_both_ways, effort, size, way))
             for size in _SIZES
             if size <= largest
             for way in ("read-write", "mmap")
         ),
         *(
-            Case(f"growth with the state: {_told(size)}", partial(_grown, effort, size))
+            Case(f"growth with the state: {size_in_words(size)}", partial(_grown, effort, size))
             for size in _GROWTH
             if size <= largest
         ),
     ]
-
-
-def _told(size: int) -> str:
-    return f"{size >> 30} GiB" if size >> 30 else f"{size >> 20} MiB"
 
 
 def _options(memory: int, *, live: bool) -> tuple[str, ...]:
@@ -93,7 +90,7 @@ def _both_ways(effort: Effort, size: int, way: str) -> Sequence[Row]:
     rows = []
     for verb, part in (("saving", 0), ("loading", 1)):
         costs = {name: [each[part] for each in all_of_it] for name, all_of_it in moved.items()}
-        name = f"{verb} {_told(size)} by {way}"
+        name = f"{verb} {size_in_words(size)} by {way}"
         rows += [
             beside(name, costs, "traced", "untraced", aim=_AIM if size >= _LARGE else None),
             beside(name, costs, "traced", "C", note=f"{more} MiB of memory" if part else ""),
@@ -104,7 +101,7 @@ def _both_ways(effort: Effort, size: int, way: str) -> Sequence[Row]:
 def _grown(effort: Effort, size: int) -> Sequence[Row]:
     moved, more = _measured(effort, _options(size // 2, live=True), "read-write", live=True)
     costs = {name: [_sum(*each) for each in all_of_it] for name, all_of_it in moved.items()}
-    name = f"growth with the state: {_told(size)}, live"
+    name = f"growth with the state: {size_in_words(size)}, live"
     ours = sorted(cost.wall for cost in costs["traced"])
     each = ours[len(ours) // 2] / (size >> 20)
     return [beside(name, costs, "traced", "C", note=f"{each * 1e3:.2f} ms for each MiB, {more} MiB of memory")]
@@ -115,7 +112,7 @@ def _sum(one: Cost, other: Cost) -> Cost:
 
 
 def _measured(effort: Effort, options: tuple[str, ...], way: str, *, live: bool) -> tuple[dict[str, list[_Moved]], int]:
-    """Rounds of each way, and the MiB of memory that they took besides what was there before."""
+    """Rounds of each way, and the MiB of memory that they took in addition to what was there before."""
     idle = own_memory()
     most = idle
     found: dict[str, list[_Moved]] = {}

@@ -8,26 +8,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from measuring import Row, Spread, spread
+from vfio_compliance.common.words import columns
 
 _HEAD: Final = ("case", "ours", "limit", "the limit is", "clock", "ratio (quartiles)", "aim", "rounds", "")
+_SIZES: Final = (("GiB", 30), ("MiB", 20), ("KiB", 10), ("bytes", 0))
 _UNITS: Final = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
-#: Columns whose text begins at their left edge.
-_LEFT: Final = frozenset({0, 3, 4, 6, 8})
+#: Columns of numbers.
+_NUMBERS: Final = frozenset({1, 2, 5, 7})
 
 
-def told(seconds: float) -> str:
+def size_in_words(size: int) -> str:
+    """A number of bytes in the largest unit of which it has at least one: ``64 MiB``."""
+    return next(f"{size >> shift} {unit}" for unit, shift in _SIZES if size >> shift or not shift)
+
+
+def time_in_words(seconds: float) -> str:
     """A time in a unit that reads well: ``31.4 us``."""
     unit, size = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
     number = seconds / size
     return f"{number:.{0 if number >= 100 else 1 if number >= 10 else 2}f} {unit}"
 
 
-def told_ratio(ratios: Spread) -> str:
+def ratio_in_words(ratios: Spread) -> str:
     """``1.25 (1.22-1.31)``."""
     return f"{ratios.median:.2f} ({ratios.lower:.2f}-{ratios.upper:.2f})"
 
 
-def told_aim(row: Row) -> str:
+def aim_in_words(row: Row) -> str:
     """``<= 1.30 met``, or by how much it is missed; nothing where there is no aim."""
     if row.aim is None:
         return ""
@@ -38,24 +45,22 @@ def told_aim(row: Row) -> str:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The table, a line for each row, columns as wide as they have to be."""
-    lines = [_HEAD, *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if number in _LEFT else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    """The table, a line for each row."""
+    return "\n".join(columns([_HEAD, *map(_cells, rows)], _NUMBERS))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     if not row.measured:
-        return (row.case, "", "", row.limit, row.clock.value, "", told_aim(row), "", row.note)
+        return (row.case, "", "", row.limit, row.clock.value, "", aim_in_words(row), "", row.note)
     ours, theirs, ratios = (spread(values) for values in (row.ours, row.theirs, row.ratios))
-    figures = (told(ours.median), told(theirs.median), row.limit, row.clock.value, told_ratio(ratios))
-    return (row.case, *figures, told_aim(row), str(len(row.ours)), row.note)
+    figures = (
+        time_in_words(ours.median),
+        time_in_words(theirs.median),
+        row.limit,
+        row.clock.value,
+        ratio_in_words(ratios),
+    )
+    return (row.case, *figures, aim_in_words(row), str(len(row.ours)), row.note)
 
 
 def as_json(machine: Mapping[str, str], rows: Sequence[Row]) -> str:

@@ -81,7 +81,7 @@ def connected(path: Path, kind: type[VfioUser] = VfioUser) -> Iterator[Device]:
 
 
 def migration_of(device: Device, most: int = 1 << 33) -> MigrationRegion:
-    """The migration region of an open device whose state has at most so many bytes."""
+    """The migration region of an open device whose state has at most ``most`` bytes."""
     return MigrationRegion(device.regions_of_type(REGION_TYPE)[0], most)
 
 

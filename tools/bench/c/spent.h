@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Time as it is told to the bench: seconds that passed, then seconds of the processor that this thread had. */
+/* Prints the seconds that passed, then the processor seconds of this thread, for the bench to read. */
 #include <stdio.h>
 #include <time.h>
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Rounds are taken in turn, and told as median and quartiles. No test here depends on the time that anything takes."""
+"""Rounds are taken in turn; a row has their median and quartiles. No test here depends on how long anything takes."""
 
 from __future__ import annotations
 

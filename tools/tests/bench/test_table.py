@@ -10,7 +10,7 @@ import pytest
 
 from measuring import Clock, Row
 from plot import as_svg
-from table import as_json, as_text, told
+from table import as_json, as_text, time_in_words
 
 ROWS = [
     Row("register read", "C", Clock.CPU, [4e-6, 2e-6, 3e-6], [2e-6, 1e-6, 1e-6], 1.5),
@@ -42,7 +42,7 @@ register read, here                    C               cpu                      
 )
 def test_a_time_has_a_unit_that_reads_well(seconds, said):
     """Three digits, more or less."""
-    assert told(seconds) == said
+    assert time_in_words(seconds) == said
 
 
 def test_text():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers with their nouns, and lists, as a sentence wants them."""
+"""Numbers with their nouns, and lists, as a sentence or a table wants them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import groupby
 
 _SIBILANTS = ("s", "x", "z", "ch", "sh")
@@ -27,6 +27,21 @@ def enumerated(items: Iterable[str], last: str = "or") -> str:
     """``a``, ``a or b``, ``a, b or c``; nothing where there is nothing to name."""
     *others, end = [*items] or [""]
     return f"{', '.join(others)} {last} {end}" if others else end
+
+
+def columns(rows: Sequence[Sequence[str]], right: Container[int]) -> list[str]:
+    """A line for each row of cells, columns two blanks apart and as wide as they have to be.
+
+    The columns of the numbers in ``right`` are flush right, the others left.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vfio_compliance.results.verdict import EXIT_OK, worst_exit
 
-from ..common.words import counted
+from ..common.words import columns, counted
 
 STAGES = ("fetch", "unpack", "build", "boot", "run")
 
@@ -39,16 +39,7 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         times = [f"{o.seconds[s]:.1f} s" if s in o.seconds else "-" for s in STAGES]
         exits = ",".join(map(str, o.exits)) or "-"
         rows.append([o.label, o.release or "-", *times, exits, _log_cell(o)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    last = len(widths) - 1
-    numbers = range(2, 2 + len(STAGES))
-    return [
-        "  ".join(
-            cell if i == last else cell.rjust(w) if i in numbers else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    return columns(rows, right=range(2, 2 + len(STAGES)))
 
 
 def _log_cell(outcome: Outcome) -> str:
