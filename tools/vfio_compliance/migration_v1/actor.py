@@ -41,7 +41,7 @@ class MigrationActor(Actor):
             return activity
 
         def sample() -> int:
-            state = name(self._state() & VFIO_DEVICE_STATE_MASK)
+            state = name(self._state())
             if state in hidden:
                 raise Hidden(f"stimulus.running.unreadable_in says that the sample cannot be read in {state}")
             return activity.sample()
@@ -49,9 +49,9 @@ class MigrationActor(Actor):
         return replace(activity, sample=sample)
 
     def _state(self) -> int:
-        """device_state as it reads. Raises DeviceError; Unreachable where there is no migration region."""
+        """The state in device_state. Raises DeviceError; Unreachable where there is no migration region."""
         for region in self._device.regions_of_type(REGION_TYPE):
-            return region.read(DEVICE_STATE.offset, DEVICE_STATE.width)
+            return region.read(DEVICE_STATE.offset, DEVICE_STATE.width) & VFIO_DEVICE_STATE_MASK
         raise Unreachable("looking for the migration region", "one", "none")
 
     def runs(self) -> bool:

@@ -67,12 +67,9 @@ class SecondDevice:
             return
         if self._opened.out_of_reach:
             self._recovery.reset()
-        device: Device | None = None
-        if keep and self._is_kept():
-            device = self._kept
-        else:
+        if not keep or not self._is_usable():
             self.close()
-        self._kept = None
+        device, self._kept = self._kept, None
         try:
             device = device or self._open(self._device)
             yield device
@@ -81,8 +78,8 @@ class SecondDevice:
             if self._kept is None:
                 self._device.close()
 
-    def _is_kept(self) -> bool:
-        """Whether it is open still, and can be used as it is."""
+    def _is_usable(self) -> bool:
+        """Whether it was kept open, and can be used as it is."""
         if self._kept is None or not self._kept.transport.is_open or self._kept.transport.gone:
             return False
         try:

@@ -73,9 +73,6 @@ class Actor:
         self.profile = profile
         self._stimulus = profile.stimulus
         self._programs = Programs(device, profile)
-        #: Ranges that are pinned, and whether anything was to outlive the case before the first of them was.
-        self._pinned: set[tuple[int, int]] = set()
-        self._lasting_unpinned = True
 
     def wanted(self, key: str, value: T | None) -> T:
         """``value`` of a key below ``stimulus``."""
@@ -237,18 +234,12 @@ class Actor:
         """Have the driver pin the pages of a range, which it may write from now on. Raises NotApplicable as write()."""
         steps = self.wanted("dirty.pin", self._dirty().pin)
         self.within_reach(iova, length)
-        if not self._pinned:
-            self._lasting_unpinned = self._device.transport.lasting
-        self._pinned.add((iova, length))
         self.run("stimulus.dirty.pin", steps, {"$iova": iova, "$length": length})
 
     def unpin(self, iova: int, length: int) -> None:
         """Undo pin() for the same range."""
         steps = self.wanted("dirty.unpin", self._dirty().unpin)
         self.run("stimulus.dirty.unpin", steps, {"$iova": iova, "$length": length})
-        self._pinned.discard((iova, length))
-        if not self._pinned:
-            self._device.transport.lasting = self._lasting_unpinned
 
     def _dirty(self) -> Dirty:
         return self.wanted("dirty", self._stimulus.dirty)
