@@ -12,6 +12,7 @@ from vfio_compliance.migration_v1.interruptions import (
     REFUSED_RESUMING,
     REFUSED_SAVING,
     WRITTEN_AGAIN,
+    by_words,
 )
 from vfio_compliance.migration_v1.player import Last
 from vfio_compliance.migration_v1.region import Moment
@@ -23,36 +24,37 @@ PRE_COPY, STOP_AND_COPY, RESUMING = DeviceState.PRE_COPY, DeviceState.STOP_AND_C
 OFTEN = {"once": 1, "many times": MANY}
 
 
-def case(what, place, name, chosen, times, often):
-    """What is done, where and how often; deep unless it is ``chosen``."""
-    words = f"{what}, in the {name} buffer, {often}"
-    return pytest.param(what, place, times, id=words, marks=[] if chosen else [pytest.mark.deep])
-
-
 def repeated(whats):
-    """Each of ``whats`` in each buffer, once or many times."""
+    """Each of ``whats`` in one buffer or two, once or many times."""
     return pytest.mark.parametrize(
         ("what", "place", "times"),
         [
-            case(what, place, name, (row + column + turn) % 2 == 0, times, often)
+            pytest.param(what, place, times, id=f"{what}, in the {name} buffer, {often}")
             for row, what in enumerate(whats)
             for column, (name, place) in enumerate(PLACES.items())
             for turn, (often, times) in enumerate(OFTEN.items())
+            if (row + column + turn) % 2 == 0
         ],
     )
 
 
 def refused(whats, turns):
-    """Each of ``whats`` in each buffer, once or many times; ``turns`` cases of each access are not deep."""
+    """Each access of ``whats`` at ``turns`` of its moments, each in another buffer, and as often as comes in turn."""
     cases = []
     for row, what in enumerate(whats):
         access, moment = divmod(row, len(Moment))
-        for column, (name, place) in enumerate(PLACES.items()):
-            for turn, (often, times) in enumerate(OFTEN.items()):
-                here = moment == (access + 2 * turn) % len(Moment) and column == (access + turn) % len(PLACES)
-                chosen = here and (turn + access) % len(OFTEN) < turns
-                cases.append(case(what, place, name, chosen, times, often))
+        for turn, (often, times) in enumerate(OFTEN.items()):
+            if moment == (access + 2 * turn) % len(Moment) and (turn + access) % len(OFTEN) < turns:
+                name = list(PLACES)[(access + turn) % len(PLACES)]
+                words = f"{what}, in the {name} buffer, {often}"
+                cases.append(pytest.param(what, PLACES[name], times, id=words))
     return pytest.mark.parametrize(("what", "place", "times"), cases)
+
+
+def everywhere(whats):
+    """Each access of ``whats`` many times at each of its moments, in the first, a middle and the last buffer."""
+    found = by_words(whats)
+    return pytest.mark.parametrize("each", found.values(), ids=found)
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")
@@ -60,7 +62,16 @@ def refused(whats, turns):
 @repeated(READ_AGAIN)
 def test_saving_goes_on_after_repetition(players, what, place, times):
     """What was read of a buffer is read again, then the rest of the state, and all of it restores the device."""
-    players.judge_interrupted(what, times, STOP_AND_COPY, place)
+    players.judge_interrupted([what], times, STOP_AND_COPY, [place])
+
+
+@pytest.mark.rule("v1.saving.goes-on-after-repetition")
+@pytest.mark.stimulus
+@pytest.mark.deep
+@everywhere(READ_AGAIN)
+def test_saving_goes_on_after_repetitions(players, each):
+    """The same where it is read again in each part of the state."""
+    players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-repetition")
@@ -68,7 +79,7 @@ def test_saving_goes_on_after_repetition(players, what, place, times):
 @pytest.mark.parametrize("what", READ_AGAIN, ids=str)
 def test_pre_copy_goes_on_after_repetition(players, what):
     """The same for the first buffer of pre-copy."""
-    players.judge_interrupted(what, 2, PRE_COPY, PLACES["first"], last=Last.LIVE)
+    players.judge_interrupted([what], 2, PRE_COPY, [PLACES["first"]], last=Last.LIVE)
 
 
 @pytest.mark.rule("v1.saving.goes-on-after-refusal")
@@ -76,7 +87,16 @@ def test_pre_copy_goes_on_after_repetition(players, what):
 @refused(REFUSED_SAVING, 2)
 def test_saving_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is read, and all of it restores the device."""
-    players.judge_interrupted(what, times, STOP_AND_COPY, place)
+    players.judge_interrupted([what], times, STOP_AND_COPY, [place])
+
+
+@pytest.mark.rule("v1.saving.goes-on-after-refusal")
+@pytest.mark.stimulus
+@pytest.mark.deep
+@everywhere(REFUSED_SAVING)
+def test_saving_goes_on_after_refusals(players, each):
+    """The same where it is refused or ignored at each step, in each part of the state."""
+    players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
 
 @pytest.mark.rule("v1.resuming.goes-on-after-repetition")
@@ -84,7 +104,16 @@ def test_saving_goes_on_after_refusal(players, what, place, times):
 @repeated(WRITTEN_AGAIN)
 def test_resuming_goes_on_after_repetition(players, what, place, times):
     """A step of giving a buffer is made again, then the rest of the state is given, and the device is restored."""
-    players.judge_interrupted(what, times, RESUMING, place)
+    players.judge_interrupted([what], times, RESUMING, [place])
+
+
+@pytest.mark.rule("v1.resuming.goes-on-after-repetition")
+@pytest.mark.stimulus
+@pytest.mark.deep
+@everywhere(WRITTEN_AGAIN)
+def test_resuming_goes_on_after_repetitions(players, each):
+    """The same where steps are made again in each part of the state."""
+    players.judge_interrupted(each, MANY, RESUMING, PLACES.values())
 
 
 @pytest.mark.rule("v1.resuming.goes-on-after-refusal")
@@ -92,4 +121,13 @@ def test_resuming_goes_on_after_repetition(players, what, place, times):
 @refused(REFUSED_RESUMING, 1)
 def test_resuming_goes_on_after_refusal(players, what, place, times):
     """Something is refused or ignored, then the rest of the state is given, and the device is restored."""
-    players.judge_interrupted(what, times, RESUMING, place)
+    players.judge_interrupted([what], times, RESUMING, [place])
+
+
+@pytest.mark.rule("v1.resuming.goes-on-after-refusal")
+@pytest.mark.stimulus
+@pytest.mark.deep
+@everywhere(REFUSED_RESUMING)
+def test_resuming_goes_on_after_refusals(players, each):
+    """The same where it is refused or ignored at each step, in each part of the state."""
+    players.judge_interrupted(each, MANY, RESUMING, PLACES.values())

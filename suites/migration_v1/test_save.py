@@ -180,7 +180,7 @@ def test_pending_changes_no_byte(journeys, profile):
 @pytest.mark.parametrize("buffer", ["first", "last"])
 def test_pending_read_many_times(players, buffer):
     """A state restores the device, however often pending_bytes was read before one of its buffers."""
-    players.judge_interrupted(PENDING_AGAIN, MANY, STOP_AND_COPY, PLACES[buffer])
+    players.judge_interrupted([PENDING_AGAIN], MANY, STOP_AND_COPY, [PLACES[buffer]])
 
 
 @pytest.mark.rule("v1.pre-copy.data-as-claimed")

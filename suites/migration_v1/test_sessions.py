@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
+from itertools import combinations_with_replacement
 
 import pytest
 
@@ -23,7 +24,6 @@ from vfio_compliance.migration_v1.sessions import (
     read,
     ways_from,
 )
-from vfio_compliance.migration_v1.states import STATES, drawn_from
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
@@ -85,26 +85,20 @@ def lasts_after(session):
     return [last for last in Last if last.changes or session.keeps_user]
 
 
-def rare(state):
-    """Ways out that are not drawn, and do not lead back to running."""
-    return [go(after) for after in STATES if after not in (RUNNING, *drawn_from(state))]
-
-
 def cells():
-    """Every way out of both saving states at every point, before one kind of migration; deep: before the others.
+    """Every way out of both saving states at every point, before the kinds of migration in turn.
 
-    Ways that are not drawn, and do not lead back to running, are deep at every other point.
+    All are deep but half of them, in which each way is met at each point in one of the two states.
     """
-    for state in (PRE_COPY, STOP_AND_COPY):
+    for turn, state in enumerate((PRE_COPY, STOP_AND_COPY)):
         ways = [way for way in ways_from(state) if (state, way) != (PRE_COPY, go(STOP_AND_COPY))]
         for row, far in enumerate([*POINTS, WHOLE]):
             for column, way in enumerate(ways):
                 before = left(state, far, way)
                 lasts = lasts_after(before)
-                chosen = way not in rare(state) or (row + column) % 2 == 0
-                for turn, last in enumerate(lasts):
-                    marks = deep_unless(chosen and (row + column) % len(lasts) == turn)
-                    yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=marks)
+                last = lasts[(row + column) % len(lasts)]
+                marks = deep_unless((row + column + turn) % 2 == 0)
+                yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=marks)
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
@@ -119,7 +113,12 @@ def test_whole_after_one_left(players, before, last):
 @pytest.mark.stimulus
 @pytest.mark.parametrize(
     ("before", "last"),
-    [pytest.param(each, last, id=f"{each}, then {last.value}") for each in ALPHABET for last in lasts_after(each)],
+    [
+        pytest.param(each, last, id=f"{each}, then {last.value}", marks=deep_unless(turn == row % len(lasts)))
+        for row, each in enumerate(ALPHABET)
+        for lasts in [lasts_after(each)]
+        for turn, last in enumerate(lasts)
+    ],
 )
 def test_whole_after_one(players, before, last):
     """After a session, however it ended, a whole migration restores the device."""
@@ -166,34 +165,51 @@ def test_whole_after_a_fault_in_resuming(players, far, way):
     players.judge(failed, last=Last.RESUMED, when="with nothing before it")
 
 
-def pairs(following):
-    """Each session before each other one, before the migrations that are ``following`` the second.
-
-    All are deep but a set in which each session is once first and once second.
-    """
+def pairs():
+    """A set of pairs in which each session is once first and once second, before the migrations in turn."""
     for row, first in enumerate(ALPHABET):
-        for column, second in enumerate(ALPHABET):
-            for turn, last in enumerate(lasts := following(second)):
-                covers = column == (row + 5) % len(ALPHABET) and (row + column + 1) % len(lasts) == turn
-                words = f"{first}, then {second}, then {last.value}"
-                yield pytest.param(first, second, last, id=words, marks=deep_unless(covers))
+        second = ALPHABET[(row + 5) % len(ALPHABET)]
+        last = (lasts := lasts_after(second))[row % len(lasts)]
+        yield pytest.param(first, second, last, id=f"{first}, then {second}, then {last.value}")
 
 
 @pytest.mark.rule("v1.sessions.whole-after-two")
 @pytest.mark.stimulus
-@pytest.mark.parametrize(("first", "second", "last"), list(pairs(lasts_after)))
+@pytest.mark.parametrize(("first", "second", "last"), list(pairs()))
 def test_whole_after_two(players, first, second, last):
     """After two sessions, however they ended, a whole migration restores the device."""
     players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
 
 
+#: How many sessions a row has.
+ROW = 5
+
+
+def rows():
+    """Rows of sessions in which each one follows each other one, and itself, once; before the migrations in turn.
+
+    Row after row they are one round: the sequence of de Bruijn for words of two. A row begins where the last one ends.
+    """
+    number = len(ALPHABET)
+    pairs = combinations_with_replacement(range(number), 2)
+    numbers = [each for first, second in pairs for each in ([first, second] if first < second else [first])]
+    for start in range(0, len(numbers), ROW - 1):
+        row = [ALPHABET[numbers[(start + step) % len(numbers)]] for step in range(ROW)]
+        last = (lasts := lasts_after(row[-1]))[start // (ROW - 1) % len(lasts)]
+        yield pytest.param(row, last, id=f"{', then '.join(map(str, row))}, then {last.value}")
+
+
+@pytest.mark.rule("v1.sessions.whole-after-two")
+@pytest.mark.stimulus
+@pytest.mark.deep
+@pytest.mark.parametrize(("row", "last"), list(rows()))
+def test_whole_after_a_row(players, row, last):
+    """The same after some sessions, each of them behind each other one in one row or another."""
+    players.judge(*row, last=last, controls=row, when="after each of them alone")
+
+
 #: How a device is saved.
 SAVED = [Last.LIVE, Last.AT_ONCE]
-
-
-def saves_after(session):
-    """How a device is saved that such a session has resumed."""
-    return SAVED if session is RESUMED else []
 
 
 #: What may have been done to a device that was resumed before it is saved.
@@ -212,10 +228,17 @@ def test_resumed_device_saves(players, since, last):
 
 @pytest.mark.rule("v1.sessions.resumed-device-saves")
 @pytest.mark.stimulus
-@pytest.mark.parametrize(("first", "second", "last"), list(pairs(saves_after)))
-def test_resumed_device_saves_after_another(players, first, second, last):
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [
+        pytest.param(each, last, id=f"{each}, then {RESUMED}, then {last.value}", marks=deep_unless(row == 6))
+        for row, each in enumerate(ALPHABET)
+        for last in [SAVED[row % len(SAVED)]]
+    ],
+)
+def test_resumed_device_saves_after_another(players, before, last):
     """The same after another session."""
-    players.judge_resumed(first, second, last=last, controls=[first, second], when="after each of the two alone")
+    players.judge_resumed(before, RESUMED, last=last, controls=[before, RESUMED], when="after each of the two alone")
 
 
 @pytest.mark.rule("v1.sessions.works-after")

@@ -29,7 +29,7 @@ _END = 300
 _MOST_WRITES, _MOST_QUERIES, _BYTES = 6, 4, 8
 
 #: As many as a run makes of each kind, and a run that goes deep.
-ROUNDS, MANY_ROUNDS = 120, 1000
+ROUNDS, MANY_ROUNDS = 40, 1000
 
 #: Rounds on a single page, with one write in each, or two of a stream: a fault may come with every 64th.
 _SIMPLE = 150

@@ -7,7 +7,7 @@ read again a few times: where that is so, what comes after it cannot be judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
@@ -174,27 +174,37 @@ REFUSED_RESUMING: Final = _all_moments(_REFUSED)
 REFUSED_SAVING: Final = _all_moments({**_REFUSED, "data_size written": _write_size})
 
 
-#: Which of so many buffers it is in.
-PLACES: Final[dict[str, Callable[[int], int]]] = {
+#: Which of the buffers it is in, from how many there are.
+Place: TypeAlias = Callable[[int], int]
+
+PLACES: Final[dict[str, Place]] = {
     "first": lambda number: 0,
     "middle": lambda number: number // 2,
     "last": lambda number: number - 1,
 }
 
 
-class Interrupting:
-    """Makes an interruption in one of the buffers that a region moves, so many times."""
+def by_words(whats: Iterable[Interruption]) -> dict[str, list[Interruption]]:
+    """Interruptions that differ only in their moment, together."""
+    found: dict[str, list[Interruption]] = {}
+    for what in whats:
+        found.setdefault(what.words, []).append(what)
+    return found
 
-    def __init__(self, what: Interruption, times: int, buffer: int) -> None:
-        """``buffer``: how many come before it."""
-        self._what, self._times, self._buffer = what, times, buffer
+
+class Interrupting:
+    """Makes interruptions in some of the buffers that a region moves."""
+
+    def __init__(self, whats: Sequence[Interruption], times: int, buffers: Collection[int]) -> None:
+        """``times``: how often each is made; ``buffers``: the numbers of the buffers, from 0."""
+        self._whats, self._times, self._buffers = whats, times, buffers
         self._number = -1
-        #: Whether the buffer came.
+        #: Whether one was made.
         self.made = False
 
     @contextmanager
     def on(self, region: MigrationRegion) -> Iterator[None]:
-        """Make it on ``region`` until the block ends."""
+        """Make them on ``region`` until the block ends."""
         region.between = partial(self._meet, region)
         try:
             yield
@@ -203,7 +213,10 @@ class Interrupting:
 
     def _meet(self, region: MigrationRegion, moment: Moment, area: Area, beginning: bytes) -> None:
         self._number += moment == Moment.PENDING
-        if self._number == self._buffer and moment == self._what.moment:
-            for _ in range(self._times):
-                self._what.do(region, Buffer(area, beginning))
-            self.made = True
+        if self._number not in self._buffers:
+            return
+        for what in self._whats:
+            if what.moment == moment:
+                for _ in range(self._times):
+                    what.do(region, Buffer(area, beginning))
+                self.made = True

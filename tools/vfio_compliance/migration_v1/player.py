@@ -84,6 +84,8 @@ class Player:
         self._interruptions = interruptions or {}
         self._stage, self._v1, self._anew = stage, stage.v1, anew
         self.region = stage.v1.begin() if anew else stage.v1.go_on()
+        #: Whether what was done before needs a reset.
+        self._lasting = stage.v1.session.transport.lasting
         #: The buffers of the state that is being saved.
         self.stream = Stream()
         #: What the device shows; None where the profile does not say how that is seen.
@@ -259,7 +261,8 @@ class Player:
     def finish(self, last: Last) -> None:
         """Carry a whole migration through from where the device is, and compare.
 
-        Raises RuleBroken, DeviceError; NotApplicable where it is left open of what state the device saved the rest.
+        Where that goes well, nothing that was done before it needs a reset. Raises RuleBroken, DeviceError;
+        NotApplicable where it is left open of what state the device saved the rest.
         """
         try:
             self._finish(last)
@@ -268,6 +271,7 @@ class Player:
                 raise
             where = "whether saving begins anew from stop-and-copy to pre-copy is not documented"
             raise NotApplicable(f"{where}: {error}") from None
+        self._v1.session.transport.lasting = self._lasting
 
     def _finish(self, last: Last) -> None:
         self._judged = True

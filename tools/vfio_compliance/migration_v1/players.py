@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 
@@ -27,7 +27,7 @@ from ..uapi.migration_v1 import DeviceState
 from . import progress
 from .actor import Hidden, MigrationActor
 from .flows import PRE_COPY, RESUMING, RUNNING, STOP, STOP_AND_COPY, Journeys, Saved
-from .interruptions import FEW, READ_AGAIN, Buffer, Interrupting, Interruption
+from .interruptions import FEW, READ_AGAIN, Buffer, Interrupting, Interruption, Place
 from .migration import Migration
 from .player import Last, Player, Stage
 from .progress import Progress, Step
@@ -92,25 +92,28 @@ class Players(Stage):
 
     def judge_interrupted(
         self,
-        what: Interruption,
+        whats: Sequence[Interruption],
         times: int,
         state: DeviceState,
-        place: Callable[[int], int],
+        places: Iterable[Place],
         *,
         last: Last = Last.AT_ONCE,
     ) -> None:
-        """A whole migration goes well where, in ``state``, something else is done in the middle of a buffer.
+        """A whole migration goes well where, in ``state``, something else is done in the middle of buffers.
 
-        ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
+        Raises as judge() does.
         """
         self.afford()
         number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
-        interrupting = Interrupting(what, times, place(number))
+        buffers = sorted({place(number) for place in places})
+        interrupting = Interrupting(whats, times, buffers)
 
         def control() -> None:
             self._insist([], last)
-            if what in READ_AGAIN:
-                self._stays(what, times, state, place(number))
+            for what in whats:
+                if what in READ_AGAIN:
+                    for buffer in buffers:
+                        self._stays(what, times, state, buffer)
 
         with unless(control, "where nothing is done in between, or at once"):
             self._disturb(Player(self, {state: interrupting}), interrupting, last)
@@ -134,14 +137,14 @@ class Players(Stage):
             raise Unjudged(f"pre-copy is not entered once the device was resumed, which another rule judges: {stayed}")
         self.judge(*sessions, last=last, controls=controls, when=when)
 
-    def judge_changed(self, place: Callable[[int], int]) -> None:
+    def judge_changed(self, place: Place) -> None:
         """A live migration goes well where the state changes in the middle of a buffer of pre-copy.
 
-        ``place`` gives the number of the buffer, from how many there are. Raises as judge() does.
+        Raises as judge() does.
         """
         self.afford()
         change = Interruption("", Moment.MOVED, lambda *_: player.change())
-        changing = Interrupting(change, 1, place(self.buffers(PRE_COPY)))
+        changing = Interrupting([change], 1, [place(self.buffers(PRE_COPY))])
         after = left(PRE_COPY, progress.WHOLE, CHANGE, go(STOP_AND_COPY))
         with unless(lambda: self._insist([after], Last.LIVE), "where the state changes behind the last buffer"):
             player = Player(self, {PRE_COPY: changing})
