@@ -75,30 +75,40 @@ def test_changed_in_a_buffer(players, buffer):
 RESUMED = next(each for each in ALPHABET if each.name == "resumed")
 
 
-def lasts_after(session):
-    """The migrations that are judged after it: where the visible state is gone it cannot be unchanged.
+#: How a device is saved.
+SAVED = [Last.LIVE, Last.AT_ONCE]
+
+
+def saved_after(session):
+    """How it is saved after a session: where the visible state is gone it cannot be unchanged.
 
     A device that was resumed keeps a state: what becomes of that when it is saved is another rule's matter.
     """
     if session is RESUMED:
-        return [Last.RESUMED]
-    return [last for last in Last if last.changes or session.keeps_user]
+        return []
+    return [*SAVED, Last.SAME_LIVE, Last.SAME_AT_ONCE] if session.keeps_user else SAVED
+
+
+def after(number, session):
+    """Saved or resumed: of the migrations that may follow a session, the one of this number, in turn."""
+    return SAVED[number % len(SAVED)] if saved_after(session) else Last.RESUMED
 
 
 def cells():
-    """Every way out of both saving states at every point, before the kinds of migration in turn.
+    """Every way out of both saving states at every point, before each way to save it in turn, or before resuming it.
 
-    All are deep but half of them, in which each way is met at each point in one of the two states.
+    All are deep but half of those where it is saved: in these each way is met at each point in one of the two states.
     """
     for turn, state in enumerate((PRE_COPY, STOP_AND_COPY)):
         ways = [way for way in ways_from(state) if (state, way) != (PRE_COPY, go(STOP_AND_COPY))]
         for row, far in enumerate([*POINTS, WHOLE]):
             for column, way in enumerate(ways):
                 before = left(state, far, way)
-                lasts = lasts_after(before)
-                last = lasts[(row + column) % len(lasts)]
-                marks = deep_unless((row + column + turn) % 2 == 0)
-                yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=marks)
+                saved = saved_after(before)
+                half = (row + column + turn) % 2 == 0
+                lasts = [saved[(row // 2 + column) % len(saved)], *([] if half else [Last.RESUMED])]
+                for last in lasts:
+                    yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=deep_unless(half))
 
 
 @pytest.mark.rule("v1.sessions.whole-after-one")
@@ -109,17 +119,18 @@ def test_whole_after_one_left(players, before, last):
     players.judge(before, last=last, when="with nothing before it")
 
 
+def single():
+    """Each session before each migration; deep but before one way to save the device, in turn, and before resuming."""
+    for row, before in enumerate(ALPHABET):
+        saved = saved_after(before)
+        for turn, last in enumerate([*saved, Last.RESUMED]):
+            marks = deep_unless(last == Last.RESUMED or turn == row % len(saved))
+            yield pytest.param(before, last, id=f"{before}, then {last.value}", marks=marks)
+
+
 @pytest.mark.rule("v1.sessions.whole-after-one")
 @pytest.mark.stimulus
-@pytest.mark.parametrize(
-    ("before", "last"),
-    [
-        pytest.param(each, last, id=f"{each}, then {last.value}", marks=deep_unless(turn == row % len(lasts)))
-        for row, each in enumerate(ALPHABET)
-        for lasts in [lasts_after(each)]
-        for turn, last in enumerate(lasts)
-    ],
-)
+@pytest.mark.parametrize(("before", "last"), list(single()))
 def test_whole_after_one(players, before, last):
     """After a session, however it ended, a whole migration restores the device."""
     players.judge(before, last=last, when="with nothing before it")
@@ -169,7 +180,7 @@ def pairs():
     """A set of pairs in which each session is once first and once second, before the migrations in turn."""
     for row, first in enumerate(ALPHABET):
         second = ALPHABET[(row + 5) % len(ALPHABET)]
-        last = (lasts := lasts_after(second))[row % len(lasts)]
+        last = after(row, second)
         yield pytest.param(first, second, last, id=f"{first}, then {second}, then {last.value}")
 
 
@@ -195,7 +206,7 @@ def rows():
     numbers = [each for first, second in pairs for each in ([first, second] if first < second else [first])]
     for start in range(0, len(numbers), ROW - 1):
         row = [ALPHABET[numbers[(start + step) % len(numbers)]] for step in range(ROW)]
-        last = (lasts := lasts_after(row[-1]))[start // (ROW - 1) % len(lasts)]
+        last = after(start // (ROW - 1), row[-1])
         yield pytest.param(row, last, id=f"{', then '.join(map(str, row))}, then {last.value}")
 
 
@@ -206,10 +217,6 @@ def rows():
 def test_whole_after_a_row(players, row, last):
     """The same after some sessions, each of them behind each other one in one row or another."""
     players.judge(*row, last=last, controls=row, when="after each of them alone")
-
-
-#: How a device is saved.
-SAVED = [Last.LIVE, Last.AT_ONCE]
 
 
 #: What may have been done to a device that was resumed before it is saved.
@@ -233,7 +240,7 @@ def test_resumed_device_saves(players, since, last):
     [
         pytest.param(each, last, id=f"{each}, then {RESUMED}, then {last.value}", marks=deep_unless(row == 6))
         for row, each in enumerate(ALPHABET)
-        for last in [SAVED[row % len(SAVED)]]
+        for last in [SAVED[row % 2]]
     ],
 )
 def test_resumed_device_saves_after_another(players, before, last):

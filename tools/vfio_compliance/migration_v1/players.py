@@ -248,6 +248,8 @@ class Players(Stage):
         return self.journeys.suspend()
 
     def _play(self, sessions: Sequence[Session], last: Last, *, anew: bool = False) -> None:
+        if any(session.resumes for session in sessions):
+            self.v1.session.renewed()  # what it is given is to be the first state since a reset
         player = Player(self, anew=anew)
         for session in sessions:
             player.play(session)

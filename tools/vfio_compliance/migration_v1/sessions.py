@@ -65,6 +65,11 @@ class Session(NamedTuple):
         """Whether its user goes on with the device, which is not reset either: it shows what it showed before."""
         return self.moves[-1] not in (RESET, CLOSE, LOSE)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether it begins to resume the device."""
+        return go(RESUMING) in self.moves
+
 
 def _session(words: str, *moves: Move) -> Session:
     return Session(words, moves)

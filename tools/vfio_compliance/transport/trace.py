@@ -134,6 +134,8 @@ class Tracer:
         self._began = perf_counter_ns()
         self._hasher: ThreadPoolExecutor | None = None
         self._hashing: deque[Digest] = deque()
+        #: The last memory behind an argument that was digested, and what was said of it.
+        self._bitmap: tuple[bytes, Behind, Digest] = b"", Behind(0), ""
         self._records: list[Record] = []
         #: Running number of the last call that was taken, and from which one on each part of the present case lasts.
         self._taken = 0
@@ -212,10 +214,13 @@ class Tracer:
         if size > _MOST_BEHIND:
             return Behind(size, readonly=readonly), ""
         data = bytes(view)
-        count, first = _set_bits(data)
         if size <= KEPT_BYTES:
-            return Behind(size, data, "", count, first, readonly), ""
-        return Behind(size, b"", "", count, first, readonly), self.digest(data)
+            return Behind(size, data, "", *_set_bits(data), readonly), ""
+        last, described, digest = self._bitmap
+        if data != last:  # a bitmap often stays as it was, and to compare is far less than to digest
+            described, digest = Behind(size, b"", "", *_set_bits(data)), self.digest(data)
+            self._bitmap = data, described, digest
+        return described._replace(readonly=readonly), digest
 
     def add(self, record: Record) -> None:
         """Record a call that has ended; its bytes are cut to what is kept already."""
