@@ -39,11 +39,12 @@ ROOMS = {
     "plugin": {*RUN, "interfaces", "sections", "states"},
     "clients": {*RUN, "interfaces"},
     "repro": RUN,
+    "probing": RUN,
     "bundle": RESULTS,
     "watch": {*RESULTS, "profiles"},
     "qemu": {*RUN, "interfaces", "clients"},
     "vm": {*RESULTS, "watch"},
-    "cli": {*RUN, "interfaces", "sections", "states", "clients", "watch", "bundle", "repro", "qemu", "vm"},
+    "cli": {*RUN, "interfaces", "sections", "states", "clients", "watch", "bundle", "repro", "probing", "qemu", "vm"},
     "__main__": {"cli"},
 }
 

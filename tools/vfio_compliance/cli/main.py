@@ -20,6 +20,7 @@ from . import (
     import_,
     judge,
     merge,
+    probe,
     proxy,
     qemu,
     replay,
@@ -39,7 +40,7 @@ from .parser import Parser
 #: In the order in which --help has them.
 _COMMANDS = (
     *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
-    *(judge, proxy, import_, qemu, vm),
+    *(probe, judge, proxy, import_, qemu, vm),
 )
 
 #: What printing fails with where the reader, the terminal or the room on the disk is gone.
