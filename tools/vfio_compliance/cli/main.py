@@ -13,6 +13,7 @@ from .. import __version__
 from ..common.screen import complain, give_up
 from ..results.verdict import EXIT_BROKEN
 from . import (
+    bind,
     bundle,
     check,
     diff,
@@ -29,6 +30,7 @@ from . import (
     restore,
     run,
     save,
+    unbind,
     verify,
     vm,
     waive,
@@ -40,7 +42,7 @@ from .parser import Parser
 #: In the order in which --help has them.
 _COMMANDS = (
     *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
-    *(probe, judge, proxy, import_, qemu, vm),
+    *(probe, bind, unbind, judge, proxy, import_, qemu, vm),
 )
 
 #: What printing fails with where the reader, the terminal or the room on the disk is gone.

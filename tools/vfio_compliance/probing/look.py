@@ -66,8 +66,8 @@ def _asked(device: Device, container: Container, interfaces: Sequence[Interface]
     flags, count = device.info()
     kinds = [flag.name for flag in DeviceFlags if flag in flags and flag not in (DeviceFlags.CAPS, DeviceFlags.RESET)]
     kind = enumerated(map(str, kinds), "and") or "no known one"
-    says = f"The device announces {counted(count, 'region')}, its kind as {kind}"
-    says += f", and {'that' if DeviceFlags.RESET in flags else 'not that'} it can be reset."
+    says = f"The device announces {counted(count, 'region')}, its kind as {kind}, and "
+    says += "that it can be reset." if DeviceFlags.RESET in flags else "no reset."
     regions = [region for region in device.regions if region.size]
     described = [_described(region) for region in regions[:_MOST_REGIONS]]
     if len(regions) > _MOST_REGIONS:

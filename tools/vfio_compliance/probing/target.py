@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from ..host.machine import pci_address
 from ..profiles import KernelGroupDevice, VfioUserDevice
 from ..transport.host import Host
 from .errors import ProbeError
@@ -17,7 +18,6 @@ from .errors import ProbeError
 #: How a profile says which device it is about.
 Where: TypeAlias = KernelGroupDevice | VfioUserDevice
 
-_ADDRESS: Final = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])", re.IGNORECASE)
 _GROUP: Final = re.compile(r"(?:/dev/vfio/)?([0-9]{1,9})(?::(.+))?")
 _MEANT: Final = (
     "name an address on PCI (0000:65:00.0), a folder in /sys, a group (12, /dev/vfio/12, or 12:NAME for one of its"
@@ -50,12 +50,6 @@ def where(word: str | None, command: Sequence[str] = (), root: Path = Path("/"))
     raise ProbeError(f"{word!r} is no device and no socket: {_MEANT}")
 
 
-def pci_address(word: str) -> str:
-    """The address of a PCI device as the kernel writes it, whose domain may be left out; empty for another word."""
-    found = _ADDRESS.fullmatch(word)
-    return f"{found[1] or '0000'}:{found[2]}".lower() if found else ""
-
-
 def _in_sysfs(folder: str, root: Path) -> KernelGroupDevice:
     if not (root / folder.lstrip("/")).is_dir():
         raise ProbeError(f"there is no device {folder}; correct the name, or load the driver that makes the device")
@@ -69,6 +63,7 @@ def _in_group(group: int, name: str | None, root: Path) -> KernelGroupDevice:
         raise ProbeError(f"there is no IOMMU group {group}, or no device is in it; see /sys/kernel/iommu_groups")
     if name is None:
         driven = [each for each, driver in devices.items() if driver and driver != "pcieport"]
+        driven = driven if len(devices) > 1 else [*devices]
         if len(driven) != 1:
             raise ProbeError(
                 f"group {group} holds {_listed(devices)}; name one of them, such as {group}:{next(iter(devices))}"
