@@ -17,6 +17,7 @@ from . import (
     bundle,
     check,
     diff,
+    doctor,
     explain,
     import_,
     judge,
@@ -42,7 +43,7 @@ from .parser import Parser
 #: In the order in which --help has them.
 _COMMANDS = (
     *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
-    *(probe, bind, unbind, judge, proxy, import_, qemu, vm),
+    *(doctor, probe, bind, unbind, judge, proxy, import_, qemu, vm),
 )
 
 #: What printing fails with where the reader, the terminal or the room on the disk is gone.

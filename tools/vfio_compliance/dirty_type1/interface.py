@@ -25,6 +25,7 @@ class DirtyType1(Interface):
 
     section = DirtySection
     judge = DirtyJudge
+    locks = 288 << 20
     fixtures = "vfio_compliance.dirty_type1.fixtures"
 
     def probe(self, device: Device, container: Container) -> Seen | None:

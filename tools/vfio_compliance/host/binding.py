@@ -130,6 +130,8 @@ def _group(machine: Machine, device: PciDevice) -> Iterator[str]:
     if group is None:
         return
     for name, driver in Host(machine.root).obstacles(group).items():
+        if driver == device.driver:  # a vendor's, whatever its name
+            continue
         yield f"group {group} cannot be used yet: {name} of it is bound to {driver}; vfio-compliance bind {name}"
     place = f"dev/vfio/{group}"
     end = time.monotonic() + _PATIENCE

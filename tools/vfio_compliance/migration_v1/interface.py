@@ -28,6 +28,7 @@ class MigrationV1(Interface):
     section = MigrationSection
     fixtures = "vfio_compliance.migration_v1.fixtures"
     judge = Judge
+    locks = 1 << 20
     region_type = REGION_TYPE
     registers = tuple(Register(*each, _STATES if each == DEVICE_STATE else {}) for each in REGISTERS)
 

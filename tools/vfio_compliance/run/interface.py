@@ -38,6 +38,8 @@ class Interface(ABC):
     registers: ClassVar[Sequence[Register]] = ()
     #: Module with the fixtures that its tests ask for.
     fixtures: ClassVar[str]
+    #: Bytes that a run of its rules has mapped for DMA, and a driver may lock; more is tried only where it can be had.
+    locks: ClassVar[int] = 0
     #: What judges its clients by what they do to its region, or to the container; None: nothing.
     judge: ClassVar[type[ClientJudge] | None] = None
 

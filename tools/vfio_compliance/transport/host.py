@@ -19,7 +19,7 @@ from ..common.words import counted
 from .base import Outcome
 from .errors import SetupError
 
-#: Drivers under which a device leaves its group usable (besides any whose name begins with vfio).
+#: Drivers under which a device leaves its group usable (besides any with vfio in its name).
 _HARMLESS: Final = ("pci-stub", "pcieport")
 
 _HOW_TO_BIND: Final = (
@@ -79,7 +79,7 @@ class Host:
         return {
             name: driver
             for name, driver in self.group_devices(group).items()
-            if driver and driver not in _HARMLESS and not driver.startswith("vfio")
+            if driver and driver not in _HARMLESS and "vfio" not in driver
         }
 
     def holders(self, place: str) -> list[str]:
