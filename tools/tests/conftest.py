@@ -26,6 +26,7 @@ HELPERS = (
     "clients",
     "fuzz",
     "host",
+    "probing",
     "profiles",
     "proofs",
     "refdriver",

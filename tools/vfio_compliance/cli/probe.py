@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Write the profile; exit code as --help says."""
-    from ..common.new_file import new_file
+    from ..common.new_file import new_file, refuse_existing
     from ..common.signals import terminated_as_interrupted
     from ..probing.errors import ProbeError
     from ..probing.target import where
@@ -63,8 +63,12 @@ def carry_out(arguments: argparse.Namespace) -> int:
         if arguments.out is None:
             sys.stdout.write(_text(device))
             return EXIT_OK
-        with terminated_as_interrupted(), new_file(arguments.out, ProbeError, replace=arguments.force) as file:
-            file.write(_text(device).encode())
+        if not arguments.force:
+            refuse_existing(arguments.out, ProbeError)  # before the device is bothered
+        with terminated_as_interrupted():
+            text = _text(device)
+            with new_file(arguments.out, ProbeError, replace=arguments.force) as file:
+                file.write(text.encode())
     except ProbeError as error:
         raise Complaint(f"no profile is written: {error}") from None
     print(f"{arguments.out}: written; see what it lacks, then: vfio-compliance run {arguments.out}")

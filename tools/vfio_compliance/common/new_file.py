@@ -21,8 +21,8 @@ def new_file(path: Path, complaint: type[Exception], *, replace: bool = False) -
 
     Raises ``complaint`` when none can be made there, or there is such a file already that is not to be replaced.
     """
-    if not replace and os.path.lexists(path):
-        raise complaint(f"{path}: exists already; name a new file")
+    if not replace:
+        refuse_existing(path, complaint)
     try:
         number, part = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".part", dir=path.parent)
     except (OSError, ValueError) as error:
@@ -41,6 +41,12 @@ def new_file(path: Path, complaint: type[Exception], *, replace: bool = False) -
     finally:
         if os.path.lexists(part):
             os.unlink(part)
+
+
+def refuse_existing(path: Path, complaint: type[Exception]) -> None:
+    """Raises ``complaint`` where there is such a file already."""
+    if os.path.lexists(path):
+        raise complaint(f"{path}: exists already; name a new file")
 
 
 def _publish(part: str, path: Path, complaint: type[Exception]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from ..host.machine import pci_address
-from ..profiles import KernelGroupDevice, VfioUserDevice
+from ..profiles import KernelGroupDevice, VfioUserDevice, quoted
 from ..transport.host import Host
 from .errors import ProbeError
 
@@ -46,13 +46,15 @@ def where(word: str | None, command: Sequence[str] = (), root: Path = Path("/"))
         if stat.S_ISSOCK(os.stat(word).st_mode):
             return VfioUserDevice(transport="vfio-user", socket=word)
     except (OSError, ValueError):
-        raise ProbeError(f"there is no {word!r}: {_MEANT}") from None
-    raise ProbeError(f"{word!r} is no device and no socket: {_MEANT}")
+        raise ProbeError(f"there is no {quoted(word)}: {_MEANT}") from None
+    raise ProbeError(f"{quoted(word)} is no device and no socket: {_MEANT}")
 
 
 def _in_sysfs(folder: str, root: Path) -> KernelGroupDevice:
     if not (root / folder.lstrip("/")).is_dir():
-        raise ProbeError(f"there is no device {folder}; correct the name, or load the driver that makes the device")
+        raise ProbeError(
+            f"there is no device {quoted(folder)}; correct the name, or load the driver that makes the device"
+        )
     return KernelGroupDevice(transport="kernel-group", name=os.path.basename(folder), sysfs=folder)
 
 
@@ -70,7 +72,7 @@ def _in_group(group: int, name: str | None, root: Path) -> KernelGroupDevice:
             )
         (name,) = driven
     elif name not in devices:
-        raise ProbeError(f"group {group} holds no device {name!r}; it holds {_listed(devices)}")
+        raise ProbeError(f"group {group} holds no device {quoted(name)}; it holds {_listed(devices)}")
     link = root / f"sys/kernel/iommu_groups/{group}/devices/{name}"
     bus = os.path.basename(os.path.realpath(link / "subsystem"))
     # By its bus: the number of a group can be another one after the next start of the machine.

@@ -125,14 +125,13 @@ def _claims(seen: Look, kind: Record, there: Sequence[type[Section]], catalogue:
     yield from comment(
         "What the device promises, as far as it could be seen. A claim that turns out wrong is a finding."
     )
-    yield "claims:"
-    given: set[str] = set()
+    given = {key for section in there for key in seen.seen[section.name].claims}
+    yield "claims:" if given else "# claims:"
     for section in there:
         found = seen.seen[section.name]
         for said in found.says:
             yield from comment(printable(said), "  ")
         for key, value in found.claims.items():
-            given.add(key)
             yield f"  {key}: {value}"
     yield from blanks("claims", kind.kinds["claims"], there, given, catalogue)
 
