@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 
-from ..common.screen import complain
 from ..results.verdict import EXIT_OK
 from .checkout import Complaint, print_wrapped
 from .parser import Commands
@@ -42,10 +41,9 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
     try:
         with terminated_as_interrupted():
-            bound, *notes = bind(Machine(), arguments.address, arguments.driver, force=arguments.force)
+            said = bind(Machine(), arguments.address, arguments.driver, force=arguments.force)
     except HostError as error:
         raise Complaint(f"not bound: {error}") from None
-    print_wrapped(bound)
-    for note in notes:
-        complain(note)
+    for line in said:
+        print_wrapped(line)
     return EXIT_OK
