@@ -10,14 +10,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fiend import Fiend
 from scripted_server import ScriptedServer
 
-from vfio_compliance import rules, sections
+from vfio_compliance import profiles, rules, sections
 from vfio_compliance.cli.main import main
 from vfio_compliance.interfaces import INTERFACES
+from vfio_compliance.probing import look as looking
+from vfio_compliance.probing import target
 from vfio_compliance.probing import text as writing
 from vfio_compliance.probing.identity import Identity
 from vfio_compliance.probing.look import Look
@@ -245,3 +248,19 @@ def test_paths_from_elsewhere(tmp_path, capsys, text):
 def test_every_interface_can_be_probed():
     """A new one says what can be seen of it, or that there is nothing to see."""
     assert [each.name for each in INTERFACES if each.probe is type(INTERFACES[0]).__mro__[1].probe] == []
+
+
+def test_a_call_into_the_kernel_that_does_not_return(monkeypatch, tmp_path, capsys):
+    """It keeps nobody: the call is named, and there is no file."""
+    device = KernelGroupDevice(transport="kernel-group", name="x", sysfs="/sys/none/x")
+
+    def look(where, interfaces, calls):
+        calls.begin("read", "region 9", 0, 4)
+        signal.pause()
+
+    monkeypatch.setattr(target, "where", lambda word, command: device)
+    monkeypatch.setattr(looking, "look", look)
+    monkeypatch.setattr(profiles, "Limits", lambda: SimpleNamespace(test=0.5))
+    assert main(["probe", "x", "--out", str(tmp_path / "out.yaml")]) == 2
+    assert "no profile is written: no answer: read of 4 bytes at 0x0 of region 9" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []

@@ -25,7 +25,7 @@ class DirtyType1(Interface):
 
     section = DirtySection
     judge = DirtyJudge
-    locks = 288 << 20
+    locks = 32 << 20
     fixtures = "vfio_compliance.dirty_type1.fixtures"
 
     def probe(self, device: Device, container: Container) -> Seen | None:

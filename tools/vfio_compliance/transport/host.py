@@ -23,7 +23,8 @@ from .errors import SetupError
 _HARMLESS: Final = ("pci-stub", "pcieport")
 
 _HOW_TO_BIND: Final = (
-    "write the driver's name to its driver_override in /sys, then its name to drivers_probe of its bus"
+    "a device on PCI by `vfio-compliance bind`; any other by writing the driver's name to its driver_override in /sys, "
+    "then its name to drivers_probe of its bus"
 )
 
 
@@ -150,7 +151,7 @@ class Host:
         others = others or ", ".join(f"{n} ({d or 'no driver'})" for n, d in self.group_devices(group).items())
         return SetupError(
             f"group {group} is not viable: other drivers hold devices of it: {others or 'none to be seen'}",
-            "unbind each of these, or bind it to vfio-pci: a group goes to one user as a whole",
+            "unbind each of these, or give it to VFIO (`vfio-compliance bind`): a group goes to one user as a whole",
         )
 
     def container_refused(self, group: int, outcome: Outcome) -> SetupError:
