@@ -66,10 +66,9 @@ def _head(where: Where, known: Identity, seen: Look) -> Iterator[str]:
     for region in seen.regions:
         yield from comment(f"Region {region}.")
     if known.module:
-        facts = [f"version {known.version}"] * bool(known.version) + [f"srcversion {known.srcversion}"] * bool(
-            known.srcversion
-        )
-        yield from comment(f"The driver is the module {known.module}" + (f" ({', '.join(facts)})." if facts else "."))
+        facts = {"version": known.version, "srcversion": known.srcversion}
+        known_facts = ", ".join(f"{name} {value}" for name, value in facts.items() if value)
+        yield from comment(f"The driver is the module {known.module}{f' ({known_facts})' if known_facts else ''}.")
     yield "format: 1"
     yield ""
     yield f"name: {quoted(_name(where))}"
