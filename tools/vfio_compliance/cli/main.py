@@ -13,13 +13,16 @@ from .. import __version__
 from ..common.screen import complain, give_up
 from ..results.verdict import EXIT_BROKEN
 from . import (
+    bind,
     bundle,
     check,
     diff,
+    doctor,
     explain,
     import_,
     judge,
     merge,
+    probe,
     proxy,
     qemu,
     replay,
@@ -28,6 +31,7 @@ from . import (
     restore,
     run,
     save,
+    unbind,
     verify,
     vm,
     waive,
@@ -39,7 +43,7 @@ from .parser import Parser
 #: In the order in which --help has them.
 _COMMANDS = (
     *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
-    *(judge, proxy, import_, qemu, vm),
+    *(doctor, probe, bind, unbind, judge, proxy, import_, qemu, vm),
 )
 
 #: What printing fails with where the reader, the terminal or the room on the disk is gone.

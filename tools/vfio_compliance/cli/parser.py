@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -31,12 +32,21 @@ class _Paragraphs(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Takes whole words only, and complains of others with its own usage and what they may have meant."""
 
+    #: The name under which a command is given the words after a lone ``--``; empty: it has no use for them.
+    rest = ""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Paragraphs, **options)
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """All words are to be known: a command's own parser is asked through this one, too."""
-        arguments, unknown = super().parse_known_args(args, namespace)
+        words, after = [*(sys.argv[1:] if args is None else args)], []
+        if self.rest and "--" in words:
+            place = words.index("--")
+            words, after = words[:place], words[place + 1 :]
+        arguments, unknown = super().parse_known_args(words, namespace)
+        if self.rest:
+            setattr(arguments, self.rest, after)
         if unknown:
             options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
             meant = (similar(option, self._option_string_actions) for option in options[:_MOST_COMPARED])

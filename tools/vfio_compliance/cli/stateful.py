@@ -33,23 +33,30 @@ class Outcome(NamedTuple):
 
 
 def overseen(profile: Profile, not_done: str, work: Callable[[Inflight | None], Outcome]) -> Outcome:
+    """What came of ``work`` on the device of a profile, whose fault is what the device did not let happen."""
+    kernel = profile.device.transport != "vfio-user"
+    return apart(
+        kernel, profile.limits.test, not_done, lambda calls: _carried_out(not_done, lambda: work(calls)), _REMEDY
+    )
+
+
+def apart(
+    kernel: bool, within: float, not_done: str, work: Callable[[Inflight | None], Outcome], remedy: str = ""
+) -> Outcome:
     """What came of ``work``, which notes its calls where it is handed something for that.
 
-    A call into a kernel may never return, and no signal ends it: there the work is done by another process. A server
-    that does not answer is given up by the transport. Raises KeyboardInterrupt.
+    A call into a kernel may never return, and no signal ends it: there the work is done by another process, and given
+    up when a call takes longer than ``within`` seconds. A server that does not answer is given up by the transport.
+    Raises KeyboardInterrupt.
     """
     from ..watch.alone import Hung, alone
 
-    if profile.device.transport == "vfio-user":
-        return _carried_out(not_done, lambda: work(None))
-
-    def encoded(calls: Inflight) -> bytes:
-        return json.dumps(_carried_out(not_done, lambda: work(calls))).encode()
-
+    if not kernel:
+        return work(None)
     try:
-        return Outcome(*json.loads(alone(encoded, profile.limits.test)))
+        return Outcome(*json.loads(alone(lambda calls: json.dumps(work(calls)).encode(), within)))
     except Hung as error:
-        return Outcome(EXIT_HANG, [f"{not_done}: {error}; {_REMEDY}"])
+        return Outcome(EXIT_HANG, [f"{not_done}: {error}" + (f"; {remedy}" if remedy else "")])
     except RuntimeError as error:
         return Outcome(EXIT_BROKEN, [f"{not_done}: {error}; what it said is above"])
 

@@ -16,13 +16,13 @@ _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager
-def new_file(path: Path, complaint: type[Exception]) -> Iterator[BinaryIO]:
+def new_file(path: Path, complaint: type[Exception], *, replace: bool = False) -> Iterator[BinaryIO]:
     """A file that gets the name ``path`` when the block ends well, and leaves nothing behind when it does not.
 
-    Raises ``complaint`` when there is such a file already, or none can be made there.
+    Raises ``complaint`` when none can be made there, or there is such a file already that is not to be replaced.
     """
-    if os.path.lexists(path):
-        raise complaint(f"{path}: exists already; name a new file")
+    if not replace:
+        refuse_existing(path, complaint)
     try:
         number, part = tempfile.mkstemp(prefix=f".{path.name[:200]}.", suffix=".part", dir=path.parent)
     except (OSError, ValueError) as error:
@@ -32,12 +32,21 @@ def new_file(path: Path, complaint: type[Exception]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(number)
-        _publish(part, path, complaint)
+        if replace:
+            os.replace(part, path)
+        else:
+            _publish(part, path, complaint)
     except OSError as error:
         raise complaint(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         if os.path.lexists(part):
             os.unlink(part)
+
+
+def refuse_existing(path: Path, complaint: type[Exception]) -> None:
+    """Raises ``complaint`` where there is such a file already."""
+    if os.path.lexists(path):
+        raise complaint(f"{path}: exists already; name a new file")
 
 
 def _publish(part: str, path: Path, complaint: type[Exception]) -> None:

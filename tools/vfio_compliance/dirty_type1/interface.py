@@ -6,15 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..device import DeviceError
+from ..device import Container, Device, DeviceError
 from ..run.checks import NotApplicable, Unjudged, missing
 from ..run.exploring import Walked
-from ..run.interface import Attachment, Interface
+from ..run.interface import Attachment, Interface, Seen
 from ..run.session import Session
 from ..run.stimulus import Actor
 from .client import DirtyJudge
 from .exploring import MemoryPart
 from .guest_memory import GuestMemory
+from .probing import probe
 from .profile import DirtyClaims, DirtySection
 from .scripted_memory import ScriptedMemory
 
@@ -24,7 +25,12 @@ class DirtyType1(Interface):
 
     section = DirtySection
     judge = DirtyJudge
+    locks = 32 << 20
     fixtures = "vfio_compliance.dirty_type1.fixtures"
+
+    def probe(self, device: Device, container: Container) -> Seen | None:
+        """What the container announces."""
+        return probe(container)
 
     def attach(self, session: Session) -> Dirtying:
         """It on the device of a run."""

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..common.registers import Register
-from ..run.interface import Interface
+from ..device import Container, Device
+from ..run.interface import Interface, Seen
 from ..run.session import Session
 from ..uapi.migration_v1 import DEVICE_STATE, REGISTERS, DeviceState
 from .client import Judge
 from .keeping import StateKeeper
 from .migration import Migration
+from .probing import probe
 from .profile import MigrationSection
 from .region import REGION_TYPE
 from .sessions import ALPHABET
@@ -26,8 +28,13 @@ class MigrationV1(Interface):
     section = MigrationSection
     fixtures = "vfio_compliance.migration_v1.fixtures"
     judge = Judge
+    locks = 1 << 20
     region_type = REGION_TYPE
     registers = tuple(Register(*each, _STATES if each == DEVICE_STATE else {}) for each in REGISTERS)
+
+    def probe(self, device: Device, container: Container) -> Seen | None:
+        """What its region and device_state say."""
+        return probe(device)
 
     def sessions(self) -> Sequence[tuple[str, str]]:
         """Those that are played alone, and in pairs."""

@@ -55,6 +55,8 @@ class Rule:
     stands_on: tuple[str, ...] = ()
     #: Why no defect of a driver can prove it; needed where ``defects`` is empty.
     unprovable: str = ""
+    #: Keys of a profile without which it, or some of its cases, cannot be judged: ``stimulus.running``.
+    wants: tuple[str, ...] = ()
     #: Whether a device that breaks it does not conform; a suite of rules that are no law says ``blocking: false``.
     blocking: bool = True
     #: Whether a run has to ask for it (``--stress``): a suite of such rules says ``on_request: true``.
@@ -100,6 +102,10 @@ class Catalogue:
                 for name in (rule.id, *rule.clauses)
             )
         ]
+
+    def wanting(self, key: str) -> list[Rule]:
+        """Rules that cannot be judged, or not in all their cases, where a profile lacks a key or what is below it."""
+        return [rule for rule in self if any(wanted == key or wanted.startswith(f"{key}.") for wanted in rule.wants)]
 
     def hint(self, pattern: str) -> str:
         """The end of a message about a pattern that matches nothing: which names it may have meant.
@@ -247,7 +253,7 @@ def _check_types(rule: Rule) -> None:
         if isinstance(value, Mapping):
             inner, good = [*value, *value.values()], each.name == "defects"
         elif isinstance(value, tuple):
-            inner, good = [*value], each.name in ("also", "provokes", "stands_on")
+            inner, good = [*value], each.name in ("also", "provokes", "stands_on", "wants")
         else:
             inner, good = [], type(value).__name__ == each.type
         if not good or not all(isinstance(item, str) for item in inner):

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ..common.registers import Register
-from ..device import Device, Region
+from ..device import Container, Device, Region
 from ..profiles import Section
 from .client import ClientJudge
 from .exploring import Part, Walked
@@ -16,6 +16,15 @@ from .keeping import Keeper
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+class Seen(NamedTuple):
+    """What can be seen of an interface on a device that is only looked at."""
+
+    #: Values of its keys below ``claims``, as a profile has them.
+    claims: Mapping[str, str]
+    #: What else is worth knowing: a sentence each.
+    says: Sequence[str] = ()
 
 
 class Interface(ABC):
@@ -29,6 +38,8 @@ class Interface(ABC):
     registers: ClassVar[Sequence[Register]] = ()
     #: Module with the fixtures that its tests ask for.
     fixtures: ClassVar[str]
+    #: Bytes that a run of its rules has mapped for DMA, and a driver may lock; more is tried only where it can be had.
+    locks: ClassVar[int] = 0
     #: What judges its clients by what they do to its region, or to the container; None: nothing.
     judge: ClassVar[type[ClientJudge] | None] = None
 
@@ -40,6 +51,13 @@ class Interface(ABC):
     def find(self, device: Device) -> Sequence[Region]:
         """The regions of a device through which it is used. Raises DeviceError."""
         return device.regions_of_type(self.region_type) if self.region_type else ()
+
+    def probe(self, device: Device, container: Container) -> Seen | None:
+        """What can be seen of it on an open device without changing that; None: the device does not have it.
+
+        Raises DeviceError for an answer that no working device gives.
+        """
+        return None
 
     def sessions(self) -> Sequence[tuple[str, str]]:
         """What a client may have done before the migration that a case judges: the name of each, and its steps."""

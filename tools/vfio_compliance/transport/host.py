@@ -19,11 +19,12 @@ from ..common.words import counted
 from .base import Outcome
 from .errors import SetupError
 
-#: Drivers under which a device leaves its group usable (besides any whose name begins with vfio).
+#: Drivers under which a device leaves its group usable (besides any with vfio in its name).
 _HARMLESS: Final = ("pci-stub", "pcieport")
 
 _HOW_TO_BIND: Final = (
-    "write the driver's name to its driver_override in /sys, then its name to drivers_probe of its bus"
+    "a device on PCI by `vfio-compliance bind`; any other by writing the driver's name to its driver_override in /sys, "
+    "then its name to drivers_probe of its bus"
 )
 
 
@@ -72,6 +73,23 @@ class Host:
             for device in sorted((self._groups / str(group) / "devices").iterdir()):
                 driver = device / "driver"
                 found[device.name] = os.path.basename(os.readlink(driver)) if driver.is_symlink() else ""
+        return found
+
+    def obstacles(self, group: int) -> dict[str, str]:
+        """Name and driver of each device that keeps its group from being used: its driver is none of VFIO's."""
+        return {
+            name: driver
+            for name, driver in self.group_devices(group).items()
+            if driver and driver not in _HARMLESS and "vfio" not in driver
+        }
+
+    def holders(self, place: str) -> list[str]:
+        """Which processes have a file open, as far as this user can see: ``process 12 (its name)``."""
+        found = []
+        with contextlib.suppress(OSError):
+            for process in sorted((self._root / "proc").iterdir()):
+                if process.name.isdigit() and _has_open(process, place):
+                    found.append(_process(process))
         return found
 
     # One method for each way in which the set-up ends.
@@ -129,16 +147,11 @@ class Host:
 
     def not_viable(self, group: int) -> SetupError:
         """A device of the group is bound to a driver that is not VFIO's."""
-        devices = self.group_devices(group)
-        blamed = [
-            f"{name} ({driver})"
-            for name, driver in devices.items()
-            if driver and driver not in _HARMLESS and not driver.startswith("vfio")
-        ]
-        others = ", ".join(blamed) or ", ".join(f"{n} ({d or 'no driver'})" for n, d in devices.items())
+        others = ", ".join(f"{name} ({driver})" for name, driver in self.obstacles(group).items())
+        others = others or ", ".join(f"{n} ({d or 'no driver'})" for n, d in self.group_devices(group).items())
         return SetupError(
             f"group {group} is not viable: other drivers hold devices of it: {others or 'none to be seen'}",
-            "unbind each of these, or bind it to vfio-pci: a group goes to one user as a whole",
+            "unbind each of these, or give it to VFIO (`vfio-compliance bind`): a group goes to one user as a whole",
         )
 
     def container_refused(self, group: int, outcome: Outcome) -> SetupError:
@@ -241,15 +254,8 @@ class Host:
         return SetupError(f"{user} may not open {place}: {owner}", f"run as root, or: chown {user} {place}")
 
     def _holders(self, place: str) -> str:
-        """Which processes have a file open, as far as this user can see."""
-        found = []
-        with contextlib.suppress(OSError):
-            for process in sorted((self._root / "proc").iterdir()):
-                if process.name.isdigit() and _has_open(process, place):
-                    found.append(_process(process))
-        if not found:
-            return "by a process that this user cannot see, or by the kernel"
-        return "by " + ", ".join(found)
+        found = self.holders(place)
+        return f"by {', '.join(found)}" if found else "by a process that this user cannot see, or by the kernel"
 
 
 def _has_open(process: Path, place: str) -> bool:

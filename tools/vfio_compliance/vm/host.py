@@ -38,9 +38,15 @@ def which(tool: str) -> str | None:
     return shutil.which(tool, path=search_path())
 
 
+def remedy(tool: str, *, debian: bool = True) -> str:
+    """What brings a tool: the command on Debian, a plain word elsewhere."""
+    known = _PACKAGES[tool]
+    return known if debian or known.startswith("pip") else f"install the program {tool}"
+
+
 def missing(tools: Iterable[str], find: Callable[[str], str | None] = which) -> list[str]:
     """One line for each tool that is not there, saying what to install."""
-    lines = [f"{tool} is missing: {_PACKAGES[tool]}" for tool in tools if find(tool) is None]
+    lines = [f"{tool} is missing: {remedy(tool)}" for tool in tools if find(tool) is None]
     if platform.machine() != "x86_64":
         lines.append(f"this machine is {platform.machine()}: the virtual machine is x86-64 only")
     return lines

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands for a device and its host: exit codes, and what they print where."""
+
+from __future__ import annotations
+
+import pytest
+from pci_tree import BUS, NET, FakeMachine, built
+
+from vfio_compliance.cli.main import main
+from vfio_compliance.host import machine as machines
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch) -> FakeMachine:
+    """The machine that the commands see."""
+    found = built(tmp_path)
+    monkeypatch.setattr(machines, "Machine", lambda: found)
+    return found
+
+
+def test_there_and_back(machine, capsys):
+    assert main(["bind", NET]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"{NET} is bound to vfio-pci; `vfio-compliance unbind {NET}` gives it back"
+    )
+    assert main(["unbind", NET]) == 0
+    assert capsys.readouterr().out == f"{NET} is as it was, bound to e1000e\n"
+    assert main(["unbind", NET]) == 2
+    assert capsys.readouterr().err.startswith(f"vfio-compliance: not given back: {NET} was not bound by")
+
+
+def test_another_driver(machine, capsys):
+    (machine.root / BUS / "drivers/acme_vfio").mkdir()
+    assert main(["bind", NET, "--driver", "acme_vfio"]) == 0
+    assert f"{NET} is bound to acme_vfio" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["bind", "x\x1b[31m"], ["unbind", "x\x1b[31m"], ["bind", NET, "--driver", "\x1b"]])
+def test_what_cannot_be_done(machine, capsys, words):
+    """One line, which steers no terminal."""
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("vfio-compliance: not ")
+    assert said.err.count("\n") == 1
+    assert "\x1b" not in said.err
+
+
+def test_doctor_of_a_server(capsys):
+    """The reference device needs nothing of the host."""
+    assert main(["doctor", "profiles/reference.yaml"]) == 0
+    assert "module vfio                not needed for this" in capsys.readouterr().out
+
+
+def test_doctor_of_the_kernel(machine, capsys):
+    """What is missing comes first, and is the exit code."""
+    assert main(["doctor", "profiles/qemu-edu.yaml"]) == 2
+    assert " missing " in capsys.readouterr().out.splitlines()[0]
+    assert main(["doctor"]) == 2
+
+
+@pytest.mark.parametrize("word", ["no.yaml", "profiles/plans/ci.yaml", "nothing/there", "\x1b[31m"])
+def test_doctor_of_what_is_no_target(capsys, word):
+    assert main(["doctor", word]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err
+    assert "\x1b" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["probe"], 2),
+        (["probe", "--"], 2),
+        (["probe", "one", "two"], None),
+        (["probe", "--out"], None),
+        (["probe", "--", "no-such-program", "{socket}"], 2),
+        (["probe", "/run/none.sock", "--", "no-such-program"], 2),
+    ],
+    ids=range(6),
+)
+def test_words_of_probe(capsys, words, code):
+    """What follows -- is a command, and no option of ours."""
+    if code is None:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+    else:
+        assert main(words) == code
+        assert capsys.readouterr().err.startswith("vfio-compliance: no profile is written: ")

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How much memory a run has mapped at once, which a driver may have to lock: `doctor` compares a limit with it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from vfio_compliance.common.calls import Call
+from vfio_compliance.dirty_type1.guest_memory import _LARGE
+from vfio_compliance.dirty_type1.interface import DirtyType1
+from vfio_compliance.results import journal
+from vfio_compliance.results.events import Calls
+from vfio_compliance.uapi.type1 import VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
+
+_RANGE = {VFIO_IOMMU_MAP_DMA: struct.Struct("<16xQQ"), VFIO_IOMMU_UNMAP_DMA: struct.Struct("<8xQQ")}
+
+
+def calls(path: Path) -> Iterator[Call]:
+    """All calls of a run, in their order."""
+    for line in journal.read(path):
+        for name in getattr(line.event, "__slots__", ()):
+            if isinstance(value := getattr(line.event, name), Calls):
+                yield from value
+
+
+def most_mapped(made: Iterator[Call]) -> int:
+    """Bytes mapped at once at most, without mappings for which a machine may be too small: those are tried alone."""
+    mapped: dict[int, int] = {}
+    most = 0
+    for call in made:
+        if call.verb in ("open", "close"):
+            mapped.clear()
+        elif call.verb == "ioctl" and call.number in _RANGE and call.value >= 0:
+            start, size = _RANGE[call.number].unpack_from(call.sent)
+            if call.number == VFIO_IOMMU_MAP_DMA:
+                mapped[start] = size if size < _LARGE else 0
+                most = max(most, sum(mapped.values()))
+            else:
+                mapped = {at: each for at, each in mapped.items() if not start <= at < start + size}
+    return most
+
+
+def test_no_more_is_locked_than_doctor_asks_for(judge_in_process, project, tmp_path):
+    """And not much less: a limit that does is not called too low."""
+    judge_in_process(project / "profiles/reference.yaml", tmp_path, "--only=dirty.bitmap", "--only=dirty.history")
+    most = most_mapped(calls(tmp_path / journal.NAME))
+    assert DirtyType1.locks / 4 < most <= DirtyType1.locks

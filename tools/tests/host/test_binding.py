@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A device gets the driver that was asked for, and back the one that it had, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pci_tree import BRIDGE, DISK, NET, SOUND, FakeMachine, built, shown, without_driver
+
+from vfio_compliance.host.binding import bind, unbind
+from vfio_compliance.host.machine import HostError, PciDevice
+from vfio_compliance.host.record import alone
+
+RECORDS = "run/vfio-compliance"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> FakeMachine:
+    return built(tmp_path)
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """How a process of its own ends that does this."""
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("address", [NET, DISK, NET.removeprefix("0000:"), NET.upper()])
+def test_there_and_back(machine, address):
+    """Bound, the device has the driver and its group is there; afterwards all is as before."""
+    before = shown(machine)
+    said = bind(machine, address, "vfio-pci")
+    whole = f"0000:{address}" if address.count(":") == 1 else address
+    assert PciDevice(machine, whole).driver == "vfio-pci"
+    assert "is bound to vfio-pci" in said[0]
+    assert len(os.listdir(machine.root / RECORDS)) == 1
+    assert "as it was" in unbind(machine, address)
+    assert shown(machine) == before
+    assert os.listdir(machine.root / RECORDS) == []
+
+
+def test_a_device_without_a_driver_has_none_again(machine):
+    """Nothing else binds it either."""
+    without_driver(machine, NET)
+    before = shown(machine)
+    bind(machine, NET, "vfio-pci")
+    unbind(machine, NET)
+    assert shown(machine) == before
+
+
+def test_an_override_comes_back(machine):
+    """One that was there before is there again."""
+    PciDevice(machine, NET).set_override("e1000e")
+    before = shown(machine)
+    bind(machine, NET, "vfio-pci")
+    unbind(machine, NET)
+    assert shown(machine) == before
+
+
+def test_the_other_function_is_named(machine):
+    """A group is used as a whole: who holds the rest of it is said, with what to do."""
+    *_, note, group = bind(machine, NET, "vfio-pci")
+    assert note == f"group 7 cannot be used yet: {SOUND} of it is bound to snd_hda_intel; vfio-compliance bind {SOUND}"
+    assert group == "its group is /dev/vfio/7"
+    assert [*bind(machine, SOUND, "vfio-pci")][1:] == ["its group is /dev/vfio/7"]
+
+
+def test_bound_already(machine):
+    """A second call changes nothing, and one by hand before leaves nothing to be undone."""
+    bind(machine, NET, "vfio-pci")
+    writes = machine.writes
+    assert "unbind" in bind(machine, NET, "vfio-pci")[0]
+    assert machine.writes == writes
+    PciDevice(machine, DISK).unbind()
+    PciDevice(machine, DISK).set_override("vfio-pci")
+    PciDevice(machine, DISK).probe()
+    assert "nothing was changed" in bind(machine, DISK, "vfio-pci")[0]
+    with pytest.raises(HostError, match="nothing to give back"):
+        unbind(machine, DISK)
+
+
+@pytest.mark.parametrize("moment", ["killed_before", "killed_after"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_killed_while_it_binds(machine, moment, number):
+    """What a killed process has changed is given back by the next one."""
+    before = shown(machine)
+    setattr(machine, moment, number)
+    assert in_child(lambda: bind(machine, NET, "vfio-pci")) == -signal.SIGKILL
+    setattr(machine, moment, 0)
+    unbind(machine, NET)
+    assert shown(machine) == before
+
+
+@pytest.mark.parametrize("moment", ["killed_before", "killed_after"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_killed_while_it_gives_back(machine, moment, number):
+    """The same once more."""
+    before = shown(machine)
+    bind(machine, NET, "vfio-pci")
+    machine.writes = 0
+    setattr(machine, moment, number)
+    assert in_child(lambda: unbind(machine, NET)) == -signal.SIGKILL
+    setattr(machine, moment, 0)
+    unbind(machine, NET)
+    assert shown(machine) == before
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_bound_again_after_a_kill(machine, number):
+    """The record still has what there was at first, not what the killed call left."""
+    before = shown(machine)
+    machine.killed_after = number
+    in_child(lambda: bind(machine, NET, "vfio-pci"))
+    machine.killed_after = 0
+    bind(machine, NET, "vfio-pci")
+    unbind(machine, NET)
+    assert shown(machine) == before
+
+
+def test_a_driver_that_refuses(machine):
+    """The device is given back at once, and the message says who refused it."""
+    before = shown(machine)
+    machine.refusing.add("vfio-pci")
+    with pytest.raises(HostError, match=r"offered to vfio-pci, and is now bound to no driver.* is as it was"):
+        bind(machine, NET, "vfio-pci")
+    assert shown(machine) == before
+    assert os.listdir(machine.root / RECORDS) == []
+
+
+def test_neither_there_nor_back(machine):
+    """Where the first driver refuses the device, too, the record stays, and both reasons are given."""
+    machine.refusing |= {"vfio-pci", "e1000e"}
+    with pytest.raises(HostError, match=r"offered to vfio-pci.*could not be given back.*No such device"):
+        bind(machine, NET, "vfio-pci")
+    machine.refusing.clear()
+    unbind(machine, NET)
+    assert PciDevice(machine, NET).driver == "e1000e"
+
+
+def test_the_first_driver_was_unloaded(machine):
+    """It is named, and once it is there again the device goes back to it."""
+    bind(machine, NET, "vfio-pci")
+    folder = machine.root / "sys/bus/pci/drivers/e1000e"
+    folder.rename(folder.with_name("away"))
+    with pytest.raises(HostError, match="modprobe e1000e"):
+        unbind(machine, NET)
+    folder.with_name("away").rename(folder)
+    unbind(machine, NET)
+    assert PciDevice(machine, NET).driver == "e1000e"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_gone_in_the_middle(machine, number):
+    """A device that is pulled out is no reason for a traceback, and leaves no record."""
+    machine.gone_before = number
+    with pytest.raises(HostError, match=r"No such file|is now gone"):
+        bind(machine, NET, "vfio-pci")
+    assert os.listdir(machine.root / RECORDS) == []
+
+
+def test_gone_before_it_is_given_back(machine):
+    """There is nothing left to be undone."""
+    bind(machine, NET, "vfio-pci")
+    machine.remove(NET)
+    assert "not there any more" in unbind(machine, NET)
+    assert os.listdir(machine.root / RECORDS) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "driver", "message"),
+    [
+        ("0000:09:00.0", "vfio-pci", "there is no device 0000:09:00.0 on PCI"),
+        (BRIDGE, "vfio-pci", "is a bridge"),
+        (NET, "vfio-pcu", "there is no driver 'vfio-pcu'"),
+        (NET, "../../../etc", "there is no driver"),
+        (NET, "", "there is no driver"),
+        (NET, "\x1b[31m\n", r"there is no driver '\\x1b"),
+        ("../../etc/passwd", "vfio-pci", "is no address on PCI"),
+        ("", "vfio-pci", "is no address on PCI"),
+        ("\x1b]0;x\x07", "vfio-pci", r"'\\x1b\]0;x\\x07' is no address"),
+        ("0" * (1 << 20), "vfio-pci", "^'0{80}' is no address"),
+    ],
+    ids=range(10),
+)
+def test_what_cannot_be_bound(machine, address, driver, message):
+    """Nothing is changed for it."""
+    before = shown(machine)
+    with pytest.raises(HostError, match=message):
+        bind(machine, address, driver)
+    assert shown(machine) == before
+
+
+def test_without_a_group(machine):
+    """The message says how to switch the IOMMU on."""
+    (machine.root / "sys/bus/pci/devices" / NET / "iommu_group").unlink()
+    with pytest.raises(HostError, match="intel_iommu=on"):
+        bind(machine, NET, "vfio-pci")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"format": 1}',
+        b'{"format": 1, "boot": "first", "driver": 3, "override": ""}',
+        b'{"format": 1, "boot": "first", "driver": "../x", "override": ""}',
+        b'{"format": 1, "boot": "first", "driver": "x\\u001b", "override": ""}',
+        b'{"format": 2, "boot": "first", "driver": "e1000e", "override": ""}',
+    ],
+    ids=range(11),
+)
+@pytest.mark.parametrize("verb", [lambda machine: bind(machine, NET, "vfio-pci"), lambda machine: unbind(machine, NET)])
+def test_a_damaged_record(machine, verb, content):
+    """Nobody guesses what it said: nothing is changed, and the file is named."""
+    folder = machine.root / RECORDS
+    folder.mkdir()
+    (folder / f"{NET}.json").write_bytes(content)
+    before = shown(machine)
+    with pytest.raises(HostError, match=rf"{NET}\.json"):
+        verb(machine)
+    assert shown(machine) == before
+
+
+def test_a_record_of_an_earlier_start(machine):
+    """After a start of the machine each device has its first driver: what was before is forgotten."""
+    bind(machine, NET, "vfio-pci")
+    record = machine.root / RECORDS / f"{NET}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"boot": "zeroth", "driver": "nvme"}))
+    with pytest.raises(HostError, match="nothing to give back"):
+        unbind(machine, NET)
+
+
+def test_two_at_once(machine):
+    """The second one does nothing, and says why."""
+    with alone(machine), pytest.raises(HostError, match="another vfio-compliance"):
+        bind(machine, NET, "vfio-pci")
+
+
+def test_interrupted(machine, monkeypatch):
+    """A signal in the middle has it undone as well."""
+    before = shown(machine)
+
+    def probe(device: PciDevice) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PciDevice, "probe", probe)
+    with pytest.raises(HostError, match=r"interrupted; .* is as it was"):
+        bind(machine, NET, "vfio-pci")
+    assert shown(machine) == before

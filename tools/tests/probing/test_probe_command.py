@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The profile that probe writes is right, can be run at once, and says what it lacks; else there is none."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fiend import Fiend
+from scripted_server import ScriptedServer
+
+from vfio_compliance import profiles, rules, sections
+from vfio_compliance.cli.main import main
+from vfio_compliance.interfaces import INTERFACES
+from vfio_compliance.probing import look as looking
+from vfio_compliance.probing import target
+from vfio_compliance.probing import text as writing
+from vfio_compliance.probing.identity import Identity
+from vfio_compliance.probing.look import Look
+from vfio_compliance.profiles import KernelGroupDevice, ProfileError, VfioUserDevice, load
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.run.interface import Seen
+
+REFERENCE = ("--", "{python}", "-m", "refdriver", "--socket-path={socket}")
+
+#: What names, versions and paths are made of by somebody who means harm.
+HOSTILE = [
+    "\x1b[31m",
+    "a\nformat: 2",
+    "# x: y",
+    '"',
+    "\\",
+    "'",
+    "{[&*!|>%@`",
+    "\u2028",
+    "\ud800",
+    "é" * 300,
+    "\x00",
+    ": ",
+]
+
+
+@pytest.fixture(scope="module")
+def catalogue(project: Path) -> rules.Catalogue:
+    return rules.load(project / "suites")
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory) -> Path:
+    """A profile of the reference device."""
+    path = tmp_path_factory.mktemp("probed") / "device.yaml"
+    assert main(["probe", "--out", str(path), *REFERENCE]) == 0
+    return path
+
+
+@pytest.fixture
+def fiend(tmp_path: Path) -> Iterator[ScriptedServer]:
+    """A server that ends the connection in the middle."""
+    server = ScriptedServer(tmp_path / "s", Fiend(ends={3: "leave"}))
+    yield server
+    server.stop()
+
+
+def test_it_says_what_was_seen(probed):
+    """And claims nothing else."""
+    profile = load(probed, sections.PROFILE)
+    assert profile.name == "refdriver"
+    assert profile.interfaces == ("migration_v1", "dirty_type1")
+    assert profile.description == "PCI device 1af4:10f1"
+    assert (profile.claims.data_section, profile.claims.page_size) == ("mapped", 4096)
+    assert (profile.claims.precopy_data, profile.claims.transitions) == (None, ())
+    assert profile.stimulus.running is None
+    assert profile.device.command == REFERENCE[1:]
+
+
+def test_it_passes_check(probed, capsys):
+    assert main(["check", str(probed)]) == 0
+    assert capsys.readouterr().out.endswith(f"{probed}: ok\n")
+
+
+def test_it_can_be_run(probed, judge_in_process, tmp_path):
+    """What cannot be judged is n/a or not-run by a key that the profile has as a comment; nothing fails."""
+    summary = judge_in_process(probed, tmp_path, most=1)
+    verdicts = {case.verdict for case in summary.cases.values()}
+    assert verdicts == {Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.NOT_RUN}
+    text = probed.read_text()
+    wanted = {case.why.wants for case in summary.cases.values() if case.verdict is Verdict.NOT_RUN}
+    assert wanted
+    assert [key for key in wanted if f"  # {key.rpartition('.')[2]}:" not in text] == []
+
+
+def test_it_names_what_it_lacks(probed, catalogue):
+    """Each rule of a device that wants a key is named in the comment of that key, with their number."""
+    paragraphs = [" ".join(each.split()).replace(" # ", " ") for each in probed.read_text().split("\n\n")]
+    for key in {
+        key for rule in catalogue for key in rule.wants if key.count(".") == 1 and key[:6] in ("claims", "stimul")
+    }:
+        if key == "claims.data_section":
+            continue
+        name = key.partition(".")[2]
+        (said,) = (each for each in paragraphs if re.search(rf"(?<![\w:]) {name}:", each))
+        wanting = [each for each in catalogue.wanting(key) if not (each.of_the_suite or each.on_request)]
+        assert re.search(rf"It lets {len(wanting)} rules? be judged", said)
+        assert [rule.id for rule in wanting if rule.id not in said] == []
+
+
+def test_a_blank_is_not_taken_for_a_value(probed, tmp_path):
+    """Whoever takes all the # away and fills nothing in hears of each key."""
+    text = re.sub(r"(?m)^( *)# (?=(?:  )*(?:# |\w+:( \{\})?$|\{\}$))", r"\1", probed.read_text())
+    assert "\nstimulus:\n" in text
+    (tmp_path / "blank.yaml").write_text(text)
+    with pytest.raises(ProfileError) as refused:
+        load(tmp_path / "blank.yaml", sections.PROFILE)
+    lines = {problem.text.strip() for problem in refused.value.problems}
+    assert {"precopy_data:", "dirty_scope:", "sample:", "write:", "observe:", "save_fault:", "comes_within:"} <= lines
+
+
+def test_a_claim_that_was_seen_is_right(judge_in_process, project, tmp_path):
+    """The run finds the same data section, however the device was built."""
+    for section in ("trapped", "mapped", "partitioned"):
+        path = tmp_path / f"{section}.yaml"
+        assert main(["probe", "--out", str(path), *REFERENCE, f"--data-section={section}"]) == 0
+        case = "suites/migration_v1/test_region.py::test_section_as_claimed"
+        (tmp_path / section).mkdir()
+        summary = judge_in_process(path, tmp_path / section, str(project / case))
+        assert [each.verdict for each in summary.cases.values()] == [Verdict.PASS]
+
+
+def test_to_standard_output(probed, capsys):
+    """The same text, and nothing else."""
+    assert main(["probe", *REFERENCE]) == 0
+    assert capsys.readouterr().out == probed.read_text()
+
+
+def test_no_file_is_replaced(probed, tmp_path, capsys):
+    """Unless that is asked for; the device is not even opened."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("mine")
+    assert main(["probe", "--out", str(path), "/no/such/socket"]) == 2
+    assert main(["probe", "--out", str(path), *REFERENCE]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+    assert main(["probe", "--out", str(path), "--force", *REFERENCE]) == 0
+    assert path.read_text() == probed.read_text()
+    assert os.listdir(tmp_path) == ["mine.yaml"]
+
+
+@pytest.mark.parametrize("out", ["", ".", "none/there.yaml", "a" * 300])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_where_no_file_can_be(monkeypatch, tmp_path, capsys, out, force):
+    """The complaint has the path; nothing is left."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["probe", "--out", out, *force, *REFERENCE]) == 2
+    assert "no profile is written" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_gone_in_the_middle(fiend, tmp_path, capsys, force):
+    """Exit code 2, one clear line, and no file: not even a part of one; one that was there is as before."""
+    out = tmp_path / "out.yaml"
+    if force:
+        out.write_text("mine")
+    assert main(["probe", str(tmp_path / "s"), "--out", str(out), *force]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("vfio-compliance: no profile is written: ")
+    assert sorted(os.listdir(tmp_path)) == ["out.yaml", "s"] if force else ["s"]
+    assert not force or out.read_text() == "mine"
+
+
+def test_killed_in_the_middle(tmp_path):
+    """A server that is silent, and a user who has enough of it."""
+    server = ScriptedServer(tmp_path / "s", silent := Fiend(ends={2: "be silent"}))
+    command = [
+        sys.executable,
+        "-m",
+        "vfio_compliance",
+        "probe",
+        str(tmp_path / "s"),
+        "--out",
+        str(tmp_path / "out.yaml"),
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while len(silent.asked) < 2 and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGKILL)
+    server.stop()
+    assert process.returncode == -signal.SIGKILL
+    assert os.listdir(tmp_path) == ["s"]
+
+
+def test_nothing_to_judge(tmp_path, capsys):
+    """A device that has no interface that is judged gets no profile."""
+    server = ScriptedServer(tmp_path / "s", Fiend(capabilities=b""), b"\0\0\0\0{}\0")
+    assert main(["probe", str(tmp_path / "s")]) == 2
+    server.stop()
+    assert "nothing to judge: the device shows none of the migration region (migration_v1)" in capsys.readouterr().err
+
+
+def seen(**says: str) -> Look:
+    return Look(
+        ("", ""),
+        says.get("device", "A device."),
+        [says.get("region", "0")],
+        {"dirty_type1": Seen({}, [says.get("said", "x")])},
+    )
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_names_from_elsewhere(tmp_path, catalogue, text):
+    """Whatever a driver, a list of names or a server calls itself, the profile says that and nothing else."""
+    where = KernelGroupDevice(transport="kernel-group", name="0000:01:00.0", sysfs="/sys/bus/pci/devices/0000:01:00.0")
+    known = Identity(("1234", "5678"), text, text, text, text, text, text)
+    made = writing.text(
+        where, known, seen(device=text, region=text, said=text), sections.PROFILE, sections.SECTIONS, catalogue
+    )
+    assert all(each.isprintable() for each in made.split("\n"))
+    path = tmp_path / "p.yaml"
+    path.write_text(made, encoding="utf-8")
+    profile = load(path, sections.PROFILE)
+    assert (profile.name, profile.device, profile.interfaces) == ("0000-01-00.0", where, ("dirty_type1",))
+    assert profile.vendor == profile.driver
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_paths_from_elsewhere(tmp_path, capsys, text):
+    """A path that no profile takes is a complaint; any other one is in the profile as it is."""
+    name = re.sub(r"[\x00/\ud800]", "", text)[:20].strip() or "x"
+    server = ScriptedServer(tmp_path / name, Fiend())
+    code = main(["probe", str(tmp_path / name), "--out", str(tmp_path / "out.yaml")])
+    server.stop()
+    if code:
+        assert "makes no profile" in capsys.readouterr().err
+        assert not (tmp_path / "out.yaml").exists()
+    else:
+        device = load(tmp_path / "out.yaml", sections.PROFILE).device
+        assert device == VfioUserDevice(transport="vfio-user", socket=str(tmp_path / name))
+
+
+def test_every_interface_can_be_probed():
+    """A new one says what can be seen of it, or that there is nothing to see."""
+    assert [each.name for each in INTERFACES if each.probe is type(INTERFACES[0]).__mro__[1].probe] == []
+
+
+def test_a_call_into_the_kernel_that_does_not_return(monkeypatch, tmp_path, capsys):
+    """It keeps nobody: the call is named, and there is no file."""
+    device = KernelGroupDevice(transport="kernel-group", name="x", sysfs="/sys/none/x")
+
+    def look(where, interfaces, calls):
+        calls.begin("read", "region 9", 0, 4)
+        signal.pause()
+
+    monkeypatch.setattr(target, "where", lambda word, command: device)
+    monkeypatch.setattr(looking, "look", look)
+    monkeypatch.setattr(profiles, "Limits", lambda: SimpleNamespace(test=0.5))
+    assert main(["probe", "x", "--out", str(tmp_path / "out.yaml")]) == 2
+    assert "no profile is written: no answer: read of 4 bytes at 0x0 of region 9" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A first profile of a whole device, and a run by it; in a guest, of one behind a real kernel:
+
+    vfio-compliance vm --kernels 6.12 -- \
+        pytest -p no:cacheprovider tools/tests/probing/test_probe_target.py --target profiles/qemu-edu.yaml
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from vfio_compliance.cli.main import main
+from vfio_compliance.profiles import KernelGroupDevice, load
+from vfio_compliance.results.verdict import Verdict
+from vfio_compliance.sections import PROFILE
+
+#: What only one who knows the device can claim of it.
+KNOWN_TO_FEW = {"precopy_data", "transitions", "repeatable_state", "dirty_scope"}
+
+
+def test_a_first_profile_and_a_run(target, judge_in_process, tmp_path):
+    """It says of the device what the profile says that was written by hand, and nothing is broken by it."""
+    known, path = load(target, PROFILE), tmp_path / "probed.yaml"
+    device = known.device
+    words = [device.sysfs] if isinstance(device, KernelGroupDevice) else ["--", *device.command]
+    assert main(["probe", "--out", str(path), *words]) == 0
+    assert main(["check", str(path)]) == 0
+    found = load(path, PROFILE)
+    assert found.interfaces == known.interfaces
+    seen = {name: value for name, value in dataclasses.asdict(found.claims).items() if name not in KNOWN_TO_FEW}
+    assert {name: value for name, value in dataclasses.asdict(known.claims).items() if name in seen} == seen
+    if isinstance(device, KernelGroupDevice):
+        assert (found.device.name, found.device.sysfs) == (device.name, device.sysfs)
+        assert found.driver == known.driver
+    summary = judge_in_process(path, tmp_path, "--plan=smoke")
+    verdicts = {case.verdict for case in summary.cases.values()}
+    assert Verdict.PASS in verdicts
+    assert verdicts <= {Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.NOT_RUN}

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which device a word means, and what the kernel says of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from pci_tree import BUS, DISK, NET, SOUND, FakeMachine, built, without_driver
+
+from vfio_compliance.probing.errors import ProbeError
+from vfio_compliance.probing.identity import identity, names, same_kind
+from vfio_compliance.probing.target import where
+
+FOLDER = f"/{BUS}/devices/{NET}"
+
+IDS = """\
+# a list
+10d3  Not this one
+\t8086  Nor this
+8086  Intel \x1b[31mCorporation
+\t10d2  Another device
+\t10d3  82574L
+\t\t10d3 0001  A subsystem
+\t10d4  Yet another
+8087  Others
+\t10d3  Of others
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> FakeMachine:
+    """Each device knows its bus."""
+    found = built(tmp_path)
+    for address in (NET, DISK, SOUND):
+        (tmp_path / BUS / "devices" / address / "subsystem").symlink_to("../../../pci")
+    return found
+
+
+@pytest.mark.parametrize(
+    "word", [NET, NET.removeprefix("0000:"), FOLDER, f"{FOLDER}/", f"7:{NET}", f"/dev/vfio/7:{NET}"]
+)
+def test_a_device_of_the_kernel(machine, word):
+    """However it is named, the profile has its folder in sysfs: groups change their numbers."""
+    found = where(word, (), machine.root)
+    assert (found.name, found.sysfs, found.group) == (NET, FOLDER, None)
+
+
+@pytest.mark.parametrize("word", ["5", "/dev/vfio/5"])
+def test_a_group_of_one(machine, word):
+    """Its device is meant."""
+    assert where(word, (), machine.root).name == DISK
+
+
+def test_a_group_in_which_one_has_a_driver(machine):
+    """That one is meant."""
+    without_driver(machine, SOUND)
+    assert where("7", (), machine.root).name == NET
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (None, "which device"),
+        ("0000:09:00.0", "there is no device `/sys/bus/pci/devices/0000:09:00.0`"),
+        ("7", rf"group 7 holds {NET} \(e1000e\), {SOUND} \(snd_hda_intel\); name one of them, such as 7:{NET}"),
+        ("7:x", "holds no device `x`"),
+        ("99", "there is no IOMMU group 99"),
+        ("9" * 400, "there is no `9"),
+        ("/sys/none", "there is no device `/sys/none`"),
+        ("/dev/vfio/vfio", "is no device and no socket|there is no"),
+        ("", "there is no ``"),
+        ("a\0b", "there is no"),
+        ("\x1b]0;x\x07", "there is no"),
+        ("x" * 100_000, "there is no"),
+        (os.fsdecode(b"\xff"), "there is no"),
+        ("/etc/passwd", "`/etc/passwd` is no device and no socket"),
+        ("/", "is no device and no socket"),
+    ],
+    ids=range(15),
+)
+def test_what_is_no_device(machine, word, message):
+    with pytest.raises(ProbeError, match=message) as refused:
+        where(word, (), machine.root)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_socket(tmp_path):
+    """With a command it is where the server is to listen, and need not be there yet."""
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        assert where(path).socket == path
+    assert where("/run/later", ["server", "{socket}"]).command == ("server", "{socket}")
+    assert where(None, ["server", "{socket}"]).socket is None
+
+
+def test_who_a_device_is(machine):
+    """Ids, names, driver and the version of its module."""
+    module = machine.root / "sys/module/e1000e"
+    module.mkdir(parents=True)
+    (module / "version").write_text("3.2\x1b[1m\n")
+    (module / "srcversion").write_text("ABC123\n")
+    (machine.root / BUS / "drivers/e1000e/module").symlink_to(module)
+    (machine.root / "usr/share/misc").mkdir(parents=True)
+    (machine.root / "usr/share/misc/pci.ids").write_text(IDS)
+    found = identity(FOLDER, machine.root)
+    assert found.ids == ("8086", "10d3")
+    assert (found.vendor, found.product) == (r"Intel \x1b[31mCorporation", "82574L")
+    assert (found.driver, found.module, found.version, found.srcversion) == (
+        "e1000e",
+        "e1000e",
+        r"3.2\x1b[1m",
+        "ABC123",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [
+        (("8086", "10d4"), (r"Intel \x1b[31mCorporation", "Yet another")),
+        (("8086", "ffff"), (r"Intel \x1b[31mCorporation", "")),
+        (("8087", "10d3"), ("Others", "Of others")),
+        (("ffff", "10d3"), ("", "")),
+    ],
+)
+def test_names(machine, ids, found):
+    """A device is looked for among those of its vendor alone."""
+    (machine.root / "usr/share/hwdata").mkdir(parents=True)
+    (machine.root / "usr/share/hwdata/pci.ids").write_text(IDS)
+    assert names(*ids, machine.root) == found
+
+
+@pytest.mark.parametrize("text", ["", "0x80861", "8086:10d3", "\xff\xfe", "0xzzzz", "8" * 100_000])
+def test_ids_that_are_none(machine, text):
+    """Then none are known."""
+    (machine.root / BUS / "devices" / NET / "vendor").write_text(text)
+    assert identity(FOLDER, machine.root).ids == ("", "")
+
+
+def test_others_of_its_kind(machine):
+    """Those of the same ids and driver."""
+    assert same_kind(FOLDER, machine.root) == []
+    (machine.root / BUS / "devices" / SOUND / "driver").unlink()
+    (machine.root / BUS / "devices" / SOUND / "driver").symlink_to("../../drivers/e1000e")
+    assert same_kind(FOLDER, machine.root) == [SOUND]
+    without_driver(machine, NET)
+    assert same_kind(FOLDER, machine.root) == []

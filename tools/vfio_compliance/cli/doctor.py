@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance doctor [PROFILE|TARGET]`: what this host lacks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..results.verdict import EXIT_BROKEN, EXIT_OK
+from .checkout import Complaint, loaded
+from .parser import Commands
+
+if TYPE_CHECKING:
+    from ..host.doctor import Where
+
+_EPILOG = """\
+With a PROFILE, or a TARGET as of `vfio-compliance probe`, only what its device needs counts; without, all that the
+program can do. Nothing is changed, and no device is opened. What cannot be found out is "not known", and does not
+count as there.
+
+exit codes: 0 all that is needed is there, 2 something is missing or not known
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="see what this host lacks",
+        description="Say what this host lacks to judge a device, and how to mend that.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("target", nargs="?", metavar="PROFILE|TARGET", help="what is to be judged")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Print a table; exit code as --help says."""
+    from ..host.doctor import complete, needs, table
+    from ..host.machine import Machine
+
+    where, locks, driver = _meant(arguments.target)
+    found = needs(Machine(), where, locks, driver)
+    print("\n".join(table(found)))
+    return EXIT_OK if complete(found) else EXIT_BROKEN
+
+
+def _meant(word: str | None) -> tuple[Where, int, str]:
+    """How the device is reached, how much memory its interfaces have locked, and its driver where that is known."""
+    from ..interfaces import INTERFACES
+    from ..probing.errors import ProbeError
+    from ..probing.target import where
+
+    locks = {each.name: each.locks for each in INTERFACES}
+    if word is None:
+        return None, max(locks.values()), ""
+    if word.endswith((".yaml", ".yml")) or Path(word).is_file():
+        profile = loaded(Path(word))
+        return profile.device, max(locks[name] for name in profile.interfaces), profile.driver or ""
+    try:
+        return where(word), max(locks.values()), ""
+    except ProbeError as error:
+        raise Complaint(str(error)) from None

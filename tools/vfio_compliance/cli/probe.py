@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`vfio-compliance probe TARGET`: a first profile from a live device."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..results.verdict import EXIT_BROKEN, EXIT_OK
+from .checkout import Complaint, catalogue
+from .parser import Commands
+from .stateful import Outcome, apart
+
+if TYPE_CHECKING:
+    from ..probing.target import Where
+    from ..results.inflight import Inflight
+
+_EPILOG = """\
+TARGET is an address on PCI (0000:65:00.0), a folder of a device in /sys, a group (12, /dev/vfio/12, or 12:NAME for
+one of its devices), or the socket of a vfio-user server. What follows -- starts a server, as `command` in a profile
+does; it is ended afterwards. {socket} in it becomes the path of its socket, {python} this Python:
+
+  vfio-compliance probe 0000:65:00.0 --out my-device.yaml
+  vfio-compliance probe --out server.yaml -- /usr/local/bin/my-server --listen {socket}
+
+The device is opened, asked and read; nothing is written to it, its state is not changed, and nothing is tracked. (The
+driver does at an open what it does for every user: vfio-pci resets the device where it can.) The profile can be run at
+once. What cannot be seen is in it as comments, each with the rules that it lets be judged.
+
+exit codes: 0 written, 2 there is no profile
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "probe",
+        help="write a first profile from a live device",
+        description="Look at a device, without changing it, and write a profile of it.",
+        epilog=_EPILOG,
+        usage="%(prog)s [options] [TARGET] [-- COMMAND...]",
+    )
+    parser.rest = "command"
+    option = parser.add_argument
+    option("target", nargs="?", metavar="TARGET", help="the device: see below")
+    option("--out", type=Path, metavar="FILE", help="a new file for the profile (default: standard output)")
+    option("--force", action="store_true", help="replace the file if there is one")
+    parser.set_defaults(carry_out=carry_out)
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Write the profile; exit code as --help says."""
+    from ..common.new_file import new_file, refuse_existing
+    from ..common.signals import terminated_as_interrupted
+    from ..probing.errors import ProbeError
+    from ..probing.target import where
+
+    try:
+        device = where(arguments.target, arguments.command)
+        if arguments.out is None:
+            sys.stdout.write(_text(device))
+            return EXIT_OK
+        if not arguments.force:
+            refuse_existing(arguments.out, ProbeError)  # before the device is bothered
+        with terminated_as_interrupted():
+            text = _text(device)
+            with new_file(arguments.out, ProbeError, replace=arguments.force) as file:
+                file.write(text.encode())
+    except ProbeError as error:
+        raise Complaint(f"no profile is written: {error}") from None
+    print(f"{arguments.out}: written; see what it lacks, then: vfio-compliance run {arguments.out}")
+    return EXIT_OK
+
+
+def _text(device: Where) -> str:
+    """The text of a profile that is right. Raises ProbeError."""
+    from ..probing.errors import ProbeError
+    from ..profiles import Limits
+
+    within = Limits().test
+    outcome = apart(device.transport != "vfio-user", within, "no answer", lambda calls: _probed(device, calls))
+    (text,) = outcome.lines
+    if outcome.code:
+        raise ProbeError(text)
+    return text
+
+
+def _probed(device: Where, calls: Inflight | None) -> Outcome:
+    from ..interfaces import INTERFACES
+    from ..probing.errors import ProbeError
+    from ..probing.identity import Identity, identity
+    from ..probing.look import look
+    from ..probing.text import text
+    from ..profiles import KernelGroupDevice, ProfileError, load
+    from ..sections import PROFILE, SECTIONS
+
+    try:
+        known = identity(device.sysfs or "") if isinstance(device, KernelGroupDevice) else Identity()
+        made = text(device, known, look(device, INTERFACES, calls), PROFILE, SECTIONS, catalogue())
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+            file.write(made)
+            file.flush()
+            load(file.name, PROFILE)
+    except ProfileError as error:
+        return Outcome(EXIT_BROKEN, [f"what is known of the device makes no profile: {error.problems[0].message}"])
+    except (ProbeError, OSError) as error:
+        return Outcome(EXIT_BROKEN, [str(error)])
+    return Outcome(EXIT_OK, [made])
