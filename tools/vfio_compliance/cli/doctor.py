@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..results.verdict import EXIT_BROKEN, EXIT_OK
-from .checkout import Complaint, loaded
+from .checkout import Complaint, loaded, width
 from .parser import Commands
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
     where, locks, driver = _meant(arguments.target)
     found = needs(Machine(), where, locks, driver)
-    print("\n".join(table(found)))
+    print("\n".join(table(found, width())))
     return EXIT_OK if complete(found) else EXIT_BROKEN
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from ..common.words import columns, printable
+from ..common.wrap import wrap
 from ..profiles import KernelGroupDevice, VfioUserDevice
 from . import kernel, programs
 from .machine import Machine
@@ -17,6 +18,9 @@ from .needs import Need, State
 Where: TypeAlias = KernelGroupDevice | VfioUserDevice | None
 
 _BAD = (State.MISSING, State.UNKNOWN)
+
+#: With fewer columns than this beside it, what is said of a thing stands below it.
+_NARROW = 40
 
 
 def needs(machine: Machine, where: Where, locks: int, driver: str = "") -> list[Need]:
@@ -59,7 +63,20 @@ def complete(found: Iterable[Need]) -> bool:
     return not any(each.state in _BAD for each in found)
 
 
-def table(found: Iterable[Need]) -> list[str]:
-    """A line for each thing, what is missing first."""
+def table(found: Iterable[Need], width: int = 1000) -> list[str]:
+    """What is missing first, each thing with what is said of it, in lines of at most ``width`` columns; a summary."""
     order = sorted(found, key=lambda each: [State.MISSING, State.UNKNOWN, State.OK, State.NOT_NEEDED].index(each.state))
-    return columns([[printable(each.what), each.state.value, printable(each.says)] for each in order], ())
+    starts = columns([[printable(each.what), each.state.value, "|"] for each in order], ())
+    lines: list[str] = []
+    for start, each in zip(starts, order, strict=True):
+        start, says = start[:-1], printable(each.says)
+        if width - len(start) < _NARROW and says:
+            lines += [start.rstrip(), *wrap("  ", says, width)]
+        else:
+            lines += [line.rstrip() for line in wrap(start, says, width)]
+    return [*lines, "", _summary([each.state for each in order])]
+
+
+def _summary(states: list[State]) -> str:
+    lacking = [f"{number} {state.value}" for state in _BAD if (number := states.count(state))]
+    return f"This host lacks something: {', '.join(lacking)}" if lacking else "Nothing is missing"
