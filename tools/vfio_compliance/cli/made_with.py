@@ -34,7 +34,7 @@ def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
             inputs[str(path)] = hashlib.sha256(content).hexdigest()
             files[path.name if path.name not in files else f"{len(files)}-{path.name}"] = content
     files |= {KERNEL_CONFIG: config} if (config := kernel_config()) else {}
-    facts = gather(profile, root())
+    facts = gather(profile)
     if config:
         facts[KERNEL_CONFIG_DIGEST] = hashlib.sha256(config).hexdigest()
     return MadeWith(Environment(facts, inputs, tuple(options), os.getcwd()), files)

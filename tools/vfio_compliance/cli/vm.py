@@ -114,6 +114,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 def orders(arguments: argparse.Namespace) -> Orders:
     """What is asked for. Exits on options that do not go together."""
+    from ..profiles import shipped
     from ..vm.orders import Orders
 
     for word, given in (("--profile", arguments.profile), ("--only", arguments.only)):
@@ -139,7 +140,7 @@ def orders(arguments: argparse.Namespace) -> Orders:
         commands=arguments.commands,
         modules=arguments.module,
         setup=arguments.setup,
-        profiles=[path.absolute() for path in arguments.profile],
+        profiles=[shipped.file_of(path).absolute() for path in arguments.profile],
         only=arguments.only,
         append=arguments.append,
         qemu=[word for words in arguments.qemu_arg for word in shlex.split(words)],
