@@ -28,6 +28,7 @@ from . import (
     restore,
     run,
     save,
+    selftest,
     verify,
     vm,
     waive,
@@ -39,7 +40,7 @@ from .parser import Parser
 #: In the order in which --help has them.
 _COMMANDS = (
     *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
-    *(judge, proxy, import_, qemu, vm),
+    *(judge, proxy, import_, qemu, vm, selftest),
 )
 
 #: What printing fails with where the reader, the terminal or the room on the disk is gone.

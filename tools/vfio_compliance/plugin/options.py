@@ -75,7 +75,7 @@ def stress_seconds(config: pytest.Config) -> float | None:
 
 def plan_of(config: pytest.Config, catalogue: rules.Catalogue) -> plans.Plan:
     """The plan of the run. Raises ProfileError."""
-    plan = plans.chosen(config.getoption("--plan"), config.rootpath)
+    plan = plans.chosen(config.getoption("--plan"))
     if problems := plan.problems(catalogue.rules):
         raise profiles.ProfileError(problems)
     plan = plan.on(os.uname().release)

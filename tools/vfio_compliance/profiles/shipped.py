@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The profiles that come with the program, by name: `reference` works from any folder, as a path of a checkout does not."""
+"""The profiles that come with the program, by name: `reference` is one from any folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEMPLATE = "template"
 
 def profiles() -> dict[str, Path]:
     """The file of each, by its name."""
-    files = sorted([*PROFILES.glob("*.yaml"), *PROFILES.glob("examples/*.yaml")])
+    files = [*sorted(PROFILES.glob("*.yaml")), *sorted(PROFILES.glob("examples/*.yaml"))]
     return {file.stem: file for file in files if file.stem != _TEMPLATE}
 
 

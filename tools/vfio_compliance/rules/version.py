@@ -42,7 +42,7 @@ def known_errors(version: int, errata: tuple[Erratum, ...] = ERRATA) -> list[Err
 
 
 def suite_facts() -> dict[str, str]:
-    """What judges, by the names that the facts of a run have: version, digest, commit, changes, version of the rules."""
+    """What judges, by the names that the facts of a run have: version, digest, commit, changes, rule set."""
     return origin.facts() | {"rule set": str(VERSION)}
 
 

@@ -61,7 +61,7 @@ class Plan:
         return self.files() | ({KERNEL: self.vmlinux} if self.vmlinux else {})
 
     def _environment(self) -> dict[str, str]:
-        # Of somebody's own installation (pip --user), Python finds the packages by this; in a guest, root has another home.
+        # What somebody has installed for himself alone: in a guest, root has another home.
         own = site.getuserbase()
         path = os.pathsep.join([str(Path(sys.executable).parent), f"{own}/bin", "/usr/local/sbin", "/usr/local/bin"])
         path += ":/usr/sbin:/usr/bin:/sbin:/bin"
