@@ -20,7 +20,19 @@ from vfio_compliance.results.reading import summarise
 from vfio_compliance.watch import suites
 
 #: Folders whose helpers tests import by their bare names, whatever the import mode.
-HELPERS = ("../bench", ".", "clients", "fuzz", "profiles", "proofs", "refdriver", "results", "transport", "watch")
+HELPERS = (
+    "../bench",
+    ".",
+    "clients",
+    "fuzz",
+    "installed",
+    "profiles",
+    "proofs",
+    "refdriver",
+    "results",
+    "transport",
+    "watch",
+)
 for folder in HELPERS:
     sys.path.insert(0, str(Path(__file__).parent / folder))
 

@@ -52,7 +52,7 @@ def carry_out(_: argparse.Namespace) -> int:
             found = part()
         except (Complaint, OSError) as error:
             found = Found(False, str(error))
-        head, *rest = found.text.splitlines()
+        head, *rest = found.text.splitlines() or ["nothing was said"]
         print(f"{'ok' if found.good else 'BROKEN':8}{name:10}{printable(head)}", flush=True)
         for line in rest:
             print(f"{'':18}{printable(line)}")

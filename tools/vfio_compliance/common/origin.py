@@ -114,8 +114,8 @@ def damage() -> list[str]:
         try:
             if file_digest(path) != digest:
                 lines.append(f"{path}: changed since it was built")
-        except OSError as error:
-            lines.append(f"{path}: {error.strerror}")
+        except (OSError, ValueError) as error:
+            lines.append(f"{path}: {getattr(error, 'strerror', error)}")
     # A test that was added is run, too.
     return lines or ([] if suite_digest() == made.digest else [f"{PROJECT}: there are files that were not built"])
 
