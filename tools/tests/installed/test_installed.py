@@ -93,7 +93,7 @@ def test_run(broken):
         ("list", 0, RULE),
         (f"explain {RULE}", 0, "suites/migration_v1/test_registers.py:"),
         ("check reference", 0, "reference.yaml: ok"),
-        ("run reference --dry-run --only v1.reserved", 0, "10 cases"),
+        ("run reference --dry-run --only v1.reserved", 0, "10 of 2 rules"),
         ("report run", 1, f"FAIL  {RULE}"),
         ("bundle run --output run.tar.gz", 0, "bundle: run.tar.gz"),
         (f"repro run {RULE} --output repro", 0, f"{RULE}.c"),
