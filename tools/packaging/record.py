@@ -19,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _TOP = ("conftest.py", "tox.ini")
 
 
-class Record(BuildHookInterface):  # type: ignore[type-arg]
+class Record(BuildHookInterface):
     """What hatchling calls before it collects files and after the archive is written."""
 
     PLUGIN_NAME = "custom"
