@@ -64,5 +64,5 @@ def test_debian_package_has_the_version(project):
 def test_recipes_name_what_virtual_machines_need(project, recipe):
     """Each package that `vm` asks its user to install, if Debian has it and not every machine."""
     told = [line.partition("apt-get install ")[2] for line in host.missing([*host.BOOT, *host.BUILD], lambda _: None)]
-    words = set(re.findall(r"[\w.+-]+", (project / "tools" / "packaging" / recipe).read_text(encoding="utf-8")))
+    words = set(re.findall(r"[a-z0-9][\w.+-]*", (project / "tools" / "packaging" / recipe).read_text(encoding="utf-8")))
     assert {name for name in told if name} - words == {"coreutils"}
