@@ -139,6 +139,11 @@ def test_hints_name_what_works_here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert project.at("profiles/template.yaml") == str(project.PROJECT / "profiles" / "template.yaml")
     assert project.pip("vm") == f"pip install -e '{project.PROJECT}[vm]'"
+    here = tmp_path / "gone"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    assert project.at("profiles/template.yaml") == str(project.PROJECT / "profiles" / "template.yaml")
     monkeypatch.setattr(project, "INSTALLED", True)
     assert project.pip("vm") == "pip install 'vfio_compliance[vm]'"
 

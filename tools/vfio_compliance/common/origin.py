@@ -134,7 +134,7 @@ def _from_git() -> dict[str, str]:
 def _git(*words: str) -> str | None:
     import subprocess
 
-    command = ["git", "-C", str(PROJECT), *words]
+    command = ["git", "--no-optional-locks", "-C", str(PROJECT), *words]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
     except (OSError, ValueError, subprocess.SubprocessError):

@@ -39,7 +39,11 @@ def bytecode() -> str | None:
 
 def at(name: str) -> str:
     """A file of the tree, such as ``profiles/template.yaml``, by a path that leads to it from the present folder."""
-    return name if Path.cwd() == PROJECT else str(PROJECT / name)
+    try:
+        here = Path.cwd()
+    except OSError:  # somebody has removed it
+        here = None
+    return name if here == PROJECT else str(PROJECT / name)
 
 
 def pip(extra: str) -> str:
