@@ -32,10 +32,18 @@ def test_no_name_is_there_twice():
     assert len({file.stem for file in files}) == len(files)
 
 
-@pytest.mark.parametrize("path", ["profiles/reference.yaml", "reference.yaml", "/reference", "", ".", "a/b"])
+@pytest.mark.parametrize("path", ["profiles/mine.yaml", "mine.yaml", "/mine", "", ".", "a/b"])
 def test_path(path):
     """What looks like a path is one, there or not."""
     assert str(shipped.file_of(path)) in (path, ".")
+
+
+@pytest.mark.parametrize("path", ["profiles/reference.yaml", "reference.yaml", "profiles/examples/python.yaml"])
+def test_path_of_a_checkout(path):
+    """As a reader of the README writes it, who has none: the name is told."""
+    name = path.rpartition("/")[2].removesuffix(".yaml")
+    with pytest.raises(ProfileError, match=f"there is no file `{path}`; did you mean `{name}`?"):
+        shipped.file_of(path)
 
 
 def test_file_of_that_name(elsewhere):

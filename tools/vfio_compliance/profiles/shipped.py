@@ -23,17 +23,22 @@ def profiles() -> dict[str, Path]:
 def file_of(word: str | os.PathLike[str]) -> Path:
     """The file that is meant: a path, which need not lead anywhere, or the name of a profile that is shipped.
 
-    What names a file here is that file, never one that is shipped. Raises ProfileError for a name that nothing has.
+    What names a file here is that file, never one that is shipped. Raises ProfileError for a name that nothing has, and
+    for the path of a shipped profile in a checkout, where there is none.
     """
-    path = Path(word)
-    if not _is_name(path):
-        return path
-    known = profiles()
-    if path.name in known:
-        return known[path.name]
-    message = f"there is no file {quoted(path.name)}, and no profile of that name is shipped; there are "
-    message += ", ".join(known) + did_you_mean(similar(path.name, known))
-    raise ProfileError([Problem("profile", WHOLE_FILE, message, "")])
+    path, known = Path(word), profiles()
+    if _is_name(path):
+        if path.name in known:
+            return known[path.name]
+        message = f"there is no file {quoted(path.name)}, and no profile of that name is shipped; there are "
+        raise _wrong(message + ", ".join(known) + did_you_mean(similar(path.name, known)))
+    if path.stem in known and not os.path.lexists(path):
+        raise _wrong(f"there is no file {quoted(str(path))}{did_you_mean(path.stem)}")
+    return path
+
+
+def _wrong(message: str) -> ProfileError:
+    return ProfileError([Problem("profile", WHOLE_FILE, message, "")])
 
 
 def called(path: Path) -> str:
