@@ -26,6 +26,7 @@ HELPERS = (
     "clients",
     "fuzz",
     "host",
+    "installed",
     "probing",
     "profiles",
     "proofs",

@@ -9,6 +9,9 @@ from itertools import chain
 
 import pytest
 
+from vfio_compliance import __version__
+from vfio_compliance.vm import host
+
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
@@ -49,3 +52,17 @@ def test_tox_installs_by_the_list(project):
     assert "-c {[constraints]file}" in settings["testenv"]["deps"]
     assert settings["testenv"]["constrain_package_deps"] == "true"
     assert [name for name in settings.sections() if name.startswith("testenv:") and "deps" in settings[name]] == []
+
+
+def test_debian_package_has_the_version(project):
+    """That of the program."""
+    changes = (project / "tools" / "packaging" / "debian" / "changelog").read_text(encoding="utf-8")
+    assert changes.startswith(f"vfio-compliance ({__version__}) ")
+
+
+@pytest.mark.parametrize("recipe", ["Containerfile", "debian/control"])
+def test_recipes_name_what_virtual_machines_need(project, recipe):
+    """Each package that `vm` asks its user to install, if Debian has it and not every machine."""
+    told = [line.partition("apt-get install ")[2] for line in host.missing([*host.BOOT, *host.BUILD], lambda _: None)]
+    words = set(re.findall(r"[a-z0-9][\w.+-]*", (project / "tools" / "packaging" / recipe).read_text(encoding="utf-8")))
+    assert {name for name in told if name} - words == {"coreutils"}

@@ -25,7 +25,6 @@ print(*sys.modules)
     ("words", "more"),
     [
         ("--help", ["yaml", "dataclasses"]),
-        ("--version", ["yaml", "dataclasses"]),
         ("run --help", ["yaml", "dataclasses"]),
         ("vm --help", ["yaml", "dataclasses"]),
         ("list", ["vfio_compliance.profiles", "difflib"]),

@@ -62,7 +62,7 @@ PROJECT = Path(__file__).parents[3]
 
 def test_the_plans_of_the_project() -> None:
     """Three leave out nothing; what another one leaves out, a kernel complains of."""
-    known = {path.stem: plan.load(path) for path in (PROJECT / plan.FOLDER).glob("*.yaml")}
+    known = {path.stem: plan.load(path) for path in plan.FOLDER.glob("*.yaml")}
     assert {name: each.name for name, each in known.items()} == {name: name for name in known}
     assert {name: each.depth for name, each in known.items()} == {
         "smoke": "quick",
@@ -81,7 +81,7 @@ def test_a_plan_is_chosen_by_name_or_path(
     word: str | None, name: str, given: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(PROJECT)
-    found = plan.chosen(word, PROJECT)
+    found = plan.chosen(word)
     assert (found.name, found.given) == (name, given)
 
 
@@ -97,7 +97,7 @@ def test_a_plan_is_chosen_by_name_or_path(
 )
 def test_a_plan_that_is_not_there(word: str, complaint: str) -> None:
     with pytest.raises(ProfileError) as caught:
-        plan.chosen(word, PROJECT)
+        plan.chosen(word)
     assert str(caught.value) == complaint
 
 

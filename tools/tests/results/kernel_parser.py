@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_compliance.vm.cache import default_root
+from vfio_compliance.common.project import cache
 
 #: Reads a file as `kunit.py parse` does, and tells the counts of its results.
 _PARSE = """
@@ -23,7 +23,7 @@ print(counts.passed, counts.failed, counts.crashed, counts.skipped, counts.error
 
 def counts(text: str, scratch: Path) -> list[int]:
     """What it counts: passed, failed, crashed, skipped, errors. Skips the test where it was not fetched."""
-    folder = default_root() / "kunit"
+    folder = cache() / "kunit"
     if not (folder / "kunit_parser.py").is_file():
         pytest.skip("tools/tests/results/fetch_kunit gets the kernel's parser")
     file = scratch / "it.ktap"

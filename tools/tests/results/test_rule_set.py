@@ -6,7 +6,12 @@ from __future__ import annotations
 import hashlib
 import re
 
+from stories import ended, told
+
 from vfio_compliance import rules
+from vfio_compliance.results.about import about
+from vfio_compliance.results.events import Environment, Target
+from vfio_compliance.results.reading import summarise
 from vfio_compliance.rules.version import ERRATA, VERSION, Erratum, known_errors
 
 #: Of what the rules of this version ask for. Whoever changes that raises VERSION, and puts the new digest here.
@@ -34,3 +39,11 @@ def test_known_errors():
     """An error is known in the versions that have it, and in no other."""
     error = Erratum("v1.one", 2, 4, "Wrong.", "So.")
     assert [version for version in range(1, 6) if known_errors(version, (error,))] == [2, 3]
+
+
+def test_report_says_which_suite_judged():
+    """By the facts of the run, where it has kept them, as --version says it; else by the version alone."""
+    facts = {"suite": "9", "suite commit": "c" * 40, "suite modified": "yes", "rule set": "7"}
+    kept = told(Environment(facts, {}, (), "/"), Target({}), ended("a[1]", "pass"))
+    assert about(summarise(kept))["judged"].endswith(f" (commit {'c' * 12}+modified, rule set 7)")
+    assert "commit" not in about(summarise(told(Target({}), ended("a[1]", "pass"))))["judged"]

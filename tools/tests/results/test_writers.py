@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import kernel_parser
 import pytest
@@ -422,10 +421,3 @@ def test_numbers_are_no_more_than_numbers():
     text = line(ended("a", "pass"), NOON).decode()
     for number in ("NaN", "Infinity", "1e999", "-1e300"):
         assert isinstance(parse(text.replace('"seconds":0.1', f'"seconds":{number}')), Damaged)
-
-
-def test_schema_is_shipped(project):
-    """It is beside the writer, and the package takes it along."""
-    assert json_writer.SCHEMA.is_file()
-    place = json_writer.SCHEMA.relative_to(Path(project, "tools", "vfio_compliance"))
-    assert f'"{place}"' in (project / "pyproject.toml").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from .checkout import catalogue
+from .checkout import Complaint, catalogue
 from .parser import Commands
 
 
@@ -22,7 +22,12 @@ def add(commands: Commands) -> None:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Check each file: 0 when all are right, else 2."""
+    from ..profiles import ProfileError, shipped
     from ..profiles.command import check
     from ..sections import PROFILE
 
-    return check(arguments.files, PROFILE, catalogue().rules)
+    try:
+        files = [str(shipped.file_of(file)) for file in arguments.files]
+    except ProfileError as error:
+        raise Complaint(str(error)) from None
+    return check(files, PROFILE, catalogue().rules)

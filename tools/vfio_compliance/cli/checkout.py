@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What commands share: the checkout with its rules, the terminal, and words for what the user can put right."""
+"""What commands share: the tree with its rules, profiles, the terminal, and words for what the user can put right."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..common.project import PROJECT, SUITES
 
 if TYPE_CHECKING:
     from ..profiles import Profile
@@ -30,11 +32,10 @@ class Complaint(Exception):
 
 
 def root() -> Path:
-    """The folder that has the suites: the checkout this program runs from, or the present folder."""
-    for folder in (Path(__file__).resolve().parents[3], Path.cwd()):
-        if (folder / "suites").is_dir():
-            return folder
-    raise Complaint("no folder `suites` here: start vfio-compliance in the project's checkout")
+    """The tree that has the suites: a checkout, or the files of an installation. Raises Complaint where it has none."""
+    if not SUITES.is_dir():
+        raise Complaint(f"{SUITES} is missing: install vfio-compliance anew")
+    return PROJECT
 
 
 def catalogue() -> Catalogue:
@@ -48,12 +49,13 @@ def catalogue() -> Catalogue:
 
 
 def loaded(path: Path) -> Profile:
-    """The profile. Raises Complaint for one that is wrong."""
+    """The profile, by its path, or by the name of one that is shipped. Raises Complaint for one that is wrong."""
     from .. import profiles
+    from ..profiles import shipped
     from ..sections import PROFILE
 
     try:
-        return profiles.load(path, PROFILE)
+        return profiles.load(shipped.file_of(path), PROFILE)
     except profiles.ProfileError as error:
         raise Complaint(str(error)) from None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance list`: the rules in a table, the defects that prove them, or the sessions that cases are made of."""
+"""`vfio-compliance list`: the rules in a table, the defects that prove them, the sessions, or what is shipped."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("pattern", nargs="?", help="a rule, its beginning, or a clause")
     parser.add_argument("--defects", action="store_true", help="the defects that prove them, and what none proves")
     parser.add_argument("--sessions", action="store_true", help="the sessions that come before a migration in a case")
+    parser.add_argument(
+        "--shipped", action="store_true", help="the profiles, plans and sources that come with it: where"
+    )
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -28,12 +31,22 @@ def carry_out(arguments: argparse.Namespace) -> int:
     """Print the table."""
     if arguments.sessions:
         return _sessions()
+    if arguments.shipped:
+        return _shipped()
     known = catalogue()
     rules = matching(known, arguments.pattern) if arguments.pattern else list(known)
     if arguments.defects:
         _defects(rules)
     else:
         _rules(rules)
+    return EXIT_OK
+
+
+def _shipped() -> int:
+    from .shipped import lines
+
+    for line in lines():
+        print(line)
     return EXIT_OK
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checkout import root
-
 if TYPE_CHECKING:
     from ..profiles import Profile
     from ..watch.made_with import MadeWith
@@ -34,7 +32,7 @@ def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
             inputs[str(path)] = hashlib.sha256(content).hexdigest()
             files[path.name if path.name not in files else f"{len(files)}-{path.name}"] = content
     files |= {KERNEL_CONFIG: config} if (config := kernel_config()) else {}
-    facts = gather(profile, root())
+    facts = gather(profile)
     if config:
         facts[KERNEL_CONFIG_DIGEST] = hashlib.sha256(config).hexdigest()
     return MadeWith(Environment(facts, inputs, tuple(options), os.getcwd()), files)
@@ -48,5 +46,5 @@ def input_files(profile: Profile, options: Sequence[str]) -> Iterator[Path]:
     if profile.actions:
         yield profile.action_file
     given = [option.partition("=") for option in options]
-    yield file_of(next((value for name, _, value in reversed(given) if name == _PLAN), None), root())
+    yield file_of(next((value for name, _, value in reversed(given) if name == _PLAN), None))
     yield from (Path(value) for name, _, value in given if name == _WAIVERS)

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import io
 import signal
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
 from ..common.screen import complain, give_up
 from ..results.verdict import EXIT_BROKEN
 from . import (
@@ -31,6 +31,7 @@ from . import (
     restore,
     run,
     save,
+    selftest,
     unbind,
     verify,
     vm,
@@ -43,7 +44,7 @@ from .parser import Parser
 #: In the order in which --help has them.
 _COMMANDS = (
     *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
-    *(doctor, probe, bind, unbind, judge, proxy, import_, qemu, vm),
+    *(doctor, probe, bind, unbind, judge, proxy, import_, qemu, vm, selftest),
 )
 
 #: What printing fails with where the reader, the terminal or the room on the disk is gone.
@@ -74,6 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Version(argparse.Action):
+    """Finds out only when asked."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from ..rules.version import described, suite_facts
+
+        print(f"vfio-compliance {described(suite_facts())}")
+        parser.exit()
+
+
 def parser() -> Parser:
     """The parser of the program, with those of all commands."""
     program = Parser(
@@ -82,7 +96,7 @@ def parser() -> Parser:
         epilog="exit codes: 0 all held, 1 a rule was broken, 2 not everything could be judged (also when interrupted), "
         "3 a call hung, 4 nothing was judged",
     )
-    program.add_argument("--version", action="version", version=f"vfio-compliance {__version__}")
+    program.add_argument("--version", action=_Version, help="show which commit this is, and exit")
     commands = program.add_subparsers(metavar="COMMAND")
     program.set_defaults(carry_out=lambda _: program.error("the following arguments are required: COMMAND"))
     for command in _COMMANDS:

@@ -21,7 +21,7 @@ that. `vfio-compliance judge` tells more of each trace.
 
 The command runs on the machine that has the device. For the reference module, in a virtual machine:
 
-  vfio-compliance vm --kernels 6.1 -- vfio-compliance qemu profiles/refdriver-kernel.yaml --out {out}/qemu
+  vfio-compliance vm --kernels 6.1 -- vfio-compliance qemu refdriver-kernel --out {out}/qemu
 
 exit codes: 0 the device works with this QEMU, 1 it does not, 2 not everything could be tried, 3 QEMU hung, 4 not
 applicable: there is no such QEMU, or no kernel before the device.
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     option = parser.add_argument
-    option("profile", type=Path, help="a file such as profiles/refdriver-kernel.yaml")
+    option("profile", type=Path, help="a file, or the name of one that is shipped, such as refdriver-kernel")
     option("--out", type=Path, metavar="DIR", help="folder for qemu.json, QEMU's trace events, and traces")
     option("--qemu", metavar="PROGRAM", help="the QEMU to try (default qemu-system-x86_64)")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")

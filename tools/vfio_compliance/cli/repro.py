@@ -73,10 +73,10 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 def _target(summary: Summary, profile: Path | None) -> Target | None:
     """Where programs are tried; None where nothing may be: a device has to be named, but for a server of our own."""
-    from ..profiles import VfioUserDevice
+    from ..profiles import VfioUserDevice, shipped
     from ..repro.live import Target
 
-    path = profile or Path(summary.run.profile.path)
+    path = profile or shipped.profiles().get(summary.run.profile.path) or Path(summary.run.profile.path)
     if profile is None and not path.exists():
         return None
     known = loaded(path)

@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     option = parser.add_argument
-    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("profile", type=Path, help="a file, or the name of one that is shipped, such as reference")
     option("file", type=Path, help="a file that vfio-compliance save has written")
     parser.set_defaults(carry_out=carry_out)
 

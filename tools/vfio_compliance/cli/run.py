@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _NAMED_BY = "VFIO_PROFILE"
 
 
+_PROFILE = f"a file, or the name of one that is shipped, such as reference; else what {_NAMED_BY} names"
+
 _DIGITS = 4
 
 
@@ -36,7 +38,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("run", help="judge the device of a profile")
     option = parser.add_argument
-    option("profile", type=Path, nargs="?", help=f"a file such as profiles/reference.yaml; else what {_NAMED_BY} names")
+    option("profile", type=Path, nargs="?", help=_PROFILE)
     option(
         "--resume",
         type=Path,
@@ -113,7 +115,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
         return resume(arguments.resume, wanted, arguments.quiet)
     named = arguments.profile or os.environ.get(_NAMED_BY)
     if not named:
-        raise Complaint("name the device to judge: vfio-compliance run profiles/NAME.yaml")
+        raise Complaint("name the device to judge: vfio-compliance run PROFILE")
     if arguments.repeat > 1 and arguments.state:
         raise Complaint("--state is tried once, at the end of a run: leave out --repeat")
     profile = loaded(Path(named))

@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     option = parser.add_argument
-    option("profile", type=Path, help="a file such as profiles/reference.yaml")
+    option("profile", type=Path, help="a file, or the name of one that is shipped, such as reference")
     option("file", type=Path, help="a new file; one that exists is never replaced")
     option("--live", action="store_true", help="save by way of pre-copy, and keep what is offered there, too")
     parser.set_defaults(carry_out=carry_out)

@@ -24,18 +24,18 @@ _SERIES = r"\d+\.\d[\w.+~-]*"
 _UNSEEN = ("/run", "/dev", "/proc", "/sys")
 _TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _EPILOG = """\
-Without a COMMAND the suite judges profiles/qemu-edu.yaml on every kernel, and profiles/refdriver-kernel.yaml where
-the reference driver is loaded; it is left out, and that is said, on kernels that it is not made for. At the end comes
-a table of rules by kernels, which is written to matrix.txt in the folder of results, too. What such a call left
-there before is replaced.
+Without a COMMAND the suite judges the profile qemu-edu on every kernel, and refdriver-kernel where the reference
+driver is loaded; it is left out, and that is said, on kernels that it is not made for. At the end comes a table of
+rules by kernels, which is written to matrix.txt in the folder of results, too. What such a call left there before is
+replaced.
 
-Each COMMAND runs inside the guest as root, in the checkout, with this Python environment on its PATH and no
-shell. The guest sees the host's files read-only (changes are forgotten); only {out}, the kernel's own results
+Each COMMAND runs inside the guest as root, in the folder that has the suites, with this Python environment on its PATH
+and no shell. The guest sees the host's files read-only (changes are forgotten); only {out}, the kernel's own results
 folder, is kept. In every argument {out} and {kernel} are replaced. A lone --then separates commands that run
 one after the other in the same boot, whatever the one before gave; --ignore-log before one says that the kernel's log
 does not count meanwhile:
 
-  vfio-compliance vm --kernels 6.12 -- vfio-compliance run profiles/refdriver-kernel.yaml --out {out} \\
+  vfio-compliance vm --kernels 6.12 -- vfio-compliance run refdriver-kernel --out {out} \\
       --then pytest -p no:cacheprovider tools/tests/proofs/test_defects.py --target profiles/refdriver-kernel.yaml
 
 A module of your own is loaded before all else, after what it depends on; one that the kernel has by that name, such
@@ -114,6 +114,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 def orders(arguments: argparse.Namespace) -> Orders:
     """What is asked for. Exits on options that do not go together."""
+    from ..profiles import shipped
     from ..vm.orders import Orders
 
     for word, given in (("--profile", arguments.profile), ("--only", arguments.only)):
@@ -139,7 +140,7 @@ def orders(arguments: argparse.Namespace) -> Orders:
         commands=arguments.commands,
         modules=arguments.module,
         setup=arguments.setup,
-        profiles=[path.absolute() for path in arguments.profile],
+        profiles=[shipped.file_of(path).absolute() for path in arguments.profile],
         only=arguments.only,
         append=arguments.append,
         qemu=[word for words in arguments.qemu_arg for word in shlex.split(words)],

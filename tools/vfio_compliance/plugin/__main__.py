@@ -5,6 +5,12 @@ import gc
 
 gc.disable()  # pytest_runtestloop enables it
 
+import sys  # noqa: E402
+
 import pytest  # noqa: E402 - thousands of objects, all of which stay
 
+from ..common.project import bytecode  # noqa: E402
+
+# What pytest makes of the suites is kept, and never in an installation, of which some package manager takes care.
+sys.pycache_prefix = sys.pycache_prefix or bytecode()
 raise SystemExit(pytest.main())

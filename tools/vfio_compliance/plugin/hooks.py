@@ -22,7 +22,7 @@ from ..common.moment import count_calls
 from ..common.words import counted
 from ..device import DeviceError
 from ..interfaces import INTERFACES
-from ..profiles import waiver_files
+from ..profiles import shipped, waiver_files
 from ..results import events
 from ..results.failure import Failure
 from ..results.handover import Handover
@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STRESS] = stress_seconds(config)
     handover: Path | None = config.getoption("--handover")
     try:
-        profile = profiles.load(path, PROFILE)
+        profile = profiles.load(shipped.file_of(path), PROFILE)
         catalogue = config.stash[CATALOGUE] = rules.load(Path(config.rootpath, "suites"))
         config.stash[PLAN] = plan_of(config, catalogue)
         files = config.stash[WAIVER_FILES] = [waiver_files.load(path) for path in config.getoption("--waivers")]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .. import __version__
+from ..profiles import shipped
 from ..results import events, inflight
 from ..results.flows import Measuring
 from ..results.journal import FORMAT, Journal, JournalError
@@ -87,7 +88,7 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
     return events.Run(
         format=FORMAT,
         version=__version__,
-        profile=JudgedProfile(str(profile.path), profile.name, profile.digest),
+        profile=JudgedProfile(shipped.called(profile.path), profile.name, profile.digest),
         description=profile.description,
         interfaces=tuple(profile.interfaces),
         device={key: value for key, value in device.items() if value},

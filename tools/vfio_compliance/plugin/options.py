@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .. import profiles, rules
+from ..common import project
 from ..profiles import plan as plans
 from ..results import data
 from ..results.data import DataStore
@@ -65,7 +66,7 @@ def stress_seconds(config: pytest.Config) -> float | None:
     if text is None:
         return None
     if not importlib.util.find_spec("hypothesis"):
-        raise pytest.UsageError("--stress needs the package hypothesis: pip install -e '.[stress]'")
+        raise pytest.UsageError("--stress needs the package hypothesis: " + project.pip("stress"))
     try:
         return profiles.duration(text, "1s", "24h")
     except ValueError as error:
@@ -74,7 +75,7 @@ def stress_seconds(config: pytest.Config) -> float | None:
 
 def plan_of(config: pytest.Config, catalogue: rules.Catalogue) -> plans.Plan:
     """The plan of the run. Raises ProfileError."""
-    plan = plans.chosen(config.getoption("--plan"), config.rootpath)
+    plan = plans.chosen(config.getoption("--plan"))
     if problems := plan.problems(catalogue.rules):
         raise profiles.ProfileError(problems)
     plan = plan.on(os.uname().release)

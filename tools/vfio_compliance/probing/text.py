@@ -59,8 +59,9 @@ def _head(where: Where, known: Identity, seen: Look) -> Iterator[str]:
     yield from comment(
         f"A first profile of {_called(where)}, as `vfio-compliance probe` found it with Linux {os.uname().release}. "
         "Nothing was written to the device. What stands here without a # is enough for a run. What is commented out "
-        "cannot be seen from outside: fill it in, and more rules are judged. profiles/template.yaml explains each key, "
-        "with examples. Check the file after each change: vfio-compliance check FILE."
+        "cannot be seen from outside: fill it in, and more rules are judged. The template explains each key, with "
+        "examples (`vfio-compliance list --shipped` says where it is). Check the file after each change: "
+        "vfio-compliance check FILE."
     )
     yield from comment(seen.device)
     for region in seen.regions:
@@ -139,7 +140,7 @@ def _stimulus(kind: Record, there: Sequence[type[Section]], catalogue: Catalogue
     judged = [rule for rule in catalogue if is_judged(rule, there)]
     wanting = [rule for rule in catalogue.wanting("stimulus") if rule in judged]
     yield from comment(
-        "How to make the device do something: lists of steps, which profiles/template.yaml explains. Without any of it "
+        "How to make the device do something: lists of steps, which the template explains. Without any of it "
         f"{counted(len(wanting), 'rule')} of the {len(judged)} for these "
         "interfaces cannot be judged, or not in all cases. Take the # away from the keys that you fill in, and from "
         "`stimulus:` with the first of them. `none` in place of a value says that the device has no such thing."

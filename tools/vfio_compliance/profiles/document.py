@@ -28,6 +28,7 @@ from yaml.events import (
 )
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from vfio_compliance.common.project import at
 from vfio_compliance.common.suggest import did_you_mean, similar
 from vfio_compliance.common.words import counted, enumerated
 
@@ -136,7 +137,7 @@ class Document:
     `denied` has the paths of which the file says that the device has no such thing.
     """
 
-    def __init__(self, file: str, what: str = "profile", start: str = "profiles/template.yaml is a start") -> None:
+    def __init__(self, file: str, what: str = "profile", start: str = "") -> None:
         """`what` the file holds, and where to `start` when it is empty, are for the messages."""
         self.file = file
         self.digest = ""
@@ -144,7 +145,7 @@ class Document:
         self.keys: dict[str, Place] = {}
         self.values: dict[str, Place] = {}
         self.denied: set[str] = set()
-        self._what, self._start = what, start
+        self._what, self._start = what, start or f"{at('profiles/template.yaml')} is a start"
         self._lines: list[str] = []
         self._suggestions = 0
 

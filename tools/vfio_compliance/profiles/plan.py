@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from vfio_compliance.common import versions
+from vfio_compliance.common.project import PROFILES
 from vfio_compliance.common.suggest import did_you_mean, similar
 from vfio_compliance.profiles.document import WHOLE_FILE, Document, Problem, ProfileError, Source, quoted
 from vfio_compliance.profiles.kinds import Choice, OneOfNumbers, Prose, Text, VersionRange
@@ -21,8 +22,8 @@ from vfio_compliance.profiles.records import ListOf, Record, key
 
 #: The plan of a run that is told of none.
 DEFAULT: Final = "ci"
-#: Where plans that have a name are, below the checkout.
-FOLDER: Final = Path("profiles", "plans")
+#: Where plans that have a name are.
+FOLDER: Final = PROFILES / "plans"
 
 Depth: TypeAlias = Literal["quick", "default", "full"]
 
@@ -151,22 +152,22 @@ def load(path: str | os.PathLike[str], given: str | None = None) -> Plan:
     return Plan(written.name, given, written.leave_out, written.not_blocking, written.depth, source)
 
 
-def file_of(word: str | None, project: Path) -> Path:
-    """The file of the plan that ``--plan`` asks for: by its name in the checkout, or by its path; the default for None.
+def file_of(word: str | None) -> Path:
+    """The file of the plan that ``--plan`` asks for: by its name, or by its path; the default for None.
 
     It need not be there.
     """
-    path = project / FOLDER / f"{DEFAULT if word is None else word}.yaml"
+    path = FOLDER / f"{DEFAULT if word is None else word}.yaml"
     return path if word is None or ("/" not in word and path.is_file()) else Path(word)
 
 
-def chosen(word: str | None, project: Path) -> Plan:
+def chosen(word: str | None) -> Plan:
     """The plan that ``--plan`` asks for. Raises ProfileError, also for a name that no plan has."""
-    folder, path = project / FOLDER, file_of(word, project)
+    path = file_of(word)
     if word is None:
         return load(path, "")
     if not word or (not path.exists() and not _looks_like_a_path(word)):
-        known = sorted(each.stem for each in folder.glob("*.yaml"))
+        known = sorted(each.stem for each in FOLDER.glob("*.yaml"))
         hint = did_you_mean(similar(word, known)) or f"; there are {', '.join(known)}, and paths of files"
         raise ProfileError([Problem("--plan", WHOLE_FILE, f"there is no plan {quoted(word)}{hint}", "")])
     return load(path, word)

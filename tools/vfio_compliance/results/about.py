@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 
+from ..rules.version import described
 from .summary import Summary
 
 
@@ -17,7 +18,7 @@ def about(summary: Summary) -> dict[str, str]:
     """A line for each thing that is known of the device, the kernel and the run, by what it is called."""
     run = summary.run
     known = {
-        "judged": f"{began(summary):%Y-%m-%d %H:%M} UTC by vfio-compliance {run.version}",
+        "judged": f"{began(summary):%Y-%m-%d %H:%M} UTC by vfio-compliance {_suite(summary)}",
         "profile": f"{run.profile.path}, sha256 {run.profile.digest[:16]}",
         **run.device,
         "kernel": run.kernel,
@@ -26,6 +27,12 @@ def about(summary: Summary) -> dict[str, str]:
     if run.defects:
         known["broken on purpose"] = ", ".join(run.defects)
     return known
+
+
+def _suite(summary: Summary) -> str:
+    """What judged; of a run that has kept no more, the version alone."""
+    facts = {**summary.facts, "suite": summary.run.version}
+    return described(facts) if "rule set" in facts else summary.run.version
 
 
 def driver(summary: Summary) -> str:

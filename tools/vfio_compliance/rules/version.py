@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The version of the rule set, and what is known to be wrong with earlier ones.
+"""The version of the rule set and of all that judges, and what is known to be wrong with earlier ones.
 
 Whoever changes what a rule asks for, adds one or takes one away, raises VERSION; whoever corrects one also adds an
 Erratum, and CHANGELOG tells it. Results name the version, so that ``verify`` can say when a device was judged by a rule
@@ -8,10 +8,16 @@ that is known to be wrong.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
+
+from ..common import origin
 
 #: Of the rules of all suites together.
 VERSION: Final = 2
+
+#: Characters of a commit that are shown.
+_SHORT: Final = 12
 
 
 class Erratum(NamedTuple):
@@ -33,3 +39,16 @@ ERRATA: Final[tuple[Erratum, ...]] = ()
 def known_errors(version: int, errata: tuple[Erratum, ...] = ERRATA) -> list[Erratum]:
     """What is known to be wrong with a version of the rule set."""
     return [each for each in errata if each.since <= version < each.corrected]
+
+
+def suite_facts() -> dict[str, str]:
+    """What judges, by the names that the facts of a run have: version, digest, commit, changes, rule set."""
+    return origin.facts() | {"rule set": str(VERSION)}
+
+
+def described(facts: Mapping[str, str]) -> str:
+    """The same in a few words: ``0.1.0 (commit 5b9cd00f7a21+modified, rule set 2)``."""
+    commit = facts.get("suite commit", "unknown")[:_SHORT] + (
+        "+modified" if facts.get("suite modified") == "yes" else ""
+    )
+    return f"{facts['suite']} (commit {commit}, rule set {facts['rule set']})"

@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..common.origin import file_digest
+from ..common.project import PROJECT
 from ..profiles import Profile, VfioUserDevice
-
-#: What the placeholder of this name stands for.
-PROJECT = str(Path(__file__).resolve().parents[3])
-_PIECE = 1 << 20
 
 
 def program_facts(profile: Profile) -> dict[str, str]:
@@ -30,7 +27,7 @@ def program_facts(profile: Profile) -> dict[str, str]:
     if path is None:
         return told
     try:
-        return told | {"program": os.path.realpath(path), "program sha256": _digest([Path(path)])}
+        return told | {"program": os.path.realpath(path), "program sha256": file_digest(path)}
     except OSError:
         return told
 
@@ -51,23 +48,7 @@ def code_digest(profile: Profile) -> str:
             files += _module_files(word)
         elif os.path.isfile(word):
             files.append(Path(word))
-    return _digest(files)
-
-
-def files_digest(folder: Path, *suffixes: str, below: str = "") -> str:
-    """SHA-256 of the names, from ``folder`` on, and contents of the files with these suffixes in it, or ``below`` it.
-
-    Raises OSError.
-    """
-    start = os.path.join(folder, below)
-    files = [
-        os.path.join(where, name) for where, _, names in os.walk(start) for name in names if name.endswith(suffixes)
-    ]
-    whole = hashlib.sha256()
-    for parts in sorted(os.path.relpath(path, folder).split(os.sep) for path in files):
-        name = "/".join(parts)
-        whole.update(f"{name} {_digest([os.path.join(folder, *parts)])}\n".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
+    return file_digest(*files)
 
 
 def text_of(path: Path) -> str:
@@ -80,7 +61,7 @@ def text_of(path: Path) -> str:
 
 
 def _filled(word: str) -> str:
-    return word.replace("{python}", sys.executable).replace("{project}", PROJECT)
+    return word.replace("{python}", sys.executable).replace("{project}", str(PROJECT))
 
 
 def _module_files(name: str) -> Iterator[Path]:
@@ -94,12 +75,3 @@ def _module_files(name: str) -> Iterator[Path]:
             yield from sorted(Path(folder).rglob("*.py"))
     elif found and found.origin and os.path.isfile(found.origin):
         yield Path(found.origin)
-
-
-def _digest(files: Sequence[str | Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with open(path, "rb", buffering=0) as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-    return digest.hexdigest()

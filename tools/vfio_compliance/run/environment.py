@@ -10,16 +10,14 @@ import gzip
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Final
 
-from .. import __version__
 from ..common.words import printable
 from ..profiles import KernelGroupDevice, Profile
 from ..results.folder import RERUN_BY
-from ..rules.version import VERSION
-from .driver import code_digest, files_digest, program_facts, text_of
+from ..rules.version import suite_facts
+from .driver import code_digest, program_facts, text_of
 from .modules import driver_facts, file_of, modules, names, parameters
 
 #: Facts that may be others when a run is resumed: where it runs, and what judges nothing.
@@ -39,10 +37,10 @@ _LONGEST: Final = 1 << 12
 _LARGEST_CONFIG: Final = 4 << 20
 
 
-def gather(profile: Profile, project: Path) -> dict[str, str]:
-    """The facts, in the order in which a reader wants them; ``project`` is the checkout of the suite."""
+def gather(profile: Profile) -> dict[str, str]:
+    """The facts, in the order in which a reader wants them."""
     found = {
-        **_suite(project),
+        **suite_facts(),
         "kernel": os.uname().release,
         "kernel version": os.uname().version,
         "machine": os.uname().machine,
@@ -77,33 +75,6 @@ def changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
         for name in dict.fromkeys([*before, *now])
         if not name.startswith(MAY_CHANGE) and before.get(name) != now.get(name)
     ]
-
-
-def _suite(project: Path) -> dict[str, str]:
-    """The digest is of the code and the rules that judge, whatever git knows of them."""
-    tools, suites = project / "tools", project / "suites"
-    try:
-        digest = files_digest(tools, ".py", below="vfio_compliance") + files_digest(suites, ".py", ".yaml")
-    except OSError:
-        digest = ""
-    return {"suite": __version__, "suite digest": digest, **_commit(project), "rule set": str(VERSION)}
-
-
-def _commit(project: Path) -> dict[str, str]:
-    commit = _git(project, "rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    changed = _git(project, "status", "--porcelain", "--untracked-files=no")
-    return {"suite commit": commit, "suite modified": "not known" if changed is None else "yes" if changed else "no"}
-
-
-def _git(project: Path, *words: str) -> str | None:
-    command = ["git", "-C", str(project), *words]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _sysfs(profile: Profile) -> str | None:

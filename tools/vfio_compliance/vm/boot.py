@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vfio_compliance.common import processes
+from vfio_compliance.common.project import PACKAGE
 from vfio_compliance.results.inflight import LastCall
 from vfio_compliance.vm import host, monitor
 from vfio_compliance.vm.console import Console
@@ -49,8 +50,6 @@ _TICK = 1.0  # seconds between two looks at a guest that starts
 _GRACE = 2.0  # seconds between asking the virtual machine to end and killing it
 _LAST_WORDS = 2.0  # seconds for a guest that missed its deadline to say where it was
 _LONGEST_LINE = 1 << 20
-#: The package's folder, which the guest's Python starts from.
-_TOOLS = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def command_line(
     # Without the site's packages, which the guest's part does not need, Python starts in half the time.
     program = "import sys; sys.path.insert(0, sys.argv[2]); from vfio_compliance.vm.guest.main import main; "
     program += "sys.exit(main(sys.argv[1]))"
-    script = shlex.join([sys.executable, "-I", "-S", "-c", program, str(scratch.plan), str(_TOOLS)])
+    script = shlex.join([sys.executable, "-I", "-S", "-c", program, str(scratch.plan), str(PACKAGE.parent)])
     command = ["timeout", f"--kill-after={_GRACE:.0f}", f"{deadline + 10:.0f}", host.which("vng") or "vng"]
     command += ["--run", str(boot), "--user", "root", "--disable-microvm", "--verbose"]
     command += ["--cpus", str(machine.cpus), "--memory", machine.memory]

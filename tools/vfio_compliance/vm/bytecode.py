@@ -8,14 +8,15 @@ import sys
 from collections.abc import Iterator
 
 from vfio_compliance.common import processes
-from vfio_compliance.vm.plan import PROJECT
+from vfio_compliance.common.project import INSTALLED, PACKAGE, PROJECT
 
-#: All of the package, and the suites in the form that pytest gives them.
+#: All of a checkout's package, which an installation has compiled, and the suites in the form that pytest gives them.
 _PROGRAM = """
 import compileall, sys
-compileall.compile_dir(sys.argv[1], quiet=2)
 from vfio_compliance.cli.main import main
-main(["run", "--dry-run", sys.argv[2]])
+for folder in sys.argv[1:]:
+    compileall.compile_dir(folder, quiet=2)
+main(["run", "--dry-run", "refdriver-kernel"])
 """
 #: What would have them put somewhere else, or nowhere.
 _ELSEWHERE = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
@@ -26,7 +27,7 @@ _GRACE = 2.0
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
     """Compile in the background while the block runs, and wait for it at the end. A failure does not matter."""
-    command = [sys.executable, "-c", _PROGRAM, str(PROJECT / "tools"), str(PROJECT / "profiles/refdriver-kernel.yaml")]
+    command = [sys.executable, "-c", _PROGRAM, *([] if INSTALLED else [str(PACKAGE.parent)])]
     environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     silent = subprocess.DEVNULL
     process = processes.start(command, stdout=silent, stderr=silent, env=environment, cwd=PROJECT)

@@ -18,13 +18,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEAST = 1 << 20
 
 
-def default_root() -> Path:
-    """The user's cache folder for this program, after the XDG base directory convention."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return home / "vfio-compliance"
-
-
 @contextlib.contextmanager
 def telling_when_full(folder: Path) -> Iterator[None]:
     """What fails for want of room is called that, whoever says so in which words. Raises VmError then."""

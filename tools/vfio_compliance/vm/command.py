@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vfio_compliance.common import project
+from vfio_compliance.common.project import KMOD
 from vfio_compliance.results import matrix
 from vfio_compliance.results.verdict import EXIT_BROKEN, EXIT_FAIL, EXIT_HANG, EXIT_OK, worst_exit
 from vfio_compliance.vm import bytecode, host, kernels, modules, reference
 from vfio_compliance.vm.accelerator import Accelerator
-from vfio_compliance.vm.cache import Cache, default_root, telling_when_full
+from vfio_compliance.vm.cache import Cache, telling_when_full
 from vfio_compliance.vm.errors import VmError
 from vfio_compliance.vm.guests import Guests, Interrupted
 from vfio_compliance.vm.headers import compiler
 from vfio_compliance.vm.orders import Given, Orders
 from vfio_compliance.vm.outcome import Outcome, table
-from vfio_compliance.vm.plan import PROJECT
 from vfio_compliance.vm.shown import say, short
 
 _WIDEST = 100
@@ -102,7 +103,7 @@ def headers_of(series: str, cache: Path | None) -> list[str]:
 
     Raises VmError, OSError.
     """
-    kept = Cache(cache or default_root())
+    kept = Cache(cache or project.cache())
     with kept.locked():
         kernel = fetch(kept, Outcome(series))
     assert kernel.headers is not None
@@ -122,7 +123,7 @@ class _Run:
         self.orders = orders
         self.accelerator = accelerator
         self.out = orders.out.absolute()
-        self.cache = Cache(orders.cache or default_root())
+        self.cache = Cache(orders.cache or project.cache())
         self.labels: list[str] = []
         #: The runs that were made, by kernel.
         self.columns: list[matrix.Column] = []
@@ -184,11 +185,10 @@ class _Run:
         if why := reference.unfit(kernel):
             say(outcome.label, "note", f"without the reference module: {why}")
             return None
-        sources = PROJECT / "tools" / "kmod"
         start = time.monotonic()
-        cached = reference.built(self.cache, sources, kernel)
+        cached = reference.built(self.cache, KMOD, kernel)
         say(outcome.label, "build", f"{reference.NAME}.ko" + (" is cached" if cached else ""))
-        ko = reference.build(self.cache, sources, kernel)
+        ko = reference.build(self.cache, KMOD, kernel)
         outcome.seconds["build"] = time.monotonic() - start
         return Given(ko)
 

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from vfio_compliance.common.project import pip
+
 _PACKAGES = {
-    "vng": "pip install 'vfio_compliance[vm]'",
+    "vng": pip("vm"),
     "qemu-system-x86_64": "apt-get install qemu-system-x86",
     "busybox": "apt-get install busybox-static",
     "depmod": "apt-get install kmod",

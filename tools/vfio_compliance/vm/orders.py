@@ -86,7 +86,7 @@ class Orders:
         """The profiles that a guest is judged by without commands; ``module``: the reference driver is loaded."""
         if self.profiles:
             return [str(path) for path in self.profiles]
-        return [f"profiles/{target}.yaml" for target in [*TARGETS, *(MODULE_TARGETS if module else ())]]
+        return [*TARGETS, *(MODULE_TARGETS if module else ())]
 
     def default_commands(self, *, module: bool) -> list[list[str]]:
         """What a guest runs without other orders."""

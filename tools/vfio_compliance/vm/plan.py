@@ -4,17 +4,18 @@
 import json
 import os
 import shlex
+import site
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vfio_compliance.common.project import PROJECT, cache
 from vfio_compliance.vm import boot
 from vfio_compliance.vm.orders import Given
 from vfio_compliance.watch.symbols import KERNEL
 
-PROJECT = Path(__file__).resolve().parents[3]
 _MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 
 
@@ -60,7 +61,9 @@ class Plan:
         return self.files() | ({KERNEL: self.vmlinux} if self.vmlinux else {})
 
     def _environment(self) -> dict[str, str]:
-        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin"])
+        # What somebody has installed for himself alone: in a guest, root has another home.
+        own = site.getuserbase()
+        path = os.pathsep.join([str(Path(sys.executable).parent), f"{own}/bin", "/usr/local/sbin", "/usr/local/bin"])
         path += ":/usr/sbin:/usr/bin:/sbin:/bin"
         columns = str(os.get_terminal_size().columns) if sys.stdout.isatty() else os.environ.get("COLUMNS", "100")
         kept = {word: os.environ[word] for word in ("PYTHONPATH", "TERM", "NO_COLOR") if word in os.environ}
@@ -69,6 +72,8 @@ class Plan:
             "PATH": path,
             "COLUMNS": columns,
             "LC_ALL": "C.UTF-8",
+            "PYTHONUSERBASE": own,
+            "XDG_CACHE_HOME": str(cache().parent),
             "PYTHONUNBUFFERED": "1",
             "VFIO_COMPLIANCE_RESULTS": str(self.folder),
             "VFIO_COMPLIANCE_RERUN": shlex.join([*self.call, "--"]),

@@ -13,11 +13,14 @@ UNUSED = (
     *("logging", "subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
 )
 
+#: Modules are not looked for in the present folder, which may be anybody's.
+_SAFELY = ["-P"] if sys.version_info >= (3, 11) else []
+
 
 def command(root: Path, *options: str) -> list[str]:
-    """pytest with these options, on the suites of the checkout ``root``."""
+    """pytest with these options, on the suites of the tree ``root``."""
     return [
-        *(sys.executable, "-m", "vfio_compliance.plugin", *options),
+        *(sys.executable, *_SAFELY, "-m", "vfio_compliance.plugin", *options),
         *("-p", "pytest_timeout", *(f"-pno:{plugin}" for plugin in UNUSED)),
         *(f"--rootdir={root}", "-c", str(root / "tox.ini"), str(root / "suites")),
     ]

@@ -99,7 +99,7 @@ def run(
     width: int,
     order: Order | None = None,
 ) -> int:
-    """Judge the device of ``profile`` by the suites of the checkout ``root``; exit code of the run.
+    """Judge the device of ``profile`` by the suites of the tree ``root``; exit code of the run.
 
     All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
     dies is followed by another one, which runs the rest. All of this is done in each round. After a single one it is

@@ -17,11 +17,11 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from time import monotonic
 from typing import IO, Final, NamedTuple
 
 from ...common import processes
+from ...common.project import PROJECT
 from ...common.words import counted
 from .. import libc
 from ..errors import SetupError
@@ -227,8 +227,7 @@ class ServerProcess:
 
 
 def _fill(word: str, path: str) -> str:
-    project = str(Path(__file__).resolve().parents[4])
-    return word.replace("{socket}", path).replace("{python}", sys.executable).replace("{project}", project)
+    return word.replace("{socket}", path).replace("{python}", sys.executable).replace("{project}", str(PROJECT))
 
 
 def clear(path: str) -> None:

@@ -58,7 +58,7 @@ def _for_want_of_keys(cases: Sequence[Case], summary: Summary, width: int) -> It
     for wanting in silent.values():
         yield from _head(_NOT_JUDGED, wanting)
         yield from labelled("because", reason(summary, wanting[0]), width)
-        add = f"add it to {summary.run.profile.path} (see profiles/template.yaml)"
+        add = f"add it to {summary.run.profile.path} (template: see `list --shipped`)"
         yield from labelled("remedy", f"{add}, or leave the rules out by a plan", width)
         yield from _names(wanting, width)
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An installation that is not what was built says so, in a line, and never as a fault of the device."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from vfio_compliance.common import origin
+
+TEST = "suites/migration_v1/test_registers.py"
+RULES = "suites/migration_v1/rules.yaml"
+
+
+def broken_parts(ended):
+    """The lines of what selftest calls broken; it exits with 2 and shows no traceback."""
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr + ended.stdout
+    return [line for line in ended.stdout.splitlines() if line.startswith("BROKEN")]
+
+
+@pytest.mark.parametrize("name", [TEST, "tools/kmod/main.c"])
+def test_file_is_missing(damaged, name):
+    """It is named."""
+    package, call = damaged
+    (package / "shipped" / name).unlink()
+    assert broken_parts(call("selftest"))[0].endswith(f"/shipped/{name}: No such file or directory")
+
+
+def test_file_of_the_package_was_changed(damaged):
+    """Also where it does not judge: the reference driver."""
+    package, call = damaged
+    with (package.parent / "refdriver" / "parts.py").open("a") as file:
+        file.write("\n")
+    (line,) = broken_parts(call("selftest"))
+    assert line.endswith("/refdriver/parts.py: changed since it was built")
+
+
+def test_rules_were_changed(damaged):
+    """The version says so, and so does the report of each run."""
+    package, call = damaged
+    with (package / "shipped" / RULES).open("a") as file:
+        file.write("# another opinion\n")
+    assert "+modified, rule set" in call("--version").stdout
+    assert f"{RULES}: changed since it was built" in broken_parts(call("selftest"))[0]
+    ended = call("run", "reference", "--plan", "smoke", "--only", "v1.reserved", "--out", "run")
+    assert ended.returncode == 0
+    assert "+modified, rule set" in ended.stdout
+
+
+def test_test_was_added(damaged):
+    """It would be run with the others."""
+    package, call = damaged
+    shutil.copy(package / "shipped" / TEST, package / "shipped" / "suites/migration_v1/test_more.py")
+    assert broken_parts(call("selftest"))[0].endswith("there are files that were not built")
+    assert "+modified" in call("--version").stdout
+
+
+def test_many_files_are_missing(damaged):
+    """Some are named, and the others counted."""
+    package, call = damaged
+    shutil.rmtree(package / "shipped" / "tools")
+    ended = call("selftest")
+    assert len(broken_parts(ended)) == 1
+    assert "built.json: missing or damaged" in ended.stdout
+
+
+def test_suites_are_missing(damaged):
+    """Commands that need them say what to do."""
+    package, call = damaged
+    shutil.rmtree(package / "shipped" / "suites")
+    for words in (["list"], ["explain", "v1.reserved"], ["run", "reference"]):
+        ended = call(*words)
+        assert ended.returncode == 2
+        assert ended.stderr.endswith("shipped/suites is missing: install vfio-compliance anew\n")
+    ended = call("selftest")
+    assert len(broken_parts(ended)) == 4
+    assert "\n                  and " in ended.stdout
+
+
+def test_record_is_damaged(damaged):
+    """Nothing is known of the commit then, and the rest works."""
+    package, call = damaged
+    (package / "shipped" / origin.RECORD).write_bytes(b"{")
+    assert "(commit unknown, rule set" in call("--version").stdout
+    (line,) = broken_parts(call("selftest"))
+    assert line.endswith("built.json: missing or damaged")
+
+
+def test_record_names_files_elsewhere(damaged):
+    """What it says is shown without harm, whatever it names."""
+    package, call = damaged
+    path = package / "shipped" / origin.RECORD
+    record = json.loads(path.read_text())
+    record["files"] = {"../\x1b[31m\n<b>": "0" * 64, "\0": "", **record["files"]}
+    path.write_text(json.dumps(record))
+    ended = call("selftest")
+    assert len(broken_parts(ended)) == 1
+    assert "\x1b" not in ended.stdout
+
+
+def test_device_that_cannot_be_started(damaged):
+    """A reference driver that is gone is a broken installation, not a broken rule."""
+    package, call = damaged
+    shutil.rmtree(package.parent / "refdriver")
+    assert [line.split()[1] for line in broken_parts(call("selftest"))] == ["files", "reference", "defect"]

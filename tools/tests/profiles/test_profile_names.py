@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Profiles that are shipped have names, which mean the same in each folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfio_compliance.common.project import PROFILES
+from vfio_compliance.profiles import ProfileError, load, shipped
+from vfio_compliance.sections import PROFILE
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A folder that has nothing."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_names():
+    """Each profile has one, of those that describe a device; those of examples, too; and each can be loaded."""
+    assert {"reference", "refdriver-kernel", "qemu-edu", "python"} <= shipped.profiles().keys()
+    assert "template" not in shipped.profiles()
+    for name, path in shipped.profiles().items():
+        assert load(shipped.file_of(name), PROFILE).path == path
+        assert shipped.called(path) == name
+
+
+def test_no_name_is_there_twice():
+    """Neither in two folders, nor as that of a plan where a word can mean both."""
+    files = [*PROFILES.glob("*.yaml"), *PROFILES.glob("examples/*.yaml")]
+    assert len({file.stem for file in files}) == len(files)
+
+
+@pytest.mark.parametrize("path", ["profiles/mine.yaml", "mine.yaml", "/mine", "", ".", "a/b"])
+def test_path(path):
+    """What looks like a path is one, there or not."""
+    assert str(shipped.file_of(path)) in (path, ".")
+
+
+@pytest.mark.parametrize("path", ["profiles/reference.yaml", "reference.yaml", "profiles/examples/python.yaml"])
+def test_path_of_a_checkout(path):
+    """As a reader of the README writes it, who has none: the name is told."""
+    name = path.rpartition("/")[2].removesuffix(".yaml")
+    with pytest.raises(ProfileError, match=f"there is no file `{path}`; did you mean `{name}`?"):
+        shipped.file_of(path)
+
+
+def test_file_of_that_name(elsewhere):
+    """It is meant, whatever it is: a link that leads nowhere, too."""
+    (elsewhere / "reference").symlink_to("nowhere")
+    assert str(shipped.file_of("reference")) == "reference"
+    (elsewhere / "reference").unlink()
+    (elsewhere / "reference").mkdir()
+    assert shipped.file_of("reference") == PROFILES / "reference.yaml"
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("refrence", "did you mean `reference`?"),
+        ("REFERENCE", "did you mean `reference`?"),
+        ("nothing-like-it", "there is no file `nothing-like-it`, and no profile of that name is shipped; there are "),
+        ("\x1b[31mred", r"there is no file `\x1b[31mred`"),
+        ("a\nb", r"there is no file `a\nb`"),
+        ("template", "there is no file `template`"),
+        ("x" * 100_000, "xxx...`, and no profile of that name is shipped"),
+        ("nul\0", r"there is no file `nul\x00`"),
+    ],
+    ids=lambda text: repr(text)[:30],
+)
+def test_unknown_name(word, says):
+    """With those that there are, and the one that may be meant; in one harmless line."""
+    with pytest.raises(ProfileError) as caught:
+        shipped.file_of(word)
+    assert says in str(caught.value)
+    assert "qemu-edu, refdriver-kernel, reference, " in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_others_keep_their_path(elsewhere):
+    """A file of the user's is called by its path, also where it has the name of one that is shipped."""
+    assert shipped.called(elsewhere / "reference.yaml") == str(elsewhere / "reference.yaml")
+    assert shipped.called(PROFILES / "template.yaml") == str(PROFILES / "template.yaml")
