@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from ...faults import OF_THE_SUITE
 from ...summary import Summary
 from ...verdict import Verdict
-from .layout import OF_THE_SUITE
 
 #: Columns of the table of rules, and of one with a rule's verdict, name and cases alone.
 _WIDE: Final = 78
