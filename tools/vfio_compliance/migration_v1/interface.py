@@ -15,7 +15,7 @@ from .migration import Migration
 from .profile import MigrationSection
 from .region import REGION_TYPE
 from .sessions import ALPHABET
-from .states import name
+from .states import DRAWN, name
 
 _STATES = {int(state): name(state) for state in DeviceState}
 
@@ -28,6 +28,7 @@ class MigrationV1(Interface):
     judge = Judge
     region_type = REGION_TYPE
     registers = tuple(Register(*each, _STATES if each == DEVICE_STATE else {}) for each in REGISTERS)
+    drawn = tuple((name(before), name(after)) for before, after in DRAWN)
 
     def sessions(self) -> Sequence[tuple[str, str]]:
         """Those that are played alone, and in pairs."""

@@ -27,6 +27,8 @@ class Interface(ABC):
     region_type: ClassVar[tuple[int, int] | None] = None
     #: The registers at the start of that region, for those who read calls.
     registers: ClassVar[Sequence[Register]] = ()
+    #: The changes of state that it documents, from and to, by the names that values of these registers have.
+    drawn: ClassVar[Sequence[tuple[str, str]]] = ()
     #: Module with the fixtures that its tests ask for.
     fixtures: ClassVar[str]
     #: What judges its clients by what they do to its region, or to the container; None: nothing.
