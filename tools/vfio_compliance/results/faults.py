@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ..rules import Rule
@@ -71,6 +71,14 @@ def faults(summary: Summary) -> list[Fault]:
     order = [rule for root in first for rule in (root, *(each for each in by_rule if roots[each][:1] == [root]))]
     order += [rule for rule in by_rule if rule not in order]  # rules that stand on each other, in a damaged journal
     return [fault for rule in order for fault in by_rule[rule]]
+
+
+def numbers(found: Iterable[Fault]) -> dict[str, int]:
+    """Of each rule that failed the first of its numbers: faults are numbered from 1."""
+    made: dict[str, int] = {}
+    for number, fault in enumerate(found, 1):
+        made.setdefault(fault.rule, number)
+    return made
 
 
 def explained(rule: Rule) -> Iterator[Told]:

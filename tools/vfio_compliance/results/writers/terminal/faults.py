@@ -18,6 +18,7 @@ from ...faults import (
     Told,
     explained,
     faults,
+    numbers,
     programs,
     seen,
     unlike,
@@ -35,9 +36,7 @@ class Faults:
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
         self._faults = faults(summary)
-        self._numbers: dict[str, int] = {}
-        for number, fault in enumerate(self._faults, 1):
-            self._numbers.setdefault(fault.rule, number)
+        self._numbers = numbers(self._faults)
 
     def where(self, rule: str) -> str:
         """Where more is said of a rule that failed."""
