@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from ...changes import changes
 from ...conclusion import conclude
 from ...faults import OF_THE_SUITE, faults, numbers, waiving, waiving_warning
 from ...summary import TROUBLE, Summary
@@ -14,6 +15,10 @@ from ...verdict import Verdict
 from .failures import described
 from .identity import environment, identity
 from .page import rendered
+from .pictures.pages import dirty_pages
+from .pictures.save import saves
+from .pictures.states import diagram
+from .pictures.times import bars
 from .rules import rows
 
 __all__ = ["render"]
@@ -24,6 +29,7 @@ def render(summary: Summary) -> str:
     word, detail, plan = conclude(summary)
     found = faults(summary)
     places = numbers(found)
+    changed = changes(summary)
     return rendered(
         "report.html",
         summary=summary,
@@ -35,6 +41,11 @@ def render(summary: Summary) -> str:
         rows=[*rows(summary, places)],
         places=places,
         failures=described(summary, found),
+        changes=changed,
+        diagram=diagram(changed),
+        saves=[*saves(summary)],
+        bars=[*bars(summary)],
+        map=dirty_pages(summary),
         waivers=[(used, [*waiving(used.waiver)]) for used in summary.waivers if summary.cases_of(used.waiver.rule)],
         warnings=[(used, [*waiving_warning(used.waiver)]) for used in summary.warnings],
         unjudged=[*unjudged(summary)],

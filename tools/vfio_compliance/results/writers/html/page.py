@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pages that are one file each: no letter of them is fetched, and what a device said is text in them and nothing else."""
+"""Pages that are one file each: nothing of them is fetched, and what a device said is text and nothing else."""
 
 from __future__ import annotations
 
