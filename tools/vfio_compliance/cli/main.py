@@ -18,6 +18,7 @@ from . import (
     diff,
     explain,
     import_,
+    index,
     judge,
     merge,
     proxy,
@@ -38,7 +39,7 @@ from .parser import Parser
 
 #: In the order in which --help has them.
 _COMMANDS = (
-    *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
+    *(run, report, repro, replay, diff, merge, index, waive, bundle, verify, listing, explain, check, save, restore),
     *(judge, proxy, import_, qemu, vm),
 )
 

@@ -45,7 +45,7 @@ def is_address(text: str) -> bool:
 
 def rendered(template: str, **values: Any) -> str:
     """A page by its template. Its policy lets no script run but its own, and nothing be fetched."""
-    style, script = (Markup(_file(name)) for name in ("style.css", f"{template.partition('.')[0]}.js"))
+    style, script = (Markup(_file(name)) for name in ("style.css", "page.js"))
     policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     return _TEMPLATES.get_template(template).render(style=style, script=script, policy=policy, **values)
 

@@ -10,9 +10,10 @@
   print.addEventListener("click", () => window.print());
   if (!form) return;
 
-  const rows = [...document.querySelectorAll("table.rules tr[id]")];
+  const rows = [...document.querySelectorAll("main tr[id]")];
+  const bodies = new Set(rows.map((row) => row.parentElement));
   const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
-  const NAMES = ["area", "level", "verdict"];
+  const NAMES = ["area", "level", "verdict"].filter((name) => form.elements[name]);
 
   const takes = (wanted, value) => !wanted || (wanted.startsWith("!") ? wanted.slice(1) !== value : wanted === value);
 
@@ -26,7 +27,7 @@
       );
       number += row.hidden ? 0 : 1;
     }
-    for (const body of document.querySelectorAll("table.rules tbody")) {
+    for (const body of bodies) {
       body.hidden = !body.querySelector("tr[id]:not([hidden])");
     }
     form.querySelector("output").textContent = `${number} of ${rows.length} rules`;
