@@ -4,25 +4,26 @@
 "use strict";
 
 (() => {
-  const form = document.getElementById("filter");
+  const filter = document.getElementById("filter");
   const print = document.getElementById("print");
   print.hidden = false;
   print.addEventListener("click", () => window.print());
-  if (!form) return;
+  if (!filter) return;
 
   const rows = [...document.querySelectorAll("main tr[id]")];
   const bodies = new Set(rows.map((row) => row.parentElement));
   const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
-  const NAMES = ["area", "level", "verdict"].filter((name) => form.elements[name]);
+  const NAMES = ["area", "level", "verdict"].filter((name) => filter.elements[name]);
+  const FIELDS = [...NAMES, "words"];
 
   const takes = (wanted, value) => !wanted || (wanted.startsWith("!") ? wanted.slice(1) !== value : wanted === value);
 
   function show() {
-    const wanted = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = filter.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
     let number = 0;
     for (const row of rows) {
       row.hidden = !(
-        NAMES.every((name) => takes(form.elements[name].value, row.dataset[name])) &&
+        NAMES.every((name) => takes(filter.elements[name].value, row.dataset[name])) &&
         wanted.every((word) => words.get(row).includes(word))
       );
       number += row.hidden ? 0 : 1;
@@ -30,11 +31,15 @@
     for (const body of bodies) {
       body.hidden = !body.querySelector("tr[id]:not([hidden])");
     }
-    form.querySelector("output").textContent = `${number} of ${rows.length} rules`;
+    filter.querySelector("output").textContent = `${number} of ${rows.length} rules`;
+  }
+
+  function clear() {
+    for (const name of FIELDS) filter.elements[name].value = "";
   }
 
   function keep() {
-    const set = [...NAMES, "words"].map((name) => [name, form.elements[name].value]).filter(([, value]) => value);
+    const set = FIELDS.map((name) => [name, filter.elements[name].value]).filter(([, value]) => value);
     history.replaceState(null, "", set.length ? `#${new URLSearchParams(set)}` : "#rules");
     show();
   }
@@ -43,25 +48,29 @@
     const fragment = location.hash.slice(1);
     if (fragment.includes("=")) {
       const wanted = new URLSearchParams(fragment);
-      for (const name of [...NAMES, "words"]) {
-        const field = form.elements[name];
+      for (const name of FIELDS) {
+        const field = filter.elements[name];
         field.value = wanted.get(name) ?? "";
         if (field.selectedIndex < 0) field.value = "";
       }
       document.getElementById("rules").scrollIntoView();
     } else {
       const row = document.getElementById(fragment);
-      if (row && row.hidden) form.reset();
-      if (row && row.hidden) row.hidden = false;
-      if (row) row.scrollIntoView();
+      if (row?.hidden) {
+        clear();
+        show();
+        row.scrollIntoView();
+      }
     }
     show();
   }
 
-  form.hidden = false;
-  form.addEventListener("input", keep);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(keep));
+  filter.hidden = false;
+  filter.addEventListener("input", keep);
+  filter.querySelector("button").addEventListener("click", () => {
+    clear();
+    keep();
+  });
   window.addEventListener("hashchange", follow);
   follow();
 })();
