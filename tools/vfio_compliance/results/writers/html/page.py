@@ -14,7 +14,7 @@ from markupsafe import Markup
 from ....common.words import counted, printable_lines
 
 #: Characters of a text that are shown.
-LONGEST: Final = 4000
+LONGEST: Final = 2000
 
 #: What may stand in an address as it is. Each rule has a dot in its name, and no other id of a page does.
 _ANCHOR: Final = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)+")
