@@ -96,7 +96,7 @@ def _plots(flow: Flow, points: Sequence[Point]) -> Sequence[Plot]:
     bars = [
         (_x(before.at, times), _y(point.rate, rates), point.at, point.rate)
         for before, point in pairwise(points)
-        if point.rate
+        if point.rate and point.rate > 0
     ]
     boxes = [(x, y, round(_x(at, times) - x, 1), round(HEIGHT - BOTTOM - y, 1)) for x, y, at, _ in bars]
     across = [Tick(_x(value, times), text) for value, text in times.ticks]

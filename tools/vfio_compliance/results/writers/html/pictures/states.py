@@ -21,7 +21,7 @@ _BEND, _HEAD = 0.13, 10.0
 _MOST_ORDERED: Final = 7
 
 #: States in a diagram at most, and letters of a state's name.
-MOST_STATES, _LONGEST = 10, 15
+MOST_STATES, _LONGEST = 8, 15
 
 
 #: What matters most is drawn last, above the others.
