@@ -53,7 +53,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
         if arguments.reports:
             _write(report, summary)
         found.append(merged(str(place), summary))
-        reports.append(link(report, arguments.out) if report.exists() else "")
+        reports.append(link(report, arguments.out) if report.is_file() else "")
     runs = named(found)
     page = render([Linked(run, report) for run, report in zip(runs, reports, strict=True)], unread)
     try:
