@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Opens a page in Chromium as a reader would, and prints what was seen as JSON.
 //
-//     node look.mjs CHROMIUM ADDRESS FOLDER
+//     node look.mjs CHROMIUM ADDRESS FOLDER WIDTH...
 //
-// At three widths, light and dark: a picture in FOLDER, what is wider than the window, what axe complains of. Then as a
-// PDF in FOLDER, and how long it took until the page was there. Whatever the page fetches or complains of is told, too.
+// At each width, light and dark: a picture in FOLDER, what is wider than the window, what axe complains of. Then as a PDF
+// in FOLDER, and how long it took until the page was there. Whatever the page fetches or complains of is told, too.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { begun } from "./browser.mjs";
 
-const WIDTHS = [380, 900, 1400];
 const SCHEMES = ["light", "dark"];
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -26,14 +25,14 @@ async function look(page, folder, width, scheme) {
   return { width, scheme, overflow, complaints };
 }
 
-const [chromium, address, folder] = process.argv.slice(2);
+const [chromium, address, folder, ...widths] = process.argv.slice(2);
 const { browser, page, fetched, errors } = await begun(chromium);
 await page.goto(address);
 const times = await page.evaluate(() => performance.getEntriesByType("navigation")[0].toJSON());
 await page.evaluate(AXE);
 const views = [];
-for (const width of WIDTHS) {
-  for (const scheme of SCHEMES) views.push(await look(page, folder, width, scheme));
+for (const width of widths) {
+  for (const scheme of SCHEMES) views.push(await look(page, folder, Number(width), scheme));
 }
 await page.pdf({ path: path.join(folder, "page.pdf"), preferCSSPageSize: true });
 await browser.close();
