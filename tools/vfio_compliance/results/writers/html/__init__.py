@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from ...changes import changes
 from ...conclusion import conclude
 from ...faults import OF_THE_SUITE, faults, numbers, waiving, waiving_warning
+from ...figures import OF_FLOWS, figures, flow_in_words
 from ...summary import TROUBLE, Summary
 from ...unjudged import left_out, selected, unjudged
 from ...verdict import Verdict
@@ -44,6 +45,8 @@ def render(summary: Summary) -> str:
         changes=changed,
         diagram=diagram(changed),
         saves=[*saves(summary)],
+        flows=[(kind, ", ".join(flow_in_words(flow))) for kind, flow in figures(summary.measures)["flows"].items()],
+        of_flows=OF_FLOWS,
         bars=[*bars(summary)],
         map=dirty_pages(summary),
         waivers=[(used, [*waiving(used.waiver)]) for used in summary.waivers if summary.cases_of(used.waiver.rule)],

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ....figures import figures
+from ....figures import figures, time_in_words
 from ....summary import Summary
 
 #: Of the longest bar.
@@ -18,7 +18,7 @@ class Bar(NamedTuple):
 
     device: str
     state: str
-    seconds: float
+    time: str
     #: Of its device's time, from 0 to 1.
     part: float
     length: float
@@ -29,4 +29,4 @@ def bars(summary: Summary) -> Iterator[Bar]:
     for device, states in figures(summary.measures)["states"].items():
         whole, longest = sum(states.values()) or 1.0, max(states.values(), default=0.0) or 1.0
         for state, seconds in sorted(states.items(), key=lambda each: -each[1]):
-            yield Bar(device, state, seconds, seconds / whole, round(LONGEST * seconds / longest, 1))
+            yield Bar(device, state, time_in_words(seconds), seconds / whole, round(LONGEST * seconds / longest, 1))
