@@ -11,8 +11,8 @@ from ....flows import LIVE, STOPPED, Flow
 from ....summary import Summary
 from .scale import Scale, scale
 
-WIDTH, HEIGHT = 560, 190
-LEFT, RIGHT, TOP, BOTTOM = 92, 16, 14, 34
+WIDTH, HEIGHT = 560, 200
+LEFT, RIGHT, TOP, BOTTOM = 92, 16, 28, 34
 
 #: Points of a save without which there is nothing to see.
 _FEWEST: Final = 2
