@@ -9,6 +9,7 @@ import pytest
 from pages import cells, part, text, tree
 from stories import case, ended, told
 
+from vfio_compliance.interfaces import INTERFACES
 from vfio_compliance.results.changes import Seen, changes
 from vfio_compliance.results.events import Target
 from vfio_compliance.results.flows import ACCEPTED, REFUSED, Measures
@@ -118,3 +119,20 @@ def test_arrows_differ_without_colour():
         "documented, and not seen",
         "refused each time",
     ]
+
+
+@pytest.mark.parametrize("interface", [each for each in INTERFACES if each.drawn], ids=lambda each: each.name)
+def test_an_interface_draws_states_that_have_names(interface):
+    """Those of its registers: by these names the changes are counted, and cases are called."""
+    names = {name for register in interface.registers for name in register.values.values()}
+    assert {state for pair in interface.drawn for state in pair} <= names
+    assert len({*interface.drawn}) == len(interface.drawn)
+
+
+def test_a_run_draws_what_was_seen(target, judge_in_process, tmp_path):
+    """Of a real driver: a documented change that a case makes, and one that is not, are both seen; none is broken."""
+    tests = [f"suites/migration_v1/test_transitions.py::test_{name}" for name in ("running_to_stop", "undrawn_safe")]
+    found = seen(judge_in_process(target, tmp_path, *tests))
+    assert found["running -> stop"] is Seen.DOCUMENTED
+    assert found["stop -> running"] is Seen.ACCEPTED
+    assert Seen.BROKEN not in found.values()
