@@ -4,7 +4,7 @@
 //     node look.mjs CHROMIUM ADDRESS FOLDER WIDTH...
 //
 // At each width, light and dark: a picture in FOLDER, what is wider than the window, what axe complains of. Then as a PDF
-// in FOLDER, and how long it took until the page was there. Whatever the page fetches or complains of is told, too.
+// in FOLDER, and how long it took until the page was there. What the page fetches or complains of is listed, too.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";

@@ -160,7 +160,7 @@ def test_filters_show_what_was_asked_for(broken):
     )
     assert len(opened["rows"]) > 20
     assert failed["rows"] == words["rows"] == again["rows"] == ["v1.reserved.reads-zero"]
-    assert words["told"] == f"1 of {len(opened['rows'])} rules"
+    assert words["count"] == f"1 of {len(opened['rows'])} rules"
     assert words["address"].endswith("#verdict=fail&words=RESERVED+reads")
     assert cleared["rows"] == opened["rows"]
     assert cleared["address"].endswith("#rules")

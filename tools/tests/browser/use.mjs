@@ -27,7 +27,7 @@ function seen() {
   return {
     address: location.href,
     rows: [...document.querySelectorAll("main tr[id]")].filter(visible).map((row) => row.id),
-    told: document.querySelector("output")?.textContent ?? "",
+    count: document.querySelector("output")?.textContent ?? "",
     target: document.querySelector(":target")?.id ?? "",
     targetInView: [...document.querySelectorAll(":target")].some(inView),
     focus: document.activeElement?.textContent.trim().slice(0, 60) ?? "",

@@ -62,10 +62,10 @@ def part(root, name):
     return found
 
 
-def told(element):
+def pairs(element):
     """Names and values of the lists of pairs in it."""
-    pairs = [pair for pair in element.iter("div") if pair.find("dt") is not None]
-    return [(text(pair.find("dt")), text(pair.find("dd"))) for pair in pairs]
+    found = [pair for pair in element.iter("div") if pair.find("dt") is not None]
+    return [(text(pair.find("dt")), text(pair.find("dd"))) for pair in found]
 
 
 def cells(row):

@@ -79,7 +79,7 @@ def test_an_older_journal_says_nothing_of_them(asked, drawn):
 
 
 def test_an_odd_name_of_a_change_is_passed_over():
-    """One without an arrow, in a journal that somebody has changed."""
+    """One without an arrow, in a journal that was changed by hand."""
     assert "odd" not in seen(run({"odd": {ACCEPTED: 1}, "running -> stop": {ACCEPTED: 1}}))
 
 

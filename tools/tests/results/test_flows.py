@@ -284,7 +284,7 @@ def test_bitmaps_are_counted():
 
 
 def test_changes_of_all_cases_add_up():
-    """And those of a journal without any are none."""
+    """A journal that does not have them adds nothing."""
     one = Measures(changes={"a -> b": {ACCEPTED: 1}}, bitmaps=1)
     other = Measures(changes={"a -> b": {ACCEPTED: 1, REFUSED: 2}}, bitmaps=2)
     whole = total([one, other, Measures()])

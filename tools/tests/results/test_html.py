@@ -9,9 +9,8 @@ from dataclasses import replace
 
 import pytest
 from hostile import HOSTILE, hostile_run
-from pages import by_id, cells, part, text, told, tree
-from stories import FINISH, RULE, case, ended, first, recorded, waiver
-from stories import told as story
+from pages import by_id, cells, pairs, part, text, tree
+from stories import FINISH, RULE, case, ended, first, recorded, told, waiver
 
 from vfio_compliance.results.events import Environment, Plan, Programs, State, Target
 from vfio_compliance.results.failure import Failure
@@ -25,7 +24,7 @@ REGION = UsedRegion(9, "v1", (Register("pending_bytes", 8, 8),))
 
 def page(*events, **run):
     """The page of a run of these events."""
-    return tree(render("html", summarise(story(*events, **run))))
+    return tree(render("html", summarise(told(*events, **run))))
 
 
 def row(root, rule):
@@ -108,7 +107,7 @@ def test_what_is_shown(value, expected):
 
 
 def test_the_top_says_all_that_identifies_a_run():
-    """Verdict, plan, and what is asked for first when somebody disputes it."""
+    """Verdict, plan, and what a dispute begins with."""
     facts = {
         "suite": "0.1.0",
         "suite commit": "0123456789abcdef",
@@ -129,7 +128,7 @@ def test_the_top_says_all_that_identifies_a_run():
     assert text(banner.find("h1")) == "NOT CONFORMANT"
     assert "1 rule broken" in text(banner)
     assert "By plan default" in text(banner)
-    known = dict(told(banner))
+    known = dict(pairs(banner))
     assert known.pop("Duration").startswith("5.0 s")
     assert known == {
         "Device": "Maker Card",
@@ -200,7 +199,7 @@ def test_a_failure_has_all_that_the_terminal_has():
     found = page(Target({}, (REGION,)), end, ended("a[2]", "fail", expected="1", seen="3"), programs)
     article = by_id(found, "failure-1")
     assert text(article.find("h3")) == "1. v1.a ✗ fail"
-    known = dict(told(article))
+    known = dict(pairs(article))
     assert known["rule"] == RULE.says
     assert known["clause"] == "DS-01 (must, documented), text, line 1"
     assert (known["did"], known["expected"], known["seen"]) == ("doing it", "1", "2")
@@ -226,7 +225,7 @@ def test_without_failures():
 
 
 def test_with_a_thousand_failures():
-    """A hundred are told in full, the others in a line each, and each rule is in the table."""
+    """A hundred are shown in full, the others in a line each, and each rule is in the table."""
     found = page(*(ended(f"r{number}", "fail", seen="x" * 3000) for number in range(1000)))
     articles = [each for each in found.iter("article") if each.get("class") == "failure"]
     assert len(articles) == 100
@@ -247,20 +246,20 @@ def test_with_a_thousand_cases_of_a_rule():
 
 
 def test_interrupted():
-    """What was judged is there, why the run ended is told, and what had no turn is not judged."""
-    records = story(ended("a", "pass"), planned=("b",))[:-1]
+    """What was judged is there, why the run ended is said, and what had no turn is not judged."""
+    records = told(ended("a", "pass"), planned=("b",))[:-1]
     found = tree(render("html", summarise(records)))
     assert text(found.find(".//h1")) == "INCOMPLETE"
     why = "Stopped: the journal ends before the run did. Remedy: go on with run --resume"
     assert why in text(part(found, "happened"))
     assert row(found, "v1.b")[0] == "○ not-run"
-    assert dict(told(part(found, "not-judged")))["because"] == "the run ended before"
+    assert dict(pairs(part(found, "not-judged")))["because"] == "the run ended before"
 
 
 def test_what_the_profile_lacks():
     """The key that would let it be judged, and what to do."""
     found = page(ended("a", "not-run", wants="stimulus.fault"))
-    known = dict(told(part(found, "not-judged")))
+    known = dict(pairs(part(found, "not-judged")))
     assert known["key"] == "stimulus.fault"
     assert known["remedy"].startswith("add it to p.yaml")
     assert known["rules"] == "v1.a"
@@ -272,7 +271,7 @@ def test_what_the_plan_leaves_out():
     plan = replace(run.plan, left_out=(LeftOut("v1.b", "fused off"),))
     found = page(ended("a", "pass"), rules={"v1.b": {}}, plan=plan)
     assert "Left out by plan default: 1 rule" in text(part(found, "not-judged"))
-    assert dict(told(part(found, "not-judged")))["because"] == "fused off"
+    assert dict(pairs(part(found, "not-judged")))["because"] == "fused off"
 
 
 def test_what_the_text_leaves_open():
@@ -294,7 +293,7 @@ def test_waivers():
     section = part(page(ended("a", "fail"), ended("b", "pass"), waivers=waivers), "waivers")
     assert "Waived in 1 of 1 case." in text(section)
     assert "Not used, because the rule held in the cases that were judged." in text(section)
-    assert ("owner", "Somebody") in told(section)
+    assert ("owner", "Somebody") in pairs(section)
     links = [each.get("href") for each in section.iter("a")]
     assert "https://bugs.example/1" in links
     assert not any(each.startswith("javascript") for each in links)
@@ -306,7 +305,7 @@ def test_environment():
     assert ["kernel config", "ab<c"] in [cells(each) for each in section.iter("tr")]
 
 
-def test_a_failure_of_the_suite_is_told_apart():
+def test_a_failure_of_the_suite_is_apart():
     """It says nothing about the device."""
     found = page(ended("a", "fail"), ended("b", "pass"), rules={"v1.a": {"side": "client"}})
     assert "the suite itself: it says nothing about the device" in text(by_id(found, "failure-1"))

@@ -97,7 +97,7 @@ def test_what_says_nothing_of_pages(call):
 
 
 def test_the_map_says_in_its_table_what_it_draws():
-    """Each round with its pages; columns for those alone that somebody asked about."""
+    """Each round with its pages; columns for those alone that were asked about."""
     summary = run(asked(0, 8, b"\x07"), asked(1 << 30, 8, b"\x01"), asked(0, 8, b"\x80"))
     found = dirty_pages(summary)
     assert (found.columns, found.pages, found.more) == (16, 16, 0)

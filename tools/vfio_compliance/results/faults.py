@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the reader of a report has to do something about: which cases of which rules, and all that is told of each."""
+"""Which cases of which rules a reader has to do something about, and what a report says of each."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _DEPENDENT_CALLS: Final = 4
 _DEPENDENT_CASES: Final = 2
 
 
-class Told(NamedTuple):
-    """Something that is told, and the word for what it is."""
+class Entry(NamedTuple):
+    """A line of a report, and the label before it."""
 
     label: str
     text: str
@@ -46,12 +46,12 @@ class Fault(NamedTuple):
 
     @property
     def calls(self) -> int:
-        """How many calls of its first case are told. Of a fault that has its cause elsewhere, less is."""
+        """How many calls of its first case are shown: fewer where the cause is another fault."""
         return _DEPENDENT_CALLS if self.causes else MOST_CALLS
 
     @property
     def others(self) -> int:
-        """How many of its other cases are told."""
+        """How many of its other cases are shown."""
         return _DEPENDENT_CASES if self.causes else MOST_CASES
 
 
@@ -81,14 +81,14 @@ def numbers(found: Iterable[Fault]) -> dict[str, int]:
     return made
 
 
-def explained(rule: Rule) -> Iterator[Told]:
+def explained(rule: Rule) -> Iterator[Entry]:
     """What a rule says, and where it stands."""
-    yield Told("rule", rule.says)
+    yield Entry("rule", rule.says)
     kind = f"{rule.level}, {rule.status}" if rule.blocking else f"{rule.level}, {rule.status}, does not block"
-    yield Told("clause", f"{', '.join(rule.clauses)} ({kind}), {rule.source}")
+    yield Entry("clause", f"{', '.join(rule.clauses)} ({kind}), {rule.source}")
 
 
-def seen(failure: Failure) -> Iterator[Told]:
+def seen(failure: Failure) -> Iterator[Entry]:
     """What was done, and what came of it."""
     yield from _path(failure.path)
     for label, text in (
@@ -103,22 +103,22 @@ def seen(failure: Failure) -> Iterator[Told]:
         ("waiver", failure.waiver or None),
     ):
         if text is not None:
-            yield Told(label, text)
+            yield Entry(label, text)
     for further in failure.further:
-        yield Told("moreover", str(further))
+        yield Entry("moreover", str(further))
         yield from _path(further.path)
     if failure.traceback:
-        yield Told("", failure.traceback, kept=True)
+        yield Entry("", failure.traceback, kept=True)
 
 
-def _path(path: str) -> Iterator[Told]:
+def _path(path: str) -> Iterator[Entry]:
     """A table in columns of its own."""
     if path:
-        yield Told("path", path, kept=True)
+        yield Entry("path", path, kept=True)
 
 
 def programs(summary: Summary, case: Case) -> Programs | None:
-    """Those that show the failure of a case, or of another one of its rule; None where nobody asked for them."""
+    """Those that show the failure of a case, or of another one of its rule; None where the run did not ask for any."""
     return next((each.programs for each in (case, *summary.cases_of(case.rule)) if each.programs), None)
 
 
@@ -130,19 +130,19 @@ def unlike(case: Case, first: Case) -> str:
     return ": ".join(filter(None, ("" if did.startswith(name) else name, did, observed)))
 
 
-def waiving(waiver: Waiver) -> Iterator[Told]:
+def waiving(waiver: Waiver) -> Iterator[Entry]:
     """All that a waiver of a rule says."""
     limits = (("shows", waiver.shows), ("case", waiver.case), ("kernel", waiver.kernel), ("driver", waiver.driver))
     return _known(*_why_waived(waiver), *limits, *_last_of(waiver))
 
 
-def waiving_warning(waiver: KernelWarning) -> Iterator[Told]:
+def waiving_warning(waiver: KernelWarning) -> Iterator[Entry]:
     """All that a waiver of a warning of the kernel says."""
     return _known(*_why_waived(waiver), ("kernel", waiver.kernel), *_last_of(waiver))
 
 
-def _known(*pairs: tuple[str, str | None]) -> Iterator[Told]:
-    return (Told(label, text) for label, text in pairs if text is not None)
+def _known(*pairs: tuple[str, str | None]) -> Iterator[Entry]:
+    return (Entry(label, text) for label, text in pairs if text is not None)
 
 
 def _why_waived(waiver: Waiver | KernelWarning) -> Iterator[tuple[str, str | None]]:

@@ -12,7 +12,7 @@ from .flows import KINDS, Measures
 _UNITS: Final = ((1, "s"), (1e-3, "ms"), (1e-6, "us"))
 _MIB: Final = 1 << 20
 
-#: What is told of flows in words.
+#: Which of the numbers of flows are given in words.
 OF_FLOWS: Final = "the median of the complete ones"
 
 

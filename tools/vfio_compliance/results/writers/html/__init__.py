@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result as a page: one file for a browser, made to be read by whoever decides and by whoever puts things right."""
+"""The result as a page: one file for a browser, for readers who decide and for readers who correct a driver."""
 
 from __future__ import annotations
 

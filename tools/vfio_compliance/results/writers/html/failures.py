@@ -9,24 +9,24 @@ from typing import Final, NamedTuple
 from ....rules import Rule
 from ...events import Programs
 from ...excerpt import Line, excerpt
-from ...faults import Fault, Told, explained, programs, seen, unlike
+from ...faults import Entry, Fault, explained, programs, seen, unlike
 from ...rerun import again, rerun
 from ...summary import Summary
 from ..blocks import brief
 
-#: Faults that are told in full, and in a line; of the others, the table of rules tells.
+#: Faults that are shown in full, and those that have a line; the others are in the table of rules alone.
 _IN_FULL: Final = 100
 _IN_A_LINE: Final = 2000
 
 
 class Failure(NamedTuple):
-    """A fault, as it is told in full."""
+    """A fault, as it is shown in full."""
 
     number: int
     fault: Fault
     rule: Rule
     all_cases: int
-    told: Sequence[Told]
+    entries: Sequence[Entry]
     calls: Sequence[Line]
     again: str
     #: Empty where there is nothing to see again.
@@ -42,7 +42,7 @@ class Failures(NamedTuple):
     full: Sequence[Failure]
     #: Number, fault and why, in a line.
     lines: Sequence[tuple[int, Fault, str]]
-    untold: int
+    more: int
 
 
 def described(summary: Summary, faults: Sequence[Fault]) -> Failures:
@@ -61,7 +61,7 @@ def _in_full(summary: Summary, number: int, fault: Fault) -> Failure:
         fault=fault,
         rule=rule,
         all_cases=len(summary.cases_of(rule.id)),
-        told=[*explained(rule), Told("case", first.name), *seen(first.why)],
+        entries=[*explained(rule), Entry("case", first.name), *seen(first.why)],
         calls=[] if needless else [*excerpt(first, summary, fault.calls)],
         again="" if needless else again(summary, first),
         rerun="" if needless else rerun(summary, first),

@@ -12,7 +12,7 @@ from ...summary import Summary
 
 
 def identity(summary: Summary) -> dict[str, str]:
-    """In the order in which it is read; what nobody told is not known, and says so."""
+    """In the order in which it is read; what is missing says that it is not known."""
     known, facts, run = about(summary), summary.facts, summary.run
     made = {
         "Device": _joined(known, "vendor", "product", "device") or run.profile.name,

@@ -25,10 +25,10 @@ class Row(NamedTuple):
     verdict: Verdict
     number: str
     seconds: float
-    #: Those that are listed, with the part of their names that tells them apart.
+    #: Those that are listed, with the part of their names in which they differ.
     cases: Sequence[tuple[str, Case]]
     unlisted: int
-    #: Number of the failure that tells more; 0 where there is none.
+    #: Number of the failure that says more; 0 where there is none.
     failure: int
 
 

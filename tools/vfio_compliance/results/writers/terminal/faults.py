@@ -14,8 +14,8 @@ from ...excerpt import excerpt
 from ...faults import (
     MOST_CASES,
     OF_THE_SUITE,
+    Entry,
     Fault,
-    Told,
     explained,
     faults,
     numbers,
@@ -75,7 +75,7 @@ def _waived(summary: Summary, width: int) -> Iterator[str]:
             yield f"waived: {waiver.rule}  ({len(cases)} of {counted(len(summary.cases_of(waiver.rule)), 'case')})"
         else:
             yield from wrap(f"waiver not used: {waiver.rule}, because ", unused or "no failure is what it lists", width)
-        yield from _told(waiving(waiver), width)
+        yield from _entries(waiving(waiver), width)
         if cases:
             yield from _lines_of(cases, cases[0], MOST_CASES, "in", width)
 
@@ -90,7 +90,7 @@ def _waived_warnings(summary: Summary, width: int) -> Iterator[str]:
         else:
             outside = ", and outside of any rule" if used.outside else ""
             yield from wrap("waived: ", f"{used.waiver}  ({counted(len(used.cases), 'case')}{outside})", width)
-        yield from _told(waiving_warning(used.waiver), width)
+        yield from _entries(waiving_warning(used.waiver), width)
         for index, case in enumerate(used.cases[:MOST_CASES]):
             yield from labelled("" if index else "in", case.name, width)
         if len(used.cases) > MOST_CASES:
@@ -99,13 +99,13 @@ def _waived_warnings(summary: Summary, width: int) -> Iterator[str]:
 
 def explanation(rule: Rule, width: int) -> Iterator[str]:
     """What the rule says, and where it stands."""
-    return _told(explained(rule), width)
+    return _entries(explained(rule), width)
 
 
 def in_full(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
     """A case in full, with at most so many of its calls."""
     yield from labelled("case", case.name, width)
-    yield from _told(seen(case.why), width)
+    yield from _entries(seen(case.why), width)
     if case.needless:
         return  # nothing went wrong in it, and alone it would not show that the waiver is stale
     yield from _calls(case, summary, most, width)
@@ -118,7 +118,7 @@ def in_full(case: Case, summary: Summary, most: int, width: int) -> Iterator[str
         yield from labelled("" if made.files else "program", made.remark, width)
 
 
-def _told(those: Iterable[Told], width: int) -> Iterator[str]:
+def _entries(those: Iterable[Entry], width: int) -> Iterator[str]:
     for label, text, kept in those:
         if not kept:
             yield from labelled(label, text, width)

@@ -51,7 +51,7 @@ class Map(NamedTuple):
 
 
 class Columns:
-    """Which column a page is in: pages that nobody asked about have none."""
+    """Which column a page is in: pages that were not asked about have none."""
 
     def __init__(self, shown: Sequence[Round]) -> None:
         self._spans: list[tuple[int, int, int]] = []
