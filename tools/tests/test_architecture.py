@@ -170,7 +170,8 @@ def tracked() -> list[Path]:
 
 def test_each_source_names_its_licence():
     """The first or second line of each source file is its SPDX line."""
-    sources = [file for file in tracked() if file.suffix in (".py", ".c", ".h", ".yaml", ".toml", ".ini")]
+    code = (".py", ".c", ".h", ".yaml", ".toml", ".ini", ".html", ".css", ".js", ".mjs")
+    sources = [file for file in tracked() if file.suffix in code]
     assert [
         str(file.relative_to(PROJECT))
         for file in sources

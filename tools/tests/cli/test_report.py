@@ -21,7 +21,7 @@ from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import FORMATS, render
 
-FORMATS_IN_WORDS = "terminal, json, junit, ktap, kcidb, markdown"
+FORMATS_IN_WORDS = "terminal, json, junit, ktap, kcidb, markdown, html"
 
 
 def recorded(folder, verdict="pass"):
@@ -106,7 +106,10 @@ def test_unknown_format(held, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("junti=a.xml", "'junti=a.xml' does not begin with terminal=, json=, junit=, ktap=, kcidb= or markdown="),
+        (
+            "junti=a.xml",
+            "'junti=a.xml' does not begin with terminal=, json=, junit=, ktap=, kcidb=, markdown= or html=",
+        ),
         ("junit", "'junit' names no file"),
         ("junit=", "'junit=' names no file"),
         ("junit=/", "'junit=/' names no file"),

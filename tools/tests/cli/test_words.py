@@ -50,7 +50,7 @@ def test_no_word_is_cut_short(command):
         (
             ["rnu"],
             "COMMAND",
-            "(choose from run, report, repro, replay, diff, merge, waive, bundle, verify, list, explain, check, save,",
+            "(choose from run, report, repro, replay, diff, merge, index, waive, bundle, verify, list, explain, check,",
         ),
         (["rnu"], "COMMAND", "; did you mean `run`?"),
         (["--verson"], "COMMAND", "unrecognized arguments: --verson; did you mean `--version`?"),

@@ -29,6 +29,7 @@ from vfio_compliance.results.events import Broken, Death, End, Event, Hang, Kern
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Waiver
 from vfio_compliance.results.writers import FORMATS, difference, merged, render
+from vfio_compliance.results.writers.html import index
 from vfio_compliance.results.writers.json import SCHEMA
 from vfio_compliance.run.client import Bitmap, ContainerCall
 
@@ -116,7 +117,9 @@ def test_journals(campaign: Callable[[str, str], Campaign], run: Lines, tmp_path
         with contextlib.suppress(journal.JournalError):
             made = summarise(journal.read(tmp_path / journal.NAME))
             assert matrix.render([matrix.column("here", made)], 100, whole=True)
-            assert merged.render(merging.named([merging.merged("here", made)]), 0, 100, whole=True)
+            runs = merging.named([merging.merged("here", made)])
+            assert merged.render(runs, 0, 100, whole=True)
+            assert index.render([index.Linked(runs[0], "report.html")], [])
             assert difference.render(compare(undamaged, made), 100)
             for name in FORMATS:
                 assert render(name, made)

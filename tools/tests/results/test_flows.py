@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 from stories import ended, made_by, told
 
-from vfio_compliance.common.calls import Call, Calls
+from vfio_compliance.common.calls import Behind, Call, Calls
 from vfio_compliance.results.events import Target
 from vfio_compliance.results.figures import figures, flat, spread
-from vfio_compliance.results.flows import LIVE, RESUME, STOPPED, Measuring
+from vfio_compliance.results.flows import ACCEPTED, LIVE, REFUSED, RESUME, STOPPED, Measures, total
+from vfio_compliance.results.measuring import Measuring
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.setting import Register, UsedRegion
 from vfio_compliance.results.writers import FORMATS, render
-from vfio_compliance.uapi.requests import VFIO_DEVICE_RESET
+from vfio_compliance.uapi.requests import VFIO_DEVICE_RESET, VFIO_IOMMU_DIRTY_PAGES
 
 STATES = {"0": "stop", "1": "running", "2": "stop-and-copy", "3": "pre-copy", "4": "resuming", "6": "error"}
 NUMBERS = {name: int(value) for value, name in STATES.items()}
@@ -223,5 +224,68 @@ def test_every_format_has_them(name):
     calls = running().state("pre-copy").saved(100).state("stop-and-copy").saved(30).state("stop").calls
     case = replace(ended("a", "pass"), **made_by(calls, Measuring([REGION]).take(calls)))
     text = render(name, summarise(told(Target({}, (REGION,)), case)))
-    words = ("41.0 us", "130 bytes", "running 10.0 us") if name == "terminal" else ("4.1e-05", "130", "1e-05")
+    of_people = ("41.0 us", "130 bytes", "10.0 us")
+    words = of_people if name in ("terminal", "html") else ("4.1e-05", "130", "1e-05")
     assert [word for word in words if word not in text] == []
+
+
+# -- the course of a flow, changes of state, bitmaps ------------------------------------------------------------------
+
+
+def test_course_of_a_save():
+    """What was pending, and what had been moved by then, each time that pending_bytes was read."""
+    script = running().state("pre-copy").saved(100, 50)
+    (flow,) = script.state("stop-and-copy").saved(7).state("running").measured().flows
+    assert [(pending, moved) for _, pending, moved in flow.course] == [
+        (100, 0),
+        (50, 100),
+        (0, 150),
+        (7, 150),
+        (0, 157),
+    ]
+    assert [at for at, _, _ in flow.course] == sorted(at for at, _, _ in flow.course)
+    assert flow.course[0][0] == STEP + CALL
+
+
+@pytest.mark.parametrize("number", [1, 31, 32, 65, 1000, 4097])
+def test_course_is_bounded(number):
+    """The first point and the last are kept, and of very many between them a few."""
+    (flow,) = running().state("stop-and-copy").saved(*range(1, number + 1)).state("running").measured().flows
+    assert len(flow.course) == min(number + 1, len(flow.course)) <= 66
+    assert len(flow.course) >= min(number + 1, 32)
+    assert flow.course[0][1:] == (1, 0)
+    assert flow.course[-1][1:] == (0, flow.moved)
+
+
+def test_changes_that_were_asked_for():
+    """From each state that is known, by what came of it; of folded calls each counts."""
+    script = running().state("stop").state("resuming", refused=True).state("running").state("stop")
+    script.calls[2] = script.calls[2]._replace(times=3)
+    assert script.measured().changes == {
+        "running -> stop": {ACCEPTED: 2},
+        "stop -> resuming": {REFUSED: 3},
+        "stop -> running": {ACCEPTED: 1},
+    }
+
+
+def test_changes_from_a_state_that_is_not_known():
+    """Nothing is said of them, nor of values that have no name."""
+    script = Script().state("stop").other("ioctl", number=VFIO_DEVICE_RESET).state("running", refused=True)
+    script.write("device_state", 0x11).state("stop")
+    assert script.measured().changes == {}
+
+
+def test_bitmaps_are_counted():
+    """Answers with a bitmap, whether or not there is a migration region."""
+    asked = Call("ioctl", "container", VFIO_IOMMU_DIRTY_PAGES, 56, behind=Behind(8, bytes(8)))
+    calls = [asked, asked._replace(times=2), asked._replace(behind=None), asked._replace(number=0)]
+    for regions in ([], [REGION]):
+        assert Measuring(regions).take(calls).bitmaps == 3
+
+
+def test_changes_of_all_cases_add_up():
+    """A journal that does not have them adds nothing."""
+    one = Measures(changes={"a -> b": {ACCEPTED: 1}}, bitmaps=1)
+    other = Measures(changes={"a -> b": {ACCEPTED: 1, REFUSED: 2}}, bitmaps=2)
+    whole = total([one, other, Measures()])
+    assert (whole.changes, whole.bitmaps) == ({"a -> b": {ACCEPTED: 2, REFUSED: 2}}, 3)

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import kernel_parser
 import pytest
+from hostile import HOSTILE, hostile_run
 from stories import FINISH, NOON, RULE, case, ended, first, recorded, told, waiver
 
-from vfio_compliance.results.events import Broken, Death, Hang, Kernel, Note, Plan, State, Target
+from vfio_compliance.results.events import Broken, Death, Hang, Kernel, Plan
 from vfio_compliance.results.outside import outside
 from vfio_compliance.results.reading import summarise
 from vfio_compliance.results.verdict import Verdict
@@ -24,40 +25,6 @@ from vfio_compliance.results.writers.kcidb import _STATUS
 from vfio_compliance.results.writers.markdown import code
 
 VERDICTS = ["pass", "fail", "hang", "broken", "not-run", "n/a", "kernel"]
-
-#: What a device, its server, its driver's file or the kernel may say.
-HOSTILE = {
-    "control": "\x00\x01\x08\x1b[2J\x1b]0;title\x07\x7f\x9b31m",
-    "lines": "one\nnot ok 1 forged\r\nok 2 forged\n1..1\nKTAP version 1\n# Subtest: forged\n    1..2",
-    "breaks": "a\x0bb\x0cc\x85d\u2028e\u2029f",
-    "markup": "]]></failure><script>alert(1)</script>&amp;&#0;<!-- -->",
-    "markdown": "|a|\\|b\\\\|c| ``` `````` ` # head\n```\n## forged\n[x](http://x) @all ![i](http://i) <b>",
-    "directive": "x # SKIP # TODO # XFAIL not ok",
-    "beyond": "\ufffe\uffff\U0010ffff\u202eesrever\ud800\udfff\udcff",
-    "long": "x" * 100_000,
-    "empty": "",
-    "blank": " \t ",
-}
-
-
-def hostile_run(text):
-    """A run in which a device says this wherever it can."""
-    kernel = Kernel((text or "BUG: ",), case("c"))
-    events = (
-        Target({"driver": text, "device": text, "machine": text, text or "key": text}),
-        ended("a[1]", "fail", expected=text, seen=text, remedy=text, path=text, kernel=text),
-        replace(ended("b", "not-run", seen=text), observed={text: text}),
-        ended("c", "pass"),
-        replace(ended(f"d[{text}]", "fail", what=text, seen=text, server=text), observed={"q": text}),
-        ended("e", "n/a", what=text),
-        ended("f", "fail", seen=text),
-        Note(text),
-        kernel,
-        Death("the server", text, text, True, None),
-        State(text, text, text, (text,)),
-    )
-    waivers = [waiver(rule="v1.f", reason=text or "known", shows=None)]
-    return summarise(told(*events, waivers=waivers, description=text, device={"product": text}, kernel=text))
 
 
 @pytest.fixture(params=sorted(HOSTILE))

@@ -20,6 +20,7 @@ from . import (
     doctor,
     explain,
     import_,
+    index,
     judge,
     merge,
     probe,
@@ -43,7 +44,7 @@ from .parser import Parser
 
 #: In the order in which --help has them.
 _COMMANDS = (
-    *(run, report, repro, replay, diff, merge, waive, bundle, verify, listing, explain, check, save, restore),
+    *(run, report, repro, replay, diff, merge, index, waive, bundle, verify, listing, explain, check, save, restore),
     *(doctor, probe, bind, unbind, judge, proxy, import_, qemu, vm, selftest),
 )
 

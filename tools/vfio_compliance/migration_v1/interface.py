@@ -17,7 +17,7 @@ from .probing import probe
 from .profile import MigrationSection
 from .region import REGION_TYPE
 from .sessions import ALPHABET
-from .states import name
+from .states import DRAWN, name
 
 _STATES = {int(state): name(state) for state in DeviceState}
 
@@ -31,6 +31,7 @@ class MigrationV1(Interface):
     locks = 1 << 20
     region_type = REGION_TYPE
     registers = tuple(Register(*each, _STATES if each == DEVICE_STATE else {}) for each in REGISTERS)
+    drawn = tuple((name(before), name(after)) for before, after in DRAWN)
 
     def probe(self, device: Device, container: Container) -> Seen | None:
         """What its region and device_state say."""

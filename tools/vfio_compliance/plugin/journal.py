@@ -11,8 +11,8 @@ import pytest
 from .. import __version__
 from ..profiles import shipped
 from ..results import events, inflight
-from ..results.flows import Measuring
 from ..results.journal import FORMAT, Journal, JournalError
+from ..results.measuring import Measuring
 from ..results.setting import (
     ChosenPlan,
     GivenFile,

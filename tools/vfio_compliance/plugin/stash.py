@@ -13,9 +13,9 @@ from ..profiles import plan as plans
 from ..profiles.waiver_files import Listed, ListedWarning, WaiverFile
 from ..results.data import DataStore
 from ..results.failure import Failure
-from ..results.flows import Measuring
 from ..results.handover import Handover
 from ..results.journal import Journal
+from ..results.measuring import Measuring
 from ..results.verdict import Verdict
 from ..run.kernel_marks import KernelMarks
 from ..run.session import Session

@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
+from ..common.words import counted
 from .flows import KINDS, Measures
+
+_UNITS: Final = ((1, "s"), (1e-3, "ms"), (1e-6, "us"))
+_MIB: Final = 1 << 20
+
+#: Which of the numbers of flows are given in words.
+OF_FLOWS: Final = "the median of the complete ones"
 
 
 def figures(measures: Measures) -> dict[str, Any]:
@@ -40,6 +47,25 @@ def spread(values: Iterable[float | None]) -> dict[str, float]:
     if not known:
         return {}
     return {"number": len(known), "least": known[0], "median": known[len(known) // 2], "most": known[-1]}
+
+
+def flow_in_words(flow: Mapping[str, Any]) -> Iterator[str]:
+    """What ``figures`` has of one kind of flows, part by part; of each spread the one in the middle."""
+    yield f"{flow['whole']} complete" + (f", {flow['unfinished']} cut short" if flow["unfinished"] else "")
+    if "bytes" in flow:
+        yield f"{counted(flow['bytes']['median'], 'byte')} in {time_in_words(flow['seconds']['median'])}"
+    if "bytes_per_second" in flow:
+        yield f"{flow['bytes_per_second']['median'] / _MIB:.1f} MiB/s"
+    if "downtime" in flow:
+        yield f"stopped to last byte {time_in_words(flow['downtime']['median'])}"
+    if "downtime_to_running" in flow:
+        yield f"to target running {time_in_words(flow['downtime_to_running']['median'])}"
+
+
+def time_in_words(seconds: float) -> str:
+    """With one digit after the point, in the unit that keeps it short."""
+    unit, name = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
+    return f"{seconds / unit:.1f} {name}"
 
 
 def flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:

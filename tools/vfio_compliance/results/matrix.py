@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
+from typing import NamedTuple
 
 from ..common.words import counted, plural
 from .summary import TROUBLE, Summary
@@ -45,12 +46,9 @@ def render(columns: Iterable[Column], width: int, *, whole: bool = False, what: 
     Rows that say pass in each column are counted only, unless the ``whole`` table is wanted. Rows in which the columns
     differ for one target come first; ``what`` each of them is, in a word.
     """
-    columns = _by_target(columns)
-    rules = list(dict.fromkeys(rule for each in columns for rule in each.verdicts))
-    unlike = [rule for rule in rules if _differ(columns, rule)]
-    rest = [rule for rule in rules if rule not in unlike]
-    passing = [rule for rule in rest if _passes(columns, rule)]
-    shown = rest if whole else [rule for rule in rest if rule not in passing]
+    columns = by_target(columns)
+    unlike, other, passing = ordered(columns)
+    rules, shown = [*unlike, *other, *passing], [*other, *(passing if whole else ())]
     lines = []
     for part in _parts(columns, rules, width) if unlike or shown else ():
         lines += ["", *_head(part, rules)]
@@ -66,11 +64,50 @@ def render(columns: Iterable[Column], width: int, *, whole: bool = False, what: 
     return [*lines, *_silence(columns, what)]
 
 
-def _by_target(columns: Iterable[Column]) -> list[Column]:
+def by_target(columns: Iterable[Column]) -> list[Column]:
     """Targets in the order in which they first come, and in each the runs as they come."""
     given = list(columns)
     targets = list(dict.fromkeys(each.target for each in given))
     return sorted(given, key=lambda each: targets.index(each.target))
+
+
+class Order(NamedTuple):
+    """The rules of several runs."""
+
+    #: The runs of one target differ on them.
+    unlike: list[str]
+    other: list[str]
+    #: They pass everywhere.
+    passing: list[str]
+
+
+def ordered(columns: Sequence[Column]) -> Order:
+    """The rules in the order in which they are looked at."""
+    rules = list(dict.fromkeys(rule for each in columns for rule in each.verdicts))
+    unlike = [rule for rule in rules if _differ(columns, rule)]
+    rest = [rule for rule in rules if rule not in unlike]
+    passing = [rule for rule in rest if _passes(columns, rule)]
+    return Order(unlike, [rule for rule in rest if rule not in passing], passing)
+
+
+class Unlike(NamedTuple):
+    """A question where the text is silent, and what the runs of one target answer, each with the runs that do."""
+
+    target: str
+    question: str
+    answers: Mapping[str, Sequence[str]]
+
+
+def unlike_answers(columns: Sequence[Column]) -> Iterator[Unlike]:
+    """Those on which runs of one target differ; the columns are by target."""
+    for target, group in groupby(columns, key=lambda each: each.target):
+        same = list(group)
+        for question in dict.fromkeys(question for each in same for question in each.answers):
+            answers: dict[str, list[str]] = {}
+            for each in same:
+                answers.setdefault(each.answers.get(question, "not asked"), []).append(each.title)
+            if len(answers) > 1:
+                yield Unlike(target, question, answers)
 
 
 def _differ(columns: Sequence[Column], rule: str) -> bool:
@@ -138,16 +175,8 @@ def _word(verdict: Verdict | None) -> str:
 
 def _silence(columns: Sequence[Column], what: str) -> Iterator[str]:
     """Where the text is silent: what one target does differently from column to column."""
-    begun = False
-    for target, group in groupby(columns, key=lambda each: each.target):
-        same = list(group)
-        for question in dict.fromkeys(question for each in same for question in each.answers):
-            answers: dict[str, list[str]] = {}
-            for each in same:
-                answers.setdefault(each.answers.get(question, "not asked"), []).append(each.title)
-            if len(answers) > 1:
-                if not begun:
-                    yield from ("", f"Where the text is silent, the {plural(what)} differ")
-                begun = True
-                yield f"  {target}: {question}"
-                yield from (f"    {', '.join(names)}: {answer}" for answer, names in answers.items())
+    for index, (target, question, answers) in enumerate(unlike_answers(columns)):
+        if not index:
+            yield from ("", f"Where the text is silent, the {plural(what)} differ")
+        yield f"  {target}: {question}"
+        yield from (f"    {', '.join(names)}: {answer}" for answer, names in answers.items())

@@ -40,6 +40,8 @@ class MergedRun:
     facts: Mapping[str, str]
     #: How long it took, and how much of that went by in calls.
     time: str
+    #: What each of its rules says, by the rule's id.
+    says: Mapping[str, str]
     #: The verdict on the device, in a line.
     verdict: str
     exit_code: int
@@ -61,9 +63,10 @@ def merged(place: str, summary: Summary) -> MergedRun:
     if run.defects:
         facts["broken on purpose"] = ", ".join(map(printable, run.defects))
     verdict = printable(str(conclude(summary)))
+    says = {rule: summary.rules[rule].says for rule in summary.device_verdicts}
     made = column(facts["kernel"], summary)
     made = replace(made, target=printable(made.target))
-    return MergedRun(printable(place), made, facts, spent(summary), verdict, summary.exit_code)
+    return MergedRun(printable(place), made, facts, spent(summary), says, verdict, summary.exit_code)
 
 
 def named(runs: Iterable[MergedRun]) -> list[MergedRun]:

@@ -30,12 +30,16 @@ class ReportError(Exception):
 
 
 def write(wanted: Wanted, summary: Summary) -> None:
-    """Write a report, whole or not at all; folders on the way are made. Only its owner can read it, as the journal.
+    """Write a report as a file. Raises ReportError."""
+    put(wanted.path, render(wanted.format, summary), f"the {wanted.format} report")
 
-    Raises ReportError.
+
+def put(path: Path, text: str, what: str) -> None:
+    """Write a text, whole or not at all; folders on the way are made. Only its owner can read it, as the journal.
+
+    Raises ReportError, which says ``what`` is not written.
     """
-    data = render(wanted.format, summary).encode("utf-8", "backslashreplace")
-    path = wanted.path
+    data = text.encode("utf-8", "backslashreplace")
     try:
         if path.exists() and not path.is_file():  # such as /dev/stdout or a pipe, which nothing can take the place of
             path.write_bytes(data)
@@ -51,7 +55,7 @@ def write(wanted: Wanted, summary: Summary) -> None:
                 os.unlink(unfinished)
             raise
     except OSError as error:
-        raise ReportError(f"{path}: {error.strerror}: the {wanted.format} report is not written") from None
+        raise ReportError(f"{path}: {error.strerror}: {what} is not written") from None
 
 
 def save(summary: Summary, folder: Path, wanted: Iterable[Wanted]) -> Iterator[str]:

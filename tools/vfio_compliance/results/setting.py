@@ -161,3 +161,5 @@ class UsedRegion:
     index: int
     interface: str
     registers: tuple[Register, ...]
+    #: Changes of state that the interface documents, from and to, by the names that values of its registers have.
+    drawn: tuple[tuple[str, str], ...] = ()

@@ -96,6 +96,12 @@ def answered(layout: Layout, sent: bytes, received: bytes) -> str:
     return ", ".join([*([text] if text else []), *_chain(layout, received)])
 
 
+def members(layout: Layout, data: bytes) -> Iterator[tuple[str, Any]]:
+    """Name and value of each field that is there whole, those of structures inside as well, in their order."""
+    for name, value in _fields(layout, data):
+        yield from value if isinstance(value, tuple) else ((name, value),)
+
+
 def _fields(layout: Layout, data: bytes) -> Iterator[tuple[str, Any]]:
     """Name and value of each field, those of a structure inside by that one's."""
     yield from _members(layout.struct, data, 0)

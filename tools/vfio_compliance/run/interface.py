@@ -36,6 +36,8 @@ class Interface(ABC):
     region_type: ClassVar[tuple[int, int] | None] = None
     #: The registers at the start of that region, for those who read calls.
     registers: ClassVar[Sequence[Register]] = ()
+    #: The changes of state that it documents, from and to, by the names that values of these registers have.
+    drawn: ClassVar[Sequence[tuple[str, str]]] = ()
     #: Module with the fixtures that its tests ask for.
     fixtures: ClassVar[str]
     #: Bytes that a run of its rules has mapped for DMA, and a driver may lock; more is tried only where it can be had.

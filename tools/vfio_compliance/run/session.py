@@ -113,9 +113,9 @@ class Session(OpenDevice):
     def used_regions(self) -> tuple[UsedRegion, ...]:
         """Those that interfaces use, with their registers."""
         return tuple(
-            UsedRegion(region.index, attachment.interface.name, tuple(map(recorded, attachment.interface.registers)))
-            for attachment in self.attachments
-            for region in attachment.regions
+            UsedRegion(region.index, known.name, tuple(map(recorded, known.registers)), tuple(known.drawn))
+            for known, regions in ((each.interface, each.regions) for each in self.attachments)
+            for region in regions
         )
 
     def _check_profile(self) -> None:

@@ -25,3 +25,11 @@ VFIO_DEVICE_GET_REGION_INFO: Final = io(8)
 VFIO_DEVICE_GET_IRQ_INFO: Final = io(9)
 VFIO_DEVICE_SET_IRQS: Final = io(10)
 VFIO_DEVICE_RESET: Final = io(11)
+
+VFIO_IOMMU_GET_INFO: Final = io(12)
+VFIO_IOMMU_MAP_DMA: Final = io(13)
+VFIO_IOMMU_UNMAP_DMA: Final = io(14)
+VFIO_IOMMU_DIRTY_PAGES: Final = io(17)
+
+#: Those by which a container gives a bitmap of dirty pages.
+BITMAP_REQUESTS: Final = (VFIO_IOMMU_UNMAP_DMA, VFIO_IOMMU_DIRTY_PAGES)

@@ -11,7 +11,10 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import Final
 
-from .requests import io
+from .requests import VFIO_IOMMU_DIRTY_PAGES as VFIO_IOMMU_DIRTY_PAGES
+from .requests import VFIO_IOMMU_GET_INFO as VFIO_IOMMU_GET_INFO
+from .requests import VFIO_IOMMU_MAP_DMA as VFIO_IOMMU_MAP_DMA
+from .requests import VFIO_IOMMU_UNMAP_DMA as VFIO_IOMMU_UNMAP_DMA
 from .vfio import ffi
 
 ffi.cdef(
@@ -40,11 +43,6 @@ ffi.cdef(
 
 VFIO_TYPE1_IOMMU: Final = 1
 VFIO_TYPE1v2_IOMMU: Final = 3
-
-VFIO_IOMMU_GET_INFO: Final = io(12)
-VFIO_IOMMU_MAP_DMA: Final = io(13)
-VFIO_IOMMU_UNMAP_DMA: Final = io(14)
-VFIO_IOMMU_DIRTY_PAGES: Final = io(17)
 
 VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: Final = 1
 VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION: Final = 2

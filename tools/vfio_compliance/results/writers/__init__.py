@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..summary import Summary
 
 #: The formats by name; a module is loaded only where it is asked for.
-FORMATS: Final = ("terminal", "json", "junit", "ktap", "kcidb", "markdown")
+FORMATS: Final = ("terminal", "json", "junit", "ktap", "kcidb", "markdown", "html")
 
 
 def render(name: str, summary: Summary) -> str:

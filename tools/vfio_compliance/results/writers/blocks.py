@@ -8,9 +8,10 @@ from typing import Final
 from ...common.words import printable_lines
 from ..case import Case
 from ..conclusion import reason
+from ..faults import MOST_CALLS
 from ..summary import TROUBLE, Summary
 from ..verdict import Verdict
-from .terminal.faults import MOST_CALLS, explanation, in_full
+from .terminal.faults import explanation, in_full
 
 #: Columns of a block.
 _WIDTH: Final = 100

@@ -10,10 +10,11 @@ from typing import Final
 from ....common.words import counted, printable
 from ....common.wrap import wrap
 from ...conclusion import conclude
+from ...faults import OF_THE_SUITE
 from ...spent import spent
 from ...summary import Summary
 from ...verdict import Verdict
-from .layout import OF_THE_SUITE, labelled, some
+from .layout import labelled, some
 
 _ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "not known, because nothing is said by"}
 

@@ -14,9 +14,6 @@ LABEL: Final = 10
 #: How many rules are named of those that have the same reason not to be judged.
 MOST_RULES: Final = 8
 
-#: What is said of the rules that judge the suite itself.
-OF_THE_SUITE: Final = "the suite itself"
-
 
 def labelled(label: str, text: str, width: int) -> Iterator[str]:
     """Lines of ``text`` after a label."""

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`index`: many runs as one page, links to their reports, and what cannot be read or written."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import pytest
+from hostile import HOSTILE, hostile_run
+from pages import by_id, cells, part, text, tree
+from stories import NOON, ended, told, written
+
+from vfio_compliance.cli.main import main
+from vfio_compliance.results import journal
+from vfio_compliance.results.merging import merged, named
+from vfio_compliance.results.setting import JudgedProfile
+from vfio_compliance.results.writers.html.index import Linked, render
+
+
+def recorded(folder, *verdicts, kernel="Linux 6", profile="gpu"):
+    """A folder with a run in which the rules a, b and so on have these verdicts."""
+    folder.mkdir(parents=True)
+    ends = [ended(letter, verdict) for letter, verdict in zip("abc", verdicts, strict=False)]
+    records = told(*ends, kernel=kernel, profile=JudgedProfile("p.yaml", profile, "0" * 64))
+    (folder / journal.NAME).write_bytes(written((NOON, record.event) for record in records))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two that differ on rule b."""
+    good = recorded(tmp_path / "runs" / "good", "pass", "pass", "n/a")
+    return [good, recorded(tmp_path / "runs" / "bad one", "pass", "fail", "n/a", kernel="Linux 7")]
+
+
+def page(file):
+    """The page as a tree."""
+    return tree(file.read_text(encoding="utf-8"))
+
+
+def test_rules_by_runs(runs, tmp_path):
+    """What differs comes first, then what is the same, then what passes; the exit code is the worst of all."""
+    out = tmp_path / "index.html"
+    assert main(["index", *map(str, runs), "--out", str(out)]) == 1
+    rows = [cells(row) for row in part(page(out), "rules").iter("tr")]
+    assert rows == [
+        ["", "gpu"],
+        ["Rule", "6", "7"],
+        ["The runs differ: 1 rule"],
+        ["v1.bIt does one thing.", "✓ pass", "✗ fail"],
+        ["The same in all runs: 1 rule"],
+        ["v1.cIt does one thing.", "- n/a", "- n/a"],
+        ["Pass in all runs: 1 rule"],
+        ["v1.aIt does one thing.", "✓ pass", "✓ pass"],
+    ]
+
+
+def test_links_lead_to_the_reports(runs, tmp_path):
+    """From where the page is to each rule in them, also by way of a folder's name that an address cannot have."""
+    out = tmp_path / "pages" / "index.html"
+    main(["index", str(tmp_path / "runs"), "--out", str(out), "--reports"])
+    links = [each.get("href") for each in by_id(page(out), "v1.b").iter("a")]
+    assert links == ["#v1.b", "../runs/bad%20one/report.html#v1.b", "../runs/good/report.html#v1.b"]
+    for link in links[1:]:
+        place, _, rule = link.partition("#")
+        by_id(page(out.parent / urllib.parse.unquote(place)), rule)
+
+
+def test_without_reports_nothing_leads_there(runs, tmp_path):
+    """And none is written; one that is there is linked."""
+    out = tmp_path / "index.html"
+    (runs[0] / "report.html").write_text("here")
+    main(["index", *map(str, runs), "--out", str(out)])
+    links = [each.get("href") for each in by_id(page(out), "v1.b").iter("a")]
+    assert links == ["#v1.b", "runs/good/report.html#v1.b"]
+    assert (runs[0] / "report.html").read_text() == "here"
+    assert not (runs[1] / "report.html").exists()
+
+
+def test_the_report_of_a_journal_and_of_a_bundle(runs, tmp_path):
+    """Beside the journal, and beside the bundle by its name."""
+    bundle = tmp_path / "lab.tar.gz"
+    assert main(["bundle", str(runs[0]), "--output", str(bundle)]) == 0
+    out = tmp_path / "index.html"
+    assert main(["index", str(runs[0] / journal.NAME), str(bundle), "--out", str(out), "--reports"]) == 0
+    links = [each.get("href") for each in by_id(page(out), "v1.a").iter("a")]
+    assert links == ["#v1.a", "runs/good/report.html#v1.a", "lab.tar.gz.html#v1.a"]
+
+
+def test_a_run_that_cannot_be_read_is_named(runs, tmp_path, capsys):
+    """On the page and beside it; the others are there."""
+    out = tmp_path / "index.html"
+    (runs[1] / journal.NAME).write_text('{"event":"run","format":2}\n')
+    assert main(["index", *map(str, runs), str(tmp_path / "none"), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "a journal of format 2; this program reads format 3" in said
+    assert said.count("\n") == 2
+    section = text(part(page(out), "runs"))
+    assert "a journal of format 2; this program reads format 3" in section
+    assert "none: No such file or directory" in section
+
+
+def test_a_page_that_cannot_be_written(runs, tmp_path, capsys):
+    """The file, and why."""
+    (tmp_path / "file").touch()
+    assert main(["index", str(runs[0]), "--out", str(tmp_path / "file" / "index.html")]) == 2
+    assert "the page is not written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["runs/good", f"runs/good/{journal.NAME}"])
+def test_a_page_is_no_run(runs, tmp_path, capsys, name):
+    """Neither a folder nor a journal is overwritten."""
+    before = (runs[0] / journal.NAME).read_bytes()
+    assert main(["index", str(runs[0]), "--out", str(tmp_path / name)]) == 2
+    assert "that is no name for the page" in capsys.readouterr().err
+    assert (runs[0] / journal.NAME).read_bytes() == before
+
+
+def test_a_report_that_cannot_be_written_is_missed(runs, tmp_path, capsys):
+    """The page is made without it."""
+    (runs[0] / "report.html").mkdir()
+    out = tmp_path / "index.html"
+    assert main(["index", *map(str, runs), "--out", str(out), "--reports"]) == 1
+    assert "the html report is not written" in capsys.readouterr().err
+    assert (runs[1] / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_of_hostile_devices(name):
+    """What they say is text in the page."""
+    runs = named([merged(HOSTILE[name], hostile_run(HOSTILE[name])), merged("good", hostile_run("good"))])
+    written = render([Linked(run, "a/report.html") for run in runs], [HOSTILE[name]])
+    found = tree(written)
+    assert len(list(found.iter("script"))) == 1
+    assert {letter for letter in written if letter != "\n" and not letter.isprintable()} == set()
+    assert {each.get("href").partition("#")[0] for each in found.iter("a")} == {"", "a/report.html"}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Pages as trees, by the parser of the standard library: what a browser would show, as far as that needs no browser."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+VOID = {"meta", "br", "input", "link", "img", "hr"}
+
+
+class _Tree(HTMLParser):
+    """Asserts that each element is closed where it should be."""
+
+    def __init__(self):
+        super().__init__()
+        self.root = ET.Element("page")
+        self.open = [self.root]
+
+    def handle_starttag(self, tag, attributes):
+        made = ET.SubElement(self.open[-1], tag, {name: value or "" for name, value in attributes})
+        if tag not in VOID:
+            self.open.append(made)
+
+    def handle_startendtag(self, tag, attributes):
+        ET.SubElement(self.open[-1], tag, {name: value or "" for name, value in attributes})
+
+    def handle_endtag(self, tag):
+        assert self.open.pop().tag == tag
+
+    def handle_data(self, data):
+        here = self.open[-1]
+        if len(here):
+            here[-1].tail = (here[-1].tail or "") + data
+        else:
+            here.text = (here.text or "") + data
+
+
+def tree(page):
+    """The page. Raises AssertionError where elements are closed in another order than they were opened."""
+    parser = _Tree()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == [parser.root]
+    return parser.root
+
+
+def text(element):
+    """Its words, as a line."""
+    return " ".join("".join(element.itertext()).split())
+
+
+def by_id(root, wanted):
+    """The element of this id."""
+    (found,) = [each for each in root.iter() if each.get("id") == wanted]
+    return found
+
+
+def part(root, name):
+    """The section with this heading's id."""
+    (found,) = [each for each in root.iter("section") if each.get("aria-labelledby") == name]
+    return found
+
+
+def pairs(element):
+    """Names and values of the lists of pairs in it."""
+    found = [pair for pair in element.iter("div") if pair.find("dt") is not None]
+    return [(text(pair.find("dt")), text(pair.find("dd"))) for pair in found]
+
+
+def cells(row):
+    """The words of each cell of a row."""
+    return [text(cell) for cell in row if cell.tag in ("td", "th")]

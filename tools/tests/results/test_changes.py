@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Changes of state: what was seen of each, and how that is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pages import cells, part, text, tree
+from stories import case, ended, told
+
+from vfio_compliance.interfaces import INTERFACES
+from vfio_compliance.results.changes import Seen, changes
+from vfio_compliance.results.events import Target
+from vfio_compliance.results.flows import ACCEPTED, REFUSED, Measures
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.setting import UsedRegion
+from vfio_compliance.results.writers import render
+from vfio_compliance.results.writers.html.pictures.states import HEIGHT, MOST_STATES, WIDTH, diagram
+
+DRAWN = (("running", "stop"), ("running", "stop-and-copy"), ("stop-and-copy", "stop"))
+
+
+def run(asked, *failed, drawn=DRAWN):
+    """A run in which changes were asked for, and cases ``failed``."""
+    made = [replace(ended("a", "pass"), measures=Measures(changes=asked))]
+    made += [replace(ended("b", "fail"), case=case(f"b[{name}]")) for name in failed]
+    return summarise(told(Target({}, (UsedRegion(9, "v1", (), drawn),)), *made))
+
+
+def seen(summary):
+    """What was seen of each change, by its name."""
+    return {change.name: change.seen for change in changes(summary)}
+
+
+def test_what_was_seen_of_each_change():
+    """By whether it is documented, and whether it was accepted, refused or not tried."""
+    asked = {
+        "running -> stop": {ACCEPTED: 2, REFUSED: 1},
+        "stop -> running": {ACCEPTED: 1},
+        "stop-and-copy -> running": {REFUSED: 3},
+        "running -> stop-and-copy": {REFUSED: 1},
+    }
+    assert seen(run(asked)) == {
+        "running -> stop": Seen.DOCUMENTED,
+        "running -> stop-and-copy": Seen.REFUSED,
+        "stop -> running": Seen.ACCEPTED,
+        "stop -> stop-and-copy": Seen.UNTRIED,
+        "stop-and-copy -> running": Seen.REFUSED,
+        "stop-and-copy -> stop": Seen.UNSEEN,
+    }
+
+
+def test_a_change_is_broken_where_a_case_that_names_it_failed():
+    """Not where the name is only the beginning of another one's; and its rule is named."""
+    summary = run({"running -> stop": {ACCEPTED: 1}}, "running -> stop-and-copy")
+    assert seen(summary)["running -> stop-and-copy"] is Seen.BROKEN
+    assert seen(summary)["running -> stop"] is Seen.DOCUMENTED
+    assert next(each.broke for each in changes(summary) if each.seen is Seen.BROKEN) == ["v1.b"]
+
+
+def test_other_states_are_in_the_table_alone():
+    """What the interface does not draw has no place in the diagram, nor has a write of the same state."""
+    found = changes(run({"running -> error": {REFUSED: 1}, "stop -> stop": {ACCEPTED: 1}}))
+    assert {"running -> error", "stop -> stop"} <= {change.name for change in found}
+    assert not {"running -> error", "stop -> stop"} & {arc.change.name for arc in diagram(found).arcs}
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"), [({}, DRAWN), ({"running -> stop": {ACCEPTED: 1}}, ()), ({"odd": {ACCEPTED: 1}}, ())]
+)
+def test_an_older_journal_says_nothing_of_them(asked, drawn):
+    """The page says that, and draws nothing."""
+    summary = run(asked, drawn=drawn)
+    assert changes(summary) == []
+    pictures = part(tree(render("html", summary)), "pictures")
+    assert "the journal is of an earlier version, which did not record it" in text(pictures)
+    assert pictures.find(".//svg") is None
+
+
+def test_an_odd_name_of_a_change_is_passed_over():
+    """One without an arrow, in a journal that was changed by hand."""
+    assert "odd" not in seen(run({"odd": {ACCEPTED: 1}, "running -> stop": {ACCEPTED: 1}}))
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 7, MOST_STATES])
+def test_the_diagram_holds_all_states(number):
+    """No two boxes meet, none leaves the picture, and every arrow that is drawn is there once."""
+    drawn = tuple((f"s{state}", f"s{(state + 1) % number}") for state in range(number))
+    found = changes(run({"s0 -> s1": {ACCEPTED: 1}}, drawn=drawn))
+    made = diagram(found)
+    boxes = [(node.left, node.top, node.left + node.width, node.top + node.height) for node in made.nodes]
+    assert len(boxes) == number
+    assert all(box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT for box in boxes)
+    pairs = [(one, other) for at, one in enumerate(boxes) for other in boxes[:at]]
+    assert not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for a, b in pairs)
+    assert sorted(arc.change.name for arc in made.arcs) == sorted({f"{one} -> {other}" for one, other in drawn})
+
+
+def test_more_states_than_can_be_drawn():
+    """The table has them all the same."""
+    drawn = tuple((f"s{state}", f"s{state + 1}") for state in range(MOST_STATES))
+    summary = run({"s0 -> s1": {ACCEPTED: 1}}, drawn=drawn)
+    assert diagram(changes(summary)) is None
+    pictures = part(tree(render("html", summary)), "pictures")
+    assert ["s0 -> s1", "documented, and seen", "1", "0"] in [cells(row) for row in pictures.iter("tr")]
+
+
+def test_arrows_differ_without_colour():
+    """Each kind has a class of its own, and its meaning stands in the legend and in the table."""
+    summary = run({"running -> stop": {ACCEPTED: 1}, "stop -> running": {REFUSED: 1}}, "running -> stop-and-copy")
+    pictures = part(tree(render("html", summary)), "pictures")
+    kinds = {each.get("class") for each in pictures.iter("g")}
+    assert kinds == {"arc arc-broken", "arc arc-documented", "arc arc-refused", "arc arc-unseen"}
+    legend = next(each for each in pictures.iter("ul") if each.get("class") == "legend")
+    assert [text(each) for each in legend.iter("li")] == [
+        "broken: a rule about it failed",
+        "documented, and seen",
+        "documented, and not seen",
+        "refused each time",
+    ]
+
+
+@pytest.mark.parametrize("interface", [each for each in INTERFACES if each.drawn], ids=lambda each: each.name)
+def test_an_interface_draws_states_that_have_names(interface):
+    """Those of its registers: by these names the changes are counted, and cases are called."""
+    names = {name for register in interface.registers for name in register.values.values()}
+    assert {state for pair in interface.drawn for state in pair} <= names
+    assert len({*interface.drawn}) == len(interface.drawn)
+
+
+def test_a_run_draws_what_was_seen(target, judge_in_process, tmp_path):
+    """Of a real driver: a documented change that a case makes, and one that is not, are both seen; none is broken."""
+    tests = [f"suites/migration_v1/test_transitions.py::test_{name}" for name in ("running_to_stop", "undrawn_safe")]
+    found = seen(judge_in_process(target, tmp_path, *tests))
+    assert found["running -> stop"] is Seen.DOCUMENTED
+    assert found["stop -> running"] is Seen.ACCEPTED
+    assert Seen.BROKEN not in found.values()

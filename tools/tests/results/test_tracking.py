@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Dirty pages and saves as a page draws them: by what was asked and answered, whatever that was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pages import cells, part, text, tree
+from stories import ended, told
+
+from vfio_compliance.common.calls import Behind, Call
+from vfio_compliance.results.events import End
+from vfio_compliance.results.flows import LIVE, STOPPED, Flow, Measures
+from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.tracking import Bitmap, rounds
+from vfio_compliance.results.writers import render
+from vfio_compliance.results.writers.html.pictures.pages import MOST_COLUMNS, MOST_ROUNDS, dirty_pages
+from vfio_compliance.results.writers.html.pictures.save import saves
+from vfio_compliance.results.writers.html.pictures.scale import scale
+from vfio_compliance.uapi import type1
+from vfio_compliance.uapi.vfio import ffi
+
+PAGE = 4096
+GET = type1.DirtyPagesFlags.GET_BITMAP
+
+
+def asked(first, pages, data=b"", *, page=PAGE, behind=None, value=0):
+    """The call that asks for the bitmap of some pages."""
+    made = ffi.new("struct vfio_iommu_type1_dirty_bitmap *", {"argsz": 48, "flags": GET})
+    get = {"iova": first * page, "size": pages * page, "bitmap": {"pgsize": page, "size": 8, "data": 1}}
+    range_ = ffi.new("struct vfio_iommu_type1_dirty_bitmap_get *", get)
+    sent = bytes(ffi.buffer(made)) + bytes(ffi.buffer(range_))
+    bits = sum(byte.bit_count() for byte in data)
+    behind = behind or Behind(max(len(data), 8), data or bytes(8), bits=bits)
+    number = type1.VFIO_IOMMU_DIRTY_PAGES
+    return Call("ioctl", "container", number, len(sent), sent, sent, value, behind=behind)
+
+
+def unmapped(first, pages, data):
+    """The call that unmaps pages and asks for their bitmap."""
+    head = {"argsz": 48, "flags": type1.DmaUnmapFlags.GET_DIRTY_BITMAP, "iova": first * PAGE, "size": pages * PAGE}
+    bitmap = ffi.new("struct vfio_bitmap *", {"pgsize": PAGE, "size": 8, "data": 1})
+    sent = bytes(ffi.buffer(ffi.new("struct vfio_iommu_type1_dma_unmap *", head))) + bytes(ffi.buffer(bitmap))
+    number = type1.VFIO_IOMMU_UNMAP_DMA
+    return Call("ioctl", "container", number, len(sent), sent, sent, behind=Behind(8, data, bits=1))
+
+
+def run(*calls):
+    """A run of one case that makes these calls."""
+    measures = Measures(bitmaps=len(calls))
+    return summarise(told(replace(ended("a", "pass"), calls=calls, measures=measures)))
+
+
+# -- what was asked and answered --------------------------------------------------------------------------------------
+
+
+def test_rounds():
+    """One ends where a page is asked about again."""
+    calls = [asked(0, 8, b"\x81"), asked(8, 8, b"\x02"), asked(4, 8, b"\x01"), asked(0, 4)]
+    assert rounds(calls) == [
+        [Bitmap(0, 8, 2, (0, 7)), Bitmap(8, 8, 1, (9,))],
+        [Bitmap(4, 8, 1, (4,)), Bitmap(0, 4, 0, ())],
+    ]
+
+
+def test_a_bitmap_of_what_is_unmapped():
+    """Has the size of the range, not its own."""
+    assert rounds([unmapped(16, 4, b"\x04" + bytes(7))]) == [[Bitmap(16, 4, 1, (18,))]]
+
+
+def test_of_a_large_bitmap_the_first_bits_are_known():
+    """And how many there are."""
+    (((found),),) = rounds([asked(0, 10_000, behind=Behind(1256, b"", "ab" * 32, 500, (1, 7)))])
+    assert (found.bits, found.dirty) == (500, (1, 7))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        asked(0, 8, value=-1),
+        asked(0, 8)._replace(behind=None),
+        asked(0, 8)._replace(sent=b""),
+        asked(0, 8)._replace(sent=asked(0, 8).sent[:20]),
+        asked(0, 0),
+        asked(0, 1, page=1 << 63),
+        Call("read", "region 9", 8, 8),
+    ],
+    ids=["refused", "no bitmap", "nothing sent", "cut", "no pages", "a huge page", "a read"],
+)
+def test_what_says_nothing_of_pages(call):
+    """Is passed over."""
+    assert rounds([call]) == []
+
+
+# -- the map ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_map_says_in_its_table_what_it_draws():
+    """Each round with its pages; columns for those alone that were asked about."""
+    summary = run(asked(0, 8, b"\x07"), asked(1 << 30, 8, b"\x01"), asked(0, 8, b"\x80"))
+    found = dirty_pages(summary)
+    assert (found.columns, found.pages, found.more) == (16, 16, 0)
+    pictures = part(tree(render("html", summary)), "pictures")
+    rows = [cells(row) for row in pictures.iter("tr")]
+    assert ["1", "16", "4", "0 to 2 and 1073741824"] in rows
+    assert ["2", "8", "1", "7"] in rows
+    assert len([each for each in pictures.iter("path") if each.get("class") == "dirty"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("pages", "number"), [(1, 2), (1, MOST_ROUNDS + 7), (300, 50), (1 << 40, 2), ((1 << 52) - 1, 2)]
+)
+def test_the_map_is_bounded(pages, number):
+    """However many rounds and pages there are, and wherever they lie."""
+    found = dirty_pages(run(*[asked(0, pages, b"\1" + bytes(7))] * number))
+    assert len(found.rows) == min(number, MOST_ROUNDS)
+    assert found.more == max(number - MOST_ROUNDS, 0)
+    assert found.columns == min(pages, MOST_COLUMNS)
+    assert all(row.marked.count("M") == 1 for row in found.rows)
+
+
+def test_bits_beyond_the_range_are_no_pages():
+    """A container that sets them is judged by rules, not drawn."""
+    found = dirty_pages(run(*[asked(0, 4, b"\xff" * 8)] * 2))
+    assert found.rows[0].names == "0 to 3, ..."
+
+
+@pytest.mark.parametrize("calls", [[], [asked(0, 8)], [asked(0, 8, value=-1)] * 3])
+def test_no_map(calls):
+    """Where hardly anything was asked, the page says so."""
+    summary = run(*calls)
+    assert dirty_pages(summary) is None
+    assert "no case asked for several bitmaps" in text(part(tree(render("html", summary)), "pictures"))
+
+
+# -- saves ------------------------------------------------------------------------------------------------------------
+
+
+def saved(*flows):
+    """A run of one case with these flows."""
+    end: End = replace(ended("a", "pass"), measures=Measures(flows=flows))
+    return summarise(told(end))
+
+
+def test_the_course_of_a_save():
+    """One of each kind, with its numbers in a table, and where the device was stopped."""
+    course = ((1_000_000, 100, 0), (2_000_000, 0, 100))
+    live = Flow(LIVE, 5, 2_000_005, moved=100, stopped=1_500_005, whole=True, course=course)
+    short = replace(live, course=course[:1])
+    found = [*saves(saved(short, live, Flow(STOPPED, 0, 1, whole=True)))]
+    assert [(each.kind, each.case) for each in found] == [(LIVE, "test_it.py::test_a")]
+    assert [(point.at, point.pending, point.moved, point.rate) for point in found[0].points] == [
+        (1.0, 100, 0, None),
+        (2.0, 0, 100, 100_000.0),
+    ]
+    assert all(plot.stopped for plot in found[0].plots)
+    rows = [cells(row) for row in part(tree(render("html", saved(live))), "pictures").iter("tr")]
+    assert ["2.000 ms", "0", "100", "100,000"] in rows
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        ((0, 0, 0), (0, 0, 0)),
+        ((5, 2**64 - 1, 0), (3, 0, 2**64 - 1)),
+        ((0, 0, 2**40), (1, 1, 0), (2, 1, 7)),
+        tuple((at, at % 7, at) for at in range(66)),
+    ],
+    ids=["nothing", "huge, backwards", "losing bytes", "many"],
+)
+def test_whatever_a_journal_says_of_a_save(course):
+    """Everything that is drawn stays inside the picture."""
+    (found,) = saves(saved(Flow(LIVE, 1, 2**64 - 1, moved=2**64 - 1, stopped=0, whole=True, course=course)))
+    for plot in found.plots:
+        assert all(plot.left <= x <= plot.right and plot.top <= y <= plot.bottom for x, y in plot.dots)
+        assert all(plot.left <= x and x + width <= plot.right + 0.1 for x, _, width, _ in plot.bars)
+        assert all(plot.top <= y and y + height <= plot.bottom + 0.1 for _, y, _, height in plot.bars)
+
+
+def test_without_a_save():
+    """The page says so."""
+    assert "none came to its end" in text(part(tree(render("html", saved())), "pictures"))
+
+
+@pytest.mark.parametrize(
+    ("largest", "kind", "most", "last"),
+    [
+        (0, "bytes", 1.0, "1 B"),
+        (65536, "bytes", 81920.0, "80 KiB"),
+        (1 << 64, "bytes", (1 << 40) * 2e7, "2e+07 TiB"),
+        (3.2, "ms", 4.0, "4 ms"),
+        (0, "ms", 0.001, "1 us"),
+        (1500, "ms", 1500.0, "1.5 s"),
+        (3e6, "bytes a second", 3145728.0, "3 MiB/s"),
+    ],
+)
+def test_scales(largest, kind, most, last):
+    """Few numbers that are round, the last of which no value exceeds."""
+    found = scale(largest, kind)
+    assert found.most == pytest.approx(most)
+    assert found.ticks[-1] == (pytest.approx(most), last)
+    assert found.ticks[0][0] == 0
+    assert 4 <= len(found.ticks) <= 8

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The result as a page: one file for a browser, for readers who decide and for readers who correct a driver."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ...changes import changes
+from ...conclusion import conclude
+from ...faults import OF_THE_SUITE, faults, numbers, waiving, waiving_warning
+from ...figures import OF_FLOWS, figures, flow_in_words
+from ...summary import TROUBLE, Summary
+from ...unjudged import left_out, selected, unjudged
+from ...verdict import Verdict
+from .failures import described
+from .identity import environment, identity
+from .page import rendered
+from .pictures.pages import dirty_pages
+from .pictures.save import saves
+from .pictures.states import diagram
+from .pictures.times import bars
+from .rules import rows
+
+__all__ = ["render"]
+
+
+def render(summary: Summary) -> str:
+    """All of the result."""
+    word, detail, plan = conclude(summary)
+    found = faults(summary)
+    places = numbers(found)
+    changed = changes(summary)
+    return rendered(
+        "report.html",
+        summary=summary,
+        verdict={"word": word, "detail": detail, "plan": plan, "kind": _kind(word)},
+        identity=identity(summary),
+        counts=_counts(summary.device_verdicts.values()),
+        own_counts=_counts(summary.suite_verdicts.values()),
+        of_the_suite=OF_THE_SUITE,
+        rows=[*rows(summary, places)],
+        places=places,
+        failures=described(summary, found),
+        changes=changed,
+        diagram=diagram(changed),
+        saves=[*saves(summary)],
+        flows=[(kind, ", ".join(flow_in_words(flow))) for kind, flow in figures(summary.measures)["flows"].items()],
+        of_flows=OF_FLOWS,
+        bars=[*bars(summary)],
+        map=dirty_pages(summary),
+        waivers=[(used, [*waiving(used.waiver)]) for used in summary.waivers if summary.cases_of(used.waiver.rule)],
+        warnings=[(used, [*waiving_warning(used.waiver)]) for used in summary.warnings],
+        unjudged=[*unjudged(summary)],
+        left_out=[*left_out(summary)],
+        selected=selected(summary),
+        environment=environment(summary),
+    )
+
+
+def _counts(verdicts: Iterable[Verdict]) -> list[tuple[str, int]]:
+    """What has to be looked at first, then what says least."""
+    numbers = Counter(verdicts)
+    order = (*TROUBLE, Verdict.NOT_RUN, Verdict.WAIVED, Verdict.PASS, Verdict.NOT_APPLICABLE)
+    return [(verdict.value, numbers[verdict]) for verdict in order if numbers[verdict]]
+
+
+def _kind(word: str) -> str:
+    """How a verdict on the device is to be taken."""
+    if word == "CONFORMANT":
+        return "good"
+    return "bad" if word.startswith("NOT ") else "unclear"
