@@ -9,7 +9,9 @@ comes and goes, and the first try counts. So nothing that was seen is passed ove
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import pytest
 
@@ -67,14 +69,25 @@ class Tries:
         return self.again
 
     def take(self, tracer: Tracer) -> tuple[Calls, list[Span]]:
-        """The calls of the one that counts, now that all are over, and the earlier calls that it stands on."""
-        last = (tracer.take(), tracer.spans)
-        return [*self.calls, last][self.counts]
+        """The calls of the one that counts, now that all are over, and the earlier calls that it stands on.
+
+        Of the others those from which something was made that is shared: it was not made again.
+        """
+        tries = [*self.calls, (tracer.take(), tracer.spans)]
+        calls, spans = tries.pop(self.counts)
+        kept = [call for others, _ in tries for call in others.records if _is_of(tracer.sources, call["serial"])]
+        if kept:
+            calls = Calls(sorted([*kept, *calls.records], key=itemgetter("serial")))
+        return calls, spans
 
     @property
     def blames_another(self) -> bool:
         """Whether it goes wrong only where an earlier case has left something."""
         return len(self.phases) == 3 and self.counts == 1
+
+
+def _is_of(spans: Iterable[Span], serial: int) -> bool:
+    return any(span.first <= serial <= span.last for span in spans)
 
 
 #: Those of a case.

@@ -118,7 +118,8 @@ class Lifting:
 
     def _waited(self, before: Call, call: Call) -> int:
         """Milliseconds between two calls, where nothing was done for a while."""
-        if call.serial != before.last + 1 or before.times > 1 or (before.verb == LOOK and not self.in_rounds):
+        polled = before.times > 1 and before.verb != "read"
+        if call.serial != before.last + 1 or polled or (before.verb == LOOK and not self.in_rounds):
             return 0
         waited = max(call.started_ns - before.started_ns - before.duration_ns, 0) // 1_000_000
         return waited if waited >= _LONG or self.in_rounds else 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..common.calls import MAPPED_READ, OMITTED, OPENING, Call
+from ..common.calls import MAPPED_READ, OMITTED, OPENING, SET_UP, Call
 from ..results.case import Case, key
 from ..results.summary import Summary
+from ..uapi.vfio import VFIO_DEVICE_RESET
 from .contents import Contents
 
 
@@ -29,7 +30,9 @@ def calls_of(summary: Summary, case: Case) -> list[Call]:
     if not failed:
         raise NoProgram(f"{case.name}: no call shows why it failed: {case.why.whole}")
     spans = [*_of_other_cases(summary, case)]
-    calls = _once(call for call in [*spans, *case.calls] if call.serial <= failed)
+    last = _last_try(case)
+    own = last if last and last[0].serial <= failed else case.calls
+    calls = _once(call for call in [*spans, *own] if call.serial <= failed)
     if not any(call.serial <= failed <= call.last for call in calls):
         calls = [call for call in summary.opening if call.serial <= failed]
         if not calls or calls[-1].last < failed:
@@ -48,9 +51,9 @@ def calls_before(summary: Summary, case: Case, names: Sequence[str], own: Sequen
 
 
 def giver(summary: Summary, case: Case, call: Call, contents: Contents) -> str | None:
-    """The last case before this one in which a device gave what ``call`` writes; None where there is none."""
+    """The last case in which a device gave what ``call`` writes: an earlier one, or this one in an earlier try."""
     wanted, moved = contents.of(call), call.moved
-    for other in sorted(_before(summary, case), key=lambda each: each.calls[0].serial, reverse=True):
+    for other in [case, *sorted(_before(summary, case), key=lambda each: each.calls[0].serial, reverse=True)]:
         for read in other.calls:
             if read.verb not in ("read", MAPPED_READ) or read.value < call.length:
                 continue
@@ -76,6 +79,13 @@ def _before(summary: Summary, case: Case) -> list[Case]:
     return [each for each in summary.cases.values() if each.calls and each.calls[0].serial < start]
 
 
+def _last_try(case: Case) -> Sequence[Call]:
+    """Its calls without those of earlier tries, of which only those were kept from which something was made."""
+    calls = case.calls
+    begins = [at for at in range(1, len(calls)) if calls[at].serial > calls[at - 1].last + 1]
+    return calls[begins[-1] :] if begins else calls
+
+
 def _of_other_cases(summary: Summary, case: Case) -> Iterator[Call]:
     for span in case.stands_on:
         owner = summary.cases.get(key(span.case, case.round))
@@ -84,6 +94,14 @@ def _of_other_cases(summary: Summary, case: Case) -> Iterator[Call]:
 
 
 def _once(calls: Iterable[Call]) -> list[Call]:
-    """Each call once, in order. Those by which the device was first opened are the program's own matter."""
-    found = {call.serial: call for call in calls if call.part != OPENING}
+    """Each call once, in order.
+
+    Those by which the device was first opened are the program's own matter. A reset that was refused before a case,
+    after what another had left, is followed by what stands in for it.
+    """
+    found = {call.serial: call for call in calls if call.part != OPENING and not _is_refused_reset(call)}
     return [found[serial] for serial in sorted(found)]
+
+
+def _is_refused_reset(call: Call) -> bool:
+    return call.part == SET_UP and call.number == VFIO_DEVICE_RESET and bool(call.errno)

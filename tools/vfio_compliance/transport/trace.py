@@ -129,7 +129,9 @@ class Tracer:
         #: The case in which calls are made now, and calls made before that it was judged from.
         self.case = ""
         self.spans: list[Span] = []
-        #: The same of what is being made to be shared, the innermost last.
+        #: Calls from which something was made that is shared: later cases are judged from them, too.
+        self.sources: list[Span] = []
+        #: The spans of what is being made to be shared, the innermost last.
         self._making: list[list[Span]] = []
         self._began = perf_counter_ns()
         self._hasher: ThreadPoolExecutor | None = None
@@ -302,7 +304,9 @@ class Tracer:
             found = make()
         finally:
             used = self._making.pop()
-        return found, [*used, *([Span(before + 1, self.last, self.case)] if self.last > before else [])]
+        own = [Span(before + 1, self.last, self.case)] if self.last > before else []
+        self.sources += own
+        return found, [*used, *own]
 
     def _stand_on(self, spans: list[Span]) -> None:
         for found in (self.spans, *self._making):
