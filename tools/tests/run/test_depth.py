@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import subprocess
 import sys
 
@@ -20,19 +22,26 @@ def collected(project, suite, *options):
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
+#: The name of a session in that of a case, whole.
+SESSION = re.compile("|".join(sorted((re.escape(str(each)) for each in ALPHABET), key=len, reverse=True)))
+
+
 @pytest.mark.parametrize(
-    ("options", "first_and_second"),
+    ("options", "number"),
     [
         pytest.param([], len(ALPHABET), id="ci"),
         pytest.param(["--plan=certification"], len(ALPHABET) ** 2, id="certification"),
     ],
 )
-def test_pairs_of_sessions(project, options, first_and_second):
-    """A run without a plan has each session first and second, a certificate every pair."""
+def test_pairs_of_sessions(project, options, number):
+    """A run without a plan has each session first and second, a certificate each one behind each other one."""
     cases = collected(project, "suites/migration_v1/test_sessions.py", *options)
-    lines = [line for line in cases if "_after_two[" in line or "_after_another[" in line]
-    pairs = {line.partition("[")[2].rpartition(", then ")[0] for line in lines}
-    assert len(pairs) == first_and_second
+    rows = [
+        SESSION.findall(line.partition("[")[2]) for line in cases if "_after_two[" in line or "_after_a_row[" in line
+    ]
+    pairs = {pair for row in rows for pair in itertools.pairwise(row)}
+    assert len(pairs) == number
+    assert {first for first, _ in pairs} == {second for _, second in pairs} == set(map(str, ALPHABET))
 
 
 def test_a_shallow_run_lacks_only_what_is_deep(project):
