@@ -82,7 +82,7 @@ def test_whole(bundle, folder, tmp_path):
         names = [name.partition("/")[2] for name in unpacked.getnames()]
         sums = unpacked.extractfile(unpacked.getnames()[-1]).read().decode()
         text = unpacked.extractfile(unpacked.getnames()[names.index(packed_journal.NAME)]).read()
-    reports = ["report.txt", "report.json", "report.md"]  # made anew: others may not be of this journal
+    reports = ["report.html", "report.txt", "report.json", "report.md"]  # made anew: others may not be of this journal
     assert names == [ABOUT, "inputs/profile.yaml", *reports, packed_journal.NAME, SUMS]
     assert lzma.decompress(text) == (folder / journal.NAME).read_bytes()
     assert [line.split()[1] for line in sums.splitlines()] == names[:-1]

@@ -32,7 +32,7 @@ ABOUT: Final = "environment.json"
 SUMS: Final = "SHA256SUMS"
 
 #: The reports in each bundle; the others are made from it by ``report BUNDLE --format NAME``.
-_REPORTS: Final = {"txt": "terminal", "json": "json", "md": "markdown"}
+_REPORTS: Final = {"html": "html", "txt": "terminal", "json": "json", "md": "markdown"}
 #: Bytes of a file besides journal and data.
 LARGEST_TEXT: Final = 64 << 20
 _PIECE: Final = 1 << 18
