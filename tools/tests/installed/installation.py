@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,8 @@ def build(source: Path, target: str, folder: Path) -> Path:
 
 def unpack(archive: Path, folder: Path) -> Path:
     """The tree in an archive of the source."""
-    with tarfile.open(archive) as file:
-        file.extractall(folder, filter="data")
+    folder.mkdir()
+    subprocess.run(["tar", "-xf", archive, "-C", folder], check=True)
     (tree,) = folder.iterdir()
     return tree
 
@@ -57,7 +56,9 @@ class Installation:
         needs = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
         (self.site / "needs.pth").write_text("".join(f"{path}\n" for path in needs))
         command = [sys.executable, "-m", "pip", "--python", str(self.folder / "bin" / "python"), "install"]
-        command += ["--quiet", "--no-index", "--no-deps", "--disable-pip-version-check", str(wheel)]
+        # Older versions of pip take the checkout, which is found in the same way, for what is to be installed.
+        command += ["--ignore-installed", "--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
+        command.append(str(wheel))
         subprocess.run(command, env=clean(self.home), check=True, capture_output=True)
 
     def call(self, *words: str, cwd: Path, more: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
