@@ -30,7 +30,7 @@ class Raising(Machine):
             self.interrupts.fire(STREAMED)
 
 
-@defect("stopped-interrupts", "the interrupts of the DMA stream go on while the device is stopped")
+@defect("stopped-interrupts", "the interrupts of the DMA stream continue while the device is stopped")
 class InterruptsContinue(Raising):
     @property
     def _raises(self) -> bool:

@@ -23,7 +23,7 @@ class Streaming(Machine):
         tracker.streaming = False
 
 
-@defect("stop-writes-unseen", "a stop makes one last write of the DMA stream, before it returns, which is not recorded")
+@defect("stop-writes-unseen", "a stop makes one last write of the DMA stream before it returns, which is not recorded")
 class StopWritesUnseen(Machine):
     def _write_stream(self) -> None:
         """Seldom, for a write that is recorded between bitmap and stop hides the one that is not."""

@@ -44,7 +44,7 @@ class Told(MigrationRegion):
         self._told = False
 
 
-@defect("refusal-silent", "a transition that the device was told to refuse is answered with success; the state is kept")
+@defect("refusal-silent", "a requested refusal of a transition answers success; the state is kept")
 class RefusalSilent(Told):
     def _write_state(self, value: int) -> int:
         try:
@@ -55,34 +55,37 @@ class RefusalSilent(Told):
             raise
 
 
-@defect("refusal-moves-state", "a transition that the device was told to refuse is refused, and made all the same")
+@defect("refusal-moves-state", "a requested refusal of a transition answers an error, but the transition is made")
 class RefusalMovesState(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._move(value & STATE_BITS)
 
 
-@defect("refusal-becomes-error", "a transition that the device was told to refuse leads to the error state")
+@defect("refusal-becomes-error", "a requested refusal of a transition leads to the error state")
 class RefusalBecomesError(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._move(ERROR)
 
 
-@defect("refusal-sets-error-bits", "after a told refusal the bits of the error state are set in the one that was kept")
+@defect(
+    "refusal-sets-error-bits",
+    "after a requested refusal, the bits of the error state are set in the state that was kept",
+)
 class RefusalSetsErrorBits(Told):
     def read_state(self) -> int:
         return super().read_state() | (ERROR if self._told else 0)
 
 
-@defect("refusal-latches", "after a told refusal every write of device_state is refused, until reset")
+@defect("refusal-latches", "after a requested refusal, every write of device_state is refused until reset")
 class RefusalLatches(Latching, Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._latched = True
 
 
-@defect("refusal-freezes", "a device that was told not to leave a state in which it works stands still there")
+@defect("refusal-freezes", "after a requested refusal in a state in which it runs, the device is stopped")
 class RefusalFreezes(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
@@ -90,14 +93,14 @@ class RefusalFreezes(Told):
             self._machine.halt()
 
 
-@defect("refusal-ends-dma", "a device that was told not to leave a state in which it works ends its DMA stream")
+@defect("refusal-ends-dma", "after a requested refusal in a state in which it runs, the device ends its DMA stream")
 class RefusalEndsDma(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._machine.write(CONTROL, bytes(4))
 
 
-@defect("refusal-wakes", "a device that was told not to leave a state in which it stands still works there")
+@defect("refusal-wakes", "after a requested refusal in a state in which it is stopped, the device runs")
 class RefusalWakes(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
@@ -154,7 +157,7 @@ class FaultLosesBuffer(Overlooking):
     pass
 
 
-@defect("resume-fault-loses-later-buffer", "a fault behind the first buffer is not reported, and the buffer is lost")
+@defect("resume-fault-loses-later-buffer", "a fault after the first buffer is not reported, and the buffer is lost")
 class FaultLosesLaterBuffer(Overlooking):
     def _is_overlooked(self, incoming: Incoming) -> bool:
         return bool(incoming.number)
@@ -187,7 +190,7 @@ class Deaf(Incoming):
         return None if self.deaf else super().registers()
 
 
-@defect("resume-fault-short", "at a fault while resuming the write of data_size answers 0 bytes instead of an error")
+@defect("resume-fault-short", "at a fault while resuming, the write of data_size answers 0 bytes instead of an error")
 class FaultShort(Faulty):
     def _write_size(self, value: int) -> int:
         due = self._fault_is_due()
@@ -217,7 +220,7 @@ class Struck(Faulty):
             raise
 
 
-@defect("resume-fault-wedges", "once the device has failed while it was resumed every reset fails")
+@defect("resume-fault-wedges", "once the device has failed while resuming, every reset fails")
 class FaultWedges(Struck):
     def reset(self) -> None:
         if self._struck:
@@ -225,7 +228,9 @@ class FaultWedges(Struck):
         super().reset()
 
 
-@defect("resume-fault-outlives-reset", "once the device has failed while it was resumed no data is taken, reset or not")
+@defect(
+    "resume-fault-outlives-reset", "once the device has failed while resuming, no data is accepted, even after a reset"
+)
 class FaultOutlivesReset(Struck):
     def _take(self, incoming: Incoming, size: int) -> None:
         if self._struck:
@@ -233,7 +238,7 @@ class FaultOutlivesReset(Struck):
         super()._take(incoming, size)
 
 
-@defect("save-fault-wedges", "once the device has failed while it was saved every reset fails")
+@defect("save-fault-wedges", "once the device has failed while saving, every reset fails")
 class SaveFaultWedges(MigrationRegion):
     _struck = False
 

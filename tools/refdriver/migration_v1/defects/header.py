@@ -17,7 +17,7 @@ class Shifted(MigrationRegion):
         return {(offset + 8, width): register for (offset, width), register in super()._lay_out().items()}
 
 
-@defect("header-late", "the first read of device_state answers EAGAIN in a device just opened")
+@defect("header-late", "on a newly opened device, the first read of device_state answers EAGAIN")
 class Late(MigrationRegion):
     _unread = False
 
@@ -36,7 +36,7 @@ class Late(MigrationRegion):
         return super().read_state()
 
 
-@defect("pending-misplaced", "pending_bytes lies at 4 and reserved at 12")
+@defect("pending-misplaced", "pending_bytes is at offset 4 and reserved at 12")
 class PendingMisplaced(MigrationRegion):
     def _lay_out(self) -> dict[Place, Register]:
         registers = super()._lay_out()
@@ -44,7 +44,7 @@ class PendingMisplaced(MigrationRegion):
         return registers
 
 
-@defect("size-read-short", "in pre-copy a read of data_size gives four bytes only")
+@defect("size-read-short", "in pre-copy a read of data_size returns only four bytes")
 class SizeReadShort(MigrationRegion):
     def read(self, offset: int, count: int) -> bytes | memoryview:
         data = super().read(offset, count)
@@ -97,7 +97,7 @@ class StraddlingRead(OddWidths):
         return self._cut(offset, count, met) if len(met) > 1 else super()._read_oddly(offset, count, met)
 
 
-@defect("width-read-short", "a read that begins at a register and is longer gives that register alone")
+@defect("width-read-short", "a longer read that begins at a register returns only that register")
 class ReadShort(OddWidths):
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
         if met and met[0][0] == offset and met[0][1] < count:
@@ -105,7 +105,7 @@ class ReadShort(OddWidths):
         return super()._read_oddly(offset, count, met)
 
 
-@defect("width-read-empty", "a read of anything but one whole register gives 0 bytes instead of an error")
+@defect("width-read-empty", "a read of anything but one whole register returns 0 bytes instead of an error")
 class ReadEmpty(OddWidths):
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
         return b""
@@ -119,7 +119,7 @@ class SeveralRegistersRead(OddWidths):
         return super()._read_oddly(offset, count, met)
 
 
-@defect("width-read-past-header", "8-byte reads of the last four bytes of the header, and what follows, succeed")
+@defect("width-read-past-header", "8-byte reads that begin in the last four bytes of the header succeed")
 class ReadPastHeader(OddWidths):
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
         if (offset, count) == (HEADER_SIZE - 4, 8):
@@ -127,7 +127,7 @@ class ReadPastHeader(OddWidths):
         return super()._read_oddly(offset, count, met)
 
 
-@defect("width-halfword-write-applied", "a 2-byte write of device_state is taken")
+@defect("width-halfword-write-applied", "a 2-byte write of device_state takes effect")
 class HalfwordWrite(OddWidths):
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
         if offset == STATE[0] and len(data) == 2:
@@ -144,7 +144,10 @@ class RefusedButApplied(OddWidths):
         return super()._write_oddly(offset, data)
 
 
-@defect("width-wide-write-applied", "of an 8-byte write at device_state the first four bytes are taken, and reported")
+@defect(
+    "width-wide-write-applied",
+    "an 8-byte write at device_state takes effect with its first four bytes and reports four",
+)
 class WideWrite(OddWidths):
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
         if offset == STATE[0] and len(data) == 8:

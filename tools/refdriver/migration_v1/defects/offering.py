@@ -65,15 +65,15 @@ def advancing(*states: int) -> type[MigrationRegion]:
     return Advancing
 
 
-defect("offset-read-advances", "each further read of data_offset goes on to the next buffer")(
+defect("offset-read-advances", "each further read of data_offset advances to the next buffer")(
     advancing(PRE_COPY, STOP_AND_COPY)
 )
-defect("offset-read-advances-in-pre-copy", "in pre-copy each further read of data_offset goes on to the next buffer")(
+defect("offset-read-advances-in-pre-copy", "in pre-copy each further read of data_offset advances to the next buffer")(
     advancing(PRE_COPY)
 )
 
 
-@defect("offset-rereads-drift", "from the second buffer on data_offset read again lies 8 bytes past the data")
+@defect("offset-rereads-drift", "from the second buffer on, a further read of data_offset gives 8 bytes past the data")
 class RereadsDrift(MigrationRegion):
     #: The buffer of which data_offset was read.
     _told: tuple[Outgoing | None, int] = (None, 0)
@@ -101,7 +101,7 @@ class Tampering(MigrationRegion):
         """It is there."""
 
 
-@defect("offset-returns-early", "data_offset is read 20 ms before the last byte is there")
+@defect("offset-returns-early", "the read of data_offset returns 20 ms before the last byte of the buffer is there")
 class ReturnsEarly(Tampering):
     def _is_early(self, outgoing: Outgoing) -> bool:
         return True
@@ -118,7 +118,8 @@ class ReturnsEarly(Tampering):
 
 
 @defect(
-    "offset-returns-early-later", "from the second buffer on data_offset is read 20 ms before the last byte is there"
+    "offset-returns-early-later",
+    "from the second buffer on, data_offset returns 20 ms before the last byte of the buffer is there",
 )
 class ReturnsEarlyLater(ReturnsEarly):
     def _is_early(self, outgoing: Outgoing) -> bool:
@@ -151,10 +152,10 @@ def lazy(start: int, first: int) -> type[MigrationRegion]:
 
 
 defect("data-lazy-on-size", "the data appears only when data_size is read")(lazy(start=0, first=0))
-defect("data-lazy-later", "from the second buffer on the data appears only when data_size is read")(
+defect("data-lazy-later", "from the second buffer on, the data appears only when data_size is read")(
     lazy(start=0, first=1)
 )
-defect("data-lazy-past-page", "what a buffer holds past its first page appears only when data_size is read")(
+defect("data-lazy-past-page", "the data past the first page of a buffer appears only when data_size is read")(
     lazy(start=_PAGE, first=0)
 )
 part_of("data-lazy-on-size", "data-lazy-later", "data-lazy-past-page")(Hiding)
@@ -222,13 +223,13 @@ class SizeRefusedAtLast(MigrationRegion):
         return super().read_size()
 
 
-@defect("buffer-never-advances", "the same buffer is offered for ever")
+@defect("buffer-never-advances", "the same buffer is offered forever")
 class NeverAdvances(Outgoing):
     def advance(self) -> None:
         """Stay."""
 
 
-@defect("buffer-resent", "the first buffer is offered again in place of the second one")
+@defect("buffer-resent", "the first buffer is offered again instead of the second one")
 class Resent(Outgoing):
     def offer(self, room: memoryview) -> int:
         size = super().offer(room)
@@ -286,12 +287,12 @@ class FaultEmptiesBuffer(Hushing):
         outgoing.offered = True
 
 
-@defect("fault-bad-data", "a fault while saving is not reported, and the buffer is garbage")
+@defect("fault-bad-data", "a fault while saving is not reported, and the buffer holds garbage")
 class FaultBadData(Hushing):
     pass
 
 
-@defect("fault-in-pre-copy-silent", "a fault in pre-copy is not reported, and the buffer is garbage")
+@defect("fault-in-pre-copy-silent", "a fault in pre-copy is not reported, and the buffer holds garbage")
 class FaultInPreCopySilent(Hushing):
     def _is_hushed(self) -> bool:
         return self.state == PRE_COPY

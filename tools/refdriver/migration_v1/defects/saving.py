@@ -42,7 +42,7 @@ defect("pre-copy-silent", "in pre-copy no data is ever offered")(offering_nothin
 defect("pre-copy-says-all", "after pre-copy no data is offered in stop-and-copy")(
     offering_nothing((PRE_COPY,), (STOP_AND_COPY,))
 )
-defect("stop-saves-nothing", "no data is offered in a stop-and-copy that is entered from STOP")(
+defect("stop-saves-nothing", "no data is offered if stop-and-copy is entered from STOP")(
     offering_nothing((STOP,), (STOP_AND_COPY,))
 )
 
@@ -65,7 +65,7 @@ class Undemanding(Incoming):
 part_of("save-stream-truncated")(Undemanding)
 
 
-@defect("save-first-page-only", "of each buffer only the first page is filled, the rest is zero")
+@defect("save-first-page-only", "only the first page of each buffer is filled; the rest is zero")
 class FirstPageOnly(Outgoing):
     def _fill(self, room: memoryview, start: int, length: int) -> None:
         super()._fill(room, start, length)
@@ -92,13 +92,15 @@ class Snapshot(MigrationRegion):
         return super()._start_saving(new)
 
 
-@defect("pre-copy-snapshot-only", "the stream after a pre-copy holds the state as it was on entering pre-copy")
+@defect("pre-copy-snapshot-only", "the stream after a pre-copy holds the state as it was when pre-copy was entered")
 class SnapshotOnly(Snapshot):
     def _whole_state(self) -> Image:
         return Image(*self._snapshot) if self.state == PRE_COPY else super()._whole_state()
 
 
-@defect("pre-copy-registers-stale", "the stream after a pre-copy holds the registers as they were on entering pre-copy")
+@defect(
+    "pre-copy-registers-stale", "the stream after a pre-copy holds the registers as they were when pre-copy was entered"
+)
 class RegistersStale(Snapshot):
     def _whole_state(self) -> Image:
         if self.state == PRE_COPY:
@@ -106,7 +108,9 @@ class RegistersStale(Snapshot):
         return super()._whole_state()
 
 
-@defect("pre-copy-drops-late-change", "what changed in the second half of memory after pre-copy offered it is not sent")
+@defect(
+    "pre-copy-drops-late-change", "changes to the second half of memory made after pre-copy offered it are not sent"
+)
 class DropsLateChange(Snapshot):
     def _put(self, outgoing: Outgoing) -> None:
         super()._put(outgoing)
@@ -147,7 +151,7 @@ class AskedAgain(Outgoing):
         self.asked = 0
 
 
-@defect("pending-read-advances", "each further read of pending_bytes before a buffer drops one")
+@defect("pending-read-advances", "each further read of pending_bytes before a buffer drops one buffer")
 class PendingReadAdvances(AskedAgain):
     def _ask_again(self) -> None:
         super()._ask_again()
@@ -172,7 +176,8 @@ class PendingReadChangesBuffer(AskedAgain):
 
 
 @defect(
-    "pending-read-forgets-changes", "pending_bytes read again in pre-copy has the state sent as it was on entering it"
+    "pending-read-forgets-changes",
+    "after a second read of pending_bytes in pre-copy, the state sent is that on entering pre-copy",
 )
 class PendingReadForgetsChanges(Snapshot):
     def _whole_state(self) -> Image:
@@ -185,7 +190,7 @@ class PendingReadForgetsChanges(Snapshot):
 part_of("pending-read-forgets-changes")(AskedAgain)
 
 
-@defect("pending-read-often-ends", "pending_bytes read more than twenty times before a buffer reads 0 from then on")
+@defect("pending-read-often-ends", "after more than twenty reads before a buffer, pending_bytes reads 0 from then on")
 class PendingReadOftenEnds(AskedAgain):
     def _ask_again(self) -> None:
         super()._ask_again()
@@ -193,7 +198,7 @@ class PendingReadOftenEnds(AskedAgain):
             self.end()
 
 
-@defect("pending-returns", "in stop-and-copy pending_bytes is 0 once before the last buffer, then more again")
+@defect("pending-returns", "in stop-and-copy pending_bytes is 0 once before the last buffer, then nonzero again")
 class PendingReturns(Outgoing):
     _has_paused = False
 

@@ -77,7 +77,7 @@ class FailureShort(MigrationRegion):
             return 2
 
 
-@defect("state-failure-silent-again", "of two refused writes of device_state in a row the second answers success")
+@defect("state-failure-silent-again", "the second of two refused writes of device_state in a row answers success")
 class FailureSilentAgain(Counting):
     def _write_state(self, value: int) -> int:
         try:
@@ -100,7 +100,7 @@ class FaultSilent(MigrationRegion):
             raise
 
 
-@defect("state-failure-stores", "a refused write of device_state stores the new bits all the same")
+@defect("state-failure-stores", "a refused write of device_state stores the new bits nevertheless")
 class FailureStores(Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
@@ -143,21 +143,25 @@ class Latching(MigrationRegion):
         self._latched = False
 
 
-@defect("state-latched-after-failure", "after one refused write every later one is refused too, until reset")
+@defect("state-latched-after-failure", "after one refused write every later one is refused as well, until reset")
 class LatchedAfterFailure(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
         self._latched = True
 
 
-@defect("state-latched-after-second-failure", "after two refused writes every later one is refused too, until reset")
+@defect(
+    "state-latched-after-second-failure", "after two refused writes every later one is refused as well, until reset"
+)
 class LatchedAfterSecondFailure(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
         self._latched |= self._refusals > 1
 
 
-@defect("state-latched-in-pre-copy", "after a refused write in pre-copy every later one is refused too, until reset")
+@defect(
+    "state-latched-in-pre-copy", "after a refused write in pre-copy every later one is refused as well, until reset"
+)
 class LatchedInPreCopy(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
@@ -209,7 +213,7 @@ class DrainedStops(MigrationRegion):
         return pending
 
 
-@defect("resuming-runs-by-itself", "RESUMING turns into RUNNING when the last buffer of a state was taken")
+@defect("resuming-runs-by-itself", "RESUMING turns into RUNNING once the last buffer of a state has been taken")
 class RunsByItself(MigrationRegion):
     def write_size(self, size: int) -> None:
         super().write_size(size)
@@ -217,7 +221,7 @@ class RunsByItself(MigrationRegion):
             self._make_transition(RUNNING)
 
 
-@defect("stop-wears-off", "20 ms after running -> STOP the device is in running again")
+@defect("stop-wears-off", "20 ms after running -> STOP the device is running again")
 class WearsOff(MigrationRegion):
     _until = inf
 
