@@ -17,7 +17,7 @@ from ..ranges import EVERYWHERE
 
 
 class Fitting(Information):
-    """Answers an argsz without room for the capabilities in a way of its own."""
+    """Answers an argsz without room for the capabilities in its own way."""
 
     def _fit(self, argsz: int, first: int, links: bytes) -> bytes:
         if argsz >= INFO.size + len(links):
@@ -59,7 +59,7 @@ class TinyAccepted(Information):
 
 
 class Leading(Information):
-    """The last of its capabilities leads on."""
+    """The last of its capabilities points to another one."""
 
     def _fit(self, argsz: int, first: int, links: bytes) -> bytes:
         at = first - INFO.size
@@ -133,7 +133,7 @@ def announcing(
     page_sizes: int | None = None,
     factor: int = 1,
 ) -> type[Information]:
-    """Information whose migration capability is another one; ``factor`` is that of the largest bitmap."""
+    """Information with another migration capability; the largest bitmap is multiplied by ``factor``."""
 
     class Announcing(Information):
         def _tracking(self, sizes: int, largest: int) -> Capability:

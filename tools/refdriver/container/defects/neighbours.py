@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mappings beside each other, far from each other, and larger than most."""
+"""Mappings next to each other, far from each other, and larger than most."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .history import Beginning
 from .recording import unrecorded
 from .spoiling import WORD
 
-#: What 32 bits count in bytes.
+#: The lower 32 bits.
 _LOW_HALF = (1 << 32) - 1
 
 
 class Bordered(GuestMemory):
-    """Tells the parts of a write apart that lie in several mappings."""
+    """Distinguishes the parts of a write that are in different mappings."""
 
-    #: Whether the first part is recorded, and the others.
+    #: Whether the first part is recorded, and whether the others are.
     _noticed = (True, True)
 
     def write(self, address: int, data: bytes) -> None:

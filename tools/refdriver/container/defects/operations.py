@@ -15,7 +15,7 @@ from .tolerance import LARGEST_BITMAP
 
 _ONE_FLAG = (wire.DIRTY_START, wire.DIRTY_STOP, wire.DIRTY_GET)
 _FLAGS = wire.DIRTY_START | wire.DIRTY_STOP | wire.DIRTY_GET
-#: argsz from which on a signed number is negative.
+#: The least argsz that is negative as a signed number.
 _NEGATIVE = 1 << 15
 
 
@@ -40,7 +40,7 @@ class ArgszOfStopUnchecked(Container):
 
 
 class Applying(Container):
-    """Starts or stops tracking by some requests that it refuses."""
+    """Starts or stops tracking on some requests that it refuses."""
 
     def _track(self, argsz: int, flags: int, body: bytes) -> Answer:
         try:

@@ -35,7 +35,7 @@ defect("bitmap-page-size-truncated", "GET_BITMAP checks only the lower 32 bits o
 
 
 class Undoing(Container):
-    """Does something to the record although it refuses."""
+    """Changes the record although it refuses the request."""
 
     def _get_bitmap(self, body: bytes, argsz: int) -> Answer:
         try:
@@ -54,7 +54,7 @@ class Undoing(Container):
         """A range that reaches past the end of all addresses."""
 
     def _refused_for_page_size(self, address: int, size: int) -> None:
-        """Another page size than the smallest."""
+        """A page size other than the smallest."""
 
     def _refused_for_room(self, address: int, size: int) -> None:
         """A bitmap that is too small or too large."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The record of pages: what a write puts into it, what a query takes out, and what it says of other pages."""
+"""The record of pages: what a write adds, what a query removes, and what it reports on other pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_LOGGED = 8
 
 @contextmanager
 def unrecorded(tracker: DirtyTracker) -> Iterator[None]:
-    """What the device writes in the block does not go on record."""
+    """Writes of the device within the block are not recorded."""
     tracking, tracker.tracking = tracker.tracking, False
     try:
         yield
@@ -202,7 +202,7 @@ class DropsEvery64th(DirtyTracker):
 
 
 class Distinguishing(DirtyTracker):
-    """Knows the writes of the DMA stream from others."""
+    """Distinguishes the writes of the DMA stream from others."""
 
     streaming = False
 
@@ -212,7 +212,7 @@ class Distinguishing(DirtyTracker):
     "pages that GET_BITMAP reported are cleared only after the DMA stream's next write, which is lost",
 )
 class Race(Distinguishing):
-    #: Pages that were reported, but not cleared.
+    #: Pages that were reported but not yet cleared.
     _overdue = (0, 0)
 
     def _clear(self, first: int, end: int) -> None:

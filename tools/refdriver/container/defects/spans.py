@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ranges that are not those of a mapping: cut, over several mappings, or over holes."""
+"""Ranges that are not one mapping: cut, across several mappings, or with holes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _from_each_start(bits: int, of: Range) -> int:
 
 @defect("unmap-across-rebased", "several mappings can be unmapped at once; the bits of each begin at bit 0")
 class AcrossRebased(Across):
-    """The container takes the range."""
+    """The container accepts the range."""
 
 
 @part_of("unmap-across-rebased")
@@ -53,7 +53,7 @@ class RebasedRecord(Spoilt):
 
 @defect("unmap-across-last-bitmap", "several mappings can be unmapped at once; the bitmap is only that of the last one")
 class AcrossLastBitmap(Across):
-    """The container takes the range."""
+    """The container accepts the range."""
 
 
 @part_of("unmap-across-last-bitmap")
@@ -85,7 +85,7 @@ class AcrossHalfRefused(Container):
 
 
 class InPart(Container):
-    """Takes a part of one mapping for something to unmap."""
+    """Accepts a part of one mapping as a range to unmap."""
 
     def _check_unmap(self, address: int, size: int) -> int:
         if self._whole_of(address, size):
@@ -93,7 +93,7 @@ class InPart(Container):
         return super()._check_unmap(address, size)
 
     def _whole_of(self, address: int, size: int) -> tuple[int, int] | None:
-        """The mapping that a range is a part of."""
+        """The mapping of which a range is a part."""
         extents = self._guest.extents(address, size)
         if len(extents) != 1 or extents[0] == (address, size):
             return None
@@ -129,7 +129,7 @@ class NothingRefusedClears(Container):
 
 
 def _offset_truncated(bits: int, _: Range) -> int:
-    """Bits as far from the first as 4 GiB lie as if they were at the beginning."""
+    """The bits of bytes from 4 GiB on are put at the beginning."""
     return bits & ones(0, _FAR) | bits >> _FAR
 
 
@@ -139,7 +139,7 @@ defect("bitmap-offset-truncated", "GET_BITMAP counts the bytes from the start of
 
 
 def _without_gaps(bits: int, of: Range) -> int:
-    """What lies behind a hole of a gigabyte follows what lies before it."""
+    """The pages after a hole of a gigabyte directly follow those before it."""
     made, end, gone = 0, 0, 0
     for low, high in of.mapped:
         if low - end >= _FAR >> 2:

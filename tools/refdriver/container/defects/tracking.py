@@ -12,15 +12,15 @@ from ..pins import Pin
 from ..ranges import EVERYWHERE, Extent
 from .history import Concealing, Ignoring
 
-#: Queries after which a tracker is tired.
+#: The number of queries after which a tracker stops reporting.
 _MOST_QUERIES = 4
 
 
 class Overlooking(Ignoring):
-    """Overlooks some mappings."""
+    """Ignores some mappings."""
 
     def _overlooks(self, old: bool) -> bool:
-        """Whether mappings are overlooked that were there at START, or those that were not."""
+        """Whether mappings that were there at START are ignored, or those that were not."""
         raise NotImplementedError
 
     def _is_old(self, address: int) -> bool:
@@ -186,7 +186,7 @@ class StopKeepsUnpinned(Keeping):
 
 
 class Lasting(DirtyTracker):
-    """Remembers something until the device is reset: that it has got stuck, or that tracking has ended once."""
+    """Remembers something until the device is reset: that it is stuck, or that tracking has ended once."""
 
     has_ended = False
     _wedged = False
@@ -207,7 +207,7 @@ class Lasting(DirtyTracker):
 
 
 class Recovering(GuestMemory):
-    """Tells the tracker of resets."""
+    """Reports resets to the tracker."""
 
     def reset(self) -> None:
         super().reset()

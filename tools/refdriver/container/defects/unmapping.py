@@ -101,7 +101,7 @@ defect("unmap-exact-buffer-only", "an unmapping refuses a bitmap larger than nee
 
 
 class Undoing(Tolerant):
-    """Does something to the range although it refuses to unmap it."""
+    """Changes the range although it refuses to unmap it."""
 
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> Answer:
         try:
@@ -112,7 +112,7 @@ class Undoing(Tolerant):
             raise
 
     def _has_refused(self, address: int, size: int, page_size: int, room: int) -> None:
-        """Refused for whatever reason."""
+        """The request was refused, for any reason."""
 
 
 @defect("unmap-small-refused-unmaps", "an unmapping refused for a bitmap too small unmaps nevertheless")

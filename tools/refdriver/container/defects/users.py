@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a user who goes without a word leaves to the next one."""
+"""What a user who closes without cleaning up leaves to the next one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Work that was in flight when the device was stopped, and what is told of it."""
+"""Work that was in flight when the device was stopped, and its reported result."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device that is told to refuse a transition, or to fail while its state moves, and makes the wrong thing of it."""
+"""A device that FAULT tells to refuse a transition, or to fail while saving or resuming, and that does it wrongly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..states import ERROR, RUNNING_BIT, STATE_BITS
 from ..stream import Image, Incoming, Outgoing
 from .state import Latching
 
-#: The value of FAULT that has the next write of device_state refused.
+#: The value of FAULT by which the next write of device_state is refused.
 _REFUSE = 2
 
 
@@ -22,9 +22,9 @@ def _register(machine: Machine, offset: int) -> int:
 
 
 class Told(MigrationRegion):
-    """Takes note of the writes of device_state that it was told to refuse, and may do more when it does."""
+    """Notes the writes of device_state that FAULT has it refuse, and may do more then."""
 
-    #: Whether the last write was one of these.
+    #: Whether the last write was one of them.
     _told = False
 
     def write_state(self, value: int) -> None:
@@ -108,19 +108,19 @@ class RefusalWakes(Told):
             self._machine.run()
 
 
-# A device that fails while it is resumed.
+# A device that fails while resuming.
 
 
 class Faulty(MigrationRegion):
-    """Knows when it is to fail."""
+    """Knows when it has to fail."""
 
     def _fault_is_due(self) -> bool:
-        """Whether the device is to fail at the next buffer that it is given."""
+        """Whether the device has to fail at the next buffer written to it."""
         return self._incoming is not None and _register(self._machine, LOAD_FAULT) == 1
 
 
 class Overlooking(Faulty):
-    """Does not report a fault while it is resumed."""
+    """Does not report a fault while resuming."""
 
     def write_size(self, size: int) -> None:
         incoming = self._incoming
@@ -134,7 +134,7 @@ class Overlooking(Faulty):
         return True
 
     def _overlook(self, incoming: Incoming, size: int) -> None:
-        """What comes instead: the buffer counts, and its content is lost."""
+        """Instead of failing, count the buffer and lose its content."""
         assert isinstance(incoming, Losing)
         incoming.loses = True
         super().write_size(size)
@@ -142,7 +142,7 @@ class Overlooking(Faulty):
 
 
 class Losing(Incoming):
-    """May lose what it is given."""
+    """May lose data written to it."""
 
     loses = False
 
@@ -178,7 +178,7 @@ class FaultKeepsOld(Overlooking):
 
 @part_of("resume-fault-keeps-old")
 class Deaf(Incoming):
-    """May take whatever comes, and think no more of it."""
+    """May accept any buffer and ignore it."""
 
     deaf = False
 
@@ -203,7 +203,7 @@ class FaultShort(Faulty):
 
 
 class Struck(Faulty):
-    """Remembers that it has failed while it was resumed."""
+    """Remembers that it has failed while resuming."""
 
     _struck = False
 

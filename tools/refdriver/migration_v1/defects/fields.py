@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The other fields of the header: what may be written to them, and what reads back."""
+"""The other fields of the header: what can be written to them, and what they read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ReservedWriteEmpty(MigrationRegion):
 
 
 def storing(bits: int) -> type[MigrationRegion]:
-    """A region that keeps some bits of what is written to reserved, until the next transition."""
+    """A region that keeps some bits of values written to reserved, until the next transition."""
 
     class Storing(MigrationRegion):
         _reserved = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The header: where its registers lie, and what comes of reading and writing anything but one whole register."""
+"""The header: where its registers are, and reads and writes of anything but one whole register."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SizeReadShort(MigrationRegion):
 
 
 class OddWidths(MigrationRegion):
-    """Answers what is not one whole register in a way of its own."""
+    """Answers accesses to anything but one whole register in its own way."""
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
         if (offset, count) in self._registers or offset >= self.section.start:
@@ -67,7 +67,7 @@ class OddWidths(MigrationRegion):
         return self._write_oddly(offset, data)
 
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
-        """``met``: the registers that share a byte with what is read."""
+        """``met``: the registers that overlap the read."""
         return super().read(offset, count)
 
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
@@ -78,7 +78,7 @@ class OddWidths(MigrationRegion):
         return self._registers[place].read().to_bytes(place[1], "little")
 
     def _cut(self, offset: int, count: int, met: list[Place]) -> bytes:
-        """A part of several registers; EINVAL when it is not wholly inside them."""
+        """A part of several registers; EINVAL if it is not wholly inside them."""
         if not met or offset < met[0][0] or offset + count > sum(met[-1]):
             raise Refusal(EINVAL)
         start = offset - met[0][0]

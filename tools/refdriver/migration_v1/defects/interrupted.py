@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a broken region makes of the rest of a state after a step that was repeated, or an access that was refused."""
+"""What a broken region does to the rest of a state after a repeated step or a refused access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OFTEN = 10
 
 
 class Rereading(MigrationRegion):
-    """Takes note of what is read again of the present buffer."""
+    """Notes repeated reads for the present buffer."""
 
     _read_to = 0
     _data_again = _offset_again = False
@@ -88,10 +88,10 @@ class SizeShrinks(MigrationRegion):
 
 
 class Refusing(MigrationRegion):
-    """Takes note of refusals."""
+    """Notes refusals."""
 
     def _has_refused(self, offset: int, writes: bool) -> None:
-        """An access of the registers was refused."""
+        """An access to the registers was refused."""
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
         try:

@@ -125,7 +125,7 @@ class OpenStandsStill(MigrationRegion):
 
 
 class Keeping(MigrationRegion):
-    """May be left in a state that its next user finds it in."""
+    """May be left in a state in which its next user finds it."""
 
     def close(self) -> None:
         if self._is_kept():

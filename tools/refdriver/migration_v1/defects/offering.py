@@ -53,7 +53,7 @@ defect("offset-refused-at-last", "the first read of data_offset for the last buf
 
 
 def advancing(*states: int) -> type[MigrationRegion]:
-    """A region that goes on to the next buffer whenever data_offset is read again in one of some states."""
+    """A region that advances to the next buffer whenever data_offset is read again in one of some states."""
 
     class Advancing(MigrationRegion):
         def read_offset(self) -> int:
@@ -75,7 +75,7 @@ defect("offset-read-advances-in-pre-copy", "in pre-copy each further read of dat
 
 @defect("offset-rereads-drift", "from the second buffer on, a further read of data_offset gives 8 bytes past the data")
 class RereadsDrift(MigrationRegion):
-    #: The buffer of which data_offset was read.
+    #: The buffer for which data_offset was read.
     _told: tuple[Outgoing | None, int] = (None, 0)
 
     def read_offset(self) -> int:
@@ -87,7 +87,7 @@ class RereadsDrift(MigrationRegion):
 
 
 class Tampering(MigrationRegion):
-    """May take something from a buffer that data_offset has just made available."""
+    """May remove something from a buffer that data_offset has just made available."""
 
     def read_offset(self) -> int:
         outgoing = self._outgoing
@@ -98,7 +98,7 @@ class Tampering(MigrationRegion):
         return offset
 
     def _tamper(self, outgoing: Outgoing) -> None:
-        """It is there."""
+        """The buffer is available."""
 
 
 @defect("offset-returns-early", "the read of data_offset returns 20 ms before the last byte of the buffer is there")
@@ -133,7 +133,7 @@ part_of("offset-returns-early", "offset-returns-early-later")(Awaiting)
 
 
 def lazy(start: int, first: int) -> type[MigrationRegion]:
-    """A region whose buffers lack what comes from ``start`` on until data_size is read; the ``first`` few do not."""
+    """A region whose buffers, except the ``first`` few, lack their bytes from ``start`` on until data_size is read."""
 
     class Lazy(Tampering):
         def _tamper(self, outgoing: Outgoing) -> None:
@@ -164,7 +164,7 @@ part_of("data-lazy-on-size", "data-lazy-later", "data-lazy-past-page")(Hiding)
 
 
 def empty_once(when: Callable[[Outgoing], bool]) -> type[Outgoing]:
-    """Buffers one of which is empty."""
+    """Buffers of which one is empty."""
 
     class EmptyOnce(Outgoing):
         _was_empty = False
@@ -253,14 +253,14 @@ class Hushing(MigrationRegion):
             super()._offer(outgoing)
 
     def _fails_next(self) -> bool:
-        """Whether the device was told to fail at the next buffer."""
+        """Whether the device has to fail at the next buffer."""
         return int.from_bytes(self._machine.read(SAVE_FAULT, 4), "little") == 1
 
     def _is_hushed(self) -> bool:
         return True
 
     def _go_on(self, outgoing: Outgoing) -> None:
-        """What comes instead: a buffer of garbage."""
+        """Instead of failing, offer a buffer of garbage."""
         super()._offer(outgoing)
         if self.section.present is not None:
             place, size = self.section.present

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Resuming: what is taken, what is refused, and what comes of data that is no good."""
+"""Resuming: which data is accepted, which is refused, and what happens to bad data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OffsetMarches(MigrationRegion):
 @defect("resuming-data-ignored", "data written in RESUMING is discarded")
 class DataIgnored(Incoming):
     def take(self, buffer: memoryview) -> None:
-        """Take one buffer, and drop it."""
+        """Accept one buffer, and drop it."""
 
 
 @defect("resume-again-ignored", "data written in a second RESUMING since the last reset is discarded")

@@ -15,10 +15,10 @@ _LATE_NS = 20_000_000
 
 
 class Lingering(Machine):
-    """May go on for a while after it was told to stand still."""
+    """May run on for a while after it was stopped."""
 
     lingers = False
-    #: When it will stand still.
+    #: The time at which it will stop.
     _halt_at: int | None = None
 
     def halt(self) -> None:
@@ -50,7 +50,7 @@ class Lingering(Machine):
         return super()._counter()
 
     def _settle(self) -> None:
-        """End the work when it is time."""
+        """Stop when it is due."""
         if self._since is not None and self._halt_at is not None and monotonic_ns() >= self._halt_at:
             self._end_work(self._since, self._halt_at)
             self._halt_at = None
@@ -110,7 +110,7 @@ class OneLateDma(Machine):
 
 
 def working(in_state: int, works: bool) -> type[MigrationRegion]:
-    """A region that lets the device work, or not, in a state of the other kind."""
+    """A region that has the device run in a state in which it must be stopped, or the other way round."""
 
     class Working(MigrationRegion):
         def _works(self, state: int) -> bool:

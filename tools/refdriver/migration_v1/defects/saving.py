@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is saved, and what pending_bytes says of it."""
+"""What is saved, and what pending_bytes reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def at_last(outgoing: Outgoing) -> bool:
 
 
 def offering_nothing(before: tuple[int, ...], states: tuple[int, ...]) -> type[MigrationRegion]:
-    """A region that has nothing to offer in some states, if they are entered from some others."""
+    """A region that offers nothing in some states if they are entered from certain others."""
 
     class OfferingNothing(MigrationRegion):
         def _start_saving(self, new: int) -> Outgoing | None:
@@ -56,7 +56,7 @@ class Truncated(Outgoing):
 
 
 class Undemanding(Incoming):
-    """Takes a part of a state for a state."""
+    """Accepts a part of a state as a whole one."""
 
     def registers(self) -> bytes | None:
         return bytes(self._registers) if self.touched else None
@@ -82,7 +82,7 @@ class SavedStateDropped(MigrationRegion):
 
 
 class Snapshot(MigrationRegion):
-    """Keeps the state as it was on entering pre-copy."""
+    """Keeps the state as it was when pre-copy was entered."""
 
     _snapshot = memoryview(b""), b""
 
@@ -144,7 +144,7 @@ class AskedAgain(Outgoing):
         return pending
 
     def _ask_again(self) -> None:
-        """It is read once more before a buffer, which must not matter (kabi v23:200-201)."""
+        """It is read once more before a buffer, which must make no difference (kabi v23:200-201)."""
 
     def advance(self) -> None:
         super().advance()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The data section: where it is said to lie, what may be mapped of it, and what is read there."""
+"""The data section: where it is said to be, which areas can be mapped, and what is read there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def telling(told: Callable[[MigrationRegion, int], int]) -> type[MigrationRegion
 
 
 def telling_of_buffer(told: Callable[[DataSection, Outgoing, int], int]) -> type[MigrationRegion]:
-    """The same where a buffer is there to be read."""
+    """The same while a buffer is there to be read."""
 
     class TellingOfBuffer(MigrationRegion):
         def read_offset(self) -> int:
@@ -72,11 +72,11 @@ class UnalignedLater(DataSection):
         return super().place(number) + (8 if number else 0)
 
 
-# What may be mapped.
+# Mappable areas.
 
 
 def areas(change: Callable[[DataSection, list[Area]], list[Area]]) -> type[DataSection]:
-    """A section that tells of other areas, if it tells of any."""
+    """A section that reports other areas, if it reports any."""
 
     class Areas(DataSection):
         @property
@@ -101,7 +101,7 @@ defect("area-wraps", "a second mappable area begins below 2^64 and ends past it"
     areas(lambda section, true: [*true, (2**64 - _PAGE, 2 * _PAGE)])
 )
 
-# data_offset once more.
+# data_offset again.
 
 defect("offset-outside-section", "for the last buffer, data_offset + data_size is past the region's end")(
     telling_of_buffer(
@@ -180,7 +180,7 @@ class ReadOnce(DataSection):
 
 @defect("mapped-view-stale", "mapped memory shows the previous buffer")
 class ViewStale(Apart):
-    #: What the memory shows next.
+    #: The content that the memory shows next.
     _before = b""
 
     def show(self, place: int, size: int) -> None:

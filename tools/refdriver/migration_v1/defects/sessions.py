@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a broken region takes from one session of migration into the next, or loses where a session ends early."""
+"""What a broken region carries from one session of migration into the next, or loses if a session ends early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .history import History
 
 
 class Piecewise(MigrationRegion):
-    """Does not send again what it takes for sent."""
+    """Does not send again the data that it wrongly considers sent."""
 
     def _whole_state(self) -> Image:
         offered = self._outgoing
@@ -26,7 +26,7 @@ class Piecewise(MigrationRegion):
         return Image(memoryview(memory), self._machine.save())
 
     def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
-        """The parts of the memory that are not sent, and what is in their place."""
+        """The parts of the memory that are not sent, and the content sent in their place."""
         raise NotImplementedError
 
     @staticmethod
@@ -101,7 +101,7 @@ class CancelledKept(MigrationRegion):
     "data that a cancelled pre-copy offered counts as sent the next time unless it has changed",
 )
 class CancelledCounts(MigrationRegion):
-    #: What was offered, by where it lies in the memory.
+    #: The content that was offered, by its place in the memory.
     _sent: dict[int, bytes]
 
     def _put(self, outgoing: Outgoing) -> None:
@@ -132,12 +132,12 @@ class CancelledCounts(MigrationRegion):
 
 
 class Skipping(MigrationRegion):
-    """May go on in a saving state behind the buffer in which the last one was left."""
+    """May continue in a saving state after the buffer in which the last one was left."""
 
     _behind = 0
 
     def _skips(self, outgoing: Outgoing, new: int, forced: bool) -> bool:
-        """Whether a saving state that is left for ``new`` is gone on with."""
+        """Whether a saving state that is left for ``new`` is continued later."""
         raise NotImplementedError
 
     def _leave(self, new: int, forced: bool) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""device_state: how it reads, what a write of it answers, and which values it takes."""
+"""device_state: what it reads, what a write of it answers, and which values it accepts."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class FaultReports7(MigrationRegion):
 
 
 class Latching(MigrationRegion):
-    """Refuses every write once there was one too many, until reset."""
+    """Refuses every write after the first one too many, until reset."""
 
     _latched = False
 
@@ -169,7 +169,7 @@ class LatchedInPreCopy(Latching, Counting):
 
 
 def taking(value: int, *states: int) -> type[MigrationRegion]:
-    """A region that takes a value for a state, in some states."""
+    """A region that accepts a value as a state, in some states."""
 
     class Taking(MigrationRegion):
         def _is_state(self, asked: int) -> bool:

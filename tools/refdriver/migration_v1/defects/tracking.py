@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A container that takes the device's state, and its reset, for a matter of its own."""
+"""A container that wrongly reacts to the device's state and its reset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Watching(DirtyTracker):
     state = RUNNING
 
     def meet(self, new: int) -> None:
-        """The device goes to a state."""
+        """The device enters a state."""
         self.state = new
 
     @property
@@ -242,7 +242,7 @@ class PreCopyDropped(Watching):
 
 
 class Minding(GuestMemory):
-    """Knows the state, too."""
+    """Also knows the state."""
 
     @property
     def _state(self) -> int:
@@ -266,9 +266,9 @@ class MappingRefusedStopped(Minding):
 
 
 class Untracked(Watching):
-    """Records no write to some ranges."""
+    """Does not record writes to some ranges."""
 
-    #: By address; how many bytes each has.
+    #: The size of each in bytes, by address.
     untracked: dict[int, int]
 
     def wrote(self, address: int, length: int) -> None:
@@ -278,7 +278,7 @@ class Untracked(Watching):
 
 
 class Misplacing(Minding):
-    """Has memory that was mapped in some state untracked."""
+    """Does not track memory that was mapped in some state."""
 
     _where: int
 
@@ -378,12 +378,12 @@ class ResetUnmaps(Device):
         self.guest.unmap_all()
 
 
-# -- what tells the container -----------------------------------------------------------------------------------------
+# -- what informs the container ---------------------------------------------------------------------------------------
 
 
 @part_of(*(name for name, each in REGISTRY.items() if any(issubclass(part, Watching) for part in each.overlays)))
 class Showing(Migration):
-    """Tells the tracker of the state."""
+    """Reports the state to the tracker."""
 
     def _move(self, new: int) -> None:
         super()._move(new)

@@ -16,7 +16,7 @@ from .history import History
 
 
 class Attempt(NamedTuple):
-    """A transition that could be made, and what was before it."""
+    """A possible transition, and what came before it."""
 
     made: tuple[int, int]
     #: The state before both.
@@ -27,7 +27,7 @@ class Attempt(NamedTuple):
     left: bool
     #: A buffer is there to be read.
     offered: bool
-    #: A whole state was given to the device.
+    #: A whole state was written to the device.
     filled: bool
     #: The device was in a saving state since it was opened.
     saved: bool
