@@ -11,7 +11,7 @@ from typing import Final
 from measuring import Row, spread
 from table import ratio_in_words
 
-#: Widths of the names, the axis and the text after it, and the height of a line, in pixels.
+#: Widths of the names, the axis and the label after it, and the height of a line, in pixels.
 _NAMES: Final = 470
 _AXIS: Final = 480
 _BEHIND: Final = 130

@@ -52,7 +52,7 @@ def manual() -> str:
     assert program._subparsers
     program._subparsers.title = "commands"
     for command in _commands(program):
-        # The text below the options in --help has no place of its own in the page.
+        # Text below the options in --help has no place of its own in the page.
         command.description = "\n\n".join(filter(None, (command.description, command.epilog)))
     page = Manpage(program, format="single-commands-section")
     page.description = said[:1].lower() + said[1:].rstrip(".")

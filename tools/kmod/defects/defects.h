@@ -337,7 +337,7 @@
 	DEFECT(size_refused_at_last, "size-refused-at-last", touch)		\
 	/* a second read of data_size gives 0 */				\
 	DEFECT(size_read_once, "size-read-once", touch)				\
-	/* data_size is one less than what was made available */		\
+	/* data_size is one less than the size made available */		\
 	DEFECT(size_off_by_one, "size-off-by-one", peek)			\
 										\
 	/* Resuming */								\
@@ -532,7 +532,7 @@
 	DEFECT(refused_forgets_given, "refused-forgets-given", migration_read) \
 	ALSO(refused_forgets_given, migration_write)				\
 										\
-	/* A device that is told to refuse, or to fail while its state moves */	\
+	/* A device that FAULT has refuse a transition, or fail while saving or resuming */ \
 	/* a requested refusal of a transition answers success; the state is kept */ \
 	DEFECT(refusal_silent, "refusal-silent", write_state)			\
 	/* a requested refusal of a transition answers an error, but the transition is made */ \

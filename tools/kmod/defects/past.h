@@ -92,7 +92,7 @@ struct refd_past_buffer {
 	u32 read_to;		/* where the last read of it ended */
 };
 
-/* What the session after a reset meets */
+/* For the session after a reset */
 struct refd_past_next {
 	u32 behind;		/* a saving state begins there in the image, once */
 	bool empty;		/* nothing is saved */

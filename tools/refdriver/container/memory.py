@@ -108,7 +108,7 @@ class GuestMemory:
         return total
 
     def pin(self, address: int, size: int) -> None:
-        """Pin the pages of a range, which may lie in several adjacent mappings.
+        """Pin the pages of a range, which may span several adjacent mappings.
 
         EINVAL for a range that is not whole pages, EFAULT if nothing writable is mapped, ENOSPC above the limits.
         """

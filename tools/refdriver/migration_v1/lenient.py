@@ -45,5 +45,5 @@ class Failing(_Lenient):
         raise Failure(EIO)
 
 
-#: By what is chosen.
+#: By the value of the option.
 BAD_DATA: dict[str, type[Incoming]] = {"refuse": Incoming, "drop": Dropping, "fail": Failing}

@@ -30,7 +30,7 @@ class Migration:
         self.section = section
         #: The state that the device is in.
         self.state = RUNNING
-        #: Bits 3-31 as the user wrote them, where they are kept.
+        #: Bits 3-31 as the user wrote them, if they are kept.
         self._reserved_bits = 0
         self._outgoing: Outgoing | None = None
         self._incoming: Incoming | None = None
@@ -77,7 +77,7 @@ class Migration:
         self._go(value & STATE_BITS)
 
     def _take_reserved_bits(self, bits: int) -> None:
-        """Bits 3-31 are reserved (kabi v23:87): ignored, refused where they are set, or kept for the next read."""
+        """Bits 3-31 are reserved (kabi v23:87): ignored, refused if set, or kept for the next read."""
         if bits and self._options.reserved_bits == "refuse":
             raise Refusal(EINVAL)
         if self._options.reserved_bits == "keep":

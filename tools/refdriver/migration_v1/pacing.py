@@ -29,7 +29,7 @@ class Buffers(NamedTuple):
 
     pre_copy: type[Outgoing]
     whole: type[Outgoing]
-    #: By what the largest buffer is divided to give the buffers' sizes, in turn.
+    #: The divisors of the largest buffer that give the buffers' sizes, in turn.
     shares: tuple[int, ...]
     resuming: type[Incoming]
 
@@ -70,5 +70,5 @@ class Bursts(Outgoing):
         return left if monotonic_ns() >= self._ready else 0
 
 
-#: By what is chosen.
+#: By the value of the option.
 PRE_COPY: dict[str, type[Outgoing]] = {"data": Outgoing, "none": Nothing, "endless": Endless, "bursts": Bursts}

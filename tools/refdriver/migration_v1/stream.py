@@ -65,7 +65,7 @@ class Outgoing:
     """
 
     def __init__(self, image: Image, which: int, largest: int, shares: tuple[int, ...]) -> None:
-        """``shares``: by what the largest buffer is divided to give the buffers' sizes, in turn."""
+        """``shares``: the divisors of the largest buffer that give the buffers' sizes, in turn."""
         self._image = image
         self._largest_step = largest - _TRAILER.size
         self._shares = shares

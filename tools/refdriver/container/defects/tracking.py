@@ -229,7 +229,7 @@ class RestartWedges(Lasting):
         super().start()
 
 
-@defect("tracking-restart-clears", "a second START forgets what was recorded")
+@defect("tracking-restart-clears", "a second START forgets the record")
 class RestartClears(DirtyTracker):
     def start(self) -> None:
         if self.tracking:

@@ -163,7 +163,7 @@ defect("unmap-bitmap-inverted", "the bitmap of an unmapping has the bits of clea
 )
 
 
-@defect("unmap-forgets-neighbours", "an unmapping with a bitmap forgets what is dirty elsewhere")
+@defect("unmap-forgets-neighbours", "an unmapping with a bitmap also forgets dirty pages elsewhere")
 class ForgetsNeighbours(Container):
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> Answer:
         answer = super()._unmap_with_bitmap(body, argsz, address, size)

@@ -187,7 +187,7 @@ defect("size-zero-in-pre-copy", "the first iteration in pre-copy has a data_size
 defect("size-zero-before-last", "an iteration with a data_size of 0 comes before the last buffer")(empty_once(at_last))
 
 
-@defect("size-off-by-one", "data_size is one less than what was made available")
+@defect("size-off-by-one", "data_size is one less than the size made available")
 class SizeOffByOne(Outgoing):
     def size(self) -> int:
         return max(super().size() - 1, 0)

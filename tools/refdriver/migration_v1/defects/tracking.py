@@ -141,7 +141,7 @@ class BitmapClearsAll(Watching):
         return bitmap
 
 
-@defect("states-bitmap-kept", "a bitmap in pre-copy does not clear what it reports")
+@defect("states-bitmap-kept", "a bitmap in pre-copy does not clear the pages that it reports")
 class BitmapKept(Watching):
     def _clear(self, first: int, end: int) -> None:
         if self.state != PRE_COPY:
