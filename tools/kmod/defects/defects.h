@@ -30,7 +30,7 @@
 	/* an empty region after all others also announces itself as a migration region */ \
 	DEFECT(region_announced_twice, "region-announced-twice", describe)	\
 	ALSO(region_announced_twice, region_count)				\
-	/* all registers of the migration region lie 8 bytes further */		\
+	/* all registers of the migration region are 8 bytes further on */	\
 	DEFECT(header_shifted, "header-shifted", find)				\
 	/* on a newly opened device, the first read of device_state answers EAGAIN */ \
 	DEFECT(header_late, "header-late", touch)				\
@@ -107,9 +107,9 @@
 	ALSO(reserved_bits_confuse, peek)					\
 	/* a write with one of bits 3-31 set succeeds and does nothing */	\
 	DEFECT(reserved_bits_swallowed, "reserved-bits-swallowed", change_state) \
-	/* a write with bit 31 set is taken for STOP */				\
+	/* a write with bit 31 set is treated as STOP */			\
 	DEFECT(reserved_bit_31_stops, "reserved-bit-31-stops", change_state)	\
-	/* 111b is taken for pre-copy */					\
+	/* 111b is accepted as pre-copy */					\
 	DEFECT(state_invalid_7_as_pre_copy, "state-invalid-7-as-pre-copy", change_state) \
 	/* writes in the error state succeed and do nothing */			\
 	DEFECT(error_write_ignored, "error-write-ignored", change_state)	\

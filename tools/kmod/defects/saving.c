@@ -40,7 +40,7 @@ u32 defect_save_first_page_only(struct refd_device *refd, u8 *room, u32 start, u
 	return under(save_first_page_only)(refd, room, start, length, crc);
 }
 
-/* What is offered after pre-copy */
+/* The image taken after pre-copy */
 
 void defect_pre_copy_snapshot_only(struct refd_device *refd)
 {
@@ -334,7 +334,7 @@ int defect_offset_returns_early_later(struct refd_device *refd, enum refd_field 
 	return ret;
 }
 
-/* The work is not waited for. */
+/* Saving does not wait for this work. */
 void defect_offset_returns_early_work(struct refd_device *refd)
 {
 	if (!refd_saving(refd))

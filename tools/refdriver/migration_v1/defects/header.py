@@ -11,7 +11,7 @@ from ..region import HEADER_SIZE, PENDING, RESERVED, SIZE, STATE, MigrationRegio
 from ..states import PRE_COPY
 
 
-@defect("header-shifted", "all registers of the migration region lie 8 bytes further")
+@defect("header-shifted", "all registers of the migration region are 8 bytes further on")
 class Shifted(MigrationRegion):
     def _lay_out(self) -> dict[Place, Register]:
         return {(offset + 8, width): register for (offset, width), register in super()._lay_out().items()}

@@ -183,7 +183,7 @@ defect("state-invalid-5-in-resuming", "in RESUMING 101b is accepted and read bac
 defect("state-invalid-7-accepted", "111b is accepted and read back")(taking(0b111, *STATES))
 
 
-@defect("state-invalid-7-as-pre-copy", "111b is taken for pre-copy")
+@defect("state-invalid-7-as-pre-copy", "111b is accepted as pre-copy")
 class Invalid7AsPreCopy(MigrationRegion):
     def _go(self, new: int) -> None:
         super()._go(PRE_COPY if new == 0b111 else new)
@@ -256,7 +256,7 @@ class ReservedBitsConfuse(MigrationRegion):
             super()._change_state(value)
 
 
-@defect("reserved-bit-31-stops", "a write with bit 31 set is taken for STOP")
+@defect("reserved-bit-31-stops", "a write with bit 31 set is treated as STOP")
 class ReservedBit31Stops(MigrationRegion):
     def _change_state(self, value: int) -> None:
         super()._change_state(value & ~STATE_BITS if value & _BIT_31 else value)
