@@ -48,13 +48,13 @@
 	DEFECT(width_straddling_read_accepted, "width-straddling-read-accepted", migration_read) \
 	/* reads of all registers from pending_bytes on, or of two of them, succeed */ \
 	DEFECT(width_several_registers_read, "width-several-registers-read", migration_read) \
-	/* 8-byte reads that begin in the last four bytes of the header succeed */ \
+	/* 8-byte reads of the last four bytes of the header and the next four succeed */ \
 	DEFECT(width_read_past_header, "width-read-past-header", migration_read) \
 	/* a 2-byte write of device_state takes effect */			\
 	DEFECT(width_halfword_write_applied, "width-halfword-write-applied", migration_write) \
 	/* a 1-byte write of device_state answers an error, yet takes effect */	\
 	DEFECT(width_refused_but_applied, "width-refused-but-applied", migration_write) \
-	/* an 8-byte write at device_state takes effect with its first four bytes and reports four */ \
+	/* an 8-byte write at device_state writes its first four bytes, and reports 4 */ \
 	DEFECT(width_wide_write_applied, "width-wide-write-applied", migration_write) \
 	/* a write of anything but one whole register is ignored, and reported as done */ \
 	DEFECT(width_write_ignored, "width-write-ignored", migration_write)	\
@@ -405,7 +405,7 @@
 	DEFECT(data_offset_in_header, "data-offset-in-header", peek)		\
 	/* data_offset counts from the start of the device's file, not of the region */ \
 	DEFECT(data_offset_file_position, "data-offset-file-position", peek)	\
-	/* in RESUMING data_offset advances by a buffer each time, past the region's end */ \
+	/* in RESUMING data_offset advances by the largest buffer each time, past the region's end */ \
 	DEFECT(resume_offset_marches, "resume-offset-marches", peek)		\
 	/* for the last buffer, data_offset + data_size is past the region's end */ \
 	DEFECT(offset_outside_section, "offset-outside-section", peek)		\

@@ -119,7 +119,7 @@ class SeveralRegistersRead(OddWidths):
         return super()._read_oddly(offset, count, met)
 
 
-@defect("width-read-past-header", "8-byte reads that begin in the last four bytes of the header succeed")
+@defect("width-read-past-header", "8-byte reads of the last four bytes of the header and the next four succeed")
 class ReadPastHeader(OddWidths):
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
         if (offset, count) == (HEADER_SIZE - 4, 8):
@@ -146,7 +146,7 @@ class RefusedButApplied(OddWidths):
 
 @defect(
     "width-wide-write-applied",
-    "an 8-byte write at device_state takes effect with its first four bytes and reports four",
+    "an 8-byte write at device_state writes its first four bytes, and reports 4",
 )
 class WideWrite(OddWidths):
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:

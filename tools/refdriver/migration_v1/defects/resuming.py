@@ -49,7 +49,9 @@ class AgainRefused(History):
         super()._take(incoming, size)
 
 
-@defect("resume-offset-marches", "in RESUMING data_offset advances by a buffer each time, past the region's end")
+@defect(
+    "resume-offset-marches", "in RESUMING data_offset advances by the largest buffer each time, past the region's end"
+)
 class OffsetMarches(MigrationRegion):
     def read_offset(self) -> int:
         behind = 0 if self._incoming is None else self._incoming.number
