@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What this program costs, beside what the same costs at least: ``python tools/bench --help``. Nothing fails."""
+"""What this program costs, compared with the least possible cost: ``python tools/bench --help``. Nothing fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ the table says otherwise. Where the project has an aim, the table says whether i
 
 
 def main() -> int:
-    """Measure what was chosen, and show it."""
+    """Measure the chosen cases, and show the result."""
     parser = argparse.ArgumentParser(
         prog="tools/bench",
         description="Measure what this program costs, beside what the same costs at least.",
@@ -37,7 +37,7 @@ def main() -> int:
     option = parser.add_argument
     option("--only", nargs="+", default=[], metavar="WORDS", help="cases whose names have one of these words")
     option("--quick", action="store_true", help="a short pass: few rounds, states of at most 64 MiB, the plan smoke")
-    option("--list", action="store_true", help="name the cases, and measure nothing")
+    option("--list", action="store_true", help="list the cases, and measure nothing")
     option("--json", type=Path, metavar="FILE", help="the table for programs, with each round")
     option("--plot", type=Path, metavar="FILE", help="the ratios as a picture, an SVG file")
     chosen = parser.parse_args()
@@ -46,7 +46,7 @@ def main() -> int:
         case for case in every if not chosen.only or any(word.lower() in case.name.lower() for word in chosen.only)
     ]
     if not cases:
-        parser.error("no case has such a name; --list names them")
+        parser.error("no case has such a name; --list shows them")
     if chosen.list:
         print(*(case.name for case in cases), sep="\n")
         return 0
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _cases(*, quick: bool) -> list[Case]:
-    """All there are. Calls are measured in many short rounds, long runs in a few."""
+    """All cases. Calls are measured in many short rounds, long runs in a few."""
     calls = Effort(5, 9, 1.0) if quick else Effort(9, 31, 5.0)
     some = Effort(3, 5, 2.0) if quick else Effort(5, 9, 20.0)
     return [
@@ -75,7 +75,7 @@ def _cases(*, quick: bool) -> list[Case]:
 
 
 def _measured(cases: Sequence[Case]) -> list[Row]:
-    """The rows of all cases; those there are when it is interrupted."""
+    """The rows of all cases; if interrupted, those measured up to then."""
     rows: list[Row] = []
     for number, case in enumerate(cases, 1):
         print(f"{number} of {len(cases)}: {case.name}", file=sys.stderr)
@@ -84,7 +84,7 @@ def _measured(cases: Sequence[Case]) -> list[Row]:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             break
-        except Exception as error:  # the other cases are worth having
+        except Exception as error:  # the other cases are still useful
             rows.append(Row(case.name, "", Clock.WALL, note=f"failed: {' '.join(str(error).split())}"))
     return rows
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases of dirty bitmaps: fetching them, in sizes up to the largest that Linux admits, and judging one."""
+"""Cases of dirty bitmaps: fetching them, in sizes up to the largest that Linux accepts, and judging one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MI_PAGES = 128 << 10
 _SIZES = (4 << 10, 32 << 10, _MI_PAGES, 1 << 20, 8 << 20, 64 << 20, 256 << 20)
 _LARGEST = _SIZES[-1]
 
-#: Bytes that a round fetches, at least.
+#: The least number of bytes that a round fetches.
 _ROUND = 16 << 20
 
 #: The largest ratio to a C loop of the time to fetch the bitmap of 1 Mi pages.
@@ -33,7 +33,7 @@ _AIM = 1.3
 
 _PAGE = 4096
 
-#: The dirty pages: how many runs there are, evenly spaced, and the pages in each.
+#: The dirty pages: the number of runs, evenly spaced, and the pages in each.
 _RUNS = 16
 _RUN = 64
 
@@ -82,7 +82,7 @@ def _fetch(effort: Effort, size: int) -> Sequence[Row]:
 
 
 def _judge(effort: Effort) -> Sequence[Row]:
-    """Every bit is set, and has to be; beside memcmp of as much memory."""
+    """Every bit is set, and must be; compared with memcmp of the same amount of memory."""
     c: Any = cffi.FFI()
     c.cdef("int memcmp(const void *, const void *, size_t);")
     every = Pages.run(0, 8 * _LARGEST)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases of commands without a device: how long they take to start, reports of a run, the import of traces."""
+"""Cases of commands without a device: their start, reports of a run, the import of traces."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from runs import command
 from targets import OURS, c_program, of_process, of_processes
 from vfio_compliance.results.writers import FORMATS
 
-#: Commands that do next to nothing, and what the smallest Python program takes.
+#: Commands that do almost nothing, and the smallest Python program.
 _STARTED = (("--help",), ("list",), ("check", "profiles/reference.yaml"))
 _NOTHING = "python -c pass"
 
-#: Lines of strace: what opens the device, an access, and what else a client of it does.
+#: Lines of strace: opening the device, an access, and other calls of a client.
 _OPENED = (
     b'100 1795920226.100000 openat(AT_FDCWD, "/dev/vfio/14", O_RDWR) = 12 <0.000020>',
     b"100 1795920226.200000 ioctl(12, VFIO_GROUP_GET_DEVICE_FD, 0x558a6e4d9230) = 14 <0.000020>",
@@ -33,7 +33,7 @@ _OTHER = (
 
 
 def cases(effort: Effort, *, quick: bool) -> list[Case]:
-    """All of them; ``quick`` ones take a smaller run and less of a trace."""
+    """All of them; ``quick`` ones use a smaller run and a shorter trace."""
     text = (10 << 20) if quick else (100 << 20)
     return [
         *(Case(f"start: {' '.join(words)}", partial(_start, effort, words)) for words in _STARTED),
@@ -67,7 +67,7 @@ def _reports(effort: Effort, plan: str) -> Sequence[Row]:
 
 
 def _import(effort: Effort, size: int, lines: Sequence[bytes]) -> Sequence[Row]:
-    """A trace made of ``size`` bytes of such lines, beside a C program that reads them."""
+    """A trace of ``size`` bytes made of such lines, compared with a C program that reads them."""
     peak = 0
     with tempfile.TemporaryDirectory() as folder:
         text, trace = Path(folder, "strace"), Path(folder, "trace")

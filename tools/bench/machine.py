@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the figures were taken with and on: they mean nothing without it."""
+"""The software and the machine of a measurement: the figures mean nothing without them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from targets import PROJECT
 
-#: What the project depends on, and what makes a difference to its speed.
+#: The packages on which the project depends, and those that affect its speed.
 _PACKAGES = ("cffi", "pytest", "PyYAML", "rich", "packaging")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Measuring in turn: ours, the limit, ours, the limit; and what such rounds amount to.
+"""Measuring in turn: ours, the limit, ours, the limit; and the result of such rounds.
 
-A machine does other things too, and not evenly. What is measured side by side meets the same of it: the ratio of each
+A machine also does other things, and not evenly. Two measurements side by side are disturbed alike: the ratio of each
 round says more than the two figures do. A row has the median of the ratios, and their quartiles.
 """
 
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-#: A first round shorter than this is a warm-up, and does not count; in seconds.
+#: A first round shorter than this number of seconds is a warm-up, and does not count.
 _WARM_UP = 1.0
 
 
 class Clock(Enum):
-    """What is counted of a measurement."""
+    """The clock of a measurement."""
 
-    #: The time that passed.
+    #: The elapsed time.
     WALL = "wall"
-    #: The time that the measured thread, or the measured processes, had of a processor.
+    #: The processor time of the measured thread or processes.
     CPU = "cpu"
 
 
@@ -34,17 +34,17 @@ class Cost(NamedTuple):
     cpu: float
 
     def by(self, clock: Clock) -> float:
-        """The seconds by one of them."""
+        """The seconds by one clock."""
         return self.wall if clock is Clock.WALL else self.cpu
 
 
 class Effort(NamedTuple):
-    """How long one case is measured."""
+    """For how long one case is measured."""
 
-    #: Rounds at least, and at most.
+    #: The least and the greatest number of rounds.
     least: int
     most: int
-    #: No further round begins after this time.
+    #: No further round begins after this time, in seconds.
     seconds: float
 
 
@@ -53,7 +53,7 @@ Way: TypeAlias = Callable[[], Cost]
 
 
 class Spread(NamedTuple):
-    """The median of some values, and between which two the middle half of them lies."""
+    """The median and the quartiles of some values."""
 
     median: float
     lower: float
@@ -61,7 +61,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and quartiles; of a single value it is that value three times. Raises ValueError for none."""
+    """Median and quartiles; for a single value, that value three times. Raises ValueError for no values."""
     if not values:
         raise ValueError("no values")
     if len(values) == 1:
@@ -72,7 +72,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: our figure and the limit's, round by round, or why there are none."""
+    """One line of the table: our figures and the limit's, round by round, or why they are missing."""
 
     case: str
     #: What the limit is: "C", "bare", "python -c pass".
@@ -83,7 +83,7 @@ class Row:
     theirs: Sequence[float] = ()
     #: The largest ratio that meets the aim; None without an aim.
     aim: float | None = None
-    #: More for a reader.
+    #: A remark for the reader.
     note: str = ""
 
     @property
@@ -93,7 +93,7 @@ class Row:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours by the limit, of each round."""
+        """Ours divided by the limit, for each round."""
         return [one / other for one, other in zip(self.ours, self.theirs, strict=True)]
 
     @property
@@ -106,7 +106,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """Something to be measured: its name, by which it is chosen, and what gives its rows."""
+    """Something to measure: its name, by which it is chosen, and the function that returns its rows."""
 
     name: str
     measure: Callable[[], Sequence[Row]] = field(compare=False)
@@ -115,9 +115,9 @@ class Case:
 def interleaved(
     ways: Mapping[str, Way], effort: Effort, clock: Callable[[], float] = time.monotonic
 ) -> dict[str, list[Cost]]:
-    """The costs of each way, round by round: every round takes all of them in turn, each other round backwards.
+    """The costs of each way, round by round: every round measures all of them in turn, every second round backwards.
 
-    A short first round is a warm-up. ``clock`` gives the seconds that the effort counts.
+    A short first round is a warm-up. ``clock`` returns the seconds that count towards the effort.
     """
     names = list(ways)
     found: dict[str, list[Cost]] = {name: [] for name in names}
@@ -147,13 +147,13 @@ def beside(
     aim: float | None = None,
     note: str = "",
 ) -> Row:
-    """The row of one of the ways beside another one, by what ``interleaved`` gave."""
+    """The row that compares one of the ways with another one, from the result of ``interleaved``."""
     mine, its = ([cost.by(clock) for cost in costs[name]] for name in (ours, limit))
     return Row(case, limit, clock, mine, its, aim, note)
 
 
 def repeated(way: Callable[[], object], times: int, after: Callable[[], object] = lambda: None) -> Cost:
-    """The cost of one call of ``way``, averaged over ``times``, for this thread; ``after`` is not counted."""
+    """The cost of one call of ``way`` in this thread, averaged over ``times``; ``after`` is not counted."""
     wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
     for _ in range(times):
         way()

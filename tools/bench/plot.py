@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The ratios as a picture: a line for each row, its quartiles as a bar, its median as a tick, the aim as a red one."""
+"""The ratios as a picture: a line for each row, its quartiles as a bar, its median as a tick, the aim as a red tick."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Final
 from measuring import Row, spread
 from table import ratio_in_words
 
-#: Pixels: of the names, of the axis, of what stands behind it, of a line.
+#: Widths of the names, the axis and the label after it, and the height of a line, in pixels.
 _NAMES: Final = 470
 _AXIS: Final = 480
 _BEHIND: Final = 130
 _LINE: Final = 18
 
-#: Ratios at which the axis may have a mark.
+#: Ratios at which the axis can have a mark.
 _MARKS: Final = tuple(digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5))
 
 
 def as_svg(rows: Sequence[Row]) -> str:
-    """An SVG file; the axis is logarithmic. Rows that were not measured are left out."""
+    """An SVG file with a logarithmic axis. Rows that were not measured are left out."""
     drawn = [(row, spread(row.ratios)) for row in rows if row.measured]
     values = [1.0, *(value for row, ratios in drawn for value in (*ratios, row.aim or 1.0))]
     low, high = math.log(min(values) / 1.1), math.log(max(values) * 1.1)

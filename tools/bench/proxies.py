@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases of the proxy: what a client waits longer for with the recorder in between."""
+"""Cases of the proxy: how much longer a client waits with the recorder in between."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vfio_compliance.uapi.migration_v1 import DEVICE_STATE
 _MEMORY = 2
 _LARGE = 64 << 10
 
-#: Calls of a round.
+#: Calls in a round.
 _CALLS = 400
 
 #: The largest ratio of the time of a call through the proxy to that of a direct one.

@@ -16,14 +16,14 @@ from vfio_compliance.transport.kernel_group import KernelGroup
 from vfio_compliance.uapi.migration_v1 import DEVICE_STATE
 from vfio_compliance.uapi.vfio import VFIO_DEVICE_GET_INFO
 
-#: Calls of a round.
+#: Calls in a round.
 _CALLS = 500
 
-#: Too little, just enough, odd, and far too much; the structure has 16 bytes.
+#: Too small, just enough, odd, and far too large; the structure has 16 bytes.
 _ARGSZ = (0, 1, 4, 8, 12, 15, 16, 17, 20, 24, 31, 32, 63, 64, 256, 4096, 65536, 2**31, 2**32 - 1)
 _INFORMATION = f"GET_INFO with {len(_ARGSZ)} argsz"
 
-#: SCRATCH0 of the reference device, in region 0: eight bytes that hold what is written.
+#: SCRATCH0 of the reference device, in region 0: eight bytes of plain storage.
 _SCRATCH = 0x28
 
 #: The reference device behind a kernel (profiles/refdriver-kernel.yaml).
@@ -32,7 +32,7 @@ _MODULE = Path("/sys/bus/platform/devices/vfio_refdriver.0")
 #: The largest ratio of the processor time of a traced register access to that of a bare one.
 _AIM = 1.3
 
-#: What a driver is asked, given a device that is open on it: once.
+#: One request to a driver, through an open device.
 _Ask = Callable[[], object]
 
 
@@ -47,7 +47,7 @@ def cases(effort: Effort) -> list[Case]:
 
 
 def _way(socket: Path, asking: Callable[[Device], _Ask], times: int = _CALLS, each: int = 1) -> Way:
-    """Opens the device and measures what ``asking`` makes of it, which are ``each`` calls; the trace is thrown away."""
+    """Opens the device and measures the requests of ``asking``, each with ``each`` calls; the trace is discarded."""
 
     def measure() -> Cost:
         with connected(socket) as device:

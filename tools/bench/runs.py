@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases of whole runs: what one costs, and how that grows with the rules and with devices that are judged at once."""
+"""Cases of whole runs: the cost of one, and how it grows with the rules and with devices judged at the same time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vfio_compliance.results.summary import Summary
 
 _PROFILE = "profiles/reference.yaml"
 
-#: What a run is compared with: a fixed loop (c/work.c).
+#: A run is compared with a fixed loop (c/work.c).
 _WORK = "fixed loop"
 
 #: Quarters of the rules; all four are the whole run.
 _QUARTERS = (1, 2, 3)
-#: Devices that are judged at once, each by a run of its own.
+#: Devices that are judged at the same time, each by a run of its own.
 _AT_ONCE = (2, 4, 8)
 
 
 def cases(effort: Effort, *, quick: bool) -> list[Case]:
-    """All of them; ``quick`` ones take the plan smoke."""
+    """All of them; ``quick`` ones use the plan smoke."""
     plan = "smoke" if quick else "ci"
     return [
         *(Case(f"growth with the rules: {25 * each} %", partial(_part, effort, plan, each)) for each in _QUARTERS),
@@ -68,7 +68,7 @@ def _part(effort: Effort, plan: str, quarters: int) -> Sequence[Row]:
 
 @cache
 def _rules(plan: str) -> list[str]:
-    """Those of which a plan takes cases."""
+    """The rules of which a plan has cases."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         of_process(command(out, plan))
@@ -84,7 +84,7 @@ def _growth(name: str, costs: dict[str, list[Cost]], found: Summary) -> Row:
 
 
 def _measured(effort: Effort, plan: str, *words: str) -> tuple[dict[str, list[Cost]], Summary, int]:
-    """Rounds of a run beside the fixed loop; what the last one did, and the most KiB that any had."""
+    """Rounds of a run and the fixed loop; what the last run did, and the most KiB that any run used."""
     with tempfile.TemporaryDirectory() as folder:
         outs: list[Path] = []
         peak = 0
@@ -101,7 +101,7 @@ def _measured(effort: Effort, plan: str, *words: str) -> tuple[dict[str, list[Co
 
 
 def _at_once(effort: Effort, count: int) -> Sequence[Row]:
-    """Runs side by side, beside the same number one after the other: less than 1 is what a second processor brings."""
+    """Runs at the same time, compared with the same number in sequence: a second processor makes it less than 1."""
     with tempfile.TemporaryDirectory() as folder:
         made = 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases of whole states: saved and loaded by read and write and by a mapping, and how that grows with the state."""
+"""Cases of whole states: saving and loading by read and write and by a mapping, and the growth with the state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vfio_compliance.migration_v1.region import REGION_TYPE
 from vfio_compliance.transport import VfioUser
 from vfio_compliance.uapi.migration_v1 import DeviceState
 
-#: Bytes of states, and those by which the growth is shown; half of each of these is saved in pre-copy.
+#: Sizes of states in bytes, and those that show the growth; half of each of the latter is saved in pre-copy.
 _SIZES = (1 << 20, 64 << 20, 1 << 30)
 _GROWTH = (1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
 
@@ -30,7 +30,7 @@ _SECTION = 16 << 20
 
 
 class _Moved(NamedTuple):
-    """What a state cost on its way out and back."""
+    """The cost of saving and loading a state."""
 
     saved: Cost
     loaded: Cost
@@ -60,7 +60,7 @@ def _options(memory: int, *, live: bool) -> tuple[str, ...]:
 
 
 def _move(device: Device, *, mapped: bool, live: bool) -> _Moved:
-    """A state saved, from pre-copy on where ``live``, and loaded again. The device is as after a reset then."""
+    """Saves a state, from pre-copy on if ``live``, and loads it again. Afterwards the device is as after a reset."""
     migration = migration_of(device)
     migration.mapped = mapped
     stream = Stream()
@@ -112,7 +112,7 @@ def _sum(one: Cost, other: Cost) -> Cost:
 
 
 def _measured(effort: Effort, options: tuple[str, ...], way: str, *, live: bool) -> tuple[dict[str, list[_Moved]], int]:
-    """Rounds of each way, and the MiB of memory that they took in addition to what was there before."""
+    """Rounds of each way, and the MiB of memory that they used in addition."""
     idle = own_memory()
     most = idle
     found: dict[str, list[_Moved]] = {}
@@ -141,5 +141,5 @@ def _measured(effort: Effort, options: tuple[str, ...], way: str, *, live: bool)
             },
             effort,
         )
-    # The warm-up was kept as well, and comes first.
+    # The warm-up was also kept, and comes first.
     return {name: each[-len(rounds[name]) :] for name, each in found.items()}, (most - idle) >> 10

@@ -18,12 +18,12 @@ _NUMBERS: Final = frozenset({1, 2, 5, 7})
 
 
 def size_in_words(size: int) -> str:
-    """A number of bytes in the largest unit of which it has at least one: ``64 MiB``."""
+    """A number of bytes in the largest unit that gives at least 1: ``64 MiB``."""
     return next(f"{size >> shift} {unit}" for unit, shift in _SIZES if size >> shift or not shift)
 
 
 def time_in_words(seconds: float) -> str:
-    """A time in a unit that reads well: ``31.4 us``."""
+    """A time in a readable unit: ``31.4 us``."""
     unit, size = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
     number = seconds / size
     return f"{number:.{0 if number >= 100 else 1 if number >= 10 else 2}f} {unit}"
@@ -35,7 +35,7 @@ def ratio_in_words(ratios: Spread) -> str:
 
 
 def aim_in_words(row: Row) -> str:
-    """``<= 1.30 met``, or by how much it is missed; nothing where there is no aim."""
+    """``<= 1.30 met``, or by how much it is missed; empty without an aim."""
     if row.aim is None:
         return ""
     said = f"<= {row.aim:.2f}"
@@ -45,7 +45,7 @@ def aim_in_words(row: Row) -> str:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The table, a line for each row."""
+    """The table, one line for each row."""
     return "\n".join(columns([_HEAD, *map(_cells, rows)], _NUMBERS))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is measured on: the reference driver, the C programs that make the same calls, and processes of our own."""
+"""The targets of measurements: the reference driver, the C programs with the same calls, and our own processes."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ _SOURCES = Path(__file__).resolve().parent / "c"
 #: This program, as a command.
 OURS = (sys.executable, "-m", "vfio_compliance")
 
-#: Programs of this checkout are the ones that are run, whatever is installed.
+#: The programs of this checkout are run, whatever is installed.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT / "tools")}
 
 _PROGRAMS = tempfile.TemporaryDirectory(prefix="bench-")
 
-#: Seconds between two looks at the memory of processes.
+#: Seconds between two readings of the memory of processes.
 _LOOK = 0.1
 
 
 class Untraced(VfioUser):
-    """A transport whose verbs are their bare twins."""
+    """A transport whose verbs are not traced."""
 
     read = VfioUser._read
     write = VfioUser._write
 
     def ioctl(self, target: Target, request: int, argument: Argument = None) -> Outcome:
-        """The bare request."""
+        """The untraced request."""
         return self._ioctl(target, request, argument)
 
     def seen(self, verb: str, region: int, offset: int, data: bytes, sent: bytes = b"") -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 @contextmanager
 def reference(*options: str) -> Iterator[Path]:
-    """The socket of a reference driver that was started with these options; it serves one client after the other."""
+    """The socket of a reference driver started with these options; it serves one client after another."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder, "socket"), *options) as path:
         yield path
 
@@ -68,7 +68,7 @@ def serving(path: Path, *options: str) -> Iterator[Path]:
 
 @contextmanager
 def connected(path: Path, kind: type[VfioUser] = VfioUser) -> Iterator[Device]:
-    """A device that is open on a server, traced as in a run: each call is noted for the watching process first."""
+    """A device opened on a server, traced as in a run: each call is first noted for the watching process."""
     device = Device(kind(VfioUserSettings(str(path), None, call_deadline=60, start_deadline=30)))
     descriptor = inflight.create()
     device.transport.tracer.on_begin = Inflight(descriptor).begin
@@ -81,13 +81,13 @@ def connected(path: Path, kind: type[VfioUser] = VfioUser) -> Iterator[Device]:
 
 
 def migration_of(device: Device, most: int = 1 << 33) -> MigrationRegion:
-    """The migration region of an open device whose state has at most ``most`` bytes."""
+    """The migration region of an open device with a state of at most ``most`` bytes."""
     return MigrationRegion(device.regions_of_type(REGION_TYPE)[0], most)
 
 
 @contextmanager
 def started(command: Sequence[str], path: Path) -> Iterator[None]:
-    """A program that listens on the socket at ``path``, for as long as the block lasts. Raises RuntimeError if not."""
+    """A program that listens on the socket at ``path`` until the block ends. Raises RuntimeError if it does not."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
         try:
             end = time.monotonic() + 30
@@ -101,7 +101,7 @@ def started(command: Sequence[str], path: Path) -> Iterator[None]:
 
 
 def _listens(path: Path) -> bool:
-    """Whether somebody takes a connection there; it is closed at once."""
+    """Whether a connection is accepted there; it is closed at once."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         return client.connect_ex(str(path)) == 0
 
@@ -114,25 +114,25 @@ def _compiled(name: str) -> Path:
 
 
 def c_program(name: str, *words: object) -> list[str]:
-    """The command of a C program, which is compiled on the spot. Raises CalledProcessError where that fails."""
+    """The command of a C program, which is compiled first. Raises CalledProcessError if that fails."""
     return [str(_compiled(name)), *map(str, words)]
 
 
 def in_c(name: str, *words: object, pass_fds: Sequence[int] = ()) -> list[Cost]:
-    """What a C program has measured, line by line. Raises CalledProcessError when it fails."""
+    """The measurements of a C program, line by line. Raises CalledProcessError if it fails."""
     ran = subprocess.run(c_program(name, *words), check=True, stdout=subprocess.PIPE, text=True, pass_fds=pass_fds)
     return [Cost(*map(float, line.split())) for line in ran.stdout.splitlines()]
 
 
 def of_process(command: Sequence[str]) -> Cost:
-    """What a command and all that it started cost. Raises RuntimeError when it fails."""
+    """The cost of a command and all processes that it started. Raises RuntimeError if it fails."""
     return of_processes([command])[0]
 
 
 def of_processes(commands: Sequence[Sequence[str]], *, watched: bool = False) -> tuple[Cost, int]:
-    """What commands cost that are run at once, and the most KiB of memory that they had together, where ``watched``.
+    """The cost of commands run at the same time, and the most KiB of memory that they used together, if ``watched``.
 
-    Raises RuntimeError when one fails.
+    Raises RuntimeError if one fails.
     """
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     quiet = subprocess.DEVNULL
@@ -164,7 +164,7 @@ def of_processes(commands: Sequence[Sequence[str]], *, watched: bool = False) ->
 
 
 def _family(pid: int) -> Iterator[int]:
-    """A process and all that it started."""
+    """A process and all processes that it started."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in _text(children).split():
@@ -172,7 +172,7 @@ def _family(pid: int) -> Iterator[int]:
 
 
 def _memory(pid: int) -> int:
-    """KiB that a process takes, its part of what it shares included."""
+    """KiB that a process uses, including its part of shared memory."""
     for line in _text(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
@@ -180,7 +180,7 @@ def _memory(pid: int) -> int:
 
 
 def own_memory() -> int:
-    """KiB that this process takes."""
+    """KiB that this process uses."""
     return _memory(os.getpid())
 
 

@@ -9,8 +9,8 @@
  *
  *     cc -o /tmp/shows dirty.history.nothing-else.c && /tmp/shows /sys/bus/pci/devices/ADDRESS
  *
- * exits with 1 where the fault shows, 0 where it does not, 2 where that cannot be told. What it does
- * stands at the end, in reproduce(); all before that is the same in each such program.
+ * exits with 1 if the fault shows, 0 if it does not, 2 if that cannot be decided. What it does
+ * is at the end, in reproduce(); everything before that is the same in each such program.
  */
 
 #define _GNU_SOURCE
@@ -53,18 +53,18 @@
 #define VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP (1 << 0)
 #endif
 
-#define SECONDS 60 /* after which a program that has no answer ends */
+#define SECONDS 60 /* after which a program without an answer ends */
 #define MIGRATION -1 /* the migration region, which is found by its type */
 #define ALL -1
 #define MOST_BUFFERS 65536
 
-/* How a call ended: bytes moved or 0, -1 for a failure and then its errno; and what came. */
+/* The result of a call: bytes moved or 0, or -1 for a failure and its errno; and the data received. */
 struct answer {
 	long long value;
 	int error;
 	int failed; /* it failed, or moved less than all */
 	uint64_t number; /* the first bytes of the data, as a number */
-	uint64_t unmapped; /* bytes that an unmapping took away */
+	uint64_t unmapped; /* bytes unmapped */
 	size_t length; /* bytes that it should have moved */
 	unsigned char *data;
 	size_t size;
@@ -134,7 +134,7 @@ HELPER const char *error_name(int error)
 	return names[at].error == error ? names[at].name : strerror(error);
 }
 
-/* A place for a text that is printed soon. */
+/* A buffer for words that are printed soon. */
 HELPER char *text(void)
 {
 	static char texts[8][256];
@@ -163,7 +163,7 @@ HELPER struct answer no_error(struct answer answer, const char *what)
 	exit(0);
 }
 
-/* What the fault stands on has to go well; where an error is what is expected, any will do. */
+/* The preparations must succeed; if an error is expected, any error will do. */
 HELPER struct answer must(struct answer answer, const char *what)
 {
 	if (!answer.failed)
@@ -174,7 +174,7 @@ HELPER struct answer must(struct answer answer, const char *what)
 	exit(2);
 }
 
-/* What went well when this was recorded. */
+/* A call that succeeded when this was recorded. */
 HELPER struct answer taken(struct answer answer, const char *what)
 {
 	if (answer.failed)
@@ -183,7 +183,7 @@ HELPER struct answer taken(struct answer answer, const char *what)
 	return answer;
 }
 
-/* What was refused when this was recorded. */
+/* A call that was refused when this was recorded. */
 HELPER struct answer refused(struct answer answer, const char *what)
 {
 	if (!answer.failed)
@@ -396,7 +396,7 @@ HELPER struct answer map_region(struct device *device, int region, uint64_t offs
 	return success(0, 0, NULL, 0);
 }
 
-/* Where a part of a region lies in memory, in a mapping of the pages around it. */
+/* The place of a part of a region in memory, in a mapping of the pages around it. */
 static unsigned char *mapping_of(struct device *device, int region, uint64_t offset, size_t length)
 {
 	uint64_t first = offset & ~(PAGE - 1), size = ((offset + length + PAGE - 1) & ~(PAGE - 1)) - first;
@@ -540,7 +540,7 @@ static int file_of(struct device *device, unsigned long number)
 HELPER struct answer request(struct device *device, unsigned long number, const char *digits)
 {
 	struct answer argument = from_hex(digits);
-	/* The buffer has as many bytes as argsz says, so that an answer overwrites nothing behind it. */
+	/* The buffer has as many bytes as argsz says, so that an answer overwrites nothing after it. */
 	uint64_t promised = field(argument, 0, 4) < 1 << 20 ? field(argument, 0, 4) : 1 << 20;
 	unsigned char *data = memory(promised > argument.size ? promised : argument.size);
 
@@ -549,8 +549,8 @@ HELPER struct answer request(struct device *device, unsigned long number, const 
 }
 
 /*
- * A request whose argument lies where it cannot be used: at NULL, where nothing is, in memory that
- * cannot be written, or so that its end is not there.
+ * A request whose argument cannot be used: at NULL, in unmapped memory, in memory that cannot be
+ * written, or with its end in unmapped memory.
  */
 HELPER struct answer request_misplaced(struct device *device, unsigned long number, const char *place,
 				       const char *digits)
@@ -566,7 +566,7 @@ HELPER struct answer request_misplaced(struct device *device, unsigned long numb
 	return value < 0 ? failure(errno, 0) : success(value, 0, NULL, 0);
 }
 
-/* What memory holds that the device was given. */
+/* The content of memory given to the device. */
 HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
 {
 	unsigned char *data = memory(length);
@@ -583,7 +583,7 @@ HELPER struct answer look(struct device *device, uint64_t iova, size_t length)
 	return failure(EFAULT, length);
 }
 
-/* Something that is looked at in the end. */
+/* An observation made at the end. */
 HELPER void check(int shows, const char *what, const char *expected, const char *seen)
 {
 	printf("%s: expected %s, seen %s\n", what, expected, seen);
@@ -790,7 +790,7 @@ HELPER long long now(void)
 	return time.tv_sec * 1000ll + time.tv_nsec / 1000000;
 }
 
-/* Look at memory until it is no longer what it was; a second is enough for a device that writes it. */
+/* Watch memory until it changes; a second is enough for a device that writes it. */
 HELPER struct answer changed(struct device *device, uint64_t iova, size_t length, struct answer before)
 {
 	long long end = now() + 1000;

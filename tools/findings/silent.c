@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Two faults on which the text is silent, so that no rule judges them and no run
- * of the suite can be made into a program that shows them: hence by hand.
+ * Two faults on which the specification is silent: no rule judges them, and no run
+ * of the suite can be made into a program that shows them, so this is by hand.
  *
- * An unmapping that fails has unmapped some of it all the same: two mappings are
- * unmapped at once, and their bitmap is asked for, in memory of which only the
+ * An unmapping that fails has nevertheless unmapped a part: two mappings are
+ * unmapped at once, and their bitmap is requested, in memory of which only the
  * first word can be written.
  *
- * A mapping that ends with the last of all addresses is made, and then cannot be
- * found: neither by the device, nor for its bitmap, nor to be unmapped. It takes
- * a device without an IOMMU; only the reference module is asked.
+ * A mapping that ends with the last address is made, and then cannot be
+ * found: by the device, for its bitmap, or for unmapping. This needs
+ * a device without an IOMMU; only the reference module is tried.
  *
  *   gcc -Wall -O2 -o /tmp/silent tools/findings/silent.c
  *   vfio-compliance vm --no-module -- /tmp/silent /sys/bus/pci/devices/0000:00:10.0
@@ -61,7 +61,7 @@ static void last_page(const char *sysfs)
 	int code;
 
 	target = target_open(sysfs);
-	if (!exact(&target)) { /* its address lines do not reach so far */
+	if (!exact(&target)) { /* beyond its address lines */
 		target_close(&target);
 		return;
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the programs by hand share: a device behind a type1v2 container,
- * memory mapped for it, and the requests of dirty page tracking, as bare as
- * <linux/vfio.h> has them. Whatever cannot be set up ends the program with 2.
+ * Shared by the programs written by hand: a device behind a type1v2 container,
+ * memory mapped for it, and the requests of dirty page tracking, exactly as
+ * <linux/vfio.h> has them. If something cannot be set up, the program exits with 2.
  */
 #ifndef FINDINGS_TYPE1_H
 #define FINDINGS_TYPE1_H
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define PAGE 4096ull
-#define BASE 0x08000000ull /* below 256 MiB, which is as far as some devices reach */
+#define BASE 0x08000000ull /* below 256 MiB, the limit of some devices */
 #define HELPER __attribute__((unused)) static
 
 #define need(condition, ...)						\
@@ -41,7 +41,7 @@ struct target {
 	uint64_t registers; /* where region 0 begins in the device's file */
 };
 
-/* What a container is set to. */
+/* The type to which a container is set. */
 HELPER int model = VFIO_TYPE1v2_IOMMU;
 
 /* Opens the device and puts its group into a container of its own. */
@@ -83,13 +83,13 @@ HELPER void target_close(const struct target *target)
 	close(target->container);
 }
 
-/* Whether the device is this project's reference module, which writes where it is told to and nowhere else. */
+/* Whether the device is this project's reference module, which writes only where it is asked to. */
 HELPER int exact(const struct target *target)
 {
 	return !strncmp(target->name, "vfio_refdriver", 14);
 }
 
-/* Has the reference module write one byte; whether it could. */
+/* Has the reference module write one byte; whether it succeeded. */
 HELPER int writes(const struct target *target, uint64_t iova)
 {
 	uint32_t length = 1, value = 0x5a, status = 0;
@@ -108,7 +108,7 @@ HELPER void write_pages(const struct target *target, uint64_t iova, uint64_t pag
 		need(writes(target, iova), "the device does not write at 0x%llx", (unsigned long long)iova);
 }
 
-/* Maps fresh memory of so many pages; 0, or errno. */
+/* Maps fresh memory of the given number of pages; 0, or errno. */
 HELPER int map_pages(int container, uint64_t iova, uint64_t pages)
 {
 	struct vfio_iommu_type1_dma_map map = {
@@ -144,7 +144,7 @@ HELPER int track(int container, uint32_t flag)
 	return ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &dirty) ? errno : 0;
 }
 
-/* The bitmap of a range in bytes, into so many bytes of memory; 0, or errno. */
+/* The bitmap of a range in bytes, into the given number of bytes of memory; 0, or errno. */
 HELPER int get_range(int container, uint64_t iova, uint64_t size, void *bitmap, uint64_t room)
 {
 	struct {
@@ -164,7 +164,7 @@ HELPER int get_pages(int container, uint64_t iova, uint64_t pages, uint64_t *bit
 	return get_range(container, iova, pages * PAGE, bitmap, (pages + 63) / 64 * 8);
 }
 
-/* Unmaps some pages and asks for their bitmap; 0, or errno. */
+/* Unmaps some pages and requests their bitmap; 0, or errno. */
 HELPER int unmap_dirty(int container, uint64_t iova, uint64_t pages, uint64_t *bitmap, uint64_t *unmapped)
 {
 	struct {
@@ -196,7 +196,7 @@ HELPER unsigned int count(const uint64_t *bitmap, unsigned int from, unsigned in
 	return found;
 }
 
-/* Memory whose first word may be written and whose second one may not be touched. */
+/* Memory whose first word can be written and whose second one cannot. */
 HELPER uint64_t *word_before_a_wall(void)
 {
 	char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -207,7 +207,7 @@ HELPER uint64_t *word_before_a_wall(void)
 
 static int broken;
 
-/* One thing that was looked at, and whether it is as it should be. */
+/* Prints one observation, and whether it is as it should be. */
 #define check(good, ...)						\
 	do {								\
 		int fine = !!(good);					\

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Two faults that no program which the suite makes can show: hence by hand.
+ * Two faults that no program made by the suite can show, so this is by hand.
  *
  * A container of the older kind, TYPE1, has the capability that announces dirty
- * page tracking, and refuses every request of it. The suite always asks for
+ * page tracking, but refuses every request for it. The suite always uses
  * TYPE1v2.
  *
- * A bitmap with pages of 0 bytes is refused, but only after the kernel computed
+ * A bitmap with pages of 0 bytes is refused, but only after the kernel has computed
  * with the 0. The answer is right; a kernel that watches for undefined behaviour
  * (UBSAN) logs it, each place once in its life.
  *
@@ -59,7 +59,7 @@ static void announced_only(const char *sysfs)
 	model = VFIO_TYPE1v2_IOMMU;
 }
 
-/* What the kernel logged since the last call, as far as it names the container or undefined behaviour. */
+/* The kernel's log since the last call: only lines about the container or undefined behaviour. */
 static unsigned int complaints(int log)
 {
 	char record[8192], *text;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Files in the platform device's folder of sysfs: what some registers do, for
- * whoever has no access to these. They are there while the driver is bound.
+ * users without access to these. They are there while the driver is bound.
  */
 #include <linux/device.h>
 #include <linux/errno.h>
@@ -12,14 +12,14 @@
 
 #include "vfio_refdriver.h"
 
-#define LONGEST		64	/* a line with two numbers, and room for spaces */
+#define LONGEST		64	/* a line with two numbers, with room for spaces */
 
 static struct refd_device *refd_of(struct device *dev)
 {
 	return dev_get_drvdata(dev);
 }
 
-/* Two numbers, decimal or 0x..., with spaces between them and a line's end behind. */
+/* Two numbers, decimal or 0x..., separated by spaces and followed by a newline. */
 static int parse_range(const char *text, u64 *iova, u64 *length)
 {
 	char line[LONGEST], *rest = line, *first;
@@ -33,7 +33,7 @@ static int parse_range(const char *text, u64 *iova, u64 *length)
 	return 0;
 }
 
-/* Pins or unpins pages; ENODEV where nobody has opened the device, whose memory it would be. */
+/* Pins or unpins pages; ENODEV unless a user, whose memory it would be, has the device open. */
 static ssize_t change_pins(struct device *dev, u32 what, const char *text, size_t count)
 {
 	struct refd_device *refd = refd_of(dev);

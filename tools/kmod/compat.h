@@ -31,7 +31,7 @@
 #endif
 
 /*
- * At first the release operation had to give the device's memory back; since
+ * At first the release operation had to free the device's memory; since
  * 913447d06f03 ("vfio: Remove vfio_free_device") the core does.
  */
 static inline void refd_free_device(struct vfio_device *vdev)

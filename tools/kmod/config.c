@@ -19,7 +19,7 @@
 #define COMMAND_BITS	(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |	\
 			 PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE)
 
-/* What a BAR decodes at least; the bits below tell what it is. */
+/* The least that a BAR decodes; the bits below say what it is. */
 #define BAR_LEAST	16U
 
 static void put(struct refd_device *refd, u32 place, u32 width, u32 value)
@@ -40,19 +40,19 @@ void refd_config_reset(struct refd_device *refd)
 	put(refd, PCI_SUBSYSTEM_ID, 2, DEVICE_ID);
 }
 
-/* The address bits of a BAR that decodes so many bytes, or a power of two above. */
+/* The address bits of a BAR that decodes the given number of bytes, rounded up to a power of two. */
 static u32 address_bits(u32 size)
 {
 	return size ? -(u32)roundup_pow_of_two(max(size, BAR_LEAST)) : 0;
 }
 
-/* Which bits of the four bytes at this place can be written. */
+/* The writable bits of the four bytes at this offset. */
 static u32 writable(struct refd_device *refd, u32 place)
 {
 	switch (place) {
 	case PCI_COMMAND:
 		return COMMAND_BITS;
-	case PCI_CACHE_LINE_SIZE:	/* and the latency timer behind it */
+	case PCI_CACHE_LINE_SIZE:	/* and the latency timer after it */
 		return 0xffff;
 	case PCI_BASE_ADDRESS_0 ... PCI_BASE_ADDRESS_5:
 		return address_bits(refd_region_size(refd, (place - PCI_BASE_ADDRESS_0) / 4));
@@ -63,7 +63,7 @@ static u32 writable(struct refd_device *refd, u32 place)
 	}
 }
 
-/* Takes bytes from any place on, which lie wholly inside; other bits than the writable ones stay. */
+/* Writes bytes at any offset, wholly inside; read-only bits keep their value. */
 void refd_config_write(struct refd_device *refd, u32 place, const u8 *bytes, u32 count)
 {
 	u32 each;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Writing to the user's memory: one buffer at a time at the doorbell, and a
- * stream of counts while the device works.
+ * stream of counts while the device runs.
  */
 #include <linux/delay.h>
 #include <linux/overflow.h>
@@ -65,8 +65,8 @@ void refd_beat(struct refd_device *refd)
 }
 
 /*
- * Queues the stream if there is reason to. Nothing takes it back: the work asks
- * anew before each beat, under the lock, and ends when there is none left. So a
+ * Queues the stream if it should write. It is never cancelled: the work checks
+ * before each write, under the lock, and ends if it should not. So a
  * device that was stopped under the lock writes nothing from then on.
  */
 void refd_stream_start(struct refd_device *refd)

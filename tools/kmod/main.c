@@ -17,7 +17,7 @@
 
 #define MOST_DEVICES	8
 
-/* Options that are one word out of a few, by its place in the list */
+/* Options that are one word of a list, as its index */
 
 struct option {
 	const char *const *words;
@@ -168,7 +168,7 @@ static void free_state(struct refd_device *refd)
 }
 
 /*
- * Gives the device the sizes chosen. Where they are not those it has, it becomes
+ * Gives the device the sizes chosen. If they are not those it has, it becomes
  * a new one, at its initial state.
  */
 static int resize(struct refd_device *refd)
@@ -257,7 +257,7 @@ static void refd_close(struct vfio_device *vdev)
 	refd_closed(refd);
 	refd_unpin_all(refd);
 	mutex_unlock(&refd->lock);
-	/* It finds the device closed; once it is gone nothing starts it again. */
+	/* The device is closed here; once the work has ended, nothing starts it again. */
 	cancel_work_sync(&refd->stream);
 }
 
@@ -278,8 +278,8 @@ static long refd_get_info(struct refd_device *refd, unsigned long argument)
 }
 
 /*
- * Five indexes as any PCI device has, and no interrupt at any of them. The one for errors is there
- * for PCI Express devices alone: users take a count of 0 there for a fault.
+ * The five indexes of any PCI device, without an interrupt at any of them. The one for errors is
+ * only for PCI Express devices: users consider a count of 0 there a fault.
  */
 static long refd_get_irq_info(unsigned long argument)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The registers of region 9: where they lie, and what reading and writing them does.
+ * The registers of region 9: where they are, and what reading and writing them does.
  */
 #include <linux/errno.h>
 #include <linux/kernel.h>
@@ -16,7 +16,7 @@ const struct refd_place refd_places[REFD_FIELD_COUNT] = {
 	[REFD_FIELD_SIZE]	= { 24, 8 },
 };
 
-/* The register that an access is one of; REFD_FIELD_COUNT where it is of none. */
+/* The register that an access is exactly; REFD_FIELD_COUNT if there is no such register. */
 enum refd_field refd_find(struct refd_device *refd, u32 offset, u32 width)
 {
 	enum refd_field field;
@@ -27,12 +27,12 @@ enum refd_field refd_find(struct refd_device *refd, u32 offset, u32 width)
 	return field;
 }
 
-/* What a read of the register brings about before the value is taken. */
+/* What a read of the register does before the value is fetched. */
 int refd_touch(struct refd_device *refd, enum refd_field field)
 {
 	switch (field) {
 	case REFD_FIELD_PENDING:
-		/* The user is done with the buffer that it was given. */
+		/* The user has finished with the buffer that was offered. */
 		if (refd->transfer.staged)
 			refd->ops->advance(refd);
 		return 0;
@@ -44,7 +44,7 @@ int refd_touch(struct refd_device *refd, enum refd_field field)
 	}
 }
 
-/* What the register holds; looking has no effect. */
+/* The value of the register; fetching it has no effect. */
 u64 refd_peek(struct refd_device *refd, enum refd_field field)
 {
 	switch (field) {

@@ -80,7 +80,7 @@ static int add(struct refd_device *refd, u64 iova, u32 pages)
 	return 0;
 }
 
-/* The last range takes the place of the one that goes. */
+/* The last range takes the place of the removed one. */
 static void remove(struct refd_device *refd, u32 index)
 {
 	struct refd_pins *pins = &refd->pins;
@@ -124,8 +124,8 @@ int refd_pin(struct refd_device *refd, u32 what, u64 iova, u64 length)
 }
 
 /*
- * Unpins every range that meets this one. It goes from the end, for the last
- * range is what comes to a place that gets free.
+ * Unpins every range that overlaps this one. It works from the end, because the last
+ * range moves to a place that becomes free.
  */
 static void remove_meeting(struct refd_device *refd, u64 first, u64 last)
 {
@@ -149,10 +149,10 @@ void refd_unpin_all(struct refd_device *refd)
 }
 
 /*
- * The container is about to take a mapping away of which pages are pinned. It
+ * The container is about to remove a mapping of which pages are pinned. It
  * calls with its list of devices locked, and another of its users may wait for
  * that list while it holds the lock which pinning needs: so this must not wait
- * for a pinning without end. The container asks again when pages are left.
+ * for a pinning without end. The container calls again if pages are left.
  */
 void refd_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The regions of the device: what GET_REGION_INFO says of them, and the ways
- * from read, write and mmap to what lies behind. No size, offset or count that
- * the user gives is used before it was held against the region.
+ * The regions of the device: what GET_REGION_INFO reports, and the paths
+ * from read, write and mmap to their content. No size, offset or count that
+ * the user gives is used before it was checked against the region.
  */
 #include <linux/errno.h>
 #include <linux/fs.h>
@@ -55,14 +55,14 @@ int refd_add_type(struct vfio_info_cap *caps, u32 type, u32 subtype)
 	return vfio_info_add_capability(caps, &capability.header, sizeof(capability));
 }
 
-/* Says of a region that it is the migration region. */
+/* Announces a region as the migration region. */
 int refd_announce(struct refd_device *refd, struct vfio_info_cap *caps)
 {
 	return refd_add_type(caps, VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
 			     VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED);
 }
 
-/* What of the migration region may be mapped; returns how many areas, REFD_AREAS_MAX at most. */
+/* The mappable areas of the migration region; returns their number, REFD_AREAS_MAX at most. */
 u32 refd_list_areas(struct refd_device *refd, struct vfio_region_sparse_mmap_area *areas)
 {
 	u64 offset, size;
@@ -95,7 +95,7 @@ static int add_areas(struct refd_device *refd, struct vfio_region_info *info,
 	return ret;
 }
 
-/* What there is to say of a region. */
+/* Describes a region. */
 int refd_describe(struct refd_device *refd, struct vfio_region_info *info,
 		  struct vfio_info_cap *caps)
 {
@@ -113,7 +113,7 @@ int refd_describe(struct refd_device *refd, struct vfio_region_info *info,
 	return ret ? ret : add_areas(refd, info, caps);
 }
 
-/* The sizes are those of the user who asks: they stay while the device is open. */
+/* The sizes are those of the present user: they stay while the device is open. */
 long refd_get_region_info(struct refd_device *refd, unsigned long argument)
 {
 	const unsigned long fixed = offsetofend(struct vfio_region_info, offset);
@@ -148,7 +148,7 @@ out:
 	return ret;
 }
 
-/* Splits a file offset; the access then lies wholly inside a region. */
+/* Splits a file offset; the access is then wholly inside a region. */
 static int locate(struct refd_device *refd, loff_t offset, size_t count, u64 *index, u32 *place)
 {
 	u32 size;
@@ -277,7 +277,7 @@ ssize_t refd_read(struct vfio_device *vdev, char __user *buffer, size_t count, l
 	return ret;
 }
 
-/* A write that lies wholly inside a region. */
+/* A write that is wholly inside a region. */
 ssize_t refd_write_region(struct refd_device *refd, u64 index, const char __user *buffer,
 			  size_t count, u32 place)
 {
@@ -319,7 +319,7 @@ ssize_t refd_write(struct vfio_device *vdev, const char __user *buffer, size_t c
 	return ret;
 }
 
-/* Called with the user's mmap_lock held: no lock of ours here. */
+/* Called with the user's mmap_lock held: takes no lock of ours. */
 int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 {
 	struct refd_device *refd = to_refd(vdev);
@@ -333,6 +333,6 @@ int refd_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	from &= REGION_MASK;
 	if (from < offset || from - offset >= size || length > size - (from - offset))
 		return -EINVAL;
-	/* This holds the range against the memory that there is, whatever was said of it. */
+	/* This checks the range against the existing memory, whatever was reported. */
 	return remap_vmalloc_range(vma, refd->window, from >> PAGE_SHIFT);
 }

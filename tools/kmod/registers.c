@@ -77,25 +77,25 @@ void refd_clock_fold(struct refd_device *refd)
 	refd->clock_since = now;
 }
 
-/* Whether the device works at this moment: counts, and does DMA. */
+/* Whether the device runs at this moment: counts, and does DMA. */
 bool refd_works(struct refd_device *refd)
 {
 	return ktime_get_ns() < refd->clock_until;
 }
 
-/* Whether the device works in its present state: bit 0 says so. */
+/* Whether the device runs in its present state: bit 0 says so. */
 bool refd_should_work(struct refd_device *refd)
 {
 	return refd->state & REFD_STATE_BIT_RUNNING;
 }
 
-/* The device stops as of the last look at the clock. */
+/* The device stops as of the last reading of the clock. */
 void refd_halt(struct refd_device *refd)
 {
 	refd->clock_until = refd->clock_since;
 }
 
-/* Makes the device what its state and the options say. */
+/* Has the device run or stop as its state and the options say. */
 void refd_settle(struct refd_device *refd)
 {
 	refd->ops->lay_out(refd);
@@ -109,7 +109,7 @@ void refd_settle(struct refd_device *refd)
 
 /*
  * The register at exactly this place. A null pointer stands for unnamed space,
- * an error for an access that touches a register in another way than its own.
+ * an error for an access that touches a register in any other way.
  */
 static const struct layout *find(u32 offset, u32 width)
 {

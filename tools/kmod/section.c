@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The memory behind region 9: where buffers lie in it, and how the user reaches
+ * The memory behind region 9: where buffers are in it, and how the user reaches
  * it. Places are offsets in the region.
  */
 #include <linux/errno.h>
@@ -15,7 +15,7 @@ u32 refd_migration_size(struct refd_device *refd)
 	return REFD_DATA_OFFSET + refd->section_size;
 }
 
-/* The mappable part of the region; false where there is none. */
+/* The mappable part of the region; false without one. */
 bool refd_mappable(struct refd_device *refd, u64 *offset, u64 *size)
 {
 	if (refd_data_section() == REFD_DATA_TRAPPED)
@@ -44,13 +44,13 @@ void refd_lay_out(struct refd_device *refd)
 	refd_divide(refd, REFD_DATA_OFFSET, refd_migration_size(refd));
 }
 
-/* Where the buffer of this number lies. */
+/* The place of the buffer with this number. */
 u32 refd_place(struct refd_device *refd, u32 number)
 {
 	return refd->buffer_offset + number % refd->buffer_places * refd->buffer_step;
 }
 
-/* Where the present buffer lies while saving, and where the next one goes while resuming. */
+/* The place of the present buffer while saving, and of the next one while resuming. */
 u32 refd_data_offset(struct refd_device *refd)
 {
 	return refd->ops->place(refd, refd->transfer.number);
@@ -62,7 +62,7 @@ u8 *refd_room(struct refd_device *refd, u32 place)
 	return refd->window + place;
 }
 
-/* What the user has put there. */
+/* The data that the user has put there. */
 const u8 *refd_taken(struct refd_device *refd, u32 place)
 {
 	return refd->window + place;

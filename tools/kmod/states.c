@@ -81,7 +81,7 @@ int refd_change_state(struct refd_device *refd, u32 value)
 	return ret ? ret : refd->ops->transition(refd, from, to);
 }
 
-/* What the FAULT register asks for, once. */
+/* Does what the FAULT register asks for, once. */
 static int use_fault(struct refd_device *refd)
 {
 	u32 fault = refd->fault;
@@ -135,7 +135,7 @@ void refd_opened(struct refd_device *refd)
 	refd_settle(refd);
 }
 
-/* Whoever opens the device next finds it running. */
+/* The next user finds the device running. */
 void refd_hand_over(struct refd_device *refd)
 {
 	refd->ops->enter(refd, REFD_STATE_RUNNING);

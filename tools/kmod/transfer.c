@@ -56,14 +56,14 @@ void refd_take_image(struct refd_device *refd)
 	memcpy(refd->image, refd->live, refd_image_size(refd));
 }
 
-/* The time that a buffer takes. */
+/* Waits for the time that a buffer takes. */
 void refd_work(struct refd_device *refd)
 {
 	if (refd_slow())
 		fsleep(refd_slow());
 }
 
-/* Counts a fault register down; true when this is the time to fail. */
+/* Counts a fault register down; true if the device has to fail now. */
 static bool fails_now(u32 *fault)
 {
 	return *fault && !--*fault;
@@ -135,7 +135,7 @@ void refd_advance(struct refd_device *refd)
 	transfer->staged = false;
 }
 
-/* Lays a buffer out; returns its size, and the checksum after it. */
+/* Composes a buffer; returns its size, and the checksum after it. */
 u32 refd_lay(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *crc)
 {
 	const u8 *bytes = refd_image_bytes(refd) + start;
@@ -152,7 +152,7 @@ u32 refd_lay(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *crc
 	return length + sizeof(trailer);
 }
 
-/* Puts the present buffer where the user finds it. */
+/* Puts the present buffer into the window. */
 void refd_offer(struct refd_device *refd)
 {
 	struct refd_transfer *transfer = &refd->transfer;
@@ -165,7 +165,7 @@ void refd_offer(struct refd_device *refd)
 					&transfer->next_crc);
 }
 
-/* When it fails the buffer is not lost: the user may ask for it again, or give up. */
+/* If this fails, the buffer is not lost: the user may ask for it again, or give up. */
 int refd_make_buffer(struct refd_device *refd)
 {
 	if (fails_now(&refd->save_fault))
@@ -175,7 +175,7 @@ int refd_make_buffer(struct refd_device *refd)
 	return 0;
 }
 
-/* Makes the present buffer available, unless it is already or none is left. */
+/* Makes the present buffer available, unless it is already or there is no more data. */
 int refd_stage(struct refd_device *refd)
 {
 	if (refd->transfer.staged || !refd_left(refd))
@@ -201,7 +201,7 @@ const u8 *refd_keep(struct refd_device *refd, const u8 *bytes, u32 length)
 
 /*
  * Puts one buffer into the image. The window may be mapped, and the user still
- * at work there: what is checked is what was taken out of it.
+ * writing there: the copied bytes are checked.
  */
 int refd_apply(struct refd_device *refd, const struct refd_range *buffer)
 {
@@ -223,7 +223,7 @@ int refd_apply(struct refd_device *refd, const struct refd_range *buffer)
 	if (!(trailer.kind & KIND_FIRST) && pass != transfer->pass)
 		return -EINVAL;
 	if (trailer.kind & KIND_FIRST) {
-		/* The whole may start anew at any time. */
+		/* The whole pass may start again at any time. */
 		transfer->pass = pass;
 		transfer->position = pass_start(pass);
 		transfer->crc = 0;
@@ -267,7 +267,7 @@ int refd_consume(struct refd_device *refd, u64 size)
 	return 0;
 }
 
-/* Whether what came is all of a state. */
+/* Whether the data written is a whole state. */
 bool refd_is_whole(struct refd_device *refd)
 {
 	return refd->transfer.complete;
@@ -284,7 +284,7 @@ void refd_adopt(struct refd_device *refd)
 	memcpy(refd->live, refd->image, refd_image_size(refd));
 }
 
-/* Half a state is dropped, or refused where the device is to work next. */
+/* An incomplete state is dropped, or refused if the device is to run next. */
 int refd_finish_resuming(struct refd_device *refd, bool works)
 {
 	if (!refd->transfer.begun)

@@ -3,7 +3,7 @@
  * The reference device as a kernel module: what its parts share.
  *
  * Locks: refd_device.lock guards everything that changes, and is held over
- * DMA, so that whoever stops the device knows that no DMA is under way. Under
+ * DMA, so that no DMA is under way once the device has been stopped. Under
  * it come the container's lock and the user's mmap_lock, taken inside
  * vfio_dma_rw() and the copies to and from user memory; hence mmap, called
  * with mmap_lock held, must never take it. Nor must the container's call before
@@ -28,7 +28,7 @@
 #define REFD_CONFIG_SIZE	256	/* of a conventional PCI device */
 
 /* The migration region: a page of trapped registers, then the data section. */
-#define REFD_REGION_SHIFT	40	/* file offset: region index above, place below */
+#define REFD_REGION_SHIFT	40	/* file offset: region index in the upper bits, place in the lower */
 #define REFD_HEADER_SIZE	32
 #define REFD_DATA_OFFSET	SZ_4K
 
@@ -67,7 +67,7 @@ enum refd_register {
 #define REFD_STATUS_OK		BIT(0)
 #define REFD_STATUS_FAILED	BIT(1)
 
-/* All that is migrated; also the byte order in which it travels. */
+/* All that is migrated, in the order in which it is sent. */
 struct refd_image {
 	__le64 registers[REFD_REG_COUNT];
 	u8 memory[];
@@ -83,7 +83,7 @@ enum refd_field {
 	REFD_FIELD_COUNT
 };
 
-/* Where each of them lies */
+/* The place of each of them */
 struct refd_place {
 	u8 offset;
 	u8 width;
@@ -91,7 +91,7 @@ struct refd_place {
 
 extern const struct refd_place refd_places[REFD_FIELD_COUNT];
 
-/* What makes a buffer checkable, behind its part of the image */
+/* Makes a buffer checkable, after its part of the image */
 #define REFD_TRAILER_SIZE	5
 
 /* Part of the migration region */
@@ -124,7 +124,7 @@ struct refd_transfer {
 	bool complete;		/* the whole image was accepted */
 };
 
-/* What is pinned; see refd_dma_unmap() for why the lock is no mutex. */
+/* What is pinned; see refd_dma_unmap() for why the lock is not a mutex. */
 struct refd_pins {
 	struct semaphore lock;
 	struct refd_pin *ranges;
@@ -135,7 +135,7 @@ struct refd_pins {
 struct refd_device {
 	struct vfio_device vdev;
 	const struct refd_ops *ops;
-	void *private;			/* of whoever laid other operations over these */
+	void *private;			/* of the code that laid other operations over these */
 	struct mutex lock;
 	bool open;
 
@@ -175,8 +175,8 @@ struct refd_device {
 };
 
 /*
- * The steps in which the driver does its work. It takes each by way of the
- * device's table, refd_plain_ops unless somebody laid others over these, and
+ * The steps in which the driver does its work. It calls each through the
+ * device's table, refd_plain_ops unless others were laid over these, and
  * each is found as refd_NAME() in the file named here.
  */
 struct refd_ops {
@@ -189,7 +189,7 @@ struct refd_ops {
 	ssize_t (*write_region)(struct refd_device *refd, u64 index, const char __user *buffer,
 				size_t count, u32 place);
 
-	/* registers.c, dma.c: working and standing still */
+	/* registers.c, dma.c: running and stopped */
 	bool (*should_work)(struct refd_device *refd);
 	void (*halt)(struct refd_device *refd);
 	bool (*streams)(struct refd_device *refd);
@@ -299,7 +299,7 @@ bool refd_should_work(struct refd_device *refd);
 void refd_halt(struct refd_device *refd);
 void refd_settle(struct refd_device *refd);
 
-/* dma.c: with the lock held, but for the work function */
+/* dma.c: with the lock held, except for the work function */
 void refd_doorbell(struct refd_device *refd, u8 value);
 bool refd_stream_on(struct refd_device *refd);
 bool refd_streams(struct refd_device *refd);
@@ -307,7 +307,7 @@ void refd_beat(struct refd_device *refd);
 void refd_stream_start(struct refd_device *refd);
 void refd_stream_work(struct work_struct *work);
 
-/* pins.c: with the device's lock held, but for the container's call */
+/* pins.c: with the device's lock held, except for the container's call */
 int refd_pins_init(struct refd_pins *pins);
 void refd_pins_free(struct refd_pins *pins);
 int refd_pin(struct refd_device *refd, u32 what, u64 iova, u64 length);
@@ -339,7 +339,7 @@ void refd_opened(struct refd_device *refd);
 void refd_closed(struct refd_device *refd);
 void refd_hand_over(struct refd_device *refd);
 
-/* section.c: the memory behind region 9; all but mappable() with the lock held */
+/* section.c: the memory behind region 9; all except mappable() with the lock held */
 u32 refd_migration_size(struct refd_device *refd);
 bool refd_mappable(struct refd_device *refd, u64 *offset, u64 *size);
 void refd_divide(struct refd_device *refd, u32 first, u32 end);

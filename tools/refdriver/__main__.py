@@ -13,7 +13,7 @@ from .parts import as_it_is
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server. 0 when it was told to end (or its one client left), 2 when it could not start."""
+    """Run the server. 0 if it was ended by a signal (or its one client left), 2 if it could not start."""
     chosen = _parser().parse_args(arguments)
     if chosen.list_defects:
         from .defects import DEFECTS
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
 
-    from .driver import build  # after the cheap answers
+    from .driver import build  # not needed by the cheap answers above
     from .socket import server
 
     driver = build(options, made)
@@ -59,12 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         description="The reference VFIO device with migration interface version 1, served over vfio-user.",
         allow_abbrev=False,
     )
-    parser.add_argument("--socket-path", metavar="PATH", help="listen at this UNIX socket")
-    parser.add_argument("--fd", type=int, metavar="N", help="serve this connected socket, then end")
+    parser.add_argument("--socket-path", metavar="PATH", help="listen on this UNIX socket")
+    parser.add_argument("--fd", type=int, metavar="N", help="serve this connected socket, then exit")
     parser.add_argument("--defect", action="append", default=[], metavar="NAME", help="break one rule; may be repeated")
-    parser.add_argument("--list-defects", action="store_true", help="show the defects there are, and end")
+    parser.add_argument("--list-defects", action="store_true", help="list the defects and exit")
     add_options(parser)
-    parser.add_argument("--verbose", action="store_true", help="tell why a client was dropped")
+    parser.add_argument("--verbose", action="store_true", help="say why a client was dropped")
     return parser
 
 

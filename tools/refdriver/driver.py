@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The whole driver: a device, the container that it lives in, and the commands of both."""
+"""The whole driver: a device, its container, and the commands of both."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Driver:
         self.handlers: Mapping[int, Handler] = {**commands.handlers, **container.handlers}
 
     def open(self, peer: Connection) -> None:
-        """A client has come: memory that it keeps to itself is reached by messages to ``peer``."""
+        """A client has connected: memory that it keeps to itself is reached by messages to ``peer``."""
         self.device.open()
         self.device.guest.attach(peer)
 
     def agree(self, agreement: Agreement) -> None:
-        """The client has said what it can do."""
+        """The client has announced its capabilities."""
         self.commands.agree(agreement.peer_max_data)
         self.device.guest.dirty.page_size = agreement.page_size
 
@@ -54,12 +54,12 @@ class Driver:
         return self.device.restless
 
     def tick(self) -> None:
-        """Do what is due without the client's asking."""
+        """Do the work that is due without a request by the client."""
         self.device.tick()
 
 
 def build(options: Options, made: Made = as_it_is) -> Driver:
-    """The driver that these options describe, of the classes that ``made`` gives.
+    """The driver that these options describe, built from the classes that ``made`` returns.
 
     This is where the rooms are put together: no other place names a version of the migration interface.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Of which classes a driver is built."""
+"""The classes of which a driver is built."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Made(Protocol):
-    """Gives the class that is used for one of this package: that one, or one that comes from it."""
+    """Returns the class that is used for one of this package: that class, or a subclass."""
 
     def __call__(self, kind: type[T], /) -> type[T]:
-        """The class to make objects of, where ``kind`` is asked for."""
+        """The class to instantiate instead of ``kind``."""
 
 
 def as_it_is(kind: type[T], /) -> type[T]:
-    """Each class itself."""
+    """The class itself."""
     return kind

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How every part of the device says no."""
+"""How every part of the device refuses a request."""
 
 from __future__ import annotations
 

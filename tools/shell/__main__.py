@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Completion of commands and options for shells, and the manual page, made from the parser of the program.
+"""Shell completions of commands and options, and the manual page, made from the program's parser.
 
-`python tools/shell FOLDER` writes all of them to a folder. The manual page is kept here, and renewed by
-`python tools/shell`; the completions are not, for their frame is that of shtab, under a licence of its own.
+`python tools/shell FOLDER` writes all of them to a folder. The manual page is kept here, and updated by
+`python tools/shell`; the completions are not kept, because their frame is shtab's, with its own licence.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from vfio_compliance import __version__
 from vfio_compliance.cli.main import parser
 from vfio_compliance.cli.parser import Parser
 
-#: Each shell's file, by the name under which the shell looks for it where it does.
+#: The name of each shell's file, where possible the one that the shell looks for.
 SHELLS = {"bash": "vfio-compliance.bash", "zsh": "_vfio-compliance", "tcsh": "vfio-compliance.tcsh"}
 MANUAL = "vfio-compliance.1"
 
-#: Arguments that name files, beside those that are a Path.
+#: Arguments that name files, in addition to those of type Path.
 _FILES = {"files", "listen", "connect"}
 
 _MANUAL_HEAD = r""".\" SPDX-License-Identifier: GPL-2.0-only
@@ -34,7 +34,7 @@ _MANUAL_HEAD = r""".\" SPDX-License-Identifier: GPL-2.0-only
 
 
 def completion(shell: str) -> str:
-    """What a shell reads to complete the words of a call."""
+    """The file that a shell reads to complete the words of a call."""
     program = parser()
     for command in _commands(program):
         for action in command._actions:
@@ -52,13 +52,13 @@ def manual() -> str:
     assert program._subparsers
     program._subparsers.title = "commands"
     for command in _commands(program):
-        # What stands below the options in --help has no place of its own in the page.
+        # Text below the options in --help has no place of its own in the page.
         command.description = "\n\n".join(filter(None, (command.description, command.epilog)))
     page = Manpage(program, format="single-commands-section")
     page.description = said[:1].lower() + said[1:].rstrip(".")
     page.source, page.manual, page.date = f"vfio-compliance {__version__}", "User Commands", ""
     page.add_section("exit status", ">", codes)
-    # What is indented is to be copied: its lines stay as they are.
+    # Indented text is to be copied: its lines stay as they are.
     return _MANUAL_HEAD + re.sub(r"(?m)((?:^  .*\n)+)", r".nf\n\1.fi\n", str(page))
 
 
@@ -71,8 +71,8 @@ def _commands(program: Parser) -> Iterator[Parser]:
 
 
 def main(folder: Path | None) -> None:
-    """Write all files to a folder; without one, the manual page to where it is kept."""
-    os.environ["COLUMNS"] = "100000"  # however wide the terminal is: no line is broken here
+    """Write all files to a folder; without one, update the manual page."""
+    os.environ["COLUMNS"] = "100000"  # no line is broken, however wide the terminal is
     for shell, name in SHELLS.items() if folder else ():
         Path(folder or "", name).write_text(completion(shell), encoding="utf-8")
     Path(folder or Path(__file__).parent, MANUAL).write_text(manual(), encoding="utf-8")

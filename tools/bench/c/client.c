@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The floor: a vfio-user client that does nothing but the calls which are measured. It prints, for each thing measured, a
- * line with the seconds of one operation: those that passed, and those of the processor that it had (spent.h).
+ * The floor: a vfio-user client that makes only the measured calls. For each measurement, it prints a
+ * line with the seconds of one operation: the elapsed time, and the processor time (spent.h).
  *
  *   client SOCKET read REGION LENGTH COUNT     reads LENGTH bytes at the start of a region, COUNT times
  *   client SOCKET info COUNT ARGSZ...          asks for the device's information with each argsz, COUNT times all of them
  *   client SOCKET bitmap PAGES COUNT RUNS RUN  fetches the dirty bitmap of PAGES pages, COUNT times, in which RUNS mappings
- *                                              of RUN pages each lie at even distances
+ *                                              of RUN pages each are evenly spaced
  *   client SOCKET read-write REGION PIECE WAY
  *   client SOCKET mmap REGION PIECE WAY        saves the state, a second line: loads it; PIECE bytes at a time, by way of a
  *                                              temporary file. WAY is "stopped", or "live": from pre-copy on

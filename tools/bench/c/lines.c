@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The floor: reads a file line by line, and counts those that tell of an access.
+ * The floor: reads a file line by line, and counts the lines about an access.
  *
  *   lines FILE
  */

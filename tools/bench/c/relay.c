@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The floor of the proxy: passes on what either side sends, descriptors left out, and looks at none of it.
+ * The floor of the proxy: passes on the bytes of either side, without descriptors and without parsing them.
  *
  *   relay LISTEN CONNECT     serves one client after the other
  */
@@ -19,7 +19,7 @@ static struct sockaddr_un at(const char *path)
 	return address;
 }
 
-/* Returns 0 when one side has left. */
+/* Returns 0 if one side has left. */
 static int pass(int from, int to)
 {
 	static char piece[1 << 18];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Prints the seconds that passed, then the processor seconds of this thread, for the bench to read. */
+/* Prints the elapsed seconds, then the processor seconds of this thread, for the bench to read. */
 #include <stdio.h>
 #include <time.h>
 

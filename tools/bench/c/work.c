@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The fixed loop of work that whole runs are compared with: 500 million steps of a generator, each waiting for the last. */
+/* The fixed loop with which whole runs are compared: 500 million steps of a generator, each waiting for the last. */
 #include <stdint.h>
 
 #include "spent.h"

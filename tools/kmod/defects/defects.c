@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The defects chosen, the module parameter that holds them, and the table of
- * operations that comes of it.
+ * operations that results.
  */
 #include <linux/bitmap.h>
 #include <linux/list.h>
@@ -36,9 +36,9 @@ REFD_WITNESSES_BEFORE(UNDER_WITNESS)
 REFD_DEFECTS(UNDER_DEFECT, UNDER_ALSO)
 REFD_WITNESSES_BEHIND(UNDER_WITNESS)
 
-/* A function that is laid over a step, and where it finds what it is laid over. */
+/* A function that is laid over a step, and where it finds the function below. */
 static const struct overlay {
-	u16 which;	/* defect that has to be chosen; WITNESS: any */
+	u16 which;	/* defect that must be chosen; WITNESS: any */
 	u16 step;	/* place in struct refd_ops */
 	void *function;
 	void **under;
@@ -57,13 +57,13 @@ static DEFINE_MUTEX(lock);	/* guards what follows */
 static LIST_HEAD(devices);
 static DECLARE_BITMAP(chosen, DEFECT_COUNT);
 
-/* What all devices use, pointer by pointer, whenever they come to a step. */
+/* The operations of all devices; each pointer is read anew at each step. */
 static struct refd_ops current_ops;
 
 /*
  * Lays the overlays of a set of defects over the plain operations. Devices may be
  * at work: a pointer is changed at once, and whatever it was or is leads down to
- * the plain operation, for overlays always lie in the same order.
+ * the plain operation, because overlays always have the same order.
  */
 static void lay_over(const unsigned long *wanted)
 {
@@ -85,7 +85,7 @@ static void lay_over(const unsigned long *wanted)
 			   *(void **)((void *)&built + place));
 }
 
-/* Has all devices follow a new set. */
+/* Makes all devices use a new set. */
 static void choose(const unsigned long *wanted)
 {
 	struct refd_past *past;
@@ -139,7 +139,7 @@ int refd_overlay(struct refd_device *refd)
 	return devm_add_action_or_reset(refd->vdev.dev, forget_device, past);
 }
 
-/* Takes a comma list; one unknown name leaves the set as it was. */
+/* Accepts a comma-separated list; one unknown name leaves the set as it was. */
 static int defects_set(const char *value, const struct kernel_param *kp)
 {
 	DECLARE_BITMAP(wanted, DEFECT_COUNT) = { 0 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of a device that is told to refuse a transition, or to fail while its state moves.
+ * Defects of a device that FAULT has refuse a transition, or that has to fail while saving or resuming.
  */
 #include <linux/bits.h>
 #include <linux/errno.h>
@@ -9,7 +9,7 @@
 #include "defects.h"
 #include "shapes.h"
 
-/* What comes of a write of device_state that is refused as the device was told */
+/* A write of device_state that is refused because of FAULT */
 
 ssize_t defect_refusal_silent(struct refd_device *refd, u32 value)
 {
@@ -77,9 +77,9 @@ ssize_t defect_refusal_wakes(struct refd_device *refd, u32 value)
 	return ret;
 }
 
-/* What comes of a fault while its state moves */
+/* A fault while saving or resuming */
 
-/* Uses the fault up that is due at this buffer, if there is one. */
+/* Consumes the fault that is due at this buffer, if there is one. */
 static bool overlooks_fault(struct refd_device *refd)
 {
 	bool due = refd_fault_is_due(refd);

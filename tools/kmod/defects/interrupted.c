@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of what comes after a step that was repeated in the middle of a state,
+ * Defects after a step that was repeated in the middle of a state,
  * or after an access that was refused there.
  */
 #include <linux/errno.h>
@@ -88,7 +88,7 @@ int defect_rewritten_data_refused_consume(struct refd_device *refd, u64 size)
 	return rewritten ? -EINVAL : under(rewritten_data_refused_consume)(refd, size);
 }
 
-/* What is in the place of the buffer is not what came. */
+/* The content at the place of the buffer is not what was written. */
 const u8 *defect_offset_again_drops_buffer(struct refd_device *refd, const u8 *bytes, u32 length)
 {
 	if (past(refd)->buffer.offset_reads > 1 && refd->transfer.number == 2)

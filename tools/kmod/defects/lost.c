@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Defects that upset the kernel or cost it a caller, or all of them, once each while the module is loaded.
- * No lock is held then: others open, use and close the device as ever.
+ * No lock is held then: others open, use and close the device as usual.
  */
 #include <linux/atomic.h>
 #include <linux/bug.h>
@@ -16,8 +16,8 @@
 #include "defects.h"
 
 /*
- * Which write of device_state is struck, counted while the defect is chosen.
- * Chosen together, each strikes a write of its own; the graver ones come later.
+ * Which write of device_state is affected, counted while the defect is chosen.
+ * Chosen together, each affects a different write; the more severe ones come later.
  */
 #define WARN_AT		20
 #define LOCKUP_AT	40
@@ -26,10 +26,10 @@
 #define HANG_AT		100
 #define PANIC_AT	20
 
-/* Longer than the kernel lets a CPU be kept: twice its watchdog_thresh of 10 s. */
+/* Longer than the kernel lets a CPU be busy: twice its watchdog_thresh of 10 s. */
 #define LOCKUP_MS	30000
 
-/* KFENCE looks at one allocation in 100 ms. */
+/* KFENCE checks one allocation in 100 ms. */
 #define STRAY_READS	300
 
 static atomic_t warn_writes, oops_writes, hang_writes, panic_writes, lockup_writes, stray_writes;
@@ -87,7 +87,7 @@ ssize_t defect_lockup_once(struct refd_device *refd, u64 index, const char __use
 	return under(lockup_once)(refd, index, buffer, count, place);
 }
 
-/* Nothing is found but by a sanitizer: the memory stays mapped. */
+/* Only a sanitizer finds this: the memory stays mapped. */
 static void read_freed(void)
 {
 	u8 *volatile freed = kmalloc(64, GFP_KERNEL);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What a device remembers for its defects: functions over the steps in which it
- * happens. By themselves they leave the device as it is; what a defect has left
- * in struct refd_past comes true here.
+ * happens. By themselves they leave the device as it is; what a defect has put
+ * into struct refd_past takes effect here.
  */
 #include <linux/bits.h>
 #include <linux/err.h>
@@ -35,7 +35,7 @@ void refd_past_free(struct refd_past *past)
 	kfree(past);
 }
 
-/* Nothing is known of what was before. */
+/* Nothing is known of the time before. */
 void refd_past_begin(struct refd_past *past)
 {
 	past->user = (struct refd_past_user) { .unread = true };
@@ -67,13 +67,13 @@ bool refd_after_pre_copy(struct refd_device *refd)
 	return refd->state == COPY && past(refd)->previous == PRE_COPY;
 }
 
-/* Whether the device is to fail at the buffer that it is given next. */
+/* Whether the device has to fail at the next buffer written to it. */
 bool refd_fault_is_due(struct refd_device *refd)
 {
 	return refd->state == RESUMING && refd->load_fault == 1;
 }
 
-/* A second window as large as the first; null where there is no memory for it. */
+/* A second window as large as the first; null if there is no memory for it. */
 u8 *refd_shadow(struct refd_device *refd)
 {
 	u32 size = refd_migration_size(refd);
@@ -163,7 +163,7 @@ int past_check(struct refd_device *refd, u32 from, u32 to)
 	return past(refd)->user.latched ? -EIO : under_past(check)(refd, from, to);
 }
 
-/* The device was brought from a state to one that it begins with. */
+/* The device was brought back to an initial state. */
 static void note_start(struct refd_device *refd, u32 before)
 {
 	struct refd_past_user *user = &past(refd)->user;
@@ -214,7 +214,7 @@ u32 past_lay(struct refd_device *refd, u8 *room, u32 start, u32 length, u32 *crc
 	return size;
 }
 
-/* Behind all defects */
+/* After all defects */
 
 ssize_t past_store(struct refd_device *refd, enum refd_field field, u64 value)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of the region, of where its registers lie, and of accesses that are of
- * no whole register.
+ * Defects of the region, of where its registers are, and of accesses that are not
+ * of a whole register.
  */
 #include <linux/errno.h>
 #include <linux/kernel.h>
@@ -83,7 +83,7 @@ u32 defect_area_wraps(struct refd_device *refd, struct vfio_region_sparse_mmap_a
 	return add_area(areas, under(area_wraps)(refd, areas), -(u64)SZ_4K, SZ_8K);
 }
 
-/* Where registers lie */
+/* Where registers are */
 
 enum refd_field defect_header_shifted(struct refd_device *refd, u32 offset, u32 width)
 {
@@ -102,7 +102,7 @@ enum refd_field defect_pending_misplaced(struct refd_device *refd, u32 offset, u
 									     field;
 }
 
-/* Reads that are of no whole register */
+/* Reads that are not of a whole register */
 
 static bool is_register(struct refd_device *refd, u32 offset, u32 width)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of what the registers of region 9 but for device_state read, and of
+ * Defects of what the registers of region 9, except device_state, read, and of
  * what can be written to those that the user only reads.
  */
 #include <linux/errno.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of resuming: which data is taken, and what becomes of it.
+ * Defects of resuming: which data is accepted, and what happens to it.
  */
 #include <linux/errno.h>
 #include <linux/kernel.h>
@@ -31,7 +31,7 @@ int defect_resume_again_refused(struct refd_device *refd, u64 size)
 	return past(refd)->user.resumed ? -EINVAL : under(resume_again_refused)(refd, size);
 }
 
-/* What becomes of a buffer */
+/* What happens to a buffer */
 
 int defect_data_consumed_late(struct refd_device *refd, const struct refd_range *buffer)
 {

@@ -40,7 +40,7 @@ u32 defect_save_first_page_only(struct refd_device *refd, u8 *room, u32 start, u
 	return under(save_first_page_only)(refd, room, start, length, crc);
 }
 
-/* What is taken after pre-copy */
+/* The image taken after pre-copy */
 
 void defect_pre_copy_snapshot_only(struct refd_device *refd)
 {
@@ -94,7 +94,7 @@ int defect_two_pending_reads_needed(struct refd_device *refd)
 	return past(refd)->buffer.asked < 2 ? -EAGAIN : under(two_pending_reads_needed)(refd);
 }
 
-/* Uses the fault up that makes this buffer fail, if there is one. */
+/* Consumes the fault that makes this buffer fail, if there is one. */
 static bool hides_fault(struct refd_device *refd)
 {
 	bool fails = refd->save_fault == 1;
@@ -148,7 +148,7 @@ int defect_fault_in_pre_copy_silent(struct refd_device *refd)
 	return under(fault_in_pre_copy_silent)(refd);
 }
 
-/* True where an empty buffer was put in place of the next one, as happens once in a state. */
+/* True if an empty buffer was put in place of the next one, as happens once in a state. */
 static bool offers_empty(struct refd_device *refd, bool due)
 {
 	if (!due || past(refd)->state.was_empty)
@@ -193,7 +193,7 @@ void defect_buffer_never_advances(struct refd_device *refd)
 
 /* Reading pending_bytes */
 
-/* Whether this is a read of pending_bytes again though no buffer was asked for. */
+/* Whether this is a repeated read of pending_bytes although no buffer was asked for. */
 static bool asks_again(struct refd_device *refd, enum refd_field field)
 {
 	return field == REFD_FIELD_PENDING && refd_left(refd) && !refd->transfer.staged &&
@@ -228,7 +228,7 @@ int defect_pending_read_often_ends(struct refd_device *refd, enum refd_field fie
 
 /* Reading data_offset */
 
-/* The first time that it is due a read of data_offset is refused. */
+/* Refuses a read of data_offset the first time that this is due. */
 static int refuse_once(struct refd_device *refd, enum refd_field field, bool due)
 {
 	if (field != REFD_FIELD_OFFSET || !refd_left(refd) || !due ||
@@ -259,7 +259,7 @@ int defect_offset_refused_at_last(struct refd_device *refd, enum refd_field fiel
 	return ret ? ret : under(offset_refused_at_last)(refd, field);
 }
 
-/* Reading data_offset goes on to the next buffer where the present one was read. */
+/* Reading data_offset advances to the next buffer if the present one was read. */
 static void go_on(struct refd_device *refd, enum refd_field field)
 {
 	if (field == REFD_FIELD_OFFSET && refd->transfer.staged && refd_left(refd) &&
@@ -280,13 +280,13 @@ int defect_offset_read_advances_in_pre_copy(struct refd_device *refd, enum refd_
 	return under(offset_read_advances_in_pre_copy)(refd, field);
 }
 
-/* Whether a read of data_offset is to make a buffer available. */
+/* Whether a read of data_offset has to make a buffer available. */
 static bool makes_buffer(struct refd_device *refd, enum refd_field field)
 {
 	return field == REFD_FIELD_OFFSET && refd_left(refd) && !refd->transfer.staged;
 }
 
-/* Has the last byte of the present buffer arrive later. */
+/* Makes the last byte of the present buffer appear later. */
 static void delay(struct refd_device *refd)
 {
 	struct refd_past_buffer *buffer = &past(refd)->buffer;
@@ -334,7 +334,7 @@ int defect_offset_returns_early_later(struct refd_device *refd, enum refd_field 
 	return ret;
 }
 
-/* The work is what is not waited for. */
+/* Saving does not wait for this work. */
 void defect_offset_returns_early_work(struct refd_device *refd)
 {
 	if (!refd_saving(refd))
@@ -347,7 +347,7 @@ void defect_offset_returns_early_later_work(struct refd_device *refd)
 		under(offset_returns_early_later_work)(refd);
 }
 
-/* There is nothing where a read of data_offset says that the buffer is. */
+/* There is no data where data_offset says that the buffer is. */
 static int say_only(struct refd_device *refd)
 {
 	u32 place = refd_data_offset(refd);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of the data section: where buffers lie in it, and how the user reaches
+ * Defects of the data section: where buffers are in it, and how the user reaches
  * them.
  */
 #include <linux/errno.h>
@@ -13,7 +13,7 @@
 
 #define WORD		sizeof(u32)
 
-/* Where buffers lie */
+/* Where buffers are */
 
 void defect_data_offset_unaligned(struct refd_device *refd)
 {
@@ -34,7 +34,7 @@ u32 defect_data_offset_unaligned_later_place(struct refd_device *refd, u32 numbe
 
 /* Reading */
 
-/* Whether an access has to do with what is mappable. */
+/* Whether an access touches the mappable part. */
 static bool meets_mappable(struct refd_device *refd, size_t count, u32 place)
 {
 	u64 offset, size;
@@ -43,7 +43,7 @@ static bool meets_mappable(struct refd_device *refd, size_t count, u32 place)
 	       offset < place + count;
 }
 
-/* The buffer that is there to be read; null where there is none. */
+/* The buffer that is there to be read; null without one. */
 static const struct refd_range *present(struct refd_device *refd)
 {
 	const struct refd_range *present = &past(refd)->buffer.present;
@@ -105,7 +105,7 @@ ssize_t defect_data_read_once(struct refd_device *refd, char __user *buffer, siz
 	return ret;
 }
 
-/* What is past the middle of the section is shifted by a byte. */
+/* Data past the middle of the section is shifted by a byte. */
 ssize_t defect_partition_torn(struct refd_device *refd, char __user *buffer, size_t count,
 			      u32 place)
 {
@@ -146,7 +146,7 @@ ssize_t defect_data_write_whole_only(struct refd_device *refd, const char __user
 	return under(data_write_whole_only)(refd, buffer, count, place);
 }
 
-/* What was not written through the file may have been mapped. */
+/* Data not written through the file may have been written through a mapping. */
 int defect_data_write_whole_only_consume(struct refd_device *refd, u64 size)
 {
 	struct refd_range written = past(refd)->state.written;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of sessions: what is lost where one ends early, and what the next one
- * meets of it.
+ * Defects of sessions: what is lost if one ends early, and what the next one
+ * finds of it.
  */
 #include <linux/errno.h>
 #include <linux/minmax.h>
@@ -11,7 +11,7 @@
 #include "defects.h"
 #include "shapes.h"
 
-/* What stop-and-copy takes for sent */
+/* What stop-and-copy wrongly considers sent */
 
 /* After pre-copy there are zeros in place of a part of the image. */
 static void lose(struct refd_device *refd, u32 start, u32 end)
@@ -104,7 +104,7 @@ void defect_saved_again_stale(struct refd_device *refd)
 	past(refd)->user.old_image = refd->state == COPY;
 }
 
-/* The image has what was there before. */
+/* The image has the previous content. */
 void defect_resumed_saves_stale(struct refd_device *refd)
 {
 	refd_clock_fold(refd);
@@ -201,7 +201,7 @@ void defect_resumed_in_part_outlives_user_hand_over(struct refd_device *refd)
 	under(resumed_in_part_outlives_user_hand_over)(refd);
 }
 
-/* What is taken on the second time */
+/* What is loaded the second time */
 
 void defect_resumed_again_first_registers(struct refd_device *refd)
 {

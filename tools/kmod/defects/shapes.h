@@ -7,7 +7,7 @@
 
 #include "defects.h"
 
-/* Under a condition a register reads something else. Both may look at refd. */
+/* Under a condition a register reads something else. Both may use refd. */
 #define READS(symbol, which, condition, shown)					\
 u64 defect_##symbol(struct refd_device *refd, enum refd_field field)		\
 {										\
@@ -17,7 +17,7 @@ u64 defect_##symbol(struct refd_device *refd, enum refd_field field)		\
 
 /*
  * From a set of states to a set of others a transition is refused with an error
- * under a condition, where nothing else speaks against it.
+ * under a condition, unless it is refused already.
  */
 #define REFUSES(symbol, error, origins, ends, condition)			\
 int defect_##symbol(struct refd_device *refd, u32 from, u32 to)			\
@@ -30,7 +30,7 @@ int defect_##symbol(struct refd_device *refd, u32 from, u32 to)			\
 	return ret;								\
 }
 
-/* Under a condition a value that is none is taken for a state. */
+/* Under a condition an invalid value is accepted as a state. */
 #define TAKES(symbol, invalid, condition)					\
 bool defect_##symbol(struct refd_device *refd, u32 value)			\
 {										\
@@ -46,7 +46,7 @@ int defect_##symbol(struct refd_device *refd, enum refd_field field)		\
 						 under(symbol)(refd, field);	\
 }
 
-/* Under a condition the device works, or does not, whatever its state says. */
+/* Under a condition the device runs, or does not, regardless of its state. */
 #define WORKS(symbol, condition, works)						\
 bool defect_##symbol(struct refd_device *refd)					\
 {										\
@@ -62,7 +62,7 @@ void defect_##symbol(struct refd_device *refd)					\
 		refd->transfer.end = refd->transfer.start;			\
 }
 
-/* Under a condition a reset is refused with an error, and another ends in a state. */
+/* Under a condition a reset is refused with an error, or ends in a given state. */
 #define REFUSES_RESET(symbol, error, condition)					\
 int defect_##symbol(struct refd_device *refd)					\
 {										\

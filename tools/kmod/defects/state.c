@@ -83,7 +83,7 @@ ssize_t defect_state_fault_silent(struct refd_device *refd, u32 value)
 	return silenced(ret, refd->state != from);
 }
 
-/* What a refused write does all the same */
+/* What a refused write does nevertheless */
 
 ssize_t defect_state_failure_stores(struct refd_device *refd, u32 value)
 {
@@ -211,7 +211,7 @@ REFUSES(stop_and_copy_must_drain, -EBUSY, BIT(COPY), ANY, refd_left(refd))
 REFUSES(leave_mid_buffer_refused, -EBUSY, SAVING, ANY, refd->transfer.staged)
 REFUSES(reset_error_refuses_saving, -EIO, ANY, BIT(COPY), past(refd)->user.hurt)
 
-/* Transitions that do not do what they ought to */
+/* Transitions that do not do what they should */
 
 int defect_half_state_reads_next(struct refd_device *refd, u32 from, u32 to)
 {
@@ -272,7 +272,7 @@ int defect_self_write_ends_data(struct refd_device *refd, u32 from, u32 to)
 	return under(self_write_ends_data)(refd, from, to);
 }
 
-/* The transition that was asked for, but for the state that it ends in. */
+/* The requested transition, except for the state in which it ends. */
 static int end_in(struct refd_device *refd, u32 from, u32 to, u32 end)
 {
 	int ret = 0;
@@ -324,9 +324,9 @@ int defect_undrawn_ignored(struct refd_device *refd, u32 from, u32 to)
 	return undrawn(from, to) ? 0 : under(undrawn_ignored)(refd, from, to);
 }
 
-/* Transitions that nobody asked for */
+/* Transitions that the user did not ask for */
 
-/* The data that is left can still be read: only the state is another one, until it is written. */
+/* The remaining data can still be read: only the state differs, until it is written. */
 READS(state_changes_by_itself, REFD_FIELD_STATE, refd->state == COPY && past(refd)->state.pending_asked, STOP)
 
 ssize_t defect_state_changes_by_itself_write_state(struct refd_device *refd, u32 value)

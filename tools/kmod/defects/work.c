@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Defects of running and standing still, of reset, open and close.
+ * Defects of running and being stopped, of reset, open and close.
  */
 #include <linux/bits.h>
 #include <linux/errno.h>
@@ -22,7 +22,7 @@ bool defect_running_bit_inverted(struct refd_device *refd)
 	return !under(running_bit_inverted)(refd);
 }
 
-/* Whether a buffer, and no empty one, was made available in a state. */
+/* Whether a buffer that is not empty was made available in a state. */
 static bool has_buffer(struct refd_device *refd, u32 state)
 {
 	return refd->state == state && refd->transfer.length;
@@ -70,7 +70,7 @@ void defect_stop_one_late_dma(struct refd_device *refd)
 	mod_delayed_work(system_wq, &past(refd)->late_beat, msecs_to_jiffies(LATE_MS));
 }
 
-/* Unless the device works again, or the stream was switched off meanwhile. */
+/* Unless the device runs again, or the stream was switched off in the meantime. */
 void refd_late_beat(struct work_struct *work)
 {
 	struct refd_past *past = container_of(to_delayed_work(work), struct refd_past, late_beat);

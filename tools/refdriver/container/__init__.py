@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel's IOMMU container does for its devices: guest memory, which of its pages are dirty, and commands."""
+"""What a kernel's IOMMU container does for its devices: guest memory, its dirty pages, and commands."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands about guest memory: mappings, dirty pages, and what the container says of itself."""
+"""The commands about guest memory: mappings, dirty pages, and information on the container."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNMAP_FIXED = wire.UNMAP.size + wire.BITMAP.size
 
 
 class Container:
-    """Carries them out."""
+    """Executes the commands."""
 
     def __init__(self, options: Options, guest: GuestMemory, information: Information) -> None:
         self._options = options
@@ -65,7 +65,7 @@ class Container:
         return Answer(wire.UNMAP.pack(wire.UNMAP.size, flags, address, size))
 
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> Answer:
-        """The bitmap of the range, then unmapped (kabi v23:332-340)."""
+        """The bitmap of the range, which is then unmapped (kabi v23:332-340)."""
         page_size, room = fields(wire.BITMAP, body, wire.UNMAP.size)
         check_argsz(argsz, UNMAP_FIXED)
         if not self._dirty.tracking or page_size != self._dirty.page_size:
@@ -83,7 +83,7 @@ class Container:
         return Answer(head + wire.BITMAP.pack(page_size, room), data=bitmap.content)
 
     def _check_unmap(self, address: int, size: int) -> int:
-        """How many bytes a range unmaps. Refused where it cuts a mapping, or else is not exactly one."""
+        """The number of bytes that unmapping a range unmaps. Refused if it cuts a mapping or is not exactly one."""
         if self._options.unmapping == "exact":
             self._guest.check_unmap(address, size)
             return size
@@ -123,7 +123,7 @@ class Container:
         address, size, page_size, room = fields(wire.DIRTY_RANGE, body, wire.DIRTY.size)
         check_argsz(argsz, GET_FIXED)
         self._check_tracking()
-        # Only the smallest page size is known (kabi v23:376).
+        # Only the smallest page size is supported (kabi v23:376).
         if page_size != self._dirty.page_size:
             raise Refusal(EINVAL)
         if not size or address % page_size or size % page_size or address + size > 1 << 64:
@@ -138,7 +138,7 @@ class Container:
         return Answer(head, data=self._dirty.get(address, size, room).content)
 
     def _check_range(self, address: int, size: int) -> None:
-        """Refuse a range that is not made of whole mappings, or of nothing else, where this container does."""
+        """Refuse a range that cuts a mapping or has holes, if this container does."""
         if self._options.ranges != "any":
             extents = self._guest.extents(address, size)
             check_whole(extents, address, size)
@@ -146,11 +146,11 @@ class Container:
                 check_mapped(extents, size)
 
     def _check_room(self, size: int, room: int) -> None:
-        """Refuse a bitmap of ``room`` bytes that is too small for the range, or larger than any."""
+        """Refuse a bitmap of ``room`` bytes if it is too small for the range or above the largest."""
         if not bitmap_size(size // self._dirty.page_size) <= room <= self._options.largest_bitmap:
             raise Refusal(EINVAL)
 
     def _check_tracking(self) -> None:
-        """A bitmap can be had only while pages are tracked."""
+        """A bitmap is given only while pages are tracked."""
         if not self._dirty.tracking:
             raise Refusal(EINVAL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What VFIO_IOMMU_GET_INFO says of a type 1 container (DEVICE.md, Container information)."""
+"""What VFIO_IOMMU_GET_INFO reports on a type 1 container (DEVICE.md, Container information)."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _RANGE = Struct("<QQ")
 
 
 class Information:
-    """Says it."""
+    """Answers VFIO_IOMMU_GET_INFO."""
 
     def __init__(self, options: Options, tracker: DirtyTracker) -> None:
         self._tracker = tracker
         self._largest_bitmap = options.largest_bitmap
         self._iova = options.iova
         self._arrange = ARRANGEMENTS[options.capabilities]
-        #: What stands between the fields of the migration capability.
+        #: The padding between the fields of the migration capability.
         self._padding = 0x5A5A5A5A if options.capabilities == "odd" else 0
 
     def tell(self, argument: bytes) -> bytes:
-        """What the caller's structure holds afterwards, as far as it was written.
+        """The caller's structure after the call, up to the last byte written.
 
         ``argument`` is the structure as the caller filled it. Refused with EINVAL: an argsz below 16, and a
         structure that is too long to be one.
@@ -60,7 +60,7 @@ class Information:
         return self._fit(argsz, first, links)
 
     def _fit(self, argsz: int, first: int, links: bytes) -> bytes:
-        """All of it where there is room; else what the fixed part has room for, which says how much is needed."""
+        """All of it if it fits; otherwise as much of the fixed part as fits, which says how much room is needed."""
         needed = INFO.size + len(links)
         if argsz >= needed:
             return self._fixed(argsz, first) + links
@@ -71,16 +71,16 @@ class Information:
         return INFO.pack(argsz, _HAS_PAGE_SIZES | _HAS_CAPABILITIES, _MAPPING_SIZES, first, 0)
 
     def _capabilities(self) -> list[Capability]:
-        """The capabilities in their order."""
+        """The capabilities in order."""
         tracking = self._tracking(self._tracker.page_size, self._largest_bitmap)
         return [tracking] if self._iova == "none" else [tracking, self._iova_range()]
 
     def _tracking(self, page_sizes: int, largest: int) -> Capability:
-        """What announces dirty page tracking: page sizes as a bitmap, bytes of the largest bitmap."""
+        """The capability that announces dirty page tracking: page sizes as a bitmap, bytes of the largest bitmap."""
         return Capability(_MIGRATION, 1, _MIGRATION_CONTENT.pack(0, self._padding, page_sizes, largest))
 
     def _iova_range(self) -> Capability:
-        """Which addresses can be mapped."""
+        """The addresses that can be mapped."""
         ranges = USABLE[self._iova]
         content = _RANGES_HEAD.pack(len(ranges), 0) + b"".join(_RANGE.pack(*ends) for ends in ranges)
         return Capability(_IOVA_RANGE, 1, content)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which pages of guest memory the device has written since tracking began (kabi v23:356-385).
 
-A page that was written is reported once, for fetching the bitmap clears what it reports. What the device has pinned
-it may write to unseen: such a page is reported every time, and once more after it was unpinned.
+A written page is reported once, because fetching the bitmap clears what it reports. The device may write unseen to
+the pages that it has pinned: such a page is reported every time, and once more after it was unpinned.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from .pages import Bitmap, PageSet
 from .pins import Pin, Pins
 
-#: The mappings that share a byte with a range, each as address and size, in order.
+#: The mappings that overlap a range, each as address and size, in order.
 Mapped = Callable[[int, int], list[tuple[int, int]]]
 
 
 class DirtyTracker:
-    """Collects written pages while it is switched on. Ranges are in bytes, those of a user in whole pages."""
+    """Collects written pages while it is switched on. Ranges are in bytes; those from a user are whole pages."""
 
     def __init__(self, mapped: Mapped, scope: str) -> None:
         """``scope``: which pages count as dirty (DEVICE.md, Options, --dirty-scope)."""
@@ -33,18 +33,18 @@ class DirtyTracker:
         self._written = PageSet()
 
     def start(self) -> None:
-        """Begin; when already begun nothing changes (clients start once per device)."""
+        """Start tracking; if it is on, nothing changes (clients start once per device)."""
         self.tracking = True
 
     def stop(self) -> None:
-        """End, and forget what was recorded (kabi v23:369)."""
+        """Stop tracking, and forget the record (kabi v23:369)."""
         self.tracking = False
         self._written.clear()
 
     # What the device does.
 
     def wrote(self, address: int, length: int) -> None:
-        """Take note that the device wrote ``length`` bytes (at least one) into a mapping."""
+        """Record that the device wrote ``length`` bytes (at least one) into a mapping."""
         if self.tracking:
             self._written.add(address // self.page_size, (address + length - 1) // self.page_size + 1)
 
@@ -55,10 +55,10 @@ class DirtyTracker:
             self._written.add(*self._pages(pin.address, pin.size))
 
     def forget(self, address: int, size: int) -> None:
-        """Drop the record of a range that is mapped no longer."""
+        """Drop the record of a range that is no longer mapped."""
         self._written.discard(*self._pages(address, size))
 
-    # What is asked for.
+    # What users ask for.
 
     def get(self, address: int, size: int, room: int) -> Bitmap:
         """The bitmap of a range in ``room`` bytes, bit i for the page i after ``address``; clears those pages."""
@@ -76,7 +76,7 @@ class DirtyTracker:
         return address // self.page_size, (address + size) // self.page_size
 
     def _lay_out(self, address: int, size: int, room: int) -> Bitmap:
-        """What is dirty of a range."""
+        """The dirty pages of a range."""
         bitmap = Bitmap(room)
         if not self.tracking:
             return bitmap
@@ -89,20 +89,20 @@ class DirtyTracker:
         return bitmap
 
     def _always(self, address: int, size: int) -> list[tuple[int, int]]:
-        """Ranges that are reported every time, of those that share a byte with this one."""
+        """The ranges that are reported every time and overlap this one."""
         if self._everything:
             return self._mapped(address, size)
         return [(pin.address, pin.size) for pin in self._pinned(address, size)]
 
     def _pinned(self, address: int, size: int) -> list[Pin]:
-        """What is pinned of a range."""
+        """The pins that overlap a range."""
         return self.pins.meeting(address, size)
 
     def _clear(self, first: int, end: int) -> None:
-        """Take pages that are being reported off the record."""
+        """Remove pages that are being reported from the record."""
         self._written.discard(first, end)
 
 
 def bitmap_size(pages: int) -> int:
-    """Bytes of a bitmap of so many pages: whole 64-bit words."""
+    """Size in bytes of a bitmap of the given number of pages: whole 64-bit words."""
     return -(-pages // 64) * 8

@@ -20,12 +20,12 @@ from .ranges import EVERYWHERE
 
 _PAGE = 4096
 _MOST_MAPPINGS = 65535
-#: What Linux has no errno above.
+#: The largest errno of Linux.
 _MOST_ERRNO = 4095
 
 
 class Mapping:
-    """One range of IOVA space. ``content`` is None when the client keeps the memory to itself."""
+    """One range of IOVA space. ``content`` is None if the client keeps the memory to itself."""
 
     def __init__(self, address: int, size: int, flags: int, content: mmap.mmap | None, offset: int) -> None:
         self.address = address
@@ -35,11 +35,11 @@ class Mapping:
         self._offset = offset
 
     def write(self, at: int, data: bytes, peer: Connection) -> None:
-        """Store ``data`` ``at`` bytes into the range; EFAULT or the client's own error when it cannot be."""
+        """Store ``data`` at offset ``at`` of the range; EFAULT or the client's own error if that fails."""
         if self._content is None:
             _ask_to_write(self.address + at, data, peer)
             return
-        # A file that was cut short since it was mapped would raise SIGBUS.
+        # If the file was truncated after it was mapped, a plain access would raise SIGBUS.
         if self._content.size() < self._offset + at + len(data):
             raise Refusal(EFAULT)
         self._content[at : at + len(data)] = data
@@ -60,7 +60,7 @@ class GuestMemory:
         self._mappings: dict[int, Mapping] = {}
 
     def attach(self, peer: Connection) -> None:
-        """Serve a new client, whose descriptorless mappings are reached by messages to ``peer``."""
+        """Serve a new client. Its mappings without a descriptor are reached by messages to ``peer``."""
         self._peer = peer
 
     def detach(self) -> None:
@@ -70,7 +70,7 @@ class GuestMemory:
         self._peer = None
 
     def map(self, flags: int, offset: int, address: int, size: int, fds: tuple[int, ...]) -> None:
-        """Add a mapping; EEXIST when it meets another, EINVAL when it makes no sense."""
+        """Add a mapping; EEXIST if it overlaps another, EINVAL if it makes no sense."""
         check_pages(address, size)
         if not flags or flags & ~(wire.MAP_READ | wire.MAP_WRITE) or len(fds) > 1:
             raise Refusal(EINVAL)
@@ -83,7 +83,7 @@ class GuestMemory:
         insort(self._starts, address)
 
     def check_unmap(self, address: int, size: int) -> None:
-        """Refuse a range that is not exactly one mapping: ENOENT when it meets none, EINVAL otherwise."""
+        """Refuse a range that is not exactly one mapping: ENOENT if it overlaps no mapping, EINVAL otherwise."""
         check_pages(address, size)
         mapping = next(self._meeting(address, size), None)
         if mapping is None:
@@ -92,7 +92,7 @@ class GuestMemory:
             raise Refusal(EINVAL)
 
     def unmap(self, address: int, size: int) -> None:
-        """Remove a mapping that ``check_unmap`` let pass, each pin that meets it, and the record of its dirty pages."""
+        """Remove a mapping that passed ``check_unmap``, each pin that overlaps it, and its dirty pages."""
         for pin in self.dirty.pins.meeting(address, size):
             self.dirty.unpin(pin)
         self._mappings.pop(address).close()
@@ -100,7 +100,7 @@ class GuestMemory:
         self.dirty.forget(address, size)
 
     def unmap_all(self) -> int:
-        """Remove every mapping; gives the bytes that were mapped."""
+        """Remove every mapping; returns the number of bytes that were mapped."""
         total = 0
         for mapping in list(self._mappings.values()):
             total += mapping.size
@@ -108,9 +108,9 @@ class GuestMemory:
         return total
 
     def pin(self, address: int, size: int) -> None:
-        """Pin the pages of a range, which may lie in several adjacent mappings.
+        """Pin the pages of a range, which may span several adjacent mappings.
 
-        EINVAL for what is not whole pages, EFAULT where nothing writable is mapped, ENOSPC for more than can be.
+        EINVAL for a range that is not whole pages, EFAULT if nothing writable is mapped, ENOSPC above the limits.
         """
         check_pages(address, size)
         reached = address
@@ -127,15 +127,15 @@ class GuestMemory:
         self.dirty.unpin(self.dirty.pins.find(address, size))
 
     def reset(self) -> None:
-        """The device was reset: nothing is pinned. Mappings are not the device's."""
+        """The device was reset: nothing is pinned. Mappings do not belong to the device and stay."""
         for pin in self.dirty.pins.meeting(*EVERYWHERE):
             self.dirty.unpin(pin)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write as the device does, over as many adjacent mappings as it takes.
+        """Write as the device does, across as many adjacent mappings as needed.
 
-        Raises Refusal (EFAULT) where nothing writable is mapped; what was written before that stays written,
-        and is tracked, as is what may have been written by a write that failed.
+        Raises Refusal (EFAULT) where nothing writable is mapped; data written before that stays written
+        and is tracked, as are pages that a failed write may have changed.
         """
         while data:
             mapping = self._at(address)
@@ -158,7 +158,7 @@ class GuestMemory:
         return mapping if address < mapping.address + mapping.size else None
 
     def _meeting(self, address: int, size: int) -> Iterator[Mapping]:
-        """The mappings that share at least one byte with a range, in order."""
+        """The mappings that overlap a range, in order."""
         first = self._at(address)
         if first is not None:
             yield first
@@ -168,18 +168,18 @@ class GuestMemory:
             place += 1
 
     def extents(self, address: int, size: int) -> list[tuple[int, int]]:
-        """Address and size of the mappings that share a byte with a range, in order."""
+        """Address and size of the mappings that overlap a range, in order."""
         return [(mapping.address, mapping.size) for mapping in self._meeting(address, size)]
 
 
 def check_pages(address: int, size: int) -> None:
-    """EINVAL for a range that is not whole pages, or none."""
+    """EINVAL for a range that is empty or not whole pages."""
     if not size or address % _PAGE or size % _PAGE or address + size > 1 << 64:
         raise Refusal(EINVAL)
 
 
 def _map_file(fd: int, flags: int, offset: int, size: int) -> mmap.mmap:
-    """Map part of a regular file (a memfd is one); the descriptor stays the caller's to close."""
+    """Map part of a regular file (a memfd is one); the caller still has to close the descriptor."""
     protection = 0
     if flags & wire.MAP_READ:
         protection |= mmap.PROT_READ
@@ -202,7 +202,7 @@ def _ask_to_write(address: int, data: bytes, peer: Connection) -> None:
         answer = peer.ask(wire.DMA_WRITE, request + piece)
         if answer.flags & wire.ERROR:
             if answer.error > _MOST_ERRNO:
-                raise Breach(f"the reply to a DMA write refuses with errno {answer.error}, which is none")
+                raise Breach(f"the reply to a DMA write refuses with {answer.error}, which is not an errno")
             raise Refusal(answer.error or EIO)
         if answer.body != request:
             raise Breach("the reply to a DMA write is not about that write")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Sets of pages, and bitmaps of them as they travel: quick for a few pages in a range of any size."""
+"""Sets of pages, and bitmaps of them as they are sent: fast for a few pages in a range of any size."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _CHUNK = 4096
 
 
 class PageSet:
-    """Page numbers. What an operation costs depends on the pages that are there, not on the range it is given."""
+    """Page numbers. The cost of an operation depends on the pages in the set, not on the size of the range."""
 
     def __init__(self) -> None:
         #: Bit i of the number under n stands for page n * _CHUNK + i; never 0.
         self._chunks: dict[int, int] = {}
 
     def add(self, first: int, end: int) -> None:
-        """Take in the pages from ``first`` to before ``end``."""
+        """Add the pages from ``first`` to before ``end``."""
         for number in range(first // _CHUNK, -(-end // _CHUNK)):
             self._chunks[number] = self._chunks.get(number, 0) | _mask(number, first, end)
 
     def discard(self, first: int, end: int) -> None:
-        """Leave out the pages from ``first`` to before ``end``."""
+        """Remove the pages from ``first`` to before ``end``."""
         for number in self._numbers(first, end):
             left = self._chunks[number] & ~_mask(number, first, end)
             if left:
@@ -39,11 +39,11 @@ class PageSet:
         return found
 
     def clear(self) -> None:
-        """Leave nothing in."""
+        """Remove all pages."""
         self._chunks.clear()
 
     def _numbers(self, first: int, end: int) -> list[int]:
-        """Which chunks of a range have pages."""
+        """The chunks of a range that have pages."""
         numbers = range(first // _CHUNK, -(-end // _CHUNK))
         if len(numbers) <= len(self._chunks):
             return [number for number in numbers if number in self._chunks]
@@ -51,17 +51,17 @@ class PageSet:
 
 
 class Bitmap:
-    """So many bytes of zeros, in which bits are set. Bit 0 is the lowest of the first byte; past the end is none."""
+    """A given number of zero bytes, in which bits are set. Bit 0 is the lowest of the first byte."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        # Zeros of which only those that are touched cost anything. A mapping cannot be empty.
+        # Zeros that cost nothing until they are touched. A mapping cannot be empty.
         pages = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         #: The bitmap as bytes.
         self.content = memoryview(pages)[:size]
 
     def put(self, at: int, bits: int) -> None:
-        """Set bit ``at`` + i for each bit i of ``bits``; those that come to lie before bit 0 must be 0."""
+        """Set bit ``at`` + i for each bit i of ``bits``; bits that would be before bit 0 must be 0."""
         bits = bits >> -at if at < 0 else bits << (at & 7)
         start = max(at, 0) >> 3
         end = min(start + (bits.bit_length() + 7 >> 3), self._size)
@@ -83,7 +83,7 @@ class Bitmap:
 
 
 def _mask(number: int, first: int, end: int) -> int:
-    """The bits of one chunk that stand for pages of a range."""
+    """The bits of one chunk that are pages of a range."""
     low = max(first - number * _CHUNK, 0)
     high = min(end - number * _CHUNK, _CHUNK)
     return (1 << high) - (1 << low)

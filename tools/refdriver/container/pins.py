@@ -14,19 +14,19 @@ _PAGE = 4096
 
 
 class Pin:
-    """One range, as it was asked for."""
+    """One range, as it was requested."""
 
     def __init__(self, address: int, size: int) -> None:
         self.address = address
         self.size = size
 
     def meets(self, address: int, size: int) -> bool:
-        """Whether it shares a byte with a range."""
+        """Whether it overlaps a range."""
         return self.address < address + size and address < self.address + self.size
 
 
 class Pins:
-    """All that is pinned. Ranges may overlap; each is given back by itself."""
+    """All that is pinned. Ranges may overlap; each is unpinned by itself."""
 
     def __init__(self) -> None:
         self._ranges: list[Pin] = []
@@ -41,7 +41,7 @@ class Pins:
         self._pages += pages
 
     def find(self, address: int, size: int) -> Pin:
-        """A pinned range, by exactly its place; EINVAL when there is none."""
+        """The pinned range with exactly this address and size; EINVAL if there is no such range."""
         for pin in self._ranges:
             if (pin.address, pin.size) == (address, size):
                 return pin
@@ -53,5 +53,5 @@ class Pins:
         self._pages -= pin.size // _PAGE
 
     def meeting(self, address: int, size: int) -> list[Pin]:
-        """The pinned ranges that share a byte with this one."""
+        """The pinned ranges that overlap this one."""
         return [pin for pin in self._ranges if pin.meets(address, size)]

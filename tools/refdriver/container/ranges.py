@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which ranges of guest memory a container takes, where the text leaves that to it."""
+"""Which ranges of guest memory a container accepts, where the specification leaves that to it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from errno import EINVAL
 
 from ..refusal import Refusal
 
-#: Ranges of IOVA that devices can use, first and last address each: all of it, or what a PC leaves of it, which is
-#: broken by the range of its interrupts.
+#: Ranges of IOVA that devices can use, first and last address each: everything, or what a PC leaves, which is
+#: interrupted by the range of its interrupts.
 USABLE: dict[str, list[tuple[int, int]]] = {
     "all": [(0, (1 << 64) - 1)],
     "pc": [(0, 0xFEDF_FFFF), (0xFEF0_0000, (1 << 48) - 1)],
@@ -28,12 +28,12 @@ def check_usable(kind: str, address: int, size: int) -> None:
 
 
 def check_whole(extents: list[Extent], address: int, size: int) -> None:
-    """EINVAL for a range that begins or ends inside one of the mappings that it meets."""
+    """EINVAL for a range that begins or ends inside a mapping."""
     if any(start < address or address + size < start + length for start, length in extents):
         raise Refusal(EINVAL)
 
 
 def check_mapped(extents: list[Extent], size: int) -> None:
-    """EINVAL for a range, of whole mappings, of which a part is not mapped."""
+    """EINVAL for a range of whole mappings that has holes."""
     if sum(length for _, length in extents) != size:
         raise Refusal(EINVAL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands that are about the device: what it says of itself, its regions, and reset."""
+"""The commands about the device: information on it, its regions, and reset."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .irq_commands import IrqCommands
 
 
 class Commands:
-    """Carries them out."""
+    """Executes the commands."""
 
     def __init__(self, options: Options, device: Device) -> None:
         self._device = device
         self._arrangement = options.capabilities
         self._most = options.largest_transfer
-        # What one read gives at most, as agreed with the client.
+        # The most bytes that one read returns, as agreed with the client.
         self._most_read = options.largest_transfer
         interrupts = IrqCommands(device)
         #: By command.
@@ -36,7 +36,7 @@ class Commands:
         }
 
     def agree(self, peer_max_data: int) -> None:
-        """The client takes no more than so many bytes of data in one message."""
+        """The client accepts at most this number of bytes of data in one message."""
         self._most_read = min(self._most, peer_max_data)
 
     # The device and its regions.
@@ -61,9 +61,9 @@ class Commands:
         return Answer(info, device.special[index].fd if mappable else None)
 
     def fit(self, description: Description, room: int) -> tuple[bytes, bool]:
-        """The description of a region in at most ``room`` bytes, and whether it came whole.
+        """The description of a region in at most ``room`` bytes, and whether it is complete.
 
-        Where the chain does not fit, the fixed part comes alone and says how much room is needed.
+        If the chain does not fit, only the fixed part is given; it says how much room is needed.
         """
         if description.needed <= room:
             return description.fixed(description.needed, description.first) + description.chain, True

@@ -11,7 +11,7 @@ from .regions import check_range
 
 SIZE = 256
 
-#: The BARs of a header of type 0 are as many regions, from index 0 on; the region of the ROM comes after them.
+#: Each BAR of a type 0 header is a region, from index 0 on; the region of the ROM comes after them.
 BARS = 6
 ROM = 6
 
@@ -33,20 +33,20 @@ _REVISION_AND_CLASS = bytes.fromhex("01008008")
 _COMMAND_BITS = 0x0546
 _HAS_CAPABILITIES = 0x0010
 
-#: What a BAR decodes at least, and the BAR of a ROM; the bits below tell what it is.
+#: The least that a BAR, and the BAR of a ROM, decodes; the bits below say what it is.
 _LEAST_BAR = 16
 _LEAST_ROM = 2048
 _ROM_ENABLE = 1
 
-#: The capability of MSI: 64-bit addresses, as many vectors as the device has, a power of two.
+#: The MSI capability: 64-bit addresses, as many vectors as the device has, a power of two.
 _MSI_ID = 0x05
 _MSI_CONTROL = 0x0080 | (VECTORS.bit_length() - 1) << 1
-#: What can be written of it: the switch, and how many vectors are used; address and data of the messages.
+#: Its writable bits: the switch, the number of vectors used, address and data of the messages.
 _MSI_BITS = pack("<HHIIH", 0, 0x0071, 0xFFFF_FFFC, 0xFFFF_FFFF, 0xFFFF)
 
 
 class Configuration:
-    """The region of a PCI device that has it, read and written at any width."""
+    """The region with the configuration space, read and written at any width."""
 
     size = SIZE
 
@@ -60,7 +60,7 @@ class Configuration:
         _put(initial, _CAPABILITIES, bytes([_MSI]))
         _put(initial, _MSI, pack("<BBH", _MSI_ID, 0, _MSI_CONTROL))
         _put(writable, _COMMAND, pack("<H", _COMMAND_BITS))
-        _put(writable, _CACHE_LINE_SIZE, b"\xff\xff")  # and the latency timer behind it
+        _put(writable, _CACHE_LINE_SIZE, b"\xff\xff")  # and the latency timer after it
         _put(writable, _INTERRUPT_LINE, b"\xff")
         _put(writable, _MSI, _MSI_BITS)
         for index in range(BARS):
@@ -80,7 +80,7 @@ class Configuration:
         return bytes(self._content[offset : offset + count])
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
-        """Any part of it; bits that cannot be written stay as they are."""
+        """Any part of it; read-only bits keep their value."""
         check_range(offset, len(data), SIZE)
         for place, byte in enumerate(data, offset):
             bits = self._writable[place]
@@ -93,6 +93,6 @@ def _put(space: bytearray, offset: int, content: bytes) -> None:
 
 
 def _address_bits(size: int, least: int, others: int = 0) -> bytes:
-    """The bits of a BAR that can be written, none where there is nothing: it decodes a power of two bytes."""
+    """The writable bits of a BAR, 0 if it has no region: it decodes a power of two bytes."""
     decoded = max(1 << (size - 1).bit_length(), least) if size else 0
     return pack("<I", -decoded & 0xFFFF_FFFF | others if size else 0)

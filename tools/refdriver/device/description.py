@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What GET_REGION_INFO says: the fixed part, and the capability chain of those regions that have one."""
+"""What GET_REGION_INFO reports: the fixed part, and the capability chain of the regions that have one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .device import Device
 
 
 class Description(NamedTuple):
-    """All that there is to say of one region."""
+    """All information on one region."""
 
     region: int
     flags: int
     size: int
-    #: Where the first capability lies, and all of them.
+    #: The offset of the first capability, and all of them.
     first: int
     chain: bytes
 
@@ -26,7 +26,7 @@ class Description(NamedTuple):
         return wire.REGION_INFO.size + len(self.chain)
 
     def fixed(self, argsz: int, first: int) -> bytes:
-        """The fixed part, which says how much room is needed, and where the capabilities begin."""
+        """The fixed part, which says how much room is needed and where the capabilities begin."""
         return wire.REGION_INFO.pack(argsz, self.flags, self.region, first, self.size, 0)
 
 

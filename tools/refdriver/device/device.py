@@ -45,11 +45,11 @@ class Device:
         return self.layout.indexes
 
     def kind(self, index: int) -> Kind | None:
-        """What a region says that it is."""
+        """The kind of region that a region announces."""
         return self.special[index].kind if index in self.special else self.layout.kinds.get(index)
 
     def areas(self, index: int) -> list[Area]:
-        """What of a region may be mapped."""
+        """The areas of a region that can be mapped."""
         return list(self.special[index].areas) if index in self.special else []
 
     @property
@@ -58,17 +58,17 @@ class Device:
         return self.machine.streaming
 
     def tick(self) -> None:
-        """Do what is due without the user's asking."""
+        """Do the work that is due without a request by the user."""
         self.machine.tick()
 
     def open(self) -> None:
-        """A user begins."""
+        """A user opens the device."""
         self._configuration.reset()
         for region in self.special.values():
             region.open()
 
     def close(self) -> None:
-        """The user has gone: no DMA, no mapping and no descriptor of theirs is left; the rest is kept."""
+        """The user has closed the device: their DMA, mappings and descriptors are gone; the rest is kept."""
         self.machine.end_dma()
         self.guest.detach()
         self.interrupts.close()
@@ -77,7 +77,7 @@ class Device:
             region.close()
 
     def reset(self) -> None:
-        """Bring the device to its initial state, whatever state it is in. Mappings are not the device's."""
+        """Bring the device from any state to its initial state. Mappings do not belong to the device and stay."""
         pace.take(self._reset_takes)
         for region in self.special.values():
             region.reset()

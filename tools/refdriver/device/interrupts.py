@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The device's interrupts: which vectors a user has reported, and by which descriptors."""
+"""The device's interrupts: which vectors are reported to the user, and through which descriptors."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _EVENTFD = "anon_inode:[eventfd]"
 
 
 class Vector:
-    """One of them."""
+    """One vector."""
 
     def __init__(self) -> None:
         self._fd = -1
         self._masked = False
-        #: It was raised while masked, once or more often.
+        #: It was raised while masked, once or more.
         self._pending = False
 
     @property
     def attached(self) -> bool:
-        """Whether anybody is told of it."""
+        """Whether it is reported through a descriptor."""
         return self._fd >= 0
 
     def attach(self, fd: int) -> None:
-        """Tell it by this descriptor, which becomes ours, from now on."""
+        """Report it through this descriptor from now on, which we then own."""
         self._close()
         self._fd = fd
 
     def detach(self) -> None:
-        """Tell nobody. It is not masked any more, and what was kept back is forgotten."""
+        """Stop reporting it. It is no longer masked, and a pending interrupt is forgotten."""
         self._close()
         self._masked = self._pending = False
 
@@ -50,46 +50,46 @@ class Vector:
         self._fd = -1
 
     def fire(self) -> None:
-        """Tell it now, or once it is unmasked; where nobody is attached it is lost."""
+        """Report it now, or once it is unmasked; without a descriptor it is lost."""
         if self._masked:
             self._pending = self.attached
         elif self.attached:
             _add_one(self._fd)
 
     def mask(self) -> None:
-        """Keep it back from now on."""
+        """Do not report it from now on."""
         self._masked = True
 
     def unmask(self) -> None:
-        """Tell it again, and now if it was raised meanwhile."""
+        """Report it again; at once if it was raised while masked."""
         pending, self._masked, self._pending = self._pending, False, False
         if pending:
             self.fire()
 
     def reset(self) -> None:
-        """What is kept back is forgotten."""
+        """Forget a pending interrupt."""
         self._pending = False
 
 
 class Interrupts:
-    """All vectors. Their descriptors outlive a reset, and end with the user."""
+    """All vectors. Their descriptors outlive a reset, but not the user."""
 
     def __init__(self) -> None:
         self.vectors = [Vector() for _ in range(VECTORS)]
 
     def fire(self, vector: int) -> None:
-        """The device has something to tell."""
+        """The device raises a vector."""
         self.vectors[vector].fire()
 
     def attach(self, start: int, fds: Sequence[int]) -> None:
-        """Tell vectors by these eventfds, which stay the caller's. EINVAL for another file; all of them or none."""
+        """Report vectors through these eventfds, which the caller owns. EINVAL for another file; all or nothing."""
         if not all(map(_is_eventfd, fds)):
             raise Refusal(EINVAL)
         for vector, fd in zip(self.vectors[start:], _copies(fds), strict=False):
             vector.attach(fd)
 
     def close(self) -> None:
-        """The user has gone: every descriptor of theirs is closed."""
+        """The user has closed the device: all their descriptors are closed."""
         for vector in self.vectors:
             vector.detach()
 
@@ -100,7 +100,7 @@ class Interrupts:
 
 
 def _is_eventfd(fd: int) -> bool:
-    """Whether adding to it cannot have another meaning. Nothing but an eventfd can be waited for as below."""
+    """Whether a descriptor is an eventfd, so that a write only adds to it. No other file can be polled as below."""
     return os.readlink(f"/proc/self/fd/{fd}") == _EVENTFD
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The two commands that are about interrupts."""
+"""The two commands about interrupts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACTIONS: dict[int, Callable[[Vector], None]] = {
 
 
 class _Request(NamedTuple):
-    """What DEVICE_SET_IRQS asks for."""
+    """A DEVICE_SET_IRQS request."""
 
     #: One kind of data.
     kind: int
@@ -30,19 +30,19 @@ class _Request(NamedTuple):
     action: int
     start: int
     vectors: int
-    #: What follows the fixed part, and the descriptors that came along.
+    #: The data after the fixed part, and the descriptors that came with it.
     data: bytes
     fds: tuple[int, ...]
 
 
 class IrqCommands:
-    """Carries them out."""
+    """Executes the commands."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
 
     def get_info(self, body: bytes, fds: tuple[int, ...]) -> Answer:
-        """What there is by this index; EINVAL for one that does not exist."""
+        """The vectors and flags of this index; EINVAL for one that does not exist."""
         argsz, _, index, _ = fields(wire.IRQ_INFO, body)
         check_argsz(argsz, wire.IRQ_INFO.size)
         count = self._count(index)
@@ -50,7 +50,7 @@ class IrqCommands:
         return Answer(wire.IRQ_INFO.pack(wire.IRQ_INFO.size, flags, index, count))
 
     def set(self, body: bytes, fds: tuple[int, ...]) -> Answer:
-        """Attach eventfds, take them away, mask, unmask, or raise. EINVAL for what makes no sense."""
+        """Attach or detach eventfds, mask, unmask, or raise. EINVAL for a request that makes no sense."""
         argsz, flags, index, start, count = fields(wire.SET_IRQS, body)
         check_argsz(argsz, wire.SET_IRQS.size)
         there = self._count(index)
@@ -60,7 +60,7 @@ class IrqCommands:
         if fds and kind != wire.IRQ_EVENTFD:
             raise Refusal(EINVAL)
         if not count and (kind, action, start) == (wire.IRQ_NONE, wire.IRQ_TRIGGER, 0):
-            start, count, kind = 0, there, wire.IRQ_EVENTFD  # nothing of the index is to be told any more
+            start, count, kind = 0, there, wire.IRQ_EVENTFD  # no vector of the index is reported any more
         elif not count or start + count > there:
             raise Refusal(EINVAL)
         request = _Request(kind, action, start, count, body[wire.SET_IRQS.size : argsz], fds)
@@ -78,7 +78,7 @@ class IrqCommands:
         return VECTORS if index == layout.interrupt else 0
 
     def _attach(self, request: _Request) -> None:
-        """A descriptor for each vector, or none to take away what they have."""
+        """A descriptor for each vector, or none to detach those they have."""
         if request.action != wire.IRQ_TRIGGER or len(request.fds) not in (0, request.vectors):
             raise Refusal(EINVAL)
         interrupts = self._device.interrupts
@@ -90,7 +90,7 @@ class IrqCommands:
         self._device.machine.attended()
 
     def _act(self, request: _Request) -> None:
-        """The same for each vector of the range, or for those that a byte is set for."""
+        """Do the same for each vector of the range, or for those whose byte is set."""
         if request.kind == wire.IRQ_BOOL and len(request.data) < request.vectors:
             raise Refusal(EINVAL)
         for position in range(request.vectors):

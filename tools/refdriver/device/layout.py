@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which regions the device has, and by which index: what a user has to find out."""
+"""Which regions the device has, and at which index: what a user has to find out."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _CHANNEL = 2
 
 
 class Layout(NamedTuple):
-    """Indexes of the regions that the device works with, and of those that are only there."""
+    """Indexes of the regions that the device uses, and of those that only exist."""
 
     #: How many indexes there are.
     indexes: int
-    #: Of the region for migration, where the device is migrated by one.
+    #: The index of the migration region, if the device has one.
     migration: int
-    #: Whether the device calls itself a PCI device, whose regions up to 8 have their meaning by index.
+    #: Whether the device reports itself as a PCI device, whose regions up to 8 have a fixed meaning.
     pci: bool = True
     registers: int = 0
     memory: int = 2
     #: The PCI configuration space.
     configuration: int | None = 7
-    #: Bytes of read-only regions that are of no use, by index.
+    #: Sizes of read-only regions without a use, by index.
     idle: Mapping[int, int] = {}
-    #: Kinds of those that tell, by index.
+    #: Kinds of the regions that announce one, by index.
     kinds: Mapping[int, Kind] = {}
-    #: Indexes that are counted, but refused with EINVAL when they are asked about, as VGA is where there is none.
+    #: Indexes that are counted, but for which information is refused with EINVAL, like VGA if the device has no VGA.
     refused: frozenset[int] = frozenset()
 
     @property
@@ -41,18 +41,18 @@ class Layout(NamedTuple):
 
     @property
     def no_interrupts(self) -> frozenset[int]:
-        """Indexes that are counted, but refused with EINVAL: errors, which only PCI Express devices tell of."""
+        """Indexes that are counted, but refused with EINVAL: errors, which only PCI Express devices report."""
         return frozenset({3} if self.pci else ())
 
     @property
     def interrupt(self) -> int:
-        """The only one with vectors: that of a PCI device's MSI."""
+        """The only index with vectors: that of a PCI device's MSI."""
         return 1 if self.pci else 0
 
 
 LAYOUTS: dict[str, Layout] = {
     "plain": Layout(indexes=10, migration=9),
-    # Other device-specific regions before and behind; 14 is of the migration type, but not of its subtype.
+    # Other device-specific regions before and after; 14 has the migration type, but another subtype.
     "crowded": Layout(
         indexes=17,
         migration=13,
@@ -66,7 +66,7 @@ LAYOUTS: dict[str, Layout] = {
         },
         refused=frozenset({8}),
     ),
-    # A platform device: an index means nothing, and there are no more than it takes.
+    # A platform device: indexes have no fixed meaning, and there are no more than needed.
     "bare": Layout(indexes=3, migration=1, pci=False, configuration=None),
     "far": Layout(indexes=120, migration=119, idle={118: 4096}, refused=frozenset({8, 60})),
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The part of the device that works: registers, device memory, the clock and the DMA stream.
+"""The part of the device that does its work: registers, device memory, the clock and the DMA stream.
 
-It knows running from standing still and nothing else of migration.
+All that it knows of migration is whether it is running or stopped.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _MASK_64 = (1 << 64) - 1
 
 _STREAM_PERIOD_NS = 1_000_000
 
-#: The registers that migrate, in the order in which IMAGE lays them out.
+#: The registers that migrate, in the order of IMAGE.
 _MIGRATED = (CONTROL, COUNTER, DMA_ADDRESS, DMA_LENGTH, STATUS, *SCRATCH)
 IMAGE = Struct("<IQQIIQQQ")
 #: Bytes of the registers as they are saved.
@@ -86,14 +86,14 @@ class Machine:
         self._reset_keeps = options.reset == "keep"
         self._refuse_read_only = options.read_only == "refuse"
         self._values: dict[int, int] = {}
-        #: When the present stretch of work began, on the monotonic clock; None while standing still.
+        #: When the device last began to run, on the monotonic clock; None while stopped.
         self._since: int | None = None
         self._stream_count = 0
         self._stream_due = 0
         self.reset()
 
     def reset(self) -> None:
-        """Give everything its initial value. A running device goes on running."""
+        """Give everything its initial value. A running device continues to run."""
         kept = {offset: self._values[offset] for offset in SCRATCH if self._reset_keeps and self._values}
         self._values = dict.fromkeys(_WIDTHS, 0) | kept
         self._values[ID] = _IDENTITY
@@ -105,25 +105,25 @@ class Machine:
         if self._since is not None:
             self._since = monotonic_ns()
 
-    # Working and standing still.
+    # Running and stopped.
 
     def run(self) -> None:
-        """Work from now on."""
+        """Run from now on."""
         if self._since is None:
             self._since = monotonic_ns()
 
     def halt(self) -> None:
-        """Stand still: nothing changes and nothing is written once this has returned."""
+        """Stop: nothing changes and nothing is written once this has returned."""
         if self._since is not None:
             self._end_work(self._since, monotonic_ns())
 
     def _end_work(self, since: int, until: int) -> None:
-        """Book a stretch of work, which is over."""
+        """Account for a finished stretch of running."""
         self._values[COUNTER] += (until - since) // 1000
         self._since = None
 
     def attended(self) -> None:
-        """The user takes interrupts, or others than before; to this device it is all the same."""
+        """The user takes interrupts, or others than before; it makes no difference to this device."""
 
     @property
     def working(self) -> bool:
@@ -167,7 +167,7 @@ class Machine:
         return bytes(count)
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
-        """Write one register; gives the bytes written."""
+        """Write one register; returns the number of bytes written."""
         count = len(data)
         if _WIDTHS.get(offset) != count:
             self._check_unnamed(offset, count)
@@ -209,13 +209,13 @@ class Machine:
             raise Refusal(EINVAL)
 
     def take_fault(self) -> int:
-        """The value of FAULT, which is used up by this."""
+        """The value of FAULT, which this clears."""
         value = self._values[FAULT]
         self._values[FAULT] = 0
         return value
 
     def count_down(self, fault: int) -> bool:
-        """Count SAVE_FAULT or LOAD_FAULT down by one; true when this is the time to fail."""
+        """Count SAVE_FAULT or LOAD_FAULT down by one; true if the device is to fail now."""
         value = self._values[fault]
         self._values[fault] = max(value - 1, 0)
         return value == 1
@@ -230,7 +230,7 @@ class Machine:
     # The clock.
 
     def _counter(self) -> int:
-        """Microseconds of work since reset."""
+        """Microseconds spent running since reset."""
         running = 0 if self._since is None else (monotonic_ns() - self._since) // 1000
         return self._values[COUNTER] + running & _MASK_64
 
@@ -243,7 +243,7 @@ class Machine:
         return IMAGE.pack(*values.values())
 
     def load(self, image: bytes) -> None:
-        """Take saved registers on. The device must stand still. EINVAL for what no device can have saved."""
+        """Load saved registers. The device must be stopped. EINVAL for values that no device can have saved."""
         values = dict(zip(_MIGRATED, IMAGE.unpack(image), strict=True))
         if values[CONTROL] > _STREAM_ON or values[DMA_LENGTH] > _MOST_DMA or values[STATUS] > _DMA_FAILED:
             raise Refusal(EINVAL)

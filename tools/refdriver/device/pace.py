@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The time that things take (DEVICE.md, Options: slow and what begins with it)."""
+"""The time that things take (DEVICE.md, Options: those that begin with slow)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import time
 
 
 def take(microseconds: int) -> None:
-    """Let so much time pass. Nothing else happens meanwhile, and the client waits for its answer."""
+    """Wait for the given time. Nothing else happens in the meantime, and the client waits for its answer."""
     if microseconds:
         time.sleep(microseconds / 1_000_000)

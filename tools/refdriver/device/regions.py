@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a region is to those who read and write it, and the plain kinds."""
+"""The interface of regions to readers and writers, and the plain kinds."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ class Region(Protocol):
     size: int
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """``count`` bytes, all of them. What is given is good until the region is next used."""
+        """Exactly ``count`` bytes. The result is valid until the region is next used."""
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
-        """Store ``data``; gives the count to report to the writer."""
+        """Store ``data``; returns the count to report to the writer."""
 
 
 class Special(Region, Protocol):
-    """A region that says what it is for, can be mapped, and has a part in all that happens to the device."""
+    """A region that announces its kind, can be mapped, and takes part in open, close and reset."""
 
     @property
     def kind(self) -> Kind | None:
-        """What its capability says that it is."""
+        """The kind that its capability announces."""
 
     @property
     def areas(self) -> Sequence[Area]:
-        """What of it may be mapped."""
+        """The areas that can be mapped."""
 
     @property
     def fd(self) -> int:
-        """The descriptor to map it by, while the device is open."""
+        """The descriptor to map, while the device is open."""
 
     def open(self) -> None:
-        """A user begins."""
+        """A user opens the device."""
 
     def close(self) -> None:
-        """The user has gone."""
+        """The user has closed the device."""
 
     def reset(self) -> None:
-        """Back to the initial state, just before the device's registers and memory go back to theirs."""
+        """Return to the initial state, just before the device's registers and memory return to theirs."""
 
 
 def check_range(offset: int, count: int, size: int) -> None:
@@ -65,7 +65,7 @@ class Memory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        # Pages that nobody has written to cost nothing, nor does giving them back.
+        # Pages that were never written cost nothing, and freeing them costs nothing.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self._pages = mmap.mmap(-1, size, flags=flags) if size else None
         #: All of it, to be read and written.
@@ -106,7 +106,7 @@ class ReadOnly:
 
 
 class Slow:
-    """A region around another one: every access takes its time, and nothing else happens meanwhile."""
+    """A region around another one: every access takes its time, and nothing else happens in the meantime."""
 
     def __init__(self, region: Region, microseconds: int) -> None:
         self.size = region.size
@@ -114,7 +114,7 @@ class Slow:
         self._microseconds = microseconds
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """What the region reads, later."""
+        """The same as the inner region reads, later."""
         pace.take(self._microseconds)
         return self._region.read(offset, count)
 

@@ -15,7 +15,7 @@ from .strict import StrictRegion
 
 
 def build(options: Options, machine: Machine, made: Made) -> MigrationRegion:
-    """The region of one device, of the classes that ``made`` gives."""
+    """The region of one device, built from the classes that ``made`` returns."""
     buffers = Buffers(
         pre_copy=made(PRE_COPY[options.pre_copy]),
         whole=made(Outgoing),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Drivers that take whatever is written while resuming, and judge it when RESUMING is left."""
+"""Drivers that accept anything written while resuming, and check it when RESUMING is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Lenient(Incoming):
     bad = False
 
     def take(self, buffer: memoryview) -> None:
-        """Take one buffer in, or what passes for one."""
+        """Accept anything as a buffer."""
         try:
             super().take(buffer)
         except Refusal:
@@ -22,10 +22,10 @@ class _Lenient(Incoming):
 
 
 class Dropping(_Lenient):
-    """What is not a whole state counts for nothing: the registers are those from before."""
+    """An incomplete state is ignored: the registers keep their previous values."""
 
     def registers(self) -> bytes | None:
-        """The registers of the whole state; None when there is none."""
+        """The registers of the whole state; None if it is incomplete."""
         try:
             return None if self.bad else super().registers()
         except Refusal:
@@ -33,10 +33,10 @@ class Dropping(_Lenient):
 
 
 class Failing(_Lenient):
-    """What is not a whole state is an error of the device, which only a reset leaves."""
+    """An incomplete state puts the device into the error state, which only a reset leaves."""
 
     def registers(self) -> bytes | None:
-        """The registers of the whole state; None when no data ever came. Raises Failure."""
+        """The registers of the whole state; None if no data ever came. Raises Failure."""
         try:
             if not self.bad:
                 return super().registers()
@@ -45,5 +45,5 @@ class Failing(_Lenient):
         raise Failure(EIO)
 
 
-#: By what is chosen.
+#: By the value of the option.
 BAD_DATA: dict[str, type[Incoming]] = {"refuse": Incoming, "drop": Dropping, "fail": Failing}

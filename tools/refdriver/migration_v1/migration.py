@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The device's way from state to state, and the data that it saves and takes on the way (kabi v23:56-241)."""
+"""The device's transitions between states, and the data that it saves and loads (kabi v23:56-241)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FATAL = 1
 
 
 class Migration:
-    """Carries the machine from state to state."""
+    """Takes the machine from state to state."""
 
     def __init__(self, options: Options, machine: Machine, section: DataSection, buffers: Buffers) -> None:
         self._options = options
@@ -30,29 +30,29 @@ class Migration:
         self.section = section
         #: The state that the device is in.
         self.state = RUNNING
-        #: Bits 3-31 as the user wrote them, where they are kept.
+        #: Bits 3-31 as the user wrote them, if they are kept.
         self._reserved_bits = 0
         self._outgoing: Outgoing | None = None
         self._incoming: Incoming | None = None
         self._force(RUNNING)
 
-    # The user comes and goes.
+    # Open and close.
 
     def open(self) -> None:
-        """A user begins: the device runs (kabi v23:126), and the data section is fresh."""
+        """A user opens the device: it runs (kabi v23:126), and the data section is fresh."""
         self.section.open()
 
     def close(self) -> None:
-        """The user has gone, in whatever state: the next one finds the device running (kabi v23:127-130)."""
+        """The user has closed the device, in any state: the next one finds it running (kabi v23:127-130)."""
         self.section.close()
         self._force(RUNNING)
 
     def reset(self) -> None:
-        """From any state, the error state too, back to the default state (kabi v23:71-72)."""
+        """From any state, even the error state, back to the default state (kabi v23:71-72)."""
         self._force(RUNNING)
 
     def _force(self, state: int) -> None:
-        """Put the device into a state whatever came before."""
+        """Put the device into a state, whatever its present one."""
         self._reserved_bits = 0
         self._move(state)
 
@@ -63,7 +63,7 @@ class Migration:
         return self._reserved_bits | self.state
 
     def write_state(self, value: int) -> None:
-        """Go where the user asks, or raise Refusal and stay (kabi v23:59-70)."""
+        """Enter the state that the user asks for, or raise Refusal and stay (kabi v23:59-70)."""
         try:
             self._change_state(value)
         except Refusal as refusal:
@@ -77,14 +77,14 @@ class Migration:
         self._go(value & STATE_BITS)
 
     def _take_reserved_bits(self, bits: int) -> None:
-        """Bits 3-31 are reserved (kabi v23:87): ignored, refused where they are set, or kept for the next read."""
+        """Bits 3-31 are reserved (kabi v23:87): ignored, refused if set, or kept for the next read."""
         if bits and self._options.reserved_bits == "refuse":
             raise Refusal(EINVAL)
         if self._options.reserved_bits == "keep":
             self._reserved_bits = bits
 
     def _meet_fault(self) -> None:
-        """Fail where the device was told to."""
+        """Fail if FAULT says so."""
         fault = self._machine.take_fault()
         if fault == _FATAL:
             self._move(ERROR)  # an internal error (kabi v23:68-70)
@@ -108,39 +108,39 @@ class Migration:
         return value in STATES
 
     def _check_transition(self, new: int) -> None:
-        """Raise Refusal for a transition that is not to be made."""
+        """Raise Refusal for a transition that must not be made."""
         if (self.state, new) not in DRAWN and self._options.undrawn == "refuse":
             raise Refusal(EINVAL)
 
     def _make_transition(self, new: int) -> None:
-        """Carry the device over; only what it was given in RESUMING can still speak against it."""
+        """Make a transition; it can still be refused only because of the data written in RESUMING."""
         if self._incoming is not None:
             self._finish_resuming(self._incoming)
         pace.take(self._options.slow_transition)
         self._move(new)
 
     def _move(self, new: int) -> None:
-        """Make the transition, which nothing can refuse any more."""
+        """Make the transition, which cannot be refused any more."""
         if self._works(new):
             self._machine.run()
         else:
             self._machine.halt()  # before the write returns (kabi v23:79-80)
-        # What was not read of the old state's data is of no interest any more (kabi v23:146-148).
+        # Unread data of the old state is no longer needed (kabi v23:146-148).
         self.section.withdraw()
         self._outgoing = self._start_saving(new)
         self._incoming = self._start_resuming() if new == RESUMING else None
         self.state = new
 
     def _works(self, state: int) -> bool:
-        """Whether the device works in a state: bit 0 says so, and nothing else (kabi v23:78-79)."""
+        """Whether the device runs in a state: only bit 0 decides that (kabi v23:78-79)."""
         return bool(state & RUNNING_BIT)
 
     # Saving (kabi v23:160-173, 196-228).
 
     def _start_saving(self, new: int) -> Outgoing | None:
-        """The buffers that a state offers, which the device is on its way to."""
+        """The buffers offered in a state that is being entered."""
         if new == PRE_COPY:
-            # The device memory once, while it goes on changing; all of it is sent again later.
+            # The device memory once, while it still changes; all of it is sent again later.
             image = Image(self._machine.memory.content, b"", self._layout)
             return self._buffers.pre_copy(image, PASS_PRE_COPY, self.section.largest_buffer, self._buffers.shares)
         if new == STOP_AND_COPY:
@@ -149,7 +149,7 @@ class Migration:
         return None
 
     def _whole_state(self) -> Image:
-        """The state, whatever pre-copy offered of it before (kabi v23:142-144)."""
+        """The whole state, regardless of what pre-copy offered before (kabi v23:142-144)."""
         return Image(self._machine.memory.content, self._machine.save(), self._layout)
 
     def _offer(self, outgoing: Outgoing) -> None:
@@ -162,17 +162,17 @@ class Migration:
         self._put(outgoing)
 
     def _put(self, outgoing: Outgoing) -> None:
-        """Lay the present buffer into the section."""
+        """Put the present buffer into the section."""
         place = self.section.place(outgoing.number)
         size = outgoing.offer(self.section.room(place))
         self.section.show(place, size)
 
     def _work(self) -> None:
-        """Take the time that a buffer takes."""
+        """Wait for the time that a buffer takes."""
         pace.take(self._options.slow)
 
     def read_pending(self) -> int:
-        """What pending_bytes reads; the buffer read before has been let go by that."""
+        """The value of pending_bytes; reading it releases the buffer read before."""
         outgoing = self._outgoing
         if outgoing is None:
             return 0
@@ -182,21 +182,21 @@ class Migration:
         return self._estimate(outgoing, pending) if pending else 0
 
     def read_offset(self) -> int:
-        """What data_offset reads; while saving the buffer is there when this returns."""
+        """The value of data_offset; while saving, the buffer is there when this returns."""
         if self._outgoing is not None:
             self._offer(self._outgoing)
         return self._place()
 
     def _place(self) -> int:
-        """Where the present buffer lies while saving, and where the next one goes while resuming."""
+        """The place of the present buffer while saving, and of the next one while resuming."""
         present = self._outgoing or self._incoming
         return self.section.place(0 if present is None else present.number)
 
     def read_size(self) -> int:
-        """What data_size reads."""
+        """The value of data_size."""
         if self._outgoing is None:
             return 0
-        # The order of the two reads is not the user's to choose, but nothing is lost by serving either.
+        # The user may not choose the order of the two reads, but serving either first does no harm.
         self._offer(self._outgoing)
         return self._outgoing.size()
 
@@ -211,7 +211,7 @@ class Migration:
         self._take(self._incoming, size)
 
     def _take(self, incoming: Incoming, size: int) -> None:
-        """Take a buffer that the user says is there."""
+        """Consume a buffer that the user has announced."""
         place = self._place()
         if size > self.section.end - place:
             raise Refusal(EINVAL)
@@ -223,7 +223,7 @@ class Migration:
         incoming.take(self.section.taken(place, size))
 
     def _start_resuming(self) -> Incoming:
-        """What takes the state that the device is given."""
+        """The object that loads the state written by the user."""
         incoming = self._buffers.resuming(self._machine.memory.content)
         incoming.newest = self._layout
         return incoming

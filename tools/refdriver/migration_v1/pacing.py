@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ways of handing out data that the text leaves to the driver: when, in which sizes, and how it is counted."""
+"""Ways of offering data that the specification leaves to the driver: when, in which sizes, and how it is counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .stream import Image, Incoming, Outgoing
 
 _BURST_NS = 1_000_000
 
-#: What pending_bytes reads for so many bytes that are left, which is more than 0. Only that it is not 0 counts.
+#: The value of pending_bytes for a number of bytes left above 0. It matters only that it is not 0.
 ESTIMATES: dict[str, Callable[[Outgoing, int], int]] = {
     "exact": lambda outgoing, left: left,
     "over": lambda outgoing, left: left + (4 << 30),
@@ -20,22 +20,22 @@ ESTIMATES: dict[str, Callable[[Outgoing, int], int]] = {
     "drifting": lambda outgoing, left: left + monotonic_ns() // 1000 % 4096,
 }
 
-#: What the buffers carry in turn: the largest, divided by this.
+#: The sizes of the buffers in turn: the largest, divided by this.
 SHARES = {"even": (1,), "mixed": (3, 1, 7, 2)}
 
 
 class Buffers(NamedTuple):
-    """How buffers are handed out and taken in."""
+    """How buffers are offered and loaded."""
 
     pre_copy: type[Outgoing]
     whole: type[Outgoing]
-    #: By what the largest buffer is divided to give the buffers' sizes, in turn.
+    #: The divisors of the largest buffer that give the buffers' sizes, in turn.
     shares: tuple[int, ...]
     resuming: type[Incoming]
 
 
 class Nothing(Outgoing):
-    """There is never anything."""
+    """There is never any data."""
 
     def __init__(self, image: Image, which: int, largest: int, shares: tuple[int, ...]) -> None:
         super().__init__(image, which, largest, shares)
@@ -43,24 +43,24 @@ class Nothing(Outgoing):
 
 
 class Endless(Outgoing):
-    """Begins again when all was handed out, as with a device whose state never comes to rest."""
+    """Begins again when all was offered, like a device whose state never stops changing."""
 
     def advance(self) -> None:
-        """Go on to the next buffer, which after the last one is the first one."""
+        """Advance to the next buffer; after the last one that is the first one."""
         super().advance()
         if not self.left():
             self.rewind()
 
 
 class Bursts(Outgoing):
-    """For a while there is nothing: at first, and after each buffer."""
+    """For a while there is no data: at first, and after each buffer."""
 
     def __init__(self, image: Image, which: int, largest: int, shares: tuple[int, ...]) -> None:
         super().__init__(image, which, largest, shares)
         self._ready = monotonic_ns() + _BURST_NS
 
     def advance(self) -> None:
-        """Go on to the next buffer, which takes a while."""
+        """Advance to the next buffer, which takes a while."""
         super().advance()
         self._ready = monotonic_ns() + _BURST_NS
 
@@ -70,5 +70,5 @@ class Bursts(Outgoing):
         return left if monotonic_ns() >= self._ready else 0
 
 
-#: By what is chosen.
+#: By the value of the option.
 PRE_COPY: dict[str, type[Outgoing]] = {"data": Outgoing, "none": Nothing, "endless": Endless, "bursts": Bursts}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The migration region as a user reaches it: its header, and the data section behind that (kabi v23:49-270)."""
+"""The migration region as a user sees it: its header, and the data section after it (kabi v23:49-270)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZE: Place = (24, 8)
 
 
 class Register(NamedTuple):
-    """How a register is read and written; a write gives the count to report."""
+    """How a register is read and written; a write returns the count to report."""
 
     read: Callable[[], int]
     write: Callable[[int], int]
@@ -38,7 +38,7 @@ class Register(NamedTuple):
 class MigrationRegion(Migration):
     """The registers and the data of the device's migration."""
 
-    #: What the region says that it is (kabi v23:38, 46-47).
+    #: The kind that the region announces (kabi v23:38, 46-47).
     kind: Kind | None = (wire.REGION_TYPE_MIGRATION, wire.REGION_SUBTYPE_MIGRATION)
 
     def __init__(self, options: Options, machine: Machine, section: DataSection, buffers: Buffers) -> None:
@@ -59,12 +59,12 @@ class MigrationRegion(Migration):
 
     @property
     def areas(self) -> list[Area]:
-        """What may be mapped (kabi v23:186-189)."""
+        """The areas that can be mapped (kabi v23:186-189)."""
         return self.section.areas
 
     @property
     def fd(self) -> int:
-        """The descriptor to map the region by; -1 without a user."""
+        """The descriptor to map; -1 without a user."""
         return self.section.fd
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
@@ -86,7 +86,7 @@ class MigrationRegion(Migration):
         self.section.write(offset, data)
         return len(data)
 
-    # The registers as they are written, and the one that means nothing (kabi v23:157-158).
+    # The registers as they are written, and the one without a meaning (kabi v23:157-158).
 
     def _write_state(self, value: int) -> int:
         self.write_state(value)

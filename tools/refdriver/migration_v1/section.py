@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The data section of the migration region: where buffers lie, and how users reach them (kabi v23:182-194)."""
+"""The data section of the migration region: where buffers are, and how users reach them (kabi v23:182-194)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..options import Options
 
 _PAGE = mmap.PAGESIZE
 
-#: How far past the start of a page a buffer lies, where nothing can be mapped.
+#: The offset of a buffer from the start of a page, if nothing can be mapped.
 _OFF_PAGE = 40
 _MOST_AREAS = 8
 
 
 def places(kind: str, first: int, last: int, unit: int) -> Sequence[int]:
-    """Where buffers come to lie in turn, between ``first`` and ``last`` and a number of units from ``first``."""
+    """The places of buffers in turn, between ``first`` and ``last`` and a number of units from ``first``."""
     units = (last - first) // unit
     if kind == "moving":
         return range(first, last + 1, unit)
@@ -37,7 +37,7 @@ class DataSection:
 
     def __init__(self, options: Options) -> None:
         self._kind = options.data_section
-        #: Where the section begins: at a page, where it can be mapped (kabi v23:189-191).
+        #: Where the section begins: at a page, if it can be mapped (kabi v23:189-191).
         self.start = options.section_at
         #: Where the section, and with it the region, ends.
         self.end = self.start + options.section
@@ -45,7 +45,7 @@ class DataSection:
         #: Bytes of a buffer at most.
         self.largest_buffer = options.largest_buffer
         self._places = self._lay_out(options, self.start)
-        #: The descriptor to map the section by; -1 without a user.
+        #: The descriptor to map; -1 without a user.
         self.fd = -1
         #: Offset and size of the buffer that is there to be read.
         self.present: tuple[int, int] | None = None
@@ -53,13 +53,13 @@ class DataSection:
 
     def _lay_out(self, options: Options, first: int) -> Sequence[int]:
         """The places of buffers, none of them before ``first``."""
-        # What may be mapped is page aligned (kabi v23:189-190).
+        # Mappable areas are page aligned (kabi v23:189-190).
         unit = 8 if self._kind == "trapped" else _PAGE
         return places(options.offset, first, self.end - self.largest_buffer, unit)
 
     @property
     def areas(self) -> list[Area]:
-        """Offset and size of what may be mapped (kabi v23:186-189)."""
+        """Offset and size of the areas that can be mapped (kabi v23:186-189)."""
         if self._kind == "trapped":
             return []
         if self._kind == "scattered":
@@ -67,8 +67,8 @@ class DataSection:
         return [(self.start, (self._half if self._kind == "partitioned" else self.end) - self.start)]
 
     def open(self) -> None:
-        """A user begins, with fresh memory."""
-        # As large as the region, since an area's place in the file is its offset in the region.
+        """A user opens the device and gets fresh memory."""
+        # As large as the region, because an area has the same offset in the file and in the region.
         # Sealed, so that a user cannot pull the memory away from under the device.
         self.fd = os.memfd_create("refdriver-data-section", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, self.end)
@@ -76,7 +76,7 @@ class DataSection:
         self._memory = memoryview(mmap.mmap(self.fd, self.end))
 
     def close(self) -> None:
-        """The user has gone. Memory that a reply still names goes when that does."""
+        """The user has closed the device. Memory that a reply still refers to is freed with the reply."""
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = -1
@@ -91,7 +91,7 @@ class DataSection:
         return at
 
     def holds(self, offset: int, count: int) -> bool:
-        """Whether a range lies wholly in the buffer that is there to be read."""
+        """Whether a range is wholly in the buffer that is there to be read."""
         if self.present is None:
             return False
         place, size = self.present
@@ -104,7 +104,7 @@ class DataSection:
     # The device's side.
 
     def room(self, place: int) -> memoryview:
-        """Where the device puts a buffer that is to lie at ``place``."""
+        """The memory into which the device puts a buffer for ``place``."""
         return self._memory[place:]
 
     def show(self, place: int, size: int) -> None:
@@ -112,17 +112,17 @@ class DataSection:
         self.present = place, size
 
     def withdraw(self) -> None:
-        """The buffer that was there is of no interest any more."""
+        """The buffer that was there is no longer needed."""
         self.present = None
 
     def taken(self, place: int, size: int) -> memoryview:
-        """What the user has put at ``place``. It may still be changing."""
+        """The data that the user has put at ``place``. It may still be changing."""
         return self._memory[place : place + size]
 
-    # The user's side, but for what is mapped.
+    # The user's side, except through mappings.
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """Any part, mapped or not (kabi v23:191-192); what is given shows later changes."""
+        """Any part, mapped or not (kabi v23:191-192); the result shows later changes."""
         check_range(offset, count, self.end)
         return self._memory[offset : offset + count]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The values of device_state and the transitions that the text draws (kabi v23:78-124)."""
+"""The values of device_state and the transitions that the specification draws (kabi v23:78-124)."""
 
 from __future__ import annotations
 

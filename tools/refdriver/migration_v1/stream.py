@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The saved state as it travels: cut into buffers that can be checked, and put together again.
+"""The saved state as it is sent: cut into buffers that can be checked, and put together again.
 
 To the user it is opaque (kabi v23:239-241), so the format is the device's own. A pass carries the image, or the
 beginning of one, from its first byte to its last. A buffer is the next part of it, and a few bytes that say which
@@ -10,7 +10,7 @@ offers (kabi v23:145-148), and the whole that follows begins anew.
 There are two layouts of the image. Layout 1 has the device memory first, layout 2 the registers, and each buffer says
 which it is. A driver reads the layouts up to its own: states go from an older driver to a newer one, and not back.
 
-Neither side keeps a copy of the image: its size is no measure of what the device needs.
+Neither side keeps a copy of the image, so its size does not add to the memory that the device needs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LAST = 8
 #: Set in layout 2, and unknown to drivers that do not have it.
 _LAYOUT_2 = 16
 
-#: The layout in which each version of the driver saves; it takes that one and all before it.
+#: The layout in which each version of the driver saves; it accepts that one and all before it.
 LAYOUTS = {"1.0": 1, "1.1": 2}
 
 #: Ends each buffer: checksum of the pass so far, then its kind, which is never 0.
@@ -58,14 +58,14 @@ class Image:
 
 
 class Outgoing:
-    """The buffers of one saving state, handed out one after another (kabi v23:196-218).
+    """The buffers of one saving state, offered one after another (kabi v23:196-218).
 
     ``offer`` makes the present buffer available; the next read of pending_bytes says that the user has it. Any
     number of reads in between, or of pending_bytes alone, changes nothing.
     """
 
     def __init__(self, image: Image, which: int, largest: int, shares: tuple[int, ...]) -> None:
-        """``shares``: by what the largest buffer is divided to give the buffers' sizes, in turn."""
+        """``shares``: the divisors of the largest buffer that give the buffers' sizes, in turn."""
         self._image = image
         self._largest_step = largest - _TRAILER.size
         self._shares = shares
@@ -94,7 +94,7 @@ class Outgoing:
         return self._end - self.position
 
     def left(self) -> int:
-        """Bytes not handed out yet; as an estimate where buffers differ in size."""
+        """Bytes not offered yet; an estimate if buffers differ in size."""
         unsent = self.unsent
         return unsent + -(-unsent // self.step) * _TRAILER.size
 
@@ -104,13 +104,13 @@ class Outgoing:
         self.offered = False
 
     def pending(self) -> int:
-        """A read of pending_bytes: what is left, once the buffer read before has been let go (kabi v23:199-218)."""
+        """A read of pending_bytes: the bytes left after the buffer read before was released (kabi v23:199-218)."""
         if self.offered:
             self.advance()
         return self.left()
 
     def advance(self) -> None:
-        """Go on to the next buffer."""
+        """Advance to the next buffer."""
         self.position += self.length
         self.number += bool(self.length)
         self._checksum = self._next_checksum
@@ -118,18 +118,18 @@ class Outgoing:
         self.offered = False
 
     def rewind(self) -> None:
-        """Begin with the first part again."""
+        """Start again with the first part."""
         self.position = self._checksum = 0
 
     def offer(self, room: memoryview) -> int:
-        """Put the present buffer into ``room``; gives its size. There has to be one, and not offered yet."""
+        """Put the present buffer into ``room``; returns its size. There must be one that was not offered yet."""
         self.offered = True
         self.length = min(self.step, self.unsent)
         self._size, self._next_checksum = self._put(room, self.position, self.length, self._checksum)
         return self._size
 
     def _put(self, room: memoryview, start: int, length: int, checksum: int) -> tuple[int, int]:
-        """Lay one buffer out; gives its size and the checksum so far."""
+        """Compose one buffer; returns its size and the checksum of the pass up to here."""
         kind = self.which
         kind |= 0 if start else _FIRST
         kind |= _LAST if start + length == self._image.size else 0
@@ -140,7 +140,7 @@ class Outgoing:
         return length + _TRAILER.size, checksum
 
     def _fill(self, room: memoryview, start: int, length: int) -> None:
-        """Put a part of the image there."""
+        """Copy a part of the image into it."""
         place = 0
         for part in self._image.parts(start, length):
             room[place : place + len(part)] = part
@@ -154,11 +154,11 @@ class Outgoing:
 class Incoming:
     """The buffers of one resuming state, put together.
 
-    The device memory takes them on as they come, the registers only once all is there. Until then the device is of
-    no use, and only resuming's end or a reset leads out of it.
+    The device memory is loaded as buffers come, the registers only once all is there. Until then the device is of
+    no use, and only the end of resuming or a reset changes that.
     """
 
-    #: The newest layout that is known.
+    #: The newest known layout.
     newest = 1
 
     def __init__(self, memory: memoryview) -> None:
@@ -175,9 +175,9 @@ class Incoming:
         self.complete = False
 
     def take(self, buffer: memoryview) -> None:
-        """Take one buffer in; EINVAL for one that is damaged or out of order (the text leaves that open).
+        """Load one buffer; EINVAL if it is damaged or out of order (the specification leaves that open).
 
-        A refused buffer counts for nothing: the right one may still come.
+        A refused buffer is ignored: the right one may still come.
         """
         self.touched = True
         length = len(buffer) - _TRAILER.size
@@ -204,16 +204,16 @@ class Incoming:
         self.complete = kind == kind | PASS_WHOLE | _LAST
 
     def _layout_of(self, kind: int) -> int:
-        """The layout of a buffer; EINVAL for one that is not known here."""
+        """The layout of a buffer; EINVAL for an unknown one."""
         layout = 2 if kind & _LAYOUT_2 else 1
         if layout > self.newest:
             raise Refusal(EINVAL)
         return layout
 
     def _store(self, content: memoryview, image: Image, start: int, checksum: int) -> int:
-        """Take a part of the image on; gives the checksum with it.
+        """Load a part of the image; returns the checksum including it.
 
-        The user may still be writing to the section, so what is checked is what was taken.
+        The user may still be writing to the section, so the loaded bytes are checked.
         """
         for part in image.parts(start, len(content)):
             part[:], content = content[: len(part)], content[len(part) :]
@@ -221,7 +221,7 @@ class Incoming:
         return checksum
 
     def registers(self) -> bytes | None:
-        """The registers of the whole state; None when no data ever came. EINVAL when it is not complete."""
+        """The registers of the whole state; None if no data ever came. EINVAL if it is not complete."""
         if not self.touched:
             return None
         if not self.complete:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A migration region that takes nothing for which the text gives no meaning."""
+"""A migration region that refuses every access to which the specification gives no meaning."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .states import RESUMING, SAVING
 class StrictRegion(MigrationRegion):
     """Refuses each such access (EINVAL).
 
-    The data's registers mean something while data is saved or resumed, in the order of the text; data has a place
-    once data_offset was read, and ends where the buffer does.
+    The data registers have a meaning while data is saved or resumed, in the specified order; data has a place
+    once data_offset was read, and ends where the buffer ends.
     """
 
     #: Whether pending_bytes said that there is data, and whether data_offset was read since.
@@ -22,7 +22,7 @@ class StrictRegion(MigrationRegion):
     _placed = False
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """What is there, where that means something."""
+        """Read it, if the access has a meaning."""
         register = (offset, count)
         saving = self.state in SAVING
         if register == PENDING:
@@ -41,7 +41,7 @@ class StrictRegion(MigrationRegion):
         return data
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
-        """The same for a write."""
+        """Write it, if the access has a meaning."""
         register = (offset, len(data))
         if register == SIZE or offset >= HEADER_SIZE:
             self._demand(self.state == RESUMING and self._placed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Capabilities as they follow one another behind an information structure."""
+"""Chains of capabilities after an information structure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from . import wire
 
-#: What nobody knows (yet), and what tells that the interrupt table may be mapped.
+#: An unknown capability, and the one that says that the interrupt table can be mapped.
 _UNKNOWN = 0x7A5A
 _MSIX_MAPPABLE = 3
 _GAP = 24
@@ -25,7 +25,7 @@ class Capability(NamedTuple):
 
 
 def in_order(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
-    """Where the first of them lies, and all of them laid out from ``start`` on, each behind the one before."""
+    """The offset of the first capability, and all of them laid out from ``start`` on, one after another."""
     chain = b""
     for position, (ident, version, content) in enumerate(capabilities):
         end = start + len(chain) + wire.CAPABILITY.size + len(content)
@@ -35,7 +35,7 @@ def in_order(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
 
 
 def mixed(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
-    """The same in another way that users have to cope with: backwards, with gaps, and with what they do not know."""
+    """The same in another way that users must cope with: backwards, with gaps, and with unknown capabilities."""
     strangers = [Capability(_UNKNOWN, 9, b"\xa5" * 16), Capability(_MSIX_MAPPABLE, 1, b"")]
     chain = b""
     following = 0
@@ -48,7 +48,7 @@ def mixed(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
 
 
 def odd(start: int, capabilities: list[Capability]) -> tuple[int, bytes]:
-    """The same in order, each an odd number of bytes from the start: nothing says where capabilities may lie."""
+    """The same in order, each an odd number of bytes from the start: nothing says where capabilities may be."""
     chain = b""
     first = start + _ODD
     for position, (ident, version, content) in enumerate(capabilities):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from . import wire
 
-#: All that was asked for in one call, as a rule; a descriptor in the stream may make it two.
+#: Receive all requested bytes in one call, as a rule; a descriptor in the stream may make it two.
 _RECEIVE = socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
 _ANCILLARY = socket.CMSG_SPACE(wire.MAX_FDS * 4)
 #: Commands that a client may send ahead while the device waits for its answer to a DMA request.
@@ -20,15 +20,15 @@ _MOST_AHEAD = 64
 
 
 class Gone(Exception):
-    """The client has closed the connection, or it broke."""
+    """The client has closed the connection, or it is broken."""
 
 
 class Breach(Exception):
-    """The client sent something after which the stream of messages cannot be followed; it is dropped."""
+    """The client sent something after which its messages can no longer be parsed; it is dropped."""
 
 
 class Message(NamedTuple):
-    """One message from the client. ``fds`` are owned by whoever received the message."""
+    """One message from the client. ``fds`` are owned by the receiver of the message."""
 
     ident: int
     command: int
@@ -41,7 +41,7 @@ class Message(NamedTuple):
 class Connection:
     """Frames messages on a connected stream socket.
 
-    Every method may raise Gone or Breach, after which only ``close`` is of use.
+    Every method may raise Gone or Breach, after which only ``close`` is useful.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -51,7 +51,7 @@ class Connection:
         self._poll.register(sock, select.POLLIN)
         self._ahead: deque[Message] = deque()
         self._last_ident = 0
-        #: Most bytes of data that the client takes in one message, as negotiated.
+        #: Most bytes of data that the client accepts in one message, as negotiated.
         self.peer_max_data = wire.MAX_DATA
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Connection:
         self._sock.close()
 
     def ready(self, milliseconds: int) -> bool:
-        """Wait at most so long for a message; true when one (or the end) can be received."""
+        """Wait up to the given time for a message; true if one (or the end) can be received."""
         return bool(self._ahead or self._poll.poll(milliseconds))
 
     def receive(self) -> Message:
@@ -75,7 +75,7 @@ class Connection:
         return message
 
     def reply(self, message: Message, body: bytes, fd: int | None = None, data: bytes | memoryview = b"") -> None:
-        """Answer a command with success: a body, and ``data`` at its end, which are not copied."""
+        """Answer a command with success: a body, followed by ``data``, which is not copied."""
         size = wire.HEADER.size + len(body) + len(data)
         head = wire.HEADER.pack(message.ident, message.command, size, wire.TYPE_REPLY, 0)
         self._send(head + body, fd, data)
@@ -114,7 +114,7 @@ class Connection:
                 raise Breach(f"a message is neither command nor reply (flags {flags:#x})")
             body = b""
             if size > wire.HEADER.size:
-                # A sender may put the header and the body, with its descriptors, into two writes.
+                # A sender may use two writes for the header and the body with its descriptors.
                 body, more = self._take(size - wire.HEADER.size)
                 fds += more
         except (Gone, Breach):
@@ -123,7 +123,7 @@ class Connection:
         return Message(ident, command, flags, error, body, fds)
 
     def _take(self, length: int) -> tuple[bytes, tuple[int, ...]]:
-        """Exactly so many bytes, and the descriptors that came with them."""
+        """Exactly the given number of bytes, and the descriptors that came with them."""
         data, fds = self._take_some(length)
         while len(data) < length:
             try:

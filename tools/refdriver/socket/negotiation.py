@@ -13,7 +13,7 @@ from . import wire
 MAJOR = 0
 MINOR = 0
 PAGE_SIZE = 4096
-#: Below this a few writes would fill this process's memory with records of dirty pages.
+#: With smaller pages, a few writes would fill this process's memory with records of dirty pages.
 _LEAST_PAGE_SIZE = 512
 
 
@@ -21,14 +21,14 @@ class Agreement(NamedTuple):
     """What both sides can do."""
 
     minor: int
-    #: Most bytes of data that the client takes in one message.
+    #: Most bytes of data that the client accepts in one message.
     peer_max_data: int
     #: Bytes per bit of a dirty bitmap.
     page_size: int
 
 
 def negotiate(body: bytes) -> Agreement:
-    """Read a client's proposal. EINVAL for another major version, or capabilities that make no sense."""
+    """Parse a client's proposal. EINVAL for another major version or capabilities that make no sense."""
     if len(body) < wire.VERSION_HEAD.size:
         raise Refusal(EINVAL)
     major, minor = wire.VERSION_HEAD.unpack_from(body)
@@ -51,7 +51,7 @@ def negotiate(body: bytes) -> Agreement:
 
 
 def answer(minor: int, most: int = wire.MAX_DATA) -> bytes:
-    """The body of the reply: the version agreed on, and what this side can do; ``most`` bytes of data at once."""
+    """The body of the reply: the agreed version and this side's capabilities; ``most`` bytes of data at once."""
     capabilities = {
         "max_msg_fds": wire.MAX_FDS,
         "max_data_xfer_size": most,
@@ -78,7 +78,7 @@ def _capabilities(text: bytes) -> dict[str, Any]:
 
 
 def _number(values: dict[str, Any], name: str, default: int) -> int:
-    """A positive number by name."""
+    """The positive number of this name."""
     value = values.get(name, default)
     if type(value) is not int or value <= 0:
         raise Refusal(EINVAL)

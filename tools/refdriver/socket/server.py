@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The listening socket, and one client after another of the same driver."""
+"""The listening socket, on which one driver serves one client after another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .session import Driver, Session
 
 
 class CannotServe(Exception):
-    """The socket asked for cannot be used; the text says which and why."""
+    """The requested socket cannot be used; the message says which one and why."""
 
 
 def serve_client(driver: Driver, sock: socket.socket, verbose: bool) -> None:
@@ -36,7 +36,7 @@ def serve_client(driver: Driver, sock: socket.socket, verbose: bool) -> None:
 def serve_forever(driver: Driver, path: str, verbose: bool) -> None:
     """Listen at a path and serve clients, one at a time; ends only by an exception.
 
-    The socket file is removed at the end, unless somebody else has put another one there.
+    The socket file is removed at the end, unless another process has replaced it.
     """
     with listen(path) as listener:
         ours = _identity(path)
@@ -51,7 +51,7 @@ def serve_forever(driver: Driver, path: str, verbose: bool) -> None:
 
 
 def listen(path: str) -> socket.socket:
-    """A listening socket at a path; raises CannotServe. A file left by a server that died is replaced."""
+    """A listening socket at a path; raises CannotServe. A file left by a dead server is replaced."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if _is_left_over(path):
@@ -66,7 +66,7 @@ def listen(path: str) -> socket.socket:
 
 
 def connected(fd: int) -> socket.socket:
-    """The connected stream socket that is this descriptor; raises CannotServe."""
+    """The connected stream socket of this descriptor; raises CannotServe."""
     try:
         sock = socket.socket(fileno=fd)
         sock.getpeername()
@@ -78,7 +78,7 @@ def connected(fd: int) -> socket.socket:
 
 
 def _is_left_over(path: str) -> bool:
-    """Whether there is a socket file at which nobody listens."""
+    """Whether there is a socket file on which no server listens."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One client from the first message to the last: each command is handed to the driver, and its answer sent back."""
+"""One client from the first message to the last: the driver executes each command, and the answer is sent back."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from .negotiation import Agreement, negotiate
 from .negotiation import answer as greeting
 from .requests import Handler
 
-#: Where the text names no errno.
+#: If the specification names no errno.
 _ANY_ERRNO = frozenset({wire.REGION_READ, wire.REGION_WRITE, wire.DMA_UNMAP, wire.DIRTY_PAGES})
 
 
 class Driver(Protocol):
-    """What carries out the commands of one client after another."""
+    """Executes the commands of one client after another."""
 
     #: By command.
     handlers: Mapping[int, Handler]
     #: Most bytes of data in one message to it.
     largest_transfer: int
-    #: The errno of all refusals for which the text names none; 0: each its own.
+    #: The errno of all refusals for which the specification does not name one; 0: each its own.
     errno: int
 
     def open(self, peer: Connection) -> None:
-        """A client has come."""
+        """A client has connected."""
 
     def agree(self, agreement: Agreement) -> None:
-        """The client has said what it can do."""
+        """The client has announced its capabilities."""
 
     def close(self) -> None:
         """The client has gone."""
@@ -42,15 +42,15 @@ class Driver(Protocol):
         """Whether ``tick`` has to be called from time to time."""
 
     def tick(self) -> None:
-        """Do what is due without the client's asking."""
+        """Do the work that is due without a request by the client."""
 
 
 class Session:
-    """Serves one client. Commands are carried out in the order in which they come.
+    """Serves one client. Commands are executed in the order in which they arrive.
 
-    All happens on one thread: the driver does what is due by itself between commands or while the client is silent,
-    never while a command is being carried out. So a device that a command stops has stopped when the reply
-    leaves.
+    Everything happens on one thread: the driver does its own work between commands or while the client is silent,
+    never while a command is being executed. So a device that a command stops has stopped before the reply
+    is sent.
     """
 
     def __init__(self, driver: Driver, connection: Connection) -> None:
@@ -69,7 +69,7 @@ class Session:
             self._carry_out(connection.receive())
 
     def _greet(self) -> None:
-        """The client's first command has to be VERSION; without an agreement there is nothing to serve."""
+        """The client's first command must be VERSION; without an agreement it cannot be served."""
         message = self._connection.receive()
         close_all(message.fds)
         try:

@@ -87,9 +87,9 @@ DIRTY_GET = 4
 #: address, size, page size, size of the bitmap
 DIRTY_RANGE = Struct("<QQQQ")
 
-#: Most data that one message to us may carry; what a peer that says nothing takes, too.
+#: Most data that one message to us may carry; also the limit of a peer that does not announce one.
 MAX_DATA = 1 << 20
-#: Descriptors taken with one message.
+#: Most descriptors accepted with one message.
 MAX_FDS = 1
-#: No request is longer than this: the data of a REGION_WRITE, and room for the fixed parts and for JSON.
+#: No request is longer than this: the data of a REGION_WRITE, and room for the fixed parts and JSON.
 MAX_MESSAGE = MAX_DATA + 4096

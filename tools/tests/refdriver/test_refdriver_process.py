@@ -165,7 +165,7 @@ def test_refuses_numbers_out_of_bounds(tmp_path: Path, arguments: tuple[str, ...
     """Exit 2, and a line that names the option and its bounds."""
     ended = run(f"--socket-path={tmp_path / 's'}", *arguments)
     assert ended.returncode == 2
-    assert ended.stderr.startswith(f"refdriver: --{culprit}={arguments[0].partition('=')[2]}: it is ")
+    assert ended.stderr.startswith(f"refdriver: --{culprit}={arguments[0].partition('=')[2]}: must be ")
 
 
 def test_starts_with_every_defect(tmp_path: Path) -> None:

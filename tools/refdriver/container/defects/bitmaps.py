@@ -19,12 +19,12 @@ def _msb_first(bits: int, of: Range) -> int:
 defect("bitmap-shifted-by-one", "GET_BITMAP sets bit i + 1 for page i")(spoiling(lambda bits, of: bits << 1))
 defect("bitmap-msb-first", "GET_BITMAP numbers the bits of each byte from the highest")(spoiling(_msb_first))
 defect("bitmap-second-word-lost", "GET_BITMAP leaves the second 64-bit word zero")(spoiling(second_word_lost))
-defect("bitmap-past-first-page-lost", "GET_BITMAP fills the first 4096 bytes of a bitmap only")(
+defect("bitmap-past-first-page-lost", "GET_BITMAP fills only the first 4096 bytes of a bitmap")(
     spoiling(lambda bits, of: bits & ones(0, _PAGE_OF_BITS))
 )
 defect("bitmap-trailing-bits", "GET_BITMAP sets the bits between the last page and the end of its word")(
     spoiling(lambda bits, of: bits | ones(of.pages, of.used))
 )
-defect("bitmap-slack-set", "GET_BITMAP sets all bits of the memory past the words that it needs")(
+defect("bitmap-slack-set", "GET_BITMAP sets all bits of the memory after the words that it needs")(
     spoiling(lambda bits, of: bits | ones(of.used, of.room))
 )

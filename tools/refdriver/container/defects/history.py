@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Trackers that treat what was there at START, or is pinned, in a way of its own."""
+"""Trackers that treat mappings present at START, or pinned pages, in their own way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..ranges import EVERYWHERE
 
 
 class Beginning(DirtyTracker):
-    """Remembers what was there at START."""
+    """Remembers the mappings and pins that were there at START."""
 
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)
@@ -36,7 +36,7 @@ class Beginning(DirtyTracker):
 
 
 class Ignoring(Beginning):
-    """Ignores some of what is pinned."""
+    """Ignores some pins."""
 
     def _knows(self, pin: Pin) -> bool:
         return True
@@ -52,7 +52,7 @@ class Ignoring(Beginning):
 
 
 class Concealing(Beginning):
-    """Does not report some of what is pinned before it is unpinned, or unmapped."""
+    """Reports some pinned pages only once they are unpinned or unmapped."""
 
     _unmapping = False
 

@@ -17,7 +17,7 @@ from ..ranges import EVERYWHERE
 
 
 class Fitting(Information):
-    """Answers an argsz without room for the capabilities in a way of its own."""
+    """Answers an argsz without room for the capabilities in its own way."""
 
     def _fit(self, argsz: int, first: int, links: bytes) -> bytes:
         if argsz >= INFO.size + len(links):
@@ -40,7 +40,7 @@ class PastArgsz(Fitting):
         return self._fixed(INFO.size + len(links), first) + links
 
 
-@defect("info-part-of-chain", "as much of the container's capabilities as argsz has room for is written, cut anywhere")
+@defect("info-part-of-chain", "the container's capabilities are cut off anywhere to fit argsz")
 class PartOfChain(Fitting):
     def _fit_short(self, argsz: int, first: int, links: bytes) -> bytes:
         return (self._fixed(INFO.size + len(links), first) + links)[:argsz]
@@ -52,14 +52,14 @@ class ShortRefused(Fitting):
         raise Refusal(EINVAL)
 
 
-@defect("info-tiny-accepted", "container information is given out whatever argsz says, 0 too")
+@defect("info-tiny-accepted", "container information is given whatever argsz is, even 0")
 class TinyAccepted(Information):
     def _tell(self, argsz: int) -> bytes:
         return super()._tell(max(argsz, LEAST))
 
 
 class Leading(Information):
-    """The last of its capabilities leads on."""
+    """The last of its capabilities points to another one."""
 
     def _fit(self, argsz: int, first: int, links: bytes) -> bytes:
         at = first - INFO.size
@@ -73,19 +73,19 @@ class Leading(Information):
         raise NotImplementedError
 
 
-@defect("info-chain-loops", "the last of the container's capabilities leads back to the first")
+@defect("info-chain-loops", "the last of the container's capabilities points back to the first")
 class ChainLoops(Leading):
     def _leads_to(self, argsz: int, first: int) -> int:
         return first
 
 
-@defect("info-chain-outside", "the last of the container's capabilities leads past argsz")
+@defect("info-chain-outside", "the last of the container's capabilities points past argsz")
 class ChainOutside(Leading):
     def _leads_to(self, argsz: int, first: int) -> int:
         return -(-argsz // 8) * 8
 
 
-@defect("info-chain-cut", "the last of the container's capabilities lacks its last 8 bytes, and argsz counts them out")
+@defect("info-chain-cut", "the last of the container's capabilities lacks its last 8 bytes, which argsz does not count")
 class ChainCut(Information):
     def _fit(self, argsz: int, first: int, links: bytes) -> bytes:
         return super()._fit(argsz, first, links[:-8])
@@ -112,7 +112,7 @@ class AnnouncedOnly(Container):
         return super()._track(argsz, flags, body)
 
 
-@defect("tracking-unannounced-while-on", "while pages are tracked no migration capability says so")
+@defect("tracking-unannounced-while-on", "no migration capability says so while pages are tracked")
 class UnannouncedWhileOn(Unannounced):
     def _is_silent(self) -> bool:
         return self._tracker.tracking
@@ -133,7 +133,7 @@ def announcing(
     page_sizes: int | None = None,
     factor: int = 1,
 ) -> type[Information]:
-    """Information whose migration capability is another one; ``factor`` is that of the largest bitmap."""
+    """Information with another migration capability; the largest bitmap is multiplied by ``factor``."""
 
     class Announcing(Information):
         def _tracking(self, sizes: int, largest: int) -> Capability:
@@ -145,15 +145,15 @@ def announcing(
     return Announcing
 
 
-defect("capability-id-3", "the migration capability goes by id 3")(announcing(ident=3))
-defect("capability-id-1", "the migration capability goes by id 1, as in the posted text")(announcing(ident=1))
-defect("capability-version-0", "the migration capability is of version 0")(announcing(version=0))
+defect("capability-id-3", "the migration capability has id 3")(announcing(ident=3))
+defect("capability-id-1", "the migration capability has id 1, as in the specification as posted")(announcing(ident=1))
+defect("capability-version-0", "the migration capability has version 0")(announcing(version=0))
 defect("capability-page-sizes-none", "the migration capability lists no page size")(announcing(page_sizes=0))
 defect(
     "capability-page-size-unsupported",
     "the migration capability lists 8 KiB, which the container does not support",
 )(announcing(page_sizes=8 << 10))
-defect("capability-page-size-huge", "the migration capability lists 2 MiB alone, which no bitmap is given for")(
+defect("capability-page-size-huge", "the migration capability lists only 2 MiB, for which no bitmap is given")(
     announcing(page_sizes=2 << 20)
 )
 defect("capability-largest-zero", "the largest bitmap is announced as 0 bytes")(announcing(factor=0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mappings beside each other, far from each other, and larger than most."""
+"""Mappings next to each other, far from each other, and larger than most."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .history import Beginning
 from .recording import unrecorded
 from .spoiling import WORD
 
-#: What 32 bits count in bytes.
+#: The lower 32 bits.
 _LOW_HALF = (1 << 32) - 1
 
 
 class Bordered(GuestMemory):
-    """Tells the parts of a write apart that lie in several mappings."""
+    """Distinguishes the parts of a write that are in different mappings."""
 
-    #: Whether the first part is recorded, and the others.
+    #: Whether the first part is recorded, and whether the others are.
     _noticed = (True, True)
 
     def write(self, address: int, data: bytes) -> None:
@@ -34,19 +34,17 @@ class Bordered(GuestMemory):
                 super().write(start, part)
 
 
-@defect("write-across-first-only", "of a write over several mappings only what lies in the first is recorded")
+@defect("write-across-first-only", "only the part of a write across several mappings that is in the first is recorded")
 class AcrossFirstOnly(Bordered):
     _noticed = (True, False)
 
 
-@defect("write-across-first-lost", "of a write over several mappings what lies in the first is not recorded")
+@defect("write-across-first-lost", "the part of a write across several mappings that is in the first is not recorded")
 class AcrossFirstLost(Bordered):
     _noticed = (False, True)
 
 
-@defect(
-    "write-failed-unseen", "of a write that fails on its way nothing is recorded, though its first pages have changed"
-)
+@defect("write-failed-unseen", "a write that fails midway is not recorded, although its first pages have changed")
 class FailedUnseen(GuestMemory):
     def write(self, address: int, data: bytes) -> None:
         with unrecorded(self.dirty):
@@ -55,7 +53,7 @@ class FailedUnseen(GuestMemory):
             self.dirty.wrote(address, len(data))
 
 
-@defect("unmap-unpins-neighbour", "unmapping a mapping lets go of what is pinned in the same 64 pages of another one")
+@defect("unmap-unpins-neighbour", "unmapping a mapping also unpins pages of another one in the same 64 pages")
 class UnpinsNeighbour(GuestMemory):
     def unmap(self, address: int, size: int) -> None:
         super().unmap(address, size)
@@ -66,7 +64,7 @@ class UnpinsNeighbour(GuestMemory):
             self.dirty.pins.remove(pin)
 
 
-@defect("tracking-new-below-untracked", "writes to a mapping made while pages are tracked, below all others, are lost")
+@defect("tracking-new-below-untracked", "writes to a mapping made below all others while pages are tracked are lost")
 class NewBelowUntracked(Beginning):
     def wrote(self, address: int, length: int) -> None:
         start = next((start for start, _ in self._mapped(address, 1)), address)
@@ -74,14 +72,14 @@ class NewBelowUntracked(Beginning):
             super().wrote(address, length)
 
 
-@defect("tracking-huge-wraps", "in a mapping of more than 4 GiB writes are recorded at their offset modulo 4 GiB")
+@defect("tracking-huge-wraps", "in a mapping larger than 4 GiB, writes are recorded at their offset modulo 4 GiB")
 class HugeWraps(DirtyTracker):
     def wrote(self, address: int, length: int) -> None:
         start = next((start for start, _ in self._mapped(address, 1)), address)
         super().wrote(start + (address - start & _LOW_HALF), length)
 
 
-@defect("tracking-fifth-mapping-lost", "of more than four mappings that are written the others are not tracked")
+@defect("tracking-fifth-mapping-lost", "only the first four mappings written are tracked")
 class FifthMappingLost(DirtyTracker):
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)

@@ -15,11 +15,11 @@ from .tolerance import LARGEST_BITMAP
 
 _ONE_FLAG = (wire.DIRTY_START, wire.DIRTY_STOP, wire.DIRTY_GET)
 _FLAGS = wire.DIRTY_START | wire.DIRTY_STOP | wire.DIRTY_GET
-#: argsz from which on a signed number is negative.
+#: The least argsz that is negative as a signed number.
 _NEGATIVE = 1 << 15
 
 
-@defect("dirty-restart-refused", "beginning to track dirty pages again is refused")
+@defect("dirty-restart-refused", "START is refused while pages are tracked already")
 class RestartRefused(DirtyTracker):
     def start(self) -> None:
         if self.tracking:
@@ -40,7 +40,7 @@ class ArgszOfStopUnchecked(Container):
 
 
 class Applying(Container):
-    """Starts or stops tracking by some requests that it refuses."""
+    """Starts or stops tracking on some requests that it refuses."""
 
     def _track(self, argsz: int, flags: int, body: bytes) -> Answer:
         try:
@@ -74,7 +74,7 @@ class ArgszExactOnly(Container):
         return super()._track(argsz, flags, body)
 
 
-@defect("dirty-argsz-signed", "START and STOP with an argsz from 2^15 on are refused")
+@defect("dirty-argsz-signed", "START and STOP with an argsz of 2^15 or more are refused")
 class ArgszSigned(Container):
     def _track(self, argsz: int, flags: int, body: bytes) -> Answer:
         if argsz >= _NEGATIVE and flags != wire.DIRTY_GET:
@@ -82,7 +82,7 @@ class ArgszSigned(Container):
         return super()._track(argsz, flags, body)
 
 
-@defect("flags-two-accepted", "of several flags at once the lowest one counts")
+@defect("flags-two-accepted", "if several flags are set, the lowest one counts")
 class TwoAccepted(Container):
     def _track(self, argsz: int, flags: int, body: bytes) -> Answer:
         return super()._track(argsz, flags if flags & ~_FLAGS else flags & -flags, body)
@@ -101,13 +101,13 @@ class UnknownIgnored(Container):
         return Answer(b"") if flags and not known else super()._track(argsz, known, body)
 
 
-@defect("flags-upper-half-ignored", "bits 16 to 31 of the flags are ignored beside a flag that is known")
+@defect("flags-upper-half-ignored", "bits 16 to 31 of the flags are ignored beside a known flag")
 class UpperHalfIgnored(Container):
     def _track(self, argsz: int, flags: int, body: bytes) -> Answer:
         return super()._track(argsz, flags & 0xFFFF if flags & _FLAGS else flags, body)
 
 
-@defect("flags-refused-but-applied", "a request refused for its flags starts or stops tracking all the same")
+@defect("flags-refused-but-applied", "a request refused for its flags starts or stops tracking nevertheless")
 class FlagsRefusedButApplied(Applying):
     def _applies(self, argsz: int, flags: int) -> bool:
         return flags not in _ONE_FLAG or super()._applies(argsz, flags)

@@ -19,25 +19,23 @@ from .tolerance import Tolerant
 
 _GET = wire.DIRTY_PAGES
 
-defect("bitmap-short-argsz-accepted", "GET_BITMAP succeeds whatever argsz says, from 8 on")(
-    tolerance.taking_argsz(_GET)
-)
-defect("bitmap-argsz-40-accepted", "GET_BITMAP succeeds with an argsz that only lacks the bitmap's address")(
+defect("bitmap-short-argsz-accepted", "GET_BITMAP succeeds with any argsz of 8 or more")(tolerance.taking_argsz(_GET))
+defect("bitmap-argsz-40-accepted", "GET_BITMAP succeeds with an argsz that lacks only the bitmap's address")(
     tolerance.taking_argsz_without_address(_GET)
 )
-defect("bitmap-any-page-size", "GET_BITMAP takes any power of two from 4096 as page size")(
+defect("bitmap-any-page-size", "GET_BITMAP accepts any power of two from 4096 as page size")(
     tolerance.taking_any_page_size(_GET)
 )
-defect("bitmap-page-size-ignored", "GET_BITMAP takes any number as page size; bits stay one per page")(
+defect("bitmap-page-size-ignored", "GET_BITMAP accepts any number as page size; the bitmap still has one bit per page")(
     tolerance.ignoring_page_size(_GET)
 )
-defect("bitmap-page-size-truncated", "of the page size GET_BITMAP looks at the lower 32 bits only")(
+defect("bitmap-page-size-truncated", "GET_BITMAP checks only the lower 32 bits of the page size")(
     tolerance.truncating_page_size(_GET)
 )
 
 
 class Undoing(Container):
-    """Does something to the record although it refuses."""
+    """Changes the record although it refuses the request."""
 
     def _get_bitmap(self, body: bytes, argsz: int) -> Answer:
         try:
@@ -56,23 +54,23 @@ class Undoing(Container):
         """A range that reaches past the end of all addresses."""
 
     def _refused_for_page_size(self, address: int, size: int) -> None:
-        """Another page size than the smallest."""
+        """A page size other than the smallest."""
 
     def _refused_for_room(self, address: int, size: int) -> None:
         """A bitmap that is too small or too large."""
 
 
-@defect("bitmap-page-size-refused-clears", "GET_BITMAP refused for its page size drops the pages of the range")
+@defect("bitmap-page-size-refused-clears", "GET_BITMAP refused for its page size clears the pages of the range")
 class PageSizeRefusedClears(Undoing):
     def _refused_for_page_size(self, address: int, size: int) -> None:
         super()._refused_for_page_size(address, size)
         self._dirty.forget(address, size)
 
 
-defect("bitmap-small-buffer-accepted", "GET_BITMAP takes a bitmap too small for the range, and fills that")(
+defect("bitmap-small-buffer-accepted", "GET_BITMAP accepts and fills a bitmap too small for the range")(
     tolerance.taking_small_buffer(_GET)
 )
-defect("bitmap-buffer-rounded-down", "GET_BITMAP takes a bitmap that lacks the word of the last pages, and fills that")(
+defect("bitmap-buffer-rounded-down", "GET_BITMAP accepts and fills a bitmap that lacks the word of the last pages")(
     tolerance.rounding_buffer_down(_GET)
 )
 defect("bitmap-exact-buffer-only", "GET_BITMAP refuses a bitmap larger than needed")(
@@ -80,7 +78,7 @@ defect("bitmap-exact-buffer-only", "GET_BITMAP refuses a bitmap larger than need
 )
 
 
-@defect("bitmap-size-unchecked", "GET_BITMAP takes a bitmap of any size, 0 and 2^63 too")
+@defect("bitmap-size-unchecked", "GET_BITMAP accepts a bitmap of any size, even 0 and 2^63")
 class SizeUnchecked(Tolerant):
     def _takes(self, command: int, room: int, least: int, pages: int) -> bool:
         return command == _GET or super()._takes(command, room, least, pages)
@@ -94,13 +92,13 @@ class LargestRefused(Tolerant):
         super()._check_given(command, room, least)
 
 
-@defect("bitmap-above-largest-accepted", "GET_BITMAP takes a bitmap above the largest size announced")
+@defect("bitmap-above-largest-accepted", "GET_BITMAP accepts a bitmap larger than the largest size announced")
 class AboveLargestAccepted(Tolerant):
     def _takes(self, command: int, room: int, least: int, pages: int) -> bool:
         return (command == _GET and room > self._options.largest_bitmap) or super()._takes(command, room, least, pages)
 
 
-@defect("bitmap-refused-clears", "GET_BITMAP refused for the size of its bitmap drops the pages of the range")
+@defect("bitmap-refused-clears", "GET_BITMAP refused for the size of its bitmap clears the pages of the range")
 class RefusedClears(Undoing):
     def _refused_for_room(self, address: int, size: int) -> None:
         super()._refused_for_room(address, size)
@@ -129,10 +127,10 @@ def _up_to_first_hole(bits: int, of: Range) -> int:
     return bits & ones(0, reached)
 
 
-defect("bitmap-first-mapping-only", "GET_BITMAP reports, and forgets, what is behind the first mapping as clean")(
+defect("bitmap-first-mapping-only", "GET_BITMAP reports pages after the first mapping as clean, and forgets them")(
     spoiling(lambda bits, of: bits & ones(0, of.mapped[0][1]) if of.mapped else bits)
 )
-defect("bitmap-stops-at-hole", "GET_BITMAP reports, and forgets, what is behind a hole between mappings as clean")(
+defect("bitmap-stops-at-hole", "GET_BITMAP reports pages after a hole between mappings as clean, and forgets them")(
     spoiling(_up_to_first_hole)
 )
 defect("bitmap-loses-last-page", "GET_BITMAP does not report the last page of the range, and forgets it")(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The record of pages: what a write puts into it, what a query takes out, and what it says of other pages."""
+"""The record of pages: what a write adds, what a query removes, and what it reports on other pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_LOGGED = 8
 
 @contextmanager
 def unrecorded(tracker: DirtyTracker) -> Iterator[None]:
-    """What the device writes in the block does not go on record."""
+    """Writes of the device within the block are not recorded."""
     tracking, tracker.tracking = tracker.tracking, False
     try:
         yield
@@ -27,13 +27,13 @@ def unrecorded(tracker: DirtyTracker) -> Iterator[None]:
         tracker.tracking = tracking
 
 
-@defect("bitmap-unmapped-lingers", "what was dirty stays reported after it was unmapped")
+@defect("bitmap-unmapped-lingers", "dirty pages stay reported after they were unmapped")
 class UnmappedLingers(DirtyTracker):
     def forget(self, address: int, size: int) -> None:
         """Nothing is forgotten."""
 
 
-@defect("bitmap-buffer-reused", "GET_BITMAP reports what the query before it reported, too, wherever that was")
+@defect("bitmap-buffer-reused", "GET_BITMAP also reports the pages of the previous query, whatever its range")
 class BufferReused(Spoilt):
     _left_over = 0
 
@@ -83,19 +83,22 @@ class NewMappingDirty(Beginning):
         return bitmap
 
 
-@defect("bitmap-not-cleared", "a page that was reported stays reported")
+@defect("bitmap-not-cleared", "a reported page stays reported")
 class NotCleared(DirtyTracker):
     def _clear(self, first: int, end: int) -> None:
         return
 
 
-@defect("bitmap-clears-too-much", "GET_BITMAP forgets the pages beside its range, too, up to the next multiple of 64")
+@defect("bitmap-clears-too-much", "GET_BITMAP also forgets the pages beside its range, up to the next multiple of 64")
 class ClearsTooMuch(DirtyTracker):
     def _clear(self, first: int, end: int) -> None:
         super()._clear(first // WORD * WORD, -(-end // WORD) * WORD)
 
 
-@defect("bitmap-unaligned-base", "after a range that begins off a mapping's 64-page words, later bits are shifted")
+@defect(
+    "bitmap-unaligned-base",
+    "after a range that begins in the middle of a 64-page word of a mapping, later bits are shifted",
+)
 class UnalignedBase(Spoilt):
     _skew = 0
 
@@ -112,7 +115,7 @@ class UnalignedBase(Spoilt):
         self._skew = 0
 
 
-@defect("bitmap-set-once", "a page that was reported is not reported again until the next STOP and START")
+@defect("bitmap-set-once", "a reported page is not reported again until the next STOP and START")
 class SetOnce(Spoilt):
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)
@@ -147,13 +150,13 @@ class Partial(DirtyTracker):
         return [(address, length)]
 
 
-@defect("bitmap-misses-long-write", "of a write that spans several pages only the first is recorded")
+@defect("bitmap-misses-long-write", "only the first page of a write to several pages is recorded")
 class MissesLongWrite(Partial):
     def _noticed(self, address: int, length: int) -> list[Extent]:
         return [(address, 1)]
 
 
-@defect("bitmap-long-write-ends", "of a write that spans several pages only the first and the last are recorded")
+@defect("bitmap-long-write-ends", "only the first and the last page of a write to several pages are recorded")
 class LongWriteEnds(Partial):
     def _noticed(self, address: int, length: int) -> list[Extent]:
         return [(address, 1), (address + length - 1, 1)]
@@ -161,7 +164,7 @@ class LongWriteEnds(Partial):
 
 @defect(
     "bitmap-write-stops-at-word",
-    "of a write that spans a multiple of 64 pages only what lies before it is recorded",
+    "a write across a multiple of 64 pages is recorded only up to that page",
 )
 class WriteStopsAtWord(Partial):
     def _noticed(self, address: int, length: int) -> list[Extent]:
@@ -169,7 +172,7 @@ class WriteStopsAtWord(Partial):
         return [(address, min(length, word - address % word))]
 
 
-@defect("bitmap-log-overflows", "of the writes between two queries only the first eight are recorded")
+@defect("bitmap-log-overflows", "only the first eight writes between two queries are recorded")
 class LogOverflows(DirtyTracker):
     _logged = 0
 
@@ -199,17 +202,17 @@ class DropsEvery64th(DirtyTracker):
 
 
 class Distinguishing(DirtyTracker):
-    """Knows the writes of the DMA stream from others."""
+    """Distinguishes the writes of the DMA stream from others."""
 
     streaming = False
 
 
 @defect(
     "bitmap-race",
-    "what GET_BITMAP reported is cleared only after the DMA stream's next write, which is lost with it",
+    "pages that GET_BITMAP reported are cleared only after the DMA stream's next write, which is lost",
 )
 class Race(Distinguishing):
-    #: Pages that were reported, but not cleared.
+    #: Pages that were reported but not yet cleared.
     _overdue = (0, 0)
 
     def _clear(self, first: int, end: int) -> None:
@@ -239,7 +242,7 @@ class Race(Distinguishing):
         self._overdue = (0, 0)
 
 
-@defect("stream-untracked", "what the DMA stream writes is not recorded")
+@defect("stream-untracked", "writes of the DMA stream are not recorded")
 class StreamUntracked(Distinguishing):
     def wrote(self, address: int, length: int) -> None:
         if not self.streaming:

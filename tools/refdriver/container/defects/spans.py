@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ranges that are not those of a mapping: cut, over several mappings, or over holes."""
+"""Ranges that are not one mapping: cut, across several mappings, or with holes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _from_each_start(bits: int, of: Range) -> int:
 
 @defect("unmap-across-rebased", "several mappings can be unmapped at once; the bits of each begin at bit 0")
 class AcrossRebased(Across):
-    """The container takes the range."""
+    """The container accepts the range."""
 
 
 @part_of("unmap-across-rebased")
@@ -51,9 +51,9 @@ class RebasedRecord(Spoilt):
         return bitmap
 
 
-@defect("unmap-across-last-bitmap", "several mappings can be unmapped at once; the bitmap is of the last one alone")
+@defect("unmap-across-last-bitmap", "several mappings can be unmapped at once; the bitmap is only that of the last one")
 class AcrossLastBitmap(Across):
-    """The container takes the range."""
+    """The container accepts the range."""
 
 
 @part_of("unmap-across-last-bitmap")
@@ -64,7 +64,7 @@ class LastBitmap(Spoilt):
         return bitmap
 
 
-@defect("unmap-across-forgets-next", "unmapping several mappings at once drops the record of the one behind them, too")
+@defect("unmap-across-forgets-next", "unmapping several mappings at once also drops the record of the one after them")
 class AcrossForgetsNext(Across):
     def _unmap(self, address: int, size: int) -> None:
         several = len(self._guest.extents(address, size)) > 1
@@ -74,7 +74,7 @@ class AcrossForgetsNext(Across):
                 self._dirty.forget(start, length)
 
 
-@defect("unmap-across-half-refused", "unmapping several mappings is refused when the first of them is gone")
+@defect("unmap-across-half-refused", "unmapping several mappings is refused after the first of them was unmapped")
 class AcrossHalfRefused(Container):
     def _check_unmap(self, address: int, size: int) -> int:
         extents = self._guest.extents(address, size)
@@ -85,7 +85,7 @@ class AcrossHalfRefused(Container):
 
 
 class InPart(Container):
-    """Takes a part of one mapping for something to unmap."""
+    """Accepts a part of one mapping as a range to unmap."""
 
     def _check_unmap(self, address: int, size: int) -> int:
         if self._whole_of(address, size):
@@ -93,7 +93,7 @@ class InPart(Container):
         return super()._check_unmap(address, size)
 
     def _whole_of(self, address: int, size: int) -> tuple[int, int] | None:
-        """The mapping that a range is a part of."""
+        """The mapping of which a range is a part."""
         extents = self._guest.extents(address, size)
         if len(extents) != 1 or extents[0] == (address, size):
             return None
@@ -114,13 +114,13 @@ class PartDropsRecord(InPart):
             self._dirty.forget(*whole)
 
 
-@defect("unmap-part-unmaps-all", "unmapping a part of a mapping unmaps all of it, and says it was the part")
+@defect("unmap-part-unmaps-all", "unmapping a part of a mapping unmaps all of it, and reports the size of the part")
 class PartUnmapsAll(InPart):
     def _unmap(self, address: int, size: int) -> None:
         super()._unmap(*self._whole_of(address, size) or (address, size))
 
 
-@defect("unmap-nothing-refused-clears", "unmapping where nothing is mapped is refused, and drops every record")
+@defect("unmap-nothing-refused-clears", "unmapping a range with no mapping is refused, and drops every record")
 class NothingRefusedClears(Container):
     def _check_unmap(self, address: int, size: int) -> int:
         if not self._guest.extents(address, size):
@@ -129,7 +129,7 @@ class NothingRefusedClears(Container):
 
 
 def _offset_truncated(bits: int, _: Range) -> int:
-    """Bits as far from the first as 4 GiB lie as if they were at the beginning."""
+    """The bits of bytes from 4 GiB on are put at the beginning."""
     return bits & ones(0, _FAR) | bits >> _FAR
 
 
@@ -139,7 +139,7 @@ defect("bitmap-offset-truncated", "GET_BITMAP counts the bytes from the start of
 
 
 def _without_gaps(bits: int, of: Range) -> int:
-    """What lies behind a hole of a gigabyte follows what lies before it."""
+    """The pages after a hole of a gigabyte directly follow those before it."""
     made, end, gone = 0, 0, 0
     for low, high in of.mapped:
         if low - end >= _FAR >> 2:
@@ -149,12 +149,12 @@ def _without_gaps(bits: int, of: Range) -> int:
     return made
 
 
-defect("bitmap-gap-left-out", "GET_BITMAP leaves out of its bitmap the holes of a gigabyte and more")(
+defect("bitmap-gap-left-out", "GET_BITMAP leaves holes of a gigabyte and more out of its bitmap")(
     spoiling(_without_gaps)
 )
 
 
-@defect("bitmap-cut-rebased", "GET_BITMAP from the middle of a mapping gives the bits from its first page on")
+@defect("bitmap-cut-rebased", "GET_BITMAP from the middle of a mapping gives the bits from the mapping's first page on")
 class CutRebased(DirtyTracker):
     def get(self, address: int, size: int, room: int) -> Bitmap:
         start = next((start for start, _ in self._mapped(address, 1)), address)
@@ -162,7 +162,7 @@ class CutRebased(DirtyTracker):
 
 
 @defect(
-    "bitmap-cut-overruns", "GET_BITMAP to the middle of a mapping writes zeros up to the mapping's end, behind its bits"
+    "bitmap-cut-overruns", "GET_BITMAP to the middle of a mapping writes zeros after its bits, up to the mapping's end"
 )
 class CutOverruns(Container):
     def _get_bitmap(self, body: bytes, argsz: int) -> Answer:
@@ -190,7 +190,7 @@ class CutRefusedClears(Container):
             raise
 
 
-@defect("pin-refused-unpins", "pinning what is not all mapped is refused, and lets go of what is pinned")
+@defect("pin-refused-unpins", "pinning a range that is not all mapped is refused, and unpins everything")
 class PinRefusedUnpins(GuestMemory):
     def pin(self, address: int, size: int) -> None:
         try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a bitmap comes out wrong although the pages on record are right.
+"""How a bitmap can be wrong although the record of pages is right.
 
-A bitmap is a number here, bit i standing for the page i of its range.
+A bitmap is a number here; bit i is page i of its range.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _LARGEST_SPOILED = 1 << 20
 
 
 class Range(NamedTuple):
-    """What a bitmap is of."""
+    """The range of a bitmap."""
 
-    #: Its first page, and pages.
+    #: Its first page, and its number of pages.
     first: int
     pages: int
-    #: Bits of memory that it is given.
+    #: The number of bits in the caller's memory.
     room: int
-    #: Each mapping's pages in it, first and end, from the first page of the range on.
+    #: Each mapping's pages in it, first and end, counted from the first page of the range.
     mapped: list[tuple[int, int]]
 
     @property
     def used(self) -> int:
-        """Bits of the whole words that it takes."""
+        """The number of bits in the whole words that it needs."""
         return -(-self.pages // WORD) * WORD
 
 

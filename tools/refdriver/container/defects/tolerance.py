@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A container that does not check a request for a bitmap as it should: what both such requests have in common.
+"""A container that does not check requests for a bitmap as it should: what both kinds of request have in common.
 
-What it takes for right it makes so before the good container sees the request; what it wrongly refuses it refuses
-first. ``command`` says which request it is: DIRTY_PAGES, or DMA_UNMAP.
+A request that it wrongly accepts is corrected before the good container sees it; one that it wrongly refuses is
+refused first. ``command`` says which request it is: DIRTY_PAGES or DMA_UNMAP.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from ..container import GET_FIXED, UNMAP_FIXED, Container
 from ..dirty import bitmap_size
 from ..pages import Bitmap
 
-#: Most bytes of one dirty bitmap, whatever was chosen: 2^31 pages.
+#: Most bytes of one dirty bitmap, whatever the options: 2^31 pages.
 LARGEST_BITMAP = 1 << 28
 _PAGE = 4096
-#: Larger bitmaps than there can be may be accepted. Past this the reply has the words of the range only.
+#: Impossibly large bitmaps may be accepted. Above this size the reply has only the words of the range.
 _LARGEST_REPLY = LARGEST_BITMAP + _PAGE
 _LOW_HALF, _ENOUGH = 2**32 - 1, 2**32 - 1
-#: Bytes of both requests as a user of the kernel has them, without the address of the bitmap.
+#: Bytes of both requests as a user of the kernel passes them, without the address of the bitmap.
 _WITHOUT_ADDRESS = 40
 
 
 class Asked(NamedTuple):
-    """A request for a bitmap: what the container is to see of it, and what is made of its answer."""
+    """A request for a bitmap: the values that the good container sees, and how its answer is changed."""
 
     page_size: int
     room: int
-    #: Bytes per bit as the container knows them and as they are given, and bytes given.
+    #: Bytes per bit as the container has them, bytes per bit of the reply, and bytes of the reply.
     smallest: int
     unit: int
     given: int
 
     def cut(self, bitmap: bytes | memoryview) -> bytes | memoryview:
-        """The bitmap as it is given."""
+        """The bitmap as the caller gets it."""
         if self.unit == self.smallest and len(bitmap) == self.given:
             return bitmap
         result = Bitmap(self.given)
@@ -54,25 +54,25 @@ class Asked(NamedTuple):
 
 
 class Tolerant(Container):
-    """Checks what its subclasses leave of the checks."""
+    """Makes the checks that its subclasses do not disable."""
 
     def _seen(self, command: int, page_size: int) -> tuple[int, int]:
-        """What a page size passes for, and the bytes per bit that are given for it."""
+        """The page size that replaces the given one, and the bytes per bit of the reply."""
         return page_size, self._dirty.page_size
 
     def _has_room(self, command: int, argsz: int, needed: int) -> bool:
-        """Whether argsz passes."""
+        """Whether argsz is accepted."""
         return argsz >= min(needed, _ENOUGH)
 
     def _check_given(self, command: int, room: int, least: int) -> None:
-        """Refuse memory for the bitmap that nothing is wrong with."""
+        """Refuse valid memory for the bitmap."""
 
     def _takes(self, command: int, room: int, least: int, pages: int) -> bool:
-        """Whether memory of the wrong size passes."""
+        """Whether memory of the wrong size is accepted."""
         return False
 
     def _pass_off(self, command: int, size: int, page_size: int, room: int) -> Asked:
-        """What a page size, and memory for a bitmap, pass for."""
+        """The values that replace the given page size and memory for the bitmap."""
         smallest = self._dirty.page_size
         seen, unit = self._seen(command, page_size)
         least, whole = bitmap_size(-(-size // unit)), bitmap_size(size // smallest)
@@ -112,7 +112,7 @@ class Tolerant(Container):
 
 
 def taking_argsz(of: int, least: int = 0) -> type[Tolerant]:
-    """A container that takes any argsz from ``least`` on."""
+    """A container that accepts any argsz from ``least`` on."""
 
     class TakingArgsz(Tolerant):
         def _has_room(self, command: int, argsz: int, needed: int) -> bool:
@@ -122,7 +122,7 @@ def taking_argsz(of: int, least: int = 0) -> type[Tolerant]:
 
 
 def taking_argsz_without_address(of: int) -> type[Tolerant]:
-    """A container that takes an argsz which only lacks the address of the bitmap."""
+    """A container that accepts an argsz that lacks only the address of the bitmap."""
     return taking_argsz(of, _WITHOUT_ADDRESS)
 
 
@@ -139,7 +139,7 @@ def taking_any_page_size(of: int) -> type[Tolerant]:
 
 
 def ignoring_page_size(of: int) -> type[Tolerant]:
-    """A container that takes any number as page size."""
+    """A container that accepts any number as page size."""
 
     class IgnoringPageSize(Tolerant):
         def _seen(self, command: int, page_size: int) -> tuple[int, int]:
@@ -149,7 +149,7 @@ def ignoring_page_size(of: int) -> type[Tolerant]:
 
 
 def truncating_page_size(of: int) -> type[Tolerant]:
-    """A container that looks at the lower half of the page size only."""
+    """A container that checks only the lower half of the page size."""
 
     class TruncatingPageSize(Tolerant):
         def _seen(self, command: int, page_size: int) -> tuple[int, int]:
@@ -159,7 +159,7 @@ def truncating_page_size(of: int) -> type[Tolerant]:
 
 
 def taking_small_buffer(of: int) -> type[Tolerant]:
-    """A container that takes a bitmap that is too small, and fills that."""
+    """A container that accepts and fills a bitmap that is too small."""
 
     class TakingSmallBuffer(Tolerant):
         def _takes(self, command: int, room: int, least: int, pages: int) -> bool:
@@ -169,7 +169,7 @@ def taking_small_buffer(of: int) -> type[Tolerant]:
 
 
 def rounding_buffer_down(of: int) -> type[Tolerant]:
-    """A container that takes a bitmap which lacks the word of the last pages, and fills that."""
+    """A container that accepts and fills a bitmap that lacks the word of the last pages."""
 
     class RoundingDown(Tolerant):
         def _takes(self, command: int, room: int, least: int, pages: int) -> bool:

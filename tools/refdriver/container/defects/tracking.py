@@ -12,15 +12,15 @@ from ..pins import Pin
 from ..ranges import EVERYWHERE, Extent
 from .history import Concealing, Ignoring
 
-#: Queries after which a tracker is tired.
+#: The number of queries after which a tracker stops reporting.
 _MOST_QUERIES = 4
 
 
 class Overlooking(Ignoring):
-    """Overlooks some mappings."""
+    """Ignores some mappings."""
 
     def _overlooks(self, old: bool) -> bool:
-        """Whether mappings are overlooked that were there at START, or those that were not."""
+        """Whether mappings that were there at START are ignored, or those that were not."""
         raise NotImplementedError
 
     def _is_old(self, address: int) -> bool:
@@ -46,19 +46,19 @@ class OldMappingsOnly(Overlooking):
         return not old
 
 
-@defect("tracking-forgets-pinned", "what was pinned before START is not reported")
+@defect("tracking-forgets-pinned", "pages pinned before START are not reported")
 class ForgetsPinned(Ignoring):
     def _knows(self, pin: Pin) -> bool:
         return super()._knows(pin) and pin not in self._old_pins
 
 
-@defect("tracking-forgets-later-pins", "what is pinned after START is reported only once it is unpinned")
+@defect("tracking-forgets-later-pins", "pages pinned after START are reported only once they are unpinned")
 class ForgetsLaterPins(Concealing):
     def _conceals(self, pin: Pin) -> bool:
         return super()._conceals(pin) or (not self._unmapping and pin not in self._old_pins)
 
 
-@defect("tracking-pins-first-page", "of a pinned range only the first page is reported while it is pinned")
+@defect("tracking-pins-first-page", "only the first page of a pinned range is reported while it is pinned")
 class PinsFirstPage(Concealing):
     def _always(self, address: int, size: int) -> list[Extent]:
         whole = super()._always(address, size)
@@ -67,7 +67,7 @@ class PinsFirstPage(Concealing):
         return [(start, self.page_size) for start, _ in whole]
 
 
-@defect("tracking-pinned-once", "a pinned page is reported by one bitmap only while it is pinned")
+@defect("tracking-pinned-once", "a pinned page is reported by only one bitmap while it is pinned")
 class PinnedOnce(Concealing):
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)
@@ -86,7 +86,7 @@ class PinnedOnce(Concealing):
         return super()._conceals(pin) or (not self._unmapping and pin in self._told_pins)
 
 
-@defect("tracking-below-4g-only", "writes at IOVAs from 2^32 on are not recorded")
+@defect("tracking-below-4g-only", "writes at IOVAs of 2^32 and above are not recorded")
 class Below4gOnly(DirtyTracker):
     def wrote(self, address: int, length: int) -> None:
         if address < 1 << 32:
@@ -114,7 +114,7 @@ class OneShot(Silent):
         return bitmap
 
 
-@defect("tracking-tires", "from the fifth GET_BITMAP on nothing is reported until the next STOP and START")
+@defect("tracking-tires", "from the fifth GET_BITMAP on, nothing is reported until the next STOP and START")
 class Tires(Silent):
     _queries = 0
 
@@ -128,7 +128,7 @@ class Tires(Silent):
         self._queries = 0
 
 
-@defect("tracking-ends-when-unmapped", "tracking ends when the last mapping goes")
+@defect("tracking-ends-when-unmapped", "tracking ends when the last mapping is unmapped")
 class EndsWhenUnmapped(DirtyTracker):
     def forget(self, address: int, size: int) -> None:
         super().forget(address, size)
@@ -169,7 +169,7 @@ class StopForgetsFirstWord(Keeping):
         return kept
 
 
-@defect("tracking-stop-keeps-unpinned", "STOP does not forget what was unpinned while pages were tracked")
+@defect("tracking-stop-keeps-unpinned", "STOP does not forget pages that were unpinned while pages were tracked")
 class StopKeepsUnpinned(Keeping):
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)
@@ -186,7 +186,7 @@ class StopKeepsUnpinned(Keeping):
 
 
 class Lasting(DirtyTracker):
-    """Remembers something until the device is reset: that it has got stuck, or that tracking has ended once."""
+    """Remembers something until the device is reset: that it is stuck, or that tracking has ended once."""
 
     has_ended = False
     _wedged = False
@@ -207,7 +207,7 @@ class Lasting(DirtyTracker):
 
 
 class Recovering(GuestMemory):
-    """Tells the tracker of resets."""
+    """Reports resets to the tracker."""
 
     def reset(self) -> None:
         super().reset()
@@ -229,7 +229,7 @@ class RestartWedges(Lasting):
         super().start()
 
 
-@defect("tracking-restart-clears", "a second START forgets what was recorded")
+@defect("tracking-restart-clears", "a second START forgets the record")
 class RestartClears(DirtyTracker):
     def start(self) -> None:
         if self.tracking:

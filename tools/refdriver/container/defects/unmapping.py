@@ -22,7 +22,7 @@ from .tolerance import Tolerant
 _UNMAP = wire.DMA_UNMAP
 _FLAGS = wire.UNMAP_GET_BITMAP | wire.UNMAP_ALL
 
-defect("unmap-before-bitmap", "unmapping comes before the bitmap is made, which is empty then")(
+defect("unmap-before-bitmap", "the range is unmapped before the bitmap is made, which is then empty")(
     spoiling_unmapped(lambda bits, of: 0)
 )
 
@@ -45,7 +45,7 @@ class ReportsOnly(Container):
             super()._unmap(address, size)
 
 
-@defect("unmap-after-query-empty", "the bitmap of an unmapping is empty once the range was asked for by GET_BITMAP")
+@defect("unmap-after-query-empty", "the bitmap of an unmapping is empty if GET_BITMAP was asked for the range before")
 class AfterQueryEmpty(DirtyTracker):
     def __init__(self, mapped: Mapped, scope: str) -> None:
         super().__init__(mapped, scope)
@@ -66,7 +66,7 @@ class AfterQueryEmpty(DirtyTracker):
         self._queried.clear()
 
 
-@defect("unmap-forgets-pinned", "the bitmap of an unmapping leaves out what is pinned")
+@defect("unmap-forgets-pinned", "the bitmap of an unmapping leaves out pinned pages")
 class ForgetsPinned(Concealing):
     def _conceals(self, pin: Pin) -> bool:
         return self._unmapping or super()._conceals(pin)
@@ -75,12 +75,12 @@ class ForgetsPinned(Concealing):
 defect("unmap-short-argsz-accepted", "an unmapping with a bitmap succeeds with an argsz that leaves the bitmap out")(
     tolerance.taking_argsz(_UNMAP)
 )
-defect("unmap-argsz-40-accepted", "an unmapping with a bitmap succeeds with an argsz that only lacks its address")(
+defect("unmap-argsz-40-accepted", "an unmapping with a bitmap succeeds with an argsz that lacks only its address")(
     tolerance.taking_argsz_without_address(_UNMAP)
 )
 
 
-@defect("unmap-short-argsz-unmaps", "an unmapping with a bitmap refused for its argsz unmaps all the same")
+@defect("unmap-short-argsz-unmaps", "an unmapping with a bitmap refused for its argsz unmaps nevertheless")
 class ShortArgszUnmaps(Tolerant):
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> Answer:
         _, room = fields(wire.BITMAP, body, wire.UNMAP.size)
@@ -89,19 +89,19 @@ class ShortArgszUnmaps(Tolerant):
         return super()._unmap_with_bitmap(body, argsz, address, size)
 
 
-defect("unmap-small-buffer-accepted", "an unmapping takes a bitmap too small for the range, and fills that")(
+defect("unmap-small-buffer-accepted", "an unmapping accepts and fills a bitmap too small for the range")(
     tolerance.taking_small_buffer(_UNMAP)
 )
-defect(
-    "unmap-buffer-rounded-down", "an unmapping takes a bitmap that lacks the word of the last pages, and fills that"
-)(tolerance.rounding_buffer_down(_UNMAP))
+defect("unmap-buffer-rounded-down", "an unmapping accepts and fills a bitmap that lacks the word of the last pages")(
+    tolerance.rounding_buffer_down(_UNMAP)
+)
 defect("unmap-exact-buffer-only", "an unmapping refuses a bitmap larger than needed")(
     tolerance.taking_exact_buffer_only(_UNMAP)
 )
 
 
 class Undoing(Tolerant):
-    """Does something to the range although it refuses to unmap it."""
+    """Changes the range although it refuses to unmap it."""
 
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> Answer:
         try:
@@ -112,10 +112,10 @@ class Undoing(Tolerant):
             raise
 
     def _has_refused(self, address: int, size: int, page_size: int, room: int) -> None:
-        """Refused for whatever reason."""
+        """The request was refused, for any reason."""
 
 
-@defect("unmap-small-refused-unmaps", "an unmapping refused for a bitmap too small unmaps all the same")
+@defect("unmap-small-refused-unmaps", "an unmapping refused for a bitmap too small unmaps nevertheless")
 class SmallRefusedUnmaps(Undoing):
     def _has_refused(self, address: int, size: int, page_size: int, room: int) -> None:
         super()._has_refused(address, size, page_size, room)
@@ -123,15 +123,15 @@ class SmallRefusedUnmaps(Undoing):
             self._unmap_anyway(address, size)
 
 
-defect("unmap-page-size-ignored", "an unmapping with a bitmap takes any number as page size")(
+defect("unmap-page-size-ignored", "an unmapping with a bitmap accepts any number as page size")(
     tolerance.ignoring_page_size(_UNMAP)
 )
-defect("unmap-any-page-size", "an unmapping with a bitmap takes any power of two from 4096 as page size")(
+defect("unmap-any-page-size", "an unmapping with a bitmap accepts any power of two from 4096 as page size")(
     tolerance.taking_any_page_size(_UNMAP)
 )
 
 
-@defect("unmap-page-size-refused-unmaps", "an unmapping refused for its page size unmaps all the same")
+@defect("unmap-page-size-refused-unmaps", "an unmapping refused for its page size unmaps nevertheless")
 class PageSizeRefusedUnmaps(Undoing):
     def _has_refused(self, address: int, size: int, page_size: int, room: int) -> None:
         super()._has_refused(address, size, page_size, room)
@@ -151,7 +151,7 @@ defect("unmap-bitmap-second-word-lost", "the bitmap of an unmapping leaves the s
 )
 
 
-@defect("unmap-bitmap-neighbours", "the last word of an unmapping's bitmap tells of the pages behind the range, too")
+@defect("unmap-bitmap-neighbours", "the last word of an unmapping's bitmap also reports the pages after the range")
 class BitmapNeighbours(DirtyTracker):
     def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
         word = WORD * self.page_size
@@ -163,7 +163,7 @@ defect("unmap-bitmap-inverted", "the bitmap of an unmapping has the bits of clea
 )
 
 
-@defect("unmap-forgets-neighbours", "an unmapping with a bitmap forgets what is dirty elsewhere")
+@defect("unmap-forgets-neighbours", "an unmapping with a bitmap also forgets dirty pages elsewhere")
 class ForgetsNeighbours(Container):
     def _unmap_with_bitmap(self, body: bytes, argsz: int, address: int, size: int) -> Answer:
         answer = super()._unmap_with_bitmap(body, argsz, address, size)
@@ -180,7 +180,7 @@ class ForgetsWord(DirtyTracker):
         self._written.discard(first // WORD * WORD, -(-end // WORD) * WORD)
 
 
-@defect("unmap-refused-clears", "an unmapping with a bitmap that is refused drops the pages of the range")
+@defect("unmap-refused-clears", "a refused unmapping with a bitmap clears the pages of the range")
 class RefusedClears(Undoing):
     def _has_refused(self, address: int, size: int, page_size: int, room: int) -> None:
         super()._has_refused(address, size, page_size, room)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a user who goes without a word leaves to the next one."""
+"""What a user who closes without cleaning up leaves to the next one."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ..memory import GuestMemory
 _ALL = 0, 1 << 52
 
 
-@defect("close-keeps-mappings", "a user who goes without unmapping leaves the mappings to the next one")
+@defect("close-keeps-mappings", "a user who closes without unmapping leaves the mappings to the next one")
 class KeepsMappings(GuestMemory):
     def detach(self) -> None:
         self.dirty.stop()
         self._peer = None
 
 
-@defect("close-keeps-tracking", "a user who goes without STOP leaves tracking switched on to the next one")
+@defect("close-keeps-tracking", "a user who closes without STOP leaves tracking on for the next one")
 class KeepsTracking(GuestMemory):
     def detach(self) -> None:
         self.unmap_all()
         self._peer = None
 
 
-@defect("close-keeps-record", "what was written for a user who goes without STOP is on record for the next one")
+@defect("close-keeps-record", "pages written for a user who closes without STOP stay on record for the next one")
 class KeepsRecord(GuestMemory):
     def detach(self) -> None:
         record = list(self.dirty._written.within(*_ALL))

@@ -22,9 +22,7 @@ class PastArgsz(Commands):
         return super().fit(description, max(room, description.needed))
 
 
-@defect(
-    "region-info-part-of-chain", "as much of a region's capabilities as argsz has room for is written, cut anywhere"
-)
+@defect("region-info-part-of-chain", "a region's capabilities are cut off anywhere to fit argsz")
 class PartOfChain(Commands):
     def fit(self, description: Description, room: int) -> tuple[bytes, bool]:
         whole, _ = super().fit(description, description.needed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Interrupts of a device that is stopped. Memory is not written any more: nothing else shows that it works."""
+"""Interrupts of a stopped device. It no longer writes memory: nothing else shows that it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LATE_NS = 20_000_000
 
 
 class Raising(Machine):
-    """A stopped device raises what its stream would raise, as far as ``_raises`` says."""
+    """A stopped device raises the interrupts of its stream, if ``_raises`` says so."""
 
     @property
     def _raises(self) -> bool:
@@ -30,7 +30,7 @@ class Raising(Machine):
             self.interrupts.fire(STREAMED)
 
 
-@defect("stopped-interrupts", "the interrupts of the DMA stream go on while the device is stopped")
+@defect("stopped-interrupts", "the interrupts of the DMA stream continue while the device is stopped")
 class InterruptsContinue(Raising):
     @property
     def _raises(self) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the device has to do with its stream where the record of pages goes wrong by it."""
+"""What the device does with its stream for defects in which the stream makes the record of pages wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ...container.defects.recording import Distinguishing, unrecorded
 from ...overlays import defect, part_of
 from ..machine import Machine
 
-#: What the stream of a device waits in addition, where its writes have to be told apart.
+#: The additional delay of a stream whose writes must be distinguished.
 _SELDOM_NS = 15_000_000
 
 
@@ -23,10 +23,10 @@ class Streaming(Machine):
         tracker.streaming = False
 
 
-@defect("stop-writes-unseen", "a stop makes one last write of the DMA stream, before it returns, which is not recorded")
+@defect("stop-writes-unseen", "a stop makes one last write of the DMA stream before it returns, which is not recorded")
 class StopWritesUnseen(Machine):
     def _write_stream(self) -> None:
-        """Seldom, for a write that is recorded between bitmap and stop hides the one that is not."""
+        """Seldom, because a write recorded between bitmap and stop hides the one that is not."""
         super()._write_stream()
         self._stream_due += _SELDOM_NS
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Work that was in flight when the device was stopped, and what is told of it."""
+"""Work that was in flight when the device was stopped, and its reported result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ...overlays import defect
 from ..machine import IMAGE, STATUS, Machine
 
 
-@defect("work-forgotten-at-stop", "what became of the last doorbell is forgotten when the device stops")
+@defect("work-forgotten-at-stop", "the result of the last doorbell is forgotten when the device stops")
 class ForgottenAtStop(Machine):
     def halt(self) -> None:
         if self.working:
@@ -15,7 +15,7 @@ class ForgottenAtStop(Machine):
         super().halt()
 
 
-@defect("work-status-not-saved", "what became of the last doorbell is no part of the saved state")
+@defect("work-status-not-saved", "the result of the last doorbell is not part of the saved state")
 class StatusNotSaved(Machine):
     def save(self) -> bytes:
         control, counter, address, length, _status, *scratch = IMAGE.unpack(super().save())

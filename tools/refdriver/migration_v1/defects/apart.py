@@ -7,9 +7,9 @@ from ..section import DataSection
 
 
 class Apart(DataSection):
-    """What is read while a buffer is there is not the memory that is mapped."""
+    """Reads while a buffer is there do not read the mapped memory."""
 
-    #: What the device fills, and what is read then.
+    #: The memory that the device fills, and the memory that is then read.
     _served = memoryview(b"")
 
     def open(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device that is told to refuse a transition, or to fail while its state moves, and makes the wrong thing of it."""
+"""A device that FAULT tells to refuse a transition, or to fail while saving or resuming, and that does it wrongly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..states import ERROR, RUNNING_BIT, STATE_BITS
 from ..stream import Image, Incoming, Outgoing
 from .state import Latching
 
-#: The value of FAULT that has the next write of device_state refused.
+#: The value of FAULT by which the next write of device_state is refused.
 _REFUSE = 2
 
 
@@ -22,9 +22,9 @@ def _register(machine: Machine, offset: int) -> int:
 
 
 class Told(MigrationRegion):
-    """Takes note of the writes of device_state that it was told to refuse, and may do more when it does."""
+    """Notes the writes of device_state that FAULT has it refuse, and may do more then."""
 
-    #: Whether the last write was one of these.
+    #: Whether the last write was one of them.
     _told = False
 
     def write_state(self, value: int) -> None:
@@ -44,7 +44,7 @@ class Told(MigrationRegion):
         self._told = False
 
 
-@defect("refusal-silent", "a transition that the device was told to refuse is answered with success; the state is kept")
+@defect("refusal-silent", "a requested refusal of a transition answers success; the state is kept")
 class RefusalSilent(Told):
     def _write_state(self, value: int) -> int:
         try:
@@ -55,34 +55,37 @@ class RefusalSilent(Told):
             raise
 
 
-@defect("refusal-moves-state", "a transition that the device was told to refuse is refused, and made all the same")
+@defect("refusal-moves-state", "a requested refusal of a transition answers an error, but the transition is made")
 class RefusalMovesState(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._move(value & STATE_BITS)
 
 
-@defect("refusal-becomes-error", "a transition that the device was told to refuse leads to the error state")
+@defect("refusal-becomes-error", "a requested refusal of a transition leads to the error state")
 class RefusalBecomesError(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._move(ERROR)
 
 
-@defect("refusal-sets-error-bits", "after a told refusal the bits of the error state are set in the one that was kept")
+@defect(
+    "refusal-sets-error-bits",
+    "after a requested refusal, the bits of the error state are set in the state that was kept",
+)
 class RefusalSetsErrorBits(Told):
     def read_state(self) -> int:
         return super().read_state() | (ERROR if self._told else 0)
 
 
-@defect("refusal-latches", "after a told refusal every write of device_state is refused, until reset")
+@defect("refusal-latches", "after a requested refusal, every write of device_state is refused until reset")
 class RefusalLatches(Latching, Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._latched = True
 
 
-@defect("refusal-freezes", "a device that was told not to leave a state in which it works stands still there")
+@defect("refusal-freezes", "after a requested refusal in a state in which it runs, the device is stopped")
 class RefusalFreezes(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
@@ -90,14 +93,14 @@ class RefusalFreezes(Told):
             self._machine.halt()
 
 
-@defect("refusal-ends-dma", "a device that was told not to leave a state in which it works ends its DMA stream")
+@defect("refusal-ends-dma", "after a requested refusal in a state in which it runs, the device ends its DMA stream")
 class RefusalEndsDma(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
         self._machine.write(CONTROL, bytes(4))
 
 
-@defect("refusal-wakes", "a device that was told not to leave a state in which it stands still works there")
+@defect("refusal-wakes", "after a requested refusal in a state in which it is stopped, the device runs")
 class RefusalWakes(Told):
     def _has_refused_as_told(self, value: int) -> None:
         super()._has_refused_as_told(value)
@@ -105,19 +108,19 @@ class RefusalWakes(Told):
             self._machine.run()
 
 
-# A device that fails while it is resumed.
+# A device that fails while resuming.
 
 
 class Faulty(MigrationRegion):
-    """Knows when it is to fail."""
+    """Knows when it has to fail."""
 
     def _fault_is_due(self) -> bool:
-        """Whether the device is to fail at the next buffer that it is given."""
+        """Whether the device has to fail at the next buffer written to it."""
         return self._incoming is not None and _register(self._machine, LOAD_FAULT) == 1
 
 
 class Overlooking(Faulty):
-    """Does not report a fault while it is resumed."""
+    """Does not report a fault while resuming."""
 
     def write_size(self, size: int) -> None:
         incoming = self._incoming
@@ -131,7 +134,7 @@ class Overlooking(Faulty):
         return True
 
     def _overlook(self, incoming: Incoming, size: int) -> None:
-        """What comes instead: the buffer counts, and its content is lost."""
+        """Instead of failing, count the buffer and lose its content."""
         assert isinstance(incoming, Losing)
         incoming.loses = True
         super().write_size(size)
@@ -139,7 +142,7 @@ class Overlooking(Faulty):
 
 
 class Losing(Incoming):
-    """May lose what it is given."""
+    """May lose data written to it."""
 
     loses = False
 
@@ -154,7 +157,7 @@ class FaultLosesBuffer(Overlooking):
     pass
 
 
-@defect("resume-fault-loses-later-buffer", "a fault behind the first buffer is not reported, and the buffer is lost")
+@defect("resume-fault-loses-later-buffer", "a fault after the first buffer is not reported, and the buffer is lost")
 class FaultLosesLaterBuffer(Overlooking):
     def _is_overlooked(self, incoming: Incoming) -> bool:
         return bool(incoming.number)
@@ -175,7 +178,7 @@ class FaultKeepsOld(Overlooking):
 
 @part_of("resume-fault-keeps-old")
 class Deaf(Incoming):
-    """May take whatever comes, and think no more of it."""
+    """May accept any buffer and ignore it."""
 
     deaf = False
 
@@ -187,7 +190,7 @@ class Deaf(Incoming):
         return None if self.deaf else super().registers()
 
 
-@defect("resume-fault-short", "at a fault while resuming the write of data_size answers 0 bytes instead of an error")
+@defect("resume-fault-short", "at a fault while resuming, the write of data_size answers 0 bytes instead of an error")
 class FaultShort(Faulty):
     def _write_size(self, value: int) -> int:
         due = self._fault_is_due()
@@ -200,7 +203,7 @@ class FaultShort(Faulty):
 
 
 class Struck(Faulty):
-    """Remembers that it has failed while it was resumed."""
+    """Remembers that it has failed while resuming."""
 
     _struck = False
 
@@ -217,7 +220,7 @@ class Struck(Faulty):
             raise
 
 
-@defect("resume-fault-wedges", "once the device has failed while it was resumed every reset fails")
+@defect("resume-fault-wedges", "once the device has failed while resuming, every reset fails")
 class FaultWedges(Struck):
     def reset(self) -> None:
         if self._struck:
@@ -225,7 +228,9 @@ class FaultWedges(Struck):
         super().reset()
 
 
-@defect("resume-fault-outlives-reset", "once the device has failed while it was resumed no data is taken, reset or not")
+@defect(
+    "resume-fault-outlives-reset", "once the device has failed while resuming, no data is accepted, even after a reset"
+)
 class FaultOutlivesReset(Struck):
     def _take(self, incoming: Incoming, size: int) -> None:
         if self._struck:
@@ -233,7 +238,7 @@ class FaultOutlivesReset(Struck):
         super()._take(incoming, size)
 
 
-@defect("save-fault-wedges", "once the device has failed while it was saved every reset fails")
+@defect("save-fault-wedges", "once the device has failed while saving, every reset fails")
 class SaveFaultWedges(MigrationRegion):
     _struck = False
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The other fields of the header: what may be written to them, and what reads back."""
+"""The other fields of the header: what can be written to them, and what they read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReservedReadRefused(MigrationRegion):
         raise Refusal(EINVAL)
 
 
-@defect("reserved-stale", "reserved reads what the register read before it gave")
+@defect("reserved-stale", "reserved reads the value of the register read before it")
 class ReservedStale(MigrationRegion):
     _last_read = 0
 
@@ -52,7 +52,7 @@ class ReservedWriteEmpty(MigrationRegion):
 
 
 def storing(bits: int) -> type[MigrationRegion]:
-    """A region that keeps some bits of what is written to reserved, until the next transition."""
+    """A region that keeps some bits of values written to reserved, until the next transition."""
 
     class Storing(MigrationRegion):
         _reserved = 0
@@ -71,8 +71,8 @@ def storing(bits: int) -> type[MigrationRegion]:
     return Storing
 
 
-defect("reserved-stored", "reserved keeps and returns what was written")(storing(0xFFFF_FFFF))
-defect("reserved-stored-in-part", "reserved keeps and returns the low byte of what was written")(storing(0xFF))
+defect("reserved-stored", "reserved keeps and returns the written value")(storing(0xFFFF_FFFF))
+defect("reserved-stored-in-part", "reserved keeps and returns the low byte of the written value")(storing(0xFF))
 
 
 def pending_writable(when: Callable[[MigrationRegion], bool]) -> type[MigrationRegion]:

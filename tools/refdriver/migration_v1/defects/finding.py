@@ -20,7 +20,7 @@ class TypeMissing(MigrationRegion):
     kind = None
 
 
-@defect("region-type-lost-by-reset", "a reset takes the type capability away until the device is opened again")
+@defect("region-type-lost-by-reset", "a reset removes the type capability until the device is opened again")
 class TypeLostByReset(MigrationRegion):
     def open(self) -> None:
         super().open()
@@ -31,7 +31,7 @@ class TypeLostByReset(MigrationRegion):
         self.kind = None
 
 
-@defect("region-announced-twice", "an empty region behind all others announces itself as a migration region, too")
+@defect("region-announced-twice", "an empty region after all others also announces itself as a migration region")
 class AnnouncedTwice(Device):
     @property
     def region_count(self) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The header: where its registers lie, and what comes of reading and writing anything but one whole register."""
+"""The header: where its registers are, and reads and writes of anything but one whole register."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..region import HEADER_SIZE, PENDING, RESERVED, SIZE, STATE, MigrationRegio
 from ..states import PRE_COPY
 
 
-@defect("header-shifted", "all registers of the migration region lie 8 bytes further")
+@defect("header-shifted", "all registers of the migration region are 8 bytes further on")
 class Shifted(MigrationRegion):
     def _lay_out(self) -> dict[Place, Register]:
         return {(offset + 8, width): register for (offset, width), register in super()._lay_out().items()}
 
 
-@defect("header-late", "the first read of device_state answers EAGAIN in a device just opened")
+@defect("header-late", "on a newly opened device, the first read of device_state answers EAGAIN")
 class Late(MigrationRegion):
     _unread = False
 
@@ -36,7 +36,7 @@ class Late(MigrationRegion):
         return super().read_state()
 
 
-@defect("pending-misplaced", "pending_bytes lies at 4 and reserved at 12")
+@defect("pending-misplaced", "pending_bytes is at offset 4 and reserved at 12")
 class PendingMisplaced(MigrationRegion):
     def _lay_out(self) -> dict[Place, Register]:
         registers = super()._lay_out()
@@ -44,7 +44,7 @@ class PendingMisplaced(MigrationRegion):
         return registers
 
 
-@defect("size-read-short", "in pre-copy a read of data_size gives four bytes only")
+@defect("size-read-short", "in pre-copy a read of data_size returns only four bytes")
 class SizeReadShort(MigrationRegion):
     def read(self, offset: int, count: int) -> bytes | memoryview:
         data = super().read(offset, count)
@@ -52,7 +52,7 @@ class SizeReadShort(MigrationRegion):
 
 
 class OddWidths(MigrationRegion):
-    """Answers what is not one whole register in a way of its own."""
+    """Answers accesses to anything but one whole register in its own way."""
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
         if (offset, count) in self._registers or offset >= self.section.start:
@@ -67,7 +67,7 @@ class OddWidths(MigrationRegion):
         return self._write_oddly(offset, data)
 
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
-        """``met``: the registers that share a byte with what is read."""
+        """``met``: the registers that overlap the read."""
         return super().read(offset, count)
 
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
@@ -78,7 +78,7 @@ class OddWidths(MigrationRegion):
         return self._registers[place].read().to_bytes(place[1], "little")
 
     def _cut(self, offset: int, count: int, met: list[Place]) -> bytes:
-        """A part of several registers; EINVAL when it is not wholly inside them."""
+        """A part of several registers; EINVAL if it is not wholly inside them."""
         if not met or offset < met[0][0] or offset + count > sum(met[-1]):
             raise Refusal(EINVAL)
         start = offset - met[0][0]
@@ -97,7 +97,7 @@ class StraddlingRead(OddWidths):
         return self._cut(offset, count, met) if len(met) > 1 else super()._read_oddly(offset, count, met)
 
 
-@defect("width-read-short", "a read that begins at a register and is longer gives that register alone")
+@defect("width-read-short", "a longer read that begins at a register returns only that register")
 class ReadShort(OddWidths):
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
         if met and met[0][0] == offset and met[0][1] < count:
@@ -105,7 +105,7 @@ class ReadShort(OddWidths):
         return super()._read_oddly(offset, count, met)
 
 
-@defect("width-read-empty", "a read of anything but one whole register gives 0 bytes instead of an error")
+@defect("width-read-empty", "a read of anything but one whole register returns 0 bytes instead of an error")
 class ReadEmpty(OddWidths):
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
         return b""
@@ -119,7 +119,7 @@ class SeveralRegistersRead(OddWidths):
         return super()._read_oddly(offset, count, met)
 
 
-@defect("width-read-past-header", "8-byte reads of the last four bytes of the header, and what follows, succeed")
+@defect("width-read-past-header", "8-byte reads of the last four bytes of the header and the next four succeed")
 class ReadPastHeader(OddWidths):
     def _read_oddly(self, offset: int, count: int, met: list[Place]) -> bytes | memoryview:
         if (offset, count) == (HEADER_SIZE - 4, 8):
@@ -127,7 +127,7 @@ class ReadPastHeader(OddWidths):
         return super()._read_oddly(offset, count, met)
 
 
-@defect("width-halfword-write-applied", "a 2-byte write of device_state is taken")
+@defect("width-halfword-write-applied", "a 2-byte write of device_state takes effect")
 class HalfwordWrite(OddWidths):
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
         if offset == STATE[0] and len(data) == 2:
@@ -144,7 +144,10 @@ class RefusedButApplied(OddWidths):
         return super()._write_oddly(offset, data)
 
 
-@defect("width-wide-write-applied", "of an 8-byte write at device_state the first four bytes are taken, and reported")
+@defect(
+    "width-wide-write-applied",
+    "an 8-byte write at device_state writes its first four bytes, and reports 4",
+)
 class WideWrite(OddWidths):
     def _write_oddly(self, offset: int, data: bytes | memoryview) -> int:
         if offset == STATE[0] and len(data) == 8:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a broken region remembers of its past, where a good one has no need to."""
+"""What a broken region remembers of its past, and a good one does not need to."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..states import ERROR, RUNNING, SAVING
 
 
 class History(MigrationRegion):
-    """Remembers the way that the device has come."""
+    """Remembers the states that the device was in."""
 
     #: The state before the present one.
     _previous = RUNNING
     #: Whether it was in a saving state since it was opened.
     _saved = False
-    #: Whether it was given data since the last reset, and left RESUMING.
+    #: Whether data was written to it since the last reset, and RESUMING was left.
     _resumed = False
-    #: Whether the last reset was one that ended the error state.
+    #: Whether the last reset ended the error state.
     _hurt = False
 
     def open(self) -> None:
@@ -40,7 +40,7 @@ class History(MigrationRegion):
 
 
 class Counting(MigrationRegion):
-    """Counts the writes of device_state that it refuses, and may do more when it does."""
+    """Counts the writes of device_state that it refuses, and may do more then."""
 
     #: Since the last reset.
     _refusals = 0

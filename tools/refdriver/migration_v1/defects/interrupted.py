@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a broken region makes of the rest of a state after a step that was repeated, or an access that was refused."""
+"""What a broken region does to the rest of a state after a repeated step or a refused access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OFTEN = 10
 
 
 class Rereading(MigrationRegion):
-    """Takes note of what is read again of the present buffer."""
+    """Notes repeated reads for the present buffer."""
 
     _read_to = 0
     _data_again = _offset_again = False
@@ -44,7 +44,7 @@ class Rereading(MigrationRegion):
         return super().read(offset, count)
 
 
-@defect("reread-data-endless", "once a buffer was read twice bytes are pending for ever")
+@defect("reread-data-endless", "once a buffer has been read twice, bytes are pending forever")
 class DataEndless(Rereading):
     _endless = False
 
@@ -58,7 +58,10 @@ class DataEndless(Rereading):
         return left or (_BELOW_NOTHING if self._endless else 0)
 
 
-@defect("reread-offset-skips", "behind a buffer in the middle whose data_offset was read again one is left out")
+@defect(
+    "reread-offset-skips",
+    "after a repeated read of data_offset in the middle of the stream, the next buffer is skipped",
+)
 class OffsetSkips(Rereading):
     def read_pending(self) -> int:
         outgoing = self._outgoing
@@ -70,7 +73,7 @@ class OffsetSkips(Rereading):
         return super().read_pending()
 
 
-@defect("reread-size-shrinks", "data_size read more than ten times for a buffer reads one less from then on")
+@defect("reread-size-shrinks", "after more than ten reads for one buffer, data_size reads one less")
 class SizeShrinks(MigrationRegion):
     _times = 0
 
@@ -85,10 +88,10 @@ class SizeShrinks(MigrationRegion):
 
 
 class Refusing(MigrationRegion):
-    """Takes note of refusals."""
+    """Notes refusals."""
 
     def _has_refused(self, offset: int, writes: bool) -> None:
-        """An access of the registers was refused."""
+        """An access to the registers was refused."""
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
         try:
@@ -105,14 +108,14 @@ class Refusing(MigrationRegion):
             raise
 
 
-@defect("refused-read-ends-state", "once a read was refused in stop-and-copy nothing more is offered")
+@defect("refused-read-ends-state", "once a read has been refused in stop-and-copy, no more data is offered")
 class ReadEndsState(Refusing):
     def _has_refused(self, offset: int, writes: bool) -> None:
         if not writes and self._outgoing is not None and self._outgoing.number:
             self._outgoing.end()
 
 
-@defect("refused-state-changes-size", "once a write of device_state was refused the buffers are one byte short")
+@defect("refused-state-changes-size", "once a write of device_state has been refused, buffers are one byte short")
 class StateChangesSize(Refusing):
     _refused = False
 
@@ -131,7 +134,7 @@ class StateChangesSize(Refusing):
 
 @defect(
     "refused-size-read-advances",
-    "a read of a part of data_size is refused, and the next buffer put over the present one",
+    "a partial read of data_size is refused, but the next buffer overwrites the present one",
 )
 class SizeReadAdvances(Refusing):
     def _has_refused(self, offset: int, writes: bool) -> None:
@@ -145,7 +148,7 @@ class SizeReadAdvances(Refusing):
 
 @defect(
     "refused-size-write-skips",
-    "a write of data_size while saving is refused, and the buffer to be offered next left out",
+    "a write of data_size while saving is refused, but the next buffer to be offered is skipped",
 )
 class SizeWriteSkips(MigrationRegion):
     def write_size(self, size: int) -> None:
@@ -177,7 +180,7 @@ class RewrittenRefused(MigrationRegion):
         super()._take(incoming, size)
 
 
-@defect("offset-again-drops-buffer", "in resuming a buffer behind whose data data_offset was read again is dropped")
+@defect("offset-again-drops-buffer", "in RESUMING a buffer is dropped if data_offset is read again after its data")
 class OffsetAgainDrops(MigrationRegion):
     _offsets = 0
 
@@ -196,7 +199,7 @@ class OffsetAgainDrops(MigrationRegion):
         super()._consume(incoming, place, size)
 
 
-@defect("refused-forgets-given", "once an access was refused in resuming, what was given before it is forgotten")
+@defect("refused-forgets-given", "once an access has been refused in RESUMING, the data written before it is forgotten")
 class ForgetsGiven(Refusing):
     def _has_refused(self, offset: int, writes: bool) -> None:
         if self.state == RESUMING and self._incoming is not None and self._incoming.number:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A data section in which a part of a buffer comes late."""
+"""A data section in which a part of a buffer appears late."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LATE_NS = 20_000_000
 class LateByte(DataSection):
     """A buffer may lack its last byte for a while."""
 
-    #: Where the byte is missing, which one, and when it comes.
+    #: The place of the missing byte, its value, and the time at which it appears.
     _missing: tuple[int, int, int] | None = None
 
     def delay_last_byte(self) -> None:
-        """Have the last byte of the present buffer arrive later."""
+        """Have the last byte of the present buffer appear later."""
         if self.present is not None and self.present[1] and self._missing is None:
             at = sum(self.present) - 1
             room = self.room(at)
@@ -32,7 +32,7 @@ class LateByte(DataSection):
         return self._missing is not None
 
     def arrive(self) -> None:
-        """Let the byte arrive when it is time."""
+        """Let the byte appear when it is due."""
         if self._missing is not None and monotonic_ns() >= self._missing[2]:
             at, byte, _ = self._missing
             self.room(at)[0] = byte
@@ -48,7 +48,7 @@ class LateByte(DataSection):
 
 
 class Awaiting(Device):
-    """Has the late bytes of its data section arrive."""
+    """Lets the late bytes of its data section appear."""
 
     def _sections(self) -> list[LateByte]:
         sections = [region.section for region in self.special.values() if isinstance(region, MigrationRegion)]
@@ -67,11 +67,11 @@ class Awaiting(Device):
 class Hiding(DataSection):
     """A part of a buffer may be missing."""
 
-    #: Where bytes are missing, and which.
+    #: The place of the missing bytes, and their values.
     _hidden: tuple[int, bytes] | None = None
 
     def hide(self, start: int) -> None:
-        """Have the present buffer lack what comes from ``start`` on, until ``reveal``."""
+        """Have the present buffer lack its bytes from ``start`` on, until ``reveal``."""
         if self.present is not None and start < self.present[1]:
             place, size = self.present[0] + start, self.present[1] - start
             room = self.room(place)
@@ -79,7 +79,7 @@ class Hiding(DataSection):
             room[:size] = bytes(size)
 
     def reveal(self) -> None:
-        """Let appear what was hidden."""
+        """Let the hidden bytes appear."""
         if self._hidden is not None:
             place, data = self._hidden
             self.room(place)[: len(data)] = data

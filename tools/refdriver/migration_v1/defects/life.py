@@ -44,7 +44,7 @@ class ResetKeepsError(MigrationRegion):
             super().reset()
 
 
-@defect("reset-recovers-once", "for each user reset leaves the error state the first time only")
+@defect("reset-recovers-once", "a reset leaves the error state only the first time for each user")
 class ResetRecoversOnce(MigrationRegion):
     _has_recovered = False
 
@@ -84,7 +84,7 @@ class LeftByWrite(MigrationRegion):
             super()._go(new)
 
 
-@defect("error-left-by-second-write", "the second write in the error state leads out of it")
+@defect("error-left-by-second-write", "the second write in the error state leaves it")
 class LeftBySecondWrite(MigrationRegion):
     _asked = 0
 
@@ -110,14 +110,14 @@ class WriteIgnored(MigrationRegion):
             super()._go(new)
 
 
-@defect("open-in-stop", "whoever opens the device finds it in STOP")
+@defect("open-in-stop", "a newly opened device is in STOP")
 class OpenInStop(MigrationRegion):
     def open(self) -> None:
         super().open()
         self._force(STOP)
 
 
-@defect("open-stands-still", "whoever opens the device finds it RUNNING, and standing still until reset")
+@defect("open-stands-still", "a newly opened device reads RUNNING, but does not run until reset")
 class OpenStandsStill(MigrationRegion):
     def open(self) -> None:
         super().open()
@@ -125,7 +125,7 @@ class OpenStandsStill(MigrationRegion):
 
 
 class Keeping(MigrationRegion):
-    """May be left in a state that its next user finds it in."""
+    """May be left in a state in which its next user finds it."""
 
     def close(self) -> None:
         if self._is_kept():
@@ -143,7 +143,7 @@ class CloseNeedsStop(Keeping):
         return self.state != STOP or super()._is_kept()
 
 
-@defect("error-outlives-close", "a device closed in the error state takes two resets of the next user to leave it")
+@defect("error-outlives-close", "a device closed in the error state needs two resets by the next user to leave it")
 class ErrorOutlivesClose(Keeping):
     _outlives = False
 
@@ -157,7 +157,7 @@ class ErrorOutlivesClose(Keeping):
             super().reset()
 
 
-@defect("close-keeps-resuming", "a device closed in RESUMING is in RESUMING for the next user")
+@defect("close-keeps-resuming", "a device closed in RESUMING is still in RESUMING for the next user")
 class CloseKeepsResuming(Keeping):
     def _is_kept(self) -> bool:
         return self.state == RESUMING or super()._is_kept()

@@ -53,7 +53,7 @@ defect("offset-refused-at-last", "the first read of data_offset for the last buf
 
 
 def advancing(*states: int) -> type[MigrationRegion]:
-    """A region that goes on to the next buffer whenever data_offset is read again in one of some states."""
+    """A region that advances to the next buffer whenever data_offset is read again in one of some states."""
 
     class Advancing(MigrationRegion):
         def read_offset(self) -> int:
@@ -65,17 +65,17 @@ def advancing(*states: int) -> type[MigrationRegion]:
     return Advancing
 
 
-defect("offset-read-advances", "each further read of data_offset goes on to the next buffer")(
+defect("offset-read-advances", "each further read of data_offset advances to the next buffer")(
     advancing(PRE_COPY, STOP_AND_COPY)
 )
-defect("offset-read-advances-in-pre-copy", "in pre-copy each further read of data_offset goes on to the next buffer")(
+defect("offset-read-advances-in-pre-copy", "in pre-copy each further read of data_offset advances to the next buffer")(
     advancing(PRE_COPY)
 )
 
 
-@defect("offset-rereads-drift", "from the second buffer on data_offset read again lies 8 bytes past the data")
+@defect("offset-rereads-drift", "from the second buffer on, a further read of data_offset gives 8 bytes past the data")
 class RereadsDrift(MigrationRegion):
-    #: The buffer of which data_offset was read.
+    #: The buffer for which data_offset was read.
     _told: tuple[Outgoing | None, int] = (None, 0)
 
     def read_offset(self) -> int:
@@ -87,7 +87,7 @@ class RereadsDrift(MigrationRegion):
 
 
 class Tampering(MigrationRegion):
-    """May take something from a buffer that data_offset has just made available."""
+    """May remove something from a buffer that data_offset has just made available."""
 
     def read_offset(self) -> int:
         outgoing = self._outgoing
@@ -98,10 +98,10 @@ class Tampering(MigrationRegion):
         return offset
 
     def _tamper(self, outgoing: Outgoing) -> None:
-        """It is there."""
+        """The buffer is available."""
 
 
-@defect("offset-returns-early", "data_offset is read 20 ms before the last byte is there")
+@defect("offset-returns-early", "the read of data_offset returns 20 ms before the last byte of the buffer is there")
 class ReturnsEarly(Tampering):
     def _is_early(self, outgoing: Outgoing) -> bool:
         return True
@@ -118,7 +118,8 @@ class ReturnsEarly(Tampering):
 
 
 @defect(
-    "offset-returns-early-later", "from the second buffer on data_offset is read 20 ms before the last byte is there"
+    "offset-returns-early-later",
+    "from the second buffer on, data_offset returns 20 ms before the last byte of the buffer is there",
 )
 class ReturnsEarlyLater(ReturnsEarly):
     def _is_early(self, outgoing: Outgoing) -> bool:
@@ -132,7 +133,7 @@ part_of("offset-returns-early", "offset-returns-early-later")(Awaiting)
 
 
 def lazy(start: int, first: int) -> type[MigrationRegion]:
-    """A region whose buffers lack what comes from ``start`` on until data_size is read; the ``first`` few do not."""
+    """A region whose buffers, except the ``first`` few, lack their bytes from ``start`` on until data_size is read."""
 
     class Lazy(Tampering):
         def _tamper(self, outgoing: Outgoing) -> None:
@@ -151,10 +152,10 @@ def lazy(start: int, first: int) -> type[MigrationRegion]:
 
 
 defect("data-lazy-on-size", "the data appears only when data_size is read")(lazy(start=0, first=0))
-defect("data-lazy-later", "from the second buffer on the data appears only when data_size is read")(
+defect("data-lazy-later", "from the second buffer on, the data appears only when data_size is read")(
     lazy(start=0, first=1)
 )
-defect("data-lazy-past-page", "what a buffer holds past its first page appears only when data_size is read")(
+defect("data-lazy-past-page", "the data past the first page of a buffer appears only when data_size is read")(
     lazy(start=_PAGE, first=0)
 )
 part_of("data-lazy-on-size", "data-lazy-later", "data-lazy-past-page")(Hiding)
@@ -163,7 +164,7 @@ part_of("data-lazy-on-size", "data-lazy-later", "data-lazy-past-page")(Hiding)
 
 
 def empty_once(when: Callable[[Outgoing], bool]) -> type[Outgoing]:
-    """Buffers one of which is empty."""
+    """Buffers of which one is empty."""
 
     class EmptyOnce(Outgoing):
         _was_empty = False
@@ -186,7 +187,7 @@ defect("size-zero-in-pre-copy", "the first iteration in pre-copy has a data_size
 defect("size-zero-before-last", "an iteration with a data_size of 0 comes before the last buffer")(empty_once(at_last))
 
 
-@defect("size-off-by-one", "data_size is one less than what was made available")
+@defect("size-off-by-one", "data_size is one less than the size made available")
 class SizeOffByOne(Outgoing):
     def size(self) -> int:
         return max(super().size() - 1, 0)
@@ -222,13 +223,13 @@ class SizeRefusedAtLast(MigrationRegion):
         return super().read_size()
 
 
-@defect("buffer-never-advances", "the same buffer is offered for ever")
+@defect("buffer-never-advances", "the same buffer is offered forever")
 class NeverAdvances(Outgoing):
     def advance(self) -> None:
         """Stay."""
 
 
-@defect("buffer-resent", "the first buffer is offered again in place of the second one")
+@defect("buffer-resent", "the first buffer is offered again instead of the second one")
 class Resent(Outgoing):
     def offer(self, room: memoryview) -> int:
         size = super().offer(room)
@@ -252,14 +253,14 @@ class Hushing(MigrationRegion):
             super()._offer(outgoing)
 
     def _fails_next(self) -> bool:
-        """Whether the device was told to fail at the next buffer."""
+        """Whether the device has to fail at the next buffer."""
         return int.from_bytes(self._machine.read(SAVE_FAULT, 4), "little") == 1
 
     def _is_hushed(self) -> bool:
         return True
 
     def _go_on(self, outgoing: Outgoing) -> None:
-        """What comes instead: a buffer of garbage."""
+        """Instead of failing, offer a buffer of garbage."""
         super()._offer(outgoing)
         if self.section.present is not None:
             place, size = self.section.present
@@ -286,12 +287,12 @@ class FaultEmptiesBuffer(Hushing):
         outgoing.offered = True
 
 
-@defect("fault-bad-data", "a fault while saving is not reported, and the buffer is garbage")
+@defect("fault-bad-data", "a fault while saving is not reported, and the buffer holds garbage")
 class FaultBadData(Hushing):
     pass
 
 
-@defect("fault-in-pre-copy-silent", "a fault in pre-copy is not reported, and the buffer is garbage")
+@defect("fault-in-pre-copy-silent", "a fault in pre-copy is not reported, and the buffer holds garbage")
 class FaultInPreCopySilent(Hushing):
     def _is_hushed(self) -> bool:
         return self.state == PRE_COPY

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Resuming: what is taken, what is refused, and what comes of data that is no good."""
+"""Resuming: which data is accepted, which is refused, and what happens to bad data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DataRefused(MigrationRegion):
         raise Refusal(EINVAL)
 
 
-@defect("resume-odd-size-refused", "in RESUMING a data_size that is no multiple of 8 is refused")
+@defect("resume-odd-size-refused", "in RESUMING a data_size that is not a multiple of 8 is refused")
 class OddSizeRefused(MigrationRegion):
     def _take(self, incoming: Incoming, size: int) -> None:
         if size % 8:
@@ -49,27 +49,29 @@ class AgainRefused(History):
         super()._take(incoming, size)
 
 
-@defect("resume-offset-marches", "in RESUMING data_offset moves on by a buffer each time, past the region's end")
+@defect(
+    "resume-offset-marches", "in RESUMING data_offset advances by the largest buffer each time, past the region's end"
+)
 class OffsetMarches(MigrationRegion):
     def read_offset(self) -> int:
         behind = 0 if self._incoming is None else self._incoming.number
         return super().read_offset() + behind * self.section.largest_buffer
 
 
-@defect("resuming-data-ignored", "data written in RESUMING is thrown away")
+@defect("resuming-data-ignored", "data written in RESUMING is discarded")
 class DataIgnored(Incoming):
     def take(self, buffer: memoryview) -> None:
-        """Take one buffer, and drop it."""
+        """Accept one buffer, and drop it."""
 
 
-@defect("resume-again-ignored", "data written in a second RESUMING since the last reset is thrown away")
+@defect("resume-again-ignored", "data written in a second RESUMING since the last reset is discarded")
 class AgainIgnored(History):
     def _consume(self, incoming: Incoming, place: int, size: int) -> None:
         if not self._resumed:
             super()._consume(incoming, place, size)
 
 
-@defect("resume-high-half-lost", "registers are restored without their bits from 32 on")
+@defect("resume-high-half-lost", "registers are restored without bits 32 and above")
 class HighHalfLost(Machine):
     def load(self, image: bytes) -> None:
         super().load(IMAGE.pack(*(value & _LOW_HALF for value in IMAGE.unpack(image))))
@@ -83,7 +85,7 @@ class LastBufferOnly(Incoming):
         return super()._store(content, image, start, checksum)
 
 
-@defect("resume-drops-a-buffer", "the second buffer is accepted and thrown away")
+@defect("resume-drops-a-buffer", "the second buffer is accepted and discarded")
 class DropsABuffer(Incoming):
     def _store(self, content: memoryview, image: Image, start: int, checksum: int) -> int:
         if self.number == 1:
@@ -91,7 +93,7 @@ class DropsABuffer(Incoming):
         return super()._store(content, image, start, checksum)
 
 
-@defect("resume-first-page-only", "of each buffer only the first page is restored, the rest is zero")
+@defect("resume-first-page-only", "only the first page of each buffer is restored; the rest is zero")
 class FirstPageOnly(Incoming):
     def _store(self, content: memoryview, image: Image, start: int, checksum: int) -> int:
         checksum = super()._store(content, image, start, checksum)
@@ -101,7 +103,7 @@ class FirstPageOnly(Incoming):
         return checksum
 
 
-@defect("second-offset-refused", "in RESUMING data_offset can be read once only")
+@defect("second-offset-refused", "in RESUMING data_offset can be read only once")
 class SecondOffsetRefused(MigrationRegion):
     _offset_was_read = False
 
@@ -116,7 +118,7 @@ class SecondOffsetRefused(MigrationRegion):
         return super().read_offset()
 
 
-@defect("resume-offset-wants-pending", "in RESUMING data_offset cannot be read before pending_bytes was")
+@defect("resume-offset-wants-pending", "in RESUMING data_offset cannot be read before pending_bytes has been read")
 class OffsetWantsPending(MigrationRegion):
     _pending_was_read = False
 
@@ -134,7 +136,7 @@ class OffsetWantsPending(MigrationRegion):
         return super().read_offset()
 
 
-@defect("data-write-whole-only", "a buffer has to be written at once; pieces answer EINVAL")
+@defect("data-write-whole-only", "a buffer must be written at once; writes of parts answer EINVAL")
 class WriteWholeOnly(MigrationRegion):
     #: Place and size of the only write to the data section since the last buffer.
     _written: tuple[int, int] | None = None
@@ -171,7 +173,7 @@ class WriteNarrowMisplaced(DataSection):
         super().write(offset - offset % _WORD if len(data) < _WORD else offset, data)
 
 
-@defect("mapped-writes-unseen", "what is written through mapped memory is not seen")
+@defect("mapped-writes-unseen", "data written through mapped memory is not seen")
 class WritesUnseen(Apart):
     def show(self, place: int, size: int) -> None:
         super().show(place, size)
@@ -213,7 +215,7 @@ class ConsumedLate(MigrationRegion):
         super()._finish_resuming(incoming)
 
 
-@defect("bad-data-wedges", "once damaged data was refused every reset fails")
+@defect("bad-data-wedges", "once damaged data has been refused, every reset fails")
 class BadDataWedges(MigrationRegion):
     _wedged = False
 
@@ -234,7 +236,7 @@ class BadDataWedges(MigrationRegion):
         super().reset()
 
 
-@defect("bad-data-swallowed", "damaged data is taken and thrown away, and RESUMING may be left with what has come")
+@defect("bad-data-swallowed", "damaged data is accepted and discarded, and RESUMING can be left with the rest")
 class BadDataSwallowed(Undemanding):
     def take(self, buffer: memoryview) -> None:
         try:
@@ -259,7 +261,7 @@ class BadSizeOutlivesReset(MigrationRegion):
             super().reset()
 
 
-@defect("half-state-reads-next", "when RESUMING may not be left device_state reads the state that was refused")
+@defect("half-state-reads-next", "when leaving RESUMING is refused, device_state reads the refused state")
 class HalfStateReadsNext(MigrationRegion):
     def _make_transition(self, new: int) -> None:
         try:
@@ -269,7 +271,7 @@ class HalfStateReadsNext(MigrationRegion):
             raise
 
 
-@defect("early-leave-wedges", "leaving RESUMING without data succeeds, and device_state reads 101b then")
+@defect("early-leave-wedges", "leaving RESUMING without data succeeds, and device_state then reads 101b")
 class EarlyLeaveWedges(MigrationRegion):
     def _make_transition(self, new: int) -> None:
         early = self._incoming is not None and not self._incoming.touched

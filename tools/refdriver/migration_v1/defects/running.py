@@ -15,10 +15,10 @@ _LATE_NS = 20_000_000
 
 
 class Lingering(Machine):
-    """May go on for a while after it was told to stand still."""
+    """May run on for a while after it was stopped."""
 
     lingers = False
-    #: When it will stand still.
+    #: The time at which it will stop.
     _halt_at: int | None = None
 
     def halt(self) -> None:
@@ -50,24 +50,24 @@ class Lingering(Machine):
         return super()._counter()
 
     def _settle(self) -> None:
-        """End the work when it is time."""
+        """Stop when it is due."""
         if self._since is not None and self._halt_at is not None and monotonic_ns() >= self._halt_at:
             self._end_work(self._since, self._halt_at)
             self._halt_at = None
 
 
-@defect("running-bit-inverted", "the device works while bit 0 is clear and stands still while it is set")
+@defect("running-bit-inverted", "the device runs while bit 0 is clear and is stopped while it is set")
 class RunningBitInverted(MigrationRegion):
     def _works(self, state: int) -> bool:
         return not super()._works(state)
 
 
-@defect("stop-late", "the device goes on for 20 ms after the write that stops it has returned")
+@defect("stop-late", "the device runs on for 20 ms after the write that stops it has returned")
 class StopLate(Lingering):
     lingers = True
 
 
-@defect("pre-copy-exit-late", "the device goes on for 20 ms after the write that leaves pre-copy has returned")
+@defect("pre-copy-exit-late", "the device runs on for 20 ms after the write that leaves pre-copy has returned")
 class PreCopyExitLate(MigrationRegion):
     def _move(self, new: int) -> None:
         machine = self._machine
@@ -80,7 +80,7 @@ class PreCopyExitLate(MigrationRegion):
 part_of("pre-copy-exit-late")(Lingering)
 
 
-@defect("stop-dma-continues", "the DMA stream goes on while the device is stopped")
+@defect("stop-dma-continues", "the DMA stream continues while the device is stopped")
 class DmaContinues(Machine):
     @property
     def streaming(self) -> bool:
@@ -110,7 +110,7 @@ class OneLateDma(Machine):
 
 
 def working(in_state: int, works: bool) -> type[MigrationRegion]:
-    """A region that lets the device work, or not, in a state of the other kind."""
+    """A region that has the device run in a state in which it must be stopped, or the other way round."""
 
     class Working(MigrationRegion):
         def _works(self, state: int) -> bool:
@@ -122,7 +122,7 @@ def working(in_state: int, works: bool) -> type[MigrationRegion]:
 defect("stop-and-copy-keeps-running", "stop-and-copy does not stop the device")(working(STOP_AND_COPY, True))
 
 
-@defect("stop-and-copy-works-at-data", "in stop-and-copy the device works again once a buffer is asked for")
+@defect("stop-and-copy-works-at-data", "in stop-and-copy the device runs again once a buffer is asked for")
 class WorksAtData(MigrationRegion):
     def _put(self, outgoing: Outgoing) -> None:
         super()._put(outgoing)
@@ -130,11 +130,11 @@ class WorksAtData(MigrationRegion):
             self._machine.run()
 
 
-defect("resuming-keeps-running", "the device works in RESUMING")(working(RESUMING, True))
-defect("pre-copy-stops", "the device stands still in pre-copy")(working(PRE_COPY, False))
+defect("resuming-keeps-running", "the device runs in RESUMING")(working(RESUMING, True))
+defect("pre-copy-stops", "the device is stopped in pre-copy")(working(PRE_COPY, False))
 
 
-@defect("pre-copy-stops-at-data", "in pre-copy the device stands still once a buffer is asked for")
+@defect("pre-copy-stops-at-data", "in pre-copy the device is stopped once a buffer is asked for")
 class StopsAtData(MigrationRegion):
     def _put(self, outgoing: Outgoing) -> None:
         super()._put(outgoing)
@@ -155,7 +155,7 @@ def standing_still(old: int, new: int) -> type[MigrationRegion]:
     return StandingStill
 
 
-defect("resumed-stays-stopped", "after RESUMING -> RUNNING the device stands still")(standing_still(RESUMING, RUNNING))
-defect("cancelled-stays-stopped", "after stop-and-copy -> RUNNING the device stands still")(
+defect("resumed-stays-stopped", "after RESUMING -> RUNNING the device stays stopped")(standing_still(RESUMING, RUNNING))
+defect("cancelled-stays-stopped", "after stop-and-copy -> RUNNING the device stays stopped")(
     standing_still(STOP_AND_COPY, RUNNING)
 )

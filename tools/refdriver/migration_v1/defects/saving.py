@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is saved, and what pending_bytes says of it."""
+"""What is saved, and what pending_bytes reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def at_last(outgoing: Outgoing) -> bool:
 
 
 def offering_nothing(before: tuple[int, ...], states: tuple[int, ...]) -> type[MigrationRegion]:
-    """A region that has nothing to offer in some states, if they are entered from some others."""
+    """A region that offers nothing in some states if they are entered from certain others."""
 
     class OfferingNothing(MigrationRegion):
         def _start_saving(self, new: int) -> Outgoing | None:
@@ -42,7 +42,7 @@ defect("pre-copy-silent", "in pre-copy no data is ever offered")(offering_nothin
 defect("pre-copy-says-all", "after pre-copy no data is offered in stop-and-copy")(
     offering_nothing((PRE_COPY,), (STOP_AND_COPY,))
 )
-defect("stop-saves-nothing", "no data is offered in a stop-and-copy that is entered from STOP")(
+defect("stop-saves-nothing", "no data is offered if stop-and-copy is entered from STOP")(
     offering_nothing((STOP,), (STOP_AND_COPY,))
 )
 
@@ -56,7 +56,7 @@ class Truncated(Outgoing):
 
 
 class Undemanding(Incoming):
-    """Takes a part of a state for a state."""
+    """Accepts a part of a state as a whole one."""
 
     def registers(self) -> bytes | None:
         return bytes(self._registers) if self.touched else None
@@ -65,7 +65,7 @@ class Undemanding(Incoming):
 part_of("save-stream-truncated")(Undemanding)
 
 
-@defect("save-first-page-only", "of each buffer only the first page is filled, the rest is zero")
+@defect("save-first-page-only", "only the first page of each buffer is filled; the rest is zero")
 class FirstPageOnly(Outgoing):
     def _fill(self, room: memoryview, start: int, length: int) -> None:
         super()._fill(room, start, length)
@@ -82,7 +82,7 @@ class SavedStateDropped(MigrationRegion):
 
 
 class Snapshot(MigrationRegion):
-    """Keeps the state as it was on entering pre-copy."""
+    """Keeps the state as it was when pre-copy was entered."""
 
     _snapshot = memoryview(b""), b""
 
@@ -92,13 +92,15 @@ class Snapshot(MigrationRegion):
         return super()._start_saving(new)
 
 
-@defect("pre-copy-snapshot-only", "the stream after a pre-copy holds the state as it was on entering pre-copy")
+@defect("pre-copy-snapshot-only", "the stream after a pre-copy holds the state as it was when pre-copy was entered")
 class SnapshotOnly(Snapshot):
     def _whole_state(self) -> Image:
         return Image(*self._snapshot) if self.state == PRE_COPY else super()._whole_state()
 
 
-@defect("pre-copy-registers-stale", "the stream after a pre-copy holds the registers as they were on entering pre-copy")
+@defect(
+    "pre-copy-registers-stale", "the stream after a pre-copy holds the registers as they were when pre-copy was entered"
+)
 class RegistersStale(Snapshot):
     def _whole_state(self) -> Image:
         if self.state == PRE_COPY:
@@ -106,7 +108,9 @@ class RegistersStale(Snapshot):
         return super()._whole_state()
 
 
-@defect("pre-copy-drops-late-change", "what changed in the second half of memory after pre-copy offered it is not sent")
+@defect(
+    "pre-copy-drops-late-change", "changes to the second half of memory made after pre-copy offered it are not sent"
+)
 class DropsLateChange(Snapshot):
     def _put(self, outgoing: Outgoing) -> None:
         super()._put(outgoing)
@@ -140,14 +144,14 @@ class AskedAgain(Outgoing):
         return pending
 
     def _ask_again(self) -> None:
-        """It is read once more before a buffer, which must not matter (kabi v23:200-201)."""
+        """It is read once more before a buffer, which must make no difference (kabi v23:200-201)."""
 
     def advance(self) -> None:
         super().advance()
         self.asked = 0
 
 
-@defect("pending-read-advances", "each further read of pending_bytes before a buffer drops one")
+@defect("pending-read-advances", "each further read of pending_bytes before a buffer drops one buffer")
 class PendingReadAdvances(AskedAgain):
     def _ask_again(self) -> None:
         super()._ask_again()
@@ -172,7 +176,8 @@ class PendingReadChangesBuffer(AskedAgain):
 
 
 @defect(
-    "pending-read-forgets-changes", "pending_bytes read again in pre-copy has the state sent as it was on entering it"
+    "pending-read-forgets-changes",
+    "after a second read of pending_bytes in pre-copy, the state sent is that on entering pre-copy",
 )
 class PendingReadForgetsChanges(Snapshot):
     def _whole_state(self) -> Image:
@@ -185,7 +190,7 @@ class PendingReadForgetsChanges(Snapshot):
 part_of("pending-read-forgets-changes")(AskedAgain)
 
 
-@defect("pending-read-often-ends", "pending_bytes read more than twenty times before a buffer reads 0 from then on")
+@defect("pending-read-often-ends", "after more than twenty reads before a buffer, pending_bytes reads 0 from then on")
 class PendingReadOftenEnds(AskedAgain):
     def _ask_again(self) -> None:
         super()._ask_again()
@@ -193,7 +198,7 @@ class PendingReadOftenEnds(AskedAgain):
             self.end()
 
 
-@defect("pending-returns", "in stop-and-copy pending_bytes is 0 once before the last buffer, then more again")
+@defect("pending-returns", "in stop-and-copy pending_bytes is 0 once before the last buffer, then nonzero again")
 class PendingReturns(Outgoing):
     _has_paused = False
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The data section: where it is said to lie, what may be mapped of it, and what is read there."""
+"""The data section: where it is said to be, which areas can be mapped, and what is read there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def telling(told: Callable[[MigrationRegion, int], int]) -> type[MigrationRegion
 
 
 def telling_of_buffer(told: Callable[[DataSection, Outgoing, int], int]) -> type[MigrationRegion]:
-    """The same where a buffer is there to be read."""
+    """The same while a buffer is there to be read."""
 
     class TellingOfBuffer(MigrationRegion):
         def read_offset(self) -> int:
@@ -44,7 +44,7 @@ def telling_of_buffer(told: Callable[[DataSection, Outgoing, int], int]) -> type
 
 
 defect("data-offset-zero", "data_offset reads 0")(telling(lambda region, offset: 0))
-defect("data-offset-in-header", "in RESUMING data_offset lies in the registers, at 24")(
+defect("data-offset-in-header", "in RESUMING data_offset is 24, among the registers")(
     telling(lambda region, offset: SIZE[0] if region.state == RESUMING else offset)
 )
 defect("data-offset-file-position", "data_offset counts from the start of the device's file, not of the region")(
@@ -52,7 +52,7 @@ defect("data-offset-file-position", "data_offset counts from the start of the de
 )
 
 
-@defect("data-offset-unaligned", "data_offset lies 8 bytes past a page start although it may be mapped")
+@defect("data-offset-unaligned", "data_offset is 8 bytes past the start of a page although the data can be mapped")
 class Unaligned(DataSection):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -61,7 +61,7 @@ class Unaligned(DataSection):
         self._places = self._lay_out(options, first)
 
 
-@defect("data-offset-unaligned-later", "the second buffer and those after it lie 8 bytes past a page start")
+@defect("data-offset-unaligned-later", "the second and later buffers are 8 bytes past the start of a page")
 class UnalignedLater(DataSection):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -72,11 +72,11 @@ class UnalignedLater(DataSection):
         return super().place(number) + (8 if number else 0)
 
 
-# What may be mapped.
+# Mappable areas.
 
 
 def areas(change: Callable[[DataSection, list[Area]], list[Area]]) -> type[DataSection]:
-    """A section that tells of other areas, if it tells of any."""
+    """A section that reports other areas, if it reports any."""
 
     class Areas(DataSection):
         @property
@@ -101,26 +101,26 @@ defect("area-wraps", "a second mappable area begins below 2^64 and ends past it"
     areas(lambda section, true: [*true, (2**64 - _PAGE, 2 * _PAGE)])
 )
 
-# data_offset once more.
+# data_offset again.
 
-defect("offset-outside-section", "for the last buffer data_offset + data_size lies past the region's end")(
+defect("offset-outside-section", "for the last buffer, data_offset + data_size is past the region's end")(
     telling_of_buffer(
         lambda section, outgoing, offset: (
             section.end - (outgoing.size() - 1) // _PAGE * _PAGE if 0 < outgoing.unsent <= outgoing.step else offset
         )
     )
 )
-defect("offset-in-registers", "for the second buffer data_offset reads 16")(
+defect("offset-in-registers", "for the second buffer, data_offset reads 16")(
     telling_of_buffer(lambda section, outgoing, offset: 16 if outgoing.number == 1 else offset)
 )
-defect("offset-high-half", "data_offset has the number of the buffer in its high half")(
+defect("offset-high-half", "the high half of data_offset holds the number of the buffer")(
     telling_of_buffer(lambda section, outgoing, offset: offset | outgoing.number << 32)
 )
 
 # Reading and writing.
 
 
-@defect("data-read-refused", "what may be mapped cannot be read with a read")
+@defect("data-read-refused", "data that can be mapped cannot be read by a read")
 class ReadRefused(DataSection):
     def read(self, offset: int, count: int) -> bytes | memoryview:
         if self.may_be_mapped(offset, count):
@@ -128,7 +128,7 @@ class ReadRefused(DataSection):
         return super().read(offset, count)
 
 
-@defect("data-write-refused", "what may be mapped cannot be written with a write")
+@defect("data-write-refused", "data that can be mapped cannot be written by a write")
 class WriteRefused(DataSection):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         if self.may_be_mapped(offset, len(data)):
@@ -151,7 +151,7 @@ def refusing_reads(when: Callable[[int, int, Area], bool]) -> type[DataSection]:
 defect("data-read-refused-past-page", "reads that reach past the first page of a buffer answer EINVAL")(
     refusing_reads(lambda offset, count, buffer: offset + count > buffer[0] + _PAGE)
 )
-defect("data-read-whole-only", "a buffer has to be read at once; other reads answer EINVAL")(
+defect("data-read-whole-only", "a buffer must be read at once; other reads answer EINVAL")(
     refusing_reads(lambda offset, count, buffer: (offset, count) != buffer)
 )
 defect("data-read-narrow-refused", "reads of a buffer of less than 4 bytes answer EINVAL")(
@@ -178,9 +178,9 @@ class ReadOnce(DataSection):
         return once
 
 
-@defect("mapped-view-stale", "mapped memory shows the buffer before the present one")
+@defect("mapped-view-stale", "mapped memory shows the previous buffer")
 class ViewStale(Apart):
-    #: What the memory shows next.
+    #: The content that the memory shows next.
     _before = b""
 
     def show(self, place: int, size: int) -> None:
@@ -192,7 +192,7 @@ class ViewStale(Apart):
         self._before = bytes(self.end)
 
 
-@defect("mapped-view-first-page", "mapped memory shows no more of a buffer than its first page")
+@defect("mapped-view-first-page", "mapped memory shows only the first page of a buffer")
 class ViewFirstPage(Apart):
     def show(self, place: int, size: int) -> None:
         super().show(place, size)

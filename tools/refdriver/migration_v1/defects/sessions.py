@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a broken region takes from one session of migration into the next, or loses where a session ends early."""
+"""What a broken region carries from one session of migration into the next, or loses if a session ends early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .history import History
 
 
 class Piecewise(MigrationRegion):
-    """Does not send again what it takes for sent."""
+    """Does not send again the data that it wrongly considers sent."""
 
     def _whole_state(self) -> Image:
         offered = self._outgoing
@@ -26,7 +26,7 @@ class Piecewise(MigrationRegion):
         return Image(memoryview(memory), self._machine.save())
 
     def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
-        """The parts of the memory that are not sent, and what is in their place."""
+        """The parts of the memory that are not sent, and the content sent in their place."""
         raise NotImplementedError
 
     @staticmethod
@@ -34,19 +34,19 @@ class Piecewise(MigrationRegion):
         return [(slice(start, end), bytes(end - start))]
 
 
-@defect("left-unread-lost", "what pre-copy had left to offer is not sent in stop-and-copy either")
+@defect("left-unread-lost", "data that pre-copy had still to offer is not sent in stop-and-copy either")
 class UnreadLost(Piecewise):
     def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
         return self._zeros(offered.position + offered.length, offered.position + offered.unsent)
 
 
-@defect("left-offered-lost", "a buffer that pre-copy has offered counts as sent, read or not")
+@defect("left-offered-lost", "a buffer that pre-copy has offered counts as sent, whether read or not")
 class OfferedLost(Piecewise):
     def _lost(self, offered: Outgoing) -> list[tuple[slice, bytes]]:
         return self._zeros(offered.position, offered.position + offered.length)
 
 
-@defect("left-change-lost", "a change of what pre-copy is just offering is not sent")
+@defect("left-change-lost", "a change to the data that pre-copy is offering is not sent")
 class ChangeLost(Piecewise):
     _offered = b""
 
@@ -60,7 +60,7 @@ class ChangeLost(Piecewise):
         return [(slice(offered.position, end), self._offered)] if offered.length else []
 
 
-@defect("left-poisons-next", "stop-and-copy that is left with bytes pending offers buffers of no bytes the next time")
+@defect("left-poisons-next", "if stop-and-copy is left with bytes pending, the next one offers buffers of 0 bytes")
 class PoisonsNext(MigrationRegion):
     _poisoned = False
 
@@ -78,7 +78,7 @@ class PoisonsNext(MigrationRegion):
         return 0 if self._poisoned and self.state == STOP_AND_COPY else size
 
 
-@defect("left-cancelled-kept", "after pre-copy was cancelled the next migration sends the memory as it was then")
+@defect("left-cancelled-kept", "after a cancelled pre-copy, the next migration sends the memory as it was then")
 class CancelledKept(MigrationRegion):
     _kept: bytes | None = None
 
@@ -98,10 +98,10 @@ class CancelledKept(MigrationRegion):
 
 @defect(
     "left-cancelled-counts",
-    "what a cancelled pre-copy had offered counts as sent the next time, unless it changed since",
+    "data that a cancelled pre-copy offered counts as sent the next time unless it has changed",
 )
 class CancelledCounts(MigrationRegion):
-    #: What was offered, by where it lies in the memory.
+    #: The content that was offered, by its place in the memory.
     _sent: dict[int, bytes]
 
     def _put(self, outgoing: Outgoing) -> None:
@@ -132,12 +132,12 @@ class CancelledCounts(MigrationRegion):
 
 
 class Skipping(MigrationRegion):
-    """May go on in a saving state behind the buffer in which the last one was left."""
+    """May continue in a saving state after the buffer in which the last one was left."""
 
     _behind = 0
 
     def _skips(self, outgoing: Outgoing, new: int, forced: bool) -> bool:
-        """Whether a saving state that is left for ``new`` is gone on with."""
+        """Whether a saving state that is left for ``new`` is continued later."""
         raise NotImplementedError
 
     def _leave(self, new: int, forced: bool) -> None:
@@ -155,7 +155,9 @@ class Skipping(MigrationRegion):
         return outgoing
 
 
-@defect("left-buffer-skipped", "stop-and-copy that was left in a buffer begins behind that buffer the next time")
+@defect(
+    "left-buffer-skipped", "if stop-and-copy is left in the middle of a buffer, the next one begins after that buffer"
+)
 class BufferSkipped(Skipping):
     def _skips(self, outgoing: Outgoing, new: int, forced: bool) -> bool:
         return self.state == STOP_AND_COPY and outgoing.offered and not forced
@@ -166,7 +168,8 @@ class BufferSkipped(Skipping):
 
 
 @defect(
-    "left-by-reset-skipped", "stop-and-copy in whose second buffer the device is reset begins behind that the next time"
+    "left-by-reset-skipped",
+    "after a reset in the second buffer of stop-and-copy, the next one begins after that buffer",
 )
 class ByResetSkipped(Skipping):
     def _skips(self, outgoing: Outgoing, new: int, forced: bool) -> bool:
@@ -177,7 +180,7 @@ class ByResetSkipped(Skipping):
         super().reset()
 
 
-@defect("reset-in-second-buffer-stops", "a reset in the second buffer of stop-and-copy leaves the device in stop")
+@defect("reset-in-second-buffer-stops", "a reset in the second buffer of stop-and-copy leaves the device in STOP")
 class ResetInSecondBufferStops(MigrationRegion):
     def reset(self) -> None:
         outgoing = self._outgoing
@@ -188,7 +191,7 @@ class ResetInSecondBufferStops(MigrationRegion):
 
 
 @defect(
-    "resumed-in-part-remembered", "after a reset in resuming behind the first buffer, the next buffer given is refused"
+    "resumed-in-part-remembered", "after a reset in RESUMING after the first buffer, the next buffer written is refused"
 )
 class InPartRemembered(MigrationRegion):
     _remembered = False
@@ -207,7 +210,7 @@ class InPartRemembered(MigrationRegion):
 
 @defect(
     "resumed-in-part-outlives-user",
-    "once a user has left in resuming behind some buffers, no first buffer is taken any more",
+    "once a user has closed the device in RESUMING after some buffers, no first buffer is accepted",
 )
 class InPartOutlivesUser(MigrationRegion):
     _left = False
@@ -241,7 +244,7 @@ class ResumedAgainFirstRegisters(MigrationRegion):
             self._machine.load(self._first)
 
 
-@defect("saved-again-stale", "the second state that is saved since a reset is the first one again")
+@defect("saved-again-stale", "the second state saved since a reset is the first one again")
 class SavedAgainStale(MigrationRegion):
     _first: tuple[bytes, bytes] | None = None
 
@@ -257,7 +260,7 @@ class SavedAgainStale(MigrationRegion):
 
 @defect(
     "cancelled-then-reset-empty",
-    "after a pre-copy that was cancelled and a reset in the second buffer nothing is saved",
+    "after a cancelled pre-copy and a reset in the second buffer, nothing is saved",
 )
 class CancelledThenResetEmpty(MigrationRegion):
     _cancelled = _empty = False
@@ -281,7 +284,7 @@ class CancelledThenResetEmpty(MigrationRegion):
         return outgoing
 
 
-@defect("resumed-saves-nothing", "a device that was resumed has nothing to save until it is reset")
+@defect("resumed-saves-nothing", "a resumed device has nothing to save until it is reset")
 class ResumedSavesNothing(History):
     def _start_saving(self, new: int) -> Outgoing | None:
         outgoing = super()._start_saving(new)
@@ -290,7 +293,7 @@ class ResumedSavesNothing(History):
         return outgoing
 
 
-@defect("resumed-saves-stale", "a device that was resumed saves the memory that it had before")
+@defect("resumed-saves-stale", "a resumed device saves the memory that it had before")
 class ResumedSavesStale(MigrationRegion):
     _before: bytes | None = None
 
@@ -309,7 +312,7 @@ class ResumedSavesStale(MigrationRegion):
 
 
 @defect(
-    "reset-in-buffer-freezes", "a device reset in the second buffer of stop-and-copy stands still until it is stopped"
+    "reset-in-buffer-freezes", "a device reset in the second buffer of stop-and-copy does not run until it is stopped"
 )
 class ResetInBufferFreezes(MigrationRegion):
     def reset(self) -> None:
@@ -320,7 +323,7 @@ class ResetInBufferFreezes(MigrationRegion):
             self._machine.halt()
 
 
-@defect("resumed-never-stops", "a device that was resumed works on in stop until it is reset")
+@defect("resumed-never-stops", "a resumed device runs on in STOP until it is reset")
 class ResumedNeverStops(History):
     def _works(self, state: int) -> bool:
         return super()._works(state) or (state == STOP and self._resumed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""device_state: how it reads, what a write of it answers, and which values it takes."""
+"""device_state: what it reads, what a write of it answers, and which values it accepts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class FailureShort(MigrationRegion):
             return 2
 
 
-@defect("state-failure-silent-again", "of two refused writes of device_state in a row the second answers success")
+@defect("state-failure-silent-again", "the second of two refused writes of device_state in a row answers success")
 class FailureSilentAgain(Counting):
     def _write_state(self, value: int) -> int:
         try:
@@ -100,7 +100,7 @@ class FaultSilent(MigrationRegion):
             raise
 
 
-@defect("state-failure-stores", "a refused write of device_state stores the new bits all the same")
+@defect("state-failure-stores", "a refused write of device_state stores the new bits nevertheless")
 class FailureStores(Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
@@ -129,7 +129,7 @@ class FaultReports7(MigrationRegion):
 
 
 class Latching(MigrationRegion):
-    """Refuses every write once there was one too many, until reset."""
+    """Refuses every write after the first one too many, until reset."""
 
     _latched = False
 
@@ -143,21 +143,25 @@ class Latching(MigrationRegion):
         self._latched = False
 
 
-@defect("state-latched-after-failure", "after one refused write every later one is refused too, until reset")
+@defect("state-latched-after-failure", "after one refused write every later one is refused as well, until reset")
 class LatchedAfterFailure(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
         self._latched = True
 
 
-@defect("state-latched-after-second-failure", "after two refused writes every later one is refused too, until reset")
+@defect(
+    "state-latched-after-second-failure", "after two refused writes every later one is refused as well, until reset"
+)
 class LatchedAfterSecondFailure(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
         self._latched |= self._refusals > 1
 
 
-@defect("state-latched-in-pre-copy", "after a refused write in pre-copy every later one is refused too, until reset")
+@defect(
+    "state-latched-in-pre-copy", "after a refused write in pre-copy every later one is refused as well, until reset"
+)
 class LatchedInPreCopy(Latching, Counting):
     def _has_refused(self, value: int) -> None:
         super()._has_refused(value)
@@ -165,7 +169,7 @@ class LatchedInPreCopy(Latching, Counting):
 
 
 def taking(value: int, *states: int) -> type[MigrationRegion]:
-    """A region that takes a value for a state, in some states."""
+    """A region that accepts a value as a state, in some states."""
 
     class Taking(MigrationRegion):
         def _is_state(self, asked: int) -> bool:
@@ -179,7 +183,7 @@ defect("state-invalid-5-in-resuming", "in RESUMING 101b is accepted and read bac
 defect("state-invalid-7-accepted", "111b is accepted and read back")(taking(0b111, *STATES))
 
 
-@defect("state-invalid-7-as-pre-copy", "111b is taken for pre-copy")
+@defect("state-invalid-7-as-pre-copy", "111b is accepted as pre-copy")
 class Invalid7AsPreCopy(MigrationRegion):
     def _go(self, new: int) -> None:
         super()._go(PRE_COPY if new == 0b111 else new)
@@ -209,7 +213,7 @@ class DrainedStops(MigrationRegion):
         return pending
 
 
-@defect("resuming-runs-by-itself", "RESUMING turns into RUNNING when the last buffer of a state was taken")
+@defect("resuming-runs-by-itself", "RESUMING turns into RUNNING once the last buffer of a state has been taken")
 class RunsByItself(MigrationRegion):
     def write_size(self, size: int) -> None:
         super().write_size(size)
@@ -217,7 +221,7 @@ class RunsByItself(MigrationRegion):
             self._make_transition(RUNNING)
 
 
-@defect("stop-wears-off", "20 ms after running -> STOP the device is in running again")
+@defect("stop-wears-off", "20 ms after running -> STOP the device is running again")
 class WearsOff(MigrationRegion):
     _until = inf
 
@@ -252,7 +256,7 @@ class ReservedBitsConfuse(MigrationRegion):
             super()._change_state(value)
 
 
-@defect("reserved-bit-31-stops", "a write with bit 31 set is taken for STOP")
+@defect("reserved-bit-31-stops", "a write with bit 31 set is treated as STOP")
 class ReservedBit31Stops(MigrationRegion):
     def _change_state(self, value: int) -> None:
         super()._change_state(value & ~STATE_BITS if value & _BIT_31 else value)

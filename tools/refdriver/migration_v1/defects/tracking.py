@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A container that takes the device's state, and its reset, for a matter of its own."""
+"""A container that wrongly reacts to the device's state and its reset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Watching(DirtyTracker):
     state = RUNNING
 
     def meet(self, new: int) -> None:
-        """The device goes to a state."""
+        """The device enters a state."""
         self.state = new
 
     @property
@@ -39,7 +39,7 @@ class Watching(DirtyTracker):
 # -- START and STOP ---------------------------------------------------------------------------------------------------
 
 
-@defect("states-start-refused", "START is refused while the device is not in running")
+@defect("states-start-refused", "START is refused unless the device is in running")
 class StartRefused(Watching):
     def start(self) -> None:
         if self.state != RUNNING:
@@ -62,7 +62,7 @@ class StartEnds(Watching):
         super().meet(new)
 
 
-@defect("states-start-without-pins", "START in stop-and-copy does not take in what is pinned by then")
+@defect("states-start-without-pins", "START in stop-and-copy leaves out the pages pinned by then")
 class StartWithoutPins(Watching):
     _left_out: tuple[Pin, ...] = ()
 
@@ -88,7 +88,7 @@ class StopIgnored(Watching):
         self._ignores = False
 
 
-@defect("states-stop-undone", "tracking that was stopped in stop-and-copy goes on when that is left for stop")
+@defect("states-stop-undone", "tracking stopped in stop-and-copy continues when stop-and-copy is left for stop")
 class StopUndone(Watching):
     _undone = False
 
@@ -106,7 +106,7 @@ class StopUndone(Watching):
         self._undone = False
 
 
-@defect("states-stop-keeps", "STOP in resuming keeps what was written, for the next START")
+@defect("states-stop-keeps", "STOP in resuming keeps the written pages for the next START")
 class StopKeeps(Watching):
     def stop(self) -> None:
         if self.state == RESUMING:
@@ -118,7 +118,7 @@ class StopKeeps(Watching):
 # -- bitmaps ----------------------------------------------------------------------------------------------------------
 
 
-@defect("states-bitmap-refused", "in stop-and-copy and in stop no bitmap is given")
+@defect("states-bitmap-refused", "in stop-and-copy and in stop, GET_BITMAP is refused")
 class BitmapRefused(Watching):
     def get(self, address: int, size: int, room: int) -> Bitmap:
         if self.state in (STOP_AND_COPY, STOP):
@@ -132,7 +132,7 @@ class BitmapClear(Watching):
         return Bitmap(room) if self.state == STOP else super().get(address, size, room)
 
 
-@defect("states-bitmap-clears-all", "a bitmap in stop-and-copy clears the record of other mappings, too")
+@defect("states-bitmap-clears-all", "a bitmap in stop-and-copy also clears the record of other mappings")
 class BitmapClearsAll(Watching):
     def get(self, address: int, size: int, room: int) -> Bitmap:
         bitmap = super().get(address, size, room)
@@ -141,14 +141,14 @@ class BitmapClearsAll(Watching):
         return bitmap
 
 
-@defect("states-bitmap-kept", "a bitmap in pre-copy does not clear what it reports")
+@defect("states-bitmap-kept", "a bitmap in pre-copy does not clear the pages that it reports")
 class BitmapKept(Watching):
     def _clear(self, first: int, end: int) -> None:
         if self.state != PRE_COPY:
             super()._clear(first, end)
 
 
-@defect("states-bitmap-again", "what was reported in stop-and-copy is reported again in stop")
+@defect("states-bitmap-again", "pages reported in stop-and-copy are reported again in stop")
 class BitmapAgain(Watching):
     _last: tuple[int, int, list[tuple[int, int]]] = (0, 0, [])
 
@@ -172,7 +172,7 @@ class BitmapAgain(Watching):
 # -- the record -------------------------------------------------------------------------------------------------------
 
 
-@defect("states-stopping-forgets", "what was written is forgotten when the device stops")
+@defect("states-stopping-forgets", "written pages are forgotten when the device stops")
 class StoppingForgets(Watching):
     def meet(self, new: int) -> None:
         super().meet(new)
@@ -180,7 +180,7 @@ class StoppingForgets(Watching):
             self._written.clear()
 
 
-@defect("states-last-round-forgets", "what was written is forgotten when pre-copy is left for stop-and-copy")
+@defect("states-last-round-forgets", "written pages are forgotten when pre-copy is left for stop-and-copy")
 class LastRoundForgets(Watching):
     def meet(self, new: int) -> None:
         if self.state == PRE_COPY and new == STOP_AND_COPY:
@@ -188,7 +188,7 @@ class LastRoundForgets(Watching):
         super().meet(new)
 
 
-@defect("states-resumed-forgets", "what was written is forgotten when resuming is left")
+@defect("states-resumed-forgets", "written pages are forgotten when resuming is left")
 class ResumedForgets(Watching):
     def meet(self, new: int) -> None:
         if self.state == RESUMING:
@@ -202,14 +202,16 @@ class StoppingForgetsPins(Watching):
         return [] if self._stopped else super()._pinned(address, size)
 
 
-@defect("states-pre-copy-unseen", "what the device writes in pre-copy is not reported")
+@defect("states-pre-copy-unseen", "pages that the device writes in pre-copy are not reported")
 class PreCopyUnseen(Watching):
     def wrote(self, address: int, length: int) -> None:
         if self.state != PRE_COPY:
             super().wrote(address, length)
 
 
-@defect("states-pre-copy-stream-unseen", "what the DMA stream writes in pre-copy is not reported; other writes are")
+@defect(
+    "states-pre-copy-stream-unseen", "pages that the DMA stream writes in pre-copy are not reported; other writes are"
+)
 class PreCopyStreamUnseen(Watching, Distinguishing):
     def wrote(self, address: int, length: int) -> None:
         if not (self.streaming and self.state == PRE_COPY):
@@ -219,7 +221,7 @@ class PreCopyStreamUnseen(Watching, Distinguishing):
 part_of("states-pre-copy-stream-unseen")(Streaming)
 
 
-@defect("states-pre-copy-dropped", "what was written in pre-copy is forgotten when it is left")
+@defect("states-pre-copy-dropped", "pages written in pre-copy are forgotten when it is left")
 class PreCopyDropped(Watching):
     _then: PageSet | None = None
 
@@ -240,14 +242,14 @@ class PreCopyDropped(Watching):
 
 
 class Minding(GuestMemory):
-    """Knows the state, too."""
+    """Also knows the state."""
 
     @property
     def _state(self) -> int:
         return self.dirty.state if isinstance(self.dirty, Watching) else RUNNING
 
 
-@defect("states-mapping-refused", "in resuming no memory can be mapped")
+@defect("states-mapping-refused", "in resuming, no memory can be mapped")
 class MappingRefused(Minding):
     def map(self, flags: int, offset: int, address: int, size: int, fds: tuple[int, ...]) -> None:
         if self._state == RESUMING:
@@ -255,7 +257,7 @@ class MappingRefused(Minding):
         super().map(flags, offset, address, size, fds)
 
 
-@defect("states-mapping-refused-stopped", "in stop no memory can be mapped")
+@defect("states-mapping-refused-stopped", "in stop, no memory can be mapped")
 class MappingRefusedStopped(Minding):
     def map(self, flags: int, offset: int, address: int, size: int, fds: tuple[int, ...]) -> None:
         if self._state == STOP:
@@ -264,9 +266,9 @@ class MappingRefusedStopped(Minding):
 
 
 class Untracked(Watching):
-    """Records no write to some ranges."""
+    """Does not record writes to some ranges."""
 
-    #: By address; how many bytes each has.
+    #: The size of each in bytes, by address.
     untracked: dict[int, int]
 
     def wrote(self, address: int, length: int) -> None:
@@ -276,7 +278,7 @@ class Untracked(Watching):
 
 
 class Misplacing(Minding):
-    """Has memory that was mapped in some state untracked."""
+    """Does not track memory that was mapped in some state."""
 
     _where: int
 
@@ -289,12 +291,12 @@ class Misplacing(Minding):
             untracked[address] = size
 
 
-@defect("states-new-mapping-untracked", "memory that is mapped in pre-copy is not tracked")
+@defect("states-new-mapping-untracked", "memory mapped in pre-copy is not tracked")
 class NewMappingUntracked(Misplacing):
     _where = PRE_COPY
 
 
-@defect("states-target-memory-untracked", "memory that is mapped in resuming is not tracked")
+@defect("states-target-memory-untracked", "memory mapped in resuming is not tracked")
 class TargetMemoryUntracked(Misplacing):
     _where = RESUMING
 
@@ -302,13 +304,13 @@ class TargetMemoryUntracked(Misplacing):
 part_of("states-new-mapping-untracked", "states-target-memory-untracked")(Untracked)
 
 
-@defect("states-unmapping-clear", "in resuming the bitmap of an unmapping shows no dirty page")
+@defect("states-unmapping-clear", "in resuming, the bitmap of an unmapping shows no dirty page")
 class UnmappingClear(Watching):
     def get_unmapped(self, address: int, size: int, room: int) -> Bitmap:
         return Bitmap(room) if self.state == RESUMING else super().get_unmapped(address, size, room)
 
 
-@defect("states-unmapping-refused", "the first unmapping in stop is refused, unless it wants the bitmap")
+@defect("states-unmapping-refused", "the first unmapping in stop is refused unless it asks for the bitmap")
 class UnmappingRefused(Container):
     _refused = False
 
@@ -333,21 +335,21 @@ class ResetEndsTracking(Device):
         self.guest.dirty.stop()
 
 
-@defect("reset-starts-tracking", "a reset of the device begins tracking, where memory is mapped")
+@defect("reset-starts-tracking", "a reset of the device starts tracking if memory is mapped")
 class ResetStartsTracking(Device):
     def reset(self) -> None:
         super().reset()
         self.guest.dirty.tracking |= bool(self.guest.extents(*EVERYWHERE))
 
 
-@defect("reset-forgets-written", "a reset of the device forgets what was written")
+@defect("reset-forgets-written", "a reset of the device forgets the written pages")
 class ResetForgetsWritten(Device):
     def reset(self) -> None:
         super().reset()
         self.guest.dirty.forget(*EVERYWHERE)
 
 
-@defect("reset-forgets-pinned", "a reset of the device forgets what had been pinned until then")
+@defect("reset-forgets-pinned", "a reset of the device forgets the pages that had been pinned until then")
 class ResetForgetsPinned(Device):
     def reset(self) -> None:
         pinned = self.guest.dirty.pins.meeting(*EVERYWHERE)
@@ -356,7 +358,7 @@ class ResetForgetsPinned(Device):
             self.guest.dirty.forget(pin.address, pin.size)
 
 
-@defect("reset-stopped-ends-tracking", "a reset of a device that is stopped ends tracking")
+@defect("reset-stopped-ends-tracking", "a reset of a stopped device ends tracking")
 class ResetStoppedEndsTracking(Device):
     def reset(self) -> None:
         tracker = self.guest.dirty
@@ -376,12 +378,12 @@ class ResetUnmaps(Device):
         self.guest.unmap_all()
 
 
-# -- what tells the container -----------------------------------------------------------------------------------------
+# -- what informs the container ---------------------------------------------------------------------------------------
 
 
 @part_of(*(name for name, each in REGISTRY.items() if any(issubclass(part, Watching) for part in each.overlays)))
 class Showing(Migration):
-    """Tells the tracker of the state."""
+    """Reports the state to the tracker."""
 
     def _move(self, new: int) -> None:
         super()._move(new)

@@ -16,7 +16,7 @@ from .history import History
 
 
 class Attempt(NamedTuple):
-    """A transition that could be made, and what was before it."""
+    """A possible transition, and what came before it."""
 
     made: tuple[int, int]
     #: The state before both.
@@ -27,7 +27,7 @@ class Attempt(NamedTuple):
     left: bool
     #: A buffer is there to be read.
     offered: bool
-    #: A whole state was given to the device.
+    #: A whole state was written to the device.
     filled: bool
     #: The device was in a saving state since it was opened.
     saved: bool
@@ -62,7 +62,7 @@ defect("stop-refused", "RUNNING -> STOP is refused")(refusing(EINVAL, lambda it:
 defect("stop-refused-while-busy", "RUNNING -> STOP answers EBUSY while the DMA stream is on")(
     refusing(EBUSY, lambda it: it.made == (RUNNING, STOP) and it.streams)
 )
-defect("stop-refused-after-pre-copy", "stop-and-copy -> STOP is refused to those who came through pre-copy")(
+defect("stop-refused-after-pre-copy", "stop-and-copy -> STOP is refused if stop-and-copy was entered from pre-copy")(
     refusing(EINVAL, lambda it: it.made == (COPY, STOP) and it.before == PRE_COPY)
 )
 defect("stop-and-copy-to-stop-refused", "stop-and-copy -> STOP is refused")(
@@ -88,12 +88,13 @@ defect("pre-copy-to-stop-and-copy-refused", "pre-copy -> stop-and-copy is refuse
 defect("resuming-refused", "RUNNING -> RESUMING is refused")(
     refusing(EINVAL, lambda it: it.made == (RUNNING, RESUMING))
 )
-defect("resumed-refused", "RESUMING -> RUNNING is refused to a device that was given a whole state")(
+defect("resumed-refused", "RESUMING -> RUNNING is refused after a whole state was written")(
     refusing(EINVAL, lambda it: it.made == (RESUMING, RUNNING) and it.filled)
 )
-defect("resuming-refused-after-saving", "RUNNING -> RESUMING answers EBUSY to those who saved before, reset or not")(
-    refusing(EBUSY, lambda it: it.made == (RUNNING, RESUMING) and it.saved)
-)
+defect(
+    "resuming-refused-after-saving",
+    "RUNNING -> RESUMING answers EBUSY if the device was saved before, even after a reset",
+)(refusing(EBUSY, lambda it: it.made == (RUNNING, RESUMING) and it.saved))
 defect("pre-copy-must-drain", "leaving pre-copy answers EBUSY while pending_bytes > 0")(
     refusing(EBUSY, lambda it: it.made[0] == PRE_COPY and it.left)
 )
@@ -113,7 +114,7 @@ class UndrawnWrongState(MigrationRegion):
         super()._make_transition(new)
 
 
-@defect("undrawn-ignored", "a transition that is not drawn succeeds, and the state stays")
+@defect("undrawn-ignored", "a transition that is not drawn succeeds, but the state is unchanged")
 class UndrawnIgnored(MigrationRegion):
     def _make_transition(self, new: int) -> None:
         if (self.state, new) in DRAWN:
@@ -161,7 +162,7 @@ defect("self-write-moves", "writing the present state again succeeds and puts th
 
 
 @defect(
-    "self-write-ends-data", "writing the present state again while saving succeeds, and nothing is pending any more"
+    "self-write-ends-data", "writing the present state again while saving succeeds, but pending_bytes is 0 from then on"
 )
 class SelfWriteEndsData(MigrationRegion):
     def _go(self, new: int) -> None:
