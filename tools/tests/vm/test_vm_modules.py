@@ -103,7 +103,7 @@ def test_parameters_follow_the_file_and_may_have_commas() -> None:
 
 def test_a_file_that_a_guest_does_not_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vm", "--module", "/run/m.ko"]) == 2
-    assert "a guest has a /run of its own: put the file into another folder" in capsys.readouterr().err
+    assert "a guest has its own /run: put the file into another folder" in capsys.readouterr().err
 
 
 def test_a_profile_is_read_before_anything_is_booted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
