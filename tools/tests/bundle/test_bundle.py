@@ -296,7 +296,7 @@ def test_twice(bundle):
     data = gzip.decompress(bundle.read_bytes())
     first_member = 512 + -(-len(data[512:].partition(b"\0")[0]) // 512) * 512
     packed(bundle, data[:first_member] + data)
-    assert f"{ABOUT}: twice" in wrong(bundle)[0].text
+    assert f"{ABOUT}: present twice" in wrong(bundle)[0].text
 
 
 @pytest.mark.parametrize(

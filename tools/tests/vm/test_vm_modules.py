@@ -157,7 +157,7 @@ def test_a_tree_that_lacks_options_is_told_which(tmp_path: Path, capsys: pytest.
     assert main(["vm", "--config-check", str(_tree(tmp_path, less))]) == 1
     out = capsys.readouterr().out
     assert out.startswith("CONFIG_VFIO_PCI: ")
-    assert "1 option lacking" in out
+    assert "1 option missing" in out
 
 
 def test_an_option_that_only_new_kernels_have_is_asked_of_these_alone(tmp_path: Path) -> None:
