@@ -16,8 +16,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "diff",
         help="compare two runs: rules, calls, time, versions",
-        description="Compare two runs rule by rule. A rule got worse if its verdict, or that of one of its cases, is "
-        "graver or missing. A run also got worse if it ended worse for a reason outside of the rules.",
+        description="Compare two runs rule by rule. A rule got worse if it, or one of its cases, has a graver verdict "
+        "or is no longer judged. A run also got worse if it ended worse for a reason outside of the rules.",
         epilog="exit codes: 0 nothing got worse, 1 something did, 2 a run cannot be read",
     )
     parser.add_argument("before", type=Path, metavar="RUN", help=f"the earlier run: {A_RUN}")

@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
         "--no-strace",
         dest="strace",
         action="store_false",
-        help="judge QEMU as a client by its own trace events alone (default: by strace, too, if that works)",
+        help="judge QEMU as a client by its own trace events alone (default: by strace, if that works)",
     )
     parser.set_defaults(carry_out=carry_out)
 

@@ -106,7 +106,7 @@ def _defect() -> Found:
 
 
 def _run(*options: str) -> tuple[int, str, Summary | None]:
-    """Exit code and last line of a run of the reference device, and its result; None where it did not begin."""
+    """Exit code and last line of a run of the reference device, and its result; None if it did not begin."""
     from ..results import journal
     from ..results.reading import summarise
     from ..watch.supervise import Order, RunError, run

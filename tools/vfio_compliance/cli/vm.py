@@ -64,7 +64,9 @@ def add(commands: Commands) -> None:
         usage="%(prog)s [options] [-- COMMAND... [--then COMMAND...]...]",
     )
     option = parser.add_argument
-    option("--kernels", type=_series, metavar="LIST", help=f"of Debian, newest of each (default {','.join(_KERNELS)})")
+    option(
+        "--kernels", type=_series, metavar="LIST", help=f"Debian's newest of each series (default {','.join(_KERNELS)})"
+    )
     option("--kernel", type=Path, action="append", default=[], metavar="PATH", help="your build tree or bzImage")
     option(
         "--headers",
@@ -93,12 +95,12 @@ def add(commands: Commands) -> None:
         "--accel",
         choices=("auto", "kvm", "tcg"),
         default="auto",
-        help="KVM, emulation (tcg), or KVM where a kernel boots on it (auto, default)",
+        help="KVM, emulation (tcg), or KVM if a kernel boots on it (auto, default)",
     )
-    option("--memory", default="1G", metavar="SIZE", help="of the guest (default 1G)")
-    option("--cpus", type=_count, default=2, metavar="N", help="of the guest (default 2)")
-    option("--append", action="append", default=[], metavar="WORDS", help="for the kernel's command line")
-    option("--qemu-arg", action="append", default=[], metavar="WORDS", help="for QEMU: --qemu-arg='-device edu'")
+    option("--memory", default="1G", metavar="SIZE", help="memory of the guest (default 1G)")
+    option("--cpus", type=_count, default=2, metavar="N", help="processors of the guest (default 2)")
+    option("--append", action="append", default=[], metavar="WORDS", help="words for the kernel's command line")
+    option("--qemu-arg", action="append", default=[], metavar="WORDS", help="words for QEMU: --qemu-arg='-device edu'")
     option(
         "--continue",
         dest="again",
@@ -107,7 +109,7 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="guests that may continue a run (default 1)",
     )
-    option("--bisect", action="store_true", help="exit code for `git bisect run`")
+    option("--bisect", action="store_true", help="give an exit code for `git bisect run`")
     option("--ignore-log", action="store_true", help="show a kernel log that is not clean, but do not count it")
     option("--prepare", action="store_true", help="fetch kernels and build the module, but boot nothing")
     option("--no-module", action="store_true", help="neither build nor load the reference driver")

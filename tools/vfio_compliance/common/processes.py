@@ -39,7 +39,7 @@ def await_exit(process: subprocess.Popen[bytes], seconds: float | None = None) -
 
 
 def end(process: subprocess.Popen[bytes], patience: float, dying: float) -> None:
-    """End a process and its group, preferably before anyone has waited for it, because then its id can be reused.
+    """End a process and its group, preferably before anyone has waited for it: after that, its id can be reused.
 
     It gets a request to end and ``patience`` seconds for that, unless that is 0; then the whole group is killed. A
     process that cannot die is left behind after ``dying`` more seconds, without a returncode.

@@ -103,7 +103,7 @@ class Process:
     #: Counted from 1.
     number: int
     why: str
-    #: Counted from 1; with another one than before, all cases are run once more.
+    #: Counted from 1; in a new round, all cases are run again.
     round: int = 1
 
 

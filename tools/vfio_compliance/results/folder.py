@@ -12,7 +12,7 @@ KERNEL_CONFIG: Final = "kernel-config"
 #: The fact of the environment that has its digest.
 KERNEL_CONFIG_DIGEST: Final = "kernel config sha256"
 
-#: The fact of the environment with the words before a command that run it where the run was made: in a guest.
+#: The fact of the environment with the words that, put before a command, run it where the run was made: in a guest.
 RERUN_BY: Final = "rerun by"
 
 #: The beginning of the name of each saved report.

@@ -202,7 +202,7 @@ class _Device:
             self._course.add(max(ended - flow.begun, 0), pending, flow.moved)
 
     def _moved(self, flow: Flow, at: tuple[int, int]) -> None:
-        """A buffer, if there was one, was moved: by calls, or through a mapping, where all announced bytes count."""
+        """A buffer, if there was one, was moved: by calls, or through a mapping, when all announced bytes count."""
         size = min(self._in_calls, self._announced) or (self._announced if self._mapped else 0)
         if size:
             flow.moved += size

@@ -32,7 +32,7 @@ class LeftOut:
         return rule.startswith(self.rule) and not rule[len(self.rule) : len(self.rule) + 1].isalnum()
 
 
-#: The reason given for what this option leaves out.
+#: The reason for rules that do not block because of this option.
 NO_SHOULD: Final = "--no-should"
 
 
