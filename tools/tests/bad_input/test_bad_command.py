@@ -125,7 +125,7 @@ YESTERDAY = datetime.date.today() - datetime.timedelta(days=1)
     ("waiver", "defect", "verdict", "code", "words"),
     [
         ({"shows": "0xdeadbeef"}, "reserved-garbage", "waived", 0, "known since spring"),
-        ({"shows": "0xcafe"}, "reserved-garbage", "fail", 1, "waived only where it shows '0xcafe'"),
+        ({"shows": "0xcafe"}, "reserved-garbage", "fail", 1, "waived only if it shows '0xcafe'"),
         ({"expires": YESTERDAY}, "reserved-garbage", "stale", 1, f"waived until {YESTERDAY} only"),
         ({}, "reset-to-stop", "pass", 0, ""),
     ],

@@ -81,7 +81,7 @@ def test_disk_full(run, tmp_path):
     size = (tmp_path / "out" / journal.NAME).stat().st_size
     (tmp_path / "out").rename(tmp_path / "whole")
     finished = run(only="v1.reset.accepted", process={"preexec_fn": limited(size - 1500)}, same=False)
-    assert "takes no more: File too large" in finished.words
+    assert "can no longer be written: File too large" in finished.words
     assert "not-run" in finished.cases
     assert "pass" in finished.cases
     assert finished.code == 2

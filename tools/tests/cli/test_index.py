@@ -104,7 +104,7 @@ def test_a_page_that_cannot_be_written(runs, tmp_path, capsys):
     """The file, and why."""
     (tmp_path / "file").touch()
     assert main(["index", str(runs[0]), "--out", str(tmp_path / "file" / "index.html")]) == 2
-    assert "the page is not written" in capsys.readouterr().err
+    assert "the page was not written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["runs/good", f"runs/good/{journal.NAME}"])
@@ -112,7 +112,7 @@ def test_a_page_is_no_run(runs, tmp_path, capsys, name):
     """Neither a folder nor a journal is overwritten."""
     before = (runs[0] / journal.NAME).read_bytes()
     assert main(["index", str(runs[0]), "--out", str(tmp_path / name)]) == 2
-    assert "that is no name for the page" in capsys.readouterr().err
+    assert "the page cannot have that name" in capsys.readouterr().err
     assert (runs[0] / journal.NAME).read_bytes() == before
 
 
@@ -121,7 +121,7 @@ def test_a_report_that_cannot_be_written_is_missed(runs, tmp_path, capsys):
     (runs[0] / "report.html").mkdir()
     out = tmp_path / "index.html"
     assert main(["index", *map(str, runs), "--out", str(out), "--reports"]) == 1
-    assert "the html report is not written" in capsys.readouterr().err
+    assert "the html report was not written" in capsys.readouterr().err
     assert (runs[1] / "report.html").exists()
 
 

@@ -91,7 +91,7 @@ def test_output_that_cannot_be_written(held, tmp_path, capsys, place, why):
     before = {*tmp_path.iterdir()}
     assert main(["report", str(held), "--output", str(tmp_path / place)]) == 2
     said = capsys.readouterr().err
-    assert re.fullmatch(rf"vfio-compliance: \S+: ({why}): the terminal report is not written\n", said)
+    assert re.fullmatch(rf"vfio-compliance: \S+: ({why}): the terminal report was not written\n", said)
     assert {*tmp_path.iterdir()} == before
 
 
@@ -139,7 +139,7 @@ def test_run_writes_reports(project, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=project)
     assert done.returncode == 2
     assert done.stderr.startswith(
-        f"vfio-compliance: {nothing}: No space left on device: the json report is not written"
+        f"vfio-compliance: {nothing}: No space left on device: the json report was not written"
     )
     assert f"vfio-compliance report {out} --format json --output FILE" in done.stderr
     assert "SELECTION by plan" in (out / reports.NAME).read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ def failing(error):
     [
         (lambda: selftest.Found(True, "3 files"), 0, "ok      files     3 files\n"),
         (lambda: selftest.Found(False, "a\nb"), 2, "BROKEN  files     a\n                  b\n"),
-        (lambda: selftest.Found(False, ""), 2, "BROKEN  files     nothing was said\n"),
+        (lambda: selftest.Found(False, ""), 2, "BROKEN  files     no output\n"),
         (failing(Complaint("no suites")), 2, "BROKEN  files     no suites\n"),
         (failing(OSError(28, "No space left")), 2, "BROKEN  files     [Errno 28] No space left\n"),
         (lambda: selftest.Found(False, "\x1b[31mred\x00"), 2, "BROKEN  files     \\x1b[31mred\\x00\n"),

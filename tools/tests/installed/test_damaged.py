@@ -74,7 +74,7 @@ def test_suites_are_missing(damaged):
     for words in (["list"], ["explain", "v1.reserved"], ["run", "reference"]):
         ended = call(*words)
         assert ended.returncode == 2
-        assert ended.stderr.endswith("shipped/suites is missing: install vfio-compliance anew\n")
+        assert ended.stderr.endswith("shipped/suites is missing: install vfio-compliance again\n")
     ended = call("selftest")
     assert len(broken_parts(ended)) == 4
     assert "\n                  and " in ended.stdout

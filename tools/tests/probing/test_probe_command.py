@@ -238,7 +238,7 @@ def test_paths_from_elsewhere(tmp_path, capsys, text):
     code = main(["probe", str(tmp_path / name), "--out", str(tmp_path / "out.yaml")])
     server.stop()
     if code:
-        assert "makes no profile" in capsys.readouterr().err
+        assert "does not make a valid profile" in capsys.readouterr().err
         assert not (tmp_path / "out.yaml").exists()
     else:
         device = load(tmp_path / "out.yaml", sections.PROFILE).device

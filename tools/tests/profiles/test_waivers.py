@@ -61,7 +61,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         ("format: 1", "format: 1\nname: a", "2:1: unknown key `name`; it belongs to a profile"),
         ("2999-01-31", "2999-02-31", "7:14: `2999-02-31` is no day of the calendar"),
         ('">=6.1, <6.13"', '">=6.13, <6.1"', "10:13: expected a range of versions such as"),
-        ('">=6.1, <6.13"', '">=6.13, <6.1"', "found `>=6.13, <6.1`: no version lies in it"),
+        ('">=6.1, <6.13"', '">=6.13, <6.1"', "found `>=6.13, <6.1`: no version is in it"),
         ('">=6.1, <6.13"', '"6.1"', "found `6.1`: Invalid specifier: '6.1'"),
         ('">=6.1, <6.13"', '","', "found `,`: it names no version"),
         ('">=6.1, <6.13"', '"===6.1"', "found `===6.1`: it names no version"),

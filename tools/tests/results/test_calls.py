@@ -57,7 +57,7 @@ CONTAINER_TOLD = (
 CUT_INFO = struct.pack("<IIQII", 24, 0, 0, 0, 0), struct.pack("<IIQII", 24, 2, 0, 20, 0)
 CUT_TOLD = (
     "VFIO_IOMMU_GET_INFO {argsz=24, flags=0x0, iova_pgsizes=0x0} -> ok {flags=CAPS, cap_offset=20}, "
-    "a link to 20, where no capability is"
+    "a link to 20, where there is no capability"
 )
 
 

@@ -135,7 +135,7 @@ def test_not_judged_for_want_of_a_key():
     ]
     assert block(lines(*wants), "Not judged: 4 cases of 2 rules") == [
         "   because   the profile says nothing about stimulus.running",
-        "   remedy    add it to p.yaml (template: see `list --shipped`), or leave the rules out by a plan",
+        "   remedy    add it to p.yaml (template: see `list --shipped`), or leave the rules out with a plan",
         "   rules     v1.a, v1.b",
     ]
 

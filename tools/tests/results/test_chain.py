@@ -173,7 +173,7 @@ def test_full_disk_leaves_whole_records(tmp_path, monkeypatch):
         return write(descriptor, data[:40])
 
     monkeypatch.setattr(os, "write", nearly_full)
-    with pytest.raises(JournalError, match="takes no more: No space"):
+    with pytest.raises(JournalError, match="can no longer be written: No space"):
         opened.write(Note("x" * 100))
     monkeypatch.undo()
     assert path.stat().st_size == size

@@ -87,7 +87,7 @@ def test_run_that_ended_worse():
 def test_same():
     """Nothing changed, and that is said; the numbers are there."""
     text = render(compared([ended("a", "pass")], [ended("a", "pass")]), 100)
-    assert text.splitlines()[-1] == "NOT WORSE: all rules came out the same"
+    assert text.splitlines()[-1] == "NOT WORSE: all rules have the same verdict"
     assert "calls" in text
 
 
@@ -105,7 +105,7 @@ def test_versions_calls_and_time():
         "  program           0 -> 9\n",
         "  seed              1 -> 2\n",
         "  rules             2 -> 2 (1 say something else)\n",
-        "Other calls, or another time: 2 rules\n  DS-01   v1.a  calls 45 -> 45, 0.10 s -> 30.00 s\n",
+        "Different calls or time: 2 rules\n  DS-01   v1.a  calls 45 -> 45, 0.10 s -> 30.00 s\n",
         "  DS-01   v1.b  calls 45 -> 0, 0.10 s -> 0.10 s\n",
     ):
         assert words in text

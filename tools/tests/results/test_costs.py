@@ -41,11 +41,11 @@ def test_what_a_run_will_cost():
 @pytest.mark.parametrize(
     ("times", "words"),
     [
-        ({}, "time not known: the profile does not say how long a reset and a save pass take (times); a run is ended"),
-        ({"reset": 1.5}, "time 15 s for 10 times 1.5 s (times.reset), and the rest; a run is ended after 60 s"),
+        ({}, "time unknown: the profile does not say how long a reset and a save pass take (times); a run is ended"),
+        ({"reset": 1.5}, "time 15 s for 10 times 1.5 s (times.reset), and everything else; a run is ended after 60 s"),
         (
             {"reset": 1.5, "save": 20.0},
-            "time 95 s for 10 times 1.5 s (times.reset) and 4 times 20 s (times.save), and the rest; a run is ended",
+            "time 95 s for 10 times 1.5 s (times.reset) and 4 times 20 s (times.save), and everything else; a run",
         ),
     ],
 )
@@ -54,10 +54,10 @@ def test_how_it_is_told(times, words):
     plan = planned("a", "b", times=times, limits={"run": 60.0, "passes": 4.0})
     text = " ".join(dry.render(plan, Forecast(2, 10, 4, 1), 100).split())
     assert words in text
-    assert "cases 2 of 2 rules resets about 10, as the reference device takes save passes about 4" in text
+    assert "cases 2 of 2 rules resets about 10, as on the reference device save passes about 4" in text
     assert text.count("after 60 s (limits.run); raise it") == (len(times) == 2)
     assert "larger than 1 MiB, 4 at most (limits.passes)" in text
-    assert "not known what 1 case cost" in text
+    assert "unknown the cost of 1 case" in text
     assert text.endswith("Nothing was opened, and nothing was judged.")
 
 

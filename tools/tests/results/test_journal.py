@@ -164,7 +164,7 @@ def test_calls_that_cannot_be_read(tmp_path, calls):
     text = b'{"event":"calls"' + calls + b"\n"
     for verdict, whole in (("fail", False), ("fail", True), ("pass", True)):
         _, _, end, *_ = journal.read(with_calls(path, verdict, text=text), whole=whole)
-        assert "its calls, which the line before has" in end.why
+        assert "its calls, in the line before" in end.why
     _, _, end, _ = journal.read(with_calls(path, text=text))
     assert (end.event.verdict, tuple(end.event.calls)) == (Verdict.PASS, ())
 
@@ -186,13 +186,13 @@ def test_disk_full():
     reading, writing = os.pipe()
     with (
         Journal("/dev/full", writing) as opened,
-        pytest.raises(JournalError, match="/dev/full takes no more: No space"),
+        pytest.raises(JournalError, match="/dev/full can no longer be written: No space"),
     ):
         opened.write(RUN)
     os.close(writing)
     with os.fdopen(reading) as copied:
         told = journal.parse(copied.read())
-    assert told.event == Unwritten("/dev/full takes no more: No space left on device", journal.REMEDY)
+    assert told.event == Unwritten("/dev/full can no longer be written: No space left on device", journal.REMEDY)
 
 
 def test_the_reason_may_still_fit(tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_the_reason_may_still_fit(tmp_path, monkeypatch):
         with pytest.raises(JournalError):
             opened.write(Note("x" * 1000))
     (stop,) = summarise(journal.read(path)).stops
-    assert stop == (f"{path} takes no more: No space left on device", journal.REMEDY)
+    assert stop == (f"{path} can no longer be written: No space left on device", journal.REMEDY)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_what_kernels_do_where_the_text_is_silent():
         run("7.3", answers={"a wrapping range": "EOVERFLOW", "no flag": "EINVAL", "more": "yes"}),
     ]
     assert render(columns, 100)[-7:] == [
-        "Where the text is silent, the kernels differ",
+        "Where the specification is silent, the kernels differ",
         "  edu: a wrapping range",
         "    5.10, 6.1: EINVAL",
         "    7.3: EOVERFLOW",

@@ -83,7 +83,7 @@ def test_kernel_of_a_run_that_tells_no_facts():
     """As its beginning has it."""
     bare = summarise(told(ended("a[1]", "pass"), kernel="Linux 5.10.0-1"))
     assert names(bare) == [("5.10.0",)]
-    assert "  release  5.10.0-1\n  driver   driver not known\n  host     not known\n" in text(bare)
+    assert "  release  5.10.0-1\n  driver   unknown\n  host     unknown\n" in text(bare)
 
 
 def test_rules_that_pass_everywhere_are_counted():

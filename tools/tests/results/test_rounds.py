@@ -52,7 +52,7 @@ def test_the_gravest_counts(verdicts, word, detail, code):
 def test_flaky_cases_are_named():
     """With their verdicts in the order of the rounds, and the round of the failure that is shown."""
     lines = render(of_rounds("pass", "fail", "pass")).splitlines()
-    at = lines.index("Flaky: 1 case came out differently in 3 rounds; the gravest counts")
+    at = lines.index("Flaky: 1 case had different verdicts in 3 rounds; the gravest counts")
     assert lines[at + 1 : at + 3] == ["   v1.a", "      test_it.py::test_a: pass, fail, pass"]
     assert "   case      test_it.py::test_a (round 2)" in lines
     assert "1) FAIL  v1.a  (1 of 3 cases)" in lines

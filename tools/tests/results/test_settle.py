@@ -146,7 +146,7 @@ def test_a_death_with_its_cause_elsewhere():
     events = [ended("c", "not-run", what="b"), death("c"), ended("a", "pass"), death("a"), ended("b", "pass")]
     made = summarise(told(*events, rules=rules))
     assert verdicts(made) == {"c": "not-run", "a": "fail", "b": "pass"}
-    assert f"test_it.py::test_c: {DIED}; this is put down to v1.a, which failed" in made.notes
+    assert f"test_it.py::test_c: {DIED}; this is attributed to v1.a, which failed" in made.notes
 
 
 def test_a_death_in_a_set_up():
@@ -215,7 +215,7 @@ def test_no_waiver_is_stale_in_a_selection(option):
 def test_a_waiver_for_no_case():
     """Its words are in the name of no case: that is said, as it may be a slip."""
     made = summarise(told(ended("a[run]", "pass"), waivers=[waiver(rule="v1.a", case="[runing")]))
-    assert "the waiver of v1.a is for no case: '[runing'" in made.notes
+    assert "the waiver of v1.a matches no case: '[runing'" in made.notes
 
 
 def test_two_waivers_of_one_rule():
@@ -293,11 +293,11 @@ def test_what_a_sanitizer_reports_of_a_server_is_never_waived(last):
         ),
         ({"kernel": "<6.13"}, "Linux 6.13.0-rc1+", "", "fail", "and this is 6.13.0-rc1+"),
         ({"kernel": "==6.1.*"}, "Linux 6.1.0-40-amd64", "", "waived", ""),
-        ({"kernel": "<9"}, "Linux", "", "fail", "the version of the kernel is not known"),
+        ({"kernel": "<9"}, "Linux", "", "fail", "the version of the kernel is unknown"),
         ({"driver": "<1.2"}, "Linux", "1.1", "waived", ""),
         ({"driver": "<1.2"}, "Linux", "v1.10", "fail", "it holds for driver <1.2, and this is v1.10"),
-        ({"driver": "<1.2"}, "Linux", "", "fail", "the version of the driver is not known"),
-        ({"driver": "<1.2"}, "Linux", "f00ba4", "fail", "the version of the driver is not known"),
+        ({"driver": "<1.2"}, "Linux", "", "fail", "the version of the driver is unknown"),
+        ({"driver": "<1.2"}, "Linux", "f00ba4", "fail", "the version of the driver is unknown"),
         ({"driver": "<1.2", "kernel": ">7"}, "Linux 6.1", "1.1", "fail", "it holds for kernel >7"),
         ({"driver": "no range"}, "Linux", "1.1", "fail", "and this is 1.1"),
     ],
@@ -355,7 +355,7 @@ def test_a_death_is_put_down_to_a_rule_that_counts():
     """Then that rule says it."""
     made = stands_on_a()("was killed")
     assert (made.exit_code, made.deaths) == (1, [])
-    assert any("this is put down to v1.a" in note for note in made.notes)
+    assert any("this is attributed to v1.a" in note for note in made.notes)
 
 
 def test_a_death_counts_where_the_other_rule_does_not():

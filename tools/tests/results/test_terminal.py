@@ -99,7 +99,7 @@ def test_fault_of_the_suite(records):
         ),
         (
             ("pass",),
-            "Works with Q: not known, because nothing is said by q.two",
+            "Works with Q: unknown, because there is no answer from q.two",
             "CONFORMANT by plan default (no certificate): 2 rules held",
         ),
     ],

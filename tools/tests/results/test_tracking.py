@@ -180,7 +180,7 @@ def test_whatever_a_journal_says_of_a_save(course):
 
 def test_without_a_save():
     """The page says so."""
-    assert "none came to its end" in text(part(tree(render("html", saved())), "pictures"))
+    assert "no save was completed" in text(part(tree(render("html", saved())), "pictures"))
 
 
 @pytest.mark.parametrize(

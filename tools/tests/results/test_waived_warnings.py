@@ -173,9 +173,9 @@ def test_in_a_case_of_the_suite_itself():
 @pytest.mark.parametrize(
     ("waiver", "run", "events", "stale", "why"),
     [
-        ({}, {}, [], True, "the kernel did not warn so; remove it"),
+        ({}, {}, [], True, "the warning did not come; remove it"),
         ({"expires": date(2027, 1, 1)}, {}, [], True, "and the waiver has expired on 2027-01-01; remove it"),
-        ({"sometimes": True}, {}, [], False, "the kernel did not warn so in what was judged"),
+        ({"sometimes": True}, {}, [], False, "the warning did not come in what was judged"),
         ({}, {"selection": Selection(("v1.a",), (), 1, 1)}, [], False, "in what was judged"),
         ({}, {"planned": ("b",)}, [], False, "in what was judged"),
         ({}, {}, [Note(f"{UNWATCHED}: Permission denied; run as root")], False, UNWATCHED),

@@ -261,7 +261,7 @@ def test_commands(device, tmp_path, capsys):
     assert main(["save", str(device(setup=after_reset(0x44, 2))), str(tmp_path / "b")]) == 1
     assert not (tmp_path / "b").exists()
     assert main(["restore", str(device(interfaces=["dirty_type1"])), path]) == 2
-    assert "has nothing by which states are moved" in capsys.readouterr().err
+    assert "has no interface that moves states" in capsys.readouterr().err
 
 
 def test_in_a_run(device, saved, judge_in_process, tmp_path):

@@ -103,7 +103,7 @@ def test_parameters_follow_the_file_and_may_have_commas() -> None:
 
 def test_a_file_that_a_guest_does_not_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vm", "--module", "/run/m.ko"]) == 2
-    assert "a guest has a /run of its own: put the file into another folder" in capsys.readouterr().err
+    assert "a guest has its own /run: put the file into another folder" in capsys.readouterr().err
 
 
 def test_a_profile_is_read_before_anything_is_booted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +157,7 @@ def test_a_tree_that_lacks_options_is_told_which(tmp_path: Path, capsys: pytest.
     assert main(["vm", "--config-check", str(_tree(tmp_path, less))]) == 1
     out = capsys.readouterr().out
     assert out.startswith("CONFIG_VFIO_PCI: ")
-    assert "1 option lacking" in out
+    assert "1 option missing" in out
 
 
 def test_an_option_that_only_new_kernels_have_is_asked_of_these_alone(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_many_earlier_cases():
 def test_never_again():
     """What does not fail again at all is said so."""
     text, words = command(judged(lambda cases: PASS, seed=7)[0])
-    assert "it did not fail again: not alone, and not after 30 cases before it" in text
+    assert "it did not fail again when run alone, nor after 30 cases before it" in text
     assert words[3:] == ["--seed", "7"]
 
 

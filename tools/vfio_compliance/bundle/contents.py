@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is in a bundle, and whether it fits together."""
+"""What is in a bundle, and whether it is consistent."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from . import journal
 from .make import ABOUT, FORMAT, LARGEST_TEXT, SUMS, VERSION
 from .packing import Member, Wrong, members
 
-#: Of the faults in a journal, how many are told.
+#: How many of the faults in a journal are reported.
 _MOST_TOLD: Final = 10
 
 _SUM: Final = re.compile(r"([0-9a-f]{64})  (\S+)", re.ASCII)
 
 
 class Finding(NamedTuple):
-    """Something that is told of a bundle, in a line."""
+    """A statement about a bundle, in a line."""
 
     about: str
     text: str
@@ -44,15 +44,15 @@ class Contents:
         self.summary: Summary | None = None
         self.environment: Environment | None = None
         self.records = 0
-        #: Whether the journal has no end: the run is not over, or its watcher was killed.
+        #: Whether the journal was not closed: the run is not over, or its watcher was killed.
         self.open = False
         self._sums: dict[str, str] | None = None
 
     def read(self, file: BinaryIO) -> None:
-        """All members. Raises Wrong where the rest cannot be made out, OSError."""
+        """Read all members. Raises Wrong if the rest cannot be read, OSError."""
         for member in members(file):
             if member.name in self.digests or self._sums is not None:
-                raise Wrong(f"{member.name}: twice, or after {SUMS}, which is the last")
+                raise Wrong(f"{member.name}: present twice, or after {SUMS}, which must be the last")
             digest = hashlib.sha256()
             pieces = _digested(member, digest)
             if member.name == SUMS:
@@ -117,25 +117,25 @@ class Contents:
             raise Wrong(str(error)) from None
 
     def _compare(self) -> None:
-        """What was read with what is told of it."""
+        """Compare what was read with its digests and facts."""
         if self._sums is None:
             raise Wrong(f"there is no {SUMS}")
         for name, digest in self.digests.items():
             if self._sums.get(name) != digest:
-                self._say(name, "its digest is another one" if name in self._sums else f"{SUMS} does not know it")
+                self._say(name, "its digest is different" if name in self._sums else f"it is not in {SUMS}")
             if name.startswith(f"{kept.NAME}/") and name != f"{kept.NAME}/{digest}":
-                self._say(name, "it is not the data that its name says")
+                self._say(name, "its digest is not its name")
         for name in self._sums.keys() - self.digests.keys():
             self._say(name, "missing")
         for name in {ABOUT, journal.NAME} - self.digests.keys():
-            self._say(name, "missing, and every bundle has it")
+            self._say(name, "missing, but required in every bundle")
         if self.environment and self.about:
             self._compare_inputs(self.environment)
 
     def _compare_inputs(self, environment: Environment) -> None:
-        """The journal says what the run was made with."""
+        """Compare with the journal, which says what the run was made with."""
         if self.about.get("facts") != dict(environment.facts):
-            self._say(ABOUT, "the journal says otherwise of what the run was made with")
+            self._say(ABOUT, "the journal has different facts of what the run was made with")
         if self.about.get("redacted"):
             return
         config = self.digests.get(f"{INPUTS}/{KERNEL_CONFIG}")
@@ -144,7 +144,7 @@ class Contents:
         here = {digest for name, digest in self.digests.items() if name.startswith(f"{INPUTS}/")}
         for path, digest in environment.inputs.items():
             if digest not in here:
-                self._say(INPUTS, f"{path} is not here as the run was judged by it")
+                self._say(INPUTS, f"{path} is not in it with the content by which the run was judged")
 
 
 def _digested(member: Member, digest: Any) -> Iterator[bytes]:
@@ -156,7 +156,7 @@ def _digested(member: Member, digest: Any) -> Iterator[bytes]:
 def _whole(member: Member, pieces: Iterator[bytes]) -> bytes:
     """Raises Wrong."""
     if member.size > LARGEST_TEXT:
-        raise Wrong(f"{member.name}: {counted(member.size, 'byte')}, which no bundle has")
+        raise Wrong(f"{member.name}: {counted(member.size, 'byte')}, too large for a bundle")
     return b"".join(pieces)
 
 
@@ -165,6 +165,6 @@ def _read_sums(text: bytes) -> dict[str, str]:
     sums = {}
     for number, line in enumerate(text.decode("ascii", "replace").splitlines(), 1):
         if not (found := _SUM.fullmatch(line)):
-            raise Wrong(f"{SUMS}, line {number}: no digest and name")
+            raise Wrong(f"{SUMS}, line {number}: not a digest and a name")
         sums[found[2]] = found[1]
     return sums

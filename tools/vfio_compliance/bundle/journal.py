@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The journal in a bundle: packed by xz, which makes half of what gzip does of it, and read back a line at a time."""
+"""The journal in a bundle: packed by xz, half as large as by gzip, and read back a line at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .packing import Wrong
 
 NAME: Final = f"{journal.NAME}.xz"
 
-#: Chosen for journals: the dictionary reaches over some hundred cases, and text is not aligned.
+#: Chosen for journals: the dictionary spans a few hundred cases, and text is not aligned.
 _FILTERS: Final = ({"id": lzma.FILTER_LZMA2, "preset": 6, "pb": 0, "lc": 4},)
 
-#: Bytes of memory for unpacking, of the largest journal, and of its longest line.
+#: Limits in bytes: memory for unpacking, the largest journal, and its longest line.
 _MEMORY: Final = 64 << 20
 _LARGEST: Final = 1 << 30
 _LONGEST: Final = 16 << 20
@@ -24,7 +24,7 @@ _PIECE: Final = 1 << 18
 
 
 def pack(lines: Iterable[bytes], file: BinaryIO) -> int:
-    """Write the lines, packed, into ``file``; the bytes that it then has. Raises OSError."""
+    """Write the lines, packed, into ``file``; its size in bytes. Raises OSError."""
     packed = lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_SHA256, filters=[*_FILTERS])
     size = 0
     for line in lines:
@@ -33,7 +33,7 @@ def pack(lines: Iterable[bytes], file: BinaryIO) -> int:
 
 
 def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines again. Raises Wrong."""
+    """The unpacked lines. Raises Wrong."""
     packed = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MEMORY)
     line = _Line()
     total = 0
@@ -49,7 +49,7 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield from line.take(data)
             total += len(data)
             if line.size > _LONGEST or total > _LARGEST:
-                raise Wrong(f"{NAME}: larger than a journal is")
+                raise Wrong(f"{NAME}: too large for a journal")
             if packed.eof or packed.needs_input:
                 break
     if not packed.eof:
@@ -76,6 +76,6 @@ class _Line:
         self.size += len(last)
 
     def rest(self) -> Iterator[bytes]:
-        """What comes after the last end of a line, if anything does."""
+        """What comes after the last newline, if anything does."""
         if self.size:
             yield b"".join(self._parts)

@@ -33,7 +33,7 @@ SUMS: Final = "SHA256SUMS"
 
 #: The reports in each bundle; the others are made from it by ``report BUNDLE --format NAME``.
 _REPORTS: Final = {"html": "html", "txt": "terminal", "json": "json", "md": "markdown"}
-#: Bytes of a file besides journal and data.
+#: Limit in bytes of a file other than journal and data.
 LARGEST_TEXT: Final = 64 << 20
 _PIECE: Final = 1 << 18
 
@@ -56,7 +56,7 @@ def make(folder: Path, output: Path, with_data: bool = False, redact: bool = Fal
     known = _look_at(folder)
     if redact and known.damage:
         raise BundleError(
-            f"{folder / journals.NAME}: {known.damage}; a damaged journal is not redacted, which hides that"
+            f"{folder / journals.NAME}: {known.damage}; a damaged journal is not redacted, which would hide the damage"
         )
     facts = known.environment.facts if known.environment else {}
     redaction = Redaction([facts.get("host name", "")]) if redact else None
@@ -90,7 +90,7 @@ def _look_at(folder: Path) -> _Known:
 
 
 def _redacted_result(folder: Path, redaction: Redaction) -> Summary:
-    """What the journal amounts to without what names a machine: in a report that is written, less can be found."""
+    """The redacted summary of the journal: in a finished report, less could be found."""
     with (folder / journals.NAME).open("rb") as lines:
         return summarise(journals.lines(redaction.journal(lines), journals.NAME))
 
@@ -139,7 +139,7 @@ def _redacted(content: bytes, redaction: Redaction | None) -> bytes:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The regular files of a folder, in the order of their names; none where there is none. Raises OSError."""
+    """The regular files of a folder, in the order of their names; none if there is no folder. Raises OSError."""
     try:
         return [path for path in sorted(folder.iterdir()) if stat.S_ISREG(path.lstat().st_mode)]
     except FileNotFoundError:
@@ -147,7 +147,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _is_data(path: Path) -> bool:
-    """Not what a killed run has left of a file."""
+    """Whether a file is complete data, not the rest of a file that a killed run has left."""
     return re.fullmatch("[0-9a-f]{64}", path.name, re.ASCII) is not None
 
 
@@ -155,17 +155,17 @@ def _content(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(LARGEST_TEXT + 1)
     if len(content) > LARGEST_TEXT:
-        raise Wrong(f"{path}: more than {counted(LARGEST_TEXT, 'byte')}, which no report or profile has")
+        raise Wrong(f"{path}: more than {counted(LARGEST_TEXT, 'byte')}, which is too large for a report or profile")
     return content
 
 
 def _safe(name: str, longest: int = 64) -> str:
-    """A name that a bundle may have for it."""
+    """The name, with what a bundle does not allow replaced."""
     return re.sub(r"[^A-Za-z0-9._-]|^\.", "_", name, flags=re.ASCII)[:longest]
 
 
 def _name(name: str, taken: dict[str, str]) -> str:
-    """``name``, or where two files of the folder differ only in what no bundle has, another one."""
+    """``name``, or a different one if two files of the folder would have the same name in a bundle."""
     while name in taken:
         name += "_"
     return name

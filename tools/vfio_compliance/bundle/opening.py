@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a user names as a run, and the result in it."""
+"""The result of what a user names as a run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..results.journal import JournalError
 from ..results.reading import summarise
 from ..results.summary import Summary
 
-#: How a file begins that gzip has made.
+#: The beginning of a file made by gzip.
 _PACKED: Final = b"\x1f\x8b"
 
 
 def opened(place: Path) -> Summary:
     """The result of the run in ``place``: its folder, its journal, or a bundle of it.
 
-    Raises JournalError; also for a bundle in which something was changed.
+    Raises JournalError, also for a bundle that was changed.
     """
     path = place / journal.NAME if place.is_dir() else place
-    # A journal becomes very many objects that live as long as the command: looking for circles among them only costs.
+    # A journal becomes very many objects that live as long as the command: collecting garbage among them only costs.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -52,8 +52,8 @@ def _of_bundle(path: Path) -> Summary:
         raise JournalError(f"{path}: {error.strerror}") from None
     except Wrong as error:
         raise JournalError(f"{path}: {error}") from None
-    for each in contents.wrong[contents.open :]:  # a journal without an end has a result, which says so
-        raise JournalError(f"{path}: {each.about}: {each.text}; vfio-compliance verify {path} tells all")
+    for each in contents.wrong[contents.open :]:  # a journal without an end still has a result, which reports that
+        raise JournalError(f"{path}: {each.about}: {each.text}; vfio-compliance verify {path} shows everything")
     if contents.summary is None:
         raise JournalError(f"{path}: there is no journal in it")
     return contents.summary

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a bundle is packed: a tar file in gzip, in the only form that there is for its members.
+"""How a bundle is packed: a tar file in gzip, with only one form for given members.
 
 ``tar xzf`` unpacks it anywhere. Names, owner, mode and time of each member are fixed, so the same folder gives the same
-bytes. The head of the gzip file holds the SHA-256 of all that comes after it, where other programs do not look (RFC
-1952, 2.3.1.1): not each byte of a packed stream means something, and none may be changed. What is read is never put
-anywhere on the disk: names, kinds and sizes that this program does not write are refused before anything is unpacked.
+bytes. The head of the gzip file holds the SHA-256 of all that comes after it, in a field that other programs ignore
+(RFC 1952, 2.3.1.1): some bytes of a packed stream have no meaning, but none may be changed. What is read is never
+written to the disk: names, kinds and sizes that this program does not write are refused before anything is unpacked.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ _BLOCK: Final = tarfile.BLOCKSIZE
 _END: Final = bytes(2 * _BLOCK)
 _PIECE: Final = 1 << 18
 
-#: gzip, deflate, with an extra field; no time; best compression; made on Unix. The field has 36 bytes: a digest.
+#: gzip, deflate, with an extra field; no time; best compression; made on Unix. The field, a digest, has 36 bytes.
 _HEAD: Final = b"\x1f\x8b\x08\x04" + bytes(4) + b"\x02\x03" + b"\x24\x00VC\x20\x00"
 _DIGEST: Final = 32
 
-#: Folder and file, or one more folder in between. A tar header has room for 100 bytes.
+#: A folder and a file, or one more folder in between. A tar header has room for 100 bytes.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*){1,2}", re.ASCII)
 LONGEST_NAME: Final = 100
 
-#: Of all members together, of all data (with --with-data), and members: more is no bundle, but a bomb.
+#: Limits: bytes of all members, bytes of all data (with --with-data), number of members. More is an archive bomb.
 _LARGEST: Final = 1 << 30
 _LARGEST_DATA: Final = 1 << 34
 _MOST: Final = 1 << 16
 
 
 class Wrong(Exception):
-    """What is read is not what was packed; the message says where."""
+    """What is read is not as it was packed; the message says where."""
 
 
 class Member(NamedTuple):
     """A file of a bundle."""
 
-    #: Without the folder that all of them are in.
+    #: Without the folder that all members are in.
     name: str
     size: int
-    #: To be taken before the next member is asked for.
+    #: To be read before the next member.
     pieces: Iterator[bytes]
 
 
@@ -56,10 +56,10 @@ class Member(NamedTuple):
 
 
 class Packer:
-    """Writes a bundle into a file that can be gone back in."""
+    """Writes a bundle into a seekable file."""
 
     def __init__(self, file: BinaryIO, folder: str) -> None:
-        """``folder`` is what all members are in. Raises OSError, as all of this does."""
+        """``folder``: the folder that all members are in. Raises OSError, as do all methods."""
         self._file = file
         self._folder = folder
         self._packed = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -68,7 +68,7 @@ class Packer:
         file.write(_HEAD + bytes(_DIGEST))
 
     def add(self, name: str, size: int, pieces: Iterable[bytes]) -> str:
-        """Add a member; its SHA-256 in hexadecimal. Raises Wrong when it is not of this size."""
+        """Add a member; its SHA-256 in hexadecimal. Raises Wrong if it does not have this size."""
         digest, written = hashlib.sha256(), 0
         self._take(_header(f"{self._folder}/{name}", size))
         for piece in pieces:
@@ -99,7 +99,7 @@ class Packer:
 
 
 def _header(name: str, size: int) -> bytes:
-    """The header of a member, which has one form only."""
+    """The header of a member, which has only one form."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o600
     info.uname = info.gname = "root"
@@ -110,11 +110,11 @@ def _header(name: str, size: int) -> bytes:
 
 
 def unchanged(file: BinaryIO) -> bool:
-    """Whether the digest in the head is that of all that comes after it. Raises Wrong for no bundle, OSError."""
+    """Whether the digest in the head is that of all that follows. Raises Wrong if it is not a bundle, OSError."""
     file.seek(0)
     head = file.read(len(_HEAD) + _DIGEST)
     if head[:2] != _HEAD[:2] or len(head) < len(_HEAD) + _DIGEST:
-        raise Wrong("no bundle: it does not begin as one; name a file that vfio-compliance bundle has written")
+        raise Wrong("not a bundle, by its beginning; name a file that vfio-compliance bundle has written")
     if head[: len(_HEAD)] != _HEAD:
         place = next(place for place, byte in enumerate(_HEAD) if head[place] != byte)
         raise Wrong(f"byte {place} of the head is not as bundle writes it")
@@ -125,7 +125,7 @@ def unchanged(file: BinaryIO) -> bool:
 
 
 def members(file: BinaryIO) -> Iterator[Member]:
-    """The members, in order. Raises Wrong, with the place, where something is not as it was packed, OSError."""
+    """The members, in order. Raises Wrong, with the place, if something is not as it was packed, OSError."""
     file.seek(len(_HEAD) + _DIGEST)
     unpacked = _Unpacked(file)
     total, data, folder, last = 0, 0, "", "the head"
@@ -133,46 +133,48 @@ def members(file: BinaryIO) -> Iterator[Member]:
         block = unpacked.take(_BLOCK, f"after {last}")
         if not any(block):
             if any(unpacked.take(_BLOCK, f"after {last}")):
-                raise Wrong(f"after {last}: something where the end belongs")
+                raise Wrong(f"after {last}: something else instead of the end")
             unpacked.end()
             return
         whole, size = _read_header(block, last)
         first, _, name = whole.partition("/")
         if folder and first != folder:
-            raise Wrong(f"{whole}: not in the folder {folder}, as all else is")
+            raise Wrong(f"{whole}: not in the folder {folder}, as all others are")
         folder, last = first, name
         if name.startswith("data/"):
             data += size
         else:
             total += size
         if total > _LARGEST or data > _LARGEST_DATA:
-            raise Wrong(f"{name}: with it the bundle has {counted(total + data, 'byte')} unpacked, which no run has")
+            raise Wrong(
+                f"{name}: with it, the bundle has {counted(total + data, 'byte')} unpacked, too large for a run"
+            )
         pieces = unpacked.pieces(size, name)
         yield Member(name, size, pieces)
         for _ in pieces:
             pass
         if any(unpacked.take(-size % _BLOCK, name)):
-            raise Wrong(f"after {name}: something where there is only padding")
-    raise Wrong(f"more than {_MOST} files, which no run has")
+            raise Wrong(f"after {name}: something else instead of padding")
+    raise Wrong(f"more than {_MOST} files, which is too many for a run")
 
 
 def _read_header(block: bytes, last: str) -> tuple[str, int]:
-    """Name and size of a member. Raises Wrong unless this program would have written the header just so."""
+    """Name and size of a member. Raises Wrong unless this program would have written the same header."""
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError, OverflowError):
-        raise Wrong(f"after {last}: no header of a file") from None
+        raise Wrong(f"after {last}: not a header of a file") from None
     if not _NAME.fullmatch(info.name) or len(info.name) > LONGEST_NAME:
-        raise Wrong(f"after {last}: a file whose name no bundle has: {info.name!a}")
+        raise Wrong(f"after {last}: a file whose name is not allowed in a bundle: {info.name!a}")
     if not info.isreg():
-        raise Wrong(f"{info.name!a}: no file, but a link or something else")
+        raise Wrong(f"{info.name!a}: not a file, but a link or something else")
     if not 0 <= info.size <= _LARGEST_DATA or block != _header(info.name, info.size):
         raise Wrong(f"{info.name}: its header is not as bundle writes it")
     return info.name, info.size
 
 
 class _Unpacked:
-    """What a packed stream amounts to, never more of it at a time than was asked for."""
+    """The content of a packed stream, never more at a time than was asked for."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -181,7 +183,7 @@ class _Unpacked:
         self._crc = self._size = 0
 
     def take(self, size: int, where: str) -> bytes:
-        """So many bytes, of a few. Raises Wrong, with ``where``, when there are not so many."""
+        """The next ``size`` bytes, for small sizes. Raises Wrong, with ``where``, if there are fewer."""
         return b"".join(self.pieces(size, where))
 
     def pieces(self, size: int, where: str) -> Iterator[bytes]:
@@ -196,7 +198,7 @@ class _Unpacked:
     def _some(self, size: int, where: str) -> bytes:
         while True:
             if self._packed.eof:
-                raise Wrong(f"{where}: the archive ends here, too early")
+                raise Wrong(f"{where}: the archive ends too early")
             self._rest = self._rest or self._file.read(_PIECE)
             if not self._rest:
                 raise Wrong(f"{where}: cut short at byte {self._file.tell()}")
@@ -212,7 +214,7 @@ class _Unpacked:
         return self._file.tell() - len(self._rest)
 
     def end(self) -> None:
-        """Nothing comes after the archive but its checksum and its size. Raises Wrong, OSError."""
+        """Check that only its checksum and its size follow the archive. Raises Wrong, OSError."""
         while not self._packed.eof:
             self._rest = self._rest or self._file.read(_PIECE)
             try:
@@ -224,4 +226,4 @@ class _Unpacked:
             self._rest = self._packed.unconsumed_tail or self._packed.unused_data
         tail = self._rest + self._file.read(9)
         if tail != struct.pack("<II", self._crc, self._size & 0xFFFFFFFF):
-            raise Wrong("the last 8 bytes, checksum and size, do not fit, or something follows them")
+            raise Wrong("the last 8 bytes, checksum and size, are wrong, or something follows them")

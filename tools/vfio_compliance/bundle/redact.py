@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A result without what says where it was made: host names, serial numbers, paths.
+"""A result without what identifies the machine: host names, serial numbers, paths.
 
-What is no whole path stays, such as one from the present folder, and of one with blanks what follows the first.
-Paths below /sys, /dev and /proc stay: they are the same on every machine. A redacted journal is chained anew.
+Relative paths stay, and of a path with blanks the part after the first blank. Paths below /sys, /dev and /proc stay,
+because they are the same on every machine. A redacted journal gets a new chain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..results import chain
 
 _PATH: Final = re.compile(r"(?<![\w.$}/~*\]-])~?/(?!(?:sys|dev|proc)(?:/|\b))[^\s\"'`<>|;,(){}\[\]\\]+")
 _NUMBERS: Final = re.compile(
-    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"  # the name of a mediated device is one
+    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"  # such as the name of a mediated device
     r"|\b(?:[0-9a-f]{2}:){5,7}[0-9a-f]{2}\b",
     re.IGNORECASE | re.ASCII,
 )
@@ -25,14 +25,14 @@ _SERIAL: Final = re.compile(
     r"(\bserial(?:[ _-]*(?:number|no|nr)\b\.?)?[\"'`]?\s*[:=]?\s*[\"'`]?)(?=\S*\d)[\w./-]{4,}", re.IGNORECASE
 )
 
-#: Fields that hold nothing of a machine: names of this program's own.
+#: Fields that do not identify a machine: names of this program's own.
 _OWN: Final = frozenset(("event", "verdict", "case", "rule", "rules", "areas", "cases", "chain", "verb", "part"))
 
 PATH, SERIAL, HOST = "[path]", "[serial number]", "[host]"
 
 
 class Redaction:
-    """Takes out what names a machine."""
+    """Removes what identifies a machine."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
         """``hosts``: the names of the machine that the run was made on."""
@@ -41,14 +41,14 @@ class Redaction:
         self._host = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])", re.IGNORECASE) if words else None
 
     def text(self, text: str) -> str:
-        """Any text without them."""
+        """A text, redacted."""
         text = _PATH.sub(PATH, text)
         text = _NUMBERS.sub(SERIAL, text)
         text = _SERIAL.sub(rf"\1{SERIAL}", text)
         return self._host.sub(HOST, text) if self._host else text
 
     def value(self, value: Any, name: str = "") -> Any:
-        """What JSON holds, in the same way."""
+        """A JSON value, redacted."""
         if isinstance(value, str):
             return SERIAL if value and "serial" in name else self.text(value)
         if isinstance(value, list):
@@ -61,11 +61,11 @@ class Redaction:
         return value
 
     def journal(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """The lines of a journal that is whole, chained anew. Raises ValueError for a line that is no record."""
+        """The lines of an intact journal, with a new chain. Raises ValueError for a line that is not a record."""
         before, whole = "", hashlib.sha256()
         for number, line in enumerate(lines):
             if not line.endswith(b"\n"):
-                return  # what a writer that was killed has left
+                return  # left by a killed writer
             record = self.value(json.loads(line.decode("utf-8", "replace")))
             del record["chain"]
             if record.get("event") == "closed":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A signature beside a bundle, made and checked by OpenSSH: there is no cryptography here.
+"""A signature beside a bundle, made and checked by OpenSSH: this program has no cryptography of its own.
 
 ssh-keygen -Y sign -f KEY -n vfio-compliance FILE      writes FILE.sig
 """
@@ -25,33 +25,33 @@ def beside(bundle: Path) -> Path:
 
 
 def check(bundle: Path, signers: Path | None) -> tuple[bool, str]:
-    """Whether all is well with the signature, and in words how it is signed.
+    """Whether the signature is good, and in words how it is signed.
 
-    ``signers`` is a file of allowed signers (ssh-keygen(1)); a signature is asked for where it is named.
+    ``signers`` is a file of allowed signers (ssh-keygen(1)); if it is given, a signature is required.
     """
     signature = beside(bundle)
     if not signature.exists():
         if signers is None:
             return True, UNSIGNED
-        return False, f"unsigned, where one of the signers of {signers} is asked for: there is no {signature.name}"
+        return False, f"unsigned, but a signer of {signers} is required: there is no {signature.name}"
     try:
         if signers is None:
             good, said = _ssh_keygen(bundle, "check-novalidate", "-s", signature)
             if good:
-                return True, "signed, and unchanged since; by whom is not known: name --signers FILE"
-            return False, f"the signature does not fit: {printable(said)}"
+                return True, "signed, and unchanged since, but the signer is unknown: name --signers FILE"
+            return False, f"the signature does not match: {printable(said)}"
         good, said = _ssh_keygen(bundle, "find-principals", "-s", signature, "-f", signers)
         if not good:
-            return False, f"signed by none of the signers of {signers}: {printable(said)}"
+            return False, f"not signed by a signer of {signers}: {printable(said)}"
         signer = printable(said.splitlines()[0])
         good, said = _ssh_keygen(bundle, "verify", "-f", signers, "-I", signer, "-s", signature)
-        return good, f"signed by {signer}" if good else f"the signature does not fit: {printable(said)}"
+        return good, f"signed by {signer}" if good else f"the signature does not match: {printable(said)}"
     except (OSError, subprocess.SubprocessError) as error:
-        return False, f"there is a signature, and ssh-keygen (Debian: openssh-client) cannot check it: {error}"
+        return False, f"ssh-keygen (Debian: openssh-client) cannot check the signature: {error}"
 
 
 def _ssh_keygen(bundle: Path, what: str, *options: str | Path) -> tuple[bool, str]:
-    """Whether it went well, and what was said. Raises OSError, SubprocessError."""
+    """Whether it succeeded, and its output. Raises OSError, SubprocessError."""
     with bundle.open("rb") as file:
         command = [
             "ssh-keygen",
@@ -62,4 +62,4 @@ def _ssh_keygen(bundle: Path, what: str, *options: str | Path) -> tuple[bool, st
         ]
         done = subprocess.run(command, stdin=file, capture_output=True, timeout=_WITHIN)
     said = (done.stdout or done.stderr) if done.returncode == 0 else (done.stderr or done.stdout)
-    return done.returncode == 0, said.decode("utf-8", "replace").strip() or "nothing said"
+    return done.returncode == 0, said.decode("utf-8", "replace").strip() or "no output"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a bundle is as it was made: sums, chain, signature, and what is known of its rule set meanwhile."""
+"""Whether a bundle is as it was made: digests, chain, signature, and errors in its rule set that became known since."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .packing import Wrong, unchanged
 
 
 def verify(path: Path, signers: Path | None = None, errata: tuple[Erratum, ...] = ERRATA) -> Iterator[Finding]:
-    """All that is found. Raises OSError for a file that cannot be read."""
+    """All findings. Raises OSError if the file cannot be read."""
     with path.open("rb") as file:
         try:
             same = unchanged(file)
@@ -29,7 +29,7 @@ def verify(path: Path, signers: Path | None = None, errata: tuple[Erratum, ...] 
         except Wrong as error:
             contents.wrong.append(Finding("bundle", str(error), True))
         if not same and not contents.wrong:
-            contents.wrong.append(Finding("bundle", "its packing was changed, and no file in it", True))
+            contents.wrong.append(Finding("bundle", "its packing was changed, but none of its files", True))
     yield from (Finding(printable(each.about), printable(each.text), each.wrong) for each in contents.wrong)
     if not contents.wrong:
         yield Finding("sums", f"{counted(len(contents.digests), 'file')} as they were packed")
@@ -39,13 +39,13 @@ def verify(path: Path, signers: Path | None = None, errata: tuple[Erratum, ...] 
         yield Finding("result", printable(f"{verdict}, exit code {contents.summary.exit_code}"))
     yield from _rules(contents, errata)
     if contents.about.get("redacted"):
-        yield Finding("redacted", "host names, serial numbers and paths were taken out")
+        yield Finding("redacted", "host names, serial numbers and paths were removed")
     good, text = signature.check(path, signers)
     yield Finding("signature", text, not good)
 
 
 def _rules(contents: Contents, errata: tuple[Erratum, ...]) -> Iterator[Finding]:
-    """What is known to be wrong with the rule set that judged."""
+    """The known errors of the rule set that judged."""
     facts = contents.environment.facts if contents.environment else {}
     told = facts.get("rule set", "")
     if not re.fullmatch("[0-9]{1,6}", told, re.ASCII):
@@ -57,6 +57,6 @@ def _rules(contents: Contents, errata: tuple[Erratum, ...]) -> Iterator[Finding]
         judged = contents.summary.verdicts
         found = [each for each in found if each.rule in judged]
     if not found:
-        yield Finding("rule set", f"version {told}, with no error that is known to this program")
+        yield Finding("rule set", f"version {told}, without errors that this program knows of")
     for each in found:
         yield Finding("rule set", f"version {told} has a known error: {each.rule}: {each.wrong} {each.means}", True)

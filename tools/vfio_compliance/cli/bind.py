@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance bind PCI-ADDRESS`: give a device to a driver of VFIO's."""
+"""`vfio-compliance bind PCI-ADDRESS`: bind a device to a VFIO driver."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .checkout import Complaint, print_wrapped
 from .parser import Commands
 
 _EPILOG = """\
-What the device was bound to is on disk (in /run) before anything is changed: `vfio-compliance unbind` gives it back,
-also where this call was killed in the middle. A device is left alone while a disk of it is mounted or holds swap space,
-a network interface of it is up, or a program has its group open, unless --force.
+The driver that the device had is recorded on disk (in /run) before anything is changed, so `vfio-compliance unbind`
+gives the device back even if this command was killed. A device is left alone if one of its disks is mounted or holds
+swap space, if one of its network interfaces is up, or if a program has its group open, unless --force.
 
-exit codes: 0 it is bound, 2 it is as it was before
+exit codes: 0 the device is bound, 2 nothing was changed
 """
 
 
@@ -22,19 +22,19 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "bind",
-        help="give a PCI device to its VFIO driver",
-        description="Bind a device on PCI to a VFIO driver, and say whether its group can be used.",
+        help="bind a PCI device to its VFIO driver",
+        description="Bind a PCI device to a VFIO driver, and check whether its group can be used.",
         epilog=_EPILOG,
     )
     option = parser.add_argument
     option("address", metavar="PCI-ADDRESS", help="such as 0000:65:00.0")
     option("--driver", default="vfio-pci", metavar="NAME", help="the vendor's VFIO driver (default vfio-pci)")
-    option("--force", action="store_true", help="take the device away, too, if it is in use")
+    option("--force", action="store_true", help="bind the device even if it is in use")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Bind the device; exit code as --help says."""
+    """Bind the device; the exit code is as in --help."""
     from ..common.signals import terminated_as_interrupted
     from ..host.binding import bind
     from ..host.machine import HostError, Machine

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance bundle FOLDER --output FILE`: a run as one file, to be handed over."""
+"""`vfio-compliance bundle FOLDER --output FILE`: a run as one file, to hand over."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "bundle",
-        help="pack the folder of a run into one file that can be handed over",
-        description="Pack the folder of a run into one file: journal, reports, profile, plan, and the facts of suite, "
+        help="pack a run's folder into one file to hand over",
+        description="Pack a run's folder into one file: journal, reports, profile, plan, and the facts of suite, "
         "kernel, driver and host.\n\n"
         "`verify` checks it. To sign it, for `verify --signers`:\n\n"
         "  ssh-keygen -Y sign -f KEY -n vfio-compliance FILE.tar.gz",
     )
     option = parser.add_argument
-    option("folder", type=Path, help="what --out named")
+    option("folder", type=Path, help="the folder that the run had as --out")
     option("--output", type=Path, required=True, metavar="FILE.tar.gz", help="the file to make")
-    option("--with-data", action="store_true", help="with the data that run --keep-data has kept: a guest's secrets")
-    option("--redact", action="store_true", help="without host names, serial numbers and paths")
+    option("--with-data", action="store_true", help="include what run --keep-data kept, which can be a guest's secrets")
+    option("--redact", action="store_true", help="leave out host names, serial numbers and paths")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Make the file; 0, or 2 where something is wrong with what is in it."""
+    """Make the file; 0, or 2 if something in it is wrong."""
     from ..bundle.make import BundleError, make
     from ..bundle.verify import verify
     from ..common.screen import complain
@@ -44,5 +44,5 @@ def carry_out(arguments: argparse.Namespace) -> int:
     print(f"bundle: {arguments.output}, {counted(arguments.output.stat().st_size, 'byte')}")
     wrong = [finding for finding in verify(arguments.output) if finding.wrong and finding.about != "signature"]
     for finding in wrong:
-        complain(f"verify will say: {finding.about}: {finding.text}")
+        complain(f"verify will report: {finding.about}: {finding.text}")
     return EXIT_BROKEN if wrong else EXIT_OK

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance check FILE...`: is a profile, a plan or a list of waivers right, and if not, where?"""
+"""`vfio-compliance check FILE...`: is a profile, a plan or a list of waivers valid, and if not, what is wrong?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Check each file: 0 when all are right, else 2."""
+    """Check each file: 0 if all are valid, else 2."""
     from ..profiles import ProfileError, shipped
     from ..profiles.command import check
     from ..sections import PROFILE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What commands share: the tree with its rules, profiles, the terminal, and words for what the user can put right."""
+"""What commands share: the tree with its rules, profiles, the terminal, and errors that the user can fix."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 #: How a user names a run whose result is read.
-A_RUN = "what --out named, the journal in it, or a bundle"
+A_RUN = "a run's folder, the journal in it, or a bundle"
 
 
 _NARROWEST, _WIDEST = 60, 200
 
 
-#: Names the folder in which those of runs are, for a guest that forgets all others.
+#: Names the folder for the folders of runs, for a guest that keeps nothing else.
 _RESULTS = "VFIO_COMPLIANCE_RESULTS"
 
 
 class Complaint(Exception):
-    """Something that the user can put right; the message is all there is to say."""
+    """An error that the user can fix; the message says all there is to say."""
 
 
 def root() -> Path:
-    """The tree that has the suites: a checkout, or the files of an installation. Raises Complaint where it has none."""
+    """The tree that has the suites: a checkout, or the files of an installation. Raises Complaint if there is none."""
     if not SUITES.is_dir():
-        raise Complaint(f"{SUITES} is missing: install vfio-compliance anew")
+        raise Complaint(f"{SUITES} is missing: install vfio-compliance again")
     return PROJECT
 
 
 def catalogue() -> Catalogue:
-    """All rules. Raises Complaint for a file of rules that is wrong."""
+    """All rules. Raises Complaint if a file of rules is invalid."""
     from .. import rules
 
     try:
@@ -49,7 +49,7 @@ def catalogue() -> Catalogue:
 
 
 def loaded(path: Path) -> Profile:
-    """The profile, by its path, or by the name of one that is shipped. Raises Complaint for one that is wrong."""
+    """The profile, by its path or by the name of a shipped one. Raises Complaint if it is invalid."""
     from .. import profiles
     from ..profiles import shipped
     from ..sections import PROFILE
@@ -61,7 +61,7 @@ def loaded(path: Path) -> Profile:
 
 
 def summary_of(place: Path) -> Summary:
-    """What the journal of a run amounts to, by its folder or its own path. Raises Complaint where it cannot be read."""
+    """The summary of a run, by its folder or by the path of its journal. Raises Complaint if it cannot be read."""
     from ..bundle.opening import opened
     from ..results.journal import JournalError
 
@@ -72,26 +72,26 @@ def summary_of(place: Path) -> Summary:
 
 
 def results(name: str) -> Path:
-    """The folder of results where the user names none: by what was judged, and the present time."""
+    """The folder for results if the user names none: what was judged, and the time."""
     import datetime
 
     return Path(os.environ.get(_RESULTS, "results"), f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 def matching(known: Catalogue, pattern: str) -> list[Rule]:
-    """The rules that a pattern names. Raises Complaint when it names none."""
+    """The rules that a pattern names. Raises Complaint if there are none."""
     if found := known.matching(pattern):
         return found
     raise Complaint(f"no rule or clause {pattern!r}{known.hint(pattern)}")
 
 
 def width() -> int:
-    """Columns for what is printed: as many as the terminal has, within reason; 100 in a log or a pipe."""
+    """Columns for printing: the terminal's width, within limits; 100 in a log or a pipe."""
     return min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
 
 
 def print_wrapped(text: str) -> None:
-    """Print a paragraph, as wide as the terminal."""
+    """Print a paragraph as wide as the terminal."""
     from ..common.wrap import wrap
 
     for line in wrap("", text, width()):

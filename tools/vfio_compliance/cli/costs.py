@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``python -m vfio_compliance.cli.costs RUN...`` renews the table by which a dry run tells what a run costs.
+"""``python -m vfio_compliance.cli.costs RUN...`` renews the table from which a dry run estimates the cost of a run.
 
-RUN is a run of profiles/reference.yaml, or several of which each has other rules; rules of none keep what they have.
+RUN is a run of profiles/reference.yaml. Several runs with different rules may be given; other rules keep their values.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "diff",
         help="compare two runs: rules, calls, time, versions",
-        description="What changed from one run to another, rule by rule. Worse is a rule that came out graver, that is "
-        "judged no more, or of which a case did so; and a run that ended worse for a reason that is in no rule.",
+        description="Compare two runs rule by rule. A rule got worse if it, or one of its cases, has a graver verdict "
+        "or is no longer judged. A run also got worse if it ended worse for a reason outside of the rules.",
         epilog="exit codes: 0 nothing got worse, 1 something did, 2 a run cannot be read",
     )
     parser.add_argument("before", type=Path, metavar="RUN", help=f"the earlier run: {A_RUN}")
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Show the difference; whether something got worse."""
+    """Show the difference; 1 if something got worse."""
     from ..results.comparison import compare
     from ..results.writers import difference
 

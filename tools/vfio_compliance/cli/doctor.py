@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from ..host.doctor import Where
 
 _EPILOG = """\
-With a PROFILE, or a TARGET as of `vfio-compliance probe`, only what its device needs counts; without, all that the
-program can do. Nothing is changed, and no device is opened. What cannot be found out is "not known", and does not
-count as there.
+With a PROFILE, or a TARGET as `vfio-compliance probe` takes it, only the needs of its device count; without, those of
+every command. Nothing is changed, and no device is opened. What cannot be found out counts as missing.
 
-exit codes: 0 all that is needed is there, 2 something is missing or not known
+exit codes: 0 everything needed is present, 2 something is missing or unknown
 """
 
 
@@ -27,16 +26,16 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "doctor",
-        help="see what this host lacks",
-        description="Say what this host lacks to judge a device, and how to mend that.",
+        help="show what this host lacks",
+        description="Show what this host lacks to judge a device, and how to fix it.",
         epilog=_EPILOG,
     )
-    parser.add_argument("target", nargs="?", metavar="PROFILE|TARGET", help="what is to be judged")
+    parser.add_argument("target", nargs="?", metavar="PROFILE|TARGET", help="the device to be judged")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Print a table; exit code as --help says."""
+    """Print a table; the exit code is as in --help."""
     from ..host.doctor import complete, needs, table
     from ..host.machine import Machine
 
@@ -47,7 +46,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 
 def _meant(word: str | None) -> tuple[Where, int, str]:
-    """How the device is reached, how much memory its interfaces have locked, and its driver where that is known."""
+    """How the device is reached, how much memory its interfaces lock, and its driver if that is known."""
     from ..interfaces import INTERFACES
     from ..probing.errors import ProbeError
     from ..probing.target import where

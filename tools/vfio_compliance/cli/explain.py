@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance explain RULE`: all that is known about a rule."""
+"""`vfio-compliance explain RULE`: everything about a rule."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LABEL = 10
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("explain", help="all about a rule")
+    parser = commands.add_parser("explain", help="show everything about a rule")
     parser.add_argument("rule", help="a rule, its beginning, or a clause")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Print what each of the rules says and where it comes from, and its test."""
+    """Print each rule, where it comes from, and its tests."""
     known = catalogue()
     rules = matching(known, arguments.rule)
     from ..rules.tests import by_rule
@@ -43,17 +43,17 @@ def _about(rule: Rule, known: Catalogue, tests: list[Test]) -> dict[str, str]:
         "rule": rule.says,
         "clause": "; ".join(f"{clause} {known.clauses[clause]}" for clause in rule.clauses),
         "level": f"{rule.level}, {rule.status}, to be kept by the {rule.side}"
-        + ("" if rule.blocking else "; a device that breaks it conforms all the same")
-        + ("; judged by run --stress alone" if rule.on_request else ""),
+        + ("" if rule.blocking else "; a device that breaks it can still conform")
+        + ("; judged only by run --stress" if rule.on_request else ""),
         "source": rule.source,
         "stands on": ", ".join(rule.stands_on) or "no other rule",
         **_told(tests),
-        "defects": ", ".join(rule.defects) or f"none can prove it: {rule.unprovable}",
+        "defects": ", ".join(rule.defects) or f"no defect can prove it: {rule.unprovable}",
     }
 
 
 def _told(tests: list[Test]) -> dict[str, str]:
-    """Where the tests of a rule are, and what they say."""
+    """Where the tests of a rule are, and their docstrings."""
     if not tests:
         return {"test": "none"}
     lines: dict[str, str] = {}

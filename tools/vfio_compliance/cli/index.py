@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance index RUN...`: many runs as one page, which leads to their reports."""
+"""`vfio-compliance index RUN...`: many runs as one page, with links to their reports."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "index",
-        help="many runs as one page of rules by runs, which leads to their reports",
-        description="One page of rules by runs, those on which the runs differ first. Each verdict leads to its rule "
-        "in the report of the run: report.html in the run's folder, or, of a bundle, the file of its name with .html "
-        "after it. Where there is none, --reports writes it.",
+        help="show many runs as one page of rules by runs, with links to their reports",
+        description="Write one page of rules by runs, the rules on which the runs differ first. Each verdict links to "
+        "its rule in the report of the run: report.html in the run's folder, or, for a bundle, the file with .html "
+        "added to its name. --reports writes these reports.",
         epilog=EXIT_CODES,
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=RUNS)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page")
-    parser.add_argument("--reports", action="store_true", help="write the report of each run anew, too")
+    parser.add_argument("--reports", action="store_true", help="also write the report of each run")
     parser.set_defaults(carry_out=carry_out)
 
 
@@ -42,7 +42,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     from ..results.writers.html.index import Linked, link, render
 
     if arguments.out.name == NAME or arguments.out.is_dir():
-        raise Complaint(f"{arguments.out}: that is no name for the page; name another file with --out")
+        raise Complaint(f"{arguments.out}: the page cannot have that name; name another file with --out")
     found, reports, unread = [], [], []
     for place, summary in all_of(arguments.runs):
         if isinstance(summary, Complaint):
@@ -73,7 +73,7 @@ def _report(place: Path) -> Path:
 
 
 def _write(path: Path, summary: Summary) -> None:
-    """A report that cannot be written is missed, and the page made without it."""
+    """If a report cannot be written, the page is made without it."""
     from ..results.reports import ReportError, Wanted, write
 
     try:

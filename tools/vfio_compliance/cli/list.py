@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance list`: the rules in a table, the defects that prove them, the sessions, or what is shipped."""
+"""`vfio-compliance list`: a table of the rules, the defects that prove them, the sessions, or what is shipped."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("list", help="all rules: clause, rule, level, who has to keep it, test")
+    parser = commands.add_parser("list", help="list the rules: clause, rule, level, who has to keep it, test")
     parser.add_argument("pattern", nargs="?", help="a rule, its beginning, or a clause")
-    parser.add_argument("--defects", action="store_true", help="the defects that prove them, and what none proves")
-    parser.add_argument("--sessions", action="store_true", help="the sessions that come before a migration in a case")
     parser.add_argument(
-        "--shipped", action="store_true", help="the profiles, plans and sources that come with it: where"
+        "--defects", action="store_true", help="list the defects that prove them, and the rules without one"
+    )
+    parser.add_argument(
+        "--sessions", action="store_true", help="list the sessions that come before a migration in a case"
+    )
+    parser.add_argument(
+        "--shipped", action="store_true", help="list the shipped profiles, plans and sources, with their paths"
     )
     parser.set_defaults(carry_out=carry_out)
 
@@ -75,7 +79,7 @@ def _rules(rules: list[Rule]) -> None:
 
 
 def _defects(rules: list[Rule]) -> None:
-    """Each defect with the rules that it breaks, then the rules that none does, with the reason."""
+    """Each defect with the rules that it breaks, then the rules that no defect breaks, with the reason."""
     from ..rules import by_defect
 
     proofs = by_defect(rules)

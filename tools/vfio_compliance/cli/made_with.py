@@ -18,7 +18,7 @@ _PLAN, _WAIVERS = "--plan", "--waivers"
 
 
 def made_with(profile: Profile, options: Sequence[str]) -> MadeWith:
-    """As it is now. A file that cannot be read has no digest: who needs it says so."""
+    """As it is now. A file that cannot be read has no digest: whatever needs the file reports it."""
     from ..results.events import Environment
     from ..results.folder import KERNEL_CONFIG, KERNEL_CONFIG_DIGEST
     from ..run.environment import gather, kernel_config

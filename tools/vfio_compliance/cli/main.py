@@ -48,7 +48,7 @@ _COMMANDS = (
     *(doctor, probe, bind, unbind, judge, proxy, import_, qemu, vm, selftest),
 )
 
-#: What printing fails with where the reader, the terminal or the room on the disk is gone.
+#: The errors of printing when the reader or the terminal is gone, or the disk is full.
 _UNSEEN = (errno.EPIPE, errno.EIO, errno.ENOSPC)
 
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
+            stream.reconfigure(errors="backslashreplace")  # not every terminal has every character
     try:
         arguments = parser().parse_args(argv)
         code: int = arguments.carry_out(arguments)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Version(argparse.Action):
-    """Finds out only when asked."""
+    """Finds out the version only when asked."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
@@ -90,11 +90,11 @@ class _Version(argparse.Action):
 
 
 def parser() -> Parser:
-    """The parser of the program, with those of all commands."""
+    """The parser of the program, with the parsers of all commands."""
     program = Parser(
         prog="vfio-compliance",
         description="Judge a VFIO migration driver, rule by rule.",
-        epilog="exit codes: 0 all held, 1 a rule was broken, 2 not everything could be judged (also when interrupted), "
+        epilog="exit codes: 0 every rule held, 1 a rule was broken, 2 not everything could be judged (or interrupted), "
         "3 a call hung, 4 nothing was judged",
     )
     program.add_argument("--version", action=_Version, help="show which commit this is, and exit")

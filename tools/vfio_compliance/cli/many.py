@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many runs, one after the other, for commands that show them together."""
+"""Many runs, for commands that show them together."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .checkout import A_RUN, Complaint, summary_of
 if TYPE_CHECKING:
     from ..results.summary import Summary
 
-#: How a user names them.
+#: How a user names runs.
 RUNS: Final = f"{A_RUN}; or a folder with such folders in it"
 
 EXIT_CODES: Final = (
     "Exit code: the worst of all runs, in the order 1 fail, 3 hang, 2 broken, 4 nothing judged, 0. A run that cannot "
-    "be read is named, with the cause, and counts as 2; the others are shown all the same."
+    "be read is named, with the cause, and counts as 2; the others are still shown."
 )
 
 
 def runs(given: Iterable[Path]) -> Iterator[tuple[Path, Summary | Complaint]]:
-    """Each run where it is, or why it cannot be read."""
+    """The place of each run, with its summary or the reason why it cannot be read."""
     for place in (place for each in given for place in _places(each)):
         try:
             yield place, summary_of(place)
@@ -31,7 +31,7 @@ def runs(given: Iterable[Path]) -> Iterator[tuple[Path, Summary | Complaint]]:
 
 
 def _places(given: Path) -> list[Path]:
-    """The folders of all runs below a folder that is none itself; else what was given."""
+    """All runs below a folder that is not itself a run; else the folder or file that was given."""
     from ..results.journal import NAME
 
     if not given.is_dir() or (given / NAME).exists():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance merge RUN...`: what became of each rule in many runs."""
+"""`vfio-compliance merge RUN...`: the verdict on each rule in many runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "merge",
-        help="many runs as one table of rules by runs: kernels, drivers, hosts",
-        description="One table of rules by runs, whatever kernels, drivers and hosts they are of. A column is named by "
-        "the profile and the kernel, and by what of driver and host is needed to tell it from the others. Of each run "
-        "the release of the kernel, the driver, the host and the verdict are told below.",
+        help="show many runs as one table of rules by runs: kernels, drivers, hosts",
+        description="Show one table of rules by runs, of any kernels, drivers and hosts. A column is headed by the "
+        "profile and the kernel, and by the driver and host if columns would look alike without. Below the table, each "
+        "run is listed with the release of its kernel, its driver, its host and its verdict.",
         epilog=EXIT_CODES,
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=RUNS)
-    parser.add_argument("--all", action="store_true", help="show the rules that pass everywhere, too")
+    parser.add_argument("--all", action="store_true", help="also show the rules that pass everywhere")
     parser.set_defaults(carry_out=carry_out)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from ..common.suggest import did_you_mean, similar
 from ..common.wrap import wrap
 
-#: For how many unknown options a similar one is looked for.
+#: The number of unknown options for which similar ones are suggested.
 _MOST_COMPARED = 3
 
 #: What each command adds its own parser to.
@@ -19,7 +19,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 class _Paragraphs(argparse.HelpFormatter):
-    """Keeps paragraphs apart, and those that are indented as they are."""
+    """Keeps paragraphs apart, and leaves indented ones as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.rstrip().split("\n\n")
@@ -30,16 +30,16 @@ class _Paragraphs(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes whole words only, and complains of others with its own usage and what they may have meant."""
+    """Takes no abbreviated options; an error shows the command's own usage and suggests what was meant."""
 
-    #: The name under which a command is given the words after a lone ``--``; empty: it has no use for them.
+    #: The name under which a command gets the words after a lone ``--``; empty: it takes none.
     rest = ""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Paragraphs, **options)
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """All words are to be known: a command's own parser is asked through this one, too."""
+        """No word may be unknown: a command's own parser is called through this method, too."""
         words, after = [*(sys.argv[1:] if args is None else args)], []
         if self.rest and "--" in words:
             place = words.index("--")
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         return arguments, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Called for each word that an argument with choices is given; a command is one of those."""
+        """Called for each value of an argument with choices, such as the command."""
         if action.choices is not None and value not in action.choices:
             known = ", ".join(action.choices)
             hint = did_you_mean(similar(str(value), action.choices))

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from ..results.inflight import Inflight
 
 _EPILOG = """\
-TARGET is an address on PCI (0000:65:00.0), a folder of a device in /sys, a group (12, /dev/vfio/12, or 12:NAME for
-one of its devices), or the socket of a vfio-user server. What follows -- starts a server, as `command` in a profile
-does; it is ended afterwards. {socket} in it becomes the path of its socket, {python} this Python:
+TARGET is a PCI address (0000:65:00.0), a device's folder in /sys, a group (12, /dev/vfio/12, or 12:NAME for one of its
+devices), or the socket of a vfio-user server. The command after -- starts a server, like `command` in a profile; the
+server is ended afterwards. In the command, {socket} becomes the path of the socket, {python} this Python:
 
   vfio-compliance probe 0000:65:00.0 --out my-device.yaml
   vfio-compliance probe --out server.yaml -- /usr/local/bin/my-server --listen {socket}
 
-The device is opened, asked and read; nothing is written to it, its state is not changed, and nothing is tracked. (The
-driver does at an open what it does for every user: vfio-pci resets the device where it can.) The profile can be run at
-once. What cannot be seen is in it as comments, each with the rules that it lets be judged.
+The device is opened, queried and read. Nothing is written to it, its state is not changed, and nothing is tracked.
+(On open, the driver does what it does for every user: vfio-pci resets the device if it can.) The profile can be run at
+once. What cannot be seen is in it as comments, each with the rules that need it.
 
-exit codes: 0 written, 2 there is no profile
+exit codes: 0 the profile was written, 2 it was not
 """
 
 
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "probe",
         help="write a first profile from a live device",
-        description="Look at a device, without changing it, and write a profile of it.",
+        description="Read a device without changing it, and write a profile of it.",
         epilog=_EPILOG,
         usage="%(prog)s [options] [TARGET] [-- COMMAND...]",
     )
@@ -52,7 +52,7 @@ def add(commands: Commands) -> None:
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Write the profile; exit code as --help says."""
+    """Write the profile; the exit code is as in --help."""
     from ..common.new_file import new_file, refuse_existing
     from ..common.signals import terminated_as_interrupted
     from ..probing.errors import ProbeError
@@ -64,19 +64,19 @@ def carry_out(arguments: argparse.Namespace) -> int:
             sys.stdout.write(_text(device))
             return EXIT_OK
         if not arguments.force:
-            refuse_existing(arguments.out, ProbeError)  # before the device is bothered
+            refuse_existing(arguments.out, ProbeError)  # before the device is opened
         with terminated_as_interrupted():
             text = _text(device)
             with new_file(arguments.out, ProbeError, replace=arguments.force) as file:
                 file.write(text.encode())
     except ProbeError as error:
         raise Complaint(f"no profile is written: {error}") from None
-    print(f"{arguments.out}: written; see what it lacks, then: vfio-compliance run {arguments.out}")
+    print(f"{arguments.out}: written; fill in what it lacks, then: vfio-compliance run {arguments.out}")
     return EXIT_OK
 
 
 def _text(device: Where) -> str:
-    """The text of a profile that is right. Raises ProbeError."""
+    """The text of a valid profile. Raises ProbeError."""
     from ..probing.errors import ProbeError
     from ..profiles import Limits
 
@@ -105,7 +105,9 @@ def _probed(device: Where, calls: Inflight | None) -> Outcome:
             file.flush()
             load(file.name, PROFILE)
     except ProfileError as error:
-        return Outcome(EXIT_BROKEN, [f"what is known of the device makes no profile: {error.problems[0].message}"])
+        return Outcome(
+            EXIT_BROKEN, [f"what was seen of the device does not make a valid profile: {error.problems[0].message}"]
+        )
     except (ProbeError, OSError) as error:
         return Outcome(EXIT_BROKEN, [str(error)])
     return Outcome(EXIT_OK, [made])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance proxy`: records what any client does to any vfio-user server, as a trace that can be judged."""
+"""`vfio-compliance proxy`: record what any client does to any vfio-user server, as a trace that can be judged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..results.verdict import EXIT_BROKEN, EXIT_OK
 from .parser import Commands
 
 _EPILOG = """\
-The client connects to A in place of B. Each client that comes is served, one after the other, and all go into the same
-trace; SIGINT and SIGTERM end it. Accesses to regions, resets, and calls of memory and dirty pages are recorded. What
-the server's memory, and regions that the client maps, are used for goes past any proxy and is not in the trace.
+The client connects to A in place of B. Clients are served one after the other, and all go into the same trace; SIGINT
+and SIGTERM end it. Accesses to regions, resets, DMA maps and unmaps and dirty page requests are recorded. Accesses
+through shared memory and mapped regions bypass a proxy, so they are not in the trace.
 """
 
 
@@ -21,12 +21,12 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "proxy",
-        help="record a trace of any client of a vfio-user server",
+        help="record a client of a vfio-user server as a trace",
         description="Record what a client does to a vfio-user server, for vfio-compliance judge.",
         epilog=_EPILOG,
     )
     option = parser.add_argument
-    option("--listen", required=True, metavar="A", help="path of the socket for clients")
+    option("--listen", required=True, metavar="A", help="path of the socket for the client")
     option("--connect", required=True, metavar="B", help="path of the server's socket")
     option("--trace", required=True, type=Path, metavar="FILE", help="new file for the trace")
     option("--once", action="store_true", help="end when the first client has left")
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Record until a signal comes, or the first client has left."""
+    """Record until a signal arrives, or, with --once, until the first client has left."""
     from ..clients.record import record
     from ..clients.trace import TraceError
     from ..transport import SetupError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance replay TRACE PROFILE`: recorded calls on another device."""
+"""`vfio-compliance replay TRACE PROFILE`: make recorded calls on another device."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ..transport import Transport
 
 _EPILOG = """\
-What may differ between two good devices is no difference: descriptors, addresses, where and how large the pieces of a
-state are and what is in them, the registers of the device's own, time. What went through a mapping is left out.
+What may differ between two good devices is not compared: descriptors, addresses, offset, size and content of the pieces
+of a state, the device's own registers, time. What went through a mapping is left out.
 
-exit codes: 0 every call was answered as it was recorded, 1 one was not, 2 the calls could not be made
+exit codes: 0 every call was answered as recorded, 1 one was not, 2 the calls could not be made
 """
 
 
@@ -32,14 +32,14 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "replay",
-        help="make recorded calls on another device, and tell the first that it answers otherwise",
-        description="Make recorded calls on another device, and tell the first that it answers otherwise.",
+        help="make recorded calls on another device, and show the first that it answers differently",
+        description="Make recorded calls on another device, and show the first that it answers differently.",
         epilog=_EPILOG,
     )
     option = parser.add_argument
     option("trace", type=Path, metavar="TRACE", help="a trace (see import and proxy), or the folder of a run")
     option("profile", type=Path, metavar="PROFILE", help="the profile of the device")
-    option("--only", metavar="CASE", help="the case whose calls are meant, where TRACE is a run")
+    option("--only", metavar="CASE", help="the case whose calls to make, if TRACE is a run")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
     parser.set_defaults(carry_out=carry_out)
 
@@ -113,12 +113,12 @@ def _played(
 
 
 def _tell(played: Played, steps: list[Step], calls: list[Call], migration: int) -> int:
-    """What came of it, and the exit code."""
+    """Print the result; the exit code."""
     from ..interfaces import JUDGED
     from ..results.calls import describe
 
     if played.left_out:
-        print(f"{counted(played.left_out, 'call')} could not be made here, and were left out")
+        print(f"{counted(played.left_out, 'call')} could not be made on this device and were left out")
     if played.difference is None:
         print(f"{counted(played.alike, 'call')} of {len(steps)} answered as recorded")
         return EXIT_OK if played.alike else EXIT_BROKEN

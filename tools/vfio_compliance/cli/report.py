@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance report FOLDER`: the result of a run again, in any format."""
+"""`vfio-compliance report FOLDER`: show the result of a run again, in any format."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("report", help="show the result of a run again, from its journal")
     parser.add_argument("run", type=Path, metavar="RUN", help=A_RUN)
     parser.add_argument(
-        "--format", choices=FORMATS, default=FORMATS[0], help=f"{', '.join(FORMATS)}; {FORMATS[0]} unless given"
+        "--format", choices=FORMATS, default=FORMATS[0], help=f"{', '.join(FORMATS)} (default {FORMATS[0]})"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write it there, and print nothing")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report to this file, and print nothing")
     parser.set_defaults(carry_out=carry_out)
 
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Each program opens the device that its command line names, makes the calls by which the case failed, and exits with 1
-where the fault shows, with 0 where it does not, and with 2 where it cannot tell. It needs nothing of this project.
+if the fault shows, with 0 if it does not, and with 2 if that cannot be decided. It needs nothing of this project.
 
-Calls that are not needed are left out, by trying on the device: by a server that the profile of the run starts for it,
-or on the device of a profile that --profile names. Each try opens and resets the device.
+Unneeded calls are found by trying, and left out: on a server that the profile of the run starts for this, or on the
+device of the profile that --profile names. Each try opens and resets the device.
 """
 
 
@@ -29,21 +29,21 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "repro",
-        help="write a failing case as programs of their own, in C and in Python",
-        description="Write a failing case as stand-alone programs, for somebody who has not got this suite.",
+        help="write a failing case as stand-alone programs, in C and in Python",
+        description="Write a failing case as stand-alone programs, for someone who does not have this suite.",
         epilog=_EPILOG,
     )
     option = parser.add_argument
     option("run", type=Path, metavar="RUN", help=A_RUN)
     option("case", metavar="CASE", help="a case, a rule, its beginning, or a clause, as --only takes it")
-    option("--output", type=Path, metavar="DIR", help="the folder for the programs; unless given, in RUN")
-    option("--profile", type=Path, metavar="FILE", help="try what can be left out on the device of this profile")
-    option("--no-minimise", action="store_true", help="leave all calls in, and try nothing on any device")
+    option("--output", type=Path, metavar="DIR", help="folder for the programs (default: in RUN)")
+    option("--profile", type=Path, metavar="FILE", help="find what can be left out on the device of this profile")
+    option("--no-minimise", action="store_true", help="keep all calls, and try nothing on any device")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Write the programs; EXIT_BROKEN where a fault could not be shown again."""
+    """Write the programs; EXIT_BROKEN if a fault could not be shown again."""
     from ..repro import files
     from ..repro.choice import chosen
     from ..repro.make import make
@@ -72,7 +72,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 
 def _target(summary: Summary, profile: Path | None) -> Target | None:
-    """Where programs are tried; None where nothing may be: a device has to be named, but for a server of our own."""
+    """Where programs are tried; None if nowhere: a device has to be named, except for a server of our own."""
     from ..profiles import VfioUserDevice, shipped
     from ..repro.live import Target
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance run --resume FOLDER`: go on with a run that ended before its time."""
+"""`vfio-compliance run --resume FOLDER`: continue a run that ended early."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def carry_out(out: Path, wanted: Sequence[Wanted], quiet: bool) -> int:
-    """Run what has no verdict; exit code of the whole run. Raises Complaint where anything is not as it was."""
+    """Run what has no verdict; exit code of the whole run. Raises Complaint if anything has changed."""
     from ..results import journal
     from ..run.environment import changes
     from ..watch import resume
@@ -32,7 +32,9 @@ def carry_out(out: Path, wanted: Sequence[Wanted], quiet: bool) -> int:
         raise Complaint(f"{out}: the run was started in {before.directory}: go there first")
     for path in before.inputs:
         if not Path(path).is_file():
-            raise Complaint(f"{out}: {path} is missing, by which the run was judged: bring it back, or run anew")
+            raise Complaint(
+                f"{out}: {path}, by which the run was judged, is missing: bring it back, or start a new run"
+            )
     profile = loaded(Path(begun.profile.path))
     now = made_with(profile, before.options)
     changed = [
@@ -41,7 +43,7 @@ def carry_out(out: Path, wanted: Sequence[Wanted], quiet: bool) -> int:
     ]
     if changed:
         lines = "\n".join(f"  {each}" for each in changed)
-        raise Complaint(f"{out}: not resumed, for this has changed; bring it back, or run anew:\n{lines}")
+        raise Complaint(f"{out}: not resumed, because this has changed; change it back, or start a new run:\n{lines}")
     try:
         order = Order(begun.rounds, wanted, now, resume=True, quiet=quiet)
         return run(root(), profile, out, before.options, sys.stdout, width(), order)

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ..results.events import Event
     from ..results.summary import Summary
 
-#: What names the profile where the command line does not: tox has options of the caller's after the profile.
+#: Names the profile if the command line does not: in tox, the caller's options come after the profile.
 _NAMED_BY = "VFIO_PROFILE"
 
 
-_PROFILE = f"a file, or the name of one that is shipped, such as reference; else what {_NAMED_BY} names"
+_PROFILE = f"a file, or the name of a shipped one, such as reference (default: the one that {_NAMED_BY} names)"
 
 _DIGITS = 4
 
@@ -43,16 +43,16 @@ def add(commands: Commands) -> None:
         "--resume",
         type=Path,
         metavar="FOLDER",
-        help="go on with the run in this folder that ended early: what has no verdict is run, in the same way",
+        help="continue the run in this folder, which ended early: run what has no verdict, in the same way",
     )
-    option("--out", type=Path, help="folder for the journal and all else that is found")
+    option("--out", type=Path, help="folder for the journal, the report and all else")
     option("--only", action="append", default=[], metavar="WHAT", help="a rule, its beginning, a clause, a case")
     option(
         "--exclude",
         action="append",
         default=[],
         metavar="WHAT",
-        help="none of a rule, its beginning, a clause, a case",
+        help="leave out a rule, its beginning, a clause, a case",
     )
     option("--plan", metavar="NAME", help="smoke, ci (the default), certification, or a file with a plan of your own")
     option(
@@ -61,7 +61,7 @@ def add(commands: Commands) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="known deviations of the device, beside those in its profile; repeatable",
+        help="a file of known deviations, in addition to those in the profile; repeatable",
     )
     option("--no-should", action="store_true", help="rules of level should or may do not count for the verdict")
     option("--defect", action="append", default=[], metavar="NAME", help="break the reference device on purpose")
@@ -72,22 +72,24 @@ def add(commands: Commands) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="at the end, give the device a state that save has kept, and tell what comes of it; repeatable",
+        help="at the end, give the device this state from save, and report the outcome; repeatable",
     )
-    option("--seed", type=int, metavar="N", help="of what is random, as a report tells it")
-    option("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
-    option("--dry-run", action="store_true", help="tell what would run and what it costs; nothing is opened")
+    option("--seed", type=int, metavar="N", help="seed of all that is random, as printed in a report")
+    option("--shuffle", action="store_true", help="run the cases in a random order, given by the seed")
+    option("--dry-run", action="store_true", help="show what would run and what it costs; nothing is opened")
     option("--repeat", type=_rounds, default=1, metavar="N", help="run all cases N times, and name the flaky ones")
     option("--quiet", action="store_true", help="show nothing but the last line, which is the verdict")
-    option("--repro", action="store_true", help="make programs of what failed, one case of each rule; keeps data")
-    option("--keep-data", action="store_true", help="keep all data that was moved in the folder of the run")
+    option(
+        "--repro", action="store_true", help="write programs that show the failures, one case of each rule; keeps data"
+    )
+    option("--keep-data", action="store_true", help="keep all data that is moved, in the folder of the run")
     option(
         "--report",
         action="append",
         default=[],
         type=_wanted,
         metavar="NAME=FILE",
-        help=f"write the result to a file as well, as {enumerated(FORMATS)}; repeatable",
+        help=f"also write the result to a file, as {enumerated(FORMATS)}; repeatable",
     )
     parser.set_defaults(carry_out=carry_out, parser=parser)
 
@@ -131,7 +133,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 
 def _wanted(text: str) -> tuple[str, Path]:
-    """A report that is asked for. Raises ArgumentTypeError."""
+    """A requested report. Raises ArgumentTypeError."""
     name, _, file = text.partition("=")
     if name not in FORMATS:
         known = enumerated(f"{each}=" for each in FORMATS)
@@ -141,7 +143,7 @@ def _wanted(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
-#: What says how a run is shown, not what it is; and what the parser itself adds.
+#: Options that say how a run is shown, not what it does; and what the parser itself adds.
 _HOW = ("resume", "report", "quiet", "carry_out", "parser")
 
 
@@ -150,7 +152,7 @@ def _refuse_more(arguments: argparse.Namespace) -> None:
     for name, value in vars(arguments).items():
         if name not in _HOW and value != arguments.parser.get_default(name):
             word = name if name == "profile" else f"--{name.replace('_', '-')}"
-            raise Complaint(f"--resume goes on with the run as it began: leave out {word}")
+            raise Complaint(f"--resume continues the run as it began: leave out {word}")
 
 
 def _dry_run(arguments: argparse.Namespace, profile: Profile) -> int:
@@ -168,7 +170,7 @@ def _dry_run(arguments: argparse.Namespace, profile: Profile) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:
-    """What each test process of the run is told, every one the same."""
+    """The options of each test process of the run, the same for all."""
     import random
 
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
@@ -185,7 +187,7 @@ def _options(arguments: argparse.Namespace) -> list[str]:
 
 
 def _programs(profile: Profile, defects: Sequence[str]) -> Callable[[Summary, Path], Iterator[Event]]:
-    """What makes programs of the failures of a run, tried on its own device."""
+    """Makes programs of the failures of a run, tried on the run's own device."""
     from ..repro.after import programs
 
     return partial(programs, profile, defects)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance save PROFILE FILE`: keep the state of a device as a file."""
+"""`vfio-compliance save PROFILE FILE`: save the state of a device to a file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..results.inflight import Inflight
 
 _EPILOG = """\
-The device is reset, made to show a value where the profile says how (stimulus.visible_state), saved, and reset again.
-FILE is a tar file: manifest.json says what the state is of and has the size and digest of each buffer, data has the
-buffers, SHA256SUMS the digests of both. It can hold what a guest keeps secret: its owner alone may read it. While the
-state is saved, the temporary folder (TMPDIR) holds it a second time.
+The device is reset, given a visible value if the profile says how (stimulus.visible_state), saved, and reset again.
+FILE is a tar file: manifest.json names the origin of the state and has the size and digest of each buffer, data has the
+buffers, SHA256SUMS the digests of both. The state can hold a guest's secrets, so only the file's owner can read it.
+While the state is saved, the temporary folder (TMPDIR) holds it a second time.
 
-exit codes: 0 saved, 1 the driver did not let it be saved to its end, 2 it could not be done, 3 a call hung
+exit codes: 0 saved, 1 the driver did not complete the save, 2 it could not be done, 3 a call hung
 """
 
 
@@ -30,19 +30,19 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "save",
-        help="keep the state of a device as a file",
+        help="save the state of a device to a file",
         description="Save the state of a profile's device to a file, for vfio-compliance restore.",
         epilog=_EPILOG,
     )
     option = parser.add_argument
-    option("profile", type=Path, help="a file, or the name of one that is shipped, such as reference")
-    option("file", type=Path, help="a new file; one that exists is never replaced")
-    option("--live", action="store_true", help="save by way of pre-copy, and keep what is offered there, too")
+    option("profile", type=Path, help="a file, or the name of a shipped one, such as reference")
+    option("file", type=Path, help="a new file; an existing one is never replaced")
+    option("--live", action="store_true", help="save by way of pre-copy, and also keep the data of that phase")
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Save the state; exit code as --help says."""
+    """Save the state; the exit code is as in --help."""
     from ..common.signals import terminated_as_interrupted
     from ..states.archive import StateError, new_file
 
@@ -60,7 +60,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
 
 
 class _Unsaved(Exception):
-    """There is nothing to be kept."""
+    """There is no state to keep."""
 
 
 def _save(arguments: argparse.Namespace, file: BinaryIO, profile: Profile, calls: Inflight | None) -> Outcome:
@@ -73,7 +73,7 @@ def _save(arguments: argparse.Namespace, file: BinaryIO, profile: Profile, calls
     lines = [f"saved: {size} in {buffers}, to {arguments.file}"]
     if manifest.shown is None:
         lines.append(
-            "what the device shows of its state is not kept: the profile has no stimulus.visible_state, so nobody can "
-            "see whether the same state comes back"
+            "the file does not say what the device showed: the profile has no stimulus.visible_state, so a restored "
+            "state cannot be compared"
         )
     return Outcome(EXIT_OK, lines)

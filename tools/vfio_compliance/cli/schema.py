@@ -10,7 +10,7 @@ from ..profiles import plan, waiver_files
 from ..profiles.schema import text
 from ..sections import PROFILE
 
-#: By the name of the file in profiles/: the format, and the title of it.
+#: By the name of the file in profiles/: the format and its title.
 SCHEMAS: Final = {
     "profile.schema.json": (PROFILE, "Profile of a device for vfio-compliance"),
     "plan.schema.json": (plan.PLAN, "Plan of a run of vfio-compliance"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance selftest`: does this installation work? Seconds, without a device and without a network."""
+"""`vfio-compliance selftest`: does this installation work? Takes seconds, and needs no device and no network."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ if TYPE_CHECKING:
 
 #: The device that is judged, and a rule that it is made to break, by the first of the rule's defects.
 _DEVICE, _RULE = Path("reference"), "v1.reserved.reads-zero"
-#: Files that are named, of those that are not as they were built.
+#: How many of the changed files are named.
 _MOST = 5
 _SEED = "--seed=1"
 
-_DESCRIPTION = (
-    "See whether this installation works. Nothing is opened but the reference device, which is started for it."
-)
+_DESCRIPTION = "Check whether this installation works. Only the reference device is opened, which is started for it."
 
 
 class Found(NamedTuple):
-    """What came of one part."""
+    """The result of one part."""
 
     good: bool
     text: str
@@ -40,19 +38,19 @@ class Found(NamedTuple):
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("selftest", help="see whether this installation works", description=_DESCRIPTION)
+    parser = commands.add_parser("selftest", help="check whether this installation works", description=_DESCRIPTION)
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(_: argparse.Namespace) -> int:
-    """A line for each part; EXIT_BROKEN where one does not work."""
+    """Print a line for each part; EXIT_BROKEN if one does not work."""
     code = EXIT_OK
     for name, part in _PARTS.items():
         try:
             found = part()
         except (Complaint, OSError) as error:
             found = Found(False, str(error))
-        head, *rest = found.text.splitlines() or ["nothing was said"]
+        head, *rest = found.text.splitlines() or ["no output"]
         print(f"{'ok' if found.good else 'BROKEN':8}{name:10}{printable(head)}", flush=True)
         for line in rest:
             print(f"{'':18}{printable(line)}")
@@ -63,7 +61,7 @@ def carry_out(_: argparse.Namespace) -> int:
 def _files() -> Found:
     """The files are those that were built."""
     if not INSTALLED:
-        return Found(root().is_dir(), f"the checkout {PROJECT}: `git status` says what was changed")
+        return Found(root().is_dir(), f"the checkout {PROJECT}: `git status` shows what was changed")
     lines = origin.damage()
     more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
     if lines:
@@ -108,7 +106,7 @@ def _defect() -> Found:
 
 
 def _run(*options: str) -> tuple[int, str, Summary | None]:
-    """Exit code and last line of a run of the reference device, and its result; None where it did not begin."""
+    """Exit code and last line of a run of the reference device, and its result; None if it did not begin."""
     from ..results import journal
     from ..results.reading import summarise
     from ..watch.supervise import Order, RunError, run
@@ -124,7 +122,7 @@ def _run(*options: str) -> tuple[int, str, Summary | None]:
 
 
 def _version() -> Found:
-    """Which version it is; one that was changed is no other, and says so in each report."""
+    """Which version it is; a changed one keeps its number, and each report says that it was changed."""
     from ..rules.version import described, suite_facts
 
     return Found(True, described(suite_facts()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance list --shipped`: what comes with the program, and where it is."""
+"""`vfio-compliance list --shipped`: what is shipped with the program, and where it is."""
 
 from __future__ import annotations
 

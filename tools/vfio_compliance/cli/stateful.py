@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the commands share that move a state between a device and a file."""
+"""What the commands that move a state between a device and a file have in common."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _REMEDY = "find out why the call does not return, or raise limits.test in the pr
 
 
 class Outcome(NamedTuple):
-    """How a command ended: its exit code, and what it says, line by line."""
+    """How a command ended: its exit code, and its output, line by line."""
 
     code: int
     lines: list[str]
 
     def told(self) -> int:
-        """Say it; the exit code. Raises Complaint for what the user can put right."""
+        """Print it; the exit code. Raises Complaint for what the user can fix."""
         if self.code == EXIT_BROKEN:
             raise Complaint("\n".join(self.lines))
         for line in self.lines:
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 def overseen(profile: Profile, not_done: str, work: Callable[[Inflight | None], Outcome]) -> Outcome:
-    """What came of ``work`` on the device of a profile, whose fault is what the device did not let happen."""
+    """The outcome of ``work`` on the device of a profile; what the device refused is the device's fault."""
     kernel = profile.device.transport != "vfio-user"
     return apart(
         kernel, profile.limits.test, not_done, lambda calls: _carried_out(not_done, lambda: work(calls)), _REMEDY
@@ -43,10 +43,10 @@ def overseen(profile: Profile, not_done: str, work: Callable[[Inflight | None], 
 def apart(
     kernel: bool, within: float, not_done: str, work: Callable[[Inflight | None], Outcome], remedy: str = ""
 ) -> Outcome:
-    """What came of ``work``, which notes its calls where it is handed something for that.
+    """The outcome of ``work``, which notes its calls in the ``Inflight`` that it is passed, if any.
 
-    A call into a kernel may never return, and no signal ends it: there the work is done by another process, and given
-    up when a call takes longer than ``within`` seconds. A server that does not answer is given up by the transport.
+    A call into a kernel may never return, and no signal ends it. There the work is done by another process, and given
+    up if a call takes longer than ``within`` seconds. A server that does not answer is given up by the transport.
     Raises KeyboardInterrupt.
     """
     from ..watch.alone import Hung, alone
@@ -58,11 +58,11 @@ def apart(
     except Hung as error:
         return Outcome(EXIT_HANG, [f"{not_done}: {error}" + (f"; {remedy}" if remedy else "")])
     except RuntimeError as error:
-        return Outcome(EXIT_BROKEN, [f"{not_done}: {error}; what it said is above"])
+        return Outcome(EXIT_BROKEN, [f"{not_done}: {error}; its output is above"])
 
 
 def _carried_out(not_done: str, work: Callable[[], Outcome]) -> Outcome:
-    """What the device did not let happen is its fault; the rest the user can put right."""
+    """What the device refused is its fault; the rest the user can fix."""
     from ..device import DeviceError
     from ..states.archive import StateError
     from ..states.command import NotReached

@@ -10,7 +10,7 @@ from .checkout import Complaint, print_wrapped
 from .parser import Commands
 
 _EPILOG = """\
-exit codes: 0 it has the driver that it had before, 2 it does not
+exit codes: 0 the device has its former driver again, 2 it does not
 """
 
 
@@ -18,8 +18,8 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "unbind",
-        help="give a PCI device back to the driver that it had",
-        description="Undo what `vfio-compliance bind` did to a device, also where that was killed in the middle.",
+        help="give a PCI device back to its former driver",
+        description="Undo what `vfio-compliance bind` did to a device, even if that was killed.",
         epilog=_EPILOG,
     )
     parser.add_argument("address", metavar="PCI-ADDRESS", help="such as 0000:65:00.0")
@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Give the device back; exit code as --help says."""
+    """Give the device back; the exit code is as in --help."""
     from ..common.signals import terminated_as_interrupted
     from ..host.binding import unbind
     from ..host.machine import HostError, Machine

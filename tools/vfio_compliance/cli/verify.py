@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance verify FILE`: is a bundle as it was made?"""
+"""`vfio-compliance verify FILE`: was a bundle changed since it was made?"""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         help="check a bundle: whether anything in it was changed, and who signed it",
-        description="Check a bundle: its sums, its journal, the signature beside it (FILE.sig), and whether an "
-        "error has become known in the rules that it was judged by. Exit code 0: nothing speaks against it; else 1.",
+        description="Check a bundle: its digests, its journal, the signature beside it (FILE.sig), and whether an "
+        "error has become known in the rules that it was judged by. Exit code: 0 if nothing is wrong, else 1.",
     )
-    parser.add_argument("file", type=Path, help="what bundle has made")
+    parser.add_argument("file", type=Path, help="a file made by bundle")
     parser.add_argument(
         "--signers",
         type=Path,
         metavar="FILE",
-        help="allowed signers, as ssh-keygen(1) has them; one of them has to have signed",
+        help="allowed signers, in the format of ssh-keygen(1); one of them must have signed",
     )
     parser.set_defaults(carry_out=carry_out)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Say what is found: 0 when nothing is wrong, else 1."""
+    """Print what is found: 0 if nothing is wrong, else 1."""
     from ..bundle.verify import verify
     from ..common.wrap import wrap
 

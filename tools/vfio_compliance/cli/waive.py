@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-compliance waive RUN`: the failures of a run as waivers that wait for their reasons."""
+"""`vfio-compliance waive RUN`: the failures of a run as waivers, with the reasons to be filled in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .checkout import A_RUN, Complaint, summary_of
 from .parser import Commands
 
 _EPILOG = """\
-A reason is empty until somebody writes it, and the file does not validate before (vfio-compliance check). What the
-kernel or a sanitizer reported, and calls that hung, are never waived: the head of the file names their rules.
+The reasons are empty, and the file is refused until they are filled in (vfio-compliance check). What the kernel or a
+sanitizer reported, and calls that hung, are never waived: the head of the file names their rules.
 """
 
 
@@ -20,12 +20,12 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "waive",
-        help="write waivers of a run's failures, for their reasons to be filled in",
-        description="Write a file of waivers for what failed in a run, to be given to run as --waivers.",
+        help="write waivers for a run's failures, with the reasons to be filled in",
+        description="Write a file of waivers for what failed in a run, for run --waivers.",
         epilog=_EPILOG,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help=A_RUN)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="a new file; else they are printed")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a new file (default: print them)")
     parser.set_defaults(carry_out=carry_out)
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What every room may use: lines of text, suggestions, signals, processes. No word of VFIO."""
+"""What every package may use: lines of text, suggestions, signals, processes. Nothing about VFIO."""

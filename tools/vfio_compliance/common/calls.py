@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One call made on a device: the record that is traced, written to a journal, reported, and made into a reproducer."""
+"""One call made on a device: a record that is traced, written to a journal, reported, and made into a reproducer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, Final, NamedTuple, TypeAlias, overload
 
 from . import tuples
 
-#: Bytes that are recorded whole. Of more, the first ones and the SHA-256 digest of all.
+#: How many bytes are recorded in full. Of more, the first ones and the SHA-256 digest of all.
 KEPT_BYTES: Final = 64
 
-#: The same of an ioctl's argument: chains of capabilities are to be readable.
+#: The same for an ioctl's argument: chains of capabilities should be readable.
 KEPT_ARGUMENT: Final = 4096
 
-#: What the name of a target begins with where it is the second device's.
+#: The beginning of the name of a target of the second device.
 SECOND: Final = "second "
 
-#: Verb of the record that stands in for calls left out because a trace had grown to its limit.
+#: Verb of the record for calls that were left out because a trace had reached its limit.
 OMITTED: Final = "omitted"
 
-#: Verbs of records that are no calls, and count for none: bytes that were copied through a mapping of a region, a look
-#: at memory that the device was given, and how often an interrupt has come.
+#: Verbs of records that are not calls, and are not counted: bytes that were copied through a mapping of a region, a
+#: look at memory that the device was given, and how often an interrupt has come.
 MAPPED_READ, MAPPED_WRITE, LOOK, COUNT = "mapped-read", "mapped-write", "look", "count"
 NO_CALLS: Final = frozenset((MAPPED_READ, MAPPED_WRITE, LOOK, COUNT))
 
@@ -31,15 +31,15 @@ PARTS: Final = (OPENING, SET_UP, BODY, CLEAN_UP)
 
 
 class Behind(NamedTuple):
-    """Memory that an ioctl names by its address, as the call left it: a dirty bitmap, or a misplaced argument."""
+    """Memory that an ioctl refers to by address, as the call left it: a dirty bitmap, or a misplaced argument."""
 
-    #: Bytes.
+    #: Size in bytes.
     size: int
-    #: All of them, where they are at most KEPT_BYTES.
+    #: All bytes, if they are at most KEPT_BYTES.
     data: bytes = b""
-    #: SHA-256 in hexadecimal, where they are more; nothing where they are too many to be looked at.
+    #: SHA-256 in hexadecimal, if they are more; empty if they are too many to be looked at.
     digest: str = ""
-    #: How many bits are set, and which are the first of them.
+    #: How many bits are set, and the first of them.
     bits: int = 0
     first: tuple[int, ...] = ()
     #: It cannot be written.
@@ -70,37 +70,37 @@ class Behind(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call as it was made and as it ended; or several of the same, one right after the other."""
+    """One call, as it was made and as it ended; or several equal ones in a row."""
 
-    #: "read", "write", "ioctl", "map", "open", "close"; "version" where the versions of a protocol are agreed on;
-    #: "dma-read", "dma-write" where the device reaches memory by message; "read-file", "write-file" of a file that the
+    #: "read", "write", "ioctl", "map", "open", "close"; "version" when the versions of a protocol are agreed on;
+    #: "dma-read", "dma-write" when the device accesses memory by message; "read-file", "write-file" for a file that the
     #: profile names; "omitted"; NO_CALLS.
     verb: str
-    #: "container", "group", "device", "region 9", "memory"; "second device" and so on where it is that of a second one;
+    #: "container", "group", "device", "region 9", "memory"; "second device" and so on for those of the second one;
     #: the path of a file.
     target: str
-    #: Request number of an ioctl, offset inside the region, or I/O virtual address; of "omitted" how many there were.
+    #: Request number of an ioctl, offset inside the region, or I/O virtual address; for "omitted", how many there were.
     number: int = 0
-    #: Bytes asked for (read, write, map) or size of the argument (ioctl; 0 when it went by value).
+    #: Bytes asked for (read, write, map) or size of the argument (ioctl; 0 if it was passed by value).
     length: int = 0
-    #: What went in, or its first bytes; an ioctl's by-value argument as eight little-endian bytes; of a file its path.
+    #: The input, or its first bytes; an ioctl's by-value argument as eight little-endian bytes; for a file, its path.
     sent: bytes = b""
-    #: What came out, or its first bytes; for an ioctl the argument as it was afterwards (JSON has it where it changed).
+    #: The output, or its first bytes; for an ioctl, the argument afterwards (in JSON only if it changed).
     received: bytes = b""
-    #: What the system call returned, -1 on failure.
+    #: Return value of the system call, -1 on failure.
     value: int = 0
-    #: 0 on success, and after a failure that gave none.
+    #: 0 on success, and after a failure without an errno.
     errno: int = 0
-    #: Nanoseconds from the beginning of the trace to that of the call, and until it ended; of several calls the first
-    #: one's, and the sum.
+    #: Nanoseconds from the beginning of the trace to that of the call, and its duration; for several calls, the first
+    #: one's beginning, and the sum.
     started_ns: int = 0
     duration_ns: int = 0
-    #: SHA-256 in hexadecimal of all that went in or came out, where it is more than what is kept.
+    #: SHA-256 in hexadecimal of the whole input or output, if it is more than what is recorded.
     sent_digest: str = ""
     received_digest: str = ""
-    #: What the argument points to, or an argument given by its address is, where that is known.
+    #: The memory that the argument points to, or that a misplaced argument is in, if known.
     behind: Behind | None = None
-    #: Running number in the test process, from 1; of several calls that of the first.
+    #: Running number in the test process, from 1; for several calls, that of the first.
     serial: int = 0
     times: int = 1
     #: One of PARTS.
@@ -108,13 +108,13 @@ class Call(NamedTuple):
 
     @property
     def moved(self) -> tuple[bytes, str]:
-        """The bytes that a read or write moved, or the first of them, and the digest of all."""
+        """The bytes that a read or write moved, or the first of them; and the digest of all."""
         went_in = self.verb in ("write", MAPPED_WRITE)
         return (self.sent, self.sent_digest) if went_in else (self.received, self.received_digest)
 
     @property
     def last(self) -> int:
-        """The running number of the last of the calls that this record stands for."""
+        """The running number of the last call in this record."""
         return self.serial + (self.number if self.verb == OMITTED else self.times) - 1
 
     def to_json(self) -> dict[str, Any]:
@@ -133,22 +133,22 @@ class Call(NamedTuple):
 
 
 class Calls(Sequence[Call]):
-    """Recorded calls as JSON has them, each made only where it is looked at: a report looks at few of very many."""
+    """Recorded calls as JSON, each made into a Call only when needed: a report looks at few of very many."""
 
     def __init__(self, records: list[dict[str, Any]] | Callable[[], list[dict[str, Any]]]) -> None:
-        """``records`` are such as from_json() lets pass; a function that gives them is called when one is looked at."""
+        """``records``: checked as in from_json(); or a function that returns them, which is called when needed."""
         self._records = records
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """The calls as JSON has them: fields by name, without those that have their default."""
+        """The calls as JSON: fields by name, without those that have their default."""
         if not isinstance(self._records, list):
             self._records = self._records()
         return self._records
 
     @classmethod
     def from_json(cls, value: object) -> Calls:
-        """What to_rows() gives. Raises ValueError where it is not."""
+        """The calls from to_rows(). Raises ValueError for anything else."""
         records = unfolded(value)
         _check(records)
         return cls(records)
@@ -173,12 +173,12 @@ class Calls(Sequence[Call]):
 
 
 def plain(calls: Sequence[Call]) -> Iterable[Mapping[str, Any]]:
-    """The calls as JSON has them: fields by name, without those that have their default."""
+    """The calls as JSON: fields by name, without those that have their default."""
     return calls.records if isinstance(calls, Calls) else map(Call.to_json, calls)
 
 
 class Span(NamedTuple):
-    """Calls that were made in another case, which a case was judged from: the running numbers of first and last."""
+    """Calls of another case that a verdict is based on: the running numbers of the first and last."""
 
     first: int
     last: int
@@ -197,10 +197,10 @@ class Span(NamedTuple):
         return cls(**found)
 
 
-#: Times below this many nanoseconds are kept as they are; of longer ones, the digits that no judgement needs are noise.
+#: Times below this many nanoseconds are kept as they are; longer ones lose the digits that no judgement needs.
 _EXACT: Final = 10_000
 
-#: The fields of a Call in their order.
+#: The fields of a Call, in order.
 Fields: TypeAlias = tuple[Any, ...]
 
 _STARTED, _DURATION, _SERIAL, _TIMES, _PART = map(
@@ -209,7 +209,7 @@ _STARTED, _DURATION, _SERIAL, _TIMES, _PART = map(
 
 
 def folded(calls: Iterable[Fields]) -> list[dict[str, Any]]:
-    """Calls as a journal keeps them: each run of the same one with the same answer as one that says how many they were.
+    """Calls as in a journal: a row of equal calls with equal answers becomes one record with their number.
 
     The beginning is in whole microseconds, and a duration has three digits.
     """
@@ -231,9 +231,9 @@ def folded(calls: Iterable[Fields]) -> list[dict[str, Any]]:
 
 
 def _by_name(call: Sequence[Any]) -> dict[str, Any]:
-    """What Call.to_json() gives.
+    """The same as Call.to_json().
 
-    Field by field, since each call of a run comes through here: whatever looks at names takes three times as long.
+    Written out field by field, since each call of a run passes here: a loop over names takes three times as long.
     """
     verb, target, number, length, sent, received, value, errno, started, duration, *others = call
     made: dict[str, Any] = {"verb": verb, "target": target}
@@ -270,8 +270,8 @@ def _by_name(call: Sequence[Any]) -> dict[str, Any]:
 
 
 def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:
-    """Calls as JSON objects. One that has the next running number says how long after the end of the one before it
-    began (``after_ns``), in place of both: that is shorter, and packs much better."""
+    """Calls as JSON objects. If a call has the next running number, ``after_ns``, the time from the end of the call
+    before, replaces its beginning and number: that is shorter, and packs much better."""
     rows: list[dict[str, Any]] = []
     end = serial = 0
     for record in plain(calls):
@@ -285,16 +285,16 @@ def to_rows(calls: Sequence[Call]) -> list[dict[str, Any]]:
 
 
 def _next(record: Mapping[str, Any]) -> tuple[int, int]:
-    """When a call had ended, and the running number of the next one."""
+    """When a call ended, and the running number of the next one."""
     get = record.get
     omitted = get("number", 0) if get("verb") == OMITTED else 0
     return get("started_ns", 0) + get("duration_ns", 0), get("serial", 0) + (omitted or get("times", 1))
 
 
 def unfolded(rows: object) -> list[dict[str, Any]]:
-    """The same objects, each with its beginning and running number in place of ``after_ns``.
+    """The same objects, each with its beginning and running number instead of ``after_ns``.
 
-    Raises ValueError where that cannot be told; whether a field holds what it may is looked at by who takes it.
+    Raises ValueError if these cannot be computed; other values are checked by the caller.
     """
     if type(rows) is not list:
         raise ValueError("a list of calls is expected")
@@ -307,7 +307,7 @@ def unfolded(rows: object) -> list[dict[str, Any]]:
                     raise ValueError(f"{_AFTER}: a number of nanoseconds after another call is expected")
                 row["started_ns"], row["serial"] = max(end + after, 0), serial
             end, serial = _next(row)
-    except (AttributeError, TypeError):  # no object, or no numbers
+    except (AttributeError, TypeError):  # not an object, or not numbers
         raise ValueError("a list of calls is expected") from None
     return rows
 
@@ -348,17 +348,17 @@ _SPAN: Final[dict[str, tuples.Reader]] = {"first": tuples.number, "last": tuples
 
 _PARTS: Final = frozenset(PARTS)
 
-#: Fields that take any number of 64 bits.
+#: Fields that can have any number of 64 bits.
 _NUMBERS: Final = frozenset(name for name, reader in _CALL.items() if reader is tuples.number)
 
-#: The least that others take which are numbers.
+#: The least value of other fields that are numbers.
 _LEAST: Final = {"value": -1, "times": 1}
 
 
 def _check(records: list[Any]) -> None:
-    """Raises ValueError where Call.from_json() would not take one of them.
+    """Raises ValueError if Call.from_json() would not accept one of them.
 
-    Field by field, not call by call: there are very many calls, and a list of one kind of value is looked at at once.
+    Field by field, not call by call: there are very many calls, and checking a list of equal values is fast.
     """
     if not all(type(record) is dict for record in records):
         raise ValueError("an object is expected")
@@ -374,7 +374,7 @@ def _check(records: list[Any]) -> None:
 
 
 def _fine(name: str, values: list[Any]) -> bool:
-    """Whether the values of a field are such as it takes, as far as this can be seen without looking at each."""
+    """Whether the values of a field are valid, as far as this can be seen without looking at each."""
     kinds = {*map(type, values)}
     if kinds == {int}:
         least = 0 if name in _NUMBERS else _LEAST.get(name)

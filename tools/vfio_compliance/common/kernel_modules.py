@@ -13,22 +13,22 @@ class Listed(NamedTuple):
 
     name: str
     path: str
-    #: Paths of what it depends on, as the list has them: the nearest first.
+    #: Paths of its dependencies, in the order of the list: the nearest first.
     needs: list[str]
 
 
 def kernel_name(text: str) -> str:
-    """How the kernel spells the name of a module."""
+    """The name of a module as the kernel spells it."""
     return text.strip().replace("-", "_")
 
 
 def name_of(path: str) -> str:
-    """The name of the module in a file, packed or not."""
+    """The name of the module in a file, compressed or not."""
     return kernel_name(path.rpartition("/")[2].partition(".ko")[0])
 
 
 def listed(folder: Path) -> Iterator[Listed]:
-    """The modules of a kernel by ``modules.dep`` in its folder; none where that cannot be read."""
+    """The modules of a kernel by ``modules.dep`` in its folder; none if that cannot be read."""
     try:
         lines = (folder / "modules.dep").read_text().splitlines()
     except OSError:

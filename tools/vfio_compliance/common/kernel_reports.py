@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files and functions of the kernel that report damage: what comes from them is no warning that one may live with."""
+"""Files and functions of the kernel that report damage: a warning from them can never be accepted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 _SANITIZERS = "kasan|kfence|kmsan|kcsan|ubsan"
 
-#: What they report, the beginning or end of such a path, and the whole name of such a function.
+#: What is reported, the beginning or end of the path of a file, and the whole name of a function.
 _REPORTS: Final = (
     ("what a sanitizer found", rf"mm/({_SANITIZERS})/|kernel/kcsan/|lib/ubsan", rf"_*({_SANITIZERS})_\w+"),
     (
@@ -28,7 +28,7 @@ _REPORTS: Final = (
 
 
 def damage(file: str, function: str) -> str:
-    """What a file and a function of the kernel report, if it is never to be accepted; empty for any other."""
+    """What a file and a function of the kernel report, if it can never be accepted; empty for others."""
     for what, path, name in _REPORTS:
         if re.search(rf"(^|/)({path})", file) or re.fullmatch(name, function.partition(".")[0]):
             return what

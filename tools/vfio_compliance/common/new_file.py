@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A file that is there whole, or not at all."""
+"""A file that is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-#: What file systems say that have no links, such as FAT and some of those in user space.
+#: Errors of file systems without links, such as FAT and some in user space.
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager
 def new_file(path: Path, complaint: type[Exception], *, replace: bool = False) -> Iterator[BinaryIO]:
-    """A file that gets the name ``path`` when the block ends well, and leaves nothing behind when it does not.
+    """A file that gets the name ``path`` if the block succeeds, and leaves nothing behind if it fails.
 
-    Raises ``complaint`` when none can be made there, or there is such a file already that is not to be replaced.
+    Raises ``complaint`` if the file cannot be made, or if it exists already and ``replace`` is not set.
     """
     if not replace:
         refuse_existing(path, complaint)
@@ -44,13 +44,13 @@ def new_file(path: Path, complaint: type[Exception], *, replace: bool = False) -
 
 
 def refuse_existing(path: Path, complaint: type[Exception]) -> None:
-    """Raises ``complaint`` where there is such a file already."""
+    """Raises ``complaint`` if the file exists already."""
     if os.path.lexists(path):
         raise complaint(f"{path}: exists already; name a new file")
 
 
 def _publish(part: str, path: Path, complaint: type[Exception]) -> None:
-    """Give the file its name. Raises ``complaint`` when another one has come to have it meanwhile, OSError."""
+    """Give the file its name. Raises ``complaint`` if another file has got that name in the meantime, OSError."""
     try:
         os.link(part, path)
     except FileExistsError:

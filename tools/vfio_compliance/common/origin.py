@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which version of the program this is: its commit, and whether anything was changed since.
 
-A checkout asks git. An archive of the source and an installation have a record, which the build has written.
+A checkout asks git. An archive of the source and an installation have a record, written by the build.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Any, Final, NamedTuple
 from .. import __version__
 from .project import INSTALLED, PACKAGE, PROJECT, SHIPPED, SUITES
 
-#: The record, from the tree on.
+#: The path of the record in the tree.
 RECORD: Final = Path("tools", "packaging", "built.json")
 
 _YES, _NO, _NOT_KNOWN = "yes", "no", "not known"
-#: Where a new file is a change of the suite, and no note or profile of the user's.
+#: Folders in which a new file is a change of the suite, not a note or profile of the user's.
 _OURS: Final = ("suites/", "tools/")
 _PIECE: Final = 1 << 20
 
 
 class Built(NamedTuple):
-    """What was built: of which commit, empty where nobody knew, changed or not, with which digest of what judges."""
+    """What was built: the commit, empty if unknown; whether it was modified; the digest of what judges."""
 
     commit: str
     modified: str
     digest: str
-    #: SHA-256 of each file by its path from the folder that has the package on; empty in an archive of the source.
+    #: SHA-256 of each file, by its path in the folder that has the package; empty in an archive of the source.
     files: Mapping[str, str] = {}
 
 
 def facts() -> dict[str, str]:
-    """Version, digest of what judges, commit, and whether anything was changed; what is not known is left out."""
+    """Version, digest of what judges, commit, and whether anything was changed; unknown facts are left out."""
     try:
         digest = suite_digest()
     except OSError:
@@ -51,7 +51,7 @@ def facts() -> dict[str, str]:
 
 
 def record() -> Built | None:
-    """What the build has written; None in a checkout, or where it cannot be read."""
+    """The record written by the build; None in a checkout, or if it cannot be read."""
     try:
         read: Any = json.loads((PROJECT / RECORD).read_text(encoding="utf-8"))
         made = Built(**read)
@@ -62,21 +62,21 @@ def record() -> Built | None:
 
 
 def built() -> Built:
-    """What a build that starts now has to write."""
+    """The record for a build that starts now."""
     found = facts()
     return Built(found.get("suite commit", ""), found.get("suite modified", _NOT_KNOWN), found["suite digest"])
 
 
 def suite_digest() -> str:
-    """Of the code and the rules that judge; the same for a checkout and what was installed from it. Raises OSError."""
+    """Digest of the code and rules that judge; the same in a checkout and in its installation. Raises OSError."""
     code = files_digest(PACKAGE.parent, ".py", below=PACKAGE.name, without=SHIPPED.name)
     return code + files_digest(SUITES, ".py", ".yaml")
 
 
 def files_digest(folder: Path, *suffixes: str, below: str = "", without: str = "") -> str:
-    """SHA-256 of the names, from ``folder`` on, and contents of the files with these suffixes in it, or ``below`` it.
+    """SHA-256 of the names, relative to ``folder``, and contents of files with these suffixes in it or in ``below``.
 
-    The folder ``without``, just below the start, is left out. Raises OSError.
+    The folder ``without``, directly in that folder, is left out. Raises OSError.
     """
     whole = hashlib.sha256()
     start = os.path.join(folder, below)
@@ -94,7 +94,7 @@ def _files(start: str, suffixes: tuple[str, ...], without: str) -> Iterator[str]
 
 
 def file_digest(*files: str | Path) -> str:
-    """SHA-256 of the contents of files, one after the other. Raises OSError."""
+    """SHA-256 of the contents of files, one after another. Raises OSError."""
     digest = hashlib.sha256()
     for path in files:
         with open(path, "rb", buffering=0) as file:
@@ -104,7 +104,7 @@ def file_digest(*files: str | Path) -> str:
 
 
 def damage() -> list[str]:
-    """What is not as the build has recorded it: a line for each file; nothing of a checkout, which has no record."""
+    """What differs from the record of the build, a line for each file; empty in a checkout, which has no record."""
     made = record() if INSTALLED else None
     if made is None:
         return [f"{PROJECT / RECORD}: missing or damaged"] if INSTALLED else []
@@ -116,7 +116,7 @@ def damage() -> list[str]:
                 lines.append(f"{path}: changed since it was built")
         except (OSError, ValueError) as error:
             lines.append(f"{path}: {getattr(error, 'strerror', error)}")
-    # A test that was added is run, too.
+    # An added test would be run, too.
     return lines or ([] if suite_digest() == made.digest else [f"{PROJECT}: there are files that were not built"])
 
 

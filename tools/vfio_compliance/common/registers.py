@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a register is called, and what its values are."""
+"""The names of a register and of its values."""
 
 from __future__ import annotations
 

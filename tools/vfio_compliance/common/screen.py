@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a command shows what it has to say: a terminal, a log, or a pipe that somebody may stop reading."""
+"""Output of a command: to a terminal, a log, or a pipe whose reader may go away."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def show(out: TextIO, text: str) -> None:
-    """Print ``text``. Where that fails the command goes on without being seen."""
+    """Print ``text``. If that fails, the command continues without output."""
     try:
         print(text, end="", file=out, flush=True)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # somebody wants to read it, but the disk is full
+        if not isinstance(error, BrokenPipeError):  # there is a reader, but the disk is full
             complain(f"cannot show the run: {error.strerror}")
         give_up(out)
 
 
 def complain(text: str) -> None:
-    """Say ``text`` on standard error. Where that fails, too, there is nobody left to tell."""
+    """Print ``text`` on standard error. If that fails, too, there is no one left to inform."""
     try:
         print(f"vfio-compliance: {printable_lines(text)}", file=sys.stderr, flush=True)
     except OSError:
@@ -32,20 +32,20 @@ def complain(text: str) -> None:
 
 
 def give_up(out: TextIO) -> None:
-    """What is left to be written there goes nowhere."""
+    """Discard all further output to ``out``."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, out.fileno())
     os.close(nowhere)
 
 
 def is_terminal(out: TextIO) -> bool:
-    """Whether lines can change there, and be coloured."""
+    """Whether lines can be changed and coloured there."""
     return out.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def console(out: TextIO, width: int) -> Console:
-    """The terminal, for rich, which takes nothing in a text for markup; without colours where NO_COLOR says so."""
-    from rich.console import Console  # a log or a pipe does without
+    """The terminal, for rich, which interprets no markup in texts; without colours if NO_COLOR is set."""
+    from rich.console import Console  # not needed for a log or a pipe
 
     file = cast(TextIO, _Careful(out))
     return Console(
@@ -54,7 +54,7 @@ def console(out: TextIO, width: int) -> Console:
 
 
 class _Careful:
-    """A terminal that may go away: what it does not take is not missed."""
+    """A terminal that may go away: what cannot be written is dropped."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -68,7 +68,7 @@ class _Careful:
         return len(text)
 
     def flush(self) -> None:
-        """All of it has been written."""
+        """Everything was written already."""
 
     def isatty(self) -> bool:
         return True

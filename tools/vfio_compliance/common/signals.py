@@ -14,14 +14,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def interruptions() -> Iterator[int]:
-    """A descriptor that gives the numbers of signals that ask this process to end, which then do not end it."""
+    """A descriptor for reading the numbers of signals that ask this process to end; they no longer end it."""
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def note(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(writing, bytes([number]))
 
-    # One that is ignored already (under nohup, in the background) stays so.
+    # A signal that is already ignored (under nohup, in the background) stays ignored.
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     for number in before:
@@ -37,7 +37,7 @@ def interruptions() -> Iterator[int]:
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does: what has to be undone is undone."""
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that clean-up is done."""
     before = {number: signal.getsignal(number) for number in _SIGNALS[1:]}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # as under nohup

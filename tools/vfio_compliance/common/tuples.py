@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Named tuples as JSON objects: fields by name, those that have their default left out; what is read is checked."""
+"""Named tuples as JSON objects: fields by name, without those that have their default; what is read is checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-#: Makes a field's value from what JSON has of it. Raises ValueError.
+#: Makes a field's value from its JSON value. Raises ValueError.
 Reader: TypeAlias = Callable[[Any], Any]
 
 #: The largest number of 64 bits.
@@ -16,7 +16,7 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
 
 def read(value: object, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """The fields of an object that to_json() made. Raises ValueError for anything else."""
+    """The fields of an object from to_json(). Raises ValueError for anything else."""
     if type(value) is not dict:
         raise ValueError("an object is expected")
     try:
@@ -58,7 +58,7 @@ def number(value: Any) -> int:
 
 
 def positive(value: Any) -> int:
-    """The same above 0."""
+    """The same, above 0."""
     if value == 0:
         raise ValueError("a number above 0 is expected")
     return number(value)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ranges of versions, such as `>=6.1, <6.13`, as Python packages write them; and the versions that lie in them.
+"""Ranges of versions, such as `>=6.1, <6.13`, as Python packages write them; and which versions are in them.
 
-A candidate such as 6.13-rc1 lies neither below 6.13 nor at or above it: it is neither version.
+A candidate such as 6.13-rc1 is neither below 6.13 nor at or above it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _VERSION = re.compile(r"v?(?P<numbers>\d{1,9}(\.\d{1,9}){0,7})([-.]?(?P<candidat
 
 
 def check(text: str) -> None:
-    """Raises ValueError with what is wrong with a range."""
+    """Raises ValueError with what is wrong if a range is invalid."""
     found = _range(text)
     if found.is_unsatisfiable():
-        raise ValueError("no version lies in it")
+        raise ValueError("no version is in it")
 
 
 def within(text: str, version: str) -> bool | None:
-    """Whether a version lies in a range; None for one that does not begin with a number. Raises ValueError."""
+    """Whether a version is in a range; None for one that does not begin with a number. Raises ValueError."""
     found = _VERSION.match(version)
     if found is None:
         return None
@@ -32,12 +32,12 @@ def within(text: str, version: str) -> bool | None:
 
 
 def disjoint(one: str, other: str) -> bool:
-    """Whether no version lies in both of two ranges. Raises ValueError."""
+    """Whether no version is in both of two ranges. Raises ValueError."""
     return _range(one).is_disjoint(_range(other))
 
 
 def _range(text: str) -> SpecifierSet:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # only a waiver with a range pays for it
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # loaded only for a waiver with a range
 
     try:
         found = SpecifierSet(text)
@@ -49,12 +49,12 @@ def _range(text: str) -> SpecifierSet:
 
 
 def exactly(version: str) -> str:
-    """The range that has this version alone; empty for one that does not begin with a number."""
+    """The range with only this version; empty for one that does not begin with a number."""
     found = _VERSION.match(version)
     return f"=={found['numbers']}{found['candidate'] or ''}" if found else ""
 
 
 def series(version: str) -> str:
-    """The range of all versions with the same first two numbers, as kernels are told apart; empty likewise."""
+    """The range of all versions with the same first two numbers, which distinguish kernels; empty likewise."""
     found = _VERSION.match(version)
     return f"=={'.'.join(found['numbers'].split('.')[:2])}.*" if found else ""

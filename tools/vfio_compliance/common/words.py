@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers with their nouns, and lists, as a sentence or a table wants them."""
+"""Numbers with their nouns, and lists, for sentences and tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def counted(number: int, noun: str, form: str = "") -> str:
 
 
 def plural(noun: str) -> str:
-    """``bytes``, ``passes``, ``entries``; of several words the last one changes."""
+    """``bytes``, ``passes``, ``entries``; of several words, the last one changes."""
     if noun.endswith(_SIBILANTS):
         return f"{noun}es"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
@@ -24,13 +24,13 @@ def plural(noun: str) -> str:
 
 
 def enumerated(items: Iterable[str], last: str = "or") -> str:
-    """``a``, ``a or b``, ``a, b or c``; nothing where there is nothing to name."""
+    """``a``, ``a or b``, ``a, b or c``; empty if there are no items."""
     *others, end = [*items] or [""]
     return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def columns(rows: Sequence[Sequence[str]], right: Container[int]) -> list[str]:
-    """A line for each row of cells, columns two blanks apart and as wide as they have to be.
+    """A line for each row of cells, columns two blanks apart and as wide as needed.
 
     The columns of the numbers in ``right`` are flush right, the others left.
     """
@@ -45,14 +45,14 @@ def columns(rows: Sequence[Sequence[str]], right: Container[int]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """One line that steers no terminal: what would do so is shown by its escape sequence."""
+    """One line without control characters: they are shown as escape sequences."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def printable_lines(text: str) -> str:
-    """The same of a text of several lines, which stay lines."""
+    """The same for a text of several lines, which stay lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 
 def wrap(start: str, text: str, width: int, hanging: str = "") -> Iterator[str]:
-    """Lines of ``text`` after ``start``, of at most ``width`` columns where words allow it.
+    """Lines of ``text`` after ``start``, of at most ``width`` columns if no word is longer.
 
-    Lines of ``text`` stay lines; those that continue one are ``hanging`` behind it.
+    Lines of ``text`` stay lines; continuation lines are indented by ``hanging``.
     """
     for line in text.splitlines() or [""]:
         yield from textwrap.wrap(

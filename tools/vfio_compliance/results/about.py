@@ -15,7 +15,7 @@ def began(summary: Summary) -> datetime.datetime:
 
 
 def about(summary: Summary) -> dict[str, str]:
-    """A line for each thing that is known of the device, the kernel and the run, by what it is called."""
+    """The known facts of the device, the kernel and the run, a line each, by name."""
     run = summary.run
     known = {
         "judged": f"{began(summary):%Y-%m-%d %H:%M} UTC by vfio-compliance {_suite(summary)}",
@@ -30,13 +30,13 @@ def about(summary: Summary) -> dict[str, str]:
 
 
 def _suite(summary: Summary) -> str:
-    """What judged; of a run that has kept no more, the version alone."""
+    """The suite that judged; only its version if the run recorded no more."""
     facts = {**summary.facts, "suite": summary.run.version}
     return described(facts) if "rule set" in facts else summary.run.version
 
 
 def driver(summary: Summary) -> str:
-    """The driver: its name as the kernel or else the profile has it, and its version; the command of a server."""
+    """The driver: its name from the kernel or else from the profile, and its version; the command of a server."""
     known = about(summary)
     names = filter(None, map(known.get, ("driver", "version", "command")))
     return ", ".join(names) or summary.run.profile.name

@@ -23,15 +23,15 @@ _REQUESTS = {
 _OF_EXTENSIONS = (vfio.VFIO_CHECK_EXTENSION, vfio.VFIO_SET_IOMMU)
 _EXTENSIONS = {type1.VFIO_TYPE1_IOMMU: "VFIO_TYPE1_IOMMU", type1.VFIO_TYPE1v2_IOMMU: "VFIO_TYPE1v2_IOMMU"}
 
-#: Bytes of data that are shown, and digits of a digest.
+#: How many bytes of data are shown, and digits of a digest.
 _SHOWN_BYTES, _SHOWN_DIGITS = 16, 16
 
-#: Up to so many bytes are shown as one number.
+#: Up to this many bytes are shown as one number.
 _NUMBER = 8
 
 
 def describe(call: Call, registers: Registers) -> str:
-    """One record as a line: what was asked, what was answered, and how long that took."""
+    """One record as a line: the call, the answer, and the time it took."""
     if call.verb == OMITTED:
         return f"({counted(call.number, 'call')} left out)"
     if call.verb in ("read", "write"):
@@ -54,7 +54,7 @@ def describe(call: Call, registers: Registers) -> str:
 
 
 def _register(call: Call, registers: Registers) -> Register | None:
-    """The register that was accessed whole."""
+    """The register, if the whole of one was accessed."""
     region = call.target.removeprefix(SECOND).removeprefix("region ")
     of_region = registers.get(int(region), ()) if region.isascii() and region.isdecimal() else ()
     return next((each for each in of_region if (each.offset, each.width) == (call.number, call.length)), None)
@@ -71,7 +71,7 @@ def _access(call: Call, register: Register | None) -> str:
 
 
 def _moved(call: Call) -> str:
-    """What became of an access that did not move all that it was to move; nothing for one that did."""
+    """The error or short count of an access that did not move everything; empty if it did."""
     if call.value < 0:
         return _error(call.errno)
     return f"only {counted(call.value, 'byte')}" if call.value < call.length else ""
@@ -87,7 +87,7 @@ def _data(call: Call, register: Register | None) -> str:
 
 
 def _bytes(data: bytes, digest: str) -> str:
-    """As many as can be shown, and the digest of all."""
+    """The first bytes, and the digest of all."""
     text = data[:_SHOWN_BYTES].hex() + ("..." if len(data) > _SHOWN_BYTES or digest else "")
     return f"{text or 'nothing'}, sha256 {digest[:_SHOWN_DIGITS]}..." if digest else text or "nothing"
 
@@ -96,12 +96,12 @@ def _bytes(data: bytes, digest: str) -> str:
 
 
 def request_name(number: int) -> str:
-    """The name of a request by its number; the number where it has none."""
+    """The name of a request by its number; the number if it has no name."""
     return _REQUESTS.get(number, hex(number))
 
 
 def _request(call: Call) -> str:
-    """Its name, and its argument as far as that was kept."""
+    """Its name, and its argument as far as it was recorded."""
     name = request_name(call.number)
     if not call.sent:
         return name
@@ -143,7 +143,7 @@ def _behind(memory: Behind) -> str:
 
 
 def _version(data: bytes) -> str:
-    """A protocol's version and what its side can do: two numbers, then text."""
+    """A protocol's version and its side's capabilities: two numbers, then text."""
     major, minor = (int.from_bytes(data[at : at + 2], "little") for at in (0, 2))
     return f"{major}.{minor} {data[4:].rstrip(bytes(1)).decode(errors='backslashreplace')}".rstrip()
 

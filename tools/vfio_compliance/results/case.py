@@ -17,23 +17,23 @@ from .verdict import Verdict
 _COUNTS_ALWAYS = (Verdict.HANG, Verdict.KERNEL, Verdict.BROKEN)
 
 
-#: Why there is no verdict on a case that was never run.
+#: The reason why a case that was never run has no verdict.
 ENDED: Final = "the run ended before"
 
-#: So many earlier cases are named in a command that runs a failing case after them.
+#: How many earlier cases a command names that runs a failing case after them.
 NAMED: Final = 4
 
-#: Verdicts of a case that is run once more which show its failure again, or something graver.
+#: Verdicts of a rerun case that show its failure again, or something graver.
 _SHOWS = (Verdict.FAIL, Verdict.WAIVED, Verdict.KERNEL, Verdict.HANG)
 
 
 def shows(verdict: Verdict) -> bool:
-    """Whether a case that failed and was run once more came out so that it can be called failing."""
+    """Whether the rerun of a case that failed shows the failure."""
     return verdict in _SHOWS
 
 
 def key(case: str, number: int) -> str:
-    """The name that tells a case from the same one in another round."""
+    """A name that distinguishes a case from the same case in another round."""
     return case if number == 1 else f"{case} (round {number})"
 
 
@@ -43,38 +43,38 @@ class Case:
 
     id: str
     rule: str
-    #: Which time it is that the run runs it, from 1.
+    #: The round of the run, counted from 1.
     round: int = 1
     verdict: Verdict = Verdict.NOT_RUN
     seconds: float = 0.0
-    #: Why it did not pass; None where it did, and where nothing is known of it.
+    #: Why it did not pass; None if it did, or if that is unknown.
     failure: Failure | None = None
     calls: Sequence[Call] = ()
-    #: Running number of the call that shows the failure; 0 where there is none.
+    #: Running number of the call that shows the failure; 0 if there is none.
     failed_call: int = 0
-    #: Calls of other cases that it was judged from.
+    #: Calls of other cases that its verdict is based on.
     stands_on: tuple[Span, ...] = ()
-    #: What the kernel logged meanwhile that shows a fault in it.
+    #: Lines that the kernel logged during the case and that show a fault in it.
     kernel_log: list[str] = field(default_factory=list)
-    #: The ends of servers meanwhile.
+    #: The ends of servers during the case.
     deaths: list[Death] = field(default_factory=list)
-    #: Whether what it did came from the seed of the run.
+    #: Whether what it did depends on the seed of the run.
     seeded: bool = False
     #: How often the whole state of a device was saved.
     passes: int = 0
-    #: What its calls amount to.
+    #: The time and bytes of its calls.
     totals: Totals = field(default_factory=Totals)
     measures: Measures = field(default_factory=Measures)
-    #: What came of it when it was run once more.
+    #: The outcome of its rerun.
     reruns: list[Rerun] = field(default_factory=list)
-    #: The programs that show its failure again; None where nobody asked for them.
+    #: The programs that show its failure again; None if none were asked for.
     programs: Programs | None = None
-    #: Whether its end is recorded: its own, or that of its test process.
+    #: Whether its end, or that of its test process, is recorded.
     over: bool = False
 
     @property
     def key(self) -> str:
-        """What tells it from all others of the run, the same one in another round too."""
+        """A name unlike that of any other case of the run, including the same case in another round."""
         return key(self.id, self.round)
 
     @property
@@ -84,18 +84,18 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Without its folders."""
+        """The name without its folders."""
         return key(self.id.rpartition("/")[2], self.round)
 
     @property
     def broke(self) -> bool:
-        """Whether the rule was seen to be broken, by a waiver or not; an expired one has not excused it."""
+        """Whether the rule was seen to be broken, waived or not; an expired waiver does not excuse it."""
         broken = self.verdict in (Verdict.FAIL, Verdict.KERNEL, Verdict.WAIVED)
         return broken or (self.verdict is Verdict.STALE and not self.needless)
 
     @property
     def needless(self) -> bool:
-        """Whether it is stale because its rule held, so that the waiver is not needed; not because that has expired."""
+        """Whether it is stale because its rule held and the waiver is not needed, not because the waiver expired."""
         return self.verdict is Verdict.STALE and not self.why.waiver
 
     @property
@@ -105,11 +105,11 @@ class Case:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The fewest earlier cases after which it was seen to fail again, where it passes alone; none if not known."""
+        """The fewest earlier cases after which it failed again, if it passes alone; none if unknown."""
         found = [rerun.after for rerun in self.reruns if rerun.after and shows(rerun.verdict)]
         return min(found, key=len) if found and self.passes_alone else ()
 
     @property
     def counts_always(self) -> bool:
-        """Whether it counts though its rule does not block: that is no matter of rules."""
+        """Whether it counts although its rule does not block: its verdict is not about the rule."""
         return self.verdict in _COUNTS_ALWAYS or (self.verdict is Verdict.FAIL and bool(self.deaths))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was seen of each change from one state of a device to another: as documented, beside that, or broken."""
+"""What was seen of each change from one state of a device to another: documented, undocumented or broken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .summary import Summary
 
 
 class Seen(Enum):
-    """What became of a change of state."""
+    """The outcome of a change of state."""
 
     BROKEN = "broken: a rule about it failed"
     DOCUMENTED = "documented, and seen"
@@ -30,10 +30,10 @@ class Change(NamedTuple):
     after: str
     seen: Seen
     documented: bool
-    #: How often it was accepted, and refused; a device may have been made to refuse on purpose.
+    #: How often it was accepted, and refused; some cases make a device refuse on purpose.
     accepted: int
     refused: int
-    #: The rules that failed in cases that are about it.
+    #: The rules that failed in cases about it.
     broke: list[str]
 
     @property
@@ -43,7 +43,7 @@ class Change(NamedTuple):
 
 
 def changes(summary: Summary) -> list[Change]:
-    """Every pair of states that the interface draws, then what else was seen; none where the journal does not say."""
+    """The documented changes of state, then others that were seen; none if the journal does not record them."""
     drawn = [pair for region in summary.target.regions for pair in region.drawn]
     asked = summary.measures.changes
     if not drawn or not asked:
@@ -74,7 +74,7 @@ def _change(
 
 
 def _broken(summary: Summary, names: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """The rules that failed in cases whose parameters name a change, by its name."""
+    """The rules that failed in cases whose parameters name a change, by the change's name."""
     # The longest first: `running -> stop` is the beginning of `running -> stop-and-copy`.
     pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
     found: dict[str, dict[str, None]] = {}

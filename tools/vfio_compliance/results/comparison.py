@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs compared, rule by rule: what became worse, what better, and what else changed."""
+"""Two runs compared, rule by rule: what got worse, what got better, and what else changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .figures import figures
 from .summary import Summary
 from .verdict import Verdict, worst_exit
 
-#: How bad a verdict is; the same number is neither better nor worse. What was not judged says less than a waiver does.
+#: How bad a verdict is; the same number is neither better nor worse. What was not judged is worse than what was waived.
 _RANK: Final = {
     Verdict.PASS: 0,
     Verdict.WAIVED: 1,
@@ -28,16 +28,16 @@ _RANK: Final = {
     Verdict.FAIL: 3,
 }
 
-#: The totals that are times, in nanoseconds, and what they are called in seconds.
+#: The totals that are times in nanoseconds, and their names in seconds.
 _TIMES: Final = {"call_ns": "seconds in calls", "reset_ns": "seconds in resets"}
 
 
 class Trend(Enum):
-    """Where a rule went."""
+    """How the result of a rule changed."""
 
     WORSE = "Worse"
     BETTER = "Better"
-    OTHER = "Otherwise changed"
+    OTHER = "Other changes"
     SAME = "The same"
 
 
@@ -45,7 +45,7 @@ class Trend(Enum):
 class Side:
     """A rule, or a case, in one of the runs."""
 
-    #: None where it is not in the run.
+    #: None if it is not in the run.
     verdict: Verdict | None
     calls: int = 0
     seconds: float = 0.0
@@ -53,18 +53,18 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class CaseChange:
-    """A case of the earlier run that came out otherwise in the later one, or is not in it."""
+    """A case of the earlier run whose verdict differs in the later one, or that is not in it."""
 
     name: str
     before: Verdict
-    #: None where it is not in the run.
+    #: None if it is not in the run.
     after: Verdict | None
     #: Why it did not pass the second time, in a line.
     why: str
 
     @property
     def trend(self) -> Trend:
-        """Where it went."""
+        """How its verdict changed."""
         return _trend(self.before, self.after)
 
 
@@ -80,25 +80,25 @@ class RuleChange:
 
     @property
     def trend(self) -> Trend:
-        """Worse: it came out graver, or is judged no more, or one of its cases came out worse."""
+        """Worse: its verdict is graver, it is no longer judged, or one of its cases got worse."""
         trends = {_trend(self.before.verdict, self.after.verdict), *(case.trend for case in self.cases)}
         return next(trend for trend in Trend if trend in trends)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two runs, the first one before the second, have of difference."""
+    """How two runs differ, the earlier one first."""
 
     rules: tuple[RuleChange, ...]
-    #: What is known of device, driver, kernel and program, where it differs: before and after, empty where it is not.
+    #: Facts of device, driver, kernel and program that differ: before and after, empty if unknown.
     about: dict[str, tuple[str, str]]
-    #: Numbers of both runs, by name; None where a run has none.
+    #: Numbers of both runs, by name; None if a run does not have one.
     figures: dict[str, tuple[float | None, float | None]]
     exit_codes: tuple[int, int]
 
     @property
     def worse(self) -> bool:
-        """Whether a rule became worse, or the run as a whole did for a reason that is in no rule."""
+        """Whether a rule got worse, or the run as a whole did for a reason outside of the rules."""
         before, after = self.exit_codes
         graver = before != after and worst_exit(self.exit_codes) == after
         return graver or any(change.trend is Trend.WORSE for change in self.rules)
@@ -126,7 +126,7 @@ def _trend(before: Verdict | None, after: Verdict | None) -> Trend:
     was, now = _RANK[before], _RANK[after]
     if was < now:
         return Trend.WORSE
-    # What was broken and is not judged any more has not become better, nor has what is seen to be broken now.
+    # A rule that was broken and is no longer judged did not get better, nor did one that is now seen to be broken.
     better = now < was and now < _RANK[None] and after is not Verdict.WAIVED
     return Trend.BETTER if better else Trend.OTHER
 
@@ -139,7 +139,7 @@ def _side(summary: Summary, rule: str, verdict: Verdict | None) -> Side:
 
 def _cases(before: Summary, after: Summary, rule: str) -> list[CaseChange]:
     known = {case.key: case for case in after.cases_of(rule)}
-    if not known:  # the rule is not in the later run at all, which is told of the rule
+    if not known:  # the rule is not in the later run at all, which is reported for the rule
         return []
     changes = []
     for case in before.cases_of(rule):

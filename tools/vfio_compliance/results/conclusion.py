@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verdict on the device, in a word and a line that says no more than was judged."""
+"""The verdict on the device: a word, and a line that claims no more than was judged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .setting import NO_SHOULD
 from .summary import Summary
 from .verdict import EXIT_FAIL, EXIT_NOTHING, EXIT_OK, Verdict
 
-#: The first word where every rule held that counts, or was waived.
+#: The first word if every rule that counts held or was waived.
 _CONFORMANT: Final = "CONFORMANT"
 
-#: Characters of a reason; all of it stands above the verdict.
+#: Characters of a reason; the full reason is above the verdict.
 _LONGEST = 120
 
 
@@ -34,7 +34,7 @@ class RunVerdict(NamedTuple):
 
 
 def conclude(summary: Summary) -> RunVerdict:
-    """By what was judged of what there was to judge."""
+    """The verdict, by what was judged of what was to be judged."""
     concluded, scope = _conclude(summary), summary.scope
     if flaky := len(summary.flaky):
         unlike = f"{counted(flaky, 'case')} flaky in {counted(summary.run.rounds, 'round')}"
@@ -63,14 +63,14 @@ def _conclude(summary: Summary) -> RunVerdict:
 
 
 class _Tally:
-    """How many rules of the device came out how. Those that do not count are apart."""
+    """The rules of the device by verdict. Those that do not count are kept apart."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
         counted, verdicts = summary.counted, summary.device_verdicts
         self._counted = Counter(counted.values())
         self._uncounted = Counter(verdict for rule, verdict in verdicts.items() if rule not in counted)
-        #: Rules whose waiver is not needed any more, though nothing of them is broken.
+        #: Rules that are not broken, with a waiver that is no longer needed.
         self.needless = sum(_needless(summary, rule) for rule, verdict in counted.items() if verdict is Verdict.STALE)
 
     def __getitem__(self, verdict: Verdict) -> int:
@@ -117,7 +117,7 @@ class _Tally:
                 yield f"{number} {words}"
 
     def aside(self) -> str:
-        """What says nothing for or against the device, in parentheses."""
+        """What says nothing about the device, in parentheses."""
         left_out = sum(map(len, self._summary.scope.left_out.values()))
         parts = [(self._not_applicable, "not applicable"), (left_out, "left out by the plan"), *self._apart()]
         text = _listed(f"{number} {words}" for number, words in parts if number)
@@ -146,7 +146,7 @@ def _chosen(summary: Summary) -> str:
 
 
 def _missing(summary: Summary, tally: _Tally) -> Iterator[str]:
-    """What there is no verdict on, and why."""
+    """What has no verdict, and why."""
     if tally[Verdict.HANG]:
         yield f"a call hung in {counted(tally[Verdict.HANG], 'rule')}"
     if tally.unjudged:
@@ -172,13 +172,13 @@ def _outside(summary: Summary) -> Iterator[str]:
 
 
 def _stopped(summary: Summary) -> str:
-    """Why, by the first of the reasons: the others follow from it, as a rule."""
+    """Why, by the first of the reasons: the others usually follow from it."""
     why = _first_line(next((stop.message for stop in summary.stops), ""))
     return f"the run ended early: {textwrap.shorten(why, _LONGEST, placeholder=' ...')}"
 
 
 def _reasons(summary: Summary) -> Counter[str]:
-    """Why rules that count were not judged, each with the number of rules."""
+    """The reasons why rules that count were not judged, each with the number of rules."""
     reasons: Counter[str] = Counter()
     for rule, verdict in summary.counted.items():
         if verdict in (Verdict.NOT_RUN, Verdict.BROKEN):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the cases of a rule cost, as a run of the reference device has counted it, and what others will cost by that."""
+"""What the cases of a rule cost, as counted by a run of the reference device, and an estimate for other runs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Forecast(NamedTuple):
     cases: int
     resets: int
     passes: int
-    #: How many of the cases are of rules that the reference device was never judged by.
+    #: How many of the cases are of rules without a measurement on the reference device.
     unknown: int
 
 
 def measured(summary: Summary) -> dict[str, Cost]:
-    """What each rule of a run has cost whose cases were all judged to their end."""
+    """What each rule of a run cost, if all its cases were judged to their end."""
     costs = {}
     for rule, verdict in summary.verdicts.items():
         if verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Data that calls moved, in the folder of a run: each content once, in a file that its SHA-256 digest names."""
+"""Data that calls moved, in the folder of a run: each content once, in a file named by its SHA-256 digest."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Final
 
 NAME: Final = "data"
 
-#: Bytes of the disk that are left to others.
+#: Bytes of the disk that are left free for others.
 _RESERVE: Final = 256 << 20
 
 
 class DataStore:
-    """Keeps data, as long as there is room. The folder and its files are their owner's alone."""
+    """Keeps data, as long as there is room. Only its owner can read the folder and its files."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises OSError when the folder cannot be made."""
+        """Raises OSError if the folder cannot be made."""
         self._folder = folder
-        #: Why nothing is kept any more, once that is so.
+        #: Why no more data is kept, once that is so.
         self.complaint = ""
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def keep(self, digest: str, data: bytes) -> None:
-        """Keep ``data``, unless it is there; where that cannot be done it is the last that was tried."""
+        """Keep ``data``, unless it is there already; after an error nothing more is tried."""
         path = self._folder / digest
         if self.complaint or path.exists():
             return

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The events of a run: one class for each, with all that the journal says of it.
+"""The events of a run: one class for each, with all that the journal has of it.
 
 The name of a class in small letters is the name of its event. A ``case`` is the whole name of a case; it is None for
-what happened outside of any. Whoever changes what an event holds raises ``journal.FORMAT``; a new field that has a
-default does not need it.
+what happened outside of any. A change of an event's fields raises ``journal.FORMAT``; a new field with a default does
+not.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ MOST_ROUNDS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The first event: all that a report needs to know of the run. Raises ValueError for rounds beyond all measure."""
+    """The first event: all that a report needs to know about the run. Raises ValueError for too many rounds."""
 
     #: Version of the journal's format.
     format: int
     #: Version of this program.
     version: str
     profile: JudgedProfile
-    #: What the profile says of the device.
+    #: The profile's description of the device.
     description: str
     interfaces: tuple[str, ...]
     device: Mapping[str, str]
     #: Name and release of the kernel.
     kernel: str
-    #: The ways in which the device is broken on purpose.
+    #: The defects by which the device is broken on purpose.
     defects: tuple[str, ...]
-    #: Of all that is random.
+    #: The seed of all that is random.
     seed: int
     limits: Mapping[str, float]
     plan: ChosenPlan
@@ -57,17 +57,17 @@ class Run:
     areas: Mapping[str, str]
     #: All rules, in full.
     rules: tuple[Rule, ...]
-    #: Whether the cases came in a random order, which the seed gives.
+    #: Whether the cases ran in a random order, given by the seed.
     shuffled: bool = False
-    #: How long a reset and saving the whole state take, in seconds, as far as the profile says.
+    #: How long a reset and a save of the whole state take, in seconds, as far as the profile says.
     times: Mapping[str, float] = field(default_factory=dict)
     #: How many times all cases are to be run.
     rounds: int = 1
-    #: The files that waivers came from, beside the profile.
+    #: The files of waivers, in addition to the profile.
     waiver_files: tuple[GivenFile, ...] = ()
     #: Warnings of the kernel that are listed as known.
     kernel_warnings: tuple[KernelWarning, ...] = ()
-    #: Of the driver under test, as the kernel tells it, else the profile; empty where nobody says.
+    #: Version of the driver under test, as reported by the kernel, else by the profile; empty if unknown.
     driver_version: str = ""
 
     def __post_init__(self) -> None:
@@ -77,15 +77,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the run is made with, so that it can be gone on with in the same way, and shown to somebody else."""
+    """What the run is made with, so that it can be continued in the same way, and shown to others."""
 
     #: Suite, rule set, kernel, driver, device, host: each by name, as far as it could be read.
     facts: Mapping[str, str]
     #: SHA-256 of each file that says what is judged and how, by its path: profile, plan, waivers.
     inputs: Mapping[str, str]
-    #: What each test process is told.
+    #: The options of each test process.
     options: tuple[str, ...]
-    #: The working directory, which relative paths start from.
+    #: The working directory, to which paths are relative.
     directory: str
 
 
@@ -103,13 +103,13 @@ class Process:
     #: Counted from 1.
     number: int
     why: str
-    #: Counted from 1; with another one than before, all cases are run once more.
+    #: Counted from 1; in a new round, all cases are run again.
     round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Somebody has told a run to go on that had ended early; a new test process is about to."""
+    """A run that had ended early is being resumed, by a new test process."""
 
     #: Cases that have no verdict yet.
     left: int
@@ -117,7 +117,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Whoever watched the run has seen it end: the last record, unless the run is resumed."""
+    """The watcher of the run saw it end: the last record, unless the run is resumed."""
 
     #: Lines of the journal before this one.
     records: int
@@ -127,7 +127,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A test process came to its end: what it did in all."""
+    """A test process finished: its totals."""
 
     calls: int
     opens: int
@@ -136,37 +136,37 @@ class Finish:
     bytes_written: int
     #: How often the whole state of a device was saved.
     passes: int
-    #: Nanoseconds in which a call was under way, and how many of them in resets; journals had neither once.
+    #: Nanoseconds spent in calls, and how many of them in resets; missing in old journals.
     call_ns: int = 0
     reset_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something worth telling that is no verdict."""
+    """Something worth reporting that is not a verdict."""
 
     text: str
 
 
-#: The answer on a state that the device was not given, and on one that it is being given.
+#: The answer for a state that was not given to the device, and for one that is being given to it.
 NOT_TRIED: Final = "not tried"
 UNDER_WAY: Final = "no answer"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state that a file holds is given to the device at the end of the run; no verdict comes of it.
+    """A state from a file is given to the device at the end of the run; the answer is not a verdict.
 
     The last of these events on a state counts: the first one comes before the cases are run.
     """
 
-    #: Of which driver, saved when, in which file.
+    #: The driver that it is of, when it was saved, and in which file.
     of: str
     #: Whether it is restored, in a few words.
     answer: str
     #: What was seen.
     seen: str
-    #: In what the device that was saved differs from this one, a line each.
+    #: How the device that was saved differs from this one, a line each.
     differs: tuple[str, ...] = ()
 
 
@@ -175,13 +175,13 @@ class Changed:
     """A file of the host is about to be written."""
 
     path: str
-    #: What it held.
+    #: Its former content.
     before: str
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A file of the host holds again what it held before."""
+    """A file of the host has its former content again."""
 
     path: str
 
@@ -191,7 +191,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One of several ways to reach the device is about to be taken."""
+    """One of several ways to reach the device is about to be used."""
 
     #: Counted from 0.
     way: int
@@ -200,17 +200,17 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A test process has opened the device, or has tried to: the calls by which it did so."""
+    """A test process opened the device, or tried to: the calls by which it did."""
 
     calls: Annotated[Sequence[Call], Calls.from_json]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The device was opened: what it said of itself."""
+    """The device was opened: what it reported about itself."""
 
     identity: Mapping[str, str]
-    #: Those through which interfaces are used.
+    #: The regions through which interfaces are used.
     regions: tuple[UsedRegion, ...] = ()
 
 
@@ -218,7 +218,7 @@ class Target:
 class Kernel:
     """The kernel complained, or got tainted."""
 
-    #: Complaints; lines that begin with a blank tell of the one before where the kernel was.
+    #: Complaints; a line that begins with a blank says where the kernel was at the complaint before.
     lines: tuple[str, ...]
     case: str | None
     #: The last call before the first of these lines.
@@ -232,14 +232,14 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A server ended that should run."""
+    """A server ended that should be running."""
 
     #: "the server" or "the second server".
     who: str
-    #: A clause without subject.
+    #: A clause without a subject.
     how: str
     when: str
-    #: Whether something was, or could still be, asked of it then.
+    #: Whether it had a request to answer at that time, or could still get one.
     asked: bool
     case: str | None
 
@@ -250,7 +250,7 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A call did not return, on the way to a case: no verdict on it, but one on the device."""
+    """A call did not return on the way to a case: this gives a verdict on the device, not on the case."""
 
     message: str
     remedy: str
@@ -263,15 +263,15 @@ class Hang:
     message: str
     remedy: str
     case: str | None
-    #: The call, where it was seen from outside.
+    #: The call, if it was seen from outside.
     call: LastCall | None = None
-    #: What /proc said of the test process then, by the name of the file.
+    #: What /proc reported about the test process then, by the name of the file.
     process: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """This test process cannot reach the device any more; another one may."""
+    """This test process can no longer reach the device; another one may."""
 
     message: str
 
@@ -298,39 +298,39 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """An exploration goes on."""
+    """An exploration continues."""
 
-    #: Steps or rounds so far.
+    #: Number of steps or rounds by now.
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A case is over. Raises ValueError for one that did not pass, and does not say why."""
+    """A case is over. Raises ValueError if it did not pass and no reason is given."""
 
     case: str
     rule: str
     verdict: Verdict
     seconds: float
     failure: Failure | None
-    #: What the device did where the text is silent: a question, and the answer.
+    #: What the device did where the specification is silent: a question, and the answer.
     observed: Mapping[str, str]
-    #: The calls that were made, one after the other. A journal has them in a line of their own, before this event:
-    #: they are very many, and few are looked at.
+    #: The calls that were made, in order. A journal has them in a line of their own, before this event: there are very
+    #: many of them, and few are looked at.
     calls: Sequence[Call] = field(default=(), metadata=APART)
-    #: Running number of the call that shows the failure; 0 where there is none.
+    #: Running number of the call that shows the failure; 0 if there is none.
     failed_call: int = 0
-    #: Calls of other cases that it was judged from.
+    #: Calls of other cases that its verdict is based on.
     stands_on: tuple[Annotated[Span, Span.from_json], ...] = ()
-    #: Whether what it did came from the seed of the run.
+    #: Whether what it did depends on the seed of the run.
     seeded: bool = False
     #: How often the whole state of a device was saved.
     passes: int = 0
-    #: Nanoseconds in which a call was under way since the case before was over, and how many of them in resets;
-    #: journals had neither once.
+    #: Nanoseconds spent in calls since the end of the case before, and how many of them in resets; missing in old
+    #: journals.
     call_ns: int = 0
     reset_ns: int = 0
-    #: What the calls amount to.
+    #: Time and bytes of the calls.
     totals: Totals = field(default_factory=Totals)
     measures: Measures = field(default_factory=Measures)
 
@@ -341,25 +341,25 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A case that failed was run once more by a run of its own, to see whether its rerun shows the failure."""
+    """A case that failed was repeated by a run of its own, to check whether its rerun command shows the failure."""
 
     case: str
-    #: What came of it this time.
+    #: The verdict of the rerun.
     verdict: Verdict
-    #: The earlier cases that ran before it, in the same order; none where it ran alone.
+    #: The earlier cases that ran before it, in the same order; none if it ran alone.
     after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """A case that failed was made into programs that show it again, or could not be."""
+    """Programs were made that show a failed case again, or could not be made."""
 
     case: str
-    #: Their paths; none where there are none.
+    #: Their paths; empty if there are no programs.
     files: tuple[str, ...]
     #: Whether they were seen to show the failure.
     shown: bool
-    #: How short they are, how often it showed; or why there are none.
+    #: How short they are and how often the fault showed; or why there are none.
     remark: str
 
 
@@ -368,7 +368,7 @@ class Programs:
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """The journal takes no more."""
+    """The journal can no longer be written."""
 
     message: str
     remedy: str
@@ -405,7 +405,7 @@ Event: TypeAlias = (
 
 
 def name(kind: type[Event]) -> str:
-    """What an event of this class is called in a journal."""
+    """The name of this class of events in a journal."""
     return kind.__name__.lower()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The calls around the one that shows what a case failed at, be it made in this case or in an earlier one."""
+"""The calls around the one that shows the failure of a case, in this case or in an earlier one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Line(NamedTuple):
     """A line of an excerpt: a call and how it is marked, or a remark."""
 
     text: str
-    #: What stands before a call: its running number, and ``>`` where it shows the failure.
+    #: What is printed before a call: its running number, and ``>`` if it shows the failure.
     mark: str = ""
 
 
 def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
-    """At most so many records, under the part of the case that they belong to, and where the calls of flows are."""
+    """At most ``most`` records, under the part of the case that they belong to, and where the calls of flows are."""
     for owner, spans in groupby(case.stands_on, key=lambda span: span.case):
         yield Line(f"stands on calls {_ranges(list(spans))} of {_short(owner)}")
     calls, place = _where_failed(case, summary)
@@ -31,7 +31,7 @@ def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
     before, shown, after = _around(calls, case.failed_call, most)
     if before:
         yield Line(f"({before} before these)")
-    from .calls import describe  # needs cffi, which takes as long to load as many a report takes to write
+    from .calls import describe  # needs cffi, which takes as long to load as some reports take to write
 
     registers = registers_of(summary.target.regions)
     for part, together in groupby(shown, key=lambda call: call.part):
@@ -44,7 +44,7 @@ def excerpt(case: Case, summary: Summary, most: int) -> Iterator[Line]:
 
 
 def _where_failed(case: Case, summary: Summary) -> tuple[Sequence[Call], str]:
-    """The calls among which is the one that shows the failure, and what made them if this case did not."""
+    """The calls that include the one that shows the failure, and what made them if it was not this case."""
     if any(_is(call, case.failed_call) for call in case.calls):
         return case.calls, ""
     for span in case.stands_on:
@@ -59,7 +59,7 @@ def _where_failed(case: Case, summary: Summary) -> tuple[Sequence[Call], str]:
 def _around(calls: Sequence[Call], failed: int, most: int) -> tuple[int, Sequence[Call], int]:
     """The records around that of the call ``failed``, and how many are left out before and after them.
 
-    Where that is not among them they are the last ones before the clean-up, if there are any.
+    If the call is not among ``calls``: the last records before the clean-up, if there are any.
     """
     at = next((at for at, call in enumerate(calls) if _is(call, failed)), None)
     if at is None:
@@ -73,12 +73,12 @@ def _around(calls: Sequence[Call], failed: int, most: int) -> tuple[int, Sequenc
 
 
 def _is(call: Call, serial: int) -> bool:
-    """Whether the record has the call of this running number."""
+    """Whether the record includes the call of this running number."""
     return call.serial <= serial <= call.last
 
 
 def _ranges(spans: Sequence[Span]) -> str:
-    """Spans as ranges, those that follow one another as one."""
+    """Spans as ranges; adjacent ones are joined."""
     ranges: list[tuple[int, int]] = []
     for first, last, _ in sorted(spans):
         if ranges and first <= ranges[-1][1] + 1:

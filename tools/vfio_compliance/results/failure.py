@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why a case did not pass, or a run did not go on."""
+"""Why a case did not pass, or a run did not continue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Stop(NamedTuple):
-    """Why a run did not go on, or a call did not return, and what somebody can do about it."""
+    """Why a run did not continue, or a call did not return, and how to fix it."""
 
     message: str
     remedy: str
@@ -25,9 +25,9 @@ ROUND = "set in a round"
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a check asked, what it saw and what it would have allowed, as data: by it a program can ask the same.
+    """What a check compared, saw and would have accepted, as data, so that a program can check the same.
 
-    A number stands in hexadecimal, bytes as ``sha256:`` and their digest.
+    A number is in hexadecimal; bytes are ``sha256:`` and their digest.
     """
 
     asked: str
@@ -37,7 +37,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Further:
-    """Another way in which a case failed, beside the one that is told first."""
+    """Another way in which a case failed, in addition to the one that is reported first."""
 
     what: str
     expected: str
@@ -51,45 +51,45 @@ class Further:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What was done, and what came of it. What does not apply is empty; None where an empty text would say something.
+    """What was done, and the result. What does not apply is empty, or None where an empty text would be an answer.
 
-    Raises ValueError for what was expected without what was seen: that says nothing.
+    Raises ValueError if there is an expectation without an observation.
     """
 
     #: What was done.
     what: str
     expected: str | None = None
     seen: str | None = None
-    #: What somebody can do about it.
+    #: How to fix it.
     remedy: str = ""
-    #: A line for each step of the way there, in columns.
+    #: A line for each step that led to it, in columns.
     path: str = ""
     #: Options by which a run does the same again.
     options: str = ""
-    #: What was compared, where that can be put as data.
+    #: What was compared, if that can be expressed as data.
     compared: Compared | None = None
     #: Other ways in which the same case failed.
     further: tuple[Further, ...] = ()
-    #: Where the suite itself stumbled.
+    #: Where the suite itself failed.
     traceback: str = ""
-    #: The key that the profile does not give, and without which nothing can be judged.
+    #: The key that is missing in the profile, and without which nothing can be judged.
     wants: str = ""
     #: Whether the case was left out on purpose.
     skipped: bool = False
-    #: What was said of the case before something graver was.
+    #: The result of the case before something graver replaced it.
     also: str = ""
-    #: What became of the test process afterwards.
+    #: What happened to the test process afterwards.
     then: str = ""
-    #: The end of the server meanwhile.
+    #: The end of the server during the case.
     server: str = ""
-    #: The kernel's complaints meanwhile.
+    #: The kernel's complaints during the case.
     kernel: str = ""
     #: The reason of the waiver that excuses it, or why one does not.
     waiver: str = ""
 
     def __post_init__(self) -> None:
         if self.expected is not None and self.seen is None:
-            raise ValueError("what was expected, without what was seen")
+            raise ValueError("an expectation without an observation")
 
     def __str__(self) -> str:
         """In one line: "WHAT: expected EXPECTED, seen SEEN"."""
@@ -102,5 +102,5 @@ class Failure:
 
     @property
     def whole(self) -> str:
-        """In one line, with all that is known of what was expected and seen."""
+        """In one line, with what was expected and seen as far as they are known."""
         return self.brief if self.expected is None else str(self)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which cases of which rules a reader has to do something about, and what a report says of each."""
+"""The failed cases that a reader has to act on, by rule, and what a report says about each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .setting import KernelWarning, Waiver
 from .summary import TROUBLE, Summary
 from .verdict import Verdict
 
-#: What is said of the rules that judge the suite itself.
+#: What the rules that judge the suite itself are called.
 OF_THE_SUITE: Final = "the suite itself"
 
 #: How many of the calls of a failing case are shown, and how many of a rule's other failing cases.
 MOST_CALLS: Final = 12
 MOST_CASES: Final = 8
 
-#: The same for a rule that stands on one that failed.
+#: The same numbers for a rule that stands on one that failed.
 _DEPENDENT_CALLS: Final = 4
 _DEPENDENT_CASES: Final = 2
 
@@ -36,17 +36,17 @@ class Entry(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Cases of a rule that ended in the same verdict."""
+    """Cases of a rule with the same verdict."""
 
     rule: str
     verdict: Verdict
     cases: list[Case]
-    #: The rules that failed, and that this rule stands on.
+    #: The failed rules that this rule stands on.
     causes: list[str]
 
     @property
     def calls(self) -> int:
-        """How many calls of its first case are shown: fewer where the cause is another fault."""
+        """How many calls of its first case are shown: fewer if the cause is another fault."""
         return _DEPENDENT_CALLS if self.causes else MOST_CALLS
 
     @property
@@ -56,7 +56,7 @@ class Fault(NamedTuple):
 
 
 def faults(summary: Summary) -> list[Fault]:
-    """The faults of a run, what others stand on first, each followed by those others."""
+    """The faults of a run; a rule comes before the rules that stand on it."""
     causes = {rule: summary.causes(rule) for rule in (*summary.device_verdicts, *summary.suite_verdicts)}
     by_rule = {
         rule: [
@@ -69,12 +69,12 @@ def faults(summary: Summary) -> list[Fault]:
     roots = {rule: [cause for cause in causes[rule] if by_rule.get(cause)] for rule in by_rule}
     first = [rule for rule in by_rule if not roots[rule]]
     order = [rule for root in first for rule in (root, *(each for each in by_rule if roots[each][:1] == [root]))]
-    order += [rule for rule in by_rule if rule not in order]  # rules that stand on each other, in a damaged journal
+    order += [rule for rule in by_rule if rule not in order]  # rules that stand on each other: the journal is damaged
     return [fault for rule in order for fault in by_rule[rule]]
 
 
 def numbers(found: Iterable[Fault]) -> dict[str, int]:
-    """Of each rule that failed the first of its numbers: faults are numbered from 1."""
+    """The number of the first fault of each failed rule; faults are numbered from 1."""
     made: dict[str, int] = {}
     for number, fault in enumerate(found, 1):
         made.setdefault(fault.rule, number)
@@ -82,14 +82,14 @@ def numbers(found: Iterable[Fault]) -> dict[str, int]:
 
 
 def explained(rule: Rule) -> Iterator[Entry]:
-    """What a rule says, and where it stands."""
+    """What a rule says, and its source."""
     yield Entry("rule", rule.says)
     kind = f"{rule.level}, {rule.status}" if rule.blocking else f"{rule.level}, {rule.status}, does not block"
     yield Entry("clause", f"{', '.join(rule.clauses)} ({kind}), {rule.source}")
 
 
 def seen(failure: Failure) -> Iterator[Entry]:
-    """What was done, and what came of it."""
+    """What was done, and the result."""
     yield from _path(failure.path)
     for label, text in (
         ("did", failure.what),
@@ -118,12 +118,12 @@ def _path(path: str) -> Iterator[Entry]:
 
 
 def programs(summary: Summary, case: Case) -> Programs | None:
-    """Those that show the failure of a case, or of another one of its rule; None where the run did not ask for any."""
+    """Programs that show the failure of a case, or of another one of its rule; None if the run did not ask for any."""
     return next((each.programs for each in (case, *summary.cases_of(case.rule)) if each.programs), None)
 
 
 def unlike(case: Case, first: Case) -> str:
-    """The name of a case, what was done unless the ``first`` one says it, and what was seen."""
+    """The name of a case, what was done unless it is the same as in ``first``, and what was seen."""
     what, observed = case.why.what, case.why.seen
     name = case.id.partition("[")[2].rstrip("]") or case.name
     did = what if what != first.why.what or not observed else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Dataclasses to JSON and back. What a field takes is declared once, by its type."""
+"""Dataclasses to JSON and back. What a field accepts is declared once, by its type."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin
 
 from ..common.calls import Call, Calls, to_rows
 
-#: Takes a value read from JSON and gives that of a field. Raises ValueError.
+#: Turns a value read from JSON into that of a field. Raises ValueError.
 _Reader: TypeAlias = Callable[[Any], Any]
 
 #: What marks a field of a dataclass that is neither written nor read here.
 APART: Final = {"apart": True}
 
-#: What a number has to be for the machine that it is about: signed or not, it has 64 bits.
+#: The limits of a number: signed or unsigned, it has 64 bits.
 _NUMBERS: Final = range(-(1 << 63), 1 << 64)
 _LARGEST: Final = float(1 << 64)
 
 
 def plain(value: Any) -> Any:
-    """The form in JSON of a value that ``json.dumps`` does not know: of a dataclass, what differs from its defaults."""
+    """The JSON form of a value that ``json.dumps`` does not know: of a dataclass, what differs from its defaults."""
     if is_dataclass(value):
         kind: Any = type(value)
         held = ((name, getattr(value, name), default) for name, default in _written(kind))
@@ -44,7 +44,7 @@ def _written(kind: Any) -> list[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Named tuples know their own form in JSON, which would take them for lists."""
+    """Named tuples are converted here, because JSON would take them for lists."""
     if isinstance(value, Calls) or (isinstance(value, tuple) and value and isinstance(value[0], Call)):
         return to_rows(value)
     if isinstance(value, tuple) and value and hasattr(value[0], "to_json"):
@@ -53,11 +53,11 @@ def _plain(value: Any) -> Any:
 
 
 def read(kind: Any, value: Any) -> Any:
-    """What ``plain`` has written of a field of type ``kind``. Raises ValueError. True and false are no numbers.
+    """A value of type ``kind``, from what ``plain`` wrote. Raises ValueError. True and false are not numbers.
 
-    Texts, numbers, dates, enumerations by their values, dataclasses, tuples of these, mappings from texts to these, or
-    None beside one of these. Where a type is annotated with a function, that one reads it. Fields of a dataclass that
-    have a default may be missing; a key that names no field is passed over.
+    Texts, numbers, dates, enumerations by their values, dataclasses, tuples of these, mappings from texts to these, and
+    None as an alternative. A type that is annotated with a function is read by that function. Fields of a dataclass
+    that have a default may be missing; an unknown key is ignored.
     """
     return _reader(kind)(value)
 
@@ -102,7 +102,7 @@ def _list(one: _Reader) -> _Reader:
 def _row(readers: list[_Reader]) -> _Reader:
     def take(value: Any) -> tuple[Any, ...]:
         if len(_exactly(list, value)) != len(readers):
-            raise ValueError(f"{len(value)} values, where {len(readers)} belong")
+            raise ValueError(f"{len(value)} values instead of {len(readers)}")
         return tuple(one(each) for one, each in zip(readers, value, strict=True))
 
     return take
@@ -147,7 +147,7 @@ def _number(value: Any) -> int:
 def _measure(value: Any) -> float:
     if type(value) is int:
         return float(_number(value))
-    if not abs(_exactly(float, value)) < _LARGEST:  # what is not a number compares with nothing
+    if not abs(_exactly(float, value)) < _LARGEST:  # NaN compares as false
         raise ValueError("a number of more than 64 bits")
     return float(value)
 

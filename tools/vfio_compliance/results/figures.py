@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Time and bytes of a run as numbers: what every format has of ``flows``."""
+"""Time and bytes of a run as numbers: the part of ``flows`` that every format has."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .flows import KINDS, Measures
 _UNITS: Final = ((1, "s"), (1e-3, "ms"), (1e-6, "us"))
 _MIB: Final = 1 << 20
 
-#: Which of the numbers of flows are given in words.
+#: Which numbers of flows are given in words.
 OF_FLOWS: Final = "the median of the complete ones"
 
 
 def figures(measures: Measures) -> dict[str, Any]:
-    """Seconds, bytes, and bytes a second: of each device by state, and of each kind of flow."""
+    """Seconds, bytes and bytes per second: for each device by state, and for each kind of flow."""
     states = {
         name: {state: spent / 1e9 for state, spent in known.items()} for name, known in measures.nanoseconds.items()
     }
@@ -42,7 +42,7 @@ def _flows(measures: Measures) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def spread(values: Iterable[float | None]) -> dict[str, float]:
-    """The least, the one in the middle and the most, of those that are known; nothing where none is."""
+    """The minimum, median and maximum of the known values; empty if there are none."""
     known = sorted(value for value in values if value is not None)
     if not known:
         return {}
@@ -50,7 +50,7 @@ def spread(values: Iterable[float | None]) -> dict[str, float]:
 
 
 def flow_in_words(flow: Mapping[str, Any]) -> Iterator[str]:
-    """What ``figures`` has of one kind of flows, part by part; of each spread the one in the middle."""
+    """What ``figures`` has of one kind of flow, part by part; of each spread the median."""
     yield f"{flow['whole']} complete" + (f", {flow['unfinished']} cut short" if flow["unfinished"] else "")
     if "bytes" in flow:
         yield f"{counted(flow['bytes']['median'], 'byte')} in {time_in_words(flow['seconds']['median'])}"
@@ -63,13 +63,13 @@ def flow_in_words(flow: Mapping[str, Any]) -> Iterator[str]:
 
 
 def time_in_words(seconds: float) -> str:
-    """With one digit after the point, in the unit that keeps it short."""
+    """With one digit after the decimal point, in the unit that keeps it short."""
     unit, name = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
     return f"{seconds / unit:.1f} {name}"
 
 
 def flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """Each number of nested ones, by a name whose parts have dots between them."""
+    """Each number in nested mappings, by its keys joined with dots."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{before}{name}.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Time and bytes of a run: how long a device was in each state, what each flow moved and took; changes of state."""
+"""Time and bytes of a run: how long a device was in each state, bytes and time of each flow, changes of state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 LIVE, STOPPED, RESUME = "live save", "stopped save", "resume"
 KINDS: Final = (LIVE, STOPPED, RESUME)
 
-#: What came of a change of state that was asked for.
+#: The outcome of a requested change of state.
 ACCEPTED, REFUSED = "accepted", "refused"
 
 _SECOND: Final = 1_000_000_000
@@ -19,24 +19,24 @@ _SECOND: Final = 1_000_000_000
 
 @dataclass(slots=True)
 class Flow:
-    """A state was saved or resumed, in one go. Times are in nanoseconds since the test process began."""
+    """One save or resume of a state. Times are in nanoseconds since the test process began."""
 
     kind: str
-    #: Of the write that begins it.
+    #: Time of the write that begins it.
     begun: int
-    #: When the last byte had been moved; of a resumed one, when the device was running.
+    #: When the last byte had been moved; for a resume, when the device was running.
     ended: int = 0
-    #: Spent in its calls, in nanoseconds.
+    #: Nanoseconds spent in its calls.
     in_calls: int = 0
     moved: int = 0
-    #: When the write began by which the device was stopped; None where nothing ran before.
+    #: When the write that stopped the device began; None if the device was not running before.
     stopped: int | None = None
-    #: When the target was running that was given what this flow saved, in the same case.
+    #: When the target that was given this state was running, in the same case.
     running: int | None = None
-    #: Whether it came to its end: all was read that the device had, or the resumed device was running.
+    #: Whether it is complete: everything was read that the device had, or the resumed device was running.
     whole: bool = False
-    #: Each time that pending_bytes was read: the time since ``begun``, bytes pending, and bytes moved by then; of very
-    #: many, some of them, as far apart as each other.
+    #: Each read of pending_bytes: the time since ``begun``, bytes pending, and bytes moved by then; if there are very
+    #: many, evenly spaced ones.
     course: tuple[tuple[int, int, int], ...] = ()
 
     @property
@@ -46,22 +46,22 @@ class Flow:
 
     @property
     def call_seconds(self) -> float:
-        """Spent in its calls alone, without what the suite did between them."""
+        """Seconds spent in its calls alone, without what the suite did between them."""
         return self.in_calls / _SECOND
 
     @property
     def throughput(self) -> float | None:
-        """Bytes a second; None where it took no time."""
+        """Bytes per second; None if it took no time."""
         return self.moved / self.seconds if self.ended > self.begun else None
 
     @property
     def downtime(self) -> float | None:
-        """Seconds from the write that stopped the device to the last byte; None where nothing ran before."""
+        """Seconds from the write that stopped the device to the last byte; None if it was not running before."""
         return None if self.stopped is None or self.kind == RESUME else _between(self.stopped, self.ended)
 
     @property
     def downtime_to_running(self) -> float | None:
-        """Seconds from the write that stopped the device to the target running; None where it was given to none."""
+        """Seconds from the write that stopped the device to the target running; None if there was no target."""
         return None if self.stopped is None or self.running is None else _between(self.stopped, self.running)
 
 
@@ -69,11 +69,11 @@ class Flow:
 class Measures:
     """Of a case, or of a whole run."""
 
-    #: In each state, of the device and of the second one.
+    #: Seconds in each state, of the device and of the second device.
     nanoseconds: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    #: Those that came to their end.
+    #: The complete ones.
     flows: tuple[Flow, ...] = ()
-    #: How many of each kind did not.
+    #: How many of each kind are incomplete.
     unfinished: Mapping[str, int] = field(default_factory=dict)
     #: How often each change of state was asked for, by "FROM -> TO" and by ACCEPTED or REFUSED.
     changes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Measures:
 
 
 def total(cases: Iterable[Measures]) -> Measures:
-    """What those of all cases come to."""
+    """The sum of those of all cases."""
     nanoseconds: dict[str, Counter[str]] = {}
     unfinished: Counter[str] = Counter()
     flows: list[Flow] = []
@@ -104,5 +104,5 @@ def total(cases: Iterable[Measures]) -> Measures:
 
 
 def _between(earlier: int, later: int) -> float:
-    """Seconds; a journal that contradicts itself makes them no less than none."""
+    """Seconds, never negative, even if the journal contradicts itself."""
     return max(later - earlier, 0) / _SECOND

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Names of what stands beside a run: files in its folder, facts of its environment."""
+"""Names of what belongs to a run: files in its folder, facts of its environment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ KERNEL_CONFIG: Final = "kernel-config"
 #: The fact of the environment that has its digest.
 KERNEL_CONFIG_DIGEST: Final = "kernel config sha256"
 
-#: The fact of the environment that has the words before a command that runs it where the run was made: in a guest.
+#: The fact of the environment with the words that, put before a command, run it where the run was made: in a guest.
 RERUN_BY: Final = "rerun by"
 
-#: What the name of each saved report begins with.
+#: The beginning of the name of each saved report.
 REPORT: Final = "report."

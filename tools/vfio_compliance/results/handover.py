@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one test process leaves to the next one, when it was ended before it had run every case."""
+"""What one test process leaves to the next if it ended before it had run every case."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import NamedTuple
 
 
 class Handover(NamedTuple):
-    """Where a run stands when a new test process continues it."""
+    """The progress of a run when a new test process continues it."""
 
-    #: Of the new process, counted from 1.
+    #: Number of the new process, counted from 1.
     number: int
     #: Why it is needed, in words.
     why: str
     #: Cases that are not run again.
     done: frozenset[str]
-    #: By rule: how many of its cases hung or ended their process.
+    #: How many cases of each rule hung or ended their process.
     cut: dict[str, int]
-    #: The way by which the device is reached first, counted from 0.
+    #: The way to reach the device that is tried first, counted from 0.
     way: int
     #: Seconds since the first process of this round began.
     seconds: float
-    #: Which time it is that the run runs all its cases.
+    #: The round of the run, counted from 1.
     round: int = 1
 
     def write(self, path: Path) -> None:

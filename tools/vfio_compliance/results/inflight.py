@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The call that is being made right now, where another process can read it though the caller hangs in the kernel.
+"""The call that is being made now, where another process can read it even if the caller hangs in the kernel.
 
-Some pages of memory that two processes share through a descriptor: writing them costs no system call. They hold the
-latest calls, so that what the kernel said a moment ago can be put down to the call that was made then. In a virtual
-machine they can be memory that the host reads, too, whatever becomes of the guest.
+A few pages of memory that two processes share through a descriptor, so that writing them costs no system call. They
+hold the latest calls, so that what the kernel logged a moment ago can be attributed to the call made at that time. In a
+virtual machine they can be memory that the host reads, too, even if the guest dies.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ..common.words import counted
 # started in monotonic nanoseconds, number, length, verb, target
 _LAYOUT = struct.Struct("<QQQ16s200s")
 
-#: How many calls are kept; before them stands how many were noted.
+#: How many calls are kept; the number of noted calls is stored before them.
 _KEPT: Final = 256
 _COUNT = struct.Struct("<Q")
 _MASK: Final = (1 << 64) - 1
 
-#: The words are few, and come again and again.
+#: There are few words, and they repeat.
 _encoded = functools.cache(str.encode)
 _SIZE: Final = _COUNT.size + _KEPT * _LAYOUT.size
 
 
-#: Names the file that maps the memory which a host reads.
+#: Names the file that maps the memory that the host reads.
 _NAMED_BY: Final = "VFIO_COMPLIANCE_INFLIGHT"
 
 
 def create() -> int:
-    """A descriptor to hand to the process that will make the calls. Raises OSError."""
+    """A descriptor for the process that will make the calls. Raises OSError."""
     descriptor = _of_the_host()
     if descriptor is None:
         descriptor = os.memfd_create("inflight")
@@ -47,12 +47,12 @@ def create() -> int:
 
 
 def in_guest() -> bool:
-    """Whether a host watches this machine: what is written in its files is safe whatever becomes of the machine."""
+    """Whether a host watches this machine: files written on the host are safe even if the machine dies."""
     return _NAMED_BY in os.environ
 
 
 def _of_the_host() -> int | None:
-    """The memory that the host reads; None where there is none, or another run uses it."""
+    """The memory that the host reads; None if there is none, or another run uses it."""
     if path := os.environ.get(_NAMED_BY):
         with contextlib.suppress(OSError, ValueError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -68,14 +68,14 @@ def _of_the_host() -> int | None:
 
 
 def close(descriptor: int) -> None:
-    """Give back what create() gave, though a process that hangs may still have it."""
+    """Give back what create() returned; a process that hangs may still have it."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
 class LastCall:
-    """A call that was noted, and was the last one at some moment."""
+    """A noted call that was the last one at a given moment."""
 
     verb: str
     target: str
@@ -96,7 +96,7 @@ class Inflight:
     """Written by the process that makes the calls."""
 
     def __init__(self, descriptor: int) -> None:
-        """Raises OSError when ``descriptor`` is not one that create() gave."""
+        """Raises OSError if ``descriptor`` is not from create()."""
         self._map = mmap.mmap(descriptor, _SIZE)
         (self._count,) = _COUNT.unpack_from(self._map)
 
@@ -105,26 +105,26 @@ class Inflight:
         self._note(time.monotonic_ns(), number & _MASK, length & _MASK, _encoded(verb), _encoded(target))
 
     def none(self) -> None:
-        """Note that no call is being made, and that none is to be waited for."""
+        """Note that no call is being made."""
         self._note(time.monotonic_ns(), 0, 0, b"", b"")
 
     def _note(self, *call: int | bytes) -> None:
         _LAYOUT.pack_into(self._map, _COUNT.size + self._count % _KEPT * _LAYOUT.size, *call)
         self._count += 1
-        _COUNT.pack_into(self._map, 0, self._count)  # then it counts
+        _COUNT.pack_into(self._map, 0, self._count)  # only now it counts
 
 
 def last(descriptor: int, moment: int | None = None, ahead: float = 0.0) -> LastCall | None:
-    """The last call noted until a moment of the monotonic clock, in nanoseconds; now unless given.
+    """The last call noted before a moment of the monotonic clock, in nanoseconds; by default, now.
 
-    ``ahead``: the seconds by which the clock of who noted it is ahead of ours. None if there was none, or none is known
-    of that time any more.
+    ``ahead``: the seconds by which the clock of the noting process is ahead of ours. None if there was no call, or if
+    the calls of that time are no longer kept.
     """
     now = time.monotonic_ns() + int(ahead * 1e9) if moment is None else moment
     with mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ) as pages:
         data = pages[:]
     (count,) = _COUNT.unpack_from(data)
-    # The oldest one may be overwritten just now.
+    # The oldest one may just be being overwritten.
     for place in range(count - 1, max(count - _KEPT, -1), -1):
         started, number, length, verb, target = _LAYOUT.unpack_from(data, _COUNT.size + place % _KEPT * _LAYOUT.size)
         if moment is None or started <= moment:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The journal: JSON lines, one event per line, on disk before the run goes on. ``events`` says what there is.
+"""The journal: JSON lines, one event per line, on disk before the run continues. ``events`` has the events.
 
-Each record is chained to the one before (``chain``). The times of day in it come from a clock that does not jump: that
-of the machine when the run began, carried on by the monotonic one.
+Each record is chained to the one before (``chain``). Its times of day come from a clock that does not jump: the
+machine's clock at the beginning of the run, advanced by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from .verdict import Verdict
 
 FORMAT = 3
 
-#: What the line that has the calls of a case says that it is, and how it begins.
+#: The event name of the line that has the calls of a case, and how the line begins.
 _CALLS = "calls"
 _OF_CALLS = b'{"event":"calls",'
 _OF_CLOSED = b'{"event":"closed",'
 NAME = "journal.jsonl"
 
-#: What to do about a journal that takes no more.
-REMEDY = "make room on the disk, or name a folder on another one with --out"
+#: What to do about a journal that can no longer be written.
+REMEDY = "free space on the disk, or name a folder on another disk with --out"
 
-#: What to do about a run that ended early for no reason that has a remedy.
-GO_ON = "go on with run --resume FOLDER"
+#: What to do about a run that ended early for a reason without a remedy of its own.
+GO_ON = "continue with run --resume FOLDER"
 
-#: Seconds since 1970 up to which there are dates.
+#: The largest date, in seconds since 1970.
 _LAST_SECOND = 253_402_300_799
 
 _MOST_FORMATS = 1 << 31
@@ -54,9 +54,9 @@ class JournalError(Exception):
 class Recorded(NamedTuple):
     """A line of a journal."""
 
-    #: Of day, in seconds since 1970.
+    #: Time of day, in seconds since 1970.
     time: float
-    #: None for an event that this version does not know.
+    #: None for an event that is unknown to this version.
     event: Event | None
 
 
@@ -74,22 +74,22 @@ class Cut(NamedTuple):
 
 Line: TypeAlias = Recorded | Damaged | Cut
 
-#: Bytes that are looked at first to find the last line.
+#: Bytes that are searched first for the last line.
 _TAIL = 1 << 16
 _PIECE = 1 << 20
 
 
 def clock_offset() -> float:
-    """Seconds to add to the monotonic clock for the time of day, as it is now."""
+    """Seconds to add to the monotonic clock for the present time of day."""
     return time.time() - time.monotonic()
 
 
 class Journal:
-    """Appends events; each is one write, so that a process that dies loses nothing that was recorded.
+    """Appends events; each is one write, so that nothing recorded is lost if the process dies.
 
-    Several processes may append to the same file, one at a time: each chains on from the last whole record, and cuts
-    off what a writer that was killed has left of another one. ``copy_to`` is a descriptor that gets each line too, for
-    a watcher that shows progress. An event ``unwritten`` goes there and nowhere else: the file takes no more.
+    Several processes may append to the same file, one at a time: each continues the chain from the last whole record,
+    and cuts off an incomplete record that a killed writer has left. ``copy_to`` is a descriptor that also gets each
+    line, for a watcher that shows progress. An event ``unwritten`` goes only there: the file cannot be written.
     """
 
     def __init__(
@@ -101,18 +101,18 @@ class Journal:
         sync: bool = False,
         lock: int | None = None,
     ) -> None:
-        """``offset``: clock_offset() when the run began. Raises JournalError for a file that cannot be opened.
+        """``offset``: clock_offset() when the run began. Raises JournalError if the file cannot be opened.
 
-        ``sync``: each record is on the disk before write() returns, for a device that can take this machine down.
-        ``lock``: a file of this machine that all writers of the journal lock in its place, each a process: to lock a
-        file of the host's takes a guest as long as to write it.
+        ``sync``: each record is on the disk before write() returns, for a device that can crash this machine.
+        ``lock``: a file of this machine that all writers of the journal, each a process, lock instead of the journal:
+        a guest takes as long to lock a file of the host's as to write it.
         """
         self._path = path
         self._copy_to = copy_to
         self._sync = sync
         self._lock = lock
         self._offset = clock_offset() if offset is None else offset
-        #: Where this writer has ended the file, and the digest that the next record follows.
+        #: The size of the file after this writer's last record, and the digest that the next record follows.
         self._end, self._before = 0, ""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -122,7 +122,7 @@ class Journal:
     def write(self, event: Event) -> None:
         """Record ``event`` with the time of day.
 
-        Raises JournalError when the disk refuses it, or nobody is there any more to whom it is copied.
+        Raises JournalError if the disk refuses it, or if the reader of its copy is gone.
         """
         try:
             with self._locked():
@@ -130,7 +130,7 @@ class Journal:
             if self._sync:
                 os.fdatasync(self._file)
         except OSError as error:
-            message = f"{self._path} takes no more: {error.strerror}"
+            message = f"{self._path} can no longer be written: {error.strerror}"
             with contextlib.suppress(OSError), self._locked():
                 self._append(events.Broken(message, REMEDY, None))  # which is short: it may still fit
             self._copy(line(events.Unwritten(message, REMEDY)))
@@ -149,10 +149,10 @@ class Journal:
                 self._append(events.Closed(check.lines, check.whole))
             os.fdatasync(self._file)
         except OSError as error:
-            raise JournalError(f"{self._path} takes no more: {error.strerror}") from None
+            raise JournalError(f"{self._path} can no longer be written: {error.strerror}") from None
 
     def _append(self, event: Event) -> bytes:
-        """All that belongs to it, whole or not at all; the record itself. Raises OSError."""
+        """Append all its lines, whole or not at all; the record itself. Raises OSError."""
         self._catch_up()
         made, before = [], self._before
         for record in records(event, round(time.monotonic() + self._offset, 6)):
@@ -170,7 +170,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Nobody else appends meanwhile. A file system without locks has no runs in which two do."""
+        """No other process appends in the meantime. Without locks in the file system, a run has only one writer."""
         with contextlib.suppress(OSError):
             self._take_lock(fcntl.LOCK_EX)
         try:
@@ -231,20 +231,20 @@ def _last_line(file: int, size: int) -> tuple[bytes, int]:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    """A disk that is nearly full takes a part, and says why only when asked to take the rest."""
+    """A disk that is nearly full takes a part, and reports the error only for the rest."""
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 def records(event: Event, at: float | None = None) -> Iterator[bytes]:
-    """All lines that an event makes in a journal: its own, and before it that of its calls, if it has any."""
+    """All lines of an event in a journal: its own, and before it that of its calls, if it has any."""
     if isinstance(event, events.End) and event.calls:
         yield _text({"event": _CALLS, "calls": to_rows(event.calls)})
     yield line(event, at)
 
 
 def line(event: Event, at: float | None = None) -> bytes:
-    """An event as a journal has it; ``at`` is the time of day in seconds, now unless given."""
+    """An event as a journal has it; ``at`` is the time of day in seconds, by default now."""
     at = round(time.time(), 6) if at is None else at
     return _text({"event": events.name(type(event)), "time": at, **fields.plain(event)})
 
@@ -255,7 +255,7 @@ def _text(record: dict[str, Any]) -> bytes:
 
 
 def parse(text: str | bytes) -> Line:
-    """A line of a journal, whatever became of it."""
+    """A line of a journal, intact or damaged."""
     try:
         record = json.loads(text)
         if not isinstance(record, dict):
@@ -282,7 +282,7 @@ def _time(value: object) -> float:
 
 
 def read(path: Path, *, whole: bool = False) -> Iterator[Line]:
-    """The lines of ``path``, as ``lines`` gives them. Raises JournalError for a file that cannot be read, too."""
+    """The lines of ``path``, as ``lines`` gives them. Also raises JournalError if the file cannot be read."""
     try:
         with path.open("rb") as file:
             yield from lines(file, str(path), whole=whole)
@@ -294,11 +294,11 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
     """The lines of a journal; a last one that was cut short is left out. The first holds the event ``run``.
 
     A line whose place in the chain is wrong is damaged. A journal that does not end with the event ``closed`` has a Cut
-    after its last line. What follows from a line that was told already is not told again.
+    after its last line. Consequences of a damaged line that was reported already are not reported again.
 
-    The calls of a case are read when they are looked at, unless it has failed; with ``whole``, all are read at once.
-    Where they cannot be read, though the chain is right, the case is damaged that has them; there are none if that is
-    found later. Raises JournalError, with ``name``, for what is not a journal of this format.
+    The calls of a case are read when they are needed, but at once if it has failed; with ``whole``, all are read at
+    once. If they cannot be read although the chain is intact, their case is damaged; if that is found only later, it
+    has no calls. Raises JournalError, with ``name``, for what is not a journal of this format.
     """
     check = chain.Check()
     told = closed = False
@@ -337,19 +337,19 @@ def lines(file: Iterable[bytes], name: str, *, whole: bool = False) -> Iterator[
         yield Damaged(f"{counted(len(rest), 'byte')} after the end of the journal")
     if not closed:
         yield Cut(
-            f"the journal was not closed: whoever watched the run was killed, or lines are missing after line "
+            f"the journal was not closed: the watcher of the run was killed, or lines are missing after line "
             f"{check.lines}"
         )
 
 
 def _with_calls(at: float, end: events.End, text: bytes, whole: bool) -> Line:
-    """The end of a case with its calls, which ``text`` has."""
+    """The end of a case with its calls, which are in ``text``."""
     if not whole and end.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE):
         return Recorded(at, replace(end, calls=Calls(partial(_records, text))))
     try:
         return Recorded(at, replace(end, calls=_calls(text)))
     except (ValueError, RecursionError) as error:
-        return Damaged(f"its calls, which the line before has: {error}")
+        return Damaged(f"its calls, in the line before: {error}")
 
 
 def _records(text: bytes) -> list[dict[str, Any]]:
@@ -365,11 +365,11 @@ def _calls(text: bytes) -> Calls:
 
 
 def _checked(found: Recorded, digest: str, records: int) -> Line:
-    """The record that closes a journal, held against what came before it."""
+    """The record that closes a journal, checked against the lines before it."""
     assert isinstance(found.event, events.Closed)
     if found.event.records != records:
-        return Damaged(f"it closes a journal of {found.event.records} records, and {records} are here")
-    return found if found.event.digest == digest else Damaged("the digest of all lines before it is another one")
+        return Damaged(f"it closes a journal of {found.event.records} records, but {records} are here")
+    return found if found.event.digest == digest else Damaged("the digest of all lines before it is different")
 
 
 def _check_format(path: str, first: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges a kernel's log and taint: pure functions over what was read of them."""
+"""Judges a kernel's log and taint: pure functions over what was read from them."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ _COMPLAINT = re.compile(
 # The names are the kernel's own, bit by bit, as its "tainted" lines print them.
 _TAINT = "PFSRMBUDAWCIOELKXTNJ"
 
-#: Bytes that the kernel takes of one line, with room for what it puts before it.
+#: Bytes of one line that the kernel takes, less room for its prefix.
 _LONGEST = 900
 
 _MARK = re.compile(r"vfio-compliance\[(\d+)\] (\d+)\.(\d{6}): case (.*)", re.ASCII)
 
 
 class Mark(NamedTuple):
-    """A line that says that a case begins."""
+    """A line that marks the beginning of a case."""
 
-    #: The number of the test process.
+    #: The id of the test process.
     process: int
-    #: When it was written, in microseconds of the monotonic clock: the kernel's log has a clock of its own.
+    #: When it was written, in microseconds of the monotonic clock: the kernel's log has its own clock.
     moment: int
     case: str
 
 
-#: Where the kernel was: `RIP: 0010:name+0x1/0x2 [module]`, `pc : name+...` on others, ` name+...` for each caller.
+#: Where the kernel was: `RIP: 0010:name+0x1/0x2 [module]`, elsewhere `pc : name+...`; ` name+...` for each caller.
 _PLACE = re.compile(r"(?:RIP: [0-9a-f]+:|pc : | *)([\w.$]+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^]]+\])?)", re.ASCII)
 _TRACE = "Call Trace:", "Call trace:", "<TASK>"
-#: Above KFENCE's traces: of the access, beginning where the kernel was; of the memory, from where it came.
+#: Lines above KFENCE's traces: of the access, where the kernel was; of the memory, where it was allocated or freed.
 _OF_ACCESS = re.compile(r"(Out-of-bounds|Use-after-free|Corrupted memory|Invalid)\b.* 0x[0-9a-f]+.*:", re.ASCII)
 _OF_MEMORY = re.compile(r"kfence-#\d+: .*")
 
-#: So many callers are kept of each complaint: the innermost.
+#: How many callers are kept for each complaint: the innermost.
 _CALLERS = 6
 
-#: Of so many complaints that differ it is kept where the kernel was.
+#: For how many different complaints the place is kept.
 _PLACED = 200
 
-#: What comes before the letters of a new taint.
+#: The text before the letters of a new taint.
 TAINTED: Final = "the kernel got tainted: "
 
-#: How long something has lasted: a watchdog says so again and again.
+#: How long something has lasted: a watchdog repeats its complaint with a new time.
 _HOW_LONG = re.compile(r" (?:stuck )?for (?:more than )?\d+ ?s(?:econds)?\b", re.ASCII)
 
-#: What a run notes where it cannot read the log.
+#: What a run notes if it cannot read the log.
 UNWATCHED: Final = "the kernel's log was not watched"
 
-#: What a line of the place of a complaint begins with.
+#: The beginning of a line with the place of a complaint.
 INDENT: Final = "  "
 
 
 class Warned(NamedTuple):
-    """Where a WARN statement of the kernel stands."""
+    """The place of a WARN statement in the kernel."""
 
     file: str
     function: str
@@ -74,15 +74,15 @@ _WARNED = (
 
 
 def written(mark: Mark) -> bytes:
-    """What a test process writes into the kernel's log when a case begins."""
+    """What a test process writes into the kernel's log at the beginning of a case."""
     seconds, micros = divmod(mark.moment, 1_000_000)
-    # As information, which a console shows unless it is told to be quiet.
+    # At level info, which a console shows unless it is set to be quiet.
     line = f"<6>vfio-compliance[{mark.process}] {seconds}.{micros:06}: case {mark.case}"
     return line.encode()[:_LONGEST] + b"\n"
 
 
 def marked(line: str) -> Mark | None:
-    """What a line of the log marks; None where it marks nothing."""
+    """The mark in a line of the log; None if there is none."""
     found = _MARK.fullmatch(line)
     return Mark(int(found[1]), int(found[2]) * 1_000_000 + int(found[3]), found[4]) if found else None
 
@@ -98,15 +98,15 @@ def complaints(lines: Iterable[str]) -> list[str]:
 
 
 def warned(line: str) -> Warned | None:
-    """Where the WARN statement stands that a complaint comes from; None for any other complaint.
+    """The place of the WARN statement that a complaint comes from; None for any other complaint.
 
-    What lockdep and RCU report as a warning comes from no WARN statement.
+    What lockdep and RCU report as a warning does not come from a WARN statement.
     """
     found = next(filter(None, (pattern.match(line) for pattern in _WARNED)), None)
     return Warned(found[1], found[2]) if found else None
 
 
-#: The letters of taints, each with the complaint that comes just before it.
+#: The letters of taints, each with the complaint that comes just before.
 _TAINTING = (
     ("L", re.compile(r"soft lockup")),
     ("B", re.compile(r"KASAN: |KFENCE: |BUG: Bad ")),
@@ -121,27 +121,27 @@ _TAINTING = (
 
 
 def taint_of(line: str) -> str:
-    """The letter of the taint that a complaint brings, if the kernel has not got it yet; empty where none is known."""
+    """The letter of the taint that a complaint causes, if the kernel does not have it yet; empty if unknown."""
     return "W" if warned(line) else next((letter for letter, words in _TAINTING if words.search(line)), "")
 
 
 def source(line: str) -> Warned | str:
-    """What two complaints have in common that are one again: where it is known, the place, else all but how long."""
+    """What two reports of the same complaint have in common: the place if known, else the text without the time."""
     return warned(line) or _HOW_LONG.sub("", line)
 
 
 class Places:
-    """Finds where the kernel was when it complained, in the lines that follow; of equal complaints for the first."""
+    """Finds where the kernel was when it complained, in the lines that follow; for equal complaints, only once."""
 
     def __init__(self) -> None:
         self._known: set[str | Warned] = set()
         self._left = 0
         self._trace = False
-        #: The next of the trace is where the kernel was, and no caller.
+        #: The next line of the trace is where the kernel was, not a caller.
         self._innermost = False
 
     def kept(self, line: str) -> str | None:
-        """The line if it is a complaint, what it says of where the kernel was in the last one, or None."""
+        """The line if it is a complaint; if it says where the kernel was at the last one, that place; or None."""
         if _COMPLAINT.search(line):
             which = source(line)
             new = which not in self._known and len(self._known) < _PLACED
@@ -171,7 +171,7 @@ class Places:
 
 
 def each_taint(mask: int) -> list[str]:
-    """The letter of each bit of a taint mask; of one without a letter its number."""
+    """The letter of each bit of a taint mask; for a bit without a letter, its number."""
     bits = (bit for bit in range(mask.bit_length()) if mask >> bit & 1)
     return [_TAINT[bit] if bit < len(_TAINT) else f"[{bit}]" for bit in bits]
 

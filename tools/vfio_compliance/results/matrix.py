@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs beside each other: what became of each rule in each of them, so that a difference between kernels is seen."""
+"""Runs side by side: the verdict on each rule in each run, to show differences between kernels."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .verdict import Verdict
 
 _ABSENT = "-"
 _GAP = 2
-#: Before a row in which runs differ.
+#: The mark before a row in which runs differ.
 _MARK = "! "
 
 
 @dataclass(frozen=True)
 class Column:
-    """One run: its name and target, the verdict on each rule of the device, its answers where the text is silent."""
+    """One run: its name and target, the verdict on each rule of the device, its answers to open questions."""
 
-    #: Line by line, as the column is headed: the kernel, and what else tells it from other runs of the target.
+    #: The lines of the column's heading: the kernel, and what else distinguishes it from other runs of the target.
     name: tuple[str, ...]
     target: str
     verdicts: Mapping[str, Verdict]
@@ -35,16 +35,16 @@ class Column:
 
 
 def column(kernel: str, summary: Summary) -> Column:
-    """The column of a run that its kernel alone names."""
+    """The column of a run that is named by its kernel alone."""
     answers = {question: ", ".join(sorted(seen)) for question, seen in summary.observed.items()}
     return Column((kernel,), summary.run.profile.name, summary.device_verdicts, answers)
 
 
 def render(columns: Iterable[Column], width: int, *, whole: bool = False, what: str = "kernel") -> list[str]:
-    """Lines for the terminal, none longer than ``width`` as long as one column fits it.
+    """Lines for the terminal, none longer than ``width`` if one column fits into it.
 
-    Rows that say pass in each column are counted only, unless the ``whole`` table is wanted. Rows in which the columns
-    differ for one target come first; ``what`` each of them is, in a word.
+    Rows with pass in every column are only counted, unless ``whole``. Rows in which the columns of a target differ come
+    first. ``what``: the word for a column.
     """
     columns = by_target(columns)
     unlike, other, passing = ordered(columns)
@@ -65,7 +65,7 @@ def render(columns: Iterable[Column], width: int, *, whole: bool = False, what: 
 
 
 def by_target(columns: Iterable[Column]) -> list[Column]:
-    """Targets in the order in which they first come, and in each the runs as they come."""
+    """The columns grouped by target, in the order of first appearance; the runs of a target stay in order."""
     given = list(columns)
     targets = list(dict.fromkeys(each.target for each in given))
     return sorted(given, key=lambda each: targets.index(each.target))
@@ -82,7 +82,7 @@ class Order(NamedTuple):
 
 
 def ordered(columns: Sequence[Column]) -> Order:
-    """The rules in the order in which they are looked at."""
+    """The rules in the order in which they are shown."""
     rules = list(dict.fromkeys(rule for each in columns for rule in each.verdicts))
     unlike = [rule for rule in rules if _differ(columns, rule)]
     rest = [rule for rule in rules if rule not in unlike]
@@ -91,7 +91,7 @@ def ordered(columns: Sequence[Column]) -> Order:
 
 
 class Unlike(NamedTuple):
-    """A question where the text is silent, and what the runs of one target answer, each with the runs that do."""
+    """A question that the specification leaves open, and the answers of one target's runs, each with its runs."""
 
     target: str
     question: str
@@ -99,7 +99,7 @@ class Unlike(NamedTuple):
 
 
 def unlike_answers(columns: Sequence[Column]) -> Iterator[Unlike]:
-    """Those on which runs of one target differ; the columns are by target."""
+    """The questions on which runs of one target differ; the columns are grouped by target."""
     for target, group in groupby(columns, key=lambda each: each.target):
         same = list(group)
         for question in dict.fromkeys(question for each in same for question in each.answers):
@@ -140,7 +140,7 @@ def _label(rules: Sequence[str]) -> int:
 
 
 def _widths(columns: Sequence[Column]) -> Iterator[int]:
-    """For each column, so that it holds any verdict and its name, and those of one target its name."""
+    """The width of each column, enough for any verdict and its name, and together for the name of the target."""
     verdict = max(len(verdict.value) for verdict in Verdict)
     for target, group in groupby(columns, key=lambda each: each.target):
         same = list(group)
@@ -174,9 +174,9 @@ def _word(verdict: Verdict | None) -> str:
 
 
 def _silence(columns: Sequence[Column], what: str) -> Iterator[str]:
-    """Where the text is silent: what one target does differently from column to column."""
+    """Where the specification is silent: what one target does differently from column to column."""
     for index, (target, question, answers) in enumerate(unlike_answers(columns)):
         if not index:
-            yield from ("", f"Where the text is silent, the {plural(what)} differ")
+            yield from ("", f"Where the specification is silent, the {plural(what)} differ")
         yield f"  {target}: {question}"
         yield from (f"    {', '.join(names)}: {answer}" for answer, names in answers.items())

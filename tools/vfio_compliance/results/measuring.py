@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Measures a case by its calls, as a test process makes them.
 
-Nothing here is measured anew: a call says when it began and how long it took. A state lasts from the write that asks
-for it to the one that asks for the next, so that the change counts for the state that is changed to. The registers
-are those that the journal names, and the states have the names that it gives to their values.
+Nothing is timed here: a call has its own start and duration. A state lasts from the write that asks for it to the
+write that asks for the next, so the time of a change counts for the new state. The registers are those that the journal
+names, and the states have the names that it gives to their values.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SAVING: Final = (_PRE_COPY, _STOP_AND_COPY)
 _RUNS: Final = (_RUNNING, _PRE_COPY)
 _UNKNOWN: Final = "unknown"
 
-#: How many points of a flow are kept at least, where there are as many.
+#: How many points of a flow are kept at least, if there are that many.
 _MOST_POINTS: Final = 32
 
 
 class Measuring:
-    """Measures the calls of one case after the other, as a test process makes them."""
+    """Measures the calls of one case after another, as a test process makes them."""
 
     def __init__(self, regions: Iterable[UsedRegion]) -> None:
         self._devices = {
@@ -39,7 +39,7 @@ class Measuring:
         }
 
     def take(self, calls: Sequence[Call]) -> Measures:
-        """What the calls of the next case amount to."""
+        """The measures of the next case's calls."""
         case = _Case(self._devices)
         case.take(calls)
         nanoseconds = {name: dict(spent) for name, spent in case.spent.items()}
@@ -49,7 +49,7 @@ class Measuring:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a region has what tells a migration: offsets and widths of registers, and where the data begins."""
+    """The layout of a migration region: offsets and widths of its registers, and where the data begins."""
 
     index: int
     state: tuple[int, int]
@@ -60,7 +60,7 @@ class _Place:
 
     @classmethod
     def of(cls, region: UsedRegion) -> _Place | None:
-        """None where the region does not have them."""
+        """None if the region does not have them."""
         by_name: dict[str, Register] = {each.name: each for each in region.registers}
         state, pending, size = map(by_name.get, ("device_state", "pending_bytes", "data_size"))
         if not state or not pending or not size:
@@ -71,21 +71,21 @@ class _Place:
 
 
 class _Device:
-    """One device, as its calls show it."""
+    """One device, as seen by its calls."""
 
     def __init__(self, place: _Place, name: str) -> None:
         self.place = place
         self._name = name
         self._state: str | None = None
         self._since = 0
-        #: Data may go through it, and no call tells of that.
+        #: Data may move through the mapping, which no call shows.
         self._mapped = False
         self.flow: Flow | None = None
-        #: Nanoseconds in its calls so far.
+        #: Nanoseconds spent in its calls.
         self._spent_on_it = 0
         self._drained = False
-        #: Of the buffer that is being moved: its size as it was announced, bytes in calls, and when the last one of
-        #: these had ended, with the time that had been spent in calls then.
+        #: Of the buffer that is being moved: its announced size, the bytes moved in calls, and when the last of these
+        #: calls ended, with the time spent in calls by then.
         self._announced = self._in_calls = 0
         self._moved_at: tuple[int, int] | None = None
         self._course = _Course()
@@ -100,7 +100,7 @@ class _Device:
         self.lose(at, case)
 
     def lose(self, at: int, case: _Case) -> None:
-        """Nothing is known of its state any more."""
+        """Its state is no longer known."""
         self._count(at, case)
         self._state = None
         self._finish(case)
@@ -110,7 +110,7 @@ class _Device:
             case.spent.setdefault(self._name, Counter())[self._state] += at - self._since
 
     def _finish(self, case: _Case) -> None:
-        """The flow is over, whatever it came to."""
+        """The flow is over, complete or not."""
         if flow := self.flow:
             self.flow = None
             flow.course = self._course.points
@@ -147,12 +147,12 @@ class _Device:
         """device_state was read."""
         if name == self._state:
             return
-        if self._state is not None:  # it went there by itself: what was begun is over
+        if self._state is not None:  # it changed by itself: the flow is over
             self.lose(at, case)
         self._state, self._since = name, at
 
     def _changed(self, name: str, started: int, ended: int, case: _Case) -> None:
-        """device_state was written, and the driver took it."""
+        """device_state was written, and the driver accepted it."""
         before = self._state
         case.change(before, name, ACCEPTED)
         self._count(started, case)
@@ -186,7 +186,7 @@ class _Device:
         self._drained = False
 
     def _data(self, call: Mapping[str, Any], offset: int, ended: int, read: bool, flow: Flow) -> None:
-        """What is moved while a flow is under way."""
+        """An access to the data during a flow."""
         place = self.place
         if offset >= place.data:
             self._in_calls += call.get("value", 0) * call.get("times", 1)
@@ -202,7 +202,7 @@ class _Device:
             self._course.add(max(ended - flow.begun, 0), pending, flow.moved)
 
     def _moved(self, flow: Flow, at: tuple[int, int]) -> None:
-        """A buffer was moved, if there was one. By calls, or through a mapping: then all that was announced."""
+        """A buffer, if there was one, was moved: by calls, or through a mapping, when all announced bytes count."""
         size = min(self._in_calls, self._announced) or (self._announced if self._mapped else 0)
         if size:
             flow.moved += size
@@ -213,7 +213,7 @@ class _Device:
 
 
 class _Course:
-    """Points of a flow, at most twice _MOST_POINTS of them however many there are."""
+    """Points of a flow, at most twice _MOST_POINTS of them."""
 
     def __init__(self) -> None:
         self._points: list[tuple[int, int, int]] = []
@@ -221,7 +221,7 @@ class _Course:
         self._number, self._step = 0, 1
 
     def add(self, at: int, pending: int, moved: int) -> None:
-        """The next one: each of the first, then each second, fourth and so on."""
+        """Add the next point: at first every one is kept, then every second, every fourth and so on."""
         self._last = (at, pending, moved)
         if self._number % self._step == 0:
             self._points.append(self._last)
@@ -232,7 +232,7 @@ class _Course:
 
     @property
     def points(self) -> tuple[tuple[int, int, int], ...]:
-        """Those that are kept, and the last one."""
+        """The kept points, and the last one."""
         last = [self._last] if self._last and self._last not in self._points[-1:] else []
         return (*self._points, *last)
 
@@ -245,23 +245,23 @@ class _Case:
         self.spent: dict[str, Counter[str]] = {}
         self.flows: list[Flow] = []
         self.unfinished: Counter[str] = Counter()
-        #: The last state that was saved whole, and given to no device.
+        #: The last complete save whose state was not yet given to a device.
         self.saved: Flow | None = None
         self.changes: dict[str, Counter[str]] = {}
         self.bitmaps = 0
 
     def change(self, before: str | None, after: str, answer: str, times: int = 1) -> None:
-        """A change of state was asked for, from one that is known."""
+        """A change from a known state was asked for."""
         if before is not None and _UNKNOWN not in (before, after):
             self.changes.setdefault(f"{before} -> {after}", Counter())[answer] += times
 
     def runs(self, at: int) -> None:
-        """A device is running that was given a state."""
+        """A device that was given a state is running."""
         if self.saved:
             self.saved.running, self.saved = at, None
 
     def take(self, calls: Sequence[Call]) -> None:
-        """All of them, in their order."""
+        """Take the calls, in order."""
         last = 0
         for call in plain(calls):
             verb, target = call["verb"], call["target"]
@@ -281,7 +281,7 @@ class _Case:
             device.lose(last, self)
 
     def _other(self, call: Mapping[str, Any], verb: str, target: str, at: int) -> None:
-        """A call on something else than a region of a migration."""
+        """A call on anything other than a migration region."""
         if verb == "ioctl" and call.get("number") in BITMAP_REQUESTS and call.get("behind"):
             self.bitmaps += call.get("times", 1)
         if verb == OMITTED:
@@ -297,5 +297,5 @@ class _Case:
 
 
 def _value(data: str) -> int:
-    """Bytes of a register, as they are recorded; longer ones have no meaning here."""
+    """The value of a register, from its recorded bytes; longer data has no meaning here."""
     return int.from_bytes(bytes.fromhex(data[:16]), "little")

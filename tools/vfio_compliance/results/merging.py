@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many runs as columns of one table, each named by the least that tells it from the others."""
+"""Many runs as columns of one table, each named by the least that distinguishes it from the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .matrix import Column, column
 from .spent import spent
 from .summary import Summary
 
-#: What tells runs of one target apart, the plainest first, each with where its text may be cut.
+#: What distinguishes runs of one target, the plainest first, each with the places where its text may be cut.
 _TELLING: Final = {
     "kernel": re.compile(r"[-+_]"),
     "driver": re.compile(r"(?!)"),
@@ -31,16 +31,16 @@ _WIDEST: Final = 24
 
 @dataclass(frozen=True)
 class MergedRun:
-    """A run, as far as the table of many has it."""
+    """What the table of many runs has of one run."""
 
-    #: Where it was read, as the user named it.
+    #: Where it was read from, as the user named it.
     place: str
     column: Column
-    #: What it may be told from others by, of ``_TELLING``.
+    #: The facts, of those in ``_TELLING``, that can distinguish it from others.
     facts: Mapping[str, str]
-    #: How long it took, and how much of that went by in calls.
+    #: How long it took, and how much of that was spent in calls.
     time: str
-    #: What each of its rules says, by the rule's id.
+    #: The sentence of each of its rules, by the rule's id.
     says: Mapping[str, str]
     #: The verdict on the device, in a line.
     verdict: str
@@ -48,11 +48,11 @@ class MergedRun:
 
     @property
     def driver(self) -> str:
-        """The driver in words, as far as it is known."""
+        """The driver in words, as far as known."""
         told = [self.facts.get(name, "") for name in ("driver", "driver version")]
         for name in ("driver srcversion", "broken on purpose"):
             told += [f"{name.removeprefix('driver ')} {self.facts[name]}"] if name in self.facts else []
-        return ", ".join(filter(None, told)) or "driver not known"
+        return ", ".join(filter(None, told)) or "unknown"
 
 
 def merged(place: str, summary: Summary) -> MergedRun:
@@ -70,9 +70,9 @@ def merged(place: str, summary: Summary) -> MergedRun:
 
 
 def named(runs: Iterable[MergedRun]) -> list[MergedRun]:
-    """The same, each column named by the least that tells it from every other one of its target.
+    """The same runs, each column named by the least that distinguishes it from the others of its target.
 
-    That is its kernel, then what is needed of driver and host, then the number of the run.
+    That is its kernel, then driver and host as needed, then the number of the run.
     """
     numbered = [*enumerate(runs, 1)]
     names: dict[int, tuple[str, ...]] = {}
@@ -82,7 +82,7 @@ def named(runs: Iterable[MergedRun]) -> list[MergedRun]:
 
 
 def _names(runs: Mapping[int, Mapping[str, str]]) -> dict[int, tuple[str, ...]]:
-    """For the runs of one target, by number; a line that tells nothing of one of them is empty there."""
+    """For the runs of one target, by number; a fact that one of them does not have is an empty line there."""
     names: dict[int, tuple[str, ...]] = dict.fromkeys(runs, ())
     for fact, cut in _TELLING.items():
         short = _shortened([facts.get(fact, "") for facts in runs.values()], cut)
@@ -95,7 +95,7 @@ def _names(runs: Mapping[int, Mapping[str, str]]) -> dict[int, tuple[str, ...]]:
 
 
 def _shortened(texts: Sequence[str], cut: re.Pattern[str]) -> list[str]:
-    """The shortest beginnings, up to as many cuts in each, by which different texts still differ."""
+    """The texts, shortened at the earliest cut at which different ones still differ."""
     ends = {text: [*(found.start() for found in cut.finditer(text)), len(text)] for text in texts}
     short: dict[str, str] = {}
     for number in range(max(map(len, ends.values()), default=0)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What happened to a run rather than to a rule, and the rules that do not count, for formats that know tests alone."""
+"""What happened to a run rather than to a rule, and rules that do not count, for formats that only have tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .case import Case
 from .summary import Summary
 from .verdict import Verdict
 
-#: What such a test is called.
+#: The name of such a test.
 NAME: Final = "outside of any rule"
 
 NOT_BLOCKING: Final = "does not block"
@@ -19,13 +19,13 @@ NOT_BLOCKING: Final = "does not block"
 class Happened(NamedTuple):
     """One thing that happened."""
 
-    #: As that of a rule would be.
+    #: The verdict, as for a rule.
     verdict: Verdict
     text: str
 
 
 def outside(summary: Summary) -> Iterator[Happened]:
-    """All that counts for the exit code and is in no rule."""
+    """All that counts for the exit code and does not belong to a rule."""
     yield from (Happened(Verdict.FAIL, f"a server died: {text}") for text in summary.deaths)
     if summary.kernel_log:
         yield Happened(Verdict.KERNEL, "the kernel complained: " + "; ".join(summary.kernel_log))
@@ -35,5 +35,5 @@ def outside(summary: Summary) -> Iterator[Happened]:
 
 
 def blocks(summary: Summary, case: Case) -> bool:
-    """Whether the verdict on a case counts; those on the suite itself do."""
+    """Whether the verdict on a case counts; verdicts on the suite itself do."""
     return not summary.of_device(case) or case.rule in summary.counting

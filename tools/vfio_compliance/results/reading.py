@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From the lines of a journal to what they amount to."""
+"""From the lines of a journal to a summary."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .replay import Replay
 from .settle import settle
 from .summary import Summary
 
-#: How many lines that are damaged are told one by one.
+#: How many damaged lines are reported one by one.
 _MOST_DAMAGED: Final = 100
 
 
 def summarise(lines: Iterable[Line], today: datetime.date | None = None) -> Summary:
-    """Add up a journal, whole or not. ``today`` decides whether a waiver has expired; the day of the run unless given.
+    """Summarise a journal, complete or not. ``today``, by default the day of the run, decides if waivers have expired.
 
-    A line that is damaged, or the lack of an end, is one more reason why not everything could be judged. Raises
-    JournalError when the first line is not that of a run.
+    A damaged line, or a missing end, is one more reason why not everything could be judged. Raises JournalError if the
+    first line is not that of a run.
     """
     rest = iter(lines)
     first = next(rest, Damaged("nothing"))

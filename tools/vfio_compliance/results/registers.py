@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The registers of a device's regions, by which accesses are told in words."""
+"""The registers of a device's regions, by which accesses are put into words."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Registers: TypeAlias = Mapping[int, Sequence[Register]]
 
 
 def registers_of(regions: Iterable[UsedRegion]) -> Registers:
-    """Those of regions as a journal has them."""
+    """The registers of the regions in a journal."""
     return {region.index: [_register(each) for each in region.registers] for region in regions}
 
 
 def recorded(register: Register) -> RecordedRegister:
-    """A register as a journal has it."""
+    """A register as it is in a journal."""
     name, offset, width, values = register
     return RecordedRegister(name, offset, width, {str(value): word for value, word in values.items()})
 

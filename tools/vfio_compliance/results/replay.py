@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A journal, event by event, as a run went."""
+"""Follows a journal, event by event."""
 
 from __future__ import annotations
 
@@ -37,32 +37,32 @@ from .summary import Summary
 from .totals import count
 from .verdict import Verdict, gravest
 
-#: Events after which a new test process is to continue the run, if a case is left.
+#: Events after which a new test process continues the run, if cases are left.
 _Cut: TypeAlias = Broken | Hang | Lost
 
 
 class Replay:
-    """Adds one event after the other to a summary."""
+    """Adds one event after another to a summary."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
-        #: Whether the present test process has come to its end, and the event that cut it off.
+        #: Whether the present test process has finished, and the event that cut it off.
         self._ended = False
         self._cut: _Cut | None = None
-        #: Every case with its rule, and which time it is that they are run.
+        #: Every case with its rule, and the round of the run.
         self._planned: tuple[tuple[str, str], ...] = ()
         self._round = 1
-        #: Whether one test process was not enough.
+        #: Whether there was more than one test process.
         self._continued = False
-        #: Why the run ended early, outside of any case; that counts no more once it was resumed.
+        #: Why the run ended early, outside of any case; that no longer counts once it was resumed.
         self._ends: list[Stop] = []
-        #: What tells what the present test process has done: it may not get to count that itself.
+        #: Measures what the present test process has done, in case it ends before it can record that itself.
         self._uncounted: list[Opening | End] = []
-        #: Whether calls were made of which the journal does not say how long they took in all.
+        #: Whether there were calls whose total time is not in the journal.
         self._untimed = False
 
     def take(self, event: Event) -> None:
-        """Take note of an event; those that say nothing about a verdict change nothing."""
+        """Take an event; one that says nothing about a verdict changes nothing."""
         summary = self._summary
         match event:
             case Environment():
@@ -113,7 +113,7 @@ class Replay:
                 self._finish(event)
 
     def end(self) -> None:
-        """There is nothing more to come: if the run had not come to its end, that is a stop."""
+        """No more events follow: if the run had not finished, that is a stop."""
         summary, cut = self._summary, self._cut
         summary.stops[:0] = self._ends
         if not self._ended and not summary.stops:
@@ -150,7 +150,7 @@ class Replay:
             self._summary.observed.setdefault(question, Counter())[answer] += 1
 
     def _cut_off(self, event: Broken | Hang, verdict: Verdict, outside: list[Stop]) -> None:
-        """The test process ended, or had to be ended: in a case, which gets the verdict, or ``outside`` of any."""
+        """The test process ended or was ended: in a case, which gets the verdict, or else this goes to ``outside``."""
         self._ended = True
         case = self._place(event.case)
         if case is None:
@@ -176,7 +176,7 @@ class Replay:
     def _count(self) -> None:
         totals = self._summary.totals
         for event in self._uncounted:
-            if isinstance(event, Opening):  # its time is in that of the first case
+            if isinstance(event, Opening):  # its time is part of that of the first case
                 totals.update(asdict(count(event.calls)))
             else:
                 totals.update(asdict(event.totals))
@@ -185,7 +185,7 @@ class Replay:
         self._uncounted.clear()
 
     def _resume(self, event: Resumed) -> None:
-        """Nothing is lost by what ended the run before: it goes on."""
+        """What had ended the run before no longer counts: it continues."""
         for stop in self._ends:
             self._summary.notes[f"the run had ended early, and was resumed: {stop.message}"] += 1
         if not self._ends:

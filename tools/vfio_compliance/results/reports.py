@@ -18,7 +18,7 @@ NAME: Final = "report.txt"
 
 
 class Wanted(NamedTuple):
-    """A report that the user asks for."""
+    """A report that the user asked for."""
 
     #: One of the formats of ``writers``.
     format: str
@@ -35,13 +35,13 @@ def write(wanted: Wanted, summary: Summary) -> None:
 
 
 def put(path: Path, text: str, what: str) -> None:
-    """Write a text, whole or not at all; folders on the way are made. Only its owner can read it, as the journal.
+    """Write a text, whole or not at all, and make missing folders. Like the journal, only its owner can read it.
 
-    Raises ReportError, which says ``what`` is not written.
+    Raises ReportError, which names ``what`` was not written.
     """
     data = text.encode("utf-8", "backslashreplace")
     try:
-        if path.exists() and not path.is_file():  # such as /dev/stdout or a pipe, which nothing can take the place of
+        if path.exists() and not path.is_file():  # such as /dev/stdout or a pipe, which cannot be replaced by a file
             path.write_bytes(data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,14 +55,14 @@ def put(path: Path, text: str, what: str) -> None:
                 os.unlink(unfinished)
             raise
     except OSError as error:
-        raise ReportError(f"{path}: {error.strerror}: {what} is not written") from None
+        raise ReportError(f"{path}: {error.strerror}: {what} was not written") from None
 
 
 def save(summary: Summary, folder: Path, wanted: Iterable[Wanted]) -> Iterator[str]:
-    """Write the text into the folder of the run, and each report that is wanted; a message for each that fails."""
+    """Write the text report into the folder of the run, and each wanted report; a message for each that fails."""
     for each in (Wanted("terminal", folder / NAME), *wanted):
         try:
             write(each, summary)
         except ReportError as error:
             again = f"vfio-compliance report {folder} --format {each.format} --output FILE"
-            yield f"{error}; put that right, then: {again}"
+            yield f"{error}; fix that, then: {again}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How to see a failure again, and what came of it when the run tried."""
+"""How to see a failure again, and the result of the run's own rerun."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .summary import Summary
 
 
 def rerun(summary: Summary, case: Case) -> str:
-    """The command that shows the failure of a case again: alone, or after the earlier cases that it takes."""
+    """The command that shows the failure of a case again: alone, or after the earlier cases that are needed."""
     return " ".join(filter(None, (summary.facts.get(RERUN_BY, ""), _here(summary, case))))
 
 
@@ -33,16 +33,16 @@ def _here(summary: Summary, case: Case) -> str:
 
 
 def again(summary: Summary, case: Case) -> str:
-    """What came of a case that passes alone when it was run once more; nothing of any other."""
+    """The result of the rerun of a case that passes alone; empty for any other case."""
     if not case.passes_alone:
         return ""
     before = [summary.cases[each].name if each in summary.cases else each for each in case.needs]
     if 0 < len(before) <= NAMED:
-        return f"it passed alone, and failed after {', then '.join(before)}: something remembers what was done there"
+        return f"it passed alone, and failed after {', then '.join(before)}: something remembers what was done before"
     if before:
         return f"it passed alone, and failed after {counted(len(before), 'earlier case')}"
     most = max(len(rerun.after) for rerun in case.reruns)
-    return "it did not fail again: not alone" + (f", and not after {counted(most, 'case')} before it" if most else "")
+    return "it did not fail again when run alone" + (f", nor after {counted(most, 'case')} before it" if most else "")
 
 
 def _options(option: str, values: Sequence[str]) -> list[str]:

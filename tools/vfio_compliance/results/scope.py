@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run set out to judge: the plan, and how much of it was selected."""
+"""What a run was to judge: the plan, and how much of it was selected."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Scope(NamedTuple):
 
     #: Name of the plan.
     plan: str
-    #: Whether a run by it that holds is a certificate.
+    #: Whether a run by it that passes is a certificate.
     certifies: bool
     #: Whether --no-should was asked for.
     no_should: bool
-    #: Rules that the plan leaves out, by the reason.
+    #: Rules that the plan leaves out, by reason.
     left_out: dict[str, list[str]]
-    #: Rules that the plan, or --no-should, does not let block, by the reason.
+    #: Rules that do not block, by the plan or by --no-should, by reason.
     not_blocking: dict[str, list[str]]
-    #: What ``--only`` and ``--exclude`` said.
+    #: The values of ``--only`` and ``--exclude``.
     only: tuple[str, ...]
     exclude: tuple[str, ...]
-    #: Whether less was asked for than the plan has: this is no certificate.
+    #: Whether less was selected than the plan has: then there is no certificate.
     selection: bool
     #: How many rules of the device the plan has for the profile, and how many cases of them.
     rules: int
@@ -35,7 +35,7 @@ class Scope(NamedTuple):
 
 
 def scope_of(run: Run, selected: Sequence[str]) -> Scope:
-    """By the event ``run``; ``selected`` has the rule of each selected case."""
+    """The scope, by the event ``run``; ``selected`` has the rule of each selected case."""
     plan, chosen, judged = run.plan, run.selection, set(selected)
     left_out: dict[str, list[str]] = {}
     not_blocking: dict[str, list[str]] = {}
@@ -63,7 +63,7 @@ def scope_of(run: Run, selected: Sequence[str]) -> Scope:
 
 
 def _offered(run: Run) -> Iterator[Rule]:
-    """The device's rules of the interfaces that it has, without those that a run has to ask for."""
+    """The device's rules of its interfaces, without those that are judged only on request."""
     for rule in run.rules:
         if rule.interface in run.interfaces and not rule.on_request and not rule.of_the_suite:
             yield rule

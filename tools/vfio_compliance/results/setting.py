@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run judges, and by what: the profile, the plan, the selection, and what was found of the device."""
+"""What a run judges, and by what: the profile, the plan, the selection, and the device's regions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..rules import LEVELS
 
 @dataclass(frozen=True, slots=True)
 class JudgedProfile:
-    """The profile of the device, and the SHA-256 of the file."""
+    """The profile of the device, and the SHA-256 of its file."""
 
     path: str
     name: str
@@ -22,7 +22,7 @@ class JudgedProfile:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A rule that the plan leaves out, or the beginning of several up to the end of a word."""
+    """A rule that the plan leaves out, or the beginning of several, up to the end of a word."""
 
     rule: str
     reason: str
@@ -32,13 +32,13 @@ class LeftOut:
         return rule.startswith(self.rule) and not rule[len(self.rule) : len(self.rule) + 1].isalnum()
 
 
-#: The reason of what was asked for by this option.
+#: The reason for rules that do not block because of this option.
 NO_SHOULD: Final = "--no-should"
 
 
 @dataclass(frozen=True, slots=True)
 class NotBlocking:
-    """Rules that do not count for the verdict: by an id or its beginning, or by their level, with weaker ones."""
+    """Rules that do not count for the verdict: by an id or its beginning, or by their level, including weaker ones."""
 
     reason: str
     rule: str | None = None
@@ -53,7 +53,7 @@ class NotBlocking:
 
 @dataclass(frozen=True, slots=True)
 class ChosenPlan:
-    """The plan, and the SHA-256 of its file. ``given`` is what ``--plan`` takes to have it; empty for the default."""
+    """The plan, and the SHA-256 of its file. ``given`` is its value for ``--plan``; empty for the default."""
 
     name: str
     given: str
@@ -65,13 +65,13 @@ class ChosenPlan:
 
     @property
     def certifies(self) -> bool:
-        """Whether it takes all cases of all rules, and each of them counts: only this is a certificate."""
+        """Whether it takes all cases of all rules, and each of them counts: only this gives a certificate."""
         return self.depth == "full" and not self.left_out and not self.not_blocking
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What ``--only`` and ``--exclude`` said, and of how many of the device's rules and cases that left some."""
+    """The values of ``--only`` and ``--exclude``, and how many rules and cases the device has without them."""
 
     only: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -89,7 +89,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class GivenFile:
-    """A file that the run was given, and the SHA-256 of it."""
+    """A file that was passed to the run, and its SHA-256."""
 
     path: str
     digest: str
@@ -105,13 +105,13 @@ class Waiver:
     link: str | None = None
     #: The last day on which it holds.
     expires: datetime.date | None = None
-    #: What has to be in what was seen.
+    #: Text that must be in what was seen.
     shows: str | None = None
-    #: What has to be in the name of the case.
+    #: Text that must be in the name of the case.
     case: str | None = None
     #: It does not show in every run.
     sometimes: bool = False
-    #: Who sees to it that it ends.
+    #: Who is responsible for ending it.
     owner: str | None = None
     #: Versions of the kernel and of the driver that it holds for.
     kernel: str | None = None
@@ -139,7 +139,7 @@ class KernelWarning:
     where: str = ""
 
     def __str__(self) -> str:
-        """What it is about."""
+        """The warning that it is about."""
         return f"the kernel's warning at {self.file}, {self.function}"
 
 
@@ -161,5 +161,5 @@ class UsedRegion:
     index: int
     interface: str
     registers: tuple[Register, ...]
-    #: Changes of state that the interface documents, from and to, by the names that values of its registers have.
+    #: Changes of state that the interface documents, from and to, by the names of the values of its registers.
     drawn: tuple[tuple[str, str], ...] = ()

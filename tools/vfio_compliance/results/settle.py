@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What can be decided only once a whole journal was read: dead servers, the kernel's complaints, waivers."""
+"""What can be decided only after the whole journal was read: dead servers, the kernel's complaints, waivers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .summary import Explained, Summary
 from .verdict import Verdict
 from .waiving import waive
 
-#: Verdicts on a rule to which the end of a server can be put down.
+#: Verdicts on a rule that can explain the end of a server.
 _EXPLAINS = (Verdict.FAIL, Verdict.KERNEL, Verdict.HANG, Verdict.STALE)
 
-#: What the kernel says of a task that hangs: the case that hung says so already.
+#: The kernel's message about a task that hangs: the case that hung reports this already.
 _HUNG_TASK = "blocked for more than"
 
 
 def settle(summary: Summary, today: datetime.date) -> None:
-    """Give each case its last verdict. ``today`` decides whether a waiver has expired."""
+    """Give each case its final verdict. ``today`` decides whether a waiver has expired."""
     waived_warnings.excuse(summary, today)
     _of_the_suite(summary)
     _deaths(summary)
@@ -36,23 +36,23 @@ def settle(summary: Summary, today: datetime.date) -> None:
 
 
 def _put_down(summary: Summary, explained: Explained) -> None:
-    """A death is put down to a rule that is broken and counts; else it counts itself."""
+    """A death is attributed to a rule that is broken and counts; else it counts itself."""
     text = f"{explained.case}: {explained.seen}"
     if summary.counted.get(explained.cause) in _EXPLAINS:
-        summary.notes[f"{text}; this is put down to {explained.cause}, which failed"] += 1
+        summary.notes[f"{text}; this is attributed to {explained.cause}, which failed"] += 1
     else:
         summary.deaths.append(text)
 
 
 def _of_the_suite(summary: Summary) -> None:
-    """What befell the device while the suite itself was judged is told of the device, and of no rule."""
+    """What happened to the device while the suite itself was judged is reported for the device, not for a rule."""
     for case in summary.cases.values():
         if summary.of_device(case):
             continue
         if case.verdict is Verdict.HANG:
             summary.hangs.append(Stop(f"{case.why} ({case.name})", case.why.remedy))
         if case.kernel_log and case.verdict is Verdict.BROKEN:
-            _complained(case)  # the suite is not at fault where the kernel ended its process
+            _complained(case)  # the suite is not at fault if the kernel ended its process
         summary.deaths += [f"{death} ({case.name})" for death in case.deaths]
         summary.kernel_log += case.kernel_log
         case.deaths, case.kernel_log = [], []
@@ -62,9 +62,9 @@ def _of_the_suite(summary: Summary) -> None:
 
 
 def _deaths(summary: Summary) -> None:
-    """A server that ended breaks the rule of the case, unless something else that was seen explains it."""
+    """The end of a server breaks the rule of the case, unless another failure explains it."""
     dead = [case for case in summary.cases.values() if case.deaths]
-    # What a rule stands on comes before the rule.
+    # The rules that a rule stands on come before it.
     for case in sorted(dead, key=lambda case: len(summary.foundations(case.rule))):
         seen = "\n".join(map(str, case.deaths))
         cause = next(iter(summary.causes(case.rule)), None)
@@ -74,7 +74,7 @@ def _deaths(summary: Summary) -> None:
             summary.explained.append(Explained(case.name, seen, cause))
             case.deaths = []
         elif (case.verdict is Verdict.NOT_RUN and case.failure) or not any(death.asked for death in case.deaths):
-            # What the rule needs was not reached, or it was judged before: no verdict on it, but on the device.
+            # The rule's precondition was not reached, or it was judged before: this counts for the device alone.
             if case.verdict is not Verdict.PASS:
                 case.failure = replace(case.why, server=seen)
             summary.deaths += [f"{death} ({case.name})" for death in case.deaths]
@@ -84,7 +84,7 @@ def _deaths(summary: Summary) -> None:
 
 
 def _overrule(case: Case, verdict: Verdict, failure: Failure) -> None:
-    """Another verdict, which does not lose what was said of the case before."""
+    """Replace the verdict, and keep the former result of the case."""
     if before := case.failure:
         failure = replace(failure, also=before.brief, traceback=before.traceback)
     case.verdict, case.failure = verdict, failure
@@ -94,7 +94,7 @@ def _overrule(case: Case, verdict: Verdict, failure: Failure) -> None:
 
 
 def _complained(case: Case) -> None:
-    """A case during which the kernel complained did not pass, whatever else is said of it."""
+    """A case during which the kernel complained did not pass, whatever its own result."""
     lines = "\n".join(case.kernel_log)
     said = [line for line in case.kernel_log if not line.startswith(INDENT)]
     hung = case.verdict is Verdict.HANG and all(_HUNG_TASK in line for line in said)

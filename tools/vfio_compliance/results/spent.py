@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whose the time of a run was."""
+"""Where the time of a run went."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 
 from .summary import Summary
 
-#: Resets are told where they are more than this part of the calls' time; neither is where it would read 0.0 s.
+#: Resets are shown if they take more than this part of the calls' time; neither is shown if it would read 0.0 s.
 _PART: Final = 0.1
 _LEAST: Final = 0.05
 
 
 def spent(summary: Summary) -> str:
-    """The seconds of a run, and how many of them went by in calls, as far as its journal says."""
+    """The seconds of a run, and how many of them were spent in calls, as far as its journal has them."""
     calls, resets = (summary.totals[name] / 1e9 for name in ("call_ns", "reset_ns"))
     text = f"{summary.seconds:.1f} s"
     if calls >= _LEAST:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Arguments of requests field by field, as the ABI declares them; written as strace would."""
+"""Arguments of requests, field by field, as the ABI declares them, in the style of strace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from ..uapi import type1, vfio
 from ..uapi.vfio import ffi
 
-#: Fields that are read as decimal numbers; all others are addresses, sizes and bits.
+#: Fields that are shown as decimal numbers; all others are addresses, sizes and bits.
 _DECIMAL: Final = frozenset(
     ("argsz", "index", "num_regions", "num_irqs", "cap_offset", "nr_areas", "nr_iovas", "start", "count")
 )
@@ -20,24 +20,24 @@ _QUIET: Final = frozenset(("pad", "reserved", "cap_offset"))
 
 _HEADER: Final = "struct vfio_info_cap_header"
 
-#: More capabilities, or entries of one, are not shown.
+#: At most this many capabilities, or entries of one, are shown.
 _MOST: Final = 16
 
 
 class Capability(NamedTuple):
-    """A kind of link in a chain: its name, and its structure where that is known."""
+    """A kind of capability: its name, and its structure if that is known."""
 
     name: str
     struct: str = ""
 
 
 class Layout(NamedTuple):
-    """The argument of a request: a structure, what its flags mean, and what follows it where one of them is set."""
+    """The argument of a request: a structure, the meaning of its flags, and what follows it if one of them is set."""
 
     struct: str
     flags: type[IntFlag]
     following: Mapping[int, str] = {}
-    #: Plain numbers that follow it where one of the flags is set, as many as there are, by their C type.
+    #: The C type of the array of numbers that follows it if one of the flags is set.
     numbers: Mapping[int, str] = {}
     capabilities: Mapping[int, Capability] = {}
 
@@ -84,12 +84,12 @@ LAYOUTS: Final = {
 
 
 def asked(layout: Layout, sent: bytes) -> str:
-    """What went in: the fields that are there whole."""
+    """The input: the fields that are complete."""
     return _braces(_shown(_fields(layout, sent), layout))
 
 
 def answered(layout: Layout, sent: bytes, received: bytes) -> str:
-    """What the answer changed, and the capabilities that it has; nothing where it changed nothing."""
+    """What the answer changed, and its capabilities; empty if it changed nothing."""
     before = dict(_fields(layout, sent))
     changed = {name: value for name, value in _fields(layout, received) if before.get(name) != value}
     text = _braces(_shown(changed.items(), layout)) if changed else ""
@@ -97,13 +97,13 @@ def answered(layout: Layout, sent: bytes, received: bytes) -> str:
 
 
 def members(layout: Layout, data: bytes) -> Iterator[tuple[str, Any]]:
-    """Name and value of each field that is there whole, those of structures inside as well, in their order."""
+    """Name and value of each complete field, including those of nested structures, in order."""
     for name, value in _fields(layout, data):
         yield from value if isinstance(value, tuple) else ((name, value),)
 
 
 def _fields(layout: Layout, data: bytes) -> Iterator[tuple[str, Any]]:
-    """Name and value of each field, those of a structure inside by that one's."""
+    """Name and value of each field; a nested structure is one field."""
     yield from _members(layout.struct, data, 0)
     flags = int.from_bytes(data[4:8], "little")
     for flag, struct in layout.following.items():
@@ -140,14 +140,14 @@ def _numbers(kind: str, data: bytes, at: int) -> Iterator[int]:
 
 
 def _chain(layout: Layout, data: bytes) -> Iterator[str]:
-    """The capabilities of an answer, as far as the links lead to some."""
+    """The capabilities of an answer, as far as the links are valid."""
     fields = dict(_fields(layout, data))
     at = fields.get("cap_offset", 0) if layout.capabilities else 0
     seen: list[int] = []
     while at and len(seen) < _MOST:
         header = dict(_members(_HEADER, data, at))
         if at in seen or len(header) < 3:
-            yield f"a link to {at}, where {'one was already' if at in seen else 'no capability is'}"
+            yield f"a link to {at}, where {'one was already' if at in seen else 'there is no capability'}"
             return
         seen.append(at)
         known = layout.capabilities.get(header["id"], Capability("unknown"))
@@ -181,7 +181,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def _flags(kinds: type[IntFlag], value: int) -> str:
-    """The names of the bits that are set, and in hexadecimal those that have none."""
+    """The names of the bits that are set; bits without a name in hexadecimal."""
     names = [str(kind.name) for kind in kinds if value & kind]
     rest = value & ~sum(kinds)
     return "|".join([*names, *([hex(rest)] if rest or not names else [])])

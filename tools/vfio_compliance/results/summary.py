@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a journal amounts to: the verdict on each rule. Every report is made from this and from nothing else."""
+"""The summary of a journal: the verdict on each rule. Every report is made from this alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .scope import Scope, scope_of
 from .setting import KernelWarning, Waiver
 from .verdict import Verdict, exit_code, gravest
 
-#: Verdicts that a reader has to do something about.
+#: Verdicts that a reader has to act on.
 TROUBLE: Final = (Verdict.FAIL, Verdict.STALE, Verdict.KERNEL, Verdict.HANG, Verdict.BROKEN)
 
 _SAYS_NO: Final = (Verdict.HANG, Verdict.FAIL, Verdict.KERNEL, Verdict.WAIVED)
@@ -27,38 +27,38 @@ _SAYS_NO: Final = (Verdict.HANG, Verdict.FAIL, Verdict.KERNEL, Verdict.WAIVED)
 
 @dataclass(frozen=True)
 class Answer:
-    """What rules that do not block amount to: whether something that the interface does not promise works."""
+    """The answer of rules that do not block: whether something works that the interface does not promise."""
 
     #: The area of the rules.
     title: str
-    #: None: not all of them could be judged, or were selected.
+    #: None: not all of them were judged or selected.
     works: bool | None
-    #: The rules that say no, or those that say nothing.
+    #: The rules that are the reason for a no, or for no answer.
     because: list[str]
 
 
 @dataclass
 class UsedWaiver:
-    """What came of a waiver in a run."""
+    """The effect of a waiver in a run."""
 
     waiver: Waiver
     #: The cases that it excuses.
     cases: list[Case] = field(default_factory=list)
-    #: Why it excuses none, in a clause; empty where it does, or where its rule was not judged.
+    #: Why it excuses none, in a clause; empty if it does, or if its rule was not judged.
     unused: str = ""
 
 
 @dataclass
 class UsedWarning:
-    """What came of a waiver of a warning of the kernel."""
+    """The effect of a waiver of a kernel warning."""
 
     waiver: KernelWarning
     #: The cases in which the warning came, and whether it came outside of any rule as well.
     cases: list[Case] = field(default_factory=list)
     outside: bool = False
-    #: Why it excuses nothing, in a clause; empty where it does.
+    #: Why it excuses nothing, in a clause; empty if it does.
     unused: str = ""
-    #: Whether that is because there is nothing to excuse any more.
+    #: Whether that is because there is nothing left to excuse.
     stale: bool = False
 
 
@@ -73,22 +73,22 @@ class Explained(NamedTuple):
 
 @dataclass
 class Summary:
-    """A run, finished or not, as far as its journal goes."""
+    """A run, finished or not, as its journal has it."""
 
     run: Run
     #: When it began, in seconds since 1970.
     began: float
-    #: What the run was made with, by name: kernel, driver, host; empty when nobody told.
+    #: What the run was made with, by name: kernel, driver, host; empty if it is not recorded.
     facts: Mapping[str, str] = field(default_factory=dict)
-    #: What the device said of itself; empty when it was never opened.
+    #: What the device reported about itself; empty if it was never opened.
     target: Target = field(default_factory=lambda: Target({}))
     cases: dict[str, Case] = field(default_factory=dict)
     #: The calls by which the last test process opened the device.
     opening: Sequence[Call] = ()
-    #: Question and answers where the text is silent, each with how often it was seen.
+    #: Questions and answers where the specification is silent, each answer with how often it was seen.
     observed: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
-    #: What came of states that the device was given at the end, by what they are of.
+    #: The answers for states that were given to the device at the end, by what they are of.
     states: dict[str, State] = field(default_factory=dict)
     #: Why a new test process continued the run, each time.
     processes: list[str] = field(default_factory=list)
@@ -98,16 +98,16 @@ class Summary:
     hangs: list[Stop] = field(default_factory=list)
     #: Ends of servers that break no rule, in words.
     deaths: list[str] = field(default_factory=list)
-    #: Ends of servers that may be put down to a broken rule.
+    #: Ends of servers that a broken rule may explain.
     explained: list[Explained] = field(default_factory=list)
-    #: What the kernel logged that shows a fault in it, where no rule of the device was judged, by line.
+    #: Lines that the kernel logged while no rule of the device was judged, and that show a fault in it.
     kernel_log: list[str] = field(default_factory=list)
-    #: What came of each waiver.
+    #: The effect of each waiver.
     waivers: list[UsedWaiver] = field(default_factory=list)
-    #: What came of each waiver of a warning of the kernel.
+    #: The effect of each waiver of a kernel warning.
     warnings: list[UsedWarning] = field(default_factory=list)
-    #: The sums of the events ``finish``, by field; empty when no test process got there. Without ``call_ns`` and
-    #: ``reset_ns`` where the journal does not have them of all calls.
+    #: The sums of the events ``finish``, by field; empty if no test process finished. Without ``call_ns`` and
+    #: ``reset_ns`` if the journal does not have them for all calls.
     totals: Counter[str] = field(default_factory=Counter)
     #: Seconds from the first event to the last.
     seconds: float = 0.0
@@ -123,7 +123,7 @@ class Summary:
 
     @cached_property
     def _cases_by_rule(self) -> dict[str, list[Case]]:
-        """Asked for once every case is known."""
+        """Needed only once every case is known."""
         cases: dict[str, list[Case]] = {}
         for case in self.cases.values():
             cases.setdefault(case.rule, []).append(case)
@@ -136,7 +136,7 @@ class Summary:
 
     @cached_property
     def flaky(self) -> list[list[Case]]:
-        """The cases that did not come out the same in each round that has a verdict on them, round by round."""
+        """The cases with different verdicts in the rounds that judged them, round by round."""
         rounds: dict[str, list[Case]] = {}
         for case in self.cases.values():
             if case.over:
@@ -145,7 +145,7 @@ class Summary:
 
     @property
     def number_of_cases(self) -> int:
-        """How many of the device's cases were selected, whatever the number of rounds."""
+        """How many of the device's cases were selected, counted once for all rounds."""
         return len({case.id for case in self.cases.values() if self.of_device(case)})
 
     @property
@@ -156,17 +156,17 @@ class Summary:
 
     @property
     def device_verdicts(self) -> dict[str, Verdict]:
-        """Those on rules that say something about a device: its driver keeps them, or the kernel."""
+        """The verdicts on rules about a device, which its driver or the kernel has to keep."""
         return {rule: verdict for rule, verdict in self.verdicts.items() if not self.rules[rule].of_the_suite}
 
     @property
     def suite_verdicts(self) -> dict[str, Verdict]:
-        """Those on rules that judge the suite itself. None of them counts for or against a device."""
+        """The verdicts on rules that judge the suite itself. None of them counts for or against a device."""
         return {rule: verdict for rule, verdict in self.verdicts.items() if self.rules[rule].of_the_suite}
 
     @property
     def suite_faults(self) -> list[str]:
-        """The rules that the suite itself broke, or that its set-up failed in."""
+        """The rules that the suite itself broke, or in which its set-up failed."""
         return [rule for rule, verdict in self.suite_verdicts.items() if verdict in (Verdict.FAIL, Verdict.BROKEN)]
 
     def of_device(self, case: Case) -> bool:
@@ -185,15 +185,15 @@ class Summary:
 
     @cached_property
     def counting(self) -> frozenset[str]:
-        """The rules of the device that count. Asked for once every verdict is the last one."""
+        """The rules of the device that count. Needed only once every verdict is final."""
         return frozenset(self.counted)
 
     @property
     def counted(self) -> dict[str, Verdict]:
         """The verdict on each rule of the device as far as it counts.
 
-        Rules that do not block count only where the device hung, a server died, the kernel complained, or the fault was
-        ours. Those of a suite that does not block count, too, when nothing else was selected.
+        Rules that do not block count only if the device hung, a server died, the kernel complained, or the fault was
+        ours. Those of a suite that does not block also count if nothing else was selected.
         """
         rules = [self.rules[rule] for rule in self.device_verdicts]
         all_count = not any(rule.blocking for rule in rules)
@@ -222,7 +222,7 @@ class Summary:
 
     @property
     def stale_warnings(self) -> list[UsedWarning]:
-        """Waivers of warnings of the kernel that did not come, though all was judged."""
+        """Waivers of kernel warnings that did not come although everything was judged."""
         return [used for used in self.warnings if used.stale]
 
     def foundations(self, rule: str) -> list[str]:
@@ -236,22 +236,22 @@ class Summary:
         return list(found)
 
     def failed(self, rule: str) -> bool:
-        """Whether a rule was broken in this run, or a call of its cases hung: others may have failed by it."""
+        """Whether a rule was broken in this run, or a call of its cases hung: others may have failed because of it."""
         return any(case.broke or case.verdict is Verdict.HANG for case in self.cases_of(rule))
 
     def causes(self, rule: str) -> list[str]:
-        """Of the rules that a rule stands on, those that failed and stand on none that did, in the order of rules."""
+        """Root causes: failed rules that a rule stands on, and that stand on no failed rule, in the order of rules."""
         failed = {each for each in self.foundations(rule) if self.failed(each)}
         return [each for each in self.rules if each in failed and failed.isdisjoint(self.foundations(each))]
 
     def hindrance(self, case: Case) -> str:
-        """The rule that failed and without which this case could not be judged; nothing where none is known."""
+        """The failed rule without which this case could not be judged; empty if none is known."""
         if case.verdict is not Verdict.NOT_RUN or not case.failure or case.failure.wants or case.failure.skipped:
             return ""
         return next(iter(self.causes(case.rule)), "")
 
     def answers(self) -> Iterator[Answer]:
-        """One for each area of rules that do not block, if any rule of it was selected."""
+        """One for each area of rules that do not block, if any of its rules was selected."""
         verdicts = self.verdicts
         for area, title in self.run.areas.items():
             rules = [rule.id for rule in self.rules.values() if rule.area == area and not rule.blocking]

@@ -13,14 +13,14 @@ from .verdict import Verdict
 
 
 class Table(NamedTuple):
-    """Rules that belong together, in the order of the rules, and what became of each."""
+    """Rules that belong together, in order, with their verdicts."""
 
     title: str
     verdicts: dict[str, Verdict]
 
 
 def tables(summary: Summary) -> Iterator[Table]:
-    """Those that have a rule. Nothing where the run ended before the first case: the reason is all there is then."""
+    """The tables that are not empty. None if the run ended before the first case: then there is only the reason."""
     if not summary.started:
         return
     device = summary.device_verdicts
@@ -32,6 +32,6 @@ def tables(summary: Summary) -> Iterator[Table]:
 
 
 def cases(summary: Summary, rule: str, verdict: Verdict) -> str:
-    """How many cases of a rule came to its verdict, and of how many if not all did."""
+    """How many cases of a rule have its verdict, and of how many if not all do."""
     found = Counter(case.verdict for case in summary.cases_of(rule))
     return str(found[verdict]) if len(found) == 1 else f"{found[verdict]} of {found.total()}"

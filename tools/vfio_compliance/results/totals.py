@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How much was done, by the calls that were recorded."""
+"""How much was done, counted from the recorded calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..uapi.requests import VFIO_DEVICE_RESET
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Of recorded calls, by the names that the event ``finish`` has for them."""
+    """Totals of recorded calls, by their names in the event ``finish``."""
 
     calls: int = 0
     opens: int = 0
@@ -22,7 +22,7 @@ class Totals:
 
 
 def count(calls: Sequence[Call]) -> Totals:
-    """What they amount to. A call that failed has moved nothing; a reset counts all the same."""
+    """The totals of calls. A call that failed has moved nothing; a failed reset still counts."""
     made = read = written = opens = resets = 0
     for call in plain(calls):
         verb, times, value = call["verb"], call.get("times", 1), call.get("value", 0)

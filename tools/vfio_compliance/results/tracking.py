@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a container said of dirty pages: the bitmaps that were asked for in a case, round by round."""
+"""What a container reported of dirty pages: the bitmaps that a case asked for, round by round."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..uapi.requests import BITMAP_REQUESTS
 
 
 class Bitmap(NamedTuple):
-    """One bitmap: the pages that it is about, by number, and those of them that are dirty."""
+    """One bitmap: the pages that it covers, by number, and those of them that are dirty."""
 
     first: int
     pages: int
-    #: How many are dirty, and those of them that are known: all, unless the bitmap is larger than what is recorded.
+    #: How many are dirty, and which, as far as known: all, unless the bitmap is larger than what is recorded.
     bits: int
     dirty: tuple[int, ...]
 
@@ -25,14 +25,14 @@ class Bitmap(NamedTuple):
         return self.first + self.pages
 
 
-#: Bitmaps that belong together: no page is in two of them.
+#: Bitmaps that belong together: no page is in more than one of them.
 Round = list[Bitmap]
 
 _LARGEST_PAGE: Final = 1 << 40
 
 
 def rounds(calls: Sequence[Call]) -> list[Round]:
-    """A round ends where a page is asked about again."""
+    """The rounds. A round ends when a page is asked about again."""
     made: list[Round] = []
     for bitmap in _bitmaps(calls):
         if not made or any(bitmap.first < other.end and other.first < bitmap.end for other in made[-1]):
@@ -42,8 +42,8 @@ def rounds(calls: Sequence[Call]) -> list[Round]:
 
 
 def _bitmaps(calls: Sequence[Call]) -> Iterator[Bitmap]:
-    """Those of calls that succeeded, and that say what they asked."""
-    from .structures import LAYOUTS, members  # needs cffi, which is long in loading
+    """The bitmaps of calls that succeeded and whose request is recorded."""
+    from .structures import LAYOUTS, members  # needs cffi, which is slow to load
 
     for call in plain(calls):
         behind = call.get("behind")

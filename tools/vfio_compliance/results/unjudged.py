@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was not judged, and why; what was never meant to be."""
+"""What was not judged, and why; what was not to be judged."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _TITLES: Final = {Verdict.NOT_RUN: _NOT_JUDGED, Verdict.NOT_APPLICABLE: "Not app
 
 
 class Group(NamedTuple):
-    """Rules, or cases of rules, on which there is no verdict for the same reason."""
+    """Rules, or cases of rules, without a verdict for the same reason."""
 
     title: str
     #: Their number, in words.
     number: str
     rules: list[str]
-    #: Why; or, where a rule failed without which they cannot be judged, the ways in which that was met.
+    #: Why; or, if they depend on a rule that failed, the ways in which the failure was met.
     because: list[str]
-    #: What the reader can do about it.
+    #: How to fix it.
     remedy: str = ""
-    #: The rule that failed, and without which these cannot be judged.
+    #: The failed rule without which these cannot be judged.
     cause: str = ""
-    #: The key of the profile that would let them be judged.
+    #: The key of the profile that they need.
     wants: str = ""
 
 
@@ -65,11 +65,11 @@ def _for_want_of_keys(cases: Sequence[Case], summary: Summary) -> Iterator[Group
     for key, wanting in silent.items():
         add = f"add it to {summary.run.profile.path} (template: see `list --shipped`)"
         group = _group(_NOT_JUDGED, wanting, [reason(summary, wanting[0])])
-        yield group._replace(remedy=f"{add}, or leave the rules out by a plan", wants=key)
+        yield group._replace(remedy=f"{add}, or leave the rules out with a plan", wants=key)
 
 
 def _grouped(verdict: Verdict, title: str, cases: Sequence[Case]) -> Iterator[Group]:
-    """Cases that say nothing about their rule, by the reason."""
+    """Cases without a verdict on their rule, by reason."""
     reasons: dict[str, list[Case]] = {}
     for case in cases:
         if case.verdict is verdict:
@@ -92,7 +92,7 @@ def left_out(summary: Summary) -> Iterator[Group]:
 
 
 def selected(summary: Summary) -> str:
-    """How much ``--only`` and ``--exclude`` have left, in words; nothing where neither was given."""
+    """How much ``--only`` and ``--exclude`` left, in words; empty if neither was given."""
     scope = summary.scope
     if not scope.only and not scope.exclude:
         return ""

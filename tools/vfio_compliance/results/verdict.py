@@ -8,29 +8,29 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """What became of one case, and of one rule; the value is the word that every report uses."""
+    """The result of one case, and of one rule; the value is the word in every report."""
 
     #: The rule held.
     PASS = "pass"
     #: The rule was broken.
     FAIL = "fail"
-    #: Broken, and listed in the profile as broken in this way.
+    #: Broken, as listed in a waiver.
     WAIVED = "waived"
-    #: Listed as broken, but it held, or broke in another way, or the listing has expired.
+    #: Listed in a waiver, but it held, or broke in another way, or the waiver has expired.
     STALE = "stale"
     #: A claim of the profile denies it, or this transport cannot express it.
     NOT_APPLICABLE = "n/a"
-    #: The rule held, but the kernel warned, oopsed or got tainted meanwhile.
+    #: The rule held, but the kernel warned, oopsed or got tainted in the meantime.
     KERNEL = "kernel"
     #: Our set-up or the host failed.
     BROKEN = "broken"
-    #: Not judged: the run ended before, what the case stands on failed, or the profile is silent about what it needs.
+    #: Not judged: the run ended first, a rule that the case stands on failed, or the profile lacks what it needs.
     NOT_RUN = "not-run"
     #: A call did not return by its deadline.
     HANG = "hang"
 
 
-#: From what decides a rule to what decides least: the first that any case has is the verdict of its rule.
+#: In order of weight: the first of these that any case has is the verdict on its rule.
 _GRAVEST_FIRST = (
     Verdict.FAIL,
     Verdict.STALE,
@@ -66,13 +66,13 @@ _WORST_EXIT_FIRST = (EXIT_FAIL, EXIT_HANG, EXIT_BROKEN, EXIT_NOTHING, EXIT_OK)
 
 
 def worst_exit(codes: Iterable[int]) -> int:
-    """The exit code for several runs together; one beyond 0 to 4 counts as fail, none at all as 0."""
+    """The exit code for several runs together; a code outside of 0 to 4 counts as fail; 0 without any run."""
     known = (code if code in _WORST_EXIT_FIRST else EXIT_FAIL for code in codes)
     return min(known, key=_WORST_EXIT_FIRST.index, default=EXIT_OK)
 
 
 def gravest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict that stands for all of ``verdicts``; NOT_RUN when there are none."""
+    """The verdict that represents all of ``verdicts``; NOT_RUN if there are none."""
     present = set(verdicts)
     return next((verdict for verdict in _GRAVEST_FIRST if verdict in present), Verdict.NOT_RUN)
 
@@ -80,7 +80,7 @@ def gravest(verdicts: Iterable[Verdict]) -> Verdict:
 def exit_code(verdicts: Iterable[Verdict]) -> int:
     """Exit code of a run: 1 a rule was broken, else 3 a call hung, else 2 something was not judged, else 0; 4 nothing.
 
-    A broken rule outweighs an incomplete run: what was seen to be broken stays so, whatever else had run.
+    A broken rule outweighs an incomplete run: what was seen to be broken stays broken, whatever else might have run.
     """
     present = set(verdicts)
     return _EXIT[gravest(present)] if present else EXIT_NOTHING

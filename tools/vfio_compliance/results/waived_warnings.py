@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which warnings of the kernel a run's waivers excuse, and which of these waivers are stale.
 
-A waiver excuses what one WARN statement prints, and nothing else that a kernel says. Such a statement also taints the
-kernel (W), once for as long as it runs: that is excused where nothing but excused warnings was logged in the same case.
-A later warning taints nothing, but has lines of its own. Any other taint counts.
+A waiver excuses what one WARN statement prints, and nothing else that a kernel reports. Such a statement also taints
+the kernel (W), once until the next boot: the taint is excused if only excused warnings were logged in the same case. A
+later warning taints nothing, but has lines of its own. Any other taint counts.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from .summary import Summary, UsedWarning
 from .verdict import Verdict
 from .waiving import elsewhere
 
-#: What a WARN statement does to the kernel besides.
+#: The taint of a WARN statement.
 _TAINT = f"{TAINTED}W"
 
-#: Verdicts that say nothing against the rule or the device: the warning is all there is.
+#: Verdicts that say nothing against the rule or the device: then the warning is the only problem.
 _HELD = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 
 
 def excuse(summary: Summary, today: datetime.date) -> None:
-    """Apply every waiver of a warning; ``today`` decides whether one has expired. What is excused is logged no more."""
+    """Apply every waiver of a warning; ``today`` decides whether one has expired. Excused lines leave the logs."""
     for listed in summary.run.kernel_warnings:
         used = UsedWarning(listed)
         used.unused = elsewhere(summary.run, "kernel", listed.kernel)
@@ -46,7 +46,7 @@ def excuse(summary: Summary, today: datetime.date) -> None:
 
 
 def _excusing(summary: Summary, log: list[str]) -> list[UsedWarning]:
-    """The waivers that excuse all of a log; none where anything in it is not excused."""
+    """The waivers that excuse all of a log; none if anything in it is not excused."""
     found = []
     heads = [line for line in log if not line.startswith(INDENT)]
     for line in heads:
@@ -85,13 +85,13 @@ def _excuse(case: Case, excusing: list[UsedWarning], today: datetime.date) -> No
         failure = Failure("watching the kernel's log", "no complaint", lines, waiver=reason)
         case.verdict, case.failure = Verdict.STALE if expired else Verdict.WAIVED, failure
     elif expired:
-        case.kernel_log = lines.splitlines()  # what else is wrong is no reason to let it go
+        case.kernel_log = lines.splitlines()  # something else is wrong, too, so the warning is kept
     else:
         case.failure = replace(case.why, kernel=f"{lines}\n{INDENT}waived: {reason}")
 
 
 def _excuse_outside(summary: Summary, log: list[str], excusing: list[UsedWarning], today: datetime.date) -> None:
-    """An expired waiver excuses nothing here; that the warning came is noted all the same."""
+    """An expired waiver excuses nothing here; the warning is still noted."""
     for used in excusing:
         used.outside = True
     if not _expired(excusing, today):
@@ -101,7 +101,7 @@ def _excuse_outside(summary: Summary, log: list[str], excusing: list[UsedWarning
 
 
 def _look_for_stale(summary: Summary, used: UsedWarning, today: datetime.date) -> None:
-    """A waiver is stale when all cases were run where the kernel was watched, and the warning did not come."""
+    """A waiver is stale if all cases were run, the kernel was watched, and the warning did not come."""
     if used.cases or used.outside or used.unused:
         return
     if not summary.target.identity.get("transport", "").startswith("kernel"):
@@ -109,8 +109,8 @@ def _look_for_stale(summary: Summary, used: UsedWarning, today: datetime.date) -
     elif any(note.startswith(UNWATCHED) for note in summary.notes):
         used.unused = UNWATCHED
     elif used.waiver.sometimes or summary.scope.selection or not all(case.over for case in summary.cases.values()):
-        used.unused = "the kernel did not warn so in what was judged"
+        used.unused = "the warning did not come in what was judged"
     else:
         over = f", and the waiver has expired on {used.waiver.expires}" if used.waiver.expires < today else ""
-        used.unused = f"the kernel did not warn so{over}; remove it"
+        used.unused = f"the warning did not come{over}; remove it"
         used.stale = True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which failures a run's waivers excuse, and which waivers are stale.
 
-A waiver of a rule excuses that it is broken, and nothing else: neither what the kernel complains of (a taint, an oops,
-what a sanitizer reports), nor the suite itself. Warnings of the kernel have waivers of their own (``waived_warnings``).
+A waiver of a rule excuses that the rule is broken, and nothing else: not a complaint of the kernel (a taint, an oops),
+a report of a sanitizer, or a fault of the suite. Kernel warnings have waivers of their own (``waived_warnings``).
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ def _cases(summary: Summary, waiver: Waiver) -> list[Case]:
 
 
 def _elsewhere(run: Run, waiver: Waiver) -> str:
-    """Why it does not hold on this kernel, or for this driver; empty where it does."""
+    """Why it does not hold on this kernel, or for this driver; empty if it does."""
     return elsewhere(run, "kernel", waiver.kernel) or elsewhere(run, "driver", waiver.driver)
 
 
 def elsewhere(run: Run, what: str, held: str | None) -> str:
-    """Why versions of ``what`` (kernel, driver) for which something holds are not this one; empty where they are."""
+    """Why ``held``, versions of ``what`` (kernel, driver), does not include this one; empty if it does."""
     if held is None:
         return ""
     version = run.kernel.rpartition(" ")[2] if what == "kernel" else run.driver_version
     inside = _within(held, version)
     if inside is None:
-        return f"it holds for {what} {held}, and the version of the {what} is not known"
+        return f"it holds for {what} {held}, and the version of the {what} is unknown"
     return "" if inside else f"it holds for {what} {held}, and this is {version}"
 
 
 def _within(held: str, version: str) -> bool | None:
     try:
         return versions.within(held, version)
-    except ValueError:  # in a journal that somebody has changed
+    except ValueError:  # in a journal that was edited
         return False
 
 
 def excused(run: Run, case: Case) -> bool:
-    """Whether a case that failed is what a waiver of the run lists, as far as that is known while it runs."""
+    """Whether a waiver of the run lists the failure of a case, as far as that is known while it runs."""
     today = datetime.datetime.now(datetime.timezone.utc).date()
     return any(
         waiver.rule == case.rule
@@ -91,36 +91,36 @@ def _excuse(summary: Summary, used: UsedWaiver, today: datetime.date) -> None:
 
 
 def _unlisted(waiver: Waiver, case: Case) -> str:
-    """Why a case that failed is not what a waiver lists; empty where it is."""
+    """Why a waiver does not list the failure of a case; empty if it does."""
     failure, shows = case.why, waiver.shows or ""
     if never_waived(case):
         return "what the kernel or a sanitizer reports is never waived"
-    # All that was seen has to be listed. That a server died explains whatever else was seen.
+    # All that was seen has to be listed. The death of a server explains whatever else was seen.
     seen = (
         [failure.server or failure.seen or ""]
         if case.deaths
         else [failure.seen or "", *(each.seen for each in failure.further)]
     )
     listed = _is_for(waiver, case) and all(shows in text for text in seen)
-    # That a server died is waived by its own words alone.
+    # The death of a server is waived only by its own words.
     if listed and (shows or not case.deaths):
         return ""
     only = " and ".join(repr(words) for words in (waiver.case, waiver.shows) if words)
-    return f"waived only where it shows {only or 'no more than the rule broken'}"
+    return f"waived only if it shows {only or 'nothing but the broken rule'}"
 
 
 def never_waived(case: Case) -> bool:
-    """Whether the kernel complained in a case, or a sanitizer that the server was built with."""
+    """Whether the kernel complained in a case, or a sanitizer in the server."""
     return bool(case.kernel_log) or any(reports(str(death)) for death in case.deaths)
 
 
 def _look_for_stale(summary: Summary, used: UsedWaiver, at_first: dict[str, Verdict]) -> None:
-    """A waiver is stale when all cases that it is for were run, and held."""
+    """A waiver is stale if all cases that it is for were run and held."""
     waiver = used.waiver
     cases = _cases(summary, waiver)
     meant = [case for case in cases if _is_for(waiver, case)]
     if cases and not meant and not summary.scope.selection and not waiver.sometimes:
-        summary.notes[f"the waiver of {waiver.rule} is for no case: {waiver.case!r}"] += 1
+        summary.notes[f"the waiver of {waiver.rule} matches no case: {waiver.case!r}"] += 1
     verdicts = {at_first[case.key] for case in meant}
     if Verdict.PASS not in verdicts or not verdicts <= {Verdict.PASS, Verdict.NOT_APPLICABLE}:
         return

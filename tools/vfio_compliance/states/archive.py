@@ -2,16 +2,15 @@
 """The container of a saved state: a plain tar file with three members, always in this order.
 
 ============== =================================================================================================
-manifest.json  what the state is of, and the buffers in it (manifest.py)
-data           the buffers, one right behind the other
+manifest.json  what the state is of, and its buffers (manifest.py)
+data           the buffers, one directly after another
 SHA256SUMS     the digests of the two, so that ``tar xf FILE && sha256sum -c SHA256SUMS`` checks it without us
 ============== =================================================================================================
 
-Tar, because it is written and read in one direction in constant memory, needs no index at its end, and can be opened
-everywhere. The sizes are known when it is written: a state is drained into a temporary file first, as nobody knows its
-size before. There is one way only to write each byte: names, owner (root), mode (0600), time (0) and padding are fixed,
-so that a file in which any byte was changed is no state file. The file holds a guest's secrets: its owner alone may
-read it.
+Tar, because it is written and read in one pass in constant memory, needs no index at its end, and can be opened
+everywhere. A state is first read into a temporary file, because its size is not known before; so all sizes are known
+when the tar file is written. Names, owner (root), mode (0600), time (0) and padding are fixed, so a file in which any
+byte was changed is not a state file. The file holds a guest's secrets: only its owner can read it.
 """
 
 from __future__ import annotations
@@ -34,28 +33,28 @@ _BLOCK: Final = tarfile.BLOCKSIZE
 #: Two empty blocks end the archive.
 _END: Final = bytes(2 * _BLOCK)
 _PIECE: Final = 1 << 20
-#: Bytes of the longest manifest.
+#: Limit for the length of a manifest, in bytes.
 _LONGEST: Final = 64 << 20
 
 _FOREIGN = {
     b"\x1f\x8b": "it is compressed by gzip: unpack it first",
-    b"PK": "it is a ZIP file: another program has written it",
+    b"PK": "it is a ZIP file, which another program has written",
     b"\x28\xb5\x2f\xfd": "it is compressed by zstd: unpack it first",
     b"\xfd7zXZ": "it is compressed by xz: unpack it first",
 }
 
 
 class StateError(Exception):
-    """A file that is no saved state, is damaged, or cannot be written; the message says which, where and what to do."""
+    """A file that is not a saved state, is damaged, or cannot be written; the message says where, and what to do."""
 
 
 # -- writing --------------------------------------------------------------------------------------------------------
 
 
 def new_file(path: Path) -> AbstractContextManager[BinaryIO]:
-    """A file that gets the name ``path`` when the block ends well, and leaves nothing behind when it does not.
+    """A file that gets the name ``path`` if the block succeeds, and leaves nothing behind if it fails.
 
-    Raises StateError when there is such a file already, or none can be made there.
+    Raises StateError if the file exists already or cannot be made.
     """
     return made_new(path, StateError)
 
@@ -65,7 +64,7 @@ def write(file: BinaryIO, manifest: Manifest, pieces: Iterable[bytes]) -> None:
     try:
         check(manifest)
     except ValueError as error:
-        raise StateError(f"the state cannot be kept in a file: {error}") from None
+        raise StateError(f"the state cannot be stored in a file: {error}") from None
     text = manifest.to_bytes()
     _member(file, _NAMES[0], len(text), (text,))
     digest = _member(file, _NAMES[1], manifest.size, pieces)
@@ -83,13 +82,13 @@ def _member(file: BinaryIO, name: str, size: int, pieces: Iterable[bytes]) -> st
         file.write(piece)
         written += len(piece)
     if written != size:
-        raise StateError(f"{name}: {counted(written, 'byte')} came, not {size}: the state changed while it was kept")
+        raise StateError(f"{name}: {counted(written, 'byte')} came, not {size}: the state changed while it was stored")
     file.write(bytes(-size % _BLOCK))
     return digest.hexdigest()
 
 
 def _header(name: str, size: int) -> bytes:
-    """The header of a member, which has one form only."""
+    """The header of a member, which has only one form."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o600
     info.uname = info.gname = "root"
@@ -104,13 +103,13 @@ def _sums(*digests: str) -> bytes:
 
 
 class StateFile:
-    """A state file that was checked to its last byte. It stays open: nobody can put another one in its place."""
+    """A state file that was checked to its last byte. It stays open, so that it cannot be replaced by another."""
 
     def __init__(self, path: Path, largest: int) -> None:
-        """``largest``: bytes of the largest state that is wanted (limits.largest_state). Raises StateError."""
+        """``largest``: the largest accepted state, in bytes (limits.largest_state). Raises StateError."""
         self.path = path
         try:
-            # Not to wait for the other end of a pipe.
+            # Do not wait for the other end of a pipe.
             self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             raise StateError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
@@ -130,13 +129,13 @@ class StateFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; nothing happens the second time."""
+        """Close the file; a second call does nothing."""
         if self._number >= 0:
             os.close(self._number)
             self._number = -1
 
     def pieces(self, index: int) -> Iterator[bytes]:
-        """The data of buffer ``index``, a piece at a time. Raises StateError when the file was changed meanwhile."""
+        """The data of buffer ``index``, a piece at a time. Raises StateError if the file has changed."""
         buffer = self.manifest.buffers[index]
         digest = hashlib.sha256()
         for piece in self._pieces(self._data + self._starts[index], buffer.size):
@@ -148,7 +147,7 @@ class StateFile:
     def _check(self, largest: int) -> None:
         about = os.fstat(self._number)
         if not stat.S_ISREG(about.st_mode):
-            raise self._wrong("no file, but something else", "name a file that vfio-compliance save has written")
+            raise self._wrong("not a regular file", "name a file that vfio-compliance save has written")
         self._size = about.st_size
         size = self._member(0, 0)
         if size > _LONGEST:
@@ -166,33 +165,35 @@ class StateFile:
         self._starts = list(self.manifest.starts())
         place = self._behind(0, size)
         if (held := self._member(place, 1)) != self.manifest.size:
-            raise self._wrong(f"data of {counted(held, 'byte')}, where the manifest has {self.manifest.size}", _AGAIN)
+            raise self._wrong(
+                f"data of {counted(held, 'byte')} instead of {self.manifest.size} as in the manifest", _AGAIN
+            )
         self._data = place + _BLOCK
         place = self._behind(place, held)
         if self._size != (wanted := place + 2 * _BLOCK + len(_END)):
             what = "cut short" if self._size < wanted else "followed by something else"
-            raise self._wrong(f"{what}: {counted(self._size, 'byte')}, where {wanted} belong", _AGAIN)
+            raise self._wrong(f"{what}: {counted(self._size, 'byte')} instead of {wanted}", _AGAIN)
         digests = hashlib.sha256(text).hexdigest(), self._digest()
         sums = self._take(place + _BLOCK, self._member(place, 2))
         if sums != _sums(*digests):
             name = next((name for name, each in zip(_NAMES, digests, strict=False) if each.encode() not in sums), "")
-            raise self._wrong(f"{name or _NAMES[2]} was changed: its digest is another one", _AGAIN)
+            raise self._wrong(f"{name or _NAMES[2]} was changed: its digest is different", _AGAIN)
         self._padding(place + _BLOCK + len(sums), self._size)
 
     def _member(self, place: int, index: int) -> int:
-        """The size of the member whose header is at ``place``. Raises StateError unless it is the one that belongs."""
+        """The size of the member whose header is at ``place``. Raises StateError unless it is the expected one."""
         block = self._take(place, _BLOCK)
         if not place:
             for magic, meaning in _FOREIGN.items():
                 if block.startswith(magic):
-                    raise StateError(f"{self.path}: no state file: {meaning}")
+                    raise StateError(f"{self.path}: not a state file: {meaning}")
         try:
             size = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape").size
             same = size >= 0 and block == _header(_NAMES[index], size)
         except (tarfile.TarError, ValueError, OverflowError):
             same = False
         if not same:
-            what = "no state file" if not place else f"byte {place}: no member {_NAMES[index]} as save writes it"
+            what = "not a state file" if not place else f"byte {place}: not a member {_NAMES[index]} as save writes it"
             raise self._wrong(what, "name a file that vfio-compliance save has written, unchanged")
         if place + _BLOCK + size > self._size:
             raise self._wrong(
@@ -201,17 +202,17 @@ class StateFile:
         return size
 
     def _behind(self, place: int, size: int) -> int:
-        """Where the next member begins. Raises StateError for padding that is none."""
+        """Where the next member begins. Raises StateError if the padding is not empty."""
         end = place + _BLOCK + size
         self._padding(end, end + -size % _BLOCK)
         return end + -size % _BLOCK
 
     def _padding(self, start: int, end: int) -> None:
         if any(self._take(start, end - start)):
-            raise self._wrong(f"byte {start}: something where there is only padding", _AGAIN)
+            raise self._wrong(f"byte {start}: something else instead of padding", _AGAIN)
 
     def _digest(self) -> str:
-        """Of all data. Raises StateError where a buffer has another one than the manifest says."""
+        """The digest of all data. Raises StateError if a buffer's digest is not that in the manifest."""
         whole = hashlib.sha256()
         for number, (start, buffer) in enumerate(zip(self._starts, self.manifest.buffers, strict=True), 1):
             digest = hashlib.sha256()
@@ -219,7 +220,7 @@ class StateFile:
                 digest.update(piece)
                 whole.update(piece)
             if digest.hexdigest() != buffer.sha256:
-                raise self._wrong(f"buffer {number} was changed: its digest is another one", _AGAIN)
+                raise self._wrong(f"buffer {number} was changed: its digest is different", _AGAIN)
         return whole.hexdigest()
 
     def _pieces(self, start: int, size: int) -> Iterator[bytes]:

@@ -30,7 +30,7 @@ from .manifest import Buffer, Manifest, Shown
 
 
 class NotReached(Exception):
-    """The device, the host or the profile did not let it come to a result; ``hang``: a call did not return."""
+    """The device, the host or the profile prevented a result; ``hang``: a call did not return."""
 
     def __init__(self, message: str, *, hang: bool = False) -> None:
         super().__init__(message)
@@ -39,22 +39,22 @@ class NotReached(Exception):
 
 @dataclass(frozen=True)
 class Restored:
-    """What came of a state that was given to a device."""
+    """The result of giving a state to a device."""
 
     given: Given
     manifest: Manifest
-    #: In what the device here differs from the one that was saved, a line each.
+    #: How this device differs from the one that was saved, a line each.
     differs: Sequence[str]
 
 
 def save(profile: Profile, path: Path, *, live: bool) -> Manifest:
-    """Save the state of the device to a new file; what stands in it. Raises StateError, NotReached, DeviceError."""
+    """Save the state of the device to a new file; its manifest. Raises StateError, NotReached, DeviceError."""
     with new_file(path) as file:
         return save_into(file, profile, live=live)
 
 
 def save_into(file: BinaryIO, profile: Profile, *, live: bool, calls: Inflight | None = None) -> Manifest:
-    """The same to a file that is open. Each call is noted in ``calls`` before it is made. Raises OSError, too."""
+    """The same to an open file. Each call is noted in ``calls`` before it is made. Raises OSError, too."""
     with _opened(profile, calls) as (session, interface, keeper):
         try:
             taken = keeper.take(live=live)
@@ -62,7 +62,7 @@ def save_into(file: BinaryIO, profile: Profile, *, live: bool, calls: Inflight |
             folder = tempfile.gettempdir()
             raise StateError(f"{folder}: {error.strerror}; set TMPDIR to a folder with room for the state") from None
         identity = identity_of(session, _suite(), _now())
-    # Nobody waits for the device while its state is written.
+    # The device is no longer needed while its state is written.
     manifest = _describe(profile, identity, interface, taken)
     write(file, manifest, itertools.chain.from_iterable(map(taken.stream.pieces, taken.stream.buffers)))
     return manifest
@@ -79,7 +79,7 @@ def restore(profile: Profile, path: Path, calls: Inflight | None = None) -> Rest
 
 
 def give(session: Session, state: StateFile) -> Restored:
-    """The same with a device that is open, and stays so. Raises NotReached, DeviceError, StateError."""
+    """The same with an open device, which stays open. Raises NotReached, DeviceError, StateError."""
     with _reaching():
         return _give(session, *_keeper(session), state)
 
@@ -88,18 +88,20 @@ def _give(session: Session, interface: str, keeper: Keeper, state: StateFile) ->
     manifest, profile = state.manifest, session.profile
     if manifest.interface != interface:
         raise NotReached(
-            f"{state.path}: a state of {manifest.interface}, and the device has {interface}: use a profile that has it"
+            f"{state.path}: a state of {manifest.interface}, but the device has {interface}: use a profile that has it"
         )
     shown = manifest.shown if manifest.shown and manifest.shown.how == _how(profile) else None
     sizes = [buffer.size for buffer in manifest.buffers]
-    why = "the profile that it was saved with " + ("shows the state otherwise" if manifest.shown else "shows no state")
+    why = "the profile that it was saved with " + (
+        "shows the state in another way" if manifest.shown else "shows no state"
+    )
     given = keeper.give(Kept(sizes, state.pieces, shown.numbers() if shown else None, "" if shown else why))
     return Restored(given, manifest, differences(manifest.identity, identity_of(session, _suite(), _now())))
 
 
 @contextmanager
 def _opened(profile: Profile, calls: Inflight | None) -> Iterator[tuple[Session, str, Keeper]]:
-    """The device of the profile, its interface that moves states, and what moves them. Raises NotReached."""
+    """The profile's device, the interface that moves states, and its keeper. Raises NotReached."""
     with terminated_as_interrupted(), _reaching():
         session = Session(profile, [], INTERFACES)
         tracer = session.transport.tracer
@@ -117,7 +119,7 @@ def _opened(profile: Profile, calls: Inflight | None) -> Iterator[tuple[Session,
 
 @contextmanager
 def _reaching() -> Iterator[None]:
-    """Raises NotReached for what keeps the block from coming to a result."""
+    """Turn errors that prevent a result into NotReached."""
     try:
         yield
     except CallTimeout as error:
@@ -129,11 +131,11 @@ def _reaching() -> Iterator[None]:
 
 
 def _keeper(session: Session) -> tuple[str, Keeper]:
-    """The interface of the device that moves states, and what moves them. Raises NotReached."""
+    """The interface of the device that moves states, and its keeper. Raises NotReached."""
     for interface in INTERFACES:
         if interface.name in session.profile.interfaces and (keeper := interface.keeper(session)):
             return interface.name, keeper
-    raise NotReached("the device has nothing by which states are moved: " + _missing(session))
+    raise NotReached("the device has no interface that moves states: " + _missing(session))
 
 
 def _missing(session: Session) -> str:
@@ -153,13 +155,13 @@ def _describe(profile: Profile, identity: dict[str, str], interface: str, taken:
 
 
 def _how(profile: Profile) -> str:
-    """The digest of how the profile has a state shown: values that were read otherwise are not compared."""
+    """The digest of how the profile shows a state: values that were read in another way are not compared."""
     visible = profile.stimulus.visible_state
     return hashlib.sha256(_told(visible.observe if visible else None).encode()).hexdigest()
 
 
 def _told(value: Any) -> str:
-    """Steps as a text that is the same in each process; sets come in any order."""
+    """Steps as a text that is the same in each process, although the order of sets varies."""
     if is_dataclass(value):
         given = {each.name: getattr(value, each.name) for each in fields(value)}
         return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a saved state is of: the device, its driver and their versions, as far as the host can tell."""
+"""What a saved state is of: the device, its driver and their versions, as far as the host knows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..run.modules import driver_facts
 from ..run.session import Session
 from .manifest import LONGEST_FACT
 
-#: The facts by which states differ; the others (when, by which suite, by which program) are for a reader.
+#: The facts that are compared; the others (when, by which suite, by which program) are for the reader.
 _TELLING = (
     "name",
     "vendor",
@@ -27,14 +27,14 @@ _TELLING = (
     "program sha256",
 )
 _CLAIMS = "claims."
-#: Characters of a fact in a line that tells a difference.
+#: Characters of a fact in a line about a difference.
 _SHOWN = 200
 
 
 def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
-    """The facts, by name, in one line each; what is not known is left out, and what is very long is cut.
+    """The facts, by name, in one line each; unknown ones are left out, and very long ones are cut.
 
-    The version of the driver is what the kernel tells of the module, else what the profile does.
+    The version of the driver is the one that the kernel reports for the module, else the one in the profile.
     """
     profile = session.profile
     known = {
@@ -54,7 +54,7 @@ def identity_of(session: Session, suite: str, now: str) -> dict[str, str]:
 
 
 def driver_version(session: Session) -> str:
-    """What the kernel tells of the version of the module, else what the profile does; empty where nobody says."""
+    """The version that the kernel reports for the module, else the one in the profile; empty if unknown."""
     profile = session.profile
     sysfs = session.transport.places().get("sysfs")
     told = driver_facts(profile.driver or "", sysfs) if session.transport.kernel else {}
@@ -62,7 +62,7 @@ def driver_version(session: Session) -> str:
 
 
 def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """One line for each telling fact that is another one here."""
+    """A line for each compared fact that is different here."""
     claims = sorted(name for name in saved.keys() & here.keys() if name.startswith(_CLAIMS))
     return [
         f"{name}: {_shortly(saved.get(name))}; here {_shortly(here.get(name))}"
@@ -73,12 +73,12 @@ def differences(saved: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
 
 def _shortly(fact: str | None) -> str:
     if fact is None:
-        return "not known"
+        return "unknown"
     return fact if len(fact) <= _SHOWN else f"{fact[:_SHOWN]}..."
 
 
 def _claims(profile: Profile) -> Iterator[tuple[str, str]]:
-    """What the profile claims of the device; what it leaves open is left out."""
+    """The profile's claims about the device, without those that it leaves open."""
     for name, value in asdict(profile.claims).items():
         if value not in (None, ()):
             yield _CLAIMS + name, value if isinstance(value, str) else json.dumps(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a state file says of the state that it holds."""
+"""What a state file says about the state that it holds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..results import fields
 FORMAT: Final = "vfio-compliance state"
 VERSION: Final = 1
 
-#: Of a state: more than any driver hands out, and few enough to be kept in memory.
+#: Limit for a state: more than any driver has, and few enough for memory.
 MOST_BUFFERS: Final = 1 << 18
 _MOST_SHOWN: Final = 1 << 16
 _MOST_IDENTITY: Final = 256
 #: Characters of a fact of the identity.
 LONGEST_FACT: Final = 1 << 12
-#: Values, names and lists in the JSON of the largest manifest: more would only fill the memory.
+#: Limit for values, names and lists in the JSON of a manifest, to save memory.
 _MOST_VALUES: Final = 9 * MOST_BUFFERS + 4 * _MOST_SHOWN
 
 _HEX = re.compile("0x[0-9a-f]{1,8192}", re.ASCII)
 
 
 def _hexadecimal(value: Any) -> int:
-    """Numbers of a device may have more than 64 bits, which JSON readers round."""
+    """Numbers of a device may be large, and JSON readers round large numbers."""
     if type(value) is not str or not _HEX.fullmatch(value):
         raise ValueError("a number in hexadecimal is expected")
     return int(value, 16)
@@ -38,7 +38,7 @@ def _hexadecimal(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Buffer:
-    """One buffer: its size in bytes, its digest, where it lay in the region, and the state in which it was read."""
+    """One buffer: its size in bytes, its digest, where it was in the region, and the state in which it was read."""
 
     size: Annotated[int, tuples.positive]
     sha256: Annotated[str, tuples.digest]
@@ -48,18 +48,18 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the device showed of its state, and the digest of how the profile has it shown."""
+    """What the device showed of its state, and the digest of how the profile shows it."""
 
     how: Annotated[str, tuples.digest]
     values: tuple[str, ...]
 
     @classmethod
     def of(cls, how: str, values: Sequence[int]) -> Shown:
-        """What was read, number by number."""
+        """From the numbers that were read."""
         return cls(how, tuple(f"{value:#x}" for value in values))
 
     def numbers(self) -> list[int]:
-        """The numbers again. Raises ValueError."""
+        """The numbers. Raises ValueError."""
         return [_hexadecimal(value) for value in self.values]
 
 
@@ -68,10 +68,10 @@ class Manifest:
     """The first member of a state file."""
 
     interface: str
-    #: Facts on device, driver, kernel and suite, in the order in which a reader wants them.
+    #: Facts of device, driver, kernel and suite, in the order for a reader.
     identity: Mapping[str, str]
     buffers: tuple[Buffer, ...]
-    #: None where the profile had no way to show the state.
+    #: None if the profile cannot show the state.
     shown: Shown | None = None
     format: str = field(default="")
     version: int = 0
@@ -83,9 +83,9 @@ class Manifest:
 
     @property
     def largest(self) -> int:
-        """Bytes of the state: of what was read in the one state of the device that gave the most.
+        """Size of the state in bytes: what was read in the phase that gave the most.
 
-        What pre-copy gave comes once more after it.
+        Data of pre-copy comes again after it.
         """
         sizes = Counter[str]()
         for buffer in self.buffers:
@@ -100,19 +100,19 @@ class Manifest:
             start += buffer.size
 
     def to_bytes(self) -> bytes:
-        """As it stands in the file: JSON that can be read by eye."""
+        """The content of the file: readable JSON."""
         whole = {"format": FORMAT, "version": VERSION, **fields.plain(self)}
         return (json.dumps(whole, default=fields.plain, indent=1) + "\n").encode()
 
 
 def read(text: bytes) -> Manifest:
-    """What to_bytes() has written. Raises ValueError, whose message says what is wrong, and what to do."""
+    """The manifest from to_bytes(). Raises ValueError, whose message says what is wrong, and what to do."""
     if sum(map(text.count, (b",", b"{", b"["))) > _MOST_VALUES:
-        raise ValueError("manifest.json: more in it than any state has")
+        raise ValueError("manifest.json: too large for a state")
     try:
         value = json.loads(text.decode())
     except (ValueError, RecursionError):
-        raise ValueError("manifest.json is no JSON") from None
+        raise ValueError("manifest.json is not JSON") from None
     if type(value) is not dict or value.get("format") != FORMAT:
         raise ValueError(f"manifest.json does not say format {FORMAT!r}: another program has written this file")
     if type(value.get("version")) is not int or value["version"] != VERSION:
@@ -129,7 +129,7 @@ def read(text: bytes) -> Manifest:
 
 
 def check(manifest: Manifest) -> None:
-    """Raises ValueError for what is more than a state file holds, or no device and no save can have given."""
+    """Raises ValueError for more than a state file holds, or for what no device or save can have given."""
     if not 0 < len(manifest.buffers) <= MOST_BUFFERS:
         raise ValueError(f"{counted(len(manifest.buffers), 'buffer')}; a state has 1 to {MOST_BUFFERS}")
     if len(manifest.identity) > _MOST_IDENTITY:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is said of a case that did not pass, as the formats that hold text have it: the words of the terminal."""
+"""The text about a case that did not pass, for formats that contain text: the same as on the terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..summary import TROUBLE, Summary
 from ..verdict import Verdict
 from .terminal.faults import explanation, in_full
 
-#: Columns of a block.
+#: Width of a block in columns.
 _WIDTH: Final = 100
 
 
 def block(summary: Summary, case: Case) -> str:
-    """Of a case that somebody has to look at: its rule and all that was seen, in lines that begin with a blank."""
+    """A case that needs attention: its rule and all that was seen, in lines that begin with a blank."""
     lines = [*explanation(summary.rules[case.rule], _WIDTH), *in_full(case, summary, MOST_CALLS, _WIDTH)]
     return printable_lines("\n".join(lines))
 
@@ -36,5 +36,5 @@ def brief(summary: Summary, case: Case) -> str:
 
 
 def troubled(case: Case) -> bool:
-    """Whether somebody has to look at it."""
+    """Whether it needs attention."""
     return case.verdict in TROUBLE

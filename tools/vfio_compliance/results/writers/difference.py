@@ -11,10 +11,10 @@ from ...common.wrap import wrap
 from ..comparison import Comparison, RuleChange, Side, Trend
 from ..verdict import Verdict
 
-#: Cases that are told of a rule, and rules that are told for their calls and time alone.
+#: How many cases of a rule are shown, and how many rules for their calls and time alone.
 _MOST_CASES, _MOST_RULES = 5, 10
 
-#: A rule is told for its calls where they differ by this part, and for its time where that is so many times as long.
+#: A rule is shown for its calls if they differ by this part, and for its time if that is this many times as long.
 _PART, _TIMES, _SECONDS = 0.1, 2.0, 0.1
 
 _ABSENT: Final = "-"
@@ -67,12 +67,12 @@ def _cost(change: RuleChange) -> str:
 
 
 def _costs(found: Comparison) -> Iterator[str]:
-    """Rules whose verdict is the same, and whose calls or time are not, the largest difference of time first."""
+    """Rules with the same verdict but different calls or time, the largest difference of time first."""
     changed = [each for each in found.rules if each.trend is Trend.SAME and _notable(each.before, each.after)]
     changed.sort(key=lambda each: -abs(each.after.seconds - each.before.seconds))
     if not changed:
         return
-    yield f"Other calls, or another time: {counted(len(changed), 'rule')}"
+    yield f"Different calls or time: {counted(len(changed), 'rule')}"
     for change in changed[:_MOST_RULES]:
         yield f"  {change.clause:8}{change.rule}  {_cost(change)}"
     if len(changed) > _MOST_RULES:
@@ -88,7 +88,7 @@ def _notable(before: Side, after: Side) -> bool:
 
 def _figures(found: Comparison, width: int) -> Iterator[str]:
     widest = max((len(name) for name in found.figures), default=0)
-    yield "Calls, time and bytes (of flows the median)"
+    yield "Calls, time and bytes (for flows, the median)"
     for name, (before, after) in found.figures.items():
         text = f"{_number(before)} -> {_number(after)}"
         if before and after is not None and before != after:
@@ -107,10 +107,10 @@ def _end(found: Comparison) -> Iterator[str]:
     trends = [change.trend for change in found.rules]
     text = ", ".join(
         f"{counted(trends.count(trend), 'rule')} {word}"
-        for trend, word in ((Trend.WORSE, "worse"), (Trend.BETTER, "better"), (Trend.OTHER, "otherwise changed"))
+        for trend, word in ((Trend.WORSE, "worse"), (Trend.BETTER, "better"), (Trend.OTHER, "with other changes"))
         if trend in trends
     )
     before, after = found.exit_codes
     codes = "" if before == after else f"exit code {before} -> {after}"
     parts = "; ".join(filter(None, (text, codes)))
-    yield ("WORSE" if found.worse else "NOT WORSE") + f": {parts or 'all rules came out the same'}"
+    yield ("WORSE" if found.worse else "NOT WORSE") + f": {parts or 'all rules have the same verdict'}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run would run, and what that costs the device, before anything is opened."""
+"""What a run would run, and what that would cost the device, before anything is opened."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def render(summary: Summary, cost: Forecast, width: int) -> str:
 def _lines(summary: Summary, cost: Forecast, width: int) -> Iterator[str]:
     run, of_device = summary.run, summary.number_of_cases
     rules, own = counted(len(summary.device_verdicts), "rule"), len(summary.suite_verdicts)
-    beside = f", beside {own} of the suite itself with {counted(len(summary.cases) - of_device, 'case')}" if own else ""
+    beside = f", and {own} of the suite itself with {counted(len(summary.cases) - of_device, 'case')}" if own else ""
     rounds = f", in {counted(run.rounds, 'round')}" if run.rounds > 1 else ""
     yield from wrap("", f"{run.profile.name}, by plan {run.plan.name}:", width)
     yield from _labelled("cases", f"{of_device} of {rules}{beside}{rounds}", width)
-    yield from _labelled("resets", f"about {cost.resets}, as the reference device takes", width)
+    yield from _labelled("resets", f"about {cost.resets}, as on the reference device", width)
     most = run.limits.get("passes")
-    cap = f"; where the state is larger than 1 MiB, {most:g} at most (limits.passes)" if most else ""
-    yield from _labelled("save passes", f"about {cost.passes}, as the reference device takes{cap}", width)
+    cap = f"; if the state is larger than 1 MiB, {most:g} at most (limits.passes)" if most else ""
+    yield from _labelled("save passes", f"about {cost.passes}, as on the reference device{cap}", width)
     if cost.unknown:
-        yield from _labelled("not known", f"what {counted(cost.unknown, 'case')} cost", width)
+        yield from _labelled("unknown", f"the cost of {counted(cost.unknown, 'case')}", width)
     yield from _labelled("time", _time(summary, cost), width)
     yield from left_out(summary, width)
     yield ""
@@ -45,11 +45,11 @@ def _time(summary: Summary, cost: Forecast) -> str:
     ]
     ends = f"a run is ended after {limits.get('run', 0):g} s (limits.run)"
     if not stated:
-        return f"not known: the profile does not say how long a reset and a save pass take (times); {ends}"
+        return f"unknown: the profile does not say how long a reset and a save pass take (times); {ends}"
     parts = " and ".join(f"{counted(number, 'time')} {each:g} s (times.{key})" for key, number, each in stated)
     total = sum(number * each for _, number, each in stated)
     short = "; raise it" if total > limits.get("run", 0) * summary.run.rounds else ""
-    return f"{total:.0f} s for {parts}, and the rest; {ends}{short}"
+    return f"{total:.0f} s for {parts}, and everything else; {ends}{short}"
 
 
 def _labelled(label: str, text: str, width: int) -> Iterator[str]:

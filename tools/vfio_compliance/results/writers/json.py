@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The result as JSON, by the schema beside this file.
 
-Whoever changes what is written raises VERSION and changes the schema; a field that is new does not need it.
+A change of what is written raises VERSION and changes the schema; a new field does not raise VERSION.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from ..rerun import again, rerun
 from ..summary import TROUBLE, Summary
 from ..verdict import Verdict
 
-#: Of the format; the schema has it, too.
+#: Version of the format, which is also in the schema.
 VERSION: Final = 1
 
 SCHEMA: Final = Path(__file__).with_name("report.schema.json")
 
-#: How many of the calls of a failing case are told.
+#: How many of the calls of a failing case are listed.
 _CALLS: Final = 12
 
 _UNSAFE: Final = re.compile(r"[^\x20-\x7e\n]")
 
 
 def render(summary: Summary) -> str:
-    """All of the result. What would steer a terminal, and what is no text in UTF-8, stands there by an escape."""
+    """The whole result. Control characters, and what UTF-8 cannot encode, are escaped."""
     parts = [f"{_dumped(name)}: {_lines(value)}" for name, value in document(summary).items()]
     text = ",\n".join(parts)
     return _UNSAFE.sub(lambda found: _escaped(found[0]), f"{{\n{text}\n}}\n")
 
 
 def _lines(value: Any) -> str:
-    """What is many stands in lines of its own; to indent all of it takes several times as long."""
+    """A list has a line for each element; indenting everything takes several times as long."""
     if isinstance(value, list) and value:
         inside = ",\n".join(f" {_dumped(each)}" for each in value)
         return f"[\n{inside}\n]"
@@ -57,7 +57,7 @@ def _dumped(value: Any) -> str:
 
 def _escaped(letter: str) -> str:
     if "\ud800" <= letter <= "\udfff":
-        return f"\\\\u{ord(letter):04x}"  # half of a pair is no letter: its number is what is left of it
+        return f"\\\\u{ord(letter):04x}"  # half of a surrogate pair is not a character: only its number is left
     return letter if letter.isprintable() else json.dumps(letter)[1:-1]
 
 
@@ -126,7 +126,7 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 
 def _flow(case: Case, flow: Flow) -> dict[str, Any]:
-    """One that came to its end; what does not apply is left out."""
+    """A complete flow; what does not apply is left out."""
     told = {
         "kind": flow.kind,
         "case": case.key,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result for what reads JUnit's XML: a suite for each area of rules, a test for each case.
+"""The result for readers of JUnit's XML: a suite for each area of rules, a test for each case.
 
-A test is named by clause and case, its class by the rule. What the format has no word for stands in properties.
+A test is named by clause and case, its class by the rule. What has no place in the format is in properties.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
 
-#: The elements that a verdict is told by; a case that passed has none.
+#: The element for each verdict; a case that passed has none.
 _TOLD: Final = {
     Verdict.FAIL: "failure",
     Verdict.STALE: "failure",
@@ -32,11 +32,11 @@ _TOLD: Final = {
     Verdict.HANG: "error",
 }
 
-_ANSWER: Final = {True: "yes", False: "no", None: "not known"}
+_ANSWER: Final = {True: "yes", False: "no", None: "unknown"}
 
 
 def render(summary: Summary) -> str:
-    """Letters that XML cannot hold, or that steer a terminal, stand there by their escapes."""
+    """The report. Characters that XML cannot hold, and control characters, are escaped."""
     word, detail, plan = conclude(summary)
     common = {
         "verdict": word,
@@ -65,7 +65,7 @@ def render(summary: Summary) -> str:
 
 
 class _Test(NamedTuple):
-    #: The element that says how it ended; None of one that passed.
+    #: The element that says how it ended; None if it passed.
     kind: str | None
     seconds: float
     text: str
@@ -78,7 +78,7 @@ def _title(summary: Summary, rule: str) -> str:
 
 
 def _kind(summary: Summary, case: Case) -> str | None:
-    """How a case is told; one of a rule that does not count is skipped where it did not pass."""
+    """The element of a case; if its rule does not count and it did not pass, it is skipped."""
     kind = _TOLD.get(case.verdict)
     return kind and (kind if blocks(summary, case) else "skipped")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The result for KCIDB, the kernel CI's common database, by version 5.3 of its schema: a test for each rule.
 
-A path there has few letters, so cases stand by their names in ``misc``. The build is that of the running kernel, which
-whoever submits this may know by another id.
+A path there allows few characters, so cases are in ``misc``, by name. The build is that of the running kernel; the
+submitter may know it by another id.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from .blocks import block, brief, troubled
 _ORIGIN: Final = "vfio_compliance"
 _VERSION: Final = {"major": 5, "minor": 3}
 
-#: A part of a path has other letters only in rules that were made up.
+#: Other characters in a part of a path occur only in made-up rules.
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_-]")
 
-#: Letters of an excerpt, of which the schema takes no more.
+#: The schema's limit for the length of an excerpt.
 _EXCERPT: Final = 16384
 
 _STATUS: Final = {
@@ -44,12 +44,12 @@ _STATUS: Final = {
     Verdict.NOT_RUN: "MISS",
 }
 
-#: What is said of a rule that does not count, in place of what would be said of it else.
+#: The status of a rule that does not count, instead of the one that it would have.
 _UNBLOCKING: Final = {"PASS": "PASS", "SKIP": "SKIP", "DONE": "DONE", "FAIL": "DONE", "ERROR": "DONE", "MISS": "SKIP"}
 
 
 def render(summary: Summary) -> str:
-    """Letters beyond ASCII are escaped, and so is what steers a terminal."""
+    """The report. Characters beyond ASCII are escaped, and so are control characters."""
     release = about(summary).get("kernel", summary.run.kernel)
     machine = about(summary).get("machine", "")
     build = f"{_ORIGIN}:{_id(release, machine)}"
@@ -86,7 +86,7 @@ def _id(*parts: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without what no text in UTF-8 has, and what steers a terminal."""
+    """The text without control characters and without what UTF-8 cannot encode."""
     return printable_lines(text)
 
 

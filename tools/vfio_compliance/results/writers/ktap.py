@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The result as KTAP, flat: one line for each case, by number.
 
-Readers of KTAP count ``ok # XFAIL`` as ok: the head says how many of the lines are waived failures.
+Readers of KTAP count ``ok # XFAIL`` as ok, so the head says how many of the lines are waived failures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
 
-#: How a line begins, and its directive.
+#: The beginning of a line, and its directive.
 _TOLD: Final = {
     Verdict.PASS: ("ok", ""),
     Verdict.FAIL: ("not ok", ""),
@@ -35,7 +35,7 @@ _TOLD: Final = {
 
 
 def render(summary: Summary) -> str:
-    """Each line that a device or a kernel could have had a hand in begins with ``#``, or has its name escaped."""
+    """Each line with text from a device or a kernel begins with ``#`` or is escaped."""
     return "\n".join(_lines(summary))
 
 
@@ -75,7 +75,7 @@ def _head(summary: Summary, cases: list[Case]) -> Iterator[str]:
         yield f"# not blocking: {counted(excused, 'case')} of rules that do not count, each an `ok` with XFAIL below"
     yield f"# verdict: {printable(str(conclude(summary)))}"
     for answer in summary.answers():
-        works = {True: "yes", False: "no", None: "not known"}[answer.works]
+        works = {True: "yes", False: "no", None: "unknown"}[answer.works]
         yield f"# answer: {printable(f'{answer.title}: {works}')}"
     for name, text in {**about(summary), "driver": driver(summary)}.items():
         yield f"# about: {printable(f'{name}: {text}')}"
@@ -91,5 +91,5 @@ def _name(summary: Summary, case: Case, names: Counter[str]) -> str:
 
 
 def _without_number_sign(text: str) -> str:
-    """It would begin a directive."""
+    """The text without ``#``, which would begin a directive."""
     return text.replace("#", "\\x23")

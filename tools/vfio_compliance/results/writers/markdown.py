@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The result in Markdown, to paste into a ticket: the verdict, the device, what was broken, waived or not judged.
 
-What a device had a hand in stands in code alone, where nothing is a link, a heading, a mention or a table's end.
+Text from a device is always code, so that it cannot be a link, a heading, a mention or the end of a table.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ..summary import Summary
 from ..verdict import Verdict
 from .blocks import block, brief, troubled
 
-#: Rules of one kind that are told in full, and lines of a table: tickets have an end.
+#: How many rules of one kind are shown in full, and how many lines of a table: tickets are limited in size.
 _MOST: Final = 50
 
-_ANSWER: Final = {True: "yes", False: "no", None: "not known"}
+_ANSWER: Final = {True: "yes", False: "no", None: "unknown"}
 
 _TICKS: Final = re.compile("`+")
 
@@ -50,7 +50,7 @@ def _lines(summary: Summary) -> Iterator[str]:
 
 
 def code(text: str) -> str:
-    """A line of text that is shown as it is."""
+    """A line of text, shown as it is."""
     shown = printable(text) or " "
     ticks = "`" * (1 + max(map(len, _TICKS.findall(shown)), default=0))
     blank = " " if shown[0] in "` " or shown[-1] in "` " else ""
@@ -58,17 +58,17 @@ def code(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """The same in a table. Readers differ in what ends a cell behind several backslashes, so that no pipe stays."""
+    """The same in a table. No pipe is left, because readers differ in what ends a cell after several backslashes."""
     return code(text.replace("|", r"\x7c"))
 
 
 def _plain(text: str) -> str:
-    """Words of our own rules: all that means something is escaped."""
+    """Text of our own rules, with everything that Markdown would interpret escaped."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", printable(text))
 
 
 def fence(text: str) -> Iterator[str]:
-    """Lines that are shown as they are."""
+    """Lines, shown as they are."""
     ticks = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
     yield ticks
     yield from printable_lines(text).split("\n")
@@ -121,7 +121,7 @@ def _more(number: int) -> Iterator[str]:
 
 
 def _listed(title: str, verdict: Verdict, summary: Summary) -> Iterator[str]:
-    """Each rule that has such cases, with the reason of the first one."""
+    """Each rule with such cases, with the reason of the first one."""
     rows: dict[str, Case] = {}
     for case in summary.cases.values():
         if case.verdict is verdict:
@@ -153,6 +153,6 @@ def _figures(summary: Summary) -> Iterator[str]:
     if rows:
         yield "### Time and bytes"
         yield ""
-        yield "Seconds, bytes, and bytes a second; of flows the median."
+        yield "Seconds, bytes, and bytes per second; for flows, the median."
         yield ""
         yield from _table("what", "number", rows)

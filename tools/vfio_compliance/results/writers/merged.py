@@ -13,12 +13,12 @@ from ..verdict import EXIT_BROKEN, worst_exit
 
 
 def worst(runs: Sequence[MergedRun], unread: int) -> int:
-    """Exit code of all runs together; one that could not be read was not judged."""
+    """Exit code of all runs together; one that could not be read counts as not judged."""
     return worst_exit([*(run.exit_code for run in runs), *([EXIT_BROKEN] * bool(unread))])
 
 
 def render(runs: Sequence[MergedRun], unread: int, width: int, *, whole: bool = False) -> str:
-    """``runs`` have their names; ``unread`` is how many more were asked for."""
+    """``runs`` have their names; ``unread``: how many more were asked for."""
     return "\n".join(_lines(runs, unread, width, whole))
 
 
@@ -31,7 +31,7 @@ def _lines(runs: Sequence[MergedRun], unread: int, width: int, whole: bool) -> I
             ("run", run.place),
             ("release", run.facts["kernel"]),
             ("driver", run.driver),
-            ("host", run.facts.get("host name", "not known")),
+            ("host", run.facts.get("host name", "unknown")),
             ("time", run.time),
             ("verdict", f"{run.verdict} (exit code {run.exit_code})"),
         ):

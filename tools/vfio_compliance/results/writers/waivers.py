@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The failures of a run as a file of waivers, whose reasons somebody has to fill in."""
+"""The failures of a run as a file of waivers, whose reasons have to be filled in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INDENT = "    "
 
 
 def render(summary: Summary) -> str:
-    """The file, which does not validate as long as a reason is empty; empty text where nothing can be waived.
+    """The file, which is refused as long as a reason is empty; empty text if nothing can be waived.
 
     A waiver is as narrow as the failures allow: what all of them showed, the one case, this driver, these kernels.
     """
@@ -30,7 +30,10 @@ def render(summary: Summary) -> str:
         return ""
     lines = [
         *_comment("", f"Waivers of what failed in a run of {summary.run.profile.name} (seed {summary.run.seed})."),
-        *_comment("", "Fill in each reason or remove the waiver: one without is refused. Add link, owner, expires."),
+        *_comment(
+            "",
+            "Fill in each reason or remove the waiver: a waiver without a reason is refused. Add link, owner, expires.",
+        ),
         *_never(summary),
         "format: 1",
         "waivers:",
@@ -47,13 +50,13 @@ def _comment(indent: str, text: str) -> list[str]:
 
 
 def _failed(summary: Summary, rule: str) -> list[Case]:
-    """The failing cases of a rule; none where a waiver could not excuse them all."""
+    """The failing cases of a rule; none if a waiver could not excuse them all."""
     cases = [case for case in summary.cases_of(rule) if case.verdict is Verdict.FAIL]
     return [] if any(map(never_waived, cases)) else cases
 
 
 def _never(summary: Summary) -> Iterator[str]:
-    """What is wrong besides, and no waiver excuses."""
+    """What else is wrong, which no waiver excuses."""
     for rule, verdict in summary.device_verdicts.items():
         found = {case.verdict for case in summary.cases_of(rule)} & {*TROUBLE} - {Verdict.FAIL, Verdict.STALE}
         if found or (verdict is Verdict.FAIL and not _failed(summary, rule)):
@@ -86,12 +89,12 @@ def _behind_a_kernel(summary: Summary) -> bool:
 
 
 def _groups(cases: list[Case]) -> list[list[Case]]:
-    """Cases that one waiver can be for: all that show the same; each by itself where that cannot stand in a file."""
+    """Cases that one waiver can be for: all that show the same; each by itself if that cannot be written to a file."""
     return [cases] if _shown_by_all(cases) else [[case] for case in cases]
 
 
 def _shown_by_all(cases: list[Case]) -> str:
-    """The first line of what was seen, where it is the same in all cases and can stand in a file."""
+    """The first line of what was seen, if it is the same in all cases and can be written to a file."""
     seen = {(case.why.seen or "").partition("\n")[0].strip() for case in cases}
     text = seen.pop()
     return text if not seen and text.isprintable() else ""

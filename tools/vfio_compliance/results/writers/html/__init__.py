@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result as a page: one file for a browser, for readers who decide and for readers who correct a driver."""
+"""The result as a page: one file for a browser, for readers who decide and for those who fix a driver."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["render"]
 
 
 def render(summary: Summary) -> str:
-    """All of the result."""
+    """The whole result."""
     word, detail, plan = conclude(summary)
     found = faults(summary)
     places = numbers(found)
@@ -59,14 +59,14 @@ def render(summary: Summary) -> str:
 
 
 def _counts(verdicts: Iterable[Verdict]) -> list[tuple[str, int]]:
-    """What has to be looked at first, then what says least."""
+    """How many rules have each verdict, the most important first."""
     numbers = Counter(verdicts)
     order = (*TROUBLE, Verdict.NOT_RUN, Verdict.WAIVED, Verdict.PASS, Verdict.NOT_APPLICABLE)
     return [(verdict.value, numbers[verdict]) for verdict in order if numbers[verdict]]
 
 
 def _kind(word: str) -> str:
-    """How a verdict on the device is to be taken."""
+    """Whether a verdict on the device is good, bad or unclear."""
     if word == "CONFORMANT":
         return "good"
     return "bad" if word.startswith("NOT ") else "unclear"

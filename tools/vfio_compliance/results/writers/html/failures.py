@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What failed, each rule with all that helps to see it again and to put it right."""
+"""What failed: each rule with all that helps to reproduce and fix it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ...rerun import again, rerun
 from ...summary import Summary
 from ..blocks import brief
 
-#: Faults that are shown in full, and those that have a line; the others are in the table of rules alone.
+#: How many faults are shown in full, and how many in a line; the others are only in the table of rules.
 _IN_FULL: Final = 100
 _IN_A_LINE: Final = 2000
 
 
 class Failure(NamedTuple):
-    """A fault, as it is shown in full."""
+    """A fault that is shown in full."""
 
     number: int
     fault: Fault
@@ -29,7 +29,7 @@ class Failure(NamedTuple):
     entries: Sequence[Entry]
     calls: Sequence[Line]
     again: str
-    #: Empty where there is nothing to see again.
+    #: Empty if there is nothing to run again.
     rerun: str
     programs: Programs | None
     others: Sequence[str]
@@ -37,16 +37,16 @@ class Failure(NamedTuple):
 
 
 class Failures(NamedTuple):
-    """All of them."""
+    """All failures."""
 
     full: Sequence[Failure]
-    #: Number, fault and why, in a line.
+    #: Those with a line each: number, fault and reason.
     lines: Sequence[tuple[int, Fault, str]]
     more: int
 
 
 def described(summary: Summary, faults: Sequence[Fault]) -> Failures:
-    """In the same order: a rule that others stand on, then those."""
+    """The failures, in the order of ``faults``: a rule comes before the rules that stand on it."""
     full = [_in_full(summary, number, fault) for number, fault in enumerate(faults[:_IN_FULL], 1)]
     rest = [*enumerate(faults, 1)][_IN_FULL:_IN_A_LINE]
     lines = [(number, fault, brief(summary, fault.cases[0])) for number, fault in rest]

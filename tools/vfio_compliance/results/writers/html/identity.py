@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a reader has to know before anything else: which device, which driver, which kernel, judged when and by what."""
+"""What a reader has to know first: which device, which driver, which kernel, judged when and by what."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...summary import Summary
 
 
 def identity(summary: Summary) -> dict[str, str]:
-    """In the order in which it is read; what is missing says that it is not known."""
+    """The facts in the order in which they are read; missing ones are "unknown"."""
     known, facts, run = about(summary), summary.facts, summary.run
     made = {
         "Device": _joined(known, "vendor", "product", "device") or run.profile.name,
@@ -28,11 +28,11 @@ def identity(summary: Summary) -> dict[str, str]:
         "Broken on purpose": known.get("broken on purpose", ""),
     }
     always = ("Module srcversion", "Firmware", "Rule set")
-    return {name: text or "not known" for name, text in made.items() if text or name in always}
+    return {name: text or "unknown" for name, text in made.items() if text or name in always}
 
 
 def environment(summary: Summary) -> dict[str, str]:
-    """All that is known of device, driver, kernel and host, by name."""
+    """Everything known about device, driver, kernel and host, by name."""
     return {**about(summary), **summary.facts, "seed": str(summary.run.seed)}
 
 
@@ -51,7 +51,7 @@ def _suite(summary: Summary) -> str:
     facts = summary.facts
     commit, modified = facts.get("suite commit", ""), facts.get("suite modified", "")
     parts = [f"vfio-compliance {summary.run.version}", f"commit {commit[:12]}" if commit else ""]
-    parts.append({"yes": "modified", "no": "not modified"}.get(modified, "not known whether modified"))
+    parts.append({"yes": "modified", "no": "not modified"}.get(modified, "unknown whether modified"))
     return ", ".join(filter(None, parts))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many runs as one page: rules by runs, those on which runs differ first, each verdict a link into the run's report."""
+"""Many runs as one page of rules by runs, those on which runs differ first; each verdict links into its report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .page import rendered
 
 
 class Linked(NamedTuple):
-    """A run, and the address of its report from where the page is; empty where there is none."""
+    """A run, and the address of its report, relative to the page; empty if there is none."""
 
     run: MergedRun
     report: str
@@ -30,12 +30,12 @@ class Group(NamedTuple):
 
 
 def link(report: Path, page: Path) -> str:
-    """The address of a report from a page: so both can be moved together."""
+    """The address of a report relative to a page, so that both can be moved together."""
     return quote(os.fsencode(os.path.relpath(report, page.parent)))
 
 
 def render(runs: Sequence[Linked], unread: Sequence[str]) -> str:
-    """``runs`` have their names; ``unread`` says of each run that could not be read why."""
+    """``runs`` have their names; ``unread`` has the reason for each run that could not be read."""
     places = {id(each.run.column): each for each in runs}
     columns = by_target(each.run.column for each in runs)
     unlike, other, passing = ordered(columns)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pages that are one file each: nothing of them is fetched, and what a device said is text and nothing else."""
+"""Pages that are one file each: they fetch nothing, and what a device said is shown as text only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from ....common.words import counted, printable_lines
 
-#: Characters of a text that are shown.
+#: How many characters of a text are shown.
 LONGEST: Final = 2000
 
-#: What may stand in an address as it is. Each rule has a dot in its name, and no other id of a page does.
+#: What may be in an address as it is. Each rule has a dot in its name, and no other id of a page has one.
 _ANCHOR: Final = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)+")
 
 _ADDRESS: Final = re.compile(r"https?://[!-~]+")
@@ -30,7 +30,7 @@ def anchor(rule: str) -> str:
 
 
 def shown(value: object) -> object:
-    """What a page shows: all letters visible, and of a long text the beginning and how long it is."""
+    """What a page shows: every character visible; for a long text, the beginning and the length."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return "" if value is None else value
     if len(value) <= LONGEST:
@@ -44,7 +44,7 @@ def is_address(text: str) -> bool:
 
 
 def rendered(template: str, **values: Any) -> str:
-    """A page by its template. Its policy lets no script run but its own, and nothing be fetched."""
+    """A page from its template. Its policy allows only its own script, and no fetches."""
     style, script = (Markup(_file(name)) for name in ("style.css", "page.js"))
     policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     return _TEMPLATES.get_template(template).render(style=style, script=script, policy=policy, **values)

@@ -12,28 +12,28 @@ from ...summary import Summary
 from ...tables import cases, tables
 from ...verdict import Verdict
 
-#: Cases of one rule that are listed.
+#: How many cases of a rule are listed.
 _MOST: Final = 500
 
 
 class Row(NamedTuple):
-    """A rule and what became of it."""
+    """A rule and its result."""
 
     rule: Rule
-    #: Title of its area; that of the suite's own rules is another one than that of their clauses.
+    #: Title of its area; the suite's own rules have an area of their own.
     area: str
     verdict: Verdict
     number: str
     seconds: float
-    #: Those that are listed, with the part of their names in which they differ.
+    #: The listed cases, with the part of their names in which they differ.
     cases: Sequence[tuple[str, Case]]
     unlisted: int
-    #: Number of the failure that says more; 0 where there is none.
+    #: Number of the failure with the details; 0 if there is none.
     failure: int
 
 
 def rows(summary: Summary, failures: Mapping[str, int]) -> Iterator[Row]:
-    """In the order of areas; ``failures`` has the number of each rule that failed."""
+    """The rows in the order of areas; ``failures`` has the number of each failed rule."""
     for table in tables(summary):
         for id_, verdict in table.verdicts.items():
             all_cases = summary.cases_of(id_)

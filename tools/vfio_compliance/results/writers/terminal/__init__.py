@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result as text for a terminal: a block after the other, each in a file of its own."""
+"""The result as text for a terminal: one block after another, each in a file of its own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["render"]
 
 
 def render(summary: Summary, width: int = 100, journal: str = "") -> str:
-    """All of the result, in lines of at most ``width`` columns where words allow it; and where its ``journal`` is.
+    """The whole result, in lines of at most ``width`` columns if no word is longer; and where its ``journal`` is.
 
-    Of a device that could not be opened there is nothing to say but why.
+    If the device could not be opened, only the reason is shown.
     """
     pieces = _pieces(summary, width) if summary.stops == [] or summary.started else happened(summary, width)
-    # Devices and their servers say things, too.
+    # Text from devices and their servers is in it, too.
     lines = [printable(line) for piece in [*pieces, *last(summary, journal)] for line in piece.split("\n")]
     return "\n".join(lines).lstrip("\n")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Colours for the text, by what it means: what holds, what is broken, what was not judged."""
+"""Colours for the terminal, by meaning: what holds, what is broken, what was not judged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERDICTS: Final = {
 }
 _WORDS: Final = "|".join(map(re.escape, VERDICTS))
 
-#: A verdict at the beginning of a row of a table, of a line of the progress, or of a fault behind its number.
+#: A verdict at the beginning of a table row, of a progress line, or of a fault after its number.
 _VERDICT: Final = re.compile(rf"^(?: {{2}}|\d+\) )?(?P<word>{_WORDS}|{_WORDS.upper()})(?= {{1,8}}\S)", re.MULTILINE)
 
 _STYLES: Final = (
@@ -35,10 +35,10 @@ _STYLES: Final = (
     (re.compile(r"^ {3}[a-z][a-z ]{0,9}(?= {2})", re.MULTILINE), "cyan"),
     (re.compile(r"^Works with .*: yes$", re.MULTILINE), GOOD),
     (re.compile(r"^Works with .*: no\b.*$", re.MULTILINE), BAD),
-    (re.compile(r"^Works with .*: not known\b.*$", re.MULTILINE), UNCLEAR),
+    (re.compile(r"^Works with .*: unknown\b.*$", re.MULTILINE), UNCLEAR),
 )
 
-#: The last line, by how it begins.
+#: The last line, by its beginning.
 _RESULTS: Final = (
     (re.compile(r"CONFORMANT WITH WAIVERS"), "bold yellow"),
     (re.compile(r"CONFORMANT"), "bold green"),
@@ -48,7 +48,7 @@ _RESULTS: Final = (
 
 
 def paint(text: str) -> Text:
-    """The same letters, with colours."""
+    """The same text, with colours."""
     from rich.text import Text
 
     painted = Text(text)

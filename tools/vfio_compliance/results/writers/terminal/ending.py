@@ -16,11 +16,11 @@ from ...summary import Summary
 from ...verdict import Verdict
 from .layout import labelled, some
 
-_ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "not known, because nothing is said by"}
+_ANSWER: Final = {True: "yes", False: "no, because the device breaks", None: "unknown, because there is no answer from"}
 
 
 def ending(summary: Summary, width: int) -> Iterator[str]:
-    """What ended the run, and its numbers."""
+    """What happened to the run, and its numbers."""
     yield from happened(summary, width)
     yield ""
     yield from wrap("", _numbers("", summary.device_verdicts), width)
@@ -32,7 +32,7 @@ def ending(summary: Summary, width: int) -> Iterator[str]:
 
 
 def last(summary: Summary, journal: str) -> Iterator[str]:
-    """The last line is the verdict, whoever reads it, in one line."""
+    """The last line is the verdict, always in one line."""
     if journal:
         yield f"journal: {journal}"
     yield printable(str(conclude(summary)))
@@ -58,7 +58,7 @@ def _numbers(kind: str, verdicts: Mapping[str, Verdict]) -> str:
 
 
 def _cost(summary: Summary) -> str:
-    """All that the run did, for the suite itself, too."""
+    """Everything that the run did, including what it did for the suite itself."""
     run = sum(case.verdict is not Verdict.NOT_RUN for case in summary.cases.values())
     rounds = f" in {counted(summary.run.rounds, 'round')}" if summary.run.rounds > 1 else ""
     parts = [f"{run} of {counted(len(summary.cases), 'case')}{rounds}"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the reader has to do something about: a numbered block for each rule that failed."""
+"""What the reader has to act on: a numbered block for each rule that failed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .layout import LABEL, labelled
 
 
 class Faults:
-    """The faults of a run, what others stand on first, each followed by those others."""
+    """The faults of a run; a rule comes before the rules that stand on it."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
@@ -39,7 +39,7 @@ class Faults:
         self._numbers = numbers(self._faults)
 
     def where(self, rule: str) -> str:
-        """Where more is said of a rule that failed."""
+        """Where the details of a failed rule are."""
         return f"see {self._numbers[rule]})" if rule in self._numbers else "as its waiver says"
 
     def lines(self, width: int) -> Iterator[str]:
@@ -51,7 +51,7 @@ class Faults:
         yield from _waived_warnings(self._summary, width)
 
     def _fault(self, number: str, fault: Fault, width: int) -> Iterator[str]:
-        """All about a fault."""
+        """A fault in full."""
         summary, rule = self._summary, self._summary.rules[fault.rule]
         all_cases = counted(len(summary.cases_of(rule.id)), "case")
         head = f"{number}{fault.verdict.value.upper()}  "
@@ -66,7 +66,7 @@ class Faults:
 
 
 def _waived(summary: Summary, width: int) -> Iterator[str]:
-    """Every waiver of a rule that was judged, with all that it says, and what came of it."""
+    """Every waiver of a rule that was judged, in full, and its effect."""
     for waiver, cases, unused in ((each.waiver, each.cases, each.unused) for each in summary.waivers):
         if not summary.cases_of(waiver.rule):
             continue
@@ -81,7 +81,7 @@ def _waived(summary: Summary, width: int) -> Iterator[str]:
 
 
 def _waived_warnings(summary: Summary, width: int) -> Iterator[str]:
-    """Every waiver of a warning of the kernel, with all that it says, and what came of it."""
+    """Every waiver of a kernel warning, in full, and its effect."""
     for used in summary.warnings:
         yield ""
         if used.unused:
@@ -98,12 +98,12 @@ def _waived_warnings(summary: Summary, width: int) -> Iterator[str]:
 
 
 def explanation(rule: Rule, width: int) -> Iterator[str]:
-    """What the rule says, and where it stands."""
+    """What the rule says, and its source."""
     return _entries(explained(rule), width)
 
 
 def in_full(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]:
-    """A case in full, with at most so many of its calls."""
+    """A case in full, with at most ``most`` of its calls."""
     yield from labelled("case", case.name, width)
     yield from _entries(seen(case.why), width)
     if case.needless:
@@ -135,7 +135,7 @@ def _calls(case: Case, summary: Summary, most: int, width: int) -> Iterator[str]
 
 
 def _lines_of(cases: Sequence[Case], first: Case, most: int, label: str, width: int) -> Iterator[str]:
-    """Cases that a rule failed in, a line each, as far as there is room: what differs from the ``first`` one."""
+    """Cases in which a rule failed, a line each, at most ``most``: how they differ from the ``first`` one."""
     for index, case in enumerate(cases[:most]):
         yield from labelled("" if index else label, unlike(case, first), width)
     if len(cases) > most:

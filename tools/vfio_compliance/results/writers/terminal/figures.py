@@ -11,7 +11,7 @@ from ...summary import Summary
 
 
 def time_and_bytes(summary: Summary, width: int) -> Iterator[str]:
-    """A line for each device and each kind of flow; of flows the one in the middle."""
+    """A line for each device and each kind of flow; for flows, the median."""
     known = figures(summary.measures)
     if not known["states"] and not known["flows"]:
         return

@@ -11,7 +11,7 @@ from ...summary import Summary
 
 
 def heading(summary: Summary, width: int) -> Iterator[str]:
-    """The device by the profile, then a line for each thing that is known of it."""
+    """The profile's description of the device, then a line for each known fact."""
     run = summary.run
     yield from wrap("", f"{run.profile.name}: {run.description or 'no description'}", width)
     for key, value in about(summary).items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How blocks look: lines with a label before them, and names that are many."""
+"""The layout of blocks: lines with labels, and long lists of names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ....common.wrap import wrap
 #: Columns of a label.
 LABEL: Final = 10
 
-#: How many rules are named of those that have the same reason not to be judged.
+#: How many rules are named that were not judged for the same reason.
 MOST_RULES: Final = 8
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was seen that is no verdict: answers where the text is silent, and notes."""
+"""What was seen that is not a verdict: answers where the specification is silent, and notes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ....common.words import counted
 from ....common.wrap import wrap
 from ...summary import Summary
 
-#: Columns that an answer needs beside its question.
+#: Columns that an answer needs to be printed beside its question.
 _ROOM: Final = 40
 
-#: How many reasons are shown for which test processes were started.
+#: How many reasons for new test processes are shown.
 _PROCESSES: Final = 3
 
 
 def behaviour(summary: Summary, width: int) -> Iterator[str]:
-    """Question and answers, in two columns where there is room."""
+    """Questions and answers, in two columns if there is room."""
     if not summary.observed:
         return
     yield ""
-    yield "Where the text is silent, this device does"
+    yield "Where the specification is silent, this device does"
     widest = max(map(len, summary.observed))
     beside = width - widest >= _ROOM
     for question, answers in summary.observed.items():
@@ -34,7 +34,7 @@ def behaviour(summary: Summary, width: int) -> Iterator[str]:
 
 
 def states(summary: Summary, width: int) -> Iterator[str]:
-    """Which saved states the device restores: an answer of its own, which the exit code leaves out."""
+    """Which saved states the device restores; this does not change the exit code."""
     if summary.states:
         yield ""
         yield "Restores states of"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result on a screen: with colours on a terminal, plain in a log or a pipe."""
+"""The result as output: with colours on a terminal, plain in a log or a pipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .colour import paint
 
 
 def show_result(out: TextIO, summary: Summary, width: int, journal: str = "") -> None:
-    """Print all of it; who reads no further is not missed."""
+    """Print all of it; it is no error if the reader goes away."""
     text = render(summary, width, journal)
     if is_terminal(out):
         console(out, width).print(paint(text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The tables of rules: one for each area of the device's, and one for the suite itself."""
+"""The tables of rules: one for each area of the device's rules, and one for the suite's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...tables import Table, cases
 from ...tables import tables as tables_of
 from ...verdict import Verdict
 
-#: Columns of the table of rules, and of one with a rule's verdict, name and cases alone.
+#: Columns of the table of rules, and of a narrow one with only verdict, rule and cases.
 _WIDE: Final = 78
 _ROW, _NARROW_ROW = "  {0:8}{1:8}{2:44}{3:7}{4:>9}", "  {0:8}{2:39}{4:>10}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was not judged, and why; what was never meant to be."""
+"""What was not judged, and why; what was not to be judged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...unjudged import Group
 from .faults import Faults
 from .layout import MOST_RULES, labelled, some
 
-#: How many different ways are shown in which cases could not be judged because one rule failed.
+#: How many ways are shown in which one failed rule kept cases from being judged.
 _WAYS: Final = 3
 
 
 def unjudged(summary: Summary, faults: Faults, width: int) -> Iterator[str]:
-    """First what says nothing about the device, then what says nothing about the suite itself."""
+    """First the unjudged rules of the device, then those of the suite itself."""
     for group in groups.unjudged(summary):
         yield from _head(group)
         if group.cause:
@@ -42,7 +42,7 @@ def _because(group: Group, width: int) -> Iterator[str]:
 
 
 def left_out(summary: Summary, width: int) -> Iterator[str]:
-    """What was never meant to be judged in this run."""
+    """What was not to be judged in this run."""
     for group in groups.left_out(summary):
         yield from _head(group)
         yield from _because(group, width)

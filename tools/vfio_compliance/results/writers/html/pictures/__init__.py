@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is drawn: where everything goes, in the units of a picture. Each reads without colours, and as a table."""
+"""The pictures: where everything goes, in a picture's units. Each can be read without colours, and as a table."""

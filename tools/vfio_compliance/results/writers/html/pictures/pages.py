@@ -10,20 +10,20 @@ from .....common.words import enumerated, runs
 from ....summary import Summary
 from ....tracking import Round, rounds
 
-#: Rounds and columns of a map. Of more rounds the first ones are drawn; more pages share columns.
+#: The most rounds and columns of a map. Of more rounds, the first are drawn; more pages share columns.
 MOST_ROUNDS, MOST_COLUMNS = 48, 128
 
 WIDTH, LEFT, TOP, ROW = 560, 36, 6, 11
 
-#: Rounds of a case without which there is nothing to see.
+#: The fewest rounds of a case that are worth a map.
 _FEWEST: Final = 2
 
-#: Pages of a round that are named one by one, or as ranges.
+#: How many pages, or ranges of pages, of a round are named.
 _MOST_NAMED: Final = 8
 
 
 class Row(NamedTuple):
-    """A round: its number, how many pages it was about, how many were dirty, and which."""
+    """A round: its number, how many pages it covered, how many were dirty, and which."""
 
     number: int
     top: float
@@ -36,11 +36,11 @@ class Row(NamedTuple):
 
 
 class Map(NamedTuple):
-    """Where it all goes."""
+    """The layout of the map."""
 
     case: str
     rows: Sequence[Row]
-    #: Rounds that are not drawn, and pages that a column stands for.
+    #: Rounds that are not drawn, and pages in a column.
     more: int
     pages: int
     columns: int
@@ -51,7 +51,7 @@ class Map(NamedTuple):
 
 
 class Columns:
-    """Which column a page is in: pages that were not asked about have none."""
+    """The column of each page; pages that were not asked about have none."""
 
     def __init__(self, shown: Sequence[Round]) -> None:
         self._spans: list[tuple[int, int, int]] = []
@@ -66,13 +66,13 @@ class Columns:
         self.number = min(self.pages, MOST_COLUMNS)
 
     def of(self, page: int) -> int:
-        """Of a page that was asked about."""
+        """The column of a page that was asked about."""
         first, _, before = next(span for span in self._spans if span[0] <= page < span[1])
         return (before + page - first) * self.number // self.pages
 
 
 def dirty_pages(summary: Summary) -> Map | None:
-    """Of the case that asked for most bitmaps; None where no case asked for several."""
+    """The map of the case that asked for the most bitmaps; None if no case asked for several."""
     case = max(summary.cases.values(), key=lambda each: each.measures.bitmaps, default=None)
     if case is None or case.measures.bitmaps < _FEWEST or len(found := rounds(case.calls)) < _FEWEST:
         return None
@@ -113,7 +113,7 @@ def _dots(cells: set[int], top: int, number: int) -> Iterator[str]:
 
 
 def _boxes(cells: set[int], top: int, number: int) -> Iterator[str]:
-    """Those beside each other as one box."""
+    """A box for each run of adjacent cells."""
     for first, last in _spans(sorted(cells)):
         left, right = _left(first, number), _left(last + 1, number)
         yield f"M{left:.1f} {top}h{right - left - 0.5:.1f}v{ROW - 1}h-{right - left - 0.5:.1f}z"

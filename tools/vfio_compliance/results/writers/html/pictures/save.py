@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A save as two plots over time: bytes that are pending, and bytes a second that were moved."""
+"""A save as two plots over time: bytes pending, and bytes moved per second."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .scale import Scale, scale
 WIDTH, HEIGHT = 560, 200
 LEFT, RIGHT, TOP, BOTTOM = 92, 16, 28, 34
 
-#: Points of a save without which there is nothing to see.
+#: The fewest points of a save that are worth a plot.
 _FEWEST: Final = 2
 
 
 class Point(NamedTuple):
-    """What was known at one moment: milliseconds since the save began, bytes pending, bytes moved by then."""
+    """One moment of a save: milliseconds since it began, bytes pending, bytes moved by then."""
 
     at: float
     pending: int
     moved: int
-    #: Bytes a second since the point before; None for the first one.
+    #: Bytes per second since the point before; None for the first one.
     rate: float | None
 
 
@@ -36,7 +36,7 @@ class Tick(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Where it all goes."""
+    """The layout of a plot."""
 
     title: str
     line: str
@@ -45,7 +45,7 @@ class Plot(NamedTuple):
     bars: Sequence[tuple[float, float, float, float]]
     across: Sequence[Tick]
     up: Sequence[Tick]
-    #: Where the device was stopped; None where nothing ran before.
+    #: Where the device was stopped; None if it was not running before.
     stopped: float | None
     width: int = WIDTH
     height: int = HEIGHT
@@ -56,7 +56,7 @@ class Plot(NamedTuple):
 
 
 class Save(NamedTuple):
-    """A save, the case that it is of, and its plots."""
+    """A save, its case, and its plots."""
 
     kind: str
     case: str
@@ -66,7 +66,7 @@ class Save(NamedTuple):
 
 
 def saves(summary: Summary) -> Iterable[Save]:
-    """Of each kind that was seen whole, the one of which most is known; of several, the one that moved most."""
+    """The complete save of each kind with the most points; of several, the one that moved the most bytes."""
     for kind in (LIVE, STOPPED):
         known = [(case.name, flow) for case in summary.cases.values() for flow in case.measures.of(kind)]
         name, flow = max(known, key=lambda each: (len(each[1].course), each[1].moved), default=("", None))
@@ -76,7 +76,7 @@ def saves(summary: Summary) -> Iterable[Save]:
 
 
 def _points(flow: Flow) -> Iterable[Point]:
-    """In the order of time, whatever a journal says."""
+    """The points in the order of time, whatever their order in the journal."""
     course = sorted(flow.course)
     at, pending, moved = course[0]
     yield Point(at / 1e6, pending, moved, None)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 _BINARY: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 _TIMES: Final = ((60_000.0, "min"), (1000.0, "s"), (1.0, "ms"), (0.001, "us"))
 
-#: The fewest steps of an axis, and what a step may be, as a part of a power of ten, or of two for bytes.
+#: The fewest steps of an axis, and the allowed steps, as a part of a power of ten, or of two for bytes.
 _STEPS: Final = 3
 _ROUND: Final = (5.0, 2.5, 2.0, 1.0)
 
@@ -23,7 +23,7 @@ class Scale(NamedTuple):
 
 
 def scale(largest: float, kind: str) -> Scale:
-    """For values up to ``largest``, of the kind "ms", "bytes" or "bytes a second"."""
+    """A scale for values up to ``largest``, of the kind "ms", "bytes" or "bytes a second"."""
     largest = max(largest, 0.001 if kind == "ms" else 1.0)
     units = _TIMES if kind == "ms" else _BINARY
     unit, name = next((each for each in units if largest >= each[0]), units[-1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The states of a device as a diagram: an arrow for each change between them, drawn by what was seen of it."""
+"""The states of a device as a diagram: an arrow for each change between them, styled by what was seen of it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ....changes import Change, Seen
 
 WIDTH, HEIGHT = 600, 460
 
-#: A state's box, half of it.
+#: Half the size of a state's box.
 _HALF_WIDTH, _HALF_HEIGHT = 72.0, 20.0
-#: How far an arrow is bent, as a part of its length; and how long its head is.
+#: How far an arrow is bent, as a part of its length; and the length of its head.
 _BEND, _HEAD = 0.13, 10.0
 
-#: With more states they stand in the order in which they come.
+#: With more states than this, they are in the order in which they come.
 _MOST_ORDERED: Final = 7
 
-#: States in a diagram at most, and letters of a state's name.
+#: The most states in a diagram, and the most letters of a state's name.
 MOST_STATES, _LONGEST = 8, 15
 
 
-#: What matters most is drawn last, above the others.
+#: The most important is drawn last, above the others.
 _LAST_ABOVE: Final = (Seen.REFUSED, Seen.ACCEPTED, Seen.UNSEEN, Seen.DOCUMENTED, Seen.BROKEN)
 
 
 class Node(NamedTuple):
-    """A state: the middle of its box, and what stands in it."""
+    """A state: the middle of its box, and the text in it."""
 
     name: str
     x: float
@@ -41,7 +41,7 @@ class Node(NamedTuple):
 
 
 class Arc(NamedTuple):
-    """An arrow: its line and its head as paths, and the middle of it, where a mark may stand."""
+    """An arrow: its line and its head as paths, and its middle, where a mark may be."""
 
     change: Change
     kind: str
@@ -52,18 +52,18 @@ class Arc(NamedTuple):
 
 
 class Diagram(NamedTuple):
-    """Where it all goes."""
+    """The layout of the diagram."""
 
     nodes: Sequence[Node]
     arcs: Sequence[Arc]
-    #: The kinds of arrows that there are, each with what it means.
+    #: The kinds of arrows in it, each with its meaning.
     legend: Sequence[tuple[str, str]]
     width: int = WIDTH
     height: int = HEIGHT
 
 
 def diagram(changes: Sequence[Change]) -> Diagram | None:
-    """None where no states are known, or more than can be drawn."""
+    """The diagram; None if no states are known, or more than can be drawn."""
     states = _in_order([each for each in changes if each.documented])
     if not 1 < len(states) <= MOST_STATES:
         return None
@@ -76,7 +76,7 @@ def diagram(changes: Sequence[Change]) -> Diagram | None:
 
 
 def _in_order(documented: Sequence[Change]) -> list[str]:
-    """Round the circle, so that as many documented changes as possible lead to a neighbour."""
+    """The order round the circle by which the most documented changes lead to a neighbour."""
     states = list(dict.fromkeys(state for change in documented for state in (change.before, change.after)))
     if not 2 < len(states) <= _MOST_ORDERED:
         return states

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ....figures import figures, time_in_words
 from ....summary import Summary
 
-#: Of the longest bar.
+#: Width of the longest bar.
 LONGEST = 200
 
 
@@ -19,13 +19,13 @@ class Bar(NamedTuple):
     device: str
     state: str
     time: str
-    #: Of its device's time, from 0 to 1.
+    #: Its part of the device's time, from 0 to 1.
     part: float
     length: float
 
 
 def bars(summary: Summary) -> Iterator[Bar]:
-    """Of each device, the longest time first."""
+    """The bars of each device, the longest time first."""
     for device, states in figures(summary.measures)["states"].items():
         whole, longest = sum(states.values()) or 1.0, max(states.values(), default=0.0) or 1.0
         for state, seconds in sorted(states.items(), key=lambda each: -each[1]):

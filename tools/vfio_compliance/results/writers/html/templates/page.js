@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The filters of the table of rules. The fragment of the address has them, as #verdict=fail&words=reset, or the name of a
-// rule, so that both can be sent as links.
+// The filters of the table of rules. The fragment of the address has them, as in #verdict=fail&words=reset, or it has the
+// name of a rule, so that both can be sent as links.
 "use strict";
 
 (() => {
