@@ -250,7 +250,7 @@ def test_interrupted():
     records = told(ended("a", "pass"), planned=("b",))[:-1]
     found = tree(render("html", summarise(records)))
     assert text(found.find(".//h1")) == "INCOMPLETE"
-    why = "Stopped: the journal ends before the run did. Remedy: go on with run --resume"
+    why = "Stopped: the journal ends before the run did. Remedy: continue with run --resume"
     assert why in text(part(found, "happened"))
     assert row(found, "v1.b")[0] == "○ not-run"
     assert dict(pairs(part(found, "not-judged")))["because"] == "the run ended before"
