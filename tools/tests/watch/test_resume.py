@@ -90,7 +90,7 @@ def test_time_between_does_not_count(path):
 @pytest.mark.parametrize(
     ("events", "closed", "words"),
     [
-        ([*(event for case in CASES for event in passed(case)), FINISH], True, "the run came to its end"),
+        ([*(event for case in CASES for event in passed(case)), FINISH], True, "the run is complete"),
         (None, False, "the run ended before it had a plan"),
     ],
     ids=["whole", "no plan"],
