@@ -231,7 +231,7 @@ class Actor:
         return bool(self._stimulus.dirty and self._stimulus.dirty.pin)
 
     def pin(self, iova: int, length: int) -> None:
-        """Make the driver pin the pages of a range, which may be written from now on. Raises NotApplicable like write()."""
+        """Make the driver pin the pages of a range, which it may then write. Raises NotApplicable like write()."""
         steps = self.wanted("dirty.pin", self._dirty().pin)
         self.within_reach(iova, length)
         self.run("stimulus.dirty.pin", steps, {"$iova": iova, "$length": length})
