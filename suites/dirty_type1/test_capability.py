@@ -78,7 +78,7 @@ def test_capability_id(container, information):
     if VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION not in ids:
         checks.broken(
             "looking for the capability that announces dirty page tracking",
-            expected="id 2 (not 1 as the text has it: that is the id of the IOVA ranges)",
+            expected="id 2 (not 1 as in the specification: that is the id of the IOVA ranges)",
             seen=f"id {', '.join(map(str, ids))}" if ids else "no capability",
         )
 

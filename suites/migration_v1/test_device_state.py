@@ -78,7 +78,7 @@ def test_time_changes_nothing(migration, profile, state):
     migration.enter(state)
     with checks.given():
         now = migration.watch_state(profile.limits.call / 100)
-    checks.equal("reading device_state again and again for a hundredth of limits.call", now, state, name)
+    checks.equal("reading device_state repeatedly for a hundredth of limits.call", now, state, name)
 
 
 @pytest.mark.rule("v1.state.never-changes-by-itself")

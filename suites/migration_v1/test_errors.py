@@ -37,7 +37,7 @@ def fail_as_told(migration, tell):
     value = next(iter(drawn_from(migration.state())), RUNNING)
     outcome = fail(migration, value)
     if outcome.ok and migration.state() == value:
-        raise checks.Unjudged(f"the device went to {name(value)} although it was told to fail")
+        raise checks.Unjudged(f"the device went to {name(value)} although it was made to fail")
     return value, outcome
 
 

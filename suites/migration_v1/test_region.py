@@ -191,7 +191,7 @@ def aligned(areas, offset):
     inside = [area for area in areas if area.offset <= offset < area.offset + area.size]
     if inside and offset % mmap.PAGESIZE:
         checks.broken(
-            f"reading data_offset, which lies in the mappable area {inside[0]}",
+            f"reading data_offset, which is in the mappable area {inside[0]}",
             expected=f"a multiple of {mmap.PAGESIZE}",
             seen=f"0x{offset:x}",
         )

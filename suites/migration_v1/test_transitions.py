@@ -41,7 +41,7 @@ def test_close_needs_no_stop(fresh, device, migration, state):
     seen, death = as_found(device, migration)
     if death and as_found_after_stop(device, fresh())[1]:
         raise checks.NotApplicable("the server dies whenever its client leaves, which is shown for the whole run")
-    checks.equal(f"closing the device in {name(state)}", death, "", lambda what: what or "a driver that goes on")
+    checks.equal(f"closing the device in {name(state)}", death, "", lambda what: what or "a driver that keeps running")
     expected = RUNNING if seen == RUNNING else as_found_after_stop(device, fresh())[0]
     checks.equal(f"reading device_state after closing the device in {name(state)} and opening it", seen, expected, name)
 

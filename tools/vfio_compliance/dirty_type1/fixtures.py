@@ -121,12 +121,12 @@ def region_growth(device: Device) -> Growth:
 
 @pytest.fixture
 def witness(session: Session, container: Container, guest: GuestMemory) -> Iterator[Witness]:
-    """Memory of the guest that shows what a refused request has changed all the same."""
+    """Guest memory that shows what a refused request has changed nevertheless."""
     witness = Witness(container, guest)
     yield witness
     witness.release()
     if not witness.sure:
-        session.lost = True  # nobody knows what is mapped and tracked now
+        session.lost = True  # what is mapped and tracked now is unknown
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ class GuestMemory:
     def map(self, first: int, count: int, *, judged: bool = False, readonly: bool = False) -> None:
         """Map ``count`` pages from page ``first`` on, read-only if ``readonly``.
 
-        Raises NotApplicable for those that cannot be mapped where nobody says that they can: far ones, very many, and
+        Raises NotApplicable for those that cannot be mapped, if no rule requires it: far ones, very many, and
         readonly ones.
         """
         size = count * self.page
@@ -221,7 +221,7 @@ class GuestMemory:
             self.unsure = True
             if self.iova(first + count - 1) >= _FAR or readonly:
                 raise NotApplicable(
-                    f"{error}; no rule says that {'this' if readonly else 'so much'} can be mapped"
+                    f"{error}; no rule says that {'this' if readonly else 'this much'} can be mapped"
                 ) from None
             raise
         except (SetupError, OSError) as error:
@@ -233,7 +233,7 @@ class GuestMemory:
                 if isinstance(error, SetupError)
                 else f"{counted(size, 'byte')} of memory: {error.strerror}"
             )
-            raise NotApplicable(f"{said}; no rule says that so much can be mapped") from None
+            raise NotApplicable(f"{said}; no rule says that this much can be mapped") from None
         self.history.map(Pages.run(first, count), readonly=readonly)
 
     def unmap(self, first: int, *, judged: bool = False) -> None:
@@ -332,7 +332,7 @@ class GuestMemory:
     def write(self, first: int, count: int = 1, *, by: Actor | None = None) -> None:
         """Make the device write ``count`` pages from ``first`` on: the end of the first, the beginning of the last.
 
-        A device that cannot write so much at once does it in pieces. ``by`` is another device of the container. Raises
+        A device that cannot write this at once does it in pieces. ``by`` is another device of the container. Raises
         Unjudged if the memory has not changed, NotApplicable if that is memory far away.
         """
         actor = by or self.actor

@@ -28,7 +28,7 @@ class Played(NamedTuple):
     """The outcome of a script."""
 
     answers: list[Answer]
-    #: The steps, by their place, of which the text does not say how they end.
+    #: The steps, by their place, whose outcome the specification leaves open.
     left_open: set[int]
     #: Why it did not come to its end.
     ended: NotApplicable | DeviceError | PeerGone | ProtocolViolation | None
@@ -59,7 +59,7 @@ class Histories:
         """Check every bitmap of a script.
 
         A script of the grammar that goes wrong is made short. With ``left_open`` it counts only if it takes a range
-        that the text leaves open, with False only if it takes none; all else is another rule's matter.
+        that the specification leaves open, with False only if it takes none; everything else is judged by another rule.
 
         Raises RuleBroken, NotApplicable, and Unjudged if the driver did not cooperate to the end.
         """

@@ -32,8 +32,8 @@ _WRONG = ("small", "wrong-page", "readonly", "short")
 class ScriptedMemory(GuestMemory):
     """Guest memory with the verbs of scripts.py.
 
-    A step that makes no sense where it comes is left out: pages written that are not mapped, a bitmap while nothing is
-    tracked. So does what was meant for memory that somebody unmapped, and so may any step be dropped from a script.
+    A step that makes no sense at its place is skipped: writing unmapped pages, a bitmap while nothing is tracked. So are
+    steps for memory that was unmapped; thus any step can be dropped from a script.
     """
 
     def __init__(
@@ -325,7 +325,7 @@ class ScriptedMemory(GuestMemory):
     def _gone(self, span: Pages, size: int, bitmap: GuardedBuffer | None) -> Answer | None:
         """A range was unmapped, of which ``size`` pages are said to be gone: its part of the mappings that it meets.
 
-        Or less, the mappings that lie in it, or more, all that it meets: then their pages have to be reported, too.
+        Or less, the mappings inside it, or more, all that it meets: then their pages must also be reported.
         """
         (first, end), history = span.runs[0], self.history
         met = {start: Pages.run(start, each.size // self.page) for start, each in self._mappings.items()}

@@ -9,7 +9,7 @@ A script is a line of steps, each a verb and its numbers, in pages:
     visit PAGE                   another device comes into the container, writes and pins that page, and goes
     start-again                  whatever it answers
     get FIRST COUNT              a bitmap that is judged, of whole mappings
-    ask FIRST COUNT              the same of any range, which may be refused where the text does not promise it
+    ask FIRST COUNT              the same for any range, which may be refused if the specification does not promise it
     check                        the bitmap of each mapping by itself
     get-small, get-wrong-page    a bitmap with too small a buffer, or with another page size: to be refused
     get-readonly                 the same into memory that cannot be written

@@ -11,7 +11,7 @@ class Guide(Protocol):
     """Takes the device of a run to states, by the names that their interface gives them."""
 
     def begin(self, way: Collection[str]) -> None:
-        """Have a device that runs, and at hand what it has to be given on its way: states, and ``reset``.
+        """Prepare a running device, and whatever it needs on its way: states, and ``reset``.
 
         May reset it. Raises Unreachable, and Unjudged where there is nothing to give.
         """

@@ -26,10 +26,10 @@ class Fate(Enum):
     """The outcome of restoring a state on a device."""
 
     SAME = "restored, and shown to be the same"
-    UNCOMPARED = "taken; whether it is the same state was not compared"
-    OTHER = "taken, and it is another state"
+    UNCOMPARED = "accepted, but not compared with the saved state"
+    OTHER = "accepted, but it is another state"
     REFUSED = "refused cleanly"
-    UNCLEAN = "refused, and not cleanly"
+    UNCLEAN = "refused, but not cleanly"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Given:
             case Fate.SAME:
                 return "yes, the same state"
             case Fate.UNCOMPARED:
-                return "taken; whether it is the same state is not known"
+                return "accepted; whether it is the same state is unknown"
             case Fate.OTHER:
-                return "no: it is taken, and is another state"
+                return "no: it is accepted, but is another state"
             case Fate.REFUSED:
                 return f"refused {self.brief}"
         return f"no, and not refused cleanly: {self.brief}"

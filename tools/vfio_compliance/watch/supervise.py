@@ -264,7 +264,7 @@ class _Run:
             self._write(rerun)
 
     def make(self, programs: Callable[[Summary, Path], Iterator[Event]]) -> None:
-        """Have programs made of what failed."""
+        """Make programs of what failed."""
         for event in programs(summarise(journal.read(self._path)), self._out):
             self._write(event)
 

@@ -268,7 +268,7 @@ class Judge(ClientJudge):
             self._owed = self._ledger.number, f"it was left when pending_bytes had read {left} last"
 
     def _settle(self, forgiven: bool = False) -> None:
-        """What was left in stop-and-copy is lost, unless the device goes on running."""
+        """What was left in stop-and-copy is lost, unless the device continues to run."""
         owed, self._owed = self._owed, None
         if owed and not forgiven:
             number, seen = owed

@@ -20,7 +20,7 @@ from .loop import Loop
 from .stream import Areas, Content, Coverage, Stream, Transaction
 
 UNSEEN = (
-    "data that lies in a part of the region that can be mapped was not seen being moved: it may have gone through a "
+    "data in a mappable part of the region was not seen to be moved: it may have gone through a "
     "mapping, which no trace shows"
 )
 NO_VALUE = "the trace does not have the values of the registers"

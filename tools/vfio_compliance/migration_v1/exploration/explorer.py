@@ -27,7 +27,7 @@ from .shorten import Step, shorten
 from .steps import draw
 from .walk import SECOND, Walk
 
-#: An exploration ends with so many findings.
+#: An exploration ends with this many findings.
 MOST_FINDINGS = 8
 
 #: How many of the walks before may be what a device remembers: none, the last one, and so on.
@@ -42,7 +42,7 @@ _NUMBERS = re.compile(r"(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b(?:(?:-|, )(?:0x)?\b[0-9
 
 @dataclass
 class Finding:
-    """A walk on which the device left what the text allows, or was lost."""
+    """A walk on which the device did what the specification forbids, or was lost."""
 
     steps: list[Step]
     #: All that was done, the last line being what went wrong.

@@ -98,7 +98,7 @@ class Beside(threading.Thread):
 class Threads:
     """Makes two threads use one device for a time; everything random comes from ``seed``.
 
-    ``tell`` is told before each round how many there were.
+    ``tell`` is called before each round with the number of rounds.
 
     Each verb gives the number of rounds. Raises Strayed for what must not be, TransportError, and what
     Session.prepare() raises.
@@ -157,7 +157,7 @@ class Threads:
             while walk.save_buffer() and (saving := walk.model.saving):
                 place, content = saving.place, saving.content
                 if place is None or content is None:
-                    break  # larger than what is kept, or not given out as the text says
+                    break  # larger than what is kept, or not offered as specified
                 for data in at_once(lambda _: _fetch(migration, place[0], len(content), walk.lines)):  # noqa: B023
                     if data != content:
                         line = Line("read the buffer from two threads", "the same bytes as before", "others")
@@ -191,7 +191,7 @@ def judge_reads(reads: Sequence[Read], stays: Sequence[Stay], lines: Sequence[Li
     starts = [stay.began for stay in stays]
     for read in reads:
         if read.began < stays[0].ended or read.ended > stays[-1].ended:
-            continue  # nobody knows what was done meanwhile
+            continue  # what was done in the meantime is unknown
         last = bisect_right(starts, read.ended) - 1
         first = last
         while first > 0 and stays[first].ended > read.began:

@@ -44,7 +44,7 @@ _NEAR = (-8, -1, 0, 1, 8)
 class Walk:
     """Steps on a device that is RUNNING. Each public verb from ``move`` on is a step, which can be taken at any time.
 
-    Raises Strayed for an answer that the text forbids, TransportError where none came.
+    Raises Strayed for an answer that the specification forbids, TransportError if none came.
     """
 
     #: What other interfaces add to the walk.
@@ -122,7 +122,7 @@ class Walk:
         """Take a drawn transition after the device was made to fail, if nothing else could prevent it."""
         if self.model.sure_to_move:
             targets = drawn_from(self.model.state)
-            self._stimulate("tell the device to fail", self._actor.provoke_error)
+            self._stimulate("make the device fail", self._actor.provoke_error)
             self._write_state(targets[choice % len(targets)], provoked=True)
 
     def _write_state(self, value: int, provoked: bool) -> None:
