@@ -32,8 +32,8 @@ _WRONG = ("small", "wrong-page", "readonly", "short")
 class ScriptedMemory(GuestMemory):
     """Guest memory with the verbs of scripts.py.
 
-    A step that makes no sense at its place is skipped: writing unmapped pages, a bitmap while nothing is tracked. So are
-    steps for memory that was unmapped; thus any step can be dropped from a script.
+    A step that makes no sense at its place is skipped: writing unmapped pages, a bitmap while nothing is tracked.
+    So are steps for memory that was unmapped; thus any step can be dropped from a script.
     """
 
     def __init__(
