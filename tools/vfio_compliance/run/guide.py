@@ -13,7 +13,7 @@ class Guide(Protocol):
     def begin(self, way: Collection[str]) -> None:
         """Prepare a running device, and whatever it needs on its way: states, and ``reset``.
 
-        May reset it. Raises Unreachable, and Unjudged where there is nothing to give.
+        May reset it. Raises Unreachable, and Unjudged if there is nothing to restore.
         """
 
     def go(self, state: str, *, leaving: bool) -> None:

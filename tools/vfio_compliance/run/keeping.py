@@ -18,7 +18,7 @@ class Taken:
     stream: Stream
     #: The state of the device in which each buffer was read, by name.
     read_in: Sequence[str]
-    #: What the device showed of its state; None where the profile cannot show it.
+    #: What the device showed of its state; None if the profile cannot show it.
     shown: Sequence[int] | None
 
 

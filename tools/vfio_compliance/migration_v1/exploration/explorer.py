@@ -119,7 +119,7 @@ class Explorer:
     def explore(self, seconds: float, shortening: float, most: int = MOST_FINDINGS) -> list[Finding]:
         """Walk for ``seconds``, past findings, until there are ``most``; return the findings, in order.
 
-        It is made as short as ``shortening`` seconds in all allow. Raises CallTimeout where the device hung, and what
+        It is shortened as far as ``shortening`` seconds in total allow. Raises CallTimeout if the device hung, and what
         Session.prepare() raises where it cannot be had, and nothing was found that may be the reason.
         """
         self._end = time.monotonic() + seconds

@@ -57,7 +57,7 @@ class Walk:
     ) -> None:
         """``source``: the walk that a device goes along with as the second one; its lines and states are shared.
 
-        Raises DeviceError when the device does not say of what parts its migration region is.
+        Raises DeviceError if the device does not describe the parts of its migration region.
         """
         self._device = device
         self._migration = migration

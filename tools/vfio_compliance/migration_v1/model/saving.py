@@ -93,7 +93,7 @@ class Saving:
 
     @property
     def so_far(self) -> list[bytes] | None:
-        """The buffers that were read, where the device has been told of each; None where it has not."""
+        """The buffers that were read, if the device was notified of each; otherwise None."""
         return None if self.undefined or self._buffer is not None else self.buffers
 
     def read_pending(self, answer: Answer) -> str:
