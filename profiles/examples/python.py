@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the reference device does, for the profile python.yaml beside this file.
+"""What the reference device does, for the profile python.yaml next to this file.
 
-The first parameter of each function is the device. The others are filled in by name: ``iova`` and ``length`` where
-memory is to be written, ``value`` where something is to be stored. The register offsets are those of the datasheet,
+The first parameter of each function is the device. The others are filled in by name: ``iova`` and ``length`` if
+memory is written, ``value`` if a number is stored. The register offsets are those of the datasheet,
 tools/refdriver/DEVICE.md.
 """
 
@@ -19,7 +19,7 @@ def work_done(device):
 
 
 def write_once(device, iova, length):
-    """Have the device write, and see that it succeeded: a device that is refused an address says so in STATUS."""
+    """Make the device write, and check that it succeeded: if an address is refused, STATUS shows it."""
     device.write(REGISTERS, DMA_ADDRESS, 8, iova)
     device.write(REGISTERS, DMA_LENGTH, 4, length)
     device.write(REGISTERS, DOORBELL, 4, 0x5A)
@@ -27,35 +27,35 @@ def write_once(device, iova, length):
 
 
 def stream_to(device, iova):
-    """The device writes to this address about once a millisecond."""
+    """Make the device write to this address about once a millisecond."""
     device.write(REGISTERS, DMA_ADDRESS, 8, iova)
     device.write(REGISTERS, CONTROL, 4, device.read(REGISTERS, CONTROL, 4) | 1)
 
 
 def stop_stream(device):
-    """No longer."""
+    """Stop these writes."""
     device.write(REGISTERS, CONTROL, 4, device.read(REGISTERS, CONTROL, 4) & ~1)
 
 
 def pin(device, iova, length, command=1):
-    """Have the driver pin pages."""
+    """Make the driver pin pages."""
     device.write(REGISTERS, PIN_ADDRESS, 8, iova)
     device.write(REGISTERS, PIN_LENGTH, 4, length)
     device.write(REGISTERS, PIN, 4, command)
 
 
 def unpin(device, iova, length):
-    """Have it let go of them."""
+    """Make the driver unpin them."""
     pin(device, iova, length, command=2)
 
 
 def fill_memory(device, value):
-    """Store ``value`` in all of the device's memory, in another way in each page."""
+    """Store ``value`` in all of the device's memory, differently in each page."""
     for page in range(0, MEMORY_SIZE, PAGE):
         word = (value * (page + 1) & 2**64 - 1).to_bytes(8, "little")
         device.write_bytes(MEMORY, page, word * (PAGE // 8))
 
 
 def memory(device):
-    """All of it; of bytes, a digest is compared."""
+    """All of the memory; for bytes, a digest is compared."""
     return device.read_bytes(MEMORY, 0, MEMORY_SIZE)

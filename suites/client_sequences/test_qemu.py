@@ -25,13 +25,13 @@ ROUNDS = 2
 
 @pytest.fixture(scope="module")
 def kept():
-    """What a live migration saved, and what its device showed: saving costs, so that those who load share it."""
+    """What a live migration saved, and what its device showed: saving is expensive, so the tests that load share it."""
     return {}
 
 
 @pytest.fixture
 def shown(profile, actor):
-    """What the device shows of a value that was put into it; nothing where the profile does not say how."""
+    """What the device shows of a value that was put into it; None if the profile does not say how."""
     if profile.stimulus.visible_state is None:
         return None
     actor.put(VALUE)
@@ -40,7 +40,7 @@ def shown(profile, actor):
 
 @pytest.fixture
 def source(migration, shown, kept):
-    """Buffers, and what their device showed: of the live migration, else saved in the documented way."""
+    """Buffers, and what their device showed: from the live migration, or else saved in the documented way."""
     if not kept:
         migration.enter(STOP_AND_COPY)
         stream = migration.save()
@@ -56,7 +56,7 @@ def target(source, destination):
 
 
 def differ(actor):
-    """Put another value where the state is seen, so that what a reset left does not pass for what was loaded."""
+    """Put another value into the visible state, so that what a reset left is not taken for what was loaded."""
     if actor.can_put:
         actor.put(OTHER)
 
@@ -78,7 +78,7 @@ def shows(actor, expected):
 
 @pytest.mark.rule("qemu.probe.finds-all")
 def test_probe(qemu):
-    """The region is found by its type capability, and bitmaps of the host's page size are on offer."""
+    """The region is found by its type capability, and bitmaps of the host's page size are offered."""
     qemu.probe()
 
 
@@ -92,7 +92,7 @@ def test_dirty_pages(qemu, step):
 @pytest.mark.rule("qemu.memory.comes-and-goes")
 @pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY, STOP, RESUMING], ids=name)
 def test_memory_comes_and_goes(fresh, reach, migration, session, qemu, state):
-    """Memory is mapped in the state, and unmapped there, as in running."""
+    """Memory is mapped and unmapped in the state, as in running."""
 
     def control():
         fresh()
@@ -110,9 +110,9 @@ def test_memory_comes_and_goes(fresh, reach, migration, session, qemu, state):
 
 @pytest.mark.rule("qemu.save.begins-in-running")
 def test_begin_in_running(device, migration, qemu):
-    """Opened, reset and told to run, the device is led to pre-copy by the saving bit."""
+    """Opened, reset and set to running, the device goes to pre-copy by the saving bit."""
     device.reopen()
-    device.try_reset()  # QEMU starts all the same where it is refused
+    device.try_reset()  # QEMU starts nevertheless if it is refused
     qemu.start_guest()
     qemu.setup_save()
     in_state(migration, "after the saving bit was added", PRE_COPY)
@@ -129,7 +129,7 @@ def test_live_migration(migration, qemu, profile, shown, kept):
 @pytest.mark.rule("qemu.complete.self-write-harmless")
 @pytest.mark.parametrize("path", [(PRE_COPY, STOP_AND_COPY), (STOP_AND_COPY,)], ids=["live migration", "snapshot"])
 def test_self_write(reach, migration, qemu, path):
-    """A device that has bytes pending in stop-and-copy has them after the write too."""
+    """A device that has bytes pending in stop-and-copy still has them after the write."""
     reach(*path)
     before = migration.read(PENDING_BYTES)
     qemu.setup_save()
@@ -140,7 +140,7 @@ def test_self_write(reach, migration, qemu, path):
 
 @pytest.mark.rule("qemu.snapshot.begins")
 def test_snapshot(migration, qemu, profile, shown):
-    """The write that stops the guest starts saving; the one that begins to save changes nothing; data is offered."""
+    """The write that stops the guest starts saving; the one that sets up saving changes nothing; data is offered."""
     qemu.stop_guest_for_snapshot()
     in_state(migration, "after the guest stopped", STOP_AND_COPY)
     qemu.setup_save()
@@ -165,7 +165,7 @@ def test_paused_guest(request, qemu, profile, shown):
     shows(destination.actor, shown)
 
 
-#: Where a migration can be when it ends before its end: the states that it has gone through.
+#: Where a migration can be when it ends early: the states that it has gone through.
 CANCELLED = {
     "in pre-copy": (PRE_COPY,),
     "in stop-and-copy": (PRE_COPY, STOP_AND_COPY),
@@ -184,7 +184,7 @@ CANCELLED_AMID = {
 @pytest.mark.rule("qemu.cancel.returns-to-running")
 @pytest.mark.parametrize("path", CANCELLED.values(), ids=CANCELLED)
 def test_cancel(reach, migration, qemu, actor, path):
-    """Running is reached by one write, the device works there, and pre-copy can be entered."""
+    """Running is reached by one write, the device does its work there, and pre-copy can be entered."""
     reach(*path)
     judge_cancelling(migration, qemu, actor)
 
@@ -192,7 +192,7 @@ def test_cancel(reach, migration, qemu, actor, path):
 @pytest.mark.rule("qemu.cancel.returns-to-running")
 @pytest.mark.parametrize("path", CANCELLED_AMID.values(), ids=CANCELLED_AMID)
 def test_cancel_amid_a_buffer(reach, migration, qemu, actor, path):
-    """The same where a buffer waits to be read."""
+    """The same while a buffer waits to be read."""
     reach(*path)
     if migration.read(PENDING_BYTES):
         migration.place()
@@ -215,7 +215,7 @@ def judge_cancelling(migration, qemu, actor):
     ids=["live migration", "snapshot", "pause"],
 )
 def test_source_runs_again(reach, migration, qemu, actor, shown, path):
-    """From stop, running is reached by one write; the device works, and shows what it showed."""
+    """From stop, running is reached by one write; the device does its work, and shows what it showed."""
     reach(*path)
     qemu.run_guest()
     in_state(migration, "after the guest was continued", RUNNING)
@@ -237,7 +237,7 @@ def test_load_restores(source, target, loading):
 
 @pytest.mark.rule("qemu.load.waits-for-guest")
 def test_load_waits(source, target, loading):
-    """After the last buffer device_state reads resuming; running is reached by one write, and the device works."""
+    """After the last buffer, device_state reads resuming; running is reached by one write, and the device runs."""
     loading.setup_load()
     loading.load(source["buffers"])
     in_state(target.migration, "after the last buffer", RESUMING)
@@ -261,10 +261,10 @@ def test_cut_buffer(source, target, loading, observe):
 @pytest.mark.rule("qemu.error.next-guest-runs")
 @pytest.mark.stimulus
 def test_error(device, migration, qemu, actor):
-    """Closed in the error state, opened, reset and told to run, the device is running."""
+    """Closed in the error state, opened, reset and set to running, the device is running."""
     enter_error(migration, actor)
     device.reopen()
-    device.try_reset()  # QEMU starts all the same where it is refused
+    device.try_reset()  # QEMU starts nevertheless if it is refused
     qemu.start_guest()
     in_state(migration, "after the next guest started", RUNNING)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One bitmap: which bit stands for which page, what is set, and how much memory it takes."""
+"""One bitmap: which bit stands for which page, which bits are set, and how large the buffer must be."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from vfio_compliance.dirty_type1.pages import BOUNDARIES
 from vfio_compliance.run.checks import declined, told
 from vfio_compliance.uapi.type1 import bitmap_bytes
 
-#: Every bit of the first two words and what follows, and the last ones of a bitmap as large as a page.
+#: Every bit of the first two words and a few more, and the last bits of a bitmap as large as a page.
 POSITIONS = (*range(130), 4094, 4095, 4096)
 
 #: The last bits of a bitmap's first page, and the first of its second one.
@@ -16,7 +16,7 @@ FAR = (32767, 32768, 32769)
 
 every_count = pytest.mark.parametrize("count", BOUNDARIES, ids=lambda count: counted(count, "page"))
 
-#: Sizes that a page of a bitmap cannot have, from the size that it has.
+#: Page sizes that a bitmap cannot have, made from the one that it has.
 PAGE_SIZES = {
     "0": lambda page: 0,
     "1": lambda page: 1,
@@ -39,7 +39,7 @@ PAGE_SIZES = {
     ("position", "count"), [pytest.param(each, 130 if each < 130 else 4097, id=f"{each}") for each in POSITIONS]
 )
 def test_bit_per_page(guest, position, count):
-    """Bit i of the bitmap, counted from the lowest bit of its first byte, is the page i after the range's start."""
+    """Bit i of the bitmap, counted from the lowest bit of its first byte, stands for page i from the range's start."""
     guest.single_out(position, count)
     guest.get(0, count).correct()
 
@@ -48,7 +48,7 @@ def test_bit_per_page(guest, position, count):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("position", FAR)
 def test_far_bit_per_page(guest, position):
-    """The same for a page far behind a hole, so that the range is large and little memory is mapped."""
+    """The same for a page far behind a hole: the range is large, and little memory is mapped."""
     guest.single_out(0, 1)
     guest.get(-position, position + 2).correct()
 
@@ -58,7 +58,7 @@ def test_far_bit_per_page(guest, position):
 @every_count
 @pytest.mark.parametrize("where", ["the first", "the second", "both"])
 def test_of_the_range(guest, where, count):
-    """A bitmap tells of the pages of the range that is asked for, and of all of them."""
+    """A bitmap reports the pages of the requested range, and all of them."""
     three_mappings(guest, count, behind=count + 70)
     ranges = {"the first": (0, count), "the second": (count, 70), "both": (0, count + 70)}
     guest.get(*ranges[where]).correct()
@@ -69,7 +69,7 @@ def test_of_the_range(guest, where, count):
 @pytest.mark.stimulus
 @every_count
 def test_of_a_range_with_holes(guest, count):
-    """The bitmap is right for every mapped page, with unmapped pages before, between and behind these in the range."""
+    """The bitmap is right for every mapped page, with unmapped pages before, between and after them in the range."""
     three_mappings(guest, count, behind=count + 100)
     guest.get(-3, count + 140).correct()
     guest.nothing_lost()
@@ -89,7 +89,7 @@ def three_mappings(guest, count, behind):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("size", PAGE_SIZES)
 def test_page_size(guest, size):
-    """A bitmap of another page size than the smallest supported one is refused, and nothing is lost by that."""
+    """A bitmap with a page size other than the smallest supported one is refused, and nothing is lost."""
     guest.dirty_last(70)
     wrong = PAGE_SIZES[size](guest.page)
     declined(f"asking for a bitmap of {wrong}-byte pages", guest.try_get(0, 70, page=wrong))
@@ -101,7 +101,7 @@ def test_page_size(guest, size):
 @every_count
 @pytest.mark.parametrize("slack", [0, 8, 4096], ids=["exact", "a word more", "a page more"])
 def test_enough_memory(guest, slack, count):
-    """Memory that is large enough for the bitmap is taken, larger memory too."""
+    """A buffer that is large enough for the bitmap, or larger, is accepted."""
     guest.dirty_last(count)
     guest.get(0, count, slack=slack).complete()
 
@@ -111,7 +111,7 @@ def test_enough_memory(guest, slack, count):
 @every_count
 @pytest.mark.parametrize("room", [lambda needed: needed - 8, lambda needed: 0], ids=["a word less", "0"])
 def test_too_little_memory(guest, room, count):
-    """Memory that is smaller than the bitmap is refused, and nothing is lost by that."""
+    """A buffer that is smaller than the bitmap is refused, and nothing is lost."""
     guest.dirty_last(count)
     size = room(bitmap_bytes(count))
     what = f"asking for the bitmap of {counted(count, 'page')} into {counted(size, 'byte')}"
@@ -124,7 +124,7 @@ def test_too_little_memory(guest, room, count):
 @every_count
 @pytest.mark.parametrize("bitmaps", [0, 1], ids=["2^63", "2^63 more"])
 def test_huge_memory(guest, observe, bitmaps, count):
-    """A bitmap buffer of 2^63 bytes or more, which no machine has, is taken or refused; tracking works after it."""
+    """A buffer of 2^63 bytes or more, which no machine has, is accepted or refused; tracking works afterwards."""
     guest.dirty_last(count)
     outcome = guest.try_get(0, count, room=(1 << 63) + bitmaps * bitmap_bytes(count))
     observe("a bitmap into 2^63 bytes", "taken" if outcome.ok else f"refused with {told(outcome)}")
@@ -150,7 +150,7 @@ def test_huge_memory(guest, observe, bitmaps, count):
     ],
 )
 def test_written_is_set(guest, observe, writes):
-    """Every page that the device wrote since it was last reported is reported."""
+    """Every page that the device has written since the page was last reported is reported."""
     for answer in guest.play(f"map 0 130; start; {writes}; get 0 130"):
         answer.complete()
     for question, seen in guest.observations.items():
@@ -161,7 +161,7 @@ def test_written_is_set(guest, observe, writes):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("times", [1, 8])
 def test_chosen_is_set(guest, times):
-    """So is each page that a device chose by itself, in memory of several pages."""
+    """The same for pages that the device chooses itself, in memory of several pages."""
     guest.map(0, 16)
     guest.start()
     for _ in range(times):
@@ -178,7 +178,7 @@ def test_chosen_is_set(guest, times):
     ids=["exact", "larger memory", "a hole behind", "a hole before"],
 )
 def test_nothing_else(guest, before, behind, slack, count):
-    """No bit is set outside the range, over pages that are not mapped, or after the last page."""
+    """No bit is set outside the range, for pages that are not mapped, or after the last page."""
     guest.map(0, count)
     guest.start()
     guest.make_dirty(0)
@@ -189,7 +189,7 @@ def test_nothing_else(guest, before, behind, slack, count):
 @pytest.mark.stimulus
 @every_count
 def test_nothing_of_the_neighbours(guest, count):
-    """No bit is set for what the device wrote right before the range and right behind it."""
+    """No bit is set for pages that the device wrote right before or right after the range."""
     guest.map(0, count)
     guest.map(-8, 8)
     guest.map(count, 8)
@@ -226,7 +226,7 @@ def test_nothing_of_what_was_unmapped(guest, count):
     ],
 )
 def test_clean_is_clear(guest, script):
-    """Where a device's writes are known page by page, a page that it has not written is not reported."""
+    """If a device's writes are known page by page, a page that it has not written is not reported."""
     for answer in guest.play(script):
         answer.exact()
 
@@ -234,7 +234,7 @@ def test_clean_is_clear(guest, script):
 @pytest.mark.rule("dirty.bitmap.all-devices")
 @pytest.mark.parametrize("writers", [(0,), (1,), (0, 1)], ids=["the first", "the second", "both"])
 def test_all_devices(guest, other_device, writers):
-    """A bitmap tells of what any device of the container wrote."""
+    """A bitmap reports the pages that any device of the container wrote."""
     guest.map(0, 70)
     guest.start()
     for writer in writers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the container says of dirty page tracking, and whether it is so."""
+"""What the container reports about dirty page tracking, and whether it is true."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vfio_compliance.uapi.type1 import (
 #: Bytes of the largest bitmap that is tried; it costs only what is written to it.
 LARGEST_TRIED = 1 << 28
 
-#: Bytes of the largest page that is mapped to be tried.
+#: Bytes of the largest page that is mapped for a test.
 LARGEST_PAGE = 1 << 24
 
 WORD = 8
 
-#: Bytes of the largest field of a capability: where each lies at a multiple of that, none is read across a boundary.
+#: Bytes of the largest field of a capability: at a multiple of this, none is read across a boundary.
 ALIGNMENT = 8
 
 
@@ -37,20 +37,20 @@ def capability(information):
 
 @pytest.mark.rule("dirty.capability.announces-tracking")
 def test_capability_announces_tracking(information, tracker):
-    """START succeeds where the capability is there, and only there."""
+    """START succeeds if, and only if, the capability is present."""
     judge_start(announces(information), tracker.try_start())
 
 
 @pytest.mark.rule("dirty.capability.announces-tracking")
 def test_capability_stays_after_start(information, tracker):
-    """The capability is there after a START that succeeded, and only then."""
+    """The capability is present after a START that succeeded, and only then."""
     outcome = tracker.try_start()
     judge_start(announces(information), outcome)
 
 
 @pytest.mark.rule("dirty.capability.announces-tracking")
 def test_capability_stays_after_stop(information, tracker):
-    """START succeeds again after STOP where the capability is there then, and only there."""
+    """START succeeds again after STOP if, and only if, the capability is present then."""
     tracker.try_start()
     tracker.try_stop()
     judge_start(announces(information), tracker.try_start())
@@ -63,7 +63,7 @@ def announces(information):
 
 
 def judge_start(announced, outcome):
-    """Tracking begins where it is announced."""
+    """Tracking starts if, and only if, it is announced."""
     if announced:
         checks.succeeded("starting to track dirty pages, which a capability announces", outcome)
     else:
@@ -72,13 +72,13 @@ def judge_start(announced, outcome):
 
 @pytest.mark.rule("dirty.capability.id")
 def test_capability_id(container, information):
-    """Where tracking is offered a capability of id 2 is in the chain; the text's 1 is that of the IOVA ranges."""
+    """If tracking is offered, the chain has a capability with id 2; the specification's 1 is of the IOVA ranges."""
     with checks.given():
         ids = [link.id for link in information.info().chain]
     if VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION not in ids:
         checks.broken(
             "looking for the capability that announces dirty page tracking",
-            expected="id 2 (not 1 as the text has it: that is the id of the IOVA ranges)",
+            expected="id 2 (not 1 as in the specification: that is the id of the IOVA ranges)",
             seen=f"id {', '.join(map(str, ids))}" if ids else "no capability",
         )
 
@@ -91,7 +91,7 @@ def test_capability_version(container, capability):
 
 @pytest.mark.rule("dirty.info.chain-ends")
 def test_chain_ends(container, information, observe):
-    """Following the chain from cap_offset comes to its end, without leaving the information; no capability is cut."""
+    """The chain from cap_offset comes to its end without leaving the information; no capability is cut off."""
     info = information.info()
     found = {"links": info.chain, "migration": info.migration, "IOVA ranges": info.iova_ranges}
     odd = [f"{link.offset} (id {link.id})" for link in info.chain if link.offset % ALIGNMENT]
@@ -107,7 +107,7 @@ def test_chain_ends(container, information, observe):
 
 @pytest.mark.rule("dirty.capability.page-sizes")
 def test_page_sizes(container, information, capability, profile, request):
-    """There is one at least, each can be mapped, a bitmap of the smallest can be had, and it is the one claimed."""
+    """There is at least one; each can be mapped; a bitmap of the smallest can be fetched, and it is as claimed."""
     sizes, mappable = capability.pgsize_bitmap, information.info().iova_pgsizes
     what = "reading the page sizes of the migration capability"
     if not sizes:
@@ -130,7 +130,7 @@ def test_page_sizes(container, information, capability, profile, request):
 
 @pytest.mark.rule("dirty.capability.largest-bitmap")
 def test_largest_bitmap(container, capability, guest):
-    """The range that fills the largest bitmap can be asked for, whatever is mapped of it."""
+    """A bitmap of the range that fills the largest bitmap can be fetched, whatever is mapped of it."""
     most = largest_of(capability)
     tried = min(most, LARGEST_TRIED + WORD)  # it has to take less as well
     checks.succeeded(*ask_for_words(guest, most, tried))
@@ -139,7 +139,7 @@ def test_largest_bitmap(container, capability, guest):
 @pytest.mark.rule("dirty.capability.largest-bitmap")
 @pytest.mark.parametrize("more", [{"slack": WORD}, {"pages": 1}], ids=["a word more", "a page more"])
 def test_above_largest_bitmap(container, capability, guest, more):
-    """Neither a larger bitmap nor a larger range can be asked for."""
+    """Neither a larger bitmap nor a larger range is accepted."""
     most = largest_of(capability)
     if most > LARGEST_TRIED:
         raise checks.NotApplicable(f"a bitmap of {counted(most, 'byte')} is larger than those that are tried")
@@ -147,7 +147,7 @@ def test_above_largest_bitmap(container, capability, guest, more):
 
 
 def largest_of(capability):
-    """Bytes of the largest bitmap, which is not to be less than a word."""
+    """Bytes of the largest bitmap, which must not be less than a word."""
     largest = capability.max_dirty_bitmap_size
     if largest < WORD:
         least = f"{counted(WORD, 'byte')} at least"
@@ -156,10 +156,10 @@ def largest_of(capability):
 
 
 def ask_for_words(guest, most, size, *, slack=0, pages=0):
-    """Ask for the range of a bitmap of ``size`` bytes and ``pages`` pages, with ``slack``; in words, answered."""
+    """Ask for the range of a bitmap of ``size`` bytes and ``pages`` pages, with ``slack``; words, and answer."""
     guest.map(0, 1)
     guest.start()
-    guest.get(0, 64)  # n/a where no range with holes is answered
+    guest.get(0, 64)  # n/a if no range with holes is answered
     count = size // WORD * 64 + pages
     outcome = guest.try_get(-guest.iova(0) // guest.page, count, slack=slack)
     asked = f"{counted(count, 'page')} from IOVA 0 on in {counted(bitmap_bytes(count) + slack, 'byte')}"

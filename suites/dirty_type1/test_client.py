@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the text asks of a user program that tracks dirty pages, judged on the suite's own traffic."""
+"""What the specification asks of a user program that tracks dirty pages, judged on the suite's own traffic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ every_count = pytest.mark.parametrize("count", [1, 65], ids=lambda count: counte
 
 
 def judge_clause(device, clause, least=1):
-    """This client kept ``clause`` and met it ``least`` times or more."""
+    """This client kept ``clause``, which applied at least ``least`` times."""
     judge = DirtyJudge()
     traffic = accesses(device.transport.tracer.calls)
     for offence in [offence for access in traffic for offence in judge.take(access)]:
@@ -43,7 +43,7 @@ def unmap(guest, count):
 @pytest.mark.rule("dirty.client.describes-bitmap")
 @every_count
 def test_describes_bitmap(device, guest, count):
-    """The argsz of a query takes in the range and the description of the memory."""
+    """The argsz of a query covers the range and bitmap fields."""
     fetch(guest, count)
     judge_clause(device, "DRT-06")
 
@@ -51,14 +51,14 @@ def test_describes_bitmap(device, guest, count):
 @pytest.mark.rule("dirty.client.gives-memory")
 @every_count
 def test_gives_memory(device, guest, count):
-    """The memory for the bitmap of a query has a bit for each page."""
+    """The bitmap buffer of a query has a bit for each page."""
     fetch(guest, count)
     judge_clause(device, "DRT-08")
 
 
 @pytest.mark.rule("dirty.client.sets-argsz")
 def test_sets_argsz(device, guest):
-    """The argsz of each request takes in argsz and flags."""
+    """The argsz of each request covers argsz and flags."""
     fetch(guest, 1)
     judge_clause(device, "DRT-12", 2)
 
@@ -66,7 +66,7 @@ def test_sets_argsz(device, guest):
 @pytest.mark.rule("dirty.client.unmap-describes")
 @every_count
 def test_describes_bitmap_when_unmapping(device, guest, count):
-    """The argsz of an unmapping with the bitmap takes in the description of the memory."""
+    """The argsz of an unmapping with the bitmap covers the bitmap fields."""
     unmap(guest, count)
     judge_clause(device, "UNM-02")
 
@@ -74,6 +74,6 @@ def test_describes_bitmap_when_unmapping(device, guest, count):
 @pytest.mark.rule("dirty.client.unmap-gives-memory")
 @every_count
 def test_gives_memory_when_unmapping(device, guest, count):
-    """The memory for the bitmap of an unmapping has a bit for each page."""
+    """The bitmap buffer of an unmapping has a bit for each page."""
     unmap(guest, count)
     judge_clause(device, "UNM-03")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many queries, in any order, from any base, before and after others that fail; and rounds of a migration."""
+"""Many queries, in any order, from any base, before and after queries that fail; and rounds of a migration."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from vfio_compliance.dirty_type1.scripts import FAILING as FAILING_STEPS
 from vfio_compliance.dirty_type1.scripts import SCRIPTS, SOUND, holding
 from vfio_compliance.run.checks import Unjudged
 
-#: Fewer rounds than this say little.
+#: Fewer rounds than this prove little.
 FEWEST_ROUNDS = 5
 
 
@@ -27,7 +27,7 @@ def going_deep(names):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*SOUND, *PROMISED, *DRAWN, *going_deep(DEEP)])
 def test_nothing_lost(histories, script):
-    """Whatever is asked, in whatever order, a written page is reported by the next bitmap that covers it."""
+    """Whatever the requests and their order, a written page is reported by the next bitmap that covers it."""
     histories.survives(script)
     histories.judge(script, Answer.complete, left_open=False)
 
@@ -36,7 +36,7 @@ def test_nothing_lost(histories, script):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*holding(*FAILING_STEPS), *FAILING])
 def test_failed_query_keeps(histories, script):
-    """A query that fails in the middle loses nothing: what was not handed out is reported by the next one."""
+    """A query that fails in the middle loses nothing: what it did not return is reported by the next one."""
     histories.survives(script)
     histories.judge(script, Answer.complete)
 
@@ -45,7 +45,7 @@ def test_failed_query_keeps(histories, script):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("script", OPEN)
 def test_any_range(histories, script):
-    """Asked for, refused and unmapped in whatever ranges: what was written is reported all the same."""
+    """Whatever ranges are queried, refused or unmapped, what was written is reported nevertheless."""
     histories.survives(script)
     histories.judge(script, Answer.complete, left_open=True)
 
@@ -54,7 +54,7 @@ def test_any_range(histories, script):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*DRAWN, *going_deep(DEEP)])
 def test_drawn_ranges(histories, script):
-    """The same in any order, with all else that can happen to the pages between."""
+    """The same in any order, with anything else that can happen to the pages in between."""
     histories.judge(script, Answer.complete, left_open=True)
 
 
@@ -62,7 +62,7 @@ def test_drawn_ranges(histories, script):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("script", [*ALL, *going_deep(DEEP)])
 def test_nothing_else(histories, script):
-    """However often and from whatever base is asked, no bit is set but for mapped pages of the range."""
+    """However often a bitmap is requested, and from whatever base, bits are set only for mapped pages of the range."""
     histories.judge(script, Answer.bounded)
 
 
@@ -71,12 +71,12 @@ def test_nothing_else(histories, script):
 @pytest.mark.usefixtures("known_writes")
 @pytest.mark.parametrize("script", [*ALL, *going_deep(DEEP)])
 def test_clean_is_clear(histories, script):
-    """Where a device's writes are known page by page, no order of queries makes a clean page dirty."""
+    """If a device's writes are known page by page, no order of queries makes a clean page dirty."""
     histories.judge(script, Answer.exact)
 
 
 def judge_rounds(tally):
-    """What goes wrong in a round was raised by it; too few rounds say little."""
+    """A round raises its own failures; too few rounds prove little."""
     if tally.rounds < FEWEST_ROUNDS:
         raise Unjudged(f"{counted(tally.rounds, 'round')} only before the time was up (a sixth of limits.test)")
 
@@ -90,7 +90,7 @@ each_writer = pytest.mark.parametrize("stream", [False, True], ids=["single writ
 @each_copy
 @each_writer
 def test_never_a_false_clean(rounds, stream, unmapping):
-    """Memory that is copied by its dirty bitmaps alone while the device writes it is the memory in the end."""
+    """A copy of memory that follows only the dirty bitmaps, while the device writes, equals the memory in the end."""
     judge_rounds(rounds(stream=stream, unmapping=unmapping))
 
 
@@ -100,5 +100,5 @@ def test_never_a_false_clean(rounds, stream, unmapping):
 @each_copy
 @each_writer
 def test_never_a_false_clean_for_long(rounds, stream, unmapping):
-    """The same in more rounds."""
+    """The same with more rounds."""
     judge_rounds(rounds(stream=stream, unmapping=unmapping, most=MANY_ROUNDS))

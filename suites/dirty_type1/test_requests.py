@@ -17,7 +17,7 @@ HEAD, UNMAP, FULL = 8, 24, 48
 #: Addresses at which no argument can be read, by the names of the fixture.
 UNREADABLE = ("NULL", "unmapped", "cut")
 
-#: The largest argsz of all; where less can be asked for, that is tried instead.
+#: The largest possible argsz; if the transport allows less, that is tried instead.
 MOST = 2**32 - 1
 
 
@@ -26,7 +26,7 @@ def size_name(size):
     return "the largest argsz" if size == MOST else f"argsz {size}"
 
 
-#: Bytes of memory that an argsz of more is given.
+#: Bytes of memory behind an argsz that is larger than this.
 ROOM = 4096
 
 ONES = b"\xff"
@@ -34,7 +34,7 @@ ONES = b"\xff"
 #: The least argsz of each operation.
 ENOUGH = {START: HEAD, STOP: HEAD, GET: FULL}
 
-#: Names of operations, with the tracking that they would end or, off, begin.
+#: Names of operations, and whether tracking is on before: they would end it or, if it is off, start it.
 OPERATIONS = {"START": (START, False), "STOP": (STOP, True), "GET_BITMAP": (GET, True)}
 
 
@@ -48,7 +48,7 @@ def state(tracking):
 @pytest.mark.rule("dirty.request.numbers")
 @pytest.mark.parametrize(("flag", "before", "after"), [(1, False, True), (2, True, False), (4, True, True)])
 def test_request_numbers(container, witness, flag, before, after):
-    """Request 0x3b75 with flag 1 begins tracking, with 2 it ends it, and with 4 it fills the bitmap."""
+    """Request 0x3b75 starts tracking with flag 1, stops it with flag 2, and fills the bitmap with flag 4."""
     witness.begin(tracking=before)
     what = f"request 0x3b75 with flag {flag}"
     checks.succeeded(what, container.try_request(0x3B75, witness.dirty_request(flag, ENOUGH[flag])))
@@ -57,12 +57,12 @@ def test_request_numbers(container, witness, flag, before, after):
 
 COMBINED = {"no flag": 0, "1+2": 3, "1+4": 5, "2+4": 6, "1+2+4": 7}
 
-#: Each flag that is not known, alone and beside each that is.
+#: Each unknown flag, alone and together with each known one.
 UNKNOWN = [(known, bit) for bit in range(3, 32) for known in (0, START, STOP, GET)]
 
 
 def flags_case(case):
-    """``0x8+1``: the unknown bit, and the known one beside it."""
+    """``0x8+1``: the unknown bit, and the known one with it."""
     known, bit = case
     return f"0x{1 << bit:x}" + (f"+{int(known)}" if known else "")
 
@@ -81,7 +81,7 @@ def flags_case(case):
     ],
 )
 def test_one_flag(container, witness, flags, tracking):
-    """Flags that are not one of the three are refused, and what was tracked still is, or is not."""
+    """Flags other than one of the three are refused, and tracking stays on or off as it was."""
     witness.begin(tracking=tracking)
     what = f"VFIO_IOMMU_DIRTY_PAGES with flags 0x{flags:x}, tracking {state(tracking)}"
     witness.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(flags, FULL)))
@@ -138,7 +138,7 @@ def test_request_long_argsz(container, witness, operation, argsz):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(HEAD, FULL))
 def test_bitmap_argsz(container, witness, argsz):
-    """GET_BITMAP with an argsz from 8 to 47 is refused; the bitmap's memory and what is on record stay as they were."""
+    """GET_BITMAP with an argsz from 8 to 47 is refused; the bitmap buffer and the record of dirty pages stay as is."""
     witness.begin(tracking=True)
     what = f"GET_BITMAP with argsz {argsz}"
     witness.declined(what, container.try_request(VFIO_IOMMU_DIRTY_PAGES, witness.dirty_request(GET, argsz)))
@@ -151,7 +151,7 @@ def test_bitmap_argsz(container, witness, argsz):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("argsz", range(FULL))
 def test_unmap_argsz(container, witness, argsz):
-    """With the bitmap's flag an argsz below 48 is refused: all stays mapped, and on record."""
+    """With the bitmap flag, an argsz below 48 is refused: everything stays mapped and recorded."""
     argument = witness.unmap_request(TELLING, argsz)
     witness.begin(tracking=True)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
@@ -161,7 +161,7 @@ def test_unmap_argsz(container, witness, argsz):
 @pytest.mark.rule("dirty.unmap.argsz")
 @pytest.mark.parametrize("place", UNREADABLE)
 def test_unmap_address(container, witness, misplace, place):
-    """With the bitmap's flag an argument that cannot be read is refused: all stays mapped, and on record."""
+    """With the bitmap flag, an argument that cannot be read is refused: everything stays mapped and recorded."""
     argument = misplace(place, witness.unmap_request(TELLING, FULL))
     witness.begin(tracking=True)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
@@ -176,7 +176,7 @@ on_or_off = pytest.mark.parametrize("tracking", [True, False], ids=state)
 @on_or_off
 @pytest.mark.parametrize("argsz", [UNMAP, UNMAP + 1, 40, FULL - 1, FULL, ROOM, MOST], ids=size_name)
 def test_unmap_plain(container, witness, argsz, tracking):
-    """An argument of 24 bytes unmaps, and so does more, filled with ones; of it the size alone is written."""
+    """An argument of 24 bytes unmaps, and so does a longer one, filled with ones; only the size in it is written."""
     argsz = min(argsz, container.largest_argsz)
     argument = witness.unmap_request(0, argsz)
     argument += ONES * (min(argsz, ROOM) - len(argument))
@@ -200,7 +200,7 @@ def test_unmap_plain(container, witness, argsz, tracking):
     ],
 )
 def test_unmap_plain_refused(container, witness, argsz, flags, tracking):
-    """Less than 24 bytes of argument, or an undefined flag, changes nothing."""
+    """An argument of fewer than 24 bytes, or with an undefined flag, is refused and changes nothing."""
     argument = witness.unmap_request(flags, argsz)
     witness.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
@@ -211,7 +211,7 @@ def test_unmap_plain_refused(container, witness, argsz, flags, tracking):
 @on_or_off
 @pytest.mark.parametrize("place", UNREADABLE)
 def test_unmap_plain_address(container, witness, misplace, place, tracking):
-    """An argument that cannot be read changes nothing."""
+    """An argument that cannot be read is refused and changes nothing."""
     argument = misplace(place, bytes(witness.unmap_request(0, UNMAP)[:UNMAP]))
     witness.begin(tracking=tracking)
     outcome = container.try_request(VFIO_IOMMU_UNMAP_DMA, argument)
@@ -222,16 +222,16 @@ def test_unmap_plain_address(container, witness, misplace, place, tracking):
 
 
 def exactly(size):
-    """An argsz that is known before."""
+    """An argsz that is known beforehand."""
     return lambda growth: size
 
 
 def around(by):
-    """An argsz ``by`` more than the whole has."""
+    """An argsz ``by`` more than the whole needs."""
     return lambda growth: growth.needed + by
 
 
-#: argsz: each from 0 to what the fixed parts have and a little more, each around the end of the whole, and much more.
+#: argsz: each from 0 to a little past the fixed parts, each around the end of the whole, and far more.
 SIZES = {
     **{size_name(size): exactly(size) for size in range(64)},
     **{size_name(f"whole{by:+}"): around(by) for by in range(-40, 9)},
@@ -249,14 +249,14 @@ every_place = pytest.mark.parametrize("place", [*UNREADABLE, "read-only"])
 @pytest.mark.rule("dirty.info.argsz")
 @every_size
 def test_container_information(container, container_growth, size):
-    """A short argsz is refused, a full one gets all, one between is told what it needs; nothing is written past it."""
+    """A short argsz is refused, a full one gets all, one in between the size needed; nothing is written past it."""
     judge_size(container, container_growth, size)
 
 
 @pytest.mark.rule("dirty.info.argsz")
 @guarded_sizes
 def test_container_information_guarded(container, container_growth, misplace, name):
-    """The same where the argument ends before a page that cannot be accessed."""
+    """The same if the argument ends before a page that cannot be accessed."""
     judge_guarded(container_growth, misplace, name)
 
 
@@ -270,14 +270,14 @@ def test_container_information_address(container, container_growth, misplace, pl
 @pytest.mark.rule("dirty.region-info.argsz")
 @every_size
 def test_region_information(container, region_growth, size):
-    """The same as of the container for a region that has capabilities."""
+    """The same as for the container, for a region that has capabilities."""
     judge_size(container, region_growth, size)
 
 
 @pytest.mark.rule("dirty.region-info.argsz")
 @guarded_sizes
 def test_region_information_guarded(container, region_growth, misplace, name):
-    """The same where the argument ends before a page that cannot be accessed."""
+    """The same if the argument ends before a page that cannot be accessed."""
     judge_guarded(region_growth, misplace, name)
 
 
@@ -289,11 +289,11 @@ def test_region_information_address(container, region_growth, misplace, place):
 
 
 def judge_size(container, growth, size):
-    """What comes for an argsz, as far as one can be asked for."""
+    """Judge the answer to an argsz, up to the largest that the transport allows."""
     growth.judge(min(max(size(growth), 0), container.largest_argsz))
 
 
 def judge_guarded(growth, misplace, name):
-    """What comes for an argsz, in memory that ends there."""
-    misplace("unmapped", b"?")  # n/a where addresses cannot be expressed
+    """Judge the answer to an argsz, in memory that ends there."""
+    misplace("unmapped", b"?")  # n/a if addresses cannot be expressed
     growth.judge_guarded(max(SIZES[name](growth), growth.shape.least))

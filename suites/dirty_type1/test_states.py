@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tracking in states of the device other than running, and across its reset: neither is a matter of the container.
+"""Tracking in device states other than running, and across a reset: the container depends on neither.
 
-What goes wrong is judged here only where the same goes well without that: in running, and where the operation that a
-test is about was done before the device went anywhere.
+A failure is judged here only if the same steps succeed without the change of state: in running, and with the operation
+under test done before the device went anywhere.
 """
 
 import pytest
 
 from vfio_compliance.dirty_type1.course import Course
 
-#: Places in which the device writes memory.
+#: Places where the device writes memory.
 WORKING = ("running", "pre-copy", "reset")
 
-#: Ways from running through other states, and back where a state lets go of the device.
+#: Ways from running through other states, and back again.
 WAYS = (
     ("pre-copy",),
     ("stop-and-copy",),
@@ -24,7 +24,7 @@ WAYS = (
 )
 BACK = (("resuming", "running"), ("pre-copy", "running"), ("stop-and-copy", "running"), ("stop", "running"))
 
-#: A state, and where the device goes after something was done there; a look is taken in both.
+#: A state, and where the device goes after something was done there; the bitmap is checked in both.
 MOMENTS = (
     ("pre-copy", "stop-and-copy"),
     ("pre-copy", "running"),
@@ -48,25 +48,25 @@ every_moment = pytest.mark.parametrize(
 
 
 def looks(place, page, *, first=0, count=70):
-    """A look at a mapping in a place: the device writes a page of it before, where it can."""
+    """The check of a mapping in a place: the device writes a page of it first, if it can."""
     write = (f"dirty {page}",) * (place in WORKING)
     return (*write, f"get {first} {count}") if place else ()
 
 
 def going(later):
-    """The step on, if there is one."""
+    """The next step, if there is one."""
     return (later,) * bool(later)
 
 
 @pytest.fixture
 def course(dirtying, device):
-    """Plays scripts in which the device is reset, and goes to no state."""
+    """Plays scripts in which the device is reset but changes no state."""
     return Course(dirtying)
 
 
 @pytest.fixture
 def travel(dirtying, migrates, guide):
-    """Plays scripts in which the device goes to states."""
+    """Plays scripts in which the device changes state."""
     return Course(dirtying, guide)
 
 
@@ -91,7 +91,7 @@ def test_pinned_from_start(travel, state):
 @pytest.mark.stimulus
 @every_moment
 def test_tracking_stops(travel, state, later):
-    """STOP is accepted in the state, and no bitmap can be had after it, there and wherever the device goes."""
+    """STOP is accepted in the state, and no bitmap can be fetched after it, there and wherever the device goes."""
     script = ("map 0 70", "start", "dirty 69", state, "stop-tracking", "get-nothing 0 70", *going(later))
     travel.judge(*script, "get-nothing 0 70", subject=("stop-tracking",))
 
@@ -142,10 +142,10 @@ def test_pinned_is_reported(travel, way):
     travel.judge("map 0 70", "start", "pin 3 2", *way, "get 0 70", "get 0 70")
 
 
-#: How often a device that writes by itself is stopped: another write may hide what the stop itself wrote.
+#: How often a device that writes by itself is stopped: a later write may hide what was written at the stop.
 TRIES = 6
 
-#: A place where it still writes, if there is one on the way, and the rest of the way, to where it does not.
+#: A place where it still writes, if there is one on the way, and the rest of the way, to where it does not write.
 STOPS = [((), way) if way[0] not in WORKING else (way[:1], way[1:]) for way in WAYS if way[-1] not in WORKING]
 
 
@@ -153,7 +153,7 @@ STOPS = [((), way) if way[0] not in WORKING else (way[:1], way[1:]) for way in W
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("working", "rest"), STOPS, ids=[" -> ".join(working + rest) for working, rest in STOPS])
 def test_written_at_the_stop(travel, working, rest):
-    """What a device that writes by itself has written up to the stop is reported after it."""
+    """Pages that a device wrote by itself, up to the stop, are reported after it."""
     before = ("map 0 70", "start", "stream 5", *working, "copy 0 70", "written", "copy 0 70")
     for _ in range(TRIES):
         travel.judge(*before, *rest, "copy 0 70", without=before)
@@ -164,7 +164,7 @@ def test_written_at_the_stop(travel, working, rest):
 @pytest.mark.usefixtures("known_writes")
 @every_moment
 def test_reported_once(travel, state, later):
-    """What a bitmap in the state has reported is not reported again, there or wherever the device goes."""
+    """What a bitmap has reported in the state is not reported again, there or wherever the device goes."""
     before, then = ("map 0 70", "start", "dirty 69", state), going(later)
     travel.judge(
         *(*before, "get-clean 0 70", "get-clean 0 70", *then, "get-clean 0 70"),
@@ -178,7 +178,7 @@ def test_reported_once(travel, state, later):
     "way", [("stop-and-copy",), ("stop-and-copy", "stop"), ("running",), ("reset",)], ids=" -> ".join
 )
 def test_written_in_pre_copy(travel, way):
-    """A page that the device writes in pre-copy is reported there, and one it writes then wherever the device goes."""
+    """A page that the device writes in pre-copy is reported there; one written after that, wherever the device goes."""
     before = ("map 0 70", "start")
     written = ("dirty 5", "get 0 70", "dirty 5", "dirty 69")
     travel.judge(
@@ -234,7 +234,7 @@ def test_unmapping_reports(travel, way):
 @pytest.mark.rule("dirty.reset.tracking-goes-on")
 @pytest.mark.stimulus
 def test_reset_keeps_tracking(course):
-    """What was written before a reset is reported after it, and what is written after it, too."""
+    """What was written before a reset is reported after it, and so is what is written after it."""
     course.judge("map 0 70", "start", "dirty 69", "reset", "kept 0", "get 0 70", "dirty 5", "get 0 70")
 
 
@@ -242,7 +242,7 @@ def test_reset_keeps_tracking(course):
 @pytest.mark.stimulus
 @every_state
 def test_reset_in_a_state_keeps_tracking(travel, state):
-    """What was written before a reset in the state is reported after it, and what is written after it, too."""
+    """What was written before a reset in the state is reported after it, and so is what is written after it."""
     before = ("map 0 70", "start", "dirty 69", state)
     travel.judge(*before, "reset", "kept 0", "get 0 70", "dirty 5", "get 0 70", without=(*before, "get 0 70"))
 

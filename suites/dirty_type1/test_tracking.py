@@ -16,11 +16,11 @@ from vfio_compliance.run.checks import declined, given, told
         "map 0 70; pin 3 2; start; get 0 70",
         "map 0 70; start; pin 3 2; get 0 70; get 0 70",
         "map 0 70; pin 3 2; start; unpin 3 2; get 0 70",
-        "map 1011711 3; start; dirty 1011712; get 1011711 3",  # page 1011712 begins at 2^32, or lies far behind it
+        "map 1011711 3; start; dirty 1011712; get 1011711 3",  # page 1011712 begins at 2^32, or is far beyond it
     ],
 )
 def test_reports_from_start(guest, script):
-    """From START on every page that the device writes is tracked, and every page that is pinned then or later."""
+    """From START on, every page that the device writes is tracked, and every page that is pinned then or later."""
     for answer in guest.play(script):
         answer.complete()
 
@@ -38,7 +38,7 @@ def test_reports_from_start(guest, script):
     ],
 )
 def test_goes_on(guest, script):
-    """Tracking goes on until STOP, however often it is asked, and takes in what is mapped meanwhile."""
+    """Tracking continues until STOP, however often it is queried, and includes memory mapped in the meantime."""
     for answer in guest.play(script):
         answer.complete()
 
@@ -65,7 +65,7 @@ def test_stop_forgets(guest, script):
 @pytest.mark.rule("dirty.tracking.stopped-refuses")
 @pytest.mark.parametrize("script", ["map 0 70", "map 0 70; start; stop", "map 0 70; start; get 0 70; stop"])
 def test_stopped_refuses(guest, script):
-    """While nothing is tracked a bitmap is refused."""
+    """While tracking is off, GET_BITMAP is refused."""
     guest.play(script)
     declined("asking for a bitmap while tracking is off", guest.try_get(0, 70))
 
@@ -73,7 +73,7 @@ def test_stopped_refuses(guest, script):
 @pytest.mark.rule("dirty.unspecified.repeats")
 @pytest.mark.stimulus
 def test_start_again(guest, observe):
-    """To begin what has begun is answered somehow, and tracking works after it."""
+    """START while tracking is on may be accepted or refused, and tracking works afterwards."""
     guest.map(0, 70)
     guest.start()
     guest.make_dirty(5)
@@ -85,7 +85,7 @@ def test_start_again(guest, observe):
 @pytest.mark.rule("dirty.unspecified.repeats")
 @pytest.mark.stimulus
 def test_stop_again(guest, observe):
-    """To end what has ended is answered somehow, and tracking works after it."""
+    """STOP after STOP may be accepted or refused, and tracking works afterwards."""
     guest.map(0, 70)
     guest.start()
     guest.make_dirty(5)
@@ -96,20 +96,20 @@ def test_stop_again(guest, observe):
 @pytest.mark.rule("dirty.unspecified.repeats")
 @pytest.mark.stimulus
 def test_stop_at_first(guest, observe):
-    """To end what never began is answered somehow, and tracking works after it."""
+    """STOP before any START may be accepted or refused, and tracking works afterwards."""
     guest.map(0, 70)
     judge_stop(guest, observe, "STOP at first")
 
 
 def judge_stop(guest, observe, moment):
-    """STOP while nothing is tracked is no hindrance."""
+    """STOP while nothing is tracked does no harm."""
     observe(f"dirty pages: {moment}", told(guest.tracker.try_stop()))
     guest.start(judged=True)
     guest.make_dirty(69)
     guest.get(0, 70).complete()
 
 
-#: First page and number of pages, and bytes added to address and size; mapped are pages 0 to 69 and 80 to 89.
+#: First page and number of pages, and bytes added to address and size; pages 0 to 69 and 80 to 89 are mapped.
 RANGES = {
     "from the middle of a mapping": (10, 60, 0, 0),
     "to the middle of a mapping": (0, 30, 0, 0),
@@ -126,26 +126,26 @@ RANGES = {
 @pytest.mark.stimulus
 @pytest.mark.parametrize("range_", RANGES)
 def test_ranges(guest, observe, range_):
-    """A range of which the text does not speak is answered somehow, and nothing is lost by that."""
+    """A range that the specification does not mention may be accepted or refused, and nothing is lost."""
     judge_range(guest, observe, range_, *RANGES[range_])
 
 
 @pytest.mark.rule("dirty.unspecified.ranges")
 @pytest.mark.stimulus
 def test_range_past_all_addresses(guest, observe):
-    """A range from the last page of all on, and one more, is answered somehow, and nothing is lost by that."""
+    """A range of the very last page and one more may be accepted or refused, and nothing is lost."""
     last = -guest.iova(0) // guest.page - 1
     judge_range(guest, observe, "past the end of all addresses", last, 2, 0, 0)
 
 
 def judge_range(guest, observe, range_, first, count, further, longer):
-    """Asking for the range is no hindrance to asking for the mappings."""
+    """Asking for the range does not disturb asking for the mappings."""
     guest.map(0, 70)
     guest.map(80, 10)
     guest.start()
     guest.make_dirty(5)
     guest.make_dirty(69)
-    with given():  # an answer that is too long, or none
+    with given():  # an answer that is too long, or no answer
         outcome = guest.try_get(first, count, further=further, longer=longer)
     observe(f"dirty bitmap: {range_}", told(outcome))
     guest.make_dirty(12)

@@ -24,7 +24,7 @@ def judge_refusal(guest, what, outcome):
 @every_count
 @pytest.mark.parametrize("how", ["make_dirty", "pin"], ids=["written", "pinned"])
 def test_reports_then_unmaps(guest, how, count):
-    """The bitmap says what the last query before the unmapping would have said, and then the range is unmapped."""
+    """The bitmap reports what a last query before the unmapping would have reported; then the range is unmapped."""
     guest.map(0, count)
     guest.start()
     for page in dict.fromkeys((0, count - 1)):
@@ -39,7 +39,7 @@ def test_reports_then_unmaps(guest, how, count):
 @every_count
 @pytest.mark.parametrize("slack", [0, 4096], ids=["exact", "a page more"])
 def test_enough_memory(guest, slack, count):
-    """Memory that is large enough for the bitmap is taken."""
+    """A buffer that is large enough for the bitmap is accepted."""
     guest.dirty_last(count)
     guest.unmap_telling(0, slack=slack).complete()
 
@@ -49,7 +49,7 @@ def test_enough_memory(guest, slack, count):
 @every_count
 @pytest.mark.parametrize("room", [lambda needed: needed - 8, lambda needed: 0], ids=["a word less", "0"])
 def test_too_little_memory(guest, room, count):
-    """Memory that is smaller than the bitmap is refused, and nothing is unmapped then."""
+    """A buffer that is smaller than the bitmap is refused, and nothing is unmapped."""
     guest.dirty_last(count)
     size = room(bitmap_bytes(count))
     what = f"unmapping {counted(count, 'page')} with {counted(size, 'byte')} for the bitmap"
@@ -67,7 +67,7 @@ def test_too_little_memory(guest, room, count):
     ],
 )
 def test_bit_per_page(guest, position, first):
-    """Bit i of the bitmap is the page i after the start of what is unmapped."""
+    """Bit i of the bitmap stands for page i from the start of the unmapped range."""
     guest.map(first, 130)
     guest.start()
     guest.make_dirty(first + position)
@@ -78,7 +78,7 @@ def test_bit_per_page(guest, position, first):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("size", ["0", "3", "a half", "twice", "2^63"])
 def test_page_size(guest, size):
-    """A bitmap of a page size that is not supported is refused, and nothing is unmapped then."""
+    """A bitmap with an unsupported page size is refused, and nothing is unmapped."""
     guest.dirty_last(70)
     wrong = {"0": 0, "3": 3, "a half": guest.page // 2, "twice": 2 * guest.page, "2^63": 1 << 63}[size]
     if wrong and wrong & guest.page_sizes == wrong:
@@ -93,7 +93,7 @@ def test_page_size(guest, size):
     "writes", ["dirty 0", "dirty 64", "dirty 63 2", "dirty 0; dirty 129", "dirty 5; get 0 130; dirty 6"]
 )
 def test_written_is_set(guest, writes):
-    """Every page that the device wrote since it was last reported has its bit set."""
+    """Every page that the device has written since the page was last reported has its bit set."""
     guest.play(f"map 0 130; start; {writes}")
     guest.unmap_telling(0).complete()
 
@@ -103,7 +103,7 @@ def test_written_is_set(guest, writes):
 @pytest.mark.parametrize("first", [0, 64, 130, 200])
 @pytest.mark.parametrize("slack", [0, 4096], ids=["exact memory", "larger memory"])
 def test_range_only(guest, slack, first):
-    """The bitmap is that of the range which is unmapped; other mappings keep what is known of them."""
+    """The bitmap is that of the unmapped range; what is recorded for other mappings is kept."""
     guest.play("map 0 64; map 64 66; map 130 1; map 200 9; start; dirty 63; dirty 64; dirty 129; dirty 130; dirty 200")
     guest.unmap_telling(first, slack=slack).correct()
     guest.nothing_lost()
@@ -112,7 +112,7 @@ def test_range_only(guest, slack, first):
 @pytest.mark.rule("dirty.unmap.range-only")
 @pytest.mark.parametrize("first", [0, 64])
 def test_range_only_pinned(guest, first):
-    """Of pages that are pinned over the border of two mappings, those of the other mapping are still reported."""
+    """If pages are pinned across the border of two mappings, those of the other mapping are still reported."""
     guest.play("map 0 64; map 64 66; start; pin 62 4")
     guest.unmap_telling(first).correct()
     guest.nothing_lost()
@@ -128,7 +128,7 @@ def test_range_only_pinned(guest, first):
     ],
 )
 def test_refused_keeps(guest, wrong, request_):
-    """A refused unmapping unmaps nothing, and loses nothing of what was written."""
+    """A refused unmapping unmaps nothing, and loses no record of written pages."""
     judge_keeping(guest, wrong, request_)
 
 
@@ -141,7 +141,7 @@ def test_refused_for_its_memory_keeps(guest):
 
 
 def judge_keeping(guest, wrong, request_):
-    """The unmapping is refused; after it all is there, mapped and on record."""
+    """The unmapping is refused; afterwards everything is still mapped and recorded."""
     guest.play("map 0 70; start; dirty 5; dirty 69")
     judge_refusal(guest, f"unmapping with {wrong}", guest.try_unmap_telling(0, **request_))
     guest.get(0, 70).complete()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A user goes without unmapping anything and without ending the tracking; what the next one finds."""
+"""A user leaves without unmapping anything or ending tracking: what the next user finds."""
 
 import pytest
 
 from vfio_compliance.run.checks import declined, given
 
-#: What the user did that has gone.
+#: What the user who left had done.
 LEFT = {
     "mapped": "map 0 70",
     "tracked": "map 0 70; start",
@@ -18,7 +18,7 @@ each_end = pytest.mark.parametrize("script", LEFT.values(), ids=LEFT)
 
 @pytest.fixture
 def left(dirtying, device, script):
-    """Memory of the user that has gone; the next one has opened the device."""
+    """Memory of the user who left; the next user has opened the device."""
     with dirtying.guest() as memory:
         memory.play(script)
         device.reopen()
@@ -36,14 +36,14 @@ def next_guest(left, dirtying):
 @pytest.mark.rule("dirty.users.next-starts-anew")
 @each_end
 def test_nothing_mapped(next_guest):
-    """The next user can map memory where that of the one before lay."""
+    """The next user can map memory where the previous user's was."""
     next_guest.map(0, 70, judged=True)
 
 
 @pytest.mark.rule("dirty.users.next-starts-anew")
 @each_end
 def test_nothing_tracked(next_guest):
-    """The next user gets no bitmap before it has begun to track."""
+    """The next user gets no bitmap before it starts tracking."""
     with given():
         next_guest.map(0, 70)
     declined("asking for a bitmap as the next user, before START", next_guest.try_get(0, 70))
@@ -54,7 +54,7 @@ def test_nothing_tracked(next_guest):
 @pytest.mark.usefixtures("known_writes")
 @each_end
 def test_nothing_recorded(next_guest):
-    """What the device wrote for the user before is not reported to the next one, whose own pages are."""
+    """Pages that the device wrote for the previous user are not reported to the next one, whose own pages are."""
     next_guest.map(0, 70)
     next_guest.start()
     next_guest.make_dirty(7)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the text asks of a user program, judged on the suite's own traffic."""
+"""What the specification asks of a user program, judged on the suite's own traffic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PENDING = PENDING_BYTES.offset
 
 
 def judge_traffic(accesses, clause, least=1):
-    """This client kept ``clause``, and met it ``least`` times or more; else there is nothing to judge."""
+    """This client kept ``clause``, which applied at least ``least`` times; otherwise there is nothing to judge."""
     judge, accesses = Judge(), list(accesses)
     offences = [offence for access in accesses for offence in judge.take(access)]
     for offence in [*offences, *judge.end()]:
@@ -33,16 +33,16 @@ def judge_traffic(accesses, clause, least=1):
 
 
 def judge_clause(device, migration, clause, least=1):
-    """The client that this test is, so far."""
+    """Judge the client that this test is, up to now."""
     return judge_traffic(migration.accesses(device.transport.tracer.calls), clause, least)
 
 
 @pytest.fixture
 def saved(journeys):
-    """A state that was saved, of a buffer at least, and how."""
+    """A state of at least one buffer that was saved, and how."""
     suspended = journeys.suspend()
     suspended.whole()
-    journeys.resume(journeys.suspend)  # at once, so that one case has all that became of the data
+    journeys.resume(journeys.suspend)  # at once, so that one case has all the traffic of the data
     if not suspended.stream.buffers:
         raise checks.NotApplicable("the device has no state to save")
     return suspended
@@ -50,7 +50,7 @@ def saved(journeys):
 
 @pytest.fixture
 def moved(journeys, saved):
-    """What the client did to save the state and to give it back; how many buffers that were."""
+    """What the client did to save the state and to write it back, and the number of buffers."""
     resumed = journeys.resume(journeys.suspend)
     if resumed.failure:
         raise checks.Unjudged(f"the state could not be given back: {resumed.failure}")
@@ -60,7 +60,7 @@ def moved(journeys, saved):
 @pytest.mark.rule("v1.client.reads-after-failure")
 @pytest.mark.parametrize("value", [DeviceState.INVALID_5, ERROR, DeviceState.INVALID_7], ids="{:03b}b".format)
 def test_reads_after_failure(device, migration, value):
-    """After a write that fails, and only then a write that succeeds, device_state has been read in between."""
+    """Between a write that fails and the next write, device_state is read."""
     if migration.try_set_state(value).ok:
         raise checks.Unjudged("the device accepted what it should refuse")
     migration.try_set_state(RUNNING)
@@ -87,19 +87,19 @@ def test_preserves_reserved_bits(journeys):
 
 @pytest.mark.rule("v1.client.stop-is-optional")
 def test_closed_in_stop(device, migration):
-    """A client that closes a device that it has stopped has kept all that it met."""
+    """A client that closes a device that it has stopped breaks no clause."""
     migration.enter(STOP)
     judge_closing(device, migration, writes=1)
 
 
 @pytest.mark.rule("v1.client.stop-is-optional")
 def test_closed_while_running(device, migration):
-    """A client that closes a running device has kept all that it met."""
+    """A client that closes a running device breaks no clause."""
     judge_closing(device, migration, writes=0)
 
 
 def judge_closing(device, migration, writes):
-    """Closing the device is no offence, after so many writes of device_state."""
+    """Closing the device is not an offence, after ``writes`` writes of device_state."""
     device.reopen()
     judge = judge_clause(device, migration, "DS-15", writes)
     checks.equal("counting the offences of the client", sum(judge.broken.values()), 0)
@@ -114,19 +114,19 @@ def test_resumes_from_running(device, migration):
 
 @pytest.mark.rule("v1.client.asks-for-nothing-at-zero")
 def test_asks_for_nothing_at_zero(saved):
-    """Once pending_bytes read 0 in stop-and-copy, nothing more was asked for before the state was left."""
+    """Once pending_bytes has read as 0 in stop-and-copy, no more data is requested before the state is left."""
     judge_traffic(saved.traffic, "SAV-02")
 
 
 @pytest.mark.rule("v1.client.saves-in-order")
 def test_saves_in_order(saved):
-    """For each buffer of a saved state the steps were made in their order."""
+    """For each buffer of a saved state, the steps were taken in their order."""
     judge_traffic(saved.traffic, "SAV-11", len(saved.stream.buffers))
 
 
 @pytest.mark.rule("v1.client.saves-to-the-end")
 def test_saves_to_the_end(saved):
-    """Stop-and-copy was left when pending_bytes had read 0."""
+    """Stop-and-copy was left once pending_bytes had read as 0."""
     counts = [access.content for access in saved.traffic if access.verb == "read" and access.offset == PENDING]
     if 0 in counts and any(counts[counts.index(0) :]):
         raise checks.Unjudged("pending_bytes had read 0 before it counted more")
@@ -135,14 +135,14 @@ def test_saves_to_the_end(saved):
 
 @pytest.mark.rule("v1.client.stays-inside-buffer")
 def test_stays_inside_buffer(moved):
-    """Each buffer was read from, and written to, where data_offset and data_size said that it is."""
+    """Each buffer was read from, and written to, where data_offset and data_size said it was."""
     traffic, buffers = moved
     judge_traffic(traffic, "FLD-04", 2 * buffers)
 
 
 @pytest.mark.rule("v1.client.uses-data-size")
 def test_uses_data_size(moved):
-    """For each buffer data_size was read when it was saved, and written after the data when it was given."""
+    """For each buffer, data_size was read when it was saved, and written after the data when it was resumed."""
     traffic, buffers = moved
     judge_traffic(traffic, "FLD-06", 2 * buffers)
 
@@ -150,7 +150,7 @@ def test_uses_data_size(moved):
 @pytest.mark.rule("v1.client.ends-at-error")
 @pytest.mark.stimulus
 def test_ends_at_error(device, migration, actor):
-    """After the error state showed up between two buffers, no further step was made before the reset."""
+    """After the error state appeared between two buffers, no further step was taken before the reset."""
     migration.enter(PRE_COPY)
     migration.read(PENDING_BYTES)
     enter_error(migration, actor, STOP_AND_COPY)
@@ -160,20 +160,20 @@ def test_ends_at_error(device, migration, actor):
 
 @pytest.mark.rule("v1.client.gives-in-order")
 def test_gives_in_order(moved):
-    """Each buffer was given in the place in which it was saved."""
+    """Each buffer was written in the position in which it was saved."""
     traffic, buffers = moved
     judge_traffic(traffic, "RSM-05", buffers)
 
 
 @pytest.mark.rule("v1.client.keeps-buffer-sizes")
 def test_keeps_buffer_sizes(moved):
-    """Each buffer was given in the size in which it was saved."""
+    """Each buffer was written in the size in which it was saved."""
     traffic, buffers = moved
     judge_traffic(traffic, "RSM-06", buffers)
 
 
 @pytest.mark.rule("v1.client.keeps-data")
 def test_keeps_data(moved):
-    """Each buffer was given with the bytes with which it was saved."""
+    """Each buffer was written with the bytes with which it was saved."""
     traffic, buffers = moved
     judge_traffic(traffic, "RSM-07", buffers)

@@ -19,7 +19,7 @@ every_state = pytest.mark.parametrize("state", STATES, ids=name)
 @pytest.mark.rule("v1.state.reads-what-was-written")
 @pytest.mark.parametrize("transition", DRAWN, ids=str)
 def test_reads_what_was_written(journeys, migration, transition):
-    """The first read after a documented transition gives the new state."""
+    """The first read after a documented transition returns the new state."""
     outcome, now, call = journeys.change(transition)
     if outcome.value < 0:
         raise checks.Unjudged(f"{transition} was refused; another rule judges that")
@@ -40,7 +40,7 @@ def test_write_is_whole(journeys, migration, transition):
 @pytest.mark.rule("v1.state.five-states")
 @pytest.mark.parametrize("state", [state for state in STATES if state != DeviceState.RUNNING], ids=name)
 def test_five_states(migration, state):
-    """A state that was entered from running is there, and stays while it is only read."""
+    """A state that was entered from running is read back, and stays while it is only read."""
     migration.enter(DeviceState.RUNNING)
     migration.try_set_state(state)
     judge_readings(migration, state)
@@ -48,13 +48,13 @@ def test_five_states(migration, state):
 
 @pytest.mark.rule("v1.state.five-states")
 def test_running_stays(migration):
-    """Running is there, and stays while it is only read."""
+    """Running is read back, and stays while it is only read."""
     migration.enter(DeviceState.RUNNING)
     judge_readings(migration, DeviceState.RUNNING)
 
 
 def judge_readings(migration, state):
-    """device_state gives ``state`` as often as it is read."""
+    """device_state reads ``state`` however often it is read."""
     for reading in (1, 2, 3):
         checks.equal(f"reading device_state, time {reading}", migration.state(), state, name)
 
@@ -63,7 +63,7 @@ def judge_readings(migration, state):
 @pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)
 @every_state
 def test_never_changes_by_itself(migration, state, register):
-    """Reading a register twice, with success or not, leaves device_state as it was."""
+    """Reading a register twice, successfully or not, leaves device_state as it was."""
     migration.enter(state)
     with checks.given():
         migration.try_read(register)
@@ -74,31 +74,31 @@ def test_never_changes_by_itself(migration, state, register):
 @pytest.mark.rule("v1.state.never-changes-by-itself")
 @every_state
 def test_time_changes_nothing(migration, profile, state):
-    """Left alone for a while, device_state is as it was."""
+    """After a while without any access, device_state is as it was."""
     migration.enter(state)
     with checks.given():
         now = migration.watch_state(profile.limits.call / 100)
-    checks.equal("reading device_state again and again for a hundredth of limits.call", now, state, name)
+    checks.equal("reading device_state repeatedly for a hundredth of limits.call", now, state, name)
 
 
 @pytest.mark.rule("v1.state.never-changes-by-itself")
 @pytest.mark.parametrize("state", SAVING, ids=name)
 def test_reading_all_data_changes_nothing(journeys, migration, state):
-    """Once all the data that a state offers was read, device_state is as it was."""
+    """Once all the data that a state offers has been read, device_state is as it was."""
     saved = journeys.live()
     judge_moved(saved.drained.get(state), state, saved.at.get(f"drained {name(state)}", 0))
 
 
 @pytest.mark.rule("v1.state.never-changes-by-itself")
 def test_giving_all_data_changes_nothing(journeys, migration):
-    """Once all the data was given to a resuming device, device_state is as it was."""
+    """Once all the data has been written to a resuming device, device_state is as it was."""
     journeys.live().whole()
     resumed = journeys.resume(journeys.live)
     judge_moved(resumed.filled, DeviceState.RESUMING, resumed.at.get("filled", 0))
 
 
 def judge_moved(now, state, call):
-    """device_state read ``now``, by that ``call``, at the end of a journey's way through ``state``."""
+    """device_state read as ``now``, by that ``call``, at the end of a journey's time in ``state``."""
     if now is None:
         raise checks.Unjudged("the data could not be moved to its end; other rules judge that")
     with checks.about(call):
@@ -109,7 +109,7 @@ def judge_moved(now, state, call):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
 def test_running_bit(migration, actor, state):
-    """The device is seen to work in the states with bit 0."""
+    """The device is seen to run in the states with bit 0 set."""
     counter = actor.counter()
     migration.enter(state)
     checks.goes_on(counter)
@@ -119,7 +119,7 @@ def test_running_bit(migration, actor, state):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if not is_running(state)], ids=name)
 def test_no_running_bit(migration, actor, state):
-    """The device is not seen to work in the states without bit 0."""
+    """The device is not seen to run in the states with bit 0 clear."""
     counter = actor.counter()
     migration.enter(state)
     checks.stands_still(f"watching {counter.name}", counter.watch())
@@ -132,7 +132,7 @@ every_stop = pytest.mark.parametrize("transition", STOPPING, ids=str)
 @pytest.mark.stimulus
 @every_stop
 def test_stopped_before_return(reach, migration, actor, transition):
-    """Looked at from the moment the write returns, a running value does not change."""
+    """Watched from the moment the write returns, a running value does not change."""
     counter = actor.counter()
     watched = watch_stop(reach, migration, counter, transition)
     checks.stands_still(f"watching {counter.name} after {transition}", watched)
@@ -142,7 +142,7 @@ def test_stopped_before_return(reach, migration, actor, transition):
 @pytest.mark.stimulus
 @every_stop
 def test_dma_stopped_before_return(reach, migration, actor, transition):
-    """Looked at from the moment the write returns, memory that the device wrote does not change."""
+    """Watched from the moment the write returns, memory that the device wrote does not change."""
     with actor.dma() as memory:
         watched = watch_stop(reach, migration, memory, transition)
     checks.stands_still(f"watching {memory.name} after {transition}", watched)
@@ -152,14 +152,14 @@ def test_dma_stopped_before_return(reach, migration, actor, transition):
 @pytest.mark.stimulus
 @every_stop
 def test_interrupts_stopped_before_return(reach, migration, actor, transition):
-    """Looked at from the moment the write returns, interrupts that the device raised over and over come no longer."""
+    """Watched from the moment the write returns, interrupts that the device raised repeatedly no longer come."""
     with actor.interrupts() as interrupts:
         watched = watch_stop(reach, migration, interrupts, transition)
     checks.stands_still(f"counting {interrupts.name} after {transition}", watched)
 
 
 def watch_stop(reach, migration, activity, transition):
-    """Watch what goes on in the state before from the moment that the device is in the state after."""
+    """Watch, from the moment the device is in the state after, what it did in the state before."""
     reach(transition.before, leaving=True)
     checks.at_work(activity, f"in {name(transition.before)}")
     migration.enter(transition.after)

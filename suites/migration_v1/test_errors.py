@@ -18,26 +18,26 @@ RUNNING = DeviceState.RUNNING
 every_value = pytest.mark.parametrize("value", UNWRITABLE, ids=name)
 every_state = pytest.mark.parametrize("state", STATES, ids=name)
 
-# Each rule on failures has three tests: of a write that must fail because its value is no state, of one that fails
-# because of a fault provoked in the device, and of one that the device is told to refuse.
+# Each rule on failures has three tests: a write that must fail because its value is not a state, one that fails because
+# of a fault provoked in the device, and one that the device is made to refuse.
 
 
 def fail(migration, value):
-    """Make a write of device_state that must fail; how it was answered.
+    """Make a write to device_state that must fail; return its answer.
 
-    A device that this is the end of is judged by the rules on the value itself.
+    A device that does not survive this is judged by the rules on the value itself.
     """
     with checks.given():
         return migration.try_write(DEVICE_STATE, value)
 
 
 def fail_as_told(migration, tell):
-    """Have the device fail at a documented transition, or at running; what was written, and how it was answered."""
+    """Make the device fail at a documented transition, or at running; return what was written, and the answer."""
     tell()
     value = next(iter(drawn_from(migration.state())), RUNNING)
     outcome = fail(migration, value)
     if outcome.ok and migration.state() == value:
-        raise checks.Unjudged(f"the device went to {name(value)} although it was told to fail")
+        raise checks.Unjudged(f"the device went to {name(value)} although it was made to fail")
     return value, outcome
 
 
@@ -45,7 +45,7 @@ def fail_as_told(migration, tell):
 @every_value
 @every_state
 def test_failure_has_errno(migration, state, value):
-    """A write that leaves another state than it asked for was answered with an error, and so is the same once more."""
+    """A write that does not reach the requested state is answered with an error, and so is the same write again."""
     migration.enter(state)
     judge_errno(migration, value, fail(migration, value), f"in {name(state)}")
     if not migration.in_error():
@@ -56,7 +56,7 @@ def test_failure_has_errno(migration, state, value):
 @pytest.mark.stimulus
 @every_state
 def test_fault_has_errno(migration, actor, state):
-    """A write that a fault kept from taking effect was answered with an error."""
+    """A write that a fault prevented from taking effect was answered with an error."""
     migration.enter(state)
     judge_errno(migration, *fail_as_told(migration, actor.provoke_error), f"in {name(state)}")
 
@@ -65,7 +65,7 @@ def test_fault_has_errno(migration, actor, state):
 @pytest.mark.stimulus
 @every_state
 def test_told_refusal_has_errno(migration, actor, state):
-    """A write that the device was told to refuse, and that did not take effect, was answered with an error."""
+    """A write that the device was made to refuse, and that did not take effect, was answered with an error."""
     migration.enter(state)
     judge_errno(migration, *fail_as_told(migration, actor.provoke_refusal), f"in {name(state)}")
 
@@ -89,7 +89,7 @@ def test_failure_keeps_state(migration, state, value):
 @pytest.mark.stimulus
 @every_state
 def test_fault_keeps_state(migration, actor, state):
-    """After a write that failed by a fault, the state is the one before, or error."""
+    """After a write that failed because of a fault, the state is the one before, or error."""
     migration.enter(state)
     judge_kept(migration, state, *fail_as_told(migration, actor.provoke_error))
 
@@ -98,7 +98,7 @@ def test_fault_keeps_state(migration, actor, state):
 @pytest.mark.stimulus
 @every_state
 def test_told_refusal_keeps_state(migration, actor, state):
-    """After a write that the device was told to refuse, the state is the one before, or error."""
+    """After a write that the device was made to refuse, the state is the one before, or error."""
     migration.enter(state)
     judge_kept(migration, state, *fail_as_told(migration, actor.provoke_refusal))
 
@@ -114,7 +114,7 @@ def judge_kept(migration, state, asked, outcome):
 @pytest.mark.stimulus
 @every_state
 def test_refusal_as_told(migration, actor, state):
-    """After a write that the profile has the device refuse, which is no internal error, the state is the one before."""
+    """After a write that the profile makes the device refuse, with no internal error, the state is the one before."""
     migration.enter(state)
     value, outcome = fail_as_told(migration, actor.provoke_refusal)
     if outcome.ok:
@@ -124,7 +124,7 @@ def test_refusal_as_told(migration, actor, state):
     in_state(migration, f"after {name(value)} was refused as stimulus.refusal has it", state)
 
 
-#: What a device is seen to do: each gives an Activity, for as long as it is watched.
+#: What a device can be seen doing: each gives an Activity, for as long as it is watched.
 DOINGS = {
     "running sample": lambda actor: nullcontext(actor.counter()),
     "memory written": lambda actor: actor.dma(),
@@ -134,7 +134,7 @@ DOINGS = {
 
 @pytest.fixture(params=DOINGS)
 def activity(request, reach, actor):
-    """One of these, which the device does while it runs."""
+    """One of these activities, which the device carries out while it runs."""
     with DOINGS[request.param](actor) as doing:
         yield doing
 
@@ -143,7 +143,7 @@ def activity(request, reach, actor):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [state for state in STATES if is_running(state)], ids=name)
 def test_works_on_after_refusal(migration, actor, activity, state):
-    """What the device does in a state with bit 0 goes on once it has refused to leave it."""
+    """What the device does in a state with bit 0 set continues after it has refused to leave that state."""
     migration.enter(state)
     checks.at_work(activity, f"in {name(state)}")
     refuse(migration, actor)
@@ -154,7 +154,7 @@ def test_works_on_after_refusal(migration, actor, activity, state):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("transition", STOPPING, ids=str)
 def test_stands_still_after_refusal(reach, migration, actor, activity, transition):
-    """What the device did before it stopped does not begin again once it has refused to leave the state after."""
+    """What the device did before it stopped does not start again after it has refused to leave the stopped state."""
     reach(transition.before, leaving=True)
     checks.at_work(activity, f"in {name(transition.before)}")
     migration.enter(transition.after)
@@ -175,7 +175,7 @@ def test_failure_reported_as_error_only(migration, state, value):
 @pytest.mark.stimulus
 @every_state
 def test_fault_reported_as_error_only(migration, actor, state):
-    """After a write that failed by a fault, no invalid value is read."""
+    """After a write that failed because of a fault, no invalid value is read."""
     migration.enter(state)
     judge_report(migration, state, *fail_as_told(migration, actor.provoke_error))
 
@@ -184,13 +184,13 @@ def test_fault_reported_as_error_only(migration, actor, state):
 @pytest.mark.stimulus
 @every_state
 def test_told_refusal_reported_as_error_only(migration, actor, state):
-    """After a write that the device was told to refuse, no invalid value is read."""
+    """After a write that the device was made to refuse, no invalid value is read."""
     migration.enter(state)
     judge_report(migration, state, *fail_as_told(migration, actor.provoke_refusal))
 
 
 def judge_report(migration, state, asked, outcome):
-    """The failure is not reported by a value that is no state."""
+    """The failure is not reported by a value that is not a state."""
     now = migration.state()
     if not outcome.ok and now in (DeviceState.INVALID_5, DeviceState.INVALID_7):
         checks.broken(
@@ -204,7 +204,7 @@ def judge_report(migration, state, asked, outcome):
 @pytest.mark.parametrize("value", [DeviceState.INVALID_5, DeviceState.INVALID_7], ids=name)
 @every_state
 def test_invalid_never_entered(migration, state, value):
-    """A written invalid value does not come back when device_state is read."""
+    """An invalid value that was written is not read back from device_state."""
     migration.enter(state)
     migration.try_write(DEVICE_STATE, value)
     in_state(migration, f"after writing {name(value)}", state, ERROR)
@@ -213,7 +213,7 @@ def test_invalid_never_entered(migration, state, value):
 @pytest.mark.rule("v1.state.error-never-accepted")
 @every_state
 def test_error_never_accepted(migration, state):
-    """A written 110b is not taken for a transition that succeeded."""
+    """A write of 110b is not accepted as a successful transition."""
     migration.enter(state)
     outcome = migration.try_write(DEVICE_STATE, ERROR)
     if outcome.ok and migration.in_error():
@@ -231,7 +231,7 @@ MOVES = {
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @every_value
 def test_usable_after_refusal(fresh, migration, value):
-    """After refused writes a running device makes a documented transition."""
+    """After refused writes, a running device makes a documented transition."""
     judge_usable(fresh, migration, RUNNING, writing(value))
 
 
@@ -239,7 +239,7 @@ def test_usable_after_refusal(fresh, migration, value):
 @every_value
 @pytest.mark.parametrize("state", MOVES, ids=name)
 def test_usable_amid_data_after_refusal(fresh, migration, state, value):
-    """After refused writes a state in which data is moved is left, or data is moved where that has to come first."""
+    """After refused writes, a state in which data is moved can be left, or data moved if that must come first."""
     judge_usable(fresh, migration, state, writing(value))
 
 
@@ -247,19 +247,19 @@ def test_usable_amid_data_after_refusal(fresh, migration, state, value):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [RUNNING, *MOVES], ids=name)
 def test_usable_after_told_refusal(fresh, migration, actor, state):
-    """After a transition was refused twice as the device was told, it is made, or data moved where that comes first."""
+    """After the device was made to refuse a transition twice, it is made, or data is moved if that must come first."""
     judge_usable(fresh, migration, state, telling(actor))
 
 
 @pytest.mark.rule("v1.state.usable-after-refusal")
 @every_value
 def test_stopped_after_refusal(migration, value):
-    """Refused writes leave stop, from which no transition is drawn, as it was."""
+    """Refused writes do not change stop, from which no transition is documented."""
     twice(migration, DeviceState.STOP, writing(value))
 
 
 def writing(value):
-    """A failed write of what is no state, which leaves the state as it was, or the rule is not about this device."""
+    """A failed write of an invalid state, which leaves the state as it was; otherwise the rule does not apply."""
 
     def failing(migration, state):
         outcome = fail(migration, value)
@@ -272,7 +272,7 @@ def writing(value):
 
 
 def telling(actor):
-    """A write that the device is told to refuse, and refuses."""
+    """A write that the device is made to refuse, and does refuse."""
     return lambda migration, state: refuse(migration, actor)
 
 
@@ -284,27 +284,27 @@ def twice(migration, state, failing):
 
 
 def judge_usable(fresh, migration, state, failing):
-    """After two failed writes the state is left, or data is moved where that has to come first."""
+    """After two failed writes, the state can be left, or data can be moved if that must come first."""
     twice(migration, state, failing)
     try:
         go_on(fresh, migration, state)
     except checks.Unjudged:
         if state not in MOVES:
             raise
-        # The device refuses to leave this state before all data was moved. So moving data has to work.
+        # The device refuses to leave this state before all data has been moved, so moving data must work.
         twice(fresh(), state, failing)
         migration.read(MOVES[state])
 
 
 def go_on(fresh, migration, state):
-    """Make a documented transition from ``state``. Raises Unjudged where that fails without refused writes, too."""
+    """Make a documented transition from ``state``. Raises Unjudged if that also fails without refused writes."""
     after = drawn_from(state)[0]
     with checks.unless(lambda: leave(fresh(), state, after), "without the refused writes"):
         migration.set_state(after)
 
 
 def leave(migration, state, after):
-    """Go from ``state`` to ``after``, nothing else having happened."""
+    """Go from ``state`` to ``after``, with nothing done before."""
     migration.enter(state)
     migration.set_state(after)
 
@@ -313,7 +313,7 @@ def leave(migration, state, after):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [*STATES, DeviceState.ERROR], ids=name)
 def test_error_left_only_by_reset(migration, actor, state):
-    """In the error state a write of each of the five states, and of 110b, is refused, twice, and it stays."""
+    """In the error state, writing any of the five states, or 110b, is refused, twice, and the error state remains."""
     enter_error(migration, actor)
     for time in ("once", "twice"):
         outcome = migration.try_write(DEVICE_STATE, state)

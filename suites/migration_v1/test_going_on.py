@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Something is done again, or refused, in the middle of a buffer; then the rest is moved as if nothing had been."""
+"""Something is repeated, or refused, in the middle of a buffer; then the rest is moved as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def repeated(whats):
 
 
 def refused(whats, turns):
-    """Each access of ``whats`` at ``turns`` of its moments, each in another buffer, and as often as comes in turn."""
+    """Each access of ``whats`` at ``turns`` of its moments, each in another buffer, once or many times in turn."""
     cases = []
     for row, what in enumerate(whats):
         access, moment = divmod(row, len(Moment))
@@ -61,7 +61,7 @@ def everywhere(whats):
 @pytest.mark.stimulus
 @repeated(READ_AGAIN)
 def test_saving_goes_on_after_repetition(players, what, place, times):
-    """What was read of a buffer is read again, then the rest of the state, and all of it restores the device."""
+    """Part of a buffer is read again, then the rest of the state, and all of it restores the device."""
     players.judge_interrupted([what], times, STOP_AND_COPY, [place])
 
 
@@ -70,7 +70,7 @@ def test_saving_goes_on_after_repetition(players, what, place, times):
 @pytest.mark.deep
 @everywhere(READ_AGAIN)
 def test_saving_goes_on_after_repetitions(players, each):
-    """The same where it is read again in each part of the state."""
+    """The same, with repeated reads in each part of the state."""
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
 
@@ -95,7 +95,7 @@ def test_saving_goes_on_after_refusal(players, what, place, times):
 @pytest.mark.deep
 @everywhere(REFUSED_SAVING)
 def test_saving_goes_on_after_refusals(players, each):
-    """The same where it is refused or ignored at each step, in each part of the state."""
+    """The same, with something refused or ignored at each step, in each part of the state."""
     players.judge_interrupted(each, MANY, STOP_AND_COPY, PLACES.values())
 
 
@@ -103,7 +103,7 @@ def test_saving_goes_on_after_refusals(players, each):
 @pytest.mark.stimulus
 @repeated(WRITTEN_AGAIN)
 def test_resuming_goes_on_after_repetition(players, what, place, times):
-    """A step of giving a buffer is made again, then the rest of the state is given, and the device is restored."""
+    """A step of writing a buffer is repeated, then the rest of the state is written, and the device is restored."""
     players.judge_interrupted([what], times, RESUMING, [place])
 
 
@@ -112,7 +112,7 @@ def test_resuming_goes_on_after_repetition(players, what, place, times):
 @pytest.mark.deep
 @everywhere(WRITTEN_AGAIN)
 def test_resuming_goes_on_after_repetitions(players, each):
-    """The same where steps are made again in each part of the state."""
+    """The same, with steps repeated in each part of the state."""
     players.judge_interrupted(each, MANY, RESUMING, PLACES.values())
 
 
@@ -120,7 +120,7 @@ def test_resuming_goes_on_after_repetitions(players, each):
 @pytest.mark.stimulus
 @refused(REFUSED_RESUMING, 1)
 def test_resuming_goes_on_after_refusal(players, what, place, times):
-    """Something is refused or ignored, then the rest of the state is given, and the device is restored."""
+    """Something is refused or ignored, then the rest of the state is written, and the device is restored."""
     players.judge_interrupted([what], times, RESUMING, [place])
 
 
@@ -129,5 +129,5 @@ def test_resuming_goes_on_after_refusal(players, what, place, times):
 @pytest.mark.deep
 @everywhere(REFUSED_RESUMING)
 def test_resuming_goes_on_after_refusals(players, each):
-    """The same where it is refused or ignored at each step, in each part of the state."""
+    """The same, with something refused or ignored at each step, in each part of the state."""
     players.judge_interrupted(each, MANY, RESUMING, PLACES.values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The macros that the header gives to user programs, against the table of states in the same text."""
+"""The macros that the header has for user programs, compared with its table of states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from vfio_compliance.run import checks
 from vfio_compliance.uapi.migration_v1 import state_is_error, state_set_error, state_valid
 
-#: What the table of states says of each value of the three bits.
+#: What the table of states says about each value of the three bits.
 VALID = {0b000, 0b001, 0b010, 0b011, 0b100}
 ERROR = 0b110
 
@@ -32,5 +32,5 @@ def test_is_error(value):
 @pytest.mark.rule("v1.macro.set-error")
 @pytest.mark.parametrize("value", [*VALUES, 0xFFFF_FFF9], ids="{:04b}".format)
 def test_set_error(value):
-    """VFIO_DEVICE_STATE_SET_ERROR gives 110b in the three bits and the same bits as before above them."""
+    """VFIO_DEVICE_STATE_SET_ERROR sets the three bits to 110b and keeps the bits above them."""
     checks.equal(f"VFIO_DEVICE_STATE_SET_ERROR(0x{value:x})", state_set_error(value), value >> 3 << 3 | ERROR, hex)

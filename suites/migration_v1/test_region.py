@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How the migration region announces itself and what of it can be mapped."""
+"""How the migration region announces itself, and which parts of it can be mapped."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_one_region_announces_itself(device):
 @pytest.mark.rule("v1.region.announced")
 def test_one_region_announces_itself_after_reset(session, device):
     """Exactly one region has a type capability of type 3, subtype 1, once the device was reset."""
-    device.reopen()  # what earlier cases had it do may be why it tells nothing
+    device.reopen()  # it may report nothing because of what earlier cases did
     judge_regions(asked_again(session.after_reset()))
 
 
 def judge_regions(regions):
-    """One of them, and no other, is the migration region."""
+    """Exactly one of them is the migration region."""
     types = {region.index: region.type for region in regions if region.type is not None}
     found = [index for index, kind in types.items() if kind == (3, 1)]
     if len(found) != 1:
@@ -43,7 +43,7 @@ def judge_regions(regions):
 
 
 def asked_again(device):
-    """All regions, as the device describes them now. It is asked when it is opened, and may refuse it later."""
+    """All regions, as the device describes them now. A device may describe them only when it is opened."""
     try:
         return device.regions_now()
     except checks.Refused as refusal:
@@ -52,7 +52,7 @@ def asked_again(device):
 
 @pytest.mark.rule("v1.header.starts-region")
 def test_header_starts_region(device, header, fresh):
-    """The four bytes at offset 0 are device_state: running on a device just opened, or once that was written there."""
+    """The four bytes at offset 0 are device_state: running on a newly opened device, or after it was written there."""
     device.reopen()
     outcome, data = header.region.try_read(0, DEVICE_STATE.width)
     if outcome.ok and int.from_bytes(data, "little") & 7 != DeviceState.RUNNING:
@@ -88,9 +88,9 @@ def test_areas_spare_registers(header):
 
 @pytest.mark.rule("v1.layout.section-as-claimed")
 def test_section_as_claimed(header, profile):
-    """The areas are none when the profile says trapped, all of the section when mapped, parts when partitioned.
+    """There are no areas if the profile says trapped; they are all of the section if mapped, parts if partitioned.
 
-    Where the section begins nobody says: areas that leave out nothing behind them may be all of it, or its end.
+    Nothing says where the section begins: areas up to the end of the region may be all of it, or only its end.
     """
     claim = profile.claims.data_section
     if claim is None:
@@ -130,7 +130,7 @@ def in_resuming(migration, patience):
     migration.enter(DeviceState.RESUMING)
 
 
-#: Moments at which the place of the data can be asked for: how a running device gets there.
+#: Moments at which the place of the data can be read: how a running device gets there.
 MOMENTS = {
     "pre-copy": in_pre_copy,
     "stop-and-copy": in_stop_and_copy,
@@ -141,7 +141,7 @@ MOMENTS = {
 
 @pytest.fixture(params=MOMENTS.values(), ids=MOMENTS)
 def offered(request, migration, pre_copy_patience):
-    """data_offset, read in a state and at a moment at which the text lets a user read it."""
+    """data_offset, read in a state and at a moment at which the specification lets a user read it."""
     request.param(migration, pre_copy_patience)
     return migration.read(DATA_OFFSET)
 
@@ -167,7 +167,7 @@ FLOWS = {
 
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
 def test_mapped_offset_aligned(migration, offered):
-    """A data_offset that lies in a mappable area is a multiple of the page size."""
+    """A data_offset in a mappable area is a multiple of the page size."""
     if not aligned(migration.region.areas, offered):
         raise checks.NotApplicable("the data is not in a mappable area")
 
@@ -175,7 +175,7 @@ def test_mapped_offset_aligned(migration, offered):
 @pytest.mark.rule("v1.layout.mapped-offset-aligned")
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 def test_every_mapped_offset_aligned(journeys, header, flow):
-    """So is each data_offset that was read while a whole state was saved, or given."""
+    """The same for each data_offset that was read while a whole state was saved or resumed."""
     journey = flow(journeys)
     areas, mapped = header.region.areas, 0
     for access in journey.traffic:
@@ -187,11 +187,11 @@ def test_every_mapped_offset_aligned(journeys, header, flow):
 
 
 def aligned(areas, offset):
-    """Whether ``offset`` lies in one of the areas; at the start of a page then."""
+    """Whether ``offset`` is in one of the areas; if so, it must be at the start of a page."""
     inside = [area for area in areas if area.offset <= offset < area.offset + area.size]
     if inside and offset % mmap.PAGESIZE:
         checks.broken(
-            f"reading data_offset, which lies in the mappable area {inside[0]}",
+            f"reading data_offset, which is in the mappable area {inside[0]}",
             expected=f"a multiple of {mmap.PAGESIZE}",
             seen=f"0x{offset:x}",
         )

@@ -37,12 +37,12 @@ while_saving = pytest.mark.parametrize("state", [PRE_COPY, STOP_AND_COPY], ids=n
 @pytest.mark.parametrize("register", [DEVICE_STATE, PENDING_BYTES], ids=lambda register: register.name)
 @while_saving
 def test_register_places(migration, state, register):
-    """While a state is saved a read of the register's width at its offset returns that many bytes."""
+    """While a state is saved, a read of the register's width at its offset returns that many bytes."""
     migration.enter(state)
     judge_place(migration, register)
 
 
-#: The registers that tell of a buffer, each with those that are read before it.
+#: The registers that describe a buffer, each with those that are read before it.
 OF_A_BUFFER = {DATA_OFFSET: [], DATA_SIZE: [DATA_OFFSET]}
 
 
@@ -50,7 +50,7 @@ OF_A_BUFFER = {DATA_OFFSET: [], DATA_SIZE: [DATA_OFFSET]}
 @pytest.mark.parametrize("register", OF_A_BUFFER, ids=lambda register: register.name)
 @while_saving
 def test_data_register_places(migration, state, register):
-    """While data is offered a read of the register's width at its offset returns that many bytes."""
+    """While data is offered, a read of the register's width at its offset returns that many bytes."""
     migration.enter(state)
     with checks.given():
         need_data(migration)
@@ -60,7 +60,7 @@ def test_data_register_places(migration, state, register):
 
 
 def judge_place(migration, register):
-    """The register is read where it should be, in the width that it should have."""
+    """The register can be read at its documented place, with its documented width."""
     outcome, _ = migration.try_read(register)
     checks.accepted(f"reading {counted(register.width, 'byte')} at offset {register.offset}", outcome, register.width)
 
@@ -68,7 +68,7 @@ def judge_place(migration, register):
 @pytest.mark.rule("v1.width.read-native-only")
 @every_offset
 def test_other_reads_refused(fresh, migration, offset):
-    """In stop-and-copy, where every register has a meaning, a read that is not one whole register is refused."""
+    """In stop-and-copy, where every register has a meaning, a read that is not of one whole register is refused."""
     migration.enter(STOP_AND_COPY)
     judge_widths(
         *(fresh, migration, STOP_AND_COPY, offset, "reading"),
@@ -79,7 +79,7 @@ def test_other_reads_refused(fresh, migration, offset):
 @pytest.mark.rule("v1.width.write-native-only")
 @every_offset
 def test_other_writes_refused(fresh, resuming, offset):
-    """In resuming, a write that is not one whole register is refused, though it would be a legal state if it were."""
+    """In resuming, a write that is not to one whole register is refused, even though its value is a legal state."""
     judge_widths(
         *(fresh, resuming, RESUMING, offset, "writing"),
         lambda region, width: region.try_write(offset, int(DeviceState.RUNNING).to_bytes(width, "little")),
@@ -87,7 +87,7 @@ def test_other_writes_refused(fresh, resuming, offset):
 
 
 def judge_widths(fresh, migration, state, offset, doing, attempt):
-    """No access of 1 to 32 bytes but that of a register is carried out, and none leads to another valid state."""
+    """No access of 1 to 32 bytes is carried out except that of a register, and none leads to another valid state."""
     taken, first = {}, 0
     for width in [width for width in range(1, HEADER_SIZE + 1) if (offset, width) not in NATIVE]:
         outcome = attempt(migration.region, width)
@@ -107,7 +107,7 @@ def judge_widths(fresh, migration, state, offset, doing, attempt):
 
 
 def widths_taken(taken):
-    """Such as "5 to 8 bytes, 4 of 12 bytes": how many were moved of how many, where those differ."""
+    """Such as "5 to 8 bytes, 4 of 12 bytes": how many bytes were moved out of how many, if those differ."""
     groups = {}
     for width, moved in taken.items():
         groups.setdefault(None if moved == width else moved, []).append(width)
@@ -132,7 +132,7 @@ def test_reserved_reads_zero(migration, state):
 @pytest.mark.rule("v1.reserved.ignores-writes")
 @pytest.mark.parametrize("state", STATES, ids=name)
 def test_reserved_ignores_writes(fresh, migration, state):
-    """Writing all ones succeeds; neither the reserved register nor device_state is different after it."""
+    """Writing all ones succeeds; neither the reserved register nor device_state is changed by it."""
     migration.enter(state)
     before = migration.glance(RESERVED)
     if before is None:
@@ -152,7 +152,7 @@ every_pending = pytest.mark.parametrize("value", [0, 0x1234_5000, 2**64 - 1], id
 def test_pending_read_only_in_pre_copy(migration, value):
     """A write to pending_bytes does not set it."""
     before, after = write_pending(migration, PRE_COPY, value)
-    # While the device works it may have nothing left, or something again, at any time (A-09).
+    # While the device runs, it may have nothing left, or something again, at any time (A-09).
     judge_pending(migration, PRE_COPY, value, before, after, kept=not value or after != value)
 
 
@@ -165,7 +165,7 @@ def test_pending_read_only_in_stop_and_copy(migration, value):
 
 
 def write_pending(migration, state, value):
-    """Write ``value`` in ``state``; what pending_bytes read before, and after."""
+    """Write ``value`` in ``state``; return what pending_bytes read before, and after."""
     migration.enter(state)
     with checks.given():
         before = migration.read(PENDING_BYTES)
@@ -204,11 +204,11 @@ def test_data_offset_read_only_in_resuming(migration, moved_by):
 
 
 def judge_offset(migration, state, moved_by):
-    """data_offset reads after the write what it read before."""
+    """data_offset reads the same after the write as before."""
     with checks.given():
         migration.read(DATA_OFFSET)
         again = migration.read(DATA_OFFSET)
-        before = migration.read(DATA_OFFSET)  # once more: what comes of reading again is not the write's doing
+        before = migration.read(DATA_OFFSET)  # once more: a change by reading again is not due to the write
     if before != again:
         raise checks.Unjudged("data_offset reads otherwise each time, which another rule judges")
     migration.try_write(DATA_OFFSET, max(before + moved_by, 0))

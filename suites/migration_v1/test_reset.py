@@ -27,7 +27,7 @@ def test_accepted(device, migration, state):
 @pytest.mark.rule("v1.reset.accepted")
 @pytest.mark.parametrize("state", [DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY], ids=name)
 def test_accepted_in_a_buffer(device, migration, state):
-    """The request succeeds where a buffer waits to be read."""
+    """The request succeeds while a buffer waits to be read."""
     migration.enter(state)
     with checks.given():
         need_data(migration)
@@ -38,9 +38,9 @@ def test_accepted_in_a_buffer(device, migration, state):
 @pytest.mark.rule("v1.reset.ends-running")
 @every_state
 def test_ends_running(device, migration, opened_in, observe, state):
-    """After a reset that succeeded device_state reads running, or what it reads after an open, or what it read before.
+    """After a reset that succeeded, device_state reads running, or what it reads after an open, or what it read before.
 
-    Whether a reset has to lead to running was still disputed long after the text; what the device does is reported.
+    Whether a reset must lead to running was disputed long after the specification; what the device does is reported.
     """
     migration.enter(state)
     with checks.given():
@@ -50,7 +50,7 @@ def test_ends_running(device, migration, opened_in, observe, state):
     checks.one_of(f"reading device_state after a reset in {name(state)}", now, (RUNNING, opened_in, state), name)
 
 
-#: Points in a state that is saved or given, in the middle of which a reset may come.
+#: Points at which a reset may come while a state is saved or resumed.
 MIDDLE = {
     f"{name(state)}, {far.words}": (state, far)
     for state in (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY, DeviceState.RESUMING)
@@ -61,7 +61,7 @@ MIDDLE = {
 @pytest.mark.rule("v1.reset.ends-running")
 @pytest.mark.parametrize(("state", "far"), MIDDLE.values(), ids=MIDDLE)
 def test_ends_running_in_the_middle(players, device, opened_in, state, far):
-    """The same in the middle of a state that is saved or given."""
+    """The same in the middle of a state that is saved or resumed."""
     player = players.begin()
     player.go(state)
     player.move(far)
@@ -76,7 +76,7 @@ def test_ends_running_in_the_middle(players, device, opened_in, state, far):
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
 def test_recovers_error(fresh, device, migration, opened_in, actor, times):
     """A reset in the error state leads where any reset does, to a device that can be saved."""
-    migration.enter(DeviceState.STOP_AND_COPY)  # or what comes last says nothing about the error
+    migration.enter(DeviceState.STOP_AND_COPY)  # or the last steps prove nothing about the error
     with checks.given():
         migration.read(PENDING_BYTES)
         device.reset()
@@ -95,7 +95,7 @@ def test_recovers_error(fresh, device, migration, opened_in, actor, times):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("state", [DeviceState.STOP_AND_COPY, DeviceState.RESUMING], ids=name)
 def test_recovers_fault(recovers, players, state):
-    """A reset of a device that has failed while it moved its state leads where one of a device does that has not."""
+    """After the device has failed while its state was moved, a reset leads where it does without a failure."""
     player = players.begin()
     player.go(state)
     player.fail()

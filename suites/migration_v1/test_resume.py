@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Giving a saved state to a device: well, and badly."""
+"""Writing a saved state to a device, correctly and incorrectly."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RUNNING, RESUMING = DeviceState.RUNNING, DeviceState.RESUMING
 #: What the device shows before it is given a state.
 OTHER = 0x9696_6969_C3C3_3C3C
 
-#: A buffer is written in small pieces up to so many bytes from its start.
+#: This many bytes from its start, a buffer is written in small pieces.
 CLOSE = 64
 
 
 @pytest.fixture
 def saved(journeys):
-    """A state of which something can be seen."""
+    """A state with a visible part."""
     suspended = journeys.suspend()
     suspended.whole()
     if suspended.visible is None:
@@ -33,19 +33,19 @@ def saved(journeys):
 
 @pytest.fixture
 def resumed(journeys):
-    """What came of giving a device the state with each buffer written as a whole."""
+    """The result of writing the state to a device, with each buffer written as a whole."""
     return journeys.resume(journeys.suspend)
 
 
 @pytest.fixture
 def restored(resumed):
-    """The same, where it came to its end."""
+    """The same, if it was completed."""
     return resumed.whole()
 
 
 @pytest.fixture
 def restorable(restored, saved):
-    """The same, where all that is visible was restored."""
+    """The same, if everything visible was restored."""
     if restored.visible != saved.visible:
         raise checks.Unjudged("the state is not restored either when each buffer is written as a whole")
     return restored
@@ -62,13 +62,13 @@ def stream(journeys):
 
 @pytest.fixture
 def fails(v1):
-    """A device that can fail while it is resumed: where the profile denies that, no state has to be moved."""
+    """A device that can fail while it is resumed: if the profile denies that, no state need be moved."""
     v1.actor.need_resume_fault()
 
 
 @pytest.fixture
 def source(fails, journeys, stream, resumed):
-    """A saved state of at least one buffer, visible or not, that is taken well where nothing fails."""
+    """A saved state of at least one buffer, visible or not, that is accepted if nothing fails."""
     resumed.whole()
     return journeys.suspend()
 
@@ -91,13 +91,13 @@ each_time = pytest.mark.parametrize("times", [(), (2,)], ids=["once", "twice"])
 @pytest.mark.rule("v1.resuming.takes-data")
 @each_time
 def test_takes_data(journeys, stream, times):
-    """Each buffer found room in the region, and was taken by the write of data_size, each time."""
+    """Each buffer had room in the region, and was accepted by the write of data_size, every time."""
     checks.flawless(journeys.resume(journeys.suspend, *times).failed_at("place", DATA_SIZE.name))
 
 
 @pytest.mark.rule("v1.layout.write-always-works")
 def test_write_always_works(journeys, stream):
-    """Each buffer could be written by write(), mappable or not."""
+    """Each buffer could be written with write(), mappable or not."""
     resumed = journeys.resume(journeys.suspend)
     checks.flawless(resumed.refused)
     checks.flawless(resumed.failed_at("data"))
@@ -105,7 +105,7 @@ def test_write_always_works(journeys, stream):
 
 @pytest.mark.rule("v1.resuming.offset-each-buffer")
 def test_offset_each_buffer(journeys, several):
-    """Before each buffer data_offset could be read."""
+    """Before each buffer, data_offset could be read."""
     checks.flawless(journeys.resume(journeys.suspend).failed_at(DATA_OFFSET.name))
 
 
@@ -113,7 +113,7 @@ def test_offset_each_buffer(journeys, several):
 @pytest.mark.stimulus
 @each_time
 def test_data_is_used(journeys, saved, times):
-    """A device that showed something else before shows all of the saved state each time that it resumed from it."""
+    """A device that showed something else before shows all of the saved state each time it has resumed from it."""
     resumed = journeys.resume(journeys.suspend, *times).whole()
     with checks.about(resumed.at["visible"]):
         checks.shows("after resuming", resumed.visible, saved.visible)
@@ -122,7 +122,7 @@ def test_data_is_used(journeys, saved, times):
 @pytest.mark.rule("v1.resuming.every-buffer-counts")
 @pytest.mark.stimulus
 def test_every_buffer_counts(journeys, saved, several):
-    """A state of several buffers is restored whole."""
+    """A state of several buffers is restored in full."""
     resumed = journeys.resume(journeys.suspend).whole()
     when = f"after resuming from {counted(len(several.buffers), 'buffer')}"
     with checks.about(resumed.at["visible"]):
@@ -179,7 +179,7 @@ def judge_split(restorable, migration, actor, stream, step, monkeypatch):
 
 @pytest.mark.rule("v1.transition.resuming-to-running")
 def test_resuming_to_running(migration, actor, journeys):
-    """Running can be written once the state was given."""
+    """Running can be written once the state has been written."""
     device_in_resuming(migration, journeys.suspend().whole())
     goes_to(migration, RUNNING)
 
@@ -187,7 +187,7 @@ def test_resuming_to_running(migration, actor, journeys):
 @pytest.mark.rule("v1.transition.resuming-to-running")
 @pytest.mark.stimulus
 def test_works_after_resuming(migration, actor, journeys):
-    """The device works once the state was given and running was written."""
+    """The device does its work once the state and then running have been written."""
     stream = journeys.suspend().whole()
     counter = actor.counter()
     device_in_resuming(migration, stream)
@@ -196,7 +196,7 @@ def test_works_after_resuming(migration, actor, journeys):
 
 
 def device_in_resuming(migration, stream):
-    """Give the device its state, and leave it in resuming. A driver that refuses it is judged by other rules."""
+    """Write the device its state, and leave it in resuming. A driver that refuses it is judged by other rules."""
     migration.enter(RESUMING)
     with checks.given():
         migration.load(stream)
@@ -208,7 +208,7 @@ def device_in_resuming(migration, stream):
 @pytest.mark.rule("v1.error.surfaces-in-resuming")
 @pytest.mark.stimulus
 def test_error_surfaces(source, migration, actor):
-    """A fault that the device meets when it is given a state is an error of an access, or the error state."""
+    """A fault that the device meets while it is resumed shows as an error of an access, or as the error state."""
     show_another(actor)
     actor.provoke_resume_fault()
     if migration.try_set_state(RESUMING).ok:
@@ -219,7 +219,7 @@ def test_error_surfaces(source, migration, actor):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_error_surfaces_later(source, migration, actor, far):
-    """The same for a fault that the device meets in resuming, when it was given a part of the state."""
+    """The same for a fault that the device meets after a part of the state has been written."""
     number = far.of(len(source.stream.buffers))
     if number == len(source.stream.buffers):
         raise checks.NotApplicable("the device offers no such buffer")
@@ -232,13 +232,13 @@ def test_error_surfaces_later(source, migration, actor, far):
 
 
 def show_another(actor):
-    """What the device shows is not to pass for what was restored, where the profile says how to change it."""
+    """Change what the device shows, if the profile says how, so that it is not taken for what was restored."""
     if actor.can_put:
         actor.put(OTHER)
 
 
 def resume_to_an_end(migration, actor, source, number):
-    """Give the rest of a state, from this buffer on, and go to running: that is to end by an error."""
+    """Write the rest of a state, from this buffer on, and go to running: this must end with an error."""
     try:
         give_rest(migration, source.stream, number)
         migration.set_state(RUNNING)
@@ -255,7 +255,7 @@ def resume_to_an_end(migration, actor, source, number):
 
 
 def judge_unseen(seen):
-    """The fault was neither an error of an access nor the error state."""
+    """The fault showed neither as an error of an access nor as the error state."""
     checks.broken(
         "giving a device its state while it meets a fault",
         expected="an error at one of the accesses, or the error state",
@@ -267,7 +267,7 @@ def judge_unseen(seen):
 
 
 def flipped(data):
-    """A buffer with one bit turned over in the middle."""
+    """A buffer with one bit flipped in the middle."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
@@ -294,7 +294,7 @@ DAMAGE = {
 @pytest.mark.rule("v1.resuming.bad-data-safe")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_bad_data_safe(recovers, migration, observe, stream, damage):
-    """Whatever became of the data, the driver takes it or refuses it, and a reset brings the device back."""
+    """However the data is damaged, the driver accepts or refuses it, and a reset brings the device back."""
     migration.enter(RESUMING)
     answer = "taken"
     try:
@@ -308,7 +308,7 @@ def test_bad_data_safe(recovers, migration, observe, stream, damage):
 @pytest.mark.rule("v1.resuming.bad-data-safe")
 @pytest.mark.parametrize("size", [0, 2**32, 2**63, 2**64 - 1], ids=hex)
 def test_size_without_data_safe(recovers, migration, observe, stream, size):
-    """Whatever data_size is written where no data was, the driver takes or refuses it, and a reset brings it back."""
+    """Whatever data_size is written without data, the driver accepts or refuses it, and a reset recovers the device."""
     migration.enter(RESUMING)
     answer = "taken"
     try:

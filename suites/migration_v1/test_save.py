@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Taking the state out of a device: what whole journeys showed, and single buffers looked at closely."""
+"""Saving the state of a device: what whole journeys showed, and single buffers examined closely."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vfio_compliance.uapi.migration_v1 import DATA_OFFSET, DATA_SIZE, PENDING_BY
 
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 
-#: A buffer is looked at closely up to so many bytes from its start, and as many before its end.
+#: A buffer is examined closely in this many bytes from its start, and as many before its end.
 CLOSE = 64
 
-#: Bytes that are looked at at each of the first places of a buffer, how many places, and how far they lie apart.
+#: Bytes that are compared at each of the first places of a buffer, how many places, and how far apart they are.
 LOOK, PLACES_LOOKED_AT, APART = 128, 32, 512
 
 
 def judge_restored(journeys, journey):
-    """The state that ``journey`` saved brings back what was visible."""
+    """The state that ``journey`` saved restores what was visible."""
     saved = journey()
     saved.whole()
     if saved.visible is None:
@@ -38,7 +38,7 @@ def judge_restored(journeys, journey):
 
 
 def restores(journeys):
-    """A state that was read with nothing special brings back what was visible, or what differs cannot be judged."""
+    """A state that was read the plain way restores what was visible; otherwise nothing else can be judged."""
     try:
         judge_restored(journeys, journeys.suspend)
     except checks.RuleBroken as broken:
@@ -46,7 +46,7 @@ def restores(journeys):
 
 
 def restores_calmly(journeys):
-    """Whether a live migration that reads pending_bytes once before each buffer has no fault."""
+    """Whether a live migration that reads pending_bytes once before each buffer is flawless."""
     try:
         checks.flawless(journeys.calm().failed_at(*STEPS))
         judge_restored(journeys, journeys.calm)
@@ -67,7 +67,7 @@ every_journey = pytest.mark.parametrize("journey", ["suspend", "live"])
 @pytest.mark.stimulus
 @every_journey
 def test_offers_state(journeys, journey):
-    """A device whose visible state was changed just before stop-and-copy hands out at least a byte there."""
+    """A device whose visible state was changed just before stop-and-copy offers at least one byte there."""
     saved = getattr(journeys, journey)()
     saved.whole()
     if saved.visible is None:
@@ -81,14 +81,14 @@ def test_offers_state(journeys, journey):
 @pytest.mark.rule("v1.saving.pending-means-data")
 @every_journey
 def test_pending_means_data(journeys, journey):
-    """Each time that bytes were pending data_offset could be read right after."""
+    """Whenever bytes were pending, data_offset could be read right after."""
     checks.flawless(getattr(journeys, journey)().failed_at(DATA_OFFSET.name))
 
 
 @pytest.mark.rule("v1.saving.size-can-be-read")
 @every_journey
 def test_size_can_be_read(journeys, journey):
-    """Each time that data_offset was read data_size could be read right after."""
+    """Whenever data_offset had been read, data_size could be read right after."""
     checks.flawless(getattr(journeys, journey)().failed_at(DATA_SIZE.name))
 
 
@@ -102,14 +102,14 @@ def test_buffer_not_empty(journeys, journey):
 @pytest.mark.rule("v1.layout.buffer-in-section")
 @every_journey
 def test_buffer_in_section(journeys, journey):
-    """Each buffer lay past the registers and inside the region, from its first byte to its last."""
+    """Each buffer was past the registers and inside the region, from its first byte to its last."""
     checks.flawless(getattr(journeys, journey)().failed_at("place"))
 
 
 @pytest.mark.rule("v1.layout.read-always-works")
 @every_journey
 def test_read_always_works(journeys, journey):
-    """Each buffer could be read by read(), mappable or not."""
+    """Each buffer could be read with read(), mappable or not."""
     saved = getattr(journeys, journey)()
     checks.flawless(saved.failed_at("data"))
     checks.flawless(saved.refused)
@@ -118,7 +118,7 @@ def test_read_always_works(journeys, journey):
 @pytest.mark.rule("v1.saving.ends")
 @every_journey
 def test_ends(journeys, journey):
-    """The state is no larger than the profile's limit, and pending_bytes once 0 in stop-and-copy stays 0."""
+    """The state is no larger than the profile's limit, and once pending_bytes is 0 in stop-and-copy, it stays 0."""
     saved = getattr(journeys, journey)()
     checks.flawless(saved.failed_at("end"))
     saved.whole()
@@ -129,25 +129,25 @@ def test_ends(journeys, journey):
 @pytest.mark.rule("v1.stop-and-copy.state-is-whole")
 @pytest.mark.stimulus
 def test_state_is_whole(journeys):
-    """A state read to its end, each buffer once, brings back what was visible."""
+    """A state read to its end, each buffer once, restores what was visible."""
     judge_restored(journeys, journeys.suspend)
 
 
 @pytest.mark.rule("v1.pre-copy.later-changes-carried")
 @pytest.mark.stimulus
 def test_later_changes_carried(journeys):
-    """What was put into the visible state during pre-copy is there after restoring."""
+    """Changes to the visible state during pre-copy are there after restoring."""
     restores(journeys)
     try:
         judge_restored(journeys, journeys.live)
     except checks.RuleBroken:
-        judge_restored(journeys, journeys.calm)  # what comes of reading pending_bytes again is another rule's
+        judge_restored(journeys, journeys.calm)  # repeated reads of pending_bytes are judged by another rule
 
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
 @pytest.mark.stimulus
 def test_pending_has_no_effect(journeys):
-    """A state read with four reads of pending_bytes before each buffer is whole."""
+    """A state read with four reads of pending_bytes before each buffer is complete."""
     restores(journeys)
     try:
         checks.flawless(journeys.live().failed_at(*STEPS))
@@ -161,9 +161,9 @@ def test_pending_has_no_effect(journeys):
 
 @pytest.mark.rule("v1.saving.pending-has-no-effect")
 def test_pending_changes_no_byte(journeys, profile):
-    """A stopped device that is saved twice gives the same bytes, though pending_bytes is read more often at the second.
+    """A stopped device that is saved twice gives the same bytes, though pending_bytes is read more often then.
 
-    It is not to run in between, as a clock in its state would tell.
+    It must not run in between, as a clock in its state would show.
     """
     if not profile.claims.repeatable_state:
         raise checks.NotApplicable("the profile does not claim that a state is the same each time that it is saved")
@@ -185,7 +185,7 @@ def test_pending_read_many_times(players, buffer):
 
 @pytest.mark.rule("v1.pre-copy.data-as-claimed")
 def test_pre_copy_data_as_claimed(migration, profile):
-    """In pre-copy pending_bytes becomes more than zero within the time of a call, or stays zero, as claimed."""
+    """In pre-copy, pending_bytes becomes more than zero within the time of a call, or stays zero, as claimed."""
     claim = profile.claims.precopy_data
     if claim is None:
         raise checks.Silent("claims.precopy_data")
@@ -198,7 +198,7 @@ def test_pre_copy_data_as_claimed(migration, profile):
 # -- single buffers -----------------------------------------------------------------------------------------------
 
 
-#: Buffers that are looked at closely: the state in which each is offered, and how many come before it there.
+#: Buffers that are examined closely: the state in which each is offered, and how many come before it there.
 BUFFERS = {"first": (STOP_AND_COPY, 0), "second": (STOP_AND_COPY, 1), "first of pre-copy": (PRE_COPY, 0)}
 
 each_buffer = pytest.mark.parametrize("pending", BUFFERS, indirect=True)
@@ -206,7 +206,7 @@ each_buffer = pytest.mark.parametrize("pending", BUFFERS, indirect=True)
 
 @pytest.fixture
 def pending(request, migration, actor):
-    """A device with a buffer pending, by default the first of stop-and-copy; not all zero where that can be done."""
+    """A device with a buffer pending, by default the first of stop-and-copy; not all zero, if possible."""
     state, before = BUFFERS[getattr(request, "param", "first")]
     if actor.can_put:
         actor.put(0x5A5A_A5A5_0FF0_F00F)
@@ -224,7 +224,7 @@ def pending(request, migration, actor):
 @pytest.mark.rule("v1.saving.offset-makes-data-available")
 @each_buffer
 def test_offset_makes_data_available(pending):
-    """Of the first 16 KiB of a buffer, what is looked at is the same before and after data_size is read."""
+    """The bytes examined in the first 16 KiB of a buffer are the same before and after data_size is read."""
     with checks.given():
         offset = pending.read(DATA_OFFSET)
     room = pending.region.size - offset
@@ -235,7 +235,7 @@ def test_offset_makes_data_available(pending):
         later = {at: pending.read_data(offset + at, min(LOOK, size - at)) for at in places if at < size}
     for at, data in later.items():
         seen = early[at][: len(data)]
-        if seen or at + LOOK <= size:  # else what was asked for went past the buffer
+        if seen or at + LOOK <= size:  # else the read went past the buffer
             what = f"reading at {at} of a buffer before and after reading data_size"
             checks.equal(what, seen, data[: len(seen) or None], lambda data: data.hex() or "nothing")
 
@@ -243,7 +243,7 @@ def test_offset_makes_data_available(pending):
 @pytest.mark.rule("v1.saving.offset-makes-data-available")
 @each_buffer
 def test_offset_makes_data_available_mapped(pending):
-    """So is what a mapping shows of it."""
+    """The same for what a mapping shows of the buffer."""
     with checks.given():
         offset = pending.read(DATA_OFFSET)
     places = range(0, PLACES_LOOKED_AT * APART, APART)
@@ -259,7 +259,7 @@ def test_offset_makes_data_available_mapped(pending):
 
 
 def shown_at(region, offset):
-    """What a mapping shows at ``offset`` of the region; None where nothing is mapped."""
+    """What a mapping shows at ``offset`` of the region; None if nothing is mapped."""
     view = region.view(offset, LOOK)
     if view is None:
         return None
@@ -270,7 +270,7 @@ def shown_at(region, offset):
 @pytest.mark.rule("v1.saving.offset-returns-when-ready")
 @pytest.mark.parametrize("pending", ["first", "second"], indirect=True)
 def test_offset_returns_when_ready(pending, profile):
-    """The last bytes of a buffer, read at once after data_offset and data_size, are those that are there later."""
+    """The last bytes of a buffer, read immediately after data_offset and data_size, are those that are read later."""
     with checks.given():
         place = pending.place()
         tail = min(place.size, CLOSE)
@@ -286,7 +286,7 @@ def test_buffer_stays(pending):
     """Reading data_offset and data_size again, in turn, gives the same buffer with the same bytes."""
     with checks.given():
         place = pending.place()
-        most = max(place.size - 1, 1)  # to ask for the place after all of a buffer was read is not a user's to do
+        most = max(place.size - 1, 1)  # a user must not ask for the place after reading all of a buffer
         data = pending.read_data(place.offset, most)
     for _ in range(3):
         checks.equal("reading data_offset and data_size again", pending.place(), place)
@@ -297,7 +297,7 @@ def test_buffer_stays(pending):
 @pytest.mark.rule("v1.saving.any-split")
 @pytest.mark.parametrize("split", [1, 2, 4, 8, 3, 100])
 def test_any_split(pending, split):
-    """The beginning and the end of a buffer, read in pieces, are what they are when it is read as a whole."""
+    """The beginning and the end of a buffer, read in pieces, are the same as when it is read as a whole."""
     place, whole = read_whole(pending)
     first = range(0, min(CLOSE, place.size), split)
     last = range(max(place.size - CLOSE, 0) // split * split, place.size, split)
@@ -307,13 +307,13 @@ def test_any_split(pending, split):
 
 @pytest.mark.rule("v1.saving.any-split")
 def test_whole_again(pending):
-    """A buffer that is read as a whole again is what it was."""
+    """A buffer that is read as a whole again has the same bytes."""
     place, whole = read_whole(pending)
     judge_piece(pending, place, whole, 0, place.size)
 
 
 def read_whole(pending):
-    """Where the buffer lies, and its bytes, of which there are some."""
+    """Where the buffer is, and its bytes, at least one."""
     with checks.given():
         place = pending.place()
         whole = pending.read_data(place.offset, place.size)
@@ -333,7 +333,7 @@ def judge_piece(pending, place, whole, start, length):
 @pytest.mark.rule("v1.layout.mapped-view-agrees")
 @each_buffer
 def test_mapped_view_agrees(pending):
-    """What a mapping of the data section shows of a buffer is what read() gives."""
+    """A mapping of the data section shows the same bytes of a buffer as read()."""
     with checks.given():
         place = pending.place()
     if not view_agrees(pending, place):
@@ -342,7 +342,7 @@ def test_mapped_view_agrees(pending):
 
 @pytest.mark.rule("v1.layout.mapped-view-agrees")
 def test_every_mapped_view_agrees(pending):
-    """So it is for one buffer after the other, in the first MiB of a state."""
+    """The same for one buffer after another, in the first MiB of a state."""
     total, mapped = 0, False
     while total < 1 << 20:
         with checks.given():
@@ -357,7 +357,7 @@ def test_every_mapped_view_agrees(pending):
 
 
 def view_agrees(migration, place):
-    """Whether a mapping shows a part of the buffer; it is what read() gives then."""
+    """Whether a mapping shows a part of the buffer; if so, the bytes must be those of read()."""
     with checks.given():
         data = migration.region.read_bytes(place.offset, place.size)
     end = place.offset + place.size
@@ -374,7 +374,7 @@ def view_agrees(migration, place):
 @pytest.mark.rule("v1.error.surfaces")
 @pytest.mark.stimulus
 def test_error_surfaces(actor, migration):
-    """A fault that the device meets while it saves its state is seen as an error of an access."""
+    """A fault that the device meets while it is saved shows as an error of an access."""
     actor.provoke_save_fault()
     save_to_an_end(migration)
 
@@ -383,7 +383,7 @@ def test_error_surfaces(actor, migration):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("far", [ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_error_surfaces_later(players, actor, far):
-    """The same for a fault that the device meets when a part of its state was read."""
+    """The same for a fault that the device meets after a part of its state has been read."""
     player = players.begin()
     player.go(STOP_AND_COPY)
     player.read(far)
@@ -397,17 +397,17 @@ def test_error_surfaces_later(players, actor, far):
 @pytest.mark.rule("v1.error.surfaces")
 @pytest.mark.stimulus
 def test_error_surfaces_in_live_migration(actor, migration):
-    """A fault that the device meets from pre-copy on is seen as an error of an access."""
+    """A fault that the device meets from pre-copy on shows as an error of an access."""
     actor.provoke_save_fault()
     if migration.try_set_state(PRE_COPY).ok:
         with an_error():
             if migration.read(PENDING_BYTES):
-                migration.read_buffer()  # one, for pre-copy need not end
+                migration.read_buffer()  # only one, as pre-copy need not end
             save_to_an_end(migration)
 
 
 def save_to_an_end(migration):
-    """Save a state in stop-and-copy, which is to end by an error."""
+    """Save a state in stop-and-copy, which must end with an error."""
     if migration.try_set_state(STOP_AND_COPY).ok:
         with an_error():
             judge_unseen(migration.save().total, "no error")
@@ -415,7 +415,7 @@ def save_to_an_end(migration):
 
 @contextmanager
 def an_error():
-    """What is done in the block may fail, by an errno."""
+    """Accesses in the block may fail with an errno."""
     try:
         yield
     except checks.Refused as failure:
@@ -424,7 +424,7 @@ def an_error():
 
 
 def judge_unseen(total, end):
-    """The fault was no error of any access."""
+    """No access reported the fault as an error."""
     checks.broken(
         "saving a state while the device meets a fault",
         expected="an error at one of the accesses",

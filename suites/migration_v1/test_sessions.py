@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Migrations that end before their end, one after another, and what a whole one brings after them."""
+"""Migrations that end early, one after another, and the result of a full migration after them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ at_each_point = pytest.mark.parametrize("far", POINTS, ids=lambda far: far.words
 
 
 def deep_unless(chosen):
-    """The marks of a case that is run in any case if ``chosen``."""
+    """The marks of a case that is always run if ``chosen``."""
     return [] if chosen else [pytest.mark.deep]
 
 
@@ -60,7 +60,7 @@ def test_pre_copy_left(players, far):
 @pytest.mark.stimulus
 @at_each_point
 def test_pre_copy_left_after_a_change(players, far):
-    """The same where the state changed after the last read in pre-copy."""
+    """The same if the state changed after the last read in pre-copy."""
     judge_pre_copy_left(players, far, CHANGE)
 
 
@@ -80,9 +80,9 @@ SAVED = [Last.LIVE, Last.AT_ONCE]
 
 
 def saved_after(session):
-    """How it is saved after a session: where the visible state is gone it cannot be unchanged.
+    """How it is saved after a session: if the visible state is gone, it cannot be unchanged.
 
-    A device that was resumed keeps a state: what becomes of that when it is saved is another rule's matter.
+    A device that was resumed keeps a state: saving that is judged by another rule.
     """
     if session is RESUMED:
         return []
@@ -90,14 +90,14 @@ def saved_after(session):
 
 
 def after(number, session):
-    """Saved or resumed: of the migrations that may follow a session, the one of this number, in turn."""
+    """Saved or resumed: one of the migrations that may follow a session, in turn by ``number``."""
     return SAVED[number % len(SAVED)] if saved_after(session) else Last.RESUMED
 
 
 def cells():
     """Every way out of both saving states at every point, before each way to save it in turn, or before resuming it.
 
-    All are deep but half of those where it is saved: in these each way is met at each point in one of the two states.
+    All are deep except half of those in which it is saved: these have each way at each point in one of the two states.
     """
     for turn, state in enumerate((PRE_COPY, STOP_AND_COPY)):
         ways = [way for way in ways_from(state) if (state, way) != (PRE_COPY, go(STOP_AND_COPY))]
@@ -115,12 +115,12 @@ def cells():
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("before", "last"), list(cells()))
 def test_whole_after_one_left(players, before, last):
-    """However and wherever a saving state was left, a whole migration after that restores the device."""
+    """However and wherever a saving state was left, a full migration after it restores the device."""
     players.judge(before, last=last, when="with nothing before it")
 
 
 def single():
-    """Each session before each migration; deep but before one way to save the device, in turn, and before resuming."""
+    """Each session before each migration; deep except before resuming and before one way to save, in turn."""
     for row, before in enumerate(ALPHABET):
         saved = saved_after(before)
         for turn, last in enumerate([*saved, Last.RESUMED]):
@@ -132,13 +132,13 @@ def single():
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("before", "last"), list(single()))
 def test_whole_after_one(players, before, last):
-    """After a session, however it ended, a whole migration restores the device."""
+    """After a session, however it ended, a full migration restores the device."""
     players.judge(before, last=last, when="with nothing before it")
 
 
 @contextmanager
 def unless_it_stays():
-    """Raises NotApplicable where an access says again that the device has failed: a reset alone ends a fault."""
+    """Raises NotApplicable if an access reports the failure again: only a reset may end a fault."""
     try:
         yield
     except checks.Refused as again:
@@ -147,7 +147,7 @@ def unless_it_stays():
         raise checks.NotApplicable(f"the fault stays until a reset: {again}") from None
 
 
-#: How a client may go on once the device has failed while it was saved, and what may come of that.
+#: How a client may continue after the device has failed while it was saved, and which outcome is allowed.
 AFTER_A_FAULT = {
     "reset": ((RESET,), nullcontext),
     "stopped, then reset": ((go(STOP), RESET), nullcontext),
@@ -160,7 +160,7 @@ AFTER_A_FAULT = {
 @pytest.mark.parametrize(("ways", "allowed"), AFTER_A_FAULT.values(), ids=AFTER_A_FAULT)
 @pytest.mark.parametrize("far", [NOTHING, TWO, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_whole_after_a_fault(players, far, ways, allowed):
-    """After the device has failed while it was saved, a whole migration restores the device."""
+    """After the device has failed while it was saved, a full migration restores it."""
     failed = Session(f"a fault after {far.words}", (go(STOP_AND_COPY), read(far), FAIL, *ways))
     with allowed():
         players.judge(failed, when="with nothing before it")
@@ -171,7 +171,7 @@ def test_whole_after_a_fault(players, far, ways, allowed):
 @pytest.mark.parametrize("way", [RESET, CLOSE], ids=str)
 @pytest.mark.parametrize("far", [NOTHING, ONE, ALL_BUT_ONE], ids=lambda far: f"after {far.words}")
 def test_whole_after_a_fault_in_resuming(players, far, way):
-    """After the device has failed while it was resumed, a whole state restores it."""
+    """After the device has failed while it was resumed, a full state restores it."""
     failed = Session(f"a fault after {far.words}", (go(RESUMING), give(far), FAIL, way))
     players.judge(failed, last=Last.RESUMED, when="with nothing before it")
 
@@ -188,7 +188,7 @@ def pairs():
 @pytest.mark.stimulus
 @pytest.mark.parametrize(("first", "second", "last"), list(pairs()))
 def test_whole_after_two(players, first, second, last):
-    """After two sessions, however they ended, a whole migration restores the device."""
+    """After two sessions, however they ended, a full migration restores the device."""
     players.judge(first, second, last=last, controls=[first, second], when="after each of the two alone")
 
 
@@ -197,9 +197,9 @@ ROW = 5
 
 
 def rows():
-    """Rows of sessions in which each one follows each other one, and itself, once; before the migrations in turn.
+    """Rows of sessions in which each one follows every other one, and itself, once; before the migrations in turn.
 
-    Row after row they are one round: the sequence of de Bruijn for words of two. A row begins where the last one ends.
+    Joined, the rows are one cycle: the de Bruijn sequence for words of two. A row begins where the last one ends.
     """
     number = len(ALPHABET)
     pairs = combinations_with_replacement(range(number), 2)
@@ -215,7 +215,7 @@ def rows():
 @pytest.mark.deep
 @pytest.mark.parametrize(("row", "last"), list(rows()))
 def test_whole_after_a_row(players, row, last):
-    """The same after some sessions, each of them behind each other one in one row or another."""
+    """The same after several sessions; across the rows, each one follows every other one."""
     players.judge(*row, last=last, controls=row, when="after each of them alone")
 
 
@@ -228,7 +228,7 @@ SINCE = {"at once": (), "after a change": (CHANGE,), "by the next user": (CLOSE,
 @pytest.mark.parametrize("last", SAVED, ids=lambda last: last.value)
 @pytest.mark.parametrize("since", SINCE.values(), ids=SINCE)
 def test_resumed_device_saves(players, since, last):
-    """A device that was resumed saves what it shows then, and a third one takes it."""
+    """A device that was resumed saves what it then shows, and a third device accepts that."""
     resumed = Session("resumed", RESUMED.moves + since)
     players.judge_resumed(resumed, last=last, when="of a device that was not resumed")
 
@@ -252,7 +252,7 @@ def test_resumed_device_saves_after_another(players, before, last):
 @pytest.mark.stimulus
 @pytest.mark.parametrize("before", ALPHABET, ids=str)
 def test_works_after(players, before):
-    """After a session, however it ended, the device works, and stands still once it is stopped."""
+    """After a session, however it ended, the device does its work, and ceases once it is stopped."""
     players.judge_at_work(before)
 
 
@@ -267,12 +267,12 @@ def test_writes_memory_after(players, before):
 @pytest.mark.rule("v1.sessions.work-in-flight")
 @pytest.mark.stimulus
 def test_work_in_flight_moves(players):
-    """Work that the device was in the middle of ends on the device that was given its state."""
+    """Work in flight is finished on the device that received the state."""
     players.judge_in_flight(moves=True)
 
 
 @pytest.mark.rule("v1.sessions.work-in-flight")
 @pytest.mark.stimulus
 def test_work_in_flight_stays(players):
-    """Work that the device was in the middle of ends on the device itself, once it runs again."""
+    """Work in flight is finished on the device itself, once it runs again."""
     players.judge_in_flight(moves=False)

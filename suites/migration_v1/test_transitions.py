@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The transitions that the text draws, one by one; then those it does not draw."""
+"""The documented transitions, one by one; then the undocumented ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESUMING = DeviceState.RESUMING
 
 @pytest.mark.rule("v1.open.running")
 def test_open_running(device, migration):
-    """The first read of device_state by a new user gives running."""
+    """The first read of device_state by a new user returns running."""
     device.reopen()
     in_state(migration, "right after opening the device", RUNNING)
 
@@ -25,7 +25,7 @@ def test_open_running(device, migration):
 @pytest.mark.rule("v1.open.running")
 @pytest.mark.stimulus
 def test_open_at_work(fresh, device, migration, actor):
-    """The device works for a new user."""
+    """The device does its work for a new user."""
     fresh()
     counter = actor.counter()
     checks.at_work(counter, "in running after a reset")
@@ -41,19 +41,19 @@ def test_close_needs_no_stop(fresh, device, migration, state):
     seen, death = as_found(device, migration)
     if death and as_found_after_stop(device, fresh())[1]:
         raise checks.NotApplicable("the server dies whenever its client leaves, which is shown for the whole run")
-    checks.equal(f"closing the device in {name(state)}", death, "", lambda what: what or "a driver that goes on")
+    checks.equal(f"closing the device in {name(state)}", death, "", lambda what: what or "a driver that keeps running")
     expected = RUNNING if seen == RUNNING else as_found_after_stop(device, fresh())[0]
     checks.equal(f"reading device_state after closing the device in {name(state)} and opening it", seen, expected, name)
 
 
 def as_found_after_stop(device, migration):
-    """device_state as the next user finds it where this one stopped the device."""
+    """device_state as the next user finds it if this one stopped the device."""
     migration.enter(STOP)
     return as_found(device, migration)
 
 
 def as_found(device, migration):
-    """device_state as the next user finds it, and how the server died of being left, if it did."""
+    """device_state as the next user finds it, and how the server died when its client left, if it did."""
     server, deaths = device.transport.incarnation, len(device.transport.deaths)
     device.reopen()
     death = ", ".join(f"{each.who} {each.how}" for each in device.transport.deaths[deaths:])
@@ -92,7 +92,7 @@ def test_resumed_to_pre_copy(journeys, migration):
 
 @pytest.mark.rule("v1.transition.stop-and-copy-to-stop")
 def test_stop_and_copy_to_stop(journeys, migration):
-    """Stop can be written in stop-and-copy, once the state was read."""
+    """Stop can be written in stop-and-copy, once the state has been read."""
     transition = Transition(STOP_AND_COPY, STOP)
     made(transition, journeys.change(transition))
 
@@ -114,7 +114,7 @@ def test_saved_to_resuming(fresh, device, migration):
 
 @pytest.mark.rule("v1.transition.live-migration")
 def test_live_migration(journeys, migration):
-    """Stop-and-copy can be written in pre-copy, and stop once the state was read."""
+    """Stop-and-copy can be written in pre-copy, and stop once the state has been read."""
     live = journeys.live()
     for transition in (Transition(PRE_COPY, STOP_AND_COPY), Transition(STOP_AND_COPY, STOP)):
         if transition not in live.changes:
@@ -129,7 +129,7 @@ at_moment = pytest.mark.parametrize("done", ["nothing", "data_size"], ids=["ente
 @pytest.mark.stimulus
 @at_moment
 def test_stop_and_copy_stops(migration, actor, done):
-    """A counter that moved in running does not move from the return of the write on, data or no data."""
+    """A counter that moved in running does not move once the write has returned, with or without reading data."""
     counter = actor.counter()
     checks.at_work(counter, "in running")
     migration.enter(STOP_AND_COPY)
@@ -141,7 +141,7 @@ def test_stop_and_copy_stops(migration, actor, done):
 @pytest.mark.stimulus
 @at_moment
 def test_pre_copy_keeps_running(migration, actor, pre_copy_patience, done):
-    """A counter that moved in running moves in pre-copy, data or no data."""
+    """A counter that moved in running moves in pre-copy, with or without reading data."""
     counter = actor.counter()
     checks.at_work(counter, "in running")
     migration.enter(PRE_COPY)
@@ -149,14 +149,14 @@ def test_pre_copy_keeps_running(migration, actor, pre_copy_patience, done):
     checks.goes_on(counter, f"in pre-copy, {done} read")
 
 
-#: How far a user has come in reading a buffer when it leaves the state.
+#: How far a user has read a buffer when it leaves the state.
 PROGRESS = ("nothing", "pending_bytes", "data_offset", "data_size", "half the data", "the data")
 
 
 @pytest.mark.rule("v1.saving.left-at-any-point")
 @pytest.mark.parametrize("done", PROGRESS)
 def test_pre_copy_left_at_any_point(migration, pre_copy_patience, done):
-    """Having read so much and no more, the user goes from pre-copy to stop-and-copy."""
+    """Having read up to this point, the user goes from pre-copy to stop-and-copy."""
     migration.enter(PRE_COPY)
     read_up_to(migration, done, pre_copy_patience)
     goes_to(migration, STOP_AND_COPY)
@@ -165,7 +165,7 @@ def test_pre_copy_left_at_any_point(migration, pre_copy_patience, done):
 @pytest.mark.rule("v1.saving.left-at-any-point")
 @pytest.mark.parametrize("done", PROGRESS)
 def test_stop_and_copy_left_at_any_point(migration, done):
-    """Having read so much and no more, the user goes from stop-and-copy to stop."""
+    """Having read up to this point, the user goes from stop-and-copy to stop."""
     migration.enter(STOP_AND_COPY)
     read_up_to(migration, done)
     goes_to(migration, STOP)
@@ -191,11 +191,11 @@ def read(migration, steps, patience):
         migration.read_data(place.offset, place.size if steps == len(PROGRESS) - 1 else max(place.size // 2, 1))
 
 
-# -- where the text is silent -------------------------------------------------------------------------------------
+# -- where the specification is silent ----------------------------------------------------------------------------
 
 
 def attempt(migration, transition):
-    """Write a state that the text does not promise; what came of it."""
+    """Write a state that the specification does not promise; return the outcome."""
     migration.enter(transition.before)
     return migration.attempt(transition.after)
 
@@ -203,7 +203,7 @@ def attempt(migration, transition):
 @pytest.mark.rule("v1.undrawn.safe")
 @pytest.mark.parametrize("transition", UNDRAWN, ids=str)
 def test_undrawn_safe(recovers, migration, observe, transition):
-    """The state afterwards is the new one where the write succeeded, else the old one or error; a reset recovers."""
+    """The state afterwards is the new one if the write succeeded, else the old one or error; a reset recovers."""
     change = attempt(migration, transition)
     observe(str(transition), str(change))
     safe(f"{transition} was {change.answer}", change, transition)
@@ -213,11 +213,11 @@ def test_undrawn_safe(recovers, migration, observe, transition):
 @pytest.mark.rule("v1.undrawn.as-claimed")
 @pytest.mark.parametrize("transition", [*UNDRAWN, *SELF_WRITES], ids=str)
 def test_undrawn_as_claimed(reach, migration, profile, transition):
-    """A transition of the profile's claims.transitions leads to the new state."""
+    """A transition in the profile's claims.transitions leads to the new state."""
     if (name(transition.before), name(transition.after)) not in profile.claims.transitions:
         raise checks.NotApplicable("the profile does not claim this transition")
     reach(transition.before, leaving=True)
-    with checks.given():  # that the device bears it is asked by other rules
+    with checks.given():  # whether the device survives it is judged by other rules
         change = attempt(migration, transition)
     wanted = f"accepted, reads {name(transition.after)}"
     checks.equal(f"making the transition {transition}", str(change), wanted)
@@ -226,7 +226,7 @@ def test_undrawn_as_claimed(reach, migration, profile, transition):
 @pytest.mark.rule("v1.self-write.safe")
 @pytest.mark.parametrize("transition", SELF_WRITES, ids=lambda transition: name(transition.before))
 def test_self_write_safe(migration, observe, transition):
-    """The state afterwards is the same, or error where the write was refused."""
+    """The state afterwards is the same, or error if the write was refused."""
     change = attempt(migration, transition)
     observe(str(transition), str(change))
     safe(f"writing {name(transition.after)} again", change, transition)

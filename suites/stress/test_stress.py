@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Random operations, in any order and from two threads, on a device that may be asked to stand them."""
+"""Random operations, in any order and from two threads, on a device that must withstand them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from vfio_compliance.run import checks
 
 @pytest.mark.rule("stress.walk.answers-allowed")
 def test_walk(stress):
-    """Whatever one thread does to the device, in whatever order, each answer is one that the text allows."""
+    """Whatever one thread does to the device, in whatever order, each answer is one that the specification allows."""
     checks.nothing_broken(stress.explore())
 
 
 @pytest.mark.rule("stress.reader.sees-the-state")
 def test_reader_sees_the_state(stress):
-    """While one thread changes device_state, another reads it: what it is, and during a change one of the states."""
+    """While one thread changes device_state, another reads it: the state, or one of the states during a change."""
     checks.nothing_broken(stress.watch())
 
 
 @pytest.mark.rule("stress.reader.changes-nothing")
 def test_reader_changes_nothing(stress):
-    """While one thread saves and restores as the text says, another reads device_state and reserved; all goes well."""
+    """While one thread saves and restores as specified, another reads device_state and reserved; nothing fails."""
     checks.nothing_broken(stress.disturb())
 
 
 @pytest.mark.rule("stress.writers.one-order")
 def test_writers_one_order(stress):
-    """Two threads each write a state to a running device at once: some order of the two explains what comes of it."""
+    """Two threads each write a state to a running device at once: some order of the two explains the result."""
     checks.nothing_broken(stress.race())
 
 
 @pytest.mark.rule("stress.readers.same-buffer")
 def test_readers_same_buffer(stress):
-    """Two threads read the same buffer at once, and both get the bytes that a single one got before."""
+    """Two threads read the same buffer at once, and both get the bytes that a single thread got before."""
     checks.nothing_broken(stress.share())

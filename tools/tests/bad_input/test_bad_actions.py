@@ -34,7 +34,7 @@ BAD = {
     "returns no number": ("    return object()\n", "object"),
     "returns two": ("    return 1, 2\n", "gives 2 values"),
     "returns none": ("    pass\n", "gives 0 values"),
-    "asks for no access at all": ("    return device.read('BAR', 8, 8)\n", "`region` is to be a whole number"),
+    "asks for no access at all": ("    return device.read('BAR', 8, 8)\n", "`region` must be an integer"),
     "closes all descriptors": ("    import os\n    os.closerange(0, 1 << 16)\n    return 1 // 0\n", "python.py"),
     "takes all memory": ("    return len(bytearray(1 << 40))\n", "memory"),
 }

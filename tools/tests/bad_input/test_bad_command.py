@@ -20,7 +20,7 @@ READS_ZERO = "v1.reserved.reads-zero"
         (("--only=READS-ZERO",), f"did you mean `{READS_ZERO}`?"),
         (("--only=reserved-bit",), "did you mean `v1.state.reserved-bits` or `v1.client.preserves-reserved-bits`?"),
         (("--only=nonsense",), "see vfio-compliance list"),
-        (("--plan=smoke", "--only=v1.stop-and-copy.stops"), "plan smoke has no case of that for this profile"),
+        (("--plan=smoke", "--only=v1.stop-and-copy.stops"), "plan smoke has no case of it for this profile"),
         (("--defect=stop-latte",), "did you mean"),
         (("--out=/dev/null/run",), "/dev/null/run: Not a directory; name another folder with --out"),
         (("--out=/proc/self/fdinfo",), "name another folder with --out"),

@@ -348,7 +348,7 @@ def test_a_narrow_window(tmp_path, judge, monkeypatch):
     writer.region(0, MIGRATION)
     writer.close(3)
     _, text, _ = judge(str(tmp_path / "trace"))
-    assert "  DRT-12  kept 1 time, not told 1 time\n          argsz of a request takes in argsz and flags.\n" in text
+    assert "  DRT-12  kept 1 time, not told 1 time\n          argsz of a request covers argsz and flags.\n" in text
     assert max(map(len, text.splitlines()[1:])) <= 60
 
 

@@ -249,7 +249,7 @@ def test_a_server_that_dies_is_found(hostile):
     [
         (["--stress=soon"], "expected a time such as `500ms`"),
         (["--stress=1ms"], "`1ms` is out of range: 1s to 24h"),
-        ([f"--only={WALK}"], "only a run that asks for it has cases of that (--stress)"),
+        ([f"--only={WALK}"], "only a run with --stress has cases of it"),
     ],
 )
 def test_what_is_no_request(run, options, complaint):

@@ -131,7 +131,7 @@ def test_of_a_long_line_only_the_place_is_shown(folder: Path, capsys: pytest.Cap
     (folder / "a.yaml").write_text(SMALL + f"claims: {{transitions: [{transitions}, stop -> spot]}}\n")
     assert check(["a.yaml"], PROFILE) == 2
     message, source, caret, _ = capsys.readouterr().out.splitlines()
-    assert message.startswith("a.yaml:6:14024: `spot` is no state")
+    assert message.startswith("a.yaml:6:14024: `spot` is not a state")
     assert len(source) <= 4 + 100
     assert source[caret.index("^") :] == "stop -> spot]}"
 

@@ -363,16 +363,16 @@ ONE_PROBLEM = {
     # claims and limits
     "drawn transition": (
         "claims: {transitions: [§running -> stop]}",
-        "`running -> stop` is drawn in the interface, so every driver has it; claim only others",
+        "`running -> stop` is documented in the interface, so every driver has it; claim only others",
     ),
     "transition of an unknown state": (
         "claims: {transitions: [§stop -> paused]}",
-        "`paused` is no state; expected `running`, `pre-copy`, `stop-and-copy`, `stop` or `resuming`",
+        "`paused` is not a state; expected `running`, `pre-copy`, `stop-and-copy`, `stop` or `resuming`",
     ),
     "transition of a misspelt state": (
         "claims: {transitions: [§stop -> runing]}",
         (
-            "`runing` is no state; expected `running`, `pre-copy`, `stop-and-copy`, `stop` or `resuming`; "
+            "`runing` is not a state; expected `running`, `pre-copy`, `stop-and-copy`, `stop` or `resuming`; "
             "did you mean `running`?"
         ),
     ),
@@ -555,7 +555,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
         "expected a number, found `twelve`",
         "expected `trapped`, `mapped`, `partitioned` or `mapped-only`, found `trap`; did you mean `trapped`?",
         "expected a transition such as `stop -> running`, found `stop`",
-        "`running -> stop` is drawn in the interface, so every driver has it; claim only others",
+        "`running -> stop` is documented in the interface, so every driver has it; claim only others",
         "`-1` is out of range: 0 to 65535",
         "expected `1`, `2`, `4` or `8`, found `5`",
         'YAML reads `5` as a number; for text, put it in quotes: "5"',

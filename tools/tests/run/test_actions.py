@@ -168,34 +168,34 @@ def test_verbs(actions, device, call):
 
 
 WRONG = {
-    "read(0, 16, 3)": "ValueError: `width` is to be 1, 2, 4 or 8, not 3",
-    "read(0, -1, 4)": "ValueError: `offset` is to be a whole number from 0x0 to 0x7fffffffffffffff, not -1",
-    "read(65536, 0, 4)": "ValueError: `region` is to be a whole number from 0x0 to 0xffff, not 0x10000",
-    "read('0', 0, 4)": "ValueError: `region` is to be",
-    "read(0.0, 0, 4)": "ValueError: `region` is to be",
-    "read(None, 0, 4)": "ValueError: `region` is to be",
+    "read(0, 16, 3)": "ValueError: `width` must be 1, 2, 4 or 8, not 3",
+    "read(0, -1, 4)": "ValueError: `offset` must be an integer from 0x0 to 0x7fffffffffffffff, not -1",
+    "read(65536, 0, 4)": "ValueError: `region` must be an integer from 0x0 to 0xffff, not 0x10000",
+    "read('0', 0, 4)": "ValueError: `region` must be",
+    "read(0.0, 0, 4)": "ValueError: `region` must be",
+    "read(None, 0, 4)": "ValueError: `region` must be",
     "read(b'', 0, 4)": "TypeError",
     "read(10 ** 5000, 0, 4)": "ValueError: a number does not fit into 64 bits",
     "read(0)": "TypeError",
     "write(0, 0, 1, 256)": "ValueError: `value` does not fit into 8 bits",
-    "write(0, 0, 1, -1)": "ValueError: `value` is to be",
-    "read_bytes(0, 0, (1 << 24) + 1)": "ValueError: `size` is to be",
+    "write(0, 0, 1, -1)": "ValueError: `value` must be",
+    "read_bytes(0, 0, (1 << 24) + 1)": "ValueError: `size` must be",
     "write_bytes(0, 0, 'text')": "TypeError",
     "wait(0, 0, 1, 256, 1)": "ValueError: `equals` does not fit into 8 bits",
     "wait(0, 0, 1, 1, 1, mask=256)": "ValueError: `mask` does not fit into 8 bits",
-    "wait(0, 0, 1, 2, 1, mask=1)": "ValueError: `equals` has bits outside of the mask 0x1",
-    "wait(0, 0, 1, 1, float('nan'))": "ValueError: `within` is to be a number of seconds",
-    "wait(0, 0, 1, 1, float('inf'))": "ValueError: `within` is to be a number of seconds",
-    "wait(0, 0, 1, 1, -1)": "ValueError: `within` is to be a number of seconds",
-    "read_file('')": "ValueError: `path` is to be the path of a file",
-    "read_file('a\\0b')": "ValueError: `path` is to be the path of a file",
-    "read_file(5)": "ValueError: `path` is to be the path of a file",
+    "wait(0, 0, 1, 2, 1, mask=1)": "ValueError: `equals` has bits outside the mask 0x1",
+    "wait(0, 0, 1, 1, float('nan'))": "ValueError: `within` must be a number of seconds",
+    "wait(0, 0, 1, 1, float('inf'))": "ValueError: `within` must be a number of seconds",
+    "wait(0, 0, 1, 1, -1)": "ValueError: `within` must be a number of seconds",
+    "read_file('')": "ValueError: `path` must be the path of a file",
+    "read_file('a\\0b')": "ValueError: `path` must be the path of a file",
+    "read_file(5)": "ValueError: `path` must be the path of a file",
     "write_file('/x', 'y' * (1 << 21))": "ValueError: a text of 2097152 bytes is too large",
-    "enable_irq(2 ** 32)": "ValueError: `index` is to be",
+    "enable_irq(2 ** 32)": "ValueError: `index` must be",
     "format()": "AttributeError",
-    "_ask('close')": "the action `go` sent the run what is no request",
-    "_ask('__class__')": "the action `go` sent the run what is no request",
-    "_ask('read', 1)": "the action `go` sent the run what is no request",
+    "_ask('close')": "the action `go` sent the run an invalid request",
+    "_ask('__class__')": "the action `go` sent the run an invalid request",
+    "_ask('read', 1)": "the action `go` sent the run an invalid request",
 }
 
 
@@ -287,7 +287,7 @@ def test_functions_that_cannot_be_called(actions, device):
     error = failing(made, device, "rnig")
     assert error.message == "the file has no function `rnig`; did you mean `ring`?"
     error = failing(made, device, "ring", value=1)
-    assert error.message == "there is no variable for the parameter `iova` of `ring`; here is value"
+    assert error.message == "there is no variable for the parameter `iova` of `ring`; available here: value"
     assert error.place.endswith("my-device.py:2")
     assert "is async" in failing(made, device, "later").message
     assert "no parameter for the device" in failing(made, device, "nothing").message

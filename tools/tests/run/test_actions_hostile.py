@@ -23,7 +23,7 @@ from vfio_compliance.run.actions import ActionError, Actions
 #: What the process may be told that it is at fault for, after the words that name the call.
 GONE = r"ended its process: killed by SIG{}"
 LATE = r"did not end within 0\.25 s"
-SENT = r"sent the run what is no request"
+SENT = r"sent the run an invalid request"
 
 #: What a file does, and what the ActionError says; None where the call goes well all the same. Those that end only
 #: when their time is up are LATE.

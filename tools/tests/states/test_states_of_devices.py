@@ -255,7 +255,7 @@ def test_commands(device, tmp_path, capsys):
     assert "another command: " in said
     assert "refused cleanly: at buffer 1 of 5" in said
     assert main(["restore", str(device(program=CARELESS)), path]) == 1
-    assert "taken, and it is another state: " in capsys.readouterr().out
+    assert "accepted, but it is another state: " in capsys.readouterr().out
     assert main(["restore", str(old), str(tmp_path / "none")]) == 2
     assert "No such file" in capsys.readouterr().err
     assert main(["save", str(device(setup=after_reset(0x44, 2))), str(tmp_path / "b")]) == 1
@@ -286,7 +286,7 @@ def test_a_run_with_a_device_that_takes_any(device, saved, judge_in_process, tmp
     state, out = saved(device(NEW)), tmp_path / "out"
     out.mkdir()
     result = judge_in_process(device(program=CARELESS), out, f"--state={state}", "--only=v1.reserved.reads-zero")
-    assert [each.answer for each in result.states.values()] == ["no: it is taken, and is another state"]
+    assert [each.answer for each in result.states.values()] == ["no: it is accepted, but is another state"]
     assert result.exit_code == 0
 
 

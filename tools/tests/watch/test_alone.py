@@ -39,7 +39,7 @@ def test_a_call_that_does_not_return(tmp_path):
         calls.begin("write", "region 9", 0x18, 8)
         time.sleep(600)
 
-    with pytest.raises(Hung, match=r"write of 8 bytes at 0x18 of region 9: no end of it within 0\.5 s"):
+    with pytest.raises(Hung, match=r"write of 8 bytes at 0x18 of region 9: it did not return within 0\.5 s"):
         alone(work, 0.5)
     assert gone(int(note.read_text()))
 

@@ -18,7 +18,7 @@ NAMED = "in state D (disk sleep), in the kernel at wait_a < b.part.0 < c < d < e
         ({"status": STATUS, "stack": STACK, "syscall": "18 0x3 0x7f 0x10 0x0"}, NAMED),
         (
             {"status": STATUS, "stack": STACK, "syscall": "-1 0x7ffe 0x7f\n"},
-            f"{NAMED}, outside of any call: by reading or writing what it has mapped",
+            f"{NAMED}, outside any system call: while reading or writing mapped memory",
         ),
         ({"status": "State:\tR (running)\n", "stack": "", "syscall": "running"}, "in state R (running)"),
         ({"status": STATUS, "stack": "not readable: Operation not permitted"}, "in state D (disk sleep)"),

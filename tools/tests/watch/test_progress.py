@@ -50,7 +50,7 @@ def play(out, width, *verdicts):
 
 
 def test_log():
-    """A log says how much there is to do and what is in trouble; it has no control characters."""
+    """A log says how much there is to do and what has failed; it has no control characters."""
     text = play(io.StringIO(), 100, "pass", "fail", "pass")
     assert text.splitlines() == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]"]
 
@@ -59,7 +59,7 @@ def test_log_of_a_long_run(monkeypatch):
     """Now and then a log says how far the run is."""
     monkeypatch.setattr(progress, "_LOG_EVERY", 0)
     text = play(io.StringIO(), 100, "hang", "pass", "pass")
-    assert text.splitlines()[-3:] == [f"{done}/3 cases, 1 in trouble" for done in (1, 2, 3)]
+    assert text.splitlines()[-3:] == [f"{done} of 3 cases, 1 failed" for done in (1, 2, 3)]
 
 
 #: What steers a terminal.
@@ -79,7 +79,7 @@ def test_terminal(terminal):
     """A terminal shows the case that runs, in a line that is gone in the end; trouble stays, in its colour."""
     text = play(terminal, 100, "pass", "fail", "pass")
     assert "2/3" in text
-    assert "test_it.py::test_it[2], 1 in trouble" in text
+    assert "test_it.py::test_it[2], 1 failed" in text
     assert "\x1b[1;31mFAIL\x1b[0m    v1.one  test_it.py::test_it[1]" in text
     kept = [STEERING.sub("", line.rpartition("\x1b[2K")[2]) for line in text.split("\n")]
     assert kept[:3] == ["3 cases to run", "the device is open", "FAIL    v1.one  test_it.py::test_it[1]"]

@@ -90,7 +90,7 @@ def test_time_between_does_not_count(path):
 @pytest.mark.parametrize(
     ("events", "closed", "words"),
     [
-        ([*(event for case in CASES for event in passed(case)), FINISH], True, "the run came to its end"),
+        ([*(event for case in CASES for event in passed(case)), FINISH], True, "the run is complete"),
         (None, False, "the run ended before it had a plan"),
     ],
     ids=["whole", "no plan"],
@@ -129,8 +129,8 @@ def test_what_it_was_made_with(path):
 def test_changes(name):
     """Whatever a verdict may depend on is told when it is another one, gone or new."""
     assert changes({name: "a", "host name": "x"}, {name: "b", "host name": "y"}) == [f"{name}: a; now b"]
-    assert changes({name: "a"}, {}) == [f"{name}: a; now not known"]
-    assert changes({}, {name: "b"}) == [f"{name}: not known; now b"]
+    assert changes({name: "a"}, {}) == [f"{name}: a; now unknown"]
+    assert changes({}, {name: "b"}) == [f"{name}: unknown; now b"]
     assert changes({name: "a"}, {name: "a", "package pytest": "9"}) == []
 
 

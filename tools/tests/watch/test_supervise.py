@@ -94,7 +94,7 @@ def test_host_that_cannot_be_put_back(run, tmp_path):
     """What cannot be put back is told, with what it was."""
     gone = tmp_path / "folder" / "parameter"
     run(f'begin(config).write(Changed("{gone}", "old"))', "os._exit(9)")
-    assert f"{gone} could not be set back to 'old': No such file or directory" in result(tmp_path).notes
+    assert f"{gone} could not be restored to 'old': No such file or directory" in result(tmp_path).notes
 
 
 def test_complaint_of_pytest(run):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What dirty page tracking asks of the user program, judged on the calls of the container that it made."""
+"""What dirty page tracking requires of the user program, judged by its calls of the container."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from ..run.client import Access, Bitmap, ClientJudge, ContainerCall
 from ..run.container_calls import of_container
 from ..uapi.type1 import DirtyPagesFlags, DmaUnmapFlags
 
-#: What each clause asks of a client, in a sentence.
+#: What each clause requires of a client, in a sentence.
 CLAUSES: Final = {
-    "UNM-02": "Who unmaps with the bitmap describes its memory: argsz takes in struct vfio_bitmap.",
-    "UNM-03": "Memory for the bitmap of unmapped pages is large enough, zeroed, and its size is in bitmap.size.",
-    "DRT-06": "Who asks for the bitmap describes range and memory: argsz takes in the structure for it.",
-    "DRT-08": "Memory for the bitmap is large enough, zeroed, and its size is in bitmap.size.",
-    "DRT-12": "argsz of a request takes in argsz and flags.",
+    "UNM-02": "For unmapping with the bitmap, argsz covers struct vfio_bitmap, which describes the buffer.",
+    "UNM-03": "The buffer for the bitmap of unmapped pages is large enough and zeroed, and its size is in bitmap.size.",
+    "DRT-06": "For GET_BITMAP, argsz covers the structure that describes the range and the buffer.",
+    "DRT-08": "The buffer for the bitmap is large enough and zeroed, and its size is in bitmap.size.",
+    "DRT-12": "argsz of a request covers argsz and flags.",
 }
 
-#: Bytes of argsz and flags, and of all that a call with a bitmap has: by the kernel, and by message.
+#: Bytes of argsz and flags, and of a whole call with a bitmap: with the kernel, and by message.
 _HEAD: Final = 8
 _WHOLE: Final = {False: 48, True: 40}
 
-NOT_CLEARED = "whether the memory of a bitmap was zero before the call is not in the trace"
+NOT_CLEARED = "the trace does not show whether the buffer of a bitmap was zero before the call"
 NO_ARGUMENTS = "the trace does not have the arguments of a call of the container"
 NO_BITMAP = "the trace does not have the range of a call, or the size of its bitmap"
 LOST = (
     "memory was unmapped while its pages were tracked, without asking for its dirty bitmap: what the device wrote "
-    "there since the bitmap was last fetched is not known"
+    "there since the bitmap was last fetched is unknown"
 )
 
 
 def accesses(calls: Iterable[Call]) -> Iterator[Access]:
-    """The calls of a trace that tell of a client's use of the container, as a judge of clients wants them."""
+    """The calls of a trace that show a client's use of the container, in the form for a judge of clients."""
     for call in calls:
         if access := of_container(call, call.serial):
             yield access
 
 
 class DirtyJudge(ClientJudge):
-    """Judges the sizes that a client hands over (kabi v23, lines 332-336, 359-360, 374-383)."""
+    """Judges the sizes that a client passes (kabi v23, lines 332-336, 359-360, 374-383)."""
 
     clauses = CLAUSES
 
@@ -94,7 +94,7 @@ class DirtyJudge(ClientJudge):
         if call.argsz < least:
             ledger.offend(
                 reach,
-                f"argsz of {counted(least, 'byte')} at least, so that it takes in what describes the bitmap",
+                f"argsz of {counted(least, 'byte')} at least, to cover the description of the bitmap",
                 f"{what}, argsz was {call.argsz}",
             )
             return
@@ -104,7 +104,7 @@ class DirtyJudge(ClientJudge):
             ledger.untold(NO_BITMAP, memory)
             return
         if not call.size or not bitmap.pgsize:
-            return  # a range of no pages, or pages of no size, need no bitmap
+            return  # a range of no pages, or pages of size 0, need no bitmap
         pages = -(-call.size // bitmap.pgsize)
         needed = -(-pages // 8)
         if bitmap.size < needed:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Scripts of what is done to the container, and of where the device goes meanwhile.
+"""Scripts of what is done to the container, and of where the device goes in between.
 
-A step is a verb and its numbers, in pages, or a place. None is left out, and what cannot be done is judged:
+A step is a verb and its numbers, in pages, or a place. No step is left out, and one that fails is judged:
 
     map, pin FIRST COUNT; dirty FIRST [COUNT]; start; stop-tracking
-    unmap, unmap-telling FIRST   a mapping; the latter with its bitmap, which has to be right
-    get FIRST COUNT              a bitmap, which has to be right
+    unmap, unmap-telling FIRST   a mapping; the latter with its bitmap, which must be correct
+    get FIRST COUNT              a bitmap, which must be correct
     get-clean FIRST COUNT        the same, and no clean page is set in it
-    get-nothing FIRST COUNT      no bitmap is given, for nothing is tracked
-    stream PAGE                  the device writes the page over and over from here on
-    written                      it has written it since the last copy
-    copy FIRST COUNT             a bitmap that has to be right, then the page is copied: what changes from now on is due
-    mapped, kept FIRST           the mapping is there; the latter where another rule judges that
-    reset                        of the device, which runs then
+    get-nothing FIRST COUNT      no bitmap is returned, as nothing is tracked
+    stream PAGE                  the device writes the page repeatedly from here on
+    written                      the page has been written since the last copy
+    copy FIRST COUNT             a bitmap that must be correct; then the page is copied: later changes must be reported
+    mapped, kept FIRST           the mapping exists; the latter if another rule judges that
+    reset                        of the device, which then runs
     stop, pre-copy, ...          a state of the device, by its name
 """
 
@@ -32,19 +32,19 @@ from .streamed import Streamed
 
 
 class Course:
-    """Plays scripts, each from a device that runs, and judges what goes wrong only where the device went."""
+    """Plays scripts, each from a running device, and judges failures that are due to the device's change of state."""
 
     def __init__(self, dirtying: Dirtying, guide: Guide | None = None) -> None:
-        """``guide`` takes the device to states; without one a script has no place but ``reset``."""
+        """``guide`` takes the device to states; without one, the only place of a script is ``reset``."""
         self._dirtying, self._session, self._guide = dirtying, dirtying.session, guide
 
     def judge(self, *script: str, subject: Sequence[str] = (), without: Sequence[str] = ()) -> None:
-        """All that the script asks for is right, where it is so in running.
+        """Everything in the script succeeds, if it does so in running.
 
-        What is done in a place is the ``subject``: it goes well where it was done in running before. Where it cannot
-        come first, ``without`` is another script that leaves it out, and goes well.
+        What is done in a place is the ``subject``: it succeeds if it was done earlier, in running. If it cannot come
+        first, ``without`` is another script that leaves it out, and succeeds.
 
-        Raises RuleBroken, DeviceError, Unjudged, and NotApplicable where the device does not go along.
+        Raises RuleBroken, DeviceError, Unjudged, and NotApplicable if the device refuses.
         """
         control = without or (_before(script, subject) if subject else ())
         with (
@@ -87,7 +87,7 @@ class Course:
             self._guide.settle()
 
     def _go(self, guest: GuestMemory, state: str, *, leaving: bool) -> None:
-        assert self._guide, f"nobody takes the device to {state}"
+        assert self._guide, f"nothing takes the device to {state}"
         guest.device_went(state)
         self._guide.go(state, leaving=leaving)
 
@@ -119,7 +119,7 @@ def _kept(guest: GuestMemory, first: int) -> None:
     try:
         guest.still_mapped(first)
     except RuleBroken as error:
-        raise Unjudged(f"the memory is not mapped any more: {error}") from None
+        raise Unjudged(f"the memory is no longer mapped: {error}") from None
 
 
 _VERBS: Final[Mapping[str, Callable[..., None]]] = {

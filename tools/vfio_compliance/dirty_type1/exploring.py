@@ -29,7 +29,7 @@ _ANY: Final = "any answer"
 
 
 class MemoryPart(Part):
-    """Maps, unmaps, tracks and asks, in every state of the device; has it write and pin while it works.
+    """Maps, unmaps, tracks and queries, in every state of the device; makes it write and pin while it runs.
 
     What is mapped, tracked and recorded belongs to the user: a reset or another state of the device changes none of it.
     What was pinned may be given back by a driver whose device is reset, stopped, or given a state; until then it could
@@ -51,7 +51,7 @@ class MemoryPart(Part):
     }
 
     def __init__(self, walk: Walked, session: Session, guest: GuestMemory, scope: str | None) -> None:
-        """``scope`` is what the profile claims of the pages that are reported."""
+        """``scope`` is what the profile claims about the pages that are reported."""
         self._walk, self._session, self._guest = walk, session, guest
         self._everything, self._exact = scope == "everything", scope == "written"
         self._interruptions = walk.interruptions
@@ -64,7 +64,7 @@ class MemoryPart(Part):
     # -- memory ---------------------------------------------------------------------------------------------------
 
     def map_memory(self, place: int) -> None:
-        """Map memory, where none is mapped."""
+        """Map memory, if none is mapped."""
         if not self._is_mapped(place):
             first, count = _PLACES[place]
             at = f"0x{self._guest.iova(first):x}"
@@ -72,7 +72,7 @@ class MemoryPart(Part):
             self._asked(did, lambda: self._guest.map(first, count, judged=True))
 
     def unmap_memory(self, place: int, look: int = 0) -> None:
-        """Unmap it, and map it anew to look at it."""
+        """Unmap it, and map it again to check it."""
         if self._is_mapped(place):
             self._settle()
             pages = Pages.run(*_PLACES[place])
@@ -81,7 +81,7 @@ class MemoryPart(Part):
             self._look_anew(place, look)
 
     def unmap_reporting(self, place: int, look: int = 0) -> None:
-        """The same, with the bitmap of it while pages are tracked."""
+        """The same, with its bitmap while pages are tracked."""
         if not self._guest.history.tracking:
             return self.unmap_memory(place, look)
         if self._is_mapped(place):
@@ -106,7 +106,7 @@ class MemoryPart(Part):
     # -- tracking -------------------------------------------------------------------------------------------------
 
     def start_tracking(self, look: int = 0) -> None:
-        """START; once more where it has begun, which may be answered somehow."""
+        """START; again if tracking is on, which may be accepted or refused."""
         self._settle()
         if self._guest.history.tracking:
             self._add("start tracking again", _ANY, told(self._guest.tracker.try_start(), "success"))
@@ -116,7 +116,7 @@ class MemoryPart(Part):
             self.fetch_all()
 
     def stop_tracking(self, look: int = 0) -> None:
-        """STOP; once more where it has ended, which may be answered somehow. And START again to look."""
+        """STOP; again if tracking is off, which may be accepted or refused. Then START again to check."""
         self._settle()
         if self._guest.history.tracking:
             self._asked("stop tracking", self._guest.stop)
@@ -126,7 +126,7 @@ class MemoryPart(Part):
             self.start_tracking(look)
 
     def fetch_bitmap(self, place: int, part: int = 0) -> None:
-        """The bitmap of a mapping; of its second half (``part`` 1), or of all from there on (2), where it is given."""
+        """The bitmap of a mapping; of its second half (``part`` 1), or of all from there on (2), if it is returned."""
         self._settle()
         first, count = _PLACES[place]
         pages = Pages.run(first, count)
@@ -151,7 +151,7 @@ class MemoryPart(Part):
         )
 
     def fetch_all(self) -> None:
-        """The bitmap of all mappings together, where it is given, and of each by itself."""
+        """The bitmap of all mappings together, if it is returned, and of each by itself."""
         mapped = [place for place in _PLACE if self._is_mapped(place)]
         if len(mapped) > 1:
             self.fetch_bitmap(mapped[0], part=2)
@@ -161,7 +161,7 @@ class MemoryPart(Part):
     # -- what the device does -------------------------------------------------------------------------------------
 
     def write_memory(self, place: int, page: int, count: int) -> None:
-        """Have a device that works write pages, which are mapped for it."""
+        """Make a running device write pages, which are mapped for it."""
         if not self._walk.works:
             return
         self._settle()
@@ -190,7 +190,7 @@ class MemoryPart(Part):
             self._look(place, look)
 
     def pin_memory(self, place: int, page: int, look: int = 0) -> None:
-        """Have the driver of a device that works pin a page."""
+        """Make the driver of a running device pin a page."""
         if not self._walk.works or self._everything or not self._guest.actor.can_pin:
             return None
         self._settle()
@@ -203,7 +203,7 @@ class MemoryPart(Part):
         self._known |= Pages.of(page)
         try:
             self._guest.pin(page, 1)
-        except DeviceError as error:  # the text does not say that a driver can pin
+        except DeviceError as error:  # the specification does not say that a driver can pin
             self._doubtful |= Pages.of(page)
             return self._add(did, _ANY, error.seen)
         self._pins.append(page)
@@ -212,7 +212,7 @@ class MemoryPart(Part):
         return self._look(place, look)
 
     def unpin_memory(self, look: int = 0) -> None:
-        """Have it let go of the page that was pinned last."""
+        """Make it unpin the page that was pinned last."""
         self._settle()
         if not self._pins or not self._walk.works:
             return None
@@ -241,7 +241,7 @@ class MemoryPart(Part):
             self.fetch_bitmap(left[0] if left else 0)
 
     def end(self) -> None:
-        """Nothing stays mapped or tracked, where there is still somebody to be asked for that."""
+        """Nothing stays mapped or tracked, if the device can still be asked for that."""
         try:
             if not self._session.out_of_reach:
                 self._guest.__exit__(None, None, None)
@@ -258,7 +258,7 @@ class MemoryPart(Part):
         self._interruptions = self._walk.interruptions
 
     def _settle(self) -> None:
-        """What was pinned when the device was interrupted may be given back, and what was pinned once be pinned."""
+        """What was pinned at an interruption may be unpinned now, and what was once pinned may still be pinned."""
         if self._interruptions != self._walk.interruptions:
             self._interruptions = self._walk.interruptions
             self._guest.history.unpin(Pages.of(*self._pins))
@@ -269,14 +269,14 @@ class MemoryPart(Part):
         return _PLACES[place][0] in self._guest.history.mapped
 
     def _let_go(self, pages: Pages) -> None:
-        """What is not mapped is not pinned."""
+        """Unmapped pages are not pinned."""
         self._pins = [page for page in self._pins if page not in pages]
         self._doubtful -= pages
 
     # -- judging --------------------------------------------------------------------------------------------------
 
     def _asked(self, did: str, ask: Callable[[], None]) -> None:
-        """Something that has to succeed."""
+        """An operation that must succeed."""
         try:
             ask()
         except DeviceError as error:
@@ -284,7 +284,7 @@ class MemoryPart(Part):
         self._add(did, "success", "success")
 
     def _reported(self, did: str, ask: Callable[[], Answer], open_end: bool = False) -> None:
-        """A bitmap; of a range of which the text does not speak (``open_end``) a refusal is right, too."""
+        """A bitmap; for a range that the specification does not mention (``open_end``), a refusal is also right."""
         try:
             answer = ask()
         except NotApplicable:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests of dirty page tracking ask for."""
+"""The fixtures of the tests of dirty page tracking."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .witness import Witness
 
 @pytest.fixture(scope="session")
 def dirtying(session: Session) -> Dirtying:
-    """What the device of the run does to memory."""
+    """The device of the run, and what it does to memory."""
     return session.of(Dirtying)
 
 
 @pytest.fixture
 def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[..., Tally]:
-    """Migration in small, many times, on memory that is written meanwhile; the numbers go into the report."""
+    """Migration in miniature, many times, on memory that is being written; the numbers go into the report."""
 
     def run(*, stream: bool, unmapping: bool, most: int | None = None) -> Tally:
         limit = session.profile.limits.test / 6
@@ -48,14 +48,14 @@ def rounds(session: Session, guest: GuestMemory, seed: int) -> Callable[..., Tal
 
 @pytest.fixture
 def guest(dirtying: Dirtying, device: Device) -> Iterator[ScriptedMemory]:
-    """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable where none can be tracked."""
+    """Memory of a guest, with nothing mapped and tracking off. Raises NotApplicable if none can be tracked."""
     with dirtying.guest() as memory:
         yield memory
 
 
 @pytest.fixture
 def known_writes(profile: Profile) -> None:
-    """A container that knows which pages its devices wrote. Raises NotApplicable where every mapped page counts."""
+    """A container that knows which pages its devices wrote. Raises NotApplicable if every mapped page counts."""
     if profile.claims_of(DirtyClaims).dirty_scope is None:
         raise Silent("claims.dirty_scope")
     if profile.claims_of(DirtyClaims).dirty_scope != "written":
@@ -71,13 +71,13 @@ def other_device(dirtying: Dirtying, guest: GuestMemory) -> Iterator[Actor]:
 
 @pytest.fixture(scope="session")
 def histories(dirtying: Dirtying, seed: int) -> Histories:
-    """Histories of guest memory, each made when it is first asked for."""
+    """Histories of guest memory, each made on first use."""
     return Histories(dirtying, seed)
 
 
 @pytest.fixture
 def tracker(session: Session, device: Device) -> Iterator[DirtyTracker]:
-    """Dirty page tracking of a container where it is off, whether it is offered or not."""
+    """Dirty page tracking of a container, which is off, whether or not it is offered."""
     tracker = DirtyTracker(session.transport)
     yield tracker
     if session.transport.may_track and not session.lost:
@@ -121,12 +121,12 @@ def region_growth(device: Device) -> Growth:
 
 @pytest.fixture
 def witness(session: Session, container: Container, guest: GuestMemory) -> Iterator[Witness]:
-    """Memory of the guest that shows what a refused request has changed all the same."""
+    """Guest memory that shows what a refused request has changed nevertheless."""
     witness = Witness(container, guest)
     yield witness
     witness.release()
     if not witness.sure:
-        session.lost = True  # nobody knows what is mapped and tracked now
+        session.lost = True  # what is mapped and tracked now is unknown
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Histories of guest memory drawn from a grammar: layouts of mappings, kinds of ranges, and what is done with them.
+"""Histories of guest memory drawn from a grammar: layouts of mappings, kinds of ranges, and operations on them.
 
 A script of a layout and an operation does the operation to one range of each kind that the layout has, in a random
 order; the device writes pages before, in the range and beside it, and after it each mapping is asked for by itself. So
@@ -22,7 +22,7 @@ _SEED: Final = 12
 #: A range: first page, and number of pages.
 Range = tuple[int, int]
 
-#: Steps that belong together, some times over.
+#: Steps that belong together, several times.
 Parts = list[list[str]]
 
 
@@ -32,13 +32,13 @@ class Layout:
 
     mappings: tuple[Range, ...]
     late: int = 0
-    #: First pages of those that are mapped for reading alone.
+    #: First pages of the read-only mappings.
     readonly: tuple[int, ...] = ()
-    #: Ends of memory that can be written, over which a write is tried. Few: a device may take long to fail.
+    #: Ends of writable memory, across which a write is tried. Few: a device may take long to fail.
     edges: tuple[int, ...] = ()
 
     def steps(self) -> list[str]:
-        """Map them all, and begin tracking. Those that are mapped already are left as they are."""
+        """Map them all, and start tracking. Existing mappings are left as they are."""
         made = [f"map{'-readonly' * (first in self.readonly)} {first} {count}" for first, count in self.mappings]
         return [*made[: len(made) - self.late], "start", *made[len(made) - self.late :]]
 
@@ -49,12 +49,12 @@ class Layout:
 
     @cached_property
     def ordered(self) -> list[Range]:
-        """The mappings by their place."""
+        """The mappings in order of place."""
         return sorted(self.mappings)
 
     @property
     def borders(self) -> list[int]:
-        """Where one mapping that can be written ends and the next one begins."""
+        """Where one writable mapping ends and the next one begins."""
         free = [each for each in self.ordered if each[0] not in self.readonly]
         ends = {first + count for first, count in free}
         return [first for first, _ in free if first in ends]
@@ -86,7 +86,7 @@ def _one(layout: Layout, chance: random.Random) -> list[Range]:
 
 
 def _runs(layout: Layout, holes: bool) -> list[Range]:
-    """From one mapping to the end of a later one, with holes between them or without."""
+    """From one mapping to the end of a later one, with or without holes between them."""
     made = [(first, end + more) for first, _ in layout.ordered for end, more in layout.ordered if end > first]
     return [(first, end - first) for first, end in made if bool(Pages([(first, end)]) - layout.mapped) == holes]
 
@@ -181,7 +181,7 @@ RANGES: Final[dict[str, Callable[[Layout, random.Random], list[Range]]]] = {
     "nothing": _nothing,
 }
 
-#: Those that the text promises: a bitmap of whole mappings, and the unmapping of one.
+#: Ranges that the specification promises: a bitmap of whole mappings, and the unmapping of one.
 _PROMISED: Final = {"ask": ("one mapping", "several mappings"), "unmap": ("one mapping",)}
 
 
@@ -198,9 +198,9 @@ _UNMAP_FAILING: Final = ("unmap-readonly", "unmap-short")
 
 
 def _writes(layout: Layout, chance: random.Random, first: int, count: int) -> list[str]:
-    """Pages that the device writes: in the range, of the first and the last mapping that it meets, and one beside it.
+    """Pages that the device writes: in the range, in the first and last mapping that it meets, and one next to it.
 
-    That is in the rest of these mappings, or in the mapping behind the range or before it.
+    The latter is in the rest of these mappings, or in the mapping after or before the range.
     """
     free = Pages((start, start + length) for start, length in layout.mappings if start not in layout.readonly)
     span = Pages.run(first, count)
@@ -217,7 +217,7 @@ def _writes(layout: Layout, chance: random.Random, first: int, count: int) -> li
 
 
 def _ranged(layout: Layout, chance: random.Random, verb: str, kind: str) -> Iterator[str]:
-    """One operation on a range of a kind, and what comes before and after it; nothing where there is no such range."""
+    """One operation on a range of a kind, and the steps before and after it; nothing if there is no such range."""
     ranges = RANGES[kind](layout, chance)
     if not ranges:
         return
@@ -227,12 +227,12 @@ def _ranged(layout: Layout, chance: random.Random, verb: str, kind: str) -> Iter
     yield from _writes(layout, chance, first, count)
     short = f" {chance.randint(1, min(-(-count // 64), 3))}" if verb.endswith("-short") else ""
     yield f"{verb} {first} {count}{short}"
-    if chance.random() < (0.6 if verb in ("unmap", "unmap-telling") else 0.25):  # else what is asked for next shows it
+    if chance.random() < (0.6 if verb in ("unmap", "unmap-telling") else 0.25):  # otherwise the next query shows it
         yield "check"
 
 
 def _episodes(layout: Layout, chance: random.Random) -> Parts:
-    """What happens to pages besides: pins, writes over borders, mappings made meanwhile, STOP and START."""
+    """Other things that happen to pages: pins, writes across borders, mappings made in between, STOP and START."""
     writable = [each for each in layout.ordered if each[0] not in layout.readonly]
     (first, count), (other, more) = (chance.choice(writable) for _ in range(2))
     page, length = first + chance.randrange(count), chance.randint(1, 3)
@@ -257,7 +257,7 @@ def _episodes(layout: Layout, chance: random.Random) -> Parts:
 
 
 def _parts(layout: Layout, chance: random.Random, verbs: tuple[str, ...], promised: bool | None = None) -> Parts:
-    """A part for each of the verbs and of the kinds of ranges, those alone that are promised or are not."""
+    """A part for each verb and kind of range, for either the promised or the other ones."""
     pairs = [(verb, kind) for verb in verbs for kind in RANGES if promised in (None, _promises(verb, kind))]
     return [part for verb, kind in pairs if (part := list(_ranged(layout, chance, verb, kind)))]
 
@@ -279,19 +279,19 @@ def _unmapped_telling(layout: Layout, chance: random.Random) -> Parts:
 
 
 def _refused(layout: Layout, chance: random.Random) -> Parts:
-    """Of half of the kinds of ranges one request that is to be refused."""
+    """For half of the kinds of ranges, one request that must be refused."""
     kinds = chance.sample(list(RANGES), len(RANGES) // 2)
     pairs = [(chance.choice((*_GETTING[1:], *_UNMAPPING[2:])), kind) for kind in kinds]
     return [part for verb, kind in pairs if (part := list(_ranged(layout, chance, verb, kind)))]
 
 
 def _failing(layout: Layout, chance: random.Random) -> Parts:
-    """Unmapping takes one mapping: what is left of several that could not be told of, nobody says."""
+    """Unmapping takes one mapping: what is left of several that could not be reported is unspecified."""
     return _parts(layout, chance, _GET_FAILING) + _parts(layout, chance, _UNMAP_FAILING, promised=True)
 
 
 def _visited(layout: Layout, chance: random.Random) -> Parts:
-    """A second device comes, writes and pins, and goes, before and after this and that."""
+    """A second device comes, writes and pins, and leaves, before and after other steps."""
     pages = [first + chance.randrange(count) for first, count in layout.ordered]
     page, other = chance.choice(pages), chance.choice(pages)
     return [
@@ -304,15 +304,15 @@ def _visited(layout: Layout, chance: random.Random) -> Parts:
 
 
 def _anything(layout: Layout, chance: random.Random) -> Parts:
-    """Some of all that succeeds or is refused without a bad pointer."""
+    """A selection of everything that succeeds or is refused without a bad pointer."""
     parts = _parts(layout, chance, (*_GETTING, *_UNMAPPING)) + _episodes(layout, chance)
     return chance.sample(parts, min(_ANYTHING, len(parts)))
 
 
-#: Parts of a script that is drawn.
+#: Parts of a drawn script.
 _ANYTHING: Final = 12
 
-#: What is done with every layout: what is promised of it, what the text leaves open, and what fails in the middle.
+#: What is done with every layout: what is promised, what the specification leaves open, and what fails in the middle.
 _PROMISED_DEEDS: Final = {"pages tracked": _episodes, "whole mappings": _whole}
 _OPEN_DEEDS: Final = {
     "bitmaps of any range": _asked,
@@ -322,7 +322,7 @@ _OPEN_DEEDS: Final = {
 }
 _FAILING_DEEDS: Final = {"failing half-way": _failing}
 
-#: Layouts that a second device comes to.
+#: Layouts in which a second device takes part.
 _VISITED: Final = ("adjacent mappings", "mappings with holes", "gigabytes apart")
 
 #: Scripts that are drawn in each run, and those of a run that goes deep.
@@ -340,7 +340,7 @@ def _script(seed: object, name: str, deed: Deed) -> str:
 
 
 class Scripts(Mapping[str, str]):
-    """Scripts by name, each made when it is first asked for, since all of them take seconds."""
+    """Scripts by name, each made on first use, as making all of them takes seconds."""
 
     def __init__(self, sources: dict[str, tuple[object, str, Deed]]) -> None:
         """``sources``: seed, layout and deed of each."""
@@ -363,13 +363,13 @@ def _all(deeds: Mapping[str, Deed], layouts: tuple[str, ...] = tuple(LAYOUTS)) -
     return {f"{name}: {done}": (_SEED, name, deed) for name in layouts for done, deed in deeds.items()}
 
 
-#: Scripts by their names: those in which all is promised that is asked for,
+#: Scripts by their names: those that request only what is promised,
 PROMISED: Final = Scripts(_all(_PROMISED_DEEDS) | _all({"another device comes and goes": _visited}, _VISITED))
-#: those with ranges of which the text does not speak,
+#: those with ranges that the specification does not mention,
 OPEN: Final = Scripts(_all(_OPEN_DEEDS))
 #: those with requests that fail in the middle,
 FAILING: Final = Scripts(_all(_FAILING_DEEDS))
-#: those that go on with the same for long,
+#: those that continue with the same for long,
 DEEP: Final = Scripts(
     {
         f"deep {number}, {name}": (number, name, _anything)
@@ -377,11 +377,11 @@ DEEP: Final = Scripts(
         for name in (tuple(LAYOUTS)[number % len(LAYOUTS)],)
     }
 )
-#: and the names of those that every run draws anew.
+#: and the names of those that every run draws afresh.
 DRAWN: Final = [f"drawn {number}" for number in range(1, _DRAWN + 1)]
 
 
 def drawn(name: str, seed: int) -> str:
-    """The script that a run with this seed draws by the name."""
+    """The script that a run with this seed draws for the name."""
     chance = random.Random(f"{seed} {name}")
     return _script(f"{seed} {name}", chance.choice(tuple(LAYOUTS)), _anything)

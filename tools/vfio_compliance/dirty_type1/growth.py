@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Information structures that grow: their fixed part tells how many bytes the whole of them needs."""
+"""Information structures that grow: their fixed part says how many bytes the whole needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..uapi.vfio import RegionFlags, ffi
 
 _CAP_HEADER = ffi.sizeof("struct vfio_info_cap_header")
 
-#: Bytes of memory for an answer, however much argsz promises: what is written past argsz is seen there.
+#: Bytes of memory for an answer, whatever argsz says: a write past argsz shows there.
 ROOM = 4096
 
 _BEFORE = 0xFF
@@ -56,7 +56,7 @@ class Growth:
 
     @property
     def answers(self) -> bool:
-        """Whether the fixed part is given now."""
+        """Whether the fixed part is returned now."""
         return self._ask(self.argument(self.shape.fixed, self.shape.fixed)).ok
 
     @property
@@ -71,7 +71,7 @@ class Growth:
         return len(self._whole)
 
     def judge(self, argsz: int) -> None:
-        """What comes for this argsz is right, and stays inside it. Raises RuleBroken."""
+        """The answer for this argsz is correct, and stays inside it. Raises RuleBroken."""
         memory = self.argument(argsz, ROOM)
         before = bytes(memory)
         outcome = self._ask(memory)
@@ -126,7 +126,7 @@ class Growth:
         return bytes(memory)
 
     def _right(self, what: str, answer: bytes, argsz: int) -> None:
-        """``answer`` is the whole, or as much of the fixed part as there is room for."""
+        """``answer`` is the whole, or as much of the fixed part as fits."""
         whole, shape = self._whole, self.shape
         told = _number(answer, 0)
         if argsz >= len(whole):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory of a guest, given to the device page by page, whose dirty bitmaps are judged by all that happened to it."""
+"""Guest memory, given to the device page by page, whose dirty bitmaps are judged by everything that happened to it."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from ..uapi.type1 import bitmap_bytes
 from .history import Expected, History
 from .pages import Pages, compare, set_bits
 
-#: Bytes that a write to a single page changes, and steps of a history that a message tells.
+#: Bytes that a write to a single page changes, and steps of a history that a message shows.
 MARK, _TOLD = 8, 14
 
-#: Bytes of a bitmap that are had without asking how large one may be.
+#: Bytes of a bitmap that are used without asking how large one may be.
 _SMALL = 512
 
-#: Wrong bits of a bitmap that are told as data.
+#: Wrong bits of a bitmap that are reported as data.
 _MOST_BITS = 32
 
 #: Bytes of a mapping for which a machine may be too small.
 _LARGE = 1 << 28
 
-#: From here on there may be devices that reach no further, and containers that map nothing.
+#: From here on, some devices may not reach the memory, and some containers may not map it.
 _FAR = 1 << 32
 
 
 class _Mappings(dict[int, DmaMap]):
-    """What is mapped, by its first page. A driver may have done what it had to refuse: then nobody knows what is."""
+    """What is mapped, by its first page. A driver may have done what it had to refuse: then that is unknown."""
 
     def __missing__(self, first: int) -> NoReturn:
-        raise Unjudged(f"nothing is mapped at page {first} any more, by a request that was to be refused")
+        raise Unjudged(f"page {first} is no longer mapped, because of a request that should have been refused")
 
 
 class Answer:
@@ -72,10 +72,10 @@ class Answer:
         self._at = guest.at
         self.must, self.may, clean = expected
         missing, extra = compare(bitmap, self.must.shifted(-first), self.may.shifted(-first))
-        #: Of the pages that a message wrote and a bitmap has to report, those that this one leaves to the client.
+        #: Of the pages that a message wrote and a bitmap must report, those that this one leaves to the client.
         self.left_to_client = missing.shifted(first) & served
         self.missing, self.extra = missing.shifted(first) - served, extra.shifted(first)
-        # What nobody wrote is looked at as if it had to be clear.
+        # What was not written is compared as if it had to be clear.
         clean -= served
         told = compare(bitmap, Pages(), (self.may - clean).shifted(-first)).extra
         self.false_dirty = told.shifted(first) & clean
@@ -88,7 +88,7 @@ class Answer:
             )
 
     def bounded(self) -> None:
-        """Nothing is reported but pages that are mapped and in the range."""
+        """Only pages that are mapped and in the range are reported."""
         if self._spilled:
             self._broken("nothing written but the bitmap", "bytes in front of its memory written")
         if self._behind:
@@ -98,7 +98,7 @@ class Answer:
             self._broken(f"bits of mapped pages alone: {alone}", f"set too: {too}", CLEAR, self.extra)
 
     def correct(self) -> None:
-        """Each page that has to be reported is, and nothing is but what may be: complete() and bounded()."""
+        """Every page that must be reported is, and only pages that may be: complete() and bounded()."""
         self.complete()
         self.bounded()
 
@@ -109,7 +109,7 @@ class Answer:
             self._broken(f"dirty: {must}, no other", f"dirty: {seen}", CLEAR, self.false_dirty)
 
     def _broken(self, expected: str, seen: str, asked: str = "", pages: Pages | None = None) -> NoReturn:
-        """However late that is judged, the call that gave the bitmap is the one that shows it."""
+        """However late this is judged, the call that returned the bitmap is the one that shows it."""
         bits = [hex(page) for page in islice(pages.shifted(-self._first), _MOST_BITS)] if pages else []
         compared = Compared(asked, allowed=tuple(bits)) if bits else None
         with about(self._call):
@@ -117,12 +117,12 @@ class Answer:
 
 
 def edge_of(actor: Actor) -> int:
-    """Bytes that a device is told to write at an end of a range of pages."""
+    """Bytes that a device is made to write at an end of a range of pages."""
     return max(MARK, actor.least_write)
 
 
 class GuestMemory:
-    """Mappings of one container. Pages count from an address on that the device can write.
+    """Mappings of one container. Pages are counted from an address that the device can write.
 
     A verb raises DeviceError when the driver refuses.
 
@@ -137,7 +137,7 @@ class GuestMemory:
     ) -> None:
         """``scope`` is what the profile claims, ``page_sizes`` what the container has said, if it was asked.
 
-        Raises NotApplicable where no dirty page tracking is offered.
+        Raises NotApplicable if dirty page tracking is not offered.
         """
         self.transport = transport
         self.actor = actor
@@ -157,7 +157,7 @@ class GuestMemory:
         #: Where page 0 is for the device.
         self.base = actor.memory_for(self.page)[0]
         self.history = History(self._everything)
-        #: Whether something may be mapped that is not known of: a mapping or unmapping was refused.
+        #: Whether something unknown may be mapped: a mapping or unmapping was refused.
         self.unsure = False
         self._mappings = _Mappings()
         self._done: list[str] = []
@@ -181,13 +181,13 @@ class GuestMemory:
         self.unsure |= any(mapping.mapped for mapping in self._mappings.values())
 
     def clear(self) -> None:
-        """Unmap all, and stop tracking: nothing is mapped any more, and what was done is forgotten."""
+        """Unmap everything, and stop tracking: nothing is mapped any longer, and what was done is forgotten."""
         self.__exit__(None, None, None)
         self._done.clear()
         self._forget_mappings()
 
     def abandon(self) -> None:
-        """The user has gone without a word: what was mapped and tracked is no longer, and its memory is given back."""
+        """The user has left without cleaning up: its mappings and tracking are gone, and its memory is released."""
         for mapping in self._mappings.values():
             mapping.mapped = False
             mapping.__exit__(None, None, None)
@@ -202,9 +202,9 @@ class GuestMemory:
     # -- memory ---------------------------------------------------------------------------------------------------
 
     def map(self, first: int, count: int, *, judged: bool = False, readonly: bool = False) -> None:
-        """Map ``count`` pages from page ``first`` on, for reading alone if they are to be ``readonly``.
+        """Map ``count`` pages from page ``first`` on, read-only if ``readonly``.
 
-        Raises NotApplicable for those that cannot be mapped where nobody says that they can: far ones, very many, and
+        Raises NotApplicable for those that cannot be mapped, if no rule requires it: far ones, very many, and
         readonly ones.
         """
         size = count * self.page
@@ -221,7 +221,7 @@ class GuestMemory:
             self.unsure = True
             if self.iova(first + count - 1) >= _FAR or readonly:
                 raise NotApplicable(
-                    f"{error}; no rule says that {'this' if readonly else 'so much'} can be mapped"
+                    f"{error}; no rule says that {'this' if readonly else 'this much'} can be mapped"
                 ) from None
             raise
         except (SetupError, OSError) as error:
@@ -233,7 +233,7 @@ class GuestMemory:
                 if isinstance(error, SetupError)
                 else f"{counted(size, 'byte')} of memory: {error.strerror}"
             )
-            raise NotApplicable(f"{said}; no rule says that so much can be mapped") from None
+            raise NotApplicable(f"{said}; no rule says that this much can be mapped") from None
         self.history.map(Pages.run(first, count), readonly=readonly)
 
     def unmap(self, first: int, *, judged: bool = False) -> None:
@@ -254,7 +254,7 @@ class GuestMemory:
     def try_unmap_telling(
         self, first: int, *, page: int | None = None, room: int | None = None, readonly: bool = False
     ) -> Outcome:
-        """Ask for the same in a way that may be wrong; what was answered. Where it succeeds the pages are unmapped."""
+        """Request the same in a way that may be wrong; return the answer. If it succeeds, the pages are unmapped."""
         mapping = self._mappings[first]
         count = mapping.size // self.page
         with GuardedBuffer(bitmap_bytes(count)) as into:
@@ -269,14 +269,14 @@ class GuestMemory:
         return outcome
 
     def still_mapped(self, first: int) -> None:
-        """The mapping that starts at page ``first`` is there: nothing else can be mapped. Raises RuleBroken."""
+        """The mapping that starts at page ``first`` exists: nothing else can be mapped there. Raises RuleBroken."""
         mapping = self._mappings[first]
         if not Container(self.transport).maps(mapping.iova, mapping.size):
             mapping.mapped = False
             broken(f"{self.path()}; map it again", expected="an error: it is mapped", seen="success")
 
     def at(self, pages: Pages) -> str:
-        """Where pages lie for the device, in words."""
+        """Where pages are for the device, in words."""
         return pages.at(self.iova)
 
     def mapping(self, first: int) -> DmaMap:
@@ -284,7 +284,7 @@ class GuestMemory:
         return self._mappings[first]
 
     def iova(self, page: int) -> int:
-        """Where ``page`` lies for the device, modulo 2^64."""
+        """Where ``page`` is for the device, modulo 2^64."""
         return self.base + page * self.page & (1 << 64) - 1
 
     def bytes_of(self, page: int, length: int, at: int = 0) -> memoryview:
@@ -306,9 +306,9 @@ class GuestMemory:
     # -- the device -----------------------------------------------------------------------------------------------
 
     def single_out(self, page: int, count: int) -> None:
-        """Begin tracking, and see to it that of the first ``count`` pages this one has to be reported, no other.
+        """Start tracking, and arrange that of the first ``count`` pages this one must be reported, and no other.
 
-        Where every mapped page is reported it is the only one that is mapped; else the device writes it.
+        If every mapped page is reported, it is the only one that is mapped; otherwise the device writes it.
         """
         if self._everything:
             self.map(page, 1)
@@ -319,21 +319,21 @@ class GuestMemory:
             self.write(page)
 
     def dirty_last(self, count: int) -> None:
-        """Map ``count`` pages, begin tracking, and see to it that the last of them has to be reported."""
+        """Map ``count`` pages, start tracking, and arrange that the last of them must be reported."""
         self.map(0, count)
         self.start()
         self.make_dirty(count - 1)
 
     def make_dirty(self, first: int, count: int = 1) -> None:
-        """See to it that these pages have to be reported: by a write, unless every mapped page is reported anyway."""
+        """Arrange that these pages must be reported: by a write, unless every mapped page is reported anyway."""
         if not self._everything:
             self.write(first, count)
 
     def write(self, first: int, count: int = 1, *, by: Actor | None = None) -> None:
-        """Have the device write ``count`` pages from ``first`` on: the end of the first, the beginning of the last.
+        """Make the device write ``count`` pages from ``first`` on: the end of the first, the beginning of the last.
 
-        A device that cannot write so much at once does it in pieces. ``by`` is another device of the container. Raises
-        Unjudged when the memory has not changed, NotApplicable where that is memory far away.
+        A device that cannot write this at once does it in pieces. ``by`` is another device of the container. Raises
+        Unjudged if the memory has not changed, NotApplicable if that is memory far away.
         """
         actor = by or self.actor
         if actor.chooses:
@@ -360,21 +360,21 @@ class GuestMemory:
         self.history.wrote(pages)
 
     def write_in(self, first: int, count: int) -> None:
-        """Give a device that chooses by itself where it writes all of these pages at once. Raises NotApplicable."""
+        """Give all of these pages at once to a device that itself chooses where it writes. Raises NotApplicable."""
         actor = self.actor
         if not actor.chooses:
             raise NotApplicable("the device writes where it is told to")
         self._write_somewhere(actor, first, count, count)
 
     def _write_somewhere(self, actor: Actor, first: int, count: int, most: int = 1) -> None:
-        """As write(), by a device that chooses where in the memory it writes: it is given ``most`` pages at once.
+        """As write(), with a device that chooses where in the memory it writes: it gets ``most`` pages at once.
 
-        Where it wants more, it is given as little as it takes.
+        If it needs more, it gets as little as it accepts.
         """
         some = max(-(-actor.least_write // self.page), min(most, actor.largest_write // self.page))
         if count % some:
             least = counted(actor.least_write, "byte")
-            raise NotApplicable(f"the device is given at least {least}, and chooses by itself where in them it writes")
+            raise NotApplicable(f"the device is given at least {least}, and itself chooses where in them it writes")
         for start in range(first, first + count, some):
             iova, size = self.iova(start), some * self.page
             with self.bytes_of(start, size) as memory:
@@ -384,7 +384,7 @@ class GuestMemory:
                 at = address - iova
                 if not (at >= 0 and 0 < length <= size - at):
                     told = f"{counted(length, 'byte')} at 0x{address:x}"
-                    raise Unjudged(f"the device says that it wrote {told}, outside of the memory that it was given")
+                    raise Unjudged(f"the device reports that it wrote {told}, outside the memory that it was given")
                 if memory[at : at + length] == pattern[at : at + length]:
                     raise Unjudged(f"the device did not write the {counted(length, 'byte')} at 0x{address:x}")
             written = Pages.run(start + at // self.page, (at + length - 1) // self.page - at // self.page + 1)
@@ -392,7 +392,7 @@ class GuestMemory:
             self.history.wrote(written)
 
     def pin(self, first: int, count: int) -> None:
-        """Have the driver pin these pages. Raises NotApplicable where it makes no difference, and nobody says how."""
+        """Make the driver pin these pages. Raises NotApplicable if that makes no difference or is impossible."""
         if self._everything and not self.actor.can_pin:
             raise NotApplicable("the profile claims that every mapped page is reported, pinned or not")
         for start, pages in self._pinned_at_once(first, count):
@@ -401,47 +401,47 @@ class GuestMemory:
         self.history.pin(Pages.run(first, count))
 
     def _pinned_at_once(self, first: int, count: int) -> Iterator[tuple[int, int]]:
-        """A range in parts that the device can be told of: first page and pages of each."""
+        """A range in parts that fit one request to the device: first page and number of pages of each."""
         most = max(1, self.actor.largest_write // self.page)
         for start in range(first, first + count, most):
             yield start, min(most, first + count - start)
 
     def unpin(self, first: int, count: int) -> None:
-        """Have it let go of the same."""
+        """Make the driver unpin the same pages."""
         for start, pages in self._pinned_at_once(first, count):
             self.actor.unpin(self.iova(start), pages * self.page)
         self._tell(f"let the driver unpin {self.at(Pages.run(first, count))}")
         self.history.unpin(Pages.run(first, count))
 
     def device_streams(self, page: int) -> None:
-        """The device writes the page again and again from now on."""
+        """The device writes the page repeatedly from now on."""
         self._tell(f"let the device write {self.at(Pages.of(page))} again and again")
 
     def device_wrote(self, page: int) -> None:
-        """The page has changed: the device has written it, and the next bitmap has to say so."""
+        """The page has changed: the device has written it, and the next bitmap must report it."""
         self._tell(f"see {self.at(Pages.of(page))} changed")
         self.history.wrote(Pages.of(page))
 
     def device_went(self, state: str) -> None:
-        """The device went to a state meanwhile."""
+        """The device went to a state."""
         self._tell(f"go to {state}")
 
     def device_reset(self) -> None:
-        """The device was reset meanwhile: it may have written what it had pinned, and need not have that pinned now."""
+        """The device was reset: it may have written what it had pinned, which need not be pinned now."""
         self._tell("reset the device")
         self.history.unpin(self.history.pinned)
 
     # -- tracking -------------------------------------------------------------------------------------------------
 
     def start(self, *, judged: bool = False) -> None:
-        """Begin tracking."""
+        """Start tracking."""
         self._forget_served()
         with nullcontext() if judged else given():
             self._asked("start tracking", self.tracker.try_start())
         self.history.start()
 
     def stop(self, *, judged: bool = False) -> None:
-        """End tracking."""
+        """Stop tracking."""
         with nullcontext() if judged else given():
             self._asked("stop tracking", self.tracker.try_stop())
         self.history.stop()
@@ -453,7 +453,7 @@ class GuestMemory:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
             expected = self.history.expected(first, count)
             if not outcome.ok and Pages.run(first, count) - self.history.mapped:
-                raise NotApplicable("a range with pages that are not mapped is refused, which the text leaves open")
+                raise NotApplicable("a range with unmapped pages is refused, which the specification leaves open")
             self._asked(self._fetch(first, count), outcome)
             self.history.reported(first, count)
             return self._compared(into, first, expected, self.take_served(first, count))
@@ -463,7 +463,7 @@ class GuestMemory:
         return [self.get(first, mapping.size // self.page) for first, mapping in sorted(self._mappings.items())]
 
     def nothing_lost(self) -> None:
-        """The bitmap of each mapping by itself reports every page that has to be. Raises RuleBroken."""
+        """The bitmap of each mapping by itself reports every page that it must. Raises RuleBroken."""
         for answer in self.get_all():
             answer.complete()
 
@@ -480,7 +480,7 @@ class GuestMemory:
         further: int = 0,
         longer: int = 0,
     ) -> Outcome:
-        """Ask for a bitmap in a way that may be wrong; what was answered.
+        """Request a bitmap in a way that may be wrong; return the answer.
 
         ``page`` is the size of a page. The bitmap's memory has ``slack`` bytes more than it needs; ``room`` is what is
         said of its size. It may be ``readonly``, or end ``short`` bytes before it should. The range starts ``further``
@@ -508,7 +508,7 @@ class GuestMemory:
         return outcome
 
     def _not_hidden(self, first: int, count: int, told: int) -> None:
-        """No page that has to be reported lies behind the first ``told`` ones, whose bits alone could be written."""
+        """No page that must be reported comes after the first ``told`` ones, as only their bits could be written."""
         if hidden := self.history.expected(first + told, max(0, count - told)).must:
             what = f"{self.path()}, of which only the bits of the first {counted(told, 'page')} could be written"
             broken(what, expected=f"an error, for the bits of {self.at(hidden)} could not be written", seen="success")
@@ -516,7 +516,7 @@ class GuestMemory:
     # -- without a history ----------------------------------------------------------------------------------------
 
     def reported(self, first: int, count: int) -> Pages:
-        """The pages of a range that are reported dirty, or known from messages, to be compared with the memory."""
+        """The pages of a range that are reported dirty, or known from messages, for comparison with the memory."""
         with GuardedBuffer(bitmap_bytes(count)) as into:
             outcome = self.tracker.try_fetch(into, self.iova(first), count * self.page, self.page)
             alone = first in self._mappings and self._mappings[first].size == count * self.page
@@ -527,7 +527,7 @@ class GuestMemory:
             return set_bits(into.view).shifted(first) | self.take_served(first, count)
 
     def _reported_apart(self, pages: Pages) -> Pages:
-        """The same mapping by mapping, where a range is refused, which is open or another rule's matter."""
+        """The same mapping by mapping, if a range is refused, which is unspecified or judged by another rule."""
         found = Pages()
         for first, mapping in self._mappings.items():
             if first in pages:
@@ -536,7 +536,7 @@ class GuestMemory:
 
     @contextmanager
     def leaving(self, first: int) -> Iterator[tuple[Pages, memoryview]]:
-        """The pages that unmapping the mapping from page ``first`` on reports dirty, and its memory as it is then."""
+        """The pages that unmapping the mapping from page ``first`` on reports dirty, and its memory at that time."""
         mapping = self._mappings[first]
         count = mapping.size // self.page
         with GuardedBuffer(bitmap_bytes(count)) as into:
@@ -561,7 +561,7 @@ class GuestMemory:
 
     @property
     def largest(self) -> int:
-        """Bytes of a bitmap at most."""
+        """The largest size of a bitmap, in bytes."""
         if self._largest is None:
             with given():
                 self._largest = self.tracker.largest_bitmap()
@@ -571,13 +571,13 @@ class GuestMemory:
 
     @property
     def observations(self) -> dict[str, str]:
-        """Where pages written by messages were found, question and answer; nothing when there were none."""
+        """Where pages written by messages were found, question and answer; empty if there were none."""
         return (
             {"pages written by DMA_WRITE messages": ", ".join(sorted(self._where_served))} if self._where_served else {}
         )
 
     def take_served(self, first: int, count: int) -> Pages:
-        """The pages of a range that the device wrote by messages since they were last asked for; they are told now."""
+        """The pages of a range that the device wrote by messages and that were not requested since; now reported."""
         self._look_at_messages()
         span = Pages.run(first, count)
         served, self._served = self._served & span, self._served - span
@@ -604,7 +604,7 @@ class GuestMemory:
     # -- what to say ----------------------------------------------------------------------------------------------
 
     def path(self) -> str:
-        """What was done, the last steps of it."""
+        """The last steps of what was done."""
         shown = self._done[-_TOLD:]
         return "; ".join(["..."] * (len(self._done) > len(shown)) + shown)
 
@@ -638,7 +638,7 @@ class GuestMemory:
         further: int = 0,
         longer: int = 0,
     ) -> str:
-        """In what a request may be wrong."""
+        """What may be wrong with a request."""
         ways = (
             "" if page is None else f" for pages of {counted(page, 'byte')}",
             "" if room is None else f" into {counted(room, 'byte')}",

@@ -25,10 +25,10 @@ Check = Callable[[Answer], None]
 
 
 class Played(NamedTuple):
-    """What came of a script."""
+    """The outcome of a script."""
 
     answers: list[Answer]
-    #: The steps, by their place, of which the text does not say how they end.
+    #: The steps, by their place, whose outcome the specification leaves open.
     left_open: set[int]
     #: Why it did not come to its end.
     ended: NotApplicable | DeviceError | PeerGone | ProtocolViolation | None
@@ -38,7 +38,7 @@ class Histories:
     """The scripts, played on the device of a run."""
 
     def __init__(self, dirtying: Dirtying, seed: int) -> None:
-        """``seed`` is that of the scripts which this run draws."""
+        """``seed`` is that of the scripts that this run draws."""
         self._dirtying = dirtying
         self._session = dirtying.session
         self._seed = seed
@@ -59,12 +59,12 @@ class Histories:
         """Check every bitmap of a script.
 
         A script of the grammar that goes wrong is made short. With ``left_open`` it counts only if it takes a range
-        that the text leaves open, with False only if it takes none; all else is another rule's matter.
+        that the specification leaves open, with False only if it takes none; everything else is judged by another rule.
 
-        Raises RuleBroken, NotApplicable, and Unjudged where the driver did not go along to the end.
+        Raises RuleBroken, NotApplicable, and Unjudged if the driver did not cooperate to the end.
         """
         answers, taken, ended = self._played(name)
-        # Where a failing call went before, bits may be elsewhere for a reason of its own.
+        # After a failing call, bits may be elsewhere for a separate reason.
         apart = name in SCRIPTS or name in grammar.FAILING or check is Answer.complete
         alone = check if apart else _unless_missing(check)
         if error := wrong(answers, alone):
@@ -83,7 +83,7 @@ class Histories:
     def _told_of(
         self, name: str, check: Check, error: RuleBroken, left_open: bool | None, *, taken: bool, shown: bool
     ) -> Exception:
-        """What to raise for what is wrong; only so much time is spent on that in a run.
+        """What to raise for what is wrong; the time for this is limited in a run.
 
         Without any left it is told as it is, unless a shorter script has to show whose matter it is: where one that
         takes a range that is left open (``taken``) goes wrong, and the same was not ``shown`` by another one.
@@ -116,7 +116,7 @@ class Histories:
         raise KeyError(name)
 
     def options(self, name: str) -> str:
-        """Options by which a run has the same script by this name."""
+        """Options with which a run has the same script under this name."""
         return f"--seed {self._seed}" if name in grammar.DRAWN else ""
 
     def _play(self, name: str) -> Played:
@@ -124,13 +124,13 @@ class Histories:
         return self._play_now(self.script(name))
 
     def forget_calls(self) -> None:
-        """Of many plays of a script only the last one can be of interest."""
+        """Of many plays of a script, only the last one can be of interest."""
         tracer = self._session.transport.tracer
         tracer.forget()
         tracer.spans.clear()
 
     def play_steps(self, script: str) -> Played:
-        """Play a script after a reset. Raises RuleBroken for what shows in no bitmap, and CallTimeout."""
+        """Play a script after a reset. Raises RuleBroken for what does not show in any bitmap, and CallTimeout."""
         self._session.after_reset()
         return self._play_now(script)
 
@@ -157,7 +157,7 @@ def wrong(answers: list[Answer], check: Check) -> RuleBroken | None:
 
 
 def _unless_missing(check: Check) -> Check:
-    """A check of bitmaps that lack no page: where one lacks some, they may stand elsewhere, and that is one fault."""
+    """A check of bitmaps without missing pages: if some are missing, they may be set elsewhere: one fault."""
 
     def judge(answer: Answer) -> None:
         if not answer.missing:
@@ -167,15 +167,15 @@ def _unless_missing(check: Check) -> Check:
 
 
 def _of_another(error: RuleBroken) -> NotApplicable:
-    return NotApplicable(f"the same goes wrong with whole mappings alone, which another rule judges: {error}")
+    return NotApplicable(f"the same fails with whole mappings only, which another rule judges: {error}")
 
 
 class _OutOfTime(Exception):
-    """It has taken long enough."""
+    """The time is up."""
 
 
 class _Shortening:
-    """Makes a script short that shows something wrong, and its numbers small, as long as it shows the same."""
+    """Shortens a failing script, and makes its numbers small, for as long as it shows the same failure."""
 
     def __init__(self, histories: Histories, name: str, check: Check, error: RuleBroken, seconds: float) -> None:
         self._histories = histories
@@ -190,7 +190,7 @@ class _Shortening:
         self._end = time.monotonic() + seconds
 
     def shortened(self, left_open: bool | None) -> Exception:
-        """What to raise: RuleBroken as the shortest script shows it, or NotApplicable where that is another rule's."""
+        """What to raise: RuleBroken as the shortest script shows it, or NotApplicable if another rule judges it."""
         again, needs_open = False, False
         with suppress(TransportError, Broken):
             if again := self._goes_wrong(self._script):
@@ -204,16 +204,14 @@ class _Shortening:
         if again and left_open and not needs_open:
             return _of_another(error)
         if again and left_open is False and needs_open:
-            return NotApplicable(
-                f"it goes wrong only with ranges that are left open, which another rule judges: {error}"
-            )
+            return NotApplicable(f"it fails only with ranges that are left open, which another rule judges: {error}")
         lines = [*self._script]
         if not again:
             lines.append("(this did not go wrong a second time: what came before it matters)")
         return self._histories.told(self._name, error, lines)
 
     def _try(self, steps: list[str]) -> bool:
-        """Whether the steps show something wrong, as long as there is time to see. Raises _OutOfTime."""
+        """Whether the steps fail, while there is time to see. Raises _OutOfTime."""
         self._plays += 1
         if self._plays > _PLAYS or time.monotonic() > self._end:
             raise _OutOfTime
@@ -221,7 +219,7 @@ class _Shortening:
         return self._goes_wrong(steps)
 
     def _goes_wrong(self, steps: list[str]) -> bool:
-        """Whether the steps show something wrong; then they are what is told."""
+        """Whether the steps fail; if so, they are what is reported."""
         error, left_open = self._wrong(steps)
         if not error or (left_open and not self._may_open):
             return False
@@ -238,12 +236,12 @@ class _Shortening:
         return wrong(played.answers, self._check), played.left_open
 
     def _goes_wrong_without(self) -> bool:
-        """Whether it goes wrong, too, with each mapping in place of what is left open; that is told then."""
+        """Whether it also fails with each mapping in place of what is left open; if so, that is reported."""
         self._may_open = False
         return self._goes_wrong(["check" if place in self._open else step for place, step in enumerate(self._script)])
 
     def _smaller(self) -> Iterator[list[str]]:
-        """The script with one number made smaller, again and again."""
+        """The script with one number made smaller, repeatedly."""
         for place in range(len(self._script)):
             for index in range(2, len(self._script[place].split())):  # after the verb and the first page
                 for divisor in (1 << 30, 2):

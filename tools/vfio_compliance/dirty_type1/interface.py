@@ -33,20 +33,20 @@ class DirtyType1(Interface):
         return probe(container)
 
     def attach(self, session: Session) -> Dirtying:
-        """It on the device of a run."""
+        """The interface on the device of a run."""
         return Dirtying(self, session)
 
 
 class Dirtying(Attachment):
-    """What the device of a run does to the memory of a guest."""
+    """The device of a run, and what it does to guest memory."""
 
     def failed(self) -> None:
-        """The container is opened again with the device: no reset of that makes it forget what it tracks and maps."""
+        """The container is opened again with the device: a reset does not clear its mappings and tracking."""
         self.session.spoilt = True
 
     @contextmanager
     def guest(self) -> Iterator[ScriptedMemory]:
-        """Memory of a guest, until the block ends. Raises NotApplicable where no pages are tracked."""
+        """Guest memory, until the block ends. Raises NotApplicable if no pages are tracked."""
         session = self.session
         scope = session.profile.claims_of(DirtyClaims).dirty_scope
         page_sizes = session.container.known_page_sizes()
@@ -58,7 +58,7 @@ class Dirtying(Attachment):
             session.lost |= memory.unsure
 
     def part(self, walk: Walked) -> MemoryPart | None:
-        """Memory that is tracked while the device is explored, where the profile says how the device writes it."""
+        """Memory that is tracked while the device is explored, if the profile says how the device writes it."""
         session = self.session
         if self.interface.name not in session.profile.interfaces or session.profile.stimulus.dirty is None:
             return None

@@ -11,7 +11,7 @@ from ..common.words import counted
 #: Bits in a word of a bitmap.
 WORD_BITS: Final = 64
 
-#: Bytes looked at in one go: they stay in the processor's cache while they are copied and compared.
+#: Bytes compared in one go: they stay in the processor's cache while they are copied and compared.
 _CHUNK: Final = 1 << 18
 
 #: Bytes in which single bits are looked for once a chunk is known to be wrong.
@@ -48,7 +48,7 @@ class Pages:
 
     @classmethod
     def _in_order(cls, runs: Iterable[tuple[int, int]]) -> Pages:
-        """Of runs in order, none of which is empty or touches another."""
+        """Pages from runs in order, none of which is empty or touches another."""
         pages = cls()
         pages.runs = tuple(runs)
         return pages
@@ -114,7 +114,7 @@ class Pages:
         return f"Pages({self})"
 
     def at(self, address: Callable[[int], int]) -> str:
-        """``the page at 0x9003000, 6 pages from 0x9007000``: where they lie, by what ``address`` gives for a page."""
+        """``the page at 0x9003000, 6 pages from 0x9007000``: where they are, by what ``address`` gives for a page."""
         shown = [
             f"{counted(end - first, 'page')} from 0x{address(first):x}"
             if end - first > 1
@@ -126,7 +126,7 @@ class Pages:
         return ", ".join(shown) or "none"
 
     def __str__(self) -> str:
-        """``3, 7-12`` and how many there are when not all are shown."""
+        """``3, 7-12`` and how many there are if not all are shown."""
         if not self.runs:
             return "none"
         shown = [f"{first}-{end - 1}" if end - first > 1 else f"{first}" for first, end in self.runs[:_SHOWN]]
@@ -136,19 +136,19 @@ class Pages:
 
 
 class Difference(NamedTuple):
-    """How a bitmap differs from what it should be; where very much is wrong only the beginning is listed."""
+    """How a bitmap differs from what it should be; if very much is wrong, only the beginning is listed."""
 
-    #: Bits that are clear and had to be set.
+    #: Bits that are clear and should be set.
     missing: Pages
-    #: Bits that are set and had to be clear.
+    #: Bits that are set and should be clear.
     extra: Pages
 
 
 def compare(bitmap: memoryview, must: Pages, may: Pages) -> Difference:
-    """Compare all bits of ``bitmap``: those of ``must`` set, those of ``may`` as they like, all others clear.
+    """Compare all bits of ``bitmap``: those of ``must`` set, those of ``may`` either way, all others clear.
 
-    Bit i, counted from the lowest bit of the first byte, is page i. Takes a small buffer besides the bitmap,
-    however large it is.
+    Bit i, counted from the lowest bit of the first byte, is page i. Takes only a small buffer in addition to
+    the bitmap, however large that is.
     """
     bits = len(bitmap) * 8
     missing: list[tuple[int, int]] = []
@@ -168,7 +168,7 @@ def compare(bitmap: memoryview, must: Pages, may: Pages) -> Difference:
 
 
 def set_bits(bitmap: memoryview) -> Pages:
-    """The bits that are set; of a bitmap in which very much is set only the beginning."""
+    """The bits that are set; if very many are set, only the beginning."""
     return compare(bitmap, Pages(), Pages()).extra
 
 

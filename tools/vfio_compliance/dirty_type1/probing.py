@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a container announces of its dirty page tracking; nothing is tracked for that."""
+"""What a container announces about its dirty page tracking, without starting it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SMALLEST, _LARGEST = 1 << 12, 1 << 30
 
 
 def probe(container: Container) -> Seen | None:
-    """Page sizes, and the largest bitmap; None where no tracking is announced. Raises DeviceError for absurd ones.
+    """Page sizes, and the largest bitmap; None if no tracking is announced. Raises DeviceError for absurd ones.
 
     A container that tracks without announcing it is not found: that would be seen by starting it alone.
     """

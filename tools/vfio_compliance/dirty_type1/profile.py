@@ -15,7 +15,7 @@ from ..profiles.records import key
 
 @dataclass(frozen=True, kw_only=True)
 class DirtyClaims(Claims):
-    """What is claimed of the pages that a container reports."""
+    """What is claimed about the pages that a container reports."""
 
     page_size: int | None = key(
         Size("4KiB", "1GiB", power_of_two=True), "Granularity of dirty page tracking.", default=None

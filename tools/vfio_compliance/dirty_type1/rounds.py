@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Rounds of a migration in small: memory is copied by its dirty bitmaps alone while the device writes it.
+"""Rounds of a migration in miniature: memory is copied only by its dirty bitmaps while the device writes it.
 
 At the end of a round the copy is the memory, or a written page was never reported.
 """
@@ -28,10 +28,10 @@ _END = 300
 #: Writes and queries in a round at most, and the bytes that a write changes.
 _MOST_WRITES, _MOST_QUERIES, _BYTES = 6, 4, 8
 
-#: As many as a run makes of each kind, and a run that goes deep.
+#: Rounds of each kind in a run, and in a deep run.
 ROUNDS, MANY_ROUNDS = 40, 1000
 
-#: Rounds on a single page, with one write in each, or two of a stream: a fault may come with every 64th.
+#: Rounds on a single page, with one write in each, or two of a stream: a fault may come only with every 64th.
 _SIMPLE = 150
 
 #: Longest time between two queries, in seconds.
@@ -78,7 +78,7 @@ class _Log:
 
 
 class Rounds:
-    """Many rounds on one container, each from a seed of its own.
+    """Many rounds on one container, each from its own seed.
 
     ``stream`` has the device write on its own account too. Where the transport can take two callers at once the
     writes come from another thread, at any moment of the queries; else between them.
@@ -97,14 +97,14 @@ class Rounds:
         #: The last calls before all rounds, and before this one; before and at the end of all that these do not need.
         self._before_all = self._before = 0
         self._left_out = 0, 0
-        #: What this round is called.
+        #: The name of this round.
         self._name = ""
         self.tally = Tally()
 
     def run(self, rounds: int, seconds: float) -> Tally:
-        """So many rounds, fewer when ``seconds`` have passed.
+        """The given number of rounds; fewer if ``seconds`` have passed.
 
-        Raises RuleBroken, of as simple a round as shows it, Unjudged, DeviceError, NotApplicable.
+        Raises RuleBroken, with the simplest round that shows it, Unjudged, DeviceError, NotApplicable.
         """
         before = self._tracer.last
         try:
@@ -118,7 +118,7 @@ class Rounds:
         return self.tally
 
     def _run_simple(self, seconds: float) -> None:
-        """Rounds on a single page, to see whether that is enough for the fault to show. Raises as run() does."""
+        """Rounds on a single page, to see whether they suffice for the fault to show. Raises like run()."""
         self._guest.map(0, 1)
         self._guest.start()
         self._before_all = self._tracer.last
@@ -132,7 +132,7 @@ class Rounds:
         self._name, self._before = name, self._tracer.last
         self._copies = {0: bytearray(guest.mapping(0).view)}
         if self._stream:
-            self._query(0, 1, log)  # what the stream wrote last in the round before
+            self._query(0, 1, log)  # the stream's last write of the round before
             with self._streaming(0) as within:
                 self._await_change(0, within)
                 self._query(0, 1, log)
@@ -175,7 +175,7 @@ class Rounds:
         with self._streaming(chance.choice(staying)) as within:
             self._meanwhile(chance, writes, log)
             self._between(within, log)
-            if self._unmapping:  # what is still to be told of it is told now
+            if self._unmapping:  # what is still unreported is reported now
                 since = log.now()
                 with guest.leaving(_LEAVING[0]) as (reported, memory):
                     log.add(since, "reported by unmapping", reported, self._tracer.last)
@@ -187,7 +187,7 @@ class Rounds:
         guest.stop()
 
     def _meanwhile(self, chance: random.Random, writes: list[int], log: _Log) -> None:
-        """All writes, and queries at moments that chance decides."""
+        """All writes, and queries at random moments."""
         if not self._guest.transport.concurrent:
             for page in writes:
                 self._write(page, log)
@@ -221,7 +221,7 @@ class Rounds:
         return first, end - first
 
     def _write(self, page: int, log: _Log) -> None:
-        """One write by the device, of a place where memory and copy were made equal and different from before."""
+        """One write by the device, to a place where memory and copy were made equal and different from before."""
         guest = self._guest
         first = max(start for start in self._copies if start <= page)
         at = (page - first) * guest.page
@@ -238,7 +238,7 @@ class Rounds:
             raise Unjudged(f"the device did not write at 0x{guest.iova(page):x}")
 
     def _query(self, first: int, count: int, log: _Log) -> None:
-        """Ask for a bitmap, and copy what it reports."""
+        """Fetch a bitmap, and copy what it reports."""
         since = log.now()
         reported = self._guest.reported(first, count)
         log.add(since, "reported", reported, self._tracer.last)
@@ -273,14 +273,14 @@ class Rounds:
         )
 
     def _compared(self, start: int, index: int, log: _Log) -> Compared:
-        """That the page was in none of the bitmaps since it was last written, or reported, as data."""
+        """The fact that the page was in none of the bitmaps since it was last written or reported, as data."""
         since = log.calls.get(start + index, self._before)
         bit = index if start == _LEAVING[0] else start + index
         calls = (*self._left_out, self._before_all, self._before, since)
         return Compared(ROUND, tuple(map(hex, calls)), (hex(bit),))
 
     def _look(self, start: int, index: int) -> None:
-        """Note what a page of a mapping holds, for who compares it with what it held before."""
+        """Record the content of a page of a mapping, for comparison with what it held before."""
         size = self._guest.page
         self._guest.mapping(start).look(index * size, size)
 

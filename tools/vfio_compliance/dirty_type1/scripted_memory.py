@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory of a guest to which the steps of a script happen, those too of which the text does not say how they end."""
+"""Guest memory to which the steps of a script happen, including those whose outcome the specification leaves open."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .history import Expected
 from .pages import Pages, set_bits
 from .scripts import steps
 
-#: Bytes behind a bitmap in which it is looked for what was written there.
+#: Bytes behind a bitmap that are searched for stray writes.
 _BEHIND = 1 << 16
 
 _UNTOUCHED = 0xFF
 
-#: How a request is wrong, by the end of its verb; of "short" a number says how many words of the bitmap are missing.
+#: How a request is wrong, by the end of its verb; for "short", a number gives the missing words of the bitmap.
 _WRONG = ("small", "wrong-page", "readonly", "short")
 
 
 class ScriptedMemory(GuestMemory):
-    """It, and the verbs of scripts.py.
+    """Guest memory with the verbs of scripts.py.
 
-    A step that makes no sense where it comes is left out: pages written that are not mapped, a bitmap while nothing is
-    tracked. So does what was meant for memory that somebody unmapped, and so may any step be dropped from a script.
+    A step that makes no sense at its place is skipped: writing unmapped pages, a bitmap while nothing is tracked.
+    So are steps for memory that was unmapped; thus any step can be dropped from a script.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class ScriptedMemory(GuestMemory):
         """``visitor`` brings another device into the container; the rest, and what is raised, as GuestMemory has it."""
         super().__init__(transport, actor, scope, page_sizes)
         self._visitor = visitor
-        #: The bitmaps that the script played last has asked for.
+        #: The bitmaps that the last script requested.
         self.answers: list[Answer] = []
-        #: The steps, by their place, that were about a range of which the text promises nothing.
+        #: The steps, by their place, about a range for which the specification promises nothing.
         self.left_open: set[int] = set()
         self._cut: set[int] = set()
         self._pins: set[tuple[int, int]] = set()
@@ -74,9 +74,9 @@ class ScriptedMemory(GuestMemory):
         }
 
     def play(self, script: str) -> list[Answer]:
-        """Carry out a script; every bitmap that it asks for, compared.
+        """Carry out a script; return every bitmap that it requests, compared.
 
-        Raises NotApplicable, and DeviceError where what the text promises is refused.
+        Raises NotApplicable, and DeviceError if what the specification promises is refused.
         """
         answers = self.answers = []
         for self._step, (verb, numbers) in enumerate(steps(script)):
@@ -100,9 +100,9 @@ class ScriptedMemory(GuestMemory):
             self.make_dirty(first, count)
 
     def _cross(self, page: int) -> None:
-        """One write over the border before ``page``; what of it reaches the memory is what the device wrote.
+        """One write across the border before ``page``; what reaches the memory is what the device wrote.
 
-        Where one side cannot be written, the device may still have written the other before it failed.
+        If one side cannot be written, the device may still have written the other before it failed.
         """
         pages = Pages.of(page - 1, page) & self._free
         if self._everything or not pages or self.actor.chooses:
@@ -125,7 +125,7 @@ class ScriptedMemory(GuestMemory):
 
     @property
     def _free(self) -> Pages:
-        """Pages that the device may write, and that are surely mapped."""
+        """Pages that the device may write, and that are certainly mapped."""
         return self.history.mapped - self.history.readonly - self.history.doubtful
 
     def _writable(self, pages: Pages) -> bool:
@@ -143,7 +143,7 @@ class ScriptedMemory(GuestMemory):
         self._pins.discard((first, count))
 
     def _pin_nothing(self, first: int, count: int) -> None:
-        """Have pages pinned of which some are not mapped; the others may have been written all the same."""
+        """Make the driver pin pages of which some are not mapped; the others may have been written nevertheless."""
         pages = Pages.run(first, count)
         if not self.actor.can_pin or not pages - self.history.mapped or pages & self.history.pinned:
             return
@@ -155,7 +155,7 @@ class ScriptedMemory(GuestMemory):
         self.history.stain(pages)
 
     def _visit(self, page: int) -> None:
-        """Another device comes into the container, writes a page, has it pinned for a while, and goes."""
+        """Another device enters the container, writes a page, has it pinned for a while, and leaves."""
         if self._visitor is None:
             raise NotApplicable("each server has a container of its own")
         with self._visitor() as other:
@@ -176,7 +176,7 @@ class ScriptedMemory(GuestMemory):
 
     def _start_again(self) -> None:
         if self.history.tracking:
-            outcome = self.tracker.try_start()  # whatever it answers: the text leaves that open
+            outcome = self.tracker.try_start()  # any answer: the specification leaves that open
             self._tell(f"start tracking again, {_answered(outcome)}")
 
     def _stop(self) -> None:
@@ -184,7 +184,7 @@ class ScriptedMemory(GuestMemory):
             self.stop()
 
     def _check(self) -> Iterator[Answer]:
-        """The bitmap of each mapping by itself; of one that was cut, of its parts."""
+        """The bitmap of each mapping by itself, or of the parts of one that was cut."""
         for first in sorted(self._mappings):
             pages = Pages.run(first, self._mappings[first].size // self.page) & self.history.mapped
             for start, end in pages.runs:
@@ -193,7 +193,7 @@ class ScriptedMemory(GuestMemory):
                     return
 
     def _ask(self, first: int, count: int) -> list[Answer]:
-        """The bitmap of any range; a refusal is right where the text does not promise it."""
+        """The bitmap of any range; a refusal is right if the specification does not promise it."""
         needed = bitmap_bytes(count)
         if not self.history.tracking or needed > self.largest:
             return []
@@ -232,9 +232,9 @@ class ScriptedMemory(GuestMemory):
     def _behind(
         self, needed: int, into: GuardedBuffer, fetch: Callable[[GuardedBuffer], Outcome]
     ) -> tuple[Outcome, str]:
-        """What was answered, and what is known to have been written behind a bitmap of ``needed`` bytes.
+        """The answer, and what is known to have been written behind a bitmap of ``needed`` bytes.
 
-        Nothing can be written directly behind it: a kernel that tries has to say EFAULT. Then it is let.
+        At first, memory behind it is not writable: a kernel that tries must return EFAULT. Then it is writable.
         """
         try:
             outcome = fetch(into)
@@ -274,7 +274,7 @@ class ScriptedMemory(GuestMemory):
         self.try_get(first, count, page=page, room=room, readonly=wrong == "readonly", short=8 * words)
 
     def _unmap_range(self, first: int, count: int, wrong: str, words: int) -> Answer | None:
-        """Unmap any range. One that is not exactly a mapping may be refused, and nothing is changed then."""
+        """Unmap any range. One that is not exactly a mapping may be refused, and then nothing is changed."""
         span = Pages.run(first, count)
         exact = first in self._mappings and first not in self._cut and self._mappings[first].size == count * self.page
         self._leave_open(not exact)
@@ -325,7 +325,7 @@ class ScriptedMemory(GuestMemory):
     def _gone(self, span: Pages, size: int, bitmap: GuardedBuffer | None) -> Answer | None:
         """A range was unmapped, of which ``size`` pages are said to be gone: its part of the mappings that it meets.
 
-        Or less, the mappings that lie in it, or more, all that it meets: then their pages have to be reported, too.
+        Or less, the mappings inside it, or more, all that it meets: then their pages must also be reported.
         """
         (first, end), history = span.runs[0], self.history
         met = {start: Pages.run(start, each.size // self.page) for start, each in self._mappings.items()}
@@ -358,7 +358,7 @@ class ScriptedMemory(GuestMemory):
 
 
 def _bounds(expected: Expected) -> Expected:
-    """What a bitmap that went wrong still has to keep."""
+    """What a failed bitmap must still keep."""
     return Expected(Pages(), expected.may, Pages())
 
 

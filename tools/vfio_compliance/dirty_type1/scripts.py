@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Histories of guest memory: a language for them, and those that have a name of their own.
+"""Histories of guest memory: a language for them, and named ones.
 
 A script is a line of steps, each a verb and its numbers, in pages:
 
@@ -9,7 +9,7 @@ A script is a line of steps, each a verb and its numbers, in pages:
     visit PAGE                   another device comes into the container, writes and pins that page, and goes
     start-again                  whatever it answers
     get FIRST COUNT              a bitmap that is judged, of whole mappings
-    ask FIRST COUNT              the same of any range, which may be refused where the text does not promise it
+    ask FIRST COUNT              the same for any range, which may be refused if the specification does not promise it
     check                        the bitmap of each mapping by itself
     get-small, get-wrong-page    a bitmap with too small a buffer, or with another page size: to be refused
     get-readonly                 the same into memory that cannot be written
@@ -29,7 +29,7 @@ from typing import Final
 #: Steps that fail in the middle.
 FAILING: Final = ("get-readonly", "get-short", "unmap-readonly", "unmap-short")
 
-#: Each by a name that says what is peculiar about it. No query cuts a mapping, which the text leaves open.
+#: Each by a name that describes it. No query cuts a mapping, which the specification leaves open.
 SCRIPTS: Final = {
     "asked twice": "map 0 64; start; dirty 5; get 0 64; get 0 64",
     "hundreds of pages between two bitmaps": "map 0 700; start; dirty 0 700; get 0 700; get 0 700",

@@ -11,7 +11,7 @@ from .guest_memory import GuestMemory
 
 
 class Streamed:
-    """It, until the block ends. What has changed since the page was copied has to be in the next bitmap."""
+    """The page and its copy, until the block ends. A change since the copy must be in the next bitmap."""
 
     def __init__(self, guest: GuestMemory) -> None:
         self._guest, self._streams = guest, ExitStack()
@@ -25,14 +25,14 @@ class Streamed:
         self._streams.__exit__(*error)  # type: ignore[arg-type]
 
     def stream(self, page: int) -> None:
-        """Have the device write ``page`` over and over. Raises NotApplicable, Silent."""
+        """Make the device write ``page`` repeatedly. Raises NotApplicable, Silent."""
         guest, self._page = self._guest, page
         self._copy = self._now()
         guest.device_streams(page)
         self._within = self._streams.enter_context(guest.actor.stream(guest.iova(page), guest.page, in_any_state=True))
 
     def written(self) -> None:
-        """The device writes it after the last copy. Raises Unjudged where it does not."""
+        """The device writes it after the last copy. Raises Unjudged if it does not."""
         end = time.monotonic() + self._within
         while self._now() == self._copy:
             if time.monotonic() > end:
@@ -40,7 +40,7 @@ class Streamed:
             self._guest.transport.pause(self._within / 1024)  # soon: the next write is to come after what follows
 
     def copy(self, first: int, count: int) -> None:
-        """Copy the page behind a bitmap of ``count`` pages from ``first`` on, which has to be right."""
+        """Copy the page behind a bitmap of ``count`` pages from ``first`` on, which must be correct."""
         if self._now() != self._copy:
             self._guest.device_wrote(self._page)
         self._guest.get(first, count).correct()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a request that was refused has really changed nothing."""
+"""Whether a refused request has really changed nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BITMAP = 8
 
 
 class Witness:
-    """One mapping with tracking on or off; what is on has a written page to report, if the device can write one."""
+    """One mapping with tracking on or off; if on, with a written page to report, if the device can write one."""
 
     def __init__(self, container: Container, guest: GuestMemory) -> None:
         self._container = container
@@ -29,11 +29,11 @@ class Witness:
         #: Bytes of the mapping, and where it begins.
         self.size = _PAGES * guest.page
         self.iova = guest.iova(0)
-        #: Whether what the container holds is known: from begin() on only once it was seen.
+        #: Whether the state of the container is known: after begin(), only once it has been seen.
         self.sure = True
 
     def begin(self, *, tracking: bool) -> None:
-        """Map the memory, start tracking if that is wanted, and have a page written."""
+        """Map the memory, start tracking if ``tracking``, and have a page written."""
         self._tracking, self.sure = tracking, False
         self._guest.map(0, _PAGES)
         if tracking:
@@ -73,12 +73,12 @@ class Witness:
     # -- afterwards -------------------------------------------------------------------------------------------------
 
     def declined(self, what: str, outcome: Outcome) -> None:
-        """The request failed, and all is as begin() left it."""
+        """The request failed, and everything is as begin() left it."""
         declined(what, outcome)
         self.unchanged(what)
 
     def unchanged(self, after: str) -> None:
-        """All is as begin() left it: tracking, what it recorded, the memory for the bitmap, and the mapping."""
+        """Everything is as begin() left it: tracking, its record, the bitmap buffer, and the mapping."""
         if any(self._bitmap.view):
             broken(f"looking at the bitmap's memory after {after}", expected="zeros as before", seen="a bit set")
         if not self._container.maps(self.iova, self.size):
@@ -87,7 +87,7 @@ class Witness:
         self.sure = True
 
     def settles(self, *, tracking: bool, after: str, got: bool = False) -> None:
-        """Tracking is on or off now, and with ``got`` the bitmap that was asked for has the written page."""
+        """Tracking is on or off now, and with ``got`` the requested bitmap has the written page."""
         if got:
             known = _WRITTEN in self._guest.take_served(0, _PAGES)
             if self._written and not known and not self._bitmap.view[0] & 1 << _WRITTEN:
@@ -102,7 +102,7 @@ class Witness:
         if not expected:
             if self._guest.try_get(0, _PAGES).ok:
                 broken(what, expected="an error: tracking is off", seen="success")
-            self._guest.transport.may_track = False  # nobody is to stop it again, which has no documented effect
+            self._guest.transport.may_track = False  # it must not be stopped again, which has no documented effect
             return
         try:
             answer = self._guest.get(0, _PAGES)
@@ -111,12 +111,12 @@ class Witness:
         answer.complete()
 
     def gone(self, after: str) -> None:
-        """The mapping is not there any more."""
+        """The mapping is gone."""
         if self._container.maps(self.iova, self.size):
             broken(f"mapping the same range again after {after}", expected="success: it is unmapped", seen="an error")
         self._guest.mapping(0).mapped = False
         self.sure = True
 
     def release(self) -> None:
-        """Let go of the bitmap's memory."""
+        """Release the bitmap buffer."""
         self._bitmap.release()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The profile's ways to make a device fail while it migrates, or have something to do then."""
+"""The profile's ways to make a device fail while it migrates, or to give it work."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .states import name
 
 
 class Hidden(NotApplicable):
-    """Whether the device works cannot be seen in its present state."""
+    """Whether the device runs cannot be seen in its present state."""
 
 
 class MigrationActor(Actor):
-    """What the profile denies raises NotApplicable, what it says nothing about Silent."""
+    """What the profile denies raises NotApplicable, what it does not mention raises Silent."""
 
-    #: A refusal is that of the next write of device_state, which follows at once.
+    #: A refusal is that of the next write to device_state, which follows at once.
     ends_with_its_case = Actor.ends_with_its_case | {"stimulus.refusal"}
 
     @property
@@ -34,7 +34,7 @@ class MigrationActor(Actor):
         return self.profile.stimulus_of(MigrationStimulus)
 
     def counter(self) -> Activity:
-        """As everywhere; looking at it raises Hidden in a state in which it cannot be seen."""
+        """As in Actor; sampling it raises Hidden in a state in which it cannot be read."""
         activity, running = super().counter(), self._stimulus.running
         hidden = running.unreadable_in if isinstance(running, MigrationRunning) else ()
         if not hidden:
@@ -49,7 +49,7 @@ class MigrationActor(Actor):
         return replace(activity, sample=sample)
 
     def _state(self) -> int:
-        """The state in device_state. Raises DeviceError; Unreachable where there is no migration region."""
+        """The state in device_state. Raises DeviceError; Unreachable if there is no migration region."""
         for region in self._device.regions_of_type(REGION_TYPE):
             return region.read(DEVICE_STATE.offset, DEVICE_STATE.width) & VFIO_DEVICE_STATE_MASK
         raise Unreachable("looking for the migration region", "one", "none")
@@ -60,9 +60,9 @@ class MigrationActor(Actor):
 
     @contextmanager
     def interrupts(self) -> Iterator[Activity]:
-        """Interrupts that come over and over, by ``stimulus.interrupts``, until the block ends.
+        """Interrupts that come repeatedly, by ``stimulus.interrupts``, until the block ends.
 
-        The block may leave the device in any state: it is reset before it is told to stop.
+        The block may leave the device in any state: it is reset before the interrupts are stopped.
         """
         its = self.wanted("interrupts", self._faults.interrupts)
         self.enable_irq(its.index, its.vector)
@@ -84,32 +84,32 @@ class MigrationActor(Actor):
                     self.run("stimulus.interrupts.stop", its.stop, variables)
 
     def provoke_error(self) -> None:
-        """Make the next write of device_state fail with the error state."""
+        """Make the next write to device_state fail with the error state."""
         self.run("stimulus.error", self.wanted("error", self._faults.error), {})
 
     def provoke_refusal(self) -> None:
-        """Make the next write of device_state fail with the state that the device is in."""
+        """Make the next write to device_state fail, with the device keeping its state."""
         self.run("stimulus.refusal", self.wanted("refusal", self._faults.refusal), {})
 
     def start_work(self, iova: int, length: int) -> None:
-        """Give the device something to do, for which it may write some memory."""
+        """Give the device work, for which it may write some memory."""
         self.run("stimulus.work.start", self._work().start, {"$iova": iova, "$length": length})
 
     def await_work(self) -> None:
-        """Wait until the device says that it is done, or was aborted. Raises Unreachable when that does not come."""
+        """Wait until the device reports it as done or aborted. Raises Unreachable if that does not happen."""
         self.run("stimulus.work.ended", self._work().ended, {})
 
     def _work(self) -> Work:
         return self.wanted("work", self._faults.work)
 
     def provoke_save_fault(self) -> None:
-        """Make the device fail while it saves its state, once it has been told to."""
+        """Make the device fail while it is saved, from now on."""
         self.run("stimulus.save_fault", self.wanted("save_fault", self._faults.save_fault), {})
 
     def provoke_resume_fault(self) -> None:
-        """Make the device fail while it is given a state, once it has been told to."""
+        """Make the device fail while it is resumed, from now on."""
         self.run("stimulus.resume_fault", self.need_resume_fault(), {})
 
     def need_resume_fault(self) -> tuple[Step, ...]:
-        """How that is done, for those who move a state first. Raises NotApplicable, Silent."""
+        """How that is done, for callers that move a state first. Raises NotApplicable, Silent."""
         return self.wanted("resume_fault", self._faults.resume_fault)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tests of version 1 do and judge again and again: a state that is entered, and whether the device is there."""
+"""What many tests of version 1 do and judge: entering a state, and whether the device has reached it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .states import Transition, drawn_from, name
 
 
 def enter_error(migration: MigrationRegion, actor: MigrationActor, state: DeviceState = DeviceState.STOP) -> None:
-    """Have the device fail while it is asked for ``state``. Raises Unjudged where that is not the error state then."""
+    """Make the device fail while ``state`` is written. Raises Unjudged if that does not lead to the error state."""
     actor.provoke_error()
     migration.try_set_state(state)
     if not migration.in_error():
@@ -19,9 +19,9 @@ def enter_error(migration: MigrationRegion, actor: MigrationActor, state: Device
 
 
 def refuse(migration: MigrationRegion, actor: MigrationActor) -> None:
-    """Have the device refuse a documented transition, or running where none is drawn, and keep its state.
+    """Make the device refuse a documented transition, or running if there is none, and keep its state.
 
-    Raises Unjudged where it does not, which other rules judge.
+    Raises Unjudged if it does not, which other rules judge.
     """
     before = migration.state()
     actor.provoke_refusal()
@@ -31,18 +31,18 @@ def refuse(migration: MigrationRegion, actor: MigrationActor) -> None:
 
 
 def need_data(migration: MigrationRegion, seconds: float = 0.0) -> None:
-    """See that data is offered before ``seconds`` have passed. Raises NotApplicable where none is."""
+    """Check that data is offered before ``seconds`` have passed. Raises NotApplicable if none is."""
     if not migration.wait_for_data(seconds):
         raise NotApplicable("the device offers no data, or no more, in this state")
 
 
 def in_state(migration: MigrationRegion, when: str, *allowed: DeviceState) -> None:
-    """device_state, read ``when``, gives a state that is allowed."""
+    """device_state, read ``when``, shows an allowed state."""
     one_of(f"reading device_state {when}", migration.state(), allowed, name)
 
 
 def made(transition: Transition, change: Change) -> None:
-    """The write was accepted whole, and the device is there."""
+    """The write was accepted in full, and the device is in the new state."""
     what = f"writing {name(transition.after)} in {name(transition.before)}"
     with about(change.call):
         accepted(what, change.outcome, DEVICE_STATE.width)
@@ -50,13 +50,13 @@ def made(transition: Transition, change: Change) -> None:
 
 
 def goes_to(migration: MigrationRegion, state: DeviceState) -> None:
-    """The driver accepts ``state``, and the device is there."""
+    """The driver accepts ``state``, and the device reaches it."""
     transition = Transition(migration.state(), state)
     made(transition, migration.change_to(state))
 
 
 def safe(what: str, change: Change, transition: Transition) -> None:
-    """Where the text is silent: the new state if the write was accepted, else the old one or the error state."""
+    """Where the specification is silent: the new state if the write was accepted, else the old or error state."""
     allowed = [transition.after] if change.outcome.ok else [transition.before, DeviceState.ERROR]
     with about(change.call):
         one_of(f"reading device_state after {what}", change.now, allowed, name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests of version 1 ask for."""
+"""The fixtures of the tests of version 1."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ def migration(v1: Migration, device: Device) -> MigrationRegion:
 
 @pytest.fixture
 def resuming(v1: Migration) -> MigrationRegion:
-    """The migration region of a device in RESUMING that was given nothing; cases of a rule leave it there."""
+    """The migration region of a device in RESUMING that has received nothing; cases of a rule leave it there."""
     return v1.rest_in(DeviceState.RESUMING)
 
 
 @pytest.fixture
 def migrates(profile: Profile) -> None:
-    """A device that is judged by version 1, for rules of others in its states. Raises NotApplicable for another one."""
+    """A device judged by version 1, for rules of others in its states. Raises NotApplicable for any other device."""
     if MigrationSection.name not in profile.interfaces:
         raise NotApplicable(f"{MigrationSection.name} is not among the interfaces of the profile")
 
 
 @pytest.fixture
 def fresh(session: Session, v1: Migration) -> Callable[[], MigrationRegion]:
-    """Brings the device back to RUNNING in the middle of a test, by a reset or what stands in for it."""
+    """Brings the device back to RUNNING in the middle of a test, by a reset or what replaces it."""
 
     def bring_back() -> MigrationRegion:
         session.after_reset()
@@ -73,13 +73,13 @@ def fresh(session: Session, v1: Migration) -> Callable[[], MigrationRegion]:
 
 @pytest.fixture(scope="session")
 def way_to(v1: Migration, journeys: Journeys) -> Reach:
-    """Brings the device along states; what it has to know of the device for that is found out once."""
+    """Brings the device along states; what it must know about the device for this is found out once."""
     return Reach(v1, journeys)
 
 
 @pytest.fixture
 def reach(way_to: Reach, device: Device) -> Reach:
-    """Brings the device along states; may reset it now, so ask for it before whatever that would disturb."""
+    """Brings the device along states; may reset it now, so request this before whatever a reset would disturb."""
     way_to.get_ready()
     return way_to
 
@@ -92,19 +92,19 @@ def guide(v1: Migration, journeys: Journeys, reach: Reach) -> StateGuide:
 
 @pytest.fixture(scope="session")
 def all_players(v1: Migration, journeys: Journeys, way_to: Reach) -> Players:
-    """Clients that play sessions of migration, and the migrations that theirs are compared with."""
+    """Clients that play migration sessions, and the migrations that theirs are compared with."""
     return Players(v1, journeys, way_to)
 
 
 @pytest.fixture
 def players(all_players: Players, reach: Reach) -> Players:
-    """The same, once it is known how the device is brought along states."""
+    """The same, once the way along the states is known."""
     return all_players
 
 
 @pytest.fixture
 def recovers(v1: Migration, device: Device, fresh: Callable[[], MigrationRegion]) -> Callable[[], None]:
-    """Sees that a reset brings the device back from where it is now, as from the same state entered as documented."""
+    """Checks that a reset recovers the device from where it is now, as from the same state entered as documented."""
 
     def reset() -> None:
         state = v1.region().state()
@@ -128,25 +128,25 @@ def recovers(v1: Migration, device: Device, fresh: Callable[[], MigrationRegion]
 
 @pytest.fixture
 def opened_in(v1: Migration, migration: MigrationRegion) -> DeviceState:
-    """device_state as it was read first after the device was opened for the first time."""
+    """device_state as first read after the device was opened for the first time."""
     return v1.opened_in
 
 
 @pytest.fixture(scope="session")
 def pre_copy_patience(journeys: Journeys) -> float:
-    """Seconds to wait in pre-copy for data, which may take its time; none unless the profile claims that data comes."""
+    """Seconds to wait in pre-copy for data, which may come late; 0 unless the profile claims that data comes."""
     return journeys.patience
 
 
 @pytest.fixture
 def actor(v1: Migration, migration: MigrationRegion) -> MigrationActor:
-    """The profile's ways to make the device work, change and fail."""
+    """The profile's ways to make the device run, change and fail."""
     return v1.actor
 
 
 @pytest.fixture(scope="session")
 def journeys(v1: Migration) -> Journeys:
-    """The whole flows of saving and resuming, each made when it is first asked for."""
+    """The whole flows of saving and resuming, each made on first use."""
     return Journeys(v1)
 
 
@@ -160,7 +160,7 @@ def qemu(device: Device, profile: Profile) -> Iterator[Qemu]:
 
 @pytest.fixture
 def stress(v1: Migration, migration: MigrationRegion, seed: int, exploring: Exploring) -> Stress:
-    """Random operations, for a part of the time that the run was given for them."""
+    """Random operations, for a part of the time that the run has for them."""
     from .exploration.stress import Stress  # hypothesis is an optional package
 
     if v1.claims.data_section == "mapped-only":
@@ -171,9 +171,9 @@ def stress(v1: Migration, migration: MigrationRegion, seed: int, exploring: Expl
 
 @pytest.fixture
 def destination(v1: Migration) -> Iterator[Destination]:
-    """Where a state is restored: the second device where there is one, else the device itself; RUNNING.
+    """Where a state is restored: the second device if there is one, otherwise the device itself; RUNNING.
 
-    It is the device itself that this resets then, so ask for it after whatever that is to be asked first.
+    In the second case this resets the device itself, so request it after anything that needs the device before.
     """
     with v1.destination() as destination:
         yield destination

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whole flows of saving and resuming, each driven once per run and judged by many rules.
+"""Whole flows of saving and resuming, each carried out once per run and judged by many rules.
 
-On a large device one pass over the state moves gigabytes: what only has to be looked at is looked at here, once.
+On a large device, one pass over the state moves gigabytes: what only needs to be observed is observed here, once.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from .states import Transition, name
 PRE_COPY, STOP_AND_COPY = DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY
 STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RUNNING
 
-#: Values for the visible state: one before pre-copy, one that replaces it meanwhile, one for a suspended device, and
-#: one for a device that is about to be given another's state.
+#: Values for the visible state: one before pre-copy, one that replaces it during pre-copy, one for a suspended device,
+#: and one for a device that is about to receive another device's state.
 EARLY, LATE, QUIET = 0x0101_0202_0303_0404, 0xF0F0_E1E1_D2D2_C3C3, 0x0123_4567_89AB_CDEF
 OTHER = 0x6969_9696_3C3C_C3C3
 
 
 @dataclass
 class Journey:
-    """What was seen on the way, whichever it was."""
+    """What was seen during a flow of either kind."""
 
-    #: The step at which the journey ended before its time.
+    #: The step at which the journey ended early.
     failure: DeviceError | None = None
     #: The running numbers of the calls that showed what is judged later, by the name of the field.
     at: dict[str, int] = field(default_factory=dict)
-    #: What the suite did as a client, for those who judge clients.
+    #: What the suite did as a client, for the judges of clients.
     traffic: list[Access] = field(default_factory=list)
     #: How each change of device_state was answered, and what was read after it.
     changes: dict[Transition, Change] = field(default_factory=dict)
-    #: The first read() or write() of data that was refused, where a mapping took its place.
+    #: The first read() or write() of data that was refused, if a mapping replaced it.
     refused: DeviceError | None = None
 
     def failed_at(self, *steps: str) -> DeviceError | None:
@@ -55,17 +55,17 @@ class Saved(Journey):
     """What was seen while a state was saved."""
 
     stream: Stream = field(default_factory=Stream)
-    #: Bytes that were handed out in each state.
+    #: Bytes that were offered in each state.
     offered: dict[DeviceState, int] = field(default_factory=dict)
-    #: pending_bytes, read again and again after it was 0 in stop-and-copy.
+    #: pending_bytes, read repeatedly after it was 0 in stop-and-copy.
     after_the_end: list[int] = field(default_factory=list)
-    #: What could be seen of the state when the device was stopped; None where the profile cannot show it.
+    #: What could be seen of the state when the device was stopped; None if the profile cannot show it.
     visible: list[int] | None = None
-    #: device_state once the data of a state was read, by the state that the device was brought into.
+    #: device_state once the data of a state had been read, by the state that the device was brought to.
     drained: dict[DeviceState, DeviceState] = field(default_factory=dict)
 
     def whole(self) -> Stream:
-        """The state, read to its end. Raises Unjudged where the journey did not come so far."""
+        """The state, read to its end. Raises Unjudged if the journey did not get that far."""
         if self.failure:
             raise Unjudged(f"the state could not be saved: {self.failure}")
         return self.stream
@@ -73,28 +73,28 @@ class Saved(Journey):
 
 @dataclass
 class Resumed(Journey):
-    """What was seen while a state was given back."""
+    """What was seen while a state was restored."""
 
-    #: What the device showed before; None where the profile cannot show it.
+    #: What the device showed before; None if the profile cannot show it.
     before: list[int] | None = None
-    #: Buffers that the device took.
+    #: Buffers that the device accepted.
     taken: int = 0
-    #: device_state once all of the state was given.
+    #: device_state once all of the state had been written.
     filled: DeviceState | None = None
-    #: What the device showed once it was RUNNING; None where the profile cannot show it.
+    #: What the device showed once it was RUNNING; None if the profile cannot show it.
     visible: list[int] | None = None
-    #: Why it did not go on to pre-copy after that, if it did not.
+    #: Why it did not enter pre-copy after that, if it did not.
     stayed: DeviceError | None = None
 
     def whole(self) -> Resumed:
-        """The journey, made to its end. Raises Unjudged where it did not come so far."""
+        """The journey, completed. Raises Unjudged if it was not."""
         if self.failure:
             raise Unjudged(f"the state could not be given to the device: {self.failure}")
         return self
 
 
 class Journeys:
-    """The journeys of one run. Each starts from a device that was reset, and is made when it is first asked for."""
+    """The journeys of one run. Each starts from a device that was reset, and is made on first use."""
 
     def __init__(self, migration: Migration) -> None:
         self._migration = migration
@@ -108,28 +108,28 @@ class Journeys:
         self.resume = shared(self._resume)
 
     def _suspend(self) -> Saved:
-        """Running, stop-and-copy, stop; read as the text says, and no more than that."""
+        """Running, stop-and-copy, stop; read exactly as the specification says."""
         return self._save((STOP_AND_COPY,), QUIET)
 
     def _live(self) -> Saved:
         """Running, pre-copy, stop-and-copy, stop; the visible state changes in pre-copy.
 
-        pending_bytes is read over and over before each buffer, as clients do that ask for an estimate.
+        pending_bytes is read several times before each buffer, as by clients that want an estimate.
         """
         return self._save((PRE_COPY, STOP_AND_COPY), EARLY, reads=4)
 
     def _calm(self) -> Saved:
-        """As live, with a single read: another pass over the state, to be asked for only where live went wrong."""
+        """As live, with a single read: another pass over the state, to be used only if live failed."""
         return self._save((PRE_COPY, STOP_AND_COPY), EARLY)
 
     def _disturbed(self) -> Saved:
-        """As suspend, with pending_bytes read over and over before each buffer; for where live went wrong anyway."""
+        """As suspend, with pending_bytes read several times before each buffer; for use if live failed in any case."""
         return self._save((STOP_AND_COPY,), QUIET, reads=4)
 
     def _twice(self) -> tuple[Saved, Saved | None]:
-        """As suspend, and from stop once more, with pending_bytes read over and over before each buffer.
+        """As suspend, and from stop once more, with pending_bytes read several times before each buffer.
 
-        The second one is None where the profile does not claim that there is a way from stop to stop-and-copy.
+        The second one is None if the profile does not claim a transition from stop to stop-and-copy.
         """
         if ("stop", "stop-and-copy") not in self._migration.claims.transitions:
             return Saved(), None
@@ -167,7 +167,7 @@ class Journeys:
         return saved
 
     def drain(self, migration: MigrationRegion) -> None:
-        """Read what is offered in the present state, in pre-copy until it is enough. Raises Unreachable."""
+        """Read what is offered in the present state; in pre-copy, until it is enough. Raises Unreachable."""
         with given():
             self.read_out(migration, migration.state())
 
@@ -180,9 +180,9 @@ class Journeys:
             migration.save(into, reads, within=self._session.profile.limits.test / 3)
 
     def change(self, transition: Transition) -> Change:
-        """How a documented transition was made, in a flow that did before it all that the text has a user do.
+        """How a documented transition was made, in a flow that first did all that the specification asks of a user.
 
-        Raises Unjudged where no flow came so far, or the transition is in none.
+        Raises Unjudged if no flow got that far, or has the transition.
         """
         if transition.after == STOP and transition.before == RUNNING:
             return self._migration.begin().change_to(STOP)
@@ -198,31 +198,31 @@ class Journeys:
         raise Unjudged(f"{transition} was not reached: {failure}")
 
     def unseen(self) -> NotApplicable | Silent:
-        """What to raise where a state would have to be seen, and nothing of it can be."""
+        """What to raise if a state must be seen, and nothing of it can be."""
         return self._migration.actor.unseen()
 
     @property
     def patience(self) -> float:
-        """Seconds that data in pre-copy may take to come, where the profile claims that it does."""
+        """Seconds to wait for data in pre-copy, if the profile claims that there is some."""
         profile = self._session.profile
         return profile.limits.call / 10 if self._migration.claims.precopy_data else 0.0
 
     def _enough(self) -> Callable[[int], bool]:
-        """Whether so many bytes will do for pre-copy, which need not end: a whole state, or what time allows."""
+        """Whether a number of bytes is enough for pre-copy, which need not end: a whole state, or what time allows."""
         limits = self._session.profile.limits
         end = time.monotonic() + limits.test / 6
         return lambda total: total >= limits.largest_state or time.monotonic() >= end
 
     def _resume(self, journey: Callable[[], Saved], times: int = 1) -> Resumed:
-        """Running, resuming, running, with the state that ``journey`` saved: on a second device where there is one.
+        """Running, resuming, running, with the state that ``journey`` saved: on a second device if there is one.
 
-        All of that as many ``times``, one after the other without a reset.
+        All of that is done ``times`` times, one after another without a reset.
         """
         stream = journey().whole()
         resumed = Resumed()
         with self._migration.destination() as (_, migration, actor), self._recorded(migration, resumed):
             for _ in range(times):
-                resumed.before = show(actor, OTHER)  # what a reset may have left is not to pass for what was restored
+                resumed.before = show(actor, OTHER)  # what a reset may have left must not pass for what was restored
                 with given():
                     _change(migration, RESUMING, resumed)
                 for buffer in stream.buffers:
@@ -238,10 +238,10 @@ class Journeys:
 
     @contextmanager
     def _recorded(self, migration: MigrationRegion, journey: Journey) -> Iterator[None]:
-        """Keep what the client did, and what the driver refused, which ends the journey."""
+        """Record what the client did, and what the driver refused, which ends the journey."""
         tracer = self._session.transport.tracer
         before = tracer.last
-        # Whether read() and write() move the data is seen here, once, whatever is claimed of them.
+        # Whether read() and write() move the data is tried here, once, whatever is claimed about them.
         migration.mapped = migration.tries_both = self._migration.claims.data_section == "mapped-only"
         migration.refused = None
         try:
@@ -262,7 +262,7 @@ def _change(migration: MigrationRegion, state: DeviceState, journey: Journey) ->
 
 
 def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | None:
-    """What was wrong with a change to ``state``; None when it was made."""
+    """What was wrong with a change to ``state``; None if it was made."""
     try:
         migration.set_state(state)
     except DeviceError as error:
@@ -271,7 +271,7 @@ def _refusal(migration: MigrationRegion, state: DeviceState) -> DeviceError | No
 
 
 def show(actor: Actor, value: int | None = None) -> list[int] | None:
-    """What the device shows, of ``value`` if one is to be put there; None where the profile does not say how."""
+    """What the device shows, after ``value`` has been put there if given; None if the profile does not say how."""
     if not actor.can_put:
         return None
     if value is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The states of version 1 for the rules of other interfaces, to which none of them matters."""
+"""The states of version 1 for the rules of other interfaces, which do not depend on them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _STATES = {name(state): state for state in STATES}
 
 
 class StateGuide(Stage, Guide):
-    """Takes the device along, and gives it a whole state before it leaves resuming for running."""
+    """Takes the device along, and writes it a whole state before it leaves resuming for running."""
 
     def begin(self, way: Collection[str]) -> None:
-        """Have a device that runs, and a saved state at hand for a way that resumes it.
+        """Prepare a running device, and a saved state for a way that resumes it.
 
-        Raises Unreachable, and Unjudged where no state could be saved.
+        Raises Unreachable, and Unjudged if no state could be saved.
         """
         if {name(RESUMING), name(RUNNING)} <= {*way}:
-            self.journeys.suspend().whole()  # now, for it resets the device where it is not made yet
+            self.journeys.suspend().whole()  # now, as it resets the device if it has not been made yet
             self.v1.begin()
         else:
             self.v1.prepare()
 
     def go(self, state: str, *, leaving: bool) -> None:
-        """Bring the device to a state. Raises Unreachable, and NotApplicable where that is no drawn way."""
+        """Bring the device to a state. Raises Unreachable, and NotApplicable if no drawn transition leads there."""
         region, wanted = self.v1.region(), _STATES[state]
         before = region.state()
         if wanted != RUNNING:
@@ -41,9 +41,9 @@ class StateGuide(Stage, Guide):
         else:
             change = region.change_to(RUNNING)
             if not change.outcome.ok or change.now != RUNNING:
-                raise NotApplicable(f"running is not reached from {name(before)}, which the text leaves open")
+                raise NotApplicable(f"running is not reached from {name(before)}, which the specification leaves open")
 
     def settle(self) -> None:
-        """The device was reset: write running where it does not run. Raises Unjudged."""
+        """The device was reset: write running if it does not run. Raises Unjudged."""
         if problem := self.v1.unready(self.v1.session.device, insist=True):
             raise Unjudged(f"after the reset {problem}")

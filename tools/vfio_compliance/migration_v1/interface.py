@@ -34,18 +34,18 @@ class MigrationV1(Interface):
     drawn = tuple((name(before), name(after)) for before, after in DRAWN)
 
     def probe(self, device: Device, container: Container) -> Seen | None:
-        """What its region and device_state say."""
+        """What its region and device_state show."""
         return probe(device)
 
     def sessions(self) -> Sequence[tuple[str, str]]:
-        """Those that are played alone, and in pairs."""
+        """The sessions that are played alone, and in pairs."""
         return [(session.name, "; ".join(map(str, session.moves))) for session in ALPHABET]
 
     def keeper(self, session: Session) -> StateKeeper | None:
-        """None where there is no migration region."""
+        """None if there is no migration region."""
         migration = session.of(Migration)
         return None if migration.missing else StateKeeper(migration)
 
     def attach(self, session: Session) -> Migration:
-        """It on the device of a run."""
+        """The interface on the device of a run."""
         return Migration(self, session)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a client may do in the middle of moving a buffer, and after which the rest goes on as if nothing had been.
+"""What a client may do in the middle of moving a buffer, after which the rest continues as if nothing had happened.
 
-Whether an odd access is answered as it should be is judged by other rules, and so is a buffer that differs when it is
-read again a few times: where that is so, what comes after it cannot be judged.
+Other rules judge the answer to an odd access, and a buffer that differs when it is read again a few times: in these
+cases, what follows cannot be judged.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ..uapi.migration_v1 import (
 )
 from .region import MigrationRegion, Moment
 
-#: How often something is done for `many times`.
+#: How many times `many times` is.
 MANY: Final = 30
 
-#: So often the rules about a single buffer read it again: what differs by then is their matter.
+#: How many times the rules about a single buffer read it again: a difference up to then is judged by them.
 FEW: Final = 3
 
 
 class Buffer(NamedTuple):
-    """The buffer that is moved: its place, and the beginning of its data once that was moved."""
+    """The buffer being moved: its place, and the beginning of its data once that has been moved."""
 
     area: Area
     data: bytes = b""
@@ -81,7 +81,7 @@ def _state_again(region: MigrationRegion, _buffer: Buffer) -> None:
 
 def _offset_to_give(region: MigrationRegion, buffer: Buffer) -> None:
     if region.read(DATA_OFFSET) != buffer.area.offset:
-        raise NotApplicable("data_offset moves while a buffer is given, which the text leaves open")
+        raise NotApplicable("data_offset moves while a buffer is written, which the specification leaves open")
 
 
 def _written_again(region: MigrationRegion, buffer: Buffer) -> None:
@@ -117,11 +117,11 @@ def _write_state(state: DeviceState, region: MigrationRegion, _buffer: Buffer) -
 
 def _write_size(region: MigrationRegion, _buffer: Buffer) -> None:
     if region.try_write(DATA_SIZE, 8).ok:
-        raise NotApplicable("the device takes a data_size while it is saved, which the text leaves open")
+        raise NotApplicable("the device accepts a data_size while it is saved, which the specification leaves open")
 
 
 def _write(register: Register, number: int, region: MigrationRegion, _buffer: Buffer) -> None:
-    region.try_write(register, number)  # ignored or, where the register is read only, refused
+    region.try_write(register, number)  # ignored or, if the register is read-only, refused
 
 
 def _pending_again(region: MigrationRegion, _buffer: Buffer) -> None:
@@ -139,7 +139,7 @@ READ_AGAIN: Final = (
     Interruption("device_state read", Moment.MOVED, _state_again),
 )
 
-#: The same for what has a rule of its own.
+#: The same for an access that has its own rule.
 PENDING_AGAIN: Final = Interruption("pending_bytes read again", Moment.PENDING, _pending_again)
 
 #: What a client that resumes may do again.
@@ -169,12 +169,12 @@ def _all_moments(does: dict[str, Do]) -> tuple[Interruption, ...]:
     return tuple(Interruption(words, moment, do) for words, do in does.items() for moment in Moment)
 
 
-#: What is refused or ignored while a state is given, and while it is saved.
+#: What is refused or ignored while a state is resumed, and while it is saved.
 REFUSED_RESUMING: Final = _all_moments(_REFUSED)
 REFUSED_SAVING: Final = _all_moments({**_REFUSED, "data_size written": _write_size})
 
 
-#: Which of the buffers it is in, from how many there are.
+#: The index of a buffer, from the number of buffers.
 Place: TypeAlias = Callable[[int], int]
 
 PLACES: Final[dict[str, Place]] = {
@@ -196,7 +196,7 @@ class Interrupting:
     """Makes interruptions in some of the buffers that a region moves."""
 
     def __init__(self, whats: Sequence[Interruption], times: int, buffers: Collection[int]) -> None:
-        """``times``: how often each is made; ``buffers``: the numbers of the buffers, from 0."""
+        """``times``: how many times each is made; ``buffers``: the numbers of the buffers, from 0."""
         self._whats, self._times, self._buffers = whats, times, buffers
         self._number = -1
         #: Whether one was made.

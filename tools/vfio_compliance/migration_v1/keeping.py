@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""States of version 1 that are kept: saved to the end once, and given to a device later, perhaps to another driver."""
+"""States of version 1 that are kept: saved in full once, and restored on a device later, perhaps by another driver."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RU
 
 
 class StateKeeper(Keeper):
-    """Moves states by the steps of the text, and no more than these (kabi v23, lines 196-237)."""
+    """Moves states by exactly the steps of the specification (kabi v23, lines 196-237)."""
 
     def __init__(self, migration: Migration) -> None:
         self._migration = migration
@@ -62,7 +62,7 @@ class StateKeeper(Keeper):
     def give(self, kept: Kept) -> Given:
         """Running, resuming, running, with each buffer of the size that it had."""
         with self._begun() as migration:
-            other = secrets.randbits(64)  # what a reset may have left is not to pass for what was restored
+            other = secrets.randbits(64)  # what a reset may have left must not be taken for what was restored
             before = show(self._migration.actor, other)
             taken = 0
             try:
@@ -78,7 +78,7 @@ class StateKeeper(Keeper):
             return self._compared(kept, before)
 
     def _compared(self, kept: Kept, before: list[int] | None) -> Given:
-        """The device says that it runs on the state that it was given; whether that is so."""
+        """The device reports that it runs with the restored state; check whether it does."""
         try:
             if not self._goes_on():
                 return Given(Fate.UNCLEAN, "it was taken whole, and then the device does not run", "taken, not running")
@@ -100,14 +100,14 @@ class StateKeeper(Keeper):
         return Given(Fate.OTHER, f"{seen}was {kept.shown[first]:#x}, is {now[first]:#x}", "another state")
 
     def _goes_on(self) -> bool:
-        """Whether the device works; one whose work cannot be seen is believed."""
+        """Whether the device runs; if that cannot be seen, it is believed."""
         try:
             return self._migration.actor.counter().goes_on()
         except (NotApplicable, Silent):
             return True
 
     def _refused(self, migration: MigrationRegion, error: DeviceError, taken: int, kept: Kept) -> Given:
-        """Which step was refused, how, and what the device is like after that; it is clean if a reset recovers it."""
+        """Which step was refused, how, and the state of the device after that; it is clean if a reset recovers it."""
         at, why = _at(taken, kept), errno_name(error.errno) if error.errno else error.seen
         try:
             state = migration.state()
@@ -139,7 +139,7 @@ class StateKeeper(Keeper):
 
     @contextmanager
     def _begun(self) -> Iterator[MigrationRegion]:
-        """The region of a device after a reset; it is reset again when the block ends, however it does."""
+        """The region of a device after a reset; it is reset again when the block ends, in any case."""
         migration = self._migration.begin()
         session = self._migration.session
         try:
@@ -148,12 +148,12 @@ class StateKeeper(Keeper):
             if not session.out_of_reach and session.recovery.resettable:
                 try:
                     session.device.try_reset()
-                except (TransportError, DeviceError) as error:  # what came of the state is known all the same
+                except (TransportError, DeviceError) as error:  # the outcome for the state is known nevertheless
                     session.lost = True
                     what = error.message if isinstance(error, TransportError) else error
                     session.note(f"the reset after a state was moved: {what}")
 
 
 def _at(taken: int, kept: Kept) -> str:
-    """Where it was when ``taken`` buffers were through."""
+    """The place in the state after ``taken`` buffers."""
     return f"buffer {taken + 1} of {len(kept.sizes)}" if taken < len(kept.sizes) else "the change to running"

@@ -27,7 +27,7 @@ class Destination(NamedTuple):
 
 
 class Migration(Attachment):
-    """The migration region of the device, and what was found out about it; it is handed out in a known state."""
+    """The migration region of the device, and what was found out about it; it is provided in a known state."""
 
     #: device_state as it was first read, after the device was opened; RUNNING until then.
     opened_in = DeviceState.RUNNING
@@ -66,7 +66,7 @@ class Migration(Attachment):
         return {} if self.missing else {"restored on": self.session.second_name or "the device itself, after a reset"}
 
     def unready(self, device: Device, *, insist: bool) -> str:
-        """RUNNING is written where the device is in the state in which it opens or, to ``insist``, in any."""
+        """RUNNING is written if the device is in the state in which it opens or, with ``insist``, in any."""
         if self.missing:
             return ""
         try:
@@ -88,7 +88,7 @@ class Migration(Attachment):
             return False
 
     def brought_back(self) -> bool:
-        """Whether it is RUNNING again: the profile may claim a way there. What resuming has left is not to run."""
+        """Whether it is RUNNING again: the profile may claim a transition. What resuming has left must not run."""
         try:
             if self._region is None or (state := self._region.state()) == DeviceState.RUNNING:
                 return True
@@ -99,14 +99,14 @@ class Migration(Attachment):
             return False
 
     def has_failed(self) -> bool:
-        """Whether it is in the error state, or does not say in which it is."""
+        """Whether it is in the error state, or does not report its state."""
         try:
             return self._region is not None and self._region.state() == DeviceState.ERROR
         except DeviceError:
             return True
 
     def region(self) -> MigrationRegion:
-        """The migration region, whatever state the device is in. Raises Unreachable when there is none to use."""
+        """The migration region, whatever state the device is in. Raises Unreachable if there is none to use."""
         if self._region is None:
             raise Unreachable("looking for the migration region", "one", self.missing or "none")
         return self._region
@@ -128,12 +128,12 @@ class Migration(Attachment):
         return self.prepare()
 
     def go_on(self) -> MigrationRegion:
-        """As begin(), but from one case of a rule to the next as plain(): brought back to RUNNING without a reset."""
+        """As begin(), but from case to case of a rule, like plain(): brought back to RUNNING without a reset."""
         self.session.plain()
         return self.prepare() if self.session.recovery.resettable else self.begin()
 
     def rest_in(self, state: DeviceState) -> MigrationRegion:
-        """The migration region of the device in ``state``, in which the case before of the same rule may have left it.
+        """The migration region of the device in ``state``, in which an earlier case of the rule may have left it.
 
         Raises Unreachable, Broken, Lost, CallTimeout.
         """
@@ -146,14 +146,14 @@ class Migration(Attachment):
         region = self.prepare()
         lasting = session.transport.lasting
         region.enter(state)
-        session.transport.lasting = lasting  # it was given nothing there
+        session.transport.lasting = lasting  # it received nothing there
         return region
 
     @contextmanager
     def destination(self, *, keep: bool = False) -> Iterator[Destination]:
         """Where a state is restored, RUNNING: the second device, just opened, or the device itself, just reset.
 
-        A second one that is to be kept is left open, and handed out so for the next cases of the same rule.
+        With ``keep``, a second device is left open, and reused as it is for the next cases of the same rule.
         """
         session = self.session
         with session.second(keep=keep) as device:

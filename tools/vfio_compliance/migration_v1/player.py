@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Plays sessions of migration on a device, then a whole one, and compares what that brings."""
+"""Plays migration sessions on a device, then a full migration, and compares the result."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _UNSEEN = "the fault that was provoked was not seen, which another rule judges"
 
 
 class Last(Enum):
-    """How the migration goes that is judged."""
+    """How the judged migration goes."""
 
     #: The device is saved through pre-copy, whose data is read.
     LIVE = "saved live"
     #: It is saved from running to stop-and-copy.
     AT_ONCE = "saved at once"
-    #: The same of a device whose visible state has not changed since the session before; in the others it has.
+    #: The same for a device whose visible state has not changed since the session before; in the others it has.
     SAME_LIVE = "saved live unchanged"
     SAME_AT_ONCE = "saved at once unchanged"
-    #: It is given a state that was saved at the beginning of the run.
+    #: A state that was saved at the beginning of the run is restored on it.
     RESUMED = "resumed"
 
     @property
@@ -46,7 +46,7 @@ class Last(Enum):
 
     @property
     def changes(self) -> bool:
-        """Whether the visible state changes before."""
+        """Whether the visible state changes before it."""
         return self not in (Last.SAME_LIVE, Last.SAME_AT_ONCE)
 
 
@@ -56,11 +56,11 @@ def value(number: int) -> int:
 
 
 class Stage:
-    """A device, and what is known of how it migrates."""
+    """A device, and what is known about how it migrates."""
 
     def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
         self.v1, self.journeys, self.reach = v1, journeys, reach
-        #: How many values were put into the visible state: none comes again soon, so that none passes for another.
+        #: How many values were put into the visible state: none is repeated soon, so that none is taken for another.
         self.values = 0
 
     def buffers(self, state: DeviceState) -> int:
@@ -79,7 +79,7 @@ class Player:
     ) -> None:
         """``interruptions`` of the migration that is judged, by the state in which they are made.
 
-        ``anew``: nothing came before since a reset, whatever the rule; the second device is just opened, too.
+        ``anew``: nothing was done since a reset, whatever the rule; the second device is newly opened as well.
         """
         self._interruptions = interruptions or {}
         self._stage, self._v1, self._anew = stage, stage.v1, anew
@@ -88,19 +88,19 @@ class Player:
         self._lasting = stage.v1.session.transport.lasting
         #: The buffers of the state that is being saved.
         self.stream = Stream()
-        #: What the device shows; None where the profile does not say how that is seen.
+        #: What the device shows; None if the profile does not say how to see that.
         self._shown: list[int] | None = None
-        #: It shows what a state that it was given has brought, and nobody has changed that.
+        #: It shows what a restored state brought, and that has not been changed.
         self._brought = False
         #: A reset or another user may have changed what it shows.
         self._forgotten = False
         #: Whether there is data in the present state that was not read to its end.
         self._unread = False
-        #: It went from stop-and-copy to pre-copy when a part of its state was read: it may save the rest there.
+        #: It went from stop-and-copy to pre-copy after a part of its state had been read: it may save the rest there.
         self._continued = False
-        #: How many whole buffers it was given in resuming.
+        #: How many whole buffers were written in resuming.
         self._given = 0
-        #: A session has ended: from then on what the text promises is what is judged.
+        #: A session has ended: from then on, what the specification promises is judged.
         self._judged = False
         self.change()
 
@@ -113,13 +113,13 @@ class Player:
         self._judged = True
 
     def change(self) -> None:
-        """Put a value into the visible state that was not there before, where the profile says how."""
+        """Put a value into the visible state that was not there before, if the profile says how."""
         self._stage.values += 1
         self._shown = show(self._v1.actor, value(self._stage.values))
         self._brought = self._forgotten = False
 
     def go(self, state: DeviceState) -> None:
-        """Write a state. Raises NotApplicable where the device refuses what is not drawn, Unjudged if it dies of it."""
+        """Write a state. Raises NotApplicable if the device refuses what is not drawn, Unjudged if it dies of it."""
         transition = Transition(self.region.state(), state)
         if self._unread and self._stage.reach.holds(transition.before):
             where = name(transition.before)
@@ -139,7 +139,7 @@ class Player:
         self._unread = state in _SAVING
 
     def _try(self, transition: Transition) -> None:
-        """Write a state that is not drawn. Raises NotApplicable where it is refused."""
+        """Write a state that is not drawn. Raises NotApplicable if it is refused."""
         with given():
             change = self.region.change_to(transition.after)
         if not change.outcome.ok:
@@ -148,7 +148,7 @@ class Player:
             raise Unjudged(f"the device is not in {name(transition.after)}, which another rule judges")
 
     def read(self, far: Progress) -> None:
-        """Read so much of the data that a saving state offers."""
+        """Read the data of a saving state up to ``far``."""
         state, stage = self.region.state(), self._stage
         patience = stage.journeys.patience if state == PRE_COPY else 0.0
         with self._step():
@@ -159,7 +159,7 @@ class Player:
                 progress.read(self.region, far, stage.buffers(state), self.stream, patience)
 
     def give(self, far: Progress) -> None:
-        """Give so much of a state that was saved before."""
+        """Write a state that was saved before, up to ``far``."""
         saved = self._stage.journeys.suspend()
         with self._step():
             progress.give(self.region, far, saved.whole())
@@ -168,13 +168,13 @@ class Player:
             self._shown, self._brought = saved.visible, True
 
     def move(self, far: Progress) -> None:
-        """Read or give so much, as the state of the device wants it."""
+        """Read or write up to ``far``, depending on the state of the device."""
         (self.give if self.region.state() == RESUMING else self.read)(far)
 
     def fail(self) -> None:
-        """Have the device fail at the next buffer that it saves or is given. Raises Unjudged where that is not seen.
+        """Make the device fail at the next buffer that is saved or written. Raises Unjudged if that is not seen.
 
-        Raises NotApplicable where there is no next one.
+        Raises NotApplicable if there is no next one.
         """
         (self._fail_to_take if self.region.state() == RESUMING else self._fail_to_save)()
 
@@ -191,7 +191,7 @@ class Player:
         raise Unjudged(_UNSEEN)
 
     def _save_on(self) -> None:
-        """Save what is left of the state: it may fail at any of it, and in stop-and-copy alone. Raises DeviceError."""
+        """Save the rest of the state: it may fail at any point, perhaps only in stop-and-copy. Raises DeviceError."""
         state, left = self.region.state(), self._stage.buffers(STOP_AND_COPY)
         if state == PRE_COPY:
             left += self._stage.buffers(PRE_COPY)
@@ -202,7 +202,7 @@ class Player:
             left -= 1
 
     def _fail_to_take(self) -> None:
-        """It may fail at any access up to the end of resuming, which the rest of the state is given for."""
+        """It may fail at any access up to the end of resuming, so the rest of the state is written."""
         stream = self._stage.journeys.suspend().whole()
         if self._given >= len(stream.buffers):
             raise NotApplicable("the device offers no such buffer")
@@ -217,14 +217,14 @@ class Player:
         raise Unjudged(_UNSEEN)
 
     def reset(self) -> None:
-        """Reset the device. Raises NotApplicable where it has none."""
+        """Reset the device. Raises NotApplicable if it has no reset."""
         if not self._v1.session.recovery.resettable:
             raise NotApplicable("the device does not announce that it can be reset")
         before = self.region.state()
         with self._step():
             self._v1.session.device.reset()
         if self.region.state() == before != RUNNING and not self.region.change_to(RUNNING).outcome.ok:
-            self.close()  # a reset may leave the state, and no drawn transition leads on from stop
+            self.close()  # a reset may leave the state, and no drawn transition leads out of stop
         else:
             self._settle("a reset", before)
 
@@ -238,7 +238,7 @@ class Player:
         self._settle("the device was opened", before)
 
     def lose(self) -> None:
-        """The user goes without unmapping anything or ending the tracking of its memory; then comes the next."""
+        """The user leaves without unmapping anything or ending tracking of its memory; then the next one comes."""
         transport = self._v1.session.transport
         with DmaMap(transport, IOVA, DMA_SIZE) as memory:
             DirtyTracker(transport).try_start()
@@ -259,10 +259,10 @@ class Player:
     # -- the migration that is judged -----------------------------------------------------------------------------
 
     def finish(self, last: Last) -> None:
-        """Carry a whole migration through from where the device is, and compare.
+        """Carry out a full migration from where the device is, and compare.
 
-        Where that goes well, nothing that was done before it needs a reset. Raises RuleBroken, DeviceError;
-        NotApplicable where it is left open of what state the device saved the rest.
+        If that succeeds, nothing that was done before it needs a reset. Raises RuleBroken, DeviceError;
+        NotApplicable if it is unspecified which state the device saved the rest of.
         """
         try:
             self._finish(last)
@@ -295,14 +295,14 @@ class Player:
         return self._compare()
 
     def _resume(self) -> None:
-        with suppress(Unreachable):  # a device that stands still need not take a value
+        with suppress(Unreachable):  # a stopped device need not accept a value
             self.change()
         self._give_another()
         self.go(RUNNING)
         self._as_brought()
 
     def _give_another(self) -> None:
-        """The whole state of a live migration: none that a session has given. Raises Unjudged where that is lacking."""
+        """The whole state of a live migration, which no session has restored. Raises Unjudged if there is none."""
         journeys = self._stage.journeys
         live = journeys.live()
         if journeys.resume(journeys.live).whole().visible != live.visible:
@@ -311,7 +311,7 @@ class Player:
         self._shown, self._brought = live.visible, True
 
     def _run_again(self) -> None:
-        """From stop, which no drawn transition leaves: to running where the device takes that, else by a reset."""
+        """From stop, which no drawn transition leaves: to running if the device accepts that, otherwise by a reset."""
         try:
             self.go(RUNNING)
         except NotApplicable:
@@ -334,7 +334,7 @@ class Player:
 
     def _compare(self) -> None:
         with self._v1.destination(keep=not self._anew) as (_, region, actor):
-            if actor.can_put:  # what a reset left is not to pass for what was restored
+            if actor.can_put:  # what a reset left must not be taken for what was restored
                 actor.put(value(self._stage.values + 1))
             region.enter(RESUMING)
             with self._interrupted(RESUMING, region):

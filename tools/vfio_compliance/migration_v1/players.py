@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges what a migration brings after others, or disturbed, beside what one brings that has nothing before it."""
+"""Judges migrations after other sessions, or disturbed ones, against a migration with nothing before it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .sessions import CHANGE, Session, go, left
 #: A state of more bytes is saved no more than ``limits.passes`` times in a run.
 SMALL = 1 << 20
 
-#: Of these so many are left for the flows of a real client, which come last.
+#: This many of these are reserved for the flows of a real client, which come last.
 _LEFT = 2
 
 
@@ -47,7 +47,7 @@ NOTHING = Session("", ())
 
 
 def _problem(play: Callable[[], object]) -> Exception | None:
-    """What goes wrong in it; nothing where it cannot be judged."""
+    """The failure in ``play``; None if it cannot be judged."""
     try:
         with suppress(NotApplicable, Silent, Unjudged):
             play()
@@ -69,7 +69,7 @@ def _has_ended(actor: MigrationActor, where: str) -> None:
 
 
 class Players(Stage):
-    """The players of a run, and the migrations that theirs are compared with, each made when it is first asked for."""
+    """The players of a run, and the migrations that theirs are compared with, each made on first use."""
 
     def __init__(self, v1: Migration, journeys: Journeys, reach: Reach) -> None:
         super().__init__(v1, journeys, reach)
@@ -80,10 +80,10 @@ class Players(Stage):
         self._made: set[tuple[Hashable, ...]] = set()
 
     def judge(self, *sessions: Session, last: Last = Last.LIVE, controls: Sequence[Session] = (), when: str) -> None:
-        """A whole migration goes well after ``sessions``, where it does after each of the ``controls``, or after none.
+        """A full migration succeeds after ``sessions``, if it does after each of the ``controls``, or after none.
 
-        ``last`` says how it goes from a running device, ``when`` in what the controls differ. Raises RuleBroken,
-        DeviceError, Unjudged, and NotApplicable where the device refuses what the text leaves open.
+        ``last`` is how it goes from a running device, ``when`` how the controls differ. Raises RuleBroken, DeviceError,
+        Unjudged, and NotApplicable if the device refuses what the specification leaves open.
         """
         self.afford()
         self._first(self._insist, (), last)
@@ -99,9 +99,9 @@ class Players(Stage):
         *,
         last: Last = Last.AT_ONCE,
     ) -> None:
-        """A whole migration goes well where, in ``state``, something else is done in the middle of buffers.
+        """A full migration succeeds if, in ``state``, something else is done in the middle of buffers.
 
-        Raises as judge() does.
+        Raises like judge().
         """
         self.afford()
         number = self.buffers(STOP_AND_COPY if state == RESUMING else state)
@@ -119,7 +119,7 @@ class Players(Stage):
             self._disturb(Player(self, {state: interrupting}), interrupting, last)
 
     def _stays(self, what: Interruption, times: int, state: DeviceState, number: int) -> None:
-        """The buffer is the same when it is read again a few times, which is another rule's matter."""
+        """The buffer is the same when it is read again a few times, which is judged by another rule."""
         player = self.begin(anew=True)
         player.go(state)
         player.read(Progress("", number, Step.PENDING))
@@ -131,16 +131,16 @@ class Players(Stage):
         equal("reading the buffer after it", region.read_data(place.offset, place.size), before, bytes.hex)
 
     def judge_resumed(self, *sessions: Session, last: Last, controls: Sequence[Session] = (), when: str) -> None:
-        """As judge(), after sessions that resume the device, where pre-copy can be entered after that."""
+        """As judge(), after sessions that resume the device, if pre-copy can be entered after that."""
         stayed = self.journeys.resume(self.journeys.suspend).stayed
         if stayed and last.live:
             raise Unjudged(f"pre-copy is not entered once the device was resumed, which another rule judges: {stayed}")
         self.judge(*sessions, last=last, controls=controls, when=when)
 
     def judge_changed(self, place: Place) -> None:
-        """A live migration goes well where the state changes in the middle of a buffer of pre-copy.
+        """A live migration succeeds if the state changes in the middle of a buffer of pre-copy.
 
-        Raises as judge() does.
+        Raises like judge().
         """
         self.afford()
         change = Interruption("", Moment.MOVED, lambda *_: player.change())
@@ -151,13 +151,13 @@ class Players(Stage):
             self._disturb(player, changing, Last.LIVE)
 
     def _disturb(self, player: Player, interrupting: Interrupting, last: Last) -> None:
-        """A migration with something in the middle. Raises NotApplicable where the buffer never came."""
+        """A migration with something in the middle. Raises NotApplicable if the buffer never came."""
         player.finish(last)
         if not interrupting.made:
             raise NotApplicable("the device offers no such buffer")
 
     def judge_at_work(self, before: Session) -> None:
-        """After a session the device works, and once it is stopped stands still, as it does without one."""
+        """After a session, the device does its work, and ceases once it is stopped, as it does without one."""
         self.afford()
         with self._unless_alone(self._worked):
             self._works(before)
@@ -171,7 +171,7 @@ class Players(Stage):
             stands_still(f"watching {counter.name} in stop", counter.watch())
 
     def judge_writing(self, before: Session) -> None:
-        """After a session the device writes memory, as it does without one."""
+        """After a session, the device writes memory, as it does without one."""
         self.afford()
         with self._unless_alone(self._wrote):
             self._writes(before)
@@ -182,9 +182,9 @@ class Players(Stage):
             goes_on(written, f"after this: {before}")
 
     def judge_in_flight(self, *, moves: bool) -> None:
-        """Work that is in flight when the device is stopped ends on the device that goes on, as it does undisturbed.
+        """Work that is in flight when the device is stopped ends on the device that continues, as it does undisturbed.
 
-        That is the destination of a migration if the state ``moves``, else the device itself where it runs again.
+        That is the destination of a migration if the state ``moves``, otherwise the device itself, running again.
         """
         self.afford()
         with unless(self._work_undisturbed, "where the device is not stopped, or nothing is in flight"):
@@ -221,20 +221,20 @@ class Players(Stage):
 
     @contextmanager
     def _work_begun(self) -> Iterator[DmaMap]:
-        """The device has something to do; the memory for it, until the block ends."""
+        """The device has work in flight; yields the memory for it, until the block ends."""
         actor = self.v1.actor
         with DmaMap(self.v1.session.transport, *actor.memory_for(DMA_SIZE)) as memory:
             actor.start_work(memory.iova, memory.size)
             yield memory
 
     def begin(self, *, anew: bool = False) -> Player:
-        """A player, once it is known how many buffers the device offers."""
+        """A player, once the number of buffers of the device is known."""
         with given():
             self._look()
             return Player(self, anew=anew)
 
     def afford(self) -> None:
-        """Raises Silent where the state is too large to be saved once more."""
+        """Raises Silent if the state is too large to be saved once more."""
         with given():
             total = self._look().whole().total
         most = self.v1.session.profile.limits.passes
@@ -243,30 +243,30 @@ class Players(Stage):
             raise Silent("limits.passes", f"a state of {size} is saved no more than {counted(most, 'time')}")
 
     def _look(self) -> Saved:
-        """The whole flows, which are not to be made in the middle of another one; the state saved at once."""
+        """The whole flows, which must not be made in the middle of another one; returns the state saved at once."""
         self.journeys.resume(self.journeys.live)
         return self.journeys.suspend()
 
     def _play(self, sessions: Sequence[Session], last: Last, *, anew: bool = False) -> None:
         if any(session.resumes for session in sessions):
-            self.v1.session.renewed()  # what it is given is to be the first state since a reset
+            self.v1.session.renewed()  # the state that it is given must be the first one since a reset
         player = Player(self, anew=anew)
         for session in sessions:
             player.play(session)
         player.finish(last)
 
     def _insist(self, sessions: Sequence[Session], last: Last) -> None:
-        """A migration at once restores the device, and so does one after each of the sessions, or after none."""
+        """An immediate migration restores the device, and so does one after each of the sessions, or after none."""
         for before, how in [((), Last.AT_ONCE), *(((session,), last) for session in sessions or [NOTHING])]:
             _raise(self._compared(before, how))
 
     def _unless_alone(self, control: Callable[[], Exception | None]) -> AbstractContextManager[None]:
-        """What goes wrong in the block is this rule's matter unless ``control``, with no session before, goes wrong."""
+        """A failure in the block is judged by this rule unless ``control``, with no session before, fails as well."""
         self._first(control)
         return unless(lambda: _raise(control()), "with nothing before it")
 
     def _first(self, control: Callable[..., object], *arguments: Hashable) -> None:
-        """Make a control, once: before what is judged, which the device may never get over."""
+        """Make a control, once: before what is judged, as the device may never recover from that."""
         if (control, *arguments) not in self._made:
             self._made.add((control, *arguments))
             _problem(partial(control, *arguments))

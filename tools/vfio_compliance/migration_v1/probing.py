@@ -13,9 +13,9 @@ from ..uapi.migration_v1 import DEVICE_STATE, HEADER_SIZE
 from .region import REGION_TYPE, MigrationRegion
 from .states import name
 
-_TRANSITIONS: Final = "Which transitions work besides those that every driver has can only be seen by writing it."
+_TRANSITIONS: Final = "Only writing it shows which transitions work in addition to those that every driver has."
 
-#: What a read gives where the device has left its bus.
+#: The result of a read if the device has left its bus.
 _ALL_ONES: Final = 0xFFFFFFFF
 
 
@@ -57,7 +57,7 @@ def data_section(region: Region) -> str:
             raise DeviceError(what, f"areas inside its {counted(region.size, 'byte', '#x')}", str(area))
     if not areas:
         return "trapped"
-    # Where the section begins nobody says. Areas that leave out nothing behind the first of them may be all of it.
+    # Nothing says where the section begins. Areas without gaps after the first one may be all of it.
     return "mapped" if _without_gaps(areas, region.size) else "partitioned"
 
 

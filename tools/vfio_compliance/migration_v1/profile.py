@@ -20,7 +20,7 @@ from ..profiles.stimulus import ALWAYS_RUNS
 State: TypeAlias = Literal["running", "pre-copy", "stop-and-copy", "stop", "resuming"]
 STATES: tuple[State, ...] = ("running", "pre-copy", "stop-and-copy", "stop", "resuming")
 
-#: The transitions that the interface draws: every driver has them, so none can be claimed.
+#: The transitions that the interface documents: every driver has them, so none can be claimed.
 DRAWN = (
     "running -> stop",
     "running -> stop-and-copy",
@@ -43,21 +43,21 @@ class _Transition(Choice):
 
     def refusal(self, text: str, document: Document) -> str:
         if text in DRAWN:
-            return f"{quoted(text)} is drawn in the interface, so every driver has it; claim only others"
+            return f"{quoted(text)} is documented in the interface, so every driver has it; claim only others"
         states = [state.strip() for state in text.split("->")]
         if "error" in states:
             return "the error state is entered by the driver and left by reset; no transition claims it"
         unknown = [state for state in states if state not in STATES]
         if unknown and len(states) == 2:
             hint = document.did_you_mean(unknown[0], STATES)
-            return f"{quoted(unknown[0])} is no state; expected {listed(STATES)}{hint}"
+            return f"{quoted(unknown[0])} is not a state; expected {listed(STATES)}{hint}"
         hint = document.did_you_mean(text, self.words)
         return f"expected a transition such as `stop -> running`, found {quoted(text)}{hint}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationClaims(Claims):
-    """What is claimed of the migration region and of the states that it moves."""
+    """What is claimed about the migration region and the states that it moves."""
 
     data_section: Literal["trapped", "mapped", "partitioned", "mapped-only"] | None = key(
         Choice("trapped", "mapped", "partitioned", "mapped-only"),
@@ -68,13 +68,12 @@ class MigrationClaims(Claims):
     precopy_data: bool | None = key(Boolean(), "Whether data is offered while still running.", default=None)
     transitions: tuple[tuple[State, State], ...] = key(
         ListOf(_Transition(), "a list of transitions"),
-        "Transitions that work though the interface does not draw them; `stop -> stop` writes a state again.",
+        "Transitions that work although the interface does not document them; `stop -> stop` writes a state again.",
         default=(),
     )
     repeatable_state: bool | None = key(
         Boolean(),
-        "Whether a device that does nothing saves the same bytes each time. Then two saved states are compared byte "
-        "for byte.",
+        "Whether an idle device saves the same bytes each time. Then two saved states are compared byte for byte.",
         default=None,
     )
 
@@ -88,16 +87,16 @@ class MigrationClaims(Claims):
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationRunning(Running):
-    """The same, for a device that does not show it in every state."""
+    """The same, for a device that does not show this in every state."""
 
     unreadable_in: tuple[State, ...] = key(
         ListOf(Choice(*STATES), "a list of states"),
-        "States in which `sample` cannot be read. What is judged by it is n/a there.",
+        "States in which `sample` cannot be read. Cases that need it there are n/a.",
         default=(),
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """A state that is listed twice, or running, in which there has to be something to see."""
+        """A state that is listed twice, or running, in which there must be something to see."""
         for index, state in enumerate(self.unreadable_in):
             if state in self.unreadable_in[:index]:
                 yield f"unreadable_in.{index}", f"`{state}` is listed twice"
@@ -107,7 +106,7 @@ class MigrationRunning(Running):
 
 @dataclass(frozen=True, kw_only=True)
 class Interrupts:
-    """Makes the device raise an interrupt over and over, until told to stop."""
+    """Makes the device raise an interrupt repeatedly, until stopped."""
 
     index: int = key(Integer(0, 0xFFFF), "Index of the interrupt; on a PCI device 0 is INTx, 1 MSI, 2 MSI-X.")
     vector: int = key(Integer(0, 0xFFFF), "Which vector of it.", default=0)
@@ -117,26 +116,26 @@ class Interrupts:
     )
     stop: tuple[Step, ...] = key(Program("$iova", "$length"), "Ends them.")
     comes_within: float = key(
-        Duration("1us", "24h"), "Once started, an interrupt comes at least once in this time, again and again."
+        Duration("1us", "24h"), "Once started, at least one interrupt comes in any period of this length."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A piece of work that the device may be in the middle of when it is stopped."""
+    """A piece of work that may be in flight when the device is stopped."""
 
     start: tuple[Step, ...] = key(
         Program("$iova", "$length"),
-        "Gives the device something to do, and does not wait for it. `$iova`, `$length`: memory that it may write.",
+        "Gives the device work, and does not wait for it. `$iova`, `$length`: memory that it may write.",
     )
     ended: tuple[Step, ...] = key(
-        Program(), "Waits until the device says that it is done, or was aborted; on the device that has the state then."
+        Program(), "Waits until the device that then has the state reports the work as done or aborted."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationStimulus(Stimulus):
-    """How to make the device fail while it migrates, or be in the middle of something."""
+    """How to make the device fail while it migrates, or have work in flight."""
 
     running: Running | None = key(
         OrNone(Record(MigrationRunning), refused=ALWAYS_RUNS),
@@ -145,39 +144,39 @@ class MigrationStimulus(Stimulus):
     )
     interrupts: Interrupts | None = key(
         OrNone(Record(Interrupts)),
-        "Makes the device raise an interrupt over and over. Without it, the rules on interrupts while stopped are "
+        "Makes the device raise an interrupt repeatedly. Without it, the rules on interrupts while stopped are "
         "not-run; `none`: the device has no interrupts, or no way to do so.",
         default=None,
     )
     error: tuple[Step, ...] | None = key(
         OrNone(Program()),
-        "Makes the next write of device_state fail, and the device report the error state. "
+        "Makes the next write to device_state fail, and the device report the error state. "
         "Without it, the rules on errors are not-run; `none`: there is no way to make it fail.",
         default=None,
     )
     refusal: tuple[Step, ...] | None = key(
         OrNone(Program()),
-        "Makes the next write of device_state fail, and the device keep the state that it is in. Without it, the rules "
+        "Makes the next write to device_state fail, while the device keeps its state. Without it, the rules "
         "on refused transitions are not-run; `none`: there is no way to make it refuse one.",
         default=None,
     )
     save_fault: tuple[Step, ...] | None = key(
         OrNone(Program()),
-        "Makes the device fail in the middle of saving its state. Without it, the rules on faults are not-run; `none`: "
+        "Makes the device fail while its state is saved. Without it, the rules on faults are not-run; `none`: "
         "there is no way to make it fail.",
         default=None,
     )
     resume_fault: tuple[Step, ...] | None = key(
         OrNone(Program()),
-        "Makes the device fail in the middle of being resumed: it cannot use a buffer that it is given after that, "
-        "though nothing is wrong with the data. Without it, the rules on faults are not-run; `none`: there is no way "
+        "Makes the device fail while it is resumed: it cannot use a buffer that is written after that, "
+        "although nothing is wrong with the data. Without it, the rules on faults are not-run; `none`: there is no way "
         "to make it fail.",
         default=None,
     )
     work: Work | None = key(
         OrNone(Record(Work)),
         "Work that can be in flight when the device is stopped. Without it, the rule on that is not-run; `none`: the "
-        "device does nothing that takes its time.",
+        "device has no work that takes time.",
         default=None,
     )
 
@@ -192,7 +191,7 @@ class MigrationSection(Section):
 
     @staticmethod
     def problems(profile: Profile) -> Iterator[tuple[str, str]]:
-        """Steps of the set-up that map a data section where there is none to be mapped; interrupts seen too late."""
+        """Steps of the set-up that map a data section that cannot be mapped; interrupts that come too late."""
         stimulus = profile.stimulus_of(MigrationStimulus)
         if stimulus.interrupts and stimulus.interrupts.comes_within >= profile.limits.test:
             yield "stimulus.interrupts.comes_within", f"longer than a whole test may take ({profile.limits.test:g} s)"

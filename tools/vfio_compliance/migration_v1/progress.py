@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How far a client comes in reading a state, or in giving one, before it does something else."""
+"""How far a client gets in reading or writing a state before it does something else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .region import MigrationRegion
 
 
 class Step(IntEnum):
-    """The last thing that is done for a buffer that is not read, or given, to its end."""
+    """The last step for a buffer that is not read or written to its end."""
 
     NONE = 0
     PENDING = 1
@@ -22,19 +22,19 @@ class Step(IntEnum):
     HALF = 4
 
 
-#: All buffers of a state but the last one, and all of them.
+#: All buffers of a state except the last one, and all of them.
 BUT_ONE, ALL = -1, -2
 
 
 class Progress(NamedTuple):
-    """So many whole buffers, and some steps of the next one."""
+    """A number of whole buffers, and some steps of the next one."""
 
     words: str
     buffers: int
     last: Step = Step.NONE
 
     def of(self, number: int) -> int:
-        """How many whole buffers of a state of ``number``. Raises NotApplicable where it has no such buffer."""
+        """How many whole buffers, of a state of ``number``. Raises NotApplicable if it has no such buffer."""
         wanted = {BUT_ONE: number - 1, ALL: number}.get(self.buffers, self.buffers)
         if not 0 <= wanted <= number - (self.last > Step.PENDING):
             raise NotApplicable("the device offers no such buffer")
@@ -67,9 +67,9 @@ POINTS: Final = (
 
 
 def read(region: MigrationRegion, far: Progress, number: int, into: Stream, patience: float) -> None:
-    """Read a state of ``number`` buffers so far; what was read whole goes ``into`` a stream. Raises DeviceError.
+    """Read a state of ``number`` buffers up to ``far``; whole buffers go ``into`` a stream. Raises DeviceError.
 
-    Data that comes late is waited for so many seconds. Raises NotApplicable where the device offers less.
+    Waits up to ``patience`` seconds for late data. Raises NotApplicable if the device offers less.
     """
     for _ in range(far.of(number)):
         _need(region.wait_for_data(patience))
@@ -88,9 +88,9 @@ def read(region: MigrationRegion, far: Progress, number: int, into: Stream, pati
 
 
 def give(region: MigrationRegion, far: Progress, stream: Stream) -> None:
-    """Give so much of a state to a device in resuming; of a buffer in part the bytes without their number.
+    """Write a state up to ``far`` to a device in resuming; for a partial buffer, the bytes without data_size.
 
-    Raises DeviceError, and NotApplicable where the state has no such buffer.
+    Raises DeviceError, and NotApplicable if the state has no such buffer.
     """
     whole = far.of(len(stream.buffers))
     for buffer in stream.buffers[:whole]:
@@ -105,7 +105,7 @@ def give(region: MigrationRegion, far: Progress, stream: Stream) -> None:
 
 
 def give_rest(region: MigrationRegion, stream: Stream, number: int) -> None:
-    """Give the buffers of a state from this number on. Raises DeviceError."""
+    """Write the buffers of a state from this number on. Raises DeviceError."""
     for buffer in stream.buffers[number:]:
         region.load_buffer(buffer.size, stream.pieces(buffer))
 

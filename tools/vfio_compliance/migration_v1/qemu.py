@@ -2,7 +2,7 @@
 """What QEMU 5.2 to 7.2 does with a device, step by step (hw/vfio/migration.c and hw/vfio/common.c there).
 
 It reads and writes the same registers as any client, but in its own way: it changes device_state by keeping some bits
-and adding others, takes several transitions that the text does not draw, and moves data through mappings or, failing
+and adding others, makes several undocumented transitions, and moves data through mappings or, failing
 that, in naturally aligned pieces of 8, 4, 2 and 1 bytes.
 """
 
@@ -36,20 +36,20 @@ from ..uapi.migration_v1 import (
 from .region import REGION_TYPE, MigrationRegion
 from .states import name
 
-#: Bytes at each end of unmapped data that are moved in pieces. QEMU moves all of it so; what lies between is moved by
-#: one access here, because a call for every eight bytes of a large state would take longer than all the rest.
+#: Bytes at each end of unmapped data that are moved in pieces. QEMU moves all of it that way; here, one access moves
+#: what is between, because a call for every eight bytes of a large state would take longer than all the rest.
 _ENDS = 64
 
 
 class Qemu:
-    """One device as QEMU sees it. Each verb raises DeviceError where QEMU would give up, or the device went astray."""
+    """One device as QEMU sees it. Each verb raises DeviceError if QEMU would give up, or the device misbehaved."""
 
     def __init__(self, device: Device, largest: int) -> None:
-        """``largest`` bounds a saved state, in bytes: where QEMU believes the device, this one does not."""
+        """``largest`` bounds a saved state, in bytes: QEMU believes the device, this does not."""
         self._device = device
         self._largest = largest
         self._maps: list[tuple[Area, mmap.mmap]] = []
-        #: Whether memory that was to be unmapped is still mapped.
+        #: Whether memory that should have been unmapped is still mapped.
         self.memory_left = False
 
     @cached_property
@@ -64,16 +64,16 @@ class Qemu:
     # -- before a migration -----------------------------------------------------------------------------------------
 
     def probe(self) -> None:
-        """See whether migration is possible at all: there is a region, and dirty pages of the host's size are told."""
-        self._region  # noqa: B018 - raises when there is none
+        """Check that migration is possible: there is a region, and dirty pages of the host's size are reported."""
+        self._region  # noqa: B018 - raises if there is none
         sizes = DirtyTracker(self._device.transport).page_sizes()
         if not sizes & mmap.PAGESIZE:
             raise DeviceError("asking for the page sizes of dirty tracking", f"{mmap.PAGESIZE} among them", hex(sizes))
 
     def track_dirty_pages(self) -> dict[str, Outcome]:
-        """One round of dirty page tracking over memory of a guest: each request, and how it was answered.
+        """One round of dirty page tracking over memory of a guest: each request, and its answer.
 
-        Tracking is begun once per device, which means again and again in one container.
+        Tracking is started once per device, and so several times in one container.
         """
         tracker = DirtyTracker(self._device.transport)
         with DmaMap(self._device.transport, IOVA, DMA_SIZE):
@@ -82,7 +82,7 @@ class Qemu:
             return begun | got | {"STOP": tracker.try_stop()}
 
     def change_memory(self) -> None:
-        """Map memory of the guest, as at a hotplug or on the target of a migration, and unmap it again."""
+        """Map guest memory, as at a hotplug or on the target of a migration, and unmap it again."""
         memory = DmaMap(self._device.transport, IOVA, DMA_SIZE)
         try:
             with memory:
@@ -96,10 +96,10 @@ class Qemu:
     # -- device_state -----------------------------------------------------------------------------------------------
 
     def set_state(self, kept: int, added: int) -> None:
-        """Read device_state, keep the bits ``kept`` and add ``added``; write that where it is valid.
+        """Read device_state, keep the bits ``kept`` and add ``added``; write that if it is valid.
 
-        A write that fails is followed by a read: QEMU aborts when that gives the error state, and fails the migration
-        otherwise. That the new state is really there is seen to here; QEMU believes it.
+        A write that fails is followed by a read: QEMU aborts if that gives the error state, and fails the migration
+        otherwise. The new state is checked here; QEMU takes it for granted.
         """
         before = self._region.read(DEVICE_STATE)
         after = before & kept | added
@@ -115,7 +115,7 @@ class Qemu:
             raise DeviceError(f"reading device_state after {writing}", name(after), name(now))
 
     def stop_guest(self) -> None:
-        """The guest is paused, or stops for the end of its migration: a device that was saving goes on to do so."""
+        """The guest is paused, or stops for the end of its migration: a device that was saving continues to do so."""
         self.set_state(~VFIO_DEVICE_STATE_RUNNING, 0)
 
     def stop_guest_for_snapshot(self) -> None:
@@ -123,9 +123,9 @@ class Qemu:
         self.set_state(~VFIO_DEVICE_STATE_RUNNING, VFIO_DEVICE_STATE_SAVING)
 
     def start_guest(self) -> None:
-        """The guest starts on a device that QEMU has reset: running is written, though the device should be there.
+        """The guest starts on a device that QEMU has reset: running is written, though it should be running already.
 
-        QEMU tells its user of a refusal and goes on, unless the device is in the error state.
+        QEMU reports a refusal to its user and continues, unless the device is in the error state.
         """
         try:
             self.run_guest()
@@ -138,26 +138,26 @@ class Qemu:
         self.set_state(~VFIO_DEVICE_STATE_MASK, VFIO_DEVICE_STATE_RUNNING)
 
     def cancel(self) -> None:
-        """The migration was cancelled or has failed, at whatever point: back to running."""
+        """The migration was cancelled or has failed, at any point: back to running."""
         self.set_state(~(VFIO_DEVICE_STATE_SAVING | VFIO_DEVICE_STATE_RESUMING), VFIO_DEVICE_STATE_RUNNING)
 
     # -- saving -----------------------------------------------------------------------------------------------------
 
     def setup_save(self, *, mapped: bool = True) -> None:
-        """Begin to save, whether the guest runs or not; bits 3 to 31 are dropped.
+        """Start saving, whether or not the guest runs; bits 3 to 31 are dropped.
 
-        Without ``mapped`` as if no mapping could be had.
+        Without ``mapped``, as if nothing could be mapped.
         """
         self._map(mapped)
         self.set_state(VFIO_DEVICE_STATE_MASK, VFIO_DEVICE_STATE_SAVING)
 
     def pending(self) -> int:
-        """How much there may be to save; asked again and again, as an estimate."""
+        """How much there may be to save; read repeatedly, as an estimate."""
         self._region.read(PENDING_BYTES)
         return self._region.read(PENDING_BYTES)
 
     def iterate(self, most: int) -> list[bytes]:
-        """Save one buffer, of at most ``most`` bytes, if there is any; that buffer, or nothing."""
+        """Save one buffer, of at most ``most`` bytes, if there is any; return it, or nothing."""
         if not self.pending():
             return []
         area = self._region.place()
@@ -167,7 +167,7 @@ class Qemu:
         return [b"".join(self._read(area))] if area.size else []
 
     def complete(self, most: int) -> list[bytes]:
-        """The guest has stopped: write stop-and-copy, though the device is there, save all that is left, and stop."""
+        """The guest has stopped: write stop-and-copy, though it is in that state, save the rest, and stop."""
         self.set_state(~VFIO_DEVICE_STATE_RUNNING, VFIO_DEVICE_STATE_SAVING)
         buffers: list[bytes] = []
         while found := self.iterate(most):
@@ -181,14 +181,14 @@ class Qemu:
     # -- loading ----------------------------------------------------------------------------------------------------
 
     def setup_load(self, *, mapped: bool = True) -> None:
-        """Begin to load. Without ``mapped`` as if no mapping could be had."""
+        """Start loading. Without ``mapped``, as if nothing could be mapped."""
         self._map(mapped)
         self.set_state(~VFIO_DEVICE_STATE_MASK, VFIO_DEVICE_STATE_RESUMING)
 
     def load(self, buffers: Iterable[bytes], *, room: int | None = None) -> None:
-        """Give ``buffers`` to the device, cut where one is larger than the region leaves room for.
+        """Write ``buffers`` to the device, cut if one is larger than the room in the region.
 
-        ``room`` makes believe that it is no larger than that, in bytes.
+        ``room`` pretends that there are only that many bytes.
         """
         for buffer in buffers:
             rest = memoryview(buffer)
@@ -202,7 +202,7 @@ class Qemu:
                 self._region.write(DATA_SIZE, len(piece))
 
     def try_load(self, buffers: Iterable[bytes], *, room: int) -> DeviceError | None:
-        """load(), then run_guest(); what the migration failed on, if it did."""
+        """load(), then run_guest(); return the error if the migration failed."""
         try:
             self.load(buffers, room=room)
             self.run_guest()
@@ -213,13 +213,13 @@ class Qemu:
     # -- moving data ------------------------------------------------------------------------------------------------
 
     def cleanup(self) -> None:
-        """Let go of the mappings, as at the end of a migration."""
+        """Release the mappings, as at the end of a migration."""
         for _, mapping in self._maps:
             mapping.close()
         self._maps = []
 
     def _map(self, wanted: bool) -> None:
-        """Map each mappable area; where one cannot be had, none is used."""
+        """Map each mappable area; if one cannot be mapped, none is used."""
         self.cleanup()
         if not wanted:
             return
@@ -256,7 +256,7 @@ class Qemu:
                 self._device.transport.tracer.counts.bytes_written += part.size
 
     def _parts(self, area: Area) -> Iterator[tuple[Area, tuple[Area, mmap.mmap] | None]]:
-        """``area``, cut where mappings begin and end; each part with the mapping that it lies in."""
+        """``area``, cut where mappings begin and end; each part with the mapping that contains it."""
         offset, end = area.offset, area.offset + area.size
         while offset < end:
             reached = [each for each in self._maps if offset < each[0].offset + each[0].size]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The way to a state that a test is about, along which the device goes whatever its manners."""
+"""The way to the state that a test is about, for any device, however it behaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..uapi.migration_v1 import DeviceState
 from .flows import Journeys
 from .migration import Migration
 
-#: The states in which data is read, and where the probe goes on to from each.
+#: The states in which data is read, and the next state of the probe from each.
 _NEXT = {
     DeviceState.PRE_COPY: DeviceState.STOP_AND_COPY,
     DeviceState.STOP_AND_COPY: DeviceState.STOP,
@@ -19,17 +19,17 @@ _NEXT = {
 class Reach:
     """Brings the device along states.
 
-    Tests leave a saving state at once, for a whole state takes long to read. A driver that does not bear this breaks a
-    rule of its own, and all other rules are judged on a device whose data is read first.
+    Tests leave a saving state at once, as a whole state takes long to read. A driver that does not allow this breaks a
+    separate rule, and all other rules are judged on a device whose data is read first.
     """
 
     def __init__(self, migration: Migration, journeys: Journeys) -> None:
         self._migration, self._journeys = migration, journeys
-        #: The saving states that are not left before their data was read, once that was tried.
+        #: The saving states that cannot be left before their data has been read, once that was tried.
         self._drained: frozenset[DeviceState] | None = None
 
     def get_ready(self) -> None:
-        """Find out, once, which saving states the device does not leave before their data was read; it is reset then.
+        """Find out, once, which saving states the device does not leave before their data is read; this resets it.
 
         Raises Unreachable.
         """
@@ -38,11 +38,11 @@ class Reach:
             self._migration.begin()
 
     def holds(self, state: DeviceState) -> bool:
-        """Whether the device does not leave a saving state before its data was read, as get_ready() found out."""
+        """Whether the device does not leave a saving state before its data has been read, as get_ready() found out."""
         return state in (self._drained or ())
 
     def __call__(self, *states: DeviceState, leaving: bool = False) -> None:
-        """Bring a RUNNING device into each of ``states``, the last of which is to be left again if ``leaving``.
+        """Bring a RUNNING device into each of ``states``, the last of which must be left again if ``leaving``.
 
         Raises Unreachable.
         """

@@ -30,11 +30,11 @@ from ..uapi.migration_v1 import (
 )
 from .states import name
 
-#: A buffer that comes more often than this in a row, with the same number of bytes pending, comes for ever.
+#: A buffer that comes more times than this in a row, with the same number of bytes pending, comes for ever.
 _ENOUGH_OF_THE_SAME = 64
 
 
-#: Bytes of a buffer that are shown to what is done in the middle of it.
+#: Bytes of a buffer that are passed to what is done in the middle of it.
 _SHOWN = 1 << 16
 
 #: Type and subtype by which a region announces itself as the migration region (kabi v23, lines 38 and 47).
@@ -44,24 +44,24 @@ REGION_TYPE = (VFIO_REGION_TYPE_MIGRATION, VFIO_REGION_SUBTYPE_MIGRATION)
 class Moment(Enum):
     """When something else is done in the middle of moving a buffer."""
 
-    #: It is pending; nothing was asked of it yet.
+    #: It is pending; none of it has been requested yet.
     PENDING = "before it is asked for"
     #: data_offset was read, and nothing else.
     OFFSET = "behind data_offset"
     #: Its place is known; its data is not moved yet.
     PLACED = "before its data"
-    #: Its data was moved, and the driver was not told yet.
+    #: Its data was moved; data_size has not been written yet, or pending_bytes read.
     MOVED = "behind its data"
 
 
-#: What is done at a moment of each buffer: told its place and the beginning of its data, as far as they are known.
+#: What is done at a moment of each buffer: it gets its place and the beginning of its data, as far as known.
 Between: TypeAlias = Callable[[Moment, Area, bytes], None]
 
 _NOWHERE = Area(0, 0)
 
 
 def _errno(outcome: Outcome) -> int | None:
-    """That of a refusal; None for an answer that is none."""
+    """The errno of a refusal; None for an answer that is not a refusal."""
     return outcome.errno if outcome.value < 0 else None
 
 
@@ -78,7 +78,7 @@ class Change(NamedTuple):
         return "accepted" if self.outcome.ok else "refused"
 
     def insist(self, what: str, state: int) -> None:
-        """Raises DeviceError unless the write was taken whole and led to ``state``."""
+        """Raises DeviceError unless the write was accepted in full and led to ``state``."""
         if self.outcome.value != DEVICE_STATE.width or self.now != state:
             wanted, seen = f"4 bytes taken, then {name(state)}", f"{tell(self.outcome)}, then {name(self.now)}"
             raise DeviceError(what, wanted, seen, _errno(self.outcome))
@@ -88,34 +88,34 @@ class Change(NamedTuple):
 
 
 class MigrationRegion:
-    """Access to the registers, as a well-behaved client makes it unless the verb says otherwise."""
+    """Access to the registers, in the way of a well-behaved client unless the verb says otherwise."""
 
     def __init__(self, region: Region, largest: int) -> None:
         self.region = region
-        #: A state, and so a buffer, has at most so many bytes; a driver that claims more is not believed.
+        #: Most bytes of a state, and so of a buffer; a driver that claims more is not believed.
         self.largest = largest
-        #: Data goes through a mapping of the section where it can be mapped, not through read() and write().
+        #: Data goes through a mapping of the section if it can be mapped, not through read() and write().
         self.mapped = False
-        #: A mapping takes the place of a read() or write() of data that is refused.
+        #: A mapping replaces a read() or write() of data that is refused.
         self.falls_back = True
-        #: The next time that data goes through a mapping, read() or write() is tried as well, to see whether it works.
+        #: The next time data goes through a mapping, read() or write() is also tried, to see whether it works.
         self.tries_both = False
-        #: The first read() or write() of data that was refused where a mapping took its place.
+        #: The first read() or write() of data that was refused and replaced by a mapping.
         self.refused: DeviceError | None = None
-        #: Is called in the middle of each buffer.
+        #: Called in the middle of each buffer.
         self.between: Between | None = None
 
     # -- registers ------------------------------------------------------------------------------------------------
 
     def try_read(self, register: Register) -> tuple[Outcome, bytes]:
-        """Read ``register`` at its width; what the driver answered, and the bytes that came."""
+        """Read ``register`` at its width; return the driver's answer and the bytes."""
         return self.region.try_read(register.offset, register.width)
 
     def try_write(self, register: Register, value: int) -> Outcome:
-        """Write ``value``, modulo the register's width, to ``register``; what the driver answered."""
+        """Write ``value``, modulo the register's width, to ``register``; return the driver's answer."""
         bits = value & (1 << 8 * register.width) - 1
         if register is DEVICE_STATE and bits & VFIO_DEVICE_STATE_MASK == DeviceState.RESUMING:
-            self.region.changes_for_good()  # whatever it was given stays with it
+            self.region.changes_for_good()  # whatever it receives stays with it
         return self.region.try_write(register.offset, bits.to_bytes(register.width, "little"))
 
     def read(self, register: Register) -> int:
@@ -127,7 +127,7 @@ class MigrationRegion:
         return int.from_bytes(data, "little")
 
     def glance(self, register: Register) -> int | None:
-        """The value of ``register``; None where it cannot be read, in whatever way, which another rule judges."""
+        """The value of ``register``; None if it cannot be read, for any reason, which is judged by another rule."""
         try:
             with given():
                 return self.read(register)
@@ -135,7 +135,7 @@ class MigrationRegion:
             return None
 
     def write(self, register: Register, value: int) -> None:
-        """Set ``register``. Raises DeviceError when the driver refuses or takes a part only."""
+        """Set ``register``. Raises DeviceError if the driver refuses or accepts only a part."""
         outcome = self.try_write(register, value)
         if outcome.value != register.width:
             taken = f"{counted(register.width, 'byte')} taken"
@@ -148,7 +148,7 @@ class MigrationRegion:
         return DeviceState(self.read(DEVICE_STATE) & VFIO_DEVICE_STATE_MASK)
 
     def watch_state(self, seconds: float) -> DeviceState:
-        """device_state, read until it is another one than at first or ``seconds`` have passed. Raises DeviceError."""
+        """device_state, read until it has changed or ``seconds`` have passed. Raises DeviceError."""
         end = time.monotonic() + seconds
         first = now = self.state()
         while now == first and time.monotonic() < end:
@@ -159,8 +159,8 @@ class MigrationRegion:
     def try_set_state(self, state: int) -> Outcome:
         """Ask for ``state``, keeping bits 3-31 as they are read first (kabi v23, lines 87-89).
 
-        After a failure device_state is read again, as the text wants of a user (lines 64-67).
-        Raises DeviceError when device_state cannot be read.
+        After a failure, device_state is read again, as the specification requires of a user (lines 64-67).
+        Raises DeviceError if device_state cannot be read.
         """
         kept = self.read(DEVICE_STATE) & ~VFIO_DEVICE_STATE_MASK
         outcome = self.try_write(DEVICE_STATE, kept | state)
@@ -169,23 +169,23 @@ class MigrationRegion:
         return outcome
 
     def set_state(self, state: int) -> None:
-        """Ask for ``state`` and see that it is there. Raises DeviceError."""
+        """Ask for ``state`` and check that it is reached. Raises DeviceError."""
         self.change_to(state).insist(f"changing device_state to {name(state)}", state)
 
     def change_to(self, state: int) -> Change:
-        """Ask for ``state``, keeping bits 3-31, whatever comes of that. Raises DeviceError."""
+        """Ask for ``state``, keeping bits 3-31, whatever the outcome. Raises DeviceError."""
         outcome = self.try_set_state(state)
         return Change(outcome, self.state(), latest_call())
 
     def attempt(self, value: int) -> Change:
-        """Write ``value`` to device_state, all 32 bits of it, whatever comes of that. Raises DeviceError."""
+        """Write ``value`` to device_state, all 32 bits of it, whatever the outcome. Raises DeviceError."""
         outcome = self.try_write(DEVICE_STATE, value)
         return Change(outcome, self.state(), latest_call())
 
     def enter(self, *states: DeviceState) -> None:
         """Bring the device into each of ``states`` in turn, as the way to what a test is about. Raises Unreachable.
 
-        From RUNNING a single drawn transition leads to each of the five states; the present state is not written again.
+        From RUNNING, one drawn transition leads to each of the five states; the present state is not written again.
         """
         with given():
             for state in states:
@@ -210,9 +210,9 @@ class MigrationRegion:
         return pending
 
     def place(self, size: int | None = None) -> Area:
-        """Where the data lies or goes: data_offset, and ``size``, else data_size, which is read after it.
+        """Where the data is or goes: data_offset, and ``size``, or else data_size, which is read after it.
 
-        Raises StepFailed when the driver refuses, or the place overlaps the registers, leaves the region, or is larger
+        Raises StepFailed if the driver refuses, or the place overlaps the registers, leaves the region, or is larger
         than the largest state.
         """
         offset = self._step(DATA_OFFSET)
@@ -242,12 +242,11 @@ class MigrationRegion:
         """Read buffers until pending_bytes is 0 (steps a to f, kabi v23 lines 196-218).
 
         The state goes ``into`` a stream, which keeps what was read before a failure. pending_bytes is read ``reads``
-        times before each buffer, which is to make no difference. In pre-copy a running device may offer data for ever:
-        ``enough`` says of the bytes so far whether to leave it at that; and the first data may come late: it is waited
-        for ``patience`` seconds. A state has to come to its end ``within`` the time given,
-        which ``limit`` tells in words. Raises StepFailed when the
-        driver refuses a step, offers an empty buffer while bytes are pending, the same one for ever, or more than the
-        largest state in all, or in one buffer.
+        times before each buffer, which must make no difference. In pre-copy, a running device may offer data for ever:
+        ``enough`` decides by the number of bytes whether to stop; and the first data may come late: it is waited for
+        up to ``patience`` seconds. A state must come to its end ``within`` the given time, which ``limit`` names in
+        words. Raises StepFailed if the driver refuses a step, offers an empty buffer while bytes are pending, the same
+        one for ever, or more than the largest state, in total or in one buffer.
         """
         stream = Stream() if into is None else into
         before, end = stream.total, time.monotonic() + within
@@ -261,13 +260,13 @@ class MigrationRegion:
             before_it, pending = pending, self._step(PENDING_BYTES)
             if not enough and time.monotonic() > end:
                 self._is_it_endless(stream, before_it == pending, limit)
-        # What is read in pre-copy is a part of the state, and may be out of date when it was read to its end.
+        # What is read in pre-copy is only a part of the state, and may be out of date even if it was read to its end.
         if stream.total > before and self.state() == DeviceState.STOP_AND_COPY:
             self.region.count_pass()
         return stream
 
     def _is_it_endless(self, stream: Stream, stands: bool, time_limit: str) -> None:
-        """Out of time. Raises StepFailed: at step ``end`` if the same buffer comes again and again, else ``time``."""
+        """Out of time. Raises StepFailed: at step ``end`` if the same buffer comes repeatedly, else ``time``."""
         again = stream.same_at_end() if stands else 1
         if again > _ENOUGH_OF_THE_SAME:
             seen = f"the same buffer {counted(again, 'time')}"
@@ -279,7 +278,7 @@ class MigrationRegion:
     def read_buffer(self, into: Stream | None = None) -> None:
         """Read the buffer that is offered to its last byte (steps b to d); it goes ``into`` a stream, if anywhere.
 
-        Raises StepFailed, for an empty buffer too.
+        Raises StepFailed, also for an empty buffer.
         """
         self._meet(Moment.PENDING, _NOWHERE)
         area = self.place()
@@ -292,15 +291,15 @@ class MigrationRegion:
             self._meet(Moment.MOVED, area, next(stream.pieces(buffer, _SHOWN)))
 
     def load(self, stream: Stream) -> None:
-        """Give a saved state to a device in resuming, buffer by buffer (kabi v23, lines 230-237).
+        """Write a saved state to a device in resuming, buffer by buffer (kabi v23, lines 230-237).
 
-        Raises StepFailed when the driver refuses a step or offers no room for a buffer.
+        Raises StepFailed if the driver refuses a step or offers no room for a buffer.
         """
         for buffer in stream.buffers:
             self.load_buffer(buffer.size, stream.pieces(buffer))
 
     def load_buffer(self, size: int, pieces: Iterable[bytes]) -> None:
-        """Steps a to c of resuming for one buffer of ``size`` bytes, written as it comes. Raises StepFailed."""
+        """Steps a to c of resuming for one buffer of ``size`` bytes, written as it arrives. Raises StepFailed."""
         self._meet(Moment.PENDING, _NOWHERE)
         area = self.place(size)
         self._meet(Moment.PLACED, area)
@@ -320,7 +319,7 @@ class MigrationRegion:
             self.between(moment, area, beginning)
 
     def write_data(self, offset: int, data: bytes) -> None:
-        """Write a part of a buffer, as well as the device lets it be written. Raises StepFailed."""
+        """Write a part of a buffer, in whichever way the device allows. Raises StepFailed."""
         try:
             self._try(lambda: self.region.write_bytes(offset, data))
             if self.mapped and self.region.fill(offset, data):
@@ -335,12 +334,12 @@ class MigrationRegion:
             raise StepFailed("data", error.what, error.expected, error.seen, error.errno) from None
 
     def read_data(self, offset: int, length: int) -> bytes:
-        """Read a part of a buffer, as well as the device lets it be read. Raises StepFailed."""
+        """Read a part of a buffer, in whichever way the device allows. Raises StepFailed."""
         with memoryview(self._piece(offset, length)) as view:
             return bytes(view)
 
     def peek(self, offset: int, length: int) -> bytes:
-        """What can be seen of ``length`` bytes of the section, part of a buffer or not; nothing if that is refused."""
+        """What can be seen of ``length`` bytes of the section, part of a buffer or not; empty if that is refused."""
         if not self.mapped:
             outcome, data = self.region.try_read(offset, length)
             if outcome.ok:
@@ -384,9 +383,9 @@ class MigrationRegion:
                 self.refused = error.with_traceback(None)
 
     def _map_from_now_on(self, refusal: DeviceError) -> None:
-        """read() or write() does not move data on this device, and a mapping does.
+        """On this device, read() or write() does not move data, but a mapping does.
 
-        The refusal is kept without its traceback, whose frames hold a view of the mapping: the device stayed open.
+        The refusal is kept without its traceback, whose frames hold a view of the mapping and so keep the device open.
         """
         self.mapped, self.refused = True, self.refused or refusal.with_traceback(None)
 
@@ -399,9 +398,9 @@ class MigrationRegion:
     # -- the client's side ----------------------------------------------------------------------------------------
 
     def accesses(self, calls: Iterable[Call]) -> Iterator[Access]:
-        """The calls of a trace that tell of a client's use of this region, as a judge of clients wants them.
+        """The calls of a trace that show a client's use of this region, in the form for a judge of clients.
 
-        Where data moves through mappings that were made before, these come first.
+        If data moves through mappings that were made before, these come first.
         """
         if self.mapped:
             yield from (Access("map", area.offset, area.size) for area in self.region.mapped)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Sessions of migration that came before: how each begins, how far it goes, and how it ends."""
+"""Earlier migration sessions: how each begins, how far it goes, and how it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STOP, RESUMING, RUNNING = DeviceState.STOP, DeviceState.RESUMING, DeviceState.RU
 
 
 class Move(NamedTuple):
-    """Something that a client does: a verb of the player, and its arguments."""
+    """A step of a client: a verb of the player, and its arguments."""
 
     verb: str
     arguments: tuple[object, ...]
@@ -31,18 +31,18 @@ def go(state: DeviceState) -> Move:
 
 
 def read(far: Progress) -> Move:
-    """Read so much of the data."""
+    """Read the data up to this point."""
     return Move("read", (far,), f"{far.words} read")
 
 
 def give(far: Progress) -> Move:
-    """Give so much of a state that was saved."""
+    """Write a saved state up to this point."""
     return Move("give", (far,), f"{far.words} given")
 
 
 #: Another value is put into the state that can be seen.
 CHANGE: Final = Move("change", (), "changed")
-#: The device meets a fault at the next buffer that it saves or is given.
+#: The device meets a fault at the next buffer that is saved or written.
 FAIL: Final = Move("fail", (), "a fault in the next one")
 
 #: The ways out of any state.
@@ -52,7 +52,7 @@ LOSE: Final = Move("lose", (), "user lost with memory mapped and tracked")
 
 
 class Session(NamedTuple):
-    """What a client does from a running device on, under a name that says it in short."""
+    """What a client does, starting from a running device, with a name that summarises it."""
 
     name: str
     moves: tuple[Move, ...]
@@ -62,12 +62,12 @@ class Session(NamedTuple):
 
     @property
     def keeps_user(self) -> bool:
-        """Whether its user goes on with the device, which is not reset either: it shows what it showed before."""
+        """Whether its user continues with the device, without a reset: it shows what it showed before."""
         return self.moves[-1] not in (RESET, CLOSE, LOSE)
 
     @property
     def resumes(self) -> bool:
-        """Whether it begins to resume the device."""
+        """Whether it starts to resume the device."""
         return go(RESUMING) in self.moves
 
 
@@ -75,7 +75,7 @@ def _session(words: str, *moves: Move) -> Session:
     return Session(words, moves)
 
 
-#: The sessions that another one may follow: each leaves a device that runs, or that is brought to running.
+#: The sessions that another one may follow: each leaves a device that runs, or can be brought to running.
 ALPHABET: Final = (
     _session("saved, then reset", go(STOP_AND_COPY), read(progress.WHOLE), go(STOP), RESET),
     _session("saved, then run again", go(STOP_AND_COPY), read(progress.WHOLE), go(STOP), go(RUNNING)),
@@ -105,5 +105,5 @@ def left(state: DeviceState, far: Progress, *ways: Move) -> Session:
 
 
 def ways_from(state: DeviceState) -> tuple[Move, ...]:
-    """Every way out of a state: to each other one, drawn or not, by a reset, and by closing the device."""
+    """Every way out of a state: to every other one, drawn or not, by a reset, and by closing the device."""
     return (*(go(after) for after in STATES if after != state), RESET, CLOSE)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from ..uapi.migration_v1 import VFIO_DEVICE_STATE_RUNNING, DeviceState
 
-#: The five states; the other three values of DeviceState are no states.
+#: The five states; the other three values of DeviceState are not states.
 STATES: Final = (
     DeviceState.RUNNING,
     DeviceState.PRE_COPY,
@@ -32,13 +32,13 @@ _NAMES: Final = {
 
 
 def name(state: int) -> str:
-    """The word for bits 0-2 of ``state``, with the reserved bits added in hexadecimal where any is set."""
+    """The word for bits 0-2 of ``state``, with the reserved bits added in hexadecimal if any is set."""
     word = _NAMES[DeviceState(state & 7)]
     return f"{word} + 0x{state & ~7:x}" if state & ~7 else word
 
 
 def is_running(state: int) -> bool:
-    """Whether a device in ``state`` works: bit 0."""
+    """Whether a device in ``state`` runs: bit 0."""
     return bool(state & VFIO_DEVICE_STATE_RUNNING)
 
 
@@ -52,7 +52,7 @@ class Transition(NamedTuple):
         return f"{name(self.before)} -> {name(self.after)}"
 
 
-#: The transitions that the text draws.
+#: The documented transitions, which the specification draws.
 DRAWN: Final = (
     Transition(DeviceState.RUNNING, DeviceState.STOP),
     Transition(DeviceState.RUNNING, DeviceState.STOP_AND_COPY),
@@ -63,10 +63,10 @@ DRAWN: Final = (
     Transition(DeviceState.RESUMING, DeviceState.RUNNING),
 )
 
-#: Those of them that stop a working device.
+#: Those of them that stop a running device.
 STOPPING: Final = tuple(drawn for drawn in DRAWN if is_running(drawn.before) and not is_running(drawn.after))
 
-#: Between two different states, and not drawn: the text neither asks for them nor forbids them.
+#: Between two different states, and not drawn: the specification neither requires nor forbids them.
 UNDRAWN: Final = tuple(
     Transition(before, after)
     for before in STATES
@@ -79,5 +79,5 @@ SELF_WRITES: Final = tuple(Transition(state, state) for state in STATES)
 
 
 def drawn_from(state: DeviceState) -> tuple[DeviceState, ...]:
-    """States that a drawn transition leads to from ``state``; none from STOP."""
+    """States to which a drawn transition leads from ``state``; none from STOP."""
     return tuple(after for before, after in DRAWN if before == state)

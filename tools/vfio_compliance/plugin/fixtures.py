@@ -32,19 +32,19 @@ def profile(session: Session) -> Profile:
 
 @pytest.fixture
 def device(session: Session) -> Device:
-    """The open device, as after a reset, whatever came of that."""
+    """The open device, as after a reset, whatever state the reset led to."""
     return session.plain()
 
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
-    """What everything random in this run comes from."""
+    """The seed of everything random in this run."""
     return int(pytestconfig.getoption("--seed"))
 
 
 @pytest.fixture
 def observe(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Records what the device did where the text is silent: a question and the answer seen."""
+    """Records what the device did where the specification is silent: a question and the answer seen."""
     seen: dict[str, str] = request.node.stash.setdefault(OBSERVATIONS, {})
     return seen.__setitem__
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""States from files that the device of a run is given at its end."""
+"""States from files that are restored on the device at the end of a run."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..states.archive import StateError, StateFile
 from ..states.command import NotReached, give
 
 _NAME = "the state of {}"
-#: Characters of the driver's name and of its version that a line has.
+#: Characters of the driver's name and of its version that a line shows.
 _SHOWN = 60
 
 
 def kept_states(paths: Sequence[Path], profile: Profile) -> list[StateFile]:
-    """The files, which were checked to their last byte. Raises StateError."""
+    """The files, checked to their last byte. Raises StateError."""
     return [StateFile(path, profile.limits.largest_state) for path in paths]
 
 
 def announced(states: list[StateFile]) -> list[events.State]:
-    """What is true of each as long as the device was not given it."""
+    """The result for each state as long as it has not been tried."""
     return [events.State(_whose(state), events.NOT_TRIED, "the run ended before") for state in states]
 
 
 def give_states(opened: Session, states: list[StateFile]) -> None:
-    """Give the device each of them; the journal says what came of that, and none of it is held against the run."""
+    """Restore each of them on the device; the journal has the results, none of which counts against the run."""
     opened.tell_deaths()
     tell = opened.tell
     opened.tell = lambda event: tell(_aside(event))
@@ -55,7 +55,7 @@ def _give(opened: Session, state: StateFile) -> None:
     of = _whose(state)
     opened.transport.tracer.begin(_NAME.format(state.path.name))
     opened.transport.tracer.enter(BODY)
-    opened.tell(events.State(of, events.UNDER_WAY, "the run ended while the device was given it"))
+    opened.tell(events.State(of, events.UNDER_WAY, "the run ended while it was being restored"))
     try:
         restored = give(opened, state)
     except NotReached as error:
@@ -71,7 +71,7 @@ def _give(opened: Session, state: StateFile) -> None:
 
 
 def _whose(state: StateFile) -> str:
-    """Of which driver it is, when it was saved, and in which file it is."""
+    """Which driver it is from, when it was saved, and which file it is in."""
     identity = state.manifest.identity
     whose = identity.get("driver") or identity.get("name") or "an unknown driver"
     version = identity.get("driver version") or identity.get("driver srcversion") or ""

@@ -68,7 +68,7 @@ from .verdicts import ENDS_THE_RUN, blamed, judge
 pytest_plugins = ["vfio_compliance.plugin.fixtures", *(interface.fixtures for interface in INTERFACES)]
 
 
-#: A rule of which this number of cases hung is not run any further: each one costs a deadline.
+#: A rule of which this many cases hung is not run any further: each one costs a deadline.
 _MOST_CUT = 3
 
 #: The run came to its end, even if nothing was selected.
@@ -78,7 +78,7 @@ _ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_T
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rule(id): the rule that the test judges")
     config.addinivalue_line("markers", "deep: a case that only a plan of full depth has")
-    config.addinivalue_line("markers", "stimulus: it needs something that the profile's stimulus has the device do")
+    config.addinivalue_line("markers", "stimulus: it needs the device to do something by the profile's stimulus")
     path = config.getoption("--profile")
     if path is None:
         return
@@ -109,7 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (inflight := config.getoption("--inflight-fd")) is not None:
         tracer.on_begin = Inflight(inflight).begin
     if config.getoption("--progress-fd") is not None:
-        # Its watcher ends it so; the device is to be closed then as at the end of any run.
+        # The watcher ends the process this way; the device must then be closed as at the end of any run.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -138,11 +138,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Open the device first. True, which means that all is done, when that fails."""
+    """Open the device first. True, which means that all is done, if that fails."""
     opened = session.config.stash.get(SESSION, None)
     if opened is None or session.config.option.collectonly:
         return None
-    gc.freeze()  # the cases stay: to look through them again and again takes a tenth of the run
+    gc.freeze()  # the cases stay: scanning them repeatedly takes a tenth of the run
     gc.enable()
     if session.testsfailed:
         _stop(session, "the suites could not be loaded", "see pytest.log in the folder of the run")
@@ -164,14 +164,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def _stop(session: pytest.Session, message: str, remedy: str) -> None:
-    """The reason why the cases that are left will not be run."""
+    """Report why the remaining cases will not be run."""
     if not session.shouldstop:
         session.config.stash[SESSION].tell(events.Broken(message, remedy, None))
         session.shouldstop = f"{message} ({remedy})"
 
 
 def _stop_in_time(session: pytest.Session, opened: Session) -> None:
-    """Stop when the time for the run is up: no lab wants to wait for the rest."""
+    """Stop when the time for the run is up."""
     limit = opened.profile.limits.run + (session.config.stash[STRESS] or 0)
     if time.monotonic() - session.config.stash[BEGAN] > limit:
         _stop(session, f"the run takes longer than {limit:g} s", "raise limits.run in the profile, or use --only")
@@ -206,7 +206,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run the case, and again where what an earlier case left may be to blame for what went wrong. True: it is over."""
+    """Run the case, and again if what an earlier case left may be to blame for a failure. True: it is over."""
     opened = item.config.stash.get(SESSION, None)
     if opened is None:
         return None
@@ -234,7 +234,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _run(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
-    """Run the test; pytest's reports, which take it longer to make than most cases take, where somebody reads them."""
+    """Run the test; pytest's reports, which take longer than most cases, only if anyone reads them."""
     if item.config.getoption("--progress-fd") is None:
         return runtestprotocol(item, nextitem=nextitem, log=False)
     hook = item.ihook
@@ -246,7 +246,7 @@ def _run(item: pytest.Item, opened: Session, nextitem: pytest.Item | None) -> li
 
 
 def _give_values(item: pytest.Item) -> None:
-    """Give the test the values of its parameters: else pytest makes a fixture of each, which takes longer."""
+    """Give the test the values of its parameters: otherwise pytest makes a fixture of each, which takes longer."""
     if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
         item.funcargs["request"] = item._request
         values = item.callspec.params
@@ -270,7 +270,7 @@ def _passes(item: pytest.Item, opened: Session, when: str, phase: Callable[[], o
             traceback.print_exception(error)
     passed = error is None
     _over(item, opened, when, error, time.perf_counter() - started)
-    del error  # its traceback holds this frame, and all that the case had
+    del error  # its traceback holds this frame, and everything that the case had
     return passed
 
 
@@ -295,7 +295,7 @@ def _enter(item: pytest.Item, part: str) -> None:
 
 
 def _left_out(item: pytest.Item, opened: Session) -> str:
-    """Why the case is not run; nothing when it is."""
+    """Why the case is not run; empty if it is."""
     rule = str(rule_of(item))
     if item.config.stash[CUT][rule] >= _MOST_CUT:
         return f"{counted(_MOST_CUT, 'case')} of this rule hung or ended the test process"
@@ -306,7 +306,7 @@ def _left_out(item: pytest.Item, opened: Session) -> str:
 
 
 def _is_to_run_again(item: pytest.Item, opened: Session, tries: Tries) -> bool:
-    """A try of the case is over: whether there is to be another one. If not, the one that counts is left to record."""
+    """A try of the case is over: whether there must be another one. If not, the one that counts is left to record."""
     in_time = item.stash[SECONDS] < opened.profile.limits.test / 3 and not item.session.shouldstop
     if tries.over(item.stash[PHASES], opened, in_time=in_time):
         tracer = opened.transport.tracer
@@ -317,12 +317,12 @@ def _is_to_run_again(item: pytest.Item, opened: Session, tries: Tries) -> bool:
         return True
     item.stash[PHASES] = tries.phases[tries.counts]
     if tries.blames_another:
-        opened.note_once(f"cases of {rule_of(item)} went wrong only where an earlier case had left something")
+        opened.note_once(f"cases of {rule_of(item)} failed only after an earlier case had left something behind")
     return False
 
 
 def _skip(why: str) -> pytest.ExceptionInfo[BaseException]:
-    """What pytest takes for a test that is skipped: to show any other error takes it tens of milliseconds."""
+    """What pytest regards as a skipped test: showing any other error takes it tens of milliseconds."""
     try:
         raise pytest.skip.Exception(why)
     except pytest.skip.Exception:
@@ -357,8 +357,8 @@ def _over(item: pytest.Item, opened: Session, when: str, error: BaseException | 
         _stop(item.session, error.message, error.remedy)
     phases = item.stash.setdefault(PHASES, [])
     rule = item.config.stash[CATALOGUE].rules[str(rule_of(item))]
-    # What the driver answers in the test itself is held against it; before and after, or where the suite itself is
-    # judged, it is not the rule that broke. What the suite breaks is a fault of ours.
+    # A refusal in the test itself counts against the driver; before and after it, or if the suite itself is judged, the
+    # rule was not broken. What the suite breaks is our own fault.
     refused = Verdict.FAIL if when == "call" and not rule.of_the_suite else Verdict.NOT_RUN
     judged = judge(error, refused, Verdict.BROKEN if rule.of_the_suite else Verdict.FAIL)
     phases.append(Phase(*judged, blamed(error, opened.transport.tracer)))

@@ -50,7 +50,7 @@ from .tries import TRIES
 
 
 def begin_journal(config: pytest.Config, cases: list[pytest.Item], planned: list[pytest.Item]) -> None:
-    """Open the journal once there is something to run, with all that a report needs to know of the run.
+    """Open the journal once there is something to run, with everything that a report needs to know about the run.
 
     ``planned`` are the cases that the plan has for the profile, of which ``cases`` were selected.
     """
@@ -126,7 +126,7 @@ def _run(config: pytest.Config, planned: list[pytest.Item]) -> events.Run:
 
 
 def tell(config: pytest.Config, event: events.Event) -> None:
-    """Put an event into the journal. A run without a journal is not worth going on with."""
+    """Put an event into the journal. A run without a journal is not worth continuing."""
     if JOURNAL in config.stash:
         try:
             config.stash[JOURNAL].write(event)
@@ -135,7 +135,7 @@ def tell(config: pytest.Config, event: events.Event) -> None:
 
 
 def end_journal(config: pytest.Config) -> None:
-    """Close the journal of a run that nobody watches; a watcher closes its own."""
+    """Close the journal of a run without a watcher; a watcher closes its own."""
     if JOURNAL in config.stash and config.getoption("--progress-fd") is None:
         try:
             config.stash[JOURNAL].end()
@@ -147,7 +147,7 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
     """Put the case into the journal; its verdict."""
     phases = item.stash[PHASES]
     verdict = gravest(phase.verdict for phase in phases)
-    # A phase that passed says nothing against one that was not applicable.
+    # A phase that passed does not outweigh one that was not applicable.
     if verdict is Verdict.PASS and any(phase.verdict is Verdict.NOT_APPLICABLE for phase in phases):
         verdict = Verdict.NOT_APPLICABLE
     told = next(phase for phase in phases if phase.verdict is verdict)
@@ -183,5 +183,5 @@ def record(item: pytest.Item, opened: Session, seconds: float) -> Verdict:
 
 
 def tell_opening(opened: Session) -> None:
-    """Put into the journal the calls by which the device was opened."""
+    """Put the calls that opened the device into the journal."""
     opened.tell(events.Opening(tuple(opened.transport.tracer.take())))

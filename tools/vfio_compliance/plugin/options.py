@@ -15,7 +15,7 @@ from ..profiles import plan as plans
 from ..results import data
 from ..results.data import DataStore
 
-#: Seconds in which what an exploration has found is made short.
+#: Seconds for shortening what an exploration has found.
 SHORTENING = 40.0
 
 
@@ -24,31 +24,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--profile", type=Path, help="the device to judge: a file of profiles/")
     group.addoption("--journal", type=Path, help="append every event to this file")
     group.addoption("--clock-offset", type=float, help="seconds from the monotonic clock to the time of day")
-    group.addoption("--progress-fd", type=int, help="write every event to this descriptor too")
-    group.addoption("--inflight-fd", type=int, help="note every call in this shared memory before it is made")
-    group.addoption("--rounds", type=int, default=1, help="how many times the cases are to be run; this is the first")
-    group.addoption("--handover", type=Path, help="continue a run: what an earlier test process left")
-    group.addoption("--only", action="append", default=[], help="a rule, the start of one, a clause, or a case")
+    group.addoption("--progress-fd", type=int, help="also write every event to this descriptor")
+    group.addoption("--inflight-fd", type=int, help="record every call in this shared memory before it is made")
+    group.addoption("--rounds", type=int, default=1, help="how many times to run the cases; this is the first")
+    group.addoption("--handover", type=Path, help="continue a run from what an earlier test process left")
+    group.addoption("--only", action="append", default=[], help="run only this rule, start of a rule, clause, or case")
     group.addoption(
-        "--exclude", action="append", default=[], help="leave out a rule, the start of one, a clause, or a case"
+        "--exclude", action="append", default=[], help="leave out this rule, start of a rule, clause, or case"
     )
-    group.addoption("--plan", help="smoke, ci (the default), certification, or a file with a plan of your own")
+    group.addoption("--plan", help="smoke, ci (the default), certification, or the file of your own plan")
     group.addoption(
         "--waivers", type=Path, action="append", default=[], help="a file of known deviations of the device"
     )
     group.addoption("--no-should", action="store_true", help="rules of level should or may do not block")
     group.addoption(
-        "--state", type=Path, action="append", default=[], help="at the end, give the device the state of this file"
+        "--state", type=Path, action="append", default=[], help="at the end, restore this state on the device"
     )
-    group.addoption("--seed", type=int, help="of what is random; every run takes another one unless told")
-    group.addoption("--shuffle", action="store_true", help="run the cases in a random order, which the seed gives")
-    group.addoption("--keep-data", action="store_true", help="keep all data that was moved beside the journal")
-    group.addoption("--stress", metavar="TIME", help="run the rules of suites/stress alone, so long")
+    group.addoption("--seed", type=int, help="the random seed; by default, each run draws one")
+    group.addoption("--shuffle", action="store_true", help="run the cases in a random order, given by the seed")
+    group.addoption("--keep-data", action="store_true", help="keep all data that was moved, next to the journal")
+    group.addoption("--stress", metavar="TIME", help="run only the rules of suites/stress, for this long")
     group.addoption("--defect", action="append", default=[], help="break the reference device in this way")
 
 
 def data_store(config: pytest.Config) -> DataStore | None:
-    """Where data is kept; None where that was not asked for."""
+    """Where data is kept; None if that was not requested."""
     if not config.getoption("--keep-data"):
         return None
     journal: Path | None = config.getoption("--journal")
@@ -61,7 +61,7 @@ def data_store(config: pytest.Config) -> DataStore | None:
 
 
 def stress_seconds(config: pytest.Config) -> float | None:
-    """For how long to explore; None where that was not asked for."""
+    """For how long to explore; None if that was not requested."""
     text: str | None = config.getoption("--stress")
     if text is None:
         return None

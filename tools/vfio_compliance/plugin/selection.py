@@ -22,7 +22,7 @@ def rule_of(item: pytest.Item) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Do not make deep cases that the plan leaves out: they are half of all, and each takes milliseconds."""
+    """Do not make deep cases that the plan leaves out: they are half of all cases, and each takes milliseconds."""
     plan = metafunc.config.stash.get(PLAN, None)
     if plan is not None and plan.depth != "full":
         marks = metafunc.definition.own_markers
@@ -35,7 +35,7 @@ def is_deep(value: object) -> bool:
 
 
 def _shallow(mark: pytest.Mark) -> pytest.Mark:
-    """The parameters without those that are deep, unless all are."""
+    """The parameters without the deep ones, unless all are deep."""
     if mark.name != "parametrize" or "ids" in mark.kwargs:
         return mark
     names, values, *others = mark.args
@@ -44,7 +44,7 @@ def _shallow(mark: pytest.Mark) -> pytest.Mark:
 
 
 def plan_cases(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
-    """The items that the plan has for the profile. Raises UsageError for one whose rule is unknown."""
+    """The items that the plan has for the profile. Raises UsageError if a rule is unknown."""
     catalogue = config.stash[CATALOGUE]
     judged = [item for item in items if rule_of(item)]
     if strangers := sorted({str(rule_of(item)) for item in judged} - catalogue.rules.keys()):
@@ -74,7 +74,7 @@ def _is_of(depth: str, item: pytest.Item) -> bool:
 
 
 def select(config: pytest.Config, planned: list[pytest.Item]) -> set[pytest.Item]:
-    """Those of ``planned`` that --only and --exclude leave. Raises UsageError where they name nothing."""
+    """The cases of ``planned`` that --only and --exclude leave. Raises UsageError if they name nothing."""
     catalogue = config.stash[CATALOGUE]
     only, exclude = config.getoption("--only"), config.getoption("--exclude")
     plan = config.stash[PLAN].name
@@ -83,7 +83,7 @@ def select(config: pytest.Config, planned: list[pytest.Item]) -> set[pytest.Item
 
 
 def arrange(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
-    """What matters most comes first, what --only names in its order; with --shuffle, a random order."""
+    """Blocking rules come first, those that --only names in its order; with --shuffle, a random order."""
     catalogue = config.stash[CATALOGUE]
     arranged = sorted(items, key=lambda item: not catalogue.rules[str(rule_of(item))].blocking)
     if only := config.getoption("--only"):
@@ -105,7 +105,7 @@ def _named(
     cases = _by_rule(items)
     for pattern in patterns:
         if not pattern:
-            raise pytest.UsageError(f"{option} wants a rule, the beginning of one, a clause or a case")
+            raise pytest.UsageError(f"{option} needs a rule, the beginning of one, a clause or a case")
         if not (found := _matching(catalogue, pattern, cases)):
             raise pytest.UsageError(f"{option} {pattern}: {_why_none(catalogue, plan, pattern)}")
         wanted |= found
@@ -117,8 +117,8 @@ def _why_none(catalogue: rules.Catalogue, plan: str, pattern: str) -> str:
     if not (known := catalogue.matching(pattern)):
         return f"no such rule, clause or case{catalogue.hint(pattern)}"
     if all(rule.on_request for rule in known):
-        return "only a run that asks for it has cases of that (--stress)"
-    return f"plan {plan} has no case of that for this profile"
+        return "only a run with --stress has cases of it"
+    return f"plan {plan} has no case of it for this profile"
 
 
 def _by_rule(items: list[pytest.Item]) -> dict[str, list[pytest.Item]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the hooks of one run keep for each other."""
+"""What the hooks of a run share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Phase(NamedTuple):
 
     verdict: Verdict
     failure: Failure | None = None
-    #: Running number of the call that shows it; 0 for none.
+    #: Running number of the call that shows the failure; 0 for none.
     call: int = 0
 
 
@@ -37,9 +37,9 @@ JOURNAL: pytest.StashKey[Journal] = pytest.StashKey()
 RULE: pytest.StashKey[str | None] = pytest.StashKey()
 PHASES: pytest.StashKey[list[Phase]] = pytest.StashKey()
 SECONDS: pytest.StashKey[float] = pytest.StashKey()
-#: What had been counted when the last case was over: passes, nanoseconds in calls and in resets.
+#: The counts at the end of the last case: passes, nanoseconds in calls and in resets.
 COUNTED: pytest.StashKey[tuple[int, int, int]] = pytest.StashKey()
-#: Of the calls of all cases.
+#: Measures the calls of all cases.
 MEASURING: pytest.StashKey[Measuring] = pytest.StashKey()
 #: When the cases began, in seconds of the monotonic clock.
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
@@ -52,12 +52,12 @@ PLAN: pytest.StashKey[plans.Plan] = pytest.StashKey()
 WAIVER_FILES: pytest.StashKey[list[WaiverFile]] = pytest.StashKey()
 WAIVERS: pytest.StashKey[list[Listed]] = pytest.StashKey()
 KERNEL_WARNINGS: pytest.StashKey[list[ListedWarning]] = pytest.StashKey()
-#: Set once this test process cannot reach the device any more, and another one may.
+#: Set once this test process can no longer reach the device, but another one may.
 LOST: pytest.StashKey[bool] = pytest.StashKey()
 #: By rule: how many of its cases hung or ended their process.
 CUT: pytest.StashKey[Counter[str]] = pytest.StashKey()
 
-#: States that the device is given at the end.
+#: States that are restored on the device at the end.
 STATES: pytest.StashKey[list[StateFile]] = pytest.StashKey()
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()

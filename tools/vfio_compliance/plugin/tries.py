@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How often a case is run.
 
-Within a rule a device is not reset before each case. What goes wrong on one that was left by an earlier case is tried
-after a reset. What goes wrong there, too, counts. If it does not, and goes wrong once more without a reset, what an
-earlier case leaves is to blame: that is another rule's matter, and is noted. If it does not go wrong a third time, it
-comes and goes, and the first try counts. So nothing that was seen is passed over because a second try went well.
+Within a rule, the device is not reset before each case. A case that fails on a device left by an earlier case is tried
+again after a reset. If it fails then as well, that counts. If it does not, but fails once more without a reset, what
+an earlier case left is to blame: that is judged by another rule, and is noted. If it does not fail the third time, it
+is intermittent, and the first try counts. So no failure is passed over because a second try succeeded.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ class Tries:
 
     #: The phases of each.
     phases: list[list[Phase]] = field(default_factory=list)
-    #: The calls of those that were followed by another one, and the earlier calls that it stood on.
+    #: The calls of each try that was followed by another, and the earlier calls that it stood on.
     calls: list[tuple[Calls, list[Span]]] = field(default_factory=list)
-    #: Whether it went wrong by what the device did: no other reason goes away by a reset.
+    #: Whether the device caused the failure: no other cause goes away with a reset.
     device_blamed: bool = False
-    #: The case is to be run once more.
+    #: The case must be run once more.
     again: bool = False
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """How each of them ended."""
+        """How each try ended."""
         return [gravest(phase.verdict for phase in phases) for phases in self.phases]
 
     @property
     def counts(self) -> int:
-        """Which of them counts, as an index."""
+        """Which try counts, as an index."""
         match self.verdicts:
             case [Verdict.FAIL, Verdict.NOT_RUN]:
                 return 0
@@ -56,7 +56,7 @@ class Tries:
         return 0
 
     def over(self, phases: list[Phase], opened: Session, *, in_time: bool) -> bool:
-        """One of them is over: whether there is to be another one; it begins where the session has the device then."""
+        """A try is over; whether there must be another one, which begins with the device as the session then has it."""
         self.phases.append(phases)
         verdicts = self.verdicts
         if len(verdicts) == 1:
@@ -69,9 +69,9 @@ class Tries:
         return self.again
 
     def take(self, tracer: Tracer) -> tuple[Calls, list[Span]]:
-        """The calls of the one that counts, now that all are over, and the earlier calls that it stands on.
+        """The calls of the try that counts, now that all are over, and the earlier calls that it stands on.
 
-        Of the others those from which something was made that is shared: it was not made again.
+        Calls of the other tries are included if they made something that is shared, as it was not made again.
         """
         tries = [*self.calls, (tracer.take(), tracer.spans)]
         calls, spans = tries.pop(self.counts)
@@ -82,7 +82,7 @@ class Tries:
 
     @property
     def blames_another(self) -> bool:
-        """Whether it goes wrong only where an earlier case has left something."""
+        """Whether it fails only after an earlier case has left something behind."""
         return len(self.phases) == 3 and self.counts == 1
 
 
@@ -90,5 +90,5 @@ def _is_of(spans: Iterable[Span], serial: int) -> bool:
     return any(span.first <= serial <= span.last for span in spans)
 
 
-#: Those of a case.
+#: The tries of a case.
 TRIES: pytest.StashKey[Tries] = pytest.StashKey()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an error means for the rule that is judged."""
+"""What an error means for the rule being judged."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..run.checks import NotApplicable, RuleBroken, Silent, Unjudged, compared_b
 from ..run.errors import Broken, ProfileFault
 from ..transport import CallTimeout, GivenUp, SetupError, Tracer, TransportError
 
-#: After these the device or the host cannot be used any more.
+#: After these, the device or the host can no longer be used.
 ENDS_THE_RUN = (Broken, SetupError)
 
 
 def judge(error: BaseException | None, refused: Verdict, broken: Verdict) -> tuple[Verdict, Failure | None]:
     """The verdict on one phase of a case, and the reason.
 
-    ``refused`` is the verdict for a driver that did not go along, ``broken`` the one where the rule was broken.
+    ``refused`` is the verdict if the driver refused something, ``broken`` the one if the rule was broken.
     """
     if error is None:
         return Verdict.PASS, None
@@ -55,9 +55,9 @@ def judge(error: BaseException | None, refused: Verdict, broken: Verdict) -> tup
 
 
 def blamed(error: BaseException | None, tracer: Tracer) -> int:
-    """The running number of the call that shows what went wrong in the phase that just ended; 0 for none.
+    """The running number of the call that shows the failure of the phase that just ended; 0 for none.
 
-    Where nothing was called in it, that is the last call that it was judged from, of an earlier case.
+    If the phase made no call, it is the last call, of an earlier case, from which the phase was judged.
     """
     if error is None:
         return 0

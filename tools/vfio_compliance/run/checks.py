@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a test says when it judges: each check names what was done, what was expected and what was seen."""
+"""How tests judge: each check names what was done, what was expected and what was seen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-#: What a verb raises when the driver does not go along.
+#: What a verb raises if the driver refuses.
 Refused = DeviceError
 
 
@@ -41,10 +41,10 @@ class RuleBroken(AfterCall, AssertionError):
         compared: Compared | None = None,
         further: Sequence[RuleBroken] = (),
     ) -> None:
-        """``path`` is a line for each step, ``options`` those by which a run repeats it.
+        """``path`` has a line for each step, ``options`` are those with which a run repeats it.
 
         ``compared`` says the same as ``expected`` and ``seen``, as data.
-        ``further``: other ways in which the same test saw the rule broken.
+        ``further`` are other ways in which the same test saw the rule broken.
         """
         super().__init__(f"{what}: expected {expected}, seen {seen}")
         self.what = what
@@ -64,13 +64,13 @@ class Silent(Exception):
     """The profile says nothing about ``key``, which the rule needs; a dotted key such as ``stimulus.running``."""
 
     def __init__(self, key: str, why: str = "") -> None:
-        """``why`` it is needed, where what the profile says of it does not suffice."""
+        """``why`` it is needed, if what the profile says about it does not suffice."""
         super().__init__(why or f"the profile says nothing about {key}")
         self.key = key
 
 
 def missing(key: str, *, denied: bool) -> NotApplicable | Silent:
-    """What to raise where the profile does not give ``key``: it denies that there is anything, or says nothing."""
+    """What to raise if the profile does not give ``key``: it denies that there is such a thing, or says nothing."""
     return NotApplicable(f"the profile says that the device has no {key}") if denied else Silent(key)
 
 
@@ -80,9 +80,9 @@ class Unjudged(Exception):
 
 @contextmanager
 def unless(control: Callable[[], object], when: str) -> Iterator[None]:
-    """What goes wrong in the block is this rule's matter only if ``control``, which leaves its subject out, goes well.
+    """A failure in the block is judged by this rule only if ``control``, which leaves its subject out, succeeds.
 
-    ``when`` says in what circumstances the control was made. Raises Unjudged where that goes wrong as well.
+    ``when`` describes the circumstances of the control. Raises Unjudged if that fails as well.
     """
     try:
         yield
@@ -90,7 +90,7 @@ def unless(control: Callable[[], object], when: str) -> Iterator[None]:
         try:
             control()
         except (RuleBroken, DeviceError, PeerGone, ProtocolViolation) as same:
-            raise Unjudged(f"the same goes wrong {when}: {same}") from None
+            raise Unjudged(f"the same fails {when}: {same}") from None
         raise error from None
 
 
@@ -100,7 +100,7 @@ def hexes(values: Iterable[int]) -> str:
 
 
 def _plain(value: object) -> tuple[str, ...] | None:
-    """A number, some numbers, or bytes, as they stand in a journal; None for what is none of these."""
+    """A number, some numbers, or bytes, as in a journal; None for anything else."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return (f"sha256:{sha256(value).hexdigest()}",)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -118,12 +118,12 @@ def _compared(asked: str, value: object, values: Iterable[object]) -> Compared |
 
 
 def broken(what: str, *, expected: str, seen: str, compared: Compared | None = None) -> NoReturn:
-    """Judge the rule broken; ``compared`` says the same as data, where that can be said."""
+    """Judge the rule broken; ``compared`` says the same as data, if that is possible."""
     raise RuleBroken(what, expected, seen, compared=compared)
 
 
 def nothing_broken(found: Sequence[RuleBroken]) -> None:
-    """Nothing was ``found``; else the first of it is what the rule is judged by, and the others are told with it."""
+    """Nothing was ``found``; otherwise the first one judges the rule, and the others are reported with it."""
     if found:
         first, *others = found
         first.further = others
@@ -137,7 +137,7 @@ def broken_by(refusal: DeviceError) -> NoReturn:
 
 
 def compared_by(error: RuleBroken | DeviceError) -> Compared | None:
-    """What a check compared, or that a verb was refused, as data; None where it cannot be put so."""
+    """What a check compared, or that a verb was refused, as data; None if there is no such form."""
     if isinstance(error, RuleBroken):
         return error.compared
     return None if error.errno is None else Compared(SUCCESS, (hex(error.errno),))
@@ -145,7 +145,7 @@ def compared_by(error: RuleBroken | DeviceError) -> Compared | None:
 
 @contextmanager
 def about(call: int) -> Iterator[None]:
-    """What is judged in the block was shown by the call of this running number, and not by the last one."""
+    """What is judged in the block was shown by the call with this running number, not by the last one."""
     try:
         yield
     except RuleBroken as error:
@@ -160,7 +160,7 @@ def equal(what: str, seen: T, expected: T, show: Callable[[T], str] = str) -> No
 
 
 def same_bytes(what: str, seen: bytes | memoryview, expected: bytes | memoryview) -> None:
-    """``seen`` are the bytes that were ``expected``, too many to be shown."""
+    """``seen`` are the bytes that were ``expected``, too many to show."""
     if seen != expected:
         raise RuleBroken(what, "the same bytes", "others", compared=_compared(EQUAL, seen, [expected]))
 
@@ -173,12 +173,12 @@ def one_of(what: str, seen: T, allowed: Collection[T], show: Callable[[T], str] 
 
 
 def shows(when: str, seen: Iterable[int], expected: Iterable[int]) -> None:
-    """What the device shows ``when`` is what it is to show, all of it."""
+    """The device shows ``when`` exactly what it must show."""
     equal(f"observing the device {when}".rstrip(), seen, expected, hexes)
 
 
 def flawless(failure: DeviceError | None) -> None:
-    """Nothing failed in a flow, or not where this rule looks; else the failure says what is broken."""
+    """Nothing failed in a flow, or not in what this rule judges; otherwise the failure says what is broken."""
     if failure:
         broken_by(failure)
 
@@ -187,14 +187,14 @@ def flawless(failure: DeviceError | None) -> None:
 
 
 def goes_on(activity: Activity, when: str = "") -> None:
-    """The device is seen to work ``when``."""
+    """The device is seen to run ``when``."""
     if not activity.goes_on():
         did = f"watching {activity.name} for {activity.within:g} s {when}".rstrip()
         raise RuleBroken(did, "a change", "none", compared=Compared(CHANGE))
 
 
 def stands_still(what: str, watched: tuple[int, int]) -> None:
-    """The device is not seen to work: what Activity.watch() saw first and last is the same."""
+    """The device is not seen to run: what Activity.watch() saw first and last is the same."""
     first, now = watched
     if now != first:
         raise RuleBroken(
@@ -203,7 +203,7 @@ def stands_still(what: str, watched: tuple[int, int]) -> None:
 
 
 def at_work(activity: Activity, when: str) -> None:
-    """The device is seen to work ``when`` it is nothing but running. Raises Unjudged: there is nothing to compare."""
+    """The device is seen to run ``when`` it is simply running. Raises Unjudged: there is nothing to compare."""
     if not activity.goes_on():
         raise Unjudged(f"{activity.name} does not change {when} either")
 
@@ -212,12 +212,12 @@ def at_work(activity: Activity, when: str) -> None:
 
 
 def told(outcome: Outcome) -> str:
-    """What a request answered, in words."""
+    """The answer to a request, in words."""
     return errno_name(outcome.errno) if outcome.value < 0 else "success"
 
 
 def accepted(what: str, outcome: Outcome, length: int) -> None:
-    """A read or write of ``length`` bytes was carried out whole."""
+    """A read or write of ``length`` bytes was carried out in full."""
     if outcome.value != length:
         raise RuleBroken(what, counted(length, "byte"), tell(outcome), compared=_failed(outcome))
 
@@ -242,11 +242,11 @@ def succeeded(what: str, outcome: Outcome) -> None:
 
 
 def declined(what: str, outcome: Outcome) -> None:
-    """A request failed; any errno will do, and none as well, which no rule about requests asks for."""
+    """A request failed; any errno will do, and so will none, as no rule about requests requires one."""
     if outcome.value >= 0:
         raise RuleBroken(what, "an error", "success", compared=Compared(ERROR))
 
 
 def _failed(outcome: Outcome) -> Compared:
-    """A call that should have been carried out whole: its errno, or nothing where it moved a part."""
+    """A call that should have been carried out in full: its errno, or nothing if it moved a part."""
     return Compared(SUCCESS, (hex(outcome.errno),) if outcome.value < 0 else ())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What judges the clients of an interface: what they did comes in, what they broke goes out."""
+"""Judges of the clients of an interface: accesses go in, offences come out."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _OF_CONTAINER: dict[str, Verb] = {"dma-map": "dma-map", "dma-unmap": "dma-unmap"
 
 
 def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None:
-    """What a traced call is to the judge of the clients of ``region`` ("region 9"); None: nothing.
+    """What a traced call means to the judge of the clients of ``region`` ("region 9"); None if nothing.
 
-    Where there is a second device the two take turns: each turn begins and ends with an open or a close.
+    If there is a second device, the two take turns: each turn begins and ends with an open or a close.
     """
     target = target.removeprefix(SECOND)
     if verb == OMITTED:
@@ -37,7 +37,7 @@ def access_verb(verb: str, target: str, number: int, region: str) -> Verb | None
 
 
 class Bitmap(NamedTuple):
-    """The dirty bitmap that a call of the container asks for; None: not known, or not reached by its argsz."""
+    """The dirty bitmap that a call of the container requests; None if unknown, or not covered by its argsz."""
 
     #: Bytes of a page.
     pgsize: int | None = None
@@ -48,19 +48,19 @@ class Bitmap(NamedTuple):
 
 
 class ContainerCall(NamedTuple):
-    """The arguments of a call of the container; None: what its argsz did not reach; without argsz none is known."""
+    """The arguments of a call of the container; None if not covered by its argsz; without argsz, none is known."""
 
     argsz: int | None = None
     flags: int | None = None
     #: I/O virtual address, and bytes from there on.
     iova: int | None = None
     size: int | None = None
-    #: Where the flags ask for one.
+    #: If the flags request one.
     bitmap: Bitmap | None = None
 
 
 class Access(NamedTuple):
-    """A read or write of the region of an interface, or what else tells of the client's dealings with the device.
+    """A read or write of the region of an interface, or another action of the client on the device.
 
     ``map`` is a mapping of a part of the region; ``gap`` stands for accesses that were not recorded; ``dma-map``,
     ``dma-unmap`` and ``dirty`` are calls of the container.
@@ -69,66 +69,66 @@ class Access(NamedTuple):
     verb: Verb
     #: In the region, in bytes.
     offset: int = 0
-    #: Bytes asked for.
+    #: Bytes requested.
     length: int = 0
     #: Bytes moved, or 0 for what moves none; -1 on failure.
     value: int = 0
-    #: What was written or what came, all of it or its first bytes.
+    #: The data written or read, all of it or its first bytes.
     data: bytes = b""
-    #: SHA-256 in hexadecimal of all of it, where it is longer than ``data`` and known.
+    #: SHA-256 in hexadecimal of all of it, if it is longer than ``data`` and known.
     digest: str = ""
-    #: How whoever recorded it counts it: offences are told by this number.
+    #: Its number in the recording: offences are reported with it.
     number: int = 0
-    #: Of a call of the container.
+    #: For a call of the container.
     called: ContainerCall | None = None
     #: Tells containers apart.
     container: int = 0
-    #: The call went to a server by message: argsz counts the structures of vfio-user, and no memory is handed over.
+    #: The call went to a server by message: argsz counts the structures of vfio-user, and no memory is passed.
     message: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether the driver carried it out whole."""
+        """Whether the driver carried it out in full."""
         return self.value == self.length if self.verb in ("read", "write") else self.value >= 0
 
     @property
     def told(self) -> bool:
-        """Whether all bytes that were to be written, or came, are in ``data``."""
+        """Whether all bytes to write, or all that were read, are in ``data``."""
         return len(self.data) >= (self.length if self.verb == "write" else self.value)
 
     @property
     def content(self) -> int:
-        """The number that was written to a register, or read from it; to be used where it is ``told``."""
+        """The number that was written to a register, or read from it; valid only if ``told``."""
         return int.from_bytes(self.data[:8], "little")
 
     def moved_digest(self) -> bytes:
-        """SHA-256 of the bytes that were moved; nothing when they are not known."""
+        """SHA-256 of the bytes that were moved; empty if they are unknown."""
         if len(self.data) >= self.value:
             return hashlib.sha256(self.data[: self.value]).digest()
         return bytes.fromhex(self.digest) if self.ok else b""
 
 
 class ClientJudge(ABC):
-    """Takes one access after the other and gives the offences that each one completes.
+    """Takes one access after another and returns the offences that each one completes.
 
-    Where a trace does not show mappings, whoever feeds the judge tells it of each one that may have been made. Nothing
-    is held against a client that is not in the trace.
+    If a trace does not show mappings, the caller passes each one that may have been made. Only what the trace shows
+    counts against a client.
     """
 
-    #: What each clause asks of a client, in a sentence.
+    #: What each clause requires of a client, in a sentence.
     clauses: ClassVar[Mapping[str, str]]
-    #: A clause that leaves the client free to stop the device before it is closed; nothing can be held against it.
+    #: A clause that lets the client stop the device before closing it or not; it cannot be broken.
     free: ClassVar[str] = ""
 
     def __init__(self, source: Any = None) -> None:
         """``source`` is what another client saved; by default what was saved in the same trace."""
         self._ledger = Ledger()
-        #: How often the client closed the device: after it had stopped it, and otherwise.
+        #: How many times the client closed the device: after stopping it, and otherwise.
         self.closed_stopped = self.closed_otherwise = 0
 
     @property
     def saved(self) -> Any:
-        """What was saved, for the judge of a client that restores it; None when nothing was."""
+        """What was saved, for the judge of a client that restores it; None if nothing was."""
         return None
 
     def take(self, access: Access) -> list[Offence]:
@@ -138,7 +138,7 @@ class ClientJudge(ABC):
         return self._ledger.fetch()
 
     def end(self) -> list[Offence]:
-        """Those that only the end of the accesses shows; nothing may be taken after this."""
+        """The offences that only the end of the accesses shows; nothing may be taken after this."""
         self.end_all()
         return self._ledger.fetch()
 
@@ -151,20 +151,20 @@ class ClientJudge(ABC):
 
     @property
     def kept(self) -> dict[str, int]:
-        """How often each clause was put to the test and kept."""
+        """How many times each clause applied and was kept."""
         return {clause: self._ledger.kept[clause] for clause in self.clauses}
 
     @property
     def broken(self) -> dict[str, int]:
-        """How often each clause was broken."""
+        """How many times each clause was broken."""
         return {clause: self._ledger.broken[clause] for clause in self.clauses}
 
     @property
     def unclear(self) -> dict[str, dict[str, int]]:
-        """Of each clause why it could not be told whether it was kept, with how often."""
+        """For each clause, why it is unclear whether it was kept, and how many times."""
         return {clause: dict(why) for clause, why in self._ledger.unclear.items()}
 
     @property
     def remarks(self) -> dict[str, int]:
-        """What a reader should know and nobody is blamed for, with how often."""
+        """What a reader should know, without blame, and how many times."""
         return dict(self._ledger.remarks)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Calls of the container as traces have them: from the structures of the kernel, and from messages of vfio-user.
+"""Calls of the container as recorded in traces: from structures of the kernel, and from messages of vfio-user.
 
-Only what the caller's argsz takes in counts as given.
+Only fields covered by the caller's argsz count as given.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def asks_for_bitmap(verb: str, flags: int | None) -> bool:
 
 
 def of_container(call: Call, number: int) -> Access | None:
-    """What a traced call is to a judge of clients; None where it is none of the container."""
+    """What a traced call means to a judge of clients; None if it is not one of the container."""
     if call.verb != "ioctl" or not call.length or call.target.removeprefix(SECOND) != "container":
         return None
     told = by_ioctl(call.number, call.sent)
@@ -58,12 +58,12 @@ def of_container(call: Call, number: int) -> Access | None:
 
 
 def by_ioctl(request: int, argument: bytes) -> tuple[Verb, ContainerCall] | None:
-    """What an ioctl of the container asks for; None for one that is not traced, or an argument without argsz."""
+    """What an ioctl of the container requests; None if it is not traced, or its argument has no argsz."""
     return _read(_KERNEL.get(request), argument)
 
 
 def by_message(command: int, payload: bytes) -> tuple[Verb, ContainerCall] | None:
-    """What a message asks for; None for one that is not traced, or lacks argsz."""
+    """What a message requests; None if it is not traced, or has no argsz."""
     return _read(_MESSAGES.get(command), payload)
 
 
@@ -82,7 +82,7 @@ def _read(verb: Verb | None, data: bytes) -> tuple[Verb, ContainerCall] | None:
 
 
 def as_ioctl(verb: str, call: ContainerCall) -> tuple[int, bytes]:
-    """The request and argument of an ioctl that asks for it, as far as it is known."""
+    """The request and argument of an ioctl that makes this call, as far as they are known."""
     request = next(each for each, name in _KERNEL.items() if name == verb)
     fields = _MAP if verb == "dma-map" else _RANGE
     bitmap = call.bitmap or Bitmap()
@@ -98,7 +98,7 @@ def as_ioctl(verb: str, call: ContainerCall) -> tuple[int, bytes]:
 
 
 def _field(data: bytes, layout: _Layout, name: str) -> int | None:
-    """A field; None where the structure has none, or argsz ends before it does."""
+    """A field; None if the structure does not have it, or argsz ends before it does."""
     offset, width = layout.get(name, (0, 0))
     if not width or len(data) < offset + width:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The switch for defects that a kernel module has: a parameter, which is put back at the end."""
+"""The switch for defects of a kernel module: a parameter, which is restored at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import Broken
 
 
 class DefectSwitch:
-    """Breaks the reference module on purpose. A server is given its defects when it is started."""
+    """Breaks the reference module on purpose. A server gets its defects when it is started."""
 
     def __init__(self, profile: Profile, defects: Sequence[str], tell: Callable[[Event], None]) -> None:
         """``tell`` puts an event into the journal."""
@@ -29,7 +29,7 @@ class DefectSwitch:
             return
         try:
             before = parameter.read_text().strip()
-            # Told first: whoever watches this process puts it back if this process cannot.
+            # Recorded first: the watcher of this process restores it if this process cannot.
             self._tell(Changed(str(parameter), before))
             self._before = before
             parameter.write_text(",".join(self._defects))
@@ -40,7 +40,7 @@ class DefectSwitch:
             ) from None
 
     def restore(self) -> None:
-        """Put back what was there before. Raises OSError."""
+        """Restore the earlier value. Raises OSError."""
         if self._parameter is not None and self._before is not None:
-            self._parameter.write_text(f"{self._before}\n")  # to write nothing at all would change nothing
+            self._parameter.write_text(f"{self._before}\n")  # an empty write would change nothing
             self._tell(Restored(str(self._parameter)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which program a profile starts as the server: its words, and the digest of its code."""
+"""Which program a profile starts as the server: its command, and the digest of its code."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..profiles import Profile, VfioUserDevice
 
 
 def program_facts(profile: Profile) -> dict[str, str]:
-    """The program that the profile starts as the server, and its digest; nothing where the server runs already."""
+    """The program that the profile starts as the server, and its digest; empty if the server is already running."""
     device = profile.device
     if not isinstance(device, VfioUserDevice) or not device.command:
         return {}
     path = shutil.which(_filled(device.command[0]))
-    # As it stands in the profile: the socket's path is another one each time.
+    # As written in the profile: the socket's path differs each time.
     told = {"command": " ".join(device.command)}
     if path is None:
         return told
@@ -35,7 +35,7 @@ def program_facts(profile: Profile) -> dict[str, str]:
 def code_digest(profile: Profile) -> str:
     """SHA-256 of the server's program and of each file that its command names: a script, or a module after ``-m``.
 
-    Nothing where the profile starts no server. Raises OSError.
+    Empty if the profile starts no server. Raises OSError.
     """
     device = profile.device
     if not isinstance(device, VfioUserDevice) or not device.command:
@@ -52,7 +52,7 @@ def code_digest(profile: Profile) -> str:
 
 
 def text_of(path: Path) -> str:
-    """The first bytes of a small file of the kernel, without white space around; nothing where it cannot be read."""
+    """The first bytes of a small file of the kernel, without surrounding white space; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(4096).decode("utf-8", "replace").strip()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run is made with: suite, kernel, driver, device, host. Told as facts by name, where they can be read.
+"""What a run is made with: suite, kernel, driver, device, host; as facts by name, if they can be read.
 
-Nothing here opens the device. What is not readable is left out; nothing is guessed.
+Nothing here opens the device. What cannot be read is left out; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ..rules.version import suite_facts
 from .driver import code_digest, program_facts, text_of
 from .modules import driver_facts, file_of, modules, names, parameters
 
-#: Facts that may be others when a run is resumed: where it runs, and what judges nothing.
+#: Facts that may differ when a run is resumed: where it runs, and what does not affect verdicts.
 MAY_CHANGE: Final = (
     *("host name", "python", "package ", "firmware of the host", "suite commit", "suite modified"),
     RERUN_BY,
 )
-#: Names the command that runs commands where this one runs, for somebody who is elsewhere: a guest's, on its host.
+#: Names the command that runs commands where this one runs, for use elsewhere: for a guest, on its host.
 _RERUN_BY: Final = "VFIO_COMPLIANCE_RERUN"
 
 _PACKAGES: Final = ("pytest", "pytest-timeout", "cffi", "PyYAML", "hypothesis")
 _PCI: Final = ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision", "class")
-#: What drivers call the file in a device's folder that tells the version of its firmware.
+#: Names that drivers give the file with the firmware version in a device's folder.
 _FIRMWARE: Final = ("firmware_version", "fw_version", "fw_ver", "firmware_rev", "vbios_version")
 _LONGEST: Final = 1 << 12
 #: Bytes of the largest configuration of a kernel that is kept.
@@ -55,7 +55,7 @@ def gather(profile: Profile) -> dict[str, str]:
 
 
 def kernel_config() -> bytes:
-    """The configuration of the running kernel; nothing where it cannot be read."""
+    """The configuration of the running kernel; empty if it cannot be read."""
     try:
         with gzip.open("/proc/config.gz") as packed:
             return packed.read(_LARGEST_CONFIG)
@@ -69,9 +69,9 @@ def kernel_config() -> bytes:
 
 
 def changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """One line for each fact that matters to a verdict and is another one now."""
+    """One line for each fact that matters to a verdict and has changed."""
     return [
-        f"{name}: {before.get(name, 'not known')}; now {now.get(name, 'not known')}"
+        f"{name}: {before.get(name, 'unknown')}; now {now.get(name, 'unknown')}"
         for name in dict.fromkeys([*before, *now])
         if not name.startswith(MAY_CHANGE) and before.get(name) != now.get(name)
     ]

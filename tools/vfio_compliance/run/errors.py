@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class Broken(Exception):
-    """The run cannot start or go on, and not because a rule was broken; ``remedy`` says what to do."""
+    """The run cannot start or continue, for a reason other than a broken rule; ``remedy`` says what to do."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(f"{message}; {remedy}")
@@ -14,7 +14,7 @@ class Broken(Exception):
 
 
 class Lost(Exception):
-    """This process cannot reach the device any more; another one may, by a way that is left."""
+    """This process can no longer reach the device; another one may, by a remaining way."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -22,9 +22,9 @@ class Lost(Exception):
 
 
 class ProfileFault(Exception):
-    """What the profile says cannot be done, and not because of the device; ``remedy`` says what to do.
+    """Something in the profile cannot be done, for a reason other than the device; ``remedy`` says what to do.
 
-    The case at hand is not judged, and the run continues.
+    The present case is not judged, and the run continues.
     """
 
     def __init__(self, message: str, remedy: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What random exploration of a device is given, and what an interface adds to its walks."""
+"""The settings of a random exploration of a device, and what an interface adds to its walks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _DID, _EXPECTED = 36, 27
 
 
 class Exploring(NamedTuple):
-    """How long to explore, in seconds, and how long to make short what was found."""
+    """How long to explore, in seconds, and how long to shorten what was found."""
 
     seconds: float
     shortening: float
 
 
 class Line(NamedTuple):
-    """One step of a walk: what was done, what the text allows, and how the device answered."""
+    """One step of a walk: what was done, what the specification allows, and how the device answered."""
 
     did: str
     expected: str
@@ -36,7 +36,7 @@ def render(lines: Sequence[Line]) -> str:
 
 
 class Strayed(Exception):
-    """The device left what the text allows: ``lines`` say how, the last of them where."""
+    """The device did what the specification forbids: ``lines`` show how, the last of them where."""
 
     def __init__(self, before: Sequence[Line], line: Line) -> None:
         super().__init__(f"{line.did}: expected {line.expected}, seen {line.seen}")
@@ -44,45 +44,45 @@ class Strayed(Exception):
 
 
 def told(outcome: Outcome, answer: str = "") -> str:
-    """What a call answered, in a few words; ``answer`` is what to say of one that was carried out whole."""
+    """The answer of a call, in a few words; ``answer`` is the text for one that was carried out in full."""
     if not outcome.ok:
         return errno_name(outcome.errno).partition(" ")[0]
     return answer or counted(outcome.value, "byte")
 
 
 class Walked(Protocol):
-    """What a part may know of the walk that it belongs to."""
+    """What a part may know about the walk that it belongs to."""
 
-    #: What was done so far.
+    #: The steps up to now.
     lines: list[Line]
 
     @property
     def works(self) -> bool:
-        """The device runs, and nothing was done to it of which the text does not say what it is then."""
+        """The device runs, and nothing was done to it that leaves its state unspecified."""
 
     @property
     def interruptions(self) -> int:
-        """How often it was reset, stopped, failed, or left by its user: what it did for itself may have ended."""
+        """How many times it was reset, stopped, failed, or left by its user: its own activity may have ended."""
 
     def disturbed(self) -> None:
-        """What can be seen of the device may be another now, by what the part had it do."""
+        """What can be seen of the device may have changed, by what the part made it do."""
 
 
-#: The steps of a part by their verbs: what each is told, and the few values that this may have.
+#: The steps of a part by their verbs: the parameters of each, and the few values of each parameter.
 Verbs = Mapping[str, Mapping[str, Sequence[Any]]]
 
 
 class Part:
-    """What an interface adds to a walk: steps beside those of others, judged by a model of its own.
+    """What an interface adds to a walk: additional steps, judged by a separate model.
 
-    Each verb of ``steps`` is a method, which can be called at any time. Raises Strayed for an answer that the text
-    forbids, TransportError where none came.
+    Each verb of ``steps`` is a method, which can be called at any time. Raises Strayed for an answer that the
+    specification forbids, TransportError if none came.
     """
 
     steps: ClassVar[Verbs]
 
     def user_gone(self) -> None:
-        """The user has gone without a word, and the device is open for the next one."""
+        """The user has left without cleaning up, and the device is open for the next one."""
 
     def end(self) -> None:
-        """The walk is over: put away what it left. Raises nothing."""
+        """The walk is over: clear what it left. Raises nothing."""

@@ -16,7 +16,7 @@ _MOST = 1 << 16
 
 
 def read_text(transport: Transport, path: str) -> str:
-    """What the file holds, white space at its ends left out. Raises DeviceError."""
+    """The content of the file, without surrounding white space. Raises DeviceError."""
     with transport.tracer.recorded("read-file", path) as answer:
         try:
             descriptor = _open(path, os.O_RDONLY)
@@ -32,7 +32,7 @@ def read_text(transport: Transport, path: str) -> str:
 
 
 def write_text(transport: Transport, path: str, text: str) -> None:
-    """Write the text at once, as an attribute wants it. Raises DeviceError."""
+    """Write the text in one call, as an attribute requires. Raises DeviceError."""
     data = text.encode()
     with transport.tracer.recorded("write-file", path, 0, len(data), data) as answer:
         try:
@@ -49,7 +49,7 @@ def write_text(transport: Transport, path: str, text: str) -> None:
 
 
 def _open(path: str, flags: int) -> int:
-    """Of a regular file alone: another one may never answer. Raises OSError."""
+    """Only for a regular file: any other may never answer. Raises OSError."""
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

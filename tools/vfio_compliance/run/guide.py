@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an interface that knows states does for the rules of another one that are judged in them."""
+"""What an interface with states does for the rules of another one that are judged in them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Protocol
 
 
 class Guide(Protocol):
-    """Takes the device of a run to states, which go by the names that their interface gives them."""
+    """Takes the device of a run to states, by the names that their interface gives them."""
 
     def begin(self, way: Collection[str]) -> None:
-        """Have a device that runs, and at hand what it has to be given on its way: states, and ``reset``.
+        """Prepare a running device, and whatever it needs on its way: states, and ``reset``.
 
-        May reset it. Raises Unreachable, and Unjudged where there is nothing to give.
+        May reset it. Raises Unreachable, and Unjudged if there is nothing to restore.
         """
 
     def go(self, state: str, *, leaving: bool) -> None:
-        """Bring the device to a state, which it is to leave again if ``leaving``.
+        """Bring the device to a state, which it must leave again if ``leaving``.
 
         Raises Unreachable, and NotApplicable for a way that the interface leaves open and the device does not take.
         """
 
     def settle(self) -> None:
-        """The device was reset: see to it that it runs. Raises Unjudged."""
+        """The device was reset: make sure that it runs. Raises Unjudged."""

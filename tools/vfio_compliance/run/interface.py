@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an interface tells the rooms that know none: a new one implements this, and is listed in interfaces.py."""
+"""What an interface provides to the rooms that know none: a new one implements this, and is listed in interfaces.py."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 
 class Seen(NamedTuple):
-    """What can be seen of an interface on a device that is only looked at."""
+    """What can be seen of an interface on a device without changing anything."""
 
-    #: Values of its keys below ``claims``, as a profile has them.
+    #: Values of its keys below ``claims``, as in a profile.
     claims: Mapping[str, str]
     #: What else is worth knowing: a sentence each.
     says: Sequence[str] = ()
 
 
 class Interface(ABC):
-    """An interface that drivers implement. There is one object of it; what it knows of a device is an Attachment."""
+    """An interface that drivers implement. It has only one object; what it knows about a device is an Attachment."""
 
     #: What it adds to the format of profiles; its name is the word for it in profiles, rules and journals.
     section: ClassVar[type[Section]]
     #: Type and subtype of the region through which it is used; None for an interface without one.
     region_type: ClassVar[tuple[int, int] | None] = None
-    #: The registers at the start of that region, for those who read calls.
+    #: The registers at the start of that region, for readers of calls.
     registers: ClassVar[Sequence[Register]] = ()
-    #: The changes of state that it documents, from and to, by the names that values of these registers have.
+    #: The changes of state that it documents, from and to, by the names of the registers' values.
     drawn: ClassVar[Sequence[tuple[str, str]]] = ()
-    #: Module with the fixtures that its tests ask for.
+    #: Module with the fixtures of its tests.
     fixtures: ClassVar[str]
-    #: Bytes that a run of its rules has mapped for DMA, and a driver may lock; more is tried only where it can be had.
+    #: Bytes that a run of its rules maps for DMA, and a driver may lock; more is tried only if possible.
     locks: ClassVar[int] = 0
-    #: What judges its clients by what they do to its region, or to the container; None: nothing.
+    #: Judges its clients by what they do to its region, or to the container; None if nothing does.
     judge: ClassVar[type[ClientJudge] | None] = None
 
     @property
@@ -55,7 +55,7 @@ class Interface(ABC):
         return device.regions_of_type(self.region_type) if self.region_type else ()
 
     def probe(self, device: Device, container: Container) -> Seen | None:
-        """What can be seen of it on an open device without changing that; None: the device does not have it.
+        """What can be seen of it on an open device without changing anything; None if the device does not have it.
 
         Raises DeviceError for an answer that no working device gives.
         """
@@ -66,7 +66,7 @@ class Interface(ABC):
         return ()
 
     def keeper(self, session: Session) -> Keeper | None:
-        """What takes states out of the device of a session and gives them back; None: it moves no states, or not here.
+        """Saves and restores states of a session's device; None if it moves no states, or not here.
 
         The device is open.
         """
@@ -74,7 +74,7 @@ class Interface(ABC):
 
     @abstractmethod
     def attach(self, session: Session) -> Attachment:
-        """It on the device of a run, which is not open yet."""
+        """The interface on the device of a run, which is not open yet."""
 
 
 class Attachment:
@@ -85,16 +85,16 @@ class Attachment:
         self.session = session
         #: The regions through which it is used, as far as they were found.
         self.regions: Sequence[Region] = ()
-        #: Why no test can use it here; empty when it is there.
+        #: Why no test can use it here; empty if it is there.
         self.missing = ""
 
     def look(self) -> None:
         """See whether the device has it. Called once, right after the device was opened. Raises TransportError."""
 
     def unready(self, device: Device, *, insist: bool) -> str:
-        """What keeps it from being used on a device that was opened or reset; nothing when it can be.
+        """What prevents it from being used on a device that was opened or reset; empty if it can be used.
 
-        What is there to be done about it may be done; to ``insist``, even what hides a fault. Raises TransportError.
+        This may fix the problem if it can; with ``insist``, even in a way that hides a fault. Raises TransportError.
         """
         return ""
 
@@ -105,21 +105,21 @@ class Attachment:
     def brought_back(self) -> bool:
         """Whether the session's device, which only this interface has changed, is where its user begins again.
 
-        What is to be done for that, and is documented or claimed, is done. Raises TransportError.
+        Takes the steps for that which are documented or claimed. Raises TransportError.
         """
         return True
 
     def has_failed(self) -> bool:
-        """Whether the session's device says that it has failed, which only a reset ends. Raises TransportError."""
+        """Whether the session's device reports that it has failed, which only a reset ends. Raises TransportError."""
         return False
 
     def failed(self) -> None:
-        """A case of it did not pass. What outlives a reset of the device, and may be spoilt now, is to be made anew."""
+        """A case of it did not pass. What outlives a reset of the device, and may now be spoilt, must be made anew."""
 
     def identity(self) -> dict[str, str]:
-        """What a report is to say of it beside what the transport says of the device."""
+        """Facts for a report, in addition to those of the transport about the device."""
         return {}
 
     def part(self, walk: Walked) -> Part | None:
-        """What it adds to a walk of an exploration; None: nothing here. Raises TransportError."""
+        """What it adds to a walk of an exploration; None if nothing. Raises TransportError."""
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device's state taken out to be kept, and given back later: what an interface offers for that."""
+"""Saving a device's state to keep it, and restoring it later: what an interface offers for this."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ class Taken:
     """A state as it was saved."""
 
     stream: Stream
-    #: The state of the device in which each buffer was read, by its word.
+    #: The state of the device in which each buffer was read, by name.
     read_in: Sequence[str]
-    #: What the device showed of its state; None where the profile cannot show it.
+    #: What the device showed of its state; None if the profile cannot show it.
     shown: Sequence[int] | None
 
 
 class Fate(Enum):
-    """What became of a state that a device was given."""
+    """The outcome of restoring a state on a device."""
 
     SAME = "restored, and shown to be the same"
-    UNCOMPARED = "taken; whether it is the same state was not compared"
-    OTHER = "taken, and it is another state"
+    UNCOMPARED = "accepted, but not compared with the saved state"
+    OTHER = "accepted, but it is another state"
     REFUSED = "refused cleanly"
-    UNCLEAN = "refused, and not cleanly"
+    UNCLEAN = "refused, but not cleanly"
 
 
 @dataclass(frozen=True)
 class Given:
-    """The same, and how it came to that."""
+    """The outcome, and how it came about."""
 
     fate: Fate
-    #: What was seen: which step, which answer, what after it.
+    #: What was seen: the step, the answer, what followed.
     seen: str
     #: In a few words.
     brief: str = ""
@@ -49,9 +49,9 @@ class Given:
             case Fate.SAME:
                 return "yes, the same state"
             case Fate.UNCOMPARED:
-                return "taken; whether it is the same state is not known"
+                return "accepted; whether it is the same state is unknown"
             case Fate.OTHER:
-                return "no: it is taken, and is another state"
+                return "no: it is accepted, but is another state"
             case Fate.REFUSED:
                 return f"refused {self.brief}"
         return f"no, and not refused cleanly: {self.brief}"
@@ -59,29 +59,29 @@ class Given:
 
 @dataclass(frozen=True)
 class Kept:
-    """A state to be given to a device."""
+    """A state to restore on a device."""
 
     #: Bytes of each buffer.
     sizes: Sequence[int]
     #: The data of a buffer, by its index.
     pieces: Callable[[int], Iterator[bytes]]
-    #: What the device that was saved showed, if that can be compared.
+    #: What the saved device showed, if that can be compared.
     shown: Sequence[int] | None
-    #: Why it cannot, else.
+    #: Otherwise, why it cannot.
     why: str = ""
 
 
 class Keeper(ABC):
-    """Takes states out of the device of a session, and gives them to it. Each begins with a reset and ends with one."""
+    """Saves states of a session's device, and restores them. Each operation begins and ends with a reset."""
 
     @abstractmethod
     def take(self, *, live: bool) -> Taken:
-        """Save the state of the device, ``live``: while it runs on at first.
+        """Save the state of the device; if ``live``, beginning while it still runs.
 
-        The device is made to show a value that it has not shown before, where the profile says how. Raises DeviceError,
+        The device is made to show a value that it has not shown before, if the profile says how. Raises DeviceError,
         Broken, TransportError.
         """
 
     @abstractmethod
     def give(self, kept: Kept) -> Given:
-        """Have the device take a state. Raises Broken, TransportError, and DeviceError where it could not begin."""
+        """Restore a state on the device. Raises Broken, TransportError, and DeviceError if it could not begin."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines in the kernel's log that say which case begins.
+"""Lines in the kernel's log that mark the beginning of each case.
 
-The console of a machine that died then ends with the case under way, and what the kernel complains of comes after the
-line of the case that it belongs to.
+The console of a machine that died then ends with the case under way, and a complaint of the kernel comes after the
+line of its case.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ LOG = Path("/dev/kmsg")
 
 
 class KernelMarks:
-    """Marks the cases of this process, where a kernel is judged and its log can be written; else it does nothing."""
+    """Marks the cases of this process, if a kernel is judged and its log can be written; otherwise does nothing."""
 
     def __init__(self, profile: Profile, log: Path = LOG) -> None:
         self._log = None if profile.device.transport == "vfio-user" else log
 
     def begin(self, case: str) -> None:
-        """Say that a case begins. A mark that cannot be made is no matter of the case: nothing is raised."""
+        """Mark the beginning of a case. A mark that fails does not affect the case: nothing is raised."""
         if self._log is None:
             return
-        # Opened for each mark: the kernel limits the rate of what is written through one descriptor. So nothing of the
-        # host has to be changed (kernel.printk_devkmsg), and put back.
+        # Opened for each mark: the kernel limits the rate of writes through one descriptor. So nothing on the host
+        # (kernel.printk_devkmsg) has to be changed and restored.
         with contextlib.suppress(OSError):
             descriptor = os.open(self._log, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a judge has found: how often each clause was kept, each time that it was not, and what could not be told."""
+"""A judge's findings: how often each clause was kept, each time that it was not, and what was unclear."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Offence(NamedTuple):
 
 
 class Ledger:
-    """Kept by all parts of a judge together."""
+    """Shared by all parts of a judge."""
 
     def __init__(self) -> None:
-        #: How often each clause was put to the test and kept.
+        #: How many times each clause applied and was kept.
         self.kept: Counter[str] = Counter()
         self.broken: Counter[str] = Counter()
-        #: Of each clause why it could not be told whether it was kept, with how often.
+        #: For each clause, why it is unclear whether it was kept, and how many times.
         self.unclear: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        #: What a reader should know, and holds nothing against the client, with how often.
+        #: What a reader should know, without blaming the client, and how many times.
         self.remarks: Counter[str] = Counter()
-        #: Offences that nobody has fetched yet.
+        #: Offences that have not been fetched yet.
         self.found: list[Offence] = []
         #: Number of the access that is being judged.
         self.number = 0
 
     def keep(self, clause: str) -> None:
-        """The clause was put to the test, and it held so far."""
+        """The clause applied, and was kept."""
         self.kept[clause] += 1
 
     def offend(self, clause: str, expected: str, seen: str, *, after_all: bool = False, at: int | None = None) -> None:
@@ -45,7 +45,7 @@ class Ledger:
         self.found.append(Offence(clause, self.number if at is None else at, expected, seen))
 
     def untold(self, why: str, *clauses: str) -> None:
-        """The clauses were put to the test, and the trace does not show how it ended."""
+        """The clauses applied, but the trace does not show whether they were kept."""
         for clause in clauses:
             self.unclear[clause][why] += 1
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which kernel modules there are: of VFIO, and the driver under test; their versions, files and parameters."""
+"""The kernel modules of VFIO and of the driver under test: their versions, files and parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VERSIONS: Final = ("version", "srcversion")
 
 
 def modules() -> dict[str, str]:
-    """Those of VFIO that are loaded, as facts by name."""
+    """The loaded modules of VFIO, as facts by name."""
     found: dict[str, str] = {}
     for name in names(Path("/sys/module")):
         if re.match("vfio|iommufd|mdev", name):
@@ -31,7 +31,7 @@ def modules() -> dict[str, str]:
 
 
 def driver_facts(driver: str, sysfs: str | None) -> dict[str, str]:
-    """What the kernel tells of the version of a module: of the one that drives the device, else of this name."""
+    """The version that the kernel reports for a module: the one that drives the device, or else the named one."""
     folders = [Path(sysfs, "driver", "module")] if sysfs else []
     if driver and "/" not in driver:
         folders.append(Path("/sys/module", kernel_name(driver)))
@@ -44,7 +44,7 @@ def driver_facts(driver: str, sysfs: str | None) -> dict[str, str]:
 
 
 def file_of(module: str) -> str:
-    """The file that a loaded module came from, as far as that is known; empty where not, and where it is built in."""
+    """The file that a loaded module came from; empty if unknown, and if it is built in."""
     if not Path("/sys/module", module, "initstate").exists():
         return ""
     try:
@@ -63,7 +63,7 @@ def _own_files(folder: Path) -> dict[str, str]:
 
 
 def names(folder: Path) -> list[str]:
-    """What is in a folder; nothing where that cannot be seen."""
+    """The entries of a folder; empty if it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError:

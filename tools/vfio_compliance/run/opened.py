@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The device of a run, by whatever way it is reached, and what the journal is told of it."""
+"""The device of a run, however it is reached, and what the journal records about it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .stimulus import Actor
 
 
 class OpenDevice:
-    """Reaches the device; knows no interface and no way back."""
+    """Reaches the device; knows nothing about interfaces or recovery."""
 
     def __init__(self, profile: Profile, defects: Sequence[str], find: Callable[[Device], Sequence[Region]]) -> None:
         """``find`` gives the regions of a device that the profile's set-up maps.
 
-        Raises Broken when defects are asked for that the profile has no way to switch on.
+        Raises Broken if defects are requested that the profile has no way to switch on.
         """
         self.profile = profile
         #: Puts an event into the journal, once there is one.
         self.tell: Callable[[events.Event], None] = lambda event: None
-        #: The regions, as a device just opened describes them; empty where it could not be asked.
+        #: The regions, as the newly opened device describes them; empty if it could not be asked.
         self.described: list[Region] = []
-        #: The device has to be opened again: a call on it did not end as calls do.
+        #: The device must be opened again: a call on it did not end normally.
         self.lost = True
-        #: It is to be opened again before the next case: what outlives a reset may be in no known state.
+        #: It must be opened again before the next case: what outlives a reset may be in an unknown state.
         self.spoilt = False
         self._defects, self._find = list(defects), find
-        #: The spare device that has taken the place of the device.
+        #: The spare device that has replaced the device.
         self._taken: SpareInKernel | SpareServer | None = None
         #: The way by which the device is reached, as an index of _ways().
         self._way = 0
@@ -50,7 +50,7 @@ class OpenDevice:
         self.transports = [transport]
 
     def beside(self, where: Where) -> Device:
-        """Another device, which shares with the device what a container shares."""
+        """Another device, which shares the container with the device."""
         transport = way_to(self.profile, where, self._defects, self.transport)
         self.transports.append(transport)
         return Device(transport, self._set_up)
@@ -65,7 +65,7 @@ class OpenDevice:
     # -- ways -----------------------------------------------------------------------------------------------------
 
     def reach(self, first: int) -> None:
-        """Open the device by one way after the other, from ``first`` on. Raises Broken, TransportError."""
+        """Open the device by one way after another, from ``first`` on. Raises Broken, TransportError."""
         ways = self._ways()
         for self._way, way in enumerate(ways):
             if self._way < first and self._way < len(ways) - 1:
@@ -100,7 +100,7 @@ class OpenDevice:
         self.device.open()
 
     def _open_spare(self, spare: SpareInKernel | SpareServer) -> None:
-        self.note(f"a spare device takes the place of the device: {spare}")
+        self.note(f"a spare device replaces the device: {spare}")
         transport = way_to(self.profile, spare, self._defects)
         transport.tracer = self.transport.tracer
         self._use(transport)
@@ -109,47 +109,47 @@ class OpenDevice:
 
     @property
     def spares(self) -> list[SpareInKernel | SpareServer]:
-        """The spare devices that are left."""
+        """The remaining spare devices."""
         return [spare for spare in self.profile.device.spares if spare is not self._taken]
 
     @property
     def out_of_reach(self) -> bool:
-        """The device has to be opened again before it can be used."""
+        """The device must be opened again before it can be used."""
         return self.lost or self.transport.gone
 
     def run_recovery(self, place: str, command: Sequence[str]) -> None:
-        """Run a recovery command, which stands at ``place`` of the profile. Raises Broken."""
+        """Run a recovery command, which is at ``place`` in the profile. Raises Broken."""
         self.note(f"the recovery command was run: {' '.join(command)}")
         run_recovery(self.profile, command, place)
 
-    # -- what the journal is told ---------------------------------------------------------------------------------
+    # -- records in the journal -----------------------------------------------------------------------------------
 
     def note(self, text: str) -> None:
         """Put ``text`` into the journal."""
         self.tell(events.Note(text))
 
     def note_once(self, text: str) -> None:
-        """Put ``text`` into the journal unless it is there already."""
+        """Put ``text`` into the journal unless it is already there."""
         if text not in self._noted:
             self._noted.add(text)
             self.note(text)
 
     def tell_deaths(self, case: str | None = None) -> None:
-        """Put into the journal the ends of servers that nobody asked for; ``case`` is the test that was running."""
+        """Put unexpected ends of servers into the journal; ``case`` is the test that was running."""
         for death in self._take_deaths():
             self.tell(events.Death(*death, case))
 
     def _take_deaths(self) -> list[Death]:
-        """Those that have come since this was last called; remarks on the way become notes."""
+        """The deaths since this was last called; remarks become notes."""
         transports = self.transports
         for remark in (remark for transport in transports for remark in transport.remarks):
             self.note_once(remark)
         return [death for transport in transports for death in transport.take_deaths()]
 
     def tell_trouble(self, error: Exception) -> None:
-        """Put into the journal what ``error``, met on the way to a test, says of the device: a hang, a dead server.
+        """Put into the journal what ``error``, met on the way to a test, says about the device: a hang, a dead server.
 
-        It is no verdict on the test, and the run is not to pass it over.
+        It is not a verdict on the test, but the run must not ignore it.
         """
         self.tell_deaths()
         if isinstance(error, CallTimeout):

@@ -39,22 +39,22 @@ from .checks import NotApplicable
 from .errors import ProfileFault
 from .verbs import Verbs, number_in
 
-#: What a register has to take as it is: of another number only the lowest bytes are written.
+#: What a register must hold in full: of any other number, only the lowest bytes are written.
 _PLACE = {"$iova", "$length"}
 
-#: A function of the profile's file that failed so often is not called again.
+#: A function of the profile's file that failed this many times is not called again.
 _MOST_FAILURES = 3
 
 
 class _Known:
-    """What is kept of one device from one program to the next."""
+    """What is kept for a device from one program to the next."""
 
     def __init__(self, profile: Profile) -> None:
-        #: How often each list of steps was begun.
+        #: How many times each list of steps was begun.
         self.begun: Counter[str] = Counter()
         within = profile.actions.within if profile.actions else 0.0
         self.actions = Actions(profile.action_file, within) if profile.actions else None
-        #: How often each function of the file failed.
+        #: How many times each function of the file failed.
         self.failed: Counter[str] = Counter()
 
 
@@ -79,10 +79,10 @@ class Programs:
         self._known = _KNOWN[device]
 
     def run(self, place: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
-        """Do the steps of the list at a ``place`` of the profile; the values that they gave, in order.
+        """Do the steps of the list at a ``place`` in the profile; return the values that they gave, in order.
 
-        Raises Unreachable where the device does not go along: no rule says that what the profile uses is there.
-        Raises ProfileFault for what can be done on no device.
+        Raises Unreachable if the device does not cooperate: no rule requires what the profile uses.
+        Raises ProfileFault for what cannot be done on any device.
         """
         self._known.begun[place] += 1
         now = time.time_ns()
@@ -161,9 +161,9 @@ class Programs:
         return []
 
     def _call(self, step: CallAction, known: Mapping[str, int]) -> list[int]:
-        """Raises ProfileFault for what goes wrong in the file, and not on the device."""
+        """Raises ProfileFault for a failure in the file, not in the device."""
         actions, failed = self._known.actions, self._known.failed
-        assert actions is not None  # seen to when the profile was loaded
+        assert actions is not None  # checked when the profile was loaded
         if failed[step.name] >= _MOST_FAILURES:
             which = f"the function `{step.name}` of {self._profile.action_file}"
             often = counted(_MOST_FAILURES, "time")
@@ -178,7 +178,7 @@ class Programs:
 
 
 def _offset(step: Access | Range, known: Mapping[str, int]) -> int:
-    """Raises ValueError for one that no region has."""
+    """Raises ValueError for an offset that no region can have."""
     offset = number(step.offset, known)
     if not 0 <= offset < 1 << 63:
         raise ValueError(f"the offset `{step.offset}` is {offset}")

@@ -19,7 +19,7 @@ Where: TypeAlias = KernelGroupDevice | SpareInKernel | VfioUserDevice | SecondSe
 def way_to(profile: Profile, where: Where, defects: Sequence[str], beside: Transport | None = None) -> Transport:
     """A way to the device, the second one or a spare one, as ``where`` says, or ``beside`` the way to another.
 
-    Raises Broken when defects are asked for that the profile has no way to switch on.
+    Raises Broken if defects are requested that the profile has no way to switch on.
     """
     device = profile.device
     if defects and device.defects is None:
@@ -44,7 +44,7 @@ def way_to(profile: Profile, where: Where, defects: Sequence[str], beside: Trans
 
 
 def run_recovery(profile: Profile, command: Sequence[str], place: str) -> None:
-    """Run a recovery command of the profile, which stands at ``place``. Raises Broken."""
+    """Run a recovery command of the profile, which is at ``place``. Raises Broken."""
     try:
         subprocess.run(command, check=True, timeout=profile.limits.test, stdin=subprocess.DEVNULL, capture_output=True)
     except (OSError, ValueError, subprocess.SubprocessError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The ways back to a device that can be used."""
+"""The ways back to a usable device."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from .errors import Broken, Lost
 from .interface import Attachment
 from .opened import OpenDevice
 
-#: A device that could not be brought to running so many times in a row is not tried again; nor is a reset that hangs.
+#: After this many failures in a row, the device is no longer brought to running, and a hanging reset no longer tried.
 _MOST_FAILURES = 3
 
 
 class Recovery:
     """Brings the device of a run back. The documented way is the reset.
 
-    Where that did not help, the device is opened again, a vfio-user server that the profile can start is started
-    again, and the profile's recovery command is run; each is noted.
+    If that does not help, the device is opened again, a vfio-user server that the profile can start is restarted, and
+    the profile's recovery command is run; each is noted.
     """
 
     def __init__(self, opened: OpenDevice) -> None:
         self._opened = opened
-        #: The device announces that it can be reset; one that does not is left as it is.
+        #: The device announces that it can be reset; otherwise it is left as it is.
         self.resettable = False
         self._bad_resets = 0
         #: Why the device could not be brought to running the last time, and how many times in a row.
         self._stuck, self._failures = "", 0
 
     def prepare(self, attachment: Attachment) -> None:
-        """Have the device so that an interface can be used on it. Raises Unreachable, Broken, Lost, CallTimeout."""
+        """Make the device ready for use by an interface. Raises Unreachable, Broken, Lost, CallTimeout."""
         if self._failures < _MOST_FAILURES:
             self._stuck = self._bring_back(attachment, self._as_it_is)
             self._failures = self._failures + 1 if self._stuck else 0
@@ -42,22 +42,22 @@ class Recovery:
             raise Unreachable("bringing the device to running", "running after a reset", self._stuck)
 
     def reset(self) -> None:
-        """Have the device reset, or whatever has to stand in for that. Raises Broken, Lost, CallTimeout."""
+        """Reset the device, or do whatever replaces a reset. Raises Broken, Lost, CallTimeout."""
         self._bring_back(None, self._reset)
 
     def reopen(self) -> None:
-        """Have it opened again. Raises Broken, Lost, CallTimeout."""
+        """Open the device again. Raises Broken, Lost, CallTimeout."""
         self._bring_back(None, self._reopen)
 
     def renew(self) -> None:
-        """Have it reset or, where it has no reset, opened again. Raises Broken, Lost, CallTimeout."""
+        """Reset the device or, if it has no reset, open it again. Raises Broken, Lost, CallTimeout."""
         self._bring_back(None, self._reset if self.resettable else self._reopen)
 
     def _bring_back(self, attachment: Attachment | None, first: Callable[[], bool]) -> str:
-        """Take one way after the other, ``first`` first, until the device is open and the interface can be used.
+        """Take one way after another, ``first`` first, until the device is open and the interface can be used.
 
-        What is wrong with it after the last of them; nothing when all is well. Raises Broken when it cannot even be
-        opened, Lost where another process still has a way.
+        Returns what is wrong with it after the last of them; empty if all is well. Raises Broken if it cannot even be
+        opened, Lost if another process still has a way.
         """
         opened = self._opened
         problem = remedy = ""
@@ -73,7 +73,7 @@ class Recovery:
                 opened.lost, problem, remedy = True, error.message, error.remedy
             if not problem:
                 return ""
-            opened.note_once(f"the device did not get to running: {problem}")
+            opened.note_once(f"the device did not reach running: {problem}")
         if not opened.lost:
             return problem
         if opened.has_another_way:
@@ -87,7 +87,7 @@ class Recovery:
         if self._opened.out_of_reach:
             return False
         if not self.resettable:
-            return True  # there is no way to a known state, and what a container holds its user puts away
+            return True  # there is no way to a known state; each user of the container clears it
         try:
             outcome = self._opened.device.try_reset()
         except (CallTimeout, PeerGone) as error:
@@ -100,17 +100,17 @@ class Recovery:
         return outcome.ok
 
     def _forget_touches(self) -> None:
-        """The device is in a known state. What a case does itself, a reset or an open, is what it judges."""
+        """The device is in a known state. A reset or an open by the case itself is what the case judges."""
         transport = self._opened.transport
         transport.touched = transport.lasting = transport.questioned = False
 
     def reset_failed(self, error: TransportError) -> None:
-        """A reset did not end as calls do; when that is so again and again it is not part of the set-up any more."""
+        """A reset did not end normally; after several times, it is no longer part of the set-up."""
         self._bad_resets += 1
         if self._bad_resets == _MOST_FAILURES:
             self.resettable = False
             often = counted(_MOST_FAILURES, "time")
-            self._opened.note(f"the device is not reset before a case any more: {error.message}, {often}")
+            self._opened.note(f"the device is no longer reset before a case: {error.message}, {often}")
 
     def _reopen(self) -> bool:
         self._opened.lost = True
@@ -123,11 +123,11 @@ class Recovery:
         return self.restart(self._opened.device) and self._reopen()
 
     def restart(self, device: Device) -> bool:
-        """End the server of ``device``, where opening it again starts another one."""
+        """End the server of ``device``, if opening it again starts another one."""
         known = self._opened.profile.device
         if not isinstance(known, VfioUserDevice) or not known.command:
             return False
-        self._opened.note("the server was started again to get the device back to running")
+        self._opened.note("the server was restarted to bring the device back to running")
         device.transport.shutdown()
         return True
 

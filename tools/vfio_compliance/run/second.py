@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The second device of a run: of the same kind, and behind a kernel in the same container."""
+"""The second device of a run: of the same kind and, with a kernel, in the same container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .recovery import Recovery
 
 
 class SecondDevice:
-    """Opened when a test wants it, and closed after that."""
+    """Opened when a test needs it, and closed after that."""
 
     def __init__(self, opened: OpenDevice, recovery: Recovery, attachments: Sequence[Attachment]) -> None:
         self._opened, self._recovery, self._attachments = opened, recovery, attachments
@@ -26,13 +26,13 @@ class SecondDevice:
 
     @cached_property
     def _device(self) -> Device | None:
-        """Made once the device was reached, whose container it shares."""
+        """Created once the device, whose container it shares, has been reached."""
         second = self._opened.profile.device.second
         return self._opened.beside(second) if second else None
 
     @property
     def name(self) -> str:
-        """What a report calls it; nothing where the profile names none."""
+        """Its name in a report; empty if the profile names none."""
         second = self._opened.profile.device.second
         if second is None:
             return ""
@@ -46,7 +46,7 @@ class SecondDevice:
         return self._kept is not None
 
     def close(self) -> None:
-        """Close it where it was kept open."""
+        """Close it if it was kept open."""
         kept, self._kept = self._kept, None
         try:
             if kept is not None:
@@ -56,11 +56,11 @@ class SecondDevice:
 
     @contextmanager
     def opened(self, *, keep: bool = False) -> Iterator[Device | None]:
-        """It, open and ready, until the block ends; None where the profile names none.
+        """The second device, open and ready, until the block ends; None if the profile names none.
 
-        To be kept open until close() if the block ends well: then it is handed out again as it was left, RUNNING.
+        With ``keep``, it stays open until close() if the block succeeds, and is then reused as it was left, RUNNING.
 
-        Raises Broken when it cannot be opened or is of another kind, Unreachable when it is not RUNNING.
+        Raises Broken if it cannot be opened or is of another kind, Unreachable if it is not RUNNING.
         """
         if self._device is None:
             yield None
@@ -116,13 +116,13 @@ class SecondDevice:
                 for met in errors:
                     opened.tell_trouble(met)
                 return device
-            opened.note(f"the second device did not get to running: {problem}")
+            opened.note(f"the second device did not reach running: {problem}")
         if not device.transport.is_open:
             raise Broken(f"{place} cannot be opened: {problem}", remedy)
         raise Unreachable("bringing the second device to running", "running after a reset", problem)
 
     def _prepare(self, device: Device, place: str) -> str:
-        """Bring it, which is open, to where it can be used; what is wrong with it, or nothing. Raises Broken."""
+        """Bring the open device to a usable state; return what is wrong with it, or nothing. Raises Broken."""
         opened = self._opened
         if other := _difference(opened.described or opened.device.regions, device.regions):
             raise Broken(f"{place} is of another kind: {other}", "name a device of the same kind")
@@ -141,7 +141,7 @@ class SecondDevice:
         return self._unready(device, insist=True)
 
     def _unready(self, device: Device, *, insist: bool = False) -> str:
-        """What keeps an interface from being used on the device; nothing when all can be."""
+        """What prevents an interface from being used on the device; empty if all can be."""
         return next(filter(None, (each.unready(device, insist=insist) for each in self._attachments)), "")
 
     def _recover(self, device: Device) -> bool:
@@ -154,13 +154,13 @@ class SecondDevice:
 
     def _replace(self, spare: SpareInKernel | SpareServer, device: Device) -> bool:
         device.transport.shutdown()
-        self._opened.note(f"a spare device takes the place of the second device: {spare}")
+        self._opened.note(f"a spare device replaces the second device: {spare}")
         self._device = self._opened.beside(spare)
         return True
 
 
 def _difference(first: list[Region], second: list[Region]) -> str:
-    """In what two devices with these regions are not of the same kind; nothing when they are. Raises DeviceError."""
+    """How two devices with these regions differ in kind; empty if they do not. Raises DeviceError."""
     if len(first) != len(second):
         return f"it has {counted(len(second), 'region')}, not {len(first)}"
     for mine, its in zip(first, second, strict=True):

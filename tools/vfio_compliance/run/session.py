@@ -27,10 +27,10 @@ A = TypeVar("A", bound=Attachment)
 
 
 class Session(OpenDevice):
-    """Opens the profile's device once; hands it to one test after the other in a known state."""
+    """Opens the profile's device once; passes it to one test after another in a known state."""
 
     def __init__(self, profile: Profile, defects: Sequence[str], interfaces: Sequence[Interface]) -> None:
-        """Raises Broken when defects are asked for that the profile has no way to switch on."""
+        """Raises Broken if defects are requested that the profile has no way to switch on."""
 
         def find(device: Device) -> list[Region]:
             return [region for interface in interfaces for region in interface.find(device)]
@@ -39,21 +39,21 @@ class Session(OpenDevice):
         self.recovery = Recovery(self)
         self._switch = DefectSwitch(profile, defects, lambda event: self.tell(event))
         self.attachments = [interface.attach(self) for interface in interfaces]
-        #: The device is to be reset before the next case, whatever was done to it.
+        #: The device must be reset before the next case, whatever was done to it.
         self.in_doubt = True
         self._rule, self._within_rule = "", False
-        #: The present case has found the device, its container or the second device as another one of its rule left it.
+        #: The present case found the device, its container or the second device as another case of its rule left it.
         self.left_over = False
         self._second = SecondDevice(self, self.recovery, self.attachments)
 
     def of(self, kind: type[A]) -> A:
-        """What an interface knows of the device, by its class."""
+        """What an interface knows about the device, by its class."""
         return next(each for each in self.attachments if isinstance(each, kind))
 
     def judges(self, rule: str) -> None:
         """A case of this rule begins.
 
-        What the cases of another rule have left is put away: what one of them does to the next is their rule's matter.
+        What the cases of another rule have left is cleared: their effect on each other is judged by their own rule.
         """
         self._within_rule = rule == self._rule
         self._rule = rule
@@ -68,7 +68,7 @@ class Session(OpenDevice):
         self._second.close()
 
     def failed(self, name: str) -> None:
-        """A case of the interface of this name did not pass."""
+        """A case of the interface with this name did not pass."""
         self.in_doubt = True
         self._second.close()
         for attachment in self.attachments:
@@ -76,9 +76,9 @@ class Session(OpenDevice):
                 attachment.failed()
 
     def left_open(self, name: str) -> None:
-        """A case of the interface of this name has asked for what the specification leaves open: anything may follow.
+        """A case of the interface with this name asked for what the specification leaves open: anything may follow.
 
-        An interface without a region is used through the container alone.
+        An interface without a region is used only through the container.
         """
         if any(each.interface.name == name and each.interface.region_type for each in self.attachments):
             self.in_doubt = True
@@ -88,10 +88,10 @@ class Session(OpenDevice):
     # -- begin and end --------------------------------------------------------------------------------------------
 
     def start(self, way: int = 0) -> None:
-        """Switch on the defects, open the device, and see that the profile speaks of this device.
+        """Switch on the defects, open the device, and check that the profile describes this device.
 
-        ``way`` is the first of the ways to open it that is tried: opening it, the recovery command before that, each
-        spare device. Raises Broken, TransportError.
+        ``way`` is the first way that is tried: opening it, running the recovery command before that, each spare
+        device. Raises Broken, TransportError.
         """
         self._switch.on()
         self.reach(way)
@@ -111,7 +111,7 @@ class Session(OpenDevice):
 
     @property
     def used_regions(self) -> tuple[UsedRegion, ...]:
-        """Those that interfaces use, with their registers."""
+        """The regions that interfaces use, with their registers."""
         return tuple(
             UsedRegion(region.index, known.name, tuple(map(recorded, known.registers)), tuple(known.drawn))
             for known, regions in ((each.interface, each.regions) for each in self.attachments)
@@ -119,7 +119,7 @@ class Session(OpenDevice):
         )
 
     def _check_profile(self) -> None:
-        """Raises Broken where the stimulus fits no device such as this one."""
+        """Raises Broken if the stimulus does not fit this device."""
         if any(each.missing for each in self.attachments if each.interface.name in self.profile.interfaces):
             return  # the wrong device, most likely: each case says so
         for place, step in every_step(self.profile.stimulus, self.profile.setup).items():
@@ -130,7 +130,7 @@ class Session(OpenDevice):
 
     def _check_access(self, place: str, step: Access | Range) -> None:
         size = step.width if isinstance(step, Access) else step.size
-        offset = step.offset if isinstance(step.offset, int) else 0  # one that is computed is tried out
+        offset = step.offset if isinstance(step.offset, int) else 0  # a computed offset is tried out
         if step.region >= len(self.device.regions):
             seen = f"the device has {counted(len(self.device.regions), 'region')}, counted from 0"
         elif offset + size > (there := self.device.regions[step.region].size):
@@ -144,17 +144,17 @@ class Session(OpenDevice):
         )
 
     def _check_mapping(self, place: str, step: SetupStep) -> None:
-        """What is to be mapped can be, in part at least."""
+        """Check that what must be mapped can be, at least in part."""
         regions = list(self.actor.mapped_by(step, self._find))
         if regions and not any(region.areas for region in regions):
             which = " and ".join(f"region {region.index}" for region in regions)
             raise Broken(
-                f"{self.profile.where(place)}: {place} is to map {which}, of which nothing can be mapped",
+                f"{self.profile.where(place)}: {place} must map {which}, of which nothing can be mapped",
                 "take the step out, or correct it",
             )
 
     def finish(self) -> None:
-        """Close the device and put the host back as it was found; what does not succeed becomes a note."""
+        """Close the device and restore the host; whatever fails becomes a note."""
         problems = []
         end_actions()
         for undo in (*(each.shutdown for each in reversed(self.transports)), self._switch.restore):
@@ -168,9 +168,9 @@ class Session(OpenDevice):
     # -- what tests get -------------------------------------------------------------------------------------------
 
     def plain(self) -> Device:
-        """The device, open, as after a reset: it is reset, or what has to stand in for that is done, where it need be.
+        """The device, open, as after a reset: it is reset, or whatever replaces a reset is done, if necessary.
 
-        From one case of a rule to the next a device whose migration alone was touched is brought back without a reset.
+        From one case of a rule to the next, a device on which only the migration was touched needs no reset.
 
         Raises Broken, Lost, CallTimeout.
         """
@@ -187,14 +187,14 @@ class Session(OpenDevice):
 
     @property
     def goes_on(self) -> bool:
-        """Whether a case before of the same rule has left the device so that this one can go on from there."""
+        """Whether an earlier case of the same rule has left the device so that this one can continue from there."""
         return self._within_rule and not (self.in_doubt or self.out_of_reach or self.spoilt or self.transport.lasting)
 
     def _is_brought_back(self) -> bool:
         return not self._answers(lambda each: not each.brought_back())
 
     def renewed(self) -> None:
-        """Have the device as after a reset; one that announces no reset is opened again where it need be.
+        """Bring the device to its state after a reset; one that announces no reset is opened again if necessary.
 
         Raises Broken, Lost, CallTimeout.
         """
@@ -202,21 +202,21 @@ class Session(OpenDevice):
             self._reset(self.recovery.renew)
 
     def _reset(self, reset: Callable[[], None]) -> None:
-        """What a reset leaves of a fault goes with another one: from a device that has failed, it is made twice."""
+        """A second reset clears what a first one leaves of a fault: a device that has failed is reset twice."""
         twice = not self.out_of_reach and self._answers(lambda each: each.has_failed())
         reset()
         if twice:
             reset()
 
     def after_reset(self) -> Device:
-        """As plain(), but reset whatever was done to it: what stands on that is judged, or something went wrong."""
+        """As plain(), but always reset: what depends on the reset is judged, or something failed."""
         self.in_doubt = True
         return self.plain()
 
     def is_as_reset(self) -> bool:
-        """Whether nothing was done to the device since it was opened or reset, and it reads so.
+        """Whether nothing was done to the device since it was opened or reset, and it reads accordingly.
 
-        What a case did to the container is put away there. A doubt is a no.
+        What a case did to the container is cleared elsewhere. If in doubt, no.
         """
         if self.in_doubt or self.out_of_reach or self.transport.touched:
             self.in_doubt = False
@@ -224,7 +224,7 @@ class Session(OpenDevice):
         return not self._answers(lambda each: not each.reads_as_reset())
 
     def _answers(self, question: Callable[[Attachment], bool]) -> bool:
-        """Whether any interface says yes; or the device does not answer, and is to be opened again."""
+        """Whether any interface says yes, or the device does not answer and must be opened again."""
         tracer = self.transport.tracer
         part = tracer.part
         tracer.enter(OPENING)
@@ -238,16 +238,16 @@ class Session(OpenDevice):
             tracer.enter(part)
 
     def second(self, *, keep: bool = False) -> AbstractContextManager[Device | None]:
-        """Another device of the same kind, open and ready, until the block ends; None where the profile names none.
+        """Another device of the same kind, open and ready, until the block ends; None if the profile names none.
 
-        One that is to be kept stays open for the next cases of the same rule, and is then as it was left, RUNNING.
+        With ``keep``, it stays open for the next cases of the same rule, and is then as it was left, RUNNING.
 
-        Raises Broken when it cannot be opened or is of another kind, Unreachable when it is not RUNNING.
+        Raises Broken if it cannot be opened or is of another kind, Unreachable if it is not RUNNING.
         """
         self.left_over |= keep and self._second.is_kept
         return self._second.opened(keep=keep)
 
     @property
     def second_name(self) -> str:
-        """What a report calls the second device; nothing where the profile names none."""
+        """The name of the second device in a report; empty if the profile names none."""
         return self._second.name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes a list of steps that went wrong short, as long as it goes wrong."""
+"""Shortens a list of failing steps for as long as it still fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def fewer(steps: list[T], goes_wrong: Callable[[list[T]], bool]) -> list[T]:
-    """Fewer steps: half of them are left out, then quarters, then single ones, until nothing can be."""
+    """Fewer steps: half of them are left out, then quarters, then single ones, until no more can be."""
     size = max(len(steps) // 2, 1)
     while True:
         before = len(steps)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Carries out what the profile says about making the device work, change, and fail."""
+"""Carries out what the profile says about making the device run, change, and fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .program import Programs
 
 T = TypeVar("T")
 
-#: What a device is made to do, or asked, of which nothing is left once it is done.
+#: Actions and queries on a device that leave nothing behind once they are done.
 _PASSING = frozenset(
     f"stimulus.{key}"
     for key in ("dirty.write", "dirty.wrote", "running.sample", "visible_state.observe", "window.start")
@@ -32,11 +32,11 @@ _PASSING = frozenset(
 
 @dataclass(frozen=True)
 class Activity:
-    """Something that changes while the device works. ``sample`` looks at it; ``within`` is in seconds."""
+    """Something that changes while the device runs. ``sample`` reads it; ``within`` is in seconds."""
 
     name: str
     sample: Callable[[], int]
-    #: A working device shows a change within this time.
+    #: A running device shows a change within this time.
     within: float
     #: Gives the device time between two looks.
     pause: Callable[[float], None]
@@ -47,9 +47,9 @@ class Activity:
         return now != first
 
     def watch(self) -> tuple[int, int]:
-        """Look again and again for as long as a working device may need; first value, and the first that differs.
+        """Look repeatedly for as long as a running device may need; return the first value, and the first that differs.
 
-        The two are equal when nothing changed.
+        The two are equal if nothing changed.
         """
         now = first = self.sample()
         end = time.monotonic() + self.within
@@ -62,10 +62,10 @@ class Activity:
 class Actor:
     """The profile's stimulus, bound to an open device.
 
-    What the profile denies raises NotApplicable, what it says nothing about Silent.
+    What the profile denies raises NotApplicable, what it does not mention raises Silent.
     """
 
-    #: What leaves nothing that outlives the case: a value that the device shows is no more than that.
+    #: What leaves nothing that outlives the case: a shown value does no harm.
     ends_with_its_case: ClassVar[frozenset[str]] = _PASSING | {"stimulus.visible_state.set"}
 
     def __init__(self, device: Device, profile: Profile) -> None:
@@ -83,7 +83,7 @@ class Actor:
     def set_up(self, moment: str, find: Callable[[Device], Iterable[Region]]) -> None:
         """The steps of ``setup.after_open`` or ``setup.after_reset``. Raises DeviceError, Unreachable.
 
-        ``find`` gives the regions of a device that the step ``map`` maps, as far as they can be mapped.
+        ``find`` gives the regions of a device that the step ``map`` maps, as far as possible.
         """
         steps: Sequence[SetupStep] = getattr(self.profile.setup, moment)
         place = f"setup.{moment}"
@@ -119,9 +119,9 @@ class Actor:
         return values[0]
 
     def memory_for(self, size: int) -> tuple[int, int]:
-        """Where ``size`` bytes of memory are mapped for the device to write: their address and, at most, so many bytes.
+        """Where ``size`` bytes of memory are mapped for the device to write: their address, and at most ``size`` bytes.
 
-        Raises Unreachable where the device says where, and says nothing that can be used.
+        Raises Unreachable if the device gives the address, and it cannot be used.
         """
         window = self._stimulus.window
         if window is None:
@@ -138,7 +138,7 @@ class Actor:
         return number(window.start, {})
 
     def within_reach(self, iova: int, length: int) -> None:
-        """Raises NotApplicable for memory that the device cannot be told to write."""
+        """Raises NotApplicable for memory that the device cannot be made to write."""
         window = self._stimulus.window
         if window is None:
             return
@@ -148,7 +148,7 @@ class Actor:
 
     @contextmanager
     def dma(self) -> Iterator[Activity]:
-        """Memory that the device writes over and over, by ``stimulus.dma``, until the block ends."""
+        """Memory that the device writes repeatedly, by ``stimulus.dma``, until the block ends."""
         self.wanted("dma", self._stimulus.dma)  # before memory is mapped for it
         iova, size = self.memory_for(DMA_SIZE)
         with (
@@ -164,10 +164,10 @@ class Actor:
 
     @contextmanager
     def stream(self, iova: int, length: int, *, in_any_state: bool = False) -> Iterator[float]:
-        """Memory that is mapped already written over and over, until the block ends; at least once in so many seconds.
+        """Mapped memory is written repeatedly until the block ends; yields the seconds in which at least one comes.
 
-        The block may leave the device ``in_any_state``: it is reset before it is told to stop, and what goes wrong
-        with that is not judged. Raises NotApplicable, Silent.
+        The block may leave the device ``in_any_state``: it is then reset before its writes are stopped, and failures of
+        that are not judged. Raises NotApplicable, Silent.
         """
         dma = self.wanted("dma", self._stimulus.dma)
         self.within_reach(iova, length)
@@ -177,7 +177,7 @@ class Actor:
         self.run("stimulus.dma.start", dma.start, variables)
         try:
             yield dma.writes_within
-        except BaseException:  # is not to be hidden by a device that cannot be stopped any more
+        except BaseException:  # must not be hidden by a device that can no longer be stopped
             with suppress(DeviceError, TransportError):
                 self.run("stimulus.dma.stop", dma.stop, variables)
             raise
@@ -204,20 +204,20 @@ class Actor:
         return self._dirty().least
 
     def write(self, iova: int, length: int) -> None:
-        """Have the device write ``length`` bytes at ``iova``; they are written when this returns.
+        """Make the device write ``length`` bytes at ``iova``; they are written when this returns.
 
-        Raises NotApplicable where it cannot be told to.
+        Raises NotApplicable if it cannot.
         """
         self.within_reach(iova, length)
         self.run("stimulus.dirty.write", self._dirty().write, {"$iova": iova, "$length": length})
 
     @property
     def chooses(self) -> bool:
-        """Whether the device chooses by itself where in the bytes that write() gives it it writes."""
+        """Whether the device itself chooses where it writes in the bytes that write() gives it."""
         return self._dirty().wrote is not None
 
     def wrote(self) -> tuple[int, int]:
-        """Where such a device wrote last: address and bytes. Raises ProfileFault for anything but two values."""
+        """Where such a device last wrote: address and bytes. Raises ProfileFault for anything but two values."""
         values = self.run("stimulus.dirty.wrote", self._dirty().wrote or (), {})
         if len(values) != 2:
             where = self.profile.where("stimulus.dirty.wrote")
@@ -231,7 +231,7 @@ class Actor:
         return bool(self._stimulus.dirty and self._stimulus.dirty.pin)
 
     def pin(self, iova: int, length: int) -> None:
-        """Have the driver pin the pages of a range, which it may write from now on. Raises NotApplicable as write()."""
+        """Make the driver pin the pages of a range, which it may then write. Raises NotApplicable like write()."""
         steps = self.wanted("dirty.pin", self._dirty().pin)
         self.within_reach(iova, length)
         self.run("stimulus.dirty.pin", steps, {"$iova": iova, "$length": length})
@@ -248,7 +248,7 @@ class Actor:
 
     @property
     def can_watch(self) -> bool:
-        """Whether the profile says how a working device is told from a stopped one."""
+        """Whether the profile says how to distinguish a running device from a stopped one."""
         return self._stimulus.running is not None
 
     @property
@@ -257,7 +257,7 @@ class Actor:
         return self._stimulus.visible_state is not None
 
     def unseen(self) -> NotApplicable | Silent:
-        """What to raise where a state would have to be seen, and the profile does not say how, or denies that it is."""
+        """What to raise if a state must be seen, and the profile does not say how, or denies that it can be."""
         return missing("stimulus.visible_state", denied=self.profile.denies("stimulus.visible_state"))
 
     def put(self, value: int) -> None:
@@ -272,19 +272,19 @@ class Actor:
         return self.wanted("visible_state", self._stimulus.visible_state)
 
     def enable_irq(self, index: int, vector: int) -> None:
-        """Have an interrupt reported from now on. Raises Unreachable."""
+        """Make the driver report an interrupt from now on. Raises Unreachable."""
         with given():
             self._device.interrupts.enable(index, vector)
 
     def count_irq(self, index: int, vector: int) -> int:
-        """How often it has come since it was enabled. Raises Unreachable."""
+        """How many times it has come since it was enabled. Raises Unreachable."""
         with given():
             return self._device.interrupts.count(index, vector)
 
     def run(self, name: str, steps: Sequence[Step], variables: Mapping[str, int]) -> list[int]:
-        """Do the steps that stand at ``name`` of the profile; the values that they gave, in order.
+        """Do the steps at ``name`` in the profile; return the values that they gave, in order.
 
-        Raises Unreachable: no rule says that what the profile uses is there. Raises ProfileFault.
+        Raises Unreachable, as no rule requires what the profile uses. Raises ProfileFault.
         """
         transport = self._device.transport
         touched = transport.touched or name not in _PASSING

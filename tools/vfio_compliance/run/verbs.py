@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a profile can do with a device, by a step or in a Python file: each of it is a traced call of the suite."""
+"""What a profile can do with a device, by a step or in a Python file: each is a traced call of the suite."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from . import files
 
 T = TypeVar("T")
 
-#: Most bytes of a range that are made up at a time.
+#: Most bytes of a range that are generated at a time.
 _PIECE = 1 << 20
 
 
 class Verbs:
-    """They raise DeviceError for what the device, or the driver behind a file, does not go along with."""
+    """The verbs raise DeviceError if the device, or the driver behind a file, refuses."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -78,7 +78,7 @@ class Verbs:
     # -- files ----------------------------------------------------------------------------------------------------
 
     def read_file(self, path: str) -> str:
-        """What a file holds, white space at its ends left out; ``{sysfs}`` and so on are filled in in its path."""
+        """The content of a file, without surrounding white space; ``{sysfs}`` and so on are filled in in its path."""
         return files.read_text(self._device.transport, self.path(path))
 
     def write_file(self, path: str, text: str) -> None:
@@ -95,7 +95,7 @@ class Verbs:
         )
 
     def path(self, path: str) -> str:
-        """A path with what is filled in. Raises DeviceError where nothing is known that would be."""
+        """A path with its placeholders filled in. Raises DeviceError if one has no known value."""
         for word, place in self._device.transport.places().items():
             path = path.replace(f"{{{word}}}", place)
         return path
@@ -107,15 +107,15 @@ class Verbs:
         return self._device.interrupts
 
     def enable_irq(self, index: int, vector: int = 0) -> None:
-        """Have the interrupt reported from now on."""
+        """Make the driver report the interrupt from now on."""
         self._interrupts.enable(index, vector)
 
     def disable_irq(self, index: int) -> None:
-        """No longer."""
+        """Stop reporting it."""
         self._interrupts.disable(index)
 
     def trigger_irq(self, index: int, vector: int = 0) -> None:
-        """Have the driver report it as if the device had raised it."""
+        """Make the driver report it as if the device had raised it."""
         self._interrupts.trigger(index, vector)
 
     def unmask_irq(self, index: int, vector: int = 0) -> None:
@@ -123,7 +123,7 @@ class Verbs:
         self._interrupts.unmask(index, vector)
 
     def count_irq(self, index: int, vector: int = 0) -> int:
-        """How often it has come since it was enabled."""
+        """How many times it has come since it was enabled."""
         return self._interrupts.count(index, vector)
 
     def wait_irq(self, index: int, vector: int = 0, within: float = 1.0) -> None:
@@ -135,7 +135,7 @@ class Verbs:
     # -- all ------------------------------------------------------------------------------------------------------
 
     def _await(self, look: Callable[[], T], wanted: T, within: float, what: str, how: str = "") -> None:
-        """Look until it is as wanted. Raises DeviceError when it is not in time."""
+        """Look until the value is as wanted. Raises DeviceError if it is not in time."""
         end = time.monotonic() + within
         while (seen := look()) != wanted:
             if time.monotonic() > end:
@@ -160,6 +160,6 @@ def _number(digest: bytes) -> int:
 
 
 def _pattern(value: int, size: int) -> Iterator[bytes]:
-    """``size`` bytes that look random, others for each value and in each piece."""
+    """``size`` bytes that look random, different for each value and in each piece."""
     for start in range(0, size, _PIECE):
         yield shake_128(f"{value} {start}".encode()).digest(min(_PIECE, size - start))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Work on a device in a process of its own, so that a call that never returns keeps nobody."""
+"""Work on a device in a separate process, so that a call that never returns blocks no one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds between two looks at the call under way.
 _LOOK: Final = 0.2
 
-#: Seconds for the process to put away what it has, once it was asked to end.
+#: Seconds for the process to clean up, once it was asked to end.
 _ENDING: Final = 10.0
 
 #: Seconds for a killed process to be gone; then it is left behind.
@@ -34,17 +34,17 @@ class Hung(Exception):
 
 
 def alone(work: Callable[[inflight.Inflight], bytes], within: float) -> bytes:
-    """What ``work`` gives; it notes its calls, and that it makes no more, in what it is handed.
+    """Return the result of ``work``, which records its calls, and that it makes no more, in its argument.
 
-    Raises Hung when none follows another ``within`` so many seconds, RuntimeError when the process ends without an
-    answer, and KeyboardInterrupt once the process has ended when a signal asks this one to end.
+    Raises Hung if a call does not return ``within`` the given number of seconds, RuntimeError if the process ends
+    without an answer, and KeyboardInterrupt, once the process has ended, if a signal asks this one to end.
     """
     calls = inflight.create()
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    # From before there is a child: a mask would not do, for another thread may take the signal.
+    # Before there is a child: a mask would not do, as another thread may take the signal.
     with interruptions() as interrupted:
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the child has its own handlers
         child = os.fork()
@@ -71,7 +71,7 @@ def _work(
     handlers: Mapping[signal.Signals, Any],
     unblocked: Iterable[int],
 ) -> None:
-    """In the child: it ends here, and nothing that its parent has to undo is undone by it."""
+    """In the child: it ends here, and does not undo anything that its parent has to undo."""
     code = 1
     try:
         os.setsid()  # a Ctrl-C is meant for the parent
@@ -114,7 +114,7 @@ def _followed(child: int, process: int, reading: int, interrupted: int, calls: i
         elif ends_by and time.monotonic() > ends_by:
             raise KeyboardInterrupt
         elif (call := inflight.last(calls)) and call.seconds > within:
-            raise Hung(f"{call}: no end of it within {within:g} s{_whereabouts(child)}")
+            raise Hung(f"{call}: it did not return within {within:g} s{_whereabouts(child)}")
 
 
 def _whereabouts(child: int) -> str:
@@ -126,7 +126,7 @@ def _whereabouts(child: int) -> str:
 
 
 def _kill(child: int) -> None:
-    """It and what it has started."""
+    """Kill the process and everything that it has started."""
     for kill in (os.killpg, os.kill):
         try:
             kill(child, signal.SIGKILL)

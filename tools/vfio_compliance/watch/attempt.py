@@ -24,19 +24,19 @@ from . import asleep, suites
 from .folder import scratch
 from .kernel_log import KernelLog
 
-#: Seconds until a test process has loaded the suites: its own start, on however slow a machine, is not the device's.
+#: Seconds for a test process to load the suites: a slow start is the machine's fault, not the device's.
 _START_UP = 600.0
 
-#: pytest ends a test at its deadline; only a process that this does not reach is ended from here, after this much more.
+#: pytest ends a test at its deadline; a process that does not react is ended from here, this many seconds later.
 _GRACE = 3.0
 
-#: Outside of tests (opening and closing the device) two tests' time is granted, and at least this.
+#: Outside tests (opening and closing the device), the time of two tests is granted, and at least this.
 _BETWEEN = 60.0
 
-#: Seconds for a process to end after it was asked to, or said that it has finished.
+#: Seconds for a process to end after it was asked to, or reported that it has finished.
 _ENDING = 10.0
 
-#: What comes within so many seconds is looked at together: to wake up for each event costs more than to read it.
+#: Events within this many seconds are read together: waking up for each one costs more than reading it.
 _TOGETHER = 0.2
 
 #: Seconds for a killed process to be gone; then it is left behind.
@@ -47,15 +47,15 @@ class How(Enum):
     """How a test process came to its end."""
 
     FINISHED = "finished"
-    #: It was ended from here: a deadline passed.
+    #: The watcher ended it: a deadline passed.
     HUNG = "hung"
-    #: It ended before it had said that it has finished.
+    #: It ended before it had reported that it was finished.
     DIED = "died"
     INTERRUPTED = "interrupted"
 
 
 class Ending(NamedTuple):
-    """The end of a test process: in which case, why in words, and what was seen of a process that hung."""
+    """The end of a test process: in which case, why, in words, and what was seen of a process that hung."""
 
     how: How
     case: str | None
@@ -73,11 +73,11 @@ class _Arriving:
         self._rest = b""
 
     def read(self) -> list[Event] | None:
-        """Those that have come since; None once no more can come."""
+        """The events that have arrived since; None once no more can come."""
         if not (data := os.read(self._pipe, 1 << 16)):
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        # A damaged one is a matter of the journal.
+        # A damaged line is dealt with when the journal is read.
         return [found.event for found in map(parse, lines) if isinstance(found, Recorded) and found.event]
 
 
@@ -92,9 +92,9 @@ class Attempt:
         holds: Sequence[int] = (),
         log: KernelLog | None = None,
     ) -> None:
-        """``calls`` is the descriptor of the memory in which the process notes each call before it is made.
+        """``calls`` is the descriptor of the memory in which the process records each call before it is made.
 
-        ``holds`` are descriptors that it keeps open as long as it lives; ``log`` is looked at when something comes.
+        ``holds`` are descriptors that it keeps open as long as it lives; ``log`` is read when something arrives.
         """
         self._limits = limits
         self._calls = calls
@@ -103,16 +103,16 @@ class Attempt:
         self._log = log
         self._case: str | None = None
         self._since = time.monotonic()
-        #: Since when no event has come, once the deadline was put off because calls are being made.
+        #: When the last event came, if the deadline was put off because calls are being made.
         self._put_off = 0.0
         self._started = False
         self._finished = False
-        #: When a process that has finished, or was asked to end, has to be gone.
+        #: When a process that has finished, or was asked to end, must be gone.
         self._gone_by: float | None = None
         self._interrupted = ""
 
     def run(self, root: Path, options: Sequence[str], log: int, interruptions: int) -> Ending:
-        """Until the process ends, or does not end by a deadline. ``log`` takes its output.
+        """Run until the process ends, or misses a deadline. ``log`` takes its output.
 
         ``interruptions`` is a descriptor that gives the numbers of signals that ask this process to end.
         """
@@ -149,7 +149,7 @@ class Attempt:
             for each in (pipe, interruptions, *([self._log.fileno()] if self._log else [])):
                 everything.register(each, selectors.EVENT_READ)
             urgent.register(interruptions, selectors.EVENT_READ)
-            if self._log and not inflight.in_guest():  # which makes fewer calls meanwhile than are kept
+            if self._log and not inflight.in_guest():  # which makes fewer calls in that time than are kept
                 urgent.register(self._log, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in everything.select(max(self._deadline() - time.monotonic(), 0))}
@@ -199,7 +199,7 @@ class Attempt:
         return self._since + (max(2 * limit, _BETWEEN) if self._case is None else limit + _GRACE)
 
     def _still_calls(self) -> bool:
-        """Outside of cases, moving a large state takes its time: no call of it may, and the whole has limits.run."""
+        """Outside cases, moving a large state may take long: no single call may, and limits.run bounds the whole."""
         call = inflight.last(self._calls)
         if self._case is not None or not self._started or not call:
             return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The line of a terminal that keeps changing while the suites run, and what stays above it."""
+"""The line of a terminal that keeps changing while the suites run, and the lines that stay above it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from ..common.screen import console
 from ..results.writers.terminal.colour import paint
 
-#: Seconds between two pictures, and columns that a bar needs beside all else.
+#: Seconds between two updates, and the columns of a terminal that has room for a bar.
 _EVERY: Final = 0.1
 _ROOM_FOR_A_BAR: Final = 90
 
@@ -27,7 +27,7 @@ class _Rate(ProgressColumn):
 
 
 class Bar:
-    """How many of the cases are done, how fast, how long that will take, and which one runs."""
+    """How many cases are done, how fast, how long the rest will take, and which one is running."""
 
     def __init__(self, out: TextIO, width: int) -> None:
         self._console = console(out, width)
@@ -52,18 +52,18 @@ class Bar:
         self._console.print(paint(text))
 
     def begin(self, cases: int) -> None:
-        """So many cases are to be run."""
+        """``cases`` cases will be run."""
         self._progress.reset(self._task, total=cases)
         self._progress.start()
-        self._console.show_cursor(True)  # who kills this process is not left without one
+        self._console.show_cursor(True)  # so that it is not lost if this process is killed
 
     def status(self, done: int, text: str) -> None:
-        """So many are done, and this is under way."""
+        """``done`` cases are done, and ``text`` is under way."""
         self._progress.update(self._task, completed=done, description=text)
         if time.monotonic() - self._shown >= _EVERY:
             self._progress.refresh()
             self._shown = time.monotonic()
 
     def end(self) -> None:
-        """Nothing of it stays but the lines."""
+        """Only the lines stay."""
         self._progress.stop()

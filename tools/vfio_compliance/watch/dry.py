@@ -17,7 +17,7 @@ from .supervise import RunError, last_words
 
 
 def dry_run(root: Path, profile: Profile, options: Sequence[str], rounds: int) -> Summary:
-    """The run as it would begin, with every case that it would run. Raises RunError where it would not begin."""
+    """The run as it would start, with every case that it would run. Raises RunError if it would not start."""
     with tempfile.TemporaryDirectory(prefix="vfio-") as folder:
         path, log = Path(folder, journal.NAME), Path(folder, "pytest.log")
         command = suites.command(root, "--collect-only", "-qq")

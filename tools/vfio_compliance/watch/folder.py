@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The folder of a run, which one run has for itself; and folders for what a run needs meanwhile.
+"""The folder of a run, which only one run may use; and folders for temporary files of a run.
 
-Both are locked as long as a process of the run lives, the test process included, so that it is seen from outside
-whether the run is over. A run that was killed leaves its folder for temporary files unlocked: the next one removes it.
+Both are locked as long as a process of the run lives, including the test process, so that others can see whether the
+run is over. A run that was killed leaves its folder for temporary files unlocked: the next one removes it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-#: What the name of a folder for temporary files begins with.
+#: The start of the name of a folder for temporary files.
 PREFIX: Final = "vfio-run-"
 
-IN_USE: Final = "another run uses it, or a test process of one that was killed is not over yet"
+IN_USE: Final = "another run uses it, or a test process of a killed run has not ended yet"
 
 
 class FolderError(Exception):
-    """A folder that cannot be used; the message names it, says why and what to do."""
+    """A folder that cannot be used; the message names it, and says why and what to do."""
 
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[int]:
-    """The folder of a run, made where there is none, for this run alone; gives a descriptor that holds it.
+    """The folder of a run, made if there is none, for this run alone; yields a descriptor that holds it.
 
     Raises FolderError.
     """
@@ -48,7 +48,7 @@ def claimed(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[tuple[Path, int]]:
-    """A folder for temporary files, removed with the block, and a descriptor that says that it is in use.
+    """A folder for temporary files, removed with the block, and a descriptor that marks it as in use.
 
     Those of runs that were killed are removed first. Raises OSError.
     """
@@ -56,19 +56,19 @@ def scratch() -> Iterator[tuple[Path, int]]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if _lock(held) and folder.is_dir():  # else a run that begins at this moment took it for a leftover
+        if _lock(held) and folder.is_dir():  # else a run that starts at this moment took it for a leftover
             break
         os.close(held)
     try:
         yield folder, held
     finally:
-        # What a process that was killed leaves in it goes with it.
+        # Whatever a killed process leaves in it is removed too.
         shutil.rmtree(folder, ignore_errors=True)
         os.close(held)
 
 
 def remove_leftovers() -> list[Path]:
-    """Remove this user's folders for temporary files of runs that were killed; those that were found."""
+    """Remove this user's folders for temporary files of killed runs; return those that were found."""
     found = []
     try:
         names = os.listdir(tempfile.gettempdir())
@@ -90,7 +90,7 @@ def remove_leftovers() -> list[Path]:
 
 
 def _lock(held: int) -> bool:
-    """Whether nobody else has it. Where the file system has no locks, nobody is known to."""
+    """Whether no one else holds it. If the file system has no locks, no one is known to."""
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

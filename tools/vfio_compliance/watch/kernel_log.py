@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel complains of while the suites run."""
+"""The kernel's complaints while the suites run."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _LARGEST_RECORD = 8192
 #: Digits of a number of 64 bits, and the end of the line.
 _LARGEST_NUMBER = 21
 
-#: The least number that a line of a process begins with: the kernel's own have only their gravity, from 0 to 7.
+#: The smallest number at the start of a line from a process: the kernel's own lines have only their level, 0 to 7.
 _FIRST_OF_USERS = 8
 
-#: What the kernel says of a task that sleeps for long, and that nothing can wake.
+#: The kernel's line about a task in a long uninterruptible sleep.
 _ASLEEP = re.compile(r"INFO: task .*:(\d+) blocked for more than", re.ASCII)
 
-#: So many complaints that differ are noted until a case is over.
+#: At most this many different complaints are recorded until a case is over.
 _MOST = 200
 
-#: The clocks are compared by the last so many marks: they drift apart, slowly.
+#: The clocks are compared by this many recent marks: they drift apart slowly.
 _MARKS = 50
 
 #: The last call before a moment of the monotonic clock, in nanoseconds, or before now.
@@ -55,9 +55,9 @@ LastBefore: TypeAlias = Callable[[int | None], LastCall | None]
 class _Line(NamedTuple):
     """A line of the log."""
 
-    #: Whether the kernel itself says it, and no process.
+    #: Whether the kernel itself wrote it, not a process.
     by_kernel: bool
-    #: In microseconds of the log's clock.
+    #: Microseconds of the log's clock.
     micros: int
     text: str
 
@@ -66,23 +66,23 @@ class KernelLog:
     """New complaints in the kernel's log, and new taints, each with its case."""
 
     def __init__(self, log: Path = LOG, taint: Path = TAINT, symbols: Symbols | None = None) -> None:
-        """Starts at the end of the log. Raises OSError when the log or the taint cannot be read."""
+        """Starts at the end of the log. Raises OSError if the log or the taint cannot be read."""
         self._symbols = symbols or Symbols()
         self._places = Places()
         self._found: list[Kernel] = []
-        #: How often each complaint came in each case.
+        #: How many times each complaint came in each case.
         self._times: Counter[tuple[str | None, Warned | str]] = Counter()
         self._dropped = 0
-        #: The case to which the last complaint belongs, for the lines that say where the kernel was.
+        #: The case to which the last complaint belongs, for the lines that show where the kernel was.
         self._belongs: str | None = None
-        #: The case that got the kernel tainted, by the letter of the taint.
+        #: The case that tainted the kernel, by the letter of the taint.
         self._tainting: dict[str, str | None] = {}
         #: Processes that were left behind because they cannot be ended, each with the case in which it hung.
         self._left: dict[int, str | None] = {}
-        #: The test process, and the case that it has marked last, until that is over.
+        #: The test process, and the case that it marked last, until that is over.
         self._process = 0
         self._marked: str | None = None
-        #: By how many microseconds the monotonic clock was ahead of the log's, at the last marks.
+        #: How many microseconds the monotonic clock was ahead of the log's, at the last marks.
         self._ahead: deque[int] = deque(maxlen=_MARKS)
         self._file = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(self._file, 0, os.SEEK_END)
@@ -94,22 +94,22 @@ class KernelLog:
         self._taint = self._tainted()
 
     def fileno(self) -> int:
-        """A descriptor that can be waited for: something was logged."""
+        """A descriptor to wait on: something was logged."""
         return self._file
 
     def follow(self, process: int) -> None:
-        """The test process of this number begins: its marks count from now on."""
+        """The test process with this number begins: its marks count from now on."""
         self._process, self._marked = process, None
         self._ahead.clear()
 
     def leave(self, process: int, case: str | None) -> None:
-        """A process is left behind that hung in a case: the kernel's words on its sleep belong there."""
+        """A process that hung in a case is left behind: the kernel's lines about its sleep belong to that case."""
         self._left[process] = case
 
     def look(self, case: str | None, last: LastBefore) -> None:
-        """Note what was logged since the last look, best at once. ``last`` gives the last call before a moment, or now.
+        """Record what was logged since the last look. ``last`` gives the last call before a moment or now.
 
-        It belongs to the case that the test process has marked last, or to ``case`` where nothing is marked.
+        It belongs to the case that the test process marked last, or to ``case`` if nothing is marked.
         """
         for line in self._lines():
             if not line.by_kernel:
@@ -137,9 +137,9 @@ class KernelLog:
             self._note(kept, self._belongs, None if left else last(self._moment(line.micros)))
 
     def _moment(self, micros: int) -> int | None:
-        """A time of the log as one of the monotonic clock, in nanoseconds; None where nothing was marked.
+        """A time of the log as one of the monotonic clock, in nanoseconds; None if nothing was marked.
 
-        A mark is written a little after the moment that stands in it: the latest comes nearest.
+        A mark is written a little after the moment that it contains: the latest is the most precise.
         """
         return (micros + max(self._ahead)) * 1000 if self._ahead else None
 
@@ -151,7 +151,7 @@ class KernelLog:
             self._found.append(Kernel((line,), case, call))
 
     def _is_new(self, line: str, case: str | None) -> bool:
-        """Whether a complaint is to be noted: not where one from the same place was, or very many were."""
+        """Whether to record a complaint: not if one from the same place was recorded, or very many were."""
         which = (case, source(line))
         if which not in self._times and len(self._times) >= _MOST:
             self._dropped += 1
@@ -160,7 +160,7 @@ class KernelLog:
         return self._times[which] == 1
 
     def _more(self, of: str | None) -> Iterator[Kernel]:
-        """The complaints that were not noted. Those that differed count as complaints: nobody has judged them."""
+        """The complaints that were not recorded. Different ones count as complaints: no one has judged them."""
         for (case, which), times in self._times.items():
             if times > 1:
                 where = which if isinstance(which, str) else f"{which.file}, {which.function}"
@@ -171,15 +171,15 @@ class KernelLog:
         self._dropped = 0
 
     def over(self, case: str | None, last: LastBefore) -> list[Kernel]:
-        """A case is over, or something else: all that was logged until now, and new taints."""
-        # The kernel complains first, and is tainted then: so the lines of a taint are there once that is seen.
+        """A case, or something else, is over: everything logged up to now, and new taints."""
+        # The kernel complains first, then is tainted: so the lines are there once the taint is seen.
         taint = self._tainted()
         self.look(case, last)
         of = self._found[-1].case if self._found else case
         found = [Kernel(tuple(map(self._symbols.decoded, each.lines)), each.case, each.call) for each in self._found]
         found += self._more(of)
         self._found.clear()
-        # A lockup holds up the watcher too: two cases may be over by now, each with a taint.
+        # A lockup also holds up the watcher: two cases may be over by now, each with a taint.
         taints: defaultdict[str | None, str] = defaultdict(str)
         for letter in each_taint(taint & ~self._taint):
             taints[self._tainting.get(letter, of)] += letter
@@ -203,12 +203,12 @@ class KernelLog:
                 record = os.read(self._file, _LARGEST_RECORD)
             except BlockingIOError:
                 return
-            except BrokenPipeError:  # records were overwritten before they were read; the next read goes on after them
+            except BrokenPipeError:  # records were overwritten before they were read; the next read skips them
                 continue
             if not record:
                 return
             for line in record.decode("utf-8", "replace").split("\n"):
-                if line and line[0] != " ":  # else it tells of the device, for programs
+                if line and line[0] != " ":  # else it describes the device, for programs
                     head, _, text = line.partition(";")
                     numbers = [int(each) if each.isdecimal() else 0 for each in head.split(",")[:3]]
                     grave, _, micros = [*numbers, 0, 0][:3]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run is made with, and copies in its folder of the files that say what is judged and how."""
+"""What a run is made with, and copies, in its folder, of the files that define what is judged and how."""
 
 from __future__ import annotations
 

@@ -31,18 +31,18 @@ from ..results.waiving import excused
 if TYPE_CHECKING:
     from .bar import Bar
 
-#: A log gets a line at least each so many seconds, if a case has ended.
+#: A log gets a line at least this often, in seconds, if a case has ended.
 _LOG_EVERY = 5.0
 
 
 class Progress:
-    """On a terminal one line that keeps changing, in a log a line now and then; what went wrong at once in both."""
+    """On a terminal, one line that keeps changing; in a log, a line now and then. Failures appear at once in both."""
 
     def __init__(self, out: TextIO, width: int) -> None:
         self._out = out
         self._bar: Bar | None = None
         if is_terminal(out):
-            from .bar import Bar  # a log does without it
+            from .bar import Bar  # a log does not need it
 
             self._bar = Bar(out, width)
         self._run: Run | None = None
@@ -92,10 +92,10 @@ class Progress:
                 self._line(f"test process {event.number}: {event.why}".splitlines()[0])
 
     def _cut_off(self, event: Hang | Broken, verdict: Verdict) -> None:
-        """The test process ended in a case, or outside of any."""
+        """The test process ended in a case, or outside any case."""
         if event.case in self._planned:
             self._over(event.case, verdict)
-        elif verdict is Verdict.HANG or self._open:  # a device that cannot be opened is told of at the end alone
+        elif verdict is Verdict.HANG or self._open:  # a device that cannot be opened is reported only at the end
             word = "HANG" if verdict is Verdict.HANG else "STOPPED"
             self._line(f"{word:8}{event.message}".splitlines()[0])
 
@@ -116,7 +116,7 @@ class Progress:
             self._line(self._count())
 
     def done(self, case: str) -> None:
-        """A case has its verdict from before the run was resumed."""
+        """A case had its verdict before the run was resumed."""
         self._done.add(case)
 
     def end(self) -> None:
@@ -125,10 +125,10 @@ class Progress:
             self._bar.end()
 
     def _count(self) -> str:
-        return f"{len(self._done)}/{counted(len(self._planned), 'case')}{self._in_trouble()}"
+        return f"{len(self._done)} of {counted(len(self._planned), 'case')}{self._in_trouble()}"
 
     def _in_trouble(self) -> str:
-        return f", {len(self._troubled)} in trouble" if self._troubled else ""
+        return f", {len(self._troubled)} failed" if self._troubled else ""
 
     def _status(self, text: str) -> None:
         """Show in the line that keeps changing; a log has none."""
@@ -136,7 +136,7 @@ class Progress:
             self._bar.status(len(self._done), f"{text}{self._in_trouble()}")
 
     def _line(self, text: str) -> None:
-        """A line that stays; whole, for who reads it later cannot ask for the rest."""
+        """A line that stays, in full: a later reader cannot ask for the rest."""
         self._logged = time.monotonic()
         if self._bar:
             self._bar.line(printable(text))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether what a report tells its reader to run shows the failure again.
+"""Whether the command that a report gives its reader shows the failure again.
 
-A case that failed is run alone, in a run of its own. Where it does not fail so, the device or what it is in remembers
-an earlier case, which is looked for: first among those just before, then further and further back.
+A case that failed is run alone, in a separate run. If it does not fail then, the device or its environment remembers an
+earlier case, which is looked for: first among the cases just before, then further and further back.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from ..results.events import Rerun
 from ..results.summary import Summary
 from ..results.verdict import Verdict
 
-#: Seconds that it may take to run failing cases alone, and to look for earlier ones, where the run was shorter.
+#: Seconds to run failing cases alone, and to look for earlier ones, if the run was shorter than that.
 _ALONE, _LOOKING = 10.0, 30.0
 
-#: Running failing cases alone may take this part of the time that the run took; looking for earlier ones all of it.
+#: Running failing cases alone may take this part of the run's time; looking for earlier ones, as long as the run.
 _PART = 1 / 3
 
-#: So many times as many earlier cases are taken when the nearest ones were not enough, once they are too many to name.
+#: Factor by which the number of earlier cases grows if the nearest ones do not suffice, once they are too many to name.
 _FURTHER = 8
 
 
 class _NoTime(Exception):
-    """What is left to do would take too long, or cannot be done."""
+    """The rest would take too long, or cannot be done."""
 
 
 class Reruns:
     """Runs the first failing case of each rule once more, after nothing or after earlier cases.
 
-    One that hung, or in which a server died or the kernel complained, is not run again: it is known what that costs.
+    A case that hung, or in which a server died or the kernel complained, is not run again: that is expensive.
     """
 
     def __init__(self, summary: Summary, play: Callable[[Sequence[str]], Verdict | None]) -> None:
-        """``play`` runs cases in this order and gives the verdict on the last; None where no more can be run."""
+        """``play`` runs cases in this order and gives the verdict on the last; None if no more can be run."""
         self._summary = summary
         self._play = play
         self._ran = [case for case in summary.cases.values() if case.over and case.verdict is not Verdict.NOT_RUN]
         self._until = 0.0
 
     def __iter__(self) -> Iterator[Rerun]:
-        """Each as soon as it was made."""
+        """Yield each rerun as soon as it was made."""
         try:
             self._until = time.monotonic() + max(_ALONE, self._summary.seconds * _PART)
             innocent = []
@@ -59,7 +59,7 @@ class Reruns:
             return
 
     def _failed(self) -> list[Case]:
-        """The first failing case of each rule, but not one before which none ran; what others stand on comes first."""
+        """The first failing case of each rule, except the very first of the run; rules that others need come first."""
         summary, first = self._summary, dict[str, Case]()
         for case in self._ran[1:]:
             if case.verdict is Verdict.FAIL and not summary.rules[case.rule].on_request:
@@ -68,7 +68,7 @@ class Reruns:
         return sorted(known, key=lambda case: bool(summary.causes(case.rule)))
 
     def _look(self, case: Case) -> Iterator[Rerun]:
-        """Look for the earlier case after which ``case`` fails, or as few as can be."""
+        """Look for the earlier case after which ``case`` fails, or for as few as possible."""
         before = [each for each in self._ran[: self._ran.index(case)] if _may_run(each)]
         near, far = 0, min(1, len(before))
         while near < far:
@@ -80,7 +80,7 @@ class Reruns:
             near, far = far, min(far * (_FURTHER if far >= NAMED else 2), len(before))
 
     def _narrow(self, case: Case, before: list[Case]) -> Iterator[Rerun]:
-        """See whether these are enough without the ones after them, then halve them as long as one half is enough."""
+        """See whether these suffice without the ones after them, then halve them as long as one half suffices."""
         parts = [before]
         while parts:
             yield (rerun := self._run(case, part := parts.pop(0)))

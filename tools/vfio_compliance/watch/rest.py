@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is left of a run once a test process has ended before its time."""
+"""What is left of a run once a test process has ended early."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Rest:
         self._cut: Counter[str] = Counter()
         #: The number of the present test process, and how many cases were done when it began.
         self._number, self._before = 1, 0
-        #: Which time it is that the cases are run.
+        #: Which round of the cases this is.
         self.round = 1
-        #: The way by which the device is reached, counted from 0, and how many ways there are.
+        #: The way to the device, counted from 0, and how many ways there are.
         self._way, self._ways = 0, 1
 
     @property
@@ -57,9 +57,9 @@ class Rest:
                 self._way += 1
 
     def resume(self, events: Iterable[Event]) -> None:
-        """Take note of all events of a run that had ended early, which now goes on with a new test process.
+        """Take note of all events of a run that ended early, which now continues with a new test process.
 
-        The device is tried again by every way, and the time for a run begins anew.
+        Every way to the device is tried again, and the time for a run starts again.
         """
         for event in events:
             match event:
@@ -79,7 +79,7 @@ class Rest:
         return len((self._planned or {}).keys() - self._done)
 
     def cut_off(self, case: str | None) -> None:
-        """The test process ended in ``case``. Outside of any, and before any, it was the way that led nowhere."""
+        """The test process ended in ``case``. If it ended before any case, the way to the device did not work."""
         if case is not None:
             self._done.add(case)
             self._cut[(self._planned or {}).get(case, "")] += 1
@@ -87,14 +87,14 @@ class Rest:
             self._way += 1
 
     def hand_over(self, why: str) -> Handover:
-        """What the next test process is to know; from here on it is the present one."""
+        """What the next test process must know; from here on, it is the present one."""
         self._number, self._before = self._number + 1, len(self._done)
         seconds = time.monotonic() - self._began
         done, cut = frozenset(self._done), dict(self._cut)
         return Handover(self._number, why, done, cut, self._way, seconds, self.round)
 
     def once_more(self, why: str) -> Handover:
-        """Begin another round, in which all cases are run again; what the next test process is to know."""
+        """Begin another round, in which all cases are run again; what the next test process must know."""
         self._begin_round(self.round + 1)
         self._began = time.monotonic()
         return self.hand_over(why)

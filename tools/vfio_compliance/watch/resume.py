@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run that ended before its time, read back from its journal, so that it can go on."""
+"""A run that ended early, read back from its journal, so that it can continue."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ class RunError(Exception):
 
 
 def begun(path: Path) -> list[Event]:
-    """All events of a run that can be gone on with. Raises RunError for one that cannot, JournalError."""
+    """All events of a run that can be continued. Raises RunError if it cannot, JournalError."""
     events: list[Event] = []
     for number, line in enumerate(journal.read(path), 1):
         if isinstance(line, journal.Damaged):
-            raise RunError(f"{path}: line {number} is damaged: {line.why}; nothing is judged on top of it: run anew")
+            raise RunError(f"{path}: line {number} is damaged: {line.why}; it cannot be continued: start a new run")
         if isinstance(line, journal.Recorded) and line.event:
             events.append(line.event)
     if not any(isinstance(event, Plan) for event in events):
-        raise RunError(f"{path}: the run ended before it had a plan: remove the folder, and run anew")
+        raise RunError(f"{path}: the run ended before it had a plan: remove the folder, and start a new run")
     if isinstance(events[-1], Closed):
         result = summarise(journal.read(path))
         if not result.stops and all(case.over for case in result.cases.values()):
-            raise RunError(f"{path.parent}: the run came to its end; vfio-compliance report {path.parent} shows it")
+            raise RunError(f"{path.parent}: the run is complete; vfio-compliance report {path.parent} shows it")
     return events
 
 
 def made_with(path: Path) -> tuple[Run, Environment]:
-    """What a run is, and what it was made with when it was last gone on with. Raises RunError, JournalError."""
+    """What a run is, and what it was made with when it was last continued. Raises RunError, JournalError."""
     run: Run | None = None
     found: Environment | None = None
     for line in journal.read(path):
@@ -43,5 +43,5 @@ def made_with(path: Path) -> tuple[Run, Environment]:
                 case Environment():
                     found = line.event
     if run is None or found is None:
-        raise RunError(f"{path}: the journal does not say what the run was made with: run anew")
+        raise RunError(f"{path}: the journal does not say what the run was made with: start a new run")
     return run, found

@@ -7,13 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-#: Plugins of pytest that the suites do not use: they take time to load, or around each case.
+#: Plugins of pytest that the suites do not use: they take time to load, or in each case.
 UNUSED = (
     *("cacheprovider", "doctest", "junitxml", "legacypath", "pastebin", "setuponly", "setupplan", "stepwise"),
     *("logging", "subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
 )
 
-#: Modules are not looked for in the present folder, which may be anybody's.
+#: Modules are not looked for in the current folder, which may be anyone's.
 _SAFELY = ["-P"] if sys.version_info >= (3, 11) else []
 
 

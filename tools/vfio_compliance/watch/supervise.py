@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One run: one test process after the other until every case has its verdict, then the result.
+"""One run: one test process after another until every case has its verdict, then the result.
 
-Whatever becomes of a test process, the rest of the cases is run by the next one, the journal gets an end, the host is
-put back as it was, and nothing is left behind but the folder of the run.
+Whatever happens to a test process, the next one runs the remaining cases, the journal gets an end, the host is
+restored, and nothing is left behind except the folder of the run.
 """
 
 from __future__ import annotations
@@ -60,33 +60,33 @@ __all__ = ["LOG", "RunError", "run"]
 
 LOG = "pytest.log"
 
-#: What somebody can do about a call that does not return.
+#: What a user can do about a call that does not return.
 _HANG_REMEDY = "find out why the call does not return, or raise limits.test in the profile if the device is only slow"
 
 
-#: Of a test process, by its number, and the folder of the run.
-_LEFT = "process {} sleeps in the kernel and cannot be ended; until it wakes it holds its device and"
+#: Formatted with the number of a test process; the folder of the run follows.
+_LEFT = "process {} sleeps in the kernel and cannot be ended; until it wakes, it holds its device and"
 
 
-#: Options that are no matter of what is run to see a failure again.
+#: Options that do not apply to a rerun of a failure.
 _OF_THIS_RUN = {"--only", "--exclude", "--shuffle", "--keep-data", "--state"}
 
 
 @dataclass(frozen=True)
 class Order:
-    """How a run is to go, besides what its test processes are told."""
+    """How to run, in addition to the options of the test processes."""
 
     #: How many times all cases are run.
     rounds: int = 1
-    #: Reports to be written at the end.
+    #: Reports to write at the end.
     wanted: Sequence[Wanted] = ()
     #: Goes into journal and folder.
     made_with: MadeWith | None = None
-    #: Go on with the run in the folder, which ended early: what has a verdict is not judged again.
+    #: Continue the run in the folder, which ended early: what has a verdict is not judged again.
     resume: bool = False
-    #: Show nothing but the verdict.
+    #: Show only the verdict.
     quiet: bool = False
-    #: Makes programs of what failed, at the end, with the folder of the run; each event goes into the journal.
+    #: At the end, makes programs of what failed, given the folder of the run; each event goes into the journal.
     programs: Callable[[Summary, Path], Iterator[Event]] | None = None
 
 
@@ -101,11 +101,11 @@ def run(
 ) -> int:
     """Judge the device of ``profile`` by the suites of the tree ``root``; exit code of the run.
 
-    All that is found goes into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or
-    dies is followed by another one, which runs the rest. All of this is done in each round. After a single one it is
-    seen whether what failed fails alone. A signal that asks this process to end ends the run once the device is closed;
-    the result is that of a run that could not continue, as where a report cannot be written, which is told on standard
-    error. Raises RunError when ``out`` cannot be used or pytest refuses the options.
+    All results go into the folder ``out``; ``options`` are passed on to pytest. A test process that hangs or dies is
+    followed by another one, which runs the rest. All of this is done in each round. After a single round, failing cases
+    are run alone to see whether they fail again. A signal that asks this process to end ends the run once the device is
+    closed; the result is that of a run that could not continue, as it is if a report cannot be written, which is
+    reported on standard error. Raises RunError if ``out`` cannot be used or pytest refuses the options.
     """
     try:
         with claimed(out) as held:
@@ -152,7 +152,7 @@ def _run(
         progress.end()
         running.conclude()
     result = summarise(journal.read(path))
-    result.stops += [stop for stop in running.unwritten if stop not in result.stops]  # where that still fitted
+    result.stops += [stop for stop in running.unwritten if stop not in result.stops]  # if they still fitted in
     complaints = [*reports.save(result, out, order.wanted)]
     for complaint in complaints:
         complain(complaint)
@@ -164,7 +164,7 @@ def _run(
 
 
 class _Run:
-    """What is the same for all test processes of a run."""
+    """What all test processes of a run share."""
 
     def __init__(
         self,
@@ -186,22 +186,22 @@ class _Run:
         self._kernel, self._blind = _kernel_log(profile)
         self._rest = Rest()
         self._case: str | None = None
-        #: Why the run ends here; the journal says so already.
+        #: Why the run ends here; the journal already says so.
         self._over = ""
-        #: Why the test process cannot reach the device any more, where another one may.
+        #: Why the test process can no longer reach the device, although another one may.
         self._lost = ""
-        #: The state that the device is being given, at the end of the run.
+        #: The state that is being restored on the device, at the end of the run.
         self._given: State | None = None
-        #: Files of the host that the run has changed, and what they held.
+        #: Files of the host that the run has changed, and their earlier content.
         self._changed: dict[str, str] = {}
         #: Whether a case has failed.
         self._failed = False
-        #: Why the journal did not take all that happened.
+        #: Why the journal does not have everything that happened.
         self.unwritten: list[Stop] = []
         self._resumed = False
 
     def cases(self, root: Path, options: Sequence[str], log: int, interruptions: int, rounds: int = 1) -> None:
-        """Run every case so many times, in each round by as many test processes as that takes."""
+        """Run every case once in each of ``rounds`` rounds, with as many test processes as that takes."""
         options = [f"--profile={self._profile.path}", f"--journal={self._path}", *options]
         options.append(f"--clock-offset={self._offset!r}")
         options += [f"--rounds={rounds}"] if rounds > 1 else []
@@ -223,7 +223,7 @@ class _Run:
                     return
 
     def resume(self, earlier: Sequence[Event]) -> None:
-        """Go on with a run of which these are the events."""
+        """Continue the run that has these events."""
         self._rest.resume(earlier)
         self._resumed = True
         for event in earlier:
@@ -247,11 +247,11 @@ class _Run:
 
     @property
     def rerun_pays(self) -> bool:
-        """Whether there are cases that failed, and a device that is as good as it was to run them on once more."""
+        """Whether cases failed, and the device is in good enough condition to run them once more."""
         return self._failed and self.came_to_its_end and self._rest.smooth
 
     def rerun(self, root: Path, options: Sequence[str], interruptions: int) -> None:
-        """See whether what failed fails again when it is run alone, as the report will tell its reader to run it."""
+        """See whether failed cases fail again when run alone, as the report will suggest to its reader."""
         same = [option for option in options if option.partition("=")[0] not in _OF_THIS_RUN]
 
         def play(cases: Sequence[str]) -> Verdict | None:
@@ -264,7 +264,7 @@ class _Run:
             self._write(rerun)
 
     def make(self, programs: Callable[[Summary, Path], Iterator[Event]]) -> None:
-        """Have programs made of what failed."""
+        """Make programs of what failed."""
         for event in programs(summarise(journal.read(self._path)), self._out):
             self._write(event)
 
@@ -280,7 +280,7 @@ class _Run:
             self.unwritten.append(Stop(str(error), journal.REMEDY))
 
     def close(self) -> None:
-        """Let go of what the run was watched with."""
+        """Release what the run was watched with."""
         inflight.close(self._calls)
         if self._kernel:
             self._kernel.close()
@@ -297,17 +297,17 @@ class _Run:
         if self._over:
             return False
         if ending.how is How.INTERRUPTED:
-            return self._stop(ending.message, "go on with run --resume FOLDER")
-        if not self._rest.planned:  # what pytest itself said is in its log
+            return self._stop(ending.message, "continue with run --resume FOLDER")
+        if not self._rest.planned:  # pytest's own message is in its log
             self._over = ending.message if ending.how is How.HUNG else ""
             return False
         if ending.how is How.FINISHED:
             return bool(self._lost) and self._rest.left
         if self._given:
             how = "a call did not return" if ending.how is How.HUNG else "the test process ended in it"
-            # An answer of its own, and no verdict.
+            # This is a separate answer, not a verdict.
             self._write(State(self._given.of, f"no: {how}", ending.message))
-            # All cases were run; what the process had counted went with it.
+            # All cases were run; the counts of the process were lost with it.
             self._write(Finish(calls=0, opens=0, resets=0, bytes_read=0, bytes_written=0, passes=0))
             return False
         self._rest.cut_off(ending.case)
@@ -322,19 +322,19 @@ class _Run:
         return self._rest.left
 
     def _stop(self, message: str, remedy: str) -> bool:
-        """Say why the run ends here, in the journal if there is one."""
+        """Record why the run ends here, in the journal if there is one."""
         self._over = message
         self._write(Broken(message, remedy, None))
         return False
 
     def _put_back(self) -> None:
-        """Give the host back what the test process could not."""
+        """Restore on the host what the test process could not."""
         for path, before in self._changed.items():
             try:
                 Path(path).write_text(f"{before}\n")
                 self._write(Restored(path))
             except OSError as error:
-                self._write(Note(f"{path} could not be set back to {before!r}: {error.strerror}"))
+                self._write(Note(f"{path} could not be restored to {before!r}: {error.strerror}"))
         self._changed.clear()
 
     # -- its events ---------------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ class _Run:
             self._write(self._environment)
 
     def _tell_of_kernel(self) -> None:
-        """Put into the journal what the kernel has complained of by now."""
+        """Put the kernel's complaints up to now into the journal."""
         if self._kernel:
             for complained in self._kernel.over(self._case, partial(inflight.last, self._calls)):
                 self._write(complained)
@@ -394,7 +394,7 @@ class _Run:
 def _once_more(
     root: Path, profile: Profile, out: Path, options: Sequence[str], interruptions: int, held: int
 ) -> dict[str, Verdict]:
-    """The verdicts of a run of which nothing is shown or kept, by case; none where it could not be made to its end.
+    """The verdicts of a run of which nothing is shown or kept, by case; none if it could not be completed.
 
     Raises OSError, JournalError.
     """
@@ -416,17 +416,17 @@ def _written(handover: Handover, folder: Path) -> Path:
 
 
 def _kernel_log(profile: Profile) -> tuple[KernelLog | None, str]:
-    """The kernel's log where a kernel judges; else why it is not watched, if that is worth a note."""
+    """The kernel's log if a kernel is involved; otherwise why it is not watched, if that is worth a note."""
     if profile.device.transport == "vfio-user":
         return None, ""
     try:
         return KernelLog(), ""
     except (OSError, ValueError) as error:
-        return None, f"{UNWATCHED}: {error}; run as root to have it watched"
+        return None, f"{UNWATCHED}: {error}; run as root to watch it"
 
 
 def last_words(log: Path) -> str:
-    """What pytest said last: its own complaint where there is one."""
+    """What pytest said last: its own complaint if there is one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     complaints = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return "\n".join(complaints or [f"pytest did not start; the end of {log}:", *lines[-20:]])

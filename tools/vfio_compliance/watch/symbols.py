@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where in the source a place in the kernel or a module stands, if its debug information is there and binutils are."""
+"""Finds the source line of a place in the kernel or a module, if its debug information and binutils are there."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..results.kernel_log import INDENT
 #: Files or folders that hold the kernel or modules with debug information, with colons between them.
 VARIABLE: Final = "VFIO_DEBUG_INFO"
 
-#: What kernels with debug information are called; in ``files`` it stands for the kernel itself.
+#: The name of kernels with debug information; in ``files`` it stands for the kernel itself.
 KERNEL: Final = "vmlinux"
 
-#: Seconds that a run waits for a tool at most, and for all of them together.
+#: Seconds that a run waits for one tool at most, and for all of them together.
 _PATIENCE = 10.0
 _TOGETHER = 30.0
 
@@ -32,7 +32,7 @@ _PLACE = re.compile(
 #: A function in the table of symbols that objdump prints: value, flags, section, size, name.
 _FUNCTION = re.compile(r"([0-9a-f]+) .{6}F (\S+)\t([0-9a-f]+) (?:\.hidden )?(\S+)", re.ASCII)
 _BUILD_ID = re.compile(r"Build ID: ([0-9a-f]+)")
-#: The head of a note: sizes of name and content, and type; of which this one is the identity of a build.
+#: The head of a note: sizes of name and content, and type; and the note that identifies a build.
 _NOTE: Final = struct.Struct("=3I")
 _IDENTITY: Final = (b"GNU\0", 3)
 
@@ -45,7 +45,7 @@ class _Function(NamedTuple):
 
 
 class Symbols:
-    """Adds file and line to places in the kernel and in modules. What cannot be found out is left as it is."""
+    """Adds file and line to places in the kernel and in modules. Unknown places are left as they are."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class Symbols:
         sys: Path = Path("/sys"),
         files: Mapping[str, Path] | None = None,
     ) -> None:
-        """``places`` are files or folders that may hold them; else those of this machine and environment.
+        """``places`` are files or folders that may hold them; by default those of this machine and environment.
 
-        ``files`` are the files of some modules, by name, of which it is known that they were loaded.
+        ``files`` are the files of some modules, by name, that are known to have been loaded.
         """
         self._places = list(_usual() if places is None else places)
         self._sys = sys
@@ -64,28 +64,28 @@ class Symbols:
         self._spent = 0.0
 
     def decoded(self, line: str) -> str:
-        """The line, with file and line number after the place that it tells of."""
+        """The line, with file and line number after the place that it names."""
         if not (found := _PLACE.fullmatch(line)):
             return line
         whole, how, function, offset, size, module = found.groups()
-        # A caller goes on after the call, which may be in another line already.
+        # A caller continues after the call, which may already be in another line.
         at = self._source(module or KERNEL, function, int(offset, 16) - (how != "in"), int(size, 16))
         return f"{whole} {at}" if at else line
 
     def _source(self, module: str, function: str, offset: int, size: int) -> str:
         if (path := self._file(module)) is None:
             return ""
-        # The kernel counts what fills the gap before the next function, too.
+        # The kernel also counts the padding before the next function.
         fitting = [each for each in self._functions(path).get(function, ()) if offset < each.size <= size]
         if len(fitting) != 1:
             return ""
-        # In a module, which has no addresses yet, a function's place is that in its section.
+        # In a module, which has no addresses yet, a function's place is relative to its section.
         section = () if module == KERNEL else ("-j", fitting[0].section)
         told = self._tell("addr2line", "-e", str(path), *section, hex(fitting[0].start + offset))
         text = told.strip().partition(" (discriminator")[0]
         return "" if text.startswith("?") or text.endswith(("?", ":0")) else text
 
-    @functools.cache  # noqa: B019 (there is one of these in a run)
+    @functools.cache  # noqa: B019 (a run has only one of these)
     def _functions(self, path: Path) -> dict[str, list[_Function]]:
         """The functions in a file by name; static ones of several files may share one."""
         functions: dict[str, list[_Function]] = {}
@@ -114,7 +114,7 @@ class Symbols:
         return None
 
     def _tell(self, *command: str) -> str:
-        """What a tool of binutils prints; nothing where it fails, is missing, or takes long."""
+        """What a tool of binutils prints; nothing if it fails, is missing, or takes too long."""
         if self._spent >= _TOGETHER:
             return ""
         began = time.monotonic()
@@ -134,7 +134,7 @@ class Symbols:
 
 
 def _usual() -> Iterator[Path]:
-    """What the user names, then where distributions and kernel builds have modules and kernels."""
+    """What the user names, then the places where distributions and kernel builds have modules and kernels."""
     yield from (Path(place) for place in os.environ.get(VARIABLE, "").split(":") if place)
     release = os.uname().release
     yield from (Path("/usr/lib/debug/lib/modules", release), Path("/lib/modules", release))
@@ -142,7 +142,7 @@ def _usual() -> Iterator[Path]:
 
 
 def _kernels(places: Sequence[Path]) -> Iterator[Path]:
-    """Files that are called as kernels with debug information are."""
+    """Files with the name of a kernel with debug information."""
     names = (KERNEL, f"{KERNEL}-{os.uname().release}", f"{KERNEL}.debug")
     for place in places:
         if place.is_dir():
@@ -152,7 +152,7 @@ def _kernels(places: Sequence[Path]) -> Iterator[Path]:
 
 
 def _candidates(places: Sequence[Path], module: str) -> Iterator[Path]:
-    """Files that are called as a module is, where a dash may stand for an underscore."""
+    """Files with the name of a module, in which a dash may stand for an underscore."""
     names = {f"{module}{end}" for end in (".ko", ".ko.debug")}
     for place in places:
         if place.is_dir():
@@ -162,7 +162,7 @@ def _candidates(places: Sequence[Path], module: str) -> Iterator[Path]:
 
 
 def _build_id(notes: Path) -> str:
-    """The identity of a build, from notes that the kernel keeps; empty where there is none."""
+    """The identity of a build, from notes that the kernel keeps; empty if there is none."""
     try:
         data = notes.read_bytes()
     except OSError:

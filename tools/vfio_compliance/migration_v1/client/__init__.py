@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the interface asks of the user program, judged on the accesses that it made to the migration region.
+"""What the interface requires of the user program, judged by its accesses to the migration region.
 
-Pure: a judge takes accesses one after the other, whoever recorded them, and keeps no more of them than it needs to
-judge the next one. What a client moved through a mapping is in no trace; where that may have happened nothing is
-held against the client, and ``Judge.unclear`` says so.
+Pure: a judge takes accesses one after another, from any recording, and keeps no more of them than it needs to judge
+the next one. What a client moved through a mapping is not in any trace; if that may have happened, nothing counts
+against the client, and ``Judge.unclear`` says so.
 """
 
 from .history import History

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an access of a client is to version 1."""
+"""What an access of a client means to version 1."""
 
 from __future__ import annotations
 
 from ...run.client import Access
 from ...uapi.migration_v1 import HEADER_SIZE, REGISTERS
 
-#: Stands for a value that was read or written and is not in the trace.
+#: Stands for a value that was read or written but is not in the trace.
 UNTOLD = -1
 
 _REGISTERS = {(register.offset, register.width): register.name for register in REGISTERS}
 
 
 def register_of(access: Access) -> str:
-    """Name of the register that was accessed whole, else nothing."""
+    """Name of the register that was accessed in full; otherwise empty."""
     return _REGISTERS.get((access.offset, access.length), "")
 
 
 def is_data(access: Access) -> bool:
-    """Whether it lies in the data section."""
+    """Whether it is in the data section."""
     return access.offset >= HEADER_SIZE
 
 
 def value_of(access: Access) -> int:
-    """What was read from a register, or written to it; UNTOLD where the trace does not say."""
+    """What was read from a register, or written to it; UNTOLD if the trace does not say."""
     return access.content if access.told else UNTOLD

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a resuming client gave, against all that a saving client got (kabi v23, lines 239-241).
+"""What a resuming client wrote, compared with everything that a saving client read (kabi v23, lines 239-241).
 
-Which of the saved states it gives is the client's choice. Each that it may be is followed, until what is given fits one
-alone; an offence is what fits none. What was saved in the same trace need not be what is given: a state may come from
-elsewhere. It is held against the client where that is known not to be so, a buffer of it was saved here, or as many
-bytes as were saved last.
+Which of the saved states it writes is the client's choice. Every candidate is followed until only one fits what is
+written; what fits none is an offence. What is written need not have been saved in the same trace: a state may come from
+elsewhere. It counts against the client if that is known not to be so, if a buffer of it was saved here, or if it has as
+many bytes as were saved last.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from .stream import Transaction
 
 UNKNOWN = "the content of buffers is not in the trace, or was moved in different pieces"
 
-#: Offences that may turn out to be none.
+#: Offences that may turn out not to be offences.
 _MOST_HELD = 64
 
 GIVING = ("RSM-05", "RSM-06", "RSM-07")
 
 
 class Comparison:
-    """Judges RSM-05 (order), RSM-06 (sizes) and RSM-07 (content), buffer by buffer as they are given."""
+    """Judges RSM-05 (order), RSM-06 (sizes) and RSM-07 (content), buffer by buffer as they are written."""
 
     def __init__(self, ledger: Ledger, history: History, sure: bool) -> None:
-        """``sure``: it is known that a state of this history is given."""
+        """``sure``: it is known that a state of this history is written."""
         self._ledger = ledger
         self._history = history
         self._chains = history.chains()
         self._candidates = [_Candidate(chain, start) for chain in self._chains for start in chain.starts[::-1]]
         self._doubt = history.doubt or ("" if self._candidates else ELSEWHERE)
         self._sure = sure
-        #: What is an offence if a state of this history is given, with the number of the access.
+        #: What is an offence if a state of this history is written, with the number of the access.
         self._held: list[tuple[int, _Outcome]] = []
         self._given = self._bytes = 0
 
     def take(self, buffer: Transaction) -> None:
-        """The next buffer that was given to the device."""
+        """The next buffer that was written to the device."""
         self._given += 1
         self._bytes += buffer.size
         if not self._sure and buffer.key and any(buffer.key in chain.places for chain in self._chains):
@@ -55,7 +55,7 @@ class Comparison:
             self.lose(self._doubt)
             return
         else:
-            # Of the same size, it is that buffer with other bytes.
+            # If the size is the same, it is that buffer with different bytes.
             chosen, best = max(outcomes, key=lambda each: len(each[1].kept))
             self._candidates = [chosen]
             if best.clause != "RSM-05" and any(buffer.key in chain.places for chain in self._chains):
@@ -82,13 +82,13 @@ class Comparison:
         self._held = []
 
     def lose(self, why: str) -> None:
-        """What is given from here on cannot be compared."""
+        """What is written from here on cannot be compared."""
         self._ledger.untold(why, *GIVING)
         self._candidates, self._held = [], []
         self._doubt = why
 
     def end(self, running: bool) -> None:
-        """Resuming was left; where the device was set ``running``, all must have been given."""
+        """Resuming was left; if the device was set to ``running``, everything must have been written."""
         if self._held and self._history.complete and self._bytes == self._history.bytes:
             self._release()
         elif self._held:
@@ -99,7 +99,7 @@ class Comparison:
 
     def _all_given(self) -> None:
         if not self._given and not self._history.complete:
-            return  # the last attempt to save was given up, and so was this
+            return  # the last attempt to save was abandoned, and so was this
         missing = [candidate for candidate in self._candidates if candidate.missing]
         if not self._candidates or len(missing) < len(self._candidates):
             return
@@ -116,27 +116,27 @@ class Comparison:
 
 
 class _Outcome(NamedTuple):
-    """What one buffer is to a candidate."""
+    """The result of one buffer for a candidate."""
 
     kept: tuple[str, ...] = ()
-    #: Why not all three clauses can be told.
+    #: Why not all three clauses can be judged.
     why: str = ""
-    #: The clause that it breaks. Nothing ``seen``: that was told already.
+    #: The clause that it breaks. Without ``seen``, it was already reported.
     clause: str = ""
     expected: str = ""
     seen: str = ""
 
 
 class _Candidate:
-    """A saved state, from one of its sessions on, as what the client means to give."""
+    """A saved state, from one of its sessions on, as what the client may be writing."""
 
     def __init__(self, chain: Chain, start: int) -> None:
         self._chain = chain
         self._source = chain.buffers
         self._start = self._due = start
-        #: Buffers that were passed over; that they come later is no new offence.
+        #: Buffers that were passed over; their coming later is not a new offence.
         self._late: set[int] = set()
-        #: Bytes given beyond (below 0: short of) whole buffers of the source, while sizes differ; else None.
+        #: Bytes written beyond (below 0: short of) whole buffers of the source, while sizes differ; else None.
         self._balance: int | None = None
 
     @property
@@ -146,7 +146,7 @@ class _Candidate:
 
     @property
     def missing(self) -> int:
-        """How many of a complete state have not been given."""
+        """How many buffers of a complete state have not been written."""
         if not self._chain.complete or self._lost or self._balance is not None:
             return 0
         done = any(start >= self._start and end == self._due for start, end in self._chain.whole)
@@ -157,7 +157,7 @@ class _Candidate:
         return self._chain.known is not None and self._due >= self._chain.known
 
     def take(self, buffer: Transaction) -> _Outcome:
-        """The next buffer that was given."""
+        """The next buffer that was written."""
         if self._lost:
             return _Outcome(why=UNSEEN)
         place = self._find(buffer)
@@ -165,7 +165,7 @@ class _Candidate:
             if place is None or place < self._due - 1:
                 self._align(self._balance + buffer.size)
                 return _Outcome()
-            # From here on it is as it was at the source again.
+            # From here on, it again matches the source.
             self._due, self._balance = place, None
         if self._due < len(self._source):
             due = self._source[self._due]
@@ -187,7 +187,7 @@ class _Candidate:
         )
 
     def foreign(self, buffer: Transaction) -> _Outcome:
-        """What was taken for another content or size is a buffer of another state."""
+        """A buffer that seemed to differ in content or size belongs to another state."""
         return _Outcome(
             clause="RSM-05",
             expected=f"the {self._counted()} of one saved state, in their order",
@@ -237,7 +237,7 @@ class _Candidate:
         )
 
     def _align(self, balance: int) -> None:
-        """Pass over the buffers of the source that were given in other sizes."""
+        """Pass over the buffers of the source that were written in other sizes."""
         while balance > 0 and self._due < len(self._source):
             balance -= self._source[self._due].size
             self._due += 1

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""All that a client saved, session by session: what it may give to a device that resumes.
+"""Everything that a client saved, session by session: what it may write to a device that resumes.
 
-A session is a stay in pre-copy and stop-and-copy, in any turns. It is complete when it ended in stop-and-copy with
-pending_bytes at 0; going back to pre-copy begins another one. Of the data of sessions that were given up (a reset, a
-cancelled migration) a client may give what it received, in order, before that of the next, or leave it out.
+A session is a stay in pre-copy and stop-and-copy, in any order. It is complete if it ended in stop-and-copy with
+pending_bytes at 0; going back to pre-copy begins another one. A client may write the data of abandoned sessions (a
+reset, a cancelled migration) as received, in order, before that of the next session, or leave it out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ELSEWHERE = "what was given to a resuming device was not saved in this trace; --
 
 
 class Chain:
-    """Sessions that were given up or continued, one after the other, and the complete one that ended them, if any."""
+    """Sessions that were abandoned or continued, one after another, and the complete one that ended them, if any."""
 
     def __init__(self, sessions: Sequence[Stream]) -> None:
         self.buffers: list[Transaction] = []
@@ -32,7 +32,7 @@ class Chain:
         self.starts: list[int] = []
         #: From this buffer on some may be missing; None: none is.
         self.known: int | None = None
-        #: Of complete ones, where their buffers begin and end.
+        #: Where the buffers of complete ones begin and end.
         self.whole: set[tuple[int, int]] = set()
         self.complete = sessions[-1].complete
         for session in sessions:
@@ -58,9 +58,9 @@ class History:
 
     def __init__(self) -> None:
         self._sessions: list[Stream] = []
-        #: Why there may have been sessions that are not known; nothing: there were none.
+        #: Why there may have been unknown sessions; empty if there were none.
         self.doubt = ""
-        #: Since the last state was saved nobody has gone on with the device.
+        #: The device has not been used further since the last state was saved.
         self.fresh = False
 
     def begin(self) -> Stream:
@@ -77,28 +77,28 @@ class History:
         return self._sessions[-1]
 
     def lose(self) -> None:
-        """Accesses are missing: whatever may have been saved in them."""
+        """Accesses are missing: anything may have been saved in them."""
         self.doubt = UNSEEN
         if self._sessions:
             self._sessions[-1].lose()
 
     @property
     def sessions(self) -> list[Stream]:
-        """Those in which anything was saved, or nothing was to be."""
+        """The sessions in which something was saved, or nothing had to be."""
         return [session for session in self._sessions if not session.empty]
 
     @property
     def complete(self) -> bool:
-        """Whether the last thing that was done was to save a state to its end."""
+        """Whether the last action was to save a state to its end."""
         return bool(self._sessions) and self._sessions[-1].complete
 
     @property
     def bytes(self) -> int:
-        """How much was saved last."""
+        """How many bytes were saved last."""
         return sum(buffer.size for buffer in self._sessions[-1].buffers) if self._sessions else 0
 
     def chains(self) -> list[Chain]:
-        """What may be given, the latest first."""
+        """What may be written, the latest first."""
         chains: list[Chain] = []
         group: list[Stream] = []
         for session in self.sessions:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The judge itself: follows device_state, and hands each access to the loop that the state allows."""
+"""The judge itself: follows device_state, and passes each access to the loop that the state allows."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from .resuming import Resuming
 from .saving import NO_VALUE, Saving
 from .stream import Areas, Stream
 
-#: What each clause asks of a client, in a sentence.
+#: What each clause requires of a client, in a sentence.
 CLAUSES: Final = {
-    "DS-04": "After a failed write of device_state it is read before anything else is done.",
-    "DS-07": "In the error state the device is reset before device_state is written.",
+    "DS-04": "After a failed write to device_state, it is read before anything else is done.",
+    "DS-07": "In the error state, the device is reset before device_state is written.",
     "DS-15": "device_state is read before it is written, and bits 3 to 31 are written as they were read.",
     "TR-04a": "Resuming is entered from running.",
     "FLD-04": "Data is read and written only inside the buffer that data_offset and data_size describe.",
     "FLD-06": "data_size is read for each buffer while saving, and written after its data while resuming.",
-    "SAV-02": "While pending_bytes is 0, no data is asked for.",
-    "SAV-11": "The steps of saving are made in order: pending_bytes, data_offset, data_size, data, pending_bytes.",
-    "SAV-13": "In stop-and-copy, who saves goes on until pending_bytes is 0.",
+    "SAV-02": "While pending_bytes is 0, no data is requested.",
+    "SAV-11": "The steps of saving are taken in order: pending_bytes, data_offset, data_size, data, pending_bytes.",
+    "SAV-13": "In stop-and-copy, a client that saves continues until pending_bytes is 0.",
     "ERR-02": "An error while data is moved ends the loop.",
-    "RSM-05": "Buffers are given in the order in which they were saved, each once.",
-    "RSM-06": "Buffers are given in the sizes in which they were saved.",
-    "RSM-07": "Buffers are given byte for byte as they were saved.",
+    "RSM-05": "Buffers are written in the order in which they were saved, each once.",
+    "RSM-06": "Buffers are written in the sizes in which they were saved.",
+    "RSM-07": "Buffers are written byte for byte as they were saved.",
 }
 
-#: A clause that leaves the client free; nothing can be held against it.
+#: A clause that leaves the client free; it cannot be broken.
 FREE: Final = "TR-01c"
 
-BEFORE = "device_state is not known, as what came before is not in the trace"
+BEFORE = "device_state is unknown, as the trace does not have what came before"
 GAP = "accesses are missing in the trace"
-WIDTHS = "registers were accessed in part, or several at once, and that is not followed"
+WIDTHS = "registers were accessed in part, or several at once, which is not followed"
 NO_STATE = "the trace does not have the value of device_state"
 
 _OF_LOOPS = ("FLD-04", "FLD-06", "SAV-02", "SAV-11", "SAV-13", "ERR-02", "RSM-05", "RSM-06", "RSM-07")
@@ -49,10 +49,10 @@ _SAVING = (DeviceState.PRE_COPY, DeviceState.STOP_AND_COPY)
 
 
 class Judge(ClientJudge):
-    """Takes one access after the other and gives the offences that each one completes.
+    """Takes one access after another and returns the offences that each one completes.
 
-    ``source`` is what another client saved; by default what was saved in the same trace. Where a trace does not show
-    mappings, whoever feeds the judge tells it of each one that may have been made.
+    ``source`` is what another client saved; by default what was saved in the same trace. If a trace does not show
+    mappings, the caller passes each one that may have been made.
     """
 
     clauses = CLAUSES
@@ -64,11 +64,11 @@ class Judge(ClientJudge):
         self._areas = Areas()
         self._source = source
         self._history = History()
-        # device_state as the client last read it, for the next write of it; why it may know what we do not.
+        # device_state as the client last read it, for its next write; why the client may know what we do not.
         self._known: int | None = None
         self._blind = ""
         self._failed = False
-        # The state that the device is in, as far as can be told, and why it cannot.
+        # The state of the device, as far as known, and why it is unknown.
         self._state: int | None = None
         self._why_none = BEFORE
         self._saving: Saving | None = None
@@ -76,14 +76,14 @@ class Judge(ClientJudge):
         #: Stop-and-copy was left too early, by this access, unless the next step is back to running; and what was seen.
         self._owed: tuple[int, str] | None = None
         self._resuming: Resuming | None = None
-        #: Resuming was left for stop: whether all was given shows when the device is set running.
+        #: Resuming was left for stop: whether everything was written shows when the device is set to running.
         self._stopped: Resuming | None = None
         #: The loop that was under way when the error state came.
         self._ended: Loop | None = None
 
     @property
     def saved(self) -> History | None:
-        """What was saved, for the judge of a client that restores it; None when nothing was."""
+        """What was saved, for the judge of a client that restores it; None if nothing was."""
         return self._history if self._history.sessions else None
 
     def take_one(self, access: Access) -> None:
@@ -93,7 +93,7 @@ class Judge(ClientJudge):
 
     def _take(self, access: Access) -> None:
         if partial(access):
-            # Elsewhere a read tells the client nothing that a judge has to know.
+            # Elsewhere, a read gives the client nothing that a judge must know.
             if access.verb == "write" or self._saving or self._resuming:
                 self._gap(WIDTHS)
         elif access.verb in ("read", "write"):
@@ -145,7 +145,7 @@ class Judge(ClientJudge):
             self._enter(value, written=True)
 
     def _forget(self, why: str) -> None:
-        """From here on the state is not known."""
+        """From here on, the state is unknown."""
         if self._saving and self._stream:
             self._stream.lose()
             if self._state == DeviceState.STOP_AND_COPY and self._stream.begun:
@@ -199,7 +199,7 @@ class Judge(ClientJudge):
             self._ledger.offend("TR-04a", "resuming to be entered from running", f"it was from {name(self._state)}")
 
     def _enter(self, state: int | None, written: bool = False) -> None:
-        """The device is in ``state`` now (None: not known); one loop ends, another begins."""
+        """The device is in ``state`` now (None: unknown); one loop ends, another begins."""
         before = self._state
         self._state = now = None if state is None else state & VFIO_DEVICE_STATE_MASK
         if now == before:
@@ -242,7 +242,7 @@ class Judge(ClientJudge):
             self._resuming = Resuming(self._ledger, self._areas, comparison, unsure)
 
     def _comparison(self) -> Comparison:
-        """With what was saved. A device that is given a state right after it was saved is given that one."""
+        """With what was saved. A state that is restored right after one was saved is taken to be that one."""
         if self._source:
             return Comparison(self._ledger, self._source, sure=True)
         return Comparison(self._ledger, self._history, sure=self._history.fresh and self._history.complete)
@@ -268,7 +268,7 @@ class Judge(ClientJudge):
             self._owed = self._ledger.number, f"it was left when pending_bytes had read {left} last"
 
     def _settle(self, forgiven: bool = False) -> None:
-        """What was left in stop-and-copy is lost, unless the device goes on running."""
+        """What was left in stop-and-copy is lost, unless the device continues to run."""
         owed, self._owed = self._owed, None
         if owed and not forgiven:
             number, seen = owed
@@ -312,7 +312,7 @@ class Judge(ClientJudge):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """A reset, or a new user: running, as the text says, though the client has to read it before it writes."""
+        """A reset, or a new user: running, as specified, but the client must read it before it writes."""
         self._known, self._blind = None, ""
         self._settle()
         self._leave()
@@ -328,5 +328,5 @@ class Judge(ClientJudge):
         self._why_none = why
 
     def _leave(self) -> None:
-        """Leave whatever state it is, not by a write."""
+        """Leave the present state, not by a write."""
         self._enter(None)

@@ -13,14 +13,14 @@ class Loop:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        #: Whether any step was made.
+        #: Whether any step was taken.
         self.begun = False
         #: Whether the driver ever reported an error in it.
         self.troubled = False
         self._failed = ""
 
     def step(self, access: Access) -> bool:
-        """Note a step; whether the driver went along."""
+        """Record a step; return whether the driver carried it out."""
         if self._failed:
             self.ledger.offend(
                 "ERR-02",

@@ -9,13 +9,13 @@ from .access import register_of
 
 
 class Pieces:
-    """Makes one access of those that move a register piece by piece, from its first byte to its last."""
+    """Joins accesses that move a register piece by piece, from its first byte to its last, into one."""
 
     def __init__(self) -> None:
         self._held: Access | None = None
 
     def take(self, access: Access) -> list[Access]:
-        """The accesses to go by instead, which may be ``partial``."""
+        """The accesses to use instead, which may be ``partial``."""
         if access.called:
             return [access]
         if not _strange(access):
@@ -38,20 +38,20 @@ class Pieces:
         return before
 
     def end(self) -> list[Access]:
-        """What is left of a register whose rest does not come."""
+        """The piece of a register whose rest does not come."""
         held, self._held = self._held, None
         return [held] if held else []
 
 
 def partial(access: Access) -> bool:
-    """Whether registers were moved by it, but no single one whole."""
+    """Whether it moved registers, but not exactly one in full."""
     return _strange(access) and not DEVICE_STATE.width <= access.offset < access.offset + access.length <= (
         PENDING_BYTES.offset
     )
 
 
 def _strange(access: Access) -> bool:
-    """Carried out, in the header, and no access of one register."""
+    """Carried out, in the header, and not an access of one register."""
     if access.verb not in ("read", "write") or not access.ok or not access.length:
         return False
     return access.offset < HEADER_SIZE and not register_of(access)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The client's side of resuming (kabi v23, lines 230-241): data_offset, data, data_size, for each buffer.
 
-Allowed are: to leave the state at any point, to write a buffer in any pieces, and to give nothing at all.
+A client may leave the state at any point, write a buffer in any pieces, and write nothing at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .stream import Areas, Content, Coverage, Transaction
 class _Buffer:
     """One buffer, from data_offset to data_size."""
 
-    #: None: data_offset was not read for it, nor ever before.
+    #: None: data_offset was never read, for it or before.
     offset: int | None
     written: Coverage = field(default_factory=Coverage)
     content: Content = field(default_factory=Content)
@@ -37,7 +37,7 @@ class _Buffer:
 class Resuming(Loop):
     """One stay in resuming. ``unsure``: how it began was not seen.
 
-    ``comparison`` judges what is given.
+    ``comparison`` judges what is written.
     """
 
     def __init__(self, ledger: Ledger, areas: Areas, comparison: Comparison, unsure: bool) -> None:
@@ -47,7 +47,7 @@ class Resuming(Loop):
         self._unsure = unsure
         self._buffer: _Buffer | None = None
         self._last_offset: int | None = None
-        #: data_size came too early; that the data comes now is not a second offence.
+        #: data_size came too early; the data coming now is not a second offence.
         self._excused = False
 
     def take(self, access: Access) -> None:
@@ -57,7 +57,7 @@ class Resuming(Loop):
         if not (asks or tells or (access.verb == "write" and is_data(access))):
             return
         carried_out = self.step(access)
-        # What was refused may have been wrong: a write is judged all the same.
+        # What was refused may have been wrong: a write is judged nevertheless.
         if tells:
             self._write_size(access)
         elif access.verb == "write":
@@ -76,7 +76,7 @@ class Resuming(Loop):
             self._comparison.end(running)
 
     def _lose_track(self) -> None:
-        """A step failed, or a register came back short: what the client makes of it is anybody's guess."""
+        """A step failed, or a register was read short: what the client makes of that is unknown."""
         self._unsure = True
         self._buffer = self._comparison = None
 
@@ -154,7 +154,7 @@ class Resuming(Loop):
             self._comparison.take(buffer.content.transaction(size) if done == size else Transaction(size))
 
     def _untold_size(self, buffer: _Buffer, size: int) -> None:
-        """Where the data was to go, or how much it is, is not in the trace."""
+        """The trace does not have the place of the data, or its size."""
         self.ledger.untold(NO_VALUE, "FLD-06", *(("FLD-04",) if buffer.touched else ()))
         if self._comparison and size == UNTOLD:
             self._comparison.lose(NO_VALUE)

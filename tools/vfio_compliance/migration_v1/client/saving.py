@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The client's side of saving (kabi v23, lines 196-224): steps a to f.
 
-Allowed are: to leave the state at any point, to read pending_bytes again before an iteration, data_offset and
-data_size again until all of the buffer was read, the data again and in any pieces until the iteration ends, and to
-read nothing at all. Who saves in stop-and-copy goes on until pending_bytes is 0, but for an error, a reset, a close, or
-the way back to running (lines 226-228).
+A client may leave the state at any point, read pending_bytes again before an iteration, data_offset and data_size
+again until all of the buffer has been read, the data again and in any pieces until the iteration ends, and read
+nothing at all. A client that saves in stop-and-copy continues until pending_bytes is 0, except after an error, a reset
+or a close, or if it returns to running (lines 226-228).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .loop import Loop
 from .stream import Areas, Content, Coverage, Stream, Transaction
 
 UNSEEN = (
-    "data that lies in a part of the region that can be mapped was not seen being moved: it may have gone through a "
+    "data in a mappable part of the region was not seen to be moved: it may have gone through a "
     "mapping, which no trace shows"
 )
 NO_VALUE = "the trace does not have the values of the registers"
@@ -28,7 +28,7 @@ NO_VALUE = "the trace does not have the values of the registers"
 
 @dataclass
 class _Iteration:
-    """One buffer, from data_offset to the next pending_bytes; what was not read is None."""
+    """One buffer, from data_offset to the next pending_bytes; None for what was not read."""
 
     offset: int | None = None
     size: int | None = None
@@ -37,19 +37,19 @@ class _Iteration:
     #: Data was read, some of it outside the buffer.
     touched: bool = False
     outside: bool = False
-    #: The order was broken already.
+    #: The order was already broken.
     faulty: bool = False
     #: How it began was not seen.
     unsure: bool = False
 
     @property
     def untold(self) -> bool:
-        """Where the buffer is, or how large, is not in the trace."""
+        """The trace does not have the buffer's place or size."""
         return UNTOLD in (self.offset, self.size)
 
     @property
     def whole(self) -> bool:
-        """All of the buffer was seen being read."""
+        """All of the buffer was seen to be read."""
         if self.offset is None or self.size is None or self.untold:
             return False
         return self.read.inside(self.size) == self.size
@@ -100,7 +100,7 @@ class Saving(Loop):
         self._finish(next_one=False)
 
     def _lose_track(self) -> None:
-        """A step failed, or a register came back short: what the client makes of it is anybody's guess."""
+        """A step failed, or a register was read short: what the client makes of that is unknown."""
         self._unsure = True
         if self._iteration:
             self._iteration.unsure = True
@@ -114,7 +114,7 @@ class Saving(Loop):
             self.ledger.keep("SAV-02")
 
     def _read_offset(self, value: int | None) -> None:
-        """None: it was asked for, and not given. That it was asked for may be the fault."""
+        """None: it was requested, but not returned. The request itself may be the fault."""
         current = self._iteration
         if current and current.whole and current.size:
             self._finish(next_one=False)
@@ -178,7 +178,7 @@ class Saving(Loop):
             self.ledger.offend("SAV-11", expected, seen)
 
     def _under_way(self, step: str) -> _Iteration:
-        """The iteration that a step belongs to, a new one where none has begun."""
+        """The iteration that a step belongs to; a new one if none has begun."""
         if self._iteration is None:
             self._iteration = _Iteration(unsure=self._unsure)
             if self._unsure:
@@ -238,7 +238,7 @@ class Saving(Loop):
             )
         if not iteration.faulty:
             self.ledger.keep("SAV-11")
-            if unseen:  # the registers were read in order; whether the data was, nobody saw
+            if unseen:  # the registers were read in order; whether the data was, is unknown
                 self.ledger.untold(UNSEEN, "SAV-11", *(() if iteration.touched else ("FLD-04",)))
 
     def _add_to_stream(self, iteration: _Iteration, unseen: bool, next_one: bool) -> None:

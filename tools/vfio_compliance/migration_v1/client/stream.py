@@ -15,7 +15,7 @@ from ...run.client import Access
 #: Buffers of one state that are remembered; a hundred bytes or two each.
 MOST_BUFFERS = 1 << 17
 
-#: Separate parts of one buffer that are told apart.
+#: Separate parts of one buffer that are distinguished.
 _MOST_PARTS = 256
 
 #: Bytes of a digest that are kept.
@@ -23,7 +23,7 @@ _KEPT = 16
 
 
 class Areas:
-    """Parts of the region that the client may access without anybody seeing it: those that it has mapped."""
+    """Parts of the region that the client may access unseen: those that it has mapped."""
 
     def __init__(self) -> None:
         self._mapped: set[tuple[int, int]] = set()
@@ -36,11 +36,11 @@ class Areas:
             self._mapped = {(0, 1 << 64)}
 
     def clear(self) -> None:
-        """What was mapped is no longer."""
+        """Nothing is mapped any longer."""
         self._mapped.clear()
 
     def touch(self, start: int | None, size: int | None) -> bool:
-        """Whether any byte of a buffer lies in such a part; one whose place is not known does if there is any."""
+        """Whether any byte of a buffer is in such a part; for one with an unknown place, if there is any."""
         if start is None or size is None:
             return bool(self._mapped)
         return any(offset < start + size and start < offset + length for offset, length in self._mapped)
@@ -75,12 +75,12 @@ class Coverage:
 
     @property
     def end(self) -> int:
-        """Where the last of them ends."""
+        """The end of the last of them."""
         return self._parts[-1][1] if self._parts else 0
 
 
 class Transaction(NamedTuple):
-    """One buffer: its size and digests of its content. No digest where the content is not known."""
+    """One buffer: its size and digests of its content; no digest if the content is unknown."""
 
     size: int
     #: Of all its bytes.
@@ -91,11 +91,11 @@ class Transaction(NamedTuple):
 
     @property
     def key(self) -> tuple[int, bytes, bytes] | None:
-        """Equal for buffers that are the same; None when that cannot be told."""
+        """Equal for buffers that are the same; None if that is unknown."""
         return (self.size, self.whole, self.pieces) if self.whole or self.pieces else None
 
     def same(self, other: Transaction) -> bool | None:
-        """Whether the content is the same; None when that cannot be told."""
+        """Whether the content is the same; None if that is unknown."""
         if self.size != other.size:
             return False
         if self.whole and other.whole:
@@ -165,7 +165,7 @@ class Stream:
 
     @property
     def empty(self) -> bool:
-        """Nothing came of it."""
+        """Nothing was saved."""
         return not self.buffers and not self.complete and self.known is None
 
     def add(self, buffer: Transaction) -> None:

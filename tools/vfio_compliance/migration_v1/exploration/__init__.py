@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Random operations on a device, one after the other and from two threads at once, judged by the model of the text."""
+"""Random operations on a device, in sequence and from two threads at once, judged by a model of the specification."""

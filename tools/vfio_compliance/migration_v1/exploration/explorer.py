@@ -27,7 +27,7 @@ from .shorten import Step, shorten
 from .steps import draw
 from .walk import SECOND, Walk
 
-#: An exploration ends with so many findings.
+#: An exploration ends with this many findings.
 MOST_FINDINGS = 8
 
 #: How many of the walks before may be what a device remembers: none, the last one, and so on.
@@ -42,21 +42,21 @@ _NUMBERS = re.compile(r"(?:0x)?\b[0-9a-f]*\d[0-9a-fx]*\b(?:(?:-|, )(?:0x)?\b[0-9
 
 @dataclass
 class Finding:
-    """A walk on which the device left what the text allows, or was lost."""
+    """A walk on which the device did what the specification forbids, or was lost."""
 
     steps: list[Step]
     #: All that was done, the last line being what went wrong.
     lines: list[Line]
     #: By which an exploration begins with the round in which it was found.
     seed: int
-    #: Running number of the call that shows it.
+    #: Running number of the call that shows the finding.
     call: int = 0
-    #: The same steps went wrong once more.
+    #: The same steps failed once more.
     repeatable: bool = False
 
     @property
     def kind(self) -> str:
-        """In which way it went wrong: what was done last, expected and seen, whatever the numbers and states."""
+        """The kind of failure: the last step, what was expected and seen, without numbers and states."""
         did, expected, seen = self.lines[-1]
         did = "write device_state" if " -> " in did else did.removeprefix(SECOND)
         if expected == _AN_ANSWER:
@@ -85,16 +85,16 @@ class Tally:
 
     @property
     def steps(self) -> int:
-        """Steps in all."""
+        """The total number of steps."""
         return self.states.total()
 
 
 class _Ended(BaseException):
-    """There is no more to do. Not an exception that hypothesis would look into."""
+    """There is no more to do. Not an exception that hypothesis would examine."""
 
 
 class Explorer:
-    """Explores one device for a time. ``tell`` is told before each step how many there were."""
+    """Explores one device for a time. ``tell`` is called before each step with the number of steps."""
 
     def __init__(self, migration: Migration, seed: int, tell: Callable[[int], None]) -> None:
         self._migration = migration
@@ -102,24 +102,24 @@ class Explorer:
         self._seed = seed
         self._tell = tell
         self.tally = Tally()
-        #: What was found, each in a way of its own.
+        #: The findings, each of a different kind.
         self.findings: list[Finding] = []
         self._kinds: set[str] = set()
         self._end = 0.0
-        #: Seconds in which findings can still be made short, and when the present one has to be.
+        #: Seconds left for shortening findings, and the deadline for the present one.
         self._shortening = self._limit = 0.0
         self._ended = False
         self._walk: Walk | None = None
-        #: The steps of the walks since the device was started, those that were taken to make something short left out.
+        #: The steps of the walks since the device was started, without those taken for shortening.
         self._walks: deque[list[Step]] = deque(maxlen=_WALKS_BEFORE[-1] + 1)
         self._begun = 0
-        #: Why it cannot go on.
+        #: Why it cannot continue.
         self._failure: TransportError | DeviceError | Broken | None = None
 
     def explore(self, seconds: float, shortening: float, most: int = MOST_FINDINGS) -> list[Finding]:
-        """Walk for ``seconds``, and go on past what is found, until it is ``most``; what was found, in that order.
+        """Walk for ``seconds``, past findings, until there are ``most``; return the findings, in order.
 
-        It is made as short as ``shortening`` seconds in all allow. Raises CallTimeout where the device hung, and what
+        It is shortened as far as ``shortening`` seconds in total allow. Raises CallTimeout if the device hung, and what
         Session.prepare() raises where it cannot be had, and nothing was found that may be the reason.
         """
         self._end = time.monotonic() + seconds
@@ -156,7 +156,7 @@ class Explorer:
                 raise
 
     def _begin(self, seed: int, most: int) -> Callable[[Step], None]:
-        """A new walk: what takes a step of it. A walk that went wrong takes no more, and the round goes on."""
+        """A new walk: what takes a step of it. A failed walk takes no more steps, and the round continues."""
         self._in_time()
         try:
             walk = self._new_walk()
@@ -203,7 +203,7 @@ class Explorer:
             self._walk = None
 
     def _take(self, walk: Walk, step: Step) -> list[Line]:
-        """The lines of the walk if it goes wrong with this step."""
+        """The lines of the walk if it fails with this step."""
         self.tally.states[name(walk.model.state)] += 1
         verb, told = step
         try:
@@ -223,7 +223,7 @@ class Explorer:
     # -- what was found -------------------------------------------------------------------------------------------
 
     def _found(self, finding: Finding) -> None:
-        """Make it short, unless something went wrong in the same way before; the time to explore stands still."""
+        """Shorten it, unless the same kind of failure was found before; this does not use up exploration time."""
         if finding.kind in self._kinds:
             return
         self._kinds.add(finding.kind)
@@ -270,7 +270,7 @@ class Explorer:
         return finding.repeatable
 
     def _show_first(self) -> None:
-        """Take the steps of the first finding once more, so that their calls are the last ones in the trace."""
+        """Take the steps of the first finding again, so that their calls are the last ones in the trace."""
         if self.findings and self._failure is None:
             self._end = time.monotonic() + self._shortening
             with self._for_now():
@@ -278,7 +278,7 @@ class Explorer:
 
     @contextmanager
     def _for_now(self) -> Iterator[None]:
-        """What ends in the block ends there alone, unless the device is lost."""
+        """What ends in the block ends only there, unless the device is lost."""
         with suppress(_Ended, TransportError, DeviceError, Broken):
             yield
         self._ended = self._failure is not None
@@ -286,7 +286,7 @@ class Explorer:
     def _goes_wrong(
         self, finding: Finding, steps: list[Step], known: set[str], times: int, *, fresh: bool = False
     ) -> bool:
-        """Whether walks of these steps go wrong, so many times, and not in a known way; then it is the finding."""
+        """Whether walks of these steps fail, every time, and not in a known way; then this is the finding."""
         for _ in range(times):
             if fresh:
                 self._start_again()
@@ -304,7 +304,7 @@ class Explorer:
         return True
 
     def _start_again(self) -> None:
-        """Have a device that remembers nothing, where a server can be started for it."""
+        """Start with a fresh device, if a server can be started for it."""
         self._end_walk()
         device = self._session.profile.device
         if isinstance(device, VfioUserDevice) and device.command:

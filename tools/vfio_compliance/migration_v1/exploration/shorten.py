@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Makes a walk that went wrong short: leaves steps out, and makes those that stay simple, as long as it goes wrong."""
+"""Shortens a failing walk: leaves steps out, and simplifies the rest, for as long as it fails."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final, TypeAlias
 
 from ...run.shorten import fewer
 
-#: A step of a walk: its verb, and what it was told.
+#: A step of a walk: its verb and arguments.
 Step: TypeAlias = tuple[str, dict[str, Any]]
 
 
 def shorten(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list[Step]:
-    """Steps that still go wrong, of which none can be left out. An attempt takes a walk, so the first cuts are bold."""
+    """Steps that still fail, of which none can be left out. An attempt takes a walk, so the first cuts are large."""
     length = 1
     while length < len(steps):
         if goes_wrong(steps[-length:]):
@@ -33,14 +33,14 @@ def shorten(steps: list[Step], goes_wrong: Callable[[list[Step]], bool]) -> list
     return fewer(simple, goes_wrong)  # what the steps were needed for that were others before may be no longer
 
 
-#: What is told to steps, with what is easier to read; the first that still goes wrong is taken.
+#: Arguments of steps, with ones that are easier to read; the first that still fails is used.
 _SIMPLE: Final = (
     *(("pieces", 1), ("reads", 1), ("buffers", 0), ("count", 1)),
     *(("look", 0), ("look", 1)),
 )
 
 
-#: What may be enough of steps that are made of several.
+#: Single steps that may suffice in place of compound ones.
 _PLAIN: Final[dict[str, tuple[Step, ...]]] = {
     "leave_saving": (("reset", {}), ("reopen", {})),
     "leave_resuming": (("reset", {}), ("reopen", {})),
@@ -50,7 +50,7 @@ _PLAIN: Final[dict[str, tuple[Step, ...]]] = {
 
 
 def _simpler(step: Step) -> Iterator[Step]:
-    """A plain step in place of one that is made of several; or the same one with a number that is easier to read."""
+    """A plain step in place of a compound one; or the same one with a number that is easier to read."""
     verb, told = step
     yield from _PLAIN.get(verb, ())
     for key, simpler in (("value", told.get("value", 0) & 7), *_SIMPLE):

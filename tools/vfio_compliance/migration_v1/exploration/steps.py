@@ -16,7 +16,7 @@ from ..profile import MigrationStimulus
 from ..states import STATES, UNWRITABLE
 from .shorten import Step
 
-#: Walks of one round, which has a seed of its own, and steps of a walk.
+#: Walks of one round, which has its own seed, and steps of a walk.
 _WALKS: Final = 20
 _STEPS: Final = 40
 
@@ -45,7 +45,7 @@ _length = strategies.sampled_from([1, 2, 4, 8, 3, 16, 100, 4096])
 _data = strategies.binary(min_size=1, max_size=16)
 
 
-#: Begins a walk, and gives what takes a step of it.
+#: Begins a walk, and returns what takes a step of it.
 Begin = Callable[[], Callable[[Step], None]]
 
 
@@ -91,7 +91,7 @@ _SEND: Final = _step("send", which=_choice, back=strategies.integers(0, 1))
 
 
 def _where(ability: str, step: Any) -> Any:
-    """The rule only where the profile says how."""
+    """The rule only if the profile says how."""
     return precondition(lambda machine: getattr(machine.stimulus, ability) is not None)(step)
 
 

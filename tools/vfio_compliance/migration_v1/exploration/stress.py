@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests of random operations ask for: each of them gets a part of the time, and gives what went wrong."""
+"""What the tests of random operations use: each gets a part of the time, and returns its findings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALONE, _TOGETHER = 0.6, 0.1
 
 
 class Stress:
-    """Uses one device at random for ``seconds`` in all, and as long as ``shortening`` more where something is found."""
+    """Uses one device at random for ``seconds`` in all, and up to ``shortening`` more if something is found."""
 
     def __init__(self, migration: Migration, seed: int, seconds: float, shortening: float) -> None:
         self._migration = migration
@@ -57,11 +57,11 @@ class Stress:
         return troubles
 
     def watch(self) -> list[RuleBroken]:
-        """One thread changes the state, another reads it. Raises as explore() does."""
+        """One thread changes the state, another reads it. Raises like explore()."""
         return self._threads("watched", Threads.watch)
 
     def disturb(self) -> list[RuleBroken]:
-        """One thread saves and restores, while another reads what has no side effects."""
+        """One thread saves and restores, while another reads registers without side effects."""
         return self._threads("saved and restored beside a reader", Threads.disturb)
 
     def race(self) -> list[RuleBroken]:
@@ -85,7 +85,7 @@ class Stress:
         return RuleBroken(*lines[-1], path=render(lines), options=f"--stress {self._seconds:g}s --seed {seed}")
 
     def _sign_of_life(self, steps: int) -> None:
-        """Tell the supervisor now and then that this goes on: it ends what says nothing for too long."""
+        """Signal progress to the supervisor now and then: it ends a process that is silent for too long."""
         now = time.monotonic()
         if now >= self._next_sign:
             self._next_sign = now + _SIGN_OF_LIFE

@@ -34,7 +34,7 @@ _STEPS = 12
 
 _ERROR = DeviceState.ERROR
 
-#: What a client may do that keeps to the text.
+#: What a client that follows the specification may do.
 _GOOD: tuple[Callable[[Walk, Random], object], ...] = (
     lambda walk, random: walk.move(random.randrange(3)),
     lambda walk, random: walk.enter(random.choice(STATES)),
@@ -55,7 +55,7 @@ class Read(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """A step of the first thread, the state after it, and whether it was another one meanwhile."""
+    """A step of the first thread, the state after it, and whether it changed during the step."""
 
     began: int
     ended: int
@@ -64,7 +64,7 @@ class Stay(NamedTuple):
 
 
 class Beside(threading.Thread):
-    """Does something over and over in a thread of its own while a block runs; then raises what was raised there."""
+    """Does something repeatedly in a separate thread while a block runs; then raises what was raised there."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         super().__init__(name="beside", daemon=True)
@@ -74,7 +74,7 @@ class Beside(threading.Thread):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Until it is told to stop, or something is raised."""
+        """Run until stopped, or until something is raised."""
         try:
             while not self._stopped.is_set():
                 self._act()
@@ -96,9 +96,9 @@ class Beside(threading.Thread):
 
 
 class Threads:
-    """Has two threads use one device for a time; all that is random comes from ``seed``.
+    """Makes two threads use one device for a time; everything random comes from ``seed``.
 
-    ``tell`` is told before each round how many there were.
+    ``tell`` is called before each round with the number of rounds.
 
     Each verb gives the number of rounds. Raises Strayed for what must not be, TransportError, and what
     Session.prepare() raises.
@@ -111,11 +111,11 @@ class Threads:
         self._tell = tell
 
     def watch(self, seconds: float) -> int:
-        """One thread uses the device as the text says; another reads device_state, which is what it is."""
+        """One thread uses the device as specified; another reads device_state, which must be the present state."""
         return self._beside_reader(seconds, watched=True)
 
     def disturb(self, seconds: float) -> int:
-        """The same, and for the first thread all is as if there were no other."""
+        """The same, and for the first thread everything is as if there were no other."""
         return self._beside_reader(seconds, watched=False)
 
     def _beside_reader(self, seconds: float, watched: bool) -> int:
@@ -139,7 +139,7 @@ class Threads:
         return rounds
 
     def race(self, seconds: float) -> int:
-        """Two threads ask a running device for two states at once: one order of the two explains what comes of it."""
+        """Two threads ask a running device for two states at once: one order of the two explains the result."""
         rounds = 0
         for migration in self._rounds(seconds):
             asked = self._random.choices(drawn_from(DeviceState.RUNNING), k=2)
@@ -157,7 +157,7 @@ class Threads:
             while walk.save_buffer() and (saving := walk.model.saving):
                 place, content = saving.place, saving.content
                 if place is None or content is None:
-                    break  # larger than what is kept, or not given out as the text says
+                    break  # larger than what is kept, or not offered as specified
                 for data in at_once(lambda _: _fetch(migration, place[0], len(content), walk.lines)):  # noqa: B023
                     if data != content:
                         line = Line("read the buffer from two threads", "the same bytes as before", "others")
@@ -166,7 +166,7 @@ class Threads:
         return rounds
 
     def _rounds(self, seconds: float) -> Iterator[MigrationRegion]:
-        """A device that was reset, over and over until the time is up; at least once."""
+        """A device that was reset, repeatedly until the time is up; at least once."""
         end = time.monotonic() + seconds
         rounds = 0
         while not rounds or time.monotonic() < end:
@@ -187,11 +187,11 @@ def _look(walk: Walk, migration: MigrationRegion, into: list[Read]) -> None:
 
 
 def judge_reads(reads: Sequence[Read], stays: Sequence[Stay], lines: Sequence[Line]) -> None:
-    """Each read gives the state; one that a change was under way beside may give any state, but nothing else."""
+    """Each read returns the state; one during a change may return any state, but nothing else."""
     starts = [stay.began for stay in stays]
     for read in reads:
         if read.began < stays[0].ended or read.ended > stays[-1].ended:
-            continue  # nobody knows what was done meanwhile
+            continue  # what was done in the meantime is unknown
         last = bisect_right(starts, read.ended) - 1
         first = last
         while first > 0 and stays[first].ended > read.began:

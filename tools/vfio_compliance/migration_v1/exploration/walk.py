@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One walk: takes steps on a device and has the model judge each answer."""
+"""One walk: takes steps on a device and lets the model judge each answer."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ T = TypeVar("T")
 #: A state of more buffers or bytes than these is not read to its end.
 _MOST_BUFFERS, _MOST_BYTES = 64, 4 << 20
 
-#: Before what was done on the second device.
+#: Prefix for steps on the second device.
 SECOND = "second: "
 
-#: Where an access behind the registers is tried, from a place of note: so many bytes further.
+#: Where an access behind the registers is tried: this many bytes from a significant place.
 _NEAR = (-8, -1, 0, 1, 8)
 
 
 class Walk:
     """Steps on a device that is RUNNING. Each public verb from ``move`` on is a step, which can be taken at any time.
 
-    Raises Strayed for an answer that the text forbids, TransportError where none came.
+    Raises Strayed for an answer that the specification forbids, TransportError if none came.
     """
 
-    #: What other interfaces add to it.
+    #: What other interfaces add to the walk.
     parts: Sequence[Part] = ()
-    #: Opens the device on which states are restored, where there is another one.
+    #: Opens the device on which states are restored, if there is another one.
     second: Callable[[], AbstractContextManager[Destination]] | None = None
 
     def __init__(
@@ -57,7 +57,7 @@ class Walk:
     ) -> None:
         """``source``: the walk that a device goes along with as the second one; its lines and states are shared.
 
-        Raises DeviceError when the device does not say of what parts its migration region is.
+        Raises DeviceError if the device does not describe the parts of its migration region.
         """
         self._device = device
         self._migration = migration
@@ -65,35 +65,35 @@ class Walk:
         region = migration.region
         areas = [(area.offset, area.size) for area in region.areas]
         self.model = DeviceModel(Layout(region.size, areas, mmap.PAGESIZE), source.saved if source else None)
-        #: Before what is told of the steps.
+        #: Prefix for the lines of the steps.
         self._on = SECOND if source else ""
-        #: Held while the device is not open, for a second thread to keep away then.
+        #: Held while the device is not open, to keep a second thread away.
         self.closed = threading.Lock()
-        #: What was done so far.
+        #: The steps up to now.
         self.lines: list[Line] = source.lines if source else []
 
     def take(self, verb: str, drawn: dict[str, Any]) -> None:
-        """Take a step, its own or that of a part."""
+        """Take a step of its own or of a part."""
         taker = next((part for part in self.parts if verb in part.steps), self)
         getattr(taker, verb)(**drawn)
 
     @property
     def saved(self) -> list[Saved]:
-        """The whole states that are known of."""
+        """The whole states that are known."""
         return self.model.saved
 
     @property
     def works(self) -> bool:
-        """The device runs, and nothing was done to it of which the text does not say what it is then."""
+        """The device runs, and nothing was done to it that leaves its state unspecified."""
         return self.model.works
 
     @property
     def interruptions(self) -> int:
-        """How often it was reset, stopped, failed, or left by its user."""
+        """How many times it was reset, stopped, failed, or left by its user."""
         return self.model.interruptions
 
     def disturbed(self) -> None:
-        """A part had the device do something, which may be seen."""
+        """A part made the device do something, which may be visible."""
         if self.model.visible is not None:
             self.model.visible = self._stimulate("look at the visible state", self._actor.show)
 
@@ -108,7 +108,7 @@ class Walk:
             self.reset()
 
     def enter(self, state: DeviceState) -> None:
-        """Go to a state by a drawn transition, and by way of a reset where none leads there from the present one."""
+        """Go to a state by a drawn transition, after a reset if none leads there from the present one."""
         if state not in drawn_from(self.model.state):
             self.reset()
         if state != self.model.state:
@@ -119,10 +119,10 @@ class Walk:
         self._write_state(value, provoked=False)
 
     def fail(self, choice: int) -> None:
-        """Take a drawn transition after the device was told to fail, where nothing else could be in the way."""
+        """Take a drawn transition after the device was made to fail, if nothing else could prevent it."""
         if self.model.sure_to_move:
             targets = drawn_from(self.model.state)
-            self._stimulate("tell the device to fail", self._actor.provoke_error)
+            self._stimulate("make the device fail", self._actor.provoke_error)
             self._write_state(targets[choice % len(targets)], provoked=True)
 
     def _write_state(self, value: int, provoked: bool) -> None:
@@ -144,7 +144,7 @@ class Walk:
         return self._read_state_too()
 
     def reopen(self) -> None:
-        """Close the device, whatever is under way, and open it again for the next user; and read device_state."""
+        """Close the device, whatever is under way, open it again for the next user, and read device_state."""
         with self.closed:
             self._device.reopen()
         self.model.reopened()
@@ -154,7 +154,7 @@ class Walk:
             part.user_gone()
 
     def _read_state_too(self) -> None:
-        """Read device_state, and tell of it in the line of the step before if it is what it has to be."""
+        """Read device_state, and add it to the line of the step before if it is as expected."""
         self.read_state()
         state = self.lines.pop()
         self.lines[-1] = self.lines[-1]._replace(seen=f"{self.lines[-1].seen}, reads {state.seen}")
@@ -182,7 +182,7 @@ class Walk:
         return self._read(DATA_SIZE, self.model.read_size)
 
     def write_pending(self, value: int) -> None:
-        """Write pending_bytes, which is read-only; and read it before and after where that is in order."""
+        """Write pending_bytes, which is read-only; read it before and after if that is in order."""
         in_order = self.model.saving and not self.model.saving.place
         if in_order:
             self.read_pending()
@@ -191,13 +191,13 @@ class Walk:
             self.read_pending()
 
     def write_offset(self, value: int) -> None:
-        """Write data_offset, which is read-only; and read it where that is in order."""
+        """Write data_offset, which is read-only; read it if that is in order."""
         self._write(f"write 0x{value:x} to data_offset", DATA_OFFSET, value, self.model.write_read_only)
         if self.model.resuming or (self.model.saving and self.model.saving.place):
             self.read_offset()
 
     def write_size(self, value: int) -> None:
-        """Write data_size, wherever."""
+        """Write data_size, in any state."""
         did = f"write 0x{value:x} to data_size"
         self._write(did, DATA_SIZE, value, lambda answer: self.model.write_size(value, answer))
 
@@ -259,7 +259,7 @@ class Walk:
     # -- whole buffers --------------------------------------------------------------------------------------------
 
     def save_buffer(self, pieces: int = 1) -> int:
-        """Steps a to e of saving: pending_bytes, and where there is any, data_offset, data_size and the data.
+        """Steps a to e of saving: pending_bytes, and if there is data, data_offset, data_size and the data.
 
         A device that does not save goes to pre-copy or stop-and-copy first. Gives the size of the buffer, 0 for none.
         """
@@ -268,7 +268,7 @@ class Walk:
         return self._read_buffer(pieces) if self.read_pending() else 0
 
     def read_again(self, pieces: int = 1) -> None:
-        """Read the buffer that is there once more, registers and data."""
+        """Read the present buffer again, registers and data."""
         saving = self.model.saving
         if saving and saving.place and not self.model.failed:
             self._read_buffer(pieces)
@@ -283,13 +283,13 @@ class Walk:
         return size
 
     def _fetch(self, offset: int, length: int) -> None:
-        """Read so many bytes of a buffer, in as many reads as the device wants."""
+        """Read a number of bytes of a buffer, in as many reads as the device needs."""
         while length:
             done = self._read_data(offset, length)
             offset, length = offset + done, length - done
 
     def save_rest(self, reads: int = 1) -> None:
-        """Read buffers until nothing is pending, in stop-and-copy unless it is done in pre-copy; a line for all.
+        """Read buffers until nothing is pending, in stop-and-copy unless that happens in pre-copy; one line for all.
 
         pending_bytes is read ``reads`` times before each.
         """
@@ -327,7 +327,7 @@ class Walk:
             offset, data = offset + done, data[done:]
 
     def load_rest(self) -> None:
-        """Give the device the rest of the state that was saved on this walk; in a line for all of it."""
+        """Write the rest of the state that was saved on this walk; one line for all of it."""
         resuming = self.model.resuming
         if resuming is None or self.model.failed or resuming.next_buffer is None:
             return
@@ -364,7 +364,7 @@ class Walk:
         self.save_whole()
 
     def leave_saving(self, buffers: int, how: int) -> None:
-        """Begin to save, read some buffers, and end that early."""
+        """Start saving, read some buffers, and end early."""
         if self.model.saving is None or self.model.failed:
             self.enter(DeviceState.PRE_COPY if buffers % 2 else DeviceState.STOP_AND_COPY)
         for _ in range(buffers):
@@ -372,7 +372,7 @@ class Walk:
         self._give_up(how)
 
     def leave_resuming(self, buffers: int, how: int) -> None:
-        """Begin to give the device a state, some buffers of it, and end that early."""
+        """Start resuming, write some buffers of a state, and end early."""
         if self.model.stream:
             self.enter(DeviceState.RESUMING)
             for _ in range(buffers):
@@ -389,14 +389,14 @@ class Walk:
             self.write_state(DeviceState.RUNNING)
 
     def choose(self, which: int) -> None:
-        """Have another one of the saved states restored from now on."""
+        """Restore another of the saved states from now on."""
         if len(self.model.saved) > 1:
             self.model.choose(which)
             which = which % len(self.model.saved)
             self._add(Line(f"take the state saved {counted(which, 'time')} before the last", "", ""))
 
     def send(self, which: int, back: int) -> None:
-        """Restore a saved state on the second device, and let it run there; and save it there, to be brought back."""
+        """Restore a saved state on the second device, let it run there, and save it there, to bring it back."""
         if self.second is None or not self.model.saved:
             return
         try:
@@ -413,7 +413,7 @@ class Walk:
             self.migrate()
 
     def migrate(self) -> None:
-        """Give the device a state that was saved on this walk, let it run, and look at it."""
+        """Restore a state that was saved on this walk, let the device run, and look at it."""
         if self.model.stream:
             self.enter(DeviceState.RESUMING)
             self.load_rest()
@@ -423,7 +423,7 @@ class Walk:
     # -- what the profile knows -----------------------------------------------------------------------------------
 
     def put(self, value: int) -> None:
-        """Put a number into the device's visible state, while it runs; and look at it."""
+        """Put a number into the device's visible state while it runs, and look at it."""
         if self.model.failed or not self.model.runs or not self._actor.can_put:
             return
         did = f"put 0x{value:x} into the state"
@@ -438,7 +438,7 @@ class Walk:
             self._conclude("look at the visible state", _hexes(seen), lambda: self.model.shown(seen))
 
     def sample(self) -> None:
-        """Look at what changes while the device runs; twice where it is not to change."""
+        """Look at what changes while the device runs; twice if it must not change."""
         self._look()
         if not self.model.runs:
             self._look()
@@ -475,7 +475,7 @@ class Walk:
         self._judge(did, told(outcome, "success" if outcome.value == register.width else ""), judge, outcome)
 
     def _judge(self, did: str, seen: str, judge: Callable[[Answer], str], outcome: Outcome, data: bytes = b"") -> None:
-        """Have the model judge an answer. After a refusal device_state is read, as the text wants of a client."""
+        """Let the model judge an answer. After a refusal, device_state is read, as a client must."""
         self._conclude(did, seen, lambda: judge(_answer(outcome, data)))
         if not outcome.ok:
             self._read_state_too()
@@ -503,7 +503,7 @@ class _Folded:
         self._seen = "nothing"
 
     def done(self, seen: str) -> None:
-        """One more buffer was moved, which makes ``seen`` in all."""
+        """One more buffer was moved, which makes ``seen`` in total."""
         self._done, self._seen = len(self._lines), seen
 
     def __enter__(self) -> _Folded:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the text allows a device to answer, access by access, whatever came before: the model that explorations go by.
+"""What the specification allows a device to answer, access by access, whatever came before: the model of explorations.
 
-It knows three kinds of answer: what is documented (there is one right answer), what is tolerated (the text is silent,
-or the client has left the documented order: either answer is right, and the model follows the device), and what is
-forbidden. It is made from the text, and knows no driver.
+It knows three kinds of answer: documented (there is one right answer), tolerated (the specification is silent, or the
+client has left the documented order: either answer is right, and the model follows the device), and forbidden. It is
+written from the specification, and knows no driver.
 """
 
 from .answer import Answer, Deviation

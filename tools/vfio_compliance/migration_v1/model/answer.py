@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a device answered one access, and what is said of an answer that is not allowed."""
+"""How a device answered one access, and the report of an answer that is not allowed."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-#: What is expected where the text leaves the answer open.
+#: What is expected if the specification leaves the answer open.
 ANYTHING = "any answer"
 
 
 class Answer(NamedTuple):
-    """What one access gave."""
+    """The result of one access."""
 
     #: Bytes moved; -1 for an access that failed with an errno.
     value: int
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class Deviation(Exception):
-    """An answer that the text forbids: which one is ``expected``, and what was ``seen`` where the answer hides it."""
+    """An answer that the specification forbids: the one ``expected``, and what was ``seen`` if the answer hides it."""
 
     def __init__(self, expected: str, seen: str) -> None:
         super().__init__(expected, seen)
@@ -38,7 +38,7 @@ class Deviation(Exception):
 
 
 def require(held: bool, expected: str, seen: str = "") -> str:
-    """``expected``, which is what was to be judged. Raises Deviation unless it ``held``."""
+    """Returns ``expected``, the condition that was judged. Raises Deviation unless it ``held``."""
     if not held:
         raise Deviation(expected, seen)
     return expected

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The whole device: device_state, and what every register may answer in the state that it is in."""
+"""The whole device: device_state, and what every register may answer in the present state."""
 
 from __future__ import annotations
 
@@ -21,77 +21,77 @@ _SAVING = (DeviceState.PRE_COPY, STOP_AND_COPY)
 REFUSED = "an error"
 TAKEN = "success"
 
-#: Of whole states so many are kept, the last ones.
+#: This many whole states are kept, the last ones.
 _MOST_SAVED = 4
 
 
 class Saved(NamedTuple):
-    """A whole state that a device gave out, and what could be seen of the device then; None: nobody knows."""
+    """A whole state that a device gave out, and what the device showed then; None if unknown."""
 
     buffers: Sequence[bytes]
     visible: object
 
 
 class DeviceModel:
-    """Knows what was done to a device since it was found RUNNING, and says of each answer whether it is allowed.
+    """Knows what was done to a device since it was found RUNNING, and judges whether each answer is allowed.
 
-    Each verb is told how the device answered, and gives what was expected, in words. Raises Deviation for an answer
-    that the text forbids; then the model is of no more use.
+    Each verb takes the device's answer, and returns what was expected, in words. Raises Deviation for an answer
+    that the specification forbids; after that, the model is of no more use.
     """
 
     def __init__(self, layout: Layout, saved: list[Saved] | None = None) -> None:
-        """``saved``: whole states of devices of this kind, which it adds its own to."""
+        """``saved``: whole states of devices of this kind, to which it adds its own."""
         self._layout = layout
         self.state = RUNNING
-        #: How often the device has changed its state, was asked to, or was reset.
+        #: How many times the device has changed its state, was asked to, or was reset.
         self.changes = 0
-        #: The device may be in the error state, which nobody has seen yet.
+        #: The device may be in the error state, but that has not been seen yet.
         self._may_have_failed = False
         self.saving: Saving | None = None
         self.resuming: Resuming | None = None
         #: Whole states, the last one being the newest.
         self.saved = [] if saved is None else saved
-        #: The one that the device is given next, and the one that it is given now.
+        #: The state to restore next, and the state being restored now.
         self._chosen: Saved | None = self.saved[-1] if self.saved else None
         self._given: Saved | None = None
-        #: The stay that gave out the newest one.
+        #: The stay in a saving state that gave out the newest one.
         self._giver: Saving | None = None
-        #: How often it was reset, left running, failed, or was left by its user.
+        #: How many times it was reset, left running, failed, or was left by its user.
         self.interruptions = 0
-        #: Nothing was done to it since it was reset of which the text does not say what it is then.
+        #: Nothing was done to it since its reset that leaves its state unspecified.
         self._regular = True
-        #: What can be seen of the device's own state; None when it is not known.
+        #: What can be seen of the device's own state; None if unknown.
         self.visible: object = None
         self._sample: int | None = None
 
     @property
     def failed(self) -> bool:
-        """The device is in the error state, or may be: nothing but a reset and device_state is documented."""
+        """The device is in the error state, or may be: only a reset and device_state are documented."""
         return self.state == ERROR or self._may_have_failed
 
     @property
     def runs(self) -> bool:
-        """The device works."""
+        """The device runs."""
         return is_running(self.state)
 
     @property
     def works(self) -> bool:
-        """The device runs, and nothing was done to it of which the text does not say what it is then."""
+        """The device runs, and nothing was done to it that leaves its state unspecified."""
         return self.runs and self._regular and not self.failed and not self._undefined
 
     @property
     def stream(self) -> Sequence[bytes]:
-        """The buffers of the state that the device is given next; none where none is known."""
+        """The buffers of the state to restore next; none if none is known."""
         return self._chosen.buffers if self._chosen else ()
 
     def choose(self, which: int) -> None:
-        """Have the device given another of the states: the newest for 0, the one before it for 1, and so on."""
+        """Choose the state to restore: the newest for 0, the one before it for 1, and so on."""
         if self.saved:
             self._chosen = self.saved[-1 - which % len(self.saved)]
 
     @property
     def sure_to_move(self) -> bool:
-        """Every drawn transition has to be taken now; there is one."""
+        """Every drawn transition must be accepted now, and there is one."""
         targets = drawn_from(self.state)
         return bool(targets) and all(self._expected(state, False, False) == (TAKEN,) for state in targets)
 
@@ -102,7 +102,7 @@ class DeviceModel:
     # -- device_state ---------------------------------------------------------------------------------------------
 
     def read_state(self, answer: Answer) -> str:
-        """device_state: what it was, or the error state where something has failed."""
+        """device_state: what it was, or the error state if something has failed."""
         allowed = dict.fromkeys([self.state, *([ERROR] if self._may_have_failed or self._undefined else [])])
         expected = enumerated(name(state) for state in allowed)
         require(answer.value == 4 and answer.number & VFIO_DEVICE_STATE_MASK in allowed, expected)
@@ -112,7 +112,7 @@ class DeviceModel:
         return expected
 
     def write_state(self, value: int, answer: Answer, provoked: bool = False) -> str:
-        """device_state; ``provoked`` where the device was told to fail."""
+        """device_state; ``provoked`` if the device was made to fail."""
         asked = DeviceState(value & VFIO_DEVICE_STATE_MASK)
         expected = self._expected(asked, bool(value & ~VFIO_DEVICE_STATE_MASK), provoked)
         allowed = {TAKEN: answer.value == 4, REFUSED: answer.refused}
@@ -126,13 +126,13 @@ class DeviceModel:
         return enumerated(expected)
 
     def _expected(self, asked: DeviceState, reserved: bool, provoked: bool) -> tuple[str, ...]:
-        """How the device has to answer a write of device_state."""
+        """How the device must answer a write to device_state."""
         if asked in UNWRITABLE or self.state == ERROR or provoked:
             return (REFUSED,)
         if self.failed or self._undefined or reserved or asked not in drawn_from(self.state):
             return TAKEN, REFUSED
         if self.resuming and not self.resuming.whole:
-            return TAKEN, REFUSED  # the text does not say what becomes of half a state, or none
+            return TAKEN, REFUSED  # the specification does not say what happens to half a state, or none
         return (TAKEN,)
 
     def _enter(self, state: DeviceState) -> None:
@@ -159,7 +159,7 @@ class DeviceModel:
         return None
 
     def _rewritten(self) -> None:
-        """The state was written again, and the device took that: whether it begins anew is not said."""
+        """The state was written again, and the device accepted it: whether it starts again is unspecified."""
         self.visible = self._sample = None
         self._regular = False
         self.interruptions += 1
@@ -168,7 +168,7 @@ class DeviceModel:
                 data.undefined = True
 
     def reset(self, answer: Answer) -> str:
-        """VFIO_DEVICE_RESET, from wherever."""
+        """VFIO_DEVICE_RESET, from any state."""
         expected = require(answer.value >= 0, TAKEN)
         self._begin()
         return expected
@@ -177,7 +177,7 @@ class DeviceModel:
         """The device was closed, and opened by the next user."""
         failed = self.failed or self._undefined
         self._begin()
-        self._may_have_failed = failed  # the text names the reset alone as the way out
+        self._may_have_failed = failed  # the specification names only the reset as the way out
 
     def _begin(self) -> None:
         self._enter(RUNNING)
@@ -218,7 +218,7 @@ class DeviceModel:
         return self._open(answer) if self.failed or self.saving is None else self.saving.read_size(answer)
 
     def write_size(self, size: int, answer: Answer) -> str:
-        """data_size: documented in resuming alone."""
+        """data_size: documented only in resuming."""
         if self.resuming is not None and not self.failed:
             self._sample = None
             return self.resuming.write_size(size, answer)
@@ -231,7 +231,7 @@ class DeviceModel:
         return self._open(answer)
 
     def access_oddly(self, answer: Answer) -> str:
-        """An access that is not one whole register."""
+        """An access that is not of one whole register."""
         if self.failed:
             return ANYTHING
         require(answer.refused, REFUSED)
@@ -247,16 +247,16 @@ class DeviceModel:
         return self._open(answer) if expected == ANYTHING else expected
 
     def write_data(self, offset: int, data: bytes, answer: Answer) -> str:
-        """Bytes behind the registers: documented in resuming alone."""
+        """Bytes behind the registers: documented only in resuming."""
         if self.resuming is not None and not self.failed:
-            self._sample = None  # a device may apply data as it comes
+            self._sample = None  # a device may apply data as it arrives
             return self.resuming.write_data(offset, data, answer)
         if self.saving is not None:
             self.saving.undefined = True
         return self._open(answer)
 
     def sampled(self, value: int) -> str:
-        """What changes while the device runs was looked at."""
+        """What changes while the device runs was read."""
         if self.failed or is_running(self.state):
             return ANYTHING
         if self._sample is None:
@@ -265,10 +265,10 @@ class DeviceModel:
         return require(value == self._sample, f"0x{self._sample:x}, as before")
 
     def shown(self, value: object) -> str:
-        """What can be seen of the device's state was looked at."""
+        """What can be seen of the device's state was read."""
         return ANYTHING if self.visible is None or self.failed else require(value == self.visible, "as before")
 
     def _open(self, answer: Answer, expected: str = ANYTHING) -> str:
-        """An access of which the text promises nothing; one that failed may tell of an internal error."""
+        """An access for which the specification promises nothing; a failed one may show an internal error."""
         self._may_have_failed |= answer.refused
         return expected

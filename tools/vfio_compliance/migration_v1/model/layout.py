@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the device says of its migration region before anything is done with it."""
+"""What the device reports about its migration region before it is used."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Layout(NamedTuple):
     page: int
 
     def takes(self, offset: int) -> bool:
-        """Whether data may lie at ``offset``: behind the registers, and on a page where it may be mapped."""
+        """Whether data may be at ``offset``: behind the registers, and at a page if it may be mapped."""
         mapped = any(start <= offset < start + size for start, size in self.areas)
         return HEADER_SIZE <= offset < self.size and not (mapped and offset % self.page)
 
     @property
     def place(self) -> str:
-        """Where data may lie, in words; `aligned` to pages, where it may be mapped."""
+        """Where data may be, in words; `aligned` to pages if it may be mapped."""
         return f"0x{HEADER_SIZE:x} to 0x{self.size - 1:x}" + (", aligned" if self.areas else "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One stay in resuming: what the device has to take (kabi v23, lines 230-241)."""
+"""One stay in resuming: what the device must accept (kabi v23, lines 230-241)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from .layout import Layout
 
 
 class Resuming:
-    """Follows a client that gives a state back. ``stream`` is one that the device is known to understand, if any."""
+    """Follows a client that restores a state. ``stream`` is one that the device is known to understand, if any."""
 
     def __init__(self, layout: Layout, stream: Sequence[bytes]) -> None:
         self._layout = layout
         self._stream = stream
-        #: The client gave something that is not the saved state: the text does not say what becomes of it.
+        #: The client wrote something other than the saved state: the outcome is unspecified.
         self.undefined = False
-        #: Where the next buffer goes; None until data_offset was read for it.
+        #: Where the next buffer goes; None until data_offset has been read for it.
         self.place: int | None = None
-        #: How many buffers of the stream the device has taken.
+        #: How many buffers of the stream the device has accepted.
         self.taken = 0
         self._written = bytearray()
 
     @property
     def next_buffer(self) -> bytes | None:
-        """What has to come next; None when the device has all, or knows of nothing."""
+        """What must come next; None if the device has everything, or nothing is known."""
         return self._stream[self.taken] if self.taken < len(self._stream) else None
 
     @property
@@ -35,13 +35,13 @@ class Resuming:
 
     @property
     def touched(self) -> bool:
-        """Whether the device was given anything."""
+        """Whether anything was written to the device."""
         return bool(self.taken or self._written or self.undefined)
 
     def read_offset(self, answer: Answer) -> str:
         """data_offset: where the next buffer goes."""
         if self._stream and self.next_buffer is None:
-            self.undefined = True  # it has all, and was told that there is more
+            self.undefined = True  # it has everything, and more was announced
         if self.undefined:
             return ANYTHING
         if self.place is not None:

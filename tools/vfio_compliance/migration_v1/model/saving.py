@@ -6,7 +6,7 @@ from __future__ import annotations
 from .answer import ANYTHING, Answer, require
 from .layout import Layout
 
-#: Of a larger buffer the bytes are not looked at.
+#: The bytes of a larger buffer are not compared.
 LARGEST_KEPT = 4 << 20
 
 
@@ -25,11 +25,11 @@ class _Buffer:
         self._missing = bytearray(b"\1" * size if size <= LARGEST_KEPT else b"\1")
 
     def covers(self, offset: int, length: int) -> bool:
-        """Whether all of an access lies in it."""
+        """Whether all of an access is in it."""
         return bool(self.size) and self.offset <= offset and offset + length <= self.offset + (self.size or 0)
 
     def agrees(self, offset: int, data: bytes) -> bool:
-        """Whether ``data`` is what was read there before, as far as it was."""
+        """Whether ``data`` is what was read there before, if it was read."""
         for start, piece in self._pieces:
             low, high = max(start, offset), min(start + len(piece), offset + len(data))
             if low < high and piece[low - start : high - start] != data[low - offset : high - offset]:
@@ -57,21 +57,21 @@ class _Buffer:
 class Saving:
     """Follows a client that reads the state. ``final`` is stop-and-copy, where pending_bytes of 0 is the end.
 
-    ``before`` are the buffers that pre-copy gave out, which belong to the same state; None where nobody knows which
-    of them the device takes for read, or came here by a transition that is not drawn.
+    ``before`` are the buffers that pre-copy gave out, which belong to the same state; None if it is unknown which of
+    them the device regards as read, or it came here by an undocumented transition.
     """
 
     def __init__(self, layout: Layout, final: bool, before: list[bytes] | None) -> None:
         self._layout = layout
         self._final = final
         self._before = before
-        #: The client has left the documented order: until the state changes, the text says nothing of the data.
+        #: The client has left the documented order: until the state changes, the data is unspecified.
         self.undefined = False
-        #: Whether bytes were pending when it was last asked; None before that.
+        #: Whether bytes were pending at the last read; None before that.
         self.pending: bool | None = None
         self._buffer: _Buffer | None = None
         self._ended = False
-        #: The buffers that were read whole.
+        #: The buffers that were read in full.
         self.buffers: list[bytes] = []
 
     @property
@@ -86,14 +86,14 @@ class Saving:
 
     @property
     def whole(self) -> list[bytes] | None:
-        """The buffers of a state that was read to its end, as the text says; None of any other."""
+        """The buffers of a state that was read to its end, as specified; otherwise None."""
         if not self._ended or self.undefined or self._before is None:
             return None
         return self._before + self.buffers
 
     @property
     def so_far(self) -> list[bytes] | None:
-        """The buffers that were read, where the device has been told of each; None where it has not."""
+        """The buffers that were read, if the device was notified of each; otherwise None."""
         return None if self.undefined or self._buffer is not None else self.buffers
 
     def read_pending(self, answer: Answer) -> str:
@@ -118,9 +118,9 @@ class Saving:
         return expected
 
     def read_offset(self, answer: Answer) -> str:
-        """data_offset: makes a buffer available, or tells again where it lies."""
+        """data_offset: makes a buffer available, or shows its place again."""
         if self._buffer is None and not self.pending:
-            self.undefined = True  # nothing was pending, or nobody asked
+            self.undefined = True  # nothing was pending, or pending_bytes was not read
         if self.undefined:
             return ANYTHING
         if self._buffer is not None:

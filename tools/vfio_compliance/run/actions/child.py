@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The process in which a profile's Python file runs: a script that host.py starts, which knows nothing of the project.
+"""The process in which a profile's Python file runs: a script that host.py starts, independent of the project.
 
-It is two processes. The file runs in the worker. The keeper above it does nothing but wait: when the worker ends, when
-the test process closes the lifeline, and when the test process dies in whatever way, it ends all that the file started,
-wherever in the tree of processes that has gone. No code of the file runs in it.
+It is two processes. The file runs in the worker. The keeper above it only waits: when the worker ends, when the test
+process closes the lifeline, and when the test process dies in any way, it ends everything that the file started,
+wherever in the process tree that is. No code of the file runs in it.
 
 Worker and test process take turns on a socket. A message is the sizes of two parts, a list in JSON and bytes:
 
@@ -11,7 +11,7 @@ Worker and test process take turns on a socket. A message is the sizes of two pa
                                                      ["ready", id of its main thread]
     ["load", path, seconds], the text of the file    [0, "done", []], or another end as below
     ["call", number, name, arguments, seconds]       [number, verb, arguments...], bytes: asks for an access
-    ["gave", number or null], bytes                  ... goes on
+    ["gave", number or null], bytes                  ... continues
     ["refused", which, errno or null, text]          ... raises Refused
     ["wrong", text]                                  ... raises ValueError
                                                      [number, "done", values]
@@ -46,13 +46,13 @@ _SIZES = struct.Struct("<II")
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
-#: Bytes of memory that the file may use, and more that are there for saying that it used them up.
+#: Bytes of memory that the file may use, and a reserve for reporting that it has used them up.
 _MEMORY, _RESERVE = 1 << 30, 64 << 20
 
 #: Seconds in which the keeper ends what the file started.
 _SWEEP = 1.0
 
-#: Bytes of a message that is taken at once.
+#: Bytes of a message that are read at once.
 _SMALL = 4096
 
 #: Most values that an action may give, and most characters of what an exception says.
@@ -60,7 +60,7 @@ _MOST_VALUES, _LONGEST = 4096, 1000
 
 
 def main(connection: int, alarm: int, lifeline: int, host: int) -> None:
-    """Start the worker, which talks on ``connection`` and tells in ``alarm`` where it was when its time was up."""
+    """Start the worker, which talks on ``connection`` and records in ``alarm`` where it was when its time was up."""
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     parent = os.pidfd_open(host)
@@ -87,7 +87,7 @@ def main(connection: int, alarm: int, lifeline: int, host: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY + _RESERVE))
     try:
         Worker(socket.socket(fileno=connection), alarm).serve()
-    except BaseException as error:  # the file has broken what this stands on, or a timer of its own raises here
+    except BaseException as error:  # the file has broken what this relies on, or one of its timers raises here
         traceback.print_exc()
         if isinstance(error, OSError):
             print("the connection of this process to the run is closed", file=sys.stderr)
@@ -99,7 +99,7 @@ def main(connection: int, alarm: int, lifeline: int, host: int) -> None:
 
 
 def _keep(worker: int, lifeline: int, parent: int) -> NoReturn:
-    """Wait for the end of the worker, or of whoever wants it, and end in the same way as the worker."""
+    """Wait for the end of the worker or of the test process, and end in the same way as the worker."""
     ended = os.pidfd_open(worker)
     poll = select.poll()
     for descriptor in (ended, lifeline, parent):
@@ -110,7 +110,7 @@ def _keep(worker: int, lifeline: int, parent: int) -> NoReturn:
     status = os.waitpid(worker, 0)[1]
     _sweep()
     if parent in ready:
-        os.killpg(0, signal.SIGKILL)  # nobody else is left to do it
+        os.killpg(0, signal.SIGKILL)  # no one else is left to do it
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -128,7 +128,7 @@ def _sweep() -> None:
         try:
             if not os.waitpid(-1, os.WNOHANG)[0]:
                 for child in _children():
-                    with contextlib.suppress(PermissionError):  # it runs as somebody else
+                    with contextlib.suppress(PermissionError):  # it runs as another user
                         os.kill(child, signal.SIGKILL)
                 time.sleep(0.001)
         except ChildProcessError:
@@ -150,16 +150,16 @@ def _children() -> Iterator[int]:
 
 
 class Refused(OSError):
-    """The device refused an access, or answered something that cannot be used; ``errno`` where it gave one."""
+    """The device refused an access, or gave an unusable answer; ``errno`` is set if it gave one."""
 
-    #: Which of the refusals of a call it is.
+    #: Number of this refusal in its call.
     which = -1
 
 
 class Device:
-    """The device, as an action gets it. Offsets and sizes are in bytes, times in seconds, numbers little-endian.
+    """The device, as an action sees it. Offsets and sizes are in bytes, times in seconds, numbers little-endian.
 
-    Verbs raise Refused where the device refuses, and ValueError for arguments that are no access at all.
+    Verbs raise Refused if the device refuses, and ValueError for arguments that do not describe an access.
     """
 
     Refused = Refused
@@ -176,7 +176,7 @@ class Device:
         self._ask("write", region, offset, width, value)
 
     def read_bytes(self, region: int, offset: int, size: int) -> bytes:
-        """So many bytes of a region."""
+        """``size`` bytes of a region."""
         return self._ask("read_bytes", region, offset, size)  # type: ignore[no-any-return]
 
     def write_bytes(self, region: int, offset: int, data: bytes) -> None:
@@ -192,19 +192,19 @@ class Device:
         return self._ask("read_file", path).decode(errors="surrogateescape")  # type: ignore[no-any-return]
 
     def write_file(self, path: str, text: str) -> None:
-        """Write a text into a file."""
+        """Write text into a file."""
         self._ask("write_file", path, data=text.encode(errors="surrogateescape"))
 
     def enable_irq(self, index: int, vector: int = 0) -> None:
-        """Have an interrupt counted from now on."""
+        """Count an interrupt from now on."""
         self._ask("enable_irq", index, vector)
 
     def disable_irq(self, index: int) -> None:
-        """End that, for all vectors of an index."""
+        """Stop counting, for all vectors of an index."""
         self._ask("disable_irq", index)
 
     def trigger_irq(self, index: int, vector: int = 0) -> None:
-        """Have the driver raise an interrupt."""
+        """Make the driver raise an interrupt."""
         self._ask("trigger_irq", index, vector)
 
     def unmask_irq(self, index: int, vector: int = 0) -> None:
@@ -212,7 +212,7 @@ class Device:
         self._ask("unmask_irq", index, vector)
 
     def count_irq(self, index: int, vector: int = 0) -> int:
-        """How often an interrupt came since it was enabled."""
+        """How many times an interrupt has come since it was enabled."""
         return self._ask("count_irq", index, vector)  # type: ignore[no-any-return]
 
     def wait_irq(self, index: int, vector: int = 0, within: float = 1.0) -> None:
@@ -224,7 +224,7 @@ class Device:
 
 
 class Worker:
-    """Loads the file and calls its functions, as it is told on a socket."""
+    """Loads the file and calls its functions, as requested on a socket."""
 
     def __init__(self, connection: socket.socket, alarm: int) -> None:
         self._socket = connection
@@ -234,13 +234,13 @@ class Worker:
         self._turn = threading.Lock()
         #: Number of the call that is being carried out; 0 while none is.
         self._call = 0
-        #: Whether an access was begun and its answer not read.
+        #: Whether an access was begun and its answer has not been read.
         self._torn = False
         self._module = types.ModuleType("vfio_actions")
         self._path = ""
 
     def serve(self) -> NoReturn:
-        """Do as told until the test process hangs up."""
+        """Serve requests until the test process hangs up."""
         self._send(["ready", threading.get_ident()])
         (_, self._path, seconds), text = self._receive()
         self._end(0, self._outcome(lambda: self._load(text.decode()), seconds))
@@ -258,8 +258,8 @@ class Worker:
         exec(compile(text, self._path, "exec", dont_inherit=True), self._module.__dict__)
 
     def _outcome(self, act: Callable[[], Any], seconds: float) -> list[Any]:
-        """How ``act`` ended, as the test process is told; where it still is after so many seconds goes to the alarm."""
-        with contextlib.suppress(RuntimeError, MemoryError, OSError):  # no thread for it; then the place is not told
+        """How ``act`` ended, for the test process; if it still runs after ``seconds``, its place goes to the alarm."""
+        with contextlib.suppress(RuntimeError, MemoryError, OSError):  # no thread for it; the place is lost then
             # Works whatever the file has done to signals, and while C code does not let other threads run.
             faulthandler.dump_traceback_later(seconds, file=self._alarm)
         try:
@@ -271,7 +271,7 @@ class Worker:
         return ["done", values]
 
     def _disarm(self) -> None:
-        """Call off the alarm; a process that the file forked ends here, where it has come back from the call."""
+        """Cancel the alarm; a process that the file forked ends here if it returns from the call."""
         if os.getpid() != self._process:
             os._exit(0)
         faulthandler.cancel_dump_traceback_later()
@@ -290,7 +290,7 @@ class Worker:
                 _allow(_MEMORY)
 
     def _line(self, error: BaseException) -> int:
-        """The innermost line of the file that an error came by; 0 for one that came by none."""
+        """The innermost line of the file in an error's traceback; 0 if there is none."""
         frames = traceback.walk_tb(error.__traceback__)
         return next(reversed([line for frame, line in frames if frame.f_code.co_filename == self._path]), 0)
 
@@ -301,13 +301,13 @@ class Worker:
             self._send([number, *outcome])
 
     def _ask(self, verb: str, *arguments: Any, data: Any = b"") -> Any:
-        """What the test process gives for an access. Raises Refused, ValueError, RuntimeError."""
+        """The test process's answer to an access. Raises Refused, ValueError, RuntimeError."""
         message = [_plain(each) for each in arguments]
         with memoryview(data) as view, self._turn:
             if os.getpid() != self._process:
                 raise RuntimeError("only the process that was called may use the device, not one that it forked")
             if not self._call:
-                raise RuntimeError("the device may be used during a call only")
+                raise RuntimeError("the device may be used only during a call")
             self._check_order()
             self._torn = True
             self._send([self._call, verb, *message], view.tobytes())
@@ -323,7 +323,7 @@ class Worker:
         raise refused
 
     def _check_order(self) -> None:
-        """End the process when an answer was left unread: the next access would take it for its own."""
+        """End the process if an answer was left unread: the next access would take it for its own."""
         if self._torn:
             print("an exception, such as one raised in a signal handler, interrupted an access", file=sys.stderr)
             os._exit(1)
@@ -333,7 +333,7 @@ class Worker:
         self._socket.sendall(_SIZES.pack(len(text), len(blob)) + text + blob)
 
     def _receive(self) -> tuple[list[Any], bytes]:
-        data = bytearray(self._more(_SMALL))  # most messages are small, and come whole
+        data = bytearray(self._more(_SMALL))  # most messages are small, and arrive in one piece
         while len(data) < _SIZES.size:
             data += self._more(_SMALL)
         head, blob = _SIZES.unpack_from(data)
@@ -395,7 +395,7 @@ def _number(value: Any) -> int:
 
 
 def _told(error: BaseException) -> str:
-    """``ZeroDivisionError: division by zero``, whatever the class of the error does when it is asked."""
+    """``ZeroDivisionError: division by zero``, whatever the class of the error does when it is converted."""
     try:
         name, text = type.__getattribute__(type(error), "__name__"), str(error)
     except BaseException:

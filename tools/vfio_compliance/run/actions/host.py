@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Calls functions of a profile's Python file, and makes the accesses that they ask for."""
+"""Calls functions of a profile's Python file, and makes the accesses that they request."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from . import verbs as asked
 from .process import Ended, Garbled, Late, Process, printable
 from .verbs import Verbs
 
-#: Seconds that the interpreter gets to start, before the file itself is looked at.
+#: Seconds for the interpreter to start, before the file itself is read.
 _START: Final = 30.0
 
-#: Refusals of one call that are remembered, for the case that the file lets one pass.
+#: Refusals of one call that are kept, in case the file does not handle one.
 _REFUSALS: Final = 64
 
 #: Characters of a message that comes from the file, and of its path.
@@ -33,12 +33,12 @@ _MOST_VALUES: Final = 4096
 
 _CORRECT: Final = "correct the file"
 
-#: Follows a message of memory that was used up.
+#: Follows a message about exhausted memory.
 _MEMORY: Final = "; an action may use 1 GiB of memory"
 
 
 class ActionError(Exception):
-    """A file of actions did not do what it is there for: our set-up is at fault, not the device.
+    """A file of actions did not do its job: the set-up is at fault, not the device.
 
     ``place`` is the line of the file where it went wrong, as ``my-device.py:12``, as far as that is known; ``message``
     says what went wrong, ``remedy`` what to do. ``output`` is the end of what the file printed.
@@ -63,10 +63,10 @@ class _Started(NamedTuple):
 
 
 class Actions:
-    """The functions of ``file``, of which each call may take ``within`` seconds, its accesses included.
+    """The functions of ``file``; each call may take ``within`` seconds, including its accesses.
 
-    The file is read once. It is loaded in a process of its own at the first call; what it keeps in its module stays
-    from call to call, until that process ends. Then the next call starts another one.
+    The file is read once. It is loaded in a separate process at the first call; its module's state is kept from call to
+    call, until that process ends. Then the next call starts another one.
     """
 
     def __init__(self, file: Path, within: float) -> None:
@@ -79,12 +79,12 @@ class Actions:
         self._turn = threading.Lock()
 
     def call(self, name: str, verbs: Verbs, variables: Mapping[str, int]) -> list[int]:
-        """Call a function with the device and those of ``variables`` that it has parameters for; the values it gives.
+        """Call a function with the device and the ``variables`` that it has parameters for; return its values.
 
-        Nothing gives none, a number itself, bytes and text a number made of their digest, a list one for each.
+        None gives no values, a number itself, bytes and text a number made from their digest, a list one for each item.
 
-        Raises ActionError; DeviceError for a refused access that the function let pass; and whatever else an access
-        raises, which ends the process.
+        Raises ActionError; DeviceError for a refused access that the function did not handle; and anything else that an
+        access raises, which ends the process.
         """
         with self._turn:
             function = self._function(name, variables)
@@ -97,7 +97,7 @@ class Actions:
                 raise
 
     def close(self) -> None:
-        """End the process and all that it started; nothing happens the second time."""
+        """End the process and everything that it started; a second call does nothing."""
         started, self._started = self._started, None
         if started:
             started.process.end()
@@ -112,7 +112,7 @@ class Actions:
             raise ActionError(self._place(function.line), function.problem, _CORRECT)
         if missing := function.missing(variables):
             known = ", ".join(variables) or "none"
-            message = f"there is no variable for the parameter `{missing[0]}` of `{name}`; here is {known}"
+            message = f"there is no variable for the parameter `{missing[0]}` of `{name}`; available here: {known}"
             raise ActionError(self._place(function.line), message, "rename the parameter, or give it a default")
         return function
 
@@ -140,7 +140,7 @@ class Actions:
             process = Process()
         except OSError as error:
             message = f"no process can be started for it: {error.strerror}"
-            raise ActionError(self._place(0), message, "see what this machine is short of") from None
+            raise ActionError(self._place(0), message, "check which resource this machine lacks") from None
         self._started = _Started(process, 0)  # from here on close() ends it
         self._started = _Started(process, self._greeting(process))
         head = ["load", str(self._file), self._within]
@@ -152,7 +152,7 @@ class Actions:
             return _integer(process.receive(monotonic() + _START)[0], 1)
         except (Ended, Late, Garbled):
             message = f"its process did not start{_last_line(process.output())}"
-            raise ActionError(self._place(0), message, "see whether this Python works") from None
+            raise ActionError(self._place(0), message, "check whether this Python works") from None
 
     def _place(self, line: int) -> str:
         file = printable(str(self._file))
@@ -160,7 +160,7 @@ class Actions:
 
 
 class _Kept(Exception):
-    """Wraps what call() raises while the process lives on."""
+    """Wraps an error that call() raises while the process lives on."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -195,7 +195,7 @@ class _Call:
         except Late:
             raise self._late() from None
         except Garbled:
-            raise self._error(self._line, f"{self._what} sent the run what is no request", _CORRECT) from None
+            raise self._error(self._line, f"{self._what} sent the run an invalid request", _CORRECT) from None
         except Ended:
             raise self._gone() from None
 
@@ -206,7 +206,7 @@ class _Call:
         return head, blob
 
     def _access(self, verbs: Verbs, verb: str, arguments: list[Any], blob: bytes) -> tuple[list[Any], bytes]:
-        """Make an access, and say what the process is to be told of it. Raises Late, and what the verb raises."""
+        """Make an access; return the answer for the process. Raises Late, and whatever the verb raises."""
         try:
             request = asked.request(verb, arguments, blob)
         except ValueError as error:
@@ -217,7 +217,7 @@ class _Call:
         try:
             given, data = request.shortened(left).carry_out(verbs)
         except DeviceError as error:
-            if monotonic() >= self._deadline:  # the wait was cut short: not the device is to blame
+            if monotonic() >= self._deadline:  # the wait was cut short: the device is not to blame
                 raise Late from None
             return self._note(error), b""
         return ["gave", given], data

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The process of a file of actions, seen from the test process: messages, output, and its end.
 
-Nothing here waits longer than a deadline, keeps more than a bounded number of bytes, or trusts what comes.
+Nothing here waits beyond a deadline, keeps more than a bounded number of bytes, or trusts what it receives.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from typing import Any, Final
 
 from ...common import processes
 
-#: Bytes of the largest message that is taken: its list, and the bytes beside it.
+#: Bytes of the largest message that is accepted: its list, and the bytes with it.
 _LARGEST_HEAD: Final = 1 << 17
 LARGEST_BLOB: Final = 1 << 24
 
 #: Bytes of output that are kept.
 TAIL: Final = 4096
 
-#: Bytes of the record of where the file was when its time was up; the kernel lets no more be written.
+#: Bytes of the record of where the file was when its time was up; the kernel prevents larger writes.
 _ALARM: Final = 16 * 1024
 
 #: Seconds for that record to be written, and for a process that hung up to end.
 _TELLING, _ENDING = 0.5, 0.5
 
-#: Seconds for a process to end all that it started, which takes at most one, and for what was killed to be gone.
+#: Seconds for a process to end everything it started (at most one), and for killed processes to be gone.
 _SWEEPING, _DYING = 1.5, 2.0
 
 _SIZES: Final = struct.Struct("<II")
@@ -52,11 +52,11 @@ class Late(Exception):
 
 
 class Garbled(Exception):
-    """What came is no message."""
+    """The received data is not a message."""
 
 
 class Process:
-    """A running process. Making one starts it, which raises OSError. Whoever makes one calls end()."""
+    """A running process. Creating one starts it, which raises OSError. The creator must call end()."""
 
     def __init__(self) -> None:
         with contextlib.ExitStack() as always, contextlib.ExitStack() as failed:
@@ -90,7 +90,7 @@ class Process:
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended or hung up, be it unasked."""
+        """Whether it has ended or hung up, requested or not."""
         if not self._finish.alive or processes.exited(self._exit):
             return True
         try:
@@ -102,7 +102,7 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """How it ended, as Popen has it; None before end(), and for one that cannot be ended."""
+        """How it ended, as in Popen; None before end(), and if it cannot be ended."""
         return self._process.returncode
 
     @property
@@ -111,7 +111,7 @@ class Process:
         return not processes.exited(self._exit, _ENDING)
 
     def end(self) -> None:
-        """End it with all that it started; nothing happens the second time."""
+        """End it with everything that it started; a second call does nothing."""
         if self._finish.alive:
             self.output()
             self._output = -1
@@ -152,7 +152,7 @@ class Process:
         return message
 
     def _await(self, event: int, deadline: float) -> None:
-        """Wait until the socket may be read or written, and read it; take the output meanwhile."""
+        """Wait until the socket may be read or written, and read it; take the output in the meantime."""
         if event != self._asked:
             self._asked = event
             self._poll.modify(self._socket.fileno(), event)
@@ -180,7 +180,7 @@ class Process:
             raise Ended
         self._received += data
 
-    # -- what it says beside ------------------------------------------------------------------------------------------
+    # -- its output --------------------------------------------------------------------------------------------------
 
     def _take_output(self) -> bool:
         data = os.read(self._output, 1 << 16)
@@ -197,9 +197,9 @@ class Process:
         self._tail.clear()
 
     def output(self) -> str:
-        """The end of what it has written, on lines, printable."""
+        """The end of its output, in lines, printable."""
         poll = select.poll()
-        for _ in range(64):  # one that writes without end is not followed for ever
+        for _ in range(64):  # a process that writes endlessly is not followed for ever
             if self._output < 0:
                 break
             poll.register(self._output, select.POLLIN)
@@ -214,7 +214,7 @@ class Process:
         os.lseek(self._alarm, 0, os.SEEK_SET)  # the other side has the same position
 
     def alarm(self, patience: float = _TELLING) -> str:
-        """That record, once it is written, or after so many seconds; empty where there is none."""
+        """That record, once it is written, or after ``patience`` seconds; empty if there is none."""
         end = monotonic() + patience
         before, now = b"", self._recorded()
         while (not now or now != before) and monotonic() < end:
@@ -227,20 +227,20 @@ class Process:
 
 
 def printable(text: str, lines: bool = False) -> str:
-    """A text that is harmless to a terminal, on one line or with its ``lines``."""
+    """Text that is harmless to a terminal, on one line or with its ``lines``."""
     kept = "\n\t" if lines else ""
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 def _start(*given: int) -> subprocess.Popen[bytes]:
-    """Start the other side with the descriptors that it is given. Raises OSError."""
-    # Isolated from the environment, no compiled files beside those of the user, each line of output at once.
+    """Start the other side with the given descriptors. Raises OSError."""
+    # Isolated from the environment, no bytecode next to the user's files, output line by line.
     command = [sys.executable, "-IBu", str(_CHILD), *map(str, given), str(os.getpid())]
     return processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=given)
 
 
 def _sealed(size: int) -> int:
-    """The descriptor of memory that cannot be made larger or smaller."""
+    """The descriptor of memory that cannot grow or shrink."""
     descriptor = os.memfd_create("alarm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a file of actions may ask for, and the check of what it asks."""
+"""What a file of actions may ask for, and the checks of its requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST_TEXT, _LONGEST_PATH = 1 << 20, 4096
 
 
 class Verbs(Protocol):
-    """What a file may do with the device; each raises DeviceError where the device refuses.
+    """What a file may do with the device; each raises DeviceError if the device refuses.
 
     Offsets and sizes are in bytes, times in seconds. Arguments are checked before a verb is called.
     """
@@ -41,14 +41,14 @@ class Verbs(Protocol):
 
 
 class Request(NamedTuple):
-    """An access that is fit to be made; ``waits`` is the place of its longest time among the arguments, or None."""
+    """A valid access; ``waits`` is the index of its longest time in the arguments, or None."""
 
     verb: str
     arguments: tuple[Any, ...]
     waits: int | None
 
     def shortened(self, left: float) -> Request:
-        """The same, waiting for at most as long as there is ``left``."""
+        """The same request, but waiting for at most ``left`` seconds."""
         if self.waits is None or self.arguments[self.waits] <= left:
             return self
         arguments = [*self.arguments]
@@ -63,14 +63,14 @@ class Request(NamedTuple):
         return (None, given) if isinstance(given, bytes) else (given, b"")
 
 
-#: Gives an argument as a verb takes it. Raises ValueError, whose text goes on after the argument's name.
+#: Converts an argument to the form a verb takes. Raises ValueError, whose text follows the argument's name.
 _Check: TypeAlias = Callable[[Any], Any]
 
 
 def _whole(low: int, high: int) -> _Check:
     def check(value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"is to be a whole number from {low:#x} to {high:#x}, not {_shown(value)}")
+            raise ValueError(f"must be an integer from {low:#x} to {high:#x}, not {_shown(value)}")
         return value
 
     return check
@@ -78,19 +78,19 @@ def _whole(low: int, high: int) -> _Check:
 
 def _width(value: Any) -> int:
     if value not in (1, 2, 4, 8) or type(value) is not int:
-        raise ValueError(f"is to be 1, 2, 4 or 8, not {_shown(value)}")
+        raise ValueError(f"must be 1, 2, 4 or 8, not {_shown(value)}")
     return value
 
 
 def _seconds(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value <= _LONGEST_WAIT:
-        raise ValueError(f"is to be a number of seconds, at most a day, not {_shown(value)}")
+        raise ValueError(f"must be a number of seconds, at most a day, not {_shown(value)}")
     return float(value)
 
 
 def _path(value: Any) -> str:
     if type(value) is not str or not 0 < len(value) <= _LONGEST_PATH or "\0" in value:
-        raise ValueError(f"is to be the path of a file, not {_shown(value)}")
+        raise ValueError(f"must be the path of a file, not {_shown(value)}")
     return value
 
 
@@ -107,7 +107,7 @@ _REGION, _OFFSET, _VALUE, _IRQ = _whole(0, 0xFFFF), _whole(0, 2**63 - 1), _whole
 _PLACE: Final = {"region": _REGION, "offset": _OFFSET}
 _VECTOR: Final = {"index": _IRQ, "vector": _IRQ}
 
-#: The arguments of each verb, in order. Those in _BYTES and _TEXT take what a request carries beside them, too.
+#: The arguments of each verb, in order. Those in _BYTES and _TEXT also take the bytes that come with the request.
 _VERBS: Final[dict[str, dict[str, _Check]]] = {
     "read": {**_PLACE, "width": _width},
     "write": {**_PLACE, "width": _width, "value": _VALUE},
@@ -127,12 +127,12 @@ _BYTES, _TEXT = {"write_bytes"}, {"write_file"}
 
 
 def is_verb(name: object, arguments: Sequence[Any]) -> bool:
-    """Whether there is such a verb, and it takes so many arguments."""
+    """Whether the verb exists and takes this number of arguments."""
     return type(name) is str and name in _VERBS and len(arguments) == len(_VERBS[name])
 
 
 def request(verb: str, arguments: Sequence[Any], blob: bytes) -> Request:
-    """What is asked for by a verb for which is_verb() holds. Raises ValueError for arguments that it cannot have."""
+    """The request of a verb for which is_verb() holds. Raises ValueError for invalid arguments."""
     checked: dict[str, Any] = {}
     for (name, check), value in zip(_VERBS[verb].items(), arguments, strict=True):
         try:
@@ -164,4 +164,4 @@ def _fits(checked: dict[str, Any]) -> None:
         if name in ("value", "equals", "mask") and value >> 8 * width:
             raise ValueError(f"`{name}` does not fit into {counted(8 * width, 'bit')}")
     if checked.get("equals", 0) & ~mask:
-        raise ValueError(f"`equals` has bits outside of the mask {mask:#x}; this never becomes true")
+        raise ValueError(f"`equals` has bits outside the mask {mask:#x}; this never becomes true")
