@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,7 +13,7 @@ from vfio_compliance.cli.main import main, parser
 COMMANDS = next(action.choices for action in parser()._actions if action.choices)
 
 
-def said(capsys, *words):
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Exit code of a call that argparse ends, and the two things that it wrote."""
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -21,7 +22,9 @@ def said(capsys, *words):
 
 @pytest.mark.parametrize("columns", ["60", "100"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_all(monkeypatch, capsys, columns, command):
+def test_help_shows_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str, command: str
+) -> None:
     """Each option and each word on it, in lines that fit, in the help of a command; the command in the program's."""
     monkeypatch.setenv("COLUMNS", columns)
     assert f"    {command} " in said(capsys, "--help")[1]
@@ -39,7 +42,7 @@ def test_help_shows_all(monkeypatch, capsys, columns, command):
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_no_word_is_cut_short(command):
+def test_no_word_is_cut_short(command: str) -> None:
     """An option is written whole, so that a new one never changes what a script means."""
     assert not (COMMANDS[command] if command else parser()).allow_abbrev
 
@@ -76,7 +79,7 @@ def test_no_word_is_cut_short(command):
         (["judge"], "judge [", "the following arguments are required: trace"),
     ],
 )
-def test_wrong_words(capsys, words, usage, complaint):
+def test_wrong_words(capsys: pytest.CaptureFixture[str], words: Sequence[str], usage: str, complaint: str) -> None:
     """Exit 2, the usage of the command that was meant, and what is wrong."""
     code, text, told = said(capsys, *words)
     assert (code, text) == (2, "")
@@ -101,7 +104,7 @@ def test_wrong_words(capsys, words, usage, complaint):
     ],
     ids=lambda text: text[:30],
 )
-def test_unknown_rule(capsys, command, pattern, hint):
+def test_unknown_rule(capsys: pytest.CaptureFixture[str], command: str, pattern: str, hint: str) -> None:
     """Any part of a name, in any case, finds the name; so does one with a slip in it."""
     assert main([command, pattern]) == 2
     assert capsys.readouterr() == ("", f"vfio-compliance: no rule or clause {pattern!r}{hint}\n")

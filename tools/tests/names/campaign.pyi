@@ -1,0 +1,1 @@
+from tests.fuzz.campaign import *

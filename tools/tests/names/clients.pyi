@@ -1,0 +1,1 @@
+from tests.clients.clients import *

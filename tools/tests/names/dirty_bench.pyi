@@ -1,0 +1,1 @@
+from tests.refdriver.dirty_bench import *

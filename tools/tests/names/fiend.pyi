@@ -1,0 +1,1 @@
+from tests.probing.fiend import *

@@ -1,0 +1,1 @@
+from tests.watch.frozen import *

@@ -1,0 +1,1 @@
+from tests.refdriver.guest_memory import *

@@ -1,0 +1,1 @@
+from tests.fuzz.hostile_server import *

@@ -1,0 +1,1 @@
+from tests.installed.installation import *

@@ -1,0 +1,1 @@
+from tests.results.kernel_parser import *

@@ -1,0 +1,1 @@
+from tests.host.pci_tree import *

@@ -1,0 +1,1 @@
+from tests.foreign.profiles import *

@@ -1,0 +1,1 @@
+from tests.proofs.proofs import *

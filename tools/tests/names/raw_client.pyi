@@ -1,0 +1,1 @@
+from tests.refdriver.raw_client import *

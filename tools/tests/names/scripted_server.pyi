@@ -1,0 +1,1 @@
+from tests.transport.scripted_server import *

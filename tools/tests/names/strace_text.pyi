@@ -1,0 +1,1 @@
+from tests.clients.strace_text import *

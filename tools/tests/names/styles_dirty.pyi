@@ -1,0 +1,1 @@
+from tests.foreign.styles_dirty import *

@@ -1,0 +1,1 @@
+from tests.refdriver.test_refdriver_dirty_ranges import *

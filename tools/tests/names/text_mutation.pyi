@@ -1,0 +1,1 @@
+from tests.fuzz.text_mutation import *

@@ -1,0 +1,1 @@
+from tests.profiles.waiver_texts import *
