@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import HOSTILE
@@ -48,7 +50,7 @@ def address(file):
     return file.absolute().as_uri()
 
 
-def story(folder, *events, **run):
+def story(folder, *events, **run: Any):
     """A folder with a run of these events."""
     folder.mkdir()
     (folder / journal.NAME).write_bytes(written((NOON, record.event) for record in told(*events, **run)))
@@ -56,25 +58,25 @@ def story(folder, *events, **run):
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """Where the pages are."""
     return tmp_path_factory.mktemp("pages")
 
 
 @pytest.fixture(scope="session")
-def good(folder, project):
+def good(folder, project: Path):
     """The page of a whole run of the reference driver."""
     return judged(folder / "good", project)
 
 
 @pytest.fixture(scope="session")
-def broken(folder, project):
+def broken(folder, project: Path):
     """That of one that is broken."""
     options = ("--defect", "reserved-garbage", "--only", "v1.reserved", "--only", "v1.state", "--only", "v1.transition")
     return judged(folder / "broken", project, *options)
 
 
-def judged(out, project, *options):
+def judged(out, project: Path, *options):
     """The page that a run writes."""
     page = out / "report.html"
     profile = str(project / "profiles" / "reference.yaml")
@@ -118,7 +120,7 @@ PAGES = {"good": WIDTHS, "broken": WIDTHS, "thousand": WIDTHS[:1], "hostile": WI
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_looked_at(request, tmp_path, name, tell):
+def test_looked_at(request: pytest.FixtureRequest, tmp_path: Path, name, tell: Callable[[str], None]) -> None:
     """Nothing is wider than the window, axe has no complaint, nothing is fetched, and there is something to print."""
     page = request.getfixturevalue(name)
     folder = Path(os.environ.get("VFIO_PICTURES", tmp_path)) / name
@@ -133,7 +135,7 @@ def test_looked_at(request, tmp_path, name, tell):
     tell(f"{name}: {page.stat().st_size / 1024:.0f} KiB, in the browser after {found['milliseconds']:.0f} ms")
 
 
-def test_html_is_valid(good, broken, hostile, index):
+def test_html_is_valid(good, broken, hostile, index) -> None:
     """By html-validate, with its recommended rules."""
     assert not MISSING, MISSING
     program = HERE / "node_modules" / ".bin" / "html-validate"
@@ -149,7 +151,7 @@ def used(*steps):
     return found["views"]
 
 
-def test_filters_show_what_was_asked_for(broken):
+def test_filters_show_what_was_asked_for(broken) -> None:
     """Verdict, level, words; the address has them, and leads to the same rows again."""
     opened, failed, words, again, cleared = used(
         ["open", address(broken)],
@@ -166,7 +168,7 @@ def test_filters_show_what_was_asked_for(broken):
     assert cleared["address"].endswith("#rules")
 
 
-def test_all_but_pass(broken):
+def test_all_but_pass(broken) -> None:
     """And a word that no rule has; an unknown value in the address asks for nothing."""
     other, nothing, unknown = used(
         ["open", f"{address(broken)}#verdict=!pass"],
@@ -179,7 +181,7 @@ def test_all_but_pass(broken):
     assert "v1.reserved.ignores-writes" in unknown["rows"]
 
 
-def test_a_rule_has_an_address(broken):
+def test_a_rule_has_an_address(broken) -> None:
     """It leads to the rule's row, also from a failure, and shows a row that was filtered away."""
     opened, failure, hidden = used(
         ["open", f"{address(broken)}#v1.reserved.ignores-writes"],
@@ -195,7 +197,7 @@ def test_a_rule_has_an_address(broken):
     assert (shown["target"], shown["targetInView"]) == ("v1.reserved.ignores-writes", True)
 
 
-def test_the_index_leads_to_the_report(index):
+def test_the_index_leads_to_the_report(index) -> None:
     """By a click on a verdict to the rule in that run, and back to the same rows."""
     _, filtered, followed, back = used(
         ["open", address(index)],
@@ -208,7 +210,7 @@ def test_the_index_leads_to_the_report(index):
     assert back["rows"] == filtered["rows"] != []
 
 
-def test_by_keyboard_and_on_paper(good):
+def test_by_keyboard_and_on_paper(good) -> None:
     """The first stop leads past the top; one press of a button prints."""
     _, stop, _, printed = used(["open", address(good)], ["press", "Tab"], ["press", "Enter"], ["click", "#print"])
     assert stop["focus"] == "Skip to the content"

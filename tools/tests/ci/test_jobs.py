@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def jobs(project: Path) -> Path:
 def checked(file: Path) -> subprocess.CompletedProcess[str]:
     """Whether a file has the form that its server publishes; the schemas come with the checker."""
     pytest.importorskip("check_jsonschema")
-    command = [sys.executable, "-m", "check_jsonschema", *SCHEMAS[file.name], file]
+    command = [sys.executable, "-m", "check_jsonschema", *SCHEMAS[file.name], str(file)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -68,13 +69,17 @@ def strings(value: Mapping[str | bool, Any] | str | Sequence[str | Mapping[str, 
         yield from strings(each)
 
 
+def _value(environment: Mapping[str, str], found: re.Match[str]) -> str:
+    return environment.get(found[0].strip("${}"), "6.12")
+
+
 def calls(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Each call of this program in a file of jobs, as words that its parser takes."""
     for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("[a-z]*.fmf")]):
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         environment = {name: text for part in _parts(document) for name, text in part.items()}
         for line in (line for text in strings(document) for line in text.splitlines()):
-            known = VARIABLE.sub(lambda found, e=environment: e.get(found[0].strip("${}"), "6.12"), line)
+            known = VARIABLE.sub(partial(_value, environment), line)
             if match := re.search(r"(tools/ci/judge|\.\./judge|vfio-compliance(?= (?:run|merge))) (.*)", known):
                 words = shlex.split(match[2])
                 yield file.name, ["vm", *words] if "judge" in match[1] else words

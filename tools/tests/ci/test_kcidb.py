@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import ended, told, written
+from stories import ended, timed, told, written
 
 from vfio_compliance.results import journal
-from vfio_compliance.results.events import Broken
+from vfio_compliance.results.events import Broken, Event
 
 #: In place of LAVA's own; tells what it was asked for.
 LAVA = '#!/bin/sh\necho "$@" >>"$(dirname "$0")/asked"\n'
@@ -24,15 +24,16 @@ LAVA = '#!/bin/sh\necho "$@" >>"$(dirname "$0")/asked"\n'
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
     """Two runs on one kernel; in the second something happened outside of any rule, twice."""
-    made = []
-    for name, events in (
+    made: list[Path] = []
+    stories: tuple[tuple[str, list[Event]], ...] = (
         ("one", [ended("a[1]", "pass"), ended("b", "fail", seen="that"), ended("c", "n/a"), ended("d", "not-run")]),
         ("two", [ended("a[1]", "pass"), Broken("it fell over", "lift it", None), Broken("and again", "lift it", None)]),
-    ):
+    )
+    for name, events in stories:
         folder = tmp_path / name
         folder.mkdir()
         lines = told(*events, seed=len(made) + 1)
-        (folder / journal.NAME).write_bytes(written((each.time + len(made), each.event) for each in lines))
+        (folder / journal.NAME).write_bytes(written((time + len(made), event) for time, event in timed(lines)))
         made.append(folder)
     return made
 

@@ -35,7 +35,7 @@ def run(wrapper: Path, project: Path, tmp_path: Path) -> Callable[..., subproces
     def start(*words: str, profile: str | None = None, **environment: Any) -> subprocess.CompletedProcess[str]:
         known = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VFIO_PROFILE")}
         named = {"VFIO_PROFILE": str(project / "profiles" / profile)} if profile else {}
-        command = [sys.executable, wrapper, *words]
+        command = [sys.executable, str(wrapper), *words]
         folder = tmp_path / "here"
         folder.mkdir(exist_ok=True)
         environment = {**known, **named, **environment}
@@ -64,7 +64,7 @@ def test_prove_reads_it(wrapper: Path, project: Path, tmp_path: Path) -> None:
     if not shutil.which("prove"):
         pytest.skip("there is no prove")
     words = [str(project / "profiles" / "reference.yaml"), *ONE_RULE]
-    command = ["prove", "--exec", sys.executable, wrapper, "::", *words]
+    command = ["prove", "--exec", sys.executable, str(wrapper), "::", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert "Files=1, Tests=5" in done.stdout
     assert "Result: PASS" in done.stdout
@@ -145,10 +145,11 @@ def test_a_run_that_is_not_whole(
 
 def test_ended_by_the_runner(wrapper: Path, project: Path, tmp_path: Path) -> None:
     """A time limit's SIGTERM ends the run; its report is whole all the same, and it is a failure."""
-    words = [project / "profiles" / "reference.yaml", "--out", tmp_path / "out"]
+    words = [str(project / "profiles" / "reference.yaml"), "--out", str(tmp_path / "out")]
     with subprocess.Popen(
-        [sys.executable, wrapper, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        [sys.executable, str(wrapper), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     ) as test:
+        assert test.stderr is not None
         assert "cases to run" in test.stderr.readline()
         assert "the device is open" in test.stderr.readline()
         test.send_signal(signal.SIGTERM)

@@ -10,7 +10,8 @@ from xml.etree.ElementTree import Element
 import pytest
 from hostile import HOSTILE, hostile_run
 from pages import by_id, cells, part, text, tree
-from stories import NOON, ended, told, written
+from pages import links as links_in
+from stories import NOON, ended, timed, told, written
 
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal
@@ -24,7 +25,7 @@ def recorded(folder: Path, *verdicts: str, kernel: str = "Linux 6", profile: str
     folder.mkdir(parents=True)
     ends = [ended(letter, verdict) for letter, verdict in zip("abc", verdicts, strict=False)]
     records = told(*ends, kernel=kernel, profile=JudgedProfile("p.yaml", profile, "0" * 64))
-    (folder / journal.NAME).write_bytes(written((NOON, record.event) for record in records))
+    (folder / journal.NAME).write_bytes(written((NOON, event) for _, event in timed(records)))
     return folder
 
 
@@ -61,7 +62,7 @@ def test_links_lead_to_the_reports(runs: list[Path], tmp_path: Path) -> None:
     """From where the page is to each rule in them, also by way of a folder's name that an address cannot have."""
     out = tmp_path / "pages" / "index.html"
     main(["index", str(tmp_path / "runs"), "--out", str(out), "--reports"])
-    links = [each.get("href") for each in by_id(page(out), "v1.b").iter("a")]
+    links = links_in(by_id(page(out), "v1.b"))
     assert links == ["#v1.b", "../runs/bad%20one/report.html#v1.b", "../runs/good/report.html#v1.b"]
     for link in links[1:]:
         place, _, rule = link.partition("#")
@@ -73,7 +74,7 @@ def test_without_reports_nothing_leads_there(runs: list[Path], tmp_path: Path) -
     out = tmp_path / "index.html"
     (runs[0] / "report.html").write_text("here")
     main(["index", *map(str, runs), "--out", str(out)])
-    links = [each.get("href") for each in by_id(page(out), "v1.b").iter("a")]
+    links = links_in(by_id(page(out), "v1.b"))
     assert links == ["#v1.b", "runs/good/report.html#v1.b"]
     assert (runs[0] / "report.html").read_text() == "here"
     assert not (runs[1] / "report.html").exists()
@@ -139,4 +140,4 @@ def test_of_hostile_devices(name: str) -> None:
     found = tree(written)
     assert len(list(found.iter("script"))) == 1
     assert {letter for letter in written if letter != "\n" and not letter.isprintable()} == set()
-    assert {each.get("href").partition("#")[0] for each in found.iter("a")} == {"", "a/report.html"}
+    assert {link.partition("#")[0] for link in links_in(found)} == {"", "a/report.html"}

@@ -17,7 +17,7 @@ from stories import NOON, RULE, first, written
 from vfio_compliance.bundle.opening import opened
 from vfio_compliance.cli.main import main
 from vfio_compliance.results import journal, reports
-from vfio_compliance.results.events import End, Finish, Plan
+from vfio_compliance.results.events import End, Event, Finish, Plan
 from vfio_compliance.results.failure import Failure
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.results.writers import FORMATS, render
@@ -29,7 +29,7 @@ def recorded(folder: Path, verdict: str = "pass") -> Path:
     """A folder with a run of one case."""
     folder.mkdir()
     failure = None if verdict == "pass" else Failure("doing it", "this", "that")
-    events = [
+    events: list[Event] = [
         first([RULE], {"c": RULE.id}),
         Plan((("c", RULE.id),)),
         End("c", RULE.id, Verdict(verdict), 0.1, failure, {}, ()),
@@ -139,8 +139,8 @@ def test_run_refuses_one_file_for_two_reports(
 def test_run_writes_reports(project: Path, tmp_path: Path) -> None:
     """Those that were asked for, and the text in the folder; one that cannot be written spoils the exit code only."""
     out, xml, nothing = tmp_path / "out", tmp_path / "a" / "it.xml", "/dev/full"
-    command = [sys.executable, "-m", "vfio_compliance", "run", project / "profiles" / "reference.yaml"]
-    command += ["--out", out, "--only", "RES-01", "--report", f"junit={xml}", "--report", f"json={nothing}"]
+    command = [sys.executable, "-m", "vfio_compliance", "run", str(project / "profiles" / "reference.yaml")]
+    command += ["--out", str(out), "--only", "RES-01", "--report", f"junit={xml}", "--report", f"json={nothing}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=project)
     assert done.returncode == 2
     assert done.stderr.startswith(

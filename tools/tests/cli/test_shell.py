@@ -41,7 +41,7 @@ def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_manual_is_current(project: Path, made: Path) -> None:
     """It is what `python tools/shell` makes; another version of its maker may make it otherwise, which says nothing."""
     listed = (project / "tools" / "constraints.txt").read_text(encoding="utf-8")
-    pinned = re.search(r"(?m)^argparse-manpage==([\w.]+)", listed)[1]
+    (pinned,) = re.findall(r"(?m)^argparse-manpage==([\w.]+)", listed)
     if (installed := importlib.metadata.version("argparse-manpage")) != pinned:
         pytest.skip(f"the page was made by argparse-manpage {pinned}; {installed} is installed")
     kept = (project / "tools" / "shell" / MANUAL).read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def test_bash_completes(project: Path, made: Path, words: Sequence[str], complet
     """Commands, options, files and choices."""
     if not shutil.which("bash"):
         pytest.skip("there is no bash")
-    call = ["bash", "-c", BASH, "bash", made / SHELLS[0], "vfio-compliance", *words]
+    call = ["bash", "-c", BASH, "bash", str(made / SHELLS[0]), "vfio-compliance", *words]
     ended = subprocess.run(call, capture_output=True, text=True, cwd=project, check=True)
     assert ended.stdout.split() == completed
 

@@ -10,13 +10,16 @@ import pytest
 
 from vfio_compliance.cli.main import main, parser
 
-COMMANDS = next(action.choices for action in parser()._actions if action.choices)
+COMMANDS = dict[str, argparse.ArgumentParser](
+    next(action.choices for action in parser()._actions if isinstance(action.choices, dict))
+)
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Exit code of a call that argparse ends, and the two things that it wrote."""
     with pytest.raises(SystemExit) as ended:
         main(words)
+    assert isinstance(ended.value.code, int)
     return ended.value.code, *capsys.readouterr()
 
 
@@ -34,6 +37,7 @@ def test_help_shows_all(
     assert all(len(line) <= int(columns) for line in text.splitlines() if line[:2] != "  " and "usage" not in line)
     flat = "".join(text.split())
     for action in COMMANDS[command]._actions:
+        assert action.help is not None
         if action.help != argparse.SUPPRESS:
             assert "".join(action.help.split()) in flat
             assert all(option in text for option in action.option_strings)

@@ -160,7 +160,7 @@ def test_data_left_behind(way: Sequence[Access]) -> None:
 
 
 #: What a client has saved, session by session, and what it may give of it: each of these, whole.
-SESSIONS = {
+SESSIONS: dict[str, tuple[list[Access], list[tuple[bytes, ...]]]] = {
     "once": ([*saved(A, B)], [(A, B)]),
     "twice": ([*saved(A), *saved(B)], [(A,), (B,)]),
     "reset in pre-copy, then at once": ([*LIVE, *PART, RESET, *to(RUNNING, STOP_AND_COPY), *REST], [(A, B), (B,)]),

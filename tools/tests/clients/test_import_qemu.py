@@ -38,7 +38,7 @@ def imported(tmp_path: Path) -> Callable[..., tuple[Imported, list[Record]]]:
     return make
 
 
-def told(records: list[Record]) -> list[tuple]:
+def told(records: list[Record]) -> list[tuple[Any, ...]]:
     """Verb, place, length and data of each access behind the opening."""
     return [
         (each.verb, each.offset, each.length, each.data.hex() if not each.unknown else "?")
@@ -115,7 +115,9 @@ def test_dirty_pages(imported: Callable[..., tuple[Imported, list[Record]]]) -> 
     _, records = imported([*OPEN, bitmap, bitmap, end, bitmap])
     calls = [each.called for each in records if each.called]
     assert [each.flags for each in calls if each] == [1, 4, 4, 2, 1, 4]
-    assert calls[1]._asdict() | {"bitmap": calls[1].bitmap._asdict()} == {
+    bitmap_of = calls[1].bitmap
+    assert bitmap_of is not None
+    assert calls[1]._asdict() | {"bitmap": bitmap_of._asdict()} == {
         "argsz": 48,
         "flags": 4,
         "iova": 0x1000,

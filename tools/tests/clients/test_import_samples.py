@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_both_records_tell_the_same(
 ) -> None:
     """Where both know the value of a register, they agree; and nothing is in one that the other has not."""
 
-    def accesses(path: Path) -> list[tuple]:
+    def accesses(path: Path) -> list[tuple[Any, ...]]:
         records = [each for each in Reader(path) if each.verb in ("read", "write", "map", "reset", "open")]
         return [
             (each.verb, each.offset, each.data)

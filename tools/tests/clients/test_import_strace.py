@@ -56,7 +56,7 @@ def imported(tmp_path: Path) -> Callable[..., tuple[Imported, list[Record]]]:
     return make
 
 
-def told(records: list[Record]) -> list[tuple]:
+def told(records: list[Record]) -> list[tuple[Any, ...]]:
     """What is the same however it was written down."""
     return [each._replace(line=0, time=0.0, took=0) for each in records if each.verb != "region"]
 

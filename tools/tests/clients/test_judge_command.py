@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from clients import DATA_OFFSET, RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
+from clients import RUNNING, STOP, STOP_AND_COPY, pending, read, resumed, saved, size, to
 from stories import chained, first
 
 from vfio_compliance.cli.main import main
@@ -20,6 +20,7 @@ from vfio_compliance.results.journal import line
 from vfio_compliance.results.setting import UsedRegion
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.client import Access, Bitmap, ContainerCall
+from vfio_compliance.uapi.migration_v1 import DATA_OFFSET
 
 MIGRATION = Region(9, 0x5000, (), True)
 A, B = b"a" * 100, b"b" * 10

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from vfio_compliance.dirty_type1.client import LOST, NO_BITMAP, NOT_CLEARED, DirtyJudge
-from vfio_compliance.run.client import Access, Bitmap, ContainerCall
+from vfio_compliance.run.client import Access, Bitmap, ContainerCall, Verb
 from vfio_compliance.run.container_calls import as_ioctl, by_ioctl, by_message
 from vfio_compliance.run.ledger import Offence
 from vfio_compliance.uapi.type1 import VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA
@@ -20,24 +20,24 @@ START, STOP = ContainerCall(8, 1), ContainerCall(8, 2)
 
 def get(
     pages: int = 64, size: int = 8, argsz: int = 48, pgsize: int = PAGE, zero: bool | None = None
-) -> tuple[str, ContainerCall]:
+) -> tuple[Verb, ContainerCall]:
     """GET_BITMAP."""
     return "dirty", ContainerCall(argsz, 4, 0, pages * PAGE, Bitmap(pgsize, size, zero))
 
 
 def unmap(
     pages: int = 64, size: int = 8, argsz: int = 48, pgsize: int = PAGE, zero: bool | None = None
-) -> tuple[str, ContainerCall]:
+) -> tuple[Verb, ContainerCall]:
     """Unmapping with the bitmap."""
     return "dma-unmap", ContainerCall(argsz, 1, 0, pages * PAGE, Bitmap(pgsize, size, zero))
 
 
 def judged(
-    *calls: tuple[str, ContainerCall | None], message: bool = False, value: int = 0
+    *calls: tuple[Verb, ContainerCall | None], message: bool = False, value: int = 0
 ) -> tuple[DirtyJudge, list[Offence]]:
     """The judge of these calls, and the clauses that they broke."""
     judge = DirtyJudge()
-    found = []
+    found: list[Offence] = []
     for number, (verb, call) in enumerate(calls, 1):
         found += judge.take(Access(verb, value=value, number=number, called=call, message=message))
     found += judge.end()
@@ -128,13 +128,13 @@ def test_flags_that_mean_nothing(flags: int) -> None:
 
 
 @pytest.mark.parametrize("call", [get(pages=0), unmap(pages=0), get(pgsize=0), unmap(pgsize=0)])
-def test_no_pages(call: tuple[str, ContainerCall]) -> None:
+def test_no_pages(call: tuple[Verb, ContainerCall]) -> None:
     """A range of nothing, or pages of no size, need no memory that anybody could name."""
     judge, found = judged(call)
     assert (found, judge.unclear) == ([], {})
 
 
-PLAIN = "dma-unmap", ContainerCall(24, 0, 0, PAGE)
+PLAIN: tuple[Verb, ContainerCall] = "dma-unmap", ContainerCall(24, 0, 0, PAGE)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ PLAIN = "dma-unmap", ContainerCall(24, 0, 0, PAGE)
     ],
     ids=["not tracked", "tracked", "twice", "with the bitmap", "no longer", "after a gap"],
 )
-def test_unmapping_tracked_memory(calls: Sequence[tuple[str, ContainerCall | None]], noted: int) -> None:
+def test_unmapping_tracked_memory(calls: Sequence[tuple[Verb, ContainerCall | None]], noted: int) -> None:
     """Unmapping tracked memory without its bitmap is allowed, and worth a note."""
     judge, found = judged(*calls)
     assert found == []
@@ -175,7 +175,9 @@ def test_refused_calls_change_nothing() -> None:
 )
 def test_only_what_argsz_takes_in(request_number: int, argument: bytes, argsz: int) -> None:
     """Of an argument only what its argsz takes in is given; the rest is whatever was there."""
-    verb, call = by_ioctl(request_number, struct.pack("<I", argsz) + argument)
+    understood = by_ioctl(request_number, struct.pack("<I", argsz) + argument)
+    assert understood is not None
+    verb, call = understood
     again, bytes_ = as_ioctl(verb, call)
     assert again == request_number
     assert by_ioctl(again, bytes_) == (verb, call)

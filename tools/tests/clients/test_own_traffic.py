@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 import pytest
 import yaml
@@ -92,6 +93,7 @@ class Proxied:
         for process in (self.process, self._server):
             process.kill()
             process.wait()
+        assert self.process.stderr is not None
         self.process.stderr.close()
 
 
@@ -153,11 +155,12 @@ def test_the_run_is_unchanged(direct: Run, proxied: tuple[Run, Path]) -> None:
 def test_the_trace_is_complete(proxied: tuple[Run, Path]) -> None:
     """Every access that the run made is in the trace: in order, with the same answer and the same data."""
     through, trace = proxied
-    made = []
+    made: list[tuple[Any, ...]] = []
     for part in sources.load(through.folder).parts:
         for _, entries in groupby(part.entries, key=lambda entry: entry.number):
             entry = next(entries)
             call = entry.call
+            assert call is not None
             if call.verb in ("read", "write"):
                 place = (call.verb, call.target, call.number, call.length, call.value, call.errno)
                 data, digest = call.moved

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from socket import socket as Socketsocket
+from typing import Any
 
 import pytest
 from descriptors import same_descriptors
@@ -44,7 +45,7 @@ class Notes:
     """A sink that remembers what it was told, without the times."""
 
     def __init__(self) -> None:
-        self.told = []
+        self.told: list[tuple[Any, ...]] = []
 
     def opened(self) -> None:
         self.told.append(("open",))
@@ -74,7 +75,7 @@ class Between:
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "a")
         self.notes = Notes()
-        self.said = []
+        self.said: list[str] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.settimeout(DEADLINE)
         self._server.bind(str(folder / "b"))
@@ -223,7 +224,7 @@ def test_large_messages(between: Between) -> None:
         sending = [threading.Thread(target=side.sendall, args=(what,)) for side, what in ((client, up), (server, down))]
         for thread in sending:
             thread.start()
-        received = {}
+        received: dict[str, bytes] = {}
         reading = threading.Thread(target=lambda: received.update(up=exactly(server, len(up))))
         reading.start()
         assert exactly(client, len(down)) == down

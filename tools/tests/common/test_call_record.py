@@ -37,7 +37,10 @@ def test_an_argument_that_comes_back_as_it_went() -> None:
     assert [("received" in call.to_json()) for call in CALLS[2:4]] == [True, False]
 
 
-GOOD = {"verb": "read", "target": "region 9"}
+#: Of what no call can be read that lies behind an argument.
+BAD_BEHIND: list[Any] = [None, {}, {"size": -1}, {"size": 1, "first": [-1]}, {"first": []}]
+
+GOOD: dict[str, Any] = {"verb": "read", "target": "region 9"}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ GOOD = {"verb": "read", "target": "region 9"}
         *(GOOD | {"value": value} for value in (-2, 2**64, "x")),
         *(GOOD | {"sent": sent} for sent in ("0", "zz", "01 02", 5, None)),
         *(GOOD | {"sent_digest": digest} for digest in ("", "ab", DIGEST.upper(), 1)),
-        *(GOOD | {"behind": behind} for behind in (None, {}, {"size": -1}, {"size": 1, "first": [-1]}, {"first": []})),
+        *(GOOD | {"behind": behind} for behind in BAD_BEHIND),
         *(
             GOOD | {"behind": {"size": 1, "readonly": 1}},
             GOOD | {"behind": {"size": 1, "first": 1}},

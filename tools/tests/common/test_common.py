@@ -51,6 +51,7 @@ def test_question() -> None:
 def started(script: str) -> tuple[subprocess.Popen[bytes], str]:
     """A process that runs a script, once it has printed something, and what that was."""
     process = processes.start([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     return process, process.stdout.readline().decode()
 
 
@@ -87,6 +88,7 @@ def test_all_of_a_group_ends(first: str, last: str, code: int) -> None:
                 break
     assert time.monotonic() < until
     processes.end(process, 0.2, 10)  # once more does nothing
+    assert process.stdout is not None
     process.stdout.close()
 
 

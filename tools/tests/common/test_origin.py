@@ -77,11 +77,11 @@ def test_checkout(tree: Path, commit: str, changed: str | None, modified: str) -
     }
 
 
-def test_tree_in_somebody_elses_checkout(tree: Path, commit: str) -> None:
+def test_tree_in_somebody_elses_checkout(tree: Path, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit of a tree around it, such as one that has a virtual environment in it, is none of ours."""
     inner = tree / "venv"
     inner.mkdir()
-    origin.PROJECT = inner
+    monkeypatch.setattr(origin, "PROJECT", inner)
     assert "suite commit" not in origin.facts()
     write(inner, GOOD)
     assert origin.facts()["suite commit"] == "a" * 40

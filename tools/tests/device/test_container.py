@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,13 +29,15 @@ PAGE = 4096
 class Kernel:
     """Answers as a container does, and knows what is mapped; refuses the requests that it is told to."""
 
-    def __init__(self, chain: bytes = b"", refuses: tuple[()] | Mapping[int, int] = (), kernel: bool = True) -> None:
+    def __init__(
+        self, chain: bytes = b"", refuses: Mapping[int, int] = MappingProxyType({}), kernel: bool = True
+    ) -> None:
         self.answer = struct.pack("<IIQII", 24 + len(chain), 3, 0x40201000, 24 if chain else 0, 0) + chain
         self.refuses = refuses
-        self.asked = []
+        self.asked: list[bytes] = []
         self.tracking = False
-        self.mapped = set()
-        self.transport = SimpleNamespace(
+        self.mapped: set[tuple[int, int]] = set()
+        self.transport: Any = SimpleNamespace(
             ioctl=self.ioctl,
             memory=Memory,
             kernel=kernel,
@@ -48,6 +50,7 @@ class Kernel:
 
     def ioctl(self, target: Target, request: int, argument: Any) -> Outcome:
         view = argument_view(argument)
+        assert view is not None
         if request in self.refuses:
             return Outcome(-1, self.refuses[request])
         if request == VFIO_IOMMU_GET_INFO:
@@ -77,6 +80,7 @@ def test_information_is_read_whole() -> None:
     assert info.iova_pgsizes == 0x40201000
     assert info.iova_ranges == [(0, 0xFEDFFFFF), (0xFEF00000, 2**39 - 1)]
     migration = info.migration
+    assert migration is not None
     assert (migration.version, migration.flags, migration.pgsize_bitmap) == (1, 5, 0x1000)
     assert migration.max_dirty_bitmap_size == 1 << 28
 
@@ -146,7 +150,7 @@ def test_arguments_as_bytes() -> None:
     """With a bitmap both have its place, size and page; without it all of that is ones."""
     container = Container(Kernel().transport)
     with container.guarded(8) as bitmap:
-        wanted = {"page": 4096, "bitmap": bitmap, "bitmap_size": 8}
+        wanted: dict[str, Any] = {"page": 4096, "bitmap": bitmap, "bitmap_size": 8}
         described = struct.pack("<QQQ", 4096, 8, bitmap.address)
         head = struct.pack("<QQ", 0x1000, 0x2000)
         dirty = container.dirty_request(4, argsz=48, iova=0x1000, size=0x2000, **wanted)

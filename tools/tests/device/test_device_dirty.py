@@ -33,11 +33,13 @@ def tracker(
 
     def ioctl(target: Target, request: int, argument: bytearray) -> Outcome:
         view = argument_view(argument)
+        assert view is not None
         answer = (fixed + chain)[: len(view)]
         view[: len(answer)] = answer
         return Outcome(-1 if code else 0, code)
 
-    return DirtyTracker(SimpleNamespace(dirty_page_size=agreed, no_tracking="", ioctl=ioctl))
+    transport: Any = SimpleNamespace(dirty_page_size=agreed, no_tracking="", ioctl=ioctl)
+    return DirtyTracker(transport)
 
 
 @pytest.mark.parametrize(

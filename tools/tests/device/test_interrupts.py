@@ -56,9 +56,9 @@ class Driver(KernelGroup):
         self.flags, self.vectors, self.indexes, self.refuses = flags, vectors, indexes, refuses
         #: So many vectors can be had from the machine.
         self.room = room
-        #: Eventfds by vector, None for no eventfd; empty while none are allocated.
-        self.attached = []
-        self.requests = []
+        #: Eventfds by vector, -1 for no eventfd; empty while none are allocated.
+        self.attached: list[int] = []
+        self.requests: list[tuple[int, int, int]] = []
 
     def _open(self) -> None:
         pass
@@ -68,6 +68,7 @@ class Driver(KernelGroup):
 
     def _ioctl(self, target: Target, request: int, argument: Any) -> Outcome:
         view = argument_view(argument)
+        assert view is not None
         if request == VFIO_DEVICE_GET_INFO:
             view[:16] = struct.pack("<4I", 24, 2, 0, self.indexes)
         elif request == VFIO_DEVICE_GET_IRQ_INFO:
@@ -301,18 +302,24 @@ def test_each_interrupt_ends_one_wait() -> None:
     assert not interrupts.wait(1, 0, 0)
 
 
-def test_waiting_takes_its_time_and_no_more() -> None:
+def test_waiting_takes_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends when the interrupt comes, or at its end; the processor is not kept busy meanwhile."""
     interrupts, driver = opened()
     interrupts.enable(1, 0)
-    pauses = []
-    driver.pause = lambda seconds: (pauses.append(seconds), time.sleep(seconds))
+    pauses: list[float] = []
+    monkeypatch.setattr(driver, "pause", lambda seconds: (pauses.append(seconds), time.sleep(seconds)))
     began = time.monotonic()
     assert not interrupts.wait(1, 0, A_WHILE)
     assert time.monotonic() - began >= A_WHILE
     assert min(pauses[:-1]) >= 0.0005
     pauses.clear()
-    driver.pause = lambda seconds: (pauses.append(seconds), driver.fire(0) if len(pauses) == 3 else None)
+
+    def fire_third(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            driver.fire(0)
+
+    monkeypatch.setattr(driver, "pause", fire_third)
     assert interrupts.wait(1, 0, AMPLE)
     assert len(pauses) == 3
     assert max(pauses) <= AMPLE / 1024
@@ -370,7 +377,7 @@ def test_descriptors_can_run_out() -> None:
 CONTROL, DOORBELL = 0x04, 0x1C
 
 
-def served(*options) -> Device:
+def served(*options: str) -> Device:
     """The reference server's device. One message takes one descriptor to it."""
     command = ("{python}", "-m", "refdriver", "--socket-path={socket}", *options)
     return Device(VfioUser(VfioUserSettings(None, command, AMPLE, AMPLE)))
@@ -427,7 +434,8 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path: Path) -> None:
             if command == 8:
                 peer.send(1, 12, struct.pack("<QQ", IOVA, 4) + b"done", flags=COMMAND)
                 assert peer.receive().flags == REPLY
-                os.eventfd_write(*taken[1], 1)
+                (eventfd,) = taken[1]
+                os.eventfd_write(eventfd, 1)
             for descriptor in taken[1]:
                 os.close(descriptor)
 
@@ -437,7 +445,7 @@ def test_what_a_server_asks_for_is_served_while_waiting(tmp_path: Path) -> None:
     with DmaMap(device.transport, IOVA, 4096) as memory:
         device.interrupts.enable(0, 0)
         assert device.interrupts.wait(0, 0, AMPLE)
-        assert memory.view[:4] == b"done"
+        assert bytes(memory.view[:4]) == b"done"
     device.close()
     server.stop()
 

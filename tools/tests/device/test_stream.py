@@ -43,8 +43,8 @@ def test_pieces_have_the_length_asked_for() -> None:
 def test_the_first_difference_is_told(parts: Sequence[Sequence[bytes]], said: str) -> None:
     """Of two states, buffer by buffer, however they were cut into pieces."""
     stream, other = Stream(), Stream()
-    for pieces in ([b"abc", b"de"], [b"fgh"]):
-        stream.add(4096, pieces)
+    stream.add(4096, [b"abc", b"de"])
+    stream.add(4096, [b"fgh"])
     for pieces in parts:
         other.add(8192, pieces)
     assert stream.difference(other) == said

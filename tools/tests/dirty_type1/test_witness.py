@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,7 @@ class Guest:
 
     page = PAGE
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.tracking = self.mapped = self.recorded = False
         self.can_write = True
         self.served = ()
@@ -30,29 +31,29 @@ class Guest:
     def iova(self, page):
         return page * PAGE
 
-    def take_served(self, first, count):
+    def take_served(self, first, count: Callable[..., None]):
         return self.served
 
-    def map(self, first, count):
+    def map(self, first, count: Callable[..., None]) -> None:
         self.mapped = True
 
-    def start(self):
+    def start(self) -> None:
         self.tracking = True
 
-    def make_dirty(self, page):
+    def make_dirty(self, page) -> None:
         if not self.can_write:
             raise NotApplicable("no way to write")
         self.recorded = True
 
-    def get(self, first, count):
+    def get(self, first, count: Callable[..., None]):
         if not self.tracking:
             raise DeviceError("asking", "success", "EINVAL")
         return SimpleNamespace(complete=self.complete)
 
-    def try_get(self, first, count):
+    def try_get(self, first, count: Callable[..., None]):
         return Outcome(0, 0) if self.tracking else Outcome(-1, 22)
 
-    def complete(self):
+    def complete(self) -> None:
         if self.can_write and not self.recorded:
             broken("the bitmap", expected="page 1", seen="none")
 
@@ -85,7 +86,7 @@ def witness(guest):
 
 @pytest.mark.parametrize("tracking", [True, False])
 @pytest.mark.parametrize("can_write", [True, False])
-def test_nothing_happened(guest, witness, tracking, can_write):
+def test_nothing_happened(guest, witness, tracking: bool, can_write: bool) -> None:
     """All as it was, with a device that can write a page and one that cannot."""
     guest.can_write = can_write
     witness.begin(tracking=tracking)
@@ -105,7 +106,7 @@ def test_nothing_happened(guest, witness, tracking, can_write):
     ],
     ids=str,
 )
-def test_a_change_is_seen(guest, witness, tracking, change, words):
+def test_a_change_is_seen(guest, witness, tracking: bool, change: Mapping[str, bool], words: str) -> None:
     """Each thing that a refused request may have changed; then nobody knows what else has."""
     witness.begin(tracking=tracking)
     vars(guest).update(change)
@@ -114,7 +115,7 @@ def test_a_change_is_seen(guest, witness, tracking, change, words):
     assert not witness.sure
 
 
-def test_the_mapping_may_have_to_be_gone(guest, witness):
+def test_the_mapping_may_have_to_be_gone(guest, witness) -> None:
     """Then it is known not to be there, and nobody unmaps it once more."""
     witness.begin(tracking=False)
     with pytest.raises(RuleBroken, match="it is unmapped"):
@@ -130,7 +131,7 @@ def bitmap_of(argument):
 
 
 @pytest.mark.parametrize("request_name", ["dirty_request", "unmap_request"])
-def test_the_bitmap_is_looked_at(guest, witness, request_name):
+def test_the_bitmap_is_looked_at(guest, witness, request_name: str) -> None:
     """A refused request has not written there; one that succeeded has the written page there."""
     flags = 4 if request_name == "dirty_request" else 1
     argument = getattr(witness, request_name)(flags, 48)
@@ -146,7 +147,7 @@ def test_the_bitmap_is_looked_at(guest, witness, request_name):
 
 
 @pytest.mark.parametrize("flags", [0, 1, 2, 8])
-def test_without_a_bitmap_there_are_ones(witness, flags):
+def test_without_a_bitmap_there_are_ones(witness, flags: int) -> None:
     """What no request needs is not zero, so that who looks at it is seen."""
     assert witness.dirty_request(flags, 8)[8:] == b"\xff" * 40
     assert witness.unmap_request(flags & ~1, 24)[24:] == b"\xff" * 24

@@ -8,20 +8,24 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from signal import Signals
+from typing import Any
 
 import pytest
 
 from vfio_compliance.watch.alone import Hung, alone
 
 
-def gone(process):
+def gone(process: int) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, 0)
         return False
     return True
 
 
-def test_an_answer():
+def test_an_answer() -> None:
     """All of it, however long, of another process."""
     answer = alone(lambda calls: str(os.getpid()).encode().ljust(1 << 20), 5)
     assert len(answer) == 1 << 20
@@ -29,11 +33,11 @@ def test_an_answer():
     assert gone(int(answer))
 
 
-def test_a_call_that_does_not_return(tmp_path):
+def test_a_call_that_does_not_return(tmp_path: Path) -> None:
     """It is named, and the process is ended even though it takes no other signal."""
     note = tmp_path / "process"
 
-    def work(calls):
+    def work(calls) -> None:
         note.write_text(str(os.getpid()))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         calls.begin("write", "region 9", 0x18, 8)
@@ -44,7 +48,7 @@ def test_a_call_that_does_not_return(tmp_path):
     assert gone(int(note.read_text()))
 
 
-def test_long_work_without_a_call():
+def test_long_work_without_a_call() -> None:
     """Once the device is closed nothing is waited for that could hang."""
 
     def work(calls):
@@ -57,17 +61,17 @@ def test_long_work_without_a_call():
 
 
 @pytest.mark.parametrize("end", [lambda calls: os._exit(3), lambda calls: 1 // 0], ids=["exit", "error"])
-def test_no_answer(end):
+def test_no_answer(end: Callable[..., Any]) -> None:
     with pytest.raises(RuntimeError, match="without an answer"):
         alone(end, 5)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal(tmp_path, number):
+def test_a_signal(tmp_path: Path, number: Signals) -> None:
     """The process puts away what it has, and then this one is interrupted."""
     note = tmp_path / "undone"
 
-    def work(calls):
+    def work(calls) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             os.kill(os.getppid(), number)
@@ -80,7 +84,7 @@ def test_a_signal(tmp_path, number):
     assert note.read_text() == "undone"
 
 
-def test_a_signal_at_once(tmp_path, monkeypatch):
+def test_a_signal_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes as soon as there are two processes, and another thread takes it, which blocks none: it is not lost."""
     note = tmp_path / "undone"
     over = threading.Event()
@@ -88,13 +92,13 @@ def test_a_signal_at_once(tmp_path, monkeypatch):
     other.start()
     fork = os.fork
 
-    def forked():
+    def forked() -> int:
         if child := fork():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
         return child
 
-    def work(calls):
+    def work(calls) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             time.sleep(600)

@@ -70,12 +70,12 @@ def run(tmp_path: Path, project: Path):
     return start
 
 
-def result(tmp_path):
+def result(tmp_path: Path):
     """What the journal says."""
     return summarise(journal.read(tmp_path / "out" / journal.NAME))
 
 
-def test_host_is_put_back(run, tmp_path):
+def test_host_is_put_back(run, tmp_path: Path) -> None:
     """What the test process changed and could not put back is put back, and the journal says so."""
     parameter = tmp_path / "parameter"
     parameter.write_text("as it was\n")
@@ -90,33 +90,33 @@ def test_host_is_put_back(run, tmp_path):
     assert code == 2
 
 
-def test_host_that_cannot_be_put_back(run, tmp_path):
+def test_host_that_cannot_be_put_back(run, tmp_path: Path) -> None:
     """What cannot be put back is told, with what it was."""
     gone = tmp_path / "folder" / "parameter"
     run(f'begin(config).write(Changed("{gone}", "old"))', "os._exit(9)")
     assert f"{gone} could not be set back to 'old': No such file or directory" in result(tmp_path).notes
 
 
-def test_complaint_of_pytest(run):
+def test_complaint_of_pytest(run) -> None:
     """A run that pytest refuses does not begin, and its complaint is all that is shown."""
     with pytest.raises(RunError, match=r"^do not do that$"):
         run("import pytest", 'raise pytest.UsageError("do not do that")')
 
 
-def test_no_complaint(run):
+def test_no_complaint(run) -> None:
     """Without one, what was written last is shown."""
     with pytest.raises(RunError, match=r"pytest did not start; the end of .*pytest.log:\nfarewell"):
         run('os.write(2, b"farewell\\n")', "os._exit(1)")
 
 
-def test_what_is_found_is_the_owners(run, tmp_path):
+def test_what_is_found_is_the_owners(run, tmp_path: Path) -> None:
     """Nobody else reads it: a saved state can hold a guest's secrets."""
     run("begin(config).write(FINISH)", "os._exit(0)")
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
     assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600, reports.NAME: 0o600}
 
 
-def test_lingering(run, tmp_path, monkeypatch):
+def test_lingering(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test process that has finished but does not go is ended, with all that it started; the result counts."""
     monkeypatch.setattr(attempt, "_ENDING", 0.5)
     code, _ = run(
@@ -134,7 +134,7 @@ def test_lingering(run, tmp_path, monkeypatch):
         time.sleep(0.01)
 
 
-def test_nothing_happens(run, monkeypatch):
+def test_nothing_happens(run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two cases, too, a test process has only so much time."""
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
     load = profiles.load
@@ -148,26 +148,26 @@ def test_nothing_happens(run, monkeypatch):
 class Chatter:
     """A log of the kernel in which something new always stands."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._file = os.eventfd(1)
 
     def fileno(self):
         return self._file
 
-    def follow(self, process):
+    def follow(self, process) -> None:
         pass
 
-    def look(self, case, last):
+    def look(self, case, last) -> None:
         pass
 
     def over(self, case, last):
         return []
 
-    def close(self):
+    def close(self) -> None:
         os.close(self._file)
 
 
-def test_a_driver_that_logs_without_end(run, monkeypatch):
+def test_a_driver_that_logs_without_end(run, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not put off the deadline."""
     monkeypatch.setattr(supervise, "_kernel_log", lambda profile: (Chatter(), ""))
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)
@@ -178,7 +178,7 @@ def test_a_driver_that_logs_without_end(run, monkeypatch):
     assert code == 3
 
 
-def test_folder_for_temporary_files(run, tmp_path):
+def test_folder_for_temporary_files(run, tmp_path: Path) -> None:
     """The test process gets one of its own, which is gone in the end with what was left in it."""
     run(
         "import tempfile",
@@ -190,7 +190,7 @@ def test_folder_for_temporary_files(run, tmp_path):
     assert not Path((tmp_path / "folder").read_text()).parent.exists()
 
 
-def test_options_for_other_runs_of_pytest(run, tmp_path, monkeypatch):
+def test_options_for_other_runs_of_pytest(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the user sets for pytest in general does not reach the suites."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     code, _ = run("begin(config).write(FINISH)", "os._exit(0)")
@@ -210,7 +210,7 @@ GIVING = (
 
 
 @pytest.fixture
-def giving(run, tmp_path: Path, monkeypatch):
+def giving(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What comes of a run whose test process runs these lines while the device is given a state."""
     load = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=MOVING))
@@ -223,7 +223,7 @@ def giving(run, tmp_path: Path, monkeypatch):
     return start
 
 
-def test_a_call_that_does_not_return(giving):
+def test_a_call_that_does_not_return(giving) -> None:
     """It is the answer on the state, and names the call."""
     summary = giving("time.sleep(600)")
     (state,) = summary.states.values()
@@ -232,7 +232,7 @@ def test_a_call_that_does_not_return(giving):
     assert not summary.stops
 
 
-def test_a_process_that_dies_of_it(giving):
+def test_a_process_that_dies_of_it(giving) -> None:
     summary = giving("os.kill(os.getpid(), signal.SIGKILL)")
     (state,) = summary.states.values()
     assert state.answer == "no: the test process ended in it"
@@ -240,7 +240,7 @@ def test_a_process_that_dies_of_it(giving):
     assert not summary.stops
 
 
-def test_a_large_state(giving):
+def test_a_large_state(giving) -> None:
     """It is no hang as long as calls return, however long it is moved."""
     summary = giving(
         "for _ in range(30): time.sleep(0.1); calls.begin('write', 'region 9', 24, 8)",
@@ -249,7 +249,7 @@ def test_a_large_state(giving):
     assert [state.answer for state in summary.states.values()] == ["yes, the same state"]
 
 
-def test_calls_without_end():
+def test_calls_without_end() -> None:
     """limits.run bounds it all the same."""
     descriptor = inflight.create()
     try:
