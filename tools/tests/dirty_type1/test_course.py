@@ -18,7 +18,9 @@ class Recorder:
     """Stands for session, memory and guide: notes each call, and fails a play for which ``wrong`` is true."""
 
     def __init__(self, wrong: Callable[..., Any]) -> None:
-        self.plays, self.begun, self._wrong = [], [], wrong
+        self.plays: list[list[Any]] = []
+        self.begun: list[Any] = []
+        self._wrong = wrong
         self.session, self.lost = self, False
         self.transport = SimpleNamespace(gone=False)
 
@@ -58,8 +60,9 @@ SCRIPT = ("dirty 1 2", "stop-and-copy", "dirty 3", "stop")
 def judged(wrong: Callable[..., Any], **beside: Any) -> tuple[Recorder, Exception | None]:
     """What was played, from a course that goes wrong where it is said to."""
     recorder = Recorder(wrong)
+    part: Any = recorder
     try:
-        Course(recorder, recorder).judge(*SCRIPT, **beside)
+        Course(part, part).judge(*SCRIPT, **beside)
     except (RuleBroken, Unjudged) as error:
         return recorder, error
     return recorder, None

@@ -14,7 +14,7 @@ from vfio_compliance.device import Device
 from vfio_compliance.dirty_type1.exploring import MemoryPart
 from vfio_compliance.dirty_type1.interface import Dirtying
 from vfio_compliance.interfaces import INTERFACES
-from vfio_compliance.run.exploring import Strayed
+from vfio_compliance.run.exploring import Line, Strayed
 from vfio_compliance.run.session import Session
 from vfio_compliance.sections import PROFILE
 
@@ -23,7 +23,7 @@ class Walk:
     """A walk that stands still: the device runs."""
 
     def __init__(self) -> None:
-        self.lines = []
+        self.lines: list[Line] = []
         self.works = True
         self.interruptions = 0
 
@@ -102,10 +102,10 @@ WALKS = {
 }
 
 
-def go(name: str, *what: Walk | Device | MemoryPart) -> None:
+def go(name: str, walk: Walk, device: Device, part: MemoryPart) -> None:
     """The steps of a walk."""
     for step in WALKS[name]:
-        step(*what)
+        step(walk, device, part)
 
 
 @pytest.mark.parametrize("name", WALKS)

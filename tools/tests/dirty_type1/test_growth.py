@@ -17,7 +17,7 @@ from vfio_compliance.transport.base import failure, success
 WHOLE = 64
 
 
-def fetch(address: int, length: int) -> bytes:
+def fetch(address: int, length: int) -> bytes | None:
     """Bytes at an address of this process; None when they cannot be read."""
     descriptor = os.memfd_create("fetch")
     try:
