@@ -38,7 +38,7 @@ SYSFS = "/sys/bus/pci/devices/0000:65:00.0"
 HOST = "lab-seven.example.org"
 
 
-def content(packed: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:
+def content_of(packed: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:
     """What a file in it has."""
     found = packed.extractfile(member)
     assert found is not None
@@ -91,8 +91,8 @@ def test_whole(bundle: Path, folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.tar.gz").read_bytes() == bundle.read_bytes()
     with tarfile.open(bundle) as unpacked:
         names = [name.partition("/")[2] for name in unpacked.getnames()]
-        sums = content(unpacked, unpacked.getnames()[-1]).decode()
-        text = content(unpacked, unpacked.getnames()[names.index(packed_journal.NAME)])
+        sums = content_of(unpacked, unpacked.getnames()[-1]).decode()
+        text = content_of(unpacked, unpacked.getnames()[names.index(packed_journal.NAME)])
     reports = ["report.html", "report.txt", "report.json", "report.md"]  # made anew: others may not be of this journal
     assert names == [ABOUT, "inputs/profile.yaml", *reports, packed_journal.NAME, SUMS]
     assert lzma.decompress(text) == (folder / journal.NAME).read_bytes()
@@ -124,7 +124,7 @@ def test_every_length(bundle: Path) -> None:
 def repacked(bundle: Path, change: Callable[..., Any]) -> None:
     """The same bundle with its members changed, in gzip and tar as this program writes them."""
     with tarfile.open(bundle) as unpacked:
-        members = {each.name.partition("/")[2]: content(unpacked, each) for each in unpacked}
+        members = {each.name.partition("/")[2]: content_of(unpacked, each) for each in unpacked}
     change(members)
     with bundle.open("w+b") as file:
         packer = packing.Packer(file, "run")
@@ -351,7 +351,7 @@ def test_redacted(folder: Path, tmp_path: Path) -> None:
     assert wrong(path) == []
     assert "redacted" in [finding.about for finding in verify(path)]
     with tarfile.open(path) as unpacked:
-        contents = [content(unpacked, each) for each in unpacked]
+        contents = [content_of(unpacked, each) for each in unpacked]
     text = b"".join(lzma.decompress(each) if each.startswith(b"\xfd7zXZ") else each for each in contents).decode()
     for secret in ("lab-seven", "joe", "XK-2201", "ABC12345"):
         assert secret not in text
@@ -435,7 +435,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_about_is_json(bundle: Path) -> None:
     """What the run was made with, for a reader without this program."""
     with tarfile.open(bundle) as unpacked:
-        about = json.loads(content(unpacked, f"p/{ABOUT}"))
+        about = json.loads(content_of(unpacked, f"p/{ABOUT}"))
     assert about["facts"]["rule set"] == str(VERSION)
     assert about["redacted"] is False
 
@@ -487,5 +487,5 @@ def test_redacted_wherever_it_is_shown(folder: Path, tmp_path: Path, said: str, 
     assert wrong(tmp_path / "it.tar.gz") == []
     with tarfile.open(tmp_path / "it.tar.gz") as unpacked:
         for member in unpacked:
-            data = content(unpacked, member)
+            data = content_of(unpacked, member)
             assert gone.encode() not in (lzma.decompress(data) if member.name.endswith(".xz") else data), member.name
