@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from vfio_compliance.results.inflight import Inflight
 from vfio_compliance.watch.alone import Hung, alone
 
 
@@ -37,11 +38,12 @@ def test_a_call_that_does_not_return(tmp_path: Path) -> None:
     """It is named, and the process is ended even though it takes no other signal."""
     note = tmp_path / "process"
 
-    def work(calls) -> None:
+    def work(calls: Inflight) -> bytes:
         note.write_text(str(os.getpid()))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         calls.begin("write", "region 9", 0x18, 8)
         time.sleep(600)
+        return b""
 
     with pytest.raises(Hung, match=r"write of 8 bytes at 0x18 of region 9: no end of it within 0\.5 s"):
         alone(work, 0.5)
@@ -51,7 +53,7 @@ def test_a_call_that_does_not_return(tmp_path: Path) -> None:
 def test_long_work_without_a_call() -> None:
     """Once the device is closed nothing is waited for that could hang."""
 
-    def work(calls):
+    def work(calls: Inflight) -> bytes:
         calls.begin("close", "device", 0, 0)
         calls.none()
         time.sleep(1.2)
@@ -71,13 +73,14 @@ def test_a_signal(tmp_path: Path, number: Signals) -> None:
     """The process puts away what it has, and then this one is interrupted."""
     note = tmp_path / "undone"
 
-    def work(calls) -> None:
+    def work(calls: Inflight) -> bytes:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             os.kill(os.getppid(), number)
             time.sleep(600)
         finally:
             note.write_text("undone")
+        return b""
 
     with pytest.raises(KeyboardInterrupt):
         alone(work, 60)
@@ -98,12 +101,13 @@ def test_a_signal_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             time.sleep(0.1)
         return child
 
-    def work(calls) -> None:
+    def work(calls: Inflight) -> bytes:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             time.sleep(600)
         finally:
             note.write_text("undone")
+        return b""
 
     monkeypatch.setattr(os, "fork", forked)
     with pytest.raises(KeyboardInterrupt):

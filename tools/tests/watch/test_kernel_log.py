@@ -14,7 +14,6 @@ from descriptors import same_descriptors
 from vfio_compliance.results.events import Kernel
 from vfio_compliance.results.inflight import LastCall
 from vfio_compliance.results.kernel_log import Mark, written
-from vfio_compliance.watch import kernel_log
 from vfio_compliance.watch.kernel_log import KernelLog
 
 
@@ -89,7 +88,9 @@ def test_bytes_that_are_no_text(log: KernelLog, tmp_path: Path) -> None:
 
 def test_one_record_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: KernelLog) -> None:
     """As the kernel gives it: a record for each read, a broken pipe where some were overwritten, then nothing yet."""
-    answers = iter([b"4,1,1,-;BUG: one\n", BrokenPipeError, b"6,3,1,-;fine\n SUBSYSTEM=pci\n", BlockingIOError])
+    answers: Iterator[bytes | type[OSError]] = iter(
+        [b"4,1,1,-;BUG: one\n", BrokenPipeError, b"6,3,1,-;fine\n SUBSYSTEM=pci\n", BlockingIOError]
+    )
 
     def read(descriptor: int, most: int) -> bytes:
         answer = next(answers)
@@ -97,7 +98,7 @@ def test_one_record_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l
             return answer
         raise answer
 
-    monkeypatch.setattr(kernel_log.os, "read", read)
+    monkeypatch.setattr(os, "read", read)
     assert lines(log) == ["BUG: one"]
 
 
@@ -203,7 +204,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def say_them(lines: Iterable[str]) -> None:
         answers = iter([*(f"4,2,3,-;{line}\n".encode() for line in lines), b""])
-        monkeypatch.setattr(kernel_log.os, "read", lambda descriptor, most: next(answers))
+        monkeypatch.setattr(os, "read", lambda descriptor, most: next(answers))
 
     return say_them
 
@@ -238,7 +239,7 @@ def test_more_than_anybody_reads(log: KernelLog, records: Callable[..., None]) -
 @pytest.mark.parametrize("ahead", [0, 5_000_000, -5_000_000], ids=["as one", "ahead", "behind"])
 def test_call_when_it_was_logged(log: KernelLog, tmp_path: Path, ahead: int) -> None:
     """The log's clock is compared with that of the calls by the marks: one that was written fast comes nearest."""
-    asked = []
+    asked: list[Any] = []
     log.follow(OURS)
     say(tmp_path, "BUG: before any mark", micros=10_000_000)
     for slow in (700, 20, 300):

@@ -13,10 +13,11 @@ from stories import case, ended, told
 
 from vfio_compliance.results.events import End, Rerun
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.rerun import rerun
 from vfio_compliance.results.setting import ChosenPlan
 from vfio_compliance.results.summary import Summary
 from vfio_compliance.results.verdict import Verdict
-from vfio_compliance.results.writers.terminal import faults, render
+from vfio_compliance.results.writers.terminal import render
 from vfio_compliance.watch import reruns
 from vfio_compliance.watch.reruns import Reruns
 
@@ -29,7 +30,7 @@ SECONDS = 1.0
 ORDER = [f"a[{number}]" for number in range(30)] + ["b[0]"] + [f"a[{number}]" for number in range(31, 40)]
 
 
-def judged(play: Callable[..., Verdict], **run: Any) -> tuple[Summary, list[Rerun]]:
+def judged(play: Callable[..., Verdict | None], **run: Any) -> tuple[Summary, list[Rerun]]:
     """A run in which ``b[0]`` failed, with what came of it when it was run once more, and all reruns."""
     summary = summarise(told(*(ended(name, "fail" if name == "b[0]" else "pass") for name in ORDER), **run))
     summary.seconds = SECONDS
@@ -51,7 +52,7 @@ def remembering(*names: str) -> Callable[..., Verdict]:
 def command(summary: Summary) -> tuple[str, list[str]]:
     """What is said of the case, and the words of its rerun."""
     text = " ".join(render(summary, 100).split())
-    return text, shlex.split(faults.rerun(summary, summary.cases[case("b[0]")]))
+    return text, shlex.split(rerun(summary, summary.cases[case("b[0]")]))
 
 
 def only(*names: str) -> list[str]:

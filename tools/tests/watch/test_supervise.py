@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from vfio_compliance import profiles
 from vfio_compliance.results import inflight, journal, reports
 from vfio_compliance.results.events import Restored
 from vfio_compliance.results.reading import summarise
+from vfio_compliance.results.summary import Summary
 from vfio_compliance.sections import PROFILE
 from vfio_compliance.watch import attempt, supervise
 from vfio_compliance.watch.supervise import RunError
@@ -31,6 +33,7 @@ from vfio_compliance.results.events import Changed, Finish, Plan
 from vfio_compliance.results.journal import Journal
 
 sys.path.insert(0, STORIES)
+from vfio_compliance.results.summary import Summary
 from stories import first
 
 def pytest_addoption(parser):
@@ -53,7 +56,7 @@ BRIEF = profiles.Limits(largest_state=1, call=0.1, test=0.1, run=0.1)
 
 
 @pytest.fixture
-def run(tmp_path: Path, project: Path):
+def run(tmp_path: Path, project: Path) -> Callable[..., tuple[int, str]]:
     """Gives a function that watches a test process which runs these lines."""
 
     def start(*lines: str) -> tuple[int, str]:
@@ -70,12 +73,12 @@ def run(tmp_path: Path, project: Path):
     return start
 
 
-def result(tmp_path: Path):
+def result(tmp_path: Path) -> Summary:
     """What the journal says."""
     return summarise(journal.read(tmp_path / "out" / journal.NAME))
 
 
-def test_host_is_put_back(run, tmp_path: Path) -> None:
+def test_host_is_put_back(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """What the test process changed and could not put back is put back, and the journal says so."""
     parameter = tmp_path / "parameter"
     parameter.write_text("as it was\n")
@@ -85,38 +88,39 @@ def test_host_is_put_back(run, tmp_path: Path) -> None:
         "os.kill(os.getpid(), signal.SIGKILL)",
     )
     assert parameter.read_text() == "as it was\n"
-    assert Restored(str(parameter)) in [line.event for line in journal.read(tmp_path / "out" / journal.NAME)]
+    lines = [line for line in journal.read(tmp_path / "out" / journal.NAME) if isinstance(line, journal.Recorded)]
+    assert Restored(str(parameter)) in [line.event for line in lines]
     assert "the test process ended early, by signal SIGKILL, in no case, before any call" in " ".join(text.split())
     assert code == 2
 
 
-def test_host_that_cannot_be_put_back(run, tmp_path: Path) -> None:
+def test_host_that_cannot_be_put_back(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """What cannot be put back is told, with what it was."""
     gone = tmp_path / "folder" / "parameter"
     run(f'begin(config).write(Changed("{gone}", "old"))', "os._exit(9)")
     assert f"{gone} could not be set back to 'old': No such file or directory" in result(tmp_path).notes
 
 
-def test_complaint_of_pytest(run) -> None:
+def test_complaint_of_pytest(run: Callable[..., tuple[int, str]]) -> None:
     """A run that pytest refuses does not begin, and its complaint is all that is shown."""
     with pytest.raises(RunError, match=r"^do not do that$"):
         run("import pytest", 'raise pytest.UsageError("do not do that")')
 
 
-def test_no_complaint(run) -> None:
+def test_no_complaint(run: Callable[..., tuple[int, str]]) -> None:
     """Without one, what was written last is shown."""
     with pytest.raises(RunError, match=r"pytest did not start; the end of .*pytest.log:\nfarewell"):
         run('os.write(2, b"farewell\\n")', "os._exit(1)")
 
 
-def test_what_is_found_is_the_owners(run, tmp_path: Path) -> None:
+def test_what_is_found_is_the_owners(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """Nobody else reads it: a saved state can hold a guest's secrets."""
     run("begin(config).write(FINISH)", "os._exit(0)")
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
     assert modes == {"out": 0o700, journal.NAME: 0o600, supervise.LOG: 0o600, reports.NAME: 0o600}
 
 
-def test_lingering(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lingering(run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test process that has finished but does not go is ended, with all that it started; the result counts."""
     monkeypatch.setattr(attempt, "_ENDING", 0.5)
     code, _ = run(
@@ -134,7 +138,7 @@ def test_lingering(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         time.sleep(0.01)
 
 
-def test_nothing_happens(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_happens(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two cases, too, a test process has only so much time."""
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)  # a busy machine needs some of it to begin
     load = profiles.load
@@ -151,23 +155,23 @@ class Chatter:
     def __init__(self) -> None:
         self._file = os.eventfd(1)
 
-    def fileno(self):
+    def fileno(self) -> int:
         return self._file
 
-    def follow(self, process) -> None:
+    def follow(self, process: object) -> None:
         pass
 
-    def look(self, case, last) -> None:
+    def look(self, case: object, last: object) -> None:
         pass
 
-    def over(self, case, last):
+    def over(self, case: object, last: object) -> list[str]:
         return []
 
     def close(self) -> None:
         os.close(self._file)
 
 
-def test_a_driver_that_logs_without_end(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_logs_without_end(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not put off the deadline."""
     monkeypatch.setattr(supervise, "_kernel_log", lambda profile: (Chatter(), ""))
     monkeypatch.setattr(attempt, "_BETWEEN", 5.0)
@@ -178,7 +182,7 @@ def test_a_driver_that_logs_without_end(run, monkeypatch: pytest.MonkeyPatch) ->
     assert code == 3
 
 
-def test_folder_for_temporary_files(run, tmp_path: Path) -> None:
+def test_folder_for_temporary_files(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     """The test process gets one of its own, which is gone in the end with what was left in it."""
     run(
         "import tempfile",
@@ -190,7 +194,9 @@ def test_folder_for_temporary_files(run, tmp_path: Path) -> None:
     assert not Path((tmp_path / "folder").read_text()).parent.exists()
 
 
-def test_options_for_other_runs_of_pytest(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_for_other_runs_of_pytest(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the user sets for pytest in general does not reach the suites."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     code, _ = run("begin(config).write(FINISH)", "os._exit(0)")
@@ -210,20 +216,22 @@ GIVING = (
 
 
 @pytest.fixture
-def giving(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def giving(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Summary]:
     """What comes of a run whose test process runs these lines while the device is given a state."""
     load = profiles.load
     monkeypatch.setattr(profiles, "load", lambda path, kind: dataclasses.replace(load(path, kind), limits=MOVING))
     monkeypatch.setattr(attempt, "_BETWEEN", 1.0)
 
-    def start(*lines: str):
+    def start(*lines: str) -> Summary:
         run(*GIVING, *lines)
         return result(tmp_path)
 
     return start
 
 
-def test_a_call_that_does_not_return(giving) -> None:
+def test_a_call_that_does_not_return(giving: Callable[..., Summary]) -> None:
     """It is the answer on the state, and names the call."""
     summary = giving("time.sleep(600)")
     (state,) = summary.states.values()
@@ -232,7 +240,7 @@ def test_a_call_that_does_not_return(giving) -> None:
     assert not summary.stops
 
 
-def test_a_process_that_dies_of_it(giving) -> None:
+def test_a_process_that_dies_of_it(giving: Callable[..., Summary]) -> None:
     summary = giving("os.kill(os.getpid(), signal.SIGKILL)")
     (state,) = summary.states.values()
     assert state.answer == "no: the test process ended in it"
@@ -240,7 +248,7 @@ def test_a_process_that_dies_of_it(giving) -> None:
     assert not summary.stops
 
 
-def test_a_large_state(giving) -> None:
+def test_a_large_state(giving: Callable[..., Summary]) -> None:
     """It is no hang as long as calls return, however long it is moved."""
     summary = giving(
         "for _ in range(30): time.sleep(0.1); calls.begin('write', 'region 9', 24, 8)",
