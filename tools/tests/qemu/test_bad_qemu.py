@@ -24,6 +24,7 @@ from vfio_compliance.qemu.answer import Findings
 from vfio_compliance.qemu.command import Wishes
 from vfio_compliance.qemu.conduct import EVENTS_FILE, STRACE, STRACE_FILE, TRACE_FILE
 from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Place
+from vfio_compliance.qemu.recording import Strace
 from vfio_compliance.qemu.report import NAME
 from vfio_compliance.sections import PROFILE
 
@@ -329,7 +330,6 @@ def test_recorded(ask: Callable[..., tuple[Findings, str]], tmp_path: Path, faul
 KILLED = """\
 import os, signal, sys
 from pathlib import Path
-from vfio_compliance.qemu.recording import Strace
 from vfio_compliance.qemu.machine import Machine
 
 folder = Path(sys.argv[2])

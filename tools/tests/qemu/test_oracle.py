@@ -23,10 +23,10 @@ from proofs import CATALOGUE
 from vfio_compliance import profiles
 from vfio_compliance.profiles import KernelGroupDevice
 from vfio_compliance.qemu import program
-from vfio_compliance.qemu.answer import SAYS, Outcome
+from vfio_compliance.qemu.answer import SAYS, Answer, Outcome
 from vfio_compliance.qemu.command import place
 from vfio_compliance.qemu.errors import NotApplicable
-from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Answer, Flows
+from vfio_compliance.qemu.flows import BACK, CANCEL, LIVE, PAUSED, Flows
 from vfio_compliance.results import summary
 from vfio_compliance.results.verdict import Verdict
 from vfio_compliance.run.defects import DefectSwitch

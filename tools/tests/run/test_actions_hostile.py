@@ -352,7 +352,6 @@ def test_the_line_is_the_innermost_of_the_file(clean: Path, deed: str) -> None:
 HOST = """\
 import sys
 from pathlib import Path
-from typing import Any
 from vfio_compliance.run.actions import Actions
 class Register:
     def read(self, *place):

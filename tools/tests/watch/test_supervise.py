@@ -33,7 +33,6 @@ from vfio_compliance.results.events import Changed, Finish, Plan
 from vfio_compliance.results.journal import Journal
 
 sys.path.insert(0, STORIES)
-from vfio_compliance.results.summary import Summary
 from stories import first
 
 def pytest_addoption(parser):
